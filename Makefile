@@ -1,0 +1,25 @@
+# Two commands on a fresh checkout: `make demo` and `make test`.
+PYTHON ?=
+export PYTHON
+JOBS ?= 2
+
+.PHONY: demo test check install lock
+
+demo: install
+	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
+
+test: install
+	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+check: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+install:
+	@bash .ci/bootstrap
+
+lock:  # needs uv; the lock carries hashes and no addresses
+	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --all-extras --group dev --output-file requirements.lock pyproject.toml .ci/build.in

@@ -1,0 +1,175 @@
+"""What a user may write as the key of a prior, and which parameters each key reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels, ParameterRow
+from bayesmm.errors import PriorError
+from bayesmm.specification.priors import PRIORS, Prior
+
+SUITABLE = {
+    "fixed": ("real line", "positive numbers", "interval", "anything"),
+    "sd": ("positive numbers", "interval", "anything"),
+    "sigma": ("positive numbers", "interval", "anything"),
+    "cor": ("correlations", "anything"),
+}
+WHAT = {
+    "fixed": "a coefficient",
+    "sd": "a standard deviation, which is positive",
+    "sigma": "a standard deviation, which is positive",
+    "cor": "a correlation matrix",
+}
+HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCauchy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationPiece:
+    """One correlation matrix: the effects of one term that are free to be correlated.
+
+    Attributes
+    ----------
+    block : int
+        Position of the grouping factor.
+    start, stop : int
+        Which of its effects, contiguous.
+    rows : tuple of str
+        Names of its correlations in the parameter table.
+    term : str
+        The term as written, "(1 + Days | Subject)".
+    """
+
+    block: int
+    start: int
+    stop: int
+    rows: tuple[str, ...]
+    term: str
+
+    @property
+    def size(self) -> int:
+        """Number of effects."""
+        return self.stop - self.start
+
+
+def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
+    """The correlation matrices of a model: unstructured terms of two effects and more."""
+    pieces = []
+    for position, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
+        for piece in block.pieces:
+            inside = [(i, j) for i, j in names.pairs if piece.start <= i and j < piece.stop]
+            if piece.term.structure == "unstructured" and inside:
+                rows = tuple(names.cor_row(i, j) for i, j in inside)
+                pieces.append(
+                    CorrelationPiece(
+                        block=position, start=piece.start, stop=piece.stop, rows=rows, term=str(piece.term)
+                    )
+                )
+    return tuple(pieces)
+
+
+def match_priors(
+    priors: Mapping[str, Prior], rows: Sequence[ParameterRow], pieces: Sequence[CorrelationPiece], sigma: float | None
+) -> dict[str, Prior]:
+    """The user's prior of each row that has one; of several keys that reach a row, the narrowest counts."""
+    keys = _reach(rows)
+    chosen: dict[str, tuple[int, Prior]] = {}
+    for key, prior in priors.items():
+        _check_prior(key, prior)
+        matched = keys.get(_squeeze(key))
+        if matched is None:
+            raise PriorError(_unknown(key, rows, sigma))
+        if len(matched) > 1:
+            raise PriorError(
+                f"priors[{key!r}] names both a coefficient and a kind of parameter; rename the column {key!r}."
+            )
+        breadth, reached = matched[0]
+        for row in reached:
+            _check_suits(key, prior, row)
+            if row.name not in chosen or breadth < chosen[row.name][0]:
+                chosen[row.name] = (breadth, prior)
+    matched_priors = {name: prior for name, (_, prior) in chosen.items()}
+    _check_whole_matrices(matched_priors, pieces)
+    return matched_priors
+
+
+def _reach(rows: Sequence[ParameterRow]) -> dict[str, list[tuple[int, list[ParameterRow]]]]:
+    """Rows reached by each key, with its breadth (0 a row, 1 a kind in a group, 2 a kind); keys without blanks."""
+    named: dict[tuple[str, int], list[ParameterRow]] = {}
+    for row in rows:
+        aliases = {(_squeeze(row.name), 0), (row.kind, 2 if row.kind != "sigma" else 0)}
+        if row.group:
+            aliases.add((_squeeze(f"{row.kind}({row.group})"), 1))
+        if row.kind == "cor":
+            aliases.add((_squeeze(_swapped(row.name)), 0))
+        for alias in aliases:
+            named.setdefault(alias, []).append(row)
+    reach: dict[str, list[tuple[int, list[ParameterRow]]]] = {}
+    for (key, breadth), reached in named.items():
+        kinds = {row.kind for row in reached}
+        for kind in sorted(kinds):
+            reach.setdefault(key, []).append((breadth, [row for row in reached if row.kind == kind]))
+    return reach
+
+
+def _squeeze(key: object) -> str:
+    return "".join(str(key).split())
+
+
+def _swapped(name: str) -> str:
+    """cor(b, a | g) for cor(a, b | g), where the two effects can be told apart."""
+    inside, bar, group = name.removeprefix("cor(").rpartition(" | ")
+    effects = inside.split(", ")
+    return f"cor({effects[1]}, {effects[0]}{bar}{group}" if len(effects) == 2 else name
+
+
+def _check_prior(key: object, prior: object) -> None:
+    if not isinstance(prior, Prior):
+        names = ", ".join(family.__name__ for family in PRIORS)
+        raise PriorError(f"priors[{key!r}] is {prior!r}, not a prior; write one of {names}, for example Normal(0, 10).")
+
+
+def _check_suits(key: str, prior: Prior, row: ParameterRow) -> None:
+    if prior.support not in SUITABLE[row.kind]:
+        suitable = [family.__name__ for family in PRIORS if family.support in SUITABLE[row.kind]]
+        half = HALVES.get(prior.family)
+        hint = f" {half} is the same prior cut at zero." if half in suitable and half is not None else ""
+        raise PriorError(
+            f"priors[{key!r}] is {prior}, whose values are {prior.support}; {row.name!r} is {WHAT[row.kind]}. "
+            f"Suitable: {', '.join(suitable)}.{hint}"
+        )
+    if prior.stated_for == "variance" and row.kind in ("fixed", "cor"):
+        raise PriorError(f"priors[{key!r}] is {prior}; {row.name!r} is {WHAT[row.kind]} and has no variance: drop on=.")
+    if prior.family == "Uniform" and row.kind in ("sd", "sigma") and prior.numbers["lower"] < 0:
+        raise PriorError(
+            f"priors[{key!r}] is {prior}; {row.name!r} cannot be negative: give a lower limit of 0 or more."
+        )
+
+
+def _check_whole_matrices(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:
+    """An LKJ prior is one of a whole matrix: no part of it can have another."""
+    for piece in pieces:
+        priors = {chosen.get(row) for row in piece.rows}
+        if len(priors) > 1:
+            group = piece.rows[0].rpartition(" | ")[2].removesuffix(")")
+            raise PriorError(
+                f"The correlations of {piece.term} have one prior together; {len(piece.rows)} were given "
+                f"{len(priors)} different ones. Write {{'cor({group})': LKJ(2)}} instead."
+            )
+
+
+def _unknown(key: object, rows: Sequence[ParameterRow], sigma: float | None) -> str:
+    if key == "sigma" and sigma is not None:
+        return f"sigma is fixed at {sigma:g}, so it has no prior; leave 'sigma' out of priors."
+    names = list(dict.fromkeys(row.name for row in rows))
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    groups = list(dict.fromkeys(f"{row.kind}({row.group})" for row in rows if row.group))
+    valid = list(dict.fromkeys([*names, *kinds, *groups]))
+    near = get_close_matches(str(key), valid, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"priors[{key!r}]: the model has no such parameter.{hint} Parameters: {', '.join(map(repr, names))}. "
+        f"Kinds: {', '.join(map(repr, dict.fromkeys([*kinds, *groups])))}."
+    )

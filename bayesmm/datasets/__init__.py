@@ -1,0 +1,44 @@
+"""Classical data sets with their sources, and simulated ones with the truth they were drawn from."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bayesmm.datasets.catalogue import Column, Description, describe, names
+
+if TYPE_CHECKING:
+    from bayesmm.datasets.crossed import simulate_crossed
+    from bayesmm.datasets.longitudinal import simulate_longitudinal
+    from bayesmm.datasets.nested import simulate_nested
+    from bayesmm.datasets.simulation import Simulation
+    from bayesmm.datasets.table import load
+
+__all__ = [
+    "Column",
+    "Description",
+    "Simulation",
+    "describe",
+    "load",
+    "names",
+    "simulate_crossed",
+    "simulate_longitudinal",
+    "simulate_nested",
+]
+
+# What needs pandas is imported when it is first asked for: a list of names should not cost its import.
+_HOMES = {
+    "Simulation": "simulation",
+    "load": "table",
+    "simulate_crossed": "crossed",
+    "simulate_longitudinal": "longitudinal",
+    "simulate_nested": "nested",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

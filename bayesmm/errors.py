@@ -1,0 +1,45 @@
+"""Everything that bayesmm raises, warns about or returns as a verdict."""
+
+from enum import Enum
+
+
+class BayesmmError(Exception):
+    """The parent of every error that bayesmm raises on purpose."""
+
+
+class SpecificationError(BayesmmError, ValueError):
+    """A formula, or another declaration of the model, cannot be read."""
+
+
+class DesignError(BayesmmError, ValueError):
+    """The data do not fit the specification."""
+
+
+class PriorError(BayesmmError, ValueError):
+    """A prior names a parameter that is not there, or does not suit it."""
+
+
+class PredictionError(BayesmmError, ValueError):
+    """Predictions were asked for that the model cannot give."""
+
+
+class DatasetError(BayesmmError, ValueError):
+    """A data set is unknown, or a simulation was asked for with impossible values."""
+
+
+class BayesmmWarning(UserWarning):
+    """Something was done that the reader of the result should know about."""
+
+
+class FitStatus(Enum):
+    """The verdict on a point estimate; the value of a member is its advice in one sentence."""
+
+    CONVERGED = "The optimiser reached a maximum of the likelihood inside the parameter space."
+    BOUNDARY = (
+        "The optimiser reached the maximum of the likelihood, but on the boundary: a standard deviation was estimated "
+        "as zero or a correlation as ±1, so a simpler covariance would fit as well."
+    )
+    NOT_CONVERGED = (
+        "The optimiser did not reach a maximum of the likelihood: do not interpret these estimates; rescale the "
+        "predictors, simplify the random effects, or start from other values."
+    )

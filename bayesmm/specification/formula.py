@@ -1,0 +1,199 @@
+"""Formula text into a Specification: our own reading of the bars, of offsets and of the intercept.
+
+Unlike lme4, ``(x || g)`` makes the whole covariance diagonal, also for the columns of a factor: lme4 splits the term at
+the level of the formula, ``(1 | g) + (0 + x | g)``, which leaves the columns of a factor correlated. Combinations of
+grouping factors are named from coarse to fine, ``a:b`` for ``a/b``, where lme4 writes ``b:a``.
+"""
+
+from dataclasses import dataclass, field
+
+from bayesmm.errors import SpecificationError
+from bayesmm.specification.expansion import expand, signed_parts
+from bayesmm.specification.grammar import parse_expression, parse_sides
+from bayesmm.specification.groups import group_factors
+from bayesmm.specification.scanner import complain
+from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, Text, walk, write, write_sum
+from bayesmm.specification.terms import RandomTerm, Specification
+
+
+def parse_formula(text: str) -> Specification:
+    """Read a formula in lme4's grammar.
+
+    Parameters
+    ----------
+    text : str
+        For example ``"Reaction ~ Days + (Days | Subject)"``. The fixed part knows ``+ - * / : **``, calls,
+        ``offset(...)`` and no intercept (``0 +``, ``- 1``); random-effects terms are ``(x | g)`` with correlated and
+        ``(x || g)`` with uncorrelated effects, grouped by ``g``, ``a:b`` or ``a/b/c``. R's ``I(x^2)`` and
+        ``factor(x)`` are understood as ``I(x**2)`` and ``C(x)``.
+
+    Returns
+    -------
+    Specification
+
+    Raises
+    ------
+    SpecificationError
+        If the text cannot be read; the message points at the place and says what to write.
+
+    Examples
+    --------
+    >>> print(parse_formula("y ~ x + (x || batch/cask)").random_terms[1])
+    (1 + x || batch:cask)
+    """
+    if not isinstance(text, str):
+        raise SpecificationError(f"A formula is a text such as 'y ~ x + (1 | g)', not {type(text).__name__}.")
+    if not text.strip():
+        raise SpecificationError("The formula is empty. Write response ~ fixed effects + (1 | group).")
+    response, terms = parse_sides(text)
+    _check_response(response, text)
+    sorted_terms = _sort(terms, text)
+    return Specification(
+        formula=text.strip(),
+        response=write(response),
+        fixed=_write_columns(sorted_terms, text),
+        offsets=tuple(sorted_terms.offsets),
+        random_terms=_random_terms(sorted_terms.bars, text),
+    )
+
+
+def check_arithmetic(node: Node, text: str) -> None:
+    """Refuse what has no meaning in arithmetic: bars, interactions, offsets and texts standing alone.
+
+    Parameters
+    ----------
+    node : Node
+        The parsed expression.
+    text : str
+        The text that it was parsed from.
+
+    Raises
+    ------
+    SpecificationError
+        Pointing at the place.
+    """
+    if isinstance(node, Text):
+        complain(text, node.at, f"{write(node)} is a text, not a column.", "Leave out the quotation marks.")
+    for each in walk(node):
+        match each:
+            case Bar():
+                complain(text, each.at, "A random-effects term cannot stand here.", "Bars belong right of '~'.")
+            case Binary(":"):
+                complain(text, each.at, "':' has no meaning in arithmetic.", "Write a product as a * b.")
+            case Call("offset"):
+                complain(text, each.at, "offset() cannot stand here.", "Add it to the terms: y ~ x + offset(z).")
+
+
+def read_arithmetic(text: str) -> Node:
+    """Parse an expression such as ``1 / se**2`` that stands for one column of numbers.
+
+    Raises
+    ------
+    SpecificationError
+        If it cannot be read as arithmetic.
+    """
+    node = parse_expression(text)
+    check_arithmetic(node, text)
+    return node
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The parts of a sum of terms, sorted by what they are."""
+
+    intercept: bool = True
+    columns: list[tuple[str, Node]] = field(default_factory=list)
+    offsets: list[str] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+
+
+def _sort(terms: Node, text: str) -> _Sorted:
+    """Sort the parts of a sum into intercept, columns, offsets and bars."""
+    found = _Sorted()
+    for sign, part in signed_parts(terms):
+        match part:
+            case Bar():
+                if sign == "-":
+                    complain(text, part.at, "A random-effects term cannot be subtracted.", "Leave it out instead.")
+                found.bars.append(part)
+            case Call("offset"):
+                found.offsets.append(_offset(sign, part, text))
+            case Number(number) if number in ("0", "1"):
+                found.intercept = (number == "1") == (sign == "+")
+            case _:
+                _check_part(part, text)
+                found.columns.append((sign, part))
+    return found
+
+
+def _offset(sign: str, call: Call, text: str) -> str:
+    if sign == "-":
+        complain(text, call.at, "An offset cannot be subtracted.", "Write offset(-x).")
+    if len(call.arguments) != 1 or call.keywords:
+        complain(text, call.at, "offset() takes one expression.", "Write offset(x), several times if need be.")
+    check_arithmetic(call.arguments[0], text)
+    return write(call.arguments[0])
+
+
+def _check_part(part: Node, text: str) -> None:
+    """Refuse bars and offsets that are hidden inside a product or a call, and calls with model operators inside."""
+    for each in walk(part):
+        if isinstance(each, Bar):
+            complain(
+                text,
+                each.at,
+                "A random-effects term can only be added to the other terms.",
+                "Write ... + (x | g); for effects that differ between the levels of f write (0 + f | g).",
+            )
+        if isinstance(each, Call) and each.callee == "offset":
+            complain(text, each.at, "An offset can only be added to the other terms.", "Write ... + offset(x).")
+        if isinstance(each, Call):
+            for argument in each.arguments:
+                _check_argument(argument, text)
+
+
+def _check_argument(argument: Node, text: str) -> None:
+    for each in walk(argument):
+        if isinstance(each, Binary) and each.operator == ":":
+            complain(text, each.at, "':' has no meaning inside a call.", "Write the interaction outside: f(x):g.")
+
+
+def _write_columns(found: _Sorted, text: str) -> str:
+    """Write the columns with their intercept explicit, after checking that they expand to terms."""
+    if found.columns:
+        expand(Sum(tuple(found.columns)), text)
+    return write_sum((("+", Number("1" if found.intercept else "0")), *found.columns))
+
+
+def _check_response(response: Node, text: str) -> None:
+    if not any(type(each).__name__ == "Name" for each in walk(response)):
+        complain(text, 0, "The response names no column of the data.", "Write response ~ terms.")
+    check_arithmetic(response, text)
+
+
+def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
+    if not bars:
+        raise SpecificationError(
+            f"The formula has no random-effects term:\n    {text}\nAdd one, such as (1 | group); for a model without "
+            "random effects use statsmodels (statsmodels.formula.api.ols), or formulae for its design matrix alone."
+        )
+    return tuple(term for bar in bars for term in _random_terms_of(bar, text))
+
+
+def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
+    """Read one bar; a group ``a/b`` gives one term for ``a`` and one for ``a:b``."""
+    found = _sort(bar.left, text)
+    if found.bars or found.offsets:
+        complain(text, bar.at, "Neither bars nor offsets can stand left of a bar.", "Write each term on its own.")
+    expression = _write_columns(found, text)
+    if expression == "0":
+        complain(text, bar.at, "No effect is left to vary: 0 takes away the intercept.", "Write (1 | g) or (0 + x | g).")
+    return [
+        RandomTerm(
+            expression=expression,
+            group=":".join(factors),
+            factors=factors,
+            structure="diagonal" if bar.double else "unstructured",
+        )
+        for factors in group_factors(bar.right, text)
+    ]

@@ -1,0 +1,243 @@
+"""Tokens into a tree: a recursive-descent parser for R's formula grammar with lme4's bars.
+
+From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons (only inside a call); ``+ -``; ``* /``;
+``:``; ``** ^``; calls. ``^`` is read as ``**``, ``{x}`` as ``I(x)``, and ``factor(x)`` as ``C(x)``.
+"""
+
+from functools import lru_cache
+
+from bayesmm.specification.scanner import Token, complain, scan
+from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text
+
+_COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
+_R_FACTOR = ("factor", "as.factor")
+_MAX_DEPTH = 40  # of parentheses and chains of * : **; each costs some ten Python frames of a limit of 1000
+_CLOSING = {"(": ")", "{": "}"}
+
+
+def parse_sides(text: str) -> tuple[Node, Node]:
+    """Parse ``response ~ terms`` into its two sides.
+
+    Raises
+    ------
+    SpecificationError
+        If there is no ``~``, more than one, nothing on a side of it, or something else that cannot be read.
+    """
+    parser = _Parser(text)
+    tildes = [token.at for token in parser.tokens if token.text == "~" and token.kind == "operator"]
+    if not tildes:
+        complain(text, len(text.rstrip()), "There is no '~'.", "Write response ~ fixed effects + (1 | group).")
+    if len(tildes) > 1:
+        complain(text, tildes[1], "There is more than one '~'.", "Write response ~ terms, with a single '~'.")
+    if parser.token.text == "~":
+        complain(text, tildes[0], "The response is missing left of '~'.", "Write response ~ terms.")
+    response = parser.sum()
+    parser.expect("~")
+    if parser.token.kind == "end":
+        complain(text, tildes[0], "There is nothing right of '~'.", "Write response ~ 1 + (1 | group).")
+    terms = parser.sum()
+    parser.finish()
+    return response, terms
+
+
+@lru_cache(maxsize=1024)
+def parse_expression(text: str) -> Node:
+    """Parse one side of a formula, or any expression in its language, such as ``1 / se**2``.
+
+    Raises
+    ------
+    SpecificationError
+        If the text cannot be read.
+    """
+    parser = _Parser(text)
+    if parser.token.kind == "end":
+        complain(text, 0, "The expression is empty.", "Write a column's name or an expression of columns.")
+    node = parser.sum()
+    parser.finish()
+    return node
+
+
+class _Parser:
+    """A position in a list of tokens, and one method for each level of the grammar."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.tokens = scan(text)
+        self.position = 0
+        self.open: list[Token] = []
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.position]
+
+    def advance(self) -> Token:
+        token = self.token
+        self.position += token.kind != "end"
+        return token
+
+    def sees(self, *texts: str) -> bool:
+        return self.token.kind == "operator" and self.token.text in texts
+
+    def expect(self, text: str) -> None:
+        if not self.sees(text):
+            self.reject()
+        self.advance()
+
+    def sum(self) -> Node:
+        at = self.token.at
+        first_sign = self.advance().text if self.sees("+", "-") else "+"
+        parts = [(first_sign, self.product())]
+        while self.sees("+", "-"):
+            sign = self.advance().text
+            parts.append((sign, self.product()))
+        if parts[0][0] == "+" and len(parts) == 1:
+            return parts[0][1]
+        return Sum(tuple(parts), at)
+
+    def product(self) -> Node:
+        return self.left_to_right(("*", "/"), self.interaction)
+
+    def interaction(self) -> Node:
+        return self.left_to_right((":",), self.unary)
+
+    def left_to_right(self, operators: tuple[str, ...], operand) -> Node:
+        node = operand()
+        length = 0
+        while self.sees(*operators):
+            length += 1
+            self.limit(length)
+            operator = self.advance()
+            node = Binary(operator.text, node, operand(), operator.at)
+        return node
+
+    def unary(self) -> Node:
+        if not self.sees("+", "-"):
+            return self.power()
+        sign = self.advance()
+        self.open.append(sign)
+        self.limit(len(self.open))
+        node = self.unary()
+        self.open.pop()
+        return node if sign.text == "+" else Sum((("-", node),), sign.at)
+
+    def power(self) -> Node:
+        base = self.primary()
+        if not self.sees("**", "^"):
+            return base
+        operator = self.advance()
+        self.open.append(operator)
+        self.limit(len(self.open))
+        node = Binary("**", base, self.unary(), operator.at)
+        self.open.pop()
+        return node
+
+    def primary(self) -> Node:
+        token = self.advance()
+        if token.kind == "number":
+            return Number(token.text, token.at)
+        if token.kind == "string":
+            return Text(token.text[1:-1], token.at)
+        if token.kind == "quoted":
+            return Name(token.text[1:-1], token.at)
+        if token.kind == "name":
+            return self.named(token)
+        if token.kind == "operator" and token.text in _CLOSING:
+            return self.enclosed(token)
+        self.position -= token.kind != "end"
+        return self.reject()
+
+    def named(self, token: Token) -> Node:
+        if self.sees("("):
+            opening = self.advance()
+            arguments, keywords = self.arguments(opening)
+            callee = "C" if token.text in _R_FACTOR and len(arguments) == 1 and not keywords else token.text
+            return Call(callee, arguments, keywords, token.at)
+        if token.text in CONSTANTS:
+            return Constant(CONSTANTS[token.text], token.at)
+        return Name(token.text, token.at)
+
+    def enclosed(self, opening: Token) -> Node:
+        self.open.append(opening)
+        self.limit(len(self.open))
+        node = self.comparison() if opening.text == "{" else self.sum()
+        if opening.text == "(" and self.sees("|", "||"):
+            double = self.advance().text == "||"
+            node = Bar(node, self.sum(), double, opening.at)
+            if self.sees("|", "||"):
+                self.complain(
+                    "A term has one bar.",
+                    "Correlation between terms (brms's ID syntax) is not available: write (x | g) or (x || g).",
+                )
+        self.expect(_CLOSING[opening.text])
+        self.open.pop()
+        return node if opening.text == "(" else Call("I", (node,), (), opening.at)
+
+    def arguments(self, opening: Token) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
+        self.open.append(opening)
+        self.limit(len(self.open))
+        positional: list[Node] = []
+        keywords: list[tuple[str, Node]] = []
+        while not self.sees(")"):
+            if self.token.kind == "name" and self.tokens[self.position + 1].text == "=":
+                name = self.advance().text
+                self.advance()
+                keywords.append((name, self.comparison()))
+            elif keywords:
+                self.complain("A positional argument follows a named one.", "Put named arguments last.")
+            else:
+                positional.append(self.comparison())
+            if not self.sees(")"):
+                self.expect(",")
+        self.advance()
+        self.open.pop()
+        return tuple(positional), tuple(keywords)
+
+    def comparison(self) -> Node:
+        node = self.sum()
+        if self.sees(*_COMPARISONS):
+            operator = self.advance()
+            node = Binary(operator.text, node, self.sum(), operator.at)
+        if self.sees("|", "||"):
+            self.complain(
+                "A bar cannot stand inside a function call.",
+                "Covariance structures are chosen by the bar: (x | g) unstructured, (x || g) diagonal.",
+            )
+        return node
+
+    def finish(self) -> None:
+        if self.token.kind != "end":
+            self.reject()
+
+    def limit(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            self.complain(f"The expression is nested more than {_MAX_DEPTH} deep.", "Compute it as a column first.")
+
+    def complain(self, problem: str, advice: str):
+        complain(self.text, self.token.at, problem, advice)
+
+    def reject(self):
+        """Say why the current token cannot stand where it does."""
+        problem, advice = self.diagnosis()
+        self.complain(problem, advice)
+
+    def diagnosis(self) -> tuple[str, str]:
+        token = self.token
+        previous = self.tokens[self.position - 1] if self.position else None
+        if token.kind == "end":
+            brackets = [each for each in self.open if each.text in _CLOSING]
+            if brackets and previous is not None and (previous.kind != "operator" or previous.text in ")}"):
+                opening = brackets[-1]
+                return f"'{opening.text}' at position {opening.at + 1} is never closed.", "Add the closing one here."
+            return "The formula ends where a term is expected.", "Add the missing term, or remove what stands before."
+        if token.text in _CLOSING.values() and not self.open:
+            return f"'{token.text}' closes nothing.", "Remove it, or add the opening one."
+        if token.text in ("|", "||"):
+            return "A bar must stand in parentheses.", "Write the term as (x | group)."
+        if token.text in _COMPARISONS:
+            return f"'{token.text}' cannot stand between terms.", "For a comparison of columns write I(x > 1)."
+        if token.text == "=":
+            return "'=' has no meaning here.", "Separate the response from the terms by '~'."
+        ends_a_term = previous is not None and (previous.kind != "operator" or previous.text in (")", "}"))
+        if token.kind != "operator" and ends_a_term:
+            return f"{token.text!r} follows a term without an operator.", "Join terms by '+', ':' or '*'."
+        return f"Unexpected '{token.text}'.", "A column, a function call or a term in parentheses is expected here."

@@ -1,0 +1,91 @@
+"""Formula text into tokens, and errors that point at a place in the text."""
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+from bayesmm.errors import SpecificationError
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<name>(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*)
+    |(?P<quoted>`[^`]+`)
+    |(?P<string>'[^']*'|"[^"]*")
+    |(?P<special>%[^%\s]*%)
+    |(?P<operator>\|\||\*\*|==|!=|<=|>=|[-+*/:^~|(){},=<>])
+    """,
+    re.VERBOSE,
+)
+
+_STRANGE = {
+    ".": "R's '.' (all other columns) is not available: name the columns.",
+    "[": "Square brackets have no meaning in a formula: choose levels or columns in the data.",
+    "]": "Square brackets have no meaning in a formula: choose levels or columns in the data.",
+    "`": "A backquoted name needs a closing backquote: `my column`.",
+    "'": "A text needs a closing quotation mark.",
+    '"': "A text needs a closing quotation mark.",
+    "%": "Use np.mod(x, 2) for a remainder.",
+    "@": "Matrix products have no meaning in a formula.",
+    "&": "Conditions cannot be joined in a formula: compute the column in the data first.",
+    "!": "Conditions cannot be negated in a formula: write x != 1, or compute the column in the data first.",
+    "#": "Comments are not part of a formula: leave them out.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word of the formula: its kind (number, name, string, operator, end), its text and where it starts."""
+
+    kind: str
+    text: str
+    at: int
+
+
+def scan(text: str) -> list[Token]:
+    """Cut a formula into tokens; the last one is of kind ``"end"``.
+
+    Parameters
+    ----------
+    text : str
+        A formula or an expression of one.
+
+    Returns
+    -------
+    list of Token
+
+    Raises
+    ------
+    SpecificationError
+        For a character that has no meaning in a formula.
+    """
+    tokens: list[Token] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            complain(text, at, f"Unexpected {text[at]!r}.", _STRANGE.get(text[at], "Remove it."))
+        kind = str(match.lastgroup)
+        if kind == "special":
+            complain(text, at, f"The operator {match.group()} is not known.", "Write a:b, or a + a:b for a/b.")
+        if kind != "space":
+            tokens.append(Token(kind, match.group(), at))
+        at = match.end()
+    tokens.append(Token("end", "", len(text.rstrip())))
+    return tokens
+
+
+def complain(text: str, at: int, problem: str, advice: str) -> NoReturn:
+    """Raise a SpecificationError that shows the text, points at a place in it, and says what to write.
+
+    Parameters
+    ----------
+    text : str
+        The formula.
+    at : int
+        Index of the character to point at.
+    problem, advice : str
+        What is wrong, and what to do about it.
+    """
+    shown = re.sub(r"\s", " ", text)
+    raise SpecificationError(f"{problem}\n    {shown}\n    {' ' * at}^\n{advice}")
