@@ -53,6 +53,19 @@ def _entries(factor: np.ndarray, structure: str) -> np.ndarray:
     return factor[_positions(len(factor), structure)]
 
 
+def host_factors(theta: np.ndarray, layout: Layout) -> list[np.ndarray]:
+    """The same on the host, in the precision of `theta` (complex for complex-step derivatives)."""
+    factors, position = [], 0
+    for pieces in layout:
+        factor = np.zeros((pieces[-1][1],) * 2, dtype=theta.dtype)
+        for start, stop, structure in pieces:
+            row, column = _positions(stop - start, structure)
+            factor[start + row, start + column] = theta[position : position + len(row)]
+            position += len(row)
+        factors.append(factor)
+    return factors
+
+
 def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Lower-triangular Λ on the user's columns, of non-negative diagonal, from the factor on conditioned columns.
 

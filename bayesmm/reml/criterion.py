@@ -1,0 +1,73 @@
+"""The likelihood of one design as an objective on the host: compiled once per shape, float64 in its own context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from bayesmm.marginal.covariance import Layout
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.likelihood import Derivatives, Method, PointEffects, criterion_derivatives, point_effects
+from bayesmm.reml.optimise import Evaluation
+
+# Small programs: half the compile time, and some 0.2 ms more per evaluation. Large ones are worth optimising.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
+LARGE = 20_000  # entries of all cross-products together
+
+_STATIC = ("layout", "method")
+_derivatives_quick = jax.jit(criterion_derivatives, static_argnames=_STATIC, compiler_options=QUICK_COMPILE)
+_derivatives = jax.jit(criterion_derivatives, static_argnames=_STATIC)
+_point_effects_quick = jax.jit(point_effects, compiler_options=QUICK_COMPILE)
+_point_effects = jax.jit(point_effects)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """−2 log likelihood of one design as a function of θ.
+
+    Attributes
+    ----------
+    products : CrossProducts
+        Cross-products, arrays of any kind.
+    layout : Layout
+        Covariance pieces per grouping factor.
+    method : {"reml", "ml"}
+        Whether the fixed effects are integrated or profiled out.
+    sigma : float, optional
+        Residual standard deviation where it is known.
+    """
+
+    products: CrossProducts
+    layout: Layout
+    method: Method
+    sigma: float | None = None
+
+    @cached_property
+    def _is_large(self) -> bool:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.products) if leaf.ndim > 1) > LARGE
+
+    @cached_property
+    def _on_device(self) -> CrossProducts:
+        with jax.enable_x64(True):
+            return jax.device_put(self.products)
+
+    def derivatives(self, theta: np.ndarray) -> Derivatives:
+        """Value, gradient and Hessian, and r² with its gradient; NumPy arrays."""
+        program = _derivatives if self._is_large else _derivatives_quick
+        with jax.enable_x64(True):
+            result = program(theta, self._on_device, self.sigma, layout=self.layout, method=self.method)
+            return jax.tree.map(np.asarray, result)
+
+    def __call__(self, theta: np.ndarray) -> Evaluation:
+        """Evaluate for the optimiser."""
+        at = self.derivatives(theta)
+        return Evaluation(float(at.value), at.gradient, at.hessian)
+
+    def effects(self, conditioned: list[np.ndarray]) -> PointEffects:
+        """Fixed effects and conditional modes with their covariances; NumPy arrays."""
+        program = _point_effects if self._is_large else _point_effects_quick
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, program(self._on_device, conditioned))

@@ -1,0 +1,211 @@
+"""From a minimum of the criterion to estimates on the user's scale; arrays only, no labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.marginal.covariance import Layout, Piece, host_factors, raw_factor, start_theta
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.optimise import Minimum, minimise
+
+SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
+SNAP_COST = 1e-8  # what the criterion may rise by when they are
+SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Standard deviations and correlations with their joint covariance matrix, by the delta method.
+
+    Attributes
+    ----------
+    values : array, shape (m,)
+        Per grouping factor its k standard deviations, then its correlations (0, 1), (0, 2), ... (1, 2), ... of each
+        unstructured piece; σ last.
+    covariance : array, shape (m, m)
+        Inverse information; rows of values on the boundary (zero, ±1) or known are NaN.
+    """
+
+    values: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Point estimates of one design.
+
+    Attributes
+    ----------
+    minimum : Minimum
+        Where the search ended, θ on conditioned columns.
+    criterion : float
+        −2 log likelihood.
+    sigma : float
+        Residual standard deviation.
+    beta, beta_covariance : arrays, shapes (p,), (p, p)
+        Fixed effects of the kept columns.
+    factors : tuple of arrays, shapes (k, k)
+        Relative factors Λ on the user's columns, lower triangular.
+    modes : tuple of arrays, shapes (q, k)
+        Conditional modes of the random effects.
+    mode_covariances : tuple of arrays, shapes (q, k, k)
+        Their conditional covariance given θ, σ and β.
+    null_directions : tuple of arrays, shapes (k, d)
+        Combinations of effects without variance, per grouping factor; d = 0 where the fit is not singular.
+    spread : Spread
+        Standard deviations and correlations on the user's columns, and their standard errors.
+    """
+
+    minimum: Minimum
+    criterion: float
+    sigma: float
+    beta: np.ndarray
+    beta_covariance: np.ndarray
+    factors: tuple[np.ndarray, ...]
+    modes: tuple[np.ndarray, ...]
+    mode_covariances: tuple[np.ndarray, ...]
+    null_directions: tuple[np.ndarray, ...]
+    spread: Spread
+
+
+def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray | None = None) -> Estimate:
+    """Minimise the criterion and read the estimates off the elimination there.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        The objective.
+    n_levels : tuple of int
+        Levels of each grouping factor, without padding.
+    start : array, shape (k,), optional
+        First θ on conditioned columns; unit factors by default.
+    """
+    minimum = minimise(criterion, start_theta(criterion.layout) if start is None else start)
+    minimum = _snap_to_boundary(criterion, minimum)
+    conditioned = host_factors(minimum.x, criterion.layout)
+    at = criterion.effects(conditioned)
+    products = criterion.products
+    p = int(products.p)
+    df = products.n - p if criterion.method == "reml" else products.n
+    sigma = criterion.sigma or float(np.sqrt(at.residual_square / df))
+    inverse_root = np.linalg.inv(products.fixed_root)
+    to_raw = [np.linalg.solve(T, L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
+    return Estimate(
+        minimum=minimum,
+        criterion=minimum.evaluation.value,
+        sigma=sigma,
+        beta=products.fixed_origin + inverse_root @ at.gamma[:p],
+        beta_covariance=sigma**2 * inverse_root @ np.linalg.inv(at.fixed_precision[:p, :p]) @ inverse_root.T,
+        factors=tuple(raw_factor(L, T) for L, T in zip(conditioned, products.effect_roots, strict=True)),
+        modes=tuple((M @ u[:, :q]).T for M, u, q in zip(to_raw, at.u, n_levels, strict=True)),
+        mode_covariances=tuple(
+            sigma**2 * np.einsum("ia,abq,jb->qij", M, C[:, :, :q], M)
+            for M, C, q in zip(to_raw, at.u_covariance, n_levels, strict=True)
+        ),
+        null_directions=tuple(
+            _null_directions(L, T, pieces)
+            for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
+        ),
+        spread=_spread(criterion, minimum.x, sigma, float(df)),
+    )
+
+
+def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
+    """Put entries that rounding keeps from zero exactly there, where the criterion agrees."""
+    diagonal = start_theta(criterion.layout) == 1.0
+    small = diagonal & (np.abs(minimum.x) < SNAP)
+    if not minimum.converged or not small.any():
+        return minimum
+    x = np.where(small, 0.0, minimum.x)
+    evaluation = criterion(x)
+    if evaluation.value > minimum.evaluation.value + SNAP_COST:
+        return minimum
+    return replace(minimum, x=x, evaluation=evaluation, n_evaluations=minimum.n_evaluations + 1)
+
+
+def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
+    """Combinations a of the user's effects with a'ΛΛ'a = 0, each scaled to a largest entry of one; shape (k, d)."""
+    directions = []
+    for start, stop, _ in pieces:
+        T = root[start:stop, start:stop]
+        left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
+        for vector in (T.T @ left[:, values < SINGULAR]).T:
+            direction = np.zeros(len(root))
+            direction[start:stop] = vector / vector[np.argmax(np.abs(vector))]
+            directions.append(direction)
+    return np.array(directions).reshape(-1, len(root)).T
+
+
+def _spread(criterion: Criterion, theta: np.ndarray, sigma: float, df: float) -> Spread:
+    """Standard deviations and correlations at an estimate, with the delta method in complex steps."""
+
+    def values_at(log_parameters: np.ndarray) -> np.ndarray:
+        return _public_values(log_parameters[:-1], log_parameters[-1], criterion)
+
+    at = np.append(theta, np.log(sigma))
+    values = values_at(at)
+    step = 1e-30
+    jacobian = np.stack([values_at(at + 1j * step * e).imag / step for e in np.eye(len(at))], axis=1)
+    covariance = jacobian @ _parameter_covariance(criterion, theta, sigma, df) @ jacobian.T
+    kinds = _is_correlation(criterion.layout)
+    edge = np.where(kinds, np.abs(values) > 1.0 - 1e-7, np.abs(values) < SNAP * 1e-2 * sigma)
+    if criterion.sigma is not None:
+        edge[-1] = True
+    covariance[edge], covariance[:, edge] = np.nan, np.nan
+    return Spread(values=values, covariance=covariance)
+
+
+def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:
+    """Standard deviations, correlations and σ; analytic in its arguments."""
+    sigma = np.exp(log_sigma)
+    values: list[np.ndarray] = []
+    factors = host_factors(theta, criterion.layout)
+    for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
+        M = np.linalg.solve(T, L)
+        covariance = M @ M.T
+        sd = np.sqrt(np.diag(covariance))
+        values.append(sigma * sd)
+        values.extend(_correlations(covariance, sd, pieces))
+    return np.concatenate([*values, np.atleast_1d(sigma)])
+
+
+def _correlations(covariance: np.ndarray, sd: np.ndarray, pieces: tuple[Piece, ...]) -> list[np.ndarray]:
+    correlations = []
+    for start, stop, structure in pieces:
+        if structure == "unstructured":
+            i, j = (start + index for index in np.triu_indices(stop - start, 1))
+            scale = sd[i] * sd[j]
+            correlations.append(np.where(scale == 0, np.nan, covariance[i, j] / np.where(scale == 0, 1.0, scale)))
+    return correlations
+
+
+def _is_correlation(layout: Layout) -> np.ndarray:
+    """Which entries of the public values are correlations."""
+    kinds: list[bool] = []
+    for pieces in layout:
+        kinds += [False] * pieces[-1][1]
+        for start, stop, structure in pieces:
+            if structure == "unstructured":
+                kinds += [True] * ((stop - start) * (stop - start - 1) // 2)
+    return np.array([*kinds, False])
+
+
+def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float, df: float) -> np.ndarray:
+    """Covariance of (θ, log σ): twice the inverse Hessian of the criterion in which σ is not profiled out.
+
+    With r²(θ) the residual square, d = C(θ) + 2 df log σ + r²(θ)/σ² has ∂²d/∂θ∂log σ = −2 ∇r²/σ² and ∂²d/∂(log σ)²
+    = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
+    """
+    at = criterion.derivatives(theta)
+    inner = np.flatnonzero((theta != 0.0) | (start_theta(criterion.layout) != 1.0))
+    covariance = np.zeros((len(theta) + 1,) * 2)
+    block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)
+    covariance[np.ix_(inner, inner)] = block
+    if criterion.sigma is None:
+        slope = np.zeros(len(theta))
+        slope[inner] = at.residual_square_gradient[inner] / (2.0 * df * sigma**2)  # d log σ̂ / dθ
+        covariance[:-1, -1] = covariance[-1, :-1] = covariance[:-1, :-1] @ slope
+        covariance[-1, -1] = slope @ covariance[:-1, :-1] @ slope + 1.0 / (2.0 * df)
+    return covariance
