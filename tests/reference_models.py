@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, Literal
 
 import pandas as pd
-
 from reference_data import REFERENCE, load_data, select_rows
 
 ONE_STEP_AWAY = {  # entries whose formula is not lme4's: the same model in the grammar of the package
@@ -21,8 +20,6 @@ ONE_STEP_AWAY = {  # entries whose formula is not lme4's: the same model in the 
     ("nlme_sleepstudy_ext", "lme_varfixed_reml"): "Reaction ~ Days + (Days | Subject)",
     ("glmmTMB_sleepstudy_ext", "cs_factor_reml"): "Reaction ~ block + (0 + block | Subject)",  # 2 x 2: unstructured
 }
-# The same likelihood with other random effects: only what does not depend on the parametrisation can be compared.
-OTHER_PARAMETRISATION = {("nlme_Machines", "lme_pdident_nested_reml"), ("nlme_Machines", "lme_pdcompsymm_reml")}
 KNOWN_VARIANCE = {  # data set -> weights, random terms, group of each standard deviation
     "bcg": ("1 / vi", "(1 | trial)", {"tau": "trial"}),
     "eight_schools": ("1 / sigma**2", "(1 | school)", {"tau": "school"}),
@@ -119,7 +116,9 @@ def _reason_to_skip(file: str, entry: dict[str, Any]) -> str | None:
 def _mixed_model(file: str, dataset: str, entry: dict[str, Any]) -> ReferenceModel:
     key = (file, entry["id"])
     formula = ONE_STEP_AWAY.get(key) or translate(entry["formula"], load_data(dataset))
-    identified = key not in OTHER_PARAMETRISATION and "gotcha" not in entry["id"]
+    random = tuple(_random_term(term, dataset) for term in entry["random"])
+    if file == "nlme_Machines":
+        random, entry = _split_by_machine(entry), {name: value for name, value in entry.items() if name != "ranef"}
     return ReferenceModel(
         id=f"{file}/{entry['id']}",
         dataset=dataset,
@@ -127,8 +126,8 @@ def _mixed_model(file: str, dataset: str, entry: dict[str, Any]) -> ReferenceMod
         method="reml" if entry["reml"] else "ml",
         weights="w" if entry["id"] == "lme_varfixed_reml" else entry.get("weights"),
         loglik=entry["loglik"],
-        variances_identified=identified,
-        random=tuple(_random_term(term, dataset) for term in entry["random"]),
+        variances_identified="gotcha" not in entry["id"],
+        random=random,
         entry=entry,
     )
 
@@ -139,8 +138,16 @@ def _random_term(term: dict[str, Any], dataset: str) -> RandomTerm:
     if correlations is None and len(names) > 1:  # nlme gives the covariance alone
         cov, sds = term["cov"], term["sd"]
         correlations = [[cov[i][j] / (sds[i] * sds[j]) for j in range(len(sds))] for i in range(len(sds))]
-    return RandomTerm(
-        group=term["group"], effects=tuple(names), sds=tuple(term["sd"]), correlations=correlations
+    return RandomTerm(group=term["group"], effects=tuple(names), sds=tuple(term["sd"]), correlations=correlations)
+
+
+def _split_by_machine(entry: dict[str, Any]) -> tuple[RandomTerm, ...]:
+    """Read exchangeable effects of three machines within a worker as effects of the worker and of each of its machines."""
+    cov = entry["random"][0]["cov"]
+    worker, machine = (cov[0][1], cov[0][0] - cov[0][1]) if len(cov) == 3 else (cov[0][0], cov[1][1])
+    return tuple(
+        RandomTerm(group=group, effects=("Intercept",), sds=(variance**0.5,), correlations=None)
+        for group, variance in (("Worker", worker), ("Worker:Machine", machine))
     )
 
 

@@ -94,10 +94,10 @@ def _codes(series: nw.Series, categories: list[str]) -> np.ndarray:
 def _read_pandas(name: str, series: pd.Series) -> Column:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categorical(series.array)
-    if dtype == object:
-        return _read_objects(name, series)
+        return _categorical(pd.Categorical(series.array))
     if isinstance(dtype, np.dtype):
+        if dtype.kind == "O":
+            return _read_objects(name, series)
         return _read_numpy(name, series.to_numpy())
     if isinstance(dtype, pd.StringDtype) or pd.api.types.is_string_dtype(dtype):
         return _texts(series)
@@ -106,7 +106,8 @@ def _read_pandas(name: str, series: pd.Series) -> Column:
     if isinstance(dtype, pd.ArrowDtype) and isinstance(dtype.type, type) and issubclass(dtype.type, decimal.Decimal):
         return _read_numpy(name, series.to_numpy(dtype=float, na_value=np.nan))
     if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
-        return _categorical(_from_dictionary(series.array.__arrow_array__()))
+        values: Any = series.array
+        return _categorical(_from_dictionary(values.__arrow_array__()))
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         return _read_nullable(name, series)
     return _refuse(name, str(dtype))

@@ -53,7 +53,7 @@ class Table:
         )
 
 
-def read_table(data: Any, names: Sequence[str]) -> Table:
+def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -> Table:
     """Read the named columns of a pandas, polars or pyarrow table.
 
     Parameters
@@ -62,6 +62,8 @@ def read_table(data: Any, names: Sequence[str]) -> Table:
         Anything eager that narwhals understands.
     names : sequence of str
         The columns that are needed; others are not touched.
+    may_be_empty : bool
+        Whether a frame without rows is accepted.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def read_table(data: Any, names: Sequence[str]) -> Table:
     lacking = [name for name in names if name not in frame.columns]
     if lacking:
         raise missing_column(lacking[0], frame.columns)
-    if len(frame) == 0:
+    if len(frame) == 0 and not may_be_empty:
         raise DesignError("The data have no rows. Pass a data frame with one row for each observation.")
     return Table(
         columns={name: read_column(name, frame[name]) for name in names}, index=_index(frame), n_rows=len(frame)
@@ -88,6 +90,8 @@ def open_frame(data: Any) -> nw.DataFrame:
     """Wrap a data frame in narwhals, after checking that it is one with unique column names."""
     if isinstance(data, pd.DataFrame):
         _check_pandas_columns(data)
+    if isinstance(data, nw.DataFrame):
+        return data
     try:
         return nw.from_native(data, eager_only=True)
     except TypeError:
@@ -125,3 +129,9 @@ def _check_pandas_columns(data: pd.DataFrame) -> None:
 def _index(frame: nw.DataFrame) -> pd.Index:
     native = frame.to_native()
     return native.index if isinstance(native, pd.DataFrame) else pd.RangeIndex(len(frame))
+
+
+def as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with long identifiers as floats, as arithmetic sees them; as it is if there are none."""
+    long = [name for name, dtype in zip(frame.columns, frame.dtypes.array, strict=True) if dtype.kind in "iu"]
+    return frame.astype(dict.fromkeys(long, np.float64)) if long else frame

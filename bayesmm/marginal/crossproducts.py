@@ -87,8 +87,11 @@ class CrossProducts:
 
 
 def pad_columns(p: int) -> int:
-    """Padded number of columns of [X y] for p fixed effects."""
-    return -(-(p + 1) // 4) * 4
+    """Padded number of columns of [X y] for p fixed effects; few sizes, so that designs share programs."""
+    for small in (4, 8, 16, 32):
+        if p < small:
+            return small
+    return -(-(p + 1) // 16) * 16
 
 
 def build_products(

@@ -68,14 +68,17 @@ def profile_fixed(reduced: Reduced, products: CrossProducts) -> Profile:
 def criterion(
     theta: Float[Array, " k"],
     products: CrossProducts,
-    sigma: Float[Array, ""] | None = None,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
     *,
     layout: Layout,
-    method: Method,
 ) -> Float[Array, ""]:
-    """−2 log likelihood with β (ML: profiled, REML: integrated) and σ (profiled, unless given) out."""
+    """−2 log likelihood with β (ML: profiled, REML: integrated) and σ (profiled, unless given) out.
+
+    `restriction` is 1 for REML and 0 for ML: a number, so that both share a compiled program.
+    """
     reduced = reduce_products(products, assemble_factors(theta, layout))
-    return deviance(reduced, products, sigma, method=method)
+    return deviance(reduced, products, sigma, restriction)
 
 
 class Derivatives(NamedTuple):
@@ -91,10 +94,10 @@ class Derivatives(NamedTuple):
 def criterion_derivatives(
     theta: Float[Array, " k"],
     products: CrossProducts,
-    sigma: Float[Array, ""] | None = None,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
     *,
     layout: Layout,
-    method: Method,
 ) -> Derivatives:
     """Criterion, gradient and exact Hessian.
 
@@ -104,7 +107,7 @@ def criterion_derivatives(
 
     def values(theta: Array) -> tuple[Array, Array]:
         reduced = reduce_products(products, assemble_factors(theta, layout))
-        pair = jnp.stack([deviance(reduced, products, sigma, method=method), profile_fixed(reduced, products)[1]])
+        pair = jnp.stack([deviance(reduced, products, sigma, restriction), profile_fixed(reduced, products)[1]])
         return pair, pair
 
     def first(theta: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -116,12 +119,15 @@ def criterion_derivatives(
 
 
 def deviance(
-    reduced: Reduced, products: CrossProducts, sigma: Float[Array, ""] | None = None, *, method: Method
+    reduced: Reduced,
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
 ) -> Float[Array, ""]:
-    """−2 log likelihood at one reduction."""
+    """−2 log likelihood at one reduction: restricted where `restriction` is 1, full where it is 0."""
     log_det_fixed, residual_square = profile_fixed(reduced, products)
-    df = products.n - products.p if method == "reml" else products.n
-    constant = reduced.log_det - products.log_weights + (log_det_fixed if method == "reml" else 0.0)
+    df = products.n - restriction * products.p
+    constant = reduced.log_det - products.log_weights + restriction * log_det_fixed
     if sigma is None:
         return constant + df * (1.0 + jnp.log(2.0 * jnp.pi * residual_square / df))
     return constant + df * jnp.log(2.0 * jnp.pi * sigma**2) + residual_square / sigma**2

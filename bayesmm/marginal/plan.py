@@ -112,12 +112,22 @@ class Plan:
 
 
 def pad_size(size: int) -> int:
-    """Round a count up to one of a few sizes, so that designs share compiled programs."""
-    size = int(size)
-    if size <= 8:
-        return 8
-    if size <= 256:
-        return 1 << (size - 1).bit_length()
+    """Round a count of levels, pairs or list entries up to one of a few sizes, so that designs share programs."""
+    for small in (16, 64, 256, 1024):
+        if size <= small:
+            return small
+    return _round_up(int(size))
+
+
+def pad_dense(size: int) -> int:
+    """Round the size of a dense block up; more finely, since its cost is cubic."""
+    for small in (8, 16, 32, 64, 128, 256):
+        if size <= small:
+            return small
+    return _round_up(int(size))
+
+
+def _round_up(size: int) -> int:
     unit = 1 << max((size - 1).bit_length() - 4, 0)  # at most one eighth wasted
     return -(-size // unit) * unit
 
@@ -279,7 +289,7 @@ def _dense_layout(work: _Work, remainder: list[int], *, single: bool) -> _DenseL
     width = np.repeat([work.widths[f] for f in remainder], sizes)
     component = np.zeros(len(width), int) if single else _components(work, remainder, base, len(width))
     block_rows = np.bincount(component, weights=width).astype(int)
-    padded = np.array([pad_size(size) for size in block_rows])
+    padded = np.array([pad_dense(size) for size in block_rows])
     bucket_sizes, bucket = np.unique(padded, return_inverse=True)
     counts = np.bincount(bucket)
     padded_counts = [1 if count == 1 else pad_size(count) for count in counts]

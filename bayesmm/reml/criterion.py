@@ -17,9 +17,8 @@ from bayesmm.reml.optimise import Evaluation
 QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 LARGE = 20_000  # entries of all cross-products together
 
-_STATIC = ("layout", "method")
-_derivatives_quick = jax.jit(criterion_derivatives, static_argnames=_STATIC, compiler_options=QUICK_COMPILE)
-_derivatives = jax.jit(criterion_derivatives, static_argnames=_STATIC)
+_derivatives_quick = jax.jit(criterion_derivatives, static_argnames="layout", compiler_options=QUICK_COMPILE)
+_derivatives = jax.jit(criterion_derivatives, static_argnames="layout")
 _point_effects_quick = jax.jit(point_effects, compiler_options=QUICK_COMPILE)
 _point_effects = jax.jit(point_effects)
 
@@ -58,7 +57,7 @@ class Criterion:
         """Value, gradient and Hessian, and r² with its gradient; NumPy arrays."""
         program = _derivatives if self._is_large else _derivatives_quick
         with jax.enable_x64(True):
-            result = program(theta, self._on_device, self.sigma, layout=self.layout, method=self.method)
+            result = program(theta, self._on_device, self.sigma, float(self.method == "reml"), layout=self.layout)
             return jax.tree.map(np.asarray, result)
 
     def __call__(self, theta: np.ndarray) -> Evaluation:

@@ -22,7 +22,7 @@ class Spread:
     Attributes
     ----------
     values : array, shape (m,)
-        Per grouping factor its k standard deviations, then its correlations (0, 1), (0, 2), ... (1, 2), ... of each
+        Per grouping factor its k standard deviations, then its correlations (0, 1), (0, 2), (1, 2), ... of each
         unstructured piece; σ last.
     covariance : array, shape (m, m)
         Inverse information; rows of values on the boundary (zero, ±1) or known are NaN.
@@ -175,7 +175,7 @@ def _correlations(covariance: np.ndarray, sd: np.ndarray, pieces: tuple[Piece, .
     correlations = []
     for start, stop, structure in pieces:
         if structure == "unstructured":
-            i, j = (start + index for index in np.triu_indices(stop - start, 1))
+            j, i = (start + index for index in np.tril_indices(stop - start, -1))
             scale = sd[i] * sd[j]
             correlations.append(np.where(scale == 0, np.nan, covariance[i, j] / np.where(scale == 0, 1.0, scale)))
     return correlations

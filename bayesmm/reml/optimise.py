@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DECREMENT_TOLERANCE = 1e-10  # half of g'H⁻¹g, in the objective's units: what a further Newton step could still gain
+DECREMENT_TOLERANCE = 1e-13  # half of g'H⁻¹g, in the objective's units: what a further Newton step could still gain
 NOISE = 4e-15  # relative rounding error of one evaluation, below which a decrease cannot be told
 MAX_RADIUS = 1e3
 
@@ -121,9 +121,8 @@ def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
 
 def _is_minimum(here: Evaluation, curvatures: np.ndarray, slopes: np.ndarray, slack: float = 1.0) -> bool:
     scale = np.abs(curvatures).max(initial=0.0)
-    tolerance = slack * max(DECREMENT_TOLERANCE, NOISE * abs(here.value))
     is_down = curvatures.min(initial=0.0) < -1e-7 * scale
-    return bool(np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < tolerance)
+    return bool(np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < slack * DECREMENT_TOLERANCE)
 
 
 def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float) -> np.ndarray:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bayesmm.specification.grammar import parse_expression
-from bayesmm.specification.scanner import complain
-from bayesmm.specification.syntax import Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, walk, write
+from bayesmm.specification.scanner import complaint
+from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, Number, Sum, walk, write
 
 type Term = tuple[Node, ...]
 
@@ -71,7 +71,7 @@ def signed_parts(node: Node) -> list[tuple[str, Node]]:
 
 def _intercept_number(node: Number, text: str) -> int:
     if node.value not in (0, 1):
-        complain(
+        raise complaint(
             text,
             node.at,
             f"{node.text} is not a term: the only numbers in a sum of terms are 1 (intercept) and 0 (none).",
@@ -98,14 +98,21 @@ def _expand(node: Node, text: str) -> dict[frozenset[Node], Term]:
             return first | _products({frozenset(everything): everything}, second, node, text)
         case Binary("**", left, right):
             return _power(left, right, node, text)
-        case Number():
-            complain(text, node.at, f"{node.text} cannot be part of a term.", "For arithmetic write I(...): I(2 * x).")
-        case Text() | Constant():
-            complain(text, node.at, f"{write(node)} is not a term.", "Name a column of the data.")
+    problem, advice = _diagnosis(node)
+    raise complaint(text, node.at, problem, advice)
+
+
+def _diagnosis(node: Node) -> tuple[str, str]:
+    """Say why a node is not a term."""
+    match node:
+        case Number(number):
+            return f"{number} cannot be part of a term.", "For arithmetic write I(...): I(2 * x)."
         case Bar():
-            complain(text, node.at, "A random-effects term cannot stand here.", "Add it to the sum: ... + (1 | g).")
-        case Binary():
-            complain(text, node.at, f"'{node.operator}' cannot stand between terms.", "Write I(...) around it.")
+            return "A random-effects term cannot stand here.", "Add it to the sum: ... + (1 | g)."
+        case Binary(symbol):
+            return f"'{symbol}' cannot stand between terms.", "Write I(...) around it."
+        case _:
+            return f"{write(node)} is not a term.", "Name a column of the data."
 
 
 def _expand_sum(node: Sum, text: str) -> dict[frozenset[Node], Term]:
@@ -113,7 +120,9 @@ def _expand_sum(node: Sum, text: str) -> dict[frozenset[Node], Term]:
     terms: dict[frozenset[Node], Term] = {}
     for sign, part in node.parts:
         if sign == "-":
-            complain(text, node.at, "'-' cannot stand inside a product of terms.", "Take the term away at the end.")
+            raise complaint(
+                text, node.at, "'-' cannot stand inside a product of terms.", "Take the term away at the end."
+            )
         terms |= _expand(part, text)
     return terms
 
@@ -126,7 +135,7 @@ def _products(first: dict, second: dict, node: Binary, text: str) -> dict[frozen
             factors = tuple(dict.fromkeys(left + right))
             products.setdefault(frozenset(factors), factors)
         if len(products) > _MAX_TERMS:
-            complain(text, node.at, f"This expands to more than {_MAX_TERMS} terms.", "Write fewer crossings.")
+            raise complaint(text, node.at, f"This expands to more than {_MAX_TERMS} terms.", "Write fewer crossings.")
     return products
 
 
@@ -134,9 +143,11 @@ def _power(left: Node, right: Node, node: Binary, text: str) -> dict[frozenset[N
     """Expand ``(a + b + c)**2``: everything up to products of two."""
     terms = _expand(left, text)
     if not isinstance(right, Number) or not isinstance(right.value, int) or right.value < 1:
-        complain(text, node.at, "The power of a sum of terms must be a positive whole number.", "Write (a + b)**2.")
+        raise complaint(
+            text, node.at, "The power of a sum of terms must be a positive whole number.", "Write (a + b)**2."
+        )
     if len(terms) == 1 and right.value > 1:
-        complain(
+        raise complaint(
             text,
             node.at,
             f"A power of the single term {write(left)} is the term itself, not a square.",

@@ -11,7 +11,7 @@ from bayesmm.errors import SpecificationError
 from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
 from bayesmm.specification.groups import group_factors
-from bayesmm.specification.scanner import complain
+from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, Text, walk, write, write_sum
 from bayesmm.specification.terms import RandomTerm, Specification
 
@@ -73,15 +73,15 @@ def check_arithmetic(node: Node, text: str) -> None:
         Pointing at the place.
     """
     if isinstance(node, Text):
-        complain(text, node.at, f"{write(node)} is a text, not a column.", "Leave out the quotation marks.")
+        raise complaint(text, node.at, f"{write(node)} is a text, not a column.", "Leave out the quotation marks.")
     for each in walk(node):
         match each:
             case Bar():
-                complain(text, each.at, "A random-effects term cannot stand here.", "Bars belong right of '~'.")
+                raise complaint(text, each.at, "A random-effects term cannot stand here.", "Bars belong right of '~'.")
             case Binary(":"):
-                complain(text, each.at, "':' has no meaning in arithmetic.", "Write a product as a * b.")
+                raise complaint(text, each.at, "':' has no meaning in arithmetic.", "Write a product as a * b.")
             case Call("offset"):
-                complain(text, each.at, "offset() cannot stand here.", "Add it to the terms: y ~ x + offset(z).")
+                raise complaint(text, each.at, "offset() cannot stand here.", "Add it to the terms: y ~ x + offset(z).")
 
 
 def read_arithmetic(text: str) -> Node:
@@ -114,7 +114,9 @@ def _sort(terms: Node, text: str) -> _Sorted:
         match part:
             case Bar():
                 if sign == "-":
-                    complain(text, part.at, "A random-effects term cannot be subtracted.", "Leave it out instead.")
+                    raise complaint(
+                        text, part.at, "A random-effects term cannot be subtracted.", "Leave it out instead."
+                    )
                 found.bars.append(part)
             case Call("offset"):
                 found.offsets.append(_offset(sign, part, text))
@@ -128,9 +130,9 @@ def _sort(terms: Node, text: str) -> _Sorted:
 
 def _offset(sign: str, call: Call, text: str) -> str:
     if sign == "-":
-        complain(text, call.at, "An offset cannot be subtracted.", "Write offset(-x).")
+        raise complaint(text, call.at, "An offset cannot be subtracted.", "Write offset(-x).")
     if len(call.arguments) != 1 or call.keywords:
-        complain(text, call.at, "offset() takes one expression.", "Write offset(x), several times if need be.")
+        raise complaint(text, call.at, "offset() takes one expression.", "Write offset(x), several times if need be.")
     check_arithmetic(call.arguments[0], text)
     return write(call.arguments[0])
 
@@ -139,14 +141,14 @@ def _check_part(part: Node, text: str) -> None:
     """Refuse bars and offsets that are hidden inside a product or a call, and calls with model operators inside."""
     for each in walk(part):
         if isinstance(each, Bar):
-            complain(
+            raise complaint(
                 text,
                 each.at,
                 "A random-effects term can only be added to the other terms.",
                 "Write ... + (x | g); for effects that differ between the levels of f write (0 + f | g).",
             )
         if isinstance(each, Call) and each.callee == "offset":
-            complain(text, each.at, "An offset can only be added to the other terms.", "Write ... + offset(x).")
+            raise complaint(text, each.at, "An offset can only be added to the other terms.", "Write ... + offset(x).")
         if isinstance(each, Call):
             for argument in each.arguments:
                 _check_argument(argument, text)
@@ -155,7 +157,9 @@ def _check_part(part: Node, text: str) -> None:
 def _check_argument(argument: Node, text: str) -> None:
     for each in walk(argument):
         if isinstance(each, Binary) and each.operator == ":":
-            complain(text, each.at, "':' has no meaning inside a call.", "Write the interaction outside: f(x):g.")
+            raise complaint(
+                text, each.at, "':' has no meaning inside a call.", "Write the interaction outside: f(x):g."
+            )
 
 
 def _write_columns(found: _Sorted, text: str) -> str:
@@ -167,7 +171,7 @@ def _write_columns(found: _Sorted, text: str) -> str:
 
 def _check_response(response: Node, text: str) -> None:
     if not any(type(each).__name__ == "Name" for each in walk(response)):
-        complain(text, 0, "The response names no column of the data.", "Write response ~ terms.")
+        raise complaint(text, 0, "The response names no column of the data.", "Write response ~ terms.")
     check_arithmetic(response, text)
 
 
@@ -184,10 +188,14 @@ def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
     """Read one bar; a group ``a/b`` gives one term for ``a`` and one for ``a:b``."""
     found = _sort(bar.left, text)
     if found.bars or found.offsets:
-        complain(text, bar.at, "Neither bars nor offsets can stand left of a bar.", "Write each term on its own.")
+        raise complaint(
+            text, bar.at, "Neither bars nor offsets can stand left of a bar.", "Write each term on its own."
+        )
     expression = _write_columns(found, text)
     if expression == "0":
-        complain(text, bar.at, "No effect is left to vary: 0 takes away the intercept.", "Write (1 | g) or (0 + x | g).")
+        raise complaint(
+            text, bar.at, "No effect is left to vary: 0 takes away the intercept.", "Write (1 | g) or (0 + x | g)."
+        )
     return [
         RandomTerm(
             expression=expression,

@@ -4,9 +4,11 @@ From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons 
 ``:``; ``** ^``; calls. ``^`` is read as ``**``, ``{x}`` as ``I(x)``, and ``factor(x)`` as ``C(x)``.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NoReturn
 
-from bayesmm.specification.scanner import Token, complain, scan
+from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text
 
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
@@ -26,15 +28,15 @@ def parse_sides(text: str) -> tuple[Node, Node]:
     parser = _Parser(text)
     tildes = [token.at for token in parser.tokens if token.text == "~" and token.kind == "operator"]
     if not tildes:
-        complain(text, len(text.rstrip()), "There is no '~'.", "Write response ~ fixed effects + (1 | group).")
+        raise complaint(text, len(text.rstrip()), "There is no '~'.", "Write response ~ fixed effects + (1 | group).")
     if len(tildes) > 1:
-        complain(text, tildes[1], "There is more than one '~'.", "Write response ~ terms, with a single '~'.")
+        raise complaint(text, tildes[1], "There is more than one '~'.", "Write response ~ terms, with a single '~'.")
     if parser.token.text == "~":
-        complain(text, tildes[0], "The response is missing left of '~'.", "Write response ~ terms.")
+        raise complaint(text, tildes[0], "The response is missing left of '~'.", "Write response ~ terms.")
     response = parser.sum()
     parser.expect("~")
     if parser.token.kind == "end":
-        complain(text, tildes[0], "There is nothing right of '~'.", "Write response ~ 1 + (1 | group).")
+        raise complaint(text, tildes[0], "There is nothing right of '~'.", "Write response ~ 1 + (1 | group).")
     terms = parser.sum()
     parser.finish()
     return response, terms
@@ -51,7 +53,7 @@ def parse_expression(text: str) -> Node:
     """
     parser = _Parser(text)
     if parser.token.kind == "end":
-        complain(text, 0, "The expression is empty.", "Write a column's name or an expression of columns.")
+        raise complaint(text, 0, "The expression is empty.", "Write a column's name or an expression of columns.")
     node = parser.sum()
     parser.finish()
     return node
@@ -100,7 +102,7 @@ class _Parser:
     def interaction(self) -> Node:
         return self.left_to_right((":",), self.unary)
 
-    def left_to_right(self, operators: tuple[str, ...], operand) -> Node:
+    def left_to_right(self, operators: tuple[str, ...], operand: Callable[[], Node]) -> Node:
         node = operand()
         length = 0
         while self.sees(*operators):
@@ -141,10 +143,10 @@ class _Parser:
             return Name(token.text[1:-1], token.at)
         if token.kind == "name":
             return self.named(token)
-        if token.kind == "operator" and token.text in _CLOSING:
-            return self.enclosed(token)
-        self.position -= token.kind != "end"
-        return self.reject()
+        if token.kind != "operator" or token.text not in _CLOSING:
+            self.position -= token.kind != "end"
+            self.reject()
+        return self.enclosed(token)
 
     def named(self, token: Token) -> Node:
         if self.sees("("):
@@ -212,10 +214,10 @@ class _Parser:
         if depth > _MAX_DEPTH:
             self.complain(f"The expression is nested more than {_MAX_DEPTH} deep.", "Compute it as a column first.")
 
-    def complain(self, problem: str, advice: str):
-        complain(self.text, self.token.at, problem, advice)
+    def complain(self, problem: str, advice: str) -> NoReturn:
+        raise complaint(self.text, self.token.at, problem, advice)
 
-    def reject(self):
+    def reject(self) -> NoReturn:
         """Say why the current token cannot stand where it does."""
         problem, advice = self.diagnosis()
         self.complain(problem, advice)

@@ -1,6 +1,6 @@
 """The side right of a bar: which columns' combinations are the levels."""
 
-from bayesmm.specification.scanner import complain
+from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Binary, Call, Name, Node, Sum, write
 
 _MULTI_MEMBERSHIP = ("mm", "gr")
@@ -36,22 +36,21 @@ def group_factors(node: Node, text: str) -> list[tuple[str, ...]]:
         case Binary("/", left, right):
             coarse = group_factors(left, text)
             return [*coarse, *(_join(coarse[-1], fine, node, text) for fine in group_factors(right, text))]
-        case _:
-            problem, advice = _diagnosis(node)
-            complain(text, node.at, problem, advice)
+    problem, advice = _diagnosis(node)
+    raise complaint(text, node.at, problem, advice)
 
 
 def _single(node: Node, text: str) -> tuple[str, ...]:
     factors = group_factors(node, text)
     if len(factors) > 1:
-        complain(text, node.at, "A nesting '/' cannot stand inside a combination ':'.", "Write (1 | a/b:c).")
+        raise complaint(text, node.at, "A nesting '/' cannot stand inside a combination ':'.", "Write (1 | a/b:c).")
     return factors[0]
 
 
 def _join(left: tuple[str, ...], right: tuple[str, ...], node: Binary, text: str) -> tuple[str, ...]:
     twice = set(left) & set(right)
     if twice:
-        complain(text, node.at, f"The factor {min(twice)!r} is combined with itself.", "Name it once.")
+        raise complaint(text, node.at, f"The factor {min(twice)!r} is combined with itself.", "Name it once.")
     return left + right
 
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
 
 from bayesmm.errors import SpecificationError
 
@@ -64,10 +63,10 @@ def scan(text: str) -> list[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            complain(text, at, f"Unexpected {text[at]!r}.", _STRANGE.get(text[at], "Remove it."))
+            raise complaint(text, at, f"Unexpected {text[at]!r}.", _STRANGE.get(text[at], "Remove it."))
         kind = str(match.lastgroup)
         if kind == "special":
-            complain(text, at, f"The operator {match.group()} is not known.", "Write a:b, or a + a:b for a/b.")
+            raise complaint(text, at, f"The operator {match.group()} is not known.", "Write a:b, or a + a:b for a/b.")
         if kind != "space":
             tokens.append(Token(kind, match.group(), at))
         at = match.end()
@@ -75,8 +74,8 @@ def scan(text: str) -> list[Token]:
     return tokens
 
 
-def complain(text: str, at: int, problem: str, advice: str) -> NoReturn:
-    """Raise a SpecificationError that shows the text, points at a place in it, and says what to write.
+def complaint(text: str, at: int, problem: str, advice: str) -> SpecificationError:
+    """Return a SpecificationError that shows the text, points at a place in it, and says what to write.
 
     Parameters
     ----------
@@ -88,4 +87,4 @@ def complain(text: str, at: int, problem: str, advice: str) -> NoReturn:
         What is wrong, and what to do about it.
     """
     shown = re.sub(r"\s", " ", text)
-    raise SpecificationError(f"{problem}\n    {shown}\n    {' ' * at}^\n{advice}")
+    return SpecificationError(f"{problem}\n    {shown}\n    {' ' * at}^\n{advice}")

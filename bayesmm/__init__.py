@@ -1,0 +1,39 @@
+"""Linear mixed models: one formula, REML and NUTS side by side."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesmm import datasets, errors, priors
+    from bayesmm.comparison import Comparison, compare
+    from bayesmm.design.reshape import to_long
+    from bayesmm.model import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Comparison": "bayesmm.comparison",
+    "Model": "bayesmm.model",
+    "compare": "bayesmm.comparison",
+    "to_long": "bayesmm.design.reshape",
+}
+_MODULES = ("datasets", "errors", "priors")
+
+__all__ = ["Comparison", "Model", "__version__", "compare", "datasets", "errors", "priors", "to_long"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name in _MODULES:
+        return import_module(f"bayesmm.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'bayesmm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,182 @@
+"""A model's programs with their arguments, from its design, labels and priors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bayesmm.bayes.program import (
+    ConditionalData,
+    ConditionalProgram,
+    MarginalData,
+    MarginalProgram,
+    Parameterisation,
+)
+from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
+from bayesmm.bayes.sites import declare_parameter
+from bayesmm.bayes.spreads import Block, Matrix, SpreadData, Spreads
+from bayesmm.design.design import Design
+from bayesmm.design.labels import BlockLabels, Labels
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.fixed_prior import condition_prior
+from bayesmm.specification.priors import Flat, Normal
+
+
+def bind_marginal(
+    labels: Labels, products: CrossProducts, priors: ResolvedPriors
+) -> tuple[MarginalProgram, MarginalData]:
+    """Bind the marginal program: coefficients with flat or normal priors are integrated out, others sampled.
+
+    Parameters
+    ----------
+    labels : Labels
+        Names of the model.
+    products : CrossProducts
+        Cross-products of the kept columns and the response less its offset.
+    priors : ResolvedPriors
+        Every prior in force.
+
+    Returns
+    -------
+    program : MarginalProgram
+        The NumPyro model.
+    data : MarginalData
+        Its argument.
+    """
+    spreads, spread_data = _bind_spreads(labels, priors)
+    rows = priors.of_kind("fixed")
+    sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
+    integrated = [j for j in range(len(rows)) if j not in sampled]
+    mean, precision, dependence = _gaussian(rows, priors.contrast, integrated, sampled)
+    coefficients, numbers = None, ()
+    if sampled:
+        chosen = [rows[j].prior for j in sampled]
+        coefficients, numbers = declare_parameter(
+            "beta_sampled", chosen, support="real line", squared_name="beta_sampled"
+        )
+    data = MarginalData(
+        products=products,
+        prior=condition_prior(products, mean, precision, sampled),
+        dependence=dependence,
+        spreads=spread_data,
+        coefficients=numbers,
+    )
+    return MarginalProgram(spreads=spreads, coefficients=coefficients), data
+
+
+def _gaussian(
+    rows: Sequence[PriorRow], contrast: np.ndarray, integrated: list[int], sampled: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and precision of the integrated coefficients where the sampled ones are zero, and how the mean moves.
+
+    With independent priors N(m, D) of T_I β_I + T_S β_S: precision T_I'D⁻¹T_I, mean T_I⁻¹(m − T_S β_S).
+    """
+    p = len(rows)
+    T = contrast[np.ix_(integrated, integrated)]
+    inverse = np.linalg.inv(T)
+    normal = [rows[j].prior.numbers for j in integrated]
+    centres = np.array([numbers.get("mean", 0.0) for numbers in normal])
+    precisions = np.array([1.0 / numbers["sd"] ** 2 if numbers else 0.0 for numbers in normal])
+    mean, precision = np.zeros(p), np.zeros((p, p))
+    mean[integrated] = inverse @ centres
+    precision[np.ix_(integrated, integrated)] = T.T @ (precisions[:, None] * T)
+    return mean, precision, inverse @ contrast[np.ix_(integrated, sampled)]
+
+
+def bind_conditional(
+    design: Design, labels: Labels, priors: ResolvedPriors, parameterisations: Sequence[Parameterisation]
+) -> tuple[ConditionalProgram, ConditionalData]:
+    """Bind the conditional program: every coefficient and every random effect is sampled.
+
+    Parameters
+    ----------
+    design : Design
+        The data.
+    labels : Labels
+        Names of the model.
+    priors : ResolvedPriors
+        Every prior in force.
+    parameterisations : sequence of {"centred", "noncentred"}
+        By grouping factor.
+
+    Returns
+    -------
+    program : ConditionalProgram
+        The NumPyro model.
+    data : ConditionalData
+        Its argument.
+    """
+    spreads, spread_data = _bind_spreads(labels, priors)
+    rows = priors.of_kind("fixed")
+    coefficients, numbers = None, ()
+    if rows:
+        plain = (priors.contrast == np.eye(len(rows))).all()
+        name = "beta" if plain else "beta_at_means"
+        coefficients, numbers = declare_parameter(
+            name, [row.prior for row in rows], support="real line", squared_name=name
+        )
+    data = ConditionalData(
+        y=design.y,
+        offset=design.offset,
+        root_weights=np.sqrt(design.weights),
+        X=design.X[:, design.kept],
+        codes=tuple(block.codes for block in design.blocks),
+        columns=tuple(block.columns for block in design.blocks),
+        inverse_contrast=np.linalg.inv(priors.contrast),
+        spreads=spread_data,
+        coefficients=numbers,
+    )
+    return ConditionalProgram(
+        spreads=spreads, coefficients=coefficients, parameterisations=tuple(parameterisations)
+    ), data
+
+
+def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:
+    blocks, sds, concentrations = [], [], []
+    by_name = {row.name: row.prior for row in priors.rows}
+    for position, names in enumerate(labels.blocks):
+        block, numbers = _bind_block(position, names, priors)
+        pieces = [piece for piece in priors.pieces if piece.block == position]
+        blocks.append(block)
+        sds.append(numbers)
+        concentrations.append(tuple(_concentration(by_name[piece.rows[0]]) for piece in pieces))
+    if priors.fixed_sigma is not None:
+        sigma, sigma_data = None, np.float64(priors.fixed_sigma)
+    else:
+        (row,) = priors.of_kind("sigma")
+        sigma, sigma_data = declare_parameter(
+            "sigma", [row.prior], support="positive numbers", squared_name="variance", scalar=True
+        )
+    data = SpreadData(sds=tuple(sds), concentrations=tuple(concentrations), sigma=sigma_data)
+    return Spreads(blocks=tuple(blocks), sigma=sigma), data
+
+
+def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:
+    rows = priors.of_kind("sd", names.group)
+    sd, numbers = declare_parameter(
+        names.sd_variable,
+        [row.prior for row in rows],
+        support="positive numbers",
+        squared_name=f"variance_{names.dim}",
+    )
+    pieces = [piece for piece in priors.pieces if piece.block == position]
+    site = f"cholesky_{names.dim}"
+    matrices = tuple(
+        Matrix(site=site if len(pieces) == 1 else f"{site}_{i}", start=piece.start, stop=piece.stop)
+        for i, piece in enumerate(pieces)
+    )
+    block = Block(
+        label=names.dim,
+        n_levels=len(names.levels),
+        n_effects=len(names.effects),
+        sd=sd,
+        matrices=matrices,
+        pairs=names.pairs,
+    )
+    return block, numbers
+
+
+def _concentration(prior: object) -> np.float64:
+    """Read an LKJ concentration; a flat prior of correlations is LKJ(1)."""
+    return np.float64(getattr(prior, "concentration", 1.0))

@@ -1,0 +1,148 @@
+"""The unconstrained position of a NumPyro model as two vectors: one adapted with a dense mass matrix, one without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpyro import handlers
+from numpyro.infer import init_to_value
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+
+Model = Callable[..., Any]
+Position = dict[str, Array]  # "dense" (d,) and "diagonal" (m,); a part without entries is left out
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Place(NamedTuple):
+    """Origin and unit of the sampler's coordinates on the unconstrained scale: value = centre + scale * position."""
+
+    centre: Position
+    scale: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which sites stand where in the two vectors; hashable, so that compiled programs can be kept by it.
+
+    Attributes
+    ----------
+    dense, diagonal : tuple of (name, shape)
+        Sites and their unconstrained shapes, in order.
+    """
+
+    dense: Shapes
+    diagonal: Shapes
+
+    @property
+    def n_dense(self) -> int:
+        """Number of entries with a dense mass matrix."""
+        return sum(math.prod(shape) for _, shape in self.dense)
+
+    @property
+    def size(self) -> int:
+        """Number of entries in all."""
+        return sum(math.prod(shape) for _, shape in self.dense + self.diagonal)
+
+    def spread(self, scales: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Lay out a scale for every entry, 1 where none is given."""
+        parts = {"dense": self.dense, "diagonal": self.diagonal}
+        return {
+            part: np.concatenate([np.broadcast_to(scales.get(name, 1.0), shape).ravel() for name, shape in shapes])
+            for part, shapes in parts.items()
+            if shapes
+        }
+
+    def join(self, sites: Mapping[str, Array]) -> Position:
+        """Concatenate unconstrained sites."""
+        parts = {"dense": self.dense, "diagonal": self.diagonal}
+        return {
+            part: jnp.concatenate([jnp.ravel(sites[name]) for name, _ in shapes])
+            for part, shapes in parts.items()
+            if shapes
+        }
+
+    def split(self, position: Position) -> dict[str, Array]:
+        """Take the unconstrained sites apart again."""
+        sites = {}
+        for part, shapes in (("dense", self.dense), ("diagonal", self.diagonal)):
+            start = 0
+            for name, shape in shapes:
+                stop = start + math.prod(shape)
+                sites[name] = position[part][start:stop].reshape(shape)
+                start = stop
+        return sites
+
+
+def start_sites(model: Model, data: Any, start: Mapping[str, Array], key: Array) -> dict[str, Array]:
+    """Unconstrained sites of a model at given constrained values; sites that are not given start near zero at random."""
+    begun = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_value(values=dict(start)))
+    trace = handlers.trace(begun).get_trace(data)
+    values = {
+        name: site["value"] for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]
+    }
+    return unconstrain_fn(handlers.substitute(model, data=values), (data,), {}, values)
+
+
+def find_layout(
+    model: Model, data: Any, start: Mapping[str, Array], diagonal: Collection[str], max_dense: int
+) -> Layout:
+    """Read a model's sites and shapes without computing anything.
+
+    Parameters
+    ----------
+    model : callable
+        A NumPyro model of one argument.
+    data : pytree
+        That argument.
+    start : mapping of str to array
+        Constrained starting values.
+    diagonal : collection of str
+        Sites that get a diagonal mass matrix.
+    max_dense : int
+        If the others have more entries than this, they get a diagonal one too.
+    """
+    sites = jax.eval_shape(lambda d, s: start_sites(model, d, s, jax.random.key(0)), data, dict(start))
+    shapes = [(name, tuple(sites[name].shape)) for name in sorted(sites)]
+    dense = tuple(item for item in shapes if item[0] not in diagonal)
+    if sum(math.prod(shape) for _, shape in dense) > max_dense:
+        dense = ()
+    return Layout(dense=dense, diagonal=tuple(item for item in shapes if item not in dense))
+
+
+def unconstrained(layout: Layout, place: Place, position: Position) -> dict[str, Array]:
+    """Unconstrained sites at a position of the sampler."""
+    return layout.split(jax.tree.map(lambda c, s, w: c + s * w, place.centre, place.scale, position))
+
+
+def potential_of(model: Model, layout: Layout) -> Callable[[Any, Place], Callable[[Position], Array]]:
+    """Build the negative log density of a model at a position of the sampler, with its gradient traced once.
+
+    NUTS differentiates its potential wherever it steps; a stored value-and-gradient is traced at the first.
+    """
+
+    def energy(data: Any, place: Place, position: Position) -> Array:
+        return potential_energy(model, (data,), {}, unconstrained(layout, place, position))
+
+    value_and_gradient = jax.jit(jax.value_and_grad(energy, argnums=2))
+
+    @jax.custom_vjp
+    def potential(data: Any, place: Place, position: Position) -> Array:
+        return value_and_gradient(data, place, position)[0]
+
+    def backward(gradient: Position, cotangent: Array) -> tuple[None, None, Position]:
+        return None, None, jax.tree.map(lambda g: g * cotangent, gradient)
+
+    potential.defvjp(value_and_gradient, backward)
+    return lambda data, place: lambda position: potential(data, place, position)
+
+
+def constrained(model: Model, layout: Layout, data: Any, place: Place, position: Position) -> dict[str, Array]:
+    """Sites on their own scales, deterministic ones included."""
+    return constrain_fn(model, (data,), {}, unconstrained(layout, place, position), return_deterministic=True)

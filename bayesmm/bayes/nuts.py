@@ -1,0 +1,218 @@
+"""NUTS for any NumPyro model of one argument, compiled once per model and shape.
+
+NumPyro's functional sampler is stepped by one compiled program, a scan over a fixed number of iterations of all chains.
+Warm-up and sampling are calls of the same program and the data are its argument, so that a second run on data of the
+same shape compiles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayesmm.bayes.kernel import Generator, Kernel, build_kernel
+from bayesmm.bayes.layout import Layout, Model, Place, find_layout
+from bayesmm.errors import BayesmmError
+
+CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
+MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
+STEP = 1e-3  # of differences of the gradient, in units of the guessed posterior standard deviation
+LEAST_CURVATURE = 0.25  # no direction is taken to be wider than two guessed standard deviations
+Watcher = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How long and how carefully to sample.
+
+    Attributes
+    ----------
+    draws, tune : int
+        Iterations per chain that are kept, and iterations before them that adapt the sampler and are not.
+    chains : int
+        Number of chains, run side by side.
+    seed : int
+        The same seed gives the same draws.
+    target_accept : float
+        Acceptance probability that the step size is adapted to; nearer to 1 is slower and follows curvature better.
+    max_tree_depth : int
+        Trajectories stop at 2**max_tree_depth steps.
+    """
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    seed: int = 0
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run of NUTS leaves, in NumPy arrays.
+
+    Attributes
+    ----------
+    sites : dict of str to array, shape (chains, draws, ...)
+        Draws by site on the sites' own scales, with deterministic and generated quantities.
+    stats : dict of str to array, shape (chains, draws)
+        Sampler statistics under ArviZ's names.
+    """
+
+    sites: dict[str, np.ndarray]
+    stats: dict[str, np.ndarray]
+
+
+def run_nuts(
+    model: Model,
+    data: Any,
+    *,
+    settings: Settings,
+    start: Mapping[str, np.ndarray] | None = None,
+    scales: Mapping[str, np.ndarray] | None = None,
+    diagonal: Collection[str] = (),
+    generate: Generator | None = None,
+    watch: Watcher | None = None,
+) -> Run:
+    """Sample from the posterior of a NumPyro model.
+
+    Parameters
+    ----------
+    model : callable
+        A NumPyro model of one argument. Compiled programs are kept by it: pass the same function, or an equal callable,
+        to use them again.
+    data : pytree of arrays
+        That argument.
+    settings : Settings
+        Length, chains, seed.
+    start : mapping of str to array, optional
+        Constrained values to start around; a site that is not named starts near zero on its unconstrained scale.
+    scales : mapping of str to array, optional
+        Guesses of posterior standard deviations on the unconstrained scale, of the sites' unconstrained shapes; 1 where
+        there is none. Chains start dispersed by about as much.
+    diagonal : collection of str
+        Sites whose mass matrix is diagonal. The others share a dense one that starts from the curvature at the start.
+    generate : callable, optional
+        Takes the model, the sites of one draw, the data and a key to more quantities, returned with the sites; a
+        function of a module (compiled programs are kept by it).
+    watch : callable, optional
+        Told after every chunk how many iterations are done and how many diverged after warm-up.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    BayesmmError
+        If the posterior has no density at the start.
+
+    References
+    ----------
+    Hoffman & Gelman (2014). JMLR 15.
+    """
+    with jax.enable_x64(True):
+        start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
+        layout = find_layout(model, data, start, diagonal, MAX_DENSE)
+        kernel = build_kernel(
+            model,
+            layout,
+            generate,
+            tune=settings.tune,
+            target_accept=settings.target_accept,
+            max_tree_depth=settings.max_tree_depth,
+            chunk=CHUNK,
+        )
+        keys = jax.random.split(jax.random.key(settings.seed), 3)
+        state, place = _begin(kernel, layout, data, start, scales or {}, settings, keys)
+        positions, stats = _iterate(kernel, state, data, place, settings, watch)
+        draw_keys = jax.random.split(keys[2], settings.chains * settings.draws)
+        sites = kernel.finish(positions, draw_keys, data, place)
+        shape = (settings.chains, settings.draws)
+        return Run(sites={k: np.asarray(v).reshape(shape + v.shape[1:]) for k, v in sites.items()}, stats=stats)
+
+
+def _begin(
+    kernel: Kernel,
+    layout: Layout,
+    data: Any,
+    start: Mapping[str, np.ndarray],
+    scales: Mapping[str, np.ndarray],
+    settings: Settings,
+    keys: Any,
+) -> tuple[Any, Place]:
+    """Place the chains around the start, as far apart as the curvature there says, with that mass matrix."""
+    scale = layout.spread(scales)
+    count = max(2 * layout.n_dense, settings.chains)
+    rng = np.random.default_rng(settings.seed)
+    offsets = {part: np.zeros((count, len(values))) for part, values in scale.items()}
+    if layout.n_dense:
+        offsets["dense"][: 2 * layout.n_dense] = np.vstack([np.eye(layout.n_dense), -np.eye(layout.n_dense)]) * STEP
+    around = kernel.probe(data, start, scale, offsets, keys[0])
+    covariance = _inverse_curvature(np.asarray(around.gradient["dense"]), layout.n_dense) if layout.n_dense else None
+    noise = {part: rng.standard_normal((settings.chains, len(values))) for part, values in scale.items()}
+    if covariance is not None:
+        noise["dense"] = noise["dense"] @ np.linalg.cholesky(covariance).T
+    for shrink in (1.0, 0.5, 0.1, 0.0):
+        for part, values in noise.items():
+            offsets[part][:] = 0.0
+            offsets[part][: settings.chains] = shrink * values
+        begun = kernel.probe(data, start, scale, offsets, keys[0])
+        if np.isfinite(np.asarray(begun.energy)[: settings.chains]).all():
+            break
+    else:
+        raise BayesmmError(
+            "The posterior has no density at the start: look for priors that rule out the REML estimate."
+        )
+    chosen = jax.tree.map(lambda x: np.asarray(x)[: settings.chains], (offsets, begun.energy, begun.gradient))
+    mass = {("dense",): covariance} if covariance is not None else {}
+    if "diagonal" in scale:
+        mass[("diagonal",)] = np.ones(len(scale["diagonal"]))
+    state = kernel.initialise(*chosen, mass, jax.random.split(keys[1], settings.chains))
+    return state, Place(begun.centre, scale)
+
+
+def _inverse_curvature(gradients: np.ndarray, n: int) -> np.ndarray:
+    """Inverse Hessian from central differences of gradients, directions of little or negative curvature bounded."""
+    hessian = (gradients[:n] - gradients[n : 2 * n]) / (2.0 * STEP)
+    hessian = np.where(np.isfinite(hessian), hessian, np.eye(n))
+    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    return (vectors / np.maximum(np.abs(values), LEAST_CURVATURE)) @ vectors.T
+
+
+def _iterate(
+    kernel: Kernel, state: Any, data: Any, place: Place, settings: Settings, watch: Watcher | None
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Run warm-up and sampling chunk by chunk; positions come back with chains and draws in one axis."""
+    total, kept, divergences = settings.tune + settings.draws, [], 0
+    for done in range(0, total, CHUNK):
+        state, record = kernel.advance(state, data, place)
+        first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
+        if first < last:
+            kept.append(jax.tree.map(lambda x, a=first, b=last: np.asarray(x)[:, a:b], record))
+            divergences += int(kept[-1]["diverging"].sum())
+        else:
+            jax.block_until_ready(state.i)
+        if watch is not None:
+            watch(min(done + CHUNK, total), divergences)
+    record = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
+    positions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), record.pop("position"))
+    return positions, _statistics(record, settings.max_tree_depth)
+
+
+def _statistics(record: Mapping[str, np.ndarray], max_tree_depth: int) -> dict[str, np.ndarray]:
+    depth = np.floor(np.log2(np.maximum(record["num_steps"], 1))).astype(int) + 1
+    return {
+        "diverging": record["diverging"],
+        "energy": record["energy"],
+        "lp": -record["potential_energy"],
+        "n_steps": record["num_steps"],
+        "tree_depth": depth,
+        "reached_max_tree_depth": depth >= max_tree_depth,
+        "acceptance_rate": record["accept_prob"],
+        "step_size": record["step_size"],
+    }

@@ -1,0 +1,186 @@
+"""The two NumPyro programs of a linear mixed model.
+
+Both are callables of one argument, their data, and hashable: equal structure means equal programs, so that what is
+compiled for one serves the other. Run one with any NumPyro kernel, ``MCMC(NUTS(program), ...).run(key, data)`` inside
+``jax.enable_x64(True)``, or print it to see its sites.
+
+Site names, for a grouping factor ``Subject``: ``sd_Subject`` (k,) standard deviations, ``cholesky_Subject`` (k, k)
+Cholesky factor of the correlation matrix (``cholesky_Subject_0``, ``_1`` where several terms share the grouping
+factor), ``cor_Subject`` correlations (deterministic), ``sigma``; in the conditional program also ``beta_at_means``, the
+coefficients with what carries the constant replaced by the expected response at the means of the predictors (``beta``
+where no prior is about that), ``z_Subject`` (q, k) standardised random effects where the block is not centred, and
+``b_Subject`` (q, k) random effects. Where a prior is on a variance the site is ``variance_Subject`` or ``variance``, and
+``sd_Subject`` or ``sigma`` is deterministic; where priors of several families meet in one vector, every family is a site
+of its own, ``sd_Subject_HalfNormal``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, Int
+
+from bayesmm.bayes.sites import Numbers, Parameter
+from bayesmm.bayes.spreads import Block, SpreadData, Spreads
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.likelihood import FixedPrior, draw_effects, log_density
+
+Parameterisation = Literal["centred", "noncentred"]
+
+
+class MarginalData(NamedTuple):
+    """Arguments of the marginal program.
+
+    Attributes
+    ----------
+    products : CrossProducts
+        The data.
+    prior : FixedPrior
+        Of the coefficients that are integrated out.
+    dependence : array, shape (f, s)
+        How the prior means of the integrated coefficients fall with the sampled ones (a prior about the expected
+        response at the means of the predictors ties them).
+    spreads : SpreadData
+    coefficients : tuple of mappings
+        Numbers of the priors of the sampled coefficients, by site.
+    """
+
+    products: CrossProducts
+    prior: FixedPrior
+    dependence: Float[Array, "f s"]
+    spreads: SpreadData
+    coefficients: tuple[Numbers, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginalProgram:
+    """Random effects, and coefficients with flat or normal priors, integrated out; the rest sampled.
+
+    Attributes
+    ----------
+    spreads : Spreads
+    coefficients : Parameter or None
+        The coefficients that are sampled, site ``beta_sampled``.
+    """
+
+    spreads: Spreads
+    coefficients: Parameter | None
+
+    def __call__(self, data: MarginalData) -> None:
+        """Declare the model."""
+        factors, sigma = self.spreads.sample(data.spreads)
+        sampled = self.coefficients.sample(data.coefficients) if self.coefficients else None
+        relative = [factor / sigma for factor in factors]
+        prior = _conditional_prior(data, sampled)
+        numpyro.factor("log_likelihood", log_density(data.products, relative, sigma, prior, sampled))
+
+    def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
+        """Draw what was integrated out from its exact conditional, given one draw of the rest."""
+        factors, sigma = self.spreads.factors(sites, data.spreads)
+        sampled = sites[self.coefficients.name] if self.coefficients else None
+        relative = [factor / sigma for factor in factors]
+        effects = draw_effects(data.products, relative, sigma, _conditional_prior(data, sampled), key, sampled)
+        drawn = {
+            f"b_{block.label}": b[: block.n_levels] for block, b in zip(self.spreads.blocks, effects.b, strict=True)
+        }
+        return {"beta": effects.beta} | drawn
+
+    def __str__(self) -> str:
+        sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]
+        lines = [*self.spreads.lines(), *sampled, "y ~ Normal, random effects and other coefficients integrated out"]
+        return "\n".join(["marginal program", *(f"  {line}" for line in lines)])
+
+
+def _conditional_prior(data: MarginalData, sampled: Array | None) -> FixedPrior:
+    if sampled is None:
+        return data.prior
+    return data.prior._replace(mean=data.prior.mean - data.prior.root @ (data.dependence @ sampled))
+
+
+class ConditionalData(NamedTuple):
+    """Arguments of the conditional program.
+
+    Attributes
+    ----------
+    y, offset, root_weights : arrays, shape (n,)
+        Response, offset, square roots of the prior weights.
+    X : array, shape (n, p)
+        Fixed-effect columns.
+    codes : tuple of arrays of int, shape (n,)
+        Level of each row, by block.
+    columns : tuple of arrays, shape (n, k)
+        Effect columns, by block.
+    inverse_contrast : array, shape (p, p)
+        T⁻¹: coefficients from the quantities that priors are about.
+    spreads : SpreadData
+    coefficients : tuple of mappings
+        Numbers of the priors of the coefficients, by site.
+    """
+
+    y: Float[Array, " n"]
+    offset: Float[Array, " n"]
+    root_weights: Float[Array, " n"]
+    X: Float[Array, "n p"]
+    codes: tuple[Int[Array, " n"], ...]
+    columns: tuple[Float[Array, "n k"], ...]
+    inverse_contrast: Float[Array, "p p"]
+    spreads: SpreadData
+    coefficients: tuple[Numbers, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionalProgram:
+    """The textbook hierarchical model: every coefficient and every random effect is sampled.
+
+    Attributes
+    ----------
+    spreads : Spreads
+    coefficients : Parameter or None
+        ``beta``, or ``beta_at_means`` where a prior is about the expected response at the means of the predictors.
+    parameterisations : tuple of {"centred", "noncentred"}
+        By block.
+    """
+
+    spreads: Spreads
+    coefficients: Parameter | None
+    parameterisations: tuple[Parameterisation, ...]
+
+    def __call__(self, data: ConditionalData) -> None:
+        """Declare the model."""
+        factors, sigma = self.spreads.sample(data.spreads)
+        mean = data.offset
+        if self.coefficients:
+            beta = self.coefficients.sample(data.coefficients)
+            if self.coefficients.name != "beta":
+                beta = numpyro.deterministic("beta", data.inverse_contrast @ beta)
+            mean = mean + data.X @ beta
+        for block, how, factor, codes, columns in zip(
+            self.spreads.blocks, self.parameterisations, factors, data.codes, data.columns, strict=True
+        ):
+            b = _sample_effects(block, how, factor)
+            mean = mean + (columns * b[codes]).sum(axis=1)
+        numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
+
+    def __str__(self) -> str:
+        lines = [*self.spreads.lines(), *(str(site) for site in (self.coefficients.sites if self.coefficients else ()))]
+        for block, how in zip(self.spreads.blocks, self.parameterisations, strict=True):
+            name = f"b_{block.label}" if how == "centred" else f"z_{block.label}"
+            lines.append(f"{name}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
+        return "\n".join(["conditional program", *(f"  {line}" for line in [*lines, "y ~ Normal"])])
+
+
+def _sample_effects(block: Block, how: Parameterisation, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:
+    shape = (block.n_levels, block.n_effects)
+    if how == "noncentred":
+        z = jnp.asarray(numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros(shape), 1.0).to_event(2)))
+        return jnp.asarray(numpyro.deterministic(f"b_{block.label}", z @ factor.T))
+    if not block.matrices:
+        prior = dist.Normal(jnp.zeros(shape), jnp.diag(factor)).to_event(2)
+    else:
+        prior = dist.MultivariateNormal(jnp.zeros(shape), scale_tril=factor).to_event(1)
+    return jnp.asarray(numpyro.sample(f"b_{block.label}", prior))

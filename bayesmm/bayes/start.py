@@ -1,0 +1,161 @@
+"""Where NUTS starts: at the REML estimate, moved off the boundary, with guesses of how wide the posterior is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.bayes.information import spherical_covariance
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.sites import Numbers, Parameter
+from bayesmm.bayes.spreads import Block, SpreadData, Spreads
+from bayesmm.design.design import Design
+
+LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
+MOST_CORRELATION = 0.95  # a start nearer to ±1 has nearly no density
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """A point estimate to start from, in plain arrays.
+
+    Attributes
+    ----------
+    sigma : float
+        Residual standard deviation.
+    factors : tuple of array, shape (k, k)
+        Relative factor Λ of each grouping factor on the columns as they stand.
+    beta : array, shape (p,)
+        Coefficients of the kept columns.
+    beta_covariance : array, shape (p, p)
+        Their covariance.
+    effects : tuple of array, shape (q, k), optional
+        Conditional modes of the random effects.
+    """
+
+    sigma: float
+    factors: tuple[np.ndarray, ...]
+    beta: np.ndarray
+    beta_covariance: np.ndarray
+    effects: tuple[np.ndarray, ...] | None = None
+
+
+class Start(NamedTuple):
+    """Constrained values by site, and guesses of posterior standard deviations on the unconstrained scale."""
+
+    values: dict[str, np.ndarray]
+    scales: dict[str, np.ndarray]
+
+
+def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
+    """Relative factors with every standard deviation above zero and every correlation away from ±1."""
+    factors = []
+    for factor, block in zip(warm.factors, design.blocks, strict=True):
+        covariance = factor @ factor.T
+        mean_square = (design.weights[:, None] * block.columns**2).sum(axis=0) / block.q
+        least = LEAST_SD / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
+        sd = np.sqrt(np.diag(covariance))
+        safe = np.where(sd > 0, sd, 1.0)
+        correlation = covariance / np.outer(safe, safe)
+        off = np.abs(correlation - np.diag(np.diag(correlation))).max(initial=0.0)
+        correlation *= min(1.0, MOST_CORRELATION / max(off, MOST_CORRELATION))
+        if block.k > 2:
+            correlation *= MOST_CORRELATION  # three correlations can be singular together without one being ±1
+        np.fill_diagonal(correlation, 1.0)
+        factors.append(np.maximum(sd, least)[:, None] * np.linalg.cholesky(correlation))
+    return tuple(factors)
+
+
+def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
+    """Start of the marginal program; the curvature there tells how wide the posterior of the spreads is."""
+    factors = interior_factors(warm, design)
+    values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
+    scales: dict[str, np.ndarray] = {}
+    if program.coefficients is not None:
+        sampled = np.asarray(data.prior.sampled)
+        error = np.sqrt(np.diag(warm.beta_covariance))[sampled]
+        values |= program.coefficients.start(warm.beta[sampled], data.coefficients)
+        scales |= program.coefficients.scales(warm.beta[sampled], error, data.coefficients)
+    return Start(values, scales)
+
+
+def start_conditional(
+    program: ConditionalProgram, data: ConditionalData, warm: WarmStart, design: Design, contrast: np.ndarray
+) -> Start:
+    """Start of the conditional program, random effects at their conditional modes where these are known."""
+    factors = interior_factors(warm, design)
+    values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
+    scales = {} if program.spreads.sigma is None else _sigma_scale(program.spreads.sigma, design.n)
+    if program.coefficients is not None:
+        error = np.sqrt(np.diag(contrast @ warm.beta_covariance @ contrast.T))
+        values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
+        scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
+    modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
+    for block, how, rows, factor, b in zip(
+        program.spreads.blocks, program.parameterisations, design.blocks, factors, modes, strict=True
+    ):
+        covariance = spherical_covariance(rows, design.weights, factor)
+        scales |= _block_scales(block, covariance)
+        if how == "centred":
+            values[f"b_{block.label}"] = b
+            variances = np.einsum("ij,qjl,il->qi", factor, covariance, factor)
+            scales[f"b_{block.label}"] = warm.sigma * np.sqrt(variances)
+        else:
+            values[f"z_{block.label}"] = np.linalg.solve(factor, b.T).T / warm.sigma
+            scales[f"z_{block.label}"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    return Start(values, scales)
+
+
+def _spread_values(
+    spreads: Spreads, data: SpreadData, sigma: float, factors: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    values: dict[str, np.ndarray] = {}
+    for block, numbers, factor in zip(spreads.blocks, data.sds, factors, strict=True):
+        sd = np.linalg.norm(factor, axis=1)
+        values |= block.sd.start(sigma * sd, numbers)
+        for matrix in block.matrices:
+            inside = slice(matrix.start, matrix.stop)
+            values[matrix.site] = (factor / sd[:, None])[inside, inside]
+    if spreads.sigma is not None:
+        values |= spreads.sigma.start(sigma, _site_numbers(data))
+    return values
+
+
+def _site_numbers(data: SpreadData) -> tuple[Numbers, ...]:
+    assert isinstance(data.sigma, tuple)
+    return data.sigma
+
+
+def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
+    return {site.name: np.array(1.0 / np.sqrt(2.0 * n)) for site in sigma.sites}
+
+
+def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
+    """Of log standard deviations 1/√(2q) and of correlations 1/√q, larger where the data say little about each level."""
+    known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
+    log_sd = np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known))
+    scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}
+    for matrix in block.matrices:
+        size = matrix.stop - matrix.start
+        width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
+        scales[matrix.site] = np.full(size * (size - 1) // 2, width)
+    return scales
+
+
+def cold_start(design: Design, sigma: float | None = None) -> WarmStart:
+    """Least squares and spreads of the size of the residual, for want of a fit."""
+    X, y = design.X[:, design.kept], design.y - design.offset
+    root = np.sqrt(design.weights)
+    beta = np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]
+    residual = root * (y - X @ beta)
+    scale = float(np.sqrt((residual**2).sum() / max(design.n - design.p, 1))) or 1.0
+    gram = np.linalg.pinv((X * design.weights[:, None]).T @ X)
+    factors = tuple(
+        np.diag(1.0 / np.sqrt(np.maximum((b.columns**2).mean(axis=0), np.finfo(float).tiny))) for b in design.blocks
+    )
+    return WarmStart(
+        sigma=scale if sigma is None else sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram
+    )

@@ -1,0 +1,135 @@
+"""Random effects as blocks: everything that varies by one grouping factor, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.columns import Columns, build_columns
+from bayesmm.design.levels import read_levels
+from bayesmm.design.names import Names
+from bayesmm.errors import DesignError
+from bayesmm.specification.terms import RandomTerm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPiece:
+    """The columns ``start:stop`` of a block that come from one term; effects of different pieces are independent."""
+
+    term: RandomTerm
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RandomBlock:
+    """All random effects of one grouping factor.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping factor, ``"Subject"`` or ``"a:b"``.
+    factors : tuple of str
+        The columns whose combinations are the levels.
+    levels : tuple of str
+        Labels of the observed levels (q,).
+    codes : array of int64, shape (n,)
+        Index of each row's level.
+    effects : tuple of str
+        Names of the columns (k,).
+    columns : array, shape (n, k)
+        What each effect is multiplied by.
+    pieces : tuple of BlockPiece
+        Which columns come from which term.
+    """
+
+    group: str
+    factors: tuple[str, ...]
+    levels: tuple[str, ...]
+    codes: np.ndarray
+    effects: tuple[str, ...]
+    columns: np.ndarray
+    pieces: tuple[BlockPiece, ...]
+
+    @property
+    def q(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return len(self.effects)
+
+
+def build_blocks(
+    terms: Sequence[RandomTerm], frame: pd.DataFrame, numbers: pd.DataFrame, names: Names
+) -> tuple[tuple[RandomBlock, ...], tuple[tuple[Columns, ...], ...]]:
+    """Build one block for each grouping factor, in order of appearance.
+
+    Parameters
+    ----------
+    terms : sequence of RandomTerm
+        The terms of the specification; ``a:b`` and ``b:a`` are the same grouping.
+    frame, numbers : pandas.DataFrame
+        The rows used; in ``numbers``, which expressions see, every number is a float.
+    names : Names
+        What the expressions may use besides columns.
+
+    Returns
+    -------
+    blocks : tuple of RandomBlock
+    sources : tuple of tuple of Columns
+        For each block and piece, how its columns are computed for new rows.
+    """
+    by_group: dict[frozenset[str], list[RandomTerm]] = {}
+    for term in terms:
+        by_group.setdefault(frozenset(term.factors), []).append(term)
+    built = {
+        expression: build_columns(expression, numbers, names)
+        for expression in dict.fromkeys(term.expression for term in terms)
+    }
+    blocks, sources = [], []
+    for members in by_group.values():
+        of_block = tuple(built[term.expression] for term in members)
+        blocks.append(_block(members, of_block, frame))
+        sources.append(of_block)
+    return tuple(blocks), tuple(sources)
+
+
+def _block(terms: list[RandomTerm], sources: tuple[Columns, ...], frame: pd.DataFrame) -> RandomBlock:
+    factors = terms[0].factors
+    levels = read_levels(factors, [_values(pd.Series(frame[name])) for name in factors])
+    ends = np.cumsum([len(source.names) for source in sources]).tolist()
+    _check_distinct(terms, sources)
+    return RandomBlock(
+        group=terms[0].group,
+        factors=factors,
+        levels=levels.labels,
+        codes=levels.codes,
+        effects=tuple(name for source in sources for name in source.names),
+        columns=np.column_stack([source.fitted(len(frame)) for source in sources]),
+        pieces=tuple(
+            BlockPiece(term=term, start=end - len(source.names), stop=end)
+            for term, source, end in zip(terms, sources, ends, strict=True)
+        ),
+    )
+
+
+def _values(series: pd.Series) -> np.ndarray | pd.Categorical:
+    return series.array if isinstance(series.array, pd.Categorical) else series.to_numpy()
+
+
+def _check_distinct(terms: list[RandomTerm], sources: tuple[Columns, ...]) -> None:
+    """Refuse the same effect twice in one group: the two variances cannot be told apart."""
+    first: dict[str, RandomTerm] = {}
+    for term, source in zip(terms, sources, strict=True):
+        for name in source.names:
+            if name not in first:
+                first[name] = term
+                continue
+            raise DesignError(
+                f"The effect {name!r} varies by {term.group!r} in two terms, {first[name]} and {term}. Their variances "
+                f"cannot be told apart. Leave it out of one of them; (0 + x | {term.group}) has no intercept."
+            )

@@ -1,0 +1,73 @@
+"""Checks at the door: data that no mixed model can be fitted to, each with its own message."""
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.blocks import RandomBlock
+from bayesmm.errors import DesignError
+
+
+def check_finite(frame: pd.DataFrame) -> None:
+    """Refuse infinite values in any used column."""
+    for name, dtype in zip(frame.columns, frame.dtypes.array, strict=True):
+        if dtype != np.float64:
+            continue
+        infinite = np.isinf(frame[name].to_numpy())
+        if infinite.any():
+            raise DesignError(
+                f"Column {name!r} has {int(infinite.sum())} infinite value(s), the first in row "
+                f"{frame.index[infinite.argmax()]!r}. Correct them, or set them to missing."
+            )
+
+
+def check_weights(weights: np.ndarray, index: pd.Index) -> None:
+    """Refuse weights (n,) that are not positive and finite."""
+    bad = ~(np.isfinite(weights) & (weights > 0))
+    if bad.any():
+        first = int(bad.argmax())
+        raise DesignError(
+            f"{int(bad.sum())} of the {len(weights)} weights are not positive and finite, the first is "
+            f"{weights[first]:g} in row {index[first]!r}. A weight is a precision: leave out rows without information."
+        )
+
+
+def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
+    """Refuse a response (n,) that does not vary around the offset (n,)."""
+    remainder = y - offset
+    if np.ptp(remainder) == 0:
+        less = " minus the offset" if offset.any() else ""
+        raise DesignError(
+            f"The response {text!r}{less} is {remainder[0]:g} in all {len(y)} rows used: nothing is left to explain. "
+            "Check the column and which rows are used."
+        )
+
+
+def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
+    """Refuse a grouping factor with one level, and terms with as many random effects as rows while σ is estimated.
+
+    Effects that are uncorrelated by ``||`` count as terms of their own, as in lme4.
+    """
+    if block.q < 2:
+        raise DesignError(
+            f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the {n_rows} rows used; "
+            f"its spread cannot be estimated. Drop the term {block.pieces[0].term} or add groups."
+        )
+    if sigma_fixed:
+        return
+    for piece in block.pieces:
+        k = 1 if piece.term.structure == "diagonal" else piece.stop - piece.start
+        if block.q * k >= n_rows:
+            effects = f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
+            raise DesignError(
+                f"The term {piece.term} has {block.q * k} random effects ({effects}) for {n_rows} rows: they cannot be "
+                "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
+            )
+
+
+def check_rank(n_rows: int, n_kept: int, *, sigma_fixed: bool) -> None:
+    """Refuse data that leave nothing to estimate σ from."""
+    if n_rows <= n_kept and not sigma_fixed:
+        raise DesignError(
+            f"There are {n_rows} rows for {n_kept} fixed-effects coefficients, so the residual variance cannot be "
+            "estimated. Simplify the fixed part or add rows."
+        )

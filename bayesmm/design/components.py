@@ -1,0 +1,220 @@
+"""The components of terms: formulae's variables and calls, built from trees that we have parsed.
+
+formulae's own scanner, parser and names are not used: they read ``1e-3`` as four tokens, ``-x**2`` as ``(-x)**2``, drop
+what follows an unknown operator, and give ``I((a + b) * c)`` and ``I(a + b * c)`` one name.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulae.categorical import CategoricalBox, Treatment
+from formulae.categorical import Sum as SumCoding
+from formulae.terms import Call as FormulaeCall
+from formulae.terms import Variable
+from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, LazyVariable
+
+from bayesmm.design.dtypes import level_text
+from bayesmm.errors import BayesmmError, DesignError, PredictionError
+from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
+
+_OPERATORS: dict[str, Callable] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow,
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_CODINGS = ("C", "S", "T")
+
+
+type Component = ColumnComponent | CallComponent
+
+
+def build_component(node: Node, name: str | None = None) -> Component:
+    """Build a component of its own, because formulae stores the coding of a factor in it.
+
+    Parameters
+    ----------
+    node : Name or Call
+        A factor of a term.
+    name : str, optional
+        What to call it; the expression as we write it if None.
+
+    Returns
+    -------
+    Component
+    """
+    if isinstance(node, Name):
+        return ColumnComponent(node.text)
+    if isinstance(node, Call):
+        return CallComponent(node, name or write(node))
+    raise TypeError(f"{write(node)} is neither a column nor a call")
+
+
+def component_names(component: Any) -> list[str]:
+    """Name the columns of a component: ``x``, ``poly(x, 2)[0]``, ``f[T.b]`` (reduced), ``f[b]`` (every level)."""
+    if component.kind == "numeric":
+        width = component.value.shape[1] if component.value.ndim == 2 else 1
+        return [component.name] if width == 1 else [f"{component.name}[{i}]" for i in range(width)]
+    box = component._intermediate_data
+    coding = box.contrast if isinstance(box, CategoricalBox) else None
+    is_sum = isinstance(coding, SumCoding)
+    is_reduced_treatment = (coding is None or isinstance(coding, Treatment)) and not component.spans_intercept
+    prefix = "S." if is_sum else "T." if is_reduced_treatment else ""
+    texts = {str(level): prefix + level_text(level) for level in component.levels}
+    return [f"{component.name}[{texts.get(label, label)}]" for label in component.contrast_matrix.labels]
+
+
+class ColumnComponent(Variable):
+    """A column of the data as a component of a term; a boolean is a factor with the levels False and True."""
+
+    def set_type(self, data_mask: pd.DataFrame) -> None:
+        """Find out what kind of column it is."""
+        values = data_mask[self.name]
+        if values.dtype == bool:
+            values = pd.Series(pd.Categorical(values, ordered=True), index=values.index)
+        self.kind = "categoric" if isinstance(values.dtype, pd.CategoricalDtype) else "numeric"
+        self._intermediate_data = values
+
+    def set_data(self, spans_intercept: bool | None = None) -> None:
+        """Code the column; formulae prints to stdout on failure, this does not."""
+        if self.kind == "numeric":
+            self.eval_numeric(self._intermediate_data)
+        else:
+            self.eval_categoric(self._intermediate_data, spans_intercept)
+            _check_levels(self)
+
+    def eval_new_data_categoric(self, x: pd.Series) -> np.ndarray:
+        """Code the levels of new rows as in the fit."""
+        return _recode(self, x)
+
+
+class CallComponent(FormulaeCall):
+    """A call as a component of a term, with the name that we write for it."""
+
+    def __init__(self, node: Call, name: str):
+        super().__init__(_Guarded(name, node))
+        self.name = name
+
+    def set_data(self, spans_intercept: bool = False) -> None:
+        """Code the values; formulae prints to stdout on failure, this does not."""
+        with _blaming(self.name):
+            if self.kind == "numeric":
+                self.value = np.asarray(self._intermediate_data, dtype=np.float64)
+            elif isinstance(self._intermediate_data, CategoricalBox):
+                self.eval_categorical_box(self._intermediate_data, spans_intercept)
+            else:
+                self.eval_categoric(self._intermediate_data, spans_intercept)
+        if self.kind != "numeric":
+            _check_levels(self)
+
+    def eval_new_data(self, data_mask: pd.DataFrame) -> np.ndarray:
+        """Evaluate the call for new rows, with the state and the levels of the fit."""
+        call: Any = self.call
+        if isinstance(self._intermediate_data, CategoricalBox):
+            # CategoricalBox insists that every level occurs, which new data need not honour: look at what is inside.
+            while isinstance(call, LazyCall) and call.callee in _CODINGS:
+                call = call.args[0]
+        values = call.eval(data_mask, self.env)
+        if self.kind == "numeric":
+            return np.asarray(values, dtype=np.float64)
+        return _recode(self, values.data if isinstance(values, CategoricalBox) else values)
+
+
+class _Guarded(LazyCall):
+    """The outermost call of a component: its failures are reported, and a single number fills the column."""
+
+    def __init__(self, name: str, node: Call):
+        super().__init__(node.callee, [_lazy(argument) for argument in node.arguments], _lazy_keywords(node))
+        self.name = name
+
+    def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
+        with _blaming(self.name):
+            values = super().eval(data_mask, env)
+        if isinstance(values, CategoricalBox):
+            return values
+        if isinstance(values, (int, float, np.number)):
+            return np.full(len(data_mask), float(values))
+        if isinstance(values, pd.Categorical):
+            values = pd.Series(values)
+        if not isinstance(values, (np.ndarray, pd.Series)) or np.ndim(values) > 2 or len(values) != len(data_mask):
+            size = f" of shape {np.shape(values)}" if isinstance(values, (np.ndarray, pd.Series)) else ""
+            raise DesignError(
+                f"{self.name!r} gives a {type(values).__name__}{size} for {len(data_mask)} rows. It must give one "
+                "value, or one row of values, for each row of the data."
+            )
+        return values
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Turn any failure of an expression into a DesignError that names it."""
+    try:
+        yield
+    except BayesmmError:
+        raise
+    except Exception as error:
+        raise DesignError(
+            f"{name!r} could not be computed: {type(error).__name__}: {error}. Check that its columns are of the "
+            "right type, or compute it in the data."
+        ) from error
+
+
+def _lazy(node: Node, *, in_arithmetic: bool = False) -> Any:
+    """Translate a tree into formulae's deferred operations.
+
+    Numbers in arithmetic are floats, so that powers of whole numbers overflow at once instead of filling the memory.
+    """
+    match node:
+        case Number():
+            return LazyValue(float(node.value) if in_arithmetic else node.value, node.text)
+        case Text(value) | Constant(value):
+            return LazyValue(value, write(node))
+        case Name(name):
+            return LazyVariable(name)
+        case Call(callee, arguments):
+            return LazyCall(callee, [_lazy(argument) for argument in arguments], _lazy_keywords(node))
+        case Sum((("-", Number() as number),)) if not in_arithmetic:
+            return LazyValue(-number.value, write(node))
+        case Sum(parts):
+            return _lazy_sum(parts)
+        case Binary(symbol, left, right):
+            operands = (_lazy(left, in_arithmetic=True), _lazy(right, in_arithmetic=symbol not in _COMPARISONS))
+            return LazyOperator(_OPERATORS[symbol], *operands)
+    raise TypeError(f"{write(node)} is not arithmetic")
+
+
+def _lazy_sum(parts: tuple[tuple[str, Node], ...]) -> Any:
+    (first_sign, first), *others = parts
+    total = _lazy(first, in_arithmetic=True)
+    total = LazyOperator(operator.neg, total) if first_sign == "-" else total
+    for sign, part in others:
+        total = LazyOperator(_OPERATORS[sign], total, _lazy(part, in_arithmetic=True))
+    return total
+
+
+def _lazy_keywords(node: Call) -> dict[str, Any]:
+    return {keyword: _lazy(value) for keyword, value in node.keywords}
+
+
+def _check_levels(component: Any) -> None:
+    if len(component.levels) < 2 and not component.spans_intercept:
+        raise DesignError(
+            f"The factor {component.name!r} has the single level {level_text(component.levels[0])!r} in the rows used, "
+            "so it has no effect to estimate. Take it out of the formula."
+        )
+
+
+def _recode(component: Any, values: Any) -> np.ndarray:
+    """Code the levels of new rows as in the fit."""
+    found = np.asarray(values, dtype=object)
+    codes = pd.Index(component.levels, dtype=object).get_indexer(pd.Index(found, dtype=object))
+    if (codes < 0).any():
+        unknown = sorted({level_text(level) for level in found[codes < 0]})
+        raise PredictionError(
+            f"{component.name!r} has the level(s) {', '.join(map(repr, unknown[:5]))} in the new data, which the fit "
+            f"did not see, so their effect is unknown. Known are {', '.join(map(level_text, component.levels[:20]))}."
+        )
+    return component.contrast_matrix.matrix[codes]

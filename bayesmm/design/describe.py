@@ -1,0 +1,154 @@
+"""A design in words and in mathematics, as a statistician would write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from bayesmm.design.relations import find_relations
+
+if TYPE_CHECKING:
+    from bayesmm.design.blocks import RandomBlock
+    from bayesmm.design.design import Design
+
+_WIDTH = 100
+_INDENT = 14
+_MOST_TERMS = 6  # written out in the equation; more are summed over j
+_MOST_NAMES = 12
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def describe(design: Design) -> str:
+    """Describe rows, groups and columns, how groups are nested or crossed, and the mathematical form.
+
+    Parameters
+    ----------
+    design : Design
+        Data and specification.
+
+    Returns
+    -------
+    str
+        Several lines of plain text.
+    """
+    lines = [f"Linear mixed model  {design.specification.formula}", ""]
+    lines += [f"  {line}" for line in equations(design)]
+    lines += ["", *_entry("Rows", _rows(design)), *_entry("Columns of X", _columns(design))]
+    if design.aliased:
+        lines += _entry("Aliased", f"{', '.join(design.aliased)}: combinations of earlier columns, left out")
+    for position, block in enumerate(design.blocks):
+        lines += _entry("Groups" if position == 0 else "", _group(block))
+    for position, relation in enumerate(find_relations(design.blocks)):
+        lines += _entry("Structure" if position == 0 else "", str(relation))
+    return "\n".join(lines)
+
+
+def equations(design: Design) -> list[str]:
+    """Write the model as equations.
+
+    Parameters
+    ----------
+    design : Design
+        Data and specification.
+
+    Returns
+    -------
+    list of str
+        The equation of the response (with continuation lines), the distribution of each set of random effects, and
+        that of the residuals.
+
+    Notes
+    -----
+    The subscript i is the row; ``b₁[Subjectᵢ]`` is the second effect of the level that row i belongs to.
+    """
+    summands = [*_fixed_summands(design), *(f"offset({text})ᵢ" for text in design.specification.offsets)]
+    for block in design.blocks:
+        summands += _random_summands(block)
+    lines = _fold(f"{_of_row(design.response)} = ", [*summands, "εᵢ"])
+    for block in design.blocks:
+        lines += _distributions(block)
+    variance = "σ²/wᵢ" if design.has_weights else "σ²"
+    return [*lines, f"εᵢ ~ N(0, {variance}){', σ known' if design.sigma_fixed else ''}"]
+
+
+def _of_row(name: str) -> str:
+    """Write the value of a column in row i."""
+    return f"({name})ᵢ" if " " in name and not name.endswith((")", "]")) else f"{name}ᵢ"
+
+
+def _numbered(letter: str, index: int) -> str:
+    return letter + str(index).translate(_SUBSCRIPTS)
+
+
+def _fixed_summands(design: Design) -> list[str]:
+    names = [design.coefficients[j] for j in design.kept]
+    start = 0 if names[:1] == ["Intercept"] else 1
+    if len(names) > _MOST_TERMS:
+        intercept = ["β₀"] if start == 0 else []
+        return [*intercept, f"Σⱼ βⱼ·Xᵢⱼ (j = 1, ..., {len(names) - len(intercept)})"]
+    return [_product(_numbered("β", start + j), name) for j, name in enumerate(names)]
+
+
+def _random_summands(block: RandomBlock) -> list[str]:
+    level = ", ".join(_of_row(factor) for factor in block.factors)
+    if block.k > _MOST_TERMS:
+        return [f"Σⱼ bⱼ[{level}]·Zᵢⱼ (j = 0, ..., {block.k - 1})"]
+    return [_product(f"{_numbered('b', j)}[{level}]", name) for j, name in enumerate(block.effects)]
+
+
+def _product(coefficient: str, name: str) -> str:
+    return coefficient if name == "Intercept" else f"{coefficient}·{_of_row(name)}"
+
+
+def _distributions(block: RandomBlock) -> list[str]:
+    """Write the distribution of each independent set of effects of one level."""
+    lines = []
+    for piece in block.pieces:
+        effects = [_numbered("b", j) for j in range(piece.start, piece.stop)]
+        k = len(effects)
+        shown = ", ".join(effects) if k <= _MOST_TERMS else f"{effects[0]}, ..., {effects[-1]}"
+        if k == 1:
+            spread = f"sd({block.effects[piece.start]} | {block.group})²"
+        else:
+            spread = f"Σ), Σ {k} × {k} {piece.term.structure}"
+        left = shown if k == 1 else f"({shown})"
+        lines.append(f"{left}[{block.group}] ~ N(0, {spread}{')' if k == 1 else ''}, {block.q} levels")
+    return lines
+
+
+def _fold(start: str, summands: Sequence[str]) -> list[str]:
+    """Join summands by plus signs, in lines that fit the page."""
+    lines, current = [], start + summands[0]
+    for summand in summands[1:]:
+        if len(current) + len(summand) + 3 > _WIDTH:
+            lines.append(current)
+            current = " " * (len(start) - 2) + f"+ {summand}"
+        else:
+            current += f" + {summand}"
+    return [*lines, current]
+
+
+def _entry(title: str, text: str) -> list[str]:
+    lines = wrap(text, _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False)
+    return [f"{title if i == 0 else '':<{_INDENT}}{line}" for i, line in enumerate(lines)]
+
+
+def _rows(design: Design) -> str:
+    if not design.n_dropped:
+        return f"{design.n} used, none dropped"
+    counts = ", ".join(f"{name} {count}" for name, count in design.dropped_by.items())
+    return f"{design.n} used, {design.n_dropped} dropped because of missing values ({counts})"
+
+
+def _columns(design: Design) -> str:
+    return f"{design.p}: {_shorten([design.coefficients[j] for j in design.kept])}" if design.p else "none"
+
+
+def _group(block: RandomBlock) -> str:
+    return f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), effects {_shorten(block.effects)}"
+
+
+def _shorten(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    """List names, the middle left out if there are many."""
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])}, ..., {names[-1]}"

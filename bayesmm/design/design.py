@@ -1,0 +1,198 @@
+"""Data and specification together: everything that either engine needs to know, labelled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.blocks import RandomBlock
+from bayesmm.design.checks import check_block, check_rank, check_response
+from bayesmm.design.describe import describe
+from bayesmm.design.names import Names
+from bayesmm.design.new_rows import NewRows, evaluate_rows
+from bayesmm.design.rank import independent_columns
+from bayesmm.design.rows import Missing
+from bayesmm.design.sources import Sources, build_sources, read_prior_weights, read_used_data
+from bayesmm.specification.terms import Specification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Design:
+    """The labelled arrays of one model on one data set.
+
+    Attributes
+    ----------
+    specification : Specification
+        What was asked.
+    response : str
+        The response as it was written.
+    y, offset, weights : array, shape (n,)
+        Response without the offset subtracted; offset, zero if none; prior weights, one if none.
+    has_weights : bool
+        Whether weights were given.
+    X : array, shape (n, p_all)
+        All columns of the fixed part, also those that are combinations of others.
+    coefficients : tuple of str
+        Names of the columns of X (p_all,).
+    kept : array of int, shape (p,)
+        Columns of X that are not combinations of earlier ones.
+    aliased : tuple of str
+        Names of the others.
+    blocks : tuple of RandomBlock
+        One for each grouping factor, in order of appearance in the formula.
+    rows : pandas.Index
+        Labels of the rows used.
+    n_dropped : int
+        Rows left out because of missing values.
+    dropped_by : dict of str to int
+        In how many rows each column is missing.
+    frame : pandas.DataFrame
+        The used columns of the used rows, with plain dtypes.
+    sigma_fixed : bool
+        Whether the residual standard deviation is known rather than estimated.
+    sources : Sources
+        How the columns are computed for new rows.
+    """
+
+    specification: Specification
+    response: str
+    y: np.ndarray
+    offset: np.ndarray
+    weights: np.ndarray
+    has_weights: bool
+    X: np.ndarray
+    coefficients: tuple[str, ...]
+    kept: np.ndarray
+    aliased: tuple[str, ...]
+    blocks: tuple[RandomBlock, ...]
+    rows: pd.Index
+    n_dropped: int
+    dropped_by: Mapping[str, int]
+    frame: pd.DataFrame
+    sigma_fixed: bool = False
+    sources: Sources = field(repr=False)
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        """Number of coefficients that are estimated: columns of X without the aliased ones."""
+        return len(self.kept)
+
+    def evaluate(self, new_data: Any, *, response: bool = False, groups: Sequence[str] | None = None) -> NewRows:
+        """Compute the columns of the model for new rows.
+
+        Parameters
+        ----------
+        new_data : data frame
+            Rows with the columns of the formula; grouping levels are matched by their labels.
+        response : bool
+            Whether the response is read too; by default its columns need not be there.
+        groups : sequence of str, optional
+            Names of the blocks to evaluate; all of them if None. The grouping columns of others need not be there.
+
+        Returns
+        -------
+        NewRows
+            Rows with missing values stay, as rows of NaN and of code −1.
+
+        Raises
+        ------
+        DesignError
+            If a column is lacking or cannot be read.
+        PredictionError
+            If a column is of another kind than in the fit, or a factor of the fixed part has an unknown level.
+        """
+        return evaluate_rows(self, new_data, response=response, groups=groups)
+
+    def describe(self) -> str:
+        """Describe rows, groups and columns, how groups are nested or crossed, and the mathematical form."""
+        return describe(self)
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    __repr__ = __str__
+
+
+def build_design(
+    specification: Specification,
+    data: Any,
+    *,
+    weights: Any = None,
+    missing: Missing = "drop",
+    namespace: Mapping[str, Any] | None = None,
+    sigma_fixed: bool = False,
+) -> Design:
+    """Bring a specification and data together.
+
+    Parameters
+    ----------
+    specification : Specification
+        The model, from `parse_formula`.
+    data : data frame
+        A pandas, polars or pyarrow table.
+    weights : array-like, str or None
+        Prior weights w of the residual variance σ²/w: one number for each row of the data, a column's name, or an
+        expression such as ``"1 / se**2"``.
+    missing : {"drop", "raise"}
+        What to do with rows that have missing values in a used column.
+    namespace : mapping of str to object, optional
+        Functions and values that the formula may use by these names.
+    sigma_fixed : bool
+        Whether σ is known; a term may then have as many random effects as there are rows.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    DesignError
+        If the data do not fit the specification.
+    SpecificationError
+        If the formula uses a function that is not known.
+
+    Warns
+    -----
+    BayesmmWarning
+        If rows are dropped.
+    """
+    names = Names(namespace)
+    used = read_used_data(specification, data, weights, missing, names)
+    frame, numbers, n = used.frame, used.numbers, len(used.frame)
+    sources, blocks = build_sources(specification, frame, numbers, names)
+    y = sources.response.fitted(n)[:, 0].copy()
+    offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
+    X = sources.fixed.fitted(n)
+    prior_weights = read_prior_weights(weights, used, names)
+    check_response(y, offset, specification.response)
+    for block in blocks:
+        check_block(block, n, sigma_fixed=sigma_fixed)
+    coefficients = sources.fixed.names
+    kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == ("Intercept",))
+    check_rank(n, len(kept), sigma_fixed=sigma_fixed)
+    return Design(
+        specification=specification,
+        response=specification.response,
+        y=y,
+        offset=offset,
+        weights=prior_weights,
+        has_weights=weights is not None,
+        X=X,
+        coefficients=coefficients,
+        kept=kept,
+        aliased=tuple(name for j, name in enumerate(coefficients) if j not in set(kept.tolist())),
+        blocks=blocks,
+        rows=frame.index,
+        n_dropped=used.rows.n_dropped,
+        dropped_by=used.rows.dropped_by,
+        frame=frame,
+        sigma_fixed=sigma_fixed,
+        sources=sources,
+    )

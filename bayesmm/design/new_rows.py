@@ -1,0 +1,166 @@
+"""The columns of a fitted design for rows that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.blocks import RandomBlock
+from bayesmm.design.columns import Columns
+from bayesmm.design.dtypes import Column, level_text
+from bayesmm.design.frame import Table, read_table
+from bayesmm.design.levels import read_levels
+from bayesmm.errors import PredictionError
+
+if TYPE_CHECKING:
+    from bayesmm.design.design import Design
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewBlock:
+    """One grouping factor in new rows.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping factor.
+    codes : array of int64, shape (m,)
+        Index of the fitted level; −1 where the level is new or missing.
+    labels : array of object, shape (m,)
+        Label of the level, also of a new one; None where it is missing.
+    columns : array, shape (m, k)
+        What each effect is multiplied by; NaN where it is missing.
+    """
+
+    group: str
+    codes: np.ndarray
+    labels: np.ndarray
+    columns: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewRows:
+    """The columns of the model for new rows; missing values give NaN.
+
+    Attributes
+    ----------
+    index : pandas.Index
+        Row labels (m,) of the new data.
+    X : array, shape (m, p_all)
+        Fixed-effects columns, also the aliased ones.
+    offset : array, shape (m,)
+        Offset.
+    blocks : tuple of NewBlock
+        The requested grouping factors.
+    y : array, shape (m,), or None
+        Response, if it was asked for.
+    """
+
+    index: pd.Index
+    X: np.ndarray
+    offset: np.ndarray
+    blocks: tuple[NewBlock, ...]
+    y: np.ndarray | None
+
+
+def evaluate_rows(design: Design, new_data: Any, *, response: bool, groups: Sequence[str] | None) -> NewRows:
+    """Compute the columns of a design for new rows; see `Design.evaluate`."""
+    sources = design.sources
+    chosen = _chosen_blocks(design, groups)
+    expressions = [sources.fixed, *sources.offsets, *(each for i in chosen for each in sources.blocks[i])]
+    expressions += [sources.response] if response else []
+    factors = [name for i in chosen for name in design.blocks[i].factors]
+    needed = dict.fromkeys([*(name for each in expressions for name in each.uses), *factors])
+    table = read_table(new_data, list(needed), may_be_empty=True)
+    matched = _match_kinds(table, {name for each in expressions for name in each.uses}, design.frame)
+
+    def columns(source: Columns) -> np.ndarray:
+        return _with_gaps(source, matched)
+
+    return NewRows(
+        index=table.index,
+        X=columns(sources.fixed),
+        offset=sum((columns(each)[:, 0] for each in sources.offsets), np.zeros(table.n_rows)),
+        blocks=tuple(
+            _new_block(design.blocks[i], table, np.column_stack([columns(each) for each in sources.blocks[i]]))
+            for i in chosen
+        ),
+        y=columns(sources.response)[:, 0] if response else None,
+    )
+
+
+def _chosen_blocks(design: Design, groups: Sequence[str] | None) -> list[int]:
+    names = [block.group for block in design.blocks]
+    unknown = sorted(set(groups or ()) - set(names))
+    if unknown:
+        raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {', '.join(names)}.")
+    return [i for i, name in enumerate(names) if groups is None or name in groups]
+
+
+def _with_gaps(source: Columns, table: Table) -> np.ndarray:
+    """Evaluate an expression in the complete rows; the others stay NaN."""
+    complete = ~table.missing(source.uses)
+    values = source.evaluate(table.rows(complete))
+    if complete.all():
+        return values
+    full = np.full((table.n_rows, values.shape[1]), np.nan)
+    full[complete] = values
+    return full
+
+
+def _new_block(block: RandomBlock, table: Table, columns: np.ndarray) -> NewBlock:
+    present = ~table.missing(block.factors)
+    found = read_levels(block.factors, [table.columns[name].rows(present) for name in block.factors])
+    position = {label: code for code, label in enumerate(block.levels)}
+    fitted_codes = np.array([position.get(label, -1) for label in found.labels], dtype=np.int64)
+    codes = np.full(table.n_rows, -1, dtype=np.int64)
+    labels = np.full(table.n_rows, None, dtype=object)
+    if found.labels:
+        codes[present] = fitted_codes[found.codes]
+        labels[present] = np.array(found.labels, dtype=object)[found.codes]
+    return NewBlock(group=block.group, codes=codes, labels=labels, columns=columns)
+
+
+def _match_kinds(table: Table, names: set[str], frame: pd.DataFrame) -> Table:
+    """Bring the columns of expressions to the kind that they had in the fit."""
+    return Table(
+        columns={name: _match(name, table.columns[name], pd.Series(frame[name])) for name in names},
+        index=table.index,
+        n_rows=table.n_rows,
+    )
+
+
+def _match(name: str, new: Column, fitted: pd.Series) -> Column:
+    values = new.values
+    if isinstance(fitted.dtype, pd.CategoricalDtype):
+        return Column(_match_levels(values, new.missing, fitted.cat.categories), new.missing)
+    if isinstance(values, pd.Categorical):
+        if new.missing.all():  # a column of nothing has no kind of its own
+            return Column(np.zeros(len(values), dtype=bool if fitted.dtype == bool else np.float64), new.missing)
+        raise PredictionError(
+            f"Column {name!r} holds texts or categories such as {level_text(values.categories[0])!r}, but was "
+            f"{'boolean' if fitted.dtype == bool else 'numeric'} in the fit. Convert it."
+        )
+    if fitted.dtype == bool and values.dtype != bool:
+        if not np.isin(values[~new.missing], (0, 1)).all():
+            raise PredictionError(f"Column {name!r} holds numbers, but was boolean in the fit. Convert it with != 0.")
+        return Column(np.where(new.missing, 0, values).astype(bool), new.missing)
+    return Column(values if fitted.dtype == bool else values.astype(np.float64), new.missing)
+
+
+def _match_levels(values: np.ndarray | pd.Categorical, missing: np.ndarray, fitted: pd.Index) -> pd.Categorical:
+    """Express values in the categories of the fit, matched by their labels; new levels come after them."""
+    if isinstance(values, pd.Categorical):
+        codes, levels = values.codes.astype(np.int64), list(values.categories)
+    else:
+        codes, levels = pd.factorize(values)
+    position = {level_text(level): i for i, level in enumerate(fitted)}
+    new = [level for level in levels if level_text(level) not in position]
+    position |= {level_text(level): len(fitted) + i for i, level in enumerate(new)}
+    target = np.array([position[level_text(level)] for level in levels] + [-1], dtype=np.int64)
+    categories = pd.Index([*fitted, *new], dtype=object) if new else fitted
+    return pd.Categorical.from_codes(np.where(missing, -1, target[codes]), categories=categories, ordered=True)

@@ -1,0 +1,68 @@
+"""Which columns of X carry something that the columns before them do not."""
+
+import numpy as np
+
+_RELATIVE_TO_SPREAD = 1e-7  # keeps calendar years to the third power, drops copies with rounding errors
+_RELATIVE_TO_SIZE = 1e-13  # a hundred roundings of the column itself
+
+
+def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bool) -> np.ndarray:
+    """Return the indices of the columns that are not combinations of earlier kept ones.
+
+    Parameters
+    ----------
+    X : array, shape (n, p)
+        Fixed-effects columns; the intercept is the first if there is one.
+    weights : array, shape (n,)
+        Prior weights.
+    has_intercept : bool
+        Whether the first column is the intercept: the spread of a column is then measured around its mean.
+
+    Returns
+    -------
+    array of int, shape (rank,)
+
+    Notes
+    -----
+    A column is dropped if the norm of its residual on the kept earlier columns, rows weighted by √w, does not exceed
+    max(1e-7 · norm around the mean, 1e-13 · norm).
+    """
+    n_rows, n_columns = X.shape
+    if n_columns == 0:
+        return np.empty(0, dtype=np.intp)
+    if n_rows > n_columns:
+        triangle = np.linalg.qr(X * np.sqrt(weights)[:, None], mode="r")
+        residuals = np.abs(np.diag(triangle))
+        if (residuals > _limits(triangle, has_intercept)).all():
+            return np.arange(n_columns)
+    return _one_by_one(X * np.sqrt(weights)[:, None], has_intercept)
+
+
+def _limits(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:
+    """Return the norm (p,) up to which a residual counts as nothing; any orthogonal rotation of the rows will do."""
+    sizes = np.linalg.norm(weighted, axis=0)
+    spreads = sizes
+    if has_intercept:
+        first = weighted[:, 0] / sizes[0]
+        spreads = np.linalg.norm(weighted - np.outer(first, first @ weighted), axis=0)
+        spreads[0] = sizes[0]
+    return np.maximum(_RELATIVE_TO_SPREAD * spreads, _RELATIVE_TO_SIZE * sizes)
+
+
+def _one_by_one(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:
+    """Gram-Schmidt with a second pass, which skips the columns that leave nothing."""
+    limits = _limits(weighted, has_intercept)
+    n_rows, n_columns = weighted.shape
+    basis = np.empty((n_rows, min(n_rows, n_columns)))
+    kept: list[int] = []
+    for j in range(n_columns):
+        if len(kept) == basis.shape[1]:
+            break
+        known = basis[:, : len(kept)]
+        residual = weighted[:, j] - known @ (known.T @ weighted[:, j])
+        residual -= known @ (known.T @ residual)
+        size = np.linalg.norm(residual)
+        if size > limits[j]:
+            basis[:, len(kept)] = residual / size
+            kept.append(j)
+    return np.array(kept, dtype=np.intp)

@@ -1,0 +1,260 @@
+"""Fit: point estimates with their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
+from bayesmm.design.predictors import NewLevels, Random, build_predictors
+from bayesmm.errors import FitStatus
+from bayesmm.marginal.covariance import Layout, theta_of
+from bayesmm.marginal.likelihood import Method
+from bayesmm.reml.estimate import Estimate
+from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+    from bayesmm.reml.summary import Summary
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Fit:
+    """REML or ML estimates of one model.
+
+    Made by `bayesmm.Model.fit`.
+
+    Attributes
+    ----------
+    design : Design
+        Data and specification.
+    labels : Labels
+        Names of everything.
+    method : {"reml", "ml"}
+        Restricted or full maximum likelihood.
+    known_sigma : float or None
+        Residual standard deviation where it was given.
+    layout : Layout
+        Covariance pieces of each grouping factor.
+    estimate : Estimate
+        The numbers, without labels.
+    """
+
+    design: Design
+    labels: Labels
+    method: Method
+    known_sigma: float | None
+    layout: Layout
+    estimate: Estimate
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood (ML) or restricted log-likelihood (REML), with lme4's constants."""
+        return -0.5 * self.estimate.criterion
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return self.design.n
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, entries of θ, and σ if it is estimated."""
+        return self.design.p + len(self.theta) + (self.known_sigma is None)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, −2 log-likelihood + 2 parameters."""
+        return self.estimate.criterion + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, with log n for REML too, as lme4 has it."""
+        return self.estimate.criterion + float(np.log(self.n)) * self.n_parameters
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation, in units of the response (of a row of weight one)."""
+        return self.estimate.sigma
+
+    @property
+    def factors(self) -> tuple[np.ndarray, ...]:
+        """Relative covariance factor Λ (k, k) of each grouping factor: Var b = σ²ΛΛ'."""
+        return self.estimate.factors
+
+    @cached_property
+    def theta(self) -> pd.Series:
+        """Free entries of Λ, column by column, labelled by row and column."""
+        names = []
+        for block, pieces in zip(self.labels.blocks, self.layout, strict=True):
+            for start, stop, structure in pieces:
+                for j in range(start, stop):
+                    rows = [j] if structure == "diagonal" else range(j, stop)
+                    names += [f"theta({block.effects[i]}, {block.effects[j]} | {block.group})" for i in rows]
+        return pd.Series(theta_of(self.factors, self.layout), index=names, name="theta")
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether some combination of random effects was estimated to have no variance."""
+        return any(directions.size for directions in self.estimate.null_directions)
+
+    @cached_property
+    def singular_directions(self) -> tuple[str, ...]:
+        """The combinations of effects that were estimated to have no variance, in words."""
+        return tuple(
+            f"{_combination(direction, block.effects)} does not vary between levels of {block.group}"
+            for block, directions in zip(self.labels.blocks, self.estimate.null_directions, strict=True)
+            for direction in directions.T
+        )
+
+    @property
+    def status(self) -> FitStatus:
+        """The verdict; its value is a sentence of advice."""
+        if not self.estimate.minimum.converged:
+            return FitStatus.NOT_CONVERGED
+        return FitStatus.BOUNDARY if self.is_singular else FitStatus.CONVERGED
+
+    @property
+    def convergence(self) -> str:
+        """How the search ended, in one sentence."""
+        minimum = self.estimate.minimum
+        return (
+            f"{minimum.n_evaluations} evaluations of the criterion with its derivatives; one more Newton step would "
+            f"gain {minimum.decrement:.1g}; the smallest eigenvalue of its Hessian is {minimum.smallest_curvature:.2g}."
+        )
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """One row a parameter: kind, group, estimate, std_error, and a 95 % interval (lower, upper)."""
+        return self.parameter_table()
+
+    def parameter_table(self, *, level: float = 0.95) -> pd.DataFrame:
+        """Tabulate all parameters.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Index: names of the parameters. Columns: kind, group, estimate, std_error, lower, upper.
+
+        Notes
+        -----
+        Standard errors come from the inverse information. Wald intervals: fixed effects on their own scale, standard
+        deviations on the log scale, correlations on Fisher's z scale. On the boundary there is no standard error.
+        """
+        return parameter_table(self.labels, self.estimate, level)
+
+    @cached_property
+    def fixed_effects(self) -> pd.DataFrame:
+        """One row a coefficient: estimate, std_error, df, statistic, p_value, lower, upper; aliased ones are NaN.
+
+        Normal quantiles are used for now, so df is infinite.
+        """
+        return fixed_effect_table(self.design, self.labels, self.estimate, 0.95)
+
+    def random_effects(self, *, level: float = 0.95) -> pd.DataFrame:
+        """Tabulate the conditional modes (BLUPs).
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per level and effect: group, level, effect, estimate, std_error, lower, upper. The standard error is
+            the conditional standard deviation given the estimated variances and fixed effects, as lme4's condVar.
+        """
+        return random_effect_table(self.labels, self.estimate, level)
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """Xβ̂ + Zb̂ + offset (n,), in units of the response."""
+        return build_predictors(self.design).mean(self.estimate.beta, self.estimate.modes)
+
+    def residuals(self, kind: Literal["response", "pearson"] = "response") -> np.ndarray:
+        """Response less fitted values.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson"}
+            In units of the response, or in residual standard deviations √w (y − ŷ)/σ.
+
+        Returns
+        -------
+        array, shape (n,)
+        """
+        raw = self.design.y - self.fitted
+        if kind == "response":
+            return raw
+        if kind == "pearson":
+            return np.sqrt(self.design.weights) * raw / self.sigma
+        raise ValueError(f"kind is {kind!r}: give 'response' or 'pearson'.")
+
+    def predict(self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error") -> pd.Series:
+        """Predict the expected response.
+
+        Parameters
+        ----------
+        new_data : data frame, optional
+            Rows to predict; the rows of the fit by default.
+        random : {"all", "none"} or list of str
+            Grouping factors whose conditional modes are included.
+        new_levels : {"error", "population"}
+            Levels that the fit has not seen are refused, or predicted with effects of zero.
+
+        Returns
+        -------
+        Series
+            Aligned with `new_data`; NaN in rows with missing values.
+
+        Raises
+        ------
+        PredictionError
+            If a level is new, or the columns of `new_data` do not suit the model.
+        """
+        predictors = build_predictors(self.design, new_data, random=random, new_levels=new_levels)
+        mean = predictors.mean(self.estimate.beta, self.estimate.modes)
+        return pd.Series(mean, index=predictors.index, name=self.design.response)
+
+    def to_datatree(self) -> DataTree:
+        """Store the estimates under the names that posterior draws have; an xarray.DataTree."""
+        from bayesmm.reml.datatree import build_datatree
+
+        return build_datatree(self)
+
+    def summary(self) -> Summary:
+        """Summarise the fit for a terminal or a notebook."""
+        from bayesmm.reml.summary import build_summary
+
+        return build_summary(self)
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def _combination(direction: np.ndarray, effects: tuple[str, ...]) -> str:
+    """Write Σ aᵢ·effectᵢ, leaving out what is zero to the eye."""
+    terms = ""
+    for weight, effect in zip(direction, effects, strict=True):
+        if abs(weight) < 1e-6:
+            continue
+        size = "" if np.isclose(abs(weight), 1.0) else f"{abs(weight):.3g}·"
+        terms += (f" {'−' if weight < 0 else '+'} " if terms else "−" if weight < 0 else "") + size + effect
+    return terms
