@@ -23,6 +23,10 @@ class PredictionError(BayesmmError, ValueError):
     """Predictions were asked for that the model cannot give."""
 
 
+class ComparisonError(BayesmmError, ValueError):
+    """Two results cannot be compared: they are not of the same model and data."""
+
+
 class DatasetError(BayesmmError, ValueError):
     """A data set is unknown, or a simulation was asked for with impossible values."""
 

@@ -19,6 +19,7 @@ THETA = 5e-5  # of sigma, for standard deviations; absolute, for correlations
 MODES = 1e-4  # of the standard deviation of the effect
 CONDITIONAL_SD = 1e-4  # relative
 FITTED = 1e-5  # of sigma
+SUM_OF_SQUARES = 1e-5  # relative, over all rows
 ZERO = 1e-3  # of sigma: a smaller standard deviation leaves its correlations and effects undetermined
 
 
@@ -27,7 +28,7 @@ def discrepancies(model: ReferenceModel, fit: Any) -> list[str]:
     found = [*compare_likelihood(model, fit), *compare_fixed_effects(model, fit), *compare_sigma(model, fit)]
     found += compare_fitted(model, fit)
     if model.variances_identified:
-        found += [*compare_variances(model, fit), *compare_random_effects(model, fit)]
+        found += [*compare_variances(model, fit), *compare_theta(model, fit), *compare_random_effects(model, fit)]
         found += [*compare_singularity(model, fit), *compare_predictions(model, fit)]
     return found
 
@@ -75,7 +76,7 @@ def compare_fitted(model: ReferenceModel, fit: Any) -> Iterator[str]:
         yield from differ("fitted", fitted, model.entry["blup"]["estimate"], MODES * max(model.random[0].sds[0], ZERO))
     rss = model.entry.get("residual_sum_of_squares")
     if rss is not None:
-        yield from differ("residual sum of squares", residuals @ residuals, rss, 1e-6 * rss)
+        yield from differ("residual sum of squares", residuals @ residuals, rss, SUM_OF_SQUARES * rss)
 
 
 def compare_variances(model: ReferenceModel, fit: Any) -> Iterator[str]:
@@ -100,6 +101,23 @@ def compare_variances(model: ReferenceModel, fit: Any) -> Iterator[str]:
                 yield from differ(f"{row}", estimates.get(row, 0.0), correlation, tolerance)
 
 
+def compare_theta(model: ReferenceModel, fit: Any) -> Iterator[str]:
+    """Compare the relative factors with lme4's θ, the lower triangle of each term column by column."""
+    if "theta" not in model.entry:
+        return
+    factors = {
+        canonical_group(block.group): ([canonical_effect(effect) for effect in block.effects], factor)
+        for block, factor in zip(fit.design.blocks, fit.factors, strict=True)
+    }
+    found: list[float] = []
+    for term in model.random:
+        effects, factor = factors[canonical_group(term.group)]
+        where = [effects.index(canonical_effect(effect)) for effect in term.effects]
+        lower = factor[np.ix_(where, where)]
+        found += [lower[i, j] for j in range(len(where)) for i in range(j, len(where))]
+    yield from differ("theta", found, model.entry["theta"], THETA)
+
+
 def compare_random_effects(model: ReferenceModel, fit: Any) -> Iterator[str]:
     if "ranef" not in model.entry:
         return
@@ -113,7 +131,7 @@ def compare_random_effects(model: ReferenceModel, fit: Any) -> Iterator[str]:
         for i, effect in enumerate(term.effects):
             key = (canonical_group(term.group), canonical_effect(effect))
             labels = [canonical_level(term.group, level) for level in expected["levels"]]
-            column = {name: np.array(expected[name])[:, i] for name in ("values", "cond_sd") if name in expected}
+            column = {name: np.array(expected[name])[:, i] for name in ("values", "cond_sd") if expected.get(name)}
             column["sum_of_squares"] = expected["sum_of_squares"][i]
             yield from compare_effect(table.loc[key], labels, column, term.sds[i], model.entry["sigma"])
 

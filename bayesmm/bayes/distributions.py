@@ -16,7 +16,8 @@ SUPPORTS = {"real line": constraints.real, "positive numbers": constraints.posit
 class HalfStudentT(dist.Distribution):
     """Student-t(df, 0, scale) cut at zero.
 
-    Written out because NumPyro's ways to it evaluate the density twice (folded) or an incomplete beta function (truncated).
+    Written out because NumPyro's ways to it evaluate the density twice (folded) or an incomplete beta function
+    (truncated).
 
     Parameters
     ----------

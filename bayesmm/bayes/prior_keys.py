@@ -55,7 +55,7 @@ class CorrelationPiece:
 
 
 def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
-    """The correlation matrices of a model: unstructured terms of two effects and more."""
+    """Find the correlation matrices of a model: unstructured terms of two effects and more."""
     pieces = []
     for position, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
         for piece in block.pieces:
@@ -73,7 +73,7 @@ def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece
 def match_priors(
     priors: Mapping[str, Prior], rows: Sequence[ParameterRow], pieces: Sequence[CorrelationPiece], sigma: float | None
 ) -> dict[str, Prior]:
-    """The user's prior of each row that has one; of several keys that reach a row, the narrowest counts."""
+    """Give each row the user's prior, if there is one; of several keys that reach it the narrowest counts."""
     keys = _reach(rows)
     chosen: dict[str, tuple[int, Prior]] = {}
     for key, prior in priors.items():
@@ -149,7 +149,7 @@ def _check_suits(key: str, prior: Prior, row: ParameterRow) -> None:
 
 
 def _check_whole_matrices(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:
-    """An LKJ prior is one of a whole matrix: no part of it can have another."""
+    """Refuse different priors for parts of one correlation matrix: LKJ is a prior of all of it."""
     for piece in pieces:
         priors = {chosen.get(row) for row in piece.rows}
         if len(priors) > 1:

@@ -4,14 +4,19 @@ Both are callables of one argument, their data, and hashable: equal structure me
 compiled for one serves the other. Run one with any NumPyro kernel, ``MCMC(NUTS(program), ...).run(key, data)`` inside
 ``jax.enable_x64(True)``, or print it to see its sites.
 
-Site names, for a grouping factor ``Subject``: ``sd_Subject`` (k,) standard deviations, ``cholesky_Subject`` (k, k)
-Cholesky factor of the correlation matrix (``cholesky_Subject_0``, ``_1`` where several terms share the grouping
-factor), ``cor_Subject`` correlations (deterministic), ``sigma``; in the conditional program also ``beta_at_means``, the
-coefficients with what carries the constant replaced by the expected response at the means of the predictors (``beta``
-where no prior is about that), ``z_Subject`` (q, k) standardised random effects where the block is not centred, and
-``b_Subject`` (q, k) random effects. Where a prior is on a variance the site is ``variance_Subject`` or ``variance``, and
-``sd_Subject`` or ``sigma`` is deterministic; where priors of several families meet in one vector, every family is a site
-of its own, ``sd_Subject_HalfNormal``.
+Sites, for a grouping factor ``Subject`` of q levels with k effects:
+
+- ``sd_Subject`` (k,) standard deviations;
+- ``cholesky_Subject`` (k, k) Cholesky factor of the correlation matrix (``cholesky_Subject_0``, ``_1`` where several
+  terms share the grouping factor), and ``cor_Subject``, the correlations, deterministic;
+- ``sigma``, unless it is known;
+- marginal program: ``beta_sampled``, the coefficients whose prior is neither flat nor normal;
+- conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
+  response at the means of the predictors, and ``beta`` made of it (the site is ``beta`` where no prior is about that);
+  ``z_Subject`` (q, k) standardised random effects where the block is not centred; ``b_Subject`` (q, k) random effects.
+
+Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma) and the standard deviation is
+deterministic; where priors of several families meet in one vector, each family is a site, ``sd_Subject_HalfNormal``.
 """
 
 from __future__ import annotations
@@ -150,6 +155,13 @@ class ConditionalProgram:
     coefficients: Parameter | None
     parameterisations: tuple[Parameterisation, ...]
 
+    @property
+    def effect_sites(self) -> tuple[str, ...]:
+        """Sites of the random effects, block by block."""
+        prefix = {"centred": "b", "noncentred": "z"}
+        blocks = zip(self.spreads.blocks, self.parameterisations, strict=True)
+        return tuple(f"{prefix[how]}_{block.label}" for block, how in blocks)
+
     def __call__(self, data: ConditionalData) -> None:
         """Declare the model."""
         factors, sigma = self.spreads.sample(data.spreads)
@@ -168,9 +180,8 @@ class ConditionalProgram:
 
     def __str__(self) -> str:
         lines = [*self.spreads.lines(), *(str(site) for site in (self.coefficients.sites if self.coefficients else ()))]
-        for block, how in zip(self.spreads.blocks, self.parameterisations, strict=True):
-            name = f"b_{block.label}" if how == "centred" else f"z_{block.label}"
-            lines.append(f"{name}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
+        for site, block, how in zip(self.effect_sites, self.spreads.blocks, self.parameterisations, strict=True):
+            lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
         return "\n".join(["conditional program", *(f"  {line}" for line in [*lines, "y ~ Normal"])])
 
 

@@ -58,8 +58,8 @@ class ResolvedPriors:
     pieces : tuple of CorrelationPiece
         The correlation matrices of the model.
     contrast : array, shape (p, p)
-        T: priors of coefficients are independent priors of the entries of Tβ. Row j is that of the identity, except where
-        a default prior is about the expected response at the means of the predictors.
+        T: priors of coefficients are independent priors of the entries of Tβ. Row j is that of the identity, except
+        where a default prior is about the expected response at the means of the predictors.
     fixed_sigma : float, optional
         The residual standard deviation where it is known.
     """
@@ -96,9 +96,9 @@ def resolve_priors(
     ----------
     priors : mapping of str to Prior, "flat", or None
         Keys are rows of the parameter table ("Days", "sd(Days | Subject)", "cor(Intercept, Days | Subject)", "sigma"),
-        kinds ("fixed", "sd", "cor", "sigma") or a kind in one group ("sd(Subject)"); the narrower key wins. A prior on a
-        coefficient is on the coefficient as the table labels it. What is not named keeps its default. With "flat" the
-        density is constant in the coefficients, the standard deviations, the correlations (LKJ(1)) and sigma.
+        kinds ("fixed", "sd", "cor", "sigma") or a kind in one group ("sd(Subject)"); the narrower key wins. A prior on
+        a coefficient is on the coefficient as the table labels it. What is not named keeps its default. With "flat"
+        the density is constant in the coefficients, the standard deviations, the correlations (LKJ(1)) and sigma.
     design : Design
         The data, for the scales of the defaults.
     labels : Labels
@@ -121,8 +121,8 @@ def resolve_priors(
     Defaults, with ȳ and s_y of the response less its offset and s_j of column j: coefficients Normal(0, 2.5 s_y / s_j)
     on centred columns, so the intercept's is Normal(ȳ, 2.5 s_y) and about the expected response at the means of the
     predictors; standard deviations HalfStudentT(3, 2.5 s_y / s_j) (s = 1 for an intercept); sigma
-    HalfStudentT(3, 2.5 s_y), with s_y weighted; correlations LKJ(1). Where only several columns together make a constant
-    (``0 + f``), each of them is treated as the intercept is; where no constant can be made, root mean squares
+    HalfStudentT(3, 2.5 s_y), with s_y weighted; correlations LKJ(1). Where only several columns together make a
+    constant (``0 + f``), each of them is treated as the intercept is; where no constant can be made, root mean squares
     stand for standard deviations. s_j includes all variation of a column: products with an uncentred covariate
     (``f * year``) get narrow defaults, so centre the covariate or state the prior.
 
@@ -157,8 +157,40 @@ def resolve_priors(
     )
 
 
+def default_conflicts(priors: ResolvedPriors, beta: np.ndarray, covariance: np.ndarray) -> list[str]:
+    """Find default priors of coefficients that are at odds with an estimate, and say what to do.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+        The priors in force.
+    beta, covariance : arrays, shapes (p,), (p, p)
+        Estimate of the coefficients and its covariance.
+
+    Returns
+    -------
+    list of str
+        One sentence for each coefficient whose default prior is narrower than its standard error, or centred more than
+        three of its standard deviations away.
+    """
+    rows = priors.of_kind("fixed")
+    value = priors.contrast @ beta
+    error = np.sqrt(np.diag(priors.contrast @ covariance @ priors.contrast.T))
+    conflicts = []
+    for row, estimate, spread in zip(rows, value, error, strict=True):
+        if row.source != "default" or not isinstance(row.prior, Normal):
+            continue
+        if spread > row.prior.sd or abs(estimate - row.prior.mean) > 3.0 * row.prior.sd:
+            conflicts.append(
+                f"The default prior of {row.name!r}, {row.prior}, is at odds with its estimate {estimate:.4g} "
+                f"(standard error {spread:.2g}): centre the covariates that it is a product of, or state a prior, "
+                f"priors={{{row.name!r}: Normal(0, sd)}}."
+            )
+    return conflicts
+
+
 def _defaults(rows: Sequence[ParameterRow], scales: DataScales) -> list[Prior]:
-    """The default prior of every row, in data units."""
+    """Make the default prior of every row, in data units."""
     width = WIDTH * scales.spread
     coefficients = iter(zip(scales.level * scales.constant, width / scales.column_spreads, strict=True))
     spreads = iter(width / np.concatenate([np.zeros(0), *scales.effect_spreads]))
@@ -203,12 +235,15 @@ def _about(row: ParameterRow, prior: Prior, pieces: Sequence[CorrelationPiece], 
 
 
 def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:
-    """A flat prior on a spread needs three levels, on its square four (Gelman 2006, Bayesian Analysis 1, section 3.2)."""
+    """Refuse flat priors on spreads of under three levels, on variances of under four.
+
+    Gelman (2006), Bayesian Analysis 1, section 3.2.
+    """
     levels = {block.group: len(block.levels) for block in labels.blocks}
     for row in rows:
         needed = 4 if row.prior.stated_for == "variance" else 3
         if row.kind == "sd" and isinstance(row.prior, Flat) and levels[row.group] < needed:
             raise PriorError(
-                f"A flat prior on {row.name!r} leaves its posterior improper: {row.group!r} has {levels[row.group]} levels "
-                f"and {needed} are needed. Give it a proper prior, for example HalfStudentT(3, scale)."
+                f"A flat prior on {row.name!r} leaves its posterior improper: {row.group!r} has {levels[row.group]} "
+                f"levels and {needed} are needed. Give it a proper prior, for example HalfStudentT(3, scale)."
             )

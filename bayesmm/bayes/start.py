@@ -94,18 +94,17 @@ def start_conditional(
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
         scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
-    for block, how, rows, factor, b in zip(
-        program.spreads.blocks, program.parameterisations, design.blocks, factors, modes, strict=True
+    for site, block, rows, factor, b in zip(
+        program.effect_sites, program.spreads.blocks, design.blocks, factors, modes, strict=True
     ):
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
-        if how == "centred":
-            values[f"b_{block.label}"] = b
+        if site.startswith("b_"):
             variances = np.einsum("ij,qjl,il->qi", factor, covariance, factor)
-            scales[f"b_{block.label}"] = warm.sigma * np.sqrt(variances)
+            values[site], scales[site] = b, warm.sigma * np.sqrt(variances)
         else:
-            values[f"z_{block.label}"] = np.linalg.solve(factor, b.T).T / warm.sigma
-            scales[f"z_{block.label}"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+            variances = np.diagonal(covariance, axis1=1, axis2=2)
+            values[site], scales[site] = np.linalg.solve(factor, b.T).T / warm.sigma, np.sqrt(variances)
     return Start(values, scales)
 
 
@@ -134,7 +133,7 @@ def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
 
 
 def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
-    """Of log standard deviations 1/√(2q) and of correlations 1/√q, larger where the data say little about each level."""
+    """Guess 1/√(2q) for log standard deviations and 1/√q for correlations, more where levels say little."""
     known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
     log_sd = np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known))
     scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}

@@ -162,6 +162,13 @@ def build_design(
     -----
     BayesmmWarning
         If rows are dropped.
+
+    Notes
+    -----
+    A categorical column keeps the order of its categories (those that occur), as in R; texts, and the Categorical of
+    polars, which has no order of its own, are sorted by code point. A boolean column is a factor, ``flag[T.True]``, but
+    0 and 1 in arithmetic. Whole numbers become floats, so that ``I(x**2)`` cannot overflow. Terms of a lower order come
+    first, as in R: ``x * f + w`` has the columns of x, f, w, x:f.
     """
     names = Names(namespace)
     used = read_used_data(specification, data, weights, missing, names)

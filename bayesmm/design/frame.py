@@ -111,6 +111,8 @@ def missing_column(name: str, columns: Iterable[Any], used_in: str = "") -> Desi
     near = difflib.get_close_matches(name, available, n=1, cutoff=0.6)
     near = near or [column for column in available if column.lower() == name.lower()]
     hint = f" Did you mean {near[0]!r}?" if near else ""
+    if name in available:  # a column named by something else than a text
+        hint = " The names of columns must be texts: data.columns = data.columns.astype(str)."
     where = f" (in {used_in!r})" if used_in else ""
     shown = ", ".join(available[:40]) + (f", ... ({len(available)} in all)" if len(available) > 40 else "")
     return DesignError(f"The data have no column {name!r}{where}.{hint} Columns: {shown or 'none'}.")

@@ -52,7 +52,7 @@ def expand(node: Node, text: str) -> Expansion:
         if isinstance(part, Number):
             intercept = (_intercept_number(part, text) == 1) == (sign == "+")
         elif sign == "+":
-            terms |= _expand(part, text)
+            terms = _union(terms, _expand(part, text))
         else:
             terms = {key: term for key, term in terms.items() if key not in _expand(part, text)}
     return Expansion(intercept, tuple(sorted(terms.values(), key=len)))
@@ -91,11 +91,11 @@ def _expand(node: Node, text: str) -> dict[frozenset[Node], Term]:
             return _products(_expand(left, text), _expand(right, text), node, text)
         case Binary("*", left, right):
             first, second = _expand(left, text), _expand(right, text)
-            return first | second | _products(first, second, node, text)
+            return _union(first, second, _products(first, second, node, text))
         case Binary("/", left, right):
             first, second = _expand(left, text), _expand(right, text)
             everything = tuple(dict.fromkeys(factor for term in first.values() for factor in term))
-            return first | _products({frozenset(everything): everything}, second, node, text)
+            return _union(first, _products({frozenset(everything): everything}, second, node, text))
         case Binary("**", left, right):
             return _power(left, right, node, text)
     problem, advice = _diagnosis(node)
@@ -123,8 +123,17 @@ def _expand_sum(node: Sum, text: str) -> dict[frozenset[Node], Term]:
             raise complaint(
                 text, node.at, "'-' cannot stand inside a product of terms.", "Take the term away at the end."
             )
-        terms |= _expand(part, text)
+        terms = _union(terms, _expand(part, text))
     return terms
+
+
+def _union(*lists: dict[frozenset[Node], Term]) -> dict[frozenset[Node], Term]:
+    """Join lists of terms; the first way of writing a term stays."""
+    union: dict[frozenset[Node], Term] = {}
+    for terms in lists:
+        for key, term in terms.items():
+            union.setdefault(key, term)
+    return union
 
 
 def _products(first: dict, second: dict, node: Binary, text: str) -> dict[frozenset[Node], Term]:
@@ -155,7 +164,7 @@ def _power(left: Node, right: Node, node: Binary, text: str) -> dict[frozenset[N
         )
     powers = terms
     for _ in range(min(right.value, len({factor for term in terms.values() for factor in term})) - 1):
-        powers = powers | _products(powers, terms, node, text)
+        powers = _union(powers, _products(powers, terms, node, text))
     return powers
 
 

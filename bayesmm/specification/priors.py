@@ -1,8 +1,8 @@
 """Priors as declarations: a family, its numbers, and nothing that computes.
 
-Which family suits which parameter is decided where priors meet the labels of a model (`bayesmm.bayes.resolution`). A prior
-on a standard deviation may be stated for the variance instead, with ``on="variance"``; the density of the standard
-deviation then follows by the change of variables.
+Which family suits which parameter is decided where priors meet the labels of a model (`bayesmm.bayes.resolution`). A
+prior on a standard deviation may be stated for the variance instead, with ``on="variance"``; the density of the
+standard deviation then follows by the change of variables.
 """
 
 from __future__ import annotations

@@ -38,7 +38,15 @@ def test_operators_expand_as_in_r(text, expected):
 
 @pytest.mark.parametrize(
     ("text", "intercept"),
-    [("a", True), ("0 + a", False), ("a - 1", False), ("1 + a", True), ("-1 + a", False), ("a - 0", True), ("a - 1 + 1", True)],
+    [
+        ("a", True),
+        ("0 + a", False),
+        ("a - 1", False),
+        ("1 + a", True),
+        ("-1 + a", False),
+        ("a - 0", True),
+        ("a - 1 + 1", True),
+    ],
 )
 def test_last_word_on_the_intercept_counts(text, intercept):
     assert expand_text(text).intercept is intercept

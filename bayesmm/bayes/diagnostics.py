@@ -1,0 +1,128 @@
+"""Sampler diagnostics read into one sentence of advice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from xarray import DataTree
+
+MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
+LEAST_ESS = 100  # per chain, same source
+LEAST_BFMI = 0.3  # Betancourt (2016), arXiv 1604.00695
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostics:
+    """How far the draws can be trusted.
+
+    Attributes
+    ----------
+    chains, draws : int
+        Number of chains, and of draws per chain.
+    divergences : int
+        Trajectories after warm-up that left the posterior: there are regions that the draws may have missed.
+    reached_max_tree_depth : int
+        Trajectories after warm-up that were cut short.
+    r_hat, r_hat_of : float, str
+        Largest R̂, and whose it is.
+    ess, ess_of : float, str
+        Smallest effective sample size (bulk or tail) of a parameter, and whose it is.
+    bfmi : float
+        Smallest Bayesian fraction of missing information of a chain.
+    """
+
+    chains: int
+    draws: int
+    divergences: int
+    reached_max_tree_depth: int
+    r_hat: float
+    r_hat_of: str
+    ess: float
+    ess_of: str
+    bfmi: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing speaks against the draws."""
+        return not self._complaints()
+
+    @property
+    def advice(self) -> str:
+        """What to make of the draws, in one sentence."""
+        complaints = self._complaints()
+        if complaints:
+            found, remedies = zip(*complaints, strict=True)
+            return f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}."
+        return (
+            f"No divergences, every R̂ below {MOST_R_HAT}, at least {self.ess:.0f} effective draws of every parameter: "
+            "the draws can be used as they are."
+        )
+
+    def _complaints(self) -> list[tuple[str, str]]:
+        total = self.chains * self.draws
+        complaints = []
+        if self.divergences:
+            found = f"{self.divergences} of {total} trajectories diverged"
+            complaints.append((found, "raise target_accept towards 0.99, or use program='marginal' or tighter priors"))
+        if self.r_hat > MOST_R_HAT:
+            complaints.append((f"R̂ of {self.r_hat_of} is {self.r_hat:.3f}", "sample longer (tune and draws)"))
+        if self.chains < 2 or self.draws < 4:
+            complaints.append((f"{self.chains} chain(s) of {self.draws} draws cannot be checked", "run four chains"))
+        if self.ess < LEAST_ESS * self.chains:
+            found = f"only {self.ess:.0f} effective draws of {self.ess_of}"
+            complaints.append((found, "sample longer (tune and draws)"))
+        if self.bfmi < LEAST_BFMI:
+            complaints.append((f"BFMI is {self.bfmi:.2f}", "use the other parameterisation or tighter priors"))
+        if self.reached_max_tree_depth:
+            found = f"{self.reached_max_tree_depth} of {total} trajectories reached the largest tree depth"
+            complaints.append((found, "raise max_tree_depth"))
+        return complaints
+
+    def __str__(self) -> str:
+        return self.advice
+
+
+def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str] = (1.0, "")) -> Diagnostics:
+    """Read the diagnostics of a posterior.
+
+    Parameters
+    ----------
+    data : DataTree
+        With its sampler statistics.
+    parameters : DataFrame
+        The parameter table, with r_hat, ess_bulk and ess_tail.
+    effects : (float, str)
+        Largest R̂ of the random effects, and whose it is; effects drawn from their exact conditional need none.
+
+    Returns
+    -------
+    Diagnostics
+    """
+    stats = data["sample_stats"]
+    energy = stats["energy"].to_numpy()
+    r_hat, r_hat_of = _extreme(parameters["r_hat"], largest=True)
+    if effects[0] > r_hat:
+        r_hat, r_hat_of = effects
+    ess, ess_of = _extreme(parameters[["ess_bulk", "ess_tail"]].min(axis=1), largest=False)
+    changes = (np.diff(energy, axis=1) ** 2).mean(axis=1) if energy.shape[1] > 1 else np.full(len(energy), np.inf)
+    return Diagnostics(
+        chains=energy.shape[0],
+        draws=energy.shape[1],
+        divergences=int(stats["diverging"].sum()),
+        reached_max_tree_depth=int(stats["reached_max_tree_depth"].sum()),
+        r_hat=r_hat,
+        r_hat_of=r_hat_of,
+        ess=ess,
+        ess_of=ess_of,
+        bfmi=float((changes / np.maximum(energy.var(axis=1), np.finfo(float).tiny)).min()),
+    )
+
+
+def _extreme(values: pd.Series, *, largest: bool) -> tuple[float, str]:
+    known = values.dropna()
+    if known.empty:
+        return (1.0, "") if largest else (np.inf, "")
+    name = known.idxmax() if largest else known.idxmin()
+    return float(known[name]), str(name)

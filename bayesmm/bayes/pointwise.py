@@ -1,0 +1,58 @@
+"""Pointwise log-likelihood of posterior draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
+from bayesmm.design.predictors import batches, build_predictors
+
+LOG_2_PI = np.log(2.0 * np.pi)
+
+
+def pointwise_log_likelihood(
+    sites: Mapping[str, np.ndarray], design: Design, labels: Labels, sigma: float | None, limit: int
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Evaluate log p(yᵢ | β, b, σ) of every draw and row, given the random effects.
+
+    Parameters
+    ----------
+    sites : mapping of str to array, shape (chains, draws, ...)
+        Draws of "beta", "sigma" and the effect variables of the labels.
+    design : Design
+        The data.
+    labels : Labels
+        The names.
+    sigma : float, optional
+        The residual standard deviation where it is known.
+    limit : int
+        Most numbers to compute.
+
+    Returns
+    -------
+    values : array, shape (chains, draws, n), or None
+        None if there would be more than `limit`.
+    notes : tuple of str
+        Says so then.
+    """
+    effects = [sites[block.effect_variable] for block in labels.blocks]
+    shape = effects[0].shape[:2]
+    n_draws = shape[0] * shape[1]
+    if n_draws * design.n > limit:
+        return None, (
+            f"The pointwise log-likelihood would be {n_draws * design.n:,} numbers, more than pointwise_limit="
+            f"{limit:,}, and was left out.",
+        )
+    beta = sites["beta"].reshape(n_draws, -1)
+    scale = np.full(n_draws, sigma) if sigma is not None else sites["sigma"].reshape(n_draws)
+    flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
+    predictors = build_predictors(design)
+    values = np.empty((n_draws, design.n))
+    for some in batches(n_draws, design.n):
+        mean = predictors.mean(beta[some], [b[some] for b in flat])
+        deviation = scale[some, None] / np.sqrt(design.weights)
+        values[some] = -0.5 * (((design.y - mean) / deviation) ** 2 + LOG_2_PI) - np.log(deviation)
+    return values.reshape(*shape, design.n), ()

@@ -1,0 +1,179 @@
+"""From a model to its posterior: programs, warm start, NUTS, exact recovery of what was integrated out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import numpy as np
+
+from bayesmm.bayes.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.information import choose_parameterisations
+from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
+from bayesmm.bayes.pointwise import pointwise_log_likelihood
+from bayesmm.bayes.posterior import Posterior
+from bayesmm.bayes.program import MarginalProgram, Parameterisation
+from bayesmm.bayes.progress import progress_bar
+from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
+from bayesmm.bayes.start import WarmStart, cold_start, interior_factors, start_conditional, start_marginal
+from bayesmm.bayes.tree import build_tree
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
+from bayesmm.errors import BayesmmWarning
+from bayesmm.marginal.crossproducts import CrossProducts
+
+POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
+
+
+def sample(
+    *,
+    design: Design,
+    labels: Labels,
+    products: CrossProducts,
+    priors: ResolvedPriors,
+    fit: WarmStart | None = None,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    seed: int = 0,
+    program: Literal["marginal", "conditional"] = "marginal",
+    parameterisation: Parameterisation | Literal["auto"] = "auto",
+    target_accept: float = 0.8,
+    max_tree_depth: int = 10,
+    progress: bool | None = None,
+    pointwise_limit: int = POINTWISE_LIMIT,
+) -> Posterior:
+    """Sample the posterior of one model by NUTS.
+
+    Parameters
+    ----------
+    design, labels, products
+        The model: data, names, cross-products of the kept columns and the response less its offset.
+    priors : ResolvedPriors
+        Every prior in force, from `resolve_priors`.
+    fit : WarmStart, optional
+        Where to start; least squares if there is none.
+    draws, tune, chains : int
+        Draws kept per chain, iterations of warm-up, chains.
+    seed : int
+        The same seed gives the same draws.
+    program : {"marginal", "conditional"}
+        Whether random effects (and coefficients with flat or normal priors) are integrated out and drawn afterwards
+        from their exact conditional, or sampled.
+    parameterisation : {"auto", "centred", "noncentred"}
+        Of the random effects in the conditional program; "auto" decides for each grouping factor by how much the data
+        say about a level.
+    target_accept, max_tree_depth
+        See `Settings`.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
+    pointwise_limit : int
+        Pointwise log-likelihoods are left out when there are more of them than this.
+
+    Returns
+    -------
+    Posterior
+
+    Warns
+    -----
+    BayesmmWarning
+        If the draws should not be trusted as they are, or a default prior is at odds with the data.
+    """
+    settings = make_settings(
+        draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
+    )
+    warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
+    for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
+        warnings.warn(conflict, BayesmmWarning, stacklevel=2)
+    with progress_bar(settings, progress) as watch:
+        if program == "marginal":
+            run, notes = _run_marginal(design, labels, products, priors, warm, settings, watch)
+        elif program == "conditional":
+            run, notes = _run_conditional(design, labels, priors, warm, settings, watch, parameterisation)
+        else:
+            raise ValueError(f"program is {program!r}: give 'marginal' or 'conditional'.")
+    pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
+    notes = (*notes, *left_out)
+    attributes = {"program": program, "tune": settings.tune, "seed": settings.seed, "notes": " ".join(notes)}
+    posterior = Posterior(
+        data=build_tree(run, design, labels, pointwise, attributes),
+        design=design,
+        labels=labels,
+        priors=priors,
+        program=program,
+        notes=notes,
+    )
+    if not posterior.diagnostics.is_good:
+        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=2)
+    return posterior
+
+
+def make_settings(**values: int | float) -> Settings:
+    """Check the numbers of a run.
+
+    Raises
+    ------
+    ValueError
+        If one of them makes no sense.
+    """
+    for name, least in (("draws", 1), ("tune", 0), ("chains", 1), ("max_tree_depth", 1), ("seed", 0)):
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
+        values[name] = int(value)
+    if not 0.0 < values["target_accept"] < 1.0:
+        raise ValueError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
+    return Settings(**values)  # pyright: ignore[reportArgumentType]
+
+
+def _run_marginal(
+    design: Design,
+    labels: Labels,
+    products: CrossProducts,
+    priors: ResolvedPriors,
+    warm: WarmStart,
+    settings: Settings,
+    watch: Watcher | None,
+) -> tuple[Run, list[str]]:
+    program, data = bind_marginal(labels, products, priors)
+    start = start_marginal(program, data, warm, design)
+    run = run_nuts(
+        program,
+        data,
+        settings=settings,
+        start=start.values,
+        scales=start.scales,
+        generate=MarginalProgram.recover,
+        watch=watch,
+    )
+    return run, []
+
+
+def _run_conditional(
+    design: Design,
+    labels: Labels,
+    priors: ResolvedPriors,
+    warm: WarmStart,
+    settings: Settings,
+    watch: Watcher | None,
+    parameterisation: Parameterisation | Literal["auto"],
+) -> tuple[Run, list[str]]:
+    if parameterisation not in ("auto", "centred", "noncentred"):
+        raise ValueError(f"parameterisation is {parameterisation!r}: give 'auto', 'centred' or 'noncentred'.")
+    if parameterisation == "auto":
+        chosen = choose_parameterisations(design.blocks, design.weights, interior_factors(warm, design))
+    else:
+        chosen = (parameterisation,) * len(design.blocks)
+    program, data = bind_conditional(design, labels, priors, chosen)
+    start = start_conditional(program, data, warm, design, priors.contrast)
+    run = run_nuts(
+        program,
+        data,
+        settings=settings,
+        start=start.values,
+        scales=start.scales,
+        diagonal=program.effect_sites,
+        watch=watch,
+    )
+    how = ", ".join(f"{block.group} {name}" for block, name in zip(labels.blocks, chosen, strict=True))
+    return run, [f"Random effects sampled: {how}."]

@@ -1,0 +1,95 @@
+"""Draws as an ArviZ DataTree, under the names that both wings use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from arviz_base import from_dict
+from xarray import DataTree
+
+from bayesmm.bayes.nuts import Run
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
+
+
+def build_tree(
+    run: Run, design: Design, labels: Labels, log_likelihood: np.ndarray | None, attributes: Mapping[str, Any]
+) -> DataTree:
+    """Put a run into a DataTree.
+
+    Parameters
+    ----------
+    run : Run
+        Draws by site, and sampler statistics; sites that are not variables of the model are left out.
+    design : Design
+        The data.
+    labels : Labels
+        Names of variables, dims and coordinates.
+    log_likelihood : array, shape (chains, draws, n), optional
+        Pointwise, given the random effects.
+    attributes : mapping
+        How the draws were made; attributes of ``sample_stats``.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups posterior, sample_stats, observed_data, constant_data and, if it was computed, log_likelihood.
+    """
+    names = {row.variable for row in labels.parameter_rows()} | {block.effect_variable for block in labels.blocks}
+    groups: dict[str, dict[str, np.ndarray]] = {
+        "posterior": {name: run.sites[name] for name in _ordered(labels) if name in names and name in run.sites},
+        "sample_stats": run.stats,
+        "observed_data": {"y": design.y},
+        "constant_data": _constants(design, labels),
+    }
+    if log_likelihood is not None:
+        groups["log_likelihood"] = {"y": log_likelihood}
+    return from_dict(
+        groups,
+        coords=_coordinates(design, labels),
+        dims=_dims(labels),
+        attrs={"sample_stats": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
+    )
+
+
+def _ordered(labels: Labels) -> list[str]:
+    names = ["beta"] if labels.coefficients else []
+    for block in labels.blocks:
+        names += [block.sd_variable, block.cor_variable]
+    return [*names, "sigma", *(block.effect_variable for block in labels.blocks)]
+
+
+def _constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
+    constants = {"offset": design.offset, "weights": design.weights}
+    if labels.coefficients:
+        constants["X"] = design.X[:, design.kept]
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        constants[f"{names.dim}_index"] = block.codes
+    return constants
+
+
+def _dims(labels: Labels) -> dict[str, list[str]]:
+    dims = {"beta": ["coef"], "X": ["obs", "coef"]} | {name: ["obs"] for name in ("y", "offset", "weights")}
+    for block in labels.blocks:
+        dims[block.sd_variable] = [block.effect_dim]
+        dims[block.cor_variable] = [block.pair_dim]
+        dims[block.effect_variable] = [block.dim, block.effect_dim]
+        dims[f"{block.dim}_index"] = ["obs"]
+    return dims
+
+
+def _coordinates(design: Design, labels: Labels) -> dict[str, Any]:
+    rows = design.rows
+    coordinates: dict[str, Any] = {"coef": list(labels.coefficients)}
+    # A MultiIndex as a coordinate breaks ArviZ's tables.
+    coordinates["obs"] = [str(row) for row in rows] if isinstance(rows, pd.MultiIndex) else rows.to_numpy()
+    for block in labels.blocks:
+        coordinates |= {
+            block.dim: list(block.levels),
+            block.effect_dim: list(block.effects),
+            block.pair_dim: list(block.pair_labels),
+        }
+    return coordinates

@@ -1,0 +1,142 @@
+"""Comparison: point estimates beside the posterior of the same model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bayesmm.bayes.posterior import Posterior
+from bayesmm.comparison.evidence import gather
+from bayesmm.comparison.notes import write_notes
+from bayesmm.comparison.page import write_page
+from bayesmm.comparison.report import Report, build_report
+from bayesmm.comparison.same_model import check_same_model
+from bayesmm.comparison.tables import parameter_table, random_effect_table
+from bayesmm.comparison.text import write_text
+from bayesmm.errors import ComparisonError
+from bayesmm.reml.fit import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Comparison:
+    """Point estimates and posterior of one model, row by row, with what their difference means.
+
+    Made by `bayesmm.compare`. Prints as a report; a notebook shows it as a page.
+
+    Attributes
+    ----------
+    fit : Fit
+        The estimates.
+    posterior : Posterior
+        The draws.
+    level : float
+        Coverage of both sets of intervals.
+    """
+
+    fit: Fit
+    posterior: Posterior
+    level: float
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a parameter.
+
+        Columns: kind and group; of the fit, estimate, std_error, fit_lower, fit_upper; of the posterior, mean, sd,
+        posterior_lower, posterior_upper; shift = (mean − estimate) / sd; r_hat, ess_bulk, ess_tail.
+        """
+        return parameter_table(self.fit, self.posterior, self.level)
+
+    @cached_property
+    def random_effects(self) -> pd.DataFrame:
+        """One row per level and effect.
+
+        Columns: group, level, effect; unpooled, the effect that the level's own rows would give (least squares on what
+        the rest of the fit leaves, NaN where those rows do not determine it); estimate and std_error, the BLUP and its
+        conditional standard deviation; mean and sd of the posterior; shift = (mean − estimate) / sd.
+        """
+        return random_effect_table(self.fit, self.posterior)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What differs, by how much, and why; plain sentences computed from the numbers."""
+        return write_notes(gather(self.fit, self.posterior, self.table, self.random_effects))
+
+    def plot(self) -> Figure:
+        """Draw both intervals of every parameter.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel for every scale: the fixed effects, each grouping factor's standard deviations, ...; to be saved
+            with ``savefig`` or shown with ``matplotlib.pyplot.show()``.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.comparison import plot_comparison
+
+        return plot_comparison(self.table, method=self._report.method, level=self.level)
+
+    @cached_property
+    def _report(self) -> Report:
+        return build_report(self.fit, self.posterior, self.table, self.random_effects, self.notes, self.level)
+
+    def __str__(self) -> str:
+        return write_text(self._report)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return write_page(self._report)
+
+
+def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Comparison:
+    """Put point estimates and the posterior of the same model side by side.
+
+    Parameters
+    ----------
+    fit : Fit
+        From `bayesmm.Model.fit`.
+    posterior : Posterior
+        From `bayesmm.Model.sample`.
+    level : float
+        Coverage of both sets of intervals.
+
+    Returns
+    -------
+    Comparison
+        Prints as a report; `table`, `random_effects` and `notes` hold what it says.
+
+    Raises
+    ------
+    ComparisonError
+        If they are not a fit and a posterior of the same formula, rows, weights and known sigma.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> comparison = bmm.compare(model.fit(), model.sample(seed=1))  # doctest: +SKIP
+    """
+    _check_kinds(fit, posterior)
+    if not 0.0 < level < 1.0:
+        raise ComparisonError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+    check_same_model(fit, posterior)
+    return Comparison(fit=fit, posterior=posterior, level=float(level))
+
+
+def _check_kinds(fit: Any, posterior: Any) -> None:
+    if isinstance(fit, Fit) and isinstance(posterior, Posterior):
+        return
+    raise ComparisonError(
+        f"compare takes a Fit and a Posterior, in this order; it was given a {type(fit).__name__} and a "
+        f"{type(posterior).__name__}. Write compare(model.fit(), model.sample(seed=1))."
+    )

@@ -1,0 +1,84 @@
+"""The numbers that the notes of a comparison are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.comparison.prior_pull import prior_pull
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+    from bayesmm.reml.fit import Fit
+
+NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
+ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """A comparison in numbers.
+
+    Attributes
+    ----------
+    fit : Fit
+        Point estimates.
+    posterior : Posterior
+        Draws.
+    table : DataFrame
+        As `Comparison.table`, with more columns: ``median`` and ``skewness`` of the posterior; ``pull``, by how many
+        posterior sds the priors move the mean; ``on_boundary``, whether an sd was estimated as zero, or a correlation
+        as ±1 or not at all; ``differs``, whether the shift is too large to be chance or to be ignored.
+    random_effects : DataFrame
+        As `Comparison.random_effects`.
+    """
+
+    fit: Fit
+    posterior: Posterior
+    table: pd.DataFrame
+    random_effects: pd.DataFrame
+
+    @property
+    def method(self) -> str:
+        """What the estimates are called: "REML" or "ML"."""
+        return self.fit.method.upper()
+
+    def of_kind(self, *kinds: str) -> pd.DataFrame:
+        """Rows of the table of these kinds."""
+        return self.table[self.table["kind"].isin(kinds)]
+
+
+def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: pd.DataFrame) -> Evidence:
+    """Compute what the notes need beyond the tables."""
+    draws = _flat_draws(posterior)
+    centred = draws - draws.mean(axis=0)
+    spread = np.where(draws.std(axis=0) > 0, draws.std(axis=0), 1.0)
+    is_cor, is_sd = table["kind"] == "cor", table["kind"] == "sd"
+    # The boundary has no standard error; a standard deviation so small that its square underflows is there too.
+    on_boundary = (is_cor | is_sd) & table["std_error"].isna()
+    interior = table["estimate"].where(~on_boundary, table["mean"])
+    chance = ERRORS / np.sqrt(table["ess_bulk"].fillna(1.0).clip(lower=1.0))
+    return Evidence(
+        fit=fit,
+        posterior=posterior,
+        table=table.assign(
+            median=np.median(draws, axis=0),
+            skewness=((centred / spread) ** 3).mean(axis=0),
+            pull=prior_pull(posterior, interior, draws),
+            on_boundary=on_boundary,
+            differs=table["shift"].abs() > chance.clip(lower=NEAR),
+        ),
+        random_effects=random_effects,
+    )
+
+
+def _flat_draws(posterior: Posterior) -> np.ndarray:
+    """Draws of the parameters in the order of the table, chains joined; shape (N, m)."""
+    columns = []
+    for row in posterior.labels.parameter_rows():
+        values = posterior.draws(row.variable)
+        columns.append((values if row.index is None else values[..., row.index]).ravel())
+    return np.stack(columns, axis=1)

@@ -1,0 +1,155 @@
+"""A fit as a person wants to read it, in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from bayesmm.reml.fit import Fit
+
+METHODS = {"reml": "REML", "ml": "maximum likelihood"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Headed tables between lines of text.
+
+    Attributes
+    ----------
+    title : str
+        What was fitted, and how.
+    facts : tuple of str
+        Lines below the title.
+    tables : tuple of (str, DataFrame)
+        Headings and tables of text, ready to print.
+    notes : tuple of str
+        Lines below the tables: verdicts and warnings.
+    """
+
+    title: str
+    facts: tuple[str, ...]
+    tables: tuple[tuple[str, pd.DataFrame], ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = ["\n".join([self.title, *self.facts])]
+        parts += [f"{heading}\n{_as_text(table)}" for heading, table in self.tables]
+        parts += ["\n".join(self.notes)] if self.notes else []
+        return "\n\n".join(parts)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        html = f"<p><b>{escape(self.title)}</b><br>" + "<br>".join(map(escape, self.facts)) + "</p>"
+        for heading, table in self.tables:
+            html += f"<p>{escape(heading)}</p>" + table.to_html(border=0, justify="right")
+        return html + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+
+
+def build_summary(fit: Fit) -> Summary:
+    """Summarise a fit; see `Fit.summary`."""
+    design = fit.design
+    kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
+    rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
+    groups = ", ".join(f"{block.group} {block.q}" for block in design.blocks)
+    return Summary(
+        title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.formula}",
+        facts=(
+            f"{rows}; levels: {groups}",
+            f"{kind} {fit.loglik:.4f}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}, {fit.n_parameters} parameters",
+        ),
+        tables=(
+            ("Random effects", _random_table(fit)),
+            ("Fixed effects (normal quantiles: df = ∞)", _fixed_table(fit)),
+        ),
+        notes=_notes(fit),
+    )
+
+
+def _notes(fit: Fit) -> tuple[str, ...]:
+    notes = []
+    if fit.design.aliased:
+        notes.append(
+            f"Dropped from the fixed effects, being combinations of earlier columns: {', '.join(fit.design.aliased)}."
+        )
+    if fit.is_singular or not fit.estimate.minimum.converged:
+        notes.append(fit.status.value)
+    notes += [f"Singular: {direction}." for direction in fit.singular_directions]
+    if not fit.estimate.minimum.converged:
+        notes.append(f"Search: {fit.convergence}")
+    return tuple(notes)
+
+
+def _random_table(fit: Fit) -> pd.DataFrame:
+    """Standard deviations by group and effect, correlations in columns to the right as lme4 prints them."""
+    parameters = fit.parameters
+    rows = []
+    for block in fit.labels.blocks:
+        for i, effect in enumerate(block.effects):
+            row = parameters.loc[block.sd_row(effect)]
+            cells = {"group": block.group if i == 0 else "", "effect": effect, **_spread_cells(row)}
+            for pair_i, pair_j in block.pairs:
+                if pair_j == i:
+                    value = parameters.loc[block.cor_row(pair_i, pair_j), "estimate"]
+                    cells[f"cor {block.effects[pair_i]}"] = "" if np.isnan(value) else f"{value:.3f}"
+            rows.append(cells)
+    if fit.known_sigma is None:
+        rows.append({"group": "residual", "effect": "", **_spread_cells(parameters.loc["sigma"])})
+    else:
+        rows.append({"group": "residual", "effect": "", "sd": f"{fit.sigma:.5g}", "std_error": "known"})
+    return pd.DataFrame(rows).fillna("").set_index("group")
+
+
+def _spread_cells(row: pd.Series) -> dict[str, str]:
+    return {
+        "sd": f"{row['estimate']:.5g}",
+        "std_error": "" if np.isnan(row["std_error"]) else f"{row['std_error']:.3g}",
+        "95 % interval": "" if np.isnan(row["lower"]) else _interval(row),
+    }
+
+
+def _interval(row: pd.Series) -> str:
+    return " to ".join(f"{row[end]:#.4g}".rstrip(".") for end in ("lower", "upper"))
+
+
+def _fixed_table(fit: Fit) -> pd.DataFrame:
+    def cells(row: pd.Series) -> dict[str, str]:
+        if np.isnan(row["estimate"]):
+            return dict.fromkeys(("estimate", "std_error", "z", "p", "95 % interval"), "") | {"estimate": "aliased"}
+        return {
+            "estimate": f"{row['estimate']:.5g}",
+            "std_error": f"{row['std_error']:.4g}",
+            "z": f"{row['statistic']:.2f}",
+            "p": "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}",
+            "95 % interval": _interval(row),
+        }
+
+    table = fit.fixed_effects
+    return pd.DataFrame([cells(row) for _, row in table.iterrows()], index=pd.Index(table.index, name=""))
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    """Right-aligned cells below their headings, the index to the left."""
+    if table.empty:
+        return "  (none)"
+    index = [str(table.index.name or ""), *map(str, table.index)]
+    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    left = max(map(len, index))
+    widths = [max(map(len, column)) for column in columns]
+    is_words = [name == "effect" for name in table.columns]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            [f"{index[i]:<{left}}"]
+            + [
+                f"{column[i]:<{width}}" if words else f"{column[i]:>{width}}"
+                for column, width, words in zip(columns, widths, is_words, strict=True)
+            ]
+        ).rstrip()
+        for i in range(len(index))
+    )

@@ -1,0 +1,132 @@
+"""Markdown as a test reads it: fenced blocks of Python, what they print, and what is marked as not run.
+
+A block of `text` that directly follows a block of Python is its output, as a notebook would show it: what was printed,
+then the value of the last expression. It is compared word by word; numbers may differ in their last shown digits, and
+after the remark ``<!-- output varies: reason -->`` by anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REMARK = re.compile(r"<!-- (not run|output varies): (.+) -->")
+NUMBER = re.compile(r"[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
+LAST_DIGITS = 2.0  # units of the last shown digit: rounding, and libraries of another version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One fenced block of Python."""
+
+    page: Path
+    line: int
+    code: str
+    output: str | None = None
+    output_varies: bool = False
+    not_run: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def read_blocks(page: Path) -> list[Block]:
+    """The Python blocks of one page, in order."""
+    blocks: list[Block] = []
+    remark: tuple[str, str] | None = None
+    fence: list[str] | None = None
+    language, start, follows = "", 0, False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        if fence is not None:
+            if line.strip() != "```":
+                fence.append(line)
+                continue
+            if language == "python":
+                blocks.append(Block(page=page, line=start, code="\n".join(fence), not_run=_reason(remark, "not run")))
+            elif language == "text" and follows:
+                varies = _reason(remark, "output varies") is not None
+                blocks[-1] = replace(blocks[-1], output="\n".join(fence), output_varies=varies)
+            follows, fence, remark = language == "python", None, None
+        elif line.startswith("```"):
+            language, fence, start = line[3:].strip(), [], number
+        elif match := REMARK.fullmatch(line.strip()):
+            remark = (match[1], match[2])
+        elif line.strip():
+            follows = False
+    assert fence is None, f"{page.name}:{start}: the block is never closed"
+    return blocks
+
+
+def _reason(remark: tuple[str, str] | None, kind: str) -> str | None:
+    return remark[1] if remark and remark[0] == kind else None
+
+
+def run(block: Block, namespace: dict[str, Any]) -> str:
+    """Run one block, and return what a notebook would show."""
+    tree = ast.parse("\n" * block.line + block.code, filename=block.id)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    shown = io.StringIO()
+    width = pd.option_context("display.width", 100, "display.max_columns", 20, "display.max_rows", 60)
+    with contextlib.redirect_stdout(shown), width:
+        exec(compile(tree, block.id, "exec"), namespace)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), block.id, "eval"), namespace)
+            if value is not None:
+                print(repr(value))
+    return shown.getvalue()
+
+
+def differences(shown: str, documented: str, *, numbers_vary: bool) -> str:
+    """Say where an output is not what the page says; empty if it is."""
+    found, expected = _words(shown), _words(documented)
+    for one, other in zip(found, expected, strict=False):
+        if one != other and not (_is_number(one) and _is_number(other) and (numbers_vary or _close(one, other))):
+            return f"{one!r} where the page has {other!r}"
+    if len(found) != len(expected):
+        return f"{len(found)} words where the page has {len(expected)}"
+    return ""
+
+
+def _words(text: str) -> list[str]:
+    """Words and numbers, without blanks and rules, whose widths follow the numbers."""
+    pieces: list[str] = []
+    for word in text.split():
+        if set(word) <= set("─-=_━═"):
+            continue
+        position = 0
+        for match in NUMBER.finditer(word):
+            pieces += [part for part in (word[position : match.start()], match[0]) if part]
+            position = match.end()
+        pieces += [word[position:]] if word[position:] else []
+    return pieces
+
+
+def _is_number(word: str) -> bool:
+    return NUMBER.fullmatch(word) is not None
+
+
+def _close(one: str, other: str) -> bool:
+    unit = max(_unit(one), _unit(other))
+    return math.isclose(_value(one), _value(other), rel_tol=1e-6, abs_tol=LAST_DIGITS * unit)
+
+
+def _value(word: str) -> float:
+    return float(word.replace("−", "-").replace(",", ""))
+
+
+def _unit(word: str) -> float:
+    """One unit of the last shown digit; zero of a whole number."""
+    mantissa, _, exponent = word.partition("e")
+    decimals = mantissa.partition(".")[2]
+    return 10.0 ** (int(exponent or 0) - len(decimals)) if decimals else 0.0

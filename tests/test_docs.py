@@ -1,0 +1,64 @@
+"""Every block of Python in the README and in docs/ runs, and prints what the page says; every example runs."""
+
+import re
+import runpy
+
+import documents
+import pytest
+
+PAGES = documents.PAGES
+EXAMPLES = sorted((documents.ROOT / "examples").glob("*.py"))
+NOT_RUN = [block for page in PAGES for block in documents.read_blocks(page) if block.not_run]
+LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+def name(path):
+    return str(path.relative_to(documents.ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for block in documents.read_blocks(page):
+        if block.not_run:
+            continue
+        shown = documents.run(block, namespace)
+        if block.output is not None:
+            difference = documents.differences(shown, block.output, numbers_vary=block.output_varies)
+            assert not difference, f"{block.id} prints {difference}. It printed:\n{shown}"
+
+
+@pytest.mark.parametrize("block", NOT_RUN, ids=lambda block: block.id)
+def test_blocks_that_are_not_run_at_least_compile(block):
+    compile(block.code, block.id, "exec")
+    pytest.skip(f"{block.id}: {block.not_run}")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name)
+def test_example_runs(example, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(example))["main"](draws=200, tune=200, chains=2)
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{name(page)} links to {target}, which is not there"
+
+
+def test_index_lists_every_page():
+    index = (documents.ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    missing = [page.name for page in PAGES if page.parent.name == "docs" and f"({page.name})" not in index]
+    assert missing == ["index.md"]
+
+
+def test_a_wrong_output_would_be_seen():
+    differences = documents.differences
+    assert not differences("sd  24.7405 (se 5.84)\n", "sd 24.7406 (se 5.84)", numbers_vary=False)
+    assert differences("sd 24.7405", "sd 24.8", numbers_vary=False)
+    assert not differences("sd 24.7405 -1", "sd 24.8 3", numbers_vary=True)
+    assert differences("sd 24.7405", "se 24.7405", numbers_vary=True)
+    assert differences("180 rows", "181 rows", numbers_vary=False)
+    assert differences("one two", "one", numbers_vary=True)
