@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayesmm import datasets, errors, priors
+    from bayesmm import datasets, errors
     from bayesmm.comparison import Comparison, compare
     from bayesmm.design.reshape import to_long
     from bayesmm.model import Model
+    from bayesmm.specification import priors
 
 __version__ = "0.1.0"
 
@@ -19,7 +20,11 @@ _HOMES = {
     "compare": "bayesmm.comparison",
     "to_long": "bayesmm.design.reshape",
 }
-_MODULES = ("datasets", "errors", "priors")
+_MODULES = {
+    "datasets": "bayesmm.datasets",
+    "errors": "bayesmm.errors",
+    "priors": "bayesmm.specification.priors",
+}
 
 __all__ = ["Comparison", "Model", "__version__", "compare", "datasets", "errors", "priors", "to_long"]
 
@@ -27,7 +32,7 @@ __all__ = ["Comparison", "Model", "__version__", "compare", "datasets", "errors"
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name in _MODULES:
-        return import_module(f"bayesmm.{name}")
+        return import_module(_MODULES[name])
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value

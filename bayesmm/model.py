@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
@@ -19,6 +20,10 @@ from bayesmm.reml.estimate import estimate
 from bayesmm.reml.fit import Fit
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
+
+if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
+    from bayesmm.bayes.posterior import Posterior
+    from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
 
 
 class Model:
@@ -65,7 +70,7 @@ class Model:
         *,
         weights: Any = None,
         sigma: float | None = None,
-        priors: Any = None,
+        priors: PriorChoice = None,
         missing: Literal["drop", "raise"] = "drop",
         namespace: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,11 +84,21 @@ class Model:
             sigma_fixed=sigma is not None,
         )
         self.labels: Labels = build_labels(self.design)
+        self._prior_choice = priors
+        if priors is not None:
+            self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
 
     @property
     def specification(self) -> Specification:
         """What the formula says."""
         return self.design.specification
+
+    @cached_property
+    def priors(self) -> ResolvedPriors:
+        """Every prior in force, with its scale in units of the data; prints as a table."""
+        from bayesmm.bayes.resolution import resolve_priors
+
+        return resolve_priors(self._prior_choice, self.design, self.labels, sigma=self.known_sigma)
 
     @cached_property
     def _layout(self) -> Layout:
@@ -124,6 +139,79 @@ class Model:
             known_sigma=self.known_sigma,
             layout=self._layout,
             estimate=estimate(criterion, plan.n_levels),
+        )
+
+    @cached_property
+    def _reml(self) -> Fit:
+        return self.fit("reml")
+
+    def sample(
+        self,
+        *,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        seed: int = 0,
+        program: Literal["marginal", "conditional"] = "marginal",
+        parameterisation: Literal["auto", "centred", "noncentred"] = "auto",
+        target_accept: float = 0.8,
+        max_tree_depth: int = 10,
+        progress: bool | None = None,
+    ) -> Posterior:
+        """Draw from the posterior by NUTS, started at the REML estimate.
+
+        Parameters
+        ----------
+        draws, tune, chains : int
+            Draws kept per chain, iterations of warm-up before them, number of chains.
+        seed : int
+            The same seed gives the same draws.
+        program : {"marginal", "conditional"}
+            Whether random effects (and coefficients of flat or normal prior) are integrated out and drawn afterwards
+            from their exact conditional distribution, or are sampled one and all.
+        parameterisation : {"auto", "centred", "noncentred"}
+            Of the random effects in the conditional program; "auto" decides by how much the data say about a level.
+        target_accept : float
+            Acceptance probability that the step size is tuned to; raise it when there are divergences.
+        max_tree_depth : int
+            Doublings of a trajectory at most.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        Posterior
+
+        Warns
+        -----
+        BayesmmWarning
+            If the draws should not be trusted as they are.
+        """
+        from bayesmm.bayes.sample import sample
+        from bayesmm.bayes.start import WarmStart
+
+        start = self._reml.estimate
+        return sample(
+            design=self.design,
+            labels=self.labels,
+            products=self._summed[0],
+            priors=self.priors,
+            fit=WarmStart(
+                sigma=start.sigma,
+                factors=start.factors,
+                beta=start.beta,
+                beta_covariance=start.beta_covariance,
+                effects=start.modes,
+            ),
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            seed=seed,
+            program=program,
+            parameterisation=parameterisation,
+            target_accept=target_accept,
+            max_tree_depth=max_tree_depth,
+            progress=progress,
         )
 
     def __str__(self) -> str:

@@ -81,7 +81,7 @@ class Layout:
 
 
 def start_sites(model: Model, data: Any, start: Mapping[str, Array], key: Array) -> dict[str, Array]:
-    """Unconstrained sites of a model at given constrained values; sites that are not given start near zero at random."""
+    """Compute a model's unconstrained sites at constrained values; sites without one start near zero at random."""
     begun = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_value(values=dict(start)))
     trace = handlers.trace(begun).get_trace(data)
     values = {

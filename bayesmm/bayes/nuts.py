@@ -21,6 +21,7 @@ from bayesmm.errors import BayesmmError
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 STEP = 1e-3  # of differences of the gradient, in units of the guessed posterior standard deviation
+BRIEF_WORK = 2e7  # draws times numbers in the data: below, transforming draws takes less time than compiling well
 LEAST_CURVATURE = 0.25  # no direction is taken to be wider than two guessed standard deviations
 Watcher = Callable[[int, int], None]
 
@@ -131,7 +132,9 @@ def run_nuts(
         state, place = _begin(kernel, layout, data, start, scales or {}, settings, keys)
         positions, stats = _iterate(kernel, state, data, place, settings, watch)
         draw_keys = jax.random.split(keys[2], settings.chains * settings.draws)
-        sites = kernel.finish(positions, draw_keys, data, place)
+        work = len(draw_keys) * sum(np.size(leaf) for leaf in jax.tree.leaves((data, place)))
+        finish = kernel.finish_briefly if work < BRIEF_WORK else kernel.finish
+        sites = finish(positions, draw_keys, data, place)
         shape = (settings.chains, settings.draws)
         return Run(sites={k: np.asarray(v).reshape(shape + v.shape[1:]) for k, v in sites.items()}, stats=stats)
 

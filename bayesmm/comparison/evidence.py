@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesmm.reml.fit import Fit
 
 NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
+ZERO = 1e-6  # an sd below this part of sigma, and a correlation as near to ±1, was meant to be there
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
 
 
@@ -29,9 +30,10 @@ class Evidence:
     posterior : Posterior
         Draws.
     table : DataFrame
-        As `Comparison.table`, with more columns: ``median`` and ``skewness`` of the posterior; ``pull``, by how many
-        posterior sds the priors move the mean; ``on_boundary``, whether an sd was estimated as zero, or a correlation
-        as ±1 or not at all; ``differs``, whether the shift is too large to be chance or to be ignored.
+        As `Comparison.table`, with more columns: ``median``, ``q95`` and ``skewness`` of the posterior; ``pull``, by
+        how many posterior sds the priors move the mean, and ``puller``, whose prior does most of it; ``on_boundary``,
+        whether an sd was estimated as zero, or a correlation as ±1 or not at all; ``differs``, whether the shift is too
+        large to be chance or to be ignored.
     random_effects : DataFrame
         As `Comparison.random_effects`.
     """
@@ -54,25 +56,30 @@ class Evidence:
 def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: pd.DataFrame) -> Evidence:
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
-    centred = draws - draws.mean(axis=0)
     spread = np.where(draws.std(axis=0) > 0, draws.std(axis=0), 1.0)
-    is_cor, is_sd = table["kind"] == "cor", table["kind"] == "sd"
-    # The boundary has no standard error; a standard deviation so small that its square underflows is there too.
-    on_boundary = (is_cor | is_sd) & table["std_error"].isna()
+    on_boundary = _on_boundary(table, fit.sigma)
     interior = table["estimate"].where(~on_boundary, table["mean"])
+    pulls = prior_pull(posterior, interior, draws)
     chance = ERRORS / np.sqrt(table["ess_bulk"].fillna(1.0).clip(lower=1.0))
     return Evidence(
         fit=fit,
         posterior=posterior,
         table=table.assign(
             median=np.median(draws, axis=0),
-            skewness=((centred / spread) ** 3).mean(axis=0),
-            pull=prior_pull(posterior, interior, draws),
+            q95=np.quantile(draws, 0.95, axis=0),
+            skewness=(((draws - draws.mean(axis=0)) / spread) ** 3).mean(axis=0),
+            pull=pulls.sum(axis=1),
+            puller=table.index[np.abs(pulls).argmax(axis=1)],
             on_boundary=on_boundary,
             differs=table["shift"].abs() > chance.clip(lower=NEAR),
         ),
         random_effects=random_effects,
     )
+
+
+def _on_boundary(table: pd.DataFrame, sigma: float) -> pd.Series:
+    zero = (table["kind"] == "sd") & (table["estimate"] < ZERO * sigma)
+    return zero | ((table["kind"] == "cor") & ~(table["estimate"].abs() < 1.0 - ZERO))
 
 
 def _flat_draws(posterior: Posterior) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -33,8 +33,9 @@ def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np
 
     Returns
     -------
-    array, shape (m,)
-        In posterior standard deviations; negative is downwards.
+    array, shape (m, m)
+        Entry (i, j): what the prior of parameter j does to the mean of parameter i, in posterior standard deviations of
+        i; negative is downwards. A row's sum is what all priors do.
 
     Notes
     -----
@@ -44,7 +45,7 @@ def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np
     covariance = np.atleast_2d(np.cov(draws, rowvar=False))
     sd = np.sqrt(np.diag(covariance))
     slopes = prior_slopes(posterior.priors, posterior.labels, values)
-    return covariance @ slopes / np.where(sd > 0, sd, 1.0)
+    return covariance * slopes / np.where(sd > 0, sd, 1.0)[:, None]
 
 
 def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
@@ -85,9 +86,13 @@ def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
         members = np.flatnonzero(families == family)
         numbers = {name: np.array([priors[i].numbers[name] for i in members]) for name in priors[members[0]].numbers}
         with jax.enable_x64(True):
-            density = distribution(family, {name: jnp.asarray(value) for name, value in numbers.items()}, (), "real line")
-            slopes[members] = np.asarray(jax.grad(lambda at, of=density: of.log_prob(at).sum())(jnp.asarray(x[members])))
+            slopes[members] = np.asarray(_family_slopes(family, numbers, x[members]))
     return slopes
+
+
+@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+def _family_slopes(family: str, numbers: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    return jax.grad(lambda at: distribution(family, numbers, (), "real line").log_prob(at).sum())(x)
 
 
 def _spread_slopes(priors: Sequence[Prior], sd: np.ndarray) -> np.ndarray:

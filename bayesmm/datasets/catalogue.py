@@ -58,6 +58,8 @@ class Description:
         remarks = [textwrap.fill(f"{label}: {text}", WIDTH, subsequent_indent="  ") for label, text in self._remarks()]
         return "\n".join([f"{self.name}: {self.title}", self._size(), *table, *remarks])
 
+    __repr__ = __str__
+
     def _size(self) -> str:
         return f"{self.rows} rows, {len(self.columns)} columns"
 

@@ -86,6 +86,7 @@ def test_description_prints_source_columns_and_units():
     for part in ("distance", "mm", "years", "factor, 27 levels", "(Female, Male)", "Potthoff", "Biometrika", "nlme"):
         assert part in text
     assert max(map(len, text.splitlines())) <= 100
+    assert repr(datasets.describe("orthodont")) == text
 
 
 def test_description_escapes_html():

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from bayesmm import Model
 from bayesmm.datasets import simulate_crossed, simulate_longitudinal, simulate_nested
 from bayesmm.design import build_design, build_labels
 from bayesmm.specification import parse_formula
@@ -70,3 +71,11 @@ def test_truth_and_results_share_their_names(simulate):
     }
     effects = simulation.random_effects
     assert set(zip(effects["group"], effects["level"], effects["effect"], strict=True)) == named
+
+
+def test_fit_recovers_the_truth_within_four_standard_errors(simulate):
+    simulation = simulate(1)
+    found = Model(simulation.formula, simulation.data).fit().parameters
+    errors = (found["estimate"] - simulation.parameters) / found["std_error"]
+    assert (errors.dropna().abs() < 4).all()
+    assert errors.notna().sum() >= 4

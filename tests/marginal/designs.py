@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,16 @@ class RandomDesign:
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         return host_factors(theta, self.layout)
 
-    def covariance(self, theta: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    def covariance(
+        self, theta: np.ndarray, sigma: float = 1.0, roots: Sequence[np.ndarray] | None = None
+    ) -> np.ndarray:
+        factors = self.factors(theta)
+        if roots is not None:
+            factors = [np.linalg.solve(T, L) for T, L in zip(roots, factors, strict=True)]
         return block_diagonal(
             [
                 level_covariance(sigma**2 * L @ L.T, block.n_levels)
-                for L, block in zip(self.factors(theta), self.blocks, strict=True)
+                for L, block in zip(factors, self.blocks, strict=True)
             ]
         )
 
