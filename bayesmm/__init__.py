@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesmm import datasets, errors
     from bayesmm.comparison import Comparison, compare
+    from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reshape import to_long
     from bayesmm.model import Model
     from bayesmm.specification import priors
@@ -18,6 +19,7 @@ _HOMES = {
     "Comparison": "bayesmm.comparison",
     "Model": "bayesmm.model",
     "compare": "bayesmm.comparison",
+    "enable_compilation_cache": "bayesmm.compilation",
     "to_long": "bayesmm.design.reshape",
 }
 _MODULES = {
@@ -26,7 +28,17 @@ _MODULES = {
     "priors": "bayesmm.specification.priors",
 }
 
-__all__ = ["Comparison", "Model", "__version__", "compare", "datasets", "errors", "priors", "to_long"]
+__all__ = [
+    "Comparison",
+    "Model",
+    "__version__",
+    "compare",
+    "datasets",
+    "enable_compilation_cache",
+    "errors",
+    "priors",
+    "to_long",
+]
 
 
 def __getattr__(name: str) -> Any:

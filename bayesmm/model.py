@@ -11,7 +11,8 @@ import pandas as pd
 
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
-from bayesmm.errors import SpecificationError
+from bayesmm.design.moments import marginal_covariance, marginal_mean
+from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
 from bayesmm.marginal.plan import Plan
@@ -24,6 +25,8 @@ from bayesmm.specification.terms import Specification
 if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
+
+EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 
 
 class Model:
@@ -114,7 +117,10 @@ class Model:
             BlockArrays(codes=block.codes, columns=block.columns, n_levels=block.q, pieces=pieces)
             for block, pieces in zip(design.blocks, self._layout, strict=True)
         ]
-        return build_products(design.X[:, design.kept], design.y - design.offset, design.weights, blocks)
+        summed = build_products(design.X[:, design.kept], design.y - design.offset, design.weights, blocks)
+        if self.known_sigma is None:
+            _check_residual(summed[0], design)
+        return summed
 
     def fit(self, method: Literal["reml", "ml"] = "reml") -> Fit:
         """Estimate by restricted or full maximum likelihood.
@@ -140,6 +146,51 @@ class Model:
             layout=self._layout,
             estimate=estimate(criterion, plan.n_levels),
         )
+
+    def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
+        """Write or compute E[Y|X] = Xβ + offset.
+
+        Parameters
+        ----------
+        rows : list, slice or mapping, optional
+            Row labels of the data, or a mapping from a grouping factor to levels, ``{"Subject": ["308", "309"]}``.
+        at : Fit or mapping of str to float, optional
+            Values of the parameters, by the names in ``fit.parameters``; symbols by default.
+
+        Returns
+        -------
+        DataFrame
+            One column, ``mean``: texts, or numbers in units of the response; the index names each row by its levels.
+
+        Raises
+        ------
+        DesignError
+            If a row, a group, a level or a parameter is unknown.
+        """
+        return marginal_mean(self.design, self.labels, rows, at)
+
+    def marginal_covariance(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
+        """Write or compute Var[Y|X] = ZGZ' + σ²W⁻¹, with the blocks that shared levels make.
+
+        Parameters
+        ----------
+        rows : list, slice or mapping, optional
+            Row labels of the data, or a mapping from a grouping factor to levels, ``{"Subject": ["308", "309"]}``; all
+            rows by default, where they are few.
+        at : Fit or mapping of str to float, optional
+            Values of the parameters, by the names in ``fit.parameters``; symbols by default.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns named by their levels; texts, or numbers in squared units of the response.
+
+        Raises
+        ------
+        DesignError
+            If a row, a group, a level or a parameter is unknown, or the rows are too many.
+        """
+        return marginal_covariance(self.design, self.labels, rows, at, known_sigma=self.known_sigma)
 
     @cached_property
     def _reml(self) -> Fit:
@@ -229,3 +280,14 @@ def _check_sigma(sigma: float | None) -> float | None:
             "have it estimated."
         )
     return float(sigma)
+
+
+def _check_residual(products: CrossProducts, design: Design) -> None:
+    """Refuse a response that the fixed effects leave nothing of but rounding."""
+    total = design.weights @ (design.y - design.offset) ** 2
+    if products.gram[-1, -1] < (EXACT**2) * total:
+        raise DesignError(
+            f"The fixed effects explain the response {design.response!r} exactly (what they leave is "
+            f"{np.sqrt(products.gram[-1, -1] / total):.0e} of it): no variance is left to estimate. Check whether the "
+            "response is among the predictors, or give sigma."
+        )

@@ -8,9 +8,10 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
-from bayesmm.design.predictors import batches, build_predictors
+from bayesmm.design.predictors import build_predictors
 
 LOG_2_PI = np.log(2.0 * np.pi)
+BATCH = 2_000_000  # draws times rows held at once while residuals are formed
 
 
 def pointwise_log_likelihood(
@@ -51,7 +52,9 @@ def pointwise_log_likelihood(
     flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
     predictors = build_predictors(design)
     values = np.empty((n_draws, design.n))
-    for some in batches(n_draws, design.n):
+    size = max(1, BATCH // design.n)
+    for start in range(0, n_draws, size):
+        some = slice(start, start + size)
         mean = predictors.mean(beta[some], [b[some] for b in flat])
         deviation = scale[some, None] / np.sqrt(design.weights)
         values[some] = -0.5 * (((design.y - mean) / deviation) ** 2 + LOG_2_PI) - np.log(deviation)

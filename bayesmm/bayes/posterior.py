@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from xarray import DataTree
 
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
+from bayesmm.bayes.prediction import predict
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.design.predictors import NewLevels, Random
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -131,6 +134,35 @@ class Posterior:
             deviation), lower, upper. Unlike a BLUP's, these spreads carry the uncertainty of the variances.
         """
         return random_effect_table(self.data, self.labels, level)
+
+    def predict(
+        self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error", level: float = 0.95
+    ) -> pd.DataFrame:
+        """Predict the expected response.
+
+        Parameters
+        ----------
+        new_data : data frame, optional
+            Rows to predict; the rows of the fit by default.
+        random : {"all", "none"} or list of str
+            Grouping factors whose effects are included.
+        new_levels : {"error", "population"}
+            Levels that the fit has not seen are refused, or predicted with effects of zero.
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns mean, sd, lower, upper, in units of the response; aligned with `new_data`, NaN in rows with missing
+            values. The spread is that of the expected response: it has no residual in it.
+
+        Raises
+        ------
+        PredictionError
+            If a level is new, or the columns of `new_data` do not suit the model.
+        """
+        return predict(self, new_data, random=random, new_levels=new_levels, level=level)
 
     @cached_property
     def diagnostics(self) -> Diagnostics:

@@ -153,7 +153,7 @@ def _fixed_widths(evidence: Evidence) -> Iterator[str]:
     if change > WIDER:
         yield (
             f"Standard errors of the fixed effects take the estimated variances as known. The posterior does not: its "
-            f"sds are {_percent(change)} larger{' on average' if len(fixed) > 1 else ''}."
+            f"sds are {_larger(change)}{' on average' if len(fixed) > 1 else ''}."
         )
     elif change < -WIDER:
         yield (
@@ -166,13 +166,15 @@ def _random_effects(evidence: Evidence) -> Iterator[str]:
     table = evidence.random_effects
     certain = table["std_error"] < 1e-6 * table["sd"]
     changes = (table["sd"] / table["std_error"])[~certain].groupby(table["group"], sort=False).mean() - 1.0
-    wider = [f"{_percent(change)} larger ({group})" for group, change in changes.items() if change > WIDER]
+    wider = [f"{_larger(change)} ({group})" for group, change in changes.items() if change > WIDER]
     narrower = [f"{_percent(change)} smaller ({group})" for group, change in changes.items() if change < -WIDER]
     if wider:
         yield (
             "The BLUPs' conditional sds take variances and fixed effects as known. Posterior sds of the random effects "
             f"are on average {_joined(wider)}."
         )
+    elif len(changes) and not narrower:
+        yield "Posterior sds of the random effects equal the BLUPs' conditional sds to within 3 % on average."
     if narrower:
         yield f"Posterior sds of the random effects are on average {_joined(narrower)} than the BLUPs' conditional sds."
     for group in table.loc[certain, "group"].unique():
@@ -185,6 +187,10 @@ def _random_effects(evidence: Evidence) -> Iterator[str]:
 
 def _percent(change: float) -> str:
     return f"{abs(change):.0%}".replace("%", " %")
+
+
+def _larger(change: float) -> str:
+    return f"{1.0 + change:.1f} times as large" if change > 1.0 else f"{_percent(change)} larger"
 
 
 def _listed(items: Iterator[str] | Sequence[str]) -> str:

@@ -23,6 +23,8 @@ def write_number(value: float, decimals: int | None) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
     if decimals is None or abs(value) >= 1e7:
         text = f"{value:.{DIGITS}g}"
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,13 +121,6 @@ def build_predictors(
         columns=tuple(columns.get(block.group) for block in design.blocks),
         codes=tuple(found[block.group].codes if block.group in found else None for block in design.blocks),
     )
-
-
-def batches(n_draws: int, n_rows: int, limit: int = 4_000_000) -> Iterator[slice]:
-    """Slices of draws such that draws times rows stays below a limit."""
-    size = max(1, limit // max(n_rows, 1))
-    for start in range(0, n_draws, size):
-        yield slice(start, min(start + size, n_draws))
 
 
 def _chosen_groups(design: Design, random: Random) -> list[str]:

@@ -53,8 +53,10 @@ def plot_comparison(table: pd.DataFrame, *, method: str, level: float) -> Figure
         layout="constrained",
         squeeze=False,
     )
+    titled: set[str] = set()
     for axis, (kind, names) in zip(axes[:, 0], panels, strict=True):
-        _draw_panel(axis, table.loc[names], f"{kind}")
+        _draw_panel(axis, table.loc[names], "" if kind in titled else kind)
+        titled.add(kind)
     figure.legend(*_handles(axes[0, 0], method, level), loc="outside upper center", ncols=2, frameon=False)
     if "inline" in pyplot.get_backend():
         pyplot.close(figure)  # a notebook shows the returned figure, and would show an open one once more

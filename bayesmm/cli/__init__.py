@@ -1,0 +1,14 @@
+"""The command line: ``bayesmm fit | sample | compare | datasets``."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the entry point ``bayesmm``."""
+    from bayesmm.cli.app import app
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Letters that the terminal's encoding lacks are replaced; a result must not be lost to a Greek one.
+            stream.reconfigure(errors="replace")
+    app(prog_name="bayesmm")

@@ -1,0 +1,155 @@
+"""The commands.
+
+Everything heavy is imported inside the command that needs it: help, the version and the list of data sets come at once,
+and point estimates do not wait for the import of a sampler.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import bayesmm
+from bayesmm.cli import options
+from bayesmm.cli.messages import plain_errors, show, stage
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done, but the estimates or draws should not be used as they are; 2 a mistake in the command, "
+    "the formula or the data."
+)
+
+app = typer.Typer(
+    help="Linear mixed models: one formula, REML and NUTS side by side.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayesmm {bayesmm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
+@app.command(epilog=EXIT_CODES)
+def fit(
+    formula: options.Formula,
+    data: options.Data,
+    method: options.Method = "reml",
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing: options.Missing = "drop",
+    level: options.Level = 0.95,
+    random_effects: options.RandomEffects = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
+) -> None:
+    """Estimate by REML or maximum likelihood."""
+    with plain_errors():
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+
+        paths = check_outputs(output, TABLES)
+        with stage("fitting"):
+            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing)
+            estimates = model.fit(method)
+        from bayesmm.cli.outcomes import fit_outcome
+
+        outcome = fit_outcome(model, estimates, data, level)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
+
+
+@app.command(epilog=EXIT_CODES)
+def sample(
+    formula: options.Formula,
+    data: options.Data,
+    draws: options.Draws = 1000,
+    tune: options.Tune = 1000,
+    chains: options.Chains = 4,
+    seed: options.Seed = 0,
+    program: options.Program = "marginal",
+    priors: options.Priors = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing: options.Missing = "drop",
+    level: options.Level = 0.95,
+    random_effects: options.RandomEffects = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw from the posterior by NUTS."""
+    with plain_errors():
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import DRAWS, TABLES, check_outputs, deliver
+
+        paths = check_outputs(output, (*TABLES, *DRAWS))
+        with stage("reading"):
+            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors)
+        posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
+        from bayesmm.cli.outcomes import sample_outcome
+
+        outcome = sample_outcome(model, posterior, data, level)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
+
+
+@app.command(epilog=EXIT_CODES)
+def compare(
+    formula: options.Formula,
+    data: options.Data,
+    method: options.Method = "reml",
+    draws: options.Draws = 1000,
+    tune: options.Tune = 1000,
+    chains: options.Chains = 4,
+    seed: options.Seed = 0,
+    program: options.Program = "marginal",
+    priors: options.Priors = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing: options.Missing = "drop",
+    level: options.Level = 0.95,
+    random_effects: options.RandomEffects = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put point estimates and the posterior of one model side by side."""
+    with plain_errors():
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import DRAWS, FIGURES, TABLES, check_outputs, deliver
+
+        paths = check_outputs(output, (*TABLES, *DRAWS, *FIGURES))
+        with stage("fitting"):
+            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors)
+            estimates = model.fit(method)
+        posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
+        from bayesmm.cli.outcomes import compare_outcome
+
+        outcome = compare_outcome(model, bayesmm.compare(estimates, posterior, level=level), data)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set to describe.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the bundled data sets, or describe one."""
+    with plain_errors():
+        from bayesmm.cli.catalogue import catalogue_json, catalogue_text
+
+        if as_json:
+            typer.echo(catalogue_json(name))
+        else:
+            show(catalogue_text(name))

@@ -1,0 +1,33 @@
+"""The bundled data sets, listed and described."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict
+
+from bayesmm import datasets
+
+WIDTH = 100
+
+
+def catalogue_text(name: str | None) -> str:
+    """Describe one data set, or list all of them by name, rows and title."""
+    if name is not None:
+        return str(datasets.describe(name))
+    entries = [datasets.describe(each) for each in datasets.names()]
+    left = max(len(entry.name) for entry in entries)
+    rows = max(len(str(entry.rows)) for entry in entries)
+    room = WIDTH - left - rows - 6
+    lines = [
+        f"  {entry.name:<{left}}  {entry.rows:>{rows}}  {textwrap.shorten(entry.title, room, placeholder=' ...')}"
+        for entry in entries
+    ]
+    return "\n".join([f"{len(entries)} data sets, with their rows; 'bayesmm datasets NAME' describes one", *lines])
+
+
+def catalogue_json(name: str | None) -> str:
+    """Return the same as JSON: one object, or a list of them."""
+    chosen = datasets.names() if name is None else [name]
+    entries = [{key: value for key, value in asdict(datasets.describe(each)).items() if key != "file"} for each in chosen]
+    return json.dumps(entries if name is None else entries[0], indent=1, ensure_ascii=False)

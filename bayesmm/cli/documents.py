@@ -1,0 +1,105 @@
+"""Results as one JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import bayesmm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesmm.bayes.posterior import Posterior
+    from bayesmm.comparison import Comparison
+    from bayesmm.model import Model
+    from bayesmm.reml.fit import Fit
+
+
+def model_entry(model: Model, source: str) -> dict[str, Any]:
+    """Say what was asked, of which rows."""
+    design = model.design
+    return {
+        "formula": design.specification.formula,
+        "data": source,
+        "response": design.response,
+        "sigma": model.known_sigma,
+        "rows": {"used": design.n, "dropped": design.n_dropped, "dropped_by": dict(design.dropped_by)},
+        "groups": [{"group": block.group, "levels": block.q, "effects": block.effects} for block in design.blocks],
+        "aliased": design.aliased,
+    }
+
+
+def fit_entry(fit: Fit, level: float) -> dict[str, Any]:
+    """Point estimates."""
+    return {
+        "method": fit.method,
+        "status": fit.status.name.lower(),
+        "advice": fit.status.value,
+        "convergence": fit.convergence,
+        "singular": fit.is_singular,
+        "singular_directions": fit.singular_directions,
+        "log_likelihood": fit.loglik,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "n_parameters": fit.n_parameters,
+        "sigma": fit.sigma,
+        "level": level,
+        "parameters": records(fit.parameter_table(level=level).reset_index()),
+        "random_effects": records(fit.random_effects(level=level)),
+    }
+
+
+def posterior_entry(posterior: Posterior, level: float) -> dict[str, Any]:
+    """Draws, summarised."""
+    diagnostics = posterior.diagnostics
+    return {
+        "program": posterior.program,
+        "chains": diagnostics.chains,
+        "draws": diagnostics.draws,
+        "good": diagnostics.is_good,
+        "advice": diagnostics.advice,
+        "divergences": diagnostics.divergences,
+        "reached_max_tree_depth": diagnostics.reached_max_tree_depth,
+        "bfmi": diagnostics.bfmi,
+        "notes": posterior.notes,
+        "priors": records(posterior.priors.table().reset_index()),
+        "level": level,
+        "parameters": records(posterior.parameter_table(level=level).reset_index()),
+        "random_effects": records(posterior.random_effects(level=level)),
+    }
+
+
+def comparison_entry(comparison: Comparison) -> dict[str, Any]:
+    """Both, side by side."""
+    return {
+        "level": comparison.level,
+        "notes": comparison.notes,
+        "parameters": records(comparison.table.reset_index()),
+        "random_effects": records(comparison.random_effects),
+    }
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries."""
+    return table.to_dict("records")
+
+
+def write_json(document: dict[str, Any]) -> str:
+    """Write a document as JSON; what is not a finite number becomes null."""
+    return json.dumps(_plain({"bayesmm": bayesmm.__version__, **document}), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,105 @@
+"""Where results go: the terminal, and files by their ending."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayesmm.cli.documents import write_json
+from bayesmm.cli.messages import show
+from bayesmm.errors import BayesmmError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesmm.cli.outcomes import Outcome
+
+TABLES = (".csv", ".json")
+DRAWS = (".nc",)
+FIGURES = (".png", ".pdf", ".svg")
+NEEDS = {".nc": ("h5netcdf", "h5py"), **dict.fromkeys(FIGURES, ("matplotlib",))}
+UNUSABLE = 1  # exit code
+
+
+def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[Path]:
+    """Refuse output files that could not be written, before anything is computed.
+
+    Parameters
+    ----------
+    names : sequence of str, optional
+        Files as the user named them.
+    endings : sequence of str
+        Endings that the command can write.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    BayesmmError
+        For an unknown ending, a folder that is not there, a package that is not installed.
+    """
+    paths = [Path(name).expanduser() for name in names or ()]
+    for path in paths:
+        ending = path.suffix.lower()
+        if ending not in endings:
+            raise BayesmmError(
+                f"--output {str(path)!r} ends in {ending or 'nothing'!r}; this command writes {', '.join(endings)}."
+            )
+        if not path.parent.is_dir():
+            raise BayesmmError(f"--output {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
+        lacking = [package for package in NEEDS.get(ending, ()) if importlib.util.find_spec(package) is None]
+        if lacking:
+            raise BayesmmError(
+                f"--output {str(path)!r} needs {' and '.join(lacking)}, not installed here. Run: pip install "
+                f"{' '.join(lacking)}."
+            )
+    return paths
+
+
+def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_effects: bool) -> int:
+    """Print the result, write the files, and return the exit code.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What was found.
+    paths : sequence of Path
+        Files to write, from `check_outputs`.
+    as_json : bool
+        Whether to print one JSON document rather than text.
+    random_effects : bool
+        Whether the random effects of every level are printed, and written beside a .csv file.
+    """
+    if as_json:
+        print(write_json(outcome.document))
+    else:
+        show(outcome.text)
+        if random_effects:
+            print(f"\nRandom effects\n{_as_text(outcome.effects)}")
+    for path in paths:  # after printing: a disk that is full must not cost the result
+        _write_file(outcome, path, random_effects=random_effects)
+    return 0 if outcome.usable else UNUSABLE
+
+
+def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
+    match path.suffix.lower():
+        case ".csv":
+            outcome.parameters.to_csv(path)
+            if random_effects:
+                outcome.effects.to_csv(path.with_name(f"{path.stem}_random_effects.csv"), index=False)
+        case ".json":
+            path.write_text(write_json(outcome.document), encoding="utf-8")
+        case ".nc":
+            assert outcome.posterior is not None
+            outcome.posterior.data.to_netcdf(path, engine="h5netcdf")
+        case _:
+            assert outcome.comparison is not None
+            outcome.comparison.plot().savefig(path, dpi=150)
+
+
+def _as_text(effects: pd.DataFrame) -> str:
+    return effects.to_string(index=False, float_format="{:.4g}".format, na_rep="")
