@@ -1,6 +1,7 @@
-"""Markdown as a test reads it: fenced blocks of Python, what they print, and what is marked as not run.
+"""Markdown as a test reads it: fenced blocks of Python and of commands, what they print, and what is not run.
 
-A block of `text` that directly follows a block of Python is its output, as a notebook would show it: what was printed,
+Blocks of `python` are run, and blocks of `sh` that call ``bayesmm``; other commands install things, and are left alone. A
+block of `text` that directly follows a block is its output, as a notebook would show it: what was printed,
 then the value of the last expression. It is compared word by word; numbers may differ in their last shown digits. After
 the remark ``<!-- output varies: reason -->`` numbers may be any, and most of the words must be the same.
 """
@@ -11,7 +12,11 @@ import ast
 import contextlib
 import io
 import math
+import os
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REMARK = re.compile(r"<!-- (not run|output varies): (.+) -->")
 NUMBER = re.compile(r"[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
+COMMAND = "bayesmm "
 WORD = re.compile(r"[^\W\d_]{2,}")
 SAME_WORDS = 0.8  # share of the words of an output that varies: a note may come or go with the numbers
 LAST_DIGIT = 1.001  # units of the last shown digit: rounding may go either way
@@ -29,10 +35,11 @@ LAST_DIGIT = 1.001  # units of the last shown digit: rounding may go either way
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One fenced block of Python."""
+    """One fenced block that is run."""
 
     page: Path
     line: int
+    language: str
     code: str
     output: str | None = None
     output_varies: bool = False
@@ -44,7 +51,7 @@ class Block:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    """The Python blocks of one page, in order."""
+    """The blocks of one page that are run, in order."""
     blocks: list[Block] = []
     remark: tuple[str, str] | None = None
     fence: list[str] | None = None
@@ -54,12 +61,15 @@ def read_blocks(page: Path) -> list[Block]:
             if line.strip() != "```":
                 fence.append(line)
                 continue
-            if language == "python":
-                blocks.append(Block(page=page, line=start, code="\n".join(fence), not_run=_reason(remark, "not run")))
+            code = "\n".join(fence)
+            runs = language == "python" or (language == "sh" and code.startswith(COMMAND))
+            if runs:
+                reason = _reason(remark, "not run")
+                blocks.append(Block(page=page, line=start, language=language, code=code, not_run=reason))
             elif language == "text" and follows:
                 varies = _reason(remark, "output varies") is not None
-                blocks[-1] = replace(blocks[-1], output="\n".join(fence), output_varies=varies)
-            follows, fence, remark = language == "python", None, None
+                blocks[-1] = replace(blocks[-1], output=code, output_varies=varies)
+            follows, fence, remark = runs, None, None
         elif line.startswith("```"):
             language, fence, start = line[3:].strip(), [], number
         elif match := REMARK.fullmatch(line.strip()):
@@ -75,7 +85,9 @@ def _reason(remark: tuple[str, str] | None, kind: str) -> str | None:
 
 
 def run(block: Block, namespace: dict[str, Any]) -> str:
-    """Run one block, and return what a notebook would show."""
+    """Run one block, and return what a notebook or a terminal would show."""
+    if block.language == "sh":
+        return _run_command(block.code)
     tree = ast.parse("\n" * block.line + block.code, filename=block.id)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     shown = io.StringIO()
@@ -87,6 +99,16 @@ def run(block: Block, namespace: dict[str, Any]) -> str:
             if value is not None:
                 print(repr(value))
     return shown.getvalue()
+
+
+def _run_command(code: str) -> str:
+    """Run one command of bayesmm in a process of its own, with a cache folder of its own."""
+    arguments = shlex.split(code.replace("\\\n", " "))[1:]
+    program = [sys.executable, "-c", "from bayesmm.cli import main; main()"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(Path.cwd()), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True, encoding="utf-8", env=environment)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
 
 
 def differences(shown: str, documented: str, *, varies: bool) -> str:

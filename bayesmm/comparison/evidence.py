@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
 ZERO = 1e-6  # an sd below this part of sigma, and a correlation as near to ±1, was meant to be there
+WIDER = 0.03  # relative difference of widths that is worth a sentence
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
 
 
@@ -47,6 +48,18 @@ class Evidence:
     def method(self) -> str:
         """What the estimates are called: "REML" or "ML"."""
         return self.fit.method.upper()
+
+    @property
+    def effect_is_certain(self) -> pd.Series:
+        """Random effects whose BLUP has no conditional variance, for their variance was estimated as zero."""
+        return self.random_effects["std_error"] < ZERO * self.random_effects["sd"]
+
+    @property
+    def width_noise(self) -> float:
+        """Relative difference of two widths below which it may be chance, or is not worth a sentence."""
+        # The standard error of a log standard deviation from N independent draws is 1 / √(2N).
+        least = self.table["ess_bulk"].fillna(1.0).clip(lower=1.0).min()
+        return max(WIDER, 2.0 / float(np.sqrt(2.0 * least)))
 
     def of_kind(self, *kinds: str) -> pd.DataFrame:
         """Rows of the table of these kinds."""

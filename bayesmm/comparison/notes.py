@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bayesmm.comparison.numbers import write_like
 from bayesmm.errors import FitStatus
 
 SKEWED = 0.3  # skewness from which a tail is worth naming
-WIDER = 0.03  # relative difference of widths that is worth a sentence
+FAR = 0.5  # posterior sds by which a random effect must differ to be named
 LISTED = 4  # parameters named in one sentence
 
 
@@ -31,7 +31,10 @@ def write_notes(evidence: Evidence) -> tuple[str, ...]:
         What must be known before anything else comes first: whether fit and draws can be used. Then where the two
         agree; the boundary; the priors; skewness; widths; what is left.
     """
-    parts = (_reliability, _agreement, _boundary, _priors, _skewness, _unexplained, _fixed_widths, _random_effects)
+    parts = [_reliability, _agreement, _boundary, _priors, _skewness]
+    if evidence.posterior.diagnostics.is_good:
+        parts.append(_unexplained)  # else the sampler explains it
+    parts += [_fixed_widths, _effect_widths, _effect_shifts]
     return tuple(note for part in parts for note in part(evidence))
 
 
@@ -116,7 +119,7 @@ def _skewness(evidence: Evidence) -> Iterator[str]:
     if len(spreads):
         levels = {block.group: len(block.levels) for block in evidence.fit.labels.blocks}
         groups = [f"{levels[group]} levels of {group}" for group in spreads["group"].dropna().unique()]
-        known_from = f" ({_joined(groups)} inform them)" if groups else ""
+        known_from = f" ({_listed(groups, ', ')} inform them)" if groups else ""
         yield (
             f"Standard deviations have posteriors with a long right tail{known_from}, so their means lie above the peak "
             f"that {evidence.method} reports: {_listed(_skewed_row(row) for row in spreads.iterrows())}."
@@ -150,35 +153,49 @@ def _unexplained(evidence: Evidence) -> Iterator[str]:
 def _fixed_widths(evidence: Evidence) -> Iterator[str]:
     fixed = evidence.of_kind("fixed")
     change = float((fixed["sd"] / fixed["std_error"]).mean() - 1.0) if len(fixed) else 0.0
-    if change > WIDER:
+    on_average = " on average" if len(fixed) > 1 else ""
+    if change > evidence.width_noise:
         yield (
-            f"Standard errors of the fixed effects take the estimated variances as known. The posterior does not: its "
-            f"sds are {_larger(change)}{' on average' if len(fixed) > 1 else ''}."
+            "Standard errors of the fixed effects take the estimated variances as known. The posterior does not: its "
+            f"sds are {_larger(change)}{on_average}."
         )
-    elif change < -WIDER:
+    elif change < -evidence.width_noise:
         yield (
-            f"Posterior sds of the fixed effects are {_percent(change)} smaller than the standard errors"
-            f"{' on average' if len(fixed) > 1 else ''}: the priors add information, or make the variances smaller."
+            f"Posterior sds of the fixed effects are {_percent(change)} smaller than the standard errors{on_average}: "
+            "the priors add information, or make the variances smaller."
         )
 
 
-def _random_effects(evidence: Evidence) -> Iterator[str]:
-    table = evidence.random_effects
-    certain = table["std_error"] < 1e-6 * table["sd"]
-    changes = (table["sd"] / table["std_error"])[~certain].groupby(table["group"], sort=False).mean() - 1.0
-    wider = [f"{_larger(change)} ({group})" for group, change in changes.items() if change > WIDER]
-    narrower = [f"{_percent(change)} smaller ({group})" for group, change in changes.items() if change < -WIDER]
+def _effect_widths(evidence: Evidence) -> Iterator[str]:
+    table = evidence.random_effects[~evidence.effect_is_certain]
+    changes = (table["sd"] / table["std_error"]).groupby([table["group"], table["effect"]], sort=False).mean() - 1.0
+    several = table.groupby("group")["effect"].nunique() > 1
+    names = {key: f"{key[0]}, {key[1]}" if several[key[0]] else key[0] for key in changes.index}
+    wider = [f"{_larger(change)} ({names[key]})" for key, change in changes.items() if change > evidence.width_noise]
+    narrower = [
+        f"{_percent(change)} smaller ({names[key]})" for key, change in changes.items() if change < -evidence.width_noise
+    ]
     if wider:
         yield (
             "The BLUPs' conditional sds take variances and fixed effects as known. Posterior sds of the random effects "
-            f"are on average {_joined(wider)}."
+            f"are on average {_listed(wider, ', ')}."
         )
-    elif len(changes) and not narrower:
-        yield "Posterior sds of the random effects equal the BLUPs' conditional sds to within 3 % on average."
     if narrower:
-        yield f"Posterior sds of the random effects are on average {_joined(narrower)} than the BLUPs' conditional sds."
-    for group in table.loc[certain, "group"].unique():
-        sds = table.loc[certain & (table["group"] == group), "sd"]
+        yield f"Posterior sds of the random effects are on average {_listed(narrower, ', ')} than the conditional sds."
+    if len(changes) and not wider and not narrower:
+        yield "Posterior sds of the random effects equal the BLUPs' conditional sds on average."
+
+
+def _effect_shifts(evidence: Evidence) -> Iterator[str]:
+    table = evidence.random_effects
+    furthest = table.loc[table["shift"].abs().idxmax()]
+    if abs(furthest["shift"]) > FAR:
+        mean, estimate = (write_like(furthest[column], furthest["sd"]) for column in ("mean", "estimate"))
+        yield (
+            f"Random effects differ by up to {abs(furthest['shift']):.1f} posterior sds: {furthest['effect']} of "
+            f"{furthest['group']} {furthest['level']} {mean} against {estimate}."
+        )
+    for group, sds in table.loc[evidence.effect_is_certain].groupby("group", sort=False)["sd"]:
         yield (
             f"A variance of zero leaves BLUPs of {group} no uncertainty; in the posterior their sds go up to "
             f"{write_like(sds.max(), sds.max())}."
@@ -193,16 +210,14 @@ def _larger(change: float) -> str:
     return f"{1.0 + change:.1f} times as large" if change > 1.0 else f"{_percent(change)} larger"
 
 
-def _listed(items: Iterator[str] | Sequence[str]) -> str:
+def _listed(items: Iterable[str], separator: str = "; ") -> str:
+    """Join the first few, and say how many more there are."""
     items = list(items)
     more = len(items) - LISTED
-    return _joined([*items[:LISTED], f"{more} more"] if more > 0 else items, separator="; ")
-
-
-def _joined(items: Sequence[str], separator: str = ", ") -> str:
-    if separator == ", " and len(items) > 1:
-        return f"{', '.join(items[:-1])} and {items[-1]}"
-    return separator.join(items)
+    shown = [*items[:LISTED], f"{more} more"] if more > 0 else items
+    if separator == ", " and len(shown) > 1:
+        return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return separator.join(shown)
 
 
 def _sentence(text: str) -> str:

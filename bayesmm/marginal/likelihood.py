@@ -81,6 +81,32 @@ def criterion(
     return deviance(reduced, products, sigma, restriction)
 
 
+class Slope(NamedTuple):
+    """The criterion and r² at one θ, with the gradient of the criterion."""
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " k"]
+    residual_square: Float[Array, ""]
+
+
+def criterion_slope(
+    theta: Float[Array, " k"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    *,
+    layout: Layout,
+) -> Slope:
+    """Criterion and gradient, in one pass forwards and one backwards whatever the number of parameters."""
+
+    def value(theta: Array) -> tuple[Array, Array]:
+        reduced = reduce_products(products, assemble_factors(theta, layout))
+        return deviance(reduced, products, sigma, restriction), profile_fixed(reduced, products)[1]
+
+    (at, residual_square), gradient = jax.value_and_grad(value, has_aux=True)(theta)
+    return Slope(at, gradient, residual_square)
+
+
 class Derivatives(NamedTuple):
     """The criterion and r² at one θ, with what the optimiser and standard errors need of their derivatives."""
 

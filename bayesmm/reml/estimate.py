@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -54,8 +55,8 @@ class Estimate:
         Their conditional covariance given θ, σ and β.
     null_directions : tuple of arrays, shapes (k, d)
         Combinations of effects without variance, per grouping factor; d = 0 where the fit is not singular.
-    spread : Spread
-        Standard deviations and correlations on the user's columns, and their standard errors.
+    criterion_function : Criterion
+        The objective, for what is worked out only when it is asked for.
     """
 
     minimum: Minimum
@@ -67,7 +68,12 @@ class Estimate:
     modes: tuple[np.ndarray, ...]
     mode_covariances: tuple[np.ndarray, ...]
     null_directions: tuple[np.ndarray, ...]
-    spread: Spread
+    criterion_function: Criterion
+
+    @cached_property
+    def spread(self) -> Spread:
+        """Standard deviations and correlations on the user's columns, and their standard errors."""
+        return _spread(self.criterion_function, self.minimum.x, self.sigma)
 
 
 def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray | None = None) -> Estimate:
@@ -83,13 +89,12 @@ def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray 
         First θ on conditioned columns; unit factors by default.
     """
     minimum = minimise(criterion, start_theta(criterion.layout) if start is None else start)
-    minimum = _snap_to_boundary(criterion, minimum)
+    minimum = _leave_saddle(criterion, _snap_to_boundary(criterion, minimum))
     conditioned = host_factors(minimum.x, criterion.layout)
     at = criterion.effects(conditioned)
     products = criterion.products
     p = int(products.p)
-    df = products.n - p if criterion.method == "reml" else products.n
-    sigma = criterion.sigma or float(np.sqrt(at.residual_square / df))
+    sigma = criterion.sigma or float(np.sqrt(at.residual_square / _degrees_of_freedom(criterion)))
     inverse_root = np.linalg.inv(products.fixed_root)
     to_raw = [np.linalg.solve(T, L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
     return Estimate(
@@ -108,8 +113,13 @@ def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray 
             _null_directions(L, T, pieces)
             for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
         ),
-        spread=_spread(criterion, minimum.x, sigma, float(df)),
+        criterion_function=criterion,
     )
+
+
+def _degrees_of_freedom(criterion: Criterion) -> float:
+    products = criterion.products
+    return float(products.n - products.p if criterion.method == "reml" else products.n)
 
 
 def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
@@ -122,7 +132,24 @@ def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
     evaluation = criterion(x)
     if evaluation.value > minimum.evaluation.value + SNAP_COST:
         return minimum
+    if evaluation.hessian is None:
+        evaluation = replace(evaluation, hessian=minimum.evaluation.hessian)
     return replace(minimum, x=x, evaluation=evaluation, n_evaluations=minimum.n_evaluations + 1)
+
+
+def _leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
+    """Search on where an accumulated Hessian hid a way down.
+
+    The criterion is even in each column of a factor, so its slope vanishes wherever a diagonal entry is zero; only an
+    exact Hessian tells such a saddle from a minimum, and only there is it worth its cost.
+    """
+    on_boundary = (start_theta(criterion.layout) == 1.0) & (minimum.x == 0.0)
+    if not criterion.is_large or not minimum.converged or not on_boundary.any():
+        return minimum
+    curvatures, directions = np.linalg.eigh(criterion.derivatives(minimum.x).hessian)
+    if curvatures[0] > -1e-6 * np.abs(curvatures).max():
+        return minimum
+    return _snap_to_boundary(criterion, minimise(criterion, minimum.x + 0.1 * directions[:, 0]))
 
 
 def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
@@ -138,7 +165,7 @@ def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Pi
     return np.array(directions).reshape(-1, len(root)).T
 
 
-def _spread(criterion: Criterion, theta: np.ndarray, sigma: float, df: float) -> Spread:
+def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
     """Standard deviations and correlations at an estimate, with the delta method in complex steps."""
 
     def values_at(log_parameters: np.ndarray) -> np.ndarray:
@@ -148,7 +175,7 @@ def _spread(criterion: Criterion, theta: np.ndarray, sigma: float, df: float) ->
     values = values_at(at)
     step = 1e-30
     jacobian = np.stack([values_at(at + 1j * step * e).imag / step for e in np.eye(len(at))], axis=1)
-    covariance = jacobian @ _parameter_covariance(criterion, theta, sigma, df) @ jacobian.T
+    covariance = jacobian @ _parameter_covariance(criterion, theta, sigma) @ jacobian.T
     kinds = _is_correlation(criterion.layout)
     edge = np.where(kinds, np.abs(values) > 1.0 - 1e-7, np.abs(values) < SNAP * 1e-2 * sigma)
     if criterion.sigma is not None:
@@ -192,13 +219,14 @@ def _is_correlation(layout: Layout) -> np.ndarray:
     return np.array([*kinds, False])
 
 
-def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float, df: float) -> np.ndarray:
+def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float) -> np.ndarray:
     """Covariance of (θ, log σ): twice the inverse Hessian of the criterion in which σ is not profiled out.
 
     With r²(θ) the residual square, d = C(θ) + 2 df log σ + r²(θ)/σ² has ∂²d/∂θ∂log σ = −2 ∇r²/σ² and ∂²d/∂(log σ)²
     = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
     """
     at = criterion.derivatives(theta)
+    df = _degrees_of_freedom(criterion)
     inner = np.flatnonzero((theta != 0.0) | (start_theta(criterion.layout) != 1.0))
     covariance = np.zeros((len(theta) + 1,) * 2)
     block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)

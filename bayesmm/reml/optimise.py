@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,11 +14,11 @@ MAX_RADIUS = 1e3
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Value, gradient (k,) and Hessian (k, k) of the objective at one point."""
+    """Value, gradient (k,) and, where the objective offers it, Hessian (k, k) at one point."""
 
     value: float
     gradient: np.ndarray
-    hessian: np.ndarray
+    hessian: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Minimum:
     x : array, shape (k,)
         The point.
     evaluation : Evaluation
-        The objective there.
+        The objective there, with an exact or accumulated Hessian.
     converged : bool
         Whether no further Newton step would gain more than rounding error, and no direction leads down.
     decrement : float
@@ -38,7 +38,7 @@ class Minimum:
     smallest_curvature : float
         Smallest eigenvalue of the Hessian.
     n_evaluations : int
-        Evaluations of value, gradient and Hessian.
+        Evaluations of the objective with its derivatives.
     """
 
     x: np.ndarray
@@ -72,23 +72,30 @@ def minimise(
 
     Notes
     -----
-    The trust-region subproblem is solved exactly through the eigenvalues of the Hessian, so that a saddle is left along
-    its direction of descent (Conn, Gould & Toint 2000, Trust Region Methods, ch. 7). Written here and not taken from
-    ``scipy.optimize`` because "trust-exact" asks for value, gradient and Hessian in separate calls, stops on an absolute
-    gradient norm, and importing it costs half a second of a fit that takes milliseconds.
+    Without exact Hessians the first is made of differences of gradients (k evaluations), and each step then teaches it
+    by a symmetric rank-one update, which may turn indefinite as the objective does (Conn, Gould & Toint 1991, Math.
+    Program. 50). The trust-region subproblem is solved exactly through the eigenvalues of the Hessian, so that a saddle
+    is left along its direction of descent (Conn, Gould & Toint 2000, Trust Region Methods, ch. 7). Written here and not
+    taken from ``scipy.optimize`` because "trust-exact" asks for value, gradient and Hessian in separate calls, stops on
+    an absolute gradient norm, and importing it costs half a second of a fit that takes milliseconds.
     """
     x = np.asarray(start, dtype=float)
     here = objective(x)
     n_evaluations = 1
+    if here.hessian is None:
+        here = replace(here, hessian=_difference_hessian(objective, x, here))
+        n_evaluations += len(x)
     while n_evaluations < max_evaluations:
-        curvatures, directions = np.linalg.eigh(here.hessian)
-        slopes = directions.T @ here.gradient
+        curvatures, directions, slopes = _decompose(here)
         if _is_minimum(here, curvatures, slopes):
             break
         step = directions @ _trust_region_step(slopes, curvatures, radius)
         predicted = -(here.gradient @ step + 0.5 * step @ here.hessian @ step)
         there = objective(x + step)
         n_evaluations += 1
+        if there.hessian is None:
+            learnt = _symmetric_rank_one(here.hessian, step, there.gradient - here.gradient)
+            here, there = replace(here, hessian=learnt), replace(there, hessian=learnt)
         gain = here.value - there.value
         noise = NOISE * max(1.0, abs(here.value)) * 10.0
         agreement = gain / predicted if abs(gain) > noise or predicted > noise else 1.0
@@ -100,8 +107,7 @@ def minimise(
             x, here = x + step, there
         elif radius < 1e-14:
             break
-    curvatures, directions = np.linalg.eigh(here.hessian)
-    slopes = directions.T @ here.gradient
+    curvatures, _, slopes = _decompose(here)
     return Minimum(
         x=x,
         evaluation=here,
@@ -110,6 +116,29 @@ def minimise(
         smallest_curvature=float(curvatures.min(initial=np.inf)),
         n_evaluations=n_evaluations,
     )
+
+
+def _decompose(here: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors of the Hessian, and the gradient along them."""
+    curvatures, directions = np.linalg.eigh(here.hessian)
+    return curvatures, directions, directions.T @ here.gradient
+
+
+def _difference_hessian(
+    objective: Callable[[np.ndarray], Evaluation], x: np.ndarray, here: Evaluation, size: float = 1e-4
+) -> np.ndarray:
+    """Forward differences of gradients: a start for the updates, so its error of order `size` does not matter."""
+    columns = [(objective(x + e).gradient - here.gradient) / size for e in size * np.eye(len(x))]
+    return 0.5 * (np.array(columns) + np.array(columns).T)
+
+
+def _symmetric_rank_one(hessian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Correct a Hessian by what the gradient really changed along a step; skipped where the correction is not safe."""
+    rest = change - hessian @ step
+    along = rest @ step
+    if not np.isfinite(along) or abs(along) < 1e-8 * np.linalg.norm(rest) * np.linalg.norm(step):
+        return hessian
+    return hessian + np.outer(rest, rest) / along
 
 
 def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
