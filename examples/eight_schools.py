@@ -11,7 +11,7 @@ import bayesmm as bmm
 from bayesmm import priors
 
 
-def main(draws: int = 1000, tune: int = 1000, chains: int = 4) -> None:
+def main() -> None:
     schools = bmm.datasets.load("eight_schools")
     model = bmm.Model(
         "y ~ 1 + (1 | school)",
@@ -25,7 +25,7 @@ def main(draws: int = 1000, tune: int = 1000, chains: int = 4) -> None:
     print(f"REML: mean effect {fit.fixed_effects.loc['Intercept', 'estimate']:.2f}, tau {tau:.2f}")
     print(fit.status.value, end="\n\n")
 
-    posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=1)
+    posterior = model.sample(seed=1)
     print(posterior, end="\n\n")
 
     # REML says that all schools are alike. The posterior does not know that: it averages over tau.

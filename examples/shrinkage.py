@@ -18,10 +18,10 @@ def slopes_alone(rats: pd.DataFrame) -> pd.Series:
     return pd.Series({name: np.polyfit(rows["day"], rows["weight"], 1)[0] for name, rows in rats.groupby("rat")})
 
 
-def main(draws: int = 1000, tune: int = 1000, chains: int = 4) -> None:
+def main() -> None:
     rats = bmm.datasets.load("rats").astype({"rat": "str"})  # tables label levels by text
     model = bmm.Model("weight ~ day + (day | rat)", rats)
-    fit, posterior = model.fit(), model.sample(draws=draws, tune=tune, chains=chains, seed=1)
+    fit, posterior = model.fit(), model.sample(seed=1)
 
     average = fit.fixed_effects.loc["day", "estimate"]
     blups = fit.random_effects().query("effect == 'day'").set_index("level")

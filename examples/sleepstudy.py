@@ -6,7 +6,7 @@ Run it with `python examples/sleepstudy.py`.
 import bayesmm as bmm
 
 
-def main(draws: int = 1000, tune: int = 1000, chains: int = 4) -> None:
+def main() -> None:
     sleep = bmm.datasets.load("sleepstudy")
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", sleep)
     print(model, end="\n\n")
@@ -14,7 +14,7 @@ def main(draws: int = 1000, tune: int = 1000, chains: int = 4) -> None:
     fit = model.fit()
     print(fit, end="\n\n")
 
-    posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=1)
+    posterior = model.sample(seed=1)
     print(bmm.compare(fit, posterior), end="\n\n")
 
     # Why the responses of one person are correlated: the covariance that the model implies.

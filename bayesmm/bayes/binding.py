@@ -16,6 +16,7 @@ from bayesmm.bayes.program import (
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.sites import declare_parameter
 from bayesmm.bayes.spreads import Block, Matrix, SpreadData, Spreads
+from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
 from bayesmm.marginal.crossproducts import CrossProducts
@@ -116,11 +117,14 @@ def bind_conditional(
         coefficients, numbers = declare_parameter(
             name, [row.prior for row in rows], support="real line", squared_name=name
         )
+    X = design.X[:, design.kept]
+    means = level_means(X, design.blocks, parameterisations)
     data = ConditionalData(
         y=design.y,
         offset=design.offset,
         root_weights=np.sqrt(design.weights),
-        X=design.X[:, design.kept],
+        X=np.where(np.vstack(means).any(axis=0), 0.0, X),
+        means=means,
         codes=tuple(block.codes for block in design.blocks),
         columns=tuple(block.columns for block in design.blocks),
         inverse_contrast=np.linalg.inv(priors.contrast),
@@ -130,6 +134,37 @@ def bind_conditional(
     return ConditionalProgram(
         spreads=spreads, coefficients=coefficients, parameterisations=tuple(parameterisations)
     ), data
+
+
+def level_means(
+    X: np.ndarray, blocks: Sequence[RandomBlock], parameterisations: Sequence[Parameterisation]
+) -> tuple[np.ndarray, ...]:
+    """Say which coefficients are the mean of which random effects: those of the same column, in one centred block.
+
+    Parameters
+    ----------
+    X : array, shape (n, p)
+        Fixed-effect columns.
+    blocks : sequence of RandomBlock
+        Grouping factors.
+    parameterisations : sequence of {"centred", "noncentred"}
+        By grouping factor.
+
+    Returns
+    -------
+    tuple of arrays, shape (k, p)
+        Ones where effect and coefficient belong together.
+    """
+    means, free = [], list(range(X.shape[1]))
+    for block, how in zip(blocks, parameterisations, strict=True):
+        M = np.zeros((block.k, X.shape[1]))
+        for i in range(block.k if how == "centred" else 0):
+            same = [j for j in free if np.array_equal(X[:, j], block.columns[:, i])]
+            if same:
+                M[i, same[0]] = 1.0
+                free.remove(same[0])
+        means.append(M)
+    return tuple(means)
 
 
 def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:

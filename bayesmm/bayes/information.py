@@ -9,11 +9,11 @@ import numpy as np
 from bayesmm.bayes.program import Parameterisation
 from bayesmm.design.blocks import RandomBlock
 
-STRONG = 0.75  # share of the prior variance of the effects that the data remove, from which centred samples better
+STRONG = 0.5  # share of their prior variance that the data take from the effects of a level, from which to centre
 
 
-def level_information(block: RandomBlock, weights: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Information of the data on the spherical effects of each level, other effects taken as known.
+def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Compute what the data leave of the unit covariance of each level's spherical effects, all else taken as known.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def level_information(block: RandomBlock, weights: np.ndarray, factor: np.ndarra
     Returns
     -------
     array, shape (q, k, k)
-        Λ'Z_j'WZ_jΛ; the identity is the information of the prior.
+        (I + Λ'Z_j'WZ_jΛ)⁻¹.
     """
     scaled = block.columns @ factor
     information = np.empty((block.q, block.k, block.k))
@@ -35,25 +35,31 @@ def level_information(block: RandomBlock, weights: np.ndarray, factor: np.ndarra
         for b in range(block.k):
             products = weights * scaled[:, a] * scaled[:, b]
             information[:, a, b] = np.bincount(block.codes, weights=products, minlength=block.q)
-    return information
-
-
-def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """(I + Λ'Z_j'WZ_jΛ)⁻¹ of every level: what the data leave of the prior covariance; shape (q, k, k)."""
-    return np.linalg.inv(np.eye(block.k) + level_information(block, weights, factor))
+    return np.linalg.inv(np.eye(block.k) + information)
 
 
 def choose_parameterisations(
-    blocks: Sequence[RandomBlock], weights: np.ndarray, factors: Sequence[np.ndarray]
+    factors: Sequence[np.ndarray], sigma: float, covariances: Sequence[np.ndarray]
 ) -> tuple[Parameterisation, ...]:
-    """Centred where the data dominate the prior of a typical level, non-centred elsewhere.
+    """Choose centred where the data take most of the prior variance of a typical level, non-centred elsewhere.
+
+    Parameters
+    ----------
+    factors : sequence of arrays, shape (k, k)
+        Relative factor Λ of each grouping factor.
+    sigma : float
+        Residual standard deviation.
+    covariances : sequence of arrays, shape (q, k, k)
+        Covariance of the effects of each level given the data.
 
     References
     ----------
     Papaspiliopoulos, Roberts & Sköld (2007). Stat. Sci. 22.
     """
     choices: list[Parameterisation] = []
-    for block, factor in zip(blocks, factors, strict=True):
-        left = np.trace(spherical_covariance(block, weights, factor), axis1=1, axis2=2) / block.k
-        choices.append("centred" if 1.0 - left.mean() > STRONG else "noncentred")
+    for factor, covariance in zip(factors, covariances, strict=True):
+        before = sigma**2 * (factor**2).sum(axis=1)
+        after = np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0)
+        known = 1.0 - np.divide(after, before, out=np.ones_like(after), where=before > 0)
+        choices.append("centred" if known.min() > STRONG else "noncentred")
     return tuple(choices)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
-def predict(posterior: Posterior, new_data: Any, *, random: Random, new_levels: NewLevels, level: float) -> pd.DataFrame:
+def predict(
+    posterior: Posterior, new_data: Any, *, random: Random, new_levels: NewLevels, level: float
+) -> pd.DataFrame:
     """Posterior mean, sd and interval of the expected response; see `Posterior.predict`."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")

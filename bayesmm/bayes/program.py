@@ -13,7 +13,9 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
 - marginal program: ``beta_sampled``, the coefficients whose prior is neither flat nor normal;
 - conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
   response at the means of the predictors, and ``beta`` made of it (the site is ``beta`` where no prior is about that);
-  ``z_Subject`` (q, k) standardised random effects where the block is not centred; ``b_Subject`` (q, k) random effects.
+  ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random effects
+  plus the coefficients of the same columns of one that is (an intercept of each subject rather than its deviation);
+  ``b_Subject`` (q, k) random effects made of either.
 
 Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma) and the standard deviation is
 deterministic; where priors of several families meet in one vector, each family is a site, ``sd_Subject_HalfNormal``.
@@ -115,7 +117,9 @@ class ConditionalData(NamedTuple):
     y, offset, root_weights : arrays, shape (n,)
         Response, offset, square roots of the prior weights.
     X : array, shape (n, p)
-        Fixed-effect columns.
+        Fixed-effect columns, less those whose coefficients are part of the level means.
+    means : tuple of arrays, shape (k, p)
+        M: level means Mβ of the effects of each block; zero rows where an effect has no coefficient of its own column.
     codes : tuple of arrays of int, shape (n,)
         Level of each row, by block.
     columns : tuple of arrays, shape (n, k)
@@ -131,6 +135,7 @@ class ConditionalData(NamedTuple):
     offset: Float[Array, " n"]
     root_weights: Float[Array, " n"]
     X: Float[Array, "n p"]
+    means: tuple[Float[Array, "k p"], ...]
     codes: tuple[Int[Array, " n"], ...]
     columns: tuple[Float[Array, "n k"], ...]
     inverse_contrast: Float[Array, "p p"]
@@ -158,25 +163,31 @@ class ConditionalProgram:
     @property
     def effect_sites(self) -> tuple[str, ...]:
         """Sites of the random effects, block by block."""
-        prefix = {"centred": "b", "noncentred": "z"}
+        prefix = {"centred": "r", "noncentred": "z"}
         blocks = zip(self.spreads.blocks, self.parameterisations, strict=True)
         return tuple(f"{prefix[how]}_{block.label}" for block, how in blocks)
 
     def __call__(self, data: ConditionalData) -> None:
         """Declare the model."""
         factors, sigma = self.spreads.sample(data.spreads)
-        mean = data.offset
-        if self.coefficients:
-            beta = self.coefficients.sample(data.coefficients)
-            if self.coefficients.name != "beta":
-                beta = numpyro.deterministic("beta", data.inverse_contrast @ beta)
-            mean = mean + data.X @ beta
-        for block, how, factor, codes, columns in zip(
-            self.spreads.blocks, self.parameterisations, factors, data.codes, data.columns, strict=True
+        beta = self._sample_beta(data)
+        mean = data.offset + data.X @ beta
+        for block, how, factor, M, codes, columns in zip(
+            self.spreads.blocks, self.parameterisations, factors, data.means, data.codes, data.columns, strict=True
         ):
-            b = _sample_effects(block, how, factor)
-            mean = mean + (columns * b[codes]).sum(axis=1)
+            effects = (
+                _sample_centred(block, factor, M @ beta) if how == "centred" else _sample_noncentred(block, factor)
+            )
+            mean = mean + (columns * effects[codes]).sum(axis=1)
         numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
+
+    def _sample_beta(self, data: ConditionalData) -> Float[Array, " p"]:
+        if self.coefficients is None:
+            return jnp.zeros(0)
+        beta = self.coefficients.sample(data.coefficients)
+        if self.coefficients.name == "beta":
+            return beta
+        return jnp.asarray(numpyro.deterministic("beta", data.inverse_contrast @ beta))
 
     def __str__(self) -> str:
         lines = [*self.spreads.lines(), *(str(site) for site in (self.coefficients.sites if self.coefficients else ()))]
@@ -185,13 +196,18 @@ class ConditionalProgram:
         return "\n".join(["conditional program", *(f"  {line}" for line in [*lines, "y ~ Normal"])])
 
 
-def _sample_effects(block: Block, how: Parameterisation, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:
-    shape = (block.n_levels, block.n_effects)
-    if how == "noncentred":
-        z = jnp.asarray(numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros(shape), 1.0).to_event(2)))
-        return jnp.asarray(numpyro.deterministic(f"b_{block.label}", z @ factor.T))
-    if not block.matrices:
-        prior = dist.Normal(jnp.zeros(shape), jnp.diag(factor)).to_event(2)
+def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:
+    z = numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros((block.n_levels, block.n_effects)), 1.0).to_event(2))
+    return jnp.asarray(numpyro.deterministic(f"b_{block.label}", z @ factor.T))
+
+
+def _sample_centred(block: Block, factor: Float[Array, "k k"], mean: Float[Array, " k"]) -> Float[Array, "q k"]:
+    """Sample the level's own coefficients around their mean, as Papaspiliopoulos, Roberts & Sköld (2007) mean centring."""
+    around = jnp.broadcast_to(mean, (block.n_levels, block.n_effects))
+    if block.matrices:
+        prior = dist.MultivariateNormal(around, scale_tril=factor).to_event(1)
     else:
-        prior = dist.MultivariateNormal(jnp.zeros(shape), scale_tril=factor).to_event(1)
-    return jnp.asarray(numpyro.sample(f"b_{block.label}", prior))
+        prior = dist.Normal(around, jnp.diag(factor)).to_event(2)
+    r = jnp.asarray(numpyro.sample(f"r_{block.label}", prior))
+    numpyro.deterministic(f"b_{block.label}", r - mean)
+    return r

@@ -8,14 +8,13 @@ from typing import Literal
 import numpy as np
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
-from bayesmm.bayes.information import choose_parameterisations
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.program import MarginalProgram, Parameterisation
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
-from bayesmm.bayes.start import WarmStart, cold_start, interior_factors, start_conditional, start_marginal
+from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
 from bayesmm.bayes.tree import build_tree
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
@@ -161,7 +160,7 @@ def _run_conditional(
     if parameterisation not in ("auto", "centred", "noncentred"):
         raise ValueError(f"parameterisation is {parameterisation!r}: give 'auto', 'centred' or 'noncentred'.")
     if parameterisation == "auto":
-        chosen = choose_parameterisations(design.blocks, design.weights, interior_factors(warm, design))
+        chosen = parameterise(warm, design)
     else:
         chosen = (parameterisation,) * len(design.blocks)
     program, data = bind_conditional(design, labels, priors, chosen)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.bayes.information import spherical_covariance
-from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.information import choose_parameterisations, spherical_covariance
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram, Parameterisation
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.design.design import Design
@@ -34,6 +34,8 @@ class WarmStart:
         Their covariance.
     effects : tuple of array, shape (q, k), optional
         Conditional modes of the random effects.
+    effect_covariances : tuple of array, shape (q, k, k), optional
+        Their conditional covariances.
     """
 
     sigma: float
@@ -41,6 +43,7 @@ class WarmStart:
     beta: np.ndarray
     beta_covariance: np.ndarray
     effects: tuple[np.ndarray, ...] | None = None
+    effect_covariances: tuple[np.ndarray, ...] | None = None
 
 
 class Start(NamedTuple):
@@ -94,18 +97,27 @@ def start_conditional(
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
         scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
-    for site, block, rows, factor, b in zip(
-        program.effect_sites, program.spreads.blocks, design.blocks, factors, modes, strict=True
+    for site, block, rows, factor, b, M in zip(
+        program.effect_sites, program.spreads.blocks, design.blocks, factors, modes, data.means, strict=True
     ):
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
-        if site.startswith("b_"):
+        if site.startswith("r_"):
             variances = np.einsum("ij,qjl,il->qi", factor, covariance, factor)
-            values[site], scales[site] = b, warm.sigma * np.sqrt(variances)
+            values[site], scales[site] = b + M @ warm.beta, warm.sigma * np.sqrt(variances)
         else:
             variances = np.diagonal(covariance, axis1=1, axis2=2)
             values[site], scales[site] = np.linalg.solve(factor, b.T).T / warm.sigma, np.sqrt(variances)
     return Start(values, scales)
+
+
+def parameterise(warm: WarmStart, design: Design) -> tuple[Parameterisation, ...]:
+    """Choose how the conditional program samples each grouping factor."""
+    covariances = warm.effect_covariances or [
+        warm.sigma**2 * factor @ spherical_covariance(block, design.weights, factor) @ factor.T
+        for block, factor in zip(design.blocks, warm.factors, strict=True)
+    ]
+    return choose_parameterisations(warm.factors, warm.sigma, covariances)
 
 
 def _spread_values(

@@ -1,5 +1,6 @@
 """The command line: ``bayesmm fit | sample | compare | datasets``."""
 
+import io
 import sys
 
 
@@ -8,7 +9,7 @@ def main() -> None:
     from bayesmm.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             # Letters that the terminal's encoding lacks are replaced; a result must not be lost to a Greek one.
             stream.reconfigure(errors="replace")
     app(prog_name="bayesmm")

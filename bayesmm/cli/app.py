@@ -15,8 +15,8 @@ from bayesmm.cli import options
 from bayesmm.cli.messages import plain_errors, show, stage
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 done, but the estimates or draws should not be used as they are; 2 a mistake in the command, "
-    "the formula or the data."
+    "Exit codes: 0 done; 1 done, but the estimates or draws should not be used as they are; 2 a mistake in the "
+    "command, the formula or the data."
 )
 
 app = typer.Typer(

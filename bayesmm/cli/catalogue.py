@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import asdict
+from typing import Any
 
 from bayesmm import datasets
 
@@ -28,6 +29,11 @@ def catalogue_text(name: str | None) -> str:
 
 def catalogue_json(name: str | None) -> str:
     """Return the same as JSON: one object, or a list of them."""
-    chosen = datasets.names() if name is None else [name]
-    entries = [{key: value for key, value in asdict(datasets.describe(each)).items() if key != "file"} for each in chosen]
+    entries = [_entry(each) for each in (datasets.names() if name is None else [name])]
     return json.dumps(entries if name is None else entries[0], indent=1, ensure_ascii=False)
+
+
+def _entry(name: str) -> dict[str, Any]:
+    entry = asdict(datasets.describe(name))
+    del entry["file"]  # where it lies inside the package is nobody's business
+    return entry

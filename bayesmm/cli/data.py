@@ -58,7 +58,8 @@ def _ending(path: Path) -> str:
     ending = _find_ending(path)
     if ending is None:
         raise DatasetError(
-            f"The file {str(path)!r} ends in none of {', '.join(ENDINGS)}, so its format is not known. Rename or convert it."
+            f"The file {str(path)!r} ends in none of {', '.join(ENDINGS)}, so its format is not known. Rename or "
+            "convert it."
         )
     return ending
 
@@ -95,7 +96,7 @@ def _read(file: Any, ending: str, name: str) -> pd.DataFrame:
 
 
 def _check_separator(frame: pd.DataFrame, ending: str, name: str) -> None:
-    """A file with other separators reads as one column whose name holds them all."""
+    """Refuse a file with other separators: it reads as one column whose name holds them all."""
     head = str(frame.columns[0])
     other = next((mark for mark in (";", "\t", ",") if mark in head), None)
     if frame.shape[1] == 1 and other:

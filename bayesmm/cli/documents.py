@@ -90,7 +90,8 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def write_json(document: dict[str, Any]) -> str:
     """Write a document as JSON; what is not a finite number becomes null."""
-    return json.dumps(_plain({"bayesmm": bayesmm.__version__, **document}), indent=1, ensure_ascii=False, allow_nan=False)
+    entries = _plain({"bayesmm": bayesmm.__version__, **document})
+    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -44,9 +44,7 @@ Sigma = Annotated[
     float | None,
     typer.Option(metavar="NUMBER", help="Residual standard deviation, if it is known (1 in a meta-analysis)."),
 ]
-Missing = Annotated[
-    Literal["drop", "raise"], typer.Option(help="Leave rows with missing values out, or refuse them.")
-]
+Missing = Annotated[Literal["drop", "raise"], typer.Option(help="Leave rows with missing values out, or refuse them.")]
 Level = Annotated[float, typer.Option(callback=_check_level, help="Coverage of the intervals.")]
 RandomEffects = Annotated[
     bool, typer.Option("--random-effects", "-r", help="Print the random effects of every level too.")

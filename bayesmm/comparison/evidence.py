@@ -15,9 +15,63 @@ if TYPE_CHECKING:
     from bayesmm.reml.fit import Fit
 
 NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
-ZERO = 1e-6  # an sd below this part of sigma, and a correlation as near to ±1, was meant to be there
-WIDER = 0.03  # relative difference of widths that is worth a sentence
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
+SKEWED = 0.3  # skewness from which a tail is worth naming
+WIDER = 0.03  # relative difference of widths that is worth a sentence
+ZERO = 1e-6  # an sd below this part of sigma, and a correlation as near to ±1, was meant to be there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter in numbers.
+
+    Attributes
+    ----------
+    name, kind, group : str
+        As in the table; group "" where there is none.
+    estimate, std_error : float
+        Of the fit.
+    mean, sd, lower, upper, median, q95, skewness : float
+        Of the posterior.
+    shift : float
+        (mean − estimate) / sd.
+    pull, puller : float, str
+        By how many posterior sds the priors move the mean, and the parameter whose prior does most of it.
+    on_boundary : bool
+        Whether an sd was estimated as zero, or a correlation as ±1 or not at all.
+    differs : bool
+        Whether the shift is too large to be chance or to be ignored.
+    """
+
+    name: str
+    kind: str
+    group: str
+    estimate: float
+    std_error: float
+    mean: float
+    sd: float
+    lower: float
+    upper: float
+    median: float
+    q95: float
+    skewness: float
+    shift: float
+    pull: float
+    puller: str
+    on_boundary: bool
+    differs: bool
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the priors matter, and in the direction of the shift."""
+        return self.differs and abs(self.pull) > NEAR and self.pull * self.shift > 0
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether a long tail draws the mean away from the peak, beyond what the priors explain."""
+        rest = self.shift - self.pull
+        has_tail = abs(self.skewness) > SKEWED and rest * self.skewness > 0
+        return self.differs and not self.on_boundary and has_tail and abs(rest) > NEAR / 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,69 +84,71 @@ class Evidence:
         Point estimates.
     posterior : Posterior
         Draws.
-    table : DataFrame
-        As `Comparison.table`, with more columns: ``median``, ``q95`` and ``skewness`` of the posterior; ``pull``, by
-        how many posterior sds the priors move the mean, and ``puller``, whose prior does most of it; ``on_boundary``,
-        whether an sd was estimated as zero, or a correlation as ±1 or not at all; ``differs``, whether the shift is too
-        large to be chance or to be ignored.
+    parameters : tuple of Parameter
+        In the order of the table.
     random_effects : DataFrame
         As `Comparison.random_effects`.
+    width_noise : float
+        Relative difference of two widths below which it may be chance, or is not worth a sentence.
     """
 
     fit: Fit
     posterior: Posterior
-    table: pd.DataFrame
+    parameters: tuple[Parameter, ...]
     random_effects: pd.DataFrame
+    width_noise: float
 
     @property
     def method(self) -> str:
         """What the estimates are called: "REML" or "ML"."""
         return self.fit.method.upper()
 
-    @property
-    def effect_is_certain(self) -> pd.Series:
-        """Random effects whose BLUP has no conditional variance, for their variance was estimated as zero."""
-        return self.random_effects["std_error"] < ZERO * self.random_effects["sd"]
-
-    @property
-    def width_noise(self) -> float:
-        """Relative difference of two widths below which it may be chance, or is not worth a sentence."""
-        # The standard error of a log standard deviation from N independent draws is 1 / √(2N).
-        least = self.table["ess_bulk"].fillna(1.0).clip(lower=1.0).min()
-        return max(WIDER, 2.0 / float(np.sqrt(2.0 * least)))
-
-    def of_kind(self, *kinds: str) -> pd.DataFrame:
-        """Rows of the table of these kinds."""
-        return self.table[self.table["kind"].isin(kinds)]
+    def of_kind(self, *kinds: str) -> list[Parameter]:
+        """Parameters of these kinds."""
+        return [parameter for parameter in self.parameters if parameter.kind in kinds]
 
 
 def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: pd.DataFrame) -> Evidence:
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
-    spread = np.where(draws.std(axis=0) > 0, draws.std(axis=0), 1.0)
+    ess = table["ess_bulk"].fillna(1.0).clip(lower=1.0).to_numpy(dtype=float)
     on_boundary = _on_boundary(table, fit.sigma)
     interior = table["estimate"].where(~on_boundary, table["mean"])
     pulls = prior_pull(posterior, interior, draws)
-    chance = ERRORS / np.sqrt(table["ess_bulk"].fillna(1.0).clip(lower=1.0))
-    return Evidence(
-        fit=fit,
-        posterior=posterior,
-        table=table.assign(
-            median=np.median(draws, axis=0),
-            q95=np.quantile(draws, 0.95, axis=0),
-            skewness=(((draws - draws.mean(axis=0)) / spread) ** 3).mean(axis=0),
-            pull=pulls.sum(axis=1),
-            puller=table.index[np.abs(pulls).argmax(axis=1)],
-            on_boundary=on_boundary,
-            differs=table["shift"].abs() > chance.clip(lower=NEAR),
-        ),
-        random_effects=random_effects,
+    more = table.assign(
+        lower=table["posterior_lower"],
+        upper=table["posterior_upper"],
+        median=np.median(draws, axis=0),
+        q95=np.quantile(draws, 0.95, axis=0),
+        skewness=_skewness(draws),
+        pull=pulls.sum(axis=1),
+        puller=table.index[np.abs(pulls).argmax(axis=1)],
+        on_boundary=on_boundary,
+        differs=table["shift"].abs() > np.maximum(NEAR, ERRORS / np.sqrt(ess)),
+        group=table["group"].fillna(""),
     )
+    fields = [name for name in Parameter.__dataclass_fields__ if name != "name"]
+    parameters = tuple(Parameter(name=str(name), **values) for name, values in more[fields].to_dict("index").items())
+    # The standard error of the logarithm of a standard deviation from N independent draws is 1 / √(2N).
+    noise = max(WIDER, 2.0 / float(np.sqrt(2.0 * ess.min())))
+    return Evidence(
+        fit=fit, posterior=posterior, parameters=parameters, random_effects=random_effects, width_noise=noise
+    )
+
+
+def effect_is_certain(random_effects: pd.DataFrame) -> pd.Series:
+    """Find random effects whose BLUP has no conditional variance, for their variance was estimated as zero."""
+    return random_effects["std_error"] < ZERO * random_effects["sd"]
 
 
 def _on_boundary(table: pd.DataFrame, sigma: float) -> pd.Series:
     zero = (table["kind"] == "sd") & (table["estimate"] < ZERO * sigma)
     return zero | ((table["kind"] == "cor") & ~(table["estimate"].abs() < 1.0 - ZERO))
+
+
+def _skewness(draws: np.ndarray) -> np.ndarray:
+    spread = draws.std(axis=0)
+    return (((draws - draws.mean(axis=0)) / np.where(spread > 0, spread, 1.0)) ** 3).mean(axis=0)
 
 
 def _flat_draws(posterior: Posterior) -> np.ndarray:

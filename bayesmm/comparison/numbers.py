@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 DIGITS = 3  # significant digits of the standard deviation that the decimals are chosen for
-MOST_DECIMALS = 6  # beyond, and beyond seven digits before the point, numbers are written with a power of ten
+MOST_DECIMALS = 6  # beyond these, and from TOO_LONG on, numbers are written with a power of ten
+TOO_LONG = 1e7
 
 
 def decimals_for(*spreads: float) -> int | None:
@@ -25,10 +26,7 @@ def write_number(value: float, decimals: int | None) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    if decimals is None or abs(value) >= 1e7:
-        text = f"{value:.{DIGITS}g}"
-    else:
-        text = f"{value:.{decimals}f}"
+    text = f"{value:.{DIGITS}g}" if decimals is None or abs(value) >= TOO_LONG else f"{value:.{decimals}f}"
     # "-0.00" tells nothing, and a hyphen is no minus sign.
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 

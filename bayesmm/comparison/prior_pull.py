@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -77,13 +77,10 @@ def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> n
 
 
 def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
-    """d log p(x) / dx of independent priors; one evaluation for each family."""
+    """Return d log p(x) / dx of independent priors; one evaluation for each family."""
     slopes = np.zeros(len(x))
-    families = np.array([prior.family for prior in priors])
-    for family in dict.fromkeys(families.tolist()):
-        if family == Flat.__name__:
-            continue
-        members = np.flatnonzero(families == family)
+    for family in dict.fromkeys(prior.family for prior in priors if not isinstance(prior, Flat)):
+        members = [i for i, prior in enumerate(priors) if prior.family == family]
         numbers = {name: np.array([priors[i].numbers[name] for i in members]) for name in priors[members[0]].numbers}
         with jax.enable_x64(True):
             slopes[members] = np.asarray(_family_slopes(family, numbers, x[members]))
@@ -91,7 +88,7 @@ def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
-def _family_slopes(family: str, numbers: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+def _family_slopes(family: str, numbers: Mapping[str, Any], x: Any) -> jax.Array:
     return jax.grad(lambda at: distribution(family, numbers, (), "real line").log_prob(at).sum())(x)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from bayesmm.comparison.numbers import decimals_for, write_number
@@ -13,6 +12,8 @@ from bayesmm.comparison.numbers import decimals_for, write_number
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.reml.fit import Fit
+
+type Record = dict[Any, Any]  # a row of a table, by column
 
 SHOWN_LEVELS = 4  # of each grouping factor
 SHOWN_EFFECTS = 3  # of each level
@@ -118,25 +119,25 @@ def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
 
 
 def _parameter_sections(fit: Fit, table: pd.DataFrame) -> tuple[Section, ...]:
-    """Fixed effects, then each grouping factor, then sigma."""
-    sections = []
-    fixed = table[table["kind"] == "fixed"]
-    if len(fixed):
-        sections.append(Section(heading="Fixed effects", rows=tuple(_parameter_row(str(i), fixed.loc[i]) for i in fixed.index)))
+    """Make sections of the fixed effects, of each grouping factor, and of sigma."""
+    records: dict[str, Record] = {str(name): record for name, record in table.to_dict("index").items()}
+    sections = [("Fixed effects", {name: name for name, record in records.items() if record["kind"] == "fixed"})]
     for block in fit.labels.blocks:
-        names = {block.sd_row(effect): f"sd({effect})" for effect in block.effects}
-        names |= {block.cor_row(i, j): f"cor({block.effects[i]}, {block.effects[j]})" for i, j in block.pairs}
-        rows = tuple(_parameter_row(short, table.loc[name]) for name, short in names.items())
-        sections.append(Section(heading=f"{block.group}, {len(block.levels)} levels", rows=rows))
-    if "sigma" in table.index and table.loc["sigma", "kind"] == "sigma":
-        sections.append(Section(heading="Residual", rows=(_parameter_row("sigma", table.loc["sigma"]),)))
-    return tuple(sections)
+        names = {f"sd({effect})": block.sd_row(effect) for effect in block.effects}
+        names |= {f"cor({block.effects[i]}, {block.effects[j]})": block.cor_row(i, j) for i, j in block.pairs}
+        sections.append((f"{block.group}, {len(block.levels)} levels", names))
+    sections.append(("Residual", {name: name for name, record in records.items() if record["kind"] == "sigma"}))
+    return tuple(
+        Section(heading=heading, rows=tuple(_parameter_row(short, records[name]) for short, name in names.items()))
+        for heading, names in sections
+        if names
+    )
 
 
-def _parameter_row(name: str, row: pd.Series) -> Row:
-    decimals = decimals_for(row["std_error"], row["sd"])
-    numbers = [write_number(row[column], decimals) for column in (*FIT_COLUMNS, *POSTERIOR_COLUMNS)]
-    checks = [write_number(row["shift"], 2), write_number(row["r_hat"], 3), write_number(row["ess_bulk"], 0)]
+def _parameter_row(name: str, record: Record) -> Row:
+    decimals = decimals_for(record["std_error"], record["sd"])
+    numbers = [write_number(record[column], decimals) for column in (*FIT_COLUMNS, *POSTERIOR_COLUMNS)]
+    checks = [write_number(record["shift"], 2), write_number(record["r_hat"], 3), write_number(record["ess_bulk"], 0)]
     return Row(name=name, cells=(*numbers, *checks))
 
 
@@ -144,25 +145,23 @@ def _effect_section(group: str, effects: pd.DataFrame) -> Section:
     """Show the levels that are furthest from the average, in the order of the data."""
     names = effects["effect"].unique()[:SHOWN_EFFECTS]
     shown = effects[effects["effect"].isin(names)]
-    levels = shown["level"].unique()
-    if len(levels) > SHOWN_LEVELS:
+    n_levels = shown["level"].nunique()
+    heading = f"{group}: its {n_levels} levels"
+    if n_levels > SHOWN_LEVELS:
         distance = (shown["mean"] / shown["mean"].groupby(shown["effect"]).transform("std")).pow(2)
         furthest = distance.groupby(shown["level"], sort=False).sum().nlargest(SHOWN_LEVELS).index
         shown = shown[shown["level"].isin(furthest)]
-        heading = f"{group}: the {SHOWN_LEVELS} of {len(levels)} levels that are furthest from the average"
-    else:
-        heading = f"{group}: its {len(levels)} levels"
+        heading = f"{group}: the {SHOWN_LEVELS} of {n_levels} levels that are furthest from the average"
     largest = shown[["unpooled", "estimate"]].abs().max(axis=1).groupby(shown["effect"]).transform("max")
-    scale = largest.where(largest > 0, 1.0)
-    rows = tuple(_effect_row(row, scale.loc[i], len(names) > 1) for i, row in shown.iterrows())
-    return Section(heading=heading, rows=rows)
+    records = shown.assign(scale=largest.where(largest > 0, 1.0)).to_dict("records")
+    return Section(heading=heading, rows=tuple(_effect_row(record, len(names) > 1) for record in records))
 
 
-def _effect_row(row: pd.Series, scale: float, several: bool) -> Row:
-    decimals = decimals_for(row["std_error"], row["sd"])
+def _effect_row(record: Record, several: bool) -> Row:
+    decimals = decimals_for(record["std_error"], record["sd"])
     columns = ("unpooled", "estimate", "std_error", "mean", "sd")
     return Row(
-        name=f"{row['level']}  {row['effect']}" if several else str(row["level"]),
-        cells=(*(write_number(row[column], decimals) for column in columns), write_number(row["shift"], 2)),
-        marks=(float(row["unpooled"] / scale), float(row["estimate"] / scale)),
+        name=f"{record['level']}  {record['effect']}" if several else f"{record['level']}",
+        cells=(*(write_number(record[column], decimals) for column in columns), write_number(record["shift"], 2)),
+        marks=(record["unpooled"] / record["scale"], record["estimate"] / record["scale"]),
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesmm.design.blocks import RandomBlock
     from bayesmm.reml.fit import Fit
 
+CHECKS = ("r_hat", "ess_bulk", "ess_tail")  # columns that come last
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
 
@@ -22,9 +23,8 @@ def parameter_table(fit: Fit, posterior: Posterior, level: float) -> pd.DataFram
         columns={"lower": "posterior_lower", "upper": "posterior_upper"}
     )
     table = estimates.join(draws.drop(columns=["kind", "group"]))
-    shift = (table["mean"] - table["estimate"]) / table["sd"]
-    table.insert(table.columns.get_loc("r_hat"), "shift", shift)
-    return table
+    table["shift"] = (table["mean"] - table["estimate"]) / table["sd"]
+    return table[[*(name for name in table if name not in CHECKS), *CHECKS]]
 
 
 def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def start_theta(layout: Layout) -> np.ndarray:
     return np.concatenate([_entries(np.eye(piece[1] - piece[0]), piece[2]) for pieces in layout for piece in pieces])
 
 
-def assemble_factors(theta: Float[Array, " k"], layout: Layout) -> list[Float[Array, "k k"]]:
+def assemble_factors(theta: Float[Array, " t"], layout: Layout) -> list[Float[Array, "_ _"]]:
     """Λ of each grouping factor from θ: lower triangles column by column, or diagonals."""
     factors, position = [], 0
     for pieces in layout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.errors import BayesmmError
@@ -76,25 +77,27 @@ def _import_pyplot() -> Any:
 def _panels(table: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Put parameters into the first panel of their kind on whose scale all intervals can be read."""
     panels: list[tuple[str, list[str]]] = []
-    for name, kind in table["kind"].map(SCALES).items():
-        home = next((names for other, names in panels if other == kind and _is_legible(table.loc[[*names, name]])), None)
+    for name, kind in zip(map(str, table.index), table["kind"], strict=True):
+        scale = SCALES[kind]
+        homes = (names for other, names in panels if other == scale and _is_legible(table.loc[[*names, name]]))
+        home = next(homes, None)
         if home is None:
-            panels.append((kind, [str(name)]))
+            panels.append((scale, [name]))
         else:
-            home.append(str(name))
+            home.append(name)
     return panels
 
 
 def _is_legible(rows: pd.DataFrame) -> bool:
-    if (rows["kind"] == "cor").all():
+    if set(rows["kind"]) == {"cor"}:
         return True
-    ends = rows[["fit_lower", "fit_upper", "posterior_lower", "posterior_upper", "estimate"]]
-    width = ends.max(axis=None) - ends.min(axis=None)
-    return bool((rows["posterior_upper"] - rows["posterior_lower"] >= LEGIBLE * width).all())
+    ends = rows[["fit_lower", "fit_upper", "posterior_lower", "posterior_upper", "estimate"]].to_numpy(dtype=float)
+    shortest = (rows["posterior_upper"] - rows["posterior_lower"]).min()
+    return bool(shortest >= LEGIBLE * (np.nanmax(ends) - np.nanmin(ends)))
 
 
 def _draw_panel(axis: Axes, rows: pd.DataFrame, title: str) -> None:
-    for position, (_, row) in enumerate(rows.iterrows()):
+    for position, row in enumerate(rows.to_dict("records")):
         fit = (row["estimate"], row["fit_lower"], row["fit_upper"])
         posterior = (row["mean"], row["posterior_lower"], row["posterior_upper"])
         _draw_interval(axis, position - OFFSET, *fit, colour=FIT_COLOUR, marker="s")

@@ -24,15 +24,24 @@ RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-condition
 METHODS = ("reml", "ml")
 
 
+QUICK = {"xla_backend_optimization_level": 0}  # compiled as a whole: run op by op, every op would be compiled alone
+
+
+def compiled(function, *arguments):
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, jax.jit(function, compiler_options=QUICK)(*arguments))
+
+
+def conditioned_deviance(factors, products, restriction):
+    return deviance(reduce_products(products, condition_factors(products, factors)), products, None, restriction)
+
+
 def products_of(design: RandomDesign) -> CrossProducts:
     return build_products(design.X, design.y, design.weights, design.blocks)[0]
 
 
 def engine_deviance(design: RandomDesign, theta: np.ndarray, method: str) -> float:
-    products = products_of(design)
-    with jax.enable_x64(True):
-        reduced = reduce_products(products, condition_factors(products, design.factors(theta)))
-        return float(deviance(reduced, products, None, float(method == "reml")))
+    return float(compiled(conditioned_deviance, design.factors(theta), products_of(design), float(method == "reml")))
 
 
 def prior_for(design: RandomDesign, kind: str, sampled: tuple[int, ...] = ()) -> tuple[FixedPrior, np.ndarray, np.ndarray]:
@@ -109,8 +118,7 @@ def test_modes_and_their_covariances_equal_dense_inverse(shape: str) -> None:
     theta = design.random_theta(2)
     products = products_of(design)
     factors = design.factors(theta)
-    with jax.enable_x64(True):
-        point = jax.tree.map(np.asarray, point_effects(products, condition_factors(products, factors)))
+    point = compiled(lambda products, raw: point_effects(products, condition_factors(products, raw)), products, factors)
     G = design.covariance(theta)
     modes = design.dense.random_effects(G, 1.0)
     covariance = design.dense.random_effects_covariance(G, 1.0)
@@ -131,8 +139,7 @@ def test_log_density_equals_dense_marginal(shape: str, kind: str) -> None:
     design = random_design(shape, 5)
     theta, sigma = design.random_theta(4), 1.7
     prior, mean, precision = prior_for(design, kind)
-    with jax.enable_x64(True):
-        value = float(log_density(products_of(design), design.factors(theta), sigma, prior))
+    value = float(compiled(log_density, products_of(design), design.factors(theta), sigma, prior))
     expected = design.dense.log_marginal_density(design.covariance(theta, sigma), sigma, mean, precision)
     assert value == pytest.approx(expected, rel=RELATIVE)
 
@@ -143,8 +150,7 @@ def test_log_density_with_every_coefficient_sampled_equals_dense_conditional() -
     p = design.X.shape[1]
     beta = np.linspace(4.0, 6.0, p)
     prior, _, _ = prior_for(design, "flat", tuple(range(p)))
-    with jax.enable_x64(True):
-        value = float(log_density(products_of(design), design.factors(theta), sigma, prior, beta))
+    value = float(compiled(log_density, products_of(design), design.factors(theta), sigma, prior, beta))
     expected = design.dense.log_conditional_density(beta, design.covariance(theta, sigma), sigma)
     assert value == pytest.approx(expected, rel=RELATIVE)
 
@@ -154,8 +160,7 @@ def test_sampling_one_coefficient_equals_moving_its_column_to_the_response() -> 
     sampled = design.X.shape[1] - 1
     theta, sigma = design.random_theta(4), 0.9
     prior, mean, precision = prior_for(design, "flat", (sampled,))
-    with jax.enable_x64(True):
-        value = float(log_density(products_of(design), design.factors(theta), sigma, prior, np.array([1.3])))
+    value = float(compiled(log_density, products_of(design), design.factors(theta), sigma, prior, np.array([1.3])))
     moved = RandomDesign(
         np.delete(design.X, sampled, axis=1), design.y - 1.3 * design.X[:, sampled], design.weights, design.blocks
     )
@@ -178,7 +183,7 @@ def test_draws_have_the_moments_of_the_dense_conditional(shape: str, kind: str) 
 
     with jax.enable_x64(True):
         draws = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 40_000)))
-        centre = draw_effects(products, factors, sigma, prior, None)
+    centre = compiled(lambda: draw_effects(products, factors, sigma, prior, None))
     expected, covariance = design.dense.joint_moments(design.covariance(theta, sigma), sigma, mean, precision)
     p = design.X.shape[1]
     np.testing.assert_allclose(np.asarray(centre.beta), expected[:p], rtol=1e-8, atol=1e-8)
