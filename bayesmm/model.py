@@ -87,7 +87,7 @@ class Model:
             sigma_fixed=sigma is not None,
         )
         self.labels: Labels = build_labels(self.design)
-        self._prior_choice = priors
+        self._prior_choice: PriorChoice = priors
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
 

@@ -153,7 +153,7 @@ def test_predictions_of_the_fit_equal_fitted_values(fit, sleepstudy: pd.DataFram
 
 def test_predictions_for_new_levels_are_refused_or_of_the_population(fit) -> None:
     new = pd.DataFrame({"Days": [0.0, 3.0, np.nan], "Subject": ["308", "new", "309"]}, index=["a", "b", "c"])
-    with pytest.raises(PredictionError, match="'new'.*new_levels='population'"):
+    with pytest.raises(PredictionError, match=r"'new'.*new_levels='population'"):
         fit.predict(new)
     predicted = fit.predict(new, new_levels="population")
     assert list(predicted.index) == ["a", "b", "c"]

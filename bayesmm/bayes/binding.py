@@ -6,17 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesmm.bayes.program import (
-    ConditionalData,
-    ConditionalProgram,
-    MarginalData,
-    MarginalProgram,
-    Parameterisation,
-)
+from bayesmm.bayes.centring import Parameterisation, centre_effects
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.sites import declare_parameter
 from bayesmm.bayes.spreads import Block, Matrix, SpreadData, Spreads
-from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
 from bayesmm.marginal.crossproducts import CrossProducts
@@ -117,54 +111,29 @@ def bind_conditional(
         coefficients, numbers = declare_parameter(
             name, [row.prior for row in rows], support="real line", squared_name=name
         )
-    X = design.X[:, design.kept]
-    means = level_means(X, design.blocks, parameterisations)
+    centring = centre_effects(design.X[:, design.kept], design.blocks, parameterisations)
     data = ConditionalData(
         y=design.y,
         offset=design.offset,
         root_weights=np.sqrt(design.weights),
-        X=np.where(np.vstack(means).any(axis=0), 0.0, X),
-        means=means,
+        X=centring.X,
         codes=tuple(block.codes for block in design.blocks),
-        columns=tuple(block.columns for block in design.blocks),
+        columns=centring.columns,
+        means=centring.means,
+        parent_codes=centring.parent_codes,
+        links=centring.links,
         inverse_contrast=np.linalg.inv(priors.contrast),
         spreads=spread_data,
         coefficients=numbers,
     )
-    return ConditionalProgram(
-        spreads=spreads, coefficients=coefficients, parameterisations=tuple(parameterisations)
-    ), data
-
-
-def level_means(
-    X: np.ndarray, blocks: Sequence[RandomBlock], parameterisations: Sequence[Parameterisation]
-) -> tuple[np.ndarray, ...]:
-    """Say which coefficients are the mean of which random effects: those of the same column, in one centred block.
-
-    Parameters
-    ----------
-    X : array, shape (n, p)
-        Fixed-effect columns.
-    blocks : sequence of RandomBlock
-        Grouping factors.
-    parameterisations : sequence of {"centred", "noncentred"}
-        By grouping factor.
-
-    Returns
-    -------
-    tuple of arrays, shape (k, p)
-        Ones where effect and coefficient belong together.
-    """
-    means, free = [], list(range(X.shape[1]))
-    for block, how in zip(blocks, parameterisations, strict=True):
-        M = np.zeros((block.k, X.shape[1]))
-        for i in range(block.k if how == "centred" else 0):
-            same = [j for j in free if np.array_equal(X[:, j], block.columns[:, i])]
-            if same:
-                M[i, same[0]] = 1.0
-                free.remove(same[0])
-        means.append(M)
-    return tuple(means)
+    program = ConditionalProgram(
+        spreads=spreads,
+        coefficients=coefficients,
+        parameterisations=tuple(parameterisations),
+        order=centring.order,
+        parents=centring.parents,
+    )
+    return program, data
 
 
 def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:

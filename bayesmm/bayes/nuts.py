@@ -48,7 +48,7 @@ class Settings:
     tune: int = 1000
     chains: int = 4
     seed: int = 0
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     max_tree_depth: int = 10
 
 

@@ -13,8 +13,8 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
 - marginal program: ``beta_sampled``, the coefficients whose prior is neither flat nor normal;
 - conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
   response at the means of the predictors, and ``beta`` made of it (the site is ``beta`` where no prior is about that);
-  ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random effects
-  plus the coefficients of the same columns of one that is (an intercept of each subject rather than its deviation);
+  ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random
+  effects with what they vary around (the intercept of each subject rather than its deviation from the common one);
   ``b_Subject`` (q, k) random effects made of either.
 
 Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma) and the standard deviation is
@@ -25,19 +25,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.likelihood import FixedPrior, draw_effects, log_density
-
-Parameterisation = Literal["centred", "noncentred"]
 
 
 class MarginalData(NamedTuple):
@@ -116,14 +115,10 @@ class ConditionalData(NamedTuple):
     ----------
     y, offset, root_weights : arrays, shape (n,)
         Response, offset, square roots of the prior weights.
-    X : array, shape (n, p)
-        Fixed-effect columns, less those whose coefficients are part of the level means.
-    means : tuple of arrays, shape (k, p)
-        M: level means Mβ of the effects of each block; zero rows where an effect has no coefficient of its own column.
+    X, columns, means, parent_codes, links
+        See `Centring`: columns of what is not the mean of something else, and of what centred effects have as means.
     codes : tuple of arrays of int, shape (n,)
         Level of each row, by block.
-    columns : tuple of arrays, shape (n, k)
-        Effect columns, by block.
     inverse_contrast : array, shape (p, p)
         T⁻¹: coefficients from the quantities that priors are about.
     spreads : SpreadData
@@ -135,9 +130,11 @@ class ConditionalData(NamedTuple):
     offset: Float[Array, " n"]
     root_weights: Float[Array, " n"]
     X: Float[Array, "n p"]
-    means: tuple[Float[Array, "k p"], ...]
     codes: tuple[Int[Array, " n"], ...]
     columns: tuple[Float[Array, "n k"], ...]
+    means: tuple[Float[Array, "k p"], ...]
+    parent_codes: tuple[Int[Array, " q"], ...]
+    links: tuple[Float[Array, "k l"], ...]
     inverse_contrast: Float[Array, "p p"]
     spreads: SpreadData
     coefficients: tuple[Numbers, ...]
@@ -154,11 +151,15 @@ class ConditionalProgram:
         ``beta``, or ``beta_at_means`` where a prior is about the expected response at the means of the predictors.
     parameterisations : tuple of {"centred", "noncentred"}
         By block.
+    order, parents
+        See `Centring`.
     """
 
     spreads: Spreads
     coefficients: Parameter | None
     parameterisations: tuple[Parameterisation, ...]
+    order: tuple[int, ...]
+    parents: tuple[int | None, ...]
 
     @property
     def effect_sites(self) -> tuple[str, ...]:
@@ -172,13 +173,17 @@ class ConditionalProgram:
         factors, sigma = self.spreads.sample(data.spreads)
         beta = self._sample_beta(data)
         mean = data.offset + data.X @ beta
-        for block, how, factor, M, codes, columns in zip(
-            self.spreads.blocks, self.parameterisations, factors, data.means, data.codes, data.columns, strict=True
-        ):
-            effects = (
-                _sample_centred(block, factor, M @ beta) if how == "centred" else _sample_noncentred(block, factor)
-            )
-            mean = mean + (columns * effects[codes]).sum(axis=1)
+        effects: dict[int, Array] = {}
+        for f in self.order:
+            block, parent = self.spreads.blocks[f], self.parents[f]
+            if self.parameterisations[f] == "noncentred":
+                effects[f] = _sample_noncentred(block, factors[f])
+            else:
+                around = data.means[f] @ beta
+                if parent is not None:
+                    around = around + effects[parent][data.parent_codes[f]] @ data.links[f].T
+                effects[f] = _sample_centred(block, factors[f], around)
+            mean = mean + (data.columns[f] * effects[f][data.codes[f]]).sum(axis=1)
         numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
 
     def _sample_beta(self, data: ConditionalData) -> Float[Array, " p"]:
@@ -201,13 +206,13 @@ def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array
     return jnp.asarray(numpyro.deterministic(f"b_{block.label}", z @ factor.T))
 
 
-def _sample_centred(block: Block, factor: Float[Array, "k k"], mean: Float[Array, " k"]) -> Float[Array, "q k"]:
-    """Sample the level's own coefficients around their mean, as Papaspiliopoulos, Roberts & Sköld (2007) mean centring."""
-    around = jnp.broadcast_to(mean, (block.n_levels, block.n_effects))
+def _sample_centred(block: Block, factor: Float[Array, "k k"], around: Float[Array, "*q k"]) -> Float[Array, "q k"]:
+    """Sample each level's effects together with what they vary around."""
+    mean = jnp.broadcast_to(around, (block.n_levels, block.n_effects))
     if block.matrices:
-        prior = dist.MultivariateNormal(around, scale_tril=factor).to_event(1)
+        prior = dist.MultivariateNormal(mean, scale_tril=factor).to_event(1)
     else:
-        prior = dist.Normal(around, jnp.diag(factor)).to_event(2)
+        prior = dist.Normal(mean, jnp.diag(factor)).to_event(2)
     r = jnp.asarray(numpyro.sample(f"r_{block.label}", prior))
     numpyro.deterministic(f"b_{block.label}", r - mean)
     return r

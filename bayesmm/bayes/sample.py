@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.program import MarginalProgram, Parameterisation
+from bayesmm.bayes.program import MarginalProgram
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
 from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
@@ -37,7 +38,7 @@ def sample(
     seed: int = 0,
     program: Literal["marginal", "conditional"] = "marginal",
     parameterisation: Parameterisation | Literal["auto"] = "auto",
-    target_accept: float = 0.8,
+    target_accept: float = 0.9,
     max_tree_depth: int = 10,
     progress: bool | None = None,
     pointwise_limit: int = POINTWISE_LIMIT,

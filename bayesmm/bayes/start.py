@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.information import choose_parameterisations, spherical_covariance
-from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram, Parameterisation
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.design.design import Design
@@ -97,16 +98,23 @@ def start_conditional(
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
         scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
-    for site, block, rows, factor, b, M in zip(
-        program.effect_sites, program.spreads.blocks, design.blocks, factors, modes, data.means, strict=True
-    ):
+    sums: dict[int, np.ndarray] = {}
+    for f in program.order:
+        site, block, rows, factor, b = (
+            each[f] for each in (program.effect_sites, program.spreads.blocks, design.blocks, factors, modes)
+        )
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
         if site.startswith("r_"):
             variances = np.einsum("ij,qjl,il->qi", factor, covariance, factor)
-            values[site], scales[site] = b + M @ warm.beta, warm.sigma * np.sqrt(variances)
+            sums[f] = b + data.means[f] @ warm.beta
+            parent = program.parents[f]
+            if parent is not None:
+                sums[f] = sums[f] + sums[parent][data.parent_codes[f]] @ data.links[f].T
+            values[site], scales[site] = sums[f], warm.sigma * np.sqrt(variances)
         else:
             variances = np.diagonal(covariance, axis1=1, axis2=2)
+            sums[f] = b
             values[site], scales[site] = np.linalg.solve(factor, b.T).T / warm.sigma, np.sqrt(variances)
     return Start(values, scales)
 

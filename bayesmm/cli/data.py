@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def read_data(source: str) -> pd.DataFrame:
     path = Path(source).expanduser()
     if path.is_file():
         return _read(path, _ending(path), source)
-    if path.parent != Path() or _find_ending(path):
+    if "/" in source or os.sep in source or _find_ending(path):
         raise DatasetError(_no_file(source, path))
     try:
         return datasets.load(source)
@@ -69,10 +70,14 @@ def _no_file(source: str, path: Path) -> str:
         return f"{source!r} is a folder. Name a file in it."
     if not path.parent.is_dir():
         return f"There is no file {source!r}: the folder {str(path.parent)!r} does not exist. Check the path."
-    readable = [other.name for other in path.parent.iterdir() if _find_ending(other)]
-    near = difflib.get_close_matches(path.name, readable, n=1)
-    hint = f"Did you mean {str(path.with_name(near[0]))!r}?" if near else "Check the path."
+    readable = {_stem(other): other.name for other in sorted(path.parent.iterdir()) if _find_ending(other)}
+    near = difflib.get_close_matches(_stem(path), readable, n=1)
+    hint = f"Did you mean {str(path.with_name(readable[near[0]]))!r}?" if near else "Check the path."
     return f"There is no file {source!r}. {hint}"
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(_find_ending(path) or "")
 
 
 def _read(file: Any, ending: str, name: str) -> pd.DataFrame:

@@ -66,8 +66,8 @@ def _boundary(evidence: Evidence) -> Iterator[str]:
     edge = [each for each in evidence.parameters if each.on_boundary]
     for sd in [each for each in edge if each.kind == "sd"][:LISTED]:
         yield (
-            f"{evidence.method} puts {sd.name} at exactly zero. The posterior cannot sit on the boundary: it says below "
-            f"{write_like(sd.q95, sd.sd)} with probability 0.95, mean {write_like(sd.mean, sd.sd)}."
+            f"{evidence.method} puts {sd.name} at exactly zero. The posterior cannot sit on the boundary: it says "
+            f"below {write_like(sd.q95, sd.sd)} with probability 0.95, mean {write_like(sd.mean, sd.sd)}."
         )
     for cor in [each for each in edge if each.kind == "cor"][:LISTED]:
         where = "undefined" if math.isnan(cor.estimate) else "+1" if cor.estimate > 0 else "−1"

@@ -13,7 +13,7 @@ Layout = tuple[tuple[Piece, ...], ...]  # per grouping factor, its pieces (start
 
 
 def n_theta(layout: Layout) -> int:
-    """Number of free entries of all factors together."""
+    """Count the free entries of all factors together."""
     return sum(_n_entries(piece) for pieces in layout for piece in pieces)
 
 
@@ -54,7 +54,7 @@ def _entries(factor: np.ndarray, structure: str) -> np.ndarray:
 
 
 def host_factors(theta: np.ndarray, layout: Layout) -> list[np.ndarray]:
-    """The same on the host, in the precision of `theta` (complex for complex-step derivatives)."""
+    """Do the same on the host, in the precision of `theta` (complex for complex-step derivatives)."""
     factors, position = [], 0
     for pieces in layout:
         factor = np.zeros((pieces[-1][1],) * 2, dtype=theta.dtype)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
-from bayesmm.marginal.plan import FactorPair, Plan, PlanIndex, PlanShape, elimination_order, make_plan, pad_size
+from bayesmm.marginal.plan import FactorPair, Plan, PlanIndex, PlanShape, elimination_order, make_plan
 
 RANK_TOLERANCE = 1e-7  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
 
@@ -42,8 +43,9 @@ class BlockArrays:
 class CrossProducts:
     """[Z X y]'W[Z X y] in blocks, on conditioned columns; a pytree, the argument of every compiled program.
 
-    X stands for an orthonormal basis of the fixed effects' columns, y for its least-squares residual on X, and effect
-    columns are orthonormalised within each covariance matrix; `fixed_root`, `fixed_origin` and `effect_roots` lead back.
+    X stands for an orthonormal basis of the fixed effects' columns, y for its least-squares residual, and effect
+    columns are orthonormalised within each covariance matrix; `fixed_root`, `fixed_origin` and `effect_roots` lead
+    back.
     The number of fixed effects and of levels is padded with zeros (and ones on the diagonal), which add log 1 = 0.
 
     Attributes
@@ -87,7 +89,7 @@ class CrossProducts:
 
 
 def pad_columns(p: int) -> int:
-    """Padded number of columns of [X y] for p fixed effects; few sizes, so that designs share programs."""
+    """Round the columns of [X y] up to one of a few numbers, so that designs share programs."""
     for small in (4, 8, 16, 32):
         if p < small:
             return small
@@ -123,10 +125,10 @@ def build_products(
     right[:, :p] = Q
     right[:, -1] = residual
     weighted = right * weights[:, None]
-    gram = right.T @ weighted
+    gram: Any = right.T @ weighted
     padding = np.arange(p, gram.shape[0] - 1)
     gram[padding, padding] = 1.0
-    roots = [effect_root(block, weights) for block in blocks]
+    roots: list[Any] = [effect_root(block, weights) for block in blocks]
     columns = [_solve_right(block.columns, T) for block, T in zip(blocks, roots, strict=True)]
     keys = _pair_keys(blocks)
     plan = make_plan(
@@ -151,17 +153,15 @@ def build_products(
         fixed_root=R,
         fixed_origin=origin,
         effect_roots=tuple(roots),
-        n=np.float64(n),
-        p=np.float64(p),
-        log_weights=np.log(weights).sum(),
+        n=_scalar(n),
+        p=_scalar(p),
+        log_weights=_scalar(np.log(weights).sum()),
         shape=plan.shape,
     )
     return products, plan
 
 
-def condition_fixed(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def condition_fixed(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Any, Any, np.ndarray]:
     """Orthonormal basis Q of X in the inner product of the weights, R with X = QR, and y's coefficients and residual.
 
     A second pass over Q removes what the first left of the condition number of X, and a second projection what the
@@ -204,7 +204,11 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
 
 def _solve_right(columns: np.ndarray, R: np.ndarray) -> np.ndarray:
     """Columns R⁻¹ for upper triangular R."""
-    return solve_triangular(R, columns.T, trans="T").T
+    return solve_triangular(R, columns.T, trans=1).T
+
+
+def _scalar(value: float) -> Any:
+    return np.float64(value)
 
 
 def _pair_keys(blocks: Sequence[BlockArrays]) -> dict[FactorPair, tuple[np.ndarray, np.ndarray]]:
@@ -218,7 +222,7 @@ def _pair_keys(blocks: Sequence[BlockArrays]) -> dict[FactorPair, tuple[np.ndarr
     return keys
 
 
-def _sum_products(left: np.ndarray, right: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
+def _sum_products(left: np.ndarray, right: np.ndarray, codes: np.ndarray, size: int) -> Any:
     """Sum of outer products of rows, per level; shape (k, c, size)."""
     sums = np.empty((left.shape[1], right.shape[1], size))
     for a in range(left.shape[1]):
@@ -234,7 +238,7 @@ def _sum_pair(
     plan: Plan,
     position: int,
     pair: FactorPair,
-) -> np.ndarray:
+) -> Any:
     """Z_f'WZ_g over one pair list, padded; edges that elimination adds start at zero."""
     f, g = pair
     size = len(plan.index.rows[position])

@@ -117,8 +117,8 @@ def _ends(shape: PlanShape, index: PlanIndex, f: int, g: int) -> tuple[Array, Ar
     """Levels of f and of g along their pair list."""
     pair = _pair_name(shape, f, g)
     position = shape.pairs.index(pair)
-    ends = index.rows[position], index.columns[position]
-    return ends if pair[0] == f else ends[::-1]
+    first, second = index.rows[position], index.columns[position]
+    return (first, second) if pair[0] == f else (second, first)
 
 
 def _solve_edges(

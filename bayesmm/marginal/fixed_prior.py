@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,18 +40,19 @@ def condition_prior(
     left = np.linalg.solve(root.T, P).T if len(free) else P
     rows = np.asarray(products.gram).shape[0] - 1
     pad = ((0, rows - len(origin)), (0, 0))
-    return FixedPrior(
-        basis=np.pad(basis, pad),
-        root=root,
-        mean=root @ (mean[free] - origin[free]),
-        precision=np.linalg.solve(root.T, left) if len(free) else P,
-        log_normaliser=_log_normaliser(P),
-        sampled_root=np.pad(R[:, drawn], pad),
-        origin=origin[free],
-        sampled_origin=origin[drawn],
-        free=free,
-        sampled=drawn,
-    )
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "basis": np.pad(basis, pad),
+        "root": root,
+        "mean": root @ (mean[free] - origin[free]),
+        "precision": np.linalg.solve(root.T, left) if len(free) else P,
+        "log_normaliser": _log_normaliser(P),
+        "sampled_root": np.pad(R[:, drawn], pad),
+        "origin": origin[free],
+        "sampled_origin": origin[drawn],
+        "free": free,
+        "sampled": drawn,
+    }
+    return FixedPrior(**leaves)
 
 
 def _log_normaliser(precision: np.ndarray) -> np.float64:

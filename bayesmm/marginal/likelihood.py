@@ -163,7 +163,7 @@ class FixedPrior(NamedTuple):
     """A Gaussian prior on the fixed effects to be integrated out, seen from the conditioned columns.
 
     Of the user's p coefficients some are sampled, the others integrated: β_f ~ N(mean, precision⁻¹), a precision of
-    zero being flat. With R the root of the user's columns and R[:, f] = E R_f, the integrated ones are γ = R_f(β_f − β̂_f).
+    zero being flat. With R the root of the user's columns and R[:, f] = E R_f, those are γ = R_f(β_f − β̂_f).
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ def log_density(
     prior: FixedPrior,
     sampled_beta: Float[Array, " s"] | None = None,
 ) -> Float[Array, ""]:
-    """log p(y | Λ, σ, sampled β), the remaining β and all random effects integrated out.
+    """Return log p(y | Λ, σ, sampled β), the remaining β and all random effects integrated out.
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ class PointEffects(NamedTuple):
 
 
 def point_effects(products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> PointEffects:
-    """Fixed effects and conditional modes with their covariances, at given factors on the conditioned columns.
+    """Predict fixed and random effects with their covariances, at given factors on the conditioned columns.
 
     Notes
     -----
@@ -340,7 +340,11 @@ def point_effects(products: CrossProducts, conditioned: Sequence[Float[Array, "k
     A, c = eliminated.reduced.gram[:-1, :-1], eliminated.reduced.gram[:-1, -1]
     gamma = cho_solve((jnp.linalg.cholesky(A), True), c)
     u = solve_effects(
-        products.shape, products.index, eliminated, jnp.append(-gamma, 1.0), [jnp.zeros(K.shape[::2]) for K in system.cross]
+        products.shape,
+        products.index,
+        eliminated,
+        jnp.append(-gamma, 1.0),
+        [jnp.zeros(K.shape[::2]) for K in system.cross],
     )
     profile = profile_fixed(eliminated.reduced, products)
     covariance = tuple(0.5 * (G + G.swapaxes(0, 1)) for G in gradients)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jax.tree_util import register_dataclass
@@ -164,9 +164,7 @@ def elimination_order(n_levels: Sequence[int]) -> list[int]:
     return sorted(range(len(n_levels)), key=lambda f: (-n_levels[f], f))
 
 
-def make_plan(
-    pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int], widths: Sequence[int]
-) -> Plan:
+def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int], widths: Sequence[int]) -> Plan:
     """Plan the elimination of all random effects.
 
     Parameters
@@ -292,7 +290,7 @@ def _dense_layout(work: _Work, remainder: list[int], *, single: bool) -> _DenseL
     padded = np.array([pad_dense(size) for size in block_rows])
     bucket_sizes, bucket = np.unique(padded, return_inverse=True)
     counts = np.bincount(bucket)
-    padded_counts = [1 if count == 1 else pad_size(count) for count in counts]
+    padded_counts = [1 if count == 1 else pad_size(int(count)) for count in counts]
     slot = _rank_within(bucket)
     flat_start = np.concatenate([[0], np.cumsum([c * s * s for c, s in zip(padded_counts, bucket_sizes, strict=True)])])
     row_start = np.concatenate([[0], np.cumsum([c * s for c, s in zip(padded_counts, bucket_sizes, strict=True)])])
@@ -345,7 +343,8 @@ def _rank_within(labels: np.ndarray) -> np.ndarray:
     return rank
 
 
-def _pad(values: np.ndarray, size: int, fill: int = 0) -> np.ndarray:
+def _pad(values: np.ndarray, size: int, fill: int = 0) -> Any:
+    """Pad a list of indices; a NumPy array in the place of the JAX one that it becomes in a compiled program."""
     padded = np.full(size, fill, np.int32)
     padded[: len(values)] = values
     return padded
@@ -389,7 +388,7 @@ def _finish(work: _Work, remainder: list[int]) -> Plan:
     return Plan(shape, index, tuple(work.n_levels), layout.n_blocks)
 
 
-def _node(values: np.ndarray, size: int, outside: int) -> np.ndarray:
+def _node(values: np.ndarray, size: int, outside: int) -> Any:
     """Positions of levels; padded levels point outside, where scatters drop them."""
     return _pad(values, size, outside)
 
@@ -422,7 +421,7 @@ def _finish_steps(
                     _pad(left, size, next(ends)),
                     _pad(right, size, next(ends)),
                     _pad(target, size),
-                    _pad(stride, size) if dense else np.empty(0, np.int32),
+                    _pad(stride, size if dense else 0),
                 )
             )
             shapes.append(UpdateShape(*pair, "dense" if dense else "pair"))

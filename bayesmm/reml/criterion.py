@@ -87,17 +87,12 @@ class Criterion:
             return self._run(_derivatives, theta)
         at = self._run(_slope, theta)
         ends = [(self._run(_slope, theta + e), self._run(_slope, theta - e)) for e in STEP * np.eye(len(theta))]
-        hessian = np.array([(up.gradient - down.gradient) / (2.0 * STEP) for up, down in ends])
-        return Derivatives(
-            at.value,
-            at.gradient,
-            0.5 * (hessian + hessian.T),
-            at.residual_square,
-            np.array([(up.residual_square - down.residual_square) / (2.0 * STEP) for up, down in ends]),
-        )
+        hessian: Any = np.array([(up.gradient - down.gradient) / (2.0 * STEP) for up, down in ends])
+        slopes: Any = np.array([(up.residual_square - down.residual_square) / (2.0 * STEP) for up, down in ends])
+        return Derivatives(at.value, at.gradient, 0.5 * (hessian + hessian.T), at.residual_square, slopes)
 
     def effects(self, conditioned: list[np.ndarray]) -> PointEffects:
-        """Fixed effects and conditional modes with their covariances; NumPy arrays."""
+        """Predict fixed and random effects with their covariances; NumPy arrays."""
         program = _point_effects if self.is_large else _point_effects_quick
         with jax.enable_x64(True):
             return jax.tree.map(np.asarray, program(self._on_device, conditioned))

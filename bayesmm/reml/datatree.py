@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from bayesmm.reml.fit import Fit
 
 
 def build_datatree(fit: Fit) -> xr.DataTree:
-    """Groups estimate, std_error, observed_data and constant_data; see `Fit.to_datatree`."""
+    """Build the groups estimate, std_error, observed_data and constant_data; see `Fit.to_datatree`."""
     import xarray as xr
 
     parameters, effects = fit.parameters, fit.random_effects()
     rows = np.arange(fit.n)
     tree = xr.DataTree.from_dict(
         {
-            "estimate": _dataset(fit, parameters["estimate"], effects["estimate"]),
-            "std_error": _dataset(fit, parameters["std_error"], effects["std_error"]),
+            "estimate": _dataset(fit, parameters["estimate"].to_dict(), effects["estimate"].to_numpy()),
+            "std_error": _dataset(fit, parameters["std_error"].to_dict(), effects["std_error"].to_numpy()),
             "observed_data": xr.Dataset({"y": ("obs", fit.design.y)}, coords={"obs": rows}),
             "constant_data": xr.Dataset(
                 {"weights": ("obs", fit.design.weights), "offset": ("obs", fit.design.offset)}, coords={"obs": rows}
@@ -38,7 +37,7 @@ def build_datatree(fit: Fit) -> xr.DataTree:
     return tree
 
 
-def _dataset(fit: Fit, parameters: pd.Series, effects: pd.Series) -> xr.Dataset:
+def _dataset(fit: Fit, parameters: dict, effects: np.ndarray) -> xr.Dataset:
     import xarray as xr
 
     values: dict[str, list[float]] = {}
@@ -53,7 +52,7 @@ def _dataset(fit: Fit, parameters: pd.Series, effects: pd.Series) -> xr.Dataset:
     start = 0
     for block in fit.labels.blocks:
         size = len(block.levels) * len(block.effects)
-        b = effects.to_numpy()[start : start + size].reshape(len(block.levels), len(block.effects))
+        b = effects[start : start + size].reshape(len(block.levels), len(block.effects))
         start += size
         coords |= {block.dim: list(block.levels), block.effect_dim: list(block.effects)}
         data[block.sd_variable] = (block.effect_dim, values[block.sd_variable])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray 
     minimum = _leave_saddle(criterion, _snap_to_boundary(criterion, minimum))
     conditioned = host_factors(minimum.x, criterion.layout)
     at = criterion.effects(conditioned)
-    products = criterion.products
+    products: Any = criterion.products  # NumPy leaves here
     p = int(products.p)
     sigma = criterion.sigma or float(np.sqrt(at.residual_square / _degrees_of_freedom(criterion)))
     inverse_root = np.linalg.inv(products.fixed_root)
@@ -153,7 +154,7 @@ def _leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
 
 
 def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
-    """Combinations a of the user's effects with a'ΛΛ'a = 0, each scaled to a largest entry of one; shape (k, d)."""
+    """Find combinations a of the user's effects with a'ΛΛ'a = 0, scaled to a largest entry of one; shape (k, d)."""
     directions = []
     for start, stop, _ in pieces:
         T = root[start:stop, start:stop]
@@ -166,7 +167,7 @@ def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Pi
 
 
 def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
-    """Standard deviations and correlations at an estimate, with the delta method in complex steps."""
+    """Work out standard deviations and correlations, with the delta method in complex steps."""
 
     def values_at(log_parameters: np.ndarray) -> np.ndarray:
         return _public_values(log_parameters[:-1], log_parameters[-1], criterion)
@@ -174,7 +175,7 @@ def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
     at = np.append(theta, np.log(sigma))
     values = values_at(at)
     step = 1e-30
-    jacobian = np.stack([values_at(at + 1j * step * e).imag / step for e in np.eye(len(at))], axis=1)
+    jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
     covariance = jacobian @ _parameter_covariance(criterion, theta, sigma) @ jacobian.T
     kinds = _is_correlation(criterion.layout)
     edge = np.where(kinds, np.abs(values) > 1.0 - 1e-7, np.abs(values) < SNAP * 1e-2 * sigma)
@@ -185,7 +186,7 @@ def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
 
 
 def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:
-    """Standard deviations, correlations and σ; analytic in its arguments."""
+    """Return standard deviations, correlations and σ; analytic in its arguments."""
     sigma = np.exp(log_sigma)
     values: list[np.ndarray] = []
     factors = host_factors(theta, criterion.layout)

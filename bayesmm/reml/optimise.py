@@ -82,20 +82,20 @@ def minimise(
     x = np.asarray(start, dtype=float)
     here = objective(x)
     n_evaluations = 1
-    if here.hessian is None:
-        here = replace(here, hessian=_difference_hessian(objective, x, here))
+    hessian = here.hessian
+    if hessian is None:
+        hessian = _difference_hessian(objective, x, here)
         n_evaluations += len(x)
     while n_evaluations < max_evaluations:
-        curvatures, directions, slopes = _decompose(here)
+        curvatures, directions, slopes = _decompose(hessian, here.gradient)
         if _is_minimum(here, curvatures, slopes):
             break
         step = directions @ _trust_region_step(slopes, curvatures, radius)
-        predicted = -(here.gradient @ step + 0.5 * step @ here.hessian @ step)
+        predicted = -(here.gradient @ step + 0.5 * step @ hessian @ step)
         there = objective(x + step)
         n_evaluations += 1
         if there.hessian is None:
-            learnt = _symmetric_rank_one(here.hessian, step, there.gradient - here.gradient)
-            here, there = replace(here, hessian=learnt), replace(there, hessian=learnt)
+            hessian = _symmetric_rank_one(hessian, step, there.gradient - here.gradient)
         gain = here.value - there.value
         noise = NOISE * max(1.0, abs(here.value)) * 10.0
         agreement = gain / predicted if abs(gain) > noise or predicted > noise else 1.0
@@ -105,12 +105,13 @@ def minimise(
             radius = min(2.0 * radius, MAX_RADIUS)
         if np.isfinite(there.value) and agreement > 1e-4:
             x, here = x + step, there
+            hessian = hessian if there.hessian is None else there.hessian
         elif radius < 1e-14:
             break
-    curvatures, _, slopes = _decompose(here)
+    curvatures, _, slopes = _decompose(hessian, here.gradient)
     return Minimum(
         x=x,
-        evaluation=here,
+        evaluation=replace(here, hessian=hessian),
         converged=_is_minimum(here, curvatures, slopes, slack=1e3),
         decrement=_decrement(slopes, curvatures),
         smallest_curvature=float(curvatures.min(initial=np.inf)),
@@ -118,10 +119,10 @@ def minimise(
     )
 
 
-def _decompose(here: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decompose(hessian: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues and eigenvectors of the Hessian, and the gradient along them."""
-    curvatures, directions = np.linalg.eigh(here.hessian)
-    return curvatures, directions, directions.T @ here.gradient
+    curvatures, directions = np.linalg.eigh(hessian)
+    return curvatures, directions, directions.T @ gradient
 
 
 def _difference_hessian(
@@ -151,7 +152,9 @@ def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
 def _is_minimum(here: Evaluation, curvatures: np.ndarray, slopes: np.ndarray, slack: float = 1.0) -> bool:
     scale = np.abs(curvatures).max(initial=0.0)
     is_down = curvatures.min(initial=0.0) < -1e-7 * scale
-    return bool(np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < slack * DECREMENT_TOLERANCE)
+    return bool(
+        np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < slack * DECREMENT_TOLERANCE
+    )
 
 
 def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
 
 
 def _random_table(fit: Fit) -> pd.DataFrame:
-    """Standard deviations by group and effect, correlations in columns to the right as lme4 prints them."""
+    """Tabulate standard deviations by group and effect, correlations to the right as lme4 prints them."""
     parameters = fit.parameters
     rows = []
     for block in fit.labels.blocks:
@@ -113,13 +114,13 @@ def _spread_cells(row: pd.Series) -> dict[str, str]:
     }
 
 
-def _interval(row: pd.Series) -> str:
+def _interval(row: Any) -> str:
     return " to ".join(f"{row[end]:#.4g}".rstrip(".") for end in ("lower", "upper"))
 
 
 def _fixed_table(fit: Fit) -> pd.DataFrame:
-    def cells(row: pd.Series) -> dict[str, str]:
-        if np.isnan(row["estimate"]):
+    def cells(row: dict[str, float]) -> dict[str, str]:
+        if math.isnan(row["estimate"]):
             return dict.fromkeys(("estimate", "std_error", "z", "p", "95 % interval"), "") | {"estimate": "aliased"}
         return {
             "estimate": f"{row['estimate']:.5g}",
@@ -130,7 +131,7 @@ def _fixed_table(fit: Fit) -> pd.DataFrame:
         }
 
     table = fit.fixed_effects
-    return pd.DataFrame([cells(row) for _, row in table.iterrows()], index=pd.Index(table.index, name=""))
+    return pd.DataFrame([cells(row) for row in table.to_dict("records")], index=pd.Index(table.index, name=""))
 
 
 def _as_text(table: pd.DataFrame) -> str:

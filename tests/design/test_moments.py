@@ -154,46 +154,6 @@ def test_mean_is_written_with_coefficients_and_offset():
     ]
 
 
-def test_levels_choose_rows():
-    design, labels = model("y ~ 1 + (1 | school/room) + (1 | rater)")
-
-    def chosen(rows):
-        return [int(label.rsplit(" ", 1)[1]) for label in marginal_mean(design, labels, rows=rows).index]
-
-    assert chosen({"school": "B"}) == list(range(108, 116))
-    assert chosen({"school": ["A", "C"], "room": 1}) == [100, 101, 102, 103, 116, 117, 118, 119]
-    assert chosen({"school:room": "C:2", "rater": "p"}) == [120]
-    assert chosen(slice(103, 105)) == [103, 104, 105]
-    assert chosen([105, 103]) == [105, 103]
-    assert chosen(None) == list(DATA.index)
-
-
-def test_rows_with_missing_values_are_not_there():
-    data = DATA.assign(x=DATA["x"].where(DATA.index != 101))
-    with pytest.warns(UserWarning, match="1 of 24 rows"):
-        design, labels = model("y ~ x + (1 | school)", data=data)
-    assert len(marginal_mean(design, labels)) == N - 1
-    with pytest.raises(DesignError, match=r"no row labelled 101.*1 were dropped"):
-        marginal_covariance(design, labels, rows=[101])
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ({"scool": "A"}, "'scool'.*mean 'school'"),
-        ({"school": "Z"}, "no level 'Z'.*A, B, C"),
-        ({"school": "A", "rater": []}, "No row is chosen"),
-        ([0], "no row labelled 0.*100 to 123"),
-        (slice("a", "b"), "does not fit the row labels"),
-        ("school", r"rows=\{'school': 'A'\}"),
-        ([True] * N, "mask of truth values"),
-    ],
-)
-def test_unknown_rows_are_refused(rows, message):
-    with pytest.raises(DesignError, match=message):
-        marginal_covariance(*model("y ~ 1 + (1 | school) + (1 | rater)"), rows=rows)
-
-
 def test_many_rows_ask_for_a_choice():
     data = pd.concat([DATA] * 9, ignore_index=True)
     design, labels = model("y ~ x + (x | school)", data=data)

@@ -61,9 +61,7 @@ def random_design(shape: str, seed: int, n: int = 90) -> RandomDesign:
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
         structures = rng.choice(["unstructured", "diagonal"], size=2)
         pieces = ((0, cut, str(structures[0])),) + (((cut, k, str(structures[1])),) if cut < k else ())
-        blocks.append(
-            BlockArrays(codes=codes, columns=columns, n_levels=int(codes.max()) + 1, pieces=pieces)
-        )
+        blocks.append(BlockArrays(codes=codes, columns=columns, n_levels=int(codes.max()) + 1, pieces=pieces))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, int(rng.integers(0, 4))))])
     y = 5.0 + rng.normal(size=n) * 3.0 + sum(rng.normal(size=block.n_levels)[block.codes] for block in blocks)
     return RandomDesign(X, y, rng.uniform(0.5, 2.0, n), tuple(blocks))

@@ -29,9 +29,7 @@ def test_unstructured_effect_columns_are_orthonormalised_and_diagonal_ones_scale
     block = design.blocks[0]
     columns = np.column_stack([np.ones(90), np.linspace(2000, 2009, 90)])
     for structure in ("unstructured", "diagonal"):
-        changed = type(block)(
-            codes=block.codes, columns=columns, n_levels=block.n_levels, pieces=((0, 2, structure),)
-        )
+        changed = type(block)(codes=block.codes, columns=columns, n_levels=block.n_levels, pieces=((0, 2, structure),))
         T = effect_root(changed, np.ones(90))
         mean_squares = (columns @ np.linalg.inv(T)).T @ (columns @ np.linalg.inv(T)) / 90
         np.testing.assert_allclose(np.diag(mean_squares), 1.0, rtol=1e-9)

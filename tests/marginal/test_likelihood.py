@@ -44,7 +44,9 @@ def engine_deviance(design: RandomDesign, theta: np.ndarray, method: str) -> flo
     return float(compiled(conditioned_deviance, design.factors(theta), products_of(design), float(method == "reml")))
 
 
-def prior_for(design: RandomDesign, kind: str, sampled: tuple[int, ...] = ()) -> tuple[FixedPrior, np.ndarray, np.ndarray]:
+def prior_for(
+    design: RandomDesign, kind: str, sampled: tuple[int, ...] = ()
+) -> tuple[FixedPrior, np.ndarray, np.ndarray]:
     p = design.X.shape[1]
     root = np.random.default_rng(3).normal(size=(p, p)) + 2.0 * np.eye(p)
     mean, precision = (np.zeros(p), np.zeros((p, p))) if kind == "flat" else (np.linspace(-1, 2, p), root @ root.T)
@@ -159,7 +161,7 @@ def test_sampling_one_coefficient_equals_moving_its_column_to_the_response() -> 
     design = random_design("nested", 8)
     sampled = design.X.shape[1] - 1
     theta, sigma = design.random_theta(4), 0.9
-    prior, mean, precision = prior_for(design, "flat", (sampled,))
+    prior, _, _ = prior_for(design, "flat", (sampled,))
     value = float(compiled(log_density, products_of(design), design.factors(theta), sigma, prior, np.array([1.3])))
     moved = RandomDesign(
         np.delete(design.X, sampled, axis=1), design.y - 1.3 * design.X[:, sampled], design.weights, design.blocks
@@ -199,7 +201,9 @@ def test_permuting_rows_and_shifting_the_response_leave_the_criterion(shape: str
     theta = design.random_theta(3)
     order = np.random.default_rng(0).permutation(len(design.y))
     blocks = tuple(
-        type(block)(codes=block.codes[order], columns=block.columns[order], n_levels=block.n_levels, pieces=block.pieces)
+        type(block)(
+            codes=block.codes[order], columns=block.columns[order], n_levels=block.n_levels, pieces=block.pieces
+        )
         for block in design.blocks
     )
     moved = RandomDesign(design.X[order], design.y[order] + 1e9, design.weights[order], blocks)

@@ -26,7 +26,9 @@ def test_large_and_small_designs_are_searched_to_the_same_estimate(method, sigma
     assert large.criterion == pytest.approx(small.criterion, abs=1e-8)
     at_large = gradients_only.derivatives(theta)
     np.testing.assert_allclose(at_large.hessian, at_small.hessian, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(at_large.residual_square_gradient, at_small.residual_square_gradient, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        at_large.residual_square_gradient, at_small.residual_square_gradient, rtol=1e-6, atol=1e-6
+    )
     np.testing.assert_allclose(large.spread.covariance, small.spread.covariance, rtol=2e-3, atol=1e-5)
 
 
