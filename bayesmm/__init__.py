@@ -6,12 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayesmm import datasets, errors
+    from bayesmm import datasets, errors, priors
     from bayesmm.comparison import Comparison, compare
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reshape import to_long
     from bayesmm.model import Model
-    from bayesmm.specification import priors
 
 __version__ = "0.1.0"
 
@@ -22,11 +21,7 @@ _HOMES = {
     "enable_compilation_cache": "bayesmm.compilation",
     "to_long": "bayesmm.design.reshape",
 }
-_MODULES = {
-    "datasets": "bayesmm.datasets",
-    "errors": "bayesmm.errors",
-    "priors": "bayesmm.specification.priors",
-}
+_MODULES = ("datasets", "errors", "priors")
 
 __all__ = [
     "Comparison",
@@ -44,7 +39,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name in _MODULES:
-        return import_module(_MODULES[name])
+        return import_module(f"bayesmm.{name}")
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value

@@ -1,7 +1,5 @@
 """The sentences follow from the numbers."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,8 @@ from made_posterior import SHAPE, make_posterior, normal_draws
 
 import bayesmm as bmm
 from bayesmm import priors
+from bayesmm.comparison.evidence import gather
+from bayesmm.comparison.notes import write_notes
 
 SD = "sd(Intercept | Batch)"
 
@@ -86,11 +86,12 @@ def test_correlation_of_one_is_named_with_the_posteriors_interval():
 
 def test_undefined_correlation_is_called_undefined():
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
-    fit, name = model.fit(), "cor(Intercept, Days | Subject)"
-    spread = dataclasses.replace(fit.estimate.spread, values=np.array([0.0, 5.9, np.nan, 25.6]))
-    posterior = make_posterior(model, {name: gamma_draws(0.1, 0.1)})
-    flat = dataclasses.replace(fit, estimate=dataclasses.replace(fit.estimate, spread=spread))
-    notes = bmm.compare(flat, posterior).notes
+    name = "cor(Intercept, Days | Subject)"
+    fit, posterior = model.fit(), make_posterior(model, {name: gamma_draws(0.1, 0.1)})
+    comparison = bmm.compare(fit, posterior)
+    table = comparison.table.copy()
+    table.loc[name, ["estimate", "std_error", "shift"]] = np.nan
+    notes = write_notes(gather(fit, posterior, table, comparison.random_effects))
     assert any(note.startswith(f"{name} is undefined in the REML fit; the posterior has mean 0.10") for note in notes)
 
 
@@ -117,11 +118,9 @@ def test_divergences_come_first_and_leave_nothing_unexplained(dyestuff):
     assert not any(note.startswith("Neither") for note in notes)
 
 
-def test_fit_that_did_not_converge_comes_first(dyestuff):
-    fit = dyestuff.fit()
-    minimum = dataclasses.replace(fit.estimate.minimum, converged=False)
-    failed = dataclasses.replace(fit, estimate=dataclasses.replace(fit.estimate, minimum=minimum))
-    notes = bmm.compare(failed, make_posterior(dyestuff, priors="flat")).notes
+def test_fit_that_did_not_converge_comes_first(dyestuff, monkeypatch):
+    monkeypatch.setattr("bayesmm.reml.fit.Fit.status", bmm.errors.FitStatus.NOT_CONVERGED)
+    notes = notes_of(dyestuff, make_posterior(dyestuff, priors="flat"))
     assert notes[0].startswith("The REML fit did not converge, so nothing below can be relied on.")
 
 

@@ -1,0 +1,1 @@
+"""Point estimates: restricted and full maximum likelihood."""
