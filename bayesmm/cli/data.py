@@ -91,7 +91,7 @@ def _read(file: Any, ending: str, name: str) -> pd.DataFrame:
         )
     except ImportError:
         raise DatasetError(
-            f"{name!r} is a Parquet file, and pyarrow is not installed. Install it: pip install 'bayesmm[parquet]'."
+            f"{name!r} is a Parquet file, and pyarrow is not installed. Install it: pip install pyarrow."
         ) from None
     except ValueError as error:
         reason = str(error).strip().rstrip(".")

@@ -103,5 +103,7 @@ def _other_intervals(parameters: pd.DataFrame, level: float) -> str:
     """Intervals of another coverage than the summary's."""
     if level == USUAL_LEVEL:
         return ""
-    table = parameters[["lower", "upper"]].to_string(float_format="{:.5g}".format, index_names=False, na_rep="")
+    table = parameters.reindex(columns=["lower", "upper"]).to_string(
+        float_format="{:.5g}".format, index_names=False, na_rep=""
+    )
     return f"\n\n{level * 100:g} % intervals\n{table}"

@@ -111,11 +111,12 @@ class Evidence:
 def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: pd.DataFrame) -> Evidence:
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
-    ess = table["ess_bulk"].fillna(1.0).clip(lower=1.0).to_numpy(dtype=float)
+    ess = np.maximum(table["ess_bulk"].fillna(1.0).to_numpy(dtype=float), 1.0)
     on_boundary = _on_boundary(table, fit.sigma)
-    interior = table["estimate"].where(~on_boundary, table["mean"])
+    interior = pd.Series(np.where(on_boundary, table["mean"], table["estimate"]), index=table.index)
     pulls = prior_pull(posterior, interior, draws)
     more = table.assign(
+        group=table["group"].fillna(""),
         lower=table["posterior_lower"],
         upper=table["posterior_upper"],
         median=np.median(draws, axis=0),
@@ -125,25 +126,29 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
         puller=table.index[np.abs(pulls).argmax(axis=1)],
         on_boundary=on_boundary,
         differs=table["shift"].abs() > np.maximum(NEAR, ERRORS / np.sqrt(ess)),
-        group=table["group"].fillna(""),
     )
-    fields = [name for name in Parameter.__dataclass_fields__ if name != "name"]
-    parameters = tuple(Parameter(name=str(name), **values) for name, values in more[fields].to_dict("index").items())
+    names = [name for name in Parameter.__dataclass_fields__ if name != "name"]
+    records = more.reindex(columns=names).to_dict("index")
     # The standard error of the logarithm of a standard deviation from N independent draws is 1 / √(2N).
     noise = max(WIDER, 2.0 / float(np.sqrt(2.0 * ess.min())))
     return Evidence(
-        fit=fit, posterior=posterior, parameters=parameters, random_effects=random_effects, width_noise=noise
+        fit=fit,
+        posterior=posterior,
+        parameters=tuple(Parameter(name=str(name), **values) for name, values in records.items()),
+        random_effects=random_effects,
+        width_noise=noise,
     )
 
 
-def effect_is_certain(random_effects: pd.DataFrame) -> pd.Series:
+def effect_is_certain(random_effects: pd.DataFrame) -> np.ndarray:
     """Find random effects whose BLUP has no conditional variance, for their variance was estimated as zero."""
-    return random_effects["std_error"] < ZERO * random_effects["sd"]
+    return random_effects["std_error"].to_numpy() < ZERO * random_effects["sd"].to_numpy()
 
 
-def _on_boundary(table: pd.DataFrame, sigma: float) -> pd.Series:
-    zero = (table["kind"] == "sd") & (table["estimate"] < ZERO * sigma)
-    return zero | ((table["kind"] == "cor") & ~(table["estimate"].abs() < 1.0 - ZERO))
+def _on_boundary(table: pd.DataFrame, sigma: float) -> np.ndarray:
+    kinds, estimates = table["kind"].to_numpy(), table["estimate"].to_numpy(dtype=float)
+    inside = np.where(kinds == "cor", np.abs(estimates) < 1.0 - ZERO, estimates >= ZERO * sigma)
+    return ~inside & np.isin(kinds, ["sd", "cor"])
 
 
 def _skewness(draws: np.ndarray) -> np.ndarray:

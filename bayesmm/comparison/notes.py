@@ -170,12 +170,15 @@ def _effect_widths(evidence: Evidence) -> Iterator[str]:
 
 def _width_changes(random_effects: pd.DataFrame) -> dict[str, float]:
     """Average relative difference of the widths, by group, and by effect where there are several."""
-    table = random_effects[~effect_is_certain(random_effects)]
+    table = random_effects.loc[~effect_is_certain(random_effects)]
+    groups, effects = table["group"].to_numpy(), table["effect"].to_numpy()
+    ratios = table["sd"].to_numpy() / table["std_error"].to_numpy()
+    pairs = list(dict.fromkeys(zip(groups, effects, strict=True)))
     changes = {}
-    for group, rows in table.groupby("group", sort=False):
-        for effect, own in rows.groupby("effect", sort=False):
-            name = f"{group}, {effect}" if rows["effect"].nunique() > 1 else f"{group}"
-            changes[name] = float((own["sd"] / own["std_error"]).mean()) - 1.0
+    for group, effect in pairs:
+        alone = sum(other == group for other, _ in pairs) == 1
+        own = (groups == group) & (effects == effect)
+        changes[group if alone else f"{group}, {effect}"] = float(ratios[own].mean()) - 1.0
     return changes
 
 
@@ -192,9 +195,10 @@ def _effect_shifts(evidence: Evidence) -> Iterator[str]:
 
 
 def _certain_effects(evidence: Evidence) -> Iterator[str]:
-    table = evidence.random_effects
-    for group, rows in table[effect_is_certain(table)].groupby("group", sort=False):
-        largest = float(rows["sd"].max())
+    table = evidence.random_effects.loc[effect_is_certain(evidence.random_effects)]
+    groups, sds = table["group"].to_numpy(), table["sd"].to_numpy()
+    for group in dict.fromkeys(groups):
+        largest = float(sds[groups == group].max())
         yield (
             f"A variance of zero leaves BLUPs of {group} no uncertainty; in the posterior their sds go up to "
             f"{write_like(largest, largest)}."

@@ -37,7 +37,9 @@ def write_page(report: Report) -> str:
     if report.effects:
         effects = [(head, 1) for head in ("alone", "BLUP", "sd", "mean", "sd", "shift")]
         parts.append(_table([("", 1), (report.method, 3), ("posterior", 2), ("", 1)], effects, report.effects))
-        parts.append("<p><small>alone: from the level's own rows; BLUP: partially pooled</small></p>")
+        parts.append(
+            "<p><small>alone: from the level's own rows, all else as fitted; BLUP: partially pooled</small></p>"
+        )
     return "".join(parts)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -89,7 +90,10 @@ def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 def _family_slopes(family: str, numbers: Mapping[str, Any], x: Any) -> jax.Array:
-    return jax.grad(lambda at: distribution(family, numbers, (), "real line").log_prob(at).sum())(x)
+    def log_density(at: jax.Array) -> jax.Array:
+        return jnp.sum(distribution(family, numbers, (), "real line").log_prob(at))
+
+    return jax.grad(log_density)(x)
 
 
 def _spread_slopes(priors: Sequence[Prior], sd: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.comparison.numbers import decimals_for, write_number
@@ -142,26 +144,36 @@ def _parameter_row(name: str, record: Record) -> Row:
 
 
 def _effect_section(group: str, effects: pd.DataFrame) -> Section:
-    """Show the levels that are furthest from the average, in the order of the data."""
-    names = effects["effect"].unique()[:SHOWN_EFFECTS]
-    shown = effects[effects["effect"].isin(names)]
-    n_levels = shown["level"].nunique()
-    heading = f"{group}: its {n_levels} levels"
-    if n_levels > SHOWN_LEVELS:
-        distance = (shown["mean"] / shown["mean"].groupby(shown["effect"]).transform("std")).pow(2)
-        furthest = distance.groupby(shown["level"], sort=False).sum().nlargest(SHOWN_LEVELS).index
-        shown = shown[shown["level"].isin(furthest)]
-        heading = f"{group}: the {SHOWN_LEVELS} of {n_levels} levels that are furthest from the average"
-    largest = shown[["unpooled", "estimate"]].abs().max(axis=1).groupby(shown["effect"]).transform("max")
-    records = shown.assign(scale=largest.where(largest > 0, 1.0)).to_dict("records")
-    return Section(heading=heading, rows=tuple(_effect_row(record, len(names) > 1) for record in records))
+    """Show the levels that are furthest from the average, in the order of the data; effects (q k rows) of one group."""
+    names, levels = list(dict.fromkeys(effects["effect"])), list(dict.fromkeys(effects["level"]))
+    q, k = len(levels), len(names)
+    shown = min(k, SHOWN_EFFECTS)
+    means = effects["mean"].to_numpy().reshape(q, k)[:, :shown]
+    spread = means.std(axis=0)
+    distances = ((means / np.where(spread > 0, spread, 1.0)) ** 2).sum(axis=1)
+    furthest = np.sort(np.argsort(-distances, kind="stable")[:SHOWN_LEVELS])
+    positions = (furthest[:, None] * k + np.arange(shown)).ravel()
+    records = effects.iloc[positions].to_dict("records")
+    scales = {name: _scale(record for record in records if record["effect"] == name) for name in names[:shown]}
+    heading = f"{group}: its {q} levels"
+    if q > SHOWN_LEVELS:
+        heading = f"{group}: the {SHOWN_LEVELS} of {q} levels that are furthest from the average"
+    return Section(
+        heading=heading, rows=tuple(_effect_row(record, scales[record["effect"]], shown > 1) for record in records)
+    )
 
 
-def _effect_row(record: Record, several: bool) -> Row:
+def _scale(records: Iterable[Record]) -> float:
+    """Largest size of an effect before or after pooling, to be drawn at the end of a line."""
+    sizes = [abs(record[column]) for record in records for column in ("unpooled", "estimate")]
+    return max((size for size in sizes if size > 0), default=1.0)
+
+
+def _effect_row(record: Record, scale: float, several: bool) -> Row:
     decimals = decimals_for(record["std_error"], record["sd"])
     columns = ("unpooled", "estimate", "std_error", "mean", "sd")
     return Row(
         name=f"{record['level']}  {record['effect']}" if several else f"{record['level']}",
         cells=(*(write_number(record[column], decimals) for column in columns), write_number(record["shift"], 2)),
-        marks=(record["unpooled"] / record["scale"], record["estimate"] / record["scale"]),
+        marks=(record["unpooled"] / scale, record["estimate"] / scale),
     )

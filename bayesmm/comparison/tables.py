@@ -24,7 +24,7 @@ def parameter_table(fit: Fit, posterior: Posterior, level: float) -> pd.DataFram
     )
     table = estimates.join(draws.drop(columns=["kind", "group"]))
     table["shift"] = (table["mean"] - table["estimate"]) / table["sd"]
-    return table[[*(name for name in table if name not in CHECKS), *CHECKS]]
+    return table.reindex(columns=[*(name for name in table if name not in CHECKS), *CHECKS])
 
 
 def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:

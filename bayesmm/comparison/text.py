@@ -65,7 +65,9 @@ def _effects(report: Report) -> list[str]:
     for section in report.effects:
         lines += ["", *_excerpt(section, report.method)]
     if lines:
-        lines.append("alone: from the level's own rows (○);  BLUP: partially pooled (●);  │ is the average level")
+        lines.append(
+            "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average"
+        )
     return lines
 
 

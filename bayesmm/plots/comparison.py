@@ -69,7 +69,7 @@ def _import_pyplot() -> Any:
         from matplotlib import pyplot
     except ImportError as error:
         raise BayesmmError(
-            f"Plots need matplotlib, which cannot be imported ({error}). Install it: pip install 'bayesmm[plots]'."
+            f"Plots need matplotlib, which cannot be imported ({error}). Install it: pip install matplotlib."
         ) from error
     return pyplot
 

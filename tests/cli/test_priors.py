@@ -2,9 +2,9 @@
 
 import pytest
 
-from bayesmm import priors
 from bayesmm.cli.priors import read_priors
 from bayesmm.errors import PriorError
+from bayesmm.specification import priors
 
 
 def test_no_text_leaves_the_defaults():

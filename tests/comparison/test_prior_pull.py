@@ -9,9 +9,9 @@ import pytest
 from made_posterior import SHAPE, make_posterior
 
 import bayesmm as bmm
-from bayesmm import priors
 from bayesmm.bayes.distributions import FAMILIES
 from bayesmm.comparison.prior_pull import prior_pull, prior_slopes
+from bayesmm.specification import priors
 
 STEP = 1e-5  # of central differences in float64; their error is far below TOLERANCE
 TOLERANCE = 1e-6

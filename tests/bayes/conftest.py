@@ -1,0 +1,61 @@
+"""Models in pieces, as the programs take them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from oracle import DenseModel, block_diagonal, level_covariance, random_columns
+
+from bayesmm import datasets
+from bayesmm.bayes.resolution import ResolvedPriors, resolve_priors
+from bayesmm.design.design import Design, build_design
+from bayesmm.design.labels import Labels, build_labels
+from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
+from bayesmm.specification.formula import parse_formula
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    design: Design
+    labels: Labels
+    products: CrossProducts
+    priors: ResolvedPriors
+
+    @property
+    def dense(self) -> DenseModel:
+        design = self.design
+        Z = np.hstack([random_columns(block.codes, block.columns, block.q) for block in design.blocks])
+        X = design.X[:, design.kept]
+        return DenseModel(y=design.y - design.offset, X=X, Z=Z, weights=design.weights)
+
+    def dense_covariance(self, factors) -> np.ndarray:
+        """G of factors F with Var(b) = FF'."""
+        blocks = zip(factors, self.design.blocks, strict=True)
+        return block_diagonal([level_covariance(F @ F.T, block.q) for F, block in blocks])
+
+
+def make_case(formula, data, *, priors=None, weights=None, sigma=None) -> Case:
+    data = datasets.load(data) if isinstance(data, str) else data
+    design = build_design(parse_formula(formula), data, weights=weights, sigma_fixed=sigma is not None)
+    labels = build_labels(design)
+    arrays = [
+        BlockArrays(
+            codes=block.codes,
+            columns=block.columns,
+            n_levels=block.q,
+            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
+        )
+        for block in design.blocks
+    ]
+    products, _ = build_products(design.X[:, design.kept], design.y - design.offset, design.weights, arrays)
+    return Case(
+        design=design,
+        labels=labels,
+        products=products,
+        priors=resolve_priors(priors, design, labels, sigma=sigma),
+    )
+
+
+@pytest.fixture(scope="session")
+def build():
+    return make_case

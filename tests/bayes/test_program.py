@@ -1,0 +1,242 @@
+"""Both programs against a dense Gaussian, exactly: no sampling."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats as st
+from numpyro.infer.util import log_density
+from scipy.stats import multivariate_normal
+
+from bayesmm.bayes.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.program import MarginalProgram
+from bayesmm.specification.priors import (
+    LKJ,
+    Cauchy,
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Laplace,
+    LogNormal,
+    Normal,
+    StudentT,
+    Uniform,
+)
+
+RELATIVE = 1e-9  # of log densities of some hundreds; both sides are float64
+CORRELATION = np.array([[1.0, 0.3], [0.3, 1.0]])
+MODELS = {
+    "slopes": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", None),
+    "diagonal slopes": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", None),
+    "two terms on one group": ("Reaction ~ Days + (Days | Subject) + (0 + I(Days**2) | Subject)", "sleepstudy", None),
+    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
+    "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", None),
+    "sampled coefficient": ("Reaction ~ Days + (1 | Subject)", "sleepstudy", {"Days": StudentT(3, 5, 10)}),
+    "no fixed effects": ("Yield ~ 0 + (1 | Batch)", "dyestuff", None),
+    "mixed families": (
+        "Reaction ~ Days + (Days | Subject)",
+        "sleepstudy",
+        {"sd(Days | Subject)": Gamma(2, 0.1, on="variance"), "Days": Normal(0, 50), "cor": LKJ(2)},
+    ),
+}
+
+
+def density(program, data, sites):
+    with jax.enable_x64(True):
+        return float(log_density(program, (data,), {}, {k: np.asarray(v, float) for k, v in sites.items()})[0])
+
+
+def spread_sites(program, data):
+    """Sites of all spreads at plain values, with the factors F of Var(b) = FF' and sigma."""
+    sites, factors = {}, []
+    for block, numbers in zip(program.spreads.blocks, data.spreads.sds, strict=True):
+        sd = np.linspace(8.0, 3.0, block.n_effects)
+        sites |= block.sd.start(sd, numbers)
+        F = np.eye(block.n_effects)
+        for matrix in block.matrices:
+            sites[matrix.site] = np.linalg.cholesky(CORRELATION)
+            F[matrix.start : matrix.stop, matrix.start : matrix.stop] = sites[matrix.site]
+        factors.append(sd[:, None] * F)
+    return sites | {"sigma": 12.0}, factors, 12.0
+
+
+def effect_sites(program, data, factors, beta, effects):
+    """Sites of random effects, and the log Jacobian of the effects with respect to them."""
+    sites, log_jacobian, sums = {}, 0.0, {}
+    for f in program.order:
+        block, b = program.spreads.blocks[f], effects[f]
+        if program.parameterisations[f] == "noncentred":
+            sites[f"z_{block.label}"] = np.linalg.solve(factors[f], b.T).T
+            log_jacobian += len(b) * np.linalg.slogdet(factors[f])[1]
+            sums[f] = b
+            continue
+        sums[f] = b + data.means[f] @ beta
+        if program.parents[f] is not None:
+            sums[f] = sums[f] + sums[program.parents[f]][data.parent_codes[f]] @ data.links[f].T
+        sites[f"r_{block.label}"] = sums[f]
+    return sites, log_jacobian
+
+
+@pytest.mark.parametrize("how", ["centred", "noncentred"])
+@pytest.mark.parametrize("name", MODELS)
+def test_marginal_is_conditional_with_the_effects_integrated_out(build, name, how):
+    formula, data_name, priors = MODELS[name]
+    case = build(formula, data_name, priors=priors)
+    marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
+    conditional, data = bind_conditional(case.design, case.labels, case.priors, (how,) * len(case.design.blocks))
+    sites, factors, sigma = spread_sites(conditional, data)
+    rng = np.random.default_rng(1)
+    beta = case.dense.fixed_effects(case.dense_covariance(factors), sigma) + rng.normal(size=case.design.p)
+    effects = [rng.normal(size=(block.q, block.k)) @ F.T for block, F in zip(case.design.blocks, factors, strict=True)]
+    own, log_jacobian = effect_sites(conditional, data, factors, beta, effects)
+    joint = density(conditional, data, sites | own | coefficient_sites(conditional, data, case, beta)) - log_jacobian
+    sampled = np.asarray(marginal_data.prior.sampled)
+    if len(sampled):
+        sites |= marginal.coefficients.start(beta[sampled], marginal_data.coefficients)
+    expected = joint - log_conditional(case, factors, sigma, beta, effects, sampled)
+    assert density(marginal, marginal_data, sites) == pytest.approx(expected, rel=RELATIVE)
+
+
+def coefficient_sites(program, data, case, beta):
+    return program.coefficients.start(case.priors.contrast @ beta, data.coefficients) if program.coefficients else {}
+
+
+def log_conditional(case, factors, sigma, beta, effects, sampled):
+    """log p(integrated β, b | y, sampled β) of the dense Gaussian; priors as the declarations state them."""
+    free = [j for j in range(case.design.p) if j not in sampled]
+    T = case.priors.contrast
+    numbers = [row.prior.numbers for row in case.priors.of_kind("fixed")]
+    precision = sum(
+        (np.outer(T[j, free], T[j, free]) / numbers[j]["sd"] ** 2 for j in free), np.zeros((len(free), len(free)))
+    )
+    shift = sum(
+        (T[j, free] * (numbers[j]["mean"] - T[j, sampled] @ beta[sampled]) / numbers[j]["sd"] ** 2 for j in free),
+        np.zeros(len(free)),
+    )
+    dense, G = case.dense, case.dense_covariance(factors)
+    less = type(dense)(
+        y=dense.y - dense.X[:, sampled] @ beta[sampled], X=dense.X[:, free], Z=dense.Z, weights=dense.weights
+    )
+    mean, covariance = less.joint_moments(G, sigma, np.linalg.solve(precision, shift) if free else None, precision)
+    value = np.concatenate([beta[free], *(b.ravel() for b in effects)])
+    return multivariate_normal(mean, covariance, allow_singular=False).logpdf(value)
+
+
+def test_flat_priors_have_their_mode_at_the_reml_estimate(build):
+    """Golden values: lme4's REML fit of sleepstudy; uniform density in sds, correlation and sigma."""
+    case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors="flat")
+    program, data = bind_marginal(case.labels, case.products, case.priors)
+    estimate = np.array([24.740658, 5.922138, 0.065552, 25.591796])
+
+    def at(x):
+        cholesky = np.array([[1.0, 0.0], [x[2], np.sqrt(1.0 - x[2] ** 2)]])
+        return density(program, data, {"sd_Subject": x[:2], "cholesky_Subject": cholesky, "sigma": x[3]})
+
+    steps = np.diag([0.5, 0.1, 0.02, 0.2])
+    gradient = np.array([at(estimate + h) - at(estimate - h) for h in steps * 0.01])
+    curvature = np.array([at(estimate + h) - 2 * at(estimate) + at(estimate - h) for h in steps])
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-6)
+    assert (curvature < 0).all()
+    assert at(estimate) == pytest.approx(-1743.628 / 2 + np.log(0.5), abs=1e-3)  # LKJ(1): 1/2 on (-1, 1)
+
+
+def test_recovered_effects_have_the_moments_of_their_conditional(build):
+    case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"Days": StudentT(3, 5, 10)})
+    program, data = bind_marginal(case.labels, case.products, case.priors)
+    sites, factors, sigma = spread_sites(program, data)
+    sites = {name: np.asarray(value) for name, value in sites.items()} | {"beta_sampled": np.array([9.0])}
+    n = 20_000
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), n)
+        drawn = jax.jit(jax.vmap(lambda key: MarginalProgram.recover(program, sites, data, key)))(keys)
+        drawn = {name: np.asarray(value) for name, value in drawn.items()}
+    y, X = case.dense.y - 9.0 * case.dense.X[:, 1], case.dense.X[:, :1]
+    less = type(case.dense)(y=y, X=X, Z=case.dense.Z, weights=case.dense.weights)
+    prior = case.priors.rows[0].prior  # of the response at 4.5 days
+    mean, covariance = less.joint_moments(
+        case.dense_covariance(factors), sigma, np.array([prior.mean - 4.5 * 9.0]), np.array([[prior.sd**-2.0]])
+    )
+    draws = np.column_stack([drawn["beta"][:, 0], drawn["b_Subject"].reshape(n, -1)])
+    scale = np.sqrt(np.diag(covariance))
+    assert (drawn["beta"][:, 1] == 9.0).all()
+    np.testing.assert_allclose((draws.mean(0) - mean) / scale, 0.0, atol=4.5 / np.sqrt(n))
+    np.testing.assert_allclose((np.cov(draws.T) - covariance) / np.outer(scale, scale), 0.0, atol=5.5 / np.sqrt(n))
+
+
+SPREAD_PRIORS = {
+    HalfNormal(2): st.halfnorm(scale=2),
+    HalfCauchy(2): st.halfcauchy(scale=2),
+    Exponential(2): st.expon(scale=0.5),
+    Gamma(2, 3): st.gamma(2, scale=1 / 3),
+    InverseGamma(2, 3): st.invgamma(2, scale=3),
+    LogNormal(1, 2): st.lognorm(2, scale=np.e),
+    Uniform(1, 4): st.uniform(1, 3),
+}
+COEFFICIENT_PRIORS = {
+    StudentT(3, 1, 2): st.t(3, 1, 2),
+    Cauchy(1, 2): st.cauchy(1, 2),
+    Laplace(1, 2): st.laplace(1, 2),
+    HalfNormal(2): st.halfnorm(scale=2),
+    Uniform(1, 4): st.uniform(1, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def small():
+    rng = np.random.default_rng(3)
+    x = np.arange(12.0)
+    return pd.DataFrame({"y": rng.normal(size=12), "x": x, "g": np.repeat(list("abcd"), 3)})
+
+
+@pytest.mark.parametrize("prior", SPREAD_PRIORS, ids=str)
+def test_a_prior_of_a_spread_has_its_textbook_density(build, small, prior):
+    """Differences between two values of the spread, to cancel the likelihood of the flat model."""
+    flat, with_prior = build("y ~ 1 + (1 | g)", small, priors="flat"), build("y ~ 1 + (1 | g)", small, priors={
+        "fixed": Flat(), "sd": prior, "sigma": Flat()
+    })
+    values = [dict(sd_g=[1.5], sigma=1.0), dict(sd_g=[2.5], sigma=1.0)]
+    plain, informed = (
+        [density(*bind_marginal(case.labels, case.products, case.priors), at) for at in values]
+        for case in (flat, with_prior)
+    )
+    expected = SPREAD_PRIORS[prior].logpdf([1.5, 2.5])
+    np.testing.assert_allclose(np.subtract(informed, plain), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("prior", COEFFICIENT_PRIORS, ids=str)
+def test_a_prior_of_a_coefficient_has_its_textbook_density(build, small, prior):
+    case = build("y ~ x + (1 | g)", small, priors={"fixed": Flat(), "x": prior, "sd": Flat(), "sigma": Flat()})
+    program, data = bind_marginal(case.labels, case.products, case.priors)
+    flat = build("y ~ 1 + offset(1.5 * x) + (1 | g)", small, priors="flat")
+    at = dict(sd_g=[1.5], sigma=1.0)
+    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), at)
+    informed = density(program, data, at | {"beta_sampled": [1.5]})
+    assert informed - plain == pytest.approx(COEFFICIENT_PRIORS[prior].logpdf(1.5), rel=1e-9)
+
+
+def test_a_prior_on_the_variance_is_one_of_the_square(build, small):
+    case = build("y ~ 1 + (1 | g)", small, priors={"sd": InverseGamma(2, 3, on="variance"), "sigma": Flat()})
+    program, data = bind_marginal(case.labels, case.products, case.priors)
+    flat = build("y ~ 1 + (1 | g)", small, priors={"sd": Flat(), "sigma": Flat()})
+    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), dict(sd_g=[1.5], sigma=1.0))
+    informed = density(program, data, dict(variance_g=[1.5**2], sigma=1.0))
+    assert informed - plain == pytest.approx(st.invgamma(2, scale=3).logpdf(1.5**2), rel=1e-9)
+
+
+def test_equal_structure_makes_equal_programs(build):
+    one = build("Yield ~ 1 + (1 | Batch)", "dyestuff", priors={"sd": HalfNormal(1)})
+    other = build("Yield ~ 1 + (1 | Batch)", "dyestuff2", priors={"sd": HalfNormal(2)})
+    programs = [bind_marginal(case.labels, case.products, case.priors)[0] for case in (one, other)]
+    assert programs[0] == programs[1]
+    assert hash(programs[0]) == hash(programs[1])
+
+
+def test_programs_print_their_sites(build):
+    case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"sigma": InverseGamma(2, 3, on="variance")})
+    marginal, _ = bind_marginal(case.labels, case.products, case.priors)
+    conditional, _ = bind_conditional(case.design, case.labels, case.priors, ("centred",))
+    assert "sd_Subject[0, 1] ~ HalfStudentT\n  cholesky_Subject ~ LKJCholesky(2)\n  variance ~ Inverse" in str(marginal)
+    assert "beta_at_means[0, 1] ~ Normal\n  r_Subject[18, 2] ~ Normal (centred)" in str(conditional)
