@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,7 @@ from bayesmm.specification.terms import Specification
 if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
+    from bayesmm.bayes.start import WarmStart
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 
@@ -137,6 +138,17 @@ class Model:
         """
         if method not in ("reml", "ml"):
             raise ValueError(f"method is {method!r}: give 'reml' or 'ml'.")
+        return self._reml if method == "reml" else self._ml
+
+    @cached_property
+    def _reml(self) -> Fit:
+        return self._estimate("reml")
+
+    @cached_property
+    def _ml(self) -> Fit:
+        return self._estimate("ml")
+
+    def _estimate(self, method: Literal["reml", "ml"]) -> Fit:
         products, plan = self._summed
         criterion = Criterion(products, self._layout, method, self.known_sigma)
         return Fit(
@@ -194,8 +206,49 @@ class Model:
         return marginal_covariance(self.design, self.labels, rows, at, known_sigma=self.known_sigma)
 
     @cached_property
-    def _reml(self) -> Fit:
-        return self.fit("reml")
+    def _warm_start(self) -> WarmStart:
+        from bayesmm.bayes.start import WarmStart
+
+        start = self._reml.estimate
+        return WarmStart(
+            sigma=start.sigma,
+            factors=start.factors,
+            beta=start.beta,
+            beta_covariance=start.beta_covariance,
+            effects=start.modes,
+        )
+
+    def program(
+        self,
+        kind: Literal["marginal", "conditional"] = "marginal",
+        *,
+        parameterisation: Literal["auto", "centred", "noncentred"] = "auto",
+    ) -> tuple[Callable, Any]:
+        """Return a NumPyro model and its argument, to print, to run with any kernel, or to build upon.
+
+        Parameters
+        ----------
+        kind : {"marginal", "conditional"}
+            Which of the two programs that `sample` runs.
+        parameterisation : {"auto", "centred", "noncentred"}
+            Of the random effects in the conditional program.
+
+        Returns
+        -------
+        program : callable
+            A NumPyro model of one argument; prints as its declarations.
+        data : pytree of arrays
+            That argument.
+
+        Notes
+        -----
+        The arrays are doubles: use the program inside ``with jax.enable_x64(True)``.
+        """
+        from bayesmm.bayes.sample import bind_program
+
+        return bind_program(
+            kind, self.design, self.labels, self._summed[0], self.priors, self._warm_start, parameterisation
+        )
 
     def sample(
         self,
@@ -240,21 +293,13 @@ class Model:
             If the draws should not be trusted as they are.
         """
         from bayesmm.bayes.sample import sample
-        from bayesmm.bayes.start import WarmStart
 
-        start = self._reml.estimate
         return sample(
             design=self.design,
             labels=self.labels,
             products=self._summed[0],
             priors=self.priors,
-            fit=WarmStart(
-                sigma=start.sigma,
-                factors=start.factors,
-                beta=start.beta,
-                beta_covariance=start.beta_covariance,
-                effects=start.modes,
-            ),
+            fit=self._warm_start,
             draws=draws,
             tune=tune,
             chains=chains,

@@ -112,6 +112,18 @@ def test_perfect_correlation_is_exact_and_named() -> None:
     assert "tos" in found.singular_directions[0]
 
 
+def test_slopes_without_any_variance_are_exactly_zero_and_uncorrelated() -> None:
+    rng = np.random.default_rng(0)
+    x = np.tile(np.arange(6.0), 8)
+    X = np.column_stack([np.ones(6), np.arange(6.0)])
+    noise = np.concatenate([e - X @ np.linalg.lstsq(X, e)[0] for e in rng.normal(size=(8, 6))])
+    data = pd.DataFrame({"y": 1.0 + x + noise, "x": x, "g": np.repeat(list("abcdefgh"), 6)})
+    table = bmm.Model("y ~ x + (x | g)", data).fit().parameters["estimate"]
+    assert table["sd(Intercept | g)"] == 0.0
+    assert table["sd(x | g)"] == 0.0
+    assert np.isnan(table["cor(Intercept, x | g)"])
+
+
 def test_rescaling_and_shifting_move_estimates_as_they_should(sleepstudy: pd.DataFrame, fit) -> None:
     moved = sleepstudy.assign(Reaction=1e9 + 10.0 * sleepstudy["Reaction"], Days=sleepstudy["Days"] + 2000)
     other = bmm.Model(SLOPES, moved).fit()

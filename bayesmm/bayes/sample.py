@@ -108,6 +108,33 @@ def sample(
     return posterior
 
 
+def bind_program(
+    kind: Literal["marginal", "conditional"],
+    design: Design,
+    labels: Labels,
+    products: CrossProducts,
+    priors: ResolvedPriors,
+    warm: WarmStart,
+    parameterisation: Parameterisation | Literal["auto"],
+) -> tuple[MarginalProgram, MarginalData] | tuple[ConditionalProgram, ConditionalData]:
+    """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
+    if kind == "marginal":
+        return bind_marginal(labels, products, priors)
+    if kind == "conditional":
+        return bind_conditional(design, labels, priors, _choose(parameterisation, warm, design))
+    raise ValueError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
+
+
+def _choose(
+    parameterisation: Parameterisation | Literal["auto"], warm: WarmStart, design: Design
+) -> tuple[Parameterisation, ...]:
+    if parameterisation == "auto":
+        return parameterise(warm, design)
+    if parameterisation not in ("centred", "noncentred"):
+        raise ValueError(f"parameterisation is {parameterisation!r}: give 'auto', 'centred' or 'noncentred'.")
+    return (parameterisation,) * len(design.blocks)
+
+
 def make_settings(**values: int | float) -> Settings:
     """Check the numbers of a run.
 
@@ -158,12 +185,7 @@ def _run_conditional(
     watch: Watcher | None,
     parameterisation: Parameterisation | Literal["auto"],
 ) -> tuple[Run, list[str]]:
-    if parameterisation not in ("auto", "centred", "noncentred"):
-        raise ValueError(f"parameterisation is {parameterisation!r}: give 'auto', 'centred' or 'noncentred'.")
-    if parameterisation == "auto":
-        chosen = parameterise(warm, design)
-    else:
-        chosen = (parameterisation,) * len(design.blocks)
+    chosen = _choose(parameterisation, warm, design)
     program, data = bind_conditional(design, labels, priors, chosen)
     start = start_conditional(program, data, warm, design, priors.contrast)
     run = run_nuts(

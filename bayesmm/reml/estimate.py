@@ -13,6 +13,7 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
 
 SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
+ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
 SNAP_COST = 1e-8  # what the criterion may rise by when they are
 SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
 
@@ -126,7 +127,7 @@ def _degrees_of_freedom(criterion: Criterion) -> float:
 def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
     """Put entries that rounding keeps from zero exactly there, where the criterion agrees."""
     diagonal = start_theta(criterion.layout) == 1.0
-    small = diagonal & (np.abs(minimum.x) < SNAP)
+    small = np.abs(minimum.x) < np.where(diagonal, SNAP, ROUNDING)
     if not minimum.converged or not small.any():
         return minimum
     x = np.where(small, 0.0, minimum.x)

@@ -36,10 +36,8 @@ def test_flat_priors_have_their_mode_at_the_reml_estimate() -> None:
     """Log density of (sd, cor, σ) from the program itself: highest at the estimate, with no slope there."""
     from numpyro.infer.util import log_density
 
-    from bayesmm.bayes.binding import bind_marginal
-
     model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"), priors="flat")
-    program, data = bind_marginal(model.labels, model._summed[0], model.priors)
+    program, data = model.program("marginal")
     fit = model.fit()
     at = {
         "sd_Batch": fit.parameters.loc[["sd(Intercept | Batch)"], "estimate"].to_numpy(),
@@ -144,3 +142,21 @@ def test_fit_and_sample_in_one_expression_work_in_a_fresh_process() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "3", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["marginal", "conditional"])
+def test_programs_print_and_run_with_numpyros_own_sampler(brief, kind: str) -> None:
+    from numpyro.infer import MCMC, NUTS
+
+    model, _ = brief
+    program, data = model.program(kind)
+    assert kind in str(program)
+    with jax.enable_x64(True):
+        chain = MCMC(NUTS(program), num_warmup=50, num_samples=20, progress_bar=False)
+        chain.run(jax.random.key(0), data)
+        assert np.asarray(chain.get_samples()["sigma"]).shape == (20,)
+
+
+def test_unknown_program_says_what_there_is(brief) -> None:
+    with pytest.raises(ValueError, match="'marginal' or 'conditional'"):
+        brief[0].program("joint")

@@ -55,5 +55,5 @@ def test_estimate_on_the_boundary_has_an_open_marker_and_no_interval():
 def test_missing_matplotlib_is_said_with_what_to_install(monkeypatch):
     comparison = compared("Yield ~ 1 + (1 | Batch)", "dyestuff")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(BayesmmError, match="Plots need matplotlib.*pip install matplotlib"):
+    with pytest.raises(BayesmmError, match=r"Plots need matplotlib.*pip install matplotlib"):
         comparison.plot()
