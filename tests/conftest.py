@@ -1,6 +1,14 @@
-"""Shapes in the annotations of the small linear algebra are checked while the tests run."""
+"""Set up before bayesmm is imported: shapes checked at run time, compiled programs shared between test processes."""
+
+import os
+from pathlib import Path
 
 from jaxtyping import install_import_hook
+
+# Most of the time of a test run is compiling. Programs are kept by their content, so that nothing stale can be found.
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Elsewhere a letter means another number in each element of a sequence (k of each grouping factor), which jaxtyping
 # would bind once; those functions are held to the dense oracle instead.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -50,14 +51,14 @@ def bind_marginal(
         coefficients, numbers = declare_parameter(
             "beta_sampled", chosen, support="real line", squared_name="beta_sampled"
         )
-    data = MarginalData(
-        products=products,
-        prior=condition_prior(products, mean, precision, sampled),
-        dependence=dependence,
-        spreads=spread_data,
-        coefficients=numbers,
-    )
-    return MarginalProgram(spreads=spreads, coefficients=coefficients), data
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "products": products,
+        "prior": condition_prior(products, mean, precision, sampled),
+        "dependence": dependence,
+        "spreads": spread_data,
+        "coefficients": numbers,
+    }
+    return MarginalProgram(spreads=spreads, coefficients=coefficients), MarginalData(**leaves)
 
 
 def _gaussian(
@@ -112,20 +113,20 @@ def bind_conditional(
             name, [row.prior for row in rows], support="real line", squared_name=name
         )
     centring = centre_effects(design.X[:, design.kept], design.blocks, parameterisations)
-    data = ConditionalData(
-        y=design.y,
-        offset=design.offset,
-        root_weights=np.sqrt(design.weights),
-        X=centring.X,
-        codes=tuple(block.codes for block in design.blocks),
-        columns=centring.columns,
-        means=centring.means,
-        parent_codes=centring.parent_codes,
-        links=centring.links,
-        inverse_contrast=np.linalg.inv(priors.contrast),
-        spreads=spread_data,
-        coefficients=numbers,
-    )
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "y": design.y,
+        "offset": design.offset,
+        "root_weights": np.sqrt(design.weights),
+        "X": centring.X,
+        "codes": tuple(block.codes for block in design.blocks),
+        "columns": centring.columns,
+        "means": centring.means,
+        "parent_codes": centring.parent_codes,
+        "links": centring.links,
+        "inverse_contrast": np.linalg.inv(priors.contrast),
+        "spreads": spread_data,
+        "coefficients": numbers,
+    }
     program = ConditionalProgram(
         spreads=spreads,
         coefficients=coefficients,
@@ -133,7 +134,7 @@ def bind_conditional(
         order=centring.order,
         parents=centring.parents,
     )
-    return program, data
+    return program, ConditionalData(**leaves)
 
 
 def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:
@@ -152,7 +153,7 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
         sigma, sigma_data = declare_parameter(
             "sigma", [row.prior], support="positive numbers", squared_name="variance", scalar=True
         )
-    data = SpreadData(sds=tuple(sds), concentrations=tuple(concentrations), sigma=sigma_data)
+    data = SpreadData(sds=tuple(sds), concentrations=tuple(concentrations), sigma=cast(Any, sigma_data))
     return Spreads(blocks=tuple(blocks), sigma=sigma), data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,8 +111,8 @@ def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str
     return Diagnostics(
         chains=energy.shape[0],
         draws=energy.shape[1],
-        divergences=int(stats["diverging"].sum()),
-        reached_max_tree_depth=int(stats["reached_max_tree_depth"].sum()),
+        divergences=int(stats["diverging"].to_numpy().sum()),
+        reached_max_tree_depth=int(stats["reached_max_tree_depth"].to_numpy().sum()),
         r_hat=r_hat,
         r_hat_of=r_hat_of,
         ess=ess,
@@ -120,9 +121,9 @@ def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str
     )
 
 
-def _extreme(values: pd.Series, *, largest: bool) -> tuple[float, str]:
-    known = values.dropna()
+def _extreme(values: Any, *, largest: bool) -> tuple[float, str]:
+    known: pd.Series = values.dropna()
     if known.empty:
         return (1.0, "") if largest else (np.inf, "")
     name = known.idxmax() if largest else known.idxmin()
-    return float(known[name]), str(name)
+    return float(known.max() if largest else known.min()), str(name)

@@ -26,7 +26,7 @@ class HalfStudentT(dist.Distribution):
     """
 
     arg_constraints = {"df": constraints.positive, "scale": constraints.positive}  # noqa: RUF012 - NumPyro's protocol
-    support = constraints.positive
+    support = constraints.positive  # pyright: ignore[reportAssignmentType]
     reparametrized_params = ["df", "scale"]  # noqa: RUF012 - NumPyro's protocol
 
     def __init__(self, df: jax.Array, scale: jax.Array, *, validate_args: bool | None = None) -> None:

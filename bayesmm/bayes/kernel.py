@@ -12,11 +12,11 @@ from jaxtyping import Array
 from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import ParamInfo
 
-from bayesmm.bayes.layout import Layout, Model, Place, Position, constrained, potential_of, start_sites
+from bayesmm.bayes.layout import Layout, Model, Place, Position, constrained, potential_of, start_sites, straighten
 
 BATCH_ENTRIES = 2**22  # numbers held at once while draws are transformed, 32 MB
-# Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits programs
-# that run once on little; level 1 saves a tenth and costs nothing.
+# Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits
+# programs that run once on little; level 1 saves a tenth and costs nothing.
 QUICK = {"xla_backend_optimization_level": 0}
 BRISK = {"xla_backend_optimization_level": 1}
 Generator = Callable[[Any, dict[str, Array], Any, Array], dict[str, Array]]  # (model, sites, data, key) to quantities
@@ -35,7 +35,7 @@ class Kernel(NamedTuple):
 
     Attributes
     ----------
-    probe : (data, start, scale, positions) -> Probe
+    probe : (data, start, scale, small, positions, key) -> Probe
     initialise : (positions, energies, gradients, inverse_mass, keys) -> HMCState
     advance : (state, data, place) -> (HMCState, positions and statistics of a chunk of iterations)
     finish, finish_briefly : (positions, keys, data, place) -> sites and generated quantities
@@ -71,7 +71,7 @@ def build_kernel(
             tune,
             step_size=layout.size**-0.25,
             inverse_mass_matrix=dict(mass) if layout.dense else mass[("diagonal",)],
-            dense_mass=dense_mass,
+            dense_mass=dense_mass,  # pyright: ignore[reportArgumentType]  a list of sites too
             target_accept_prob=target_accept,
             max_tree_depth=max_tree_depth,
             model_args=(None, None),  # the potential is not evaluated: value and gradient are given
@@ -108,9 +108,11 @@ def _record(state: HMCState) -> dict[str, Any]:
 
 
 def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any]) -> Callable[..., Probe]:
-    def probe(data: Any, start: dict[str, Array], scale: Position, positions: Position, key: Array) -> Probe:
-        centre = layout.join(start_sites(model, data, start, key))
-        at = jax.value_and_grad(potential(data, Place(centre, scale)))
+    def probe(
+        data: Any, start: dict[str, Array], scale: Position, small: dict[str, Array], positions: Position, key: Array
+    ) -> Probe:
+        centre = layout.join(straighten(layout, small, start_sites(model, data, start, key)))
+        at = jax.value_and_grad(potential(data, Place(centre, scale, small)))
         return Probe(centre, *jax.lax.map(at, positions))
 
     return probe

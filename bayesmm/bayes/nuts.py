@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -76,6 +76,7 @@ def run_nuts(
     start: Mapping[str, np.ndarray] | None = None,
     scales: Mapping[str, np.ndarray] | None = None,
     diagonal: Collection[str] = (),
+    small: Mapping[str, np.ndarray] | None = None,
     generate: Generator | None = None,
     watch: Watcher | None = None,
 ) -> Run:
@@ -97,6 +98,8 @@ def run_nuts(
         there is none. Chains start dispersed by about as much.
     diagonal : collection of str
         Sites whose mass matrix is diagonal. The others share a dense one that starts from the curvature at the start.
+    small : mapping of str to array, optional
+        Sites of positive values that may be near zero, with sizes below which they are as good as zero.
     generate : callable, optional
         Takes the model, the sites of one draw, the data and a key to more quantities, returned with the sites; a
         function of a module (compiled programs are kept by it).
@@ -118,7 +121,8 @@ def run_nuts(
     """
     with jax.enable_x64(True):
         start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
-        layout = find_layout(model, data, start, diagonal, MAX_DENSE)
+        small = {name: np.asarray(value, dtype=float) for name, value in (small or {}).items()}
+        layout = find_layout(model, data, start, diagonal=diagonal, bent=tuple(small), most=MAX_DENSE)
         kernel = build_kernel(
             model,
             layout,
@@ -129,7 +133,8 @@ def run_nuts(
             chunk=CHUNK,
         )
         keys = jax.random.split(jax.random.key(settings.seed), 3)
-        state, place = _begin(kernel, layout, data, start, scales or {}, settings, keys)
+        guess = Guess(start, layout.spread(scales or {}), small)
+        state, place = _begin(kernel, layout, data, guess, settings, keys)
         positions, stats = _iterate(kernel, state, data, place, settings, watch)
         draw_keys = jax.random.split(keys[2], settings.chains * settings.draws)
         work = len(draw_keys) * sum(np.size(leaf) for leaf in jax.tree.leaves((data, place)))
@@ -139,23 +144,30 @@ def run_nuts(
         return Run(sites={k: np.asarray(v).reshape(shape + v.shape[1:]) for k, v in sites.items()}, stats=stats)
 
 
+class Guess(NamedTuple):
+    """Constrained values to start around, the sampler's units, and sizes as good as zero."""
+
+    start: dict[str, np.ndarray]
+    scale: dict[str, np.ndarray]
+    small: dict[str, np.ndarray]
+
+
 def _begin(
     kernel: Kernel,
     layout: Layout,
     data: Any,
-    start: Mapping[str, np.ndarray],
-    scales: Mapping[str, np.ndarray],
+    guess: Guess,
     settings: Settings,
     keys: Any,
 ) -> tuple[Any, Place]:
     """Place the chains around the start, as far apart as the curvature there says, with that mass matrix."""
-    scale = layout.spread(scales)
+    scale = guess.scale
     count = max(2 * layout.n_dense, settings.chains)
     rng = np.random.default_rng(settings.seed)
     offsets = {part: np.zeros((count, len(values))) for part, values in scale.items()}
     if layout.n_dense:
         offsets["dense"][: 2 * layout.n_dense] = np.vstack([np.eye(layout.n_dense), -np.eye(layout.n_dense)]) * STEP
-    around = kernel.probe(data, start, scale, offsets, keys[0])
+    around = kernel.probe(data, *guess, offsets, keys[0])
     covariance = _inverse_curvature(np.asarray(around.gradient["dense"]), layout.n_dense) if layout.n_dense else None
     noise = {part: rng.standard_normal((settings.chains, len(values))) for part, values in scale.items()}
     if covariance is not None:
@@ -164,7 +176,7 @@ def _begin(
         for part, values in noise.items():
             offsets[part][:] = 0.0
             offsets[part][: settings.chains] = shrink * values
-        begun = kernel.probe(data, start, scale, offsets, keys[0])
+        begun = kernel.probe(data, *guess, offsets, keys[0])
         if np.isfinite(np.asarray(begun.energy)[: settings.chains]).all():
             break
     else:
@@ -176,7 +188,7 @@ def _begin(
     if "diagonal" in scale:
         mass[("diagonal",)] = np.ones(len(scale["diagonal"]))
     state = kernel.initialise(*chosen, mass, jax.random.split(keys[1], settings.chains))
-    return state, Place(begun.centre, scale)
+    return state, Place(begun.centre, cast(Any, scale), cast(Any, guess.small))
 
 
 def _inverse_curvature(gradients: np.ndarray, n: int) -> np.ndarray:

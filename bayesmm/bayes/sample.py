@@ -12,7 +12,7 @@ from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.program import MarginalProgram
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
 from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
@@ -170,6 +170,7 @@ def _run_marginal(
         settings=settings,
         start=start.values,
         scales=start.scales,
+        small=start.small,
         generate=MarginalProgram.recover,
         watch=watch,
     )
@@ -194,6 +195,7 @@ def _run_conditional(
         settings=settings,
         start=start.values,
         scales=start.scales,
+        small=start.small,
         diagonal=program.effect_sites,
         watch=watch,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpyro
@@ -64,7 +64,7 @@ class SpreadData(NamedTuple):
 
     sds: tuple[tuple[Numbers, ...], ...]
     concentrations: tuple[tuple[Array, ...], ...]
-    sigma: tuple[Numbers, ...] | Float[Array, ""]
+    sigma: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from bayesmm.bayes.information import choose_parameterisations, spherical_covari
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
+from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 
 LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
@@ -48,10 +49,27 @@ class WarmStart:
 
 
 class Start(NamedTuple):
-    """Constrained values by site, and guesses of posterior standard deviations on the unconstrained scale."""
+    """What `run_nuts` wants to know of each site.
+
+    Attributes
+    ----------
+    values : dict of str to array
+        Constrained values.
+    scales : dict of str to array
+        Guesses of posterior standard deviations on the unconstrained scale.
+    small : dict of str to array
+        Standard deviations (or variances) of random effects that the data can hardly tell from zero.
+    """
 
     values: dict[str, np.ndarray]
     scales: dict[str, np.ndarray]
+    small: dict[str, np.ndarray]
+
+
+def level_errors(block: RandomBlock, weights: np.ndarray) -> np.ndarray:
+    """Return the standard errors (k,) that a typical level's own data give its effects, in units of σ."""
+    mean_square = (weights[:, None] * block.columns**2).sum(axis=0) / block.q
+    return 1.0 / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
 
 
 def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
@@ -59,8 +77,7 @@ def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
     factors = []
     for factor, block in zip(warm.factors, design.blocks, strict=True):
         covariance = factor @ factor.T
-        mean_square = (design.weights[:, None] * block.columns**2).sum(axis=0) / block.q
-        least = LEAST_SD / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
+        least = LEAST_SD * level_errors(block, design.weights)
         sd = np.sqrt(np.diag(covariance))
         safe = np.where(sd > 0, sd, 1.0)
         correlation = covariance / np.outer(safe, safe)
@@ -83,7 +100,7 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
         error = np.sqrt(np.diag(warm.beta_covariance))[sampled]
         values |= program.coefficients.start(warm.beta[sampled], data.coefficients)
         scales |= program.coefficients.scales(warm.beta[sampled], error, data.coefficients)
-    return Start(values, scales)
+    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
 
 
 def start_conditional(
@@ -100,9 +117,8 @@ def start_conditional(
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
     sums: dict[int, np.ndarray] = {}
     for f in program.order:
-        site, block, rows, factor, b = (
-            each[f] for each in (program.effect_sites, program.spreads.blocks, design.blocks, factors, modes)
-        )
+        site, block, rows = program.effect_sites[f], program.spreads.blocks[f], design.blocks[f]
+        factor, b = factors[f], modes[f]
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
         if site.startswith("r_"):
@@ -116,7 +132,7 @@ def start_conditional(
             variances = np.diagonal(covariance, axis1=1, axis2=2)
             sums[f] = b
             values[site], scales[site] = np.linalg.solve(factor, b.T).T / warm.sigma, np.sqrt(variances)
-    return Start(values, scales)
+    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
 
 
 def parameterise(warm: WarmStart, design: Design) -> tuple[Parameterisation, ...]:
@@ -141,6 +157,14 @@ def _spread_values(
     if spreads.sigma is not None:
         values |= spreads.sigma.start(sigma, _site_numbers(data))
     return values
+
+
+def _small_spreads(spreads: Spreads, data: SpreadData, sigma: float, design: Design) -> dict[str, np.ndarray]:
+    small: dict[str, np.ndarray] = {}
+    for block, numbers, rows in zip(spreads.blocks, data.sds, design.blocks, strict=True):
+        sizes = block.sd.start(sigma * level_errors(rows, design.weights), numbers)
+        small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
+    return small
 
 
 def _site_numbers(data: SpreadData) -> tuple[Numbers, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from arviz_stats.base import array_stats
@@ -9,7 +11,7 @@ from xarray import DataTree
 
 from bayesmm.design.labels import Labels
 
-AXES = {"chain_axis": 0, "draw_axis": 1}
+AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 4  # draws per chain that R̂ and effective sample sizes need
 
 

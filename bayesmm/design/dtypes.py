@@ -150,7 +150,7 @@ def _read_objects(name: str, series: pd.Series) -> Column:
             return _read_numpy(name, np.array(series.tolist()))  # of objects beyond 64 bits, which is refused
         return _read_numpy(name, series.where(~missing, np.nan).to_numpy(dtype=np.float64))
     found = sorted({type(value).__name__ for value in series[~missing]})
-    if kind == "complex" or any(isinstance(value, _TIMES) for value in series[~missing].head(1)):
+    if kind == "complex" or any(isinstance(value, _TIMES) for value in series[~missing].tolist()[:1]):
         return _refuse(name, "/".join(found))
     raise DesignError(
         f"Column {name!r} mixes values of the types {', '.join(found)}. Convert it to one type, for example "

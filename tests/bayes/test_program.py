@@ -194,10 +194,11 @@ def small():
 @pytest.mark.parametrize("prior", SPREAD_PRIORS, ids=str)
 def test_a_prior_of_a_spread_has_its_textbook_density(build, small, prior):
     """Differences between two values of the spread, to cancel the likelihood of the flat model."""
-    flat, with_prior = build("y ~ 1 + (1 | g)", small, priors="flat"), build("y ~ 1 + (1 | g)", small, priors={
-        "fixed": Flat(), "sd": prior, "sigma": Flat()
-    })
-    values = [dict(sd_g=[1.5], sigma=1.0), dict(sd_g=[2.5], sigma=1.0)]
+    flat, with_prior = (
+        build("y ~ 1 + (1 | g)", small, priors="flat"),
+        build("y ~ 1 + (1 | g)", small, priors={"fixed": Flat(), "sd": prior, "sigma": Flat()}),
+    )
+    values = [{"sd_g": [1.5], "sigma": 1.0}, {"sd_g": [2.5], "sigma": 1.0}]
     plain, informed = (
         [density(*bind_marginal(case.labels, case.products, case.priors), at) for at in values]
         for case in (flat, with_prior)
@@ -211,7 +212,7 @@ def test_a_prior_of_a_coefficient_has_its_textbook_density(build, small, prior):
     case = build("y ~ x + (1 | g)", small, priors={"fixed": Flat(), "x": prior, "sd": Flat(), "sigma": Flat()})
     program, data = bind_marginal(case.labels, case.products, case.priors)
     flat = build("y ~ 1 + offset(1.5 * x) + (1 | g)", small, priors="flat")
-    at = dict(sd_g=[1.5], sigma=1.0)
+    at = {"sd_g": [1.5], "sigma": 1.0}
     plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), at)
     informed = density(program, data, at | {"beta_sampled": [1.5]})
     assert informed - plain == pytest.approx(COEFFICIENT_PRIORS[prior].logpdf(1.5), rel=1e-9)
@@ -221,8 +222,8 @@ def test_a_prior_on_the_variance_is_one_of_the_square(build, small):
     case = build("y ~ 1 + (1 | g)", small, priors={"sd": InverseGamma(2, 3, on="variance"), "sigma": Flat()})
     program, data = bind_marginal(case.labels, case.products, case.priors)
     flat = build("y ~ 1 + (1 | g)", small, priors={"sd": Flat(), "sigma": Flat()})
-    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), dict(sd_g=[1.5], sigma=1.0))
-    informed = density(program, data, dict(variance_g=[1.5**2], sigma=1.0))
+    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
+    informed = density(program, data, {"variance_g": [1.5**2], "sigma": 1.0})
     assert informed - plain == pytest.approx(st.invgamma(2, scale=3).logpdf(1.5**2), rel=1e-9)
 
 
@@ -235,7 +236,9 @@ def test_equal_structure_makes_equal_programs(build):
 
 
 def test_programs_print_their_sites(build):
-    case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"sigma": InverseGamma(2, 3, on="variance")})
+    case = build(
+        "Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"sigma": InverseGamma(2, 3, on="variance")}
+    )
     marginal, _ = bind_marginal(case.labels, case.products, case.priors)
     conditional, _ = bind_conditional(case.design, case.labels, case.priors, ("centred",))
     assert "sd_Subject[0, 1] ~ HalfStudentT\n  cholesky_Subject ~ LKJCholesky(2)\n  variance ~ Inverse" in str(marginal)

@@ -64,7 +64,9 @@ def test_the_narrowest_key_wins(build):
     assert prior_of(case, "sd(Days | Subject)") == HalfNormal(3)
 
 
-@pytest.mark.parametrize("key", ["cor", "cor(Subject)", "cor(Days,Intercept|Subject)", "cor(Intercept, Days | Subject)"])
+@pytest.mark.parametrize(
+    "key", ["cor", "cor(Subject)", "cor(Days,Intercept|Subject)", "cor(Intercept, Days | Subject)"]
+)
 def test_a_correlation_is_reached_by_kind_group_and_name(build, key):
     assert prior_of(build(SLEEP, "sleepstudy", priors={key: LKJ(2)}), "cor(Intercept, Days | Subject)") == LKJ(2)
 
@@ -104,7 +106,9 @@ def test_a_column_named_like_a_kind_is_ambiguous(build):
 
 def test_a_known_sigma_has_no_prior(build):
     with pytest.raises(PriorError, match="sigma is fixed at 1"):
-        build("y ~ 1 + (1 | school)", "eight_schools", weights="1 / sigma**2", sigma=1.0, priors={"sigma": HalfNormal(1)})
+        build(
+            "y ~ 1 + (1 | school)", "eight_schools", weights="1 / sigma**2", sigma=1.0, priors={"sigma": HalfNormal(1)}
+        )
     case = build("y ~ 1 + (1 | school)", "eight_schools", weights="1 / sigma**2", sigma=1.0)
     assert [row.name for row in case.priors.rows] == ["Intercept", "sd(Intercept | school)"]
     assert "sigma is fixed at 1" in str(case.priors)
