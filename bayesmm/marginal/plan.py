@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from bayesmm.marginal.dense_layout import DenseLayout, FactorPair, lay_out_dense
+from bayesmm.marginal.padding import pad_size
 
 Target = Literal["pair", "dense"]
-FactorPair = tuple[int, int]
 
 # Cost model of one step, from measurements on two cores: a gathered and scattered entry against a multiply-add of a
 # dense product, in nanoseconds.
@@ -109,27 +109,6 @@ class Plan:
     index: PlanIndex
     n_levels: tuple[int, ...]
     n_blocks: int  # connected components of the remainder
-
-
-def pad_size(size: int) -> int:
-    """Round a count of levels, pairs or list entries up to one of a few sizes, so that designs share programs."""
-    for small in (16, 64, 256, 1024):
-        if size <= small:
-            return small
-    return _round_up(int(size))
-
-
-def pad_dense(size: int) -> int:
-    """Round the size of a dense block up; more finely, since its cost is cubic."""
-    for small in (8, 16, 32, 64, 128, 256):
-        if size <= small:
-            return small
-    return _round_up(int(size))
-
-
-def _round_up(size: int) -> int:
-    unit = 1 << max((size - 1).bit_length() - 4, 0)  # at most one eighth wasted
-    return -(-size // unit) * unit
 
 
 @dataclass
@@ -265,84 +244,6 @@ def _add_edges(work: _Work, pair: FactorPair, keys: np.ndarray) -> np.ndarray:
     return by_key[np.searchsorted(grown.keys, keys, sorter=by_key)]
 
 
-@dataclass
-class _DenseLayout:
-    """Where each remaining level lies in the dense blocks."""
-
-    buckets: tuple[tuple[int, int], ...]
-    row: dict[int, np.ndarray]  # first dense row of each level, over all blocks
-    target: dict[int, np.ndarray]  # flat position of (first row, column 0 of its block)
-    column: dict[int, np.ndarray]  # its first column within the block
-    stride: dict[int, np.ndarray]
-    padding: np.ndarray
-    n_blocks: int
-
-
-def _dense_layout(work: _Work, remainder: list[int], *, single: bool) -> _DenseLayout:
-    if not remainder:
-        empty = np.empty(0, np.int64)
-        return _DenseLayout((), {}, {}, {}, {}, empty, 0)
-    sizes = [work.n_levels[f] for f in remainder]
-    base = dict(zip(remainder, np.concatenate([[0], np.cumsum(sizes)]), strict=False))
-    width = np.repeat([work.widths[f] for f in remainder], sizes)
-    component = np.zeros(len(width), int) if single else _components(work, remainder, base, len(width))
-    block_rows = np.bincount(component, weights=width).astype(int)
-    padded = np.array([pad_dense(size) for size in block_rows])
-    bucket_sizes, bucket = np.unique(padded, return_inverse=True)
-    counts = np.bincount(bucket)
-    padded_counts = [1 if count == 1 else pad_size(int(count)) for count in counts]
-    slot = _rank_within(bucket)
-    flat_start = np.concatenate([[0], np.cumsum([c * s * s for c, s in zip(padded_counts, bucket_sizes, strict=True)])])
-    row_start = np.concatenate([[0], np.cumsum([c * s for c, s in zip(padded_counts, bucket_sizes, strict=True)])])
-    stride = padded[component]
-    by_component = np.argsort(component, kind="stable")
-    inner = np.empty(len(width), int)  # first row within the block
-    running = np.cumsum(width[by_component]) - width[by_component]
-    first_of_block = np.concatenate([[0], np.cumsum(block_rows)])[:-1]
-    inner[by_component] = running - first_of_block[component[by_component]]
-    row = row_start[bucket[component]] + slot[component] * stride + inner
-    target = flat_start[bucket[component]] + slot[component] * stride**2 + inner * stride
-    used = np.zeros(row_start[-1], bool)
-    for extra in range(max(work.widths[f] for f in remainder)):
-        used[row[width > extra] + extra] = True
-    diagonal = np.concatenate(
-        [
-            start + (np.arange(c * s) // s) * s * s + (np.arange(c * s) % s) * (s + 1)
-            for start, c, s in zip(flat_start[:-1], padded_counts, bucket_sizes, strict=True)
-        ]
-    )
-    parts = {f: slice(base[f], base[f] + work.n_levels[f]) for f in remainder}
-    return _DenseLayout(
-        tuple((int(c), int(s)) for c, s in zip(padded_counts, bucket_sizes, strict=True)),
-        {f: row[part] for f, part in parts.items()},
-        {f: target[part] for f, part in parts.items()},
-        {f: inner[part] for f, part in parts.items()},
-        {f: stride[part] for f, part in parts.items()},
-        diagonal[~used],
-        len(block_rows),
-    )
-
-
-def _components(work: _Work, remainder: list[int], base: Mapping[int, int], n_nodes: int) -> np.ndarray:
-    edges = [np.empty((2, 0), np.int64)]
-    for pair in work.pairs:
-        if pair[0] in base and pair[1] in base:
-            first, second = work.split(pair)
-            edges.append(np.stack([first + base[pair[0]], second + base[pair[1]]]))
-    ends = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(n_nodes, n_nodes))
-    return connected_components(graph, directed=False)[1]
-
-
-def _rank_within(labels: np.ndarray) -> np.ndarray:
-    """0, 1, 2, ... within each label, in order of appearance."""
-    order = np.argsort(labels, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(labels))])[:-1]
-    rank = np.empty(len(labels), int)
-    rank[order] = np.arange(len(labels)) - starts[labels[order]]
-    return rank
-
-
 def _pad(values: np.ndarray, size: int, fill: int = 0) -> Any:
     """Pad a list of indices; a NumPy array in the place of the JAX one that it becomes in a compiled program."""
     padded = np.full(size, fill, np.int32)
@@ -353,8 +254,9 @@ def _pad(values: np.ndarray, size: int, fill: int = 0) -> Any:
 def _finish(work: _Work, remainder: list[int]) -> Plan:
     """Lay out the dense remainder, point the updates at it, and pad everything."""
     single = bool(work.steps) and work.steps[-1].dense_product
-    layout = _dense_layout(work, remainder, single=single)
     inside = set(remainder)
+    edges = {pair: work.split(pair) for pair in work.pairs if set(pair) <= inside}
+    layout = lay_out_dense(remainder, work.n_levels, work.widths, None if single else edges)
     # pair lists within the remainder hold only the data's own pairs: what elimination adds goes straight to the blocks
     listed = {
         pair: pair_list.n_original if set(pair) <= inside else len(pair_list.keys)
@@ -394,14 +296,14 @@ def _node(values: np.ndarray, size: int, outside: int) -> Any:
 
 
 def _dense_position(
-    layout: _DenseLayout, pair: FactorPair, first: np.ndarray, second: np.ndarray
+    layout: DenseLayout, pair: FactorPair, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     f, g = pair
     return layout.target[f][first] + layout.column[g][second], layout.stride[f][first]
 
 
 def _finish_steps(
-    work: _Work, layout: _DenseLayout, inside: set[int], listed: Mapping[FactorPair, int]
+    work: _Work, layout: DenseLayout, inside: set[int], listed: Mapping[FactorPair, int]
 ) -> tuple[tuple[StepShape, ...], tuple[tuple[Update, ...], ...]]:
     steps, updates = [], []
     for step, lists in zip(work.steps, work.updates, strict=True):
