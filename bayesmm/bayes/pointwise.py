@@ -47,7 +47,7 @@ def pointwise_log_likelihood(
             f"The pointwise log-likelihood would be {n_draws * design.n:,} numbers, more than pointwise_limit="
             f"{limit:,}, and was left out.",
         )
-    beta = sites["beta"].reshape(n_draws, -1)
+    beta = sites["beta"].reshape(n_draws, design.p) if design.p else np.zeros((n_draws, 0))
     scale = np.full(n_draws, sigma) if sigma is not None else sites["sigma"].reshape(n_draws)
     flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
     predictors = build_predictors(design)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ class Posterior:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        heading, *details = self._heading()
+        heading, *details = map(escape, self._heading())
         table = self.parameters.drop(columns=["kind", "group"]).to_html(float_format="{:.4g}".format, index_names=False)
-        ending = "<br>".join([self.diagnostics.advice, *self.notes])
+        ending = "<br>".join(map(escape, [self.diagnostics.advice, *self.notes]))
         return f"<h4>{heading}</h4><p>{'<br>'.join(details)}</p>{table}<p>{ending}</p>"

@@ -22,7 +22,7 @@ def predict(
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=new_levels)
-    beta = posterior.beta.reshape(-1, posterior.design.p)
+    beta = posterior.beta.reshape(posterior.sigma.size, posterior.design.p)
     effects = [b.reshape(-1, *b.shape[2:]) for b in posterior.effects]
     size = max(1, BATCH // max(len(beta), 1))
     parts = [

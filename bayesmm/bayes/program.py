@@ -94,7 +94,7 @@ class MarginalProgram:
         drawn = {
             f"b_{block.label}": b[: block.n_levels] for block, b in zip(self.spreads.blocks, effects.b, strict=True)
         }
-        return {"beta": effects.beta} | drawn
+        return drawn | ({"beta": effects.beta} if effects.beta.size else {})
 
     def __str__(self) -> str:
         sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]

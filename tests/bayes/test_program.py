@@ -243,3 +243,12 @@ def test_programs_print_their_sites(build):
     conditional, _ = bind_conditional(case.design, case.labels, case.priors, ("centred",))
     assert "sd_Subject[0, 1] ~ HalfStudentT\n  cholesky_Subject ~ LKJCholesky(2)\n  variance ~ Inverse" in str(marginal)
     assert "beta_at_means[0, 1] ~ Normal\n  r_Subject[18, 2] ~ Normal (centred)" in str(conditional)
+
+
+def test_without_fixed_effects_there_is_no_beta_to_recover(build):
+    case = build("Yield ~ 0 + (1 | Batch)", "dyestuff")
+    program, data = bind_marginal(case.labels, case.products, case.priors)
+    sites, _, _ = spread_sites(program, data)
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(lambda key: program.recover(sites, data, key), jax.random.key(0))
+    assert {name: value.shape for name, value in shapes.items()} == {"b_Batch": (6, 1)}
