@@ -132,14 +132,12 @@ def run_nuts(
             max_tree_depth=settings.max_tree_depth,
             chunk=CHUNK,
         )
-        keys = jax.random.split(jax.random.key(settings.seed), 3)
         guess = Guess(start, layout.spread(scales or {}), small)
-        state, place = _begin(kernel, layout, data, guess, settings, keys)
+        state, place = _begin(kernel, layout, data, guess, settings)
         positions, stats = _iterate(kernel, state, data, place, settings, watch)
-        draw_keys = jax.random.split(keys[2], settings.chains * settings.draws)
-        work = len(draw_keys) * sum(np.size(leaf) for leaf in jax.tree.leaves((data, place)))
+        work = settings.chains * settings.draws * sum(np.size(leaf) for leaf in jax.tree.leaves((data, place)))
         finish = kernel.finish_briefly if work < BRIEF_WORK else kernel.finish
-        sites = finish(positions, draw_keys, data, place)
+        sites = finish(positions, np.int64(settings.seed), data, place)
         shape = (settings.chains, settings.draws)
         return Run(sites={k: np.asarray(v).reshape(shape + v.shape[1:]) for k, v in sites.items()}, stats=stats)
 
@@ -152,43 +150,42 @@ class Guess(NamedTuple):
     small: dict[str, np.ndarray]
 
 
-def _begin(
-    kernel: Kernel,
-    layout: Layout,
-    data: Any,
-    guess: Guess,
-    settings: Settings,
-    keys: Any,
-) -> tuple[Any, Place]:
-    """Place the chains around the start, as far apart as the curvature there says, with that mass matrix."""
-    scale = guess.scale
-    count = max(2 * layout.n_dense, settings.chains)
-    rng = np.random.default_rng(settings.seed)
-    offsets = {part: np.zeros((count, len(values))) for part, values in scale.items()}
-    if layout.n_dense:
-        offsets["dense"][: 2 * layout.n_dense] = np.vstack([np.eye(layout.n_dense), -np.eye(layout.n_dense)]) * STEP
-    around = kernel.probe(data, *guess, offsets, keys[0])
-    covariance = _inverse_curvature(np.asarray(around.gradient["dense"]), layout.n_dense) if layout.n_dense else None
-    noise = {part: rng.standard_normal((settings.chains, len(values))) for part, values in scale.items()}
-    if covariance is not None:
-        noise["dense"] = noise["dense"] @ np.linalg.cholesky(covariance).T
+def _begin(kernel: Kernel, layout: Layout, data: Any, guess: Guess, settings: Settings) -> tuple[Any, Place]:
+    """Place the chains around the start, as far apart as the posterior is thought to be wide."""
+    chains, scale, seed = settings.chains, guess.scale, np.int64(settings.seed)
+    # With the sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
+    n_curved = 0 if layout.diagonal else layout.n_dense
+    offsets = {part: np.zeros((max(2 * n_curved, chains), len(values))) for part, values in scale.items()}
+    mass = {(part,): np.eye(len(v)) if part == "dense" else np.ones(len(v)) for part, v in scale.items()}
+    if n_curved:
+        offsets["dense"][: 2 * n_curved] = np.vstack([np.eye(n_curved), -np.eye(n_curved)]) * STEP
+        around = kernel.probe(data, *guess, offsets, seed)
+        mass[("dense",)] = _inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
+    noise = _dispersion(mass, chains, settings.seed)
     for shrink in (1.0, 0.5, 0.1, 0.0):
         for part, values in noise.items():
-            offsets[part][:] = 0.0
-            offsets[part][: settings.chains] = shrink * values
-        begun = kernel.probe(data, *guess, offsets, keys[0])
-        if np.isfinite(np.asarray(begun.energy)[: settings.chains]).all():
+            offsets[part][chains:] = 0.0
+            offsets[part][:chains] = shrink * values
+        begun = kernel.probe(data, *guess, offsets, seed)
+        if np.isfinite(np.asarray(begun.energy)).all():
             break
     else:
         raise BayesmmError(
             "The posterior has no density at the start: look for priors that rule out the REML estimate."
         )
-    chosen = jax.tree.map(lambda x: np.asarray(x)[: settings.chains], (offsets, begun.energy, begun.gradient))
-    mass = {("dense",): covariance} if covariance is not None else {}
-    if "diagonal" in scale:
-        mass[("diagonal",)] = np.ones(len(scale["diagonal"]))
-    state = kernel.initialise(*chosen, mass, jax.random.split(keys[1], settings.chains))
+    chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
+    state = kernel.initialise(*chosen, mass, seed)
     return state, Place(begun.centre, cast(Any, scale), cast(Any, guess.small))
+
+
+def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -> dict[str, np.ndarray]:
+    """Draw offsets of the chains from normals with the covariance that the sampler starts with."""
+    rng = np.random.default_rng(seed)
+    noise = {}
+    for (part,), inverse_mass in mass.items():
+        z = rng.standard_normal((chains, len(inverse_mass)))
+        noise[part] = z @ np.linalg.cholesky(inverse_mass).T if inverse_mass.ndim == 2 else z * np.sqrt(inverse_mass)
+    return noise
 
 
 def _inverse_curvature(gradients: np.ndarray, n: int) -> np.ndarray:
