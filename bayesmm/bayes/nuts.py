@@ -153,7 +153,7 @@ class Guess(NamedTuple):
 def _begin(kernel: Kernel, layout: Layout, data: Any, guess: Guess, settings: Settings) -> tuple[Any, Place]:
     """Place the chains around the start, as far apart as the posterior is thought to be wide."""
     chains, scale, seed = settings.chains, guess.scale, np.int64(settings.seed)
-    # With the sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
+    # With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
     n_curved = 0 if layout.diagonal else layout.n_dense
     offsets = {part: np.zeros((max(2 * n_curved, chains), len(values))) for part, values in scale.items()}
     mass = {(part,): np.eye(len(v)) if part == "dense" else np.ones(len(v)) for part, v in scale.items()}

@@ -84,7 +84,7 @@ def sample(
     )
     warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
-        warnings.warn(conflict, BayesmmWarning, stacklevel=2)
+        warnings.warn(conflict, BayesmmWarning, stacklevel=3)
     with progress_bar(settings, progress) as watch:
         if program == "marginal":
             run, notes = _run_marginal(design, labels, products, priors, warm, settings, watch)
@@ -104,7 +104,7 @@ def sample(
         notes=notes,
     )
     if not posterior.diagnostics.is_good:
-        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=2)
+        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=3)
     return posterior
 
 
@@ -148,6 +148,8 @@ def make_settings(**values: int | float) -> Settings:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
         values[name] = int(value)
+    if values["seed"] >= 2**63:
+        raise ValueError(f"seed is {values['seed']}: give a whole number below 2**63.")
     if not 0.0 < values["target_accept"] < 1.0:
         raise ValueError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
     return Settings(**values)  # pyright: ignore[reportArgumentType]
