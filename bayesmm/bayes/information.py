@@ -40,30 +40,41 @@ def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.nda
 
 
 def choose_parameterisations(
-    factors: Sequence[np.ndarray], sigma: float, covariances: Sequence[np.ndarray]
+    blocks: Sequence[RandomBlock],
+    weights: np.ndarray,
+    factors: Sequence[np.ndarray],
+    sigma: float,
+    covariances: Sequence[np.ndarray] | None = None,
 ) -> tuple[Parameterisation, ...]:
     """Choose centred where the data know the effects of a typical level, and that they differ; else non-centred.
 
     Parameters
     ----------
+    blocks : sequence of RandomBlock
+        Grouping factors.
+    weights : array, shape (n,)
+        Prior weights.
     factors : sequence of arrays, shape (k, k)
         Relative factor Λ of each grouping factor.
     sigma : float
         Residual standard deviation.
-    covariances : sequence of arrays, shape (q, k, k)
-        Covariance of the effects of each level given the data.
+    covariances : sequence of arrays, shape (q, k, k), optional
+        Covariance of the effects of each level given the data; from the level's own rows alone if not given.
 
     References
     ----------
     Papaspiliopoulos, Roberts & Sköld (2007). Stat. Sci. 22.
     """
     choices: list[Parameterisation] = []
-    for factor, covariance in zip(factors, covariances, strict=True):
+    for f, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
+        spherical = spherical_covariance(block, weights, factor).mean(axis=0)
+        after = sigma**2 * factor @ spherical @ factor.T if covariances is None else covariances[f].mean(axis=0)
         before = sigma**2 * (factor**2).sum(axis=1)
-        after = np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0)
-        known = 1.0 - np.divide(after, before, out=np.ones_like(after), where=before > 0)
-        known = float(known.min())
-        # Near a standard deviation of zero centred chains are caught in a funnel (6 levels, 78 % known: divergences).
-        far_from_zero = known > 0.0 and 1.0 / (np.sqrt(2.0 * len(covariance)) * known) < SURE
-        choices.append("centred" if known > STRONG and far_from_zero else "noncentred")
+        left = np.divide(np.diag(after), before, out=np.ones(block.k), where=before > 0)
+        known = 1.0 - float(left.max())
+        # A combination of effects without variance is a funnel for centred chains whatever the data know of its parts.
+        least_known = 1.0 - float(np.linalg.eigvalsh(spherical).max())
+        # So is a standard deviation that may be zero (6 levels, 78 % known: divergences).
+        far_from_zero = known > 0.0 and 1.0 / (np.sqrt(2.0 * block.q) * known) < SURE
+        choices.append("centred" if min(known, least_known) > STRONG and far_from_zero else "noncentred")
     return tuple(choices)

@@ -137,11 +137,7 @@ def start_conditional(
 
 def parameterise(warm: WarmStart, design: Design) -> tuple[Parameterisation, ...]:
     """Choose how the conditional program samples each grouping factor."""
-    covariances = warm.effect_covariances or [
-        warm.sigma**2 * factor @ spherical_covariance(block, design.weights, factor) @ factor.T
-        for block, factor in zip(design.blocks, warm.factors, strict=True)
-    ]
-    return choose_parameterisations(warm.factors, warm.sigma, covariances)
+    return choose_parameterisations(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
 
 
 def _spread_values(

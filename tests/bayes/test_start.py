@@ -54,6 +54,8 @@ def test_a_start_is_inside_a_bounded_prior(build):
         ("travel ~ 1 + (1 | Rail)", "rail", ("centred",)),  # 97 % of the variance between 6 rails
         ("Yield ~ 1 + (1 | Batch)", "dyestuff2", ("noncentred",)),  # estimated as zero
         ("strength ~ 1 + (1 | batch/cask)", "pastes", ("noncentred", "centred")),
+        ("Reaction ~ Days + (Days | Subject)", "sleepstudy", ("centred",)),
+        ("cog ~ tos + tos:trt + (tos | id)", "early", ("noncentred",)),  # a correlation of one
     ],
 )
 def test_centring_follows_what_the_data_know_of_each_level(formula, data, expected):
