@@ -17,6 +17,7 @@ from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
 from bayesmm.marginal.plan import Plan
+from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate
 from bayesmm.reml.fit import Fit
@@ -90,6 +91,7 @@ class Model:
         )
         self.labels: Labels = build_labels(self.design)
         self._prior_choice: PriorChoice = priors
+        self._fits: dict[tuple[str, str], Fit] = {}
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
 
@@ -124,40 +126,44 @@ class Model:
             _check_residual(summed[0], design)
         return summed
 
-    def fit(self, method: Literal["reml", "ml"] = "reml") -> Fit:
+    @cached_property
+    def plan(self) -> PlanDescription:
+        """How the likelihood eliminates the random effects, and why so; prints as text."""
+        return describe_plan(self._summed[1], self.labels, self.specification.formula)
+
+    def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:
         """Estimate by restricted or full maximum likelihood.
 
         Parameters
         ----------
         method : {"reml", "ml"}
             Whether the fixed effects are integrated out of the likelihood (REML) or maximised over (ML).
+        engine : {"numpy", "jax"}
+            What evaluates the likelihood: NumPy, which compiles nothing, or JAX on its default device, for large
+            crossed designs on an accelerator. Both run the same code and give the same numbers.
 
         Returns
         -------
         Fit
+            Made once for each method and engine.
         """
-        if method not in ("reml", "ml"):
-            raise ValueError(f"method is {method!r}: give 'reml' or 'ml'.")
-        return self._reml if method == "reml" else self._ml
+        for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
+        if (method, engine) not in self._fits:
+            self._fits[method, engine] = self._estimate(method, engine)
+        return self._fits[method, engine]
 
-    @cached_property
-    def _reml(self) -> Fit:
-        return self._estimate("reml")
-
-    @cached_property
-    def _ml(self) -> Fit:
-        return self._estimate("ml")
-
-    def _estimate(self, method: Literal["reml", "ml"]) -> Fit:
-        products, plan = self._summed
-        criterion = Criterion(products, self._layout, method, self.known_sigma)
+    def _estimate(self, method: Literal["reml", "ml"], engine: Literal["numpy", "jax"]) -> Fit:
+        products, _ = self._summed
+        criterion = Criterion(products, self._layout, method, self.known_sigma, engine)
         return Fit(
             design=self.design,
             labels=self.labels,
             method=method,
             known_sigma=self.known_sigma,
             layout=self._layout,
-            estimate=estimate(criterion, plan.n_levels),
+            estimate=estimate(criterion),
         )
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
@@ -209,7 +215,7 @@ class Model:
     def _warm_start(self) -> WarmStart:
         from bayesmm.bayes.start import WarmStart
 
-        start = self._reml.estimate
+        start = self.fit().estimate
         return WarmStart(
             sigma=start.sigma,
             factors=start.factors,

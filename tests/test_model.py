@@ -83,12 +83,12 @@ def test_search_reaches_one_optimum_from_many_starts(sleepstudy: pd.DataFrame) -
     from bayesmm.reml.estimate import estimate
 
     model = bmm.Model(SLOPES, sleepstudy)
-    products, plan = model._summed
+    products, _ = model._summed
     criterion = Criterion(products, model._layout, "reml")
     rng = np.random.default_rng(1)
     starts = [np.zeros(3), np.array([0.864, 0.1425, 0.0]), *rng.normal(scale=3.0, size=(8, 3))]
     for start in starts:
-        found = estimate(criterion, plan.n_levels, start)
+        found = estimate(criterion, start)
         assert found.minimum.converged
         assert found.criterion == pytest.approx(1743.62827195856, abs=1e-7)
 

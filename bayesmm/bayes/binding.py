@@ -16,6 +16,7 @@ from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.fixed_prior import condition_prior
+from bayesmm.marginal.padding import pad_products
 from bayesmm.specification.priors import Flat, Normal
 
 
@@ -51,9 +52,10 @@ def bind_marginal(
         coefficients, numbers = declare_parameter(
             "beta_sampled", chosen, support="real line", squared_name="beta_sampled"
         )
+    padded = pad_products(products)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
-        "products": products,
-        "prior": condition_prior(products, mean, precision, sampled),
+        "products": padded,
+        "prior": condition_prior(padded, mean, precision, sampled),
         "dependence": dependence,
         "spreads": spread_data,
         "coefficients": numbers,

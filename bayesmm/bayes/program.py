@@ -36,7 +36,7 @@ from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.likelihood import FixedPrior, draw_effects, log_density
+from bayesmm.marginal.density import FixedPrior, draw_effects, log_density
 
 
 class MarginalData(NamedTuple):

@@ -97,7 +97,9 @@ def sample(
 
         paths = check_outputs(output, (*TABLES, *DRAWS))
         with stage("reading"):
-            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors)
+            model = build_model(
+                formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
+            )
         posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
         from bayesmm.cli.outcomes import sample_outcome
 
@@ -131,7 +133,9 @@ def compare(
 
         paths = check_outputs(output, (*TABLES, *DRAWS, *FIGURES))
         with stage("fitting"):
-            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors)
+            model = build_model(
+                formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
+            )
             estimates = model.fit(method)
         posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
         from bayesmm.cli.outcomes import compare_outcome

@@ -21,8 +21,11 @@ def build_model(
     sigma: float | None,
     missing: Literal["drop", "raise"],
     priors: Sequence[str] | None = None,
+    compiles: bool = False,
 ) -> Model:
     """Read data and priors, and bind the formula to them; the options as the user gave them.
+
+    What the command will have compiled (`compiles`) is kept in the user's cache folder for the next time.
 
     Raises
     ------
@@ -30,11 +33,12 @@ def build_model(
         For anything in them that cannot be used.
     """
     frame, declared = read_data(data), read_priors(priors)
-    # JAX is imported last: a misspelt file should not have to wait for it.
-    from bayesmm.compilation import enable_compilation_cache
+    # What is heavy is imported last: a misspelt file should not have to wait for it.
     from bayesmm.model import Model
 
-    # A cache that cannot be written costs time and nothing else.
-    with contextlib.suppress(OSError):
-        enable_compilation_cache()
+    if compiles:
+        from bayesmm.compilation import enable_compilation_cache
+
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time and nothing else
+            enable_compilation_cache()
     return Model(formula, frame, weights=weights, sigma=sigma, missing=missing, priors=declared)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+
+from bayesmm.marginal.shapes import Array, Inexact
 
 Piece = tuple[int, int, str]
 Layout = tuple[tuple[Piece, ...], ...]  # per grouping factor, its pieces (start, stop, structure); hashable
@@ -28,18 +29,29 @@ def start_theta(layout: Layout) -> np.ndarray:
     return np.concatenate([_entries(np.eye(piece[1] - piece[0]), piece[2]) for pieces in layout for piece in pieces])
 
 
-def assemble_factors(theta: Float[Array, " t"], layout: Layout) -> list[Float[Array, "_ _"]]:
-    """Λ of each grouping factor from θ: lower triangles column by column, or diagonals."""
-    factors, position = [], 0
-    for pieces in layout:
-        width = pieces[-1][1]
-        factor = jnp.zeros((width, width))
-        for start, stop, structure in pieces:
-            row, column = _positions(stop - start, structure)
-            factor = factor.at[start + row, start + column].set(theta[position : position + len(row)])
-            position += len(row)
-        factors.append(factor)
+def assemble_factors(xp: Any, theta: Inexact[Array, " t"], layout: Layout) -> list[Inexact[Array, "_ _"]]:
+    """Λ of each grouping factor from θ: lower triangles column by column, or diagonals.
+
+    `xp` is ``numpy`` (θ may be complex, for complex-step derivatives) or ``jax.numpy``.
+    """
+    factors, start = [], 0
+    for pieces, (rows, columns) in zip(layout, entry_positions(layout), strict=True):
+        k = pieces[-1][1]
+        place = np.full(k * k, len(rows))
+        place[rows * k + columns] = np.arange(len(rows))
+        entries = theta[start : start + len(rows)]
+        factors.append(xp.concatenate([entries, xp.zeros(1, dtype=theta.dtype)])[place].reshape(k, k))
+        start += len(rows)
     return factors
+
+
+def entry_positions(layout: Layout) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of the free entries of each factor, in the order of θ."""
+    positions = []
+    for pieces in layout:
+        parts = [(start, _positions(stop - start, structure)) for start, stop, structure in pieces]
+        positions.append(tuple(np.concatenate([start + part[axis] for start, part in parts]) for axis in (0, 1)))
+    return positions
 
 
 def _positions(k: int, structure: str) -> tuple[np.ndarray, np.ndarray]:
@@ -51,19 +63,6 @@ def _positions(k: int, structure: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _entries(factor: np.ndarray, structure: str) -> np.ndarray:
     return factor[_positions(len(factor), structure)]
-
-
-def host_factors(theta: np.ndarray, layout: Layout) -> list[np.ndarray]:
-    """Do the same on the host, in the precision of `theta` (complex for complex-step derivatives)."""
-    factors, position = [], 0
-    for pieces in layout:
-        factor = np.zeros((pieces[-1][1],) * 2, dtype=theta.dtype)
-        for start, stop, structure in pieces:
-            row, column = _positions(stop - start, structure)
-            factor[start + row, start + column] = theta[position : position + len(row)]
-            position += len(row)
-        factors.append(factor)
-    return factors
 
 
 def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:

@@ -1,4 +1,12 @@
-"""Eliminating the random effects: the numbers pushed through the plan."""
+"""Eliminating the random effects: the numbers pushed through the plan.
+
+Each step replaces the cross-products [Z X y]'W[Z X y] of what remains by [Z X y]'Ṽ_f⁻¹[Z X y], with the effects of one
+more factor f in the covariance Ṽ_f. For a level with cross-products G = Z_i'WZ_i and edges A to the levels that remain,
+
+    M = I + Λ'GΛ,    N = ΛM⁻¹Λ',    log|H| += log|M|,    what remains −= A'NA.
+
+Λ is never inverted. The same in one stroke for the dense blocks at the end.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve, solve_triangular
-from jaxtyping import Array, Float
-
-from bayesmm.marginal.linalg import batched_backward, batched_cholesky, batched_forward, schur
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich
+from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.plan import FactorPair, PlanIndex, PlanShape, StepShape
+from bayesmm.marginal.shapes import Array, Float, Int
 
 
 class Reduced(NamedTuple):
@@ -21,7 +28,7 @@ class Reduced(NamedTuple):
     ----------
     log_det : scalar
         log|H| with H = Λ'Z'WZΛ + I.
-    gram : array, shape (p + 1, p + 1)
+    gram : array, shape (c, c)
         S = [X y]'Ṽ⁻¹[X y].
     """
 
@@ -29,238 +36,333 @@ class Reduced(NamedTuple):
     gram: Float[Array, "c c"]
 
 
-@dataclass
-class System:
-    """H and Λ'Z'W[X y] in blocks, level axis last; local to one trace."""
+class Edges(NamedTuple):
+    """Edges from the levels of one factor to those of another: blocks A, and the levels at their ends."""
 
-    diagonal: list[Float[Array, "k k q"]]
-    cross: list[Float[Array, "k c q"]]
-    pairs: dict[FactorPair, Float[Array, "k l P"]]
-    dense: Float[Array, " d"]
+    blocks: Float[Array, "k l P"]
+    own: Int[Array, " P"]
+    other: Int[Array, " P"]
 
 
-@dataclass
-class EliminatedStep:
-    """What back substitution needs of one batch step."""
+@dataclass(frozen=True)
+class BatchStep:
+    """One factor eliminated as a batch.
 
-    columns: list[Float[Array, " _r q"]]
-    cross: Float[Array, "k c q"]
-    edges: dict[int, Float[Array, "k l P"]]
+    Attributes
+    ----------
+    products : array, shape (k, k, q)
+        G of each level when its turn came.
+    root : array, shape (k, k, q)
+        L⁻¹Λ' with M = LL', so that N = root'root.
+    spread : array, shape (k, k, q)
+        N.
+    edges : dict of int to Edges
+        By neighbouring factor.
+    """
+
+    products: Float[Array, "k k q"]
+    root: Float[Array, "k k q"]
+    spread: Float[Array, "k k q"]
+    edges: dict[int, Edges]
 
 
-@dataclass
-class Eliminated:
-    """A finished elimination."""
+@dataclass(frozen=True)
+class DenseBlocks:
+    """Dense blocks of one size.
+
+    Attributes
+    ----------
+    products : array, shape (B, m, m)
+        G of what remains.
+    columns : array, shape (B, m, m)
+        GΛ.
+    factor
+        Of M = I + Λ'GΛ, as the operations make it.
+    bands : list of arrays, shape (B, m)
+        Entries of Λ by offset from the diagonal, see `PlanIndex.bands`.
+    """
+
+    products: Float[Array, "B m m"]
+    columns: Float[Array, "B m m"]
+    factor: object
+    bands: list[Float[Array, "B m"]]
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """A finished elimination of Z'WZ, ready to take in columns.
+
+    Attributes
+    ----------
+    log_det : scalar
+        Share of the batch steps in log|H|.
+    steps : list of BatchStep
+        In order.
+    dense_edges : array, shape (k q, m), or None
+        Edges of a last step that was made as one dense product.
+    blocks : list of DenseBlocks
+        By size.
+    """
+
+    log_det: Float[Array, ""]
+    steps: list[BatchStep]
+    dense_edges: Array | None
+    blocks: list[DenseBlocks]
+
+
+class Absorbed(NamedTuple):
+    """Columns after elimination.
+
+    Attributes
+    ----------
+    reduced : Reduced
+        log|H| and S.
+    cross : list of arrays, shape (k, c, q)
+        Z'Ṽ_f⁻¹[X y] of each factor when its turn came.
+    dense : list of arrays, shape (B, m, c)
+        The same in the dense blocks, by size.
+    """
 
     reduced: Reduced
-    steps: list[EliminatedStep]
-    dense: list[Float[Array, "B m m"]]
-    dense_cross: list[Float[Array, "B m c"]]
+    cross: list[Float[Array, "k c q"]]
+    dense: list[Float[Array, "B m c"]]
 
 
-def scale_system(
-    shape: PlanShape,
-    factors: Sequence[Float[Array, "k k"]],
-    diagonal: Sequence[Float[Array, "k k q"]],
-    cross: Sequence[Float[Array, "k c q"]],
-    pairs: Sequence[Float[Array, "k l P"]],
-) -> System:
-    """Turn the cross-products Z'WZ and Z'W[X y] into H = Λ'Z'WZΛ + I and Λ'Z'W[X y]."""
-    return System(
-        [
-            jnp.einsum("ia,ijq,jb->abq", L, G, L) + jnp.eye(L.shape[0])[:, :, None]
-            for L, G in zip(factors, diagonal, strict=True)
-        ],
-        [jnp.einsum("ia,icq->acq", L, K) for L, K in zip(factors, cross, strict=True)],
-        {
-            (f, g): jnp.einsum("ia,ijp,jb->abp", factors[f], B, factors[g])
-            for (f, g), B in zip(shape.pairs, pairs, strict=True)
-        },
-        jnp.zeros(shape.dense_length),
+def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Elimination:
+    """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
+    shape, index = products.shape, products.index
+    diagonal, pairs = list(products.diagonal), dict(zip(shape.pairs, products.pairs, strict=True))
+    dense = ops.xp.zeros(shape.dense_length)
+    log_det, steps = 0.0, []
+    for position, (step, updates) in enumerate(zip(shape.steps, index.updates, strict=True)):
+        done, step_log_det = _eliminate_batch(ops, shape, index, step, factors[step.factor], diagonal, pairs)
+        log_det = log_det + step_log_det
+        steps.append(done)
+        for update, where in zip(step.updates, updates, strict=True):
+            left, right = done.edges[update.left], done.edges[update.right]
+            spread = done.spread[:, :, left.own[where.left]]
+            term = contract(left.blocks[:, :, where.left], contract(spread, right.blocks[:, :, where.right]))
+            if update.target == "dense":
+                dense = ops.add_flat(dense, block_positions(ops, where.target, where.stride, term.shape), -term)
+            else:
+                pair = (update.left, update.right)
+                pairs[pair] = ops.add_levels(pairs[pair], where.target, -term)
+        if position == 0:
+            for fill in products.fill:
+                dense = dense - ops.fill(fill, done.spread.reshape(-1), shape.dense_length)
+    blocks = _assemble(ops, shape, index, diagonal, pairs, dense)
+    dense_edges = None
+    if shape.steps[-1].kind == "product":
+        dense_edges = _dense_edges(ops, shape, index, shape.steps[-1], steps[-1])
+        rooted = contract(steps[-1].root.swapaxes(0, 1)[..., None], dense_edges[:, None])  # (k, 1, q, m)
+        rooted = rooted.reshape(-1, rooted.shape[-1])
+        blocks = [blocks[0] - (rooted.T @ rooted)[None]]
+    entries = _flat_factors(ops, shape, factors)
+    bands = [split_rows(shape, entries[band]) for band in index.bands]
+    return Elimination(
+        log_det,
+        steps,
+        dense_edges,
+        [_scale(ops, G, [band[b] for band in bands]) for b, G in enumerate(blocks)],
     )
 
 
-def eliminate(shape: PlanShape, index: PlanIndex, system: System, gram: Float[Array, "c c"]) -> Eliminated:
-    """Eliminate every random effect from `system`, and its share from `gram` = [X y]'W[X y]."""
-    log_det = jnp.zeros(())
-    steps = []
-    for step, updates in zip(shape.steps, index.updates, strict=True):
-        columns, W = batched_cholesky(system.diagonal[step.factor], system.cross[step.factor])
-        log_det += sum(2.0 * jnp.log(column[0]).sum() for column in columns)
-        W_flat = W.swapaxes(0, 1).reshape(W.shape[1], -1)  # (c, k q)
-        gram = gram - W_flat @ W_flat.T
-        edges = _solve_edges(shape, index, system, step, columns)
-        _update_neighbours(shape, index, system, step, W, edges)
-        for update, target in zip(step.updates, updates, strict=True):
-            block = -jnp.einsum(
-                "ral,rbl->abl", edges[update.left][:, :, target.left], edges[update.right][:, :, target.right]
-            )
-            if update.target == "dense":
-                system.dense = system.dense.at[_block_index(block, target.target, target.stride)].add(block)
-            else:
-                pair = (update.left, update.right)
-                system.pairs[pair] = _add_levels(system.pairs[pair], target.target, block)
-        steps.append(EliminatedStep(columns, W, edges))
-    dense, dense_cross = assemble_dense(shape, index, system, steps)
-    for H, K in zip(dense, dense_cross, strict=True):
-        block_log_det, quadratic = schur(H, K)
-        log_det += block_log_det.sum()
-        gram = gram - quadratic.sum(0)
-    return Eliminated(Reduced(log_det, gram), steps, dense, dense_cross)
+def _eliminate_batch(
+    ops: Operations,
+    shape: PlanShape,
+    index: PlanIndex,
+    step: StepShape,
+    factor: Float[Array, "k k"],
+    diagonal: list[Float[Array, "k k q"]],
+    pairs: dict[FactorPair, Float[Array, "k l P"]],
+) -> tuple[BatchStep, Float[Array, ""]]:
+    """Eliminate one factor; the neighbours' own blocks, in `diagonal`, lose its share."""
+    xp, G, k = ops.xp, diagonal[step.factor], factor.shape[0]
+    M = xp.eye(k)[:, :, None] + sandwich(factor, G)
+    right = xp.broadcast_to(factor.T[:, :, None], G.shape)
+    pivots, root = batched_cholesky(xp, M, right)
+    spread = contract(root, root)
+    edges = {}
+    for g in step.neighbours:
+        pair = pair_name(shape, step.factor, g)
+        A = pairs.pop(pair)
+        own, other = _ends(shape, index, step.factor, g)
+        edges[g] = Edges(A if pair[0] == step.factor else A.swapaxes(0, 1), own, other)
+        if step.kind == "scatter":  # a dense product holds these too
+            A = edges[g].blocks
+            diagonal[g] = ops.add_levels(diagonal[g], other, -contract(A, contract(spread[:, :, own], A)))
+    return BatchStep(G, root, spread, edges), 2.0 * xp.log(pivots).sum()
 
 
-def _pair_name(shape: PlanShape, f: int, g: int) -> FactorPair:
+def pair_name(shape: PlanShape, f: int, g: int) -> FactorPair:
+    """Return the name of the list of pairs of two factors."""
     return (f, g) if (f, g) in shape.pairs else (g, f)
 
 
 def _ends(shape: PlanShape, index: PlanIndex, f: int, g: int) -> tuple[Array, Array]:
     """Levels of f and of g along their pair list."""
-    pair = _pair_name(shape, f, g)
+    pair = pair_name(shape, f, g)
     position = shape.pairs.index(pair)
     first, second = index.rows[position], index.columns[position]
     return (first, second) if pair[0] == f else (second, first)
 
 
-def _solve_edges(
-    shape: PlanShape, index: PlanIndex, system: System, step: StepShape, columns: list[Array]
-) -> dict[int, Array]:
-    """L⁻¹B for every edge B of the factor being eliminated."""
-    edges = {}
-    for g in step.neighbours:
-        pair = _pair_name(shape, step.factor, g)
-        B = system.pairs.pop(pair)
-        B = B if pair[0] == step.factor else B.swapaxes(0, 1)
-        own, _ = _ends(shape, index, step.factor, g)
-        edges[g] = batched_forward([column[:, own] for column in columns], B)
-    return edges
-
-
-def _update_neighbours(
-    shape: PlanShape, index: PlanIndex, system: System, step: StepShape, W: Array, edges: dict[int, Array]
-) -> None:
-    """Subtract the step's share from the neighbours' own blocks and cross-products."""
-    for g, B in edges.items():
-        own, other = _ends(shape, index, step.factor, g)
-        system.cross[g] = _add_levels(system.cross[g], other, -jnp.einsum("ral,rcl->acl", B, W[:, :, own]))
-        if not step.dense_product:  # else the product below holds them
-            system.diagonal[g] = _add_levels(system.diagonal[g], other, -jnp.einsum("ral,rbl->abl", B, B))
-
-
-def _add_levels(blocks: Float[Array, "k l q"], where: Array, terms: Float[Array, "k l P"]) -> Float[Array, "k l q"]:
-    """Add terms to the levels they belong to; scattering along the first axis takes an eighth of the time."""
-    return jnp.moveaxis(jnp.moveaxis(blocks, -1, 0).at[where].add(jnp.moveaxis(terms, -1, 0)), 0, -1)
-
-
-def _block_index(block: Array, start: Array, stride: Array) -> Array:
+def block_positions(ops: Operations, start: Array, stride: Array, shape: tuple[int, ...]) -> Int[Array, "a b l"]:
     """Flat positions of blocks (a, b, l) whose entry (0, 0) lies at `start`."""
-    a, b = jnp.arange(block.shape[0]), jnp.arange(block.shape[1])
+    a, b = ops.xp.arange(shape[0]), ops.xp.arange(shape[1])
     return start + a[:, None, None] * stride + b[:, None]
 
 
-def assemble_dense(
-    shape: PlanShape, index: PlanIndex, system: System, steps: list[EliminatedStep]
-) -> tuple[list[Float[Array, "B m m"]], list[Float[Array, "B m c"]]]:
-    """Gather what batch steps left of the remaining factors into dense blocks, one array per padded size."""
-    if not shape.remainder:
-        return [], []
-    flat = system.dense
-    for position, pair in enumerate(shape.pairs):
-        if pair in system.pairs:
-            B = system.pairs[pair]
-            flat = flat.at[_block_index(B, index.pair_target[position], index.pair_stride[position])].add(B)
-    upper = _split(shape, flat)
-    flat = jnp.zeros_like(flat).at[index.padding].add(1.0, mode="drop")
-    n_columns = system.cross[0].shape[1]
-    rows = jnp.zeros((shape.dense_rows, n_columns))
-    for slot, g in enumerate(shape.remainder):
-        where = _block_index(system.diagonal[g], index.node_target[slot], index.node_stride[slot])
-        flat = flat.at[where].add(system.diagonal[g], mode="drop")
-        where = index.node_row[slot] + jnp.arange(shape.widths[g])[:, None]
-        rows = rows.at[where].add(system.cross[g].swapaxes(1, 2), mode="drop")
-    blocks = [U + U.swapaxes(1, 2) + D for U, D in zip(upper, _split(shape, flat), strict=True)]
-    if shape.steps and shape.steps[-1].dense_product:
-        B = _dense_edges(shape, index, shape.steps[-1], steps[-1])
-        blocks = [blocks[0] - (B.T @ B)[None]]
-    starts = _offsets([count * size for count, size in shape.buckets])
-    cross = [
-        rows[start : start + count * size].reshape(count, size, n_columns)
-        for start, (count, size) in zip(starts, shape.buckets, strict=True)
-    ]
-    return blocks, cross
-
-
-def _split(shape: PlanShape, flat: Array) -> list[Array]:
-    starts = _offsets([count * size * size for count, size in shape.buckets])
-    return [
-        flat[start : start + count * size * size].reshape(count, size, size)
-        for start, (count, size) in zip(starts, shape.buckets, strict=True)
-    ]
-
-
-def _offsets(lengths: Sequence[int]) -> list[int]:
-    return [sum(lengths[:i]) for i in range(len(lengths))]
-
-
-def _dense_edges(shape: PlanShape, index: PlanIndex, step: StepShape, eliminated: EliminatedStep) -> Array:
-    """All edges of one step as a dense matrix (k q, m): its product is what the step leaves behind."""
-    _, size = shape.buckets[0]
-    k, q = shape.widths[step.factor], shape.sizes[step.factor]
-    B = jnp.zeros((k, q, size))
-    for g, edge in eliminated.edges.items():
-        own, other = _ends(shape, index, step.factor, g)
-        row = index.node_row[shape.remainder.index(g)][other]
-        place = row[None, :] + jnp.arange(shape.widths[g])[:, None]  # (k_g, P)
-        B = B.at[:, own[None, :], place].add(edge)
-    return B.reshape(k * q, size)
-
-
-def solve_effects(
+def _assemble(
+    ops: Operations,
     shape: PlanShape,
     index: PlanIndex,
-    eliminated: Eliminated,
-    combination: Float[Array, " c"],
-    noise: Sequence[Float[Array, "k q"]],
-) -> list[Float[Array, "k q"]]:
-    """Solve H u = Λ'Z'W[X y]·combination + L·noise for the spherical effects u, factor by factor.
+    diagonal: list[Array],
+    pairs: dict[FactorPair, Array],
+    dense: Float[Array, " d"],
+) -> list[Float[Array, "B m m"]]:
+    """Gather what batch steps left of the remaining factors into dense blocks, one array per size."""
+    if not shape.remainder:
+        return []
+    for pair, B in pairs.items():
+        position = shape.pairs.index(pair)
+        where = block_positions(ops, index.pair_target[position], index.pair_stride[position], B.shape)
+        dense = ops.add_flat(dense, where, B)
+    blocks = [ops.fold(upper) for upper in split_blocks(shape, dense)]
+    flat = ops.xp.concatenate([block.reshape(-1) for block in blocks]) if len(blocks) > 1 else blocks[0].reshape(-1)
+    for slot, g in enumerate(shape.remainder):
+        start = index.node_start[slot] + index.node_column[slot]
+        where = block_positions(ops, start, index.node_stride[slot], diagonal[g].shape)
+        flat = ops.add_flat(flat, where, diagonal[g])
+    return split_blocks(shape, flat)
 
-    With combination (−β, 1) and zero noise these are the conditional modes; with standard normal noise times σ they are
-    a draw from the conditional distribution N(H⁻¹Λ'Z'W(y − Xβ), σ²H⁻¹).
+
+def split_blocks(shape: PlanShape, flat: Float[Array, " d"]) -> list[Float[Array, "B m m"]]:
+    """Dense blocks from their entries laid end to end."""
+    parts, start = [], 0
+    for count, size in shape.buckets:
+        parts.append(flat[start : start + count * size * size].reshape(count, size, size))
+        start += count * size * size
+    return parts
+
+
+def split_rows(shape: PlanShape, rows: Float[Array, "m ..."]) -> list[Float[Array, "B m ..."]]:
+    """Rows of dense blocks from those laid end to end."""
+    parts, start = [], 0
+    for count, size in shape.buckets:
+        parts.append(rows[start : start + count * size].reshape(count, size, *rows.shape[1:]))
+        start += count * size
+    return parts
+
+
+def _flat_factors(ops: Operations, shape: PlanShape, factors: Sequence[Float[Array, "k k"]]) -> Float[Array, " e"]:
+    """Entries of the remaining factors' Λ, end to end after a zero."""
+    return ops.xp.concatenate([ops.xp.zeros(1), *(factors[f].reshape(-1) for f in shape.remainder)])
+
+
+def _scale(ops: Operations, G: Float[Array, "B m m"], bands: list[Float[Array, "B m"]]) -> DenseBlocks:
+    """M = I + Λ'GΛ, factored."""
+    columns = times_factor(ops, G, bands)
+    M = times_factor(ops, columns.swapaxes(1, 2), bands).swapaxes(1, 2) + ops.xp.eye(G.shape[1])
+    return DenseBlocks(G, columns, ops.factor(M), bands)
+
+
+def times_factor(ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]]) -> Float[Array, "B r m"]:
+    """AΛ, with the block-diagonal Λ of the dense rows given by its bands."""
+    half = len(bands) // 2
+    total = A * bands[half][:, None, :]
+    for d in range(1, half + 1):
+        total = total + ops.xp.roll(A, -d, axis=2) * bands[half + d][:, None, :]
+        total = total + ops.xp.roll(A, d, axis=2) * bands[half - d][:, None, :]
+    return total
+
+
+def times_transpose(
+    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]]
+) -> Float[Array, "B r m"]:
+    """AΛ'."""
+    half = len(bands) // 2
+    return times_factor(ops, A, [ops.xp.roll(bands[half - d], -d, axis=1) for d in range(-half, half + 1)])
+
+
+def _dense_edges(
+    ops: Operations, shape: PlanShape, index: PlanIndex, step: StepShape, done: BatchStep
+) -> Float[Array, "k q m"]:
+    """All edges of one step as a dense matrix."""
+    (_, size), (k, _, q) = shape.buckets[0], done.products.shape
+    B = ops.xp.zeros(k * q * size)
+    for g, edge in done.edges.items():
+        row = index.node_row[shape.remainder.index(g)][edge.other]
+        i, j = ops.xp.arange(k)[:, None, None], ops.xp.arange(edge.blocks.shape[1])[:, None]
+        B = ops.add_flat(B, (i * q + edge.own) * size + row + j, edge.blocks)
+    return B.reshape(k, q, size)
+
+
+def absorb(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    cross: Sequence[Float[Array, "k c q"]],
+    gram: Float[Array, "c c"],
+) -> Absorbed:
+    """Eliminate all random effects from Z'WK and K'WK, for any columns K.
+
+    Parameters
+    ----------
+    ops : module
+        The operations.
+    products : CrossProducts
+        Of the design.
+    elimination : Elimination
+        From `factorise`.
+    cross : sequence of arrays, shape (k, c, q)
+        Z_f'WK.
+    gram : array, shape (c, c)
+        K'WK.
     """
-    effects: dict[int, Array] = {}
-    _solve_dense(shape, index, eliminated, combination, noise, effects)
-    for step, done in zip(reversed(shape.steps), reversed(eliminated.steps), strict=True):
-        right = jnp.einsum("kcq,c->kq", done.cross, combination) + noise[step.factor]
+    shape, cross = products.shape, list(cross)
+    for step, done in zip(shape.steps, elimination.steps, strict=True):
+        rooted = contract(done.root.swapaxes(0, 1), cross[step.factor])  # (k, c, q)
+        flat = rooted.swapaxes(0, 1).reshape(rooted.shape[1], -1)
+        gram = gram - flat @ flat.T
+        solved = contract(done.root, rooted)  # NK
         for g, edge in done.edges.items():
-            own, other = _ends(shape, index, step.factor, g)
-            right = right.at[:, own].add(-jnp.einsum("kgl,gl->kl", edge, effects[g][:, other]))
-        effects[step.factor] = batched_backward(done.columns, right)
-    return [effects[f] for f in range(len(shape.widths))]
+            cross[g] = ops.add_levels(cross[g], edge.other, -contract(edge.blocks, solved[:, :, edge.own]))
+    log_det, dense = elimination.log_det, dense_rows(ops, products, cross)
+    for block, K in zip(elimination.blocks, dense, strict=True):
+        scaled = times_factor(ops, K.swapaxes(1, 2), block.bands).swapaxes(1, 2)  # Λ'K
+        block_log_det, explained = ops.reduce(block.factor, scaled)
+        log_det = log_det + block_log_det.sum()
+        gram = gram - explained.sum(0)
+    return Absorbed(Reduced(log_det, gram), cross, dense)
 
 
-def _solve_dense(
-    shape: PlanShape,
-    index: PlanIndex,
-    eliminated: Eliminated,
-    combination: Array,
-    noise: Sequence[Array],
-    effects: dict[int, Array],
-) -> None:
-    """Effects of the dense remainder, into `effects`."""
+def dense_rows(
+    ops: Operations, products: CrossProducts, blocks: Sequence[Float[Array, "k c q"]]
+) -> list[Float[Array, "B m c"]]:
+    """Lay out what the remaining factors' levels have as rows of the dense blocks."""
+    shape, index = products.shape, products.index
     if not shape.remainder:
-        return
-    noise_rows = jnp.zeros(shape.dense_rows)
+        return []
+    c = blocks[0].shape[1]
+    rows = ops.xp.zeros(shape.dense_rows * c)
     for slot, g in enumerate(shape.remainder):
-        where = index.node_row[slot] + jnp.arange(shape.widths[g])[:, None]
-        noise_rows = noise_rows.at[where].add(noise[g], mode="drop")
-    solutions = []
-    starts = _offsets([count * size for count, size in shape.buckets])
-    for H, K, start in zip(eliminated.dense, eliminated.dense_cross, starts, strict=True):
-        L = jnp.linalg.cholesky(H)
-        z = noise_rows[start : start + H.shape[0] * H.shape[1]].reshape(H.shape[0], H.shape[1], 1)
-        mode = cho_solve((L, True), (K @ combination)[:, :, None])
-        spread = solve_triangular(L, z, lower=True, trans=1)
-        solutions.append((mode + spread).reshape(-1))
-    solution = jnp.concatenate(solutions)
+        row = index.node_row[slot] + ops.xp.arange(shape.widths[g])[:, None]  # (k, q)
+        rows = ops.add_flat(rows, row[:, None] * c + ops.xp.arange(c)[:, None], blocks[g])
+    return split_rows(shape, rows.reshape(-1, c))
+
+
+def level_blocks(
+    ops: Operations, products: CrossProducts, rows: Sequence[Float[Array, "B m c"]]
+) -> dict[int, Float[Array, "k c q"]]:
+    """Read what the remaining factors' levels have off rows of the dense blocks."""
+    shape, index = products.shape, products.index
+    if not shape.remainder:
+        return {}
+    c = rows[0].shape[2]
+    flat = ops.xp.concatenate([part.reshape(-1) for part in rows])
+    blocks = {}
     for slot, g in enumerate(shape.remainder):
-        where = index.node_row[slot] + jnp.arange(shape.widths[g])[:, None]
-        effects[g] = solution.at[where].get(mode="fill", fill_value=0.0)
+        row = index.node_row[slot] + ops.xp.arange(shape.widths[g])[:, None]
+        blocks[g] = ops.take_flat(flat, row[:, None] * c + ops.xp.arange(c)[:, None])
+    return blocks

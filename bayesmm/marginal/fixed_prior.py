@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.likelihood import FixedPrior
+from bayesmm.marginal.density import FixedPrior
 
 
 def condition_prior(

@@ -1,8 +1,7 @@
 """The elimination plan: which levels are eliminated when, and where what they leave behind goes.
 
 The plan is made once per design, on the host, from the pattern of pairs of levels that occur together. Its static part
-(`PlanShape`) is hashable and selects a compiled program; its index lists are padded arrays and arguments of it, so that
-one program serves every design of the same shape.
+(`PlanShape`) is hashable and selects a compiled program; its index lists are arrays and arguments of it.
 
 The graph has one node per level of each grouping factor and one edge per pair of levels that share a row. Factors are
 taken from the most levels to the fewest. A factor without edges among its own levels is eliminated as one batch: level
@@ -15,22 +14,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jax.tree_util import register_dataclass
-from jaxtyping import Array, Int
 
+from bayesmm.errors import DesignError
 from bayesmm.marginal.dense_layout import DenseLayout, FactorPair, lay_out_dense
-from bayesmm.marginal.padding import pad_size
+from bayesmm.marginal.neighbours import Incidence, count_pairs, list_incidence, neighbour_pairs
+from bayesmm.marginal.shapes import Array, Float, Int
 
 Target = Literal["pair", "dense"]
+StepKind = Literal["scatter", "product"]
 
-# Cost model of one step, from measurements on two cores: a gathered and scattered entry against a multiply-add of a
-# dense product, in nanoseconds.
-SCATTER_NS = 10.0
+# Cost of one evaluation with derivatives, in nanoseconds on two cores: of a pair of neighbours that is gathered and
+# scattered (a share of making the lists included), and of a multiply-add of a dense product.
+SCATTER_NS = 15.0
 PRODUCT_NS = 0.04
-MAX_SCATTER = 40_000_000  # index entries of one update list; beyond, three int32 lists no longer fit comfortably
+MAX_SCATTER = 20_000_000  # pairs of neighbours; their lists then take half a gigabyte
+MAX_PRODUCT = 2e9  # bytes of the dense matrix of edges
+MAX_DENSE = 25_000  # rows of all dense blocks, if one: 5 GB a matrix, of which three are needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +47,45 @@ class UpdateShape:
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """Elimination of one factor as a batch."""
+    """Elimination of one factor as a batch.
+
+    Attributes
+    ----------
+    factor : int
+        The factor.
+    neighbours : tuple of int
+        Remaining factors that it has edges to.
+    updates : tuple of UpdateShape
+        Edges that it leaves, those in the fill map excepted.
+    kind : {"scatter", "product"}
+        Whether they are scattered one by one, or made by one dense product.
+    """
 
     factor: int
     neighbours: tuple[int, ...]
     updates: tuple[UpdateShape, ...]
-    dense_product: bool
+    kind: StepKind
 
 
 @dataclass(frozen=True, slots=True)
 class PlanShape:
-    """The static part of a plan; equal shapes share a compiled program."""
+    """The static part of a plan; equal shapes share a compiled program.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Effects per level of each factor.
+    pairs : tuple of (int, int)
+        Factors of each pair list.
+    steps : tuple of StepShape
+        Batch steps in order.
+    remainder : tuple of int
+        Factors that are left for dense blocks.
+    buckets : tuple of (int, int)
+        Number and size of dense blocks.
+    """
 
     widths: tuple[int, ...]
-    sizes: tuple[int, ...]
     pairs: tuple[FactorPair, ...]
     steps: tuple[StepShape, ...]
     remainder: tuple[int, ...]
@@ -73,8 +101,12 @@ class PlanShape:
         """Rows of all dense blocks together."""
         return sum(count * size for count, size in self.buckets)
 
+    @property
+    def band(self) -> int:
+        """Most effects of a level in the dense blocks, less one."""
+        return max((self.widths[f] for f in self.remainder), default=1) - 1
 
-@register_dataclass
+
 @dataclass(frozen=True)
 class Update:
     """Index lists of one `UpdateShape`: positions in two pair lists, and where their product is added."""
@@ -85,30 +117,105 @@ class Update:
     stride: Int[Array, " u"]
 
 
-@register_dataclass
 @dataclass(frozen=True)
 class PlanIndex:
-    """The index lists of a plan (int32, padded)."""
+    """The index lists of a plan.
 
-    rows: tuple[Int[Array, " P"], ...]  # level of the first factor, per pair list
-    columns: tuple[Int[Array, " P"], ...]  # level of the second factor
-    updates: tuple[tuple[Update, ...], ...]  # per step
-    pair_target: tuple[Int[Array, " P"], ...]  # dense position of pairs within the remainder, else empty
+    Attributes
+    ----------
+    rows, columns : tuple of arrays, shape (P,)
+        Levels of the first and of the second factor, per pair list.
+    updates : tuple of tuple of Update
+        Per step.
+    pair_target, pair_stride : tuple of arrays, shape (P,)
+        Where pairs within the remainder lie in the dense blocks; else empty.
+    node_start, node_column, node_stride, node_row : tuple of arrays, shape (q,)
+        For each level of the remaining factors: where its first dense row starts, its first column there, the length
+        of the row, and its number among all dense rows.
+    bands : tuple of arrays, shape (dense rows,)
+        For each offset d from −band to band, which entry (i + d, i) of the remaining factors' Λ, laid end to end after
+        a zero, belongs to a dense row of effect i.
+    """
+
+    rows: tuple[Int[Array, " P"], ...]
+    columns: tuple[Int[Array, " P"], ...]
+    updates: tuple[tuple[Update, ...], ...]
+    pair_target: tuple[Int[Array, " P"], ...]
     pair_stride: tuple[Int[Array, " P"], ...]
-    node_target: tuple[Int[Array, " q"], ...]  # dense position of a level's diagonal block, remainder factors only
+    node_start: tuple[Int[Array, " q"], ...]
+    node_column: tuple[Int[Array, " q"], ...]
     node_stride: tuple[Int[Array, " q"], ...]
-    node_row: tuple[Int[Array, " q"], ...]  # its first row among all dense rows
-    padding: Int[Array, " d"]  # diagonal positions of dense rows that hold no level
+    node_row: tuple[Int[Array, " q"], ...]
+    bands: tuple[Int[Array, " m"], ...]
+
+
+@dataclass(frozen=True)
+class FillMap:
+    """What the first step leaves in the dense blocks, as a linear map of its spreads N: a sparse matrix by columns.
+
+    The edges of the first factor are those of the data, so that only N changes with θ.
+
+    Attributes
+    ----------
+    coefficient : array, shape (t,)
+        Products of two edges.
+    row : array, shape (t,)
+        Dense positions.
+    column : array, shape (t,)
+        Positions in N (k, k, q), ascending.
+    """
+
+    coefficient: Float[Array, " t"]
+    row: Int[Array, " t"]
+    column: Int[Array, " t"]
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[int, int], Any]:
+        return {}
+
+    def matrix(self, n_rows: int, n_columns: int) -> Any:
+        """Return the map as a matrix of SciPy, made once."""
+        key = (n_rows, n_columns)
+        if key not in self._matrices:
+            from scipy.sparse import csc_array
+
+            starts = np.zeros(n_columns + 1, np.int32)
+            np.cumsum(np.bincount(self.column, minlength=n_columns), out=starts[1:])
+            self._matrices[key] = csc_array((self.coefficient, self.row, starts), shape=key)
+        return self._matrices[key]
+
+
+class StepCost(NamedTuple):
+    """What decided on a step: pairs of neighbours, and predicted seconds of either way."""
+
+    n_pairs: int
+    scatter: float
+    product: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan with the facts that people ask about."""
+    """A plan with the facts that people ask about.
+
+    Attributes
+    ----------
+    shape : PlanShape
+        Static part.
+    index : PlanIndex
+        Index lists.
+    n_levels : tuple of int
+        Levels of each factor.
+    block_sizes : array of int
+        Rows of each dense block, without padding.
+    costs : tuple of StepCost
+        By step.
+    """
 
     shape: PlanShape
     index: PlanIndex
     n_levels: tuple[int, ...]
-    n_blocks: int  # connected components of the remainder
+    block_sizes: np.ndarray
+    costs: tuple[StepCost, ...]
 
 
 @dataclass
@@ -120,6 +227,15 @@ class _PairList:
 
 
 @dataclass
+class _Step:
+    factor: int
+    sides: dict[int, Incidence]
+    kind: StepKind
+    cost: StepCost
+    updates: list[tuple[FactorPair, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+
+@dataclass
 class _Work:
     """The state of plan making."""
 
@@ -127,15 +243,19 @@ class _Work:
     widths: Sequence[int]
     order: list[int]
     pairs: dict[FactorPair, _PairList]
-    steps: list[StepShape] = field(default_factory=list)
-    updates: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = field(default_factory=list)
+    steps: list[_Step] = field(default_factory=list)
+    touching: set[int] = field(default_factory=set)  # factors with edges among their own levels
 
     def key(self, f: int, g: int) -> FactorPair:
         return (f, g) if self.order.index(f) <= self.order.index(g) else (g, f)
 
     def split(self, pair: FactorPair) -> tuple[np.ndarray, np.ndarray]:
-        keys = self.pairs[pair].keys
-        return keys // self.n_levels[pair[1]], keys % self.n_levels[pair[1]]
+        return np.divmod(self.pairs[pair].keys, self.n_levels[pair[1]])
+
+    def ends(self, f: int, g: int) -> tuple[np.ndarray, np.ndarray]:
+        """Levels of f and of g along their pair list."""
+        first, second = self.split(self.key(f, g))
+        return (first, second) if self.key(f, g)[0] == f else (second, first)
 
 
 def elimination_order(n_levels: Sequence[int]) -> list[int]:
@@ -153,14 +273,19 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
         ``level_f * n_levels[g] + level_g`` over the rows.
     n_levels, widths : sequences of int
         Levels and effects per level of each factor.
+
+    Raises
+    ------
+    DesignError
+        If crossed factors are too large for a dense block.
     """
     order = elimination_order(n_levels)
     pairs = {pair: _PairList(np.asarray(keys, np.int64), len(keys)) for pair, keys in pair_keys.items()}
     work = _Work(n_levels, widths, order, pairs)
     remaining = list(order)
-    while remaining:
-        factor = next((f for f in remaining if (f, f) not in work.pairs), None)
-        if factor is None or (work.steps and work.steps[-1].dense_product):
+    while not (work.steps and work.steps[-1].kind == "product"):
+        factor = next((f for f in remaining if f not in work.touching), None)
+        if factor is None:
             break
         remaining.remove(factor)
         _eliminate(work, factor, remaining)
@@ -168,165 +293,172 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
 
 
 def _eliminate(work: _Work, factor: int, remaining: list[int]) -> None:
-    """Record one batch step, with the edges that it leaves among the remaining factors."""
+    """Record one batch step. Edges of this factor that earlier steps left are listed now, others when they are due."""
+    for g in remaining:
+        for step in work.steps:
+            if factor in step.sides and g in step.sides:
+                _list_edges(work, step, work.key(factor, g))
     neighbours = [g for g in remaining if work.key(factor, g) in work.pairs]
-    sides = {g: _incidence(work, factor, g) for g in neighbours}
-    if _is_dense_cheaper(work, factor, sides, remaining):
-        work.steps.append(StepShape(factor, tuple(neighbours), (), True))
-        work.updates.append([])
-        return
-    shapes, lists = [], []
-    for a, g in enumerate(neighbours):
-        for h in neighbours[a:]:
-            left, right = _neighbour_pairs(sides[g], sides[h], same=g == h)
-            if len(left) == 0:
-                continue
-            level_g, level_h = sides[g].level[left], sides[h].level[right]
-            if g == h:  # an edge within a factor is stored once, the smaller level first
-                left, right = np.where(level_g < level_h, (left, right), (right, left))
-                level_g, level_h = np.minimum(level_g, level_h), np.maximum(level_g, level_h)
-            shapes.append(UpdateShape(g, h, "pair"))
-            lists.append((left, right, _add_edges(work, (g, h), level_g * work.n_levels[h] + level_h)))
-    work.steps.append(StepShape(factor, tuple(neighbours), tuple(shapes), False))
-    work.updates.append(lists)
+    sides = {}
+    for g in neighbours:
+        own, other = work.ends(factor, g)
+        sides[g] = list_incidence(own, other, work.n_levels[factor])
+    cost = _predict(work, factor, sides, remaining)
+    is_product = cost.product < cost.scatter or cost.n_pairs > MAX_SCATTER
+    work.steps.append(_Step(factor, sides, "product" if is_product else "scatter", cost))
+    work.touching.update(g for g, side in sides.items() if side.degree.max(initial=0) > 1)
 
 
-@dataclass
-class _Incidence:
-    """The neighbours in one factor of each level being eliminated, as a compressed list."""
-
-    position: np.ndarray  # into the pair list, sorted by eliminated level
-    start: np.ndarray  # (q_f + 1,)
-    level: np.ndarray  # neighbour level, by position in the pair list
-
-
-def _incidence(work: _Work, factor: int, g: int) -> _Incidence:
-    pair = work.key(factor, g)
-    first, second = work.split(pair)
-    own, other = (first, second) if pair[0] == factor else (second, first)
-    position = np.argsort(own, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(own, minlength=work.n_levels[factor]))])
-    return _Incidence(position, start, other)
-
-
-def _is_dense_cheaper(work: _Work, factor: int, sides: dict[int, _Incidence], remaining: list[int]) -> bool:
-    """Whether one dense product costs less than scattering every pair of neighbours."""
-    degrees = [np.diff(side.start) for side in sides.values()]
-    if all(degree.max(initial=0) <= 1 for degree in degrees):
-        return False
-    n_pairs = float((sum(degrees).astype(float) ** 2).sum()) / 2  # type: ignore[union-attr]
-    rows = sum(work.n_levels[g] * work.widths[g] for g in remaining)
-    dense = PRODUCT_NS * work.n_levels[factor] * work.widths[factor] * float(rows) ** 2
-    width = max(work.widths[g] for g in sides)
-    fits = 8.0 * rows * work.n_levels[factor] * work.widths[factor] < 2e9
-    return n_pairs > MAX_SCATTER or (fits and dense < SCATTER_NS * n_pairs * width**2)
-
-
-def _neighbour_pairs(a: _Incidence, b: _Incidence, *, same: bool) -> tuple[np.ndarray, np.ndarray]:
-    """All combinations of a neighbour in `a` with one in `b` of the same level; strictly ordered ones if `same`."""
-    n_a, n_b = np.diff(a.start), np.diff(b.start)
-    counts = n_a * n_b
-    level = np.repeat(np.arange(len(counts)), counts)
-    within = np.arange(len(level)) - np.repeat(np.cumsum(counts) - counts, counts)
-    i, j = within // n_b[level], within % n_b[level]
-    if same:
-        level, i, j = (part[i < j] for part in (level, i, j))
-    return a.position[a.start[level] + i], b.position[b.start[level] + j]
-
-
-def _add_edges(work: _Work, pair: FactorPair, keys: np.ndarray) -> np.ndarray:
-    """Positions of edges in their pair list, which grows at the end by those that are new."""
+def _list_edges(work: _Work, step: _Step, pair: FactorPair) -> None:
+    """Add the edges between two factors that a step leaves to their pair list."""
+    left, right = neighbour_pairs(step.sides[pair[0]], step.sides[pair[1]], same=False)
+    keys = step.sides[pair[0]].level[left] * work.n_levels[pair[1]] + step.sides[pair[1]].level[right]
     present = work.pairs.get(pair, _PairList(np.empty(0, np.int64), 0))
-    fresh = np.setdiff1d(keys, present.keys)
-    grown = _PairList(np.concatenate([present.keys, fresh]), present.n_original)
-    work.pairs[pair] = grown
-    by_key = np.argsort(grown.keys, kind="stable")
-    return by_key[np.searchsorted(grown.keys, keys, sorter=by_key)]
+    grown = np.concatenate([present.keys, np.setdiff1d(keys, present.keys)])
+    work.pairs[pair] = _PairList(grown, present.n_original)
+    by_key = np.argsort(grown, kind="stable")
+    step.updates.append((pair, left, right, by_key[np.searchsorted(grown, keys, sorter=by_key)]))
 
 
-def _pad(values: np.ndarray, size: int, fill: int = 0) -> Any:
-    """Pad a list of indices; a NumPy array in the place of the JAX one that it becomes in a compiled program."""
-    padded = np.full(size, fill, np.int32)
-    padded[: len(values)] = values
-    return padded
+def _predict(work: _Work, factor: int, sides: dict[int, Incidence], remaining: list[int]) -> StepCost:
+    """Predict what scattering every pair of neighbours costs, and what one dense product does."""
+    n_pairs = count_pairs(list(sides.values()))
+    if all(side.degree.max(initial=0) <= 1 for side in sides.values()):
+        return StepCost(n_pairs, 0.0, np.inf)  # nested: nothing is shared out
+    rows = sum(work.n_levels[g] * work.widths[g] for g in remaining)
+    eliminated = work.n_levels[factor] * work.widths[factor]
+    width = max(work.widths[g] for g in sides) * work.widths[factor]
+    product = PRODUCT_NS * eliminated * float(rows) ** 2 if 8.0 * rows * eliminated < MAX_PRODUCT else np.inf
+    return StepCost(n_pairs, 1e-9 * SCATTER_NS * n_pairs * width**2, 1e-9 * product)
 
 
 def _finish(work: _Work, remainder: list[int]) -> Plan:
-    """Lay out the dense remainder, point the updates at it, and pad everything."""
-    single = bool(work.steps) and work.steps[-1].dense_product
+    """Lay out the dense remainder, and point at it."""
     inside = set(remainder)
-    edges = {pair: work.split(pair) for pair in work.pairs if set(pair) <= inside}
-    layout = lay_out_dense(remainder, work.n_levels, work.widths, None if single else edges)
+    layout = _lay_out(work, remainder)
     # pair lists within the remainder hold only the data's own pairs: what elimination adds goes straight to the blocks
-    listed = {
-        pair: pair_list.n_original if set(pair) <= inside else len(pair_list.keys)
-        for pair, pair_list in work.pairs.items()
-        if pair[0] != pair[1] and (pair_list.n_original or not set(pair) <= inside)
-    }
-    names = tuple(sorted(listed))
-    padded_length = {pair: pad_size(length + 1) for pair, length in listed.items()}
+    names = tuple(sorted(work.pairs))
     rows, columns, pair_target, pair_stride = [], [], [], []
     for pair in names:
-        first, second = (part[: listed[pair]] for part in work.split(pair))
-        rows.append(_pad(first, padded_length[pair]))
-        columns.append(_pad(second, padded_length[pair]))
-        target, stride = _dense_position(layout, pair, first, second) if set(pair) <= inside else (first[:0], first[:0])
-        pair_target.append(_pad(target, padded_length[pair]) if len(target) else np.empty(0, np.int32))
-        pair_stride.append(_pad(stride, padded_length[pair]) if len(stride) else np.empty(0, np.int32))
-    sizes = tuple(pad_size(n) for n in work.n_levels)
-    steps, updates = _finish_steps(work, layout, inside, listed)
-    shape = PlanShape(tuple(work.widths), sizes, names, steps, tuple(remainder), layout.buckets)
+        first, second = work.split(pair)
+        rows.append(first)
+        columns.append(second)
+        is_dense = set(pair) <= inside
+        target, stride = layout.position(pair, first, second) if is_dense else (first[:0], first[:0])
+        pair_target.append(target)
+        pair_stride.append(stride)
+    steps, updates = zip(*(_finish_step(work, i, layout, inside) for i in range(len(work.steps))), strict=True)
+    shape = PlanShape(tuple(work.widths), names, steps, tuple(remainder), layout.buckets)
     index = PlanIndex(
         tuple(rows),
         tuple(columns),
         updates,
         tuple(pair_target),
         tuple(pair_stride),
-        tuple(_node(layout.target[f] + layout.column[f], sizes[f], shape.dense_length) for f in remainder),
-        tuple(_pad(layout.stride[f], sizes[f]) for f in remainder),
-        tuple(_node(layout.row[f], sizes[f], shape.dense_rows) for f in remainder),
-        _pad(layout.padding, pad_size(len(layout.padding)), shape.dense_length),
+        tuple(layout.target[f] for f in remainder),
+        tuple(layout.column[f] for f in remainder),
+        tuple(layout.stride[f] for f in remainder),
+        tuple(layout.row[f] for f in remainder),
+        _bands(shape, layout),
     )
-    return Plan(shape, index, tuple(work.n_levels), layout.n_blocks)
+    costs = tuple(step.cost for step in work.steps)
+    return Plan(shape, index, tuple(work.n_levels), layout.block_sizes, costs)
 
 
-def _node(values: np.ndarray, size: int, outside: int) -> Any:
-    """Positions of levels; padded levels point outside, where scatters drop them."""
-    return _pad(values, size, outside)
+def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
+    if work.steps[-1].kind == "product":
+        layout = lay_out_dense(remainder, work.n_levels, work.widths, None)
+    else:
+        inside = set(remainder)
+        edges = [
+            (f, first, g, second) for (f, g) in work.pairs if {f, g} <= inside for first, second in [work.ends(f, g)]
+        ]
+        for step in work.steps:
+            edges += _chains(step, [g for g in remainder if g in step.sides])
+        layout = lay_out_dense(remainder, work.n_levels, work.widths, edges)
+    largest = int(layout.block_sizes.max(initial=0))
+    if largest > MAX_DENSE:
+        raise DesignError(
+            f"The crossed grouping factors need a dense matrix of {largest:,} rows ({8e-9 * largest**2:.0f} GB), more "
+            f"than the {MAX_DENSE:,} that bayesmm handles. Drop a crossed term, or fit parts of the data."
+        )
+    return layout
 
 
-def _dense_position(
-    layout: DenseLayout, pair: FactorPair, first: np.ndarray, second: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    f, g = pair
-    return layout.target[f][first] + layout.column[g][second], layout.stride[f][first]
+def _chains(step: _Step, factors: list[int]) -> list[tuple[int, np.ndarray, int, np.ndarray]]:
+    """Edges that join all neighbours of each eliminated level, as few as do."""
+    chains = []
+    anchors = [_first_neighbour(step.sides[g]) for g in factors]
+    for g, (_, start) in zip(factors, anchors, strict=True):
+        side = step.sides[g]
+        own = np.repeat(np.arange(len(side.degree)), side.degree)
+        chains.append((g, side.sorted_level, g, side.sorted_level[start[own]]))
+    for (g, (has_g, start_g)), (h, (has_h, start_h)) in zip(
+        zip(factors, anchors, strict=True), list(zip(factors, anchors, strict=True))[1:], strict=False
+    ):
+        both = has_g & has_h
+        chains.append((g, step.sides[g].sorted_level[start_g[both]], h, step.sides[h].sorted_level[start_h[both]]))
+    return chains
 
 
-def _finish_steps(
-    work: _Work, layout: DenseLayout, inside: set[int], listed: Mapping[FactorPair, int]
-) -> tuple[tuple[StepShape, ...], tuple[tuple[Update, ...], ...]]:
-    steps, updates = [], []
-    for step, lists in zip(work.steps, work.updates, strict=True):
-        shapes, padded = [], []
-        for shape, (left, right, position) in zip(step.updates, lists, strict=True):
-            pair = (shape.left, shape.right)
-            dense = set(pair) <= inside
-            target, stride = position, position[:0]
-            if dense:
-                first, second = work.split(pair)
-                target, stride = _dense_position(layout, pair, first[position], second[position])
-            size = pad_size(len(left))
-            # padded entries multiply the guaranteed zero at the end of a pair list
-            ends = (listed[work.key(step.factor, g)] for g in pair)
-            padded.append(
-                Update(
-                    _pad(left, size, next(ends)),
-                    _pad(right, size, next(ends)),
-                    _pad(target, size),
-                    _pad(stride, size if dense else 0),
-                )
-            )
-            shapes.append(UpdateShape(*pair, "dense" if dense else "pair"))
-        steps.append(StepShape(step.factor, step.neighbours, tuple(shapes), step.dense_product))
-        updates.append(tuple(padded))
-    return tuple(steps), tuple(updates)
+def _first_neighbour(side: Incidence) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each eliminated level has a neighbour, and where its list of them starts."""
+    return side.degree > 0, side.start[:-1]
+
+
+def _bands(shape: PlanShape, layout: DenseLayout) -> tuple[np.ndarray, ...]:
+    bands = [np.zeros(shape.dense_rows, np.int64) for _ in range(2 * shape.band + 1)]
+    base = 1
+    for f in shape.remainder:
+        k = shape.widths[f]
+        for i in range(k):
+            for j in range(k):
+                bands[j - i + shape.band][layout.row[f] + i] = base + j * k + i
+        base += k * k
+    return tuple(bands)
+
+
+def _finish_step(
+    work: _Work, position: int, layout: DenseLayout, inside: set[int]
+) -> tuple[StepShape, tuple[Update, ...]]:
+    step, shapes, lists = work.steps[position], [], []
+    for pair, left, right, target in step.updates:
+        shapes.append(UpdateShape(*pair, "pair"))
+        lists.append(Update(left, right, target, target[:0]))
+    neighbours = list(step.sides)
+    if step.kind == "scatter" and position > 0:  # those of the first step become a fill map
+        within = [g for g in neighbours if g in inside]
+        for a, g in enumerate(within):
+            for h in within[a:]:
+                left, right = neighbour_pairs(step.sides[g], step.sides[h], same=g == h)
+                if len(left):
+                    target, stride = layout.position((g, h), step.sides[g].level[left], step.sides[h].level[right])
+                    shapes.append(UpdateShape(g, h, "dense"))
+                    lists.append(Update(left, right, target, stride))
+    return StepShape(step.factor, tuple(neighbours), tuple(shapes), step.kind), tuple(lists)
+
+
+def list_fill(shape: PlanShape, index: PlanIndex) -> tuple[list[UpdateShape], list[Update]]:
+    """List the edges that the first step leaves in the dense blocks: those that a fill map stands for.
+
+    There are as many as entries of the fill map; they are listed only when they are asked for.
+    """
+    first = shape.steps[0]
+    shapes: list[UpdateShape] = []
+    lists: list[Update] = []
+    sides = {}
+    within = [g for g in first.neighbours if g in shape.remainder]
+    n_own = 1 + max((int(index.rows[shape.pairs.index((first.factor, g))].max()) for g in within), default=-1)
+    for g in within:
+        position = shape.pairs.index((first.factor, g))
+        sides[g] = list_incidence(index.rows[position], index.columns[position], n_own)
+    for a, g in enumerate(within):
+        for h in within[a:]:
+            left, right = neighbour_pairs(sides[g], sides[h], same=g == h)
+            if len(left):
+                slot, other = shape.remainder.index(g), shape.remainder.index(h)
+                i, j = sides[g].level[left], sides[h].level[right]
+                target = index.node_start[slot][i] + index.node_column[other][j]
+                shapes.append(UpdateShape(g, h, "dense"))
+                lists.append(Update(left, right, target, index.node_stride[slot][i]))
+    return shapes, lists

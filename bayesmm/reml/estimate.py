@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from bayesmm.marginal.covariance import Layout, Piece, host_factors, raw_factor, start_theta
+from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
+from bayesmm.marginal.evaluation import Evaluated
+from bayesmm.marginal.linalg import sandwich
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
+from bayesmm.reml.start import moment_start
 
 SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
 ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
@@ -78,38 +80,38 @@ class Estimate:
         return _spread(self.criterion_function, self.minimum.x, self.sigma)
 
 
-def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray | None = None) -> Estimate:
+def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     """Minimise the criterion and read the estimates off the elimination there.
 
     Parameters
     ----------
     criterion : Criterion
         The objective.
-    n_levels : tuple of int
-        Levels of each grouping factor, without padding.
     start : array, shape (k,), optional
-        First θ on conditioned columns; unit factors by default.
+        First θ on conditioned columns; by default one moment step from unit factors.
     """
-    minimum = minimise(criterion, start_theta(criterion.layout) if start is None else start)
+    if start is None:
+        minimum = minimise(criterion, _first_theta(criterion))
+        minimum = replace(minimum, n_evaluations=minimum.n_evaluations + 1)
+    else:
+        minimum = minimise(criterion, start)
     minimum = _leave_saddle(criterion, _snap_to_boundary(criterion, minimum))
-    conditioned = host_factors(minimum.x, criterion.layout)
-    at = criterion.effects(conditioned)
-    products: Any = criterion.products  # NumPy leaves here
-    p = int(products.p)
-    sigma = criterion.sigma or float(np.sqrt(at.residual_square / _degrees_of_freedom(criterion)))
+    conditioned = assemble_factors(np, minimum.x, criterion.layout)
+    at: Evaluated = minimum.evaluation.detail
+    products = criterion.products
+    sigma = criterion.sigma or float(np.sqrt(at.fixed.residual_square / _degrees_of_freedom(criterion)))
     inverse_root = np.linalg.inv(products.fixed_root)
-    to_raw = [np.linalg.solve(T, L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
+    back = [np.linalg.inv(T) @ _projection(L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
     return Estimate(
         minimum=minimum,
         criterion=minimum.evaluation.value,
         sigma=sigma,
-        beta=products.fixed_origin + inverse_root @ at.gamma[:p],
-        beta_covariance=sigma**2 * inverse_root @ np.linalg.inv(at.fixed_precision[:p, :p]) @ inverse_root.T,
+        beta=products.fixed_origin + inverse_root @ at.fixed.beta,
+        beta_covariance=sigma**2 * inverse_root @ at.fixed.covariance @ inverse_root.T,
         factors=tuple(raw_factor(L, T) for L, T in zip(conditioned, products.effect_roots, strict=True)),
-        modes=tuple((M @ u[:, :q]).T for M, u, q in zip(to_raw, at.u, n_levels, strict=True)),
+        modes=tuple((T @ b).T for T, b in zip(back, at.modes, strict=True)),
         mode_covariances=tuple(
-            sigma**2 * np.einsum("ia,abq,jb->qij", M, C[:, :, :q], M)
-            for M, C, q in zip(to_raw, at.u_covariance, n_levels, strict=True)
+            sigma**2 * np.moveaxis(sandwich(T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
         ),
         null_directions=tuple(
             _null_directions(L, T, pieces)
@@ -117,6 +119,11 @@ def estimate(criterion: Criterion, n_levels: tuple[int, ...], start: np.ndarray 
         ),
         criterion_function=criterion,
     )
+
+
+def _first_theta(criterion: Criterion) -> np.ndarray:
+    unit = start_theta(criterion.layout)
+    return moment_start(criterion.evaluate(unit), unit, criterion.layout)
 
 
 def _degrees_of_freedom(criterion: Criterion) -> float:
@@ -134,24 +141,30 @@ def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
     evaluation = criterion(x)
     if evaluation.value > minimum.evaluation.value + SNAP_COST:
         return minimum
-    if evaluation.hessian is None:
-        evaluation = replace(evaluation, hessian=minimum.evaluation.hessian)
     return replace(minimum, x=x, evaluation=evaluation, n_evaluations=minimum.n_evaluations + 1)
 
 
 def _leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
-    """Search on where an accumulated Hessian hid a way down.
+    """Search on where a corrected Hessian hid a way down.
 
     The criterion is even in each column of a factor, so its slope vanishes wherever a diagonal entry is zero; only an
-    exact Hessian tells such a saddle from a minimum, and only there is it worth its cost.
+    exact Hessian tells such a saddle from a minimum for sure, and only there is it worth its cost.
     """
     on_boundary = (start_theta(criterion.layout) == 1.0) & (minimum.x == 0.0)
-    if not criterion.is_large or not minimum.converged or not on_boundary.any():
+    if not minimum.converged or not on_boundary.any():
         return minimum
     curvatures, directions = np.linalg.eigh(criterion.derivatives(minimum.x).hessian)
     if curvatures[0] > -1e-6 * np.abs(curvatures).max():
         return minimum
     return _snap_to_boundary(criterion, minimise(criterion, minimum.x + 0.1 * directions[:, 0]))
+
+
+def _projection(factor: np.ndarray) -> np.ndarray:
+    """Project on the columns of Λ: what has no variance has no effects, not ones of the size of rounding."""
+    if np.diag(factor).all():
+        return np.eye(len(factor))
+    left, values, _ = np.linalg.svd(factor)
+    return left[:, values > 0] @ left[:, values > 0].T
 
 
 def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
@@ -190,7 +203,7 @@ def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) 
     """Return standard deviations, correlations and σ; analytic in its arguments."""
     sigma = np.exp(log_sigma)
     values: list[np.ndarray] = []
-    factors = host_factors(theta, criterion.layout)
+    factors = assemble_factors(np, theta, criterion.layout)
     for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
         M = np.linalg.solve(T, L)
         covariance = M @ M.T

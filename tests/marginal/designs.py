@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 
-from bayesmm.marginal.covariance import Layout, host_factors, n_theta
+from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta
 from bayesmm.marginal.crossproducts import BlockArrays
 
 SHAPES = ("one", "nested", "deep", "crossed", "sparse", "three", "clustered", "partly", "same")
@@ -31,7 +31,7 @@ class RandomDesign:
         return DenseModel(y=self.y, X=self.X, Z=Z, weights=self.weights)
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
-        return host_factors(theta, self.layout)
+        return assemble_factors(np, theta, self.layout)
 
     def covariance(
         self, theta: np.ndarray, sigma: float = 1.0, roots: Sequence[np.ndarray] | None = None

@@ -1,0 +1,31 @@
+"""The evaluation compiled by JAX for its default device: for accelerators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayesmm.marginal import traced
+from bayesmm.marginal.covariance import Layout
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.evaluation import Evaluated, evaluate
+
+_evaluate = jax.jit(partial(evaluate, traced), static_argnames="layout")
+
+
+def compile_evaluation(
+    products: CrossProducts, sigma: float | None, restriction: float, layout: Layout
+) -> Callable[[np.ndarray], Evaluated]:
+    """Put the cross-products on the device; the result evaluates there and returns NumPy arrays."""
+    with jax.enable_x64(True):
+        on_device: Any = jax.device_put(products)
+
+    def run(theta: np.ndarray) -> Evaluated:
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, _evaluate(theta, on_device, sigma, restriction, layout=layout))
+
+    return run

@@ -1,0 +1,160 @@
+"""The log density of the data in JAX, for the sampler, and exact draws of what it integrates out.
+
+The legend is that of `bayesmm.marginal.likelihood`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from bayesmm.marginal import traced
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.effects import solve_effects
+from bayesmm.marginal.elimination import Reduced, absorb, factorise
+from bayesmm.marginal.likelihood import condition_factors, reduce_products
+
+
+class FixedPrior(NamedTuple):
+    """A Gaussian prior on the fixed effects to be integrated out, seen from the conditioned columns.
+
+    Of the user's p coefficients some are sampled, the others integrated: β_f ~ N(mean, precision⁻¹), a precision of
+    zero being flat. With R the root of the user's columns and R[:, f] = E R_f, those are γ = R_f(β_f − β̂_f).
+
+    Attributes
+    ----------
+    basis : array, shape (c − 1, f)
+        E, padded with zero rows.
+    root : array, shape (f, f)
+        R_f.
+    mean, precision : arrays, shapes (f,), (f, f)
+        Of γ.
+    log_normaliser : scalar
+        ½ log|precision of β_f|₊ − ½ rank log 2π.
+    sampled_root : array, shape (c − 1, s)
+        R[:, s], padded with zero rows.
+    origin, sampled_origin : arrays, shapes (f,), (s,)
+        Least-squares coefficients β̂.
+    free, sampled : integer arrays
+        Positions of the integrated and of the sampled coefficients among the p.
+    """
+
+    basis: Float[Array, "r f"]
+    root: Float[Array, "f f"]
+    mean: Float[Array, " f"]
+    precision: Float[Array, "f f"]
+    log_normaliser: Float[Array, ""]
+    sampled_root: Float[Array, "r s"]
+    origin: Float[Array, " f"]
+    sampled_origin: Float[Array, " s"]
+    free: Array
+    sampled: Array
+
+
+class _FixedPosterior(NamedTuple):
+    """The conditional Gaussian of γ: N(L⁻ᵀL⁻¹h, (LL')⁻¹), and the shift d of y by the sampled coefficients."""
+
+    L: Float[Array, "f f"]
+    h: Float[Array, " f"]
+    shift: Float[Array, " r"]
+    s: Float[Array, ""]
+
+
+def _fixed_posterior(
+    reduced: Reduced, sigma: Float[Array, ""], prior: FixedPrior, sampled_beta: Float[Array, " s"] | None
+) -> _FixedPosterior:
+    A, c, s = reduced.gram[:-1, :-1], reduced.gram[:-1, -1], reduced.gram[-1, -1]
+    shift = jnp.zeros_like(c)
+    if sampled_beta is not None:
+        shift = prior.sampled_root @ (prior.sampled_origin - sampled_beta)
+        c, s = c + A @ shift, s + 2.0 * c @ shift + shift @ A @ shift
+    E = prior.basis
+    precision = E.T @ A @ E / sigma**2 + prior.precision
+    h = E.T @ c / sigma**2 + prior.precision @ prior.mean
+    return _FixedPosterior(jnp.linalg.cholesky(precision), h, shift, s)
+
+
+def log_density(
+    products: CrossProducts,
+    factors: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    sampled_beta: Float[Array, " s"] | None = None,
+) -> Float[Array, ""]:
+    """Return log p(y | Λ, σ, sampled β), the remaining β and all random effects integrated out.
+
+    Parameters
+    ----------
+    products : CrossProducts
+        Cross-products of one design.
+    factors : sequence of arrays, shapes (k, k)
+        Λ of each grouping factor on the user's columns; any square factor.
+    sigma : scalar
+        Residual standard deviation.
+    prior : FixedPrior
+        From `bayesmm.marginal.fixed_prior.condition_prior`.
+    sampled_beta : array, shape (s,), optional
+        Values of the coefficients that are not integrated.
+
+    Notes
+    -----
+    With precision P and mean m of γ: −½[log|H| − Σ log wᵢ + n log(2πσ²) + s/σ² + m'Pm − h'(A/σ² + P)⁻¹h
+    + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
+    """
+    reduced = reduce_products(traced, products, condition_factors(products, factors))
+    L, h, _, s = _fixed_posterior(reduced, sigma, prior, sampled_beta)
+    w = solve_triangular(L, h, lower=True)
+    n_free = prior.mean.shape[0]
+    quadratic = s / sigma**2 + prior.mean @ prior.precision @ prior.mean - w @ w
+    log_dets = reduced.log_det - products.log_weights + 2.0 * jnp.log(jnp.diag(L)).sum()
+    log_dets += 2.0 * jnp.log(jnp.abs(jnp.diag(prior.root))).sum()
+    scale = products.n * jnp.log(2.0 * jnp.pi * sigma**2) - n_free * jnp.log(2.0 * jnp.pi)
+    return prior.log_normaliser - 0.5 * (log_dets + scale + quadratic)
+
+
+class Effects(NamedTuple):
+    """Fixed and random effects: β (p,) and b per grouping factor, (q, k) with padded levels."""
+
+    beta: Float[Array, " p"]
+    b: tuple[Float[Array, "q k"], ...]
+
+
+def draw_effects(
+    products: CrossProducts,
+    factors: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    key: Array | None,
+    sampled_beta: Float[Array, " s"] | None = None,
+) -> Effects:
+    """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
+    conditioned = condition_factors(products, factors)
+    elimination = factorise(traced, products, conditioned)
+    absorbed = absorb(traced, products, elimination, products.cross, products.gram)
+    L, h, shift, _ = _fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
+    gamma = solve_triangular(L, solve_triangular(L, h, lower=True) + fixed_noise, lower=True, trans=1)
+    combination = jnp.append(shift - prior.basis @ gamma, 1.0)[:, None]
+    effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
+    beta = jnp.zeros(prior.free.shape[0] + prior.sampled.shape[0])
+    beta = beta.at[prior.free].set(prior.origin + solve_triangular(prior.root, gamma))
+    if sampled_beta is not None:
+        beta = beta.at[prior.sampled].set(sampled_beta)
+    b = (solve_triangular(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
+    return Effects(beta, tuple(b))
+
+
+def _noise(
+    products: CrossProducts, sigma: Float[Array, ""], n_free: int, key: Array | None
+) -> tuple[Array, list[Array] | None]:
+    if key is None:
+        return jnp.zeros(n_free), None
+    shapes = [(K.shape[0], 1, K.shape[2]) for K in products.cross]
+    keys = jax.random.split(key, len(shapes) + 1)
+    noise = [sigma * jax.random.normal(k, shape) for k, shape in zip(keys[1:], shapes, strict=True)]
+    return jax.random.normal(keys[0], (n_free,)), noise

@@ -1,0 +1,275 @@
+"""Putting back what was eliminated: conditional modes, draws, residuals, and selected entries of the inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.elimination import (
+    Absorbed,
+    Elimination,
+    block_positions,
+    dense_rows,
+    level_blocks,
+    pair_name,
+    times_factor,
+    times_transpose,
+)
+from bayesmm.marginal.linalg import contract, transform
+from bayesmm.marginal.operations import Operations
+from bayesmm.marginal.plan import FactorPair, StepShape, list_fill
+from bayesmm.marginal.shapes import Array, Float
+
+
+class Solved(NamedTuple):
+    """Solutions for some right-hand sides, per factor.
+
+    Attributes
+    ----------
+    effects : list of arrays, shape (k, j, q)
+        ΛH⁻¹Λ'Z'WK.
+    residual : list of arrays, shape (k, j, q)
+        Z'Ṽ⁻¹K.
+    """
+
+    effects: list[Float[Array, "k j q"]]
+    residual: list[Float[Array, "k j q"]]
+
+
+def solve_effects(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    absorbed: Absorbed,
+    combination: Float[Array, "c j"],
+    noise: Sequence[Float[Array, "k j q"]] | None = None,
+) -> Solved:
+    """Solve for the random effects b, factor by factor in reverse.
+
+    Parameters
+    ----------
+    ops, products, elimination
+        As in `bayesmm.marginal.elimination.absorb`.
+    absorbed : Absorbed
+        The columns K.
+    combination : array, shape (c, j)
+        Combinations of the columns to solve for. With (−β, 1) the effects are the conditional modes.
+    noise : sequence of arrays, shape (k, j, q), optional
+        ``ΛL⁻ᵀ·noise`` is added: with standard normal numbers times σ the effects are a draw from their conditional
+        distribution N(modes, σ²ΛH⁻¹Λ'). The residual then has no meaning.
+    """
+    effects: dict[int, Array] = {}
+    residual: dict[int, Array] = {}
+    _solve_dense(ops, products, elimination, absorbed, combination, noise, effects, residual)
+    for step, done in zip(reversed(products.shape.steps), reversed(elimination.steps), strict=True):
+        f = step.factor
+        right = transform(combination, absorbed.cross[f].swapaxes(0, 1)).swapaxes(0, 1)  # (k, j, q)
+        for g, edge in done.edges.items():
+            A = edge.blocks.swapaxes(0, 1)
+            right = ops.add_levels(right, edge.own, -contract(A, effects[g][:, :, edge.other]))
+        effects[f] = contract(done.spread, right)
+        residual[f] = right - contract(done.products, effects[f])
+        if noise is not None:
+            effects[f] = effects[f] + contract(done.root, noise[f])
+    order = range(len(products.shape.widths))
+    return Solved([effects[f] for f in order], [residual[f] for f in order])
+
+
+def _solve_dense(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    absorbed: Absorbed,
+    combination: Float[Array, "c j"],
+    noise: Sequence[Float[Array, "k j q"]] | None,
+    effects: dict[int, Array],
+    residual: dict[int, Array],
+) -> None:
+    """Solve for the effects of the dense remainder."""
+    noise_rows = None if noise is None else dense_rows(ops, products, noise)
+    b_rows, r_rows = [], []
+    for position, (block, K) in enumerate(zip(elimination.blocks, absorbed.dense, strict=True)):
+        right = K @ combination
+        u = ops.solve(block.factor, times_factor(ops, right.swapaxes(1, 2), block.bands).swapaxes(1, 2))
+        r_rows.append(right - block.columns @ u)
+        if noise_rows is not None:
+            u = u + ops.solve_root(block.factor, noise_rows[position])
+        b_rows.append(times_transpose(ops, u.swapaxes(1, 2), block.bands).swapaxes(1, 2))
+    effects.update(level_blocks(ops, products, b_rows))
+    residual.update(level_blocks(ops, products, r_rows))
+
+
+class Inverse(NamedTuple):
+    """Selected entries of C = ΛH⁻¹Λ', the conditional covariance of the random effects over σ².
+
+    Attributes
+    ----------
+    diagonal : list of arrays, shape (k, k, q)
+        Of each level, per factor.
+    pairs : dict of (int, int) to array, shape (k, l, P)
+        Of pairs of levels that occur together, by pair list; see `invert_on_pattern`.
+    weights : list of arrays, shape (k, k)
+        Σ Z_i'Ṽ⁻¹Z_i over the levels i of each factor: the derivative of log|H| with respect to ΛΛ'.
+    """
+
+    diagonal: list[Float[Array, "k k q"]]
+    pairs: dict[FactorPair, Float[Array, "k l P"]]
+    weights: list[Float[Array, "k k"]]
+
+
+def invert_on_pattern(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    factors: Sequence[Float[Array, "k k"]],
+    *,
+    neighbours: bool = False,
+) -> Inverse:
+    """Compute the entries of ΛH⁻¹Λ' on the pattern of Z'WZ, forming no more of it than the dense blocks.
+
+    Parameters
+    ----------
+    ops, products, elimination
+        As in `bayesmm.marginal.elimination.absorb`.
+    factors : sequence of arrays, shape (k, k)
+        Λ on the conditioned columns.
+    neighbours : bool
+        Whether pairs with levels of the first factor, which nothing else needs, are wanted too.
+
+    Notes
+    -----
+    With N, A and G as in `bayesmm.marginal.elimination` and the covariances C of what remained, a level has
+
+        C_ii = N + N X N,    C_ij = −N (A C)_j,    Z_i'Ṽ⁻¹Z_i = (I − GN)(G − X(I − NG)),    X = A C A'.
+
+    References
+    ----------
+    Takahashi, Fagan & Chen (1973), Formation of a sparse bus impedance matrix and its application to short circuit
+    study.
+    """
+    shape, index = products.shape, products.index
+    flat, diagonal, weights = _read_dense(ops, products, elimination, factors)
+    pairs: dict[FactorPair, Array] = {}
+    for position, pair in enumerate(shape.pairs):
+        if set(pair) <= set(shape.remainder):
+            size = (shape.widths[pair[0]], shape.widths[pair[1]])
+            where = block_positions(ops, index.pair_target[position], index.pair_stride[position], size)
+            pairs[pair] = ops.take_flat(flat, where)
+    for position in reversed(range(len(shape.steps))):
+        step, done = shape.steps[position], elimination.steps[position]
+        wanted = neighbours or position > 0
+        through, X = _through_edges(ops, products, elimination, position, _Known(flat, diagonal, pairs), wanted)
+        for g, V in through.items():
+            block = -contract(done.spread[:, :, done.edges[g].own], V)
+            pair = pair_name(shape, step.factor, g)
+            pairs[pair] = block if pair[0] == step.factor else block.swapaxes(0, 1)
+        N, G = done.spread, done.products
+        diagonal[step.factor] = N + contract(N, contract(X, N))
+        kept = ops.xp.eye(G.shape[0])[:, :, None] - contract(N, G)  # I − NG
+        marginal = contract(kept, G - contract(X, kept))
+        weights[step.factor] = marginal.sum(-1)
+    order = range(len(shape.widths))
+    return Inverse([diagonal[f] for f in order], pairs, [weights[f] for f in order])
+
+
+class _Known(NamedTuple):
+    """Entries of C among what remained after a step: dense ones laid end to end, levels, pairs."""
+
+    flat: Float[Array, " d"]
+    diagonal: dict[int, Array]
+    pairs: dict[FactorPair, Array]
+
+
+def _read_dense(
+    ops: Operations, products: CrossProducts, elimination: Elimination, factors: Sequence[Float[Array, "k k"]]
+) -> tuple[Float[Array, " d"], dict[int, Array], dict[int, Array]]:
+    """C of the dense blocks laid end to end; of each level there; and the weights of their factors."""
+    shape, index = products.shape, products.index
+    if not shape.remainder:
+        return ops.xp.zeros(0), {}, {}
+    covariances, sums = [], []
+    for block in elimination.blocks:
+        F = ops.invert(block.factor)
+        half = times_transpose(ops, F, block.bands)
+        covariances.append(times_transpose(ops, half.swapaxes(1, 2), block.bands).reshape(-1))
+        # diagonal blocks of GΛF alone: one pass over G for each offset within a level
+        shifted = [ops.xp.roll(F, -d, axis=1) if d else F for d in range(-shape.band, shape.band + 1)]
+        sums.append([ops.xp.einsum("bij,bij->bi", block.columns, S).reshape(-1) for S in shifted])
+    flat = ops.xp.concatenate(covariances) if len(covariances) > 1 else covariances[0]
+    rows = [ops.xp.concatenate(parts) for parts in zip(*sums, strict=True)]  # by offset
+    diagonal, weights = {}, {}
+    for slot, g in enumerate(shape.remainder):
+        k, row = shape.widths[g], index.node_row[slot]
+        start = index.node_start[slot] + index.node_column[slot]
+        where = block_positions(ops, start, index.node_stride[slot], (k, k))
+        diagonal[g] = ops.take_flat(flat, where)
+        entries = [[ops.take_flat(rows[j - i + shape.band], row + i).sum() for j in range(k)] for i in range(k)]
+        influence = ops.xp.stack([ops.xp.stack(line) for line in entries])  # Σ Z_i'Ṽ⁻¹Z_i Λ
+        weights[g] = influence @ ops.xp.linalg.inv(factors[g])
+    return flat, diagonal, weights
+
+
+def _through_edges(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    position: int,
+    known: _Known,
+    wanted: bool,
+) -> tuple[dict[int, Float[Array, "k l P"]], Float[Array, "k k q"]]:
+    """Compute A C for every edge of one step (nothing where not wanted), and X = A C A' for every level."""
+    step, done = products.shape.steps[position], elimination.steps[position]
+    X = ops.xp.zeros_like(done.products)
+    if step.kind == "product":
+        return _through_product(ops, products, elimination, step, known, wanted)
+    through = {}
+    for g, edge in done.edges.items():
+        through[g] = contract(edge.blocks.swapaxes(0, 1), known.diagonal[g][:, :, edge.other])
+    shapes, lists = step.updates, products.index.updates[position]
+    if position == 0 and products.fill:
+        if wanted:
+            fill_shapes, fill_lists = list_fill(products.shape, products.index)
+            shapes, lists = (*shapes, *fill_shapes), (*lists, *fill_lists)
+        else:
+            for fill in products.fill:
+                half = ops.fill_transposed(fill, known.flat, X.size).reshape(X.shape)
+                X = X + half + half.swapaxes(0, 1)
+    for update, where in zip(shapes, lists, strict=True):
+        left, right = done.edges[update.left], done.edges[update.right]
+        size = (left.blocks.shape[1], right.blocks.shape[1])
+        if update.target == "dense":
+            C = ops.take_flat(known.flat, block_positions(ops, where.target, where.stride, size))
+        else:
+            C = known.pairs[(update.left, update.right)][:, :, where.target]
+        A_left, A_right = left.blocks[:, :, where.left], right.blocks[:, :, where.right]
+        to_right = contract(A_left.swapaxes(0, 1), C)
+        to_left = contract(A_right.swapaxes(0, 1), C.swapaxes(0, 1))
+        through[update.right] = ops.add_levels(through[update.right], where.right, to_right)
+        through[update.left] = ops.add_levels(through[update.left], where.left, to_left)
+    for g, edge in done.edges.items():
+        X = ops.add_levels(X, edge.own, contract(through[g].swapaxes(0, 1), edge.blocks.swapaxes(0, 1)))
+    return through if wanted else {}, X
+
+
+def _through_product(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    step: StepShape,
+    known: _Known,
+    wanted: bool,
+) -> tuple[dict[int, Float[Array, "k l P"]], Float[Array, "k k q"]]:
+    """Do the same where the edges are one dense matrix."""
+    B = elimination.dense_edges
+    assert B is not None
+    m = B.shape[-1]
+    V = (B.reshape(-1, m) @ known.flat.reshape(m, m)).reshape(B.shape)
+    X = ops.xp.einsum("aqm,bqm->abq", V, B)
+    through = {}
+    if wanted:
+        for g, edge in elimination.steps[-1].edges.items():
+            row = products.index.node_row[products.shape.remainder.index(g)][edge.other]
+            j = ops.xp.arange(edge.blocks.shape[1])[:, None]
+            through[g] = V[:, edge.own[None], row + j]
+    return through, X

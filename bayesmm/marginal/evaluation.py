@@ -1,0 +1,222 @@
+"""The criterion with everything that follows from one elimination: derivatives, curvature, effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.effects import invert_on_pattern, solve_effects
+from bayesmm.marginal.elimination import Elimination, absorb, factorise
+from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
+from bayesmm.marginal.linalg import contract, transform
+from bayesmm.marginal.operations import Operations
+from bayesmm.marginal.shapes import Array, Float
+
+FLOOR = 1e-8  # least diagonal entry of Λ that is evaluated: Ṽ changes by its square, which is rounding
+
+
+class Evaluated(NamedTuple):
+    """One evaluation of the criterion at θ, on the conditioned columns.
+
+    Attributes
+    ----------
+    value : scalar
+        −2 log likelihood, β and σ profiled or integrated out.
+    gradient : array, shape (t,)
+        With respect to θ.
+    curvature : array, shape (t, t)
+        Average information plus the curvature of ΛΛ' in θ: near the Hessian, but not it.
+    fixed : FixedProfile
+        Fixed effects and r².
+    residual_square_gradient : array, shape (t,)
+        ∂r²/∂θ.
+    modes : list of arrays, shape (k, q)
+        Conditional modes of the random effects.
+    covariances : list of arrays, shape (k, k, q)
+        Their conditional covariances over σ², given β.
+    expected, observed : lists of arrays, shape (k, k)
+        Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
+    """
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " t"]
+    curvature: Float[Array, "t t"]
+    fixed: FixedProfile
+    residual_square_gradient: Float[Array, " t"]
+    modes: list[Float[Array, "k q"]]
+    covariances: list[Float[Array, "k k q"]]
+    expected: list[Float[Array, "k k"]]
+    observed: list[Float[Array, "k k"]]
+
+
+def evaluate(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    *,
+    layout: Layout,
+) -> Evaluated:
+    """Evaluate the criterion and all that follows from the elimination there.
+
+    Parameters
+    ----------
+    ops : module
+        The operations: `bayesmm.marginal.host` or `bayesmm.marginal.traced`.
+    theta : array, shape (t,)
+        Free entries of the relative factors on the conditioned columns; unitless.
+    products : CrossProducts
+        Of the design.
+    sigma : scalar, optional
+        Residual standard deviation where it is known.
+    restriction : 1 or 0
+        REML or ML.
+    layout : Layout
+        Covariance pieces of each factor.
+
+    Notes
+    -----
+    With P = (Ṽ⁻¹ − Ṽ⁻¹X(X'Ṽ⁻¹X)⁻¹X'Ṽ⁻¹) and e = Py, the derivative with respect to Ψ_f = Λ_fΛ_f' is
+
+        Γ_f = Σ_i Z_i'PZ_i − Z_i'e e'Z_i / σ²   (P is Ṽ⁻¹ for ML),
+
+    so that ∂/∂Λ_f = 2Γ_fΛ_f, and the second derivative is nearly e'V_s P V_t e / σ² + 2Γ_ii' where θ_s and θ_t are in
+    rows i and i' of one column of Λ_f. The first part is the average information, less what goes to a profiled σ; the
+    second part, exact, tells a saddle at θ_jj = 0 from a minimum.
+
+    References
+    ----------
+    Gilmour, Thompson & Cullis (1995), Biometrics 51. Johnson & Thompson (1995), J. Dairy Sci. 78.
+    """
+    xp = ops.xp
+    factors = _off_zero(ops, assemble_factors(xp, theta, layout))
+    elimination = factorise(ops, products, factors)
+    absorbed = absorb(ops, products, elimination, products.cross, products.gram)
+    fixed = profile_fixed(ops, absorbed.reduced, products)
+    value = deviance(ops, absorbed.reduced, fixed, products, sigma, restriction)
+    df = products.n - restriction * products.p
+    precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
+    v = xp.concatenate([-fixed.beta, xp.ones(1)])
+    solved = solve_effects(ops, products, elimination, absorbed, xp.eye(len(v)))
+    inverse = invert_on_pattern(ops, products, elimination, factors)
+    rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
+    squares = [r @ r.T for r in rho]
+    weight = restriction * fixed.covariance
+    expected = [Q - _outer(R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
+    observed = [precision * S for S in squares]
+    slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
+    positions = entry_positions(layout)
+    score = _Score(solved.residual, rho, precision, None if sigma is not None else df)
+    return Evaluated(
+        value=value,
+        gradient=_entries(ops, [2.0 * G @ L for G, L in zip(slopes, factors, strict=True)], positions),
+        curvature=_information(ops, products, elimination, factors, score, fixed, positions)
+        + _bend(ops, slopes, positions),
+        fixed=fixed,
+        residual_square_gradient=_entries(
+            ops, [-2.0 * S @ L for S, L in zip(squares, factors, strict=True)], positions
+        ),
+        modes=[(b * v[:, None]).sum(1) for b in solved.effects],
+        covariances=inverse.diagonal,
+        expected=expected,
+        observed=observed,
+    )
+
+
+class _Score(NamedTuple):
+    """Z'Ṽ⁻¹[X y], Z'e, 1/σ², and the degrees of freedom where σ is profiled out."""
+
+    residual: Sequence[Float[Array, "k c q"]]
+    rho: Sequence[Float[Array, "k q"]]
+    precision: Float[Array, ""]
+    df: Float[Array, ""] | None
+
+
+def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
+    """Keep diagonal entries from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
+    shifted = []
+    for L in factors:
+        diagonal = ops.xp.diag(L)
+        shifted.append(L + ops.xp.diag(ops.xp.where(abs(diagonal) < FLOOR, FLOOR - diagonal, 0.0)))
+    return shifted
+
+
+def _outer(R: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
+    """Σ R_i weights R_i' over levels."""
+    weighted = transform(weights, R.swapaxes(0, 1)).swapaxes(0, 1)
+    return R.reshape(len(R), -1) @ weighted.reshape(len(R), -1).T
+
+
+def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: list) -> Float[Array, " t"]:
+    """Entries of matrices at the places of θ."""
+    return ops.xp.concatenate(
+        [matrix[rows, columns] for matrix, (rows, columns) in zip(matrices, positions, strict=True)]
+    )
+
+
+def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: list) -> Float[Array, "t t"]:
+    """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩: 2Γ_ii' for entries in rows i and i' of one column."""
+    size = sum(len(rows) for rows, _ in positions)
+    lines, start = [], 0
+    for G, (rows, columns) in zip(slopes, positions, strict=True):
+        block = 2.0 * G[rows[:, None], rows[None]] * (columns[:, None] == columns[None])
+        lines.append(ops.xp.pad(block, ((0, 0), (start, size - start - len(rows)))))
+        start += len(rows)
+    return ops.xp.concatenate(lines)
+
+
+def _information(
+    ops: Operations,
+    products: CrossProducts,
+    elimination: Elimination,
+    factors: Sequence[Float[Array, "k k"]],
+    score: _Score,
+    fixed: FixedProfile,
+    positions: list,
+) -> Float[Array, "t t"]:
+    """Average information of θ, σ profiled out unless it is known.
+
+    V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e. These are taken in as further columns, like those of X: what the
+    elimination leaves of [Za]'W[Za] is (Za)'Ṽ⁻¹(Za).
+    """
+    xp = ops.xp
+    moved = []
+    for L, r, (rows, columns) in zip(factors, score.rho, positions, strict=True):
+        scaled = L.T @ r  # Λ'Z'e
+        unit = xp.eye(len(L))[:, rows]
+        moved.append(unit[:, :, None] * scaled[columns][None] + L[:, columns][:, :, None] * r[rows][None])
+    cross = _times_products(ops, products, moved)
+    gram = xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
+    left = absorb(ops, products, elimination, cross, gram).reduced.gram
+    towards = xp.concatenate(
+        [_inner(a, R) for a, R in zip(moved, score.residual, strict=True)]
+    )  # (t, c): (Za)'Ṽ⁻¹[X y]
+    to_fixed, along = towards[:, :-1], towards[:, -1] - towards[:, :-1] @ fixed.beta
+    information = score.precision * (left - to_fixed @ fixed.covariance @ to_fixed.T)
+    if score.df is None:
+        return information
+    return information - (score.precision**2 / score.df) * along[:, None] * along[None]
+
+
+def _inner(a: Float[Array, "k t q"], K: Float[Array, "k c q"]) -> Float[Array, "t c"]:
+    """Σ a_i'K_i over levels."""
+    return a.swapaxes(0, 1).reshape(a.shape[1], -1) @ K.swapaxes(0, 1).reshape(K.shape[1], -1).T
+
+
+def _times_products(
+    ops: Operations, products: CrossProducts, a: Sequence[Float[Array, "k t q"]]
+) -> list[Float[Array, "k t q"]]:
+    """Z_g'WZ_f a_f for all f and g; the columns of all a_f side by side."""
+    xp = ops.xp
+    lines = [[xp.zeros((len(G), b.shape[1], G.shape[2])) for b in a] for G in products.diagonal]
+    for f, (G, b) in enumerate(zip(products.diagonal, a, strict=True)):
+        lines[f][f] = contract(G, b)
+    for position, (f, g) in enumerate(products.shape.pairs):
+        B = products.pairs[position]
+        first, second = products.index.rows[position], products.index.columns[position]
+        lines[g][f] = ops.add_levels(lines[g][f], second, contract(B, a[f][:, :, first]))
+        lines[f][g] = ops.add_levels(lines[f][g], first, contract(B.swapaxes(0, 1), a[g][:, :, second]))
+    return [xp.concatenate(line, axis=1) for line in lines]

@@ -1,0 +1,66 @@
+"""What NumPy and JAX do differently, behind one interface.
+
+The elimination is written once. `bayesmm.marginal.host` runs it in NumPy, for point estimates: nothing is compiled, and
+a small fit takes milliseconds from a cold start. `bayesmm.marginal.traced` runs it in JAX, for the sampler and for
+accelerators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bayesmm.marginal.shapes import Array, Float, Int
+
+if TYPE_CHECKING:
+    from bayesmm.marginal.plan import FillMap
+
+
+class Operations(Protocol):
+    """A module of array operations. Arrays go in and new arrays come out; only `add_flat` may reuse its first one."""
+
+    xp: Any
+    """The array library: ``numpy`` or ``jax.numpy``."""
+
+    def add_levels(self, blocks: Float[Array, "k l q"], where: Int[Array, " P"], terms: Float[Array, "k l P"]) -> Array:
+        """Add terms to the levels that they belong to."""
+        ...
+
+    def add_flat(self, flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[Array, " ..."]) -> Array:
+        """Add terms at flat positions, of which several may be the same; positions beyond the end are dropped."""
+        ...
+
+    def take_flat(self, flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
+        """Read flat positions; zero beyond the end."""
+        ...
+
+    def fold(self, upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
+        """U + U'."""
+        ...
+
+    def factor(self, M: Float[Array, "B m m"]) -> Any:
+        """Factor symmetric positive definite matrices, for the operations below."""
+        ...
+
+    def reduce(self, factor: Any, B: Float[Array, "B m c"]) -> tuple[Array, Array]:
+        """log|M| (B,) and B'M⁻¹B (B, c, c)."""
+        ...
+
+    def solve(self, factor: Any, B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+        """M⁻¹B."""
+        ...
+
+    def solve_root(self, factor: Any, z: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+        """L⁻ᵀz, with M = LL'."""
+        ...
+
+    def invert(self, factor: Any) -> Float[Array, "B m m"]:
+        """M⁻¹."""
+        ...
+
+    def fill(self, fill: FillMap, spread: Float[Array, " _t"], length: int) -> Float[Array, " d"]:
+        """Apply the fill map."""
+        ...
+
+    def fill_transposed(self, fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " _t"]:
+        """Apply its transpose."""
+        ...

@@ -1,0 +1,141 @@
+"""The passes over the rows: everything that is summed over them, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayesmm.marginal.shapes import Array, Float
+
+if TYPE_CHECKING:
+    from bayesmm.marginal.crossproducts import BlockArrays
+    from bayesmm.marginal.dense_layout import FactorPair
+
+CHUNK = 2**18  # rows at a time; more where there are more levels, since each chunk visits all of them once
+WELL_CONDITIONED = 1e-4  # smallest pivot of the scaled Gram matrix for which its Cholesky factor will do
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Columns to sum instead of those of the user.
+
+    Attributes
+    ----------
+    root : array, shape (p, p)
+        R, upper triangular: XR⁻¹ is nearly orthonormal in the inner product of the weights.
+    coefficients : array, shape (p,)
+        Nearly the least-squares coefficients of y on XR⁻¹.
+    effect_roots : list of arrays, shape (k, k)
+        T of each factor: its columns become ZT⁻¹.
+    """
+
+    root: Float[Array, "p p"]
+    coefficients: Float[Array, " p"]
+    effect_roots: list[Float[Array, "k k"]]
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """[Z Q e]'W[Z Q e] in blocks, for Q = XR⁻¹ and residuals e; see `CrossProducts`."""
+
+    diagonal: list[Float[Array, "k k q"]]
+    cross: list[Float[Array, "k c q"]]
+    pairs: list[Float[Array, "k l P"]]
+    gram: Float[Array, "c c"]
+
+
+def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+    """Cut rows into chunks."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def triangular_root(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """R, upper triangular, with R'R = columns'W columns.
+
+    Notes
+    -----
+    From the Gram matrix where its columns are far from dependent; otherwise by QR, chunk by chunk, which does not
+    square the condition number.
+    """
+    n, p = columns.shape
+    gram = np.zeros((p, p))
+    for rows in chunks(n):
+        gram += columns[rows].T @ (columns[rows] * weights[rows, None])
+    scale = np.sqrt(np.diag(gram))
+    if (scale > 0).all():
+        try:
+            R = np.linalg.cholesky(gram / np.outer(scale, scale)).T
+        except np.linalg.LinAlgError:
+            R = np.zeros((p, p))
+        if np.diag(R).min(initial=1.0) > WELL_CONDITIONED:
+            return R * scale
+    R = np.zeros((0, p))
+    for rows in chunks(n):
+        R = np.linalg.qr(np.vstack([R, columns[rows] * np.sqrt(weights[rows, None])]), mode="r")
+    return R
+
+
+def sum_rows(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    blocks: Sequence[BlockArrays],
+    conditioning: Conditioning,
+    pairs: Mapping[FactorPair, tuple[np.ndarray, int]],
+) -> RowSums:
+    """Sum all cross-products over the rows.
+
+    Parameters
+    ----------
+    X, y, weights, blocks
+        As in `bayesmm.marginal.crossproducts.build_products`.
+    conditioning : Conditioning
+        Columns to sum.
+    pairs : mapping
+        For each pair list the position of each row in it, and its length.
+    """
+    n, p = X.shape
+    sizes = [block.n_levels for block in blocks]
+    widths = [block.columns.shape[1] for block in blocks]
+    sums = RowSums(
+        [np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)],
+        [np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)],
+        [np.zeros((widths[f], widths[g], size)) for (f, g), (_, size) in pairs.items()],
+        np.zeros((p + 1, p + 1)),
+    )
+    to_fixed = np.linalg.inv(conditioning.root).T
+    to_effects = [np.linalg.inv(T).T for T in conditioning.effect_roots]
+    for rows in chunks(n, max(CHUNK, *sizes)):
+        fixed = np.empty((p + 1, rows.stop - rows.start))
+        fixed[:p] = to_fixed @ X[rows].T
+        fixed[p] = y[rows] - conditioning.coefficients @ fixed[:p]
+        weighted = fixed * weights[rows]
+        effects = [T @ block.columns[rows].T for T, block in zip(to_effects, blocks, strict=True)]
+        sums.gram[:] += fixed @ weighted.T
+        for f, block in enumerate(blocks):
+            codes = block.codes[rows]
+            _add_products(sums.diagonal[f], effects[f], effects[f] * weights[rows], codes, symmetric=True)
+            _add_products(sums.cross[f], effects[f], weighted, codes)
+        for total, ((f, g), (position, _)) in zip(sums.pairs, pairs.items(), strict=True):
+            _add_products(total, effects[f], effects[g] * weights[rows], position[rows])
+    return sums
+
+
+def _add_products(
+    total: Float[Array, "a b q"],
+    left: Float[Array, "a n"],
+    right: Float[Array, "b n"],
+    codes: np.ndarray,
+    *,
+    symmetric: bool = False,
+) -> None:
+    """Add the outer products of rows to the levels that they belong to."""
+    for i in range(len(left)):
+        for j in range(i if symmetric else 0, len(right)):
+            part = np.bincount(codes, weights=left[i] * right[j], minlength=total.shape[2])
+            total[i, j] += part
+            if symmetric and i != j:
+                total[j, i] += part
