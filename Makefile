@@ -3,19 +3,24 @@ PYTHON ?=
 export PYTHON
 JOBS ?= 2
 
-.PHONY: demo test check install lock
+.PHONY: demo test check install lock benchmarks
 
 demo: install
 	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
 
+# one thread a process: threads of several processes on few processors only wait for each other
 test: install
-	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal
+	OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 check: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+benchmarks: install  # takes most of an hour; see benchmarks/README.md for the rivals
+	.venv/bin/python benchmarks/run_all.py
+	.venv/bin/python benchmarks/table.py benchmarks/results.jsonl --into docs/performance.md
 
 install:
 	@bash .ci/bootstrap

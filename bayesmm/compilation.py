@@ -11,9 +11,10 @@ import jax
 def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path:
     """Keep what JAX compiles in a folder, and take it from there in later processes.
 
-    Compiling is most of the time of a first small fit. The setting is JAX's own and holds for everything that this
-    process compiles, so bayesmm makes it only when it is asked to; the command line does so for itself. Where a folder
-    is set already, by ``JAX_COMPILATION_CACHE_DIR`` or in `jax.config`, it is respected and nothing changes.
+    Compiling is most of the time of a first call to `sample`; fitting compiles nothing. The setting is JAX's own and
+    holds for everything that this process compiles, so bayesmm makes it only when it is asked to; the command line does
+    so for itself. Where a folder is set already, by ``JAX_COMPILATION_CACHE_DIR`` or in `jax.config`, it is respected
+    and nothing changes.
 
     Parameters
     ----------

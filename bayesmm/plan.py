@@ -93,10 +93,7 @@ def _step_row(plan: Plan, labels: Labels, step: StepShape, cost: StepCost) -> di
 def _sentence(row: dict, steps: pd.DataFrame) -> str:
     effects = "" if row["effects"] == 1 else f" with {row['effects']} effects each"
     size = "" if row["effects"] == 1 else f" of {row['effects']} × {row['effects']} Cholesky factors"
-    text = (
-        f"{row['group']}, {row['levels']:,} levels{effects}: no two of them touch, so all are eliminated in one batch"
-    )
-    text += f"{size}."
+    text = f"{row['group']}, {row['levels']:,} levels{effects}: no two of them touch, so all go in one batch{size}."
     if row["fill"] == "none":
         if row["neighbours"]:
             text += f" Each lies in one level of {row['neighbours']}: nothing new is joined."

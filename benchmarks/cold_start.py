@@ -1,4 +1,4 @@
-"""A small model from nothing: whole processes, the stages inside one of ours, and later fits of the same shape."""
+"""A small model from nothing: whole processes, the stages inside one of ours, and later fits in one process."""
 
 from __future__ import annotations
 
@@ -48,18 +48,15 @@ def processes(turns: int) -> None:
     """Time whole processes that print the summary of one model, taking turns; one turn before is not counted."""
     with tempfile.TemporaryDirectory() as scratch:
         ours = [str(Path(sys.executable).with_name("bayesmm")), "fit", FORMULA, "--data", "sleepstudy"]
-        warm = Path(scratch) / "warm"
-        contenders: dict[str, Callable[[], float]] = {
-            "bayesmm, nothing compiled": lambda: _process_seconds(ours, Path(tempfile.mkdtemp(dir=scratch))),
-            OURS: lambda: _process_seconds(ours, warm),
-        }
+        empty = Path(scratch) / "cache"
+        contenders: dict[str, Callable[[], float]] = {OURS: lambda: _process_seconds(ours, empty)}
         skipped = {}
         if shutil.which("Rscript"):
-            contenders["lme4"] = lambda: _process_seconds(["Rscript", "-e", IN_R], warm)
+            contenders["lme4"] = lambda: _process_seconds(["Rscript", "-e", IN_R], empty)
         else:
             skipped["lme4"] = {"skipped": "Rscript is not on the PATH"}
         if rivals_python().exists():
-            contenders["mixedlm"] = lambda: _process_seconds([str(rivals_python()), "-c", IN_MIXEDLM], warm)
+            contenders["mixedlm"] = lambda: _process_seconds([str(rivals_python()), "-c", IN_MIXEDLM], empty)
         else:
             skipped["mixedlm"] = {"skipped": "there is no virtual environment of rivals"}
         outcomes = _take_turns(contenders, turns) | skipped
@@ -73,7 +70,7 @@ def processes(turns: int) -> None:
             "name": "cold start",
             "description": "sleepstudy from the shell to the printed summary",
             "formula": FORMULA,
-            "measures": "seconds of a whole process; ratios to ours with compiled programs kept from an earlier run",
+            "measures": "seconds of a whole process",
             "contenders": outcomes,
         }
     )
@@ -120,7 +117,7 @@ def _run(command: list[str], cache: Path) -> str:
 
 
 def stages(turns: int) -> None:
-    """Say where the time of a first fit goes, with and without compiled programs at hand."""
+    """Say where the time of a first fit goes."""
     line: dict[str, Any] = {
         "kind": "stages",
         "name": "stages",
@@ -133,21 +130,14 @@ def stages(turns: int) -> None:
     except subprocess.SubprocessError as error:
         print_line(line | _reason(error))
         return
-    medians = {name: _medians([run["seconds"] for run in found]) for name, found in runs.items()}
-    print_line(line | {"stages": medians, "loglik": next(iter(runs.values()))[0]["loglik"]})
+    print_line(line | {"stages": _medians([run["seconds"] for run in runs]), "loglik": runs[0]["loglik"]})
 
 
-def _run_stages(turns: int) -> dict[str, list[dict[str, Any]]]:
+def _run_stages(turns: int) -> list[dict[str, Any]]:
     script = str(Path(__file__).with_name("stages.py"))
-    runs: dict[str, list[dict[str, Any]]] = {"nothing compiled": [], "compiled earlier": []}
     with tempfile.TemporaryDirectory() as scratch:
-        warm = Path(scratch) / "warm"
-        _run([sys.executable, script, str(warm)], warm)
-        for _ in range(turns):
-            empty = Path(tempfile.mkdtemp(dir=scratch))
-            for name, folder in (("nothing compiled", empty), ("compiled earlier", warm)):
-                runs[name].append(json.loads(_run([sys.executable, script, str(folder)], folder)))
-    return runs
+        runs = [json.loads(_run([sys.executable, script], Path(scratch) / "cache")) for _ in range(turns + 1)]
+    return runs[1:]
 
 
 def _medians(runs: list[dict[str, float | None]]) -> dict[str, float | None]:

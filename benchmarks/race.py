@@ -1,7 +1,7 @@
 """A race: bayesmm and its rivals fit the same model to the same data, taking turns, and one line says how long it took.
 
 Every contender is a process of its own that has imported its packages and read its data before the clock starts, and
-that is idle while another one fits. The first fit of each is told apart: ours contains the compilation.
+that is idle while another one fits. The first fit of each, with what a process does only once, is told apart.
 """
 
 from __future__ import annotations

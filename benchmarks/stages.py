@@ -1,13 +1,9 @@
-"""The stages of one small fit in this process, as one line of JSON; run by cold_start.py in processes of its own.
-
-python stages.py [FOLDER]    FOLDER keeps compiled programs, as the command line of bayesmm does
-"""
+"""The stages of one small fit in this process, as one line of JSON; run by cold_start.py in processes of its own."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,19 +12,16 @@ FORMULA = "Reaction ~ Days + (Days | Subject)"
 INNER = {  # stage of Model.fit -> where the function that does it is looked up
     "products": "bayesmm.model.build_products",
     "search": "bayesmm.reml.estimate.minimise",
-    "effects": "bayesmm.reml.criterion.Criterion.effects",
 }
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     seconds: dict[str, float | None] = {}
     begin = time.perf_counter()
     import bayesmm as bmm
 
     Model, load = bmm.Model, bmm.datasets.load
     seconds["import"] = time.perf_counter() - begin
-    if arguments:
-        bmm.enable_compilation_cache(arguments[0])
     frame = load("sleepstudy")
     watched = {stage: _watch(place) for stage, place in INNER.items()}
     seconds["design"], model = _timed(lambda: Model(FORMULA, frame))
@@ -74,4 +67,4 @@ def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -163,10 +163,8 @@ def stage_table(lines: Sequence[Line]) -> str:
     line = lines[-1]
     if "stages" not in line:
         return ""
-    columns = list(line["stages"])
-    names = list(line["stages"][columns[0]])
-    rows = [[name, *(_seconds(line["stages"][column][name]) for column in columns)] for name in names]
-    return f"{line['description']}:\n\n" + _table(["stage", *columns], rows)
+    rows = [[name, _seconds(seconds)] for name, seconds in line["stages"].items()]
+    return f"{line['description']}:\n\n" + _table(["stage", "time"], rows)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

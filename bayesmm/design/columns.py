@@ -1,22 +1,75 @@
-"""Columns from expressions: terms, contrasts and transformations by formulae.
+"""Columns from expressions: sums of numeric columns as they stand, everything else by formulae."""
 
-Every term is built anew and every component in it, so that formulae's terms share nothing.
-"""
-
-from collections.abc import Collection, Iterable
-from itertools import product
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from formulae.terms import Intercept, Model, Term
 
-from bayesmm.design.components import build_component, component_names
 from bayesmm.design.dtypes import level_text
 from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
-from bayesmm.specification.syntax import Call, Name, write
+from bayesmm.specification.syntax import Name, Node
+
+
+class EvaluatedTerm(Protocol):
+    """A term whose columns have been computed."""
+
+    @property
+    def data(self) -> Any:
+        """Columns of the data that it was built from."""
+        ...
+
+    @property
+    def column_names(self) -> list[str]:
+        """One name for each of them."""
+        ...
+
+    @property
+    def parts(self) -> list[tuple[str, Any]]:
+        """Names and values of its components."""
+        ...
+
+    def eval_new_data(self, frame: pd.DataFrame) -> Any:
+        """Columns of new rows."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PlainTerm:
+    """The intercept (no name) or a numeric column as it stands."""
+
+    name: str | None
+    data: np.ndarray
+
+    @property
+    def column_names(self) -> list[str]:
+        """One name."""
+        return ["Intercept" if self.name is None else self.name]
+
+    @property
+    def parts(self) -> list[tuple[str, Any]]:
+        """Itself."""
+        return [] if self.name is None else [(self.name, self.data)]
+
+    def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the column of new rows."""
+        return _plain_values(self.name, frame)
+
+
+def _plain_values(name: str | None, frame: pd.DataFrame) -> np.ndarray:
+    return np.ones(len(frame)) if name is None else frame[name].to_numpy(dtype=np.float64)
+
+
+def _plain_name(node: Node, frame: pd.DataFrame) -> str | None:
+    """Name of the numeric column that an expression is, if it is one."""
+    if not isinstance(node, Name) or node.text not in frame:
+        return None
+    dtype = frame[node.text].dtype
+    return node.text if isinstance(dtype, np.dtype) and dtype.kind in "iuf" else None
 
 
 class Columns:
@@ -30,9 +83,9 @@ class Columns:
         The columns of the data that they are computed from.
     """
 
-    def __init__(self, terms: list[Intercept | Term], uses: Iterable[str]):
+    def __init__(self, terms: Sequence[EvaluatedTerm], uses: Iterable[str]):
         self._terms = terms
-        self.names = tuple(name for term in terms for name in _term_names(term))
+        self.names = tuple(name for term in terms for name in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
 
     def fitted(self, n_rows: int) -> np.ndarray:
@@ -77,16 +130,14 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
         If an expression cannot be evaluated.
     """
     expansion = expand_text(text)
-    terms: list[Intercept | Term] = [Intercept()] if expansion.intercept else []
-    for factors in expansion.terms:
-        try:
-            terms.append(Term(*(build_component(factor) for factor in factors)))
-        except TypeError as error:
-            raise DesignError(f"{':'.join(map(write, factors))!r} cannot be built: {error}.") from None
-    model = Model(*terms)
-    with np.errstate(all="ignore"):
-        model.eval(frame, names.environment)
-    return Columns(model.common_terms, columns_used(text, frame.columns, names))
+    uses = columns_used(text, frame.columns, names)
+    plain = [_plain_name(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms]
+    if None not in plain:
+        columns = [None] * expansion.intercept + plain
+        return Columns([PlainTerm(name, _plain_values(name, frame)) for name in columns], uses)
+    from bayesmm.design.formulae_terms import evaluate_terms  # 0.3 seconds to import
+
+    return Columns(evaluate_terms(expansion, frame, names), uses)
 
 
 def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str) -> Columns:
@@ -105,14 +156,15 @@ def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str)
         If the expression cannot be evaluated, or is not one number for each row.
     """
     node = read_arithmetic(text)
-    term = Term(build_component(node if isinstance(node, (Name, Call)) else Call("I", (node,)), text))
-    with np.errstate(all="ignore"):
-        term.set_type(frame, names.environment)
-        if term.kind == "numeric":
-            term.set_data(False)
-    if term.kind != "numeric" or np.shape(np.asarray(term.data))[1:] not in ((), (1,)):
+    uses = names.columns_of(node, frame.columns)
+    if _plain_name(node, frame) is not None:
+        return Columns([PlainTerm(text, _plain_values(uses[0], frame))], uses)
+    from bayesmm.design.formulae_terms import evaluate_arithmetic
+
+    term = evaluate_arithmetic(node, text, frame, names)
+    if term is None:
         raise DesignError(_not_numeric(node.text if isinstance(node, Name) else text, frame, what))
-    return Columns([term], names.columns_of(node, frame.columns))
+    return Columns([term], uses)
 
 
 def _not_numeric(text: str, frame: pd.DataFrame, what: str) -> str:
@@ -132,26 +184,20 @@ def columns_used(text: str, columns: Collection[str], names: Names) -> tuple[str
     return tuple(dict.fromkeys(column for factor in factors for column in names.columns_of(factor, columns)))
 
 
-def _term_names(term: Intercept | Term) -> list[str]:
-    if isinstance(term, Intercept):
-        return ["Intercept"]
-    return [":".join(names) for names in product(*map(component_names, term.components))]
-
-
-def _checked(term: Intercept | Term) -> np.ndarray:
+def _checked(term: EvaluatedTerm) -> np.ndarray:
     """Return a term's columns if they are finite; say which expression is not, and in how many rows."""
     values = np.asarray(term.data, dtype=np.float64)
     if np.isfinite(values).all():
         return values
-    for component in getattr(term, "components", []):
-        finite = np.isfinite(np.asarray(component.value, dtype=np.float64))
+    for name, part in term.parts:
+        finite = np.isfinite(np.asarray(part, dtype=np.float64))
         bad = int((~finite.reshape(len(finite), -1).all(axis=1)).sum())
         if bad:
             raise DesignError(
-                f"{component.name!r} is not a finite number in {bad} of the {len(values)} rows used. Logarithms and "
+                f"{name!r} is not a finite number in {bad} of the {len(values)} rows used. Logarithms and "
                 "roots need positive numbers: look at those rows, or leave them out."
             )
-    raise DesignError(f"{':'.join(_term_names(term)[:1])!r} overflows. Rescale its columns.")
+    raise DesignError(f"{':'.join(term.column_names[:1])!r} overflows. Rescale its columns.")
 
 
 def _stack(parts: list[np.ndarray], n_rows: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesmm.errors import DesignError
 
-_EXACT = 2**53  # float64 holds every whole number up to here
+EXACT = 2**53  # float64 holds every whole number up to here
 _TIMES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
@@ -60,7 +60,7 @@ def read_column(name: str, series: nw.Series) -> Column:
 
 def level_text(level: Any) -> str:
     """Write a level as a label: whole numbers without a decimal point, everything else as Python prints it."""
-    if isinstance(level, (float, np.floating)) and float(level).is_integer() and abs(level) < _EXACT:
+    if isinstance(level, (float, np.floating)) and float(level).is_integer() and abs(level) < EXACT:
         return str(int(level))
     return str(level)
 
@@ -160,7 +160,7 @@ def _read_objects(name: str, series: pd.Series) -> Column:
 
 def _whole_numbers(values: np.ndarray) -> np.ndarray:
     """Return float64 where that is exact, so that squares cannot overflow; longer identifiers stay as they are."""
-    if values.dtype == object or (len(values) and max(abs(int(values.max())), abs(int(values.min()))) > _EXACT):
+    if values.dtype == object or (len(values) and max(abs(int(values.max())), abs(int(values.min()))) > EXACT):
         return values
     return values.astype(np.float64)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.dtypes import level_text
+from bayesmm.design.dtypes import EXACT, level_text
 from bayesmm.errors import DesignError
 
 
@@ -64,6 +64,34 @@ def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categor
 
 def _factor_codes(values: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     if isinstance(values, pd.Categorical):
-        return values.codes.astype(np.int64), [level_text(level) for level in values.categories]
-    codes, found = pd.factorize(values, sort=True)
-    return codes.astype(np.int64, copy=False), [level_text(level) for level in found.tolist()]
+        return values.codes.astype(np.int64), _level_texts(values.categories.to_numpy())
+    codes, found = _sorted_whole_numbers(values) or pd.factorize(values, sort=True)
+    return codes.astype(np.int64, copy=False), _level_texts(np.asarray(found))
+
+
+def _sorted_whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factorise whole numbers by marking a table, a tenth of the work of hashing; None where there are too few."""
+    if values.dtype.kind not in "iuf" or len(values) == 0:
+        return None
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)) or high - low > 4 * len(values):
+        return None
+    offset = (values - low).astype(np.int64)
+    if values.dtype.kind == "f" and not (offset + low == values).all():
+        return None
+    present = np.zeros(int(high - low) + 1, bool)
+    present[offset] = True
+    found = np.flatnonzero(present)
+    rank = np.empty(len(present), np.int64)
+    rank[found] = np.arange(len(found))
+    return rank[offset], (found + low).astype(values.dtype)
+
+
+def _level_texts(levels: np.ndarray) -> list[str]:
+    """Labels of levels as `level_text` writes them, without calling it for each where all are of one kind."""
+    kind = levels.dtype.kind
+    if kind in "iu" or (kind == "f" and (abs(levels) < EXACT).all() and (levels == np.floor(levels)).all()):
+        return list(map(str, levels.astype(np.int64).tolist()))
+    if kind == "O" and pd.api.types.infer_dtype(levels, skipna=False) == "string":
+        return levels.tolist()
+    return [level_text(level) for level in levels.tolist()]

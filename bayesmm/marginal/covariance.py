@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,24 +35,31 @@ def assemble_factors(xp: Any, theta: Inexact[Array, " t"], layout: Layout) -> li
 
     `xp` is ``numpy`` (θ may be complex, for complex-step derivatives) or ``jax.numpy``.
     """
-    factors, start = [], 0
+    entries = xp.concatenate([theta, xp.zeros(1, dtype=theta.dtype)])
+    return [entries[place] for place in _places(layout)]
+
+
+@lru_cache(maxsize=256)
+def _places(layout: Layout) -> tuple[np.ndarray, ...]:
+    """Which entry of θ, or the zero after them, goes to each entry of each factor."""
+    places, start, end = [], 0, n_theta(layout)
     for pieces, (rows, columns) in zip(layout, entry_positions(layout), strict=True):
-        k = pieces[-1][1]
-        place = np.full(k * k, len(rows))
-        place[rows * k + columns] = np.arange(len(rows))
-        entries = theta[start : start + len(rows)]
-        factors.append(xp.concatenate([entries, xp.zeros(1, dtype=theta.dtype)])[place].reshape(k, k))
+        place = np.full((pieces[-1][1],) * 2, end)
+        place[rows, columns] = np.arange(start, start + len(rows))
+        places.append(place)
         start += len(rows)
-    return factors
+    return tuple(places)
 
 
-def entry_positions(layout: Layout) -> list[tuple[np.ndarray, np.ndarray]]:
+@lru_cache(maxsize=256)
+def entry_positions(layout: Layout) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Rows and columns of the free entries of each factor, in the order of θ."""
     positions = []
     for pieces in layout:
         parts = [(start, _positions(stop - start, structure)) for start, stop, structure in pieces]
-        positions.append(tuple(np.concatenate([start + part[axis] for start, part in parts]) for axis in (0, 1)))
-    return positions
+        rows, columns = (np.concatenate([start + part[axis] for start, part in parts]) for axis in (0, 1))
+        positions.append((rows, columns))
+    return tuple(positions)
 
 
 def _positions(k: int, structure: str) -> tuple[np.ndarray, np.ndarray]:

@@ -68,8 +68,8 @@ class CrossProducts:
         Z_f'WZ_g per pair of levels that occur together.
     gram : array, shape (c, c)
         [X y]'W[X y], y last.
-    fill : tuple of FillMap
-        What the first step leaves in the dense blocks, in parts; none where there is nothing.
+    fill : FillMap or None
+        What the first step adds to the dense blocks.
     index : PlanIndex
         Index lists of the elimination plan.
     fixed_root : array, shape (p, p)
@@ -88,7 +88,7 @@ class CrossProducts:
     cross: tuple[Float[Array, "k c q"], ...]
     pairs: tuple[Float[Array, "k l P"], ...]
     gram: Float[Array, "c c"]
-    fill: tuple[FillMap, ...]
+    fill: FillMap | None
     index: PlanIndex
     fixed_root: Float[Array, "p p"]
     fixed_origin: Float[Array, " p"]
@@ -252,22 +252,24 @@ def _own_pairs(plan: Plan, positions: Mapping[FactorPair, Any]) -> list[tuple[in
     return [(i, pair) for i, pair in enumerate(plan.shape.pairs) if pair in positions]
 
 
-def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> tuple[FillMap, ...]:
-    """Write what the first step leaves in the dense blocks as linear maps of its spreads."""
+def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> FillMap | None:
+    """Write what the first step adds to the dense blocks as a linear map of its spreads."""
     shape, index = plan.shape, plan.index
     first = shape.steps[0]
     if first.kind == "product":
-        return ()
+        return None
     k, q = shape.widths[first.factor], plan.n_levels[first.factor]
-    maps = []
+    coefficients, rows, columns = [], [], []
     for update, lists in zip(*list_fill(shape, index), strict=True):
         left, right = (pairs[shape.pairs.index((first.factor, g))] for g in (update.left, update.right))
         own = index.rows[shape.pairs.index((first.factor, update.left))][lists.left]
-        column = np.concatenate([own + e * q for e in range(k * k)]) if k > 1 else own
         for i in range(left.shape[1]):
             for j in range(right.shape[1]):
-                A, B = left[:, i, lists.left], right[:, j, lists.right]
-                coefficient = (A[:, None] * B[None]).reshape(-1)
-                row = lists.target + (i * lists.stride + j)
-                maps.append(FillMap(coefficient, np.tile(row, k * k), column))
-    return tuple(maps)
+                A, B = left[:, i].take(lists.left, axis=1), right[:, j].take(lists.right, axis=1)
+                start = len(rows) * k * k * q
+                coefficients.append(-(A[:, None] * B[None]).reshape(-1))
+                rows.append(np.tile((lists.target + (i * lists.stride + j)).astype(np.int32), k * k))
+                columns.append(np.concatenate([(own + (start + e * q)).astype(np.int32) for e in range(k * k)]))
+    if not rows:
+        return None
+    return FillMap(np.concatenate(coefficients), np.concatenate(rows), np.concatenate(columns), len(rows))

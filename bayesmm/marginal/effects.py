@@ -67,7 +67,7 @@ def solve_effects(
         right = transform(combination, absorbed.cross[f].swapaxes(0, 1)).swapaxes(0, 1)  # (k, j, q)
         for g, edge in done.edges.items():
             A = edge.blocks.swapaxes(0, 1)
-            right = ops.add_levels(right, edge.own, -contract(A, effects[g][:, :, edge.other]))
+            right = ops.add_levels(right, edge.own, -contract(A, ops.take_levels(effects[g], edge.other)))
         effects[f] = contract(done.spread, right)
         residual[f] = right - contract(done.products, effects[f])
         if noise is not None:
@@ -91,11 +91,11 @@ def _solve_dense(
     b_rows, r_rows = [], []
     for position, (block, K) in enumerate(zip(elimination.blocks, absorbed.dense, strict=True)):
         right = K @ combination
-        u = ops.solve(block.factor, times_factor(ops, right.swapaxes(1, 2), block.bands).swapaxes(1, 2))
-        r_rows.append(right - block.columns @ u)
+        u = ops.solve(block.factor, times_factor(ops, right, block.bands, axis=1))
+        r_rows.append(right - ops.times(block.columns, u))
         if noise_rows is not None:
             u = u + ops.solve_root(block.factor, noise_rows[position])
-        b_rows.append(times_transpose(ops, u.swapaxes(1, 2), block.bands).swapaxes(1, 2))
+        b_rows.append(times_transpose(ops, u, block.bands, axis=1))
     effects.update(level_blocks(ops, products, b_rows))
     residual.update(level_blocks(ops, products, r_rows))
 
@@ -161,7 +161,7 @@ def invert_on_pattern(
         wanted = neighbours or position > 0
         through, X = _through_edges(ops, products, elimination, position, _Known(flat, diagonal, pairs), wanted)
         for g, V in through.items():
-            block = -contract(done.spread[:, :, done.edges[g].own], V)
+            block = -contract(ops.take_levels(done.spread, done.edges[g].own), V)
             pair = pair_name(shape, step.factor, g)
             pairs[pair] = block if pair[0] == step.factor else block.swapaxes(0, 1)
         N, G = done.spread, done.products
@@ -191,8 +191,8 @@ def _read_dense(
     covariances, sums = [], []
     for block in elimination.blocks:
         F = ops.invert(block.factor)
-        half = times_transpose(ops, F, block.bands)
-        covariances.append(times_transpose(ops, half.swapaxes(1, 2), block.bands).reshape(-1))
+        half = times_transpose(ops, F, block.bands, axis=2)
+        covariances.append(times_transpose(ops, half, block.bands, axis=1).reshape(-1))
         # diagonal blocks of GΛF alone: one pass over G for each offset within a level
         shifted = [ops.xp.roll(F, -d, axis=1) if d else F for d in range(-shape.band, shape.band + 1)]
         sums.append([ops.xp.einsum("bij,bij->bi", block.columns, S).reshape(-1) for S in shifted])
@@ -225,24 +225,24 @@ def _through_edges(
         return _through_product(ops, products, elimination, step, known, wanted)
     through = {}
     for g, edge in done.edges.items():
-        through[g] = contract(edge.blocks.swapaxes(0, 1), known.diagonal[g][:, :, edge.other])
+        through[g] = contract(edge.blocks.swapaxes(0, 1), ops.take_levels(known.diagonal[g], edge.other))
     shapes, lists = step.updates, products.index.updates[position]
-    if position == 0 and products.fill:
+    if position == 0 and products.fill is not None:
         if wanted:
             fill_shapes, fill_lists = list_fill(products.shape, products.index)
             shapes, lists = (*shapes, *fill_shapes), (*lists, *fill_lists)
         else:
-            for fill in products.fill:
-                half = ops.fill_transposed(fill, known.flat, X.size).reshape(X.shape)
-                X = X + half + half.swapaxes(0, 1)
+            half = ops.fill_transposed(products.fill, known.flat, X.size).reshape(X.shape)
+            X = X - half - half.swapaxes(0, 1)
     for update, where in zip(shapes, lists, strict=True):
         left, right = done.edges[update.left], done.edges[update.right]
         size = (left.blocks.shape[1], right.blocks.shape[1])
         if update.target == "dense":
             C = ops.take_flat(known.flat, block_positions(ops, where.target, where.stride, size))
         else:
-            C = known.pairs[(update.left, update.right)][:, :, where.target]
-        A_left, A_right = left.blocks[:, :, where.left], right.blocks[:, :, where.right]
+            C = ops.take_levels(known.pairs[(update.left, update.right)], where.target)
+        A_left = ops.take_levels(left.blocks, where.left)
+        A_right = ops.take_levels(right.blocks, where.right)
         to_right = contract(A_left.swapaxes(0, 1), C)
         to_left = contract(A_right.swapaxes(0, 1), C.swapaxes(0, 1))
         through[update.right] = ops.add_levels(through[update.right], where.right, to_right)

@@ -132,24 +132,24 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
     """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
     shape, index = products.shape, products.index
     diagonal, pairs = list(products.diagonal), dict(zip(shape.pairs, products.pairs, strict=True))
-    dense = ops.xp.zeros(shape.dense_length)
-    log_det, steps = 0.0, []
-    for position, (step, updates) in enumerate(zip(shape.steps, index.updates, strict=True)):
+    dense, log_det, steps = None, 0.0, []
+    for step, updates in zip(shape.steps, index.updates, strict=True):
         done, step_log_det = _eliminate_batch(ops, shape, index, step, factors[step.factor], diagonal, pairs)
         log_det = log_det + step_log_det
         steps.append(done)
+        if dense is None:
+            fill, length = products.fill, shape.dense_length
+            dense = ops.xp.zeros(length) if fill is None else ops.fill(fill, done.spread.reshape(-1), length)
         for update, where in zip(step.updates, updates, strict=True):
             left, right = done.edges[update.left], done.edges[update.right]
-            spread = done.spread[:, :, left.own[where.left]]
-            term = contract(left.blocks[:, :, where.left], contract(spread, right.blocks[:, :, where.right]))
+            spread = ops.take_levels(done.spread, left.own[where.left])
+            solved = contract(spread, ops.take_levels(right.blocks, where.right))
+            term = contract(ops.take_levels(left.blocks, where.left), solved)
             if update.target == "dense":
                 dense = ops.add_flat(dense, block_positions(ops, where.target, where.stride, term.shape), -term)
             else:
                 pair = (update.left, update.right)
                 pairs[pair] = ops.add_levels(pairs[pair], where.target, -term)
-        if position == 0:
-            for fill in products.fill:
-                dense = dense - ops.fill(fill, done.spread.reshape(-1), shape.dense_length)
     blocks = _assemble(ops, shape, index, diagonal, pairs, dense)
     dense_edges = None
     if shape.steps[-1].kind == "product":
@@ -190,7 +190,7 @@ def _eliminate_batch(
         edges[g] = Edges(A if pair[0] == step.factor else A.swapaxes(0, 1), own, other)
         if step.kind == "scatter":  # a dense product holds these too
             A = edges[g].blocks
-            diagonal[g] = ops.add_levels(diagonal[g], other, -contract(A, contract(spread[:, :, own], A)))
+            diagonal[g] = ops.add_levels(diagonal[g], other, -contract(A, contract(ops.take_levels(spread, own), A)))
     return BatchStep(G, root, spread, edges), 2.0 * xp.log(pivots).sum()
 
 
@@ -262,27 +262,31 @@ def _flat_factors(ops: Operations, shape: PlanShape, factors: Sequence[Float[Arr
 
 def _scale(ops: Operations, G: Float[Array, "B m m"], bands: list[Float[Array, "B m"]]) -> DenseBlocks:
     """M = I + Λ'GΛ, factored."""
-    columns = times_factor(ops, G, bands)
-    M = times_factor(ops, columns.swapaxes(1, 2), bands).swapaxes(1, 2) + ops.xp.eye(G.shape[1])
+    columns = times_factor(ops, G, bands, axis=2)
+    M = ops.add_identity(times_factor(ops, columns, bands, axis=1))
     return DenseBlocks(G, columns, ops.factor(M), bands)
 
 
-def times_factor(ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]]) -> Float[Array, "B r m"]:
-    """AΛ, with the block-diagonal Λ of the dense rows given by its bands."""
+def times_factor(
+    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int
+) -> Float[Array, "B r m"]:
+    """AΛ (axis 2) or Λ'A (axis 1), with the block-diagonal Λ of the dense rows given by its bands."""
     half = len(bands) // 2
-    total = A * bands[half][:, None, :]
+    along = [band[:, None, :] if axis == 2 else band[:, :, None] for band in bands]
+    total = A * along[half]
     for d in range(1, half + 1):
-        total = total + ops.xp.roll(A, -d, axis=2) * bands[half + d][:, None, :]
-        total = total + ops.xp.roll(A, d, axis=2) * bands[half - d][:, None, :]
+        total = total + ops.xp.roll(A, -d, axis=axis) * along[half + d]
+        total = total + ops.xp.roll(A, d, axis=axis) * along[half - d]
     return total
 
 
 def times_transpose(
-    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]]
+    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int
 ) -> Float[Array, "B r m"]:
-    """AΛ'."""
+    """AΛ' (axis 2) or ΛA (axis 1)."""
     half = len(bands) // 2
-    return times_factor(ops, A, [ops.xp.roll(bands[half - d], -d, axis=1) for d in range(-half, half + 1)])
+    transposed = [ops.xp.roll(bands[half - d], -d, axis=1) for d in range(-half, half + 1)]
+    return times_factor(ops, A, transposed, axis=axis)
 
 
 def _dense_edges(
@@ -327,10 +331,10 @@ def absorb(
         gram = gram - flat @ flat.T
         solved = contract(done.root, rooted)  # NK
         for g, edge in done.edges.items():
-            cross[g] = ops.add_levels(cross[g], edge.other, -contract(edge.blocks, solved[:, :, edge.own]))
+            cross[g] = ops.add_levels(cross[g], edge.other, -contract(edge.blocks, ops.take_levels(solved, edge.own)))
     log_det, dense = elimination.log_det, dense_rows(ops, products, cross)
     for block, K in zip(elimination.blocks, dense, strict=True):
-        scaled = times_factor(ops, K.swapaxes(1, 2), block.bands).swapaxes(1, 2)  # Λ'K
+        scaled = times_factor(ops, K, block.bands, axis=1)  # Λ'K
         block_log_det, explained = ops.reduce(block.factor, scaled)
         log_det = log_det + block_log_det.sum()
         gram = gram - explained.sum(0)

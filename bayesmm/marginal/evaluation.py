@@ -14,6 +14,8 @@ from bayesmm.marginal.linalg import contract, transform
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
+Positions = Sequence[tuple[Array, Array]]  # rows and columns of the entries of θ, by factor
+
 FLOOR = 1e-8  # least diagonal entry of Λ that is evaluated: Ṽ changes by its square, which is rounding
 
 
@@ -150,22 +152,22 @@ def _outer(R: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Arra
     return R.reshape(len(R), -1) @ weighted.reshape(len(R), -1).T
 
 
-def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: list) -> Float[Array, " t"]:
+def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, " t"]:
     """Entries of matrices at the places of θ."""
     return ops.xp.concatenate(
         [matrix[rows, columns] for matrix, (rows, columns) in zip(matrices, positions, strict=True)]
     )
 
 
-def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: list) -> Float[Array, "t t"]:
+def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, "t t"]:
     """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩: 2Γ_ii' for entries in rows i and i' of one column."""
-    size = sum(len(rows) for rows, _ in positions)
-    lines, start = [], 0
-    for G, (rows, columns) in zip(slopes, positions, strict=True):
-        block = 2.0 * G[rows[:, None], rows[None]] * (columns[:, None] == columns[None])
-        lines.append(ops.xp.pad(block, ((0, 0), (start, size - start - len(rows)))))
-        start += len(rows)
-    return ops.xp.concatenate(lines)
+    blocks = [
+        2.0 * G[rows[:, None], rows[None]] * (columns[:, None] == columns[None])
+        for G, (rows, columns) in zip(slopes, positions, strict=True)
+    ]
+    zeros = ops.xp.zeros
+    lines = [[B if f == g else zeros((len(B), len(C))) for g, C in enumerate(blocks)] for f, B in enumerate(blocks)]
+    return ops.xp.concatenate([ops.xp.concatenate(line, axis=1) for line in lines])
 
 
 def _information(
@@ -175,7 +177,7 @@ def _information(
     factors: Sequence[Float[Array, "k k"]],
     score: _Score,
     fixed: FixedProfile,
-    positions: list,
+    positions: Positions,
 ) -> Float[Array, "t t"]:
     """Average information of θ, σ profiled out unless it is known.
 
@@ -217,6 +219,6 @@ def _times_products(
     for position, (f, g) in enumerate(products.shape.pairs):
         B = products.pairs[position]
         first, second = products.index.rows[position], products.index.columns[position]
-        lines[g][f] = ops.add_levels(lines[g][f], second, contract(B, a[f][:, :, first]))
-        lines[f][g] = ops.add_levels(lines[f][g], first, contract(B.swapaxes(0, 1), a[g][:, :, second]))
+        lines[g][f] = ops.add_levels(lines[g][f], second, contract(B, ops.take_levels(a[f], first)))
+        lines[f][g] = ops.add_levels(lines[f][g], first, contract(B.swapaxes(0, 1), ops.take_levels(a[g], second)))
     return [xp.concatenate(line, axis=1) for line in lines]

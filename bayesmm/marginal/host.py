@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 xp = np
 
 LAPACK_FROM = 100  # rows of a single block; below, importing SciPy would cost more than it gains
-TILE = 256  # rows and columns that are transposed at a time, so that both fit the cache
+TILE = 128  # rows and columns that are transposed at a time, so that both fit the cache
 
 
 def add_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"], terms: Float[Array, "k l P"]) -> Array:
@@ -24,6 +24,11 @@ def add_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"], terms: Fl
     q = blocks.shape[2]
     sums = [[np.bincount(where, weights=term, minlength=q) for term in row] for row in terms]
     return blocks + np.array(sums)
+
+
+def take_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"]) -> Float[Array, "k l P"]:
+    """Read levels."""
+    return blocks.take(where, axis=2)
 
 
 def add_flat(flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[Array, " ..."]) -> Array:
@@ -37,17 +42,23 @@ def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     return flat[where]
 
 
+def add_identity(blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
+    """Add I, in place."""
+    i = np.arange(blocks.shape[1])
+    blocks[:, i, i] += 1.0
+    return blocks
+
+
+def times(A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+    """AB, large ones by the library that factors: the threads of two would wait for each other."""
+    if _is_single(A):
+        return _blas().dgemm(1.0, A[0].T, B[0], trans_a=1)[None]
+    return A @ B
+
+
 def fold(upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
-    """U + U', tile by tile."""
-    m = upper.shape[1]
-    total = np.empty_like(upper)
-    for i in range(0, m, TILE):
-        for j in range(0, i + 1, TILE):
-            a, b = slice(i, i + TILE), slice(j, j + TILE)
-            total[:, a, b] = upper[:, a, b] + upper[:, b, a].swapaxes(1, 2)
-            if i != j:
-                total[:, b, a] = total[:, a, b].swapaxes(1, 2)
-    return total
+    """U + U'."""
+    return upper + upper.swapaxes(1, 2)
 
 
 @dataclass(frozen=True)
@@ -151,11 +162,12 @@ def _reflect(upper: Float[Array, "m m"]) -> Float[Array, "m m"]:
     return upper
 
 
-def fill(fill: FillMap, spread: Float[Array, " _t"], length: int) -> Float[Array, " d"]:
+def fill(fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
     """Apply the fill map, a sparse matrix."""
-    return fill.matrix(length, spread.size) @ spread
+    return fill.matrix(length, fill.copies * spread.size) @ np.tile(spread, fill.copies)
 
 
-def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " _t"]:
+def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " t"]:
     """Apply its transpose."""
-    return fill.matrix(covariance.size, length).T @ covariance
+    through = fill.matrix(covariance.size, fill.copies * length).T @ covariance
+    return through.reshape(fill.copies, length).sum(axis=0)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Operations(Protocol):
-    """A module of array operations. Arrays go in and new arrays come out; only `add_flat` may reuse its first one."""
+    """A module of array operations.
+
+    Arrays go in and new arrays come out; only `add_flat` and `add_identity` may reuse their first one.
+    """
 
     xp: Any
     """The array library: ``numpy`` or ``jax.numpy``."""
@@ -25,12 +28,24 @@ class Operations(Protocol):
         """Add terms to the levels that they belong to."""
         ...
 
+    def take_levels(self, blocks: Float[Array, "k l q"], where: Int[Array, " P"]) -> Float[Array, "k l P"]:
+        """Read levels."""
+        ...
+
     def add_flat(self, flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[Array, " ..."]) -> Array:
         """Add terms at flat positions, of which several may be the same; positions beyond the end are dropped."""
         ...
 
     def take_flat(self, flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
         """Read flat positions; zero beyond the end."""
+        ...
+
+    def add_identity(self, blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
+        """Add I."""
+        ...
+
+    def times(self, A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+        """AB."""
         ...
 
     def fold(self, upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
@@ -57,10 +72,10 @@ class Operations(Protocol):
         """M⁻¹."""
         ...
 
-    def fill(self, fill: FillMap, spread: Float[Array, " _t"], length: int) -> Float[Array, " d"]:
+    def fill(self, fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
         """Apply the fill map."""
         ...
 
-    def fill_transposed(self, fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " _t"]:
+    def fill_transposed(self, fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " t"]:
         """Apply its transpose."""
         ...

@@ -42,7 +42,7 @@ def pad_products(products: CrossProducts) -> CrossProducts:
         cross=tuple(cross),
         pairs=tuple(_pad_last(B, pad_size(B.shape[2] + 1)) for B in products.pairs),
         gram=gram,
-        fill=tuple(_pad_fill(fill) for fill in products.fill),
+        fill=None if products.fill is None else _pad_fill(products),
         index=_pad_index(products),
     )
 
@@ -90,9 +90,14 @@ def _pad_update(lists: Update, left_end: int, right_end: int) -> Update:
     )
 
 
-def _pad_fill(fill: FillMap) -> FillMap:
+def _pad_fill(products: CrossProducts) -> FillMap:
+    """Pad the map's entries, and move its columns to where the padded N has them."""
+    fill, spread = products.fill, products.diagonal[products.shape.steps[0].factor]
+    assert fill is not None
+    block, level = np.divmod(fill.column, spread.shape[2])
     size = pad_size(len(fill.row))
-    return FillMap(_pad_last(fill.coefficient, size), _pad_list(fill.row, size), _pad_list(fill.column, size))
+    column = block.astype(np.int64) * pad_size(spread.shape[2]) + level
+    return FillMap(_pad_last(fill.coefficient, size), _pad_list(fill.row, size), _pad_list(column, size), fill.copies)
 
 
 def _pad_all(lists: tuple[np.ndarray, ...], sizes: list[int], fill: int = 0) -> tuple[Any, ...]:

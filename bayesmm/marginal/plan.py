@@ -151,23 +151,26 @@ class PlanIndex:
 
 @dataclass(frozen=True)
 class FillMap:
-    """What the first step leaves in the dense blocks, as a linear map of its spreads N: a sparse matrix by columns.
+    """What the first step adds to the dense blocks, as a linear map of its spreads N: a sparse matrix by columns.
 
     The edges of the first factor are those of the data, so that only N changes with θ.
 
     Attributes
     ----------
     coefficient : array, shape (t,)
-        Products of two edges.
+        Products of two edges, negative.
     row : array, shape (t,)
         Dense positions.
     column : array, shape (t,)
-        Positions in N (k, k, q), ascending.
+        Positions in N (k, k, q) laid end to end several times, ascending: once for each kind of edge.
+    copies : int
+        How many times.
     """
 
     coefficient: Float[Array, " t"]
     row: Int[Array, " t"]
     column: Int[Array, " t"]
+    copies: int = field(metadata={"static": True})
 
     @cached_property
     def _matrices(self) -> dict[tuple[int, int], Any]:
@@ -314,10 +317,23 @@ def _list_edges(work: _Work, step: _Step, pair: FactorPair) -> None:
     left, right = neighbour_pairs(step.sides[pair[0]], step.sides[pair[1]], same=False)
     keys = step.sides[pair[0]].level[left] * work.n_levels[pair[1]] + step.sides[pair[1]].level[right]
     present = work.pairs.get(pair, _PairList(np.empty(0, np.int64), 0))
-    grown = np.concatenate([present.keys, np.setdiff1d(keys, present.keys)])
-    work.pairs[pair] = _PairList(grown, present.n_original)
-    by_key = np.argsort(grown, kind="stable")
-    step.updates.append((pair, left, right, by_key[np.searchsorted(grown, keys, sorter=by_key)]))
+    position = _find(present.keys, keys)
+    is_new = position < 0
+    if is_new.any():
+        grown = np.concatenate([present.keys, np.unique(keys[is_new])])
+        work.pairs[pair] = _PairList(grown, present.n_original)
+        position = _find(grown, keys)
+    step.updates.append((pair, left, right, position))
+
+
+def _find(among: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Positions of keys among unique ones, −1 where they are not there."""
+    if len(among) == 0:
+        return np.full(len(keys), -1)
+    order = None if (among[1:] > among[:-1]).all() else np.argsort(among, kind="stable")
+    place = np.minimum(np.searchsorted(among, keys, sorter=order), len(among) - 1)
+    place = place if order is None else order[place]
+    return np.where(among[place] == keys, place, -1)
 
 
 def _predict(work: _Work, factor: int, sides: dict[int, Incidence], remaining: list[int]) -> StepCost:

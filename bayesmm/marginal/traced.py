@@ -22,6 +22,11 @@ def add_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"], terms: Fl
     return jnp.moveaxis(jnp.moveaxis(blocks, -1, 0).at[where].add(jnp.moveaxis(terms, -1, 0)), 0, -1)
 
 
+def take_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"]) -> Float[Array, "k l P"]:
+    """Read levels."""
+    return blocks[:, :, where]
+
+
 def add_flat(flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[Array, " ..."]) -> Array:
     """Add terms at flat positions; padded ones lie beyond the end."""
     return flat.at[where].add(terms, mode="drop")
@@ -30,6 +35,16 @@ def add_flat(flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[A
 def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     """Read flat positions."""
     return flat.at[where].get(mode="fill", fill_value=0.0)
+
+
+def add_identity(blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
+    """Add I."""
+    return blocks + jnp.eye(blocks.shape[1])
+
+
+def times(A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+    """AB."""
+    return A @ B
 
 
 def fold(upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
@@ -62,11 +77,12 @@ def invert(factor: Array) -> Float[Array, "B m m"]:
     return inverse(factor)
 
 
-def fill(fill: FillMap, spread: Float[Array, " _t"], length: int) -> Float[Array, " d"]:
+def fill(fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
     """Apply the fill map."""
-    return jnp.zeros(length).at[fill.row].add(fill.coefficient * spread[fill.column])
+    return jnp.zeros(length).at[fill.row].add(fill.coefficient * jnp.tile(spread, fill.copies)[fill.column])
 
 
-def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " _t"]:
+def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " t"]:
     """Apply its transpose."""
-    return jnp.zeros(length).at[fill.column].add(fill.coefficient * covariance[fill.row])
+    through = jnp.zeros(fill.copies * length).at[fill.column].add(fill.coefficient * covariance[fill.row])
+    return through.reshape(fill.copies, length).sum(axis=0)
