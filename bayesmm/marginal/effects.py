@@ -92,10 +92,12 @@ def _solve_dense(
     for position, (block, K) in enumerate(zip(elimination.blocks, absorbed.dense, strict=True)):
         right = K @ combination
         u = ops.solve(block.factor, times_factor(ops, right, block.bands, axis=1))
-        r_rows.append(right - ops.times(block.columns, u))
+        b = times_transpose(ops, u, block.bands, axis=1)
+        r_rows.append(right - ops.times(block.products, b))
         if noise_rows is not None:
-            u = u + ops.solve_root(block.factor, noise_rows[position])
-        b_rows.append(times_transpose(ops, u, block.bands, axis=1))
+            spread = ops.solve_root(block.factor, noise_rows[position])
+            b = b + times_transpose(ops, spread, block.bands, axis=1)
+        b_rows.append(b)
     effects.update(level_blocks(ops, products, b_rows))
     residual.update(level_blocks(ops, products, r_rows))
 
@@ -190,12 +192,11 @@ def _read_dense(
         return ops.xp.zeros(0), {}, {}
     covariances, sums = [], []
     for block in elimination.blocks:
-        F = ops.invert(block.factor)
-        half = times_transpose(ops, F, block.bands, axis=2)
-        covariances.append(times_transpose(ops, half, block.bands, axis=1).reshape(-1))
+        half = times_transpose(ops, ops.invert(block.factor), block.bands, axis=2, reuse=True)
         # diagonal blocks of GΛF alone: one pass over G for each offset within a level
-        shifted = [ops.xp.roll(F, -d, axis=1) if d else F for d in range(-shape.band, shape.band + 1)]
-        sums.append([ops.xp.einsum("bij,bij->bi", block.columns, S).reshape(-1) for S in shifted])
+        shifted = [ops.xp.roll(half, -d, axis=1) if d else half for d in range(-shape.band, shape.band + 1)]
+        sums.append([ops.xp.einsum("bij,bij->bi", block.products, S).reshape(-1) for S in shifted])
+        covariances.append(times_transpose(ops, half, block.bands, axis=1, reuse=True).reshape(-1))
     flat = ops.xp.concatenate(covariances) if len(covariances) > 1 else covariances[0]
     rows = [ops.xp.concatenate(parts) for parts in zip(*sums, strict=True)]  # by offset
     diagonal, weights = {}, {}
@@ -264,7 +265,7 @@ def _through_product(
     B = elimination.dense_edges
     assert B is not None
     m = B.shape[-1]
-    V = (B.reshape(-1, m) @ known.flat.reshape(m, m)).reshape(B.shape)
+    V = ops.times(B.reshape(1, -1, m), known.flat.reshape(1, m, m)).reshape(B.shape)
     X = ops.xp.einsum("aqm,bqm->abq", V, B)
     through = {}
     if wanted:

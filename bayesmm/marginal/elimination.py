@@ -74,8 +74,6 @@ class DenseBlocks:
     ----------
     products : array, shape (B, m, m)
         G of what remains.
-    columns : array, shape (B, m, m)
-        GΛ.
     factor
         Of M = I + Λ'GΛ, as the operations make it.
     bands : list of arrays, shape (B, m)
@@ -83,7 +81,6 @@ class DenseBlocks:
     """
 
     products: Float[Array, "B m m"]
-    columns: Float[Array, "B m m"]
     factor: object
     bands: list[Float[Array, "B m"]]
 
@@ -155,8 +152,7 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
     if shape.steps[-1].kind == "product":
         dense_edges = _dense_edges(ops, shape, index, shape.steps[-1], steps[-1])
         rooted = contract(steps[-1].root.swapaxes(0, 1)[..., None], dense_edges[:, None])  # (k, 1, q, m)
-        rooted = rooted.reshape(-1, rooted.shape[-1])
-        blocks = [blocks[0] - (rooted.T @ rooted)[None]]
+        blocks = [blocks[0] - ops.gram(rooted.reshape(1, -1, rooted.shape[-1]))]
     entries = _flat_factors(ops, shape, factors)
     bands = [split_rows(shape, entries[band]) for band in index.bands]
     return Elimination(
@@ -262,17 +258,21 @@ def _flat_factors(ops: Operations, shape: PlanShape, factors: Sequence[Float[Arr
 
 def _scale(ops: Operations, G: Float[Array, "B m m"], bands: list[Float[Array, "B m"]]) -> DenseBlocks:
     """M = I + Λ'GΛ, factored."""
-    columns = times_factor(ops, G, bands, axis=2)
-    M = ops.add_identity(times_factor(ops, columns, bands, axis=1))
-    return DenseBlocks(G, columns, ops.factor(M), bands)
+    M = times_factor(ops, times_factor(ops, G, bands, axis=2), bands, axis=1, reuse=True)
+    return DenseBlocks(G, ops.factor(ops.add_identity(M)), bands)
 
 
 def times_factor(
-    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int
+    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int, reuse: bool = False
 ) -> Float[Array, "B r m"]:
-    """AΛ (axis 2) or Λ'A (axis 1), with the block-diagonal Λ of the dense rows given by its bands."""
+    """AΛ (axis 2) or Λ'A (axis 1), with the block-diagonal Λ of the dense rows given by its bands.
+
+    `reuse` says that A is not needed any more.
+    """
     half = len(bands) // 2
     along = [band[:, None, :] if axis == 2 else band[:, :, None] for band in bands]
+    if half == 0 and reuse:
+        return ops.rescale(A, along[0])
     total = A * along[half]
     for d in range(1, half + 1):
         total = total + ops.xp.roll(A, -d, axis=axis) * along[half + d]
@@ -281,12 +281,12 @@ def times_factor(
 
 
 def times_transpose(
-    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int
+    ops: Operations, A: Float[Array, "B r m"], bands: list[Float[Array, "B m"]], *, axis: int, reuse: bool = False
 ) -> Float[Array, "B r m"]:
     """AΛ' (axis 2) or ΛA (axis 1)."""
     half = len(bands) // 2
     transposed = [ops.xp.roll(bands[half - d], -d, axis=1) for d in range(-half, half + 1)]
-    return times_factor(ops, A, transposed, axis=axis)
+    return times_factor(ops, A, transposed, axis=axis, reuse=reuse)
 
 
 def _dense_edges(

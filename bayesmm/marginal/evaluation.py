@@ -16,7 +16,7 @@ from bayesmm.marginal.shapes import Array, Float
 
 Positions = Sequence[tuple[Array, Array]]  # rows and columns of the entries of θ, by factor
 
-FLOOR = 1e-8  # least diagonal entry of Λ that is evaluated: Ṽ changes by its square, which is rounding
+FLOOR = 1e-8  # least singular value of Λ that is evaluated: Ṽ changes by its square, which is rounding
 
 
 class Evaluated(NamedTuple):
@@ -94,8 +94,9 @@ def evaluate(
     Gilmour, Thompson & Cullis (1995), Biometrics 51. Johnson & Thompson (1995), J. Dairy Sci. 78.
     """
     xp = ops.xp
-    factors = _off_zero(ops, assemble_factors(xp, theta, layout))
-    elimination = factorise(ops, products, factors)
+    factors = assemble_factors(xp, theta, layout)
+    evaluated = _off_zero(ops, factors)
+    elimination = factorise(ops, products, evaluated)
     absorbed = absorb(ops, products, elimination, products.cross, products.gram)
     fixed = profile_fixed(ops, absorbed.reduced, products)
     value = deviance(ops, absorbed.reduced, fixed, products, sigma, restriction)
@@ -103,7 +104,7 @@ def evaluate(
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
     v = xp.concatenate([-fixed.beta, xp.ones(1)])
     solved = solve_effects(ops, products, elimination, absorbed, xp.eye(len(v)))
-    inverse = invert_on_pattern(ops, products, elimination, factors)
+    inverse = invert_on_pattern(ops, products, elimination, evaluated)
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
     weight = restriction * fixed.covariance
@@ -138,11 +139,14 @@ class _Score(NamedTuple):
 
 
 def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
-    """Keep diagonal entries from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
-    shifted = []
+    """Keep singular values from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
+    xp, shifted = ops.xp, []
     for L in factors:
-        diagonal = ops.xp.diag(L)
-        shifted.append(L + ops.xp.diag(ops.xp.where(abs(diagonal) < FLOOR, FLOOR - diagonal, 0.0)))
+        if L.shape[0] == 1:
+            shifted.append(xp.where(abs(L) < FLOOR, FLOOR, L))
+        else:
+            left, values, right = xp.linalg.svd(L)
+            shifted.append((left * xp.maximum(values, FLOOR)) @ right)
     return shifted
 
 

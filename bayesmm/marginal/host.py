@@ -42,6 +42,11 @@ def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     return flat[where]
 
 
+def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:
+    """Multiply entry by entry, in place."""
+    return np.multiply(A, factor, out=A)
+
+
 def add_identity(blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
     """Add I, in place."""
     i = np.arange(blocks.shape[1])
@@ -49,11 +54,18 @@ def add_identity(blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
     return blocks
 
 
-def times(A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
-    """AB, large ones by the library that factors: the threads of two would wait for each other."""
+def times(A: Float[Array, "B r m"], B: Float[Array, "B m c"]) -> Float[Array, "B r c"]:
+    """AB; a large one by the library that also factors, since the idle threads of another would be in its way."""
     if _is_single(A):
-        return _blas().dgemm(1.0, A[0].T, B[0], trans_a=1)[None]
+        return _blas().dgemm(1.0, B[0].T, A[0].T).T[None]
     return A @ B
+
+
+def gram(A: Float[Array, "B r m"]) -> Float[Array, "B m m"]:
+    """A'A."""
+    if _is_single(A):
+        return _reflect(_blas().dsyrk(1.0, A[0].T, lower=1).T)[None]
+    return A.swapaxes(1, 2) @ A
 
 
 def fold(upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
@@ -101,10 +113,10 @@ def _blas() -> Any:
 
 
 def factor(M: Float[Array, "B m m"]) -> Factor:
-    """Factor; a matrix that is not positive definite, or not finite, gives NaN."""
+    """Factor, in place; a matrix that is not positive definite, or not finite, gives NaN."""
     if _is_single(M):
         # A symmetric matrix in C order is itself in Fortran order: no copy is made.
-        L, failed = _lapack().dpotrf(M[0].T, lower=1, clean=0, overwrite_a=0)
+        L, failed = _lapack().dpotrf(M[0].T, lower=1, clean=0, overwrite_a=1)
         return Factor(np.full_like(M, np.nan) if failed else L[None])
     try:
         return Factor(np.linalg.cholesky(M))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Operations(Protocol):
     """A module of array operations.
 
-    Arrays go in and new arrays come out; only `add_flat` and `add_identity` may reuse their first one.
+    Arrays go in and new arrays come out; only `add_flat`, `rescale`, `add_identity` and `factor` may reuse their first.
     """
 
     xp: Any
@@ -40,12 +40,20 @@ class Operations(Protocol):
         """Read flat positions; zero beyond the end."""
         ...
 
+    def rescale(self, A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:
+        """Multiply entry by entry."""
+        ...
+
     def add_identity(self, blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
         """Add I."""
         ...
 
-    def times(self, A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+    def times(self, A: Float[Array, "B r m"], B: Float[Array, "B m c"]) -> Float[Array, "B r c"]:
         """AB."""
+        ...
+
+    def gram(self, A: Float[Array, "B r m"]) -> Float[Array, "B m m"]:
+        """A'A."""
         ...
 
     def fold(self, upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:

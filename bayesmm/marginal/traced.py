@@ -37,14 +37,24 @@ def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     return flat.at[where].get(mode="fill", fill_value=0.0)
 
 
+def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:
+    """Multiply entry by entry."""
+    return A * factor
+
+
 def add_identity(blocks: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
     """Add I."""
     return blocks + jnp.eye(blocks.shape[1])
 
 
-def times(A: Float[Array, "B m m"], B: Float[Array, "B m c"]) -> Float[Array, "B m c"]:
+def times(A: Float[Array, "B r m"], B: Float[Array, "B m c"]) -> Float[Array, "B r c"]:
     """AB."""
     return A @ B
+
+
+def gram(A: Float[Array, "B r m"]) -> Float[Array, "B m m"]:
+    """A'A."""
+    return A.swapaxes(1, 2) @ A
 
 
 def fold(upper: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
