@@ -16,7 +16,7 @@ from bayesmm.design.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
-from bayesmm.marginal.plan import Plan
+from bayesmm.marginal.plan_parts import Plan
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate

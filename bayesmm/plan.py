@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.labels import Labels
-from bayesmm.marginal.plan import Plan, StepCost, StepShape
+from bayesmm.marginal.plan_parts import Plan, StepCost, StepShape
 
 _WIDTH = 100
 

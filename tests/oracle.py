@@ -9,9 +9,9 @@ relative covariance alone, with σ profiled out, takes G / σ² and says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,22 @@ def log_determinant(matrix: Matrix) -> float:
     sign, value = np.linalg.slogdet(matrix)
     assert sign > 0, "a covariance matrix must be positive definite"
     return float(value)
+
+
+class Derivatives(NamedTuple):
+    """−2 log likelihood as a function of t covariance parameters, β and (unless known) σ out of it.
+
+    expected and observed are the moments Z'PZ and (Z'Py)(Z'Py)' / σ² in full, (q, q).
+    """
+
+    value: float
+    gradient: Matrix  # (t,)
+    hessian: Matrix  # (t, t)
+    average_information: Matrix  # (t, t), σ profiled out unless it is known
+    bend: Matrix  # (t, t), the share of the second derivatives of G in the Hessian
+    residual_square_gradient: Matrix  # (t,), of r² = y'Py
+    expected: Matrix
+    observed: Matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,3 +180,46 @@ class DenseModel:
     def fitted(self, G: Matrix, sigma: float) -> Matrix:
         """X β̂ + Z b̂."""
         return self.X @ self.fixed_effects(G, sigma) + self.Z @ self.random_effects(G, sigma)
+
+    def derivatives(
+        self,
+        relative_G: Matrix,
+        first: Matrix,
+        second: Mapping[tuple[int, int], Matrix],
+        method: Method,
+        sigma: float | None = None,
+    ) -> Derivatives:
+        """Differentiate, given relative G (q, q), ∂G (t, q, q) and ∂²G by pair where not zero; σ profiled unless given.
+
+        With V = ZGZ' + W⁻¹, P the projection of REML or, in the determinant of ML, V⁻¹ itself (Harville 1977, section
+        6.3; Gilmour, Thompson & Cullis 1995, for the average information).
+        """
+        V_inverse = np.linalg.inv(self.covariance(relative_G, 1.0))
+        solved = V_inverse @ self.X
+        P = V_inverse - solved @ np.linalg.solve(self.X.T @ solved, solved.T)
+        ZPZ, Ze = self.Z.T @ P @ self.Z, self.Z.T @ P @ self.y
+        ZQZ = ZPZ if method == "reml" else self.Z.T @ V_inverse @ self.Z
+        residual_square = self.y @ P @ self.y
+        df = self.n - self.p if method == "reml" else self.n
+        precision = df / residual_square if sigma is None else 1.0 / sigma**2
+        used = sigma or self.profiled_sigma(relative_G, method)
+        moved = first @ Ze  # (t, q)
+        score = np.einsum("tq,q->t", moved, Ze)  # e'V_te
+        profiled = 0.0 if sigma is not None else precision**2 / df * np.outer(score, score)
+        average = precision * moved @ ZPZ @ moved.T - profiled
+        turned = ZQZ @ first  # (t, q, q)
+        traces = np.einsum("sab,tba->st", turned, turned)
+        gamma = ZQZ - precision * np.outer(Ze, Ze)
+        bend = np.zeros_like(traces)
+        for pair, change in second.items():
+            bend[pair] = (gamma * change).sum()
+        return Derivatives(
+            value=-2.0 * self.log_likelihood(used**2 * relative_G, used, method),
+            gradient=np.einsum("ab,tab->t", gamma, first),
+            hessian=2.0 * (average + profiled) - profiled - traces + bend,
+            average_information=average,
+            bend=bend,
+            residual_square_gradient=-score,
+            expected=ZQZ,
+            observed=precision * np.outer(Ze, Ze),
+        )

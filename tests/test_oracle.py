@@ -80,3 +80,88 @@ def test_no_fixed_effects_are_a_model_too(model, G):
     expected = log_normal(model.y, np.zeros(40), bare.covariance(G, 0.8))
     assert bare.log_likelihood(G, 0.8, "ml") == pytest.approx(expected, rel=1e-12)
     assert bare.log_marginal_density(G, 0.8) == pytest.approx(expected, rel=1e-12)
+
+
+def at_theta(theta):
+    """G of the model above, from a factor and a standard deviation, with its derivatives: quadratic in θ."""
+    entries = [
+        np.array([[1.0, 0.0], [0.0, 0.0]]),
+        np.array([[0.0, 0.0], [1.0, 0.0]]),
+        np.array([[0.0, 0.0], [0.0, 1.0]]),
+    ]
+    units = [(E, 0.0) for E in entries] + [(np.zeros((2, 2)), 1.0)]
+    L, s = sum(t * E for t, E in zip(theta, entries, strict=False)), theta[3]
+
+    def spread(C, v):
+        return block_diagonal([level_covariance(C, 6), level_covariance(np.array(v), 4)])
+
+    first = np.array([spread(E @ L.T + L @ E.T, 2.0 * e * s) for E, e in units])
+    second = {
+        (i, j): spread(E @ F.T + F @ E.T, 2.0 * e * f)
+        for i, (E, e) in enumerate(units)
+        for j, (F, f) in enumerate(units)
+    }
+    return spread(L @ L.T, s**2), first, second
+
+
+def richardson(function, x, step):
+    """∂f/∂x from central differences, their error of second order extrapolated away."""
+
+    def differences(h):
+        return np.array([(function(x + h * e) - function(x - h * e)) / (2.0 * h) for e in np.eye(len(x))])
+
+    return (4.0 * differences(step / 2.0) - differences(step)) / 3.0
+
+
+THETA = np.array([0.9, 0.3, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("sigma", [None, 0.8])
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_derivatives_equal_differences(model, method, sigma):
+    def value(theta):
+        G = at_theta(theta)[0]
+        used = sigma or model.profiled_sigma(G, method)
+        return -2.0 * model.log_likelihood(used**2 * G, used, method)
+
+    def derivatives(theta):
+        return model.derivatives(*at_theta(theta), method, sigma)
+
+    def residual_square(theta):
+        G = at_theta(theta)[0]
+        residual = model.y - model.X @ model.fixed_effects(G, 1.0)
+        return residual @ np.linalg.solve(model.covariance(G, 1.0), residual)
+
+    found = derivatives(THETA)
+    assert found.value == pytest.approx(value(THETA), rel=1e-12)
+    np.testing.assert_allclose(found.gradient, richardson(value, THETA, 1e-2), rtol=1e-6)
+    hessian = richardson(lambda theta: derivatives(theta).gradient, THETA, 1e-2)
+    np.testing.assert_allclose(found.hessian, hessian, rtol=1e-6, atol=1e-6)
+    slopes = richardson(residual_square, THETA, 1e-2)
+    np.testing.assert_allclose(found.residual_square_gradient, slopes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_average_information_is_the_mean_of_observed_and_expected_for_covariances_linear_in_parameters(model, method):
+    G, first, _ = at_theta(THETA)
+    found = model.derivatives(G, first, {}, method, 0.8)  # as if G were linear: no second derivatives
+    V_inverse = np.linalg.inv(model.covariance(G, 1.0))
+    solved = V_inverse @ model.X
+    P = V_inverse - (solved @ np.linalg.inv(model.X.T @ solved) @ solved.T if method == "reml" else 0.0)
+    moved = [P @ model.Z @ D @ model.Z.T for D in first]
+    expected = np.array([[np.trace(A @ B) for B in moved] for A in moved])
+    np.testing.assert_allclose(found.average_information, (found.hessian + expected) / 2.0, rtol=1e-9)
+
+
+def test_profiling_sigma_takes_its_share_off_the_average_information(model):
+    """The Schur complement in σ² of y'P V_i P V_j P y / σ², with ∂V/∂σ² = V."""
+    G, first, _ = at_theta(THETA)
+    sigma = model.profiled_sigma(G, "reml")
+    known, profiled = (model.derivatives(G, first, {}, "reml", s).average_information for s in (sigma, None))
+    V = model.covariance(G, 1.0)
+    solved = np.linalg.solve(V, model.X)
+    P = np.linalg.inv(V) - solved @ np.linalg.inv(model.X.T @ solved) @ solved.T
+    e = P @ model.y
+    with_sigma = np.array([e @ model.Z @ D @ model.Z.T @ P @ V @ e for D in first]) / sigma**4
+    of_sigma = e @ V @ P @ V @ e / sigma**6
+    np.testing.assert_allclose(profiled, known - np.outer(with_sigma, with_sigma) / of_sigma, rtol=1e-9)

@@ -8,18 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.linalg import transform
 from bayesmm.marginal.neighbours import lookup_pairs
-from bayesmm.marginal.plan import (
-    FactorPair,
-    FillMap,
-    Plan,
-    PlanIndex,
-    PlanShape,
-    elimination_order,
-    list_fill,
-    make_plan,
-)
+from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
+from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.rows import Conditioning, RowSums, sum_rows, triangular_root
 from bayesmm.marginal.shapes import Array, Float
 

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.elimination import (
-    Absorbed,
-    Elimination,
-    block_positions,
-    dense_rows,
-    level_blocks,
-    pair_name,
-    times_factor,
-    times_transpose,
-)
+from bayesmm.marginal.dense import block_positions, dense_rows, level_blocks, times_factor, times_transpose
+from bayesmm.marginal.dense_layout import FactorPair
+from bayesmm.marginal.elimination import Absorbed, Elimination, pair_name
 from bayesmm.marginal.linalg import contract, transform
 from bayesmm.marginal.operations import Operations
-from bayesmm.marginal.plan import FactorPair, StepShape, list_fill
+from bayesmm.marginal.plan import list_fill
+from bayesmm.marginal.plan_parts import StepShape
 from bayesmm.marginal.shapes import Array, Float
 
 

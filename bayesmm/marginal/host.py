@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.marginal.shapes import Array, Float, Int
 
 if TYPE_CHECKING:
-    from bayesmm.marginal.plan import FillMap
+    from bayesmm.marginal.plan_parts import FillMap
 
 xp = np
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bayesmm.marginal.shapes import Array, Float, Int
 
 if TYPE_CHECKING:
-    from bayesmm.marginal.plan import FillMap
+    from bayesmm.marginal.plan_parts import FillMap
 
 
 class Operations(Protocol):

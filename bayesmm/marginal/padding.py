@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.plan import FillMap, PlanIndex, Update
+from bayesmm.marginal.plan_parts import FillMap, PlanIndex, Update
 from bayesmm.marginal.sizes import pad_columns, pad_size
 
 

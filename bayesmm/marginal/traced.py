@@ -7,7 +7,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.tree_util import register_dataclass
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.plan import FillMap, PlanIndex, Update
+from bayesmm.marginal.plan_parts import FillMap, PlanIndex, Update
 from bayesmm.marginal.schur import inverse, schur
 from bayesmm.marginal.shapes import Array, Float, Int
 

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+from unittest.mock import patch
 
 import numpy as np
-from oracle import DenseModel, block_diagonal, level_covariance, random_columns
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covariance, random_columns
 
-from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta
-from bayesmm.marginal.crossproducts import BlockArrays
+from bayesmm.marginal import plan
+from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta, start_theta
+from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
 
-SHAPES = ("one", "nested", "deep", "crossed", "sparse", "three", "clustered", "partly", "same")
+Draw = Callable[[int], np.ndarray]  # random levels of all rows, out of so many
+Fill = Literal["scatter", "product", "chosen"]
+
+SHAPES: dict[str, Callable[[Draw, int], list[np.ndarray]]] = {
+    "one": lambda draw, n: [draw(12)],
+    "nested": lambda draw, n: _chain(draw(24), 4),
+    "deep": lambda draw, n: _chain(draw(24), 4, 12)[::-1],
+    "same": lambda draw, n: _bijection(draw(24)),
+    "crossed": lambda draw, n: [draw(9), draw(6)],
+    "sparse": lambda draw, n: [draw(40), draw(30)],
+    "senders": lambda draw, n: [draw(14), draw(14)],
+    "three": lambda draw, n: [draw(20), draw(12), draw(5)],
+    "clustered": lambda draw, n: _clusters(draw, draw(5), 6, 3),
+    "islands": lambda draw, n: _clusters(draw, np.sqrt(draw(26)).astype(int), 5, 4)[:2],
+    "partly": lambda draw, n: [*_clusters(draw, draw(5), 6, 3)[:2], draw(4)],
+    "chain4": lambda draw, n: [*_chain(draw(36), 2, 6, 18), draw(5)],
+    "cells": lambda draw, n: _cells(draw(7), draw(5)),
+    "units": lambda draw, n: [np.arange(n), draw(6), draw(4)],
+}
+WITHOUT_FILL = ("one", "nested", "deep", "same")
+WITH_FILL = tuple(shape for shape in SHAPES if shape not in WITHOUT_FILL)
+KINDS: list[tuple[str, Fill]] = [
+    *((shape, "chosen") for shape in WITHOUT_FILL),
+    *((shape, fill) for shape in WITH_FILL for fill in ("scatter", "product")),
+]
+
+# Examples of each of the kinds above. A smaller seed is not a simpler design, so that failures are not shrunk.
+A_FEW = settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+SEEDS = st.integers(0, 10_000)
+METHODS = st.sampled_from(["reml", "ml"])
+SIGMAS = st.sampled_from([None, 1.7])  # profiled out, known
 
 
 @dataclass(frozen=True)
@@ -30,33 +67,113 @@ class RandomDesign:
         Z = np.hstack([random_columns(block.codes, block.columns, block.n_levels) for block in self.blocks])
         return DenseModel(y=self.y, X=self.X, Z=Z, weights=self.weights)
 
+    @property
+    def offsets(self) -> np.ndarray:
+        """Column of Z where each factor starts."""
+        return np.cumsum([0, *(block.n_levels * block.columns.shape[1] for block in self.blocks)])
+
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         return assemble_factors(np, theta, self.layout)
 
-    def covariance(
-        self, theta: np.ndarray, sigma: float = 1.0, roots: Sequence[np.ndarray] | None = None
-    ) -> np.ndarray:
-        factors = self.factors(theta)
-        if roots is not None:
-            factors = [np.linalg.solve(T, L) for T, L in zip(roots, factors, strict=True)]
-        return block_diagonal(
-            [
-                level_covariance(sigma**2 * L @ L.T, block.n_levels)
-                for L, block in zip(factors, self.blocks, strict=True)
-            ]
-        )
+    def covariance(self, theta: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+        return self.covariance_of([sigma * L for L in self.factors(theta)])
+
+    def covariance_of(self, factors: list[np.ndarray]) -> np.ndarray:
+        return self._spread([L @ L.T for L in factors])
+
+    def _spread(self, covariances: list[np.ndarray]) -> np.ndarray:
+        pairs = zip(covariances, self.blocks, strict=True)
+        return block_diagonal([level_covariance(C, block.n_levels) for C, block in pairs])
 
     def random_theta(self, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).normal(size=n_theta(self.layout))
 
+    def products(self, fill: Fill = "chosen") -> CrossProducts:
+        return self.summed(fill)[0]
 
-def random_design(shape: str, seed: int, n: int = 90) -> RandomDesign:
-    """Unbalanced, with empty cells, one to three effects a level and one or two covariance pieces."""
+    def summed(self, fill: Fill = "chosen") -> tuple[CrossProducts, plan.Plan]:
+        """Cross-products and plan, with one of the two ways of fill enforced where there is any fill."""
+        cost = {"scatter": 1e-6, "product": 1e6}
+        with patch.object(plan, "SCATTER_NS", cost[fill]) if fill in cost else nullcontext():
+            return build_products(self.X, self.y, self.weights, self.blocks)
+
+    def conditioned(self, products: CrossProducts) -> RandomDesign:
+        """The same design on the columns that θ belongs to."""
+        pairs = zip(self.blocks, products.effect_roots, strict=True)
+        blocks = (replace(block, columns=block.columns @ np.linalg.inv(T)) for block, T in pairs)
+        return replace(self, blocks=tuple(blocks))
+
+    def derivatives(self, theta: np.ndarray, method: Method, sigma: float | None = None) -> Derivatives:
+        """Of the dense criterion in θ, exact: Λ is linear in it."""
+        L, units = self.factors(theta), [self.factors(e) for e in np.eye(len(theta))]
+        first = np.array([self._spread([D @ A.T + A @ D.T for D, A in zip(unit, L, strict=True)]) for unit in units])
+        second = {
+            (s, t): self._spread([D @ E.T + E @ D.T for D, E in zip(one, other, strict=True)])
+            for s, one in enumerate(units)
+            for t, other in enumerate(units)
+            if any((D @ E.T).any() for D, E in zip(one, other, strict=True))
+        }
+        return self.dense.derivatives(self.covariance(theta), first, second, method, sigma)
+
+    def level_blocks(self, matrix: np.ndarray, f: int, rows: np.ndarray, g: int, columns: np.ndarray) -> np.ndarray:
+        """Blocks (k_f, k_g, P) of a matrix over the columns of Z, of pairs of levels."""
+        k, m = self.blocks[f].columns.shape[1], self.blocks[g].columns.shape[1]
+        first, second = self.offsets[f] + rows * k, self.offsets[g] + columns * m
+        return matrix[first + np.arange(k)[:, None, None], second + np.arange(m)[:, None]]
+
+    def diagonal_blocks(self, matrix: np.ndarray, f: int) -> np.ndarray:
+        """The same of each level of one factor with itself, (k, k, q)."""
+        levels = np.arange(self.blocks[f].n_levels)
+        return self.level_blocks(matrix, f, levels, f, levels)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One evaluation, made from few numbers, so that hypothesis can print it."""
+
+    shape: str
+    fill: Fill
+    seed: int
+    method: Method = "reml"
+    sigma: float | None = None
+
+    @cached_property
+    def design(self) -> RandomDesign:
+        return random_design(self.shape, self.seed, n=60)
+
+    @cached_property
+    def products(self) -> CrossProducts:
+        return self.design.products(self.fill)
+
+    @cached_property
+    def conditioned(self) -> RandomDesign:
+        return self.design.conditioned(self.products)
+
+    @cached_property
+    def theta(self) -> np.ndarray:
+        return self.design.random_theta(self.seed)
+
+    @property
+    def restriction(self) -> float:
+        return float(self.method == "reml")
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """Where diagonal entries of Λ are in θ."""
+        return np.flatnonzero(start_theta(self.design.layout) == 1.0)
+
+    def dense(self, theta: np.ndarray | None = None) -> Derivatives:
+        """Of the dense criterion, at the case's θ unless another is given."""
+        return self.conditioned.derivatives(self.theta if theta is None else theta, self.method, self.sigma)
+
+
+def random_design(shape: str, seed: int, n: int = 90, most_effects: int = 3) -> RandomDesign:
+    """Unbalanced, with empty cells, some effects a level and one or two covariance pieces."""
     rng = np.random.default_rng(seed)
-    groupings = [np.unique(codes, return_inverse=True)[1] for codes in _groupings(shape, rng, n)]
+    groupings = SHAPES[shape](lambda q: rng.integers(0, q, n), n)
     blocks = []
-    for codes in groupings:
-        k = int(rng.integers(1, 4))
+    for codes in (np.unique(codes, return_inverse=True)[1] for codes in groupings):
+        k = int(rng.integers(1, most_effects + 1))
         columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) * 3.0 + 1.0])
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
         structures = rng.choice(["unstructured", "diagonal"], size=2)
@@ -67,20 +184,30 @@ def random_design(shape: str, seed: int, n: int = 90) -> RandomDesign:
     return RandomDesign(X, y, rng.uniform(0.5, 2.0, n), tuple(blocks))
 
 
-def _groupings(shape: str, rng: np.random.Generator, n: int) -> list[np.ndarray]:
-    def draw(q: int) -> np.ndarray:
-        return rng.integers(0, q, n)
+def design_of(*codes: np.ndarray, slopes: bool = False) -> RandomDesign:
+    """Intercepts, and slopes where wanted, of given levels; the response is noise."""
+    n = len(codes[0])
+    rng = np.random.default_rng(0)
+    columns = np.column_stack([np.ones(n), rng.normal(size=n)])[:, : 1 + slopes]
+    pieces = ((0, 1 + slopes, "unstructured"),)
+    blocks = (BlockArrays(codes=c, columns=columns, n_levels=int(c.max()) + 1, pieces=pieces) for c in codes)
+    return RandomDesign(columns, rng.normal(size=n), np.ones(n), tuple(blocks))
 
-    cell = draw(24)
-    cluster = draw(5)
-    return {
-        "one": lambda: [draw(12)],
-        "nested": lambda: [cell // 4, cell],
-        "deep": lambda: [cell // 12, cell, cell // 4],
-        "crossed": lambda: [draw(9), draw(6)],
-        "sparse": lambda: [draw(40), draw(30)],
-        "three": lambda: [draw(20), draw(12), draw(5)],
-        "clustered": lambda: [cluster * 6 + draw(6), cluster * 3 + draw(3), cluster],
-        "partly": lambda: [cluster * 6 + draw(6), cluster * 3 + draw(3), draw(4)],
-        "same": lambda: [cell, (cell + 5) % 24],
-    }[shape]()
+
+def _chain(finest: np.ndarray, *sizes: int) -> list[np.ndarray]:
+    """Coarser and coarser levels before the finest; `sizes` are of the finest levels that lie in one of each."""
+    return [*(finest // size for size in reversed(sizes)), finest]
+
+
+def _clusters(draw: Draw, cluster: np.ndarray, q: int, r: int) -> list[np.ndarray]:
+    """Two factors crossed inside clusters, and the clusters."""
+    return [cluster * q + draw(q), cluster * r + draw(r), cluster]
+
+
+def _bijection(codes: np.ndarray) -> list[np.ndarray]:
+    return [codes, (codes + 5) % 24]
+
+
+def _cells(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+    """Two crossed factors and their combinations, which are eliminated before them and leave nothing."""
+    return [first, second, first * 5 + second]

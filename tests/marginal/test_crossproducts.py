@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
-from designs import random_design
+from designs import SHAPES, random_design
 
 from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products, effect_root
+
+ROUNDING = 1e-10  # absolute, of sums of some hundred terms of order one
 
 
 def products_of_one_group(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> CrossProducts:
@@ -43,16 +45,23 @@ def test_unstructured_effect_columns_are_orthonormalised_and_diagonal_ones_scale
         assert (abs(mean_squares[0, 1]) < 1e-6) == (structure == "unstructured")
 
 
-@pytest.mark.parametrize("shape", ["one", "crossed", "deep"])
-def test_products_add_up_to_dense_ones(shape: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_are_those_of_dense_matrices_on_conditioned_columns(shape: str) -> None:
     design = random_design(shape, 6)
-    products, plan = build_products(design.X, design.y, design.weights, design.blocks)
-    Z = design.dense.Z
-    total = np.trace(Z.T @ (design.weights[:, None] * Z))
-    roots = products.effect_roots
-    summed = sum(
-        np.trace(T.T @ diagonal[:, :, : block.n_levels].sum(-1) @ T)
-        for T, diagonal, block in zip(roots, products.diagonal, design.blocks, strict=True)
-    )
-    assert summed == pytest.approx(total, rel=1e-10)
-    assert plan.n_levels == tuple(block.n_levels for block in design.blocks)
+    products, made = design.summed()
+    Q = design.X @ np.linalg.inv(products.fixed_root)
+    columns = np.column_stack([Q, design.y - design.X @ products.fixed_origin])
+    Z, W = design.conditioned(products).dense.Z, design.weights[:, None]
+    ZWZ, ZWX = Z.T @ (W * Z), Z.T @ (W * columns)
+    np.testing.assert_allclose(products.gram, columns.T @ (W * columns), rtol=0, atol=ROUNDING)
+    for f, block in enumerate(design.blocks):
+        of_factor = ZWX[design.offsets[f] : design.offsets[f + 1]].reshape(block.n_levels, -1, columns.shape[1])
+        np.testing.assert_allclose(products.cross[f], np.moveaxis(of_factor, 0, -1), rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(products.diagonal[f], design.diagonal_blocks(ZWZ, f), rtol=0, atol=ROUNDING)
+    lists = zip(products.shape.pairs, products.index.rows, products.index.columns, products.pairs, strict=True)
+    for (f, g), rows, of_g, blocks in lists:
+        expected = design.level_blocks(ZWZ, f, rows, g, of_g)
+        np.testing.assert_allclose(blocks, expected, rtol=0, atol=ROUNDING)
+    assert made.n_levels == tuple(block.n_levels for block in design.blocks)
+    assert (products.n, products.p) == design.X.shape
+    assert products.log_weights == pytest.approx(np.log(design.weights).sum(), rel=1e-12)

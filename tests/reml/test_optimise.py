@@ -56,3 +56,62 @@ def test_leaving_the_domain_shortens_the_step() -> None:
     found = minimise(barrier, np.array([5.0]), radius=100.0)
     assert found.converged
     np.testing.assert_allclose(found.x, 1.0, atol=1e-6)
+
+
+MISSING = np.array([[2.0, 1.0, 0.0, 0.5], [1.0, -0.4, 0.3, 0.0], [0.0, 0.3, 1.5, 0.2], [0.5, 0.0, 0.2, -0.5]])
+
+
+def partly_known(x: np.ndarray) -> Evaluation:
+    """Its Hessian lacks a part, indefinite and as large as what is known."""
+    known = np.diag([1.0, 2.0, 3.0, 4.0])
+    H = known + MISSING
+    quartic = (x**4).sum() / 12.0
+    return Evaluation(float(0.5 * x @ H @ x + quartic), H @ x + x**3 / 3.0, known + np.diag(x**2), is_exact=False)
+
+
+def distances(start: np.ndarray) -> list[float]:
+    """From the minimum at zero, evaluation by evaluation."""
+    seen: list[float] = []
+
+    def watched(x: np.ndarray) -> Evaluation:
+        seen.append(float(np.linalg.norm(x)))
+        return partly_known(x)
+
+    assert minimise(watched, start).converged
+    return seen
+
+
+def test_what_the_hessian_lacks_is_learnt_within_few_evaluations() -> None:
+    assert np.linalg.eigvalsh(np.diag([1.0, 2.0, 3.0, 4.0]) + MISSING).min() > 0
+    for start in (np.ones(4), np.array([0.3, -2.0, 0.1, 1.0]), np.array([-0.1, 0.1, -0.1, 0.1])):
+        assert len(distances(start)) <= 15
+
+
+def test_search_with_a_partly_known_hessian_ends_faster_than_linearly() -> None:
+    seen = distances(np.array([0.3, -0.2, 0.4, -0.1]))
+    ratios = np.array(seen[1:]) / np.array(seen[:-1])
+    assert ratios[-1] < 0.01
+    assert ratios[-2:].max() < 0.2
+
+
+@pytest.mark.parametrize("shown", [-1.0, 1.0])
+def test_saddle_is_left_whether_the_approximate_hessian_shows_the_way_down_or_hides_it(shown: float) -> None:
+    def valley(x: np.ndarray) -> Evaluation:
+        t, s = x
+        value = t**4 - 2.0 * t**2 + 0.5 * s**2 + 0.3 * s * t**2
+        gradient = np.array([4.0 * t**3 - 4.0 * t + 0.6 * s * t, s + 0.3 * t**2])
+        return Evaluation(float(value), gradient, np.diag([12.0 * t**2 + shown, 1.5]), is_exact=False)
+
+    start = np.array([0.0 if shown < 0 else 1e-3, 0.5])  # where it is hidden, only slopes can tell
+    found = minimise(valley, start)
+    t, s = found.x
+    assert found.converged
+    assert s == pytest.approx(-0.3 * t**2, abs=1e-5)
+    assert t**2 == pytest.approx(4.0 / (4.0 - 0.18), abs=1e-5)
+
+
+def test_hessian_at_the_minimum_has_learnt_what_was_lacking() -> None:
+    found = minimise(partly_known, np.array([0.5, -0.4, 0.3, 0.6]))
+    step = np.array([1.0, -1.0, 0.5, 0.5])
+    expected = step @ (np.diag([1.0, 2.0, 3.0, 4.0]) + MISSING) @ step
+    assert step @ found.evaluation.hessian @ step == pytest.approx(expected, rel=0.05)

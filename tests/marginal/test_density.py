@@ -1,0 +1,85 @@
+import jax
+import numpy as np
+import pytest
+from designs import RandomDesign, random_design
+from programs import compiled
+
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.density import FixedPrior, draw_effects, log_density
+from bayesmm.marginal.fixed_prior import condition_prior
+from bayesmm.marginal.padding import pad_products
+
+RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
+
+
+def padded(design: RandomDesign) -> CrossProducts:
+    return pad_products(design.products())
+
+
+def prior_for(
+    design: RandomDesign, kind: str, sampled: tuple[int, ...] = ()
+) -> tuple[FixedPrior, np.ndarray, np.ndarray]:
+    p = design.X.shape[1]
+    root = np.random.default_rng(3).normal(size=(p, p)) + 2.0 * np.eye(p)
+    mean, precision = (np.zeros(p), np.zeros((p, p))) if kind == "flat" else (np.linspace(-1, 2, p), root @ root.T)
+    return condition_prior(padded(design), mean, precision, sampled), mean, precision
+
+
+@pytest.mark.parametrize("kind", ["flat", "normal"])
+@pytest.mark.parametrize("shape", ["one", "nested", "crossed", "partly"])
+def test_log_density_equals_dense_marginal(shape: str, kind: str) -> None:
+    design = random_design(shape, 5)
+    theta, sigma = design.random_theta(4), 1.7
+    prior, mean, precision = prior_for(design, kind)
+    value = float(compiled(log_density, padded(design), design.factors(theta), sigma, prior))
+    expected = design.dense.log_marginal_density(design.covariance(theta, sigma), sigma, mean, precision)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+
+
+def test_log_density_with_every_coefficient_sampled_equals_dense_conditional() -> None:
+    design = random_design("crossed", 5)
+    theta, sigma = design.random_theta(4), 0.6
+    p = design.X.shape[1]
+    beta = np.linspace(4.0, 6.0, p)
+    prior, _, _ = prior_for(design, "flat", tuple(range(p)))
+    value = float(compiled(log_density, padded(design), design.factors(theta), sigma, prior, beta))
+    expected = design.dense.log_conditional_density(beta, design.covariance(theta, sigma), sigma)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+
+
+def test_sampling_one_coefficient_equals_moving_its_column_to_the_response() -> None:
+    design = random_design("nested", 8)
+    sampled = design.X.shape[1] - 1
+    theta, sigma = design.random_theta(4), 0.9
+    prior, _, _ = prior_for(design, "flat", (sampled,))
+    value = float(compiled(log_density, padded(design), design.factors(theta), sigma, prior, np.array([1.3])))
+    moved = RandomDesign(
+        np.delete(design.X, sampled, axis=1), design.y - 1.3 * design.X[:, sampled], design.weights, design.blocks
+    )
+    expected = moved.dense.log_marginal_density(design.covariance(theta, sigma), sigma)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+
+
+@pytest.mark.parametrize("kind", ["flat", "normal"])
+@pytest.mark.parametrize("shape", ["nested", "partly"])
+def test_draws_have_the_moments_of_the_dense_conditional(shape: str, kind: str) -> None:
+    design = random_design(shape, 9, n=60)
+    theta, sigma = 0.5 * design.random_theta(6), 1.4
+    prior, mean, precision = prior_for(design, kind)
+    products, factors = padded(design), design.factors(theta)
+
+    def draw(key):
+        effects = draw_effects(products, factors, sigma, prior, key)
+        b = [b[: block.n_levels].ravel() for b, block in zip(effects.b, design.blocks, strict=True)]
+        return jax.numpy.concatenate([effects.beta, *b])
+
+    with jax.enable_x64(True):
+        draws = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 40_000)))
+    centre = compiled(lambda: draw_effects(products, factors, sigma, prior, None))
+    expected, covariance = design.dense.joint_moments(design.covariance(theta, sigma), sigma, mean, precision)
+    p = design.X.shape[1]
+    np.testing.assert_allclose(np.asarray(centre.beta), expected[:p], rtol=1e-8, atol=1e-8)
+    sd = np.sqrt(np.diag(covariance))
+    assert np.abs((draws.mean(0) - expected) / sd).max() < 5.0 / np.sqrt(len(draws))
+    correlation_error = (np.cov(draws.T) - covariance) / np.outer(sd, sd)
+    assert np.abs(correlation_error).max() < 7.0 / np.sqrt(len(draws))
