@@ -8,9 +8,8 @@ JOBS ?= 2
 demo: install
 	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
 
-# one thread a process: threads of several processes on few processors only wait for each other
 test: install
-	OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
+	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 check: install
 	.venv/bin/ruff check .

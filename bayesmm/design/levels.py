@@ -70,11 +70,11 @@ def _factor_codes(values: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list
 
 
 def _sorted_whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Factorise whole numbers by marking a table, a tenth of the work of hashing; None where there are too few."""
+    """Factorise whole numbers by marking a table, a tenth of the work of hashing; None if they are spread thin."""
     if values.dtype.kind not in "iuf" or len(values) == 0:
         return None
     low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)) or high - low > 4 * len(values):
+    if not (np.isfinite(low) and np.isfinite(high)) or int(high) - int(low) > 4 * len(values):
         return None
     offset = (values - low).astype(np.int64)
     if values.dtype.kind == "f" and not (offset + low == values).all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -126,20 +126,15 @@ def build_products(
     n_levels, widths = [block.n_levels for block in blocks], [block.columns.shape[1] for block in blocks]
     positions = _pair_positions(blocks)
     plan = make_plan({pair: keys for pair, (keys, _) in positions.items()}, n_levels, widths)
-    lists = {pair: (positions[pair][1], len(plan.index.rows[i])) for i, pair in _own_pairs(plan, positions)}
+    lists = {pair: (positions[pair][1], len(positions[pair][0])) for pair in plan.shape.pairs}
     sums = sum_rows(X, y, weights, blocks, conditioning, lists)
-    pairs = dict(zip(lists, sums.pairs, strict=True))
     fixed = _orthonormalise(sums, conditioning)
-    all_pairs = tuple(
-        pairs[pair] if pair in pairs else np.zeros((widths[pair[0]], widths[pair[1]], len(plan.index.rows[i])))
-        for i, pair in enumerate(plan.shape.pairs)
-    )
     products = CrossProducts(
         diagonal=tuple(sums.diagonal),
         cross=fixed.cross,
-        pairs=all_pairs,
+        pairs=tuple(sums.pairs),
         gram=fixed.gram,
-        fill=_make_fill(plan, all_pairs),
+        fill=_make_fill(plan, sums.pairs),
         index=plan.index,
         fixed_root=fixed.root,
         fixed_origin=fixed.origin + shift,
@@ -238,11 +233,6 @@ def _pair_positions(blocks: Sequence[BlockArrays]) -> dict[FactorPair, tuple[np.
         for i, f in enumerate(order)
         for g in order[i + 1 :]
     }
-
-
-def _own_pairs(plan: Plan, positions: Mapping[FactorPair, Any]) -> list[tuple[int, FactorPair]]:
-    """Pair lists of the plan that the data themselves have."""
-    return [(i, pair) for i, pair in enumerate(plan.shape.pairs) if pair in positions]
 
 
 def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> FillMap | None:

@@ -158,8 +158,7 @@ def _eliminate_batch(
     """Eliminate one factor; the neighbours' own blocks, in `diagonal`, lose its share."""
     xp, G, k = ops.xp, diagonal[step.factor], factor.shape[0]
     M = xp.eye(k)[:, :, None] + sandwich(factor, G)
-    right = xp.broadcast_to(factor.T[:, :, None], G.shape)
-    pivots, root = batched_cholesky(xp, M, right)
+    pivots, root = batched_cholesky(xp, M, factor.T[:, :, None])
     spread = contract(root, root)
     edges = {}
     for g in step.neighbours:

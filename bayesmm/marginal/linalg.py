@@ -31,7 +31,7 @@ def sandwich(T: Float[Array, "r a"], A: Float[Array, "r r q"]) -> Float[Array, "
 
 
 def batched_cholesky(
-    xp: Any, H: Float[Array, "k k q"], C: Float[Array, "k c q"]
+    xp: Any, H: Float[Array, "k k q"], C: Float[Array, "k c #q"]
 ) -> tuple[Float[Array, "k q"], Float[Array, "k c q"]]:
     """Factor H[:, :, i] = LL' for every level i, and solve LW = C.
 
@@ -41,8 +41,8 @@ def batched_cholesky(
         ``numpy`` or ``jax.numpy``.
     H : array, shape (k, k, q)
         Symmetric positive definite matrices.
-    C : array, shape (k, c, q)
-        Right-hand sides.
+    C : array, shape (k, c, q) or (k, c, 1)
+        Right-hand sides, of each level or of all.
 
     Returns
     -------

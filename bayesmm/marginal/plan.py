@@ -41,14 +41,6 @@ MAX_DENSE = 25_000  # rows of all dense blocks, if one: 5 GB a matrix, of which 
 
 
 @dataclass
-class _PairList:
-    """The levels of two factors that are joined, growing at the end as elimination adds edges."""
-
-    keys: np.ndarray
-    n_original: int
-
-
-@dataclass
 class _Step:
     factor: int
     sides: dict[int, Incidence]
@@ -64,7 +56,7 @@ class _Work:
     n_levels: Sequence[int]
     widths: Sequence[int]
     order: list[int]
-    pairs: dict[FactorPair, _PairList]
+    pairs: Mapping[FactorPair, np.ndarray]  # keys, as in `make_plan`
     steps: list[_Step] = field(default_factory=list)
     touching: set[int] = field(default_factory=set)  # factors with edges among their own levels
 
@@ -72,7 +64,7 @@ class _Work:
         return (f, g) if self.order.index(f) <= self.order.index(g) else (g, f)
 
     def split(self, pair: FactorPair) -> tuple[np.ndarray, np.ndarray]:
-        return np.divmod(self.pairs[pair].keys, self.n_levels[pair[1]])
+        return np.divmod(self.pairs[pair], self.n_levels[pair[1]])
 
     def ends(self, f: int, g: int) -> tuple[np.ndarray, np.ndarray]:
         """Levels of f and of g along their pair list."""
@@ -102,8 +94,7 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
         If crossed factors are too large for a dense block.
     """
     order = elimination_order(n_levels)
-    pairs = {pair: _PairList(np.asarray(keys, np.int64), len(keys)) for pair, keys in pair_keys.items()}
-    work = _Work(n_levels, widths, order, pairs)
+    work = _Work(n_levels, widths, order, pair_keys)
     remaining = list(order)
     while not (work.steps and work.steps[-1].kind == "product"):
         factor = next((f for f in remaining if f not in work.touching), None)
@@ -115,7 +106,7 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
 
 
 def _eliminate(work: _Work, factor: int, remaining: list[int]) -> None:
-    """Record one batch step. Edges of this factor that earlier steps left are listed now, others when they are due."""
+    """Record one batch step, and where earlier steps add to the edges of its factor."""
     for g in remaining:
         for step in work.steps:
             if factor in step.sides and g in step.sides:
@@ -138,27 +129,14 @@ def _eliminate(work: _Work, factor: int, remaining: list[int]) -> None:
 
 
 def _list_edges(work: _Work, step: _Step, pair: FactorPair) -> None:
-    """Add the edges between two factors that a step leaves to their pair list."""
+    """Point the edges that a step leaves between two factors at their pair list.
+
+    One of the two is about to go in a batch, so that a level of the step has one neighbour in it, in all its rows: the
+    two ends of such an edge share a row, and the list has them already.
+    """
     left, right = neighbour_pairs(step.sides[pair[0]], step.sides[pair[1]], same=False)
     keys = step.sides[pair[0]].level[left] * work.n_levels[pair[1]] + step.sides[pair[1]].level[right]
-    present = work.pairs.get(pair, _PairList(np.empty(0, np.int64), 0))
-    position = _find(present.keys, keys)
-    is_new = position < 0
-    if is_new.any():
-        grown = np.concatenate([present.keys, np.unique(keys[is_new])])
-        work.pairs[pair] = _PairList(grown, present.n_original)
-        position = _find(grown, keys)
-    step.updates.append((pair, left, right, position))
-
-
-def _find(among: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Positions of keys among unique ones, −1 where they are not there."""
-    if len(among) == 0:
-        return np.full(len(keys), -1)
-    order = None if (among[1:] > among[:-1]).all() else np.argsort(among, kind="stable")
-    place = np.minimum(np.searchsorted(among, keys, sorter=order), len(among) - 1)
-    place = place if order is None else order[place]
-    return np.where(among[place] == keys, place, -1)
+    step.updates.append((pair, left, right, np.searchsorted(work.pairs[pair], keys)))
 
 
 def _predict(work: _Work, factor: int, sides: dict[int, Incidence], remaining: list[int]) -> StepCost:
@@ -177,7 +155,6 @@ def _finish(work: _Work, remainder: list[int]) -> Plan:
     """Lay out the dense remainder, and point at it."""
     inside = set(remainder)
     layout = _lay_out(work, remainder)
-    # pair lists within the remainder hold only the data's own pairs: what elimination adds goes straight to the blocks
     names = tuple(sorted(work.pairs))
     rows, columns, pair_target, pair_stride = [], [], [], []
     for pair in names:

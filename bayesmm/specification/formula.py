@@ -6,6 +6,7 @@ grouping factors are named from coarse to fine, ``a:b`` for ``a/b``, where lme4 
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from bayesmm.errors import SpecificationError
 from bayesmm.specification.expansion import expand, signed_parts
@@ -45,6 +46,11 @@ def parse_formula(text: str) -> Specification:
         raise SpecificationError(f"A formula is a text such as 'y ~ x + (1 | g)', not {type(text).__name__}.")
     if not text.strip():
         raise SpecificationError("The formula is empty. Write response ~ fixed effects + (1 | group).")
+    return _read(text)
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Specification:
     response, terms = parse_sides(text)
     _check_response(response, text)
     sorted_terms = _sort(terms, text)
@@ -84,6 +90,7 @@ def check_arithmetic(node: Node, text: str) -> None:
                 raise complaint(text, each.at, "offset() cannot stand here.", "Add it to the terms: y ~ x + offset(z).")
 
 
+@lru_cache(maxsize=256)
 def read_arithmetic(text: str) -> Node:
     """Parse an expression such as ``1 / se**2`` that stands for one column of numbers.
 

@@ -119,6 +119,14 @@ def test_a_product_too_large_for_memory_is_not_chosen(monkeypatch: pytest.Monkey
     assert made.costs[0].product == np.inf
 
 
+def test_too_many_pairs_for_either_way_are_refused_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MAX_SCATTER", 10)
+    monkeypatch.setattr(plan, "MAX_PRODUCT", 100)
+    codes = np.arange(100)
+    with pytest.raises(DesignError, match=r"450 pairs .* more than the 10 .* more than 0 GB\. Drop a crossed term"):
+        design_of(codes // 10, codes % 10).summed()
+
+
 def test_too_large_crossed_factors_are_refused_with_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "MAX_DENSE", 25)
     codes = np.arange(900)
