@@ -67,6 +67,8 @@ class CrossProducts:
         Index lists of the elimination plan.
     fixed_root : array, shape (p, p)
         R, upper triangular: the user's columns are X R.
+    log_det_root : scalar
+        log|R'R|.
     fixed_origin : array, shape (p,)
         Least-squares coefficients of the user's columns; the y here is what they leave over.
     effect_roots : tuple of arrays, shapes (k, k)
@@ -84,6 +86,7 @@ class CrossProducts:
     fill: FillMap | None
     index: PlanIndex
     fixed_root: Float[Array, "p p"]
+    log_det_root: Float[Array, ""]
     fixed_origin: Float[Array, " p"]
     effect_roots: tuple[Float[Array, "k k"], ...]
     n: Float[Array, ""]
@@ -137,6 +140,7 @@ def build_products(
         fill=_make_fill(plan, sums.pairs),
         index=plan.index,
         fixed_root=fixed.root,
+        log_det_root=_scalar(2.0 * np.log(np.abs(np.diag(fixed.root))).sum()),
         fixed_origin=fixed.origin + shift,
         effect_roots=tuple(conditioning.effect_roots),
         n=_scalar(len(y)),

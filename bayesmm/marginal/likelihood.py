@@ -62,13 +62,11 @@ class FixedProfile(NamedTuple):
 
 def profile_fixed(ops: Operations, reduced: Reduced, products: CrossProducts) -> FixedProfile:
     """Profile the fixed effects out of S."""
-    c = reduced.gram[:-1, -1]
-    factor = ops.factor(reduced.gram[None, :-1, :-1])
-    log_det, explained = ops.reduce(factor, c[None, :, None])
-    change_of_columns = 2.0 * ops.xp.log(abs(ops.xp.diag(products.fixed_root))).sum()
-    covariance = ops.invert(factor)[0]
-    residual_square = reduced.gram[-1, -1] - explained[0, 0, 0]
-    return FixedProfile(log_det[0] + change_of_columns, residual_square, covariance @ c, covariance)
+    A, c, s = reduced.gram[:-1, :-1], reduced.gram[:-1, -1:], reduced.gram[-1, -1]
+    # one solve for all: [I c]'A⁻¹[I c]
+    log_det, solved = ops.reduce(ops.factor(A[None]), ops.xp.concatenate([ops.xp.eye(len(A)), c], axis=1)[None])
+    log_det = log_det[0] + products.log_det_root
+    return FixedProfile(log_det, s - solved[0, -1, -1], solved[0, :-1, -1], solved[0, :-1, :-1])
 
 
 def deviance(
