@@ -15,8 +15,9 @@ from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.marginal.covariance import Layout
-from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
+from bayesmm.marginal.rows import BlockArrays
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate

@@ -13,32 +13,10 @@ from bayesmm.marginal.linalg import transform
 from bayesmm.marginal.neighbours import lookup_pairs
 from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
 from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
-from bayesmm.marginal.rows import Conditioning, RowSums, sum_rows, triangular_root
+from bayesmm.marginal.rows import BlockArrays, Conditioning, RowSums, sum_rows, triangular_root
 from bayesmm.marginal.shapes import Array, Float
 
 RANK_TOLERANCE = 1e-7  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockArrays:
-    """The random effects of one grouping factor, row by row.
-
-    Attributes
-    ----------
-    codes : array of int, shape (n,)
-        Level of each row.
-    columns : array, shape (n, k)
-        Effect columns.
-    n_levels : int
-        Number of levels.
-    pieces : tuple of (start, stop, structure)
-        Which contiguous columns share a covariance matrix, and its structure.
-    """
-
-    codes: np.ndarray
-    columns: np.ndarray
-    n_levels: int
-    pieces: tuple[tuple[int, int, str], ...]
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.shapes import Array, Float
-
-if TYPE_CHECKING:
-    from bayesmm.marginal.crossproducts import BlockArrays
-    from bayesmm.marginal.dense_layout import FactorPair
 
 CHUNK = 2**18  # rows at a time; more where there are more levels, since each chunk visits all of them once
 WELL_CONDITIONED = 1e-4  # smallest pivot of the scaled Gram matrix for which its Cholesky factor will do
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockArrays:
+    """The random effects of one grouping factor, row by row.
+
+    Attributes
+    ----------
+    codes : array of int, shape (n,)
+        Level of each row.
+    columns : array, shape (n, k)
+        Effect columns.
+    n_levels : int
+        Number of levels.
+    pieces : tuple of (start, stop, structure)
+        Which contiguous columns share a covariance matrix, and its structure.
+    """
+
+    codes: np.ndarray
+    columns: np.ndarray
+    n_levels: int
+    pieces: tuple[tuple[int, int, str], ...]
 
 
 @dataclass(frozen=True)

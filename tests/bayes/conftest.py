@@ -10,7 +10,8 @@ from bayesmm import datasets
 from bayesmm.bayes.resolution import ResolvedPriors, resolve_priors
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
-from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.rows import BlockArrays
 from bayesmm.specification.formula import parse_formula
 
 

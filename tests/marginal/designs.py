@@ -16,7 +16,8 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 
 from bayesmm.marginal import plan
 from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta, start_theta
-from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.rows import BlockArrays
 
 Draw = Callable[[int], np.ndarray]  # random levels of all rows, out of so many
 Fill = Literal["scatter", "product", "chosen"]

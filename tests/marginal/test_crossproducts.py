@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from designs import SHAPES, random_design
 
-from bayesmm.marginal.crossproducts import BlockArrays, CrossProducts, build_products, effect_root
+from bayesmm.marginal.crossproducts import CrossProducts, build_products, effect_root
+from bayesmm.marginal.rows import BlockArrays
 
 ROUNDING = 1e-10  # absolute, of sums of some hundred terms of order one
 
