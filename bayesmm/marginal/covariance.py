@@ -80,7 +80,12 @@ def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:
     """
     if len(root) == 0:
         return conditioned
-    R = np.linalg.qr(np.linalg.solve(root, conditioned).T, mode="r")
+    return lower_triangular(np.linalg.solve(root, conditioned))
+
+
+def lower_triangular(factor: np.ndarray) -> np.ndarray:
+    """L, lower triangular and of non-negative diagonal, with LL' = FF' for any factor F, singular ones too."""
+    R = np.linalg.qr(factor.T, mode="r")
     return (R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]).T
 
 

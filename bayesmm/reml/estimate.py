@@ -10,14 +10,10 @@ import numpy as np
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated
 from bayesmm.marginal.linalg import sandwich
+from bayesmm.reml.boundary import SNAP, leave_saddle, null_directions, project, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
 from bayesmm.reml.start import moment_start
-
-SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
-ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
-SNAP_COST = 1e-8  # what the criterion may rise by when they are
-SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +91,13 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         minimum = replace(minimum, n_evaluations=minimum.n_evaluations + 1)
     else:
         minimum = minimise(criterion, start)
-    minimum = _leave_saddle(criterion, _snap_to_boundary(criterion, minimum))
+    minimum = leave_saddle(criterion, snap_to_boundary(criterion, minimum))
     conditioned = assemble_factors(np, minimum.x, criterion.layout)
     at: Evaluated = minimum.evaluation.detail
     products = criterion.products
     sigma = criterion.sigma or float(np.sqrt(at.fixed.residual_square / _degrees_of_freedom(criterion)))
     inverse_root = np.linalg.inv(products.fixed_root)
-    back = [np.linalg.inv(T) @ _projection(L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
+    back = [np.linalg.inv(T) @ project(L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
     return Estimate(
         minimum=minimum,
         criterion=minimum.evaluation.value,
@@ -114,7 +110,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
             sigma**2 * np.moveaxis(sandwich(T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
         ),
         null_directions=tuple(
-            _null_directions(L, T, pieces)
+            null_directions(L, T, pieces)
             for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
         ),
         criterion_function=criterion,
@@ -129,55 +125,6 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
 def _degrees_of_freedom(criterion: Criterion) -> float:
     products = criterion.products
     return float(products.n - products.p if criterion.method == "reml" else products.n)
-
-
-def _snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
-    """Put entries that rounding keeps from zero exactly there, where the criterion agrees."""
-    diagonal = start_theta(criterion.layout) == 1.0
-    small = np.abs(minimum.x) < np.where(diagonal, SNAP, ROUNDING)
-    if not minimum.converged or not small.any():
-        return minimum
-    x = np.where(small, 0.0, minimum.x)
-    evaluation = criterion(x)
-    if evaluation.value > minimum.evaluation.value + SNAP_COST:
-        return minimum
-    return replace(minimum, x=x, evaluation=evaluation, n_evaluations=minimum.n_evaluations + 1)
-
-
-def _leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
-    """Search on where a corrected Hessian hid a way down.
-
-    The criterion is even in each column of a factor, so its slope vanishes wherever a diagonal entry is zero; only an
-    exact Hessian tells such a saddle from a minimum for sure, and only there is it worth its cost.
-    """
-    on_boundary = (start_theta(criterion.layout) == 1.0) & (minimum.x == 0.0)
-    if not minimum.converged or not on_boundary.any():
-        return minimum
-    curvatures, directions = np.linalg.eigh(criterion.derivatives(minimum.x).hessian)
-    if curvatures[0] > -1e-6 * np.abs(curvatures).max():
-        return minimum
-    return _snap_to_boundary(criterion, minimise(criterion, minimum.x + 0.1 * directions[:, 0]))
-
-
-def _projection(factor: np.ndarray) -> np.ndarray:
-    """Project on the columns of Λ: what has no variance has no effects, not ones of the size of rounding."""
-    if np.diag(factor).all():
-        return np.eye(len(factor))
-    left, values, _ = np.linalg.svd(factor)
-    return left[:, values > 0] @ left[:, values > 0].T
-
-
-def _null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
-    """Find combinations a of the user's effects with a'ΛΛ'a = 0, scaled to a largest entry of one; shape (k, d)."""
-    directions = []
-    for start, stop, _ in pieces:
-        T = root[start:stop, start:stop]
-        left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
-        for vector in (T.T @ left[:, values < SINGULAR]).T:
-            direction = np.zeros(len(root))
-            direction[start:stop] = vector / vector[np.argmax(np.abs(vector))]
-            directions.append(direction)
-    return np.array(directions).reshape(-1, len(root)).T
 
 
 def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:

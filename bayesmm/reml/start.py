@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmm.marginal.covariance import Layout, assemble_factors, theta_of
+from bayesmm.marginal.covariance import Layout, assemble_factors, lower_triangular, theta_of
 from bayesmm.marginal.evaluation import Evaluated
 
 LEAST = 1e-3  # singular values below which a start is too near the boundary, where slopes vanish
@@ -51,6 +51,4 @@ def _move(L: np.ndarray, expected: np.ndarray, observed: np.ndarray, structure: 
     values, vectors = np.linalg.eigh(D)
     root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T
     values, vectors = np.linalg.eigh(root @ U @ root)
-    half = L @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST)
-    R = np.linalg.qr(half.T, mode="r")
-    return (R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]).T
+    return lower_triangular(L @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST))

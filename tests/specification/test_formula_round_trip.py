@@ -1,5 +1,8 @@
 """What is written down can be read again, for formulas that no one thought of."""
 
+from functools import reduce
+from operator import add
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,8 +61,9 @@ def evaluate(node):
     match node:
         case Number():
             return node.value
-        case Sum(parts):
-            return sum(evaluate(part) if sign == "+" else -evaluate(part) for sign, part in parts)
+        case Sum(parts):  # term by term: sum() of floats is compensated since Python 3.12
+            signed = (evaluate(part) if sign == "+" else -evaluate(part) for sign, part in parts)
+            return reduce(add, signed)
         case Binary("*", left, right):
             return evaluate(left) * evaluate(right)
         case Binary("/", left, right):
