@@ -6,7 +6,13 @@ from pathlib import Path
 # Processes run side by side: threads of NumPy's that wait for a core make small matrices three times as slow.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# Continuous integration tries the same examples every time: what it refuses is the change, not the draw.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # Most of the time of a test run is compiling. Programs are kept by their content, so that nothing stale can be found.
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
