@@ -25,7 +25,7 @@ DENSE = "#999999"
 def nested() -> tuple[str, pd.DataFrame]:
     """Pupils in classes in schools."""
     pupil = np.repeat(np.arange(18), 2)
-    return "(1 | school/class/pupil)", pd.DataFrame({"pupil": pupil, "class": pupil // 3, "school": pupil // 9})
+    return "(1 | school/classroom/pupil)", pd.DataFrame({"pupil": pupil, "class": pupil // 3, "school": pupil // 9})
 
 
 def crossed() -> tuple[str, pd.DataFrame]:
