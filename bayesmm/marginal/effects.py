@@ -53,9 +53,7 @@ def solve_effects(
         ``ΛL⁻ᵀ·noise`` is added: with standard normal numbers times σ the effects are a draw from their conditional
         distribution N(modes, σ²ΛH⁻¹Λ'). The residual then has no meaning.
     """
-    effects: dict[int, Array] = {}
-    residual: dict[int, Array] = {}
-    _solve_dense(ops, products, elimination, absorbed, combination, noise, effects, residual)
+    effects, residual = _solve_dense(ops, products, elimination, absorbed, combination, noise)
     for step, done in zip(reversed(products.shape.steps), reversed(elimination.steps), strict=True):
         f = step.factor
         right = transform(combination, absorbed.cross[f].swapaxes(0, 1)).swapaxes(0, 1)  # (k, j, q)
@@ -77,10 +75,8 @@ def _solve_dense(
     absorbed: Absorbed,
     combination: Float[Array, "c j"],
     noise: Sequence[Float[Array, "k j q"]] | None,
-    effects: dict[int, Array],
-    residual: dict[int, Array],
-) -> None:
-    """Solve for the effects of the dense remainder."""
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Solve for effects and residual of the dense remainder, by factor."""
     noise_rows = None if noise is None else dense_rows(ops, products, noise)
     b_rows, r_rows = [], []
     for position, (block, K) in enumerate(zip(elimination.blocks, absorbed.dense, strict=True)):
@@ -92,8 +88,7 @@ def _solve_dense(
             spread = ops.solve_root(block.factor, noise_rows[position])
             b = b + times_transpose(ops, spread, block.bands, axis=1)
         b_rows.append(b)
-    effects.update(level_blocks(ops, products, b_rows))
-    residual.update(level_blocks(ops, products, r_rows))
+    return level_blocks(ops, products, b_rows), level_blocks(ops, products, r_rows)
 
 
 class Inverse(NamedTuple):

@@ -95,8 +95,8 @@ def evaluate(
     """
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
-    evaluated = _off_zero(ops, factors)
-    elimination = factorise(ops, products, evaluated)
+    inner = _off_zero(ops, factors)
+    elimination = factorise(ops, products, inner)
     absorbed = absorb(ops, products, elimination, products.cross, products.gram)
     fixed = profile_fixed(ops, absorbed.reduced, products)
     value = deviance(ops, absorbed.reduced, fixed, products, sigma, restriction)
@@ -104,7 +104,7 @@ def evaluate(
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
     v = xp.concatenate([-fixed.beta, xp.ones(1)])
     solved = solve_effects(ops, products, elimination, absorbed, xp.eye(len(v)))
-    inverse = invert_on_pattern(ops, products, elimination, evaluated)
+    inverse = invert_on_pattern(ops, products, elimination, inner)
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
     weight = restriction * fixed.covariance

@@ -97,7 +97,8 @@ def criterion(
 ) -> Float[Array, ""]:
     """−2 log likelihood with β (ML: profiled, REML: integrated) and σ (profiled, unless given) out.
 
-    `restriction` is 1 for REML and 0 for ML: a number, so that both share a compiled program.
+    `restriction` is 1 for REML and 0 for ML: a number, so that both share a compiled program. This is the value alone,
+    which JAX can map over replicates and differentiate; the search asks for `bayesmm.marginal.evaluation.evaluate`.
     """
     reduced = reduce_products(ops, products, assemble_factors(ops.xp, theta, layout))
     return deviance(ops, reduced, profile_fixed(ops, reduced, products), products, sigma, restriction)

@@ -12,7 +12,7 @@ components, each one dense block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,7 @@ SCATTER_NS = 15.0
 PRODUCT_NS = 0.04
 MAX_SCATTER = 20_000_000  # pairs of neighbours; their lists then take half a gigabyte
 MAX_PRODUCT = 2e9  # bytes of the dense matrix of edges
-MAX_DENSE = 25_000  # rows of all dense blocks, if one: 5 GB a matrix, of which three are needed
+MAX_DENSE = 25_000  # rows of one dense block: 5 GB a matrix, of which three are needed
 
 
 @dataclass
@@ -107,13 +107,11 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
 
 def _eliminate(work: _Work, factor: int, remaining: list[int]) -> None:
     """Record one batch step, and where earlier steps add to the edges of its factor."""
-    for g in remaining:
-        for step in work.steps:
-            if factor in step.sides and g in step.sides:
-                _list_edges(work, step, work.key(factor, g))
-    neighbours = [g for g in remaining if work.key(factor, g) in work.pairs]
+    for step in work.steps:
+        for g in remaining:
+            _list_edges(work, step, work.key(factor, g))
     sides = {}
-    for g in neighbours:
+    for g in remaining:
         own, other = work.ends(factor, g)
         sides[g] = list_incidence(own, other, work.n_levels[factor])
     cost = _predict(work, factor, sides, remaining)
@@ -191,8 +189,14 @@ def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
         edges = [
             (f, first, g, second) for (f, g) in work.pairs if {f, g} <= inside for first, second in [work.ends(f, g)]
         ]
-        for step in work.steps:
-            edges += _chains(step, [g for g in remainder if g in step.sides])
+        # neighbours of an eliminated level: those in one factor are joined to the first of them, those in two factors
+        # share its rows and are joined already
+        edges += [
+            (g, side.sorted_level, g, side.sorted_level[np.repeat(side.start[:-1], side.degree)])
+            for step in work.steps
+            for g, side in step.sides.items()
+            if g in inside
+        ]
         layout = lay_out_dense(remainder, work.n_levels, work.widths, edges)
     largest = int(layout.block_sizes.max(initial=0))
     if largest > MAX_DENSE:
@@ -201,27 +205,6 @@ def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
             f"than the {MAX_DENSE:,} that bayesmm handles. Drop a crossed term, or fit parts of the data."
         )
     return layout
-
-
-def _chains(step: _Step, factors: list[int]) -> list[tuple[int, np.ndarray, int, np.ndarray]]:
-    """Edges that join all neighbours of each eliminated level, as few as do."""
-    chains = []
-    anchors = [_first_neighbour(step.sides[g]) for g in factors]
-    for g, (_, start) in zip(factors, anchors, strict=True):
-        side = step.sides[g]
-        own = np.repeat(np.arange(len(side.degree)), side.degree)
-        chains.append((g, side.sorted_level, g, side.sorted_level[start[own]]))
-    for (g, (has_g, start_g)), (h, (has_h, start_h)) in zip(
-        zip(factors, anchors, strict=True), list(zip(factors, anchors, strict=True))[1:], strict=False
-    ):
-        both = has_g & has_h
-        chains.append((g, step.sides[g].sorted_level[start_g[both]], h, step.sides[h].sorted_level[start_h[both]]))
-    return chains
-
-
-def _first_neighbour(side: Incidence) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each eliminated level has a neighbour, and where its list of them starts."""
-    return side.degree > 0, side.start[:-1]
 
 
 def _bands(shape: PlanShape, layout: DenseLayout) -> tuple[np.ndarray, ...]:
@@ -243,17 +226,27 @@ def _finish_step(
     for pair, left, right, target in step.updates:
         shapes.append(UpdateShape(*pair, "pair"))
         lists.append(Update(left, right, target, target[:0]))
-    neighbours = list(step.sides)
     if step.kind == "scatter" and position > 0:  # those of the first step become a fill map
-        within = [g for g in neighbours if g in inside]
-        for a, g in enumerate(within):
-            for h in within[a:]:
-                left, right = neighbour_pairs(step.sides[g], step.sides[h], same=g == h)
-                if len(left):
-                    target, stride = layout.position((g, h), step.sides[g].level[left], step.sides[h].level[right])
-                    shapes.append(UpdateShape(g, h, "dense"))
-                    lists.append(Update(left, right, target, stride))
-    return StepShape(step.factor, tuple(neighbours), tuple(shapes), step.kind), tuple(lists)
+        joined = _join([g for g in step.sides if g in inside], step.sides, layout.position)
+        shapes += joined[0]
+        lists += joined[1]
+    return StepShape(step.factor, tuple(step.sides), tuple(shapes), step.kind), tuple(lists)
+
+
+def _join(
+    factors: Sequence[int],
+    sides: Mapping[int, Incidence],
+    position: Callable[[FactorPair, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> tuple[list[UpdateShape], list[Update]]:
+    """Edges between each two neighbours of an eliminated level in some factors; `position` says where they lie."""
+    shapes, lists = [], []
+    for a, g in enumerate(factors):
+        for h in factors[a:]:
+            left, right = neighbour_pairs(sides[g], sides[h], same=g == h)
+            if len(left):
+                shapes.append(UpdateShape(g, h, "dense"))
+                lists.append(Update(left, right, *position((g, h), sides[g].level[left], sides[h].level[right])))
+    return shapes, lists
 
 
 def list_fill(shape: PlanShape, index: PlanIndex) -> tuple[list[UpdateShape], list[Update]]:
@@ -262,21 +255,14 @@ def list_fill(shape: PlanShape, index: PlanIndex) -> tuple[list[UpdateShape], li
     There are as many as entries of the fill map; they are listed only when they are asked for.
     """
     first = shape.steps[0]
-    shapes: list[UpdateShape] = []
-    lists: list[Update] = []
-    sides = {}
     within = [g for g in first.neighbours if g in shape.remainder]
-    n_own = 1 + max((int(index.rows[shape.pairs.index((first.factor, g))].max()) for g in within), default=-1)
+    sides = {}
     for g in within:
-        position = shape.pairs.index((first.factor, g))
-        sides[g] = list_incidence(index.rows[position], index.columns[position], n_own)
-    for a, g in enumerate(within):
-        for h in within[a:]:
-            left, right = neighbour_pairs(sides[g], sides[h], same=g == h)
-            if len(left):
-                slot, other = shape.remainder.index(g), shape.remainder.index(h)
-                i, j = sides[g].level[left], sides[h].level[right]
-                target = index.node_start[slot][i] + index.node_column[other][j]
-                shapes.append(UpdateShape(g, h, "dense"))
-                lists.append(Update(left, right, target, index.node_stride[slot][i]))
-    return shapes, lists
+        own, other = (ends[shape.pairs.index((first.factor, g))] for ends in (index.rows, index.columns))
+        sides[g] = list_incidence(own, other, int(own.max()) + 1)
+
+    def position(pair: FactorPair, one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        g, h = (shape.remainder.index(factor) for factor in pair)
+        return index.node_start[g][one] + index.node_column[h][two], index.node_stride[g][one]
+
+    return _join(within, sides, position)

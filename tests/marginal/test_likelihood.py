@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case, RandomDesign, random_design
 from hypothesis import given
+from oracle import DenseModel, random_columns
 
 from bayesmm.marginal import host
-from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.likelihood import condition_factors, criterion, deviance, profile_fixed, reduce_products
+from bayesmm.marginal.rows import BlockArrays
 
 RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
 
@@ -67,3 +69,17 @@ def test_global_precision_setting_is_left_alone() -> None:
     design = random_design("one", 1)
     profiled(design, design.products(), design.random_theta(0), "ml")
     assert jax.config.jax_enable_x64 == before
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_more_fixed_effects_than_small_matrices_have_rows_leave_the_criterion_exact(method: str) -> None:
+    """From a hundred rows on LAPACK itself is called, and may write over what it is given."""
+    rng = np.random.default_rng(0)
+    n, p, q = 400, host.LAPACK_FROM + 30, 20
+    X, y, codes = np.column_stack([np.ones(n), rng.normal(size=(n, p - 1))]), rng.normal(size=n), np.arange(n) % q
+    block = BlockArrays(codes=codes, columns=np.ones((n, 1)), n_levels=q, pieces=((0, 1, "unstructured"),))
+    products, _ = build_products(X, y, np.ones(n), [block])
+    dense = DenseModel(y=y, X=X, Z=random_columns(codes, np.ones((n, 1)), q))
+    found = criterion(host, np.array([0.7]), products, None, float(method == "reml"), layout=(block.pieces,))
+    expected = -2.0 * dense.profiled_log_likelihood(0.49 * np.eye(q), method)
+    assert found == pytest.approx(expected, rel=RELATIVE)
