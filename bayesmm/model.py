@@ -264,13 +264,15 @@ class Model:
         tune: int = 1000,
         chains: int = 4,
         seed: int = 0,
+        method: Literal["nuts", "importance", "quadrature"] = "nuts",
         program: Literal["marginal", "conditional"] = "marginal",
         parameterisation: Literal["auto", "centred", "noncentred"] = "auto",
+        random_effects: Literal["auto", "draws", "moments"] | None = "auto",
         target_accept: float = 0.8,
         max_tree_depth: int = 10,
         progress: bool | None = None,
     ) -> Posterior:
-        """Draw from the posterior by NUTS, started at the REML estimate.
+        """Draw from the posterior.
 
         Parameters
         ----------
@@ -278,11 +280,20 @@ class Model:
             Draws kept per chain, iterations of warm-up before them, number of chains.
         seed : int
             The same seed gives the same draws.
+        method : {"nuts", "importance", "quadrature"}
+            NUTS, started at the REML estimate; or independent draws by Pareto-smoothed importance sampling, for up to
+            some ten standard deviations and correlations, with NUTS where its weights cannot be trusted; or
+            quadrature, for up to four of them: tables without Monte Carlo error, and independent draws. The latter two
+            have no warm-up and explore the marginal program.
         program : {"marginal", "conditional"}
             Whether random effects (and coefficients of flat or normal prior) are integrated out and drawn afterwards
             from their exact conditional distribution, or are sampled one and all.
         parameterisation : {"auto", "centred", "noncentred"}
             Of the random effects in the conditional program; "auto" decides by how much the data say about a level.
+        random_effects : {"auto", "draws", "moments"} or None
+            Of the marginal program: draw the random effects; compute only their posterior means and standard
+            deviations, averaged over the draws of everything else, which takes no memory; or leave them out. "auto"
+            draws them unless they are very many.
         target_accept : float
             Acceptance probability that the step size is tuned to; raise it when there are divergences.
         max_tree_depth : int
@@ -311,8 +322,10 @@ class Model:
             tune=tune,
             chains=chains,
             seed=seed,
+            method=method,
             program=program,
             parameterisation=parameterisation,
+            random_effects=random_effects,
             target_accept=target_accept,
             max_tree_depth=max_tree_depth,
             progress=progress,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from xarray import DataTree
+from xarray import Dataset, DataTree
 
 MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
 LEAST_ESS = 100  # per chain, same source
@@ -32,6 +32,9 @@ class Diagnostics:
         Smallest effective sample size (bulk or tail) of a parameter, and whose it is.
     bfmi : float
         Smallest Bayesian fraction of missing information of a chain.
+    pareto_k : float, optional
+        Of importance sampling: shape of the tail of the weights, good below 0.7. The draws of importance sampling and
+        quadrature have no trajectories: nothing diverges, and the BFMI is NaN.
     """
 
     chains: int
@@ -43,6 +46,7 @@ class Diagnostics:
     ess: float
     ess_of: str
     bfmi: float
+    pareto_k: float | None = None
 
     @property
     def is_good(self) -> bool:
@@ -56,6 +60,11 @@ class Diagnostics:
         if complaints:
             found, remedies = zip(*complaints, strict=True)
             return f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}."
+        if self.pareto_k is not None:
+            return (
+                f"Independent draws (Pareto k̂ of their weights {self.pareto_k:.2f}), at least {self.ess:.0f} effective "
+                "ones of every parameter: they can be used as they are."
+            )
         return (
             f"No divergences, every R̂ below {MOST_R_HAT}, at least {self.ess:.0f} effective draws of every parameter: "
             "the draws can be used as they are."
@@ -101,24 +110,36 @@ def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str
     -------
     Diagnostics
     """
-    stats = data["sample_stats"]
-    energy = stats["energy"].to_numpy()
+    stats = data["sample_stats"].to_dataset()
     r_hat, r_hat_of = _extreme(parameters["r_hat"], largest=True)
     if effects[0] > r_hat:
         r_hat, r_hat_of = effects
     ess, ess_of = _extreme(parameters[["ess_bulk", "ess_tail"]].min(axis=1), largest=False)
-    changes = (np.diff(energy, axis=1) ** 2).mean(axis=1) if energy.shape[1] > 1 else np.full(len(energy), np.inf)
+    chains, draws = stats["lp"].shape
     return Diagnostics(
-        chains=energy.shape[0],
-        draws=energy.shape[1],
-        divergences=int(stats["diverging"].to_numpy().sum()),
-        reached_max_tree_depth=int(stats["reached_max_tree_depth"].to_numpy().sum()),
+        chains=chains,
+        draws=draws,
+        divergences=_count(stats, "diverging"),
+        reached_max_tree_depth=_count(stats, "reached_max_tree_depth"),
         r_hat=r_hat,
         r_hat_of=r_hat_of,
         ess=ess,
         ess_of=ess_of,
-        bfmi=float((changes / np.maximum(energy.var(axis=1), np.finfo(float).tiny)).min()),
+        bfmi=_least_bfmi(stats),
+        pareto_k=stats.attrs.get("pareto_k"),
     )
+
+
+def _count(stats: Dataset, name: str) -> int:
+    return int(stats[name].to_numpy().sum()) if name in stats else 0
+
+
+def _least_bfmi(stats: Dataset) -> float:
+    if "energy" not in stats:
+        return np.nan
+    energy = stats["energy"].to_numpy()
+    changes = (np.diff(energy, axis=1) ** 2).mean(axis=1) if energy.shape[1] > 1 else np.full(len(energy), np.inf)
+    return float((changes / np.maximum(energy.var(axis=1), np.finfo(float).tiny)).min())
 
 
 def _extreme(values: Any, *, largest: bool) -> tuple[float, str]:

@@ -8,21 +8,20 @@ same shape compiles nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import jax
 import numpy as np
+import xarray as xr
 
-from bayesmm.bayes.kernel import Generator, Kernel, build_kernel
-from bayesmm.bayes.layout import Layout, Model, Place, find_layout
+from bayesmm.bayes.kernel import Kernel, build_kernel
+from bayesmm.bayes.layout import Model, Place
+from bayesmm.bayes.mode import STEP, inverse_curvature
+from bayesmm.bayes.surface import Generator, Surface, open_surface
 from bayesmm.errors import BayesmmError
 
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
-MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
-STEP = 1e-3  # of differences of the gradient, in units of the guessed posterior standard deviation
-BRIEF_WORK = 2e7  # draws times numbers in the data: below, transforming draws takes less time than compiling well
-LEAST_CURVATURE = 0.25  # no direction is taken to be wider than two guessed standard deviations
 Watcher = Callable[[int, int], None]
 
 
@@ -54,18 +53,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run of NUTS leaves, in NumPy arrays.
+    """What an exploration of a posterior leaves, in NumPy arrays.
 
     Attributes
     ----------
     sites : dict of str to array, shape (chains, draws, ...)
         Draws by site on the sites' own scales, with deterministic and generated quantities.
     stats : dict of str to array, shape (chains, draws)
-        Sampler statistics under ArviZ's names.
+        Statistics of the draws under ArviZ's names.
+    notes : tuple of str
+        What was decided on the way.
+    attributes : dict
+        How the draws were made; attributes of ``sample_stats``.
+    groups : dict of str to Dataset
+        Further groups of the DataTree.
     """
 
     sites: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
 def run_nuts(
@@ -120,53 +128,95 @@ def run_nuts(
     Hoffman & Gelman (2014). JMLR 15.
     """
     with jax.enable_x64(True):
-        start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
-        small = {name: np.asarray(value, dtype=float) for name, value in (small or {}).items()}
-        layout = find_layout(model, data, start, diagonal=diagonal, bent=tuple(small), most=MAX_DENSE)
-        kernel = build_kernel(
+        surface = open_surface(
             model,
-            layout,
-            generate,
-            tune=settings.tune,
-            target_accept=settings.target_accept,
-            max_tree_depth=settings.max_tree_depth,
-            chunk=CHUNK,
+            data,
+            start=start,
+            scales=scales,
+            small=small,
+            diagonal=diagonal,
+            generate=generate,
+            seed=settings.seed,
         )
-        guess = Guess(start, layout.spread(scales or {}), small)
-        state, place = _begin(kernel, layout, data, guess, settings)
-        positions, stats = _iterate(kernel, state, data, place, settings, watch)
-        work = settings.chains * settings.draws * sum(np.size(leaf) for leaf in jax.tree.leaves((data, place)))
-        finish = kernel.finish_briefly if work < BRIEF_WORK else kernel.finish
-        sites = finish(positions, np.int64(settings.seed), data, place)
-        shape = (settings.chains, settings.draws)
-        return Run(sites={k: np.asarray(v).reshape(shape + v.shape[1:]) for k, v in sites.items()}, stats=stats)
+        drawn = draw_positions(surface, settings, watch)
+        return Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
 
 
-class Guess(NamedTuple):
-    """Constrained values to start around, the sampler's units, and sizes as good as zero."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Positions drawn from a posterior, chains and draws in one axis.
 
-    start: dict[str, np.ndarray]
-    scale: dict[str, np.ndarray]
-    small: dict[str, np.ndarray]
+    Attributes
+    ----------
+    place : Place
+        The coordinates.
+    positions : dict of str to array, shape (chains × draws, d)
+        The draws.
+    stats, notes, attributes, groups
+        See `Run`.
+    """
+
+    place: Place
+    positions: dict[str, np.ndarray]
+    stats: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
-def _begin(kernel: Kernel, layout: Layout, data: Any, guess: Guess, settings: Settings) -> tuple[Any, Place]:
+def draw_positions(surface: Surface, settings: Settings, watch: Watcher | None = None) -> Drawn:
+    """Run NUTS on a posterior, without reading anything off its positions."""
+    kernel = build_kernel(
+        surface.model,
+        surface.layout,
+        tune=settings.tune,
+        target_accept=settings.target_accept,
+        max_tree_depth=settings.max_tree_depth,
+        chunk=CHUNK,
+    )
+    _compile_ahead(surface, kernel, settings)
+    state, place = _begin(surface, kernel, settings)
+    positions, stats = _iterate(kernel, state, surface.data, place, settings, watch)
+    return Drawn(place=place, positions=positions, stats=stats)
+
+
+def by_chain(sites: Mapping[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:
+    """Part the axis of all draws into chains and draws."""
+    return {name: values.reshape(chains, -1, *values.shape[1:]) for name, values in sites.items()}
+
+
+def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None:
+    """Begin to compile everything at once: together the programs take little longer than the largest of them."""
+    scale, chains = surface.guess.scale, settings.chains
+    positions = {part: jax.ShapeDtypeStruct((chains, len(values)), float) for part, values in scale.items()}
+    energy = jax.ShapeDtypeStruct((chains,), float)
+    mass = {(part,): np.ones((len(v),) * (2 if part == "dense" else 1)) for part, v in scale.items()}
+    begin = (positions, energy, positions, mass, np.int64(0))
+    state = kernel.initialise.shapes(*begin)
+    place = surface.place(cast(Any, scale))  # of the same shapes
+    kernel.advance.prepare(state, surface.data, place)
+    kernel.initialise.prepare(*begin)
+    draws = {part: jax.ShapeDtypeStruct((chains * settings.draws, len(v)), float) for part, v in scale.items()}
+    surface.prepare_finish(place, draws)
+
+
+def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:
     """Place the chains around the start, as far apart as the posterior is thought to be wide."""
-    chains, scale, seed = settings.chains, guess.scale, np.int64(settings.seed)
+    chains, scale, layout = settings.chains, surface.guess.scale, surface.layout
     # With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
     n_curved = 0 if layout.diagonal else layout.n_dense
     offsets = {part: np.zeros((max(2 * n_curved, chains), len(values))) for part, values in scale.items()}
     mass = {(part,): np.eye(len(v)) if part == "dense" else np.ones(len(v)) for part, v in scale.items()}
     if n_curved:
         offsets["dense"][: 2 * n_curved] = np.vstack([np.eye(n_curved), -np.eye(n_curved)]) * STEP
-        around = kernel.probe(data, *guess, offsets, seed)
-        mass[("dense",)] = _inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
+        around = surface.probe(offsets)
+        mass[("dense",)] = inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
     noise = _dispersion(mass, chains, settings.seed)
     for shrink in (1.0, 0.5, 0.1, 0.0):
         for part, values in noise.items():
             offsets[part][chains:] = 0.0
             offsets[part][:chains] = shrink * values
-        begun = kernel.probe(data, *guess, offsets, seed)
+        begun = surface.probe(offsets)
         if np.isfinite(np.asarray(begun.energy)).all():
             break
     else:
@@ -174,8 +224,8 @@ def _begin(kernel: Kernel, layout: Layout, data: Any, guess: Guess, settings: Se
             "The posterior has no density at the start: look for priors that rule out the REML estimate."
         )
     chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
-    state = kernel.initialise(*chosen, mass, seed)
-    return state, Place(begun.centre, cast(Any, scale), cast(Any, guess.small))
+    state = kernel.initialise(*chosen, mass, np.int64(settings.seed))
+    return state, surface.place(jax.tree.map(np.asarray, begun.centre))
 
 
 def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -> dict[str, np.ndarray]:
@@ -186,14 +236,6 @@ def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -
         z = rng.standard_normal((chains, len(inverse_mass)))
         noise[part] = z @ np.linalg.cholesky(inverse_mass).T if inverse_mass.ndim == 2 else z * np.sqrt(inverse_mass)
     return noise
-
-
-def _inverse_curvature(gradients: np.ndarray, n: int) -> np.ndarray:
-    """Inverse Hessian from central differences of gradients, directions of little or negative curvature bounded."""
-    hessian = (gradients[:n] - gradients[n : 2 * n]) / (2.0 * STEP)
-    hessian = np.where(np.isfinite(hessian), hessian, np.eye(n))
-    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    return (vectors / np.maximum(np.abs(values), LEAST_CURVATURE)) @ vectors.T
 
 
 def _iterate(

@@ -35,10 +35,12 @@ def pointwise_log_likelihood(
     Returns
     -------
     values : array, shape (chains, draws, n), or None
-        None if there would be more than `limit`.
+        None if there would be more than `limit`, or random effects were not drawn.
     notes : tuple of str
         Says so then.
     """
+    if any(block.effect_variable not in sites for block in labels.blocks):
+        return None, ("Without draws of the random effects there is no pointwise log-likelihood given them.",)
     effects = [sites[block.effect_variable] for block in labels.blocks]
     shape = effects[0].shape[:2]
     n_draws = shape[0] * shape[1]

@@ -55,6 +55,19 @@ class Posterior:
         return self.design.n
 
     @property
+    def method(self) -> str:
+        """How the draws were made: "nuts", "importance" or "quadrature"."""
+        return self.data["sample_stats"].attrs.get("method", "nuts")
+
+    @property
+    def log_evidence(self) -> float | None:
+        """Log marginal likelihood log p(y), by importance sampling or quadrature; None after NUTS.
+
+        Of use only where every prior is proper.
+        """
+        return self.data["sample_stats"].attrs.get("log_evidence")
+
+    @property
     def chains(self) -> int:
         """Number of chains."""
         return self.data["posterior"].sizes["chain"]
@@ -77,6 +90,8 @@ class Posterior:
             If there is no such variable.
         """
         variables = self.data["posterior"].data_vars
+        if name not in variables and name in [block.effect_variable for block in self.labels.blocks]:
+            raise KeyError(f"{name!r} was not drawn: sample with random_effects='draws'.")
         if name not in variables:
             raise KeyError(f"{name!r} is not a variable of the posterior; there are {', '.join(map(str, variables))}.")
         return variables[name].to_numpy()
@@ -132,7 +147,13 @@ class Posterior:
         -------
         DataFrame
             One row per level and effect: group, level, effect, estimate (posterior mean), std_error (posterior standard
-            deviation), lower, upper. Unlike a BLUP's, these spreads carry the uncertainty of the variances.
+            deviation), lower, upper. Unlike a BLUP's, these spreads carry the uncertainty of the variances. Limits are
+            quantiles; where only moments were kept, those of a normal distribution.
+
+        Raises
+        ------
+        KeyError
+            If random effects were neither drawn nor summarised.
         """
         return random_effect_table(self.data, self.labels, level)
 
@@ -187,11 +208,18 @@ class Posterior:
         lines = [
             f"Posterior of {self.design.specification.formula}",
             f"{self.n} rows; levels: {groups}",
-            f"{self.chains} chains of {draws} draws, {self.program} program; priors: {' and '.join(sources)}",
+            f"{self._origin(draws)}; priors: {' and '.join(sources)}",
         ]
         if self.priors.fixed_sigma is not None:
             lines.append(f"sigma is fixed at {self.priors.fixed_sigma:g}")
         return lines
+
+    def _origin(self, draws: int) -> str:
+        if self.method == "nuts":
+            return f"{self.chains} chains of {draws} draws, {self.program} program"
+        if self.method == "importance":
+            return f"{self.chains * draws} draws by importance sampling, {self.program} program"
+        return f"quadrature over the spreads, with {self.chains * draws} draws, {self.program} program"
 
     def __str__(self) -> str:
         return self.summary()

@@ -23,9 +23,9 @@ deterministic; where priors of several families meet in one vector, each family 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpyro
@@ -36,7 +36,7 @@ from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.density import FixedPrior, draw_effects, log_density
+from bayesmm.marginal.density import FixedPrior, draw_effects, effect_moments, log_density
 
 
 class MarginalData(NamedTuple):
@@ -87,14 +87,33 @@ class MarginalProgram:
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw what was integrated out from its exact conditional, given one draw of the rest."""
+        effects = draw_effects(*self._given(sites, data, key))
+        return self._named(effects.b, "b_{}") | ({"beta": effects.beta} if effects.beta.size else {})
+
+    def recover_coefficients(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
+        """Draw the coefficients alone."""
+        return {name: value for name, value in self.recover(sites, data, key).items() if name == "beta"}
+
+    def moments(self, sites: Mapping[str, Array], data: MarginalData) -> dict[str, Array]:
+        """Conditional means and variances of what was integrated out, given one draw of the rest."""
+        products, factors, sigma, prior, _, sampled = self._given(sites, data, None)
+        found = effect_moments(products, factors, sigma, prior, sampled)
+        effects = self._named(found.b_mean, "b_{}_mean") | self._named(found.b_variance, "b_{}_variance")
+        if not found.beta_mean.size:
+            return effects
+        return {"beta_mean": found.beta_mean, "beta_variance": found.beta_variance} | effects
+
+    def _given(self, sites: Mapping[str, Array], data: MarginalData, key: Array | None) -> tuple[Any, ...]:
+        """Arguments of the functions of `bayesmm.marginal.density` at one draw."""
         factors, sigma = self.spreads.factors(sites, data.spreads)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]
-        effects = draw_effects(data.products, relative, sigma, _conditional_prior(data, sampled), key, sampled)
-        drawn = {
-            f"b_{block.label}": b[: block.n_levels] for block, b in zip(self.spreads.blocks, effects.b, strict=True)
-        }
-        return drawn | ({"beta": effects.beta} if effects.beta.size else {})
+        return data.products, relative, sigma, _conditional_prior(data, sampled), key, sampled
+
+    def _named(self, values: Sequence[Array], pattern: str) -> dict[str, Array]:
+        """Values of each grouping factor, padded levels cut off, by name."""
+        pairs = zip(self.spreads.blocks, values, strict=True)
+        return {pattern.format(block.label): value[: block.n_levels] for block, value in pairs}
 
     def __str__(self) -> str:
         sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]

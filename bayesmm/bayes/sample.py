@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.centring import Parameterisation
+from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
@@ -36,14 +38,16 @@ def sample(
     tune: int = 1000,
     chains: int = 4,
     seed: int = 0,
+    method: Method = "nuts",
     program: Literal["marginal", "conditional"] = "marginal",
     parameterisation: Parameterisation | Literal["auto"] = "auto",
+    random_effects: Effects | Literal["auto"] = "auto",
     target_accept: float = 0.9,
     max_tree_depth: int = 10,
     progress: bool | None = None,
     pointwise_limit: int = POINTWISE_LIMIT,
 ) -> Posterior:
-    """Sample the posterior of one model by NUTS.
+    """Sample the posterior of one model.
 
     Parameters
     ----------
@@ -57,12 +61,16 @@ def sample(
         Draws kept per chain, iterations of warm-up, chains.
     seed : int
         The same seed gives the same draws.
+    method : {"nuts", "importance", "quadrature"}
+        How the marginal program's posterior is explored; see `bayesmm.Model.sample`.
     program : {"marginal", "conditional"}
         Whether random effects (and coefficients with flat or normal priors) are integrated out and drawn afterwards
         from their exact conditional, or sampled.
     parameterisation : {"auto", "centred", "noncentred"}
         Of the random effects in the conditional program; "auto" decides for each grouping factor by how much the data
         say about a level.
+    random_effects : {"auto", "draws", "moments"} or None
+        Whether the marginal program's random effects are drawn; see `bayesmm.Model.sample`.
     target_accept, max_tree_depth
         See `Settings`.
     progress : bool, optional
@@ -85,27 +93,48 @@ def sample(
     warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=3)
+    kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
     with progress_bar(settings, progress) as watch:
         if program == "marginal":
-            run, notes = _run_marginal(design, labels, products, priors, warm, settings, watch)
+            run = _run_marginal(design, labels, products, priors, warm, settings, watch, method, kept)
         elif program == "conditional":
-            run, notes = _run_conditional(design, labels, priors, warm, settings, watch, parameterisation)
+            _check_conditional(method)
+            run = _run_conditional(design, labels, priors, warm, settings, watch, parameterisation)
         else:
             raise ValueError(f"program is {program!r}: give 'marginal' or 'conditional'.")
     pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
-    notes = (*notes, *left_out)
-    attributes = {"program": program, "tune": settings.tune, "seed": settings.seed, "notes": " ".join(notes)}
+    notes = (*run.notes, *_effects_note(random_effects, kept, program), *left_out)
+    attributes = {"program": program, "method": "nuts", "tune": settings.tune, "seed": settings.seed} | run.attributes
     posterior = Posterior(
-        data=build_tree(run, design, labels, pointwise, attributes),
+        data=build_tree(run, design, labels, pointwise, attributes | {"notes": " ".join(notes)}),
         design=design,
         labels=labels,
         priors=priors,
         program=program,
         notes=notes,
     )
+    for note in run.notes if attributes["method"] != method else ():
+        warnings.warn(note, BayesmmWarning, stacklevel=3)
     if not posterior.diagnostics.is_good:
         warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=3)
     return posterior
+
+
+def _check_conditional(method: Method) -> None:
+    if method != "nuts":
+        raise ValueError(
+            f"method={method!r} explores the marginal program, whose random effects are integrated out: leave out "
+            "program='conditional', or use method='nuts'."
+        )
+
+
+def _effects_note(asked: Effects | Literal["auto"], kept: Effects, program: str) -> tuple[str, ...]:
+    if asked == "auto" and kept == "moments" and program == "marginal":
+        return (
+            "There are so many random effects that their means and standard deviations were computed instead of draws; "
+            "random_effects='draws' draws them all the same.",
+        )
+    return ()
 
 
 def bind_program(
@@ -163,20 +192,14 @@ def _run_marginal(
     warm: WarmStart,
     settings: Settings,
     watch: Watcher | None,
-) -> tuple[Run, list[str]]:
+    method: Method,
+    kept: Effects,
+) -> Run:
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     program, data = bind_marginal(labels, products, priors)
     start = start_marginal(program, data, warm, design)
-    run = run_nuts(
-        program,
-        data,
-        settings=settings,
-        start=start.values,
-        scales=start.scales,
-        small=start.small,
-        generate=MarginalProgram.recover,
-        watch=watch,
-    )
-    return run, []
+    return explore(program, data, start, labels, method=method, effects=kept, settings=settings, watch=watch)
 
 
 def _run_conditional(
@@ -187,7 +210,7 @@ def _run_conditional(
     settings: Settings,
     watch: Watcher | None,
     parameterisation: Parameterisation | Literal["auto"],
-) -> tuple[Run, list[str]]:
+) -> Run:
     chosen = _choose(parameterisation, warm, design)
     program, data = bind_conditional(design, labels, priors, chosen)
     start = start_conditional(program, data, warm, design, priors.contrast)
@@ -202,4 +225,4 @@ def _run_conditional(
         watch=watch,
     )
     how = ", ".join(f"{block.group} {name}" for block, name in zip(labels.blocks, chosen, strict=True))
-    return run, [f"Random effects sampled: {how}."]
+    return replace(run, notes=(f"Random effects sampled: {how}.",))

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from arviz_stats.base import array_stats
+from scipy.special import ndtri
 from xarray import DataTree
 
-from bayesmm.design.labels import Labels
+from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
+from bayesmm.design.labels import BlockLabels, Labels
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 4  # draws per chain that R̂ and effective sample sizes need
@@ -28,21 +30,27 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
     """One row a parameter; see `Posterior.parameter_table`."""
     rows = labels.parameter_rows()
     draws = stack_parameters(data, labels)
+    mean, sd = draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1)
     lower, upper = _interval(draws, level)
+    if "quadrature" in data:
+        mean, sd, lower, upper = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
     enough = draws.shape[1] >= FEWEST
     unknown = np.full(len(rows), np.nan)
     tail = (0.05, 0.95)
+    # Draws that importance resampling repeats are in random order, where autocorrelation cannot see them.
+    total = draws.shape[0] * draws.shape[1]
+    share = data["sample_stats"].attrs.get("effective_draws", total) / total
     return pd.DataFrame(
         {
             "kind": [row.kind for row in rows],
             "group": [row.group for row in rows],
-            "mean": draws.mean(axis=(0, 1)),
-            "sd": draws.std(axis=(0, 1), ddof=1),
+            "mean": mean,
+            "sd": sd,
             "lower": lower,
             "upper": upper,
             "r_hat": array_stats.rhat(draws, **AXES) if enough and len(draws) > 1 else unknown,
-            "ess_bulk": array_stats.ess(draws, method="bulk", **AXES) if enough else unknown,
-            "ess_tail": array_stats.ess(draws, method="tail", prob=tail, **AXES) if enough else unknown,
+            "ess_bulk": share * array_stats.ess(draws, method="bulk", **AXES) if enough else unknown,
+            "ess_tail": share * array_stats.ess(draws, method="tail", prob=tail, **AXES) if enough else unknown,
         },
         index=pd.Index([row.name for row in rows], name="parameter"),
     )
@@ -52,31 +60,59 @@ def random_effect_table(data: DataTree, labels: Labels, level: float) -> pd.Data
     """One row per level and effect; see `Posterior.random_effects`."""
     parts = []
     for block in labels.blocks:
-        draws = data["posterior"][block.effect_variable].to_numpy()
-        draws = draws.reshape(*draws.shape[:2], -1)
         q, k = len(block.levels), len(block.effects)
-        lower, upper = _interval(draws, level)
+        found = _summarise_effects(data, block, level)
         parts.append(
             pd.DataFrame(
                 {
                     "group": block.group,
                     "level": np.repeat(np.asarray(block.levels, dtype=object), k),
                     "effect": np.tile(np.asarray(block.effects, dtype=object), q),
-                    "estimate": draws.mean(axis=(0, 1)),
-                    "std_error": draws.std(axis=(0, 1), ddof=1),
-                    "lower": lower,
-                    "upper": upper,
+                    "estimate": found.mean.ravel(),
+                    "std_error": found.sd.ravel(),
+                    "lower": found.lower.ravel(),
+                    "upper": found.upper.ravel(),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
 
 
+def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summary:
+    """Summarise by what there is, the most exact first: nodes of quadrature, moments, draws."""
+    _check_level(level)
+    name = block.effect_variable
+    if "quadrature" in data:
+        exact = summarise_effects(data["quadrature"].to_dataset(), block, level)
+        if exact is not None:
+            return exact
+    drawn = data["posterior"][name].to_numpy() if name in data["posterior"] else None
+    moments = next((data[group] for group in ("quadrature", "random_effects") if group in data), None)
+    if moments is None and drawn is None:
+        raise KeyError(
+            "The random effects were neither drawn nor summarised (random_effects=None): sample again with "
+            "random_effects='draws' or 'moments'."
+        )
+    if moments is None:
+        assert drawn is not None
+        mean, sd = drawn.mean(axis=(0, 1)), drawn.std(axis=(0, 1), ddof=1)
+    else:
+        mean, sd = moments[f"{name}_mean"].to_numpy(), moments[f"{name}_sd"].to_numpy()
+    if drawn is None:
+        reach = ndtri(0.5 + level / 2.0) * sd
+        return Summary(mean, sd, mean - reach, mean + reach)
+    return Summary(mean, sd, *_interval(drawn, level))
+
+
 def _interval(draws: np.ndarray, level: float) -> np.ndarray:
     """Equal-tailed limits; shape (2, m)."""
+    _check_level(level)
+    return np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=(0, 1))
+
+
+def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
-    return np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=(0, 1))
 
 
 def largest_effect_r_hat(data: DataTree, labels: Labels) -> tuple[float, str]:

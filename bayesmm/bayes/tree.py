@@ -36,7 +36,8 @@ def build_tree(
     Returns
     -------
     xarray.DataTree
-        Groups posterior, sample_stats, observed_data, constant_data and, if it was computed, log_likelihood.
+        Groups posterior, sample_stats, observed_data, constant_data and, where they were made, log_likelihood,
+        random_effects and quadrature.
     """
     names = {row.variable for row in labels.parameter_rows()} | {block.effect_variable for block in labels.blocks}
     groups: dict[str, dict[str, np.ndarray]] = {
@@ -47,12 +48,15 @@ def build_tree(
     }
     if log_likelihood is not None:
         groups["log_likelihood"] = {"y": log_likelihood}
-    return from_dict(
+    tree = from_dict(
         groups,
         coords=_coordinates(design, labels),
         dims=_dims(labels),
         attrs={"sample_stats": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
     )
+    for name, group in run.groups.items():
+        tree[name] = DataTree(group)
+    return tree
 
 
 def _ordered(labels: Labels) -> list[str]:

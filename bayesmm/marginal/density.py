@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.effects import solve_effects
+from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Reduced, absorb, factorise
 from bayesmm.marginal.likelihood import condition_factors, reduce_products
 
@@ -158,3 +158,50 @@ def _noise(
     keys = jax.random.split(key, len(shapes) + 1)
     noise = [sigma * jax.random.normal(k, shape) for k, shape in zip(keys[1:], shapes, strict=True)]
     return jax.random.normal(keys[0], (n_free,)), noise
+
+
+class Moments(NamedTuple):
+    """Means and variances of β (p,) and of b per grouping factor, (q, k) with padded levels."""
+
+    beta_mean: Float[Array, " p"]
+    beta_variance: Float[Array, " p"]
+    b_mean: tuple[Float[Array, "q k"], ...]
+    b_variance: tuple[Float[Array, "q k"], ...]
+
+
+def effect_moments(
+    products: CrossProducts,
+    factors: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    sampled_beta: Float[Array, " s"] | None = None,
+) -> Moments:
+    """Return the moments of the conditional Gaussian that `draw_effects` draws from.
+
+    Notes
+    -----
+    With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
+    """
+    conditioned = condition_factors(products, factors)
+    elimination = factorise(traced, products, conditioned)
+    absorbed = absorb(traced, products, elimination, products.cross, products.gram)
+    L, h, shift, _ = _fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
+    spread = solve_triangular(L, jnp.eye(len(h)), lower=True).T  # L⁻ᵀ: its rows have the variances of γ
+    solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(shift) + 1)).effects
+    inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
+    combination = jnp.append(shift - prior.basis @ gamma, 1.0)
+    means, variances = [], []
+    for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
+        back = solve_triangular(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
+        means.append((back @ jnp.tensordot(B, combination, axes=(1, 0))).T)
+        moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
+        own = jnp.einsum("ij,jlq,il->iq", back, C, back)
+        variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
+    p = prior.free.shape[0] + prior.sampled.shape[0]
+    free = solve_triangular(prior.root, jnp.column_stack([gamma, spread]))
+    beta = jnp.zeros(p).at[prior.free].set(prior.origin + free[:, 0])
+    variance = jnp.zeros(p).at[prior.free].set((free[:, 1:] ** 2).sum(axis=1))
+    if sampled_beta is not None:
+        beta = beta.at[prior.sampled].set(sampled_beta)
+    return Moments(beta, variance, tuple(means), tuple(variances))

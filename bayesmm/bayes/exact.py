@@ -1,0 +1,189 @@
+"""What quadrature says of every quantity: the group ``quadrature`` of a DataTree, and the tables read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.special import ndtr
+
+from bayesmm.bayes.moments import MomentSum, effect_coordinates, effect_variables
+from bayesmm.bayes.quadrature import POINTS, REACH, Quadrature, marginal_distribution
+from bayesmm.bayes.surface import Surface
+from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
+
+LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of what is stored
+MOST_NUMBERS = 5_000_000  # conditional means of random effects that are stored, 40 MB
+BISECTIONS = 50  # of the search for a quantile, in a range of some twenty standard deviations
+FAR = 9.0  # standard deviations about a node's mean that the search looks at
+
+Described = dict[str, np.ndarray]
+
+
+class Summary(NamedTuple):
+    """Mean, standard deviation and limits of some quantities, arrays of one shape."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def quadrature_group(surface: Surface, quadrature: Quadrature, labels: Labels) -> xr.Dataset:
+    """Store the nodes with their weights, and what is known at each.
+
+    Parameters
+    ----------
+    surface : Surface
+        The posterior; describes itself by `bayesmm.bayes.program.MarginalProgram.moments`.
+    quadrature : Quadrature
+        Its nodes.
+    labels : Labels
+        The names.
+
+    Returns
+    -------
+    Dataset
+        ``weight`` (node). Conditional moments of what is integrated out: ``beta_mean``, ``beta_sd`` (node, coef),
+        ``b_Subject_mean``, ``b_Subject_sd`` (node, Subject, Subject_effect), the latter without nodes, as moments of
+        the posterior, where they would be too many numbers. Of the parameters that the nodes are positions of:
+        ``mean``, ``sd`` (parameter), and their distributions, ``value`` and ``cumulative`` (parameter, point).
+    """
+    lattice = quadrature.lattices[0]
+    order = np.argsort(-lattice.weights)
+    kept = order[: np.searchsorted(np.cumsum(lattice.weights[order]), 1.0 - LEAST_SHARE) + 1]
+    weight = lattice.weights[kept] / lattice.weights[kept].sum()
+    at_nodes, variables = _describe_nodes(surface, quadrature, lattice.positions[kept], weight, labels)
+    coordinates = {dim: values for block in labels.blocks for dim, values in effect_coordinates(block).items()}
+    variables["weight"] = (["node"], weight)
+    if labels.coefficients:
+        variables["beta_mean"] = (["node", "coef"], at_nodes["beta_mean"])
+        variables["beta_sd"] = (["node", "coef"], np.sqrt(at_nodes["beta_variance"]))
+        coordinates["coef"] = list(labels.coefficients)
+    rows = [row for row in labels.parameter_rows() if _is_position(row, at_nodes)]
+    at = np.stack([_values(row, at_nodes) for row in rows])  # (r, nodes)
+    mean = at @ weight
+    variables["mean"] = (["parameter"], mean)
+    variables["sd"] = (["parameter"], np.sqrt((at - mean[:, None]) ** 2 @ weight))
+    tables = _distributions(surface, quadrature, rows, at, weight)
+    variables["value"] = (["parameter", "point"], np.stack([values for values, _ in tables]))
+    variables["cumulative"] = (["parameter", "point"], np.stack([cumulative for _, cumulative in tables]))
+    coordinates["parameter"] = [row.name for row in rows]
+    attributes = {
+        "log_evidence": quadrature.log_evidence,
+        "error": quadrature.error,
+        "nodes": sum(len(each.energies) for each in quadrature.lattices),
+    }
+    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
+
+
+def _describe_nodes(
+    surface: Surface, quadrature: Quadrature, positions: np.ndarray, weight: np.ndarray, labels: Labels
+) -> tuple[Described, dict[str, tuple[list[str], np.ndarray]]]:
+    """Describe nodes part by part; the random effects apart, added up where they would be too many numbers."""
+    names = [block.effect_variable for block in labels.blocks]
+    n_effects = sum(len(block.levels) * len(block.effects) for block in labels.blocks)
+    parts, sums, done = [], {name: MomentSum() for name in names}, 0
+    for part in surface.describe(quadrature.mode.place, {"dense": positions}):
+        share = weight[done : done + len(part["sigma"] if "sigma" in part else part[f"{names[0]}_mean"])]
+        done += len(share)
+        if len(positions) * n_effects > MOST_NUMBERS:
+            for name, total in sums.items():
+                total.add(share, part.pop(f"{name}_mean"), part.pop(f"{name}_variance"))
+        parts.append(part)
+    at_nodes = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    variables = {}
+    for block in labels.blocks:
+        name = block.effect_variable
+        if f"{name}_mean" in at_nodes:
+            variables |= effect_variables(block, at_nodes[f"{name}_mean"], np.sqrt(at_nodes[f"{name}_variance"]))
+        else:
+            variables |= effect_variables(block, sums[name].mean, sums[name].sd)
+    return at_nodes, variables
+
+
+def _is_position(row: ParameterRow, at_nodes: Mapping[str, np.ndarray]) -> bool:
+    """Whether a parameter is fixed by a node: a spread, a correlation, or a coefficient that is not integrated out."""
+    return row.kind != "fixed" or not at_nodes["beta_variance"][:, row.index].any()
+
+
+def _values(row: ParameterRow, described: Mapping[str, np.ndarray]) -> np.ndarray:
+    values = described["beta_mean" if row.kind == "fixed" else row.variable]
+    return values if row.index is None else values[:, row.index]
+
+
+def _distributions(
+    surface: Surface, quadrature: Quadrature, rows: Sequence[ParameterRow], at: np.ndarray, weight: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tabulate the distribution of each parameter: along its own coordinate, if it depends on one alone."""
+    mode = quadrature.mode
+    d = len(mode.position)
+    around = _describe(surface, quadrature, mode.position + np.vstack([np.zeros(d), np.eye(d)]))
+    tables = []
+    for row, values in zip(rows, at, strict=True):
+        near = _values(row, around)
+        moved = np.flatnonzero(near[1:] != near[0])
+        if len(moved) == 1:
+            c = int(moved[0])
+            fine, cumulative = marginal_distribution(quadrature.lattices[c], c)
+            line = np.tile(mode.position, (len(fine), 1))
+            line[:, c] = fine
+            along = _values(row, _describe(surface, quadrature, line))
+        else:  # a function of several coordinates: from the weights of its values
+            order = np.argsort(values)
+            cumulative = ndtr(np.linspace(-REACH, REACH, POINTS))
+            along = np.interp(cumulative, np.cumsum(weight[order]) - weight[order] / 2.0, values[order])
+        rising = along[-1] >= along[0]
+        tables.append((along, cumulative) if rising else (along[::-1], 1.0 - cumulative[::-1]))
+    return tables
+
+
+def _describe(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -> Described:
+    parts = list(surface.describe(quadrature.mode.place, {"dense": positions}))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def summarise_parameters(group: xr.Dataset, labels: Labels, level: float) -> Summary:
+    """Summarise the parameters, in the order of the table."""
+    probabilities = np.array([0.5 - level / 2.0, 0.5 + level / 2.0])
+    tabulated = group.coords["parameter"].to_numpy().tolist()
+    integrated = _mixture(group, "beta", probabilities) if labels.coefficients else None
+    rows = []
+    for row in labels.parameter_rows():
+        if row.name in tabulated:
+            own = group.isel(parameter=tabulated.index(row.name))
+            limits = np.interp(probabilities, own["cumulative"], own["value"])
+            rows.append((float(own["mean"]), float(own["sd"]), *limits))
+        else:
+            assert integrated is not None
+            rows.append(tuple(each[row.index] for each in integrated))
+    return Summary(*np.array(rows).T)
+
+
+def summarise_effects(group: xr.Dataset, block: BlockLabels, level: float) -> Summary | None:
+    """Summarise the effects of a grouping factor, shapes (q, k); None where nodes do not have them."""
+    if "node" not in group[f"{block.effect_variable}_mean"].dims:
+        return None
+    return _mixture(group, block.effect_variable, np.array([0.5 - level / 2.0, 0.5 + level / 2.0]))
+
+
+def _mixture(group: xr.Dataset, name: str, probabilities: np.ndarray) -> Summary:
+    """Summarise mixtures of normals, one normal a node."""
+    weight, means, sds = (group[key].to_numpy() for key in ("weight", f"{name}_mean", f"{name}_sd"))
+    mean = np.tensordot(weight, means, axes=1)
+    sd = np.sqrt(np.tensordot(weight, sds**2 + (means - mean) ** 2, axes=1))
+    limits = [_quantile(weight, means, sds, probability) for probability in probabilities]
+    return Summary(mean, sd, *limits)
+
+
+def _quantile(weight: np.ndarray, means: np.ndarray, sds: np.ndarray, probability: float) -> np.ndarray:
+    """Find where the distribution function of each mixture is `probability`, by bisection."""
+    lower, upper = (means - FAR * sds).min(axis=0), (means + FAR * sds).max(axis=0)
+    scale = np.where(sds > 0, sds, np.finfo(float).tiny)
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (lower + upper)
+        below = np.tensordot(weight, ndtr((middle - means) / scale), axes=1) < probability
+        lower, upper = np.where(below, middle, lower), np.where(below, upper, middle)
+    return 0.5 * (lower + upper)
