@@ -1,4 +1,4 @@
-"""Posteriors against deterministic quadrature: every entry of `tests/reference/bayes_exact.json`, by both programs."""
+"""Posteriors against deterministic quadrature: every entry of `tests/reference/bayes_exact.json`, by every method."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ EXACT = {
     for entry in json.loads((Path(__file__).parents[1] / "reference" / "bayes_exact.json").read_text())["models"]
 }
 ERRORS = 5.0  # Monte Carlo standard errors; some sixty comparisons a program, fixed seed
+EXACTLY = 1e-3  # posterior standard deviations: quantiles are interpolated
 SD_ERROR = 0.12  # relative; posteriors of spreads have heavy tails, whose sd converges slowly
 
 
@@ -80,10 +81,55 @@ def draws_by_reference_name(posterior) -> dict[str, np.ndarray]:
 @pytest.mark.filterwarnings("ignore:[0-9]+ of [0-9]+ trajectories diverged")  # the conditional program's, few here
 @pytest.mark.parametrize("program", ["marginal", "conditional"])
 @pytest.mark.parametrize("name", list(EXACT))
-def test_posterior_agrees_with_quadrature(name: str, program: str) -> None:
+def test_nuts_agrees_with_quadrature(name: str, program: str) -> None:
+    check_draws(name, model_of(name).sample(draws=1500, tune=700, seed=11, program=program, target_accept=0.95))
+
+
+@pytest.mark.parametrize("method", ["importance", "quadrature"])
+@pytest.mark.parametrize("name", list(EXACT))
+def test_independent_draws_agree_with_quadrature(name: str, method: str) -> None:
+    posterior = model_of(name).sample(draws=1500, seed=11, method=method)
+    assert posterior.method == method
+    assert posterior.diagnostics.is_good
+    check_draws(name, posterior)
+
+
+@pytest.mark.parametrize("name", list(EXACT))
+def test_importance_sampling_estimates_the_evidence(name: str) -> None:
+    posterior = model_of(name).sample(draws=4000, chains=2, seed=5, method="importance")
+    stats = posterior.data["sample_stats"].attrs
+    error = np.sqrt((1.0 / stats["efficiency"] - 1.0) / stats["proposals"])
+    assert posterior.log_evidence == pytest.approx(EXACT[name]["log_marginal_likelihood"], abs=4.0 * error)
+
+
+@pytest.mark.parametrize("name", list(EXACT))
+def test_quadrature_has_no_monte_carlo_error(name: str) -> None:
+    posterior = model_of(name).sample(method="quadrature")
+    assert posterior.log_evidence == pytest.approx(EXACT[name]["log_marginal_likelihood"], abs=1e-5)
+    table, effects = posterior.parameters, posterior.random_effects()
+    block = posterior.labels.blocks[0]
+    first = {"mu": posterior.labels.coefficients[0], "slope": posterior.labels.coefficients[-1]}
+    first |= {"tau": block.sd_row(block.effects[0]), f"sd_{block.group}": block.sd_row(block.effects[0])}
+    first |= {f"sd_{effect}": block.sd_row(effect) for effect in block.effects}
+    first |= {"corr": block.cor_row(*pair) for pair in block.pairs}
+    for parameter, expected in EXACT[name]["parameters"].items():
+        if parameter.startswith("theta"):
+            continue  # a sum of two rows
+        if parameter.startswith("b["):
+            own = effects[(effects["level"] == parameter[2:-1]) & (effects["effect"] == "Intercept")].iloc[0]
+            own = own.rename({"estimate": "mean", "std_error": "sd"})
+        else:
+            own = table.loc[first.get(parameter, parameter)]
+        limits = [expected["quantiles"][0], expected["quantiles"][-1]]
+        found = np.array([own["mean"], own["sd"], own["lower"], own["upper"]], dtype=float)
+        np.testing.assert_allclose(
+            found, [expected["mean"], expected["sd"], *limits], rtol=0, atol=EXACTLY * expected["sd"], err_msg=parameter
+        )
+
+
+def check_draws(name: str, posterior) -> None:
     from arviz_stats.base import array_stats
 
-    posterior = model_of(name).sample(draws=1500, tune=700, seed=11, program=program, target_accept=0.95)
     draws = draws_by_reference_name(posterior)
     found = {}
     for parameter, expected in EXACT[name]["parameters"].items():
