@@ -17,8 +17,9 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
   effects with what they vary around (the intercept of each subject rather than its deviation from the common one);
   ``b_Subject`` (q, k) random effects made of either.
 
-Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma) and the standard deviation is
-deterministic; where priors of several families meet in one vector, each family is a site, ``sd_Subject_HalfNormal``.
+Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma), where it is on a share of the
+variance ``share_Subject``, and the standard deviation is deterministic; where priors of several families meet in one
+vector, each family is a site, ``sd_Subject_HalfNormal``.
 """
 
 from __future__ import annotations
