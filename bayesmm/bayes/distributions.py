@@ -157,4 +157,4 @@ def log_spread_density(
     elif scale == "share":
         total = sd**2 + sigma**2
         stated, log_slope = sd**2 / total, jnp.log(2.0 * sd * sigma**2 / total**2)
-    return distribution(family, numbers, (), "positive numbers", sigma).log_prob(stated) + log_slope
+    return jnp.asarray(distribution(family, numbers, (), "positive numbers", sigma).log_prob(stated)) + log_slope
