@@ -349,6 +349,27 @@ class Model:
         drawn = simulate_prior(self.design, self.labels, self.priors, draws=draws, seed=seed)
         return build_prior_tree(drawn, self.design, self.labels, {"seed": int(seed)})
 
+    def plot_priors(self) -> Figure:
+        """Draw the density of every prior in force, in units of the data.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One small panel for each row of the parameter table, with a mark at the REML estimate where the model has
+            been fitted by REML. Improper priors are dashed.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.bayes.prior_curves import build_curves
+        from bayesmm.plots.priors import plot_priors
+
+        fit = next((self._fits[key] for key in self._fits if key[0] == "reml"), None)
+        estimates = {} if fit is None else fit.parameters["estimate"].to_dict()
+        return plot_priors(build_curves(self.priors, self.design, estimates))
+
     def check_identity(self) -> Identity:
         """Show in numbers that REML is the mode of the posterior under flat priors, and that other scales move it.
 

@@ -63,17 +63,22 @@ class Identity:
     @property
     def constant(self) -> float:
         """The constant by which log posterior density and restricted log-likelihood differ."""
-        return float(self.points["difference"].mean())
+        return float(np.mean(self.points["difference"].to_numpy()))
 
     @property
     def deviation(self) -> float:
         """Largest departure from that constant."""
-        return float((self.points["difference"] - self.constant).abs().max())
+        return float(np.abs(self.points["difference"].to_numpy() - self.constant).max())
+
+    @property
+    def size(self) -> float:
+        """Largest restricted log-likelihood at the points, as an absolute number."""
+        return float(np.abs(self.points["restricted"].to_numpy()).max())
 
     @property
     def largest_slope(self) -> float:
         """Largest entry of the gradient at the REML estimate, as an absolute number."""
-        return float(self.slopes.abs().max())
+        return float(np.abs(self.slopes.to_numpy()).max())
 
     def __str__(self) -> str:
         return write_identity(self)
@@ -133,7 +138,7 @@ def _point(fit: Fit, theta: np.ndarray, sigma: float) -> np.ndarray:
 
 def _point_names(fit: Fit) -> list[str]:
     """Name the entries of θ as the fit does; it has as many on any columns."""
-    return [*fit.theta.index, *(["log sigma"] if fit.known_sigma is None else [])]
+    return [*map(str, fit.theta.index), *(["log sigma"] if fit.known_sigma is None else [])]
 
 
 def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> pd.DataFrame:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesmm.comparison.identity import Identity
 
 WIDTH = 100
+SAME_PEAK = 1e-6  # difference of log densities
 NOTHING = 1e-12  # of the values: a constant that is only rounding
 HEADS = {"REML": "REML", "sd": "in sds", "variance": "in variances", "log": "in logarithms"}
 
@@ -48,25 +49,28 @@ def _setting(identity: Identity) -> Iterator[str]:
 
 
 def _same_function(identity: Identity) -> Iterator[str]:
-    size, constant, deviation = identity.points["restricted"].abs().max(), identity.constant, identity.deviation
+    size, constant, deviation = identity.size, identity.constant, identity.deviation
     differs = "is" if abs(constant) < NOTHING * size else f"differs by the constant {constant:.6g} from"
     yield (
         f"At {len(identity.points)} points, the REML estimate among them, the log posterior density {differs} the "
         f"restricted log-likelihood, up to {_small(deviation)}."
     )
     yield (
-        f"The values are up to {size:.4g} in size, where doubles are {_small(np.spacing(size))} apart. "
+        f"The values are up to {size:.4g} in size, where doubles are {_small(float(np.spacing(size)))} apart. "
         "One is computed by the NumPyro program in JAX, the other by the optimiser's code in NumPy."
     )
 
 
 def _same_peak(identity: Identity) -> Iterator[str]:
     entries = "θ and log sigma" if "log sigma" in identity.slopes.index else "θ"
-    yield (
-        f"At the REML estimate the slope of the log posterior density along {entries} is {_small(identity.largest_slope)} "
-        "at most."
-    )
-    yield f"A search for the peak, started elsewhere, ends with {_small(abs(identity.gap))} of difference in height."
+    yield f"At the REML estimate the slope of the log posterior density along {entries} is at most"
+    yield f"{_small(identity.largest_slope)}."
+    if abs(identity.gap) < SAME_PEAK:
+        same = _small(abs(identity.gap))
+        yield f"A search for the peak, started elsewhere, ends at the same height to within {same}."
+    else:
+        other = f"{_small(abs(identity.gap))} {'higher' if identity.gap > 0 else 'lower'}"
+        yield f"A search for the peak, started elsewhere, ends at another, {other}: the density has more than one."
     if identity.boundary:
         names, are = " and ".join(identity.boundary), "are" if len(identity.boundary) > 1 else "is"
         yield (
@@ -107,10 +111,10 @@ def _scales(identity: Identity) -> Iterator[str]:
         "A density of variances is that of standard deviations divided by 2 sd, which favours small values. Next to "
         "zero it rises without bound; the table has the peak above zero."
     )
-    sds = identity.modes[identity.modes["kind"] == "sd"]
-    at_zero = sds.index[sds["variance"] == 0.0].tolist()
+    sds = identity.modes.loc[identity.modes["kind"] == "sd"]
+    at_zero = [str(name) for name, value in sds["variance"].items() if value == 0.0]
     if at_zero:
-        yield f"For {' and '.join(map(str, at_zero))} there is none."
+        yield f"For {' and '.join(at_zero)} there is none."
     yield (
         "A density of logarithms is that of standard deviations times sd, which favours large values, and it has no "
         "peak at zero. The logarithm of a variance is twice that of the standard deviation, so both have the same mode."
