@@ -144,8 +144,10 @@ def _point_names(fit: Fit) -> list[str]:
 def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     n_theta = len(fit.theta)
-    width = AROUND * np.where(np.arange(len(estimate)) < n_theta, np.maximum(np.abs(estimate), 0.2), 1.0)
-    cloud = estimate + width * rng.standard_normal((POINTS, len(estimate)))
+    size = np.maximum(np.abs(estimate), 2.0 * np.abs(_interior(fit, estimate)))  # where the estimate is zero, too
+    size[:n_theta] = np.maximum(size[:n_theta], 0.2 * size[:n_theta].max())
+    size[n_theta:] = 1.0
+    cloud = estimate + AROUND * size * rng.standard_normal((POINTS, len(estimate)))
     none = np.where(np.arange(len(estimate)) < n_theta, 0.0, estimate)
     products = fit.estimate.criterion_function.products
     records = []
