@@ -26,9 +26,13 @@ from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
 if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
+    from matplotlib.figure import Figure
+    from xarray import DataTree
+
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.start import WarmStart
+    from bayesmm.comparison.identity import Identity
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 
@@ -330,6 +334,71 @@ class Model:
             max_tree_depth=max_tree_depth,
             progress=progress,
         )
+
+    def prior_predictive(self, draws: int = 1000, *, seed: int = 0) -> DataTree:
+        """Draw parameters, random effects and responses from the priors, before the data are looked at.
+
+        Parameters
+        ----------
+        draws : int
+            How many.
+        seed : int
+            The same seed gives the same draws.
+
+        Returns
+        -------
+        xarray.DataTree
+            For ArviZ: ``prior``, with the variables, dims and coordinates of a posterior; ``prior_predictive``, with
+            ``y`` for the rows of the data, their offset and weights; ``observed_data`` and ``constant_data``.
+
+        Raises
+        ------
+        PriorError
+            If a prior in force is improper, or too wide to be drawn from.
+        """
+        from bayesmm.bayes.prior_simulation import simulate_prior
+        from bayesmm.bayes.tree import build_prior_tree
+
+        drawn = simulate_prior(self.design, self.labels, self.priors, draws=draws, seed=seed)
+        return build_prior_tree(drawn, self.design, self.labels, {"seed": int(seed)})
+
+    def plot_priors(self) -> Figure:
+        """Draw the density of every prior in force, in units of the data.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One small panel for each row of the parameter table, with a mark at the REML estimate where the model has
+            been fitted by REML. Improper priors are dashed.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.bayes.prior_curves import build_curves
+        from bayesmm.plots.priors import plot_priors
+
+        fit = next((self._fits[key] for key in self._fits if key[0] == "reml"), None)
+        estimates = {} if fit is None else fit.parameters["estimate"].to_dict()
+        return plot_priors(build_curves(self.priors, self.design, estimates))
+
+    def check_identity(self) -> Identity:
+        """Show in numbers that REML is the mode of the posterior under flat priors, and that other scales move it.
+
+        Returns
+        -------
+        Identity
+            Prints as a report; ``points``, ``slopes`` and ``modes`` hold what it says.
+
+        Raises
+        ------
+        PriorError
+            If flat priors leave the posterior improper: a grouping factor has fewer than three levels.
+        """
+        from bayesmm.comparison.identity import check_identity
+
+        return check_identity(self.fit())
 
     def __str__(self) -> str:
         return str(self.design)

@@ -2,6 +2,8 @@
 
 from bayesmm.specification.priors import (
     LKJ,
+    Beta,
+    BoxTiao,
     Cauchy,
     Exponential,
     Flat,
@@ -14,12 +16,15 @@ from bayesmm.specification.priors import (
     LogNormal,
     Normal,
     Prior,
+    Reciprocal,
     StudentT,
     Uniform,
 )
 
 __all__ = [
     "LKJ",
+    "Beta",
+    "BoxTiao",
     "Cauchy",
     "Exponential",
     "Flat",
@@ -32,6 +37,7 @@ __all__ = [
     "LogNormal",
     "Normal",
     "Prior",
+    "Reciprocal",
     "StudentT",
     "Uniform",
 ]

@@ -49,9 +49,7 @@ def bind_marginal(
     coefficients, numbers = None, ()
     if sampled:
         chosen = [rows[j].prior for j in sampled]
-        coefficients, numbers = declare_parameter(
-            "beta_sampled", chosen, support="real line", squared_name="beta_sampled"
-        )
+        coefficients, numbers = declare_parameter("beta_sampled", chosen, support="real line")
     padded = pad_products(products)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "products": padded,
@@ -111,9 +109,7 @@ def bind_conditional(
     if rows:
         plain = (priors.contrast == np.eye(len(rows))).all()
         name = "beta" if plain else "beta_at_means"
-        coefficients, numbers = declare_parameter(
-            name, [row.prior for row in rows], support="real line", squared_name=name
-        )
+        coefficients, numbers = declare_parameter(name, [row.prior for row in rows], support="real line")
     centring = centre_effects(design.X[:, design.kept], design.blocks, parameterisations)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "y": design.y,
@@ -153,7 +149,7 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
     else:
         (row,) = priors.of_kind("sigma")
         sigma, sigma_data = declare_parameter(
-            "sigma", [row.prior], support="positive numbers", squared_name="variance", scalar=True
+            "sigma", [row.prior], support="positive numbers", scale_names={"variance": "variance"}, scalar=True
         )
     data = SpreadData(sds=tuple(sds), concentrations=tuple(concentrations), sigma=cast(Any, sigma_data))
     return Spreads(blocks=tuple(blocks), sigma=sigma), data
@@ -165,7 +161,7 @@ def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tu
         names.sd_variable,
         [row.prior for row in rows],
         support="positive numbers",
-        squared_name=f"variance_{names.dim}",
+        scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
     )
     pieces = [piece for piece in priors.pieces if piece.block == position]
     site = f"cholesky_{names.dim}"

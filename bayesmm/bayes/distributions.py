@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 from numpyro.distributions import constraints
+
+from bayesmm.specification.prior import Scale
 
 SUPPORTS = {"real line": constraints.real, "positive numbers": constraints.positive}
 
@@ -44,6 +46,27 @@ class HalfStudentT(dist.Distribution):
         return normaliser - jnp.log(self.scale) - 0.5 * (df + 1) * jnp.log1p(z * z / df)
 
 
+class ImproperPositive(dist.ImproperUniform):
+    """An improper density on the positive numbers, known up to a constant.
+
+    Parameters
+    ----------
+    log_density : callable
+        Of each entry.
+    event_shape : tuple of int
+        Shape of the value, all of it one event.
+    """
+
+    def __init__(self, log_density: Callable[[jax.Array], jax.Array], event_shape: tuple[int, ...]) -> None:
+        self.log_density = log_density
+        super().__init__(constraints.positive, (), event_shape)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Evaluate the log density, up to a constant."""
+        event_axes = tuple(range(-len(self.event_shape), 0))
+        return jnp.sum(self.log_density(value), axis=event_axes)
+
+
 FAMILIES = {
     "Normal": lambda mean, sd: dist.Normal(mean, sd),
     "StudentT": lambda df, mean, scale: dist.StudentT(df, mean, scale),
@@ -57,11 +80,16 @@ FAMILIES = {
     "InverseGamma": lambda shape, scale: dist.InverseGamma(shape, scale),
     "LogNormal": lambda mean, sd: dist.LogNormal(mean, sd),
     "Uniform": lambda lower, upper: dist.Uniform(lower, upper),
+    "Beta": lambda a, b: dist.Beta(a, b),
 }
 
 
 def distribution(
-    family: str, numbers: Mapping[str, jax.Array], shape: tuple[int, ...], support: str
+    family: str,
+    numbers: Mapping[str, jax.Array],
+    shape: tuple[int, ...],
+    support: str,
+    sigma: jax.Array | float | None = None,
 ) -> dist.Distribution:
     """Make the distribution of one site.
 
@@ -75,12 +103,58 @@ def distribution(
         Shape of the site, all of it one event.
     support : {"real line", "positive numbers"}
         Where a flat prior is flat.
+    sigma : scalar, optional
+        Residual standard deviation, for a family whose density depends on it.
 
     Returns
     -------
     numpyro.distributions.Distribution
     """
-    if family == "Flat":
-        return dist.ImproperUniform(SUPPORTS[support], (), event_shape=shape)
-    base = FAMILIES[family](**numbers)
-    return base.to_event(len(shape)) if shape else base
+    match family:
+        case "Flat":
+            return dist.ImproperUniform(SUPPORTS[support], (), event_shape=shape)
+        case "Reciprocal":
+            return ImproperPositive(lambda value: -jnp.log(value), shape)
+        case "BoxTiao":
+            assert sigma is not None, "the prior of Box and Tiao is one given sigma"
+            size, variance = numbers["size"], jnp.square(sigma)
+            return ImproperPositive(lambda value: -jnp.log(variance + size * value), shape)
+        case _:
+            base = FAMILIES[family](**numbers)
+            return base.to_event(len(shape)) if shape else base
+
+
+def log_spread_density(
+    family: str, scale: Scale, numbers: Mapping[str, jax.Array], sd: jax.Array, sigma: jax.Array | float
+) -> jax.Array:
+    """Return the log density of standard deviations, whatever the prior is stated for.
+
+    Parameters
+    ----------
+    family : str
+        Name of the declaration's class.
+    scale : {"sd", "variance", "share"}
+        What the prior is stated for.
+    numbers : mapping of str to array
+        Numbers of the declarations, (m,) or scalars.
+    sd : array, shape (m,)
+        Standard deviations.
+    sigma : scalar
+        Residual standard deviation.
+
+    Returns
+    -------
+    array, shape (m,)
+        Up to a constant where the prior is improper.
+
+    Notes
+    -----
+    p(sd) = p(sd²) 2 sd; and p(sd) = p(s) 2 sd σ² / (sd² + σ²)² for the share s = sd² / (sd² + σ²).
+    """
+    stated, log_slope = sd, jnp.zeros_like(sd)
+    if scale == "variance":
+        stated, log_slope = sd**2, jnp.log(2.0 * sd)
+    elif scale == "share":
+        total = sd**2 + sigma**2
+        stated, log_slope = sd**2 / total, jnp.log(2.0 * sd * sigma**2 / total**2)
+    return jnp.asarray(distribution(family, numbers, (), "positive numbers", sigma).log_prob(stated)) + log_slope

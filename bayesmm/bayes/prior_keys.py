@@ -13,7 +13,7 @@ from bayesmm.specification.priors import PRIORS, Prior
 
 SUITABLE = {
     "fixed": ("real line", "positive numbers", "interval", "anything"),
-    "sd": ("positive numbers", "interval", "anything"),
+    "sd": ("positive numbers", "interval", "shares", "anything"),
     "sigma": ("positive numbers", "interval", "anything"),
     "cor": ("correlations", "anything"),
 }
@@ -22,6 +22,15 @@ WHAT = {
     "sd": "a standard deviation, which is positive",
     "sigma": "a standard deviation, which is positive",
     "cor": "a correlation matrix",
+}
+ONLY_FOR = {"Reciprocal": "sigma", "BoxTiao": "sd"}
+INSTEAD = {
+    "Reciprocal": (
+        "1/sd puts infinite mass at zero, where the likelihood of a random effect's spread is not zero: the posterior "
+        "would be improper. BoxTiao(size) is the reference prior beside Reciprocal() for sigma; HalfStudentT(3, scale) "
+        "is a weak proper one."
+    ),
+    "BoxTiao": "It is a prior of a random effect's variance given sigma; its companion for sigma is Reciprocal().",
 }
 HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCauchy"}
 
@@ -132,20 +141,36 @@ def _check_prior(key: object, prior: object) -> None:
 
 
 def _check_suits(key: str, prior: Prior, row: ParameterRow) -> None:
+    said = f"priors[{key!r}] is {prior}"
+    if prior.stated_for == "share" and row.kind != "sd":
+        raise PriorError(
+            f"{said}, about a random effect's share of the variance; {row.name!r} is {WHAT[row.kind]} and has none. "
+            "Give it to 'sd' or to a row sd(... | group)."
+        )
     if prior.support not in SUITABLE[row.kind]:
-        suitable = [family.__name__ for family in PRIORS if family.support in SUITABLE[row.kind]]
         half = HALVES.get(prior.family)
-        hint = f" {half} is the same prior cut at zero." if half in suitable and half is not None else ""
+        hint = f" {half} is the same prior cut at zero." if half in _suitable(row.kind) and half is not None else ""
         raise PriorError(
-            f"priors[{key!r}] is {prior}, whose values are {prior.support}; {row.name!r} is {WHAT[row.kind]}. "
-            f"Suitable: {', '.join(suitable)}.{hint}"
+            f"{said}, whose values are {prior.support}; {row.name!r} is {WHAT[row.kind]}. "
+            f"Suitable: {', '.join(_suitable(row.kind))}.{hint}"
         )
+    if ONLY_FOR.get(prior.family, row.kind) != row.kind:
+        suitable = f"Suitable: {', '.join(_suitable(row.kind))}."
+        instead = INSTEAD[prior.family] if row.kind in ("sd", "sigma") else suitable
+        raise PriorError(f"{said}, which is not for {row.name!r}, {WHAT[row.kind]}. {instead}")
     if prior.stated_for == "variance" and row.kind in ("fixed", "cor"):
-        raise PriorError(f"priors[{key!r}] is {prior}; {row.name!r} is {WHAT[row.kind]} and has no variance: drop on=.")
+        raise PriorError(f"{said}; {row.name!r} is {WHAT[row.kind]} and has no variance: drop on=.")
     if prior.family == "Uniform" and row.kind in ("sd", "sigma") and prior.numbers["lower"] < 0:
-        raise PriorError(
-            f"priors[{key!r}] is {prior}; {row.name!r} cannot be negative: give a lower limit of 0 or more."
-        )
+        raise PriorError(f"{said}; {row.name!r} cannot be negative: give a lower limit of 0 or more.")
+
+
+def _suitable(kind: str) -> list[str]:
+    """Families that a parameter of one kind may have."""
+    return [
+        family.__name__
+        for family in PRIORS
+        if family.support in SUITABLE[kind] and ONLY_FOR.get(family.__name__, kind) == kind
+    ]
 
 
 def _check_whole_matrices(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:

@@ -17,8 +17,9 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
   effects with what they vary around (the intercept of each subject rather than its deviation from the common one);
   ``b_Subject`` (q, k) random effects made of either.
 
-Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma) and the standard deviation is
-deterministic; where priors of several families meet in one vector, each family is a site, ``sd_Subject_HalfNormal``.
+Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma), where it is on a share of the
+variance ``share_Subject``, and the standard deviation is deterministic; where priors of several families meet in one
+vector, each family is a site, ``sd_Subject_HalfNormal``.
 """
 
 from __future__ import annotations
@@ -81,9 +82,18 @@ class MarginalProgram:
         """Declare the model."""
         factors, sigma = self.spreads.sample(data.spreads)
         sampled = self.coefficients.sample(data.coefficients) if self.coefficients else None
+        numpyro.factor("log_likelihood", self.log_likelihood(data, factors, sigma, sampled))
+
+    def log_likelihood(
+        self,
+        data: MarginalData,
+        factors: Sequence[Float[Array, "k k"]],
+        sigma: Float[Array, ""],
+        sampled: Float[Array, " s"] | None = None,
+    ) -> Float[Array, ""]:
+        """Return log p(y | spreads, sampled coefficients), given factors F of Var(b) = FF'; the rest integrated out."""
         relative = [factor / sigma for factor in factors]
-        prior = _conditional_prior(data, sampled)
-        numpyro.factor("log_likelihood", log_density(data.products, relative, sigma, prior, sampled))
+        return log_density(data.products, relative, sigma, _conditional_prior(data, sampled), sampled)
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw what was integrated out from its exact conditional, given one draw of the rest."""
@@ -133,7 +143,7 @@ class ConditionalData(NamedTuple):
     Attributes
     ----------
     y, offset, root_weights : arrays, shape (n,)
-        Response, offset, square roots of the prior weights.
+        Response (None where it is to be drawn), offset, square roots of the prior weights.
     X, columns, means, parent_codes, links
         See `Centring`: columns of what is not the mean of something else, and of what centred effects have as means.
     codes : tuple of arrays of int, shape (n,)
@@ -145,7 +155,7 @@ class ConditionalData(NamedTuple):
         Numbers of the priors of the coefficients, by site.
     """
 
-    y: Float[Array, " n"]
+    y: Float[Array, " n"] | None
     offset: Float[Array, " n"]
     root_weights: Float[Array, " n"]
     X: Float[Array, "n p"]

@@ -46,6 +46,11 @@ class PriorRow:
     source: Literal["default", "user", "flat"]
     about: str
 
+    @property
+    def is_proper(self) -> bool:
+        """Whether the prior can be drawn from; a flat one of correlations is LKJ(1)."""
+        return self.prior.is_proper or self.kind == "cor"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedPriors:
@@ -231,7 +236,7 @@ def _about(row: ParameterRow, prior: Prior, pieces: Sequence[CorrelationPiece], 
         return "coefficient" if (contrast[row.index] == identity).all() else MEAN_RESPONSE
     if row.kind == "cor":
         return f"correlations of {next(piece.term for piece in pieces if row.name in piece.rows)}"
-    return "variance" if prior.stated_for == "variance" else "standard deviation"
+    return {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}[prior.stated_for]
 
 
 def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:

@@ -12,7 +12,7 @@ import numpyro
 from jaxtyping import Array, Float
 
 from bayesmm.bayes.distributions import distribution
-from bayesmm.specification.priors import Prior
+from bayesmm.specification.prior import Prior, Scale
 
 Numbers = Mapping[str, Array]  # the numbers of the priors of one site, each (m,), or scalars
 INSIDE = 1e-3  # of an interval's width: how near to a limit a start may be
@@ -30,16 +30,16 @@ class Site:
         Of the priors.
     positions : tuple of int
         Which entries of the parameter; empty for a scalar.
-    squared : bool
-        Whether the site holds the squares of the entries.
+    scale : {"sd", "variance", "share"}
+        Whether the site holds the entries, their squares, or their shares of the variance.
     support : str
-        Where a flat prior is flat: "real line" or "positive numbers".
+        Where the values lie; for a flat prior "real line" or "positive numbers".
     """
 
     name: str
     family: str
     positions: tuple[int, ...]
-    squared: bool
+    scale: Scale
     support: str
 
     def __str__(self) -> str:
@@ -54,10 +54,10 @@ class Parameter:
     size: int | None
     sites: tuple[Site, ...]
 
-    def sample(self, numbers: Sequence[Numbers]) -> Float[Array, "*m"]:
+    def sample(self, numbers: Sequence[Numbers], sigma: Array | None = None) -> Float[Array, "*m"]:
         """Sample every site and put the parameter together; inside a NumPyro model."""
-        values = [_sample(site, given) for site, given in zip(self.sites, numbers, strict=True)]
-        if self.size is None or (len(values) == 1 and not self.sites[0].squared):
+        values = [_sample(site, given, sigma) for site, given in zip(self.sites, numbers, strict=True)]
+        if self.size is None or len(values) == 1:
             value = values[0]
         else:
             value = jnp.zeros(self.size)
@@ -67,12 +67,18 @@ class Parameter:
             numpyro.deterministic(self.name, value)
         return value
 
-    def start(self, value: np.ndarray | float, numbers: Sequence[Numbers]) -> dict[str, np.ndarray]:
+    def start(
+        self, value: np.ndarray | float, numbers: Sequence[Numbers], sigma: float | None = None
+    ) -> dict[str, np.ndarray]:
         """Values of the sites at a value of the parameter, moved inside the support where they are not."""
         start = {}
         for site, given in zip(self.sites, numbers, strict=True):
             part = _entries(site, value)
-            part = part**2 if site.squared else part
+            if site.scale == "variance":
+                part = part**2
+            elif site.scale == "share":
+                assert sigma is not None, "a share of the variance is one of sd² + sigma²"
+                part = part**2 / (part**2 + sigma**2)
             start[site.name] = _inside(site, part, given)
         return start
 
@@ -84,8 +90,9 @@ class Parameter:
         for site, given in zip(self.sites, numbers, strict=True):
             at, width = _entries(site, value), _entries(site, error)
             at = _inside(site, at, given)
-            if site.family == "Uniform":
-                lower, upper = np.asarray(given["lower"]), np.asarray(given["upper"])
+            limits = _limits(site, given)
+            if limits is not None:
+                lower, upper = limits
                 width = width * (upper - lower) / ((at - lower) * (upper - at))
             elif site.support == "positive numbers":
                 width = width / at
@@ -98,22 +105,42 @@ def _entries(site: Site, values: np.ndarray | float) -> np.ndarray:
     return array[list(site.positions)] if site.positions else array
 
 
-def _sample(site: Site, numbers: Numbers) -> Array:
+def _sample(site: Site, numbers: Numbers, sigma: Array | None) -> Array:
     shape = (len(site.positions),) if site.positions else ()
-    value = jnp.asarray(numpyro.sample(site.name, distribution(site.family, numbers, shape, site.support)))
-    return jnp.sqrt(value) if site.squared else value
+    prior = distribution(site.family, numbers, shape, site.support, sigma)
+    value = jnp.asarray(numpyro.sample(site.name, prior))
+    match site.scale:
+        case "variance":
+            return jnp.sqrt(value)
+        case "share":
+            assert sigma is not None, "a share of the variance is one of sd² + sigma²"
+            return sigma * jnp.sqrt(value / (1.0 - value))
+        case _:
+            return value
+
+
+def _limits(site: Site, numbers: Numbers) -> tuple[np.ndarray, np.ndarray] | None:
+    if site.family == "Uniform":
+        return np.asarray(numbers["lower"]), np.asarray(numbers["upper"])
+    return (np.zeros(()), np.ones(())) if site.support == "shares" else None
 
 
 def _inside(site: Site, value: np.ndarray, numbers: Numbers) -> np.ndarray:
-    if site.family == "Uniform":
-        lower, upper = np.asarray(numbers["lower"]), np.asarray(numbers["upper"])
+    limits = _limits(site, numbers)
+    if limits is not None:
+        lower, upper = limits
         margin = INSIDE * (upper - lower)
         return np.clip(value, lower + margin, upper - margin)
     return np.where(value > 0, value, 1.0) if site.support == "positive numbers" else value
 
 
 def declare_parameter(
-    name: str, priors: Sequence[Prior], *, support: str, squared_name: str, scalar: bool = False
+    name: str,
+    priors: Sequence[Prior],
+    *,
+    support: str,
+    scale_names: Mapping[Scale, str] | None = None,
+    scalar: bool = False,
 ) -> tuple[Parameter, tuple[dict[str, np.ndarray], ...]]:
     """Lay out a parameter's sites and the numbers of their priors.
 
@@ -125,8 +152,8 @@ def declare_parameter(
         Of the entries.
     support : {"real line", "positive numbers"}
         Where flat priors are flat.
-    squared_name : str
-        Name of the site instead of `name` where the prior is about the square.
+    scale_names : mapping of {"variance", "share"} to str, optional
+        Names of sites instead of `name` where the prior is about the square or the share of the variance.
     scalar : bool
         Whether the parameter is a scalar; `priors` has one member then.
 
@@ -137,18 +164,18 @@ def declare_parameter(
     numbers : tuple of dict of str to array
         Arguments of the program.
     """
-    kinds: dict[tuple[str, bool], list[int]] = {}
+    kinds: dict[tuple[str, Scale], list[int]] = {}
     for position, prior in enumerate(priors):
-        kinds.setdefault((prior.family, prior.stated_for == "variance"), []).append(position)
+        kinds.setdefault((prior.family, prior.stated_for), []).append(position)
     sites, numbers = [], []
-    for (family, squared), positions in kinds.items():
-        base = squared_name if squared else name
+    for (family, scale), positions in kinds.items():
+        base = (scale_names or {}).get(scale, name)
         sites.append(
             Site(
                 name=base if len(kinds) == 1 else f"{base}_{family}",
                 family=family,
                 positions=() if scalar else tuple(positions),
-                squared=squared,
+                scale=scale,
                 support=priors[positions[0]].support if family != "Flat" else support,
             )
         )

@@ -75,12 +75,13 @@ class Spreads:
     sigma: Parameter | None
 
     def sample(self, data: SpreadData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
-        """Sample the spreads: a factor F of Var(b) = FF' for each block, and sigma."""
+        """Sample the spreads: a factor F of Var(b) = FF' for each block, and sigma, which comes first."""
+        sigma = self.sigma.sample(data.sigma) if self.sigma else data.sigma
         factors = [
-            _sample_factor(block, sds, concentrations)
+            _sample_factor(block, sds, concentrations, sigma)
             for block, sds, concentrations in zip(self.blocks, data.sds, data.concentrations, strict=True)
         ]
-        return factors, self.sigma.sample(data.sigma) if self.sigma else data.sigma
+        return factors, sigma
 
     def factors(
         self, sites: Mapping[str, Array], data: SpreadData
@@ -98,8 +99,10 @@ class Spreads:
         return lines + [str(site) for site in (self.sigma.sites if self.sigma else ())]
 
 
-def _sample_factor(block: Block, sds: Sequence[Numbers], concentrations: Sequence[Array]) -> Float[Array, "k k"]:
-    sd = block.sd.sample(sds)
+def _sample_factor(
+    block: Block, sds: Sequence[Numbers], concentrations: Sequence[Array], sigma: Array
+) -> Float[Array, "k k"]:
+    sd = block.sd.sample(sds, sigma)
     cholesky = {
         matrix.site: jnp.asarray(
             numpyro.sample(matrix.site, dist.LKJCholesky(matrix.stop - matrix.start, concentration))

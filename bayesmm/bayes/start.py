@@ -146,7 +146,7 @@ def _spread_values(
     values: dict[str, np.ndarray] = {}
     for block, numbers, factor in zip(spreads.blocks, data.sds, factors, strict=True):
         sd = np.linalg.norm(factor, axis=1)
-        values |= block.sd.start(sigma * sd, numbers)
+        values |= block.sd.start(sigma * sd, numbers, sigma)
         for matrix in block.matrices:
             inside = slice(matrix.start, matrix.stop)
             values[matrix.site] = (factor / sd[:, None])[inside, inside]
@@ -158,7 +158,7 @@ def _spread_values(
 def _small_spreads(spreads: Spreads, data: SpreadData, sigma: float, design: Design) -> dict[str, np.ndarray]:
     small: dict[str, np.ndarray] = {}
     for block, numbers, rows in zip(spreads.blocks, data.sds, design.blocks, strict=True):
-        sizes = block.sd.start(sigma * level_errors(rows, design.weights), numbers)
+        sizes = block.sd.start(sigma * level_errors(rows, design.weights), numbers, sigma)
         small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
     return small
 

@@ -59,6 +59,41 @@ def build_tree(
     return tree
 
 
+def build_prior_tree(
+    draws: Mapping[str, np.ndarray], design: Design, labels: Labels, attributes: Mapping[str, Any]
+) -> DataTree:
+    """Put draws from the prior into a DataTree.
+
+    Parameters
+    ----------
+    draws : mapping of str to array, shapes (draws, ...)
+        As from `bayesmm.bayes.prior_simulation.simulate_prior`.
+    design : Design
+        The data.
+    labels : Labels
+        Names of variables, dims and coordinates.
+    attributes : mapping
+        How the draws were made; attributes of ``prior``.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups prior, prior_predictive, observed_data and constant_data, one chain.
+    """
+    groups = {
+        "prior": {name: draws[name][None] for name in _ordered(labels) if name in draws},
+        "prior_predictive": {"y": draws["y"][None]},
+        "observed_data": {"y": design.y},
+        "constant_data": _constants(design, labels),
+    }
+    return from_dict(
+        groups,
+        coords=_coordinates(design, labels),
+        dims=_dims(labels),
+        attrs={"prior": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
+    )
+
+
 def _ordered(labels: Labels) -> list[str]:
     names = ["beta"] if labels.coefficients else []
     for block in labels.blocks:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.distributions import distribution
-from bayesmm.specification.priors import LKJ, Flat, Prior
+from bayesmm.bayes.distributions import distribution, log_spread_density
+from bayesmm.specification.prior import Prior, Scale
+from bayesmm.specification.priors import LKJ, Flat
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -40,17 +41,22 @@ def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np
 
     Notes
     -----
-    C ∇log prior, with C the posterior covariance of the parameters. Exact where likelihood and priors are normal, since
-    then the posterior mean is θ̂ + C ∇log prior(θ̂); else the first-order answer.
+    C J, with C the posterior covariance of the parameters and J from `prior_jacobian`. Exact where likelihood and
+    priors are normal, since then the posterior mean is θ̂ + C ∇log prior(θ̂); else the first-order answer.
     """
     covariance = np.atleast_2d(np.cov(draws, rowvar=False))
     sd = np.sqrt(np.diag(covariance))
-    slopes = prior_slopes(posterior.priors, posterior.labels, values)
-    return covariance * slopes / np.where(sd > 0, sd, 1.0)[:, None]
+    jacobian = prior_jacobian(posterior.priors, posterior.labels, values)
+    return covariance @ jacobian / np.where(sd > 0, sd, 1.0)[:, None]
 
 
 def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
-    """Differentiate the log prior density by every parameter of the table.
+    """Differentiate the log prior density of all parameters together by each of them; shape (m,)."""
+    return prior_jacobian(priors, labels, values).sum(axis=1)
+
+
+def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
+    """Differentiate the log prior density of every row of the table by every parameter.
 
     Parameters
     ----------
@@ -63,18 +69,25 @@ def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> n
 
     Returns
     -------
-    array, shape (m,)
+    array, shape (m, m)
+        Entry (i, j): the log prior of row j differentiated by parameter i. A prior of a coefficient may be about a
+        combination of coefficients, and one of a standard deviation may depend on sigma. Those of correlations, which
+        have one prior together, are on the diagonal.
     """
     kinds = np.array([row.kind for row in priors.rows])
     x = values.loc[[row.name for row in priors.rows]].to_numpy()
-    is_fixed, is_spread = kinds == "fixed", (kinds == "sd") | (kinds == "sigma")
-    slopes = np.zeros(len(x))
-    fixed = [row.prior for row in priors.rows if row.kind == "fixed"]
-    slopes[is_fixed] = priors.contrast.T @ _slopes(fixed, priors.contrast @ x[is_fixed])
-    spreads = [row.prior for row in priors.rows if row.kind in ("sd", "sigma")]
-    slopes[is_spread] = _spread_slopes(spreads, x[is_spread])
-    slopes[kinds == "cor"] = _correlation_slopes(priors, labels, values)
-    return slopes
+    fixed, spreads = np.flatnonzero(kinds == "fixed"), np.flatnonzero((kinds == "sd") | (kinds == "sigma"))
+    jacobian = np.zeros((len(x), len(x)))
+    slopes = _slopes([priors.rows[j].prior for j in fixed], priors.contrast @ x[fixed])
+    jacobian[np.ix_(fixed, fixed)] = priors.contrast.T * slopes
+    is_sigma = np.flatnonzero(kinds == "sigma")
+    sigma = x[is_sigma[0]] if len(is_sigma) else priors.fixed_sigma or 1.0  # without spreads nothing depends on it
+    by_own, by_sigma = _spread_slopes([priors.rows[j].prior for j in spreads], x[spreads], sigma)
+    jacobian[spreads, spreads] = by_own
+    jacobian[np.ix_(is_sigma, spreads)] += by_sigma
+    correlations = np.flatnonzero(kinds == "cor")
+    jacobian[correlations, correlations] = _correlation_slopes(priors, labels, values)
+    return jacobian
 
 
 def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
@@ -96,11 +109,27 @@ def _family_slopes(family: str, numbers: Mapping[str, Any], x: Any) -> jax.Array
     return jax.grad(log_density)(x)
 
 
-def _spread_slopes(priors: Sequence[Prior], sd: np.ndarray) -> np.ndarray:
-    """By the standard deviation, where the prior may be stated for its square: p(sd) = p(sd²) 2 sd."""
-    squared = np.array([prior.stated_for == "variance" for prior in priors], dtype=bool)
-    slopes = _slopes(priors, np.where(squared, sd**2, sd))
-    return np.where(squared, 2.0 * sd * slopes + 1.0 / sd, slopes)
+def _spread_slopes(priors: Sequence[Prior], sd: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """By the standard deviation, and by sigma where the prior is one given sigma."""
+    by_own, by_sigma = np.zeros(len(sd)), np.zeros(len(sd))
+    for family, scale in dict.fromkeys((prior.family, prior.stated_for) for prior in priors):
+        members = [i for i, prior in enumerate(priors) if (prior.family, prior.stated_for) == (family, scale)]
+        numbers = {name: np.array([priors[i].numbers[name] for i in members]) for name in priors[members[0]].numbers}
+        with jax.enable_x64(True):
+            slopes = _family_spread_slopes(family, scale, numbers, sd[members], np.float64(sigma))
+        by_own[members], by_sigma[members] = map(np.asarray, slopes)
+    return by_own, by_sigma
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 0})
+def _family_spread_slopes(
+    family: str, scale: Scale, numbers: Mapping[str, Any], sd: Any, sigma: Any
+) -> tuple[jax.Array, jax.Array]:
+    def log_density(at: jax.Array, given: jax.Array) -> jax.Array:
+        return jnp.sum(log_spread_density(family, scale, numbers, at, given))
+
+    # One sigma for each entry, so that each has a derivative of its own.
+    return jax.grad(log_density, argnums=(0, 1))(sd, jnp.full_like(sd, sigma))
 
 
 def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:

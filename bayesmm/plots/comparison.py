@@ -44,7 +44,7 @@ def plot_comparison(table: pd.DataFrame, *, method: str, level: float) -> Figure
     BayesmmError
         If matplotlib is not installed.
     """
-    pyplot = _import_pyplot()
+    pyplot = import_pyplot()
     panels = _panels(table)
     sizes = [len(names) for _, names in panels]
     figure, axes = pyplot.subplots(
@@ -64,7 +64,8 @@ def plot_comparison(table: pd.DataFrame, *, method: str, level: float) -> Figure
     return figure
 
 
-def _import_pyplot() -> Any:
+def import_pyplot() -> Any:
+    """Import matplotlib, or say that it is not there."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

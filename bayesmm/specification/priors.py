@@ -1,66 +1,16 @@
 """Priors as declarations: a family, its numbers, and nothing that computes.
 
 Which family suits which parameter is decided where priors meet the labels of a model (`bayesmm.bayes.resolution`). A
-prior on a standard deviation may be stated for the variance instead, with ``on="variance"``; the density of the
-standard deviation then follows by the change of variables.
+prior on a standard deviation may be stated for the variance instead, with ``on="variance"``, or for its share of the
+variance, with ``on="share"``; the density of the standard deviation then follows by the change of variables.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import KW_ONLY, dataclass
 
 from bayesmm.errors import PriorError
-
-Support = Literal["real line", "positive numbers", "interval", "anything", "correlations"]
-Scale = Literal["sd", "variance"]
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """The parent of all priors; its children are what a user writes."""
-
-    support: ClassVar[Support]
-    must_be_positive: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        for name in self.numbers:
-            object.__setattr__(self, name, _finite(self, name))
-        if self.stated_for not in ("sd", "variance"):
-            raise PriorError(f"{self.family}: on={self.stated_for!r}; write on='sd' (the default) or on='variance'.")
-
-    @property
-    def family(self) -> str:
-        """Name of the family as the user writes it: "HalfNormal"."""
-        return type(self).__name__
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The numbers of the declaration, by name and in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "on"}
-
-    @property
-    def stated_for(self) -> Scale:
-        """Whether a prior on a spread is about the standard deviation or its square."""
-        return getattr(self, "on", "sd")
-
-    def __str__(self) -> str:
-        numbers = ", ".join(f"{value:.4g}" for value in self.numbers.values())
-        return f"{self.family}({numbers})" + (" on the variance" if self.stated_for == "variance" else "")
-
-
-def _finite(prior: Prior, name: str) -> float:
-    value = getattr(prior, name)
-    try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise PriorError(f"{prior.family}: {name} is {value!r}; give a finite number.")
-    if name in prior.must_be_positive and number <= 0:
-        raise PriorError(f"{prior.family}: {name} is {value!r}; give a number above zero.")
-    return number
+from bayesmm.specification.prior import Prior, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +140,72 @@ class LogNormal(Prior):
 
 @dataclass(frozen=True, slots=True)
 class Uniform(Prior):
-    """Uniform prior between two limits, for a coefficient or (lower limit at least zero) for a spread."""
+    """Uniform prior between two limits, for a coefficient or (lower limit at least zero) for a spread.
+
+    ``Uniform(0, 1, on="share")`` is ``Beta(1, 1)``.
+    """
 
     lower: float
     upper: float
     _: KW_ONLY
     on: Scale = "sd"
     support = "interval"
+    scales = ("sd", "variance", "share")
 
     def __post_init__(self) -> None:
         Prior.__post_init__(self)
         if self.lower >= self.upper:
             raise PriorError(f"Uniform: the limits are {self.lower:g} and {self.upper:g}; give the lower one first.")
+        if self.on == "share" and not 0.0 <= self.lower < self.upper <= 1.0:
+            raise PriorError(
+                f"Uniform: the limits are {self.lower:g} and {self.upper:g}; a share of the variance lies between 0 "
+                "and 1."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Beta(Prior):
+    """Beta prior for a random effect's share of the variance, sd² / (sd² + σ²), density ∝ s^(a − 1) (1 − s)^(b − 1).
+
+    For a random intercept the share is the intraclass correlation of two rows of weight one, given the other random
+    effects. That of a slope depends on the units of its column.
+    """
+
+    a: float
+    b: float
+    _: KW_ONLY
+    on: Scale = "share"
+    support = "shares"
+    scales = ("share",)
+    must_be_positive = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTiao(Prior):
+    """Reference prior of the variance of a balanced one-way layout, density of sd² given σ² ∝ 1 / (σ² + size·sd²).
+
+    `size` is the number of rows of a group. Together with ``Reciprocal()`` for σ it makes the prior of Box and Tiao:
+    1 / (σ² (σ² + size·sd²)). Improper.
+
+    References
+    ----------
+    Box & Tiao (1973). Bayesian Inference in Statistical Analysis, section 5.2.
+    """
+
+    size: float
+    support = "positive numbers"
+    scales = ("variance",)
+    is_proper = False
+    must_be_positive = ("size",)
+
+
+@dataclass(frozen=True, slots=True)
+class Reciprocal(Prior):
+    """Density ∝ 1 / σ of the residual standard deviation: flat in log σ, and ∝ 1 / σ² in σ². Improper."""
+
+    support = "positive numbers"
+    scales = ("sd",)
+    is_proper = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,7 @@ class Flat(Prior):
     _: KW_ONLY
     on: Scale = "sd"
     support = "anything"
+    is_proper = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,9 @@ PRIORS: tuple[type[Prior], ...] = (
     InverseGamma,
     LogNormal,
     Uniform,
+    Beta,
+    BoxTiao,
+    Reciprocal,
     Flat,
     LKJ,
 )

@@ -12,6 +12,8 @@ from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.program import MarginalProgram
 from bayesmm.specification.priors import (
     LKJ,
+    Beta,
+    BoxTiao,
     Cauchy,
     Exponential,
     Flat,
@@ -22,6 +24,7 @@ from bayesmm.specification.priors import (
     Laplace,
     LogNormal,
     Normal,
+    Reciprocal,
     StudentT,
     Uniform,
 )
@@ -41,6 +44,17 @@ MODELS = {
         "sleepstudy",
         {"sd(Days | Subject)": Gamma(2, 0.1, on="variance"), "Days": Normal(0, 50), "cor": LKJ(2)},
     ),
+    "shares": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {"sd": Beta(2, 3)}),
+    "a share beside a variance and a deviation": (
+        "Reaction ~ Days + (Days + I(Days**2) || Subject)",
+        "sleepstudy",
+        {
+            "sd(Intercept | Subject)": Beta(2, 3),
+            "sd(Days | Subject)": BoxTiao(10),
+            "sd(I(Days**2) | Subject)": HalfNormal(2),
+            "sigma": Reciprocal(),
+        },
+    ),
 }
 
 
@@ -54,7 +68,7 @@ def spread_sites(program, data):
     sites, factors = {}, []
     for block, numbers in zip(program.spreads.blocks, data.spreads.sds, strict=True):
         sd = np.linspace(8.0, 3.0, block.n_effects)
-        sites |= block.sd.start(sd, numbers)
+        sites |= block.sd.start(sd, numbers, 12.0)
         F = np.eye(block.n_effects)
         for matrix in block.matrices:
             sites[matrix.site] = np.linalg.cholesky(CORRELATION)
@@ -225,6 +239,49 @@ def test_a_prior_on_the_variance_is_one_of_the_square(build, small):
     plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
     informed = density(program, data, {"variance_g": [1.5**2], "sigma": 1.0})
     assert informed - plain == pytest.approx(st.invgamma(2, scale=3).logpdf(1.5**2), rel=1e-9)
+
+
+SIGMA = 1.3
+GIVEN_SIGMA = {
+    Beta(2, 3): lambda sd: st.beta(2, 3).logpdf(sd**2 / (sd**2 + SIGMA**2)),
+    Uniform(0.1, 0.9, on="share"): lambda sd: st.uniform(0.1, 0.8).logpdf(sd**2 / (sd**2 + SIGMA**2)),
+    BoxTiao(3): lambda sd: -np.log(SIGMA**2 + 3 * sd**2),
+}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["sigma known", "sigma sampled"])
+@pytest.mark.parametrize("prior", GIVEN_SIGMA, ids=str)
+def test_a_prior_given_sigma_has_its_density_whether_sigma_is_known_or_sampled(build, small, prior, known):
+    sigma = {"sigma": SIGMA} if known else {}
+    flat = {} if known else {"sigma": Flat()}
+    case, plain = (
+        build("y ~ 1 + (1 | g)", small, priors={"fixed": Flat(), "sd": one} | flat, **sigma) for one in (prior, Flat())
+    )
+    site = "variance_g" if isinstance(prior, BoxTiao) else "share_g"
+    stated = (lambda sd: sd**2) if isinstance(prior, BoxTiao) else (lambda sd: sd**2 / (sd**2 + SIGMA**2))
+    others = {} if known else {"sigma": SIGMA}
+    found = [
+        density(*bind_marginal(case.labels, case.products, case.priors), {site: [stated(sd)]} | others)
+        - density(*bind_marginal(plain.labels, plain.products, plain.priors), {"sd_g": [sd]} | others)
+        for sd in (0.8, 1.5)
+    ]
+    np.testing.assert_allclose(found, [GIVEN_SIGMA[prior](sd) for sd in (0.8, 1.5)], rtol=1e-9, atol=1e-9)
+
+
+def test_a_reciprocal_prior_is_flat_in_the_logarithm_of_sigma(build, small):
+    case, plain = (build("y ~ 1 + (1 | g)", small, priors={"sigma": prior}) for prior in (Reciprocal(), Flat()))
+    at = {"sd_g": [1.5], "sigma": SIGMA}
+    found, flat = (density(*bind_marginal(each.labels, each.products, each.priors), at) for each in (case, plain))
+    assert found - flat == pytest.approx(-np.log(SIGMA), rel=1e-9)
+
+
+def test_a_uniform_share_is_beta_1_1(build, small):
+    beta, uniform = (
+        build("y ~ 1 + (1 | g)", small, priors={"sd": prior}) for prior in (Beta(1, 1), Uniform(0, 1, on="share"))
+    )
+    at = {"share_g": [0.3], "sigma": SIGMA}
+    found = [density(*bind_marginal(each.labels, each.products, each.priors), at) for each in (beta, uniform)]
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
 def test_equal_structure_makes_equal_programs(build):

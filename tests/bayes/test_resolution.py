@@ -4,7 +4,19 @@ import pytest
 
 from bayesmm.bayes.resolution import default_conflicts
 from bayesmm.errors import PriorError
-from bayesmm.specification.priors import LKJ, Flat, Gamma, HalfNormal, HalfStudentT, Normal, StudentT, Uniform
+from bayesmm.specification.priors import (
+    LKJ,
+    Beta,
+    BoxTiao,
+    Flat,
+    Gamma,
+    HalfNormal,
+    HalfStudentT,
+    Normal,
+    Reciprocal,
+    StudentT,
+    Uniform,
+)
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 
@@ -82,6 +94,11 @@ def test_a_correlation_is_reached_by_kind_group_and_name(build, key):
         ({"cor": Normal(0, 1)}, "is a correlation matrix. Suitable: Flat, LKJ"),
         ({"sd": Uniform(-1, 5)}, "cannot be negative"),
         ({"Days": Gamma(2, 1, on="variance")}, "has no variance"),
+        ({"sigma": Beta(1, 1)}, "about a random effect's share of the variance; 'sigma' is a standard deviation"),
+        ({"Days": Uniform(0, 1, on="share")}, "'Days' is a coefficient and has none. Give it to 'sd'"),
+        ({"sd": Reciprocal()}, "infinite mass at zero.*improper. BoxTiao\\(size\\).*HalfStudentT"),
+        ({"sigma": BoxTiao(5)}, "not for 'sigma'.*its companion for sigma is Reciprocal"),
+        ({"Days": Reciprocal()}, "not for 'Days', a coefficient. Suitable: Normal"),
         ({"Days": 5}, "is 5, not a prior; write one of Normal, StudentT"),
         ("weak", "priors='weak'; write priors='flat'"),
     ],
@@ -143,3 +160,11 @@ def test_a_default_at_odds_with_the_data_is_named(build):
     (conflict,) = default_conflicts(case.priors, np.array([298.0 - 4.5 * 200.0, 200.0]), np.diag([46.0, 2.4]))
     assert conflict.startswith("The default prior of 'Days'")
     assert "centre the covariates" in conflict
+
+
+def test_the_table_says_what_a_share_and_a_variance_are_about(build):
+    case = build("Yield ~ 1 + (1 | Batch)", "dyestuff", priors={"sd": Beta(1, 3), "sigma": Reciprocal()})
+    assert case.priors.table()["about"].tolist() == ["coefficient", "share of the variance", "standard deviation"]
+    assert [row.is_proper for row in case.priors.rows] == [True, True, False]
+    flat = build(SLEEP, "sleepstudy", priors={"cor": Flat()})
+    assert next(row for row in flat.priors.rows if row.kind == "cor").is_proper

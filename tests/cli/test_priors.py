@@ -32,6 +32,16 @@ def test_names_and_arguments_may_hold_equals_signs():
     }
 
 
+def test_priors_given_sigma_can_be_written():
+    texts = ["sd(a)=Beta(1, 3)", "sd(b)=Uniform(0, 1, on='share')", "sd=BoxTiao(5)", "sigma=Reciprocal()"]
+    assert list((read_priors(texts) or {}).values()) == [
+        priors.Beta(1, 3),
+        priors.Uniform(0, 1, on="share"),
+        priors.BoxTiao(5),
+        priors.Reciprocal(),
+    ]
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [

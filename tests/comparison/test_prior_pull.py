@@ -75,8 +75,33 @@ def test_slope_of_a_spreads_prior_is_that_of_its_log_density(sleep, prior):
         assert slopes[name] == pytest.approx(difference(prior, values[name]), abs=TOLERANCE)
 
 
+GIVEN_SIGMA = {
+    priors.Beta(2.0, 3.0): lambda sd, sigma: (
+        np.log(sd**2 / (sd**2 + sigma**2))
+        + 2.0 * np.log(sigma**2 / (sd**2 + sigma**2))
+        + np.log(2.0 * sd * sigma**2 / (sd**2 + sigma**2) ** 2)
+    ),
+    priors.BoxTiao(10.0): lambda sd, sigma: np.log(2.0 * sd) - np.log(sigma**2 + 10.0 * sd**2),
+}
+
+
+@pytest.mark.parametrize("prior", GIVEN_SIGMA, ids=str)
+def test_slope_of_a_prior_given_sigma_is_taken_by_both(sleep, prior):
+    posterior = make_posterior(
+        sleep,
+        priors={"sd(Days | Subject)": prior, "sd(Intercept | Subject)": priors.Flat(), "sigma": priors.Reciprocal()},
+    )
+    values = sleep.fit().parameters["estimate"]
+    slopes = pd.Series(prior_slopes(posterior.priors, posterior.labels, values), index=values.index)
+    sd, sigma, log = values["sd(Days | Subject)"], values["sigma"], GIVEN_SIGMA[prior]
+    by_sd = (log(sd + STEP, sigma) - log(sd - STEP, sigma)) / (2.0 * STEP)
+    by_sigma = (log(sd, sigma + STEP) - log(sd, sigma - STEP)) / (2.0 * STEP)
+    assert slopes["sd(Days | Subject)"] == pytest.approx(by_sd, abs=TOLERANCE)
+    assert slopes["sigma"] == pytest.approx(by_sigma - 1.0 / sigma, abs=TOLERANCE)
+
+
 def test_every_family_of_priors_is_covered_here():
-    covered = {type(prior) for prior in [*ON_COEFFICIENTS, *ON_SPREADS]} | {priors.LKJ}
+    covered = {type(prior) for prior in [*ON_COEFFICIENTS, *ON_SPREADS, *GIVEN_SIGMA]} | {priors.LKJ, priors.Reciprocal}
     assert covered == set(priors.PRIORS)
 
 

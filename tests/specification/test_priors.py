@@ -5,12 +5,15 @@ from bayesmm.errors import PriorError
 from bayesmm.specification.priors import (
     LKJ,
     PRIORS,
+    Beta,
+    BoxTiao,
     Flat,
     Gamma,
     HalfNormal,
     HalfStudentT,
     InverseGamma,
     Normal,
+    Reciprocal,
     StudentT,
     Uniform,
 )
@@ -25,6 +28,10 @@ from bayesmm.specification.priors import (
         (InverseGamma(0.001, 0.001, on="variance"), "InverseGamma(0.001, 0.001) on the variance"),
         (LKJ(2), "LKJ(2)"),
         (Flat(), "Flat()"),
+        (Beta(1, 3), "Beta(1, 3) on the share"),
+        (Uniform(0, 1, on="share"), "Uniform(0, 1) on the share"),
+        (BoxTiao(5), "BoxTiao(5) on the variance"),
+        (Reciprocal(), "Reciprocal()"),
     ],
 )
 def test_a_prior_prints_as_it_is_written(prior, text):
@@ -50,6 +57,11 @@ def test_numbers_come_by_name_in_the_order_of_the_declaration():
         (lambda: HalfNormal(True), "HalfNormal: sd is True; give a finite number"),
         (lambda: Uniform(3, 1), "Uniform: the limits are 3 and 1; give the lower one first"),
         (lambda: HalfNormal(1, on="precision"), "on='precision'; write on='sd' .* or on='variance'"),
+        (lambda: Beta(0, 1), "Beta: a is 0; give a number above zero"),
+        (lambda: Beta(1, 1, on="sd"), "Beta: on='sd'; write on='share' \\(the default\\)\\."),
+        (lambda: HalfNormal(1, on="share"), "on='share'; write on='sd'"),
+        (lambda: Uniform(0, 2, on="share"), "the limits are 0 and 2; a share of the variance lies between 0 and 1"),
+        (lambda: BoxTiao(-5), "BoxTiao: size is -5; give a number above zero"),
         (lambda: LKJ(0), "LKJ: concentration is 0; give a number above zero"),
     ],
 )
@@ -59,5 +71,9 @@ def test_impossible_numbers_are_refused_with_the_value(declare, message):
 
 
 def test_every_family_says_where_it_lives():
-    supports = {"real line", "positive numbers", "interval", "anything", "correlations"}
+    supports = {"real line", "positive numbers", "interval", "shares", "anything", "correlations"}
     assert {family.support for family in PRIORS} == supports
+
+
+def test_improper_families_say_so():
+    assert {family.__name__ for family in PRIORS if not family.is_proper} == {"Flat", "BoxTiao", "Reciprocal"}

@@ -1,0 +1,195 @@
+"""REML as a posterior mode: the identity checked in numbers, and what moves the mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.bayes.flat_posterior import FLOOR, FlatPosterior, build_flat_posterior
+from bayesmm.bayes.start import WarmStart, interior_factors
+from bayesmm.comparison.identity_text import write_identity
+from bayesmm.errors import ComparisonError
+from bayesmm.marginal.covariance import lower_triangular, theta_of
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.fit import Fit
+
+POINTS = 10  # at random around the estimate, beside the estimate and a point without random effects
+AROUND = 0.5  # relative width of the cloud of points
+ZERO = 1e-3  # of the standard error that a level's own data give: a found mode below this is one at zero
+DETOUR = 1.3  # a search starts this far from the estimate, so that what it finds is found
+STEPS = 8  # from the mode in standard deviations to that in variances, which another start may miss
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Identity:
+    """What ties REML to the posterior under flat priors, in numbers; prints as a report.
+
+    Made by `bayesmm.Model.check_identity`.
+
+    Attributes
+    ----------
+    formula : str
+        Of the model.
+    points : DataFrame
+        One row a point of (θ, σ): ``log_posterior``, evaluated by the NumPyro program in JAX, ``restricted``, the
+        restricted log-likelihood in NumPy, and their ``difference``. The first row is the REML estimate, the last has
+        no random effects.
+    slopes : Series
+        Gradient of the log posterior density at the REML estimate, by the entries of θ (on orthonormal columns) and
+        log σ; without units.
+    gap : float
+        Log posterior density at the peak that a search found, less that at the REML estimate.
+    modes : DataFrame
+        One row a standard deviation, correlation or σ: ``REML``, and the modes of the same posterior found numerically
+        as a density of standard deviations (``sd``), of variances (``variance``) and of logarithms (``log``). A
+        standard deviation of zero is a mode on the boundary; a correlation with it is NaN.
+    boundary : tuple of str
+        Standard deviations that REML puts at zero.
+    singular_directions : tuple of str
+        Combinations of effects without variance in the REML fit.
+    """
+
+    formula: str
+    points: pd.DataFrame
+    slopes: pd.Series
+    gap: float
+    modes: pd.DataFrame
+    boundary: tuple[str, ...]
+    singular_directions: tuple[str, ...]
+
+    @property
+    def constant(self) -> float:
+        """The constant by which log posterior density and restricted log-likelihood differ."""
+        return float(np.mean(self.points["difference"].to_numpy()))
+
+    @property
+    def deviation(self) -> float:
+        """Largest departure from that constant."""
+        return float(np.abs(self.points["difference"].to_numpy() - self.constant).max())
+
+    @property
+    def size(self) -> float:
+        """Largest restricted log-likelihood at the points, as an absolute number."""
+        return float(np.abs(self.points["restricted"].to_numpy()).max())
+
+    @property
+    def largest_slope(self) -> float:
+        """Largest entry of the gradient at the REML estimate, as an absolute number."""
+        return float(np.abs(self.slopes.to_numpy()).max())
+
+    def __str__(self) -> str:
+        return write_identity(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def check_identity(fit: Fit) -> Identity:
+    """Show that REML is the mode of a posterior, and on which scale.
+
+    Parameters
+    ----------
+    fit : Fit
+        A REML fit.
+
+    Returns
+    -------
+    Identity
+
+    Raises
+    ------
+    ComparisonError
+        If the fit is one of maximum likelihood.
+    PriorError
+        If flat priors leave the posterior improper.
+    """
+    if fit.method != "reml":
+        raise ComparisonError(
+            "The identity is one of REML, and the fit is one of maximum likelihood, which maximises over the "
+            "coefficients where a posterior integrates them out. Give model.fit('reml')."
+        )
+    criterion = fit.estimate.criterion_function
+    flat = build_flat_posterior(fit.design, fit.labels, criterion.products, fit.layout, sigma=fit.known_sigma)
+    estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
+    rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
+    reml = fit.parameters["estimate"].loc[[row.name for row in rows]]
+    scales = {"sd": _mode(flat, fit, estimate), **_moved_modes(flat, fit, estimate)}
+    height, slopes = flat.evaluate(estimate)
+    modes = pd.DataFrame({"REML": reml, **{name: _values(flat, fit, point) for name, point in scales.items()}})
+    return Identity(
+        formula=fit.design.specification.formula,
+        points=_compare_at_points(flat, fit, estimate),
+        slopes=pd.Series(slopes, index=_point_names(fit), name="slope"),
+        gap=flat.evaluate(scales["sd"])[0] - height,
+        modes=modes.assign(kind=[row.kind for row in rows]),
+        boundary=tuple(row.name for row in rows if row.kind == "sd" and reml[row.name] == 0.0),
+        singular_directions=fit.singular_directions,
+    )
+
+
+def _point(fit: Fit, theta: np.ndarray, sigma: float) -> np.ndarray:
+    return np.append(theta, np.log(sigma)) if fit.known_sigma is None else theta
+
+
+def _point_names(fit: Fit) -> list[str]:
+    """Name the entries of θ as the fit does; it has as many on any columns."""
+    return [*map(str, fit.theta.index), *(["log sigma"] if fit.known_sigma is None else [])]
+
+
+def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n_theta = len(fit.theta)
+    size = np.maximum(np.abs(estimate), 2.0 * np.abs(_interior(fit, estimate)))  # where the estimate is zero, too
+    size[:n_theta] = np.maximum(size[:n_theta], 0.2 * size[:n_theta].max())
+    size[n_theta:] = 1.0
+    cloud = estimate + AROUND * size * rng.standard_normal((POINTS, len(estimate)))
+    none = np.where(np.arange(len(estimate)) < n_theta, 0.0, estimate)
+    products = fit.estimate.criterion_function.products
+    records = []
+    for point in [estimate, *cloud, none]:
+        sigma = fit.known_sigma or float(np.exp(point[-1]))
+        criterion = Criterion(products, fit.layout, "reml", sigma)
+        records.append((flat.evaluate(point)[0], -0.5 * float(criterion.evaluate(point[:n_theta]).value)))
+    points = pd.DataFrame(records, columns=["log_posterior", "restricted"])
+    return points.assign(difference=points["log_posterior"] - points["restricted"])
+
+
+def _interior(fit: Fit, estimate: np.ndarray) -> np.ndarray:
+    """Move the estimate off the boundary, to where every standard deviation is above zero."""
+    at = fit.estimate
+    warm = WarmStart(sigma=at.sigma, factors=at.factors, beta=at.beta, beta_covariance=at.beta_covariance)
+    roots = at.criterion_function.products.effect_roots
+    factors = [lower_triangular(T @ F) for T, F in zip(roots, interior_factors(warm, fit.design), strict=True)]
+    return _point(fit, theta_of(factors, fit.layout), at.sigma)
+
+
+def _mode(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> np.ndarray:
+    start = _interior(fit, estimate)
+    start[: len(fit.theta)] *= DETOUR
+    return flat.find_mode(start)[0]
+
+
+def _moved_modes(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> dict[str, np.ndarray]:
+    """Follow the mode from standard deviations to variances, and climb to that in logarithms."""
+    point, curvature = flat.find_mode(estimate)
+    for power in -np.arange(1, STEPS + 1) / STEPS:
+        point, curvature = flat.find_mode(point, power, curvature)
+    logs, _ = flat.find_mode(_interior(fit, estimate), 1.0)
+    return {"variance": point, "log": logs}
+
+
+def _values(flat: FlatPosterior, fit: Fit, point: np.ndarray) -> np.ndarray:
+    """Read off standard deviations, correlations and σ at a point, in the order of the table."""
+    factors, sigma = flat.spreads(point)
+    values: list[float] = []
+    for F, floors, block in zip(factors, flat.floors, fit.labels.blocks, strict=True):
+        sd = np.linalg.norm(F, axis=1)
+        sd = np.where(sd < ZERO / FLOOR * floors * sigma, 0.0, sd)
+        values += sd.tolist()
+        values += [float(F[i] @ F[j] / (sd[i] * sd[j])) if sd[i] * sd[j] > 0 else np.nan for i, j in block.pairs]
+    return np.array(values if fit.known_sigma is not None else [*values, sigma])

@@ -1,0 +1,74 @@
+"""The parent of all priors: a family, its numbers, and the quantity that it is stated for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+from bayesmm.errors import PriorError
+
+Support = Literal["real line", "positive numbers", "interval", "shares", "anything", "correlations"]
+Scale = Literal["sd", "variance", "share"]
+SUFFIX: dict[Scale, str] = {"sd": "", "variance": " on the variance", "share": " on the share"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The parent of all priors; its children are what a user writes.
+
+    Attributes
+    ----------
+    support : str
+        Where the values of the family lie.
+    scales : tuple of {"sd", "variance", "share"}
+        What a prior of a spread may be stated for, the default first: the standard deviation, its square, or the share
+        sd² / (sd² + σ²) of the variance.
+    is_proper : bool
+        Whether the density has a finite integral. One that has not cannot be drawn from.
+    """
+
+    support: ClassVar[Support]
+    scales: ClassVar[tuple[Scale, ...]] = ("sd", "variance")
+    is_proper: ClassVar[bool] = True
+    must_be_positive: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.numbers:
+            object.__setattr__(self, name, _finite(self, name))
+        if self.stated_for not in self.scales:
+            default, *others = (f"on={scale!r}" for scale in self.scales)
+            allowed = " or ".join([f"{default} (the default)", *others])
+            raise PriorError(f"{self.family}: on={self.stated_for!r}; write {allowed}.")
+
+    @property
+    def family(self) -> str:
+        """Name of the family as the user writes it: "HalfNormal"."""
+        return type(self).__name__
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the declaration, by name and in order."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "on"}
+
+    @property
+    def stated_for(self) -> Scale:
+        """Whether a prior on a spread is about the standard deviation, its square, or its share of the variance."""
+        return getattr(self, "on", self.scales[0])
+
+    def __str__(self) -> str:
+        numbers = ", ".join(f"{value:.4g}" for value in self.numbers.values())
+        return f"{self.family}({numbers}){SUFFIX[self.stated_for]}"
+
+
+def _finite(prior: Prior, name: str) -> float:
+    value = getattr(prior, name)
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PriorError(f"{prior.family}: {name} is {value!r}; give a finite number.")
+    if name in prior.must_be_positive and number <= 0:
+        raise PriorError(f"{prior.family}: {name} is {value!r}; give a number above zero.")
+    return number
