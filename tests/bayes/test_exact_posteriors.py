@@ -111,7 +111,8 @@ def test_quadrature_has_no_monte_carlo_error(name: str) -> None:
     first = {"mu": posterior.labels.coefficients[0], "slope": posterior.labels.coefficients[-1]}
     first |= {"tau": block.sd_row(block.effects[0]), f"sd_{block.group}": block.sd_row(block.effects[0])}
     first |= {f"sd_{effect}": block.sd_row(effect) for effect in block.effects}
-    first |= {"corr": block.cor_row(*pair) for pair in block.pairs}
+    if block.pairs:
+        first["corr"] = block.cor_row(*block.pairs[0])
     for parameter, expected in EXACT[name]["parameters"].items():
         if parameter.startswith("theta"):
             continue  # a sum of two rows
