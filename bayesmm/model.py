@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +31,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from matplotlib.figure import Figure
     from xarray import DataTree
 
+    from bayesmm.bayes.calibration import Calibration
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.start import WarmStart
@@ -399,6 +402,80 @@ class Model:
         from bayesmm.comparison.identity import check_identity
 
         return check_identity(self.fit())
+
+    def calibrate(
+        self,
+        simulations: int = 200,
+        *,
+        draws: int = 250,
+        tune: int = 300,
+        chains: int = 4,
+        seed: int = 0,
+        method: Literal["nuts", "importance", "quadrature"] = "nuts",
+        program: Literal["marginal", "conditional"] = "marginal",
+        target_accept: float = 0.8,
+    ) -> Calibration:
+        """Check by simulation that posteriors under these priors are what they should be.
+
+        Parameters and responses are drawn from the model, each response's posterior is sampled, and the true values are
+        ranked among its draws. Over many simulations the ranks are uniform, unless something is wrong.
+
+        Parameters
+        ----------
+        simulations : int
+            How many responses; at least 10, some hundreds to see small errors.
+        draws, tune, chains, method, program, target_accept
+            How each posterior is sampled; see `sample`.
+        seed : int
+            The same seed gives the same simulations and draws.
+
+        Returns
+        -------
+        Calibration
+            Ranks, p-values of their uniformity, and a verdict.
+
+        Raises
+        ------
+        PriorError
+            If a prior is improper, so that nothing can be drawn from it.
+        """
+        from bayesmm.bayes.calibration import calibrate
+        from bayesmm.bayes.sample import sample
+
+        def sample_again(y: np.ndarray, own_seed: int) -> Posterior:
+            model = self._with_response(y)
+            return sample(
+                design=model.design,
+                labels=model.labels,
+                products=model._summed[0],
+                priors=self.priors,
+                fit=model._warm_start,
+                draws=draws,
+                tune=tune,
+                chains=chains,
+                seed=own_seed,
+                method=method,
+                program=program,
+                random_effects="draws",
+                target_accept=target_accept,
+                progress=False,
+                pointwise_limit=0,
+            )
+
+        way = f"{program} program" + (f", {method}" if method != "nuts" else "")
+        return calibrate(
+            self.design, self.labels, self.priors, sample_again, simulations=simulations, seed=seed, way=way
+        )
+
+    def _with_response(self, y: np.ndarray) -> Model:
+        """Bind the same model to another response; default priors stay those of the first one."""
+        model = copy(self)
+        for name in ("_summed", "_warm_start", "plan"):
+            model.__dict__.pop(name, None)
+        model._fits = {}
+        model.design = replace(self.design, y=y)
+        model.__dict__["priors"] = self.priors
+        return model
 
     def __str__(self) -> str:
         return str(self.design)
