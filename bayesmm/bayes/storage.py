@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xarray import DataTree, open_datatree
+from xarray import Dataset, DataTree, open_datatree
 
 from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
 from bayesmm.bayes.tree import coordinates
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from bayesmm.design.design import Design
     from bayesmm.design.labels import Labels
 
-GROUP = "bayesmm"  # of the file, beside ArviZ's groups
+DRAWS = "draws"  # of a checkpoint
+GROUP = "bayesmm"  # of a saved posterior, beside ArviZ's groups
 _OF_DATA = ("observed_data", "constant_data")
 ENGINES = {".nc": "h5netcdf", ".zarr": "zarr"}
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",)}
@@ -33,9 +35,10 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     """Write a posterior to a file; see `Posterior.save`."""
     target = Path(path).expanduser()
     ending = check_path(target)
-    _check_replaceable(target)
+    check_replaceable(target)
     tree = _with_plain_rows(posterior)
-    tree[GROUP] = DataTree(pack_model(posterior))
+    order = {name: list(map(str, group.data_vars)) for name, group in tree.children.items()}
+    tree[GROUP] = DataTree(pack_model(posterior).assign_attrs(order=json.dumps(order)))
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{ending}")
     try:
         if ending == ".nc":
@@ -85,8 +88,9 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
             f"{name!r} holds no model: it was not written by posterior.save. Its draws can be read with "
             "arviz.from_netcdf or arviz.from_zarr."
         )
-    model = unpack_model(tree[GROUP].to_dataset(), name, namespace)
-    del tree[GROUP]
+    stored = tree[GROUP].to_dataset()
+    model = unpack_model(stored, name, namespace)
+    tree = _in_order(tree, json.loads(stored.attrs["order"]))
     known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in _variables(tree, group).items()}
     check_design(model.design, model.labels, known, name)
     return Posterior(
@@ -113,6 +117,23 @@ def check_path(path: Path) -> str:
     return ending
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Say whether a folder is a checkpoint."""
+    return (path / DRAWS / ".zattrs").is_file()
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace a folder that holds anything but a saved posterior.
+
+    Raises
+    ------
+    StorageError
+        If there is such a folder at the path.
+    """
+    if path.is_dir() and not (path / GROUP / ".zattrs").is_file():
+        raise StorageError(f"{str(path)!r} is a folder, and no saved posterior. Choose another name, or delete it.")
+
+
 def _ending(path: Path) -> str:
     ending = path.suffix.lower()
     if ending not in ENGINES:
@@ -128,12 +149,6 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that holds anything but a saved posterior."""
-    if path.is_dir() and not (path / GROUP / ".zattrs").is_file():
-        raise StorageError(f"{str(path)!r} is a folder, and no saved posterior. Choose another name, or delete it.")
-
-
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -145,6 +160,11 @@ def _read(path: Path) -> DataTree:
     engine = ENGINES[_ending(path)]
     if not path.exists():
         raise StorageError(f"There is no file {str(path)!r}. Check the path.")
+    if is_checkpoint(path):
+        raise StorageError(
+            f"{str(path)!r} is the checkpoint of a run and no saved posterior. Call sample again as it was called: "
+            f"model.sample(..., checkpoint={str(path)!r})."
+        )
     try:
         with open_datatree(path, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
             return tree.load()
@@ -154,6 +174,15 @@ def _read(path: Path) -> DataTree:
 
 def _variables(tree: DataTree, group: str) -> Mapping[Any, Any]:
     return tree[group].data_vars if group in tree.children else {}
+
+
+def _in_order(tree: DataTree, order: Mapping[str, list[str]]) -> DataTree:
+    """Put groups and variables into the order that they were saved in; Zarr sorts them by name."""
+    groups = {}
+    for name, variables in order.items():
+        data = tree[name].to_dataset()
+        groups[name] = Dataset({each: data[each] for each in variables}, coords=data.coords, attrs=data.attrs)
+    return DataTree.from_dict({"/": tree.to_dataset(), **groups})
 
 
 def _with_plain_rows(posterior: Posterior) -> DataTree:

@@ -84,11 +84,11 @@ def build_prior_tree(
         "prior": {name: draws[name][None] for name in _ordered(labels) if name in draws},
         "prior_predictive": {"y": draws["y"][None]},
         "observed_data": {"y": design.y},
-        "constant_data": _constants(design, labels),
+        "constant_data": constants(design, labels),
     }
     return from_dict(
         groups,
-        coords=_coordinates(design, labels),
+        coords=coordinates(design, labels),
         dims=_dims(labels),
         attrs={"prior": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
     )
