@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
+    from bayesmm.bayes.storage import load
     from bayesmm.comparison import Comparison, compare
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reshape import to_long
@@ -19,6 +20,7 @@ _HOMES = {
     "Model": "bayesmm.model",
     "compare": "bayesmm.comparison",
     "enable_compilation_cache": "bayesmm.compilation",
+    "load": "bayesmm.bayes.storage",
     "to_long": "bayesmm.design.reshape",
 }
 _MODULES = ("datasets", "errors", "priors")
@@ -31,6 +33,7 @@ __all__ = [
     "datasets",
     "enable_compilation_cache",
     "errors",
+    "load",
     "priors",
     "to_long",
 ]

@@ -31,6 +31,10 @@ class DatasetError(BayesmmError, ValueError):
     """A data set is unknown, or a simulation was asked for with impossible values."""
 
 
+class StorageError(BayesmmError, ValueError):
+    """A file cannot be written, or is not one that this version of bayesmm can read."""
+
+
 class BayesmmWarning(UserWarning):
     """Something was done that the reader of the result should know about."""
 

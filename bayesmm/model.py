@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
@@ -278,6 +279,7 @@ class Model:
         target_accept: float = 0.8,
         max_tree_depth: int = 10,
         progress: bool | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Posterior:
         """Draw from the posterior.
 
@@ -307,15 +309,24 @@ class Model:
             Doublings of a trajectory at most.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
+        checkpoint : path, optional
+            A folder, ``"run.zarr"``, that the run is written to as it goes on. If the process is stopped, the same call
+            goes on from there and gives the draws of an uninterrupted run, to the bit; a finished run is read.
 
         Returns
         -------
         Posterior
+            Of the draws so far, if the run is interrupted (Ctrl-C) after warm-up.
+
+        Raises
+        ------
+        StorageError
+            If the checkpoint is of another model, data, priors or settings, or cannot be written.
 
         Warns
         -----
         BayesmmWarning
-            If the draws should not be trusted as they are.
+            If the draws should not be trusted as they are, or are fewer than asked for.
         """
         from bayesmm.bayes.sample import sample
 
@@ -336,6 +347,7 @@ class Model:
             target_accept=target_accept,
             max_tree_depth=max_tree_depth,
             progress=progress,
+            checkpoint=checkpoint,
         )
 
     def prior_predictive(self, draws: int = 1000, *, seed: int = 0) -> DataTree:

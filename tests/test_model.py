@@ -29,6 +29,7 @@ def test_public_names_are_these() -> None:
         "datasets",
         "enable_compilation_cache",
         "errors",
+        "load",
         "priors",
         "to_long",
     ]

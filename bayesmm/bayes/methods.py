@@ -15,6 +15,7 @@ from bayesmm.bayes.moments import average_moments
 from bayesmm.bayes.nuts import Drawn, Run, Settings, Watcher, by_chain, draw_positions
 from bayesmm.bayes.program import MarginalData, MarginalProgram
 from bayesmm.bayes.quadrature import MOST_PARAMETERS, integrate
+from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.start import Start
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.design.labels import Labels
@@ -50,6 +51,7 @@ def explore(
     effects: Effects,
     settings: Settings,
     watch: Watcher | None,
+    recorder: Recorder | None = None,
 ) -> Run:
     """Explore the posterior of one model, and put back what its program integrates out.
 
@@ -65,7 +67,7 @@ def explore(
         Whether random effects are drawn, or only their means and standard deviations computed.
     settings : Settings
         How many draws; the rest is for NUTS.
-    watch : callable, optional
+    watch, recorder : optional
         See `bayesmm.bayes.nuts.run_nuts`.
     """
     recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
@@ -80,7 +82,7 @@ def explore(
             describe=MarginalProgram.moments,
             seed=settings.seed,
         )
-        drawn = METHODS[method](surface, settings, labels, watch)
+        drawn = METHODS[method](surface, settings, labels, watch, recorder)
         sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
         groups = dict(drawn.groups)
         if effects == "moments" and "quadrature" not in groups:
@@ -94,11 +96,15 @@ def explore(
         )
 
 
-def _by_nuts(surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None) -> Drawn:
-    return draw_positions(surface, settings, watch)
+def _by_nuts(
+    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
+) -> Drawn:
+    return draw_positions(surface, settings, watch, recorder)
 
 
-def _by_importance(surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None) -> Drawn:
+def _by_importance(
+    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
+) -> Drawn:
     _check_dense(surface)
     n = settings.chains * settings.draws
     mode, weighted, resampled = sample_importance(surface, n, np.random.default_rng(settings.seed))
@@ -113,11 +119,13 @@ def _by_importance(surface: Surface, settings: Settings, labels: Labels, watch: 
         f"Importance sampling could not be trusted (Pareto k̂ {weighted.pareto_k:.2f}, worth {resampled.effective:.0f} "
         f"of {n} draws), so these draws are from NUTS."
     )
-    drawn = draw_positions(surface, settings, watch)
+    drawn = draw_positions(surface, settings, watch, recorder)
     return replace(drawn, notes=(note,), attributes={"method": "nuts"})
 
 
-def _by_quadrature(surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None) -> Drawn:
+def _by_quadrature(
+    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
+) -> Drawn:
     _check_dense(surface)
     if surface.layout.size > MOST_PARAMETERS:
         raise ValueError(
@@ -155,7 +163,7 @@ def _weights(weighted: Weighted, resampled: Resampled) -> dict[str, float | int]
     }
 
 
-METHODS: dict[str, Callable[[Surface, Settings, Labels, Watcher | None], Drawn]] = {
+METHODS: dict[str, Callable[[Surface, Settings, Labels, Watcher | None, Recorder | None], Drawn]] = {
     "nuts": _by_nuts,
     "importance": _by_importance,
     "quadrature": _by_quadrature,

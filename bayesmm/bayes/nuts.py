@@ -18,6 +18,7 @@ import xarray as xr
 from bayesmm.bayes.kernel import Kernel, build_kernel
 from bayesmm.bayes.layout import Model, Place
 from bayesmm.bayes.mode import STEP, inverse_curvature
+from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.surface import Generator, Surface, open_surface
 from bayesmm.errors import BayesmmError
 
@@ -67,6 +68,8 @@ class Run:
         How the draws were made; attributes of ``sample_stats``.
     groups : dict of str to Dataset
         Further groups of the DataTree.
+
+    There are fewer draws than were asked for if the run was interrupted.
     """
 
     sites: dict[str, np.ndarray]
@@ -87,6 +90,7 @@ def run_nuts(
     small: Mapping[str, np.ndarray] | None = None,
     generate: Generator | None = None,
     watch: Watcher | None = None,
+    recorder: Recorder | None = None,
 ) -> Run:
     """Sample from the posterior of a NumPyro model.
 
@@ -113,10 +117,13 @@ def run_nuts(
         function of a module (compiled programs are kept by it).
     watch : callable, optional
         Told after every chunk how many iterations are done and how many diverged after warm-up.
+    recorder : Recorder, optional
+        Told everything after every chunk, and asked at the start how far the run has come.
 
     Returns
     -------
     Run
+        Shorter than asked for if the user interrupts; an interruption before there are draws goes on.
 
     Raises
     ------
@@ -138,7 +145,7 @@ def run_nuts(
             generate=generate,
             seed=settings.seed,
         )
-        drawn = draw_positions(surface, settings, watch)
+        drawn = draw_positions(surface, settings, watch, recorder)
         return Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
 
 
@@ -164,7 +171,9 @@ class Drawn:
     groups: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
-def draw_positions(surface: Surface, settings: Settings, watch: Watcher | None = None) -> Drawn:
+def draw_positions(
+    surface: Surface, settings: Settings, watch: Watcher | None = None, recorder: Recorder | None = None
+) -> Drawn:
     """Run NUTS on a posterior, without reading anything off its positions."""
     kernel = build_kernel(
         surface.model,
@@ -175,9 +184,11 @@ def draw_positions(surface: Surface, settings: Settings, watch: Watcher | None =
         chunk=CHUNK,
     )
     _compile_ahead(surface, kernel, settings)
-    state, place = _begin(surface, kernel, settings)
-    positions, stats = _iterate(kernel, state, surface.data, place, settings, watch)
-    return Drawn(place=place, positions=positions, stats=stats)
+    progress = Progress(*_begin(surface, kernel, settings), 0, [])
+    if recorder is not None:
+        progress = recorder.resume(progress)
+    positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
+    return Drawn(place=progress.place, positions=positions, stats=stats)
 
 
 def by_chain(sites: Mapping[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:
@@ -239,20 +250,32 @@ def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -
 
 
 def _iterate(
-    kernel: Kernel, state: Any, data: Any, place: Place, settings: Settings, watch: Watcher | None
+    kernel: Kernel,
+    progress: Progress,
+    data: Any,
+    settings: Settings,
+    watch: Watcher | None,
+    recorder: Recorder | None,
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Run warm-up and sampling chunk by chunk; positions come back with chains and draws in one axis."""
-    total, kept, divergences = settings.tune + settings.draws, [], 0
-    for done in range(0, total, CHUNK):
-        state, record = kernel.advance(state, data, place)
-        first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
-        if first < last:
-            kept.append(jax.tree.map(lambda x, a=first, b=last: np.asarray(x)[:, a:b], record))
-            divergences += int(kept[-1]["diverging"].sum())
-        else:
-            jax.block_until_ready(state.i)
-        if watch is not None:
-            watch(min(done + CHUNK, total), divergences)
+    state, place, begun, kept = progress
+    total, divergences = settings.tune + settings.draws, sum(int(part["diverging"].sum()) for part in kept)
+    try:
+        for done in range(begun, total, CHUNK):
+            state, record = kernel.advance(state, data, place)
+            first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
+            if first < last:
+                kept.append(jax.tree.map(lambda x, a=first, b=last: np.asarray(x)[:, a:b], record))
+                divergences += int(kept[-1]["diverging"].sum())
+            else:
+                jax.block_until_ready(state.i)
+            if recorder is not None:
+                recorder.save(Progress(state, place, min(done + CHUNK, total), kept))
+            if watch is not None:
+                watch(min(done + CHUNK, total), divergences)
+    except KeyboardInterrupt:
+        if not kept:
+            raise
     record = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     positions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), record.pop("position"))
     return positions, _statistics(record, settings.max_tree_depth)

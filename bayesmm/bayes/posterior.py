@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,6 +194,34 @@ class Posterior:
         # Effects of the marginal program are independent draws given parameters that are checked themselves.
         effects = largest_effect_r_hat(self.data, self.labels) if self.program == "conditional" else (1.0, "")
         return diagnose(self.data, self.parameters, effects)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write draws, data, formula and priors to a file, for `bayesmm.load` and for ArviZ.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.nc`` (netCDF, one file) or ``.zarr`` (Zarr, a folder). A posterior saved there before is
+            replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it is.
+
+        Raises
+        ------
+        StorageError
+            For another ending, a folder that is not there, or a package that is not installed (h5netcdf or zarr).
+
+        Notes
+        -----
+        Nothing is pickled. Of the data only the columns and rows that the model used are stored. The file is complete
+        or not there: it is written beside its place, and moved when it is done.
+        """
+        from bayesmm.bayes.storage import save
+
+        return save(self, path)
 
     def summary(self) -> str:
         """Summarise the posterior for a terminal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import replace
 from typing import Literal
@@ -10,12 +11,14 @@ import numpy as np
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.centring import Parameterisation
+from bayesmm.bayes.checkpoint import identify, open_checkpoint
 from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.progress import progress_bar
+from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
 from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
 from bayesmm.bayes.tree import build_tree
@@ -45,6 +48,7 @@ def sample(
     target_accept: float = 0.9,
     max_tree_depth: int = 10,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     pointwise_limit: int = POINTWISE_LIMIT,
 ) -> Posterior:
     """Sample the posterior of one model.
@@ -75,6 +79,8 @@ def sample(
         See `Settings`.
     progress : bool, optional
         Whether to show a progress bar; by default where a person can see it.
+    checkpoint : path, optional
+        See `bayesmm.Model.sample`.
     pointwise_limit : int
         Pointwise log-likelihoods are left out when there are more of them than this.
 
@@ -90,20 +96,26 @@ def sample(
     settings = make_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
+    if program not in ("marginal", "conditional"):
+        raise ValueError(f"program is {program!r}: give 'marginal' or 'conditional'.")
     warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=3)
     kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
+    recorder = None
+    if checkpoint is not None:
+        _check_recorded(method)
+        identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)
+        recorder = open_checkpoint(checkpoint, settings, identity)
     with progress_bar(settings, progress) as watch:
         if program == "marginal":
-            run = _run_marginal(design, labels, products, priors, warm, settings, watch, method, kept)
-        elif program == "conditional":
-            _check_conditional(method)
-            run = _run_conditional(design, labels, priors, warm, settings, watch, parameterisation)
+            run = _run_marginal(design, labels, products, priors, warm, settings, watch, recorder, method, kept)
         else:
-            raise ValueError(f"program is {program!r}: give 'marginal' or 'conditional'.")
+            _check_conditional(method)
+            run = _run_conditional(design, labels, priors, warm, settings, watch, recorder, parameterisation)
+    interruption = _interruption(run, settings, checkpoint)
     pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
-    notes = (*run.notes, *_effects_note(random_effects, kept, program), *left_out)
+    notes = (*run.notes, *interruption, *_effects_note(random_effects, kept, program), *left_out)
     attributes = {"program": program, "method": "nuts", "tune": settings.tune, "seed": settings.seed} | run.attributes
     posterior = Posterior(
         data=build_tree(run, design, labels, pointwise, attributes | {"notes": " ".join(notes)}),
@@ -118,6 +130,11 @@ def sample(
     if not posterior.diagnostics.is_good:
         warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=3)
     return posterior
+
+
+def _check_recorded(method: Method) -> None:
+    if method != "nuts":
+        raise ValueError(f"checkpoint keeps a run of NUTS, and method={method!r} is none: leave one of them out.")
 
 
 def _check_conditional(method: Method) -> None:
@@ -164,6 +181,17 @@ def _choose(
     return (parameterisation,) * len(design.blocks)
 
 
+def _interruption(run: Run, settings: Settings, checkpoint: str | os.PathLike[str] | None) -> list[str]:
+    """Say in a note and a warning that a run was cut short."""
+    n = run.stats["lp"].shape[1]
+    if n == settings.draws:
+        return []
+    resume = "" if checkpoint is None else f" The same call goes on from checkpoint={os.fspath(checkpoint)!r}."
+    note = f"Interrupted: there are {n} of {settings.draws} draws per chain.{resume}"
+    warnings.warn(note, BayesmmWarning, stacklevel=4)
+    return [note]
+
+
 def make_settings(**values: int | float) -> Settings:
     """Check the numbers of a run.
 
@@ -192,6 +220,7 @@ def _run_marginal(
     warm: WarmStart,
     settings: Settings,
     watch: Watcher | None,
+    recorder: Recorder | None,
     method: Method,
     kept: Effects,
 ) -> Run:
@@ -199,7 +228,9 @@ def _run_marginal(
         raise ValueError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     program, data = bind_marginal(labels, products, priors)
     start = start_marginal(program, data, warm, design)
-    return explore(program, data, start, labels, method=method, effects=kept, settings=settings, watch=watch)
+    return explore(
+        program, data, start, labels, method=method, effects=kept, settings=settings, watch=watch, recorder=recorder
+    )
 
 
 def _run_conditional(
@@ -209,6 +240,7 @@ def _run_conditional(
     warm: WarmStart,
     settings: Settings,
     watch: Watcher | None,
+    recorder: Recorder | None,
     parameterisation: Parameterisation | Literal["auto"],
 ) -> Run:
     chosen = _choose(parameterisation, warm, design)
@@ -223,6 +255,7 @@ def _run_conditional(
         small=start.small,
         diagonal=program.effect_sites,
         watch=watch,
+        recorder=recorder,
     )
     how = ", ".join(f"{block.group} {name}" for block, name in zip(labels.blocks, chosen, strict=True))
     return replace(run, notes=(f"Random effects sampled: {how}.",))

@@ -44,13 +44,13 @@ def build_tree(
         "posterior": {name: run.sites[name] for name in _ordered(labels) if name in names and name in run.sites},
         "sample_stats": run.stats,
         "observed_data": {"y": design.y},
-        "constant_data": _constants(design, labels),
+        "constant_data": constants(design, labels),
     }
     if log_likelihood is not None:
         groups["log_likelihood"] = {"y": log_likelihood}
     tree = from_dict(
         groups,
-        coords=_coordinates(design, labels),
+        coords=coordinates(design, labels),
         dims=_dims(labels),
         attrs={"sample_stats": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
     )
@@ -84,11 +84,11 @@ def build_prior_tree(
         "prior": {name: draws[name][None] for name in _ordered(labels) if name in draws},
         "prior_predictive": {"y": draws["y"][None]},
         "observed_data": {"y": design.y},
-        "constant_data": _constants(design, labels),
+        "constant_data": constants(design, labels),
     }
     return from_dict(
         groups,
-        coords=_coordinates(design, labels),
+        coords=coordinates(design, labels),
         dims=_dims(labels),
         attrs={"prior": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
     )
@@ -101,7 +101,8 @@ def _ordered(labels: Labels) -> list[str]:
     return [*names, "sigma", *(block.effect_variable for block in labels.blocks)]
 
 
-def _constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
+def constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
+    """Arrays of the data that the likelihood uses, under the names of ``constant_data``."""
     constants = {"offset": design.offset, "weights": design.weights}
     if labels.coefficients:
         constants["X"] = design.X[:, design.kept]
@@ -120,7 +121,8 @@ def _dims(labels: Labels) -> dict[str, list[str]]:
     return dims
 
 
-def _coordinates(design: Design, labels: Labels) -> dict[str, Any]:
+def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
+    """Coordinate of each dim."""
     rows = design.rows
     coordinates: dict[str, Any] = {"coef": list(labels.coefficients)}
     # A MultiIndex as a coordinate breaks ArviZ's tables.

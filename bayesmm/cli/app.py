@@ -81,6 +81,7 @@ def sample(
     chains: options.Chains = 4,
     seed: options.Seed = 0,
     program: options.Program = "marginal",
+    checkpoint: options.Checkpoint = None,
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
@@ -100,7 +101,9 @@ def sample(
             model = build_model(
                 formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
             )
-        posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
+        posterior = model.sample(
+            draws=draws, tune=tune, chains=chains, seed=seed, program=program, checkpoint=checkpoint
+        )
         from bayesmm.cli.outcomes import sample_outcome
 
         outcome = sample_outcome(model, posterior, data, level)
@@ -117,6 +120,7 @@ def compare(
     chains: options.Chains = 4,
     seed: options.Seed = 0,
     program: options.Program = "marginal",
+    checkpoint: options.Checkpoint = None,
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
@@ -137,7 +141,9 @@ def compare(
                 formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
             )
             estimates = model.fit(method)
-        posterior = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, program=program)
+        posterior = model.sample(
+            draws=draws, tune=tune, chains=chains, seed=seed, program=program, checkpoint=checkpoint
+        )
         from bayesmm.cli.outcomes import compare_outcome
 
         outcome = compare_outcome(model, bayesmm.compare(estimates, posterior, level=level), data)

@@ -57,8 +57,8 @@ Output = Annotated[
         metavar="FILE",
         show_default=False,
         help="Write a file too; the ending says which: .csv the table of parameters (with -r another one of the random "
-        "effects), .json everything, .nc the draws for ArviZ, .png, .pdf or .svg the figure of a comparison. Can be "
-        "repeated.",
+        "effects), .json everything, .nc or .zarr the posterior for bayesmm.load and ArviZ, .png, .pdf or .svg the "
+        "figure of a comparison. Can be repeated.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -70,6 +70,15 @@ Program = Annotated[
     Literal["marginal", "conditional"],
     typer.Option(
         help="Integrate the random effects out and draw them afterwards, or sample them.", rich_help_panel=SAMPLER
+    ),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER.zarr",
+        show_default=False,
+        help="Write the run here as it goes on; the same command goes on from there if it is stopped.",
+        rich_help_panel=SAMPLER,
     ),
 ]
 Priors = Annotated[

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from bayesmm.cli.outcomes import Outcome
 
 TABLES = (".csv", ".json")
-DRAWS = (".nc",)
+DRAWS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
-NEEDS = {".nc": ("h5netcdf", "h5py"), **dict.fromkeys(FIGURES, ("matplotlib",))}
+NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
 UNUSABLE = 1  # exit code
 
 
@@ -40,7 +40,7 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
     Raises
     ------
     BayesmmError
-        For an unknown ending, a folder that is not there, a package that is not installed.
+        For an unknown ending, a folder that is not there, a package that is not installed, a folder that would be lost.
     """
     paths = [Path(name).expanduser() for name in names or ()]
     for path in paths:
@@ -57,6 +57,10 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
                 f"--output {str(path)!r} needs {' and '.join(lacking)}, not installed here. Run: pip install "
                 f"{' '.join(lacking)}."
             )
+        if path.is_dir():
+            from bayesmm.bayes.storage import check_replaceable
+
+            check_replaceable(path)
     return paths
 
 
@@ -93,9 +97,9 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
                 outcome.effects.to_csv(path.with_name(f"{path.stem}_random_effects.csv"), index=False)
         case ".json":
             path.write_text(write_json(outcome.document), encoding="utf-8")
-        case ".nc":
+        case ".nc" | ".zarr":
             assert outcome.posterior is not None
-            outcome.posterior.data.to_netcdf(path, engine="h5netcdf")
+            outcome.posterior.save(path)
         case _:
             assert outcome.comparison is not None
             outcome.comparison.plot().savefig(path, dpi=150)

@@ -52,6 +52,10 @@ class Design:
         The used columns of the used rows, with plain dtypes.
     sigma_fixed : bool
         Whether the residual standard deviation is known rather than estimated.
+    weights_text : str, optional
+        The weights as they were written, if they were a column's name or an expression.
+    user_names : tuple of str
+        Names of the functions and values that the formula was given in ``namespace``.
     sources : Sources
         How the columns are computed for new rows.
     """
@@ -72,6 +76,8 @@ class Design:
     dropped_by: Mapping[str, int]
     frame: pd.DataFrame
     sigma_fixed: bool = False
+    weights_text: str | None = None
+    user_names: tuple[str, ...] = ()
     sources: Sources = field(repr=False)
 
     @property
@@ -201,5 +207,7 @@ def build_design(
         dropped_by=used.rows.dropped_by,
         frame=frame,
         sigma_fixed=sigma_fixed,
+        weights_text=weights if isinstance(weights, str) else None,
+        user_names=tuple(names.user),
         sources=sources,
     )

@@ -198,3 +198,17 @@ def test_version_is_that_of_the_package():
 @pytest.mark.parametrize("command", ["fit", "sample", "compare"])
 def test_help_says_the_exit_codes(command):
     assert "Exit codes" in run(command, "--help").stdout
+
+
+def test_sample_writes_a_posterior_that_can_be_loaded(tmp_path, good_draws):
+    pytest.importorskip("h5netcdf")
+    printed = run("sample", *DYESTUFF, *QUICK, "--output", tmp_path / "draws.nc").stdout
+    assert str(bmm.load(tmp_path / "draws.nc")) == printed.rstrip("\n")
+
+
+def test_a_checkpoint_of_a_command_is_used_again(tmp_path, good_draws):
+    pytest.importorskip("zarr")
+    command = ("sample", *DYESTUFF, *QUICK, "--checkpoint", tmp_path / "run.zarr")
+    assert run(*command).stdout == run(*command).stdout
+    assert "seed is 1 there and 2 here" in mistake(*command, "--seed", "2")
+    assert "is a folder, and no saved posterior" in mistake("sample", *DYESTUFF, "--output", tmp_path / "run.zarr")

@@ -1,0 +1,212 @@
+"""A posterior in a file: its draws as ArviZ reads them, and beside them what its model is rebuilt from."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray import Dataset, DataTree, open_datatree
+
+from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
+from bayesmm.bayes.tree import coordinates
+from bayesmm.errors import StorageError
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+    from bayesmm.design.design import Design
+    from bayesmm.design.labels import Labels
+
+DRAWS = "draws"  # of a checkpoint
+GROUP = "bayesmm"  # of a saved posterior, beside ArviZ's groups
+_OF_DATA = ("observed_data", "constant_data")
+ENGINES = {".nc": "h5netcdf", ".zarr": "zarr"}
+NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",)}
+# Version 3 of the format has no standard for texts yet; every release of zarr-python reads version 2.
+ZARR_FORMAT = 2
+
+
+def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
+    """Write a posterior to a file; see `Posterior.save`."""
+    target = Path(path).expanduser()
+    ending = check_path(target)
+    check_replaceable(target)
+    tree = _with_plain_rows(posterior)
+    order = {name: list(map(str, group.data_vars)) for name, group in tree.children.items()}
+    tree[GROUP] = DataTree(pack_model(posterior).assign_attrs(order=json.dumps(order)))
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{ending}")
+    try:
+        if ending == ".nc":
+            tree.to_netcdf(partial, engine="h5netcdf")
+        else:
+            tree.to_zarr(partial, mode="w", zarr_format=ZARR_FORMAT)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    finally:
+        _remove(partial)
+    return target
+
+
+def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = None) -> Posterior:
+    """Read a posterior that `Posterior.save` has written.
+
+    Parameters
+    ----------
+    path : path
+        The file (``.nc``) or folder (``.zarr``).
+    namespace : mapping of str to object, optional
+        The functions and values that the model was given by this argument, if any: functions are not stored.
+
+    Returns
+    -------
+    Posterior
+        It can do all that the saved one can.
+
+    Raises
+    ------
+    StorageError
+        If the file is not there, was not written by `Posterior.save` or by a later version of bayesmm, or does not
+        give the model that the draws were made with.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> posterior = bmm.load("sleep.nc")  # doctest: +SKIP
+    """
+    from bayesmm.bayes.posterior import Posterior
+
+    source = Path(path).expanduser()
+    tree, name = _read(source), str(path)
+    if GROUP not in tree.children:
+        raise StorageError(
+            f"{name!r} holds no model: it was not written by posterior.save. Its draws can be read with "
+            "arviz.from_netcdf or arviz.from_zarr."
+        )
+    stored = tree[GROUP].to_dataset()
+    model = unpack_model(stored, name, namespace)
+    tree = _in_order(tree, json.loads(stored.attrs["order"]))
+    known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in _variables(tree, group).items()}
+    check_design(model.design, model.labels, known, name)
+    return Posterior(
+        data=_with_rows_of(tree, model.design, model.labels),
+        design=model.design,
+        labels=model.labels,
+        priors=model.priors,
+        program=model.program,
+        notes=model.notes,
+    )
+
+
+def check_path(path: Path) -> str:
+    """Refuse a path that could not be written; return its ending.
+
+    Raises
+    ------
+    StorageError
+        For an unknown ending, a folder that is not there, or a package that is not installed.
+    """
+    ending = _ending(path)
+    if not path.parent.is_dir():
+        raise StorageError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}. Make it first.")
+    return ending
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Say whether a folder is a checkpoint."""
+    return (path / DRAWS / ".zattrs").is_file()
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace a folder that holds anything but a saved posterior.
+
+    Raises
+    ------
+    StorageError
+        If there is such a folder at the path.
+    """
+    if path.is_dir() and not (path / GROUP / ".zattrs").is_file():
+        raise StorageError(f"{str(path)!r} is a folder, and no saved posterior. Choose another name, or delete it.")
+
+
+def _ending(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending not in ENGINES:
+        raise StorageError(
+            f"{str(path)!r} ends in {ending or 'nothing'!r}: the ending says the format, .nc for netCDF or .zarr for "
+            "Zarr."
+        )
+    lacking = [package for package in NEEDS[ending] if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise StorageError(
+            f"{str(path)!r} needs {' and '.join(lacking)}, not installed here. Run: pip install {' '.join(lacking)}."
+        )
+    return ending
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> DataTree:
+    engine = ENGINES[_ending(path)]
+    if not path.exists():
+        raise StorageError(f"There is no file {str(path)!r}. Check the path.")
+    if is_checkpoint(path):
+        raise StorageError(
+            f"{str(path)!r} is the checkpoint of a run and no saved posterior. Call sample again as it was called: "
+            f"model.sample(..., checkpoint={str(path)!r})."
+        )
+    try:
+        with open_datatree(path, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
+            return tree.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"{str(path)!r} cannot be read as {engine} ({error}). Is it a saved posterior?") from error
+
+
+def _variables(tree: DataTree, group: str) -> Mapping[Any, Any]:
+    return tree[group].data_vars if group in tree.children else {}
+
+
+def _in_order(tree: DataTree, order: Mapping[str, list[str]]) -> DataTree:
+    """Put groups and variables into the order that they were saved in; Zarr sorts them by name."""
+    groups = {}
+    for name, variables in order.items():
+        data = tree[name].to_dataset()
+        groups[name] = Dataset({each: data[each] for each in variables}, coords=data.coords, attrs=data.attrs)
+    return DataTree.from_dict({"/": tree.to_dataset(), **groups})
+
+
+def _with_plain_rows(posterior: Posterior) -> DataTree:
+    """Copy a tree, with row labels as texts where a file could not hold them as they are."""
+    rows = coordinates(posterior.design, posterior.labels)["obs"]
+    return posterior.data.copy() if _is_plain(rows) else _relabel(posterior.data, [str(row) for row in rows])
+
+
+def _with_rows_of(tree: DataTree, design: Design, labels: Labels) -> DataTree:
+    """Undo `_with_plain_rows`."""
+    rows = coordinates(design, labels)["obs"]
+    return tree if _is_plain(rows) else _relabel(tree, rows)
+
+
+def _is_plain(rows: Any) -> bool:
+    return np.asarray(rows).dtype.kind in "biufU"
+
+
+def _relabel(tree: DataTree, rows: Any) -> DataTree:
+    """Return a copy with other row labels in every group whose rows are those of the data."""
+    tree = tree.copy()
+    current = _variables(tree, "observed_data")["y"].coords["obs"].to_numpy()
+    for name, group in list(tree.children.items()):
+        data = group.to_dataset()
+        if "obs" in data.coords and np.array_equal(data["obs"].to_numpy(), current):
+            tree[name] = DataTree(data.assign_coords(obs=rows))
+    return tree

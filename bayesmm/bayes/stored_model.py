@@ -1,0 +1,192 @@
+"""What a posterior knows of its model, as arrays and one JSON text, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from xarray import Dataset
+
+import bayesmm
+from bayesmm.bayes.prior_keys import correlation_pieces
+from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
+from bayesmm.bayes.tree import constants
+from bayesmm.design.design import Design, build_design
+from bayesmm.design.labels import Labels, build_labels
+from bayesmm.design.stored_frame import pack_frame, unpack_frame
+from bayesmm.errors import StorageError
+from bayesmm.specification.formula import parse_formula
+from bayesmm.specification.priors import PRIORS, Prior
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+FORMAT = 1  # raised when files can no longer be read by an older version
+ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
+
+
+class StoredModel(NamedTuple):
+    """The fields of a posterior other than its draws."""
+
+    design: Design
+    labels: Labels
+    priors: ResolvedPriors
+    program: str
+    notes: tuple[str, ...]
+
+
+def pack_model(posterior: Posterior) -> Dataset:
+    """Describe the model of a posterior: data, formula, options, priors.
+
+    Returns
+    -------
+    xarray.Dataset
+        Columns of the data as arrays; everything else in the text ``description``, which is JSON. Nothing in it is
+        code.
+    """
+    design, priors = posterior.design, posterior.priors
+    frame, arrays = pack_frame(design.frame)
+    given = design.has_weights and design.weights_text is None
+    description = {
+        "bayesmm": bayesmm.__version__,
+        "formula": design.specification.formula,
+        "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
+        "sigma": priors.fixed_sigma,
+        "names": _names_used(design),
+        "data": frame,
+        "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
+        "priors": [_pack_prior_row(row) for row in priors.rows],
+        "program": posterior.program,
+        "notes": list(posterior.notes),
+    }
+    variables: dict[str, Any] = {name: (f"{name}_row", values) for name, values in arrays.items()}
+    if given:
+        variables["weights"] = ("weights_row", design.weights)
+    variables["prior_contrast"] = (("prior_row", "prior_column"), priors.contrast)
+    variables["description"] = ((), json.dumps(description))
+    return Dataset(variables, attrs={"format": FORMAT})
+
+
+def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> StoredModel:
+    """Rebuild the model that `pack_model` described.
+
+    Parameters
+    ----------
+    stored : xarray.Dataset
+        What it returned.
+    name : str
+        The file, for error messages.
+    namespace : mapping of str to object, optional
+        Functions and values that the formula was given.
+
+    Raises
+    ------
+    StorageError
+        If the format is newer than this version of bayesmm, or a name of the namespace is lacking.
+    """
+    _check_format(stored, name)
+    description = json.loads(stored["description"].item())
+    _check_namespace(description["names"], name, namespace)
+    arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
+    weights = description["weights"]
+    design = build_design(
+        parse_formula(description["formula"]),
+        unpack_frame(description["data"], arrays),
+        weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
+        namespace=namespace,
+        sigma_fixed=description["sigma"] is not None,
+    )
+    dropped = description["dropped"]
+    design = dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
+    labels = build_labels(design)
+    priors = ResolvedPriors(
+        rows=tuple(_unpack_prior_row(row) for row in description["priors"]),
+        pieces=correlation_pieces(design, labels),
+        contrast=arrays["prior_contrast"],
+        fixed_sigma=description["sigma"],
+    )
+    return StoredModel(design, labels, priors, description["program"], tuple(description["notes"]))
+
+
+def pack_prior(prior: Prior) -> dict[str, Any]:
+    """Write a prior as JSON can hold it."""
+    return {"family": prior.family, "numbers": prior.numbers, "on": prior.stated_for}
+
+
+def unpack_prior(packed: Mapping[str, Any]) -> Prior:
+    """Read what `pack_prior` wrote."""
+    family = next(each for each in PRIORS if each.__name__ == packed["family"])
+    takes_scale = any(field.name == "on" for field in dataclasses.fields(family))
+    return family(**packed["numbers"], **({"on": packed["on"]} if takes_scale else {}))
+
+
+def _pack_prior_row(row: PriorRow) -> dict[str, Any]:
+    plain = {field.name: getattr(row, field.name) for field in dataclasses.fields(row) if field.name != "prior"}
+    return plain | {"prior": pack_prior(row.prior)}
+
+
+def _unpack_prior_row(packed: Mapping[str, Any]) -> PriorRow:
+    return PriorRow(**{**packed, "prior": unpack_prior(packed["prior"])})
+
+
+def _names_used(design: Design) -> list[str]:
+    """Names of the namespace that the formula or the weights use."""
+    written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''}"))
+    return [name for name in design.user_names if name in written and name not in design.frame]
+
+
+def _check_format(stored: Dataset, name: str) -> None:
+    found = int(stored.attrs["format"])
+    if found > FORMAT:
+        raise StorageError(
+            f"{name!r} is of format {found}, from a later bayesmm; this one, {bayesmm.__version__}, reads formats up "
+            f"to {FORMAT}. Update it: pip install --upgrade bayesmm."
+        )
+
+
+def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
+    lacking = [each for each in names if each not in (namespace or {})]
+    if lacking:
+        entries = ", ".join(f"{each!r}: {each}" for each in lacking)
+        raise StorageError(
+            f"The formula of {name!r} uses {', '.join(map(repr, lacking))} of the namespace that its model was given. "
+            f"Functions are not stored: pass them again, bayesmm.load({name!r}, namespace={{{entries}}})."
+        )
+
+
+def check_design(design: Design, labels: Labels, expected: Mapping[str, np.ndarray], name: str) -> None:
+    """Refuse a rebuilt design that is not the one that the draws were made with.
+
+    Parameters
+    ----------
+    design, labels
+        As rebuilt.
+    expected : mapping of str to array
+        The stored arrays under the names of `constants` in `bayesmm.bayes.tree`, and ``y``.
+    name : str
+        The file, for the error message.
+
+    Raises
+    ------
+    StorageError
+        If an array differs by more than rounding, which another version of NumPy may do differently.
+    """
+    for variable, values in {"y": design.y, **constants(design, labels)}.items():
+        if variable not in expected:
+            continue
+        other = expected[variable]
+        if values.shape == other.shape and np.allclose(values, other, rtol=ROUNDING, atol=ROUNDING * _size(other)):
+            continue
+        raise StorageError(
+            f"The model rebuilt from {name!r} is not the one that the draws were made with: {variable} differs. If it "
+            "was given a namespace, pass the same functions; otherwise the file was changed, or needs the bayesmm "
+            "that saved it."
+        )
+
+
+def _size(values: np.ndarray) -> float:
+    return float(np.abs(values).max(initial=0.0))

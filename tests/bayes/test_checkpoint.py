@@ -1,0 +1,246 @@
+"""Runs that are stopped: what they return, and how they go on from a checkpoint."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import bayesmm as bmm
+from bayesmm import priors
+from bayesmm.errors import BayesmmWarning, StorageError
+
+FORMULA = "Yield ~ 1 + (1 | Batch)"
+LENGTH = {"draws": 130, "tune": 120, "chains": 2, "seed": 3}  # chunks of 50: three to warm up, the third of both kinds
+
+
+@pytest.fixture(autouse=True)
+def good_draws(monkeypatch):
+    """So few draws may or may not pass the diagnostics; here they do."""
+    monkeypatch.setattr("bayesmm.bayes.diagnostics.Diagnostics.is_good", True)
+
+
+@pytest.fixture(scope="module")
+def dyestuff():
+    return bmm.datasets.load("dyestuff")
+
+
+@pytest.fixture(scope="module")
+def model(dyestuff):
+    return bmm.Model(FORMULA, dyestuff)
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    """The run that nobody interrupts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bayesmm.bayes.diagnostics.Diagnostics.is_good", True)
+        return {name: model.sample(**LENGTH, program=name) for name in ("marginal", "conditional")}
+
+
+@pytest.fixture
+def interrupt_after(monkeypatch):
+    """Ctrl-C after so many chunks of each run; None takes it back."""
+
+    def after(chunks):
+        @contextlib.contextmanager
+        def watched(settings, show):
+            heard = []
+
+            def watch(done, divergences):
+                heard.append(done)
+                if len(heard) == chunks:
+                    raise KeyboardInterrupt
+
+            yield watch
+
+        monkeypatch.setattr("bayesmm.bayes.sample.progress_bar", watched)
+
+    return after
+
+
+@pytest.fixture
+def run_path(tmp_path):
+    pytest.importorskip("zarr")
+    return tmp_path / "run.zarr"
+
+
+def run_on(model, **options):
+    """Sample as far as it goes: None if it was interrupted in warm-up."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Interrupted", BayesmmWarning)
+        try:
+            return model.sample(**LENGTH, **options)
+        except KeyboardInterrupt:
+            return None
+
+
+def assert_same_draws(one, other):
+    for group in ("posterior", "sample_stats", "log_likelihood"):
+        assert set(one.data[group].data_vars) == set(other.data[group].data_vars)
+        for name, values in one.data[group].data_vars.items():
+            np.testing.assert_array_equal(values, other.data[group][name], err_msg=name)
+
+
+def test_an_interrupted_run_returns_its_draws_and_says_so(model, whole, interrupt_after, tmp_path):
+    interrupt_after(4)
+    with pytest.warns(BayesmmWarning, match=r"^Interrupted: there are 80 of 130 draws per chain\.$"):
+        posterior = model.sample(**LENGTH)
+    assert posterior.draws("sigma").shape == (2, 80)
+    assert posterior.notes == ("Interrupted: there are 80 of 130 draws per chain.",)
+    assert posterior.notes[0] in str(posterior)
+    assert posterior.data["sample_stats"].attrs["notes"] == posterior.notes[0]
+    # What is recovered takes its random numbers from the number of draws; what was sampled is the same.
+    for name in ("sigma", "sd_Batch"):
+        np.testing.assert_array_equal(posterior.draws(name), whole["marginal"].draws(name)[:, :80])
+    assert np.isfinite(posterior.predict()).all(axis=None)
+
+
+def test_an_interruption_in_warm_up_goes_on(model, interrupt_after):
+    interrupt_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(**LENGTH)
+
+
+@pytest.mark.parametrize("program", ["marginal", "conditional"])
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(chunks, program, model, whole, interrupt_after, run_path):
+    interrupt_after(chunks)
+    lengths = [0]
+    while lengths[-1] < 130:
+        posterior = run_on(model, program=program, checkpoint=run_path)
+        lengths.append(posterior.draws("sigma").shape[1] if posterior else 0)
+        if 0 < lengths[-1] < 130:
+            assert posterior.notes[-1] == (
+                f"Interrupted: there are {lengths[-1]} of 130 draws per chain. The same call goes on from "
+                f"checkpoint={str(run_path)!r}."
+            )
+    assert lengths == {1: [0, 0, 0, 30, 80, 130], 3: [0, 30, 130]}[chunks]
+    assert_same_draws(posterior, whole[program])
+    assert posterior.notes == whole[program].notes
+
+
+def test_a_finished_run_is_read_and_not_sampled_again(model, whole, interrupt_after, run_path):
+    model.sample(**LENGTH, checkpoint=str(run_path))
+    interrupt_after(1)
+    assert_same_draws(model.sample(**LENGTH, checkpoint=run_path), whole["marginal"])
+
+
+def test_a_state_that_was_half_written_does_not_count(model, whole, monkeypatch, run_path):
+    write, calls = np.savez, []
+
+    def fail_halfway(file, **arrays):
+        calls.append(1)
+        if len(calls) == 4:
+            file.write(b"PK half of it")
+            raise KeyboardInterrupt
+        write(file, **arrays)
+
+    monkeypatch.setattr("numpy.savez", fail_halfway)
+    with pytest.warns(BayesmmWarning, match="80 of 130"):
+        model.sample(**LENGTH, checkpoint=run_path)
+    assert_same_draws(model.sample(**LENGTH, checkpoint=run_path), whole["marginal"])
+    assert len(calls) == 6  # the fourth chunk was sampled again
+
+
+def test_a_checkpoint_grows_with_the_draws_that_are_kept(model, interrupt_after, run_path):
+    import zarr
+
+    sizes = []
+    for chunks in (2, 2, None):
+        interrupt_after(chunks)
+        run_on(model, checkpoint=run_path)
+        group = zarr.open_group(run_path / "draws", mode="r")
+        # Zarr writes no chunk of nothing but zeros: no divergences, no file.
+        arrays = [array for name, array in group.arrays() if name != "diverging"]
+        sizes.append({array.nchunks_initialized for array in arrays})
+    assert sizes == [set(), {2}, {3}]
+    assert group["position_dense"].shape == (2, 130, 2)
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(model, dyestuff, interrupt_after, run_path):
+    interrupt_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(**LENGTH, checkpoint=run_path)
+    changed = dyestuff.assign(Yield=dyestuff["Yield"] + 1e-9 * (dyestuff.index == 3))
+    half = np.full(len(dyestuff), 0.5)
+    others = {
+        "seed is 3 there and 4 here; |draws is 130 there and 99 here": (model, {"seed": 4, "draws": 99}),
+        "program is 'marginal' there and 'conditional' here": (model, {"program": "conditional"}),
+        "target_accept is 0.8 there and 0.9 here": (model, {"target_accept": 0.9}),
+        "the data differ": (bmm.Model(FORMULA, changed, priors={"sigma": model.priors.rows[-1].prior}), {}),
+        "the priors differ": (bmm.Model(FORMULA, dyestuff, priors={"sigma": priors.HalfNormal(9)}), {}),
+        "of another run: the data differ; the priors differ. Ask": (bmm.Model(FORMULA, dyestuff, weights=half), {}),
+    }
+    for message, (other, settings) in others.items():
+        with pytest.raises(StorageError, match=message):
+            other.sample(**(LENGTH | settings), checkpoint=run_path)
+
+
+def test_a_checkpoint_of_other_versions_is_refused(model, interrupt_after, monkeypatch, run_path):
+    interrupt_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(**LENGTH, checkpoint=run_path)
+    monkeypatch.setattr("bayesmm.__version__", "9.9")
+    with pytest.raises(StorageError, match=r"versions is \{'bayesmm': '0.*there and \{'bayesmm': '9.9'"):
+        model.sample(**LENGTH, checkpoint=run_path)
+
+
+def test_paths_that_cannot_be_checkpoints_are_refused(model, run_path, tmp_path):
+    (tmp_path / "other.zarr").mkdir()
+    for path, message in [
+        (tmp_path / "run.nc", r"a checkpoint is a folder whose name ends in \.zarr"),
+        (tmp_path / "no" / "run.zarr", "there is no folder"),
+        (tmp_path / "other.zarr", "there is something else by this name"),
+    ]:
+        with pytest.raises(StorageError, match=message):
+            model.sample(**LENGTH, checkpoint=path)
+
+
+def test_only_runs_of_nuts_have_checkpoints(model, tmp_path):
+    with pytest.raises(ValueError, match="checkpoint keeps a run of NUTS, and method='importance' is none"):
+        model.sample(method="importance", checkpoint=tmp_path / "run.zarr")
+
+
+def test_a_checkpoint_is_no_saved_posterior_and_is_not_overwritten_by_one(model, whole, interrupt_after, run_path):
+    interrupt_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(**LENGTH, checkpoint=run_path)
+    with pytest.raises(StorageError, match=r"is the checkpoint of a run and no saved posterior\. Call"):
+        bmm.load(run_path)
+    with pytest.raises(StorageError, match="is a folder, and no saved posterior"):
+        whole["marginal"].save(run_path)
+
+
+KILLED = """
+import sys
+import bayesmm as bmm
+model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+model.sample(draws=1500, tune=500, seed=7, checkpoint=sys.argv[1], progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing(run_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    state = run_path / "state.npz"
+    for chunks in (3, 12):  # in warm-up; after it
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(run_path)], env=environment)
+        seen, written = None, 0
+        while written < chunks and process.poll() is None:
+            time.sleep(0.002)
+            now = state.stat().st_mtime_ns if state.exists() else None
+            written, seen = written + (now != seen), now
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with np.load(state) as stored:
+        assert 500 < stored["done"] < 2000
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+    length = {"draws": 1500, "tune": 500, "seed": 7}
+    assert_same_draws(model.sample(**length, checkpoint=run_path), model.sample(**length))
