@@ -1,9 +1,9 @@
 """An extra level on top of a program: standard deviations that learn from each other.
 
 Six workers each ran three machines three times. Scores differ between machines, between workers, and between
-combinations of both: three standard deviations, of 3, 6 and 18 levels. Three machines say little about how much machines
-differ, and the prior decides how far up the posterior reaches. Gelman (2006) gives such standard deviations a common
-distribution whose scale is estimated too: each then learns from the others what size to expect.
+combinations of both: three standard deviations, of 3, 6 and 18 levels. Three machines say little about how much
+machines differ, and the prior decides how far up the posterior reaches. Gelman (2006) gives such standard deviations a
+common distribution whose scale is estimated too: each then learns from the others what size to expect.
 
 With `priors="flat"` the program puts no density of its own on the standard deviations, so that a model around it can
 give them one: it samples them, and conditions the program on what it has sampled.

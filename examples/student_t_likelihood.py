@@ -1,8 +1,8 @@
 """Another likelihood on the conditional program: sleepstudy with Student-t residuals, which shrug at outliers.
 
 A few reaction times lie far from their person's line, two of subject 332 and two of subject 308 most of all. A normal
-likelihood pays for them with a larger sigma. `linear_predictor` declares the whole model but the response, so that the response can be
-given any distribution.
+likelihood pays for them with a larger sigma. `linear_predictor` declares the whole model but the response, so that the
+response can be given any distribution.
 
 Run it with `python examples/student_t_likelihood.py`.
 """

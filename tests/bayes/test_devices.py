@@ -25,7 +25,7 @@ posterior = model.sample(draws=60, tune=10, chains=4, seed=1, progress=False)
 before = len(compiled)
 model.sample(draws=60, tune=10, chains=4, seed=1, progress=False)
 names = ("beta", "sigma", "sd_Batch", "b_Batch")
-used = len(placed[0].z["dense"].sharding.device_set)
+used = len(placed[-1].z["dense"].sharding.device_set)
 print(jax.local_device_count(), used, len(compiled) - before, int(devices.chain_mesh(3) is None))
 np.savez(sys.argv[1], **{name: posterior.draws(name) for name in names})
 """
@@ -33,7 +33,10 @@ np.savez(sys.argv[1], **{name: posterior.draws(name) for name in names})
 
 def run(devices: int, path) -> tuple[list[int], dict[str, np.ndarray]]:
     """Sample in a process with so many devices; its counts and the draws."""
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

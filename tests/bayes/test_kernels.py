@@ -10,7 +10,10 @@ from numpyro.optim import Adam
 import bayesmm as bmm
 
 ERRORS = 4.5  # Monte Carlo standard errors
-KERNELS = {"HMC": lambda program: HMC(program, num_steps=5, trajectory_length=None), "BarkerMH": BarkerMH}  # NUTS: test_programs.py
+KERNELS = {
+    "HMC": lambda program: HMC(program, num_steps=5, trajectory_length=None),
+    "BarkerMH": BarkerMH,
+}  # NUTS: test_programs.py
 PROGRAMS = [("marginal", "auto"), ("conditional", 0.5)]
 
 
