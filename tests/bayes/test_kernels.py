@@ -2,9 +2,13 @@
 
 import jax
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
+import scipy.stats as st
 from numpyro.infer import HMC, MCMC, NUTS, SVI, BarkerMH, Trace_ELBO
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from numpyro.infer.util import log_density
 from numpyro.optim import Adam
 
 import bayesmm as bmm
@@ -48,6 +52,24 @@ def test_a_variational_guide_fits_a_program(model, guide, kind, how):
         losses = np.asarray(svi.run(jax.random.key(0), 300, data, progress_bar=False).losses)
     assert np.isfinite(losses).all()
     assert losses[-50:].mean() < losses[:50].mean()
+
+
+def test_another_likelihood_on_the_linear_predictor_has_the_same_prior(model):
+    """Student-t less normal: the difference of the two densities of the residuals, and nothing else."""
+    program, data = model.program("conditional", parameterisation="noncentred")
+
+    def robust(data):
+        mean, scale = program.linear_predictor(data)
+        numpyro.sample("y", dist.StudentT(4.0, mean, scale), obs=data.y)
+
+    z = np.linspace(-1.0, 1.0, 6)[:, None]
+    sites = {"sd_Batch": np.array([40.0]), "sigma": np.float64(50.0), "beta": np.array([1520.0]), "z_Batch": z}
+    with jax.enable_x64(True):
+        normal, student = (float(log_density(each, (data,), {}, sites)[0]) for each in (program, robust))
+    y, residual_sd = model.design.y, 50.0
+    mean = 1520.0 + 40.0 * z[model.design.blocks[0].codes, 0]
+    expected = st.t(4.0, mean, residual_sd).logpdf(y).sum() - st.norm(mean, residual_sd).logpdf(y).sum()
+    assert student - normal == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.slow
