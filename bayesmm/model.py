@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from xarray import DataTree
 
     from bayesmm.bayes.calibration import Calibration
+    from bayesmm.bayes.parameterisation import Wish
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.start import WarmStart
@@ -231,13 +232,14 @@ class Model:
             beta=start.beta,
             beta_covariance=start.beta_covariance,
             effects=start.modes,
+            effect_covariances=start.mode_covariances,
         )
 
     def program(
         self,
         kind: Literal["marginal", "conditional"] = "marginal",
         *,
-        parameterisation: Literal["auto", "centred", "noncentred"] = "auto",
+        parameterisation: Wish = "auto",
     ) -> tuple[Callable, Any]:
         """Return a NumPyro model and its argument, to print, to run with any kernel, or to build upon.
 
@@ -245,8 +247,8 @@ class Model:
         ----------
         kind : {"marginal", "conditional"}
             Which of the two programs that `sample` runs.
-        parameterisation : {"auto", "centred", "noncentred"}
-            Of the random effects in the conditional program.
+        parameterisation : {"auto", "centred", "noncentred"}, number or mapping
+            Of the random effects in the conditional program, as in `sample`.
 
         Returns
         -------
@@ -274,7 +276,7 @@ class Model:
         seed: int = 0,
         method: Literal["nuts", "importance", "quadrature"] = "nuts",
         program: Literal["marginal", "conditional"] = "marginal",
-        parameterisation: Literal["auto", "centred", "noncentred"] = "auto",
+        parameterisation: Wish = "auto",
         random_effects: Literal["auto", "draws", "moments"] | None = "auto",
         target_accept: float = 0.8,
         max_tree_depth: int = 10,
@@ -297,8 +299,10 @@ class Model:
         program : {"marginal", "conditional"}
             Whether random effects (and coefficients of flat or normal prior) are integrated out and drawn afterwards
             from their exact conditional distribution, or are sampled one and all.
-        parameterisation : {"auto", "centred", "noncentred"}
-            Of the random effects in the conditional program; "auto" decides by how much the data say about a level.
+        parameterisation : {"auto", "centred", "noncentred"}, number or mapping
+            Of the random effects in the conditional program: a degree of centring from 0 (non-centred) to 1 (centred),
+            or a mapping from grouping factors to any of these, ``{"Subject": 0.5, "Item": "centred"}``. "auto" decides
+            by how much the data say about a level.
         random_effects : {"auto", "draws", "moments"} or None
             Of the marginal program: draw the random effects; compute only their posterior means and standard
             deviations, averaged over the draws of everything else, which takes no memory; or leave them out. "auto"

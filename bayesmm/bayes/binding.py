@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayesmm.bayes.centring import Parameterisation, centre_effects
+from bayesmm.bayes.centring import centre_effects
+from bayesmm.bayes.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.sites import declare_parameter
@@ -81,7 +82,11 @@ def _gaussian(
 
 
 def bind_conditional(
-    design: Design, labels: Labels, priors: ResolvedPriors, parameterisations: Sequence[Parameterisation]
+    design: Design,
+    labels: Labels,
+    priors: ResolvedPriors,
+    parameterisations: Sequence[Parameterisation],
+    references: Sequence[np.ndarray] | None = None,
 ) -> tuple[ConditionalProgram, ConditionalData]:
     """Bind the conditional program: every coefficient and every random effect is sampled.
 
@@ -93,8 +98,10 @@ def bind_conditional(
         Names of the model.
     priors : ResolvedPriors
         Every prior in force.
-    parameterisations : sequence of {"centred", "noncentred"}
+    parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
         By grouping factor.
+    references : sequence of array, shape (k, k), optional
+        Factors F of Var(b) = FF' about as large as they will be, for partly centred effects; identities by default.
 
     Returns
     -------
@@ -111,6 +118,7 @@ def bind_conditional(
         name = "beta" if plain else "beta_at_means"
         coefficients, numbers = declare_parameter(name, [row.prior for row in rows], support="real line")
     centring = centre_effects(design.X[:, design.kept], design.blocks, parameterisations)
+    degrees = [degree_of(each) for each in parameterisations]
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "y": design.y,
         "offset": design.offset,
@@ -122,13 +130,15 @@ def bind_conditional(
         "parent_codes": centring.parent_codes,
         "links": centring.links,
         "inverse_contrast": np.linalg.inv(priors.contrast),
+        "degrees": np.array(degrees),
+        "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
         "spreads": spread_data,
         "coefficients": numbers,
     }
     program = ConditionalProgram(
         spreads=spreads,
         coefficients=coefficients,
-        parameterisations=tuple(parameterisations),
+        parameterisations=tuple("centred" if w == 1.0 else "noncentred" if w == 0.0 else "partial" for w in degrees),
         order=centring.order,
         parents=centring.parents,
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from bayesmm.bayes.parameterisation import Parameterisation, degree_of
 from bayesmm.design.blocks import RandomBlock
-
-Parameterisation = Literal["centred", "noncentred"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +53,8 @@ def centre_effects(
         Fixed-effect columns.
     blocks : sequence of RandomBlock
         Grouping factors.
-    parameterisations : sequence of {"centred", "noncentred"}
-        By grouping factor; those that are not centred are centred around nothing.
+    parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
+        By grouping factor; those that are not centred at all are centred around nothing.
 
     Returns
     -------
@@ -75,7 +73,7 @@ def centre_effects(
     links = [np.zeros((block.k, 0)) for block in blocks]
     means = [np.zeros((block.k, X.shape[1])) for block in blocks]
     for position, f in enumerate(order):
-        if parameterisations[f] == "noncentred":
+        if degree_of(parameterisations[f]) == 0.0:
             continue
         for g in reversed(order[:position]):
             parent = _nesting(blocks[f], blocks[g])

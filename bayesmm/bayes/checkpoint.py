@@ -22,6 +22,7 @@ import numpy as np
 
 import bayesmm
 from bayesmm.bayes.nuts import Settings
+from bayesmm.bayes.parameterisation import Wish
 from bayesmm.bayes.recorder import Progress
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.storage import DRAWS, ZARR_FORMAT, check_path, is_checkpoint
@@ -134,7 +135,7 @@ def open_checkpoint(path: str | os.PathLike[str], settings: Settings, identity: 
 
 
 def identify(
-    design: Design, priors: ResolvedPriors, settings: Settings, *, program: str, parameterisation: str
+    design: Design, priors: ResolvedPriors, settings: Settings, *, program: str, parameterisation: Wish
 ) -> Identity:
     """Say what determines the draws of a run, in what JSON can hold.
 
@@ -146,8 +147,10 @@ def identify(
         Every prior in force.
     settings : Settings
         Length, chains, seed.
-    program, parameterisation : str
+    program : str
         What is sampled.
+    parameterisation
+        As it was asked for.
 
     Notes
     -----
@@ -164,11 +167,17 @@ def identify(
         "priors": [[row.name, pack_prior(row.prior)] for row in priors.rows],
         "sigma": priors.fixed_sigma,
         "program": program,
-        "parameterisation": parameterisation if program == "conditional" else None,
+        "parameterisation": _plain(parameterisation) if program == "conditional" else None,
         "device": jax.default_backend(),
         "versions": {"bayesmm": bayesmm.__version__, **versions},
         **dataclasses.asdict(settings),
     }
+
+
+def _plain(wish: Wish) -> Any:
+    if isinstance(wish, Mapping):
+        return {group: _plain(own) for group, own in wish.items()}
+    return wish if isinstance(wish, str) else float(wish)
 
 
 def _hash(arrays: Iterable[np.ndarray]) -> str:

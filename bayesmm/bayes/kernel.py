@@ -11,6 +11,7 @@ from jaxtyping import Array
 from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import ParamInfo
 
+from bayesmm.bayes.devices import over_chains
 from bayesmm.bayes.layout import Layout, Model, Place, Position, potential_of
 from bayesmm.bayes.programs import Program
 from bayesmm.bayes.surface import BRISK, QUICK, key_of
@@ -44,7 +45,7 @@ def build_kernel(
     }
     return Kernel(
         initialise=Program(_initialise(init_kernel, settings), QUICK),
-        advance=Program(jax.vmap(_advance(sample_kernel, chunk), in_axes=(0, None, None)), BRISK),
+        advance=Program(over_chains(_advance(sample_kernel, chunk)), BRISK),
     )
 
 

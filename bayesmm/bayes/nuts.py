@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from bayesmm.bayes.devices import place_chains
 from bayesmm.bayes.kernel import Kernel, build_kernel
 from bayesmm.bayes.layout import Model, Place
 from bayesmm.bayes.mode import STEP, inverse_curvature
@@ -205,7 +206,7 @@ def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None
     begin = (positions, energy, positions, mass, np.int64(0))
     state = kernel.initialise.shapes(*begin)
     place = surface.place(cast(Any, scale))  # of the same shapes
-    kernel.advance.prepare(state, surface.data, place)
+    kernel.advance.prepare(place_chains(state), surface.data, place)
     kernel.initialise.prepare(*begin)
     draws = {part: jax.ShapeDtypeStruct((chains * settings.draws, len(v)), float) for part, v in scale.items()}
     surface.prepare_finish(place, draws)
@@ -235,7 +236,7 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
             "The posterior has no density at the start: look for priors that rule out the REML estimate."
         )
     chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
-    state = kernel.initialise(*chosen, mass, np.int64(settings.seed))
+    state = place_chains(kernel.initialise(*chosen, mass, np.int64(settings.seed)))
     return state, surface.place(jax.tree.map(np.asarray, begun.centre))
 
 

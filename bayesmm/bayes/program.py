@@ -14,8 +14,9 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
 - conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
   response at the means of the predictors, and ``beta`` made of it (the site is ``beta`` where no prior is about that);
   ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random
-  effects with what they vary around (the intercept of each subject rather than its deviation from the common one);
-  ``b_Subject`` (q, k) random effects made of either.
+  effects with what they vary around (the intercept of each subject rather than its deviation from the common one), or
+  ``t_Subject`` (q, k) something between the two, see `bayesmm.bayes.partial`;
+  ``b_Subject`` (q, k) random effects made of any of these.
 
 Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma), where it is on a share of the
 variance ``share_Subject``, and the standard deviation is deterministic; where priors of several families meet in one
@@ -26,18 +27,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
-from bayesmm.bayes.centring import Parameterisation
+from bayesmm.bayes.partial import sample_partly_centred
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior, draw_effects, effect_moments, log_density
+
+Centred = Literal["centred", "partial", "noncentred"]
+PREFIXES: dict[Centred, str] = {"centred": "r", "partial": "t", "noncentred": "z"}
 
 
 class MarginalData(NamedTuple):
@@ -150,6 +154,10 @@ class ConditionalData(NamedTuple):
         Level of each row, by block.
     inverse_contrast : array, shape (p, p)
         T⁻¹: coefficients from the quantities that priors are about.
+    degrees : array, shape (blocks,)
+        Degrees of centring.
+    references : tuple of array, shape (k, k)
+        F₀ of partly centred effects, by block.
     spreads : SpreadData
     coefficients : tuple of mappings
         Numbers of the priors of the coefficients, by site.
@@ -165,6 +173,8 @@ class ConditionalData(NamedTuple):
     parent_codes: tuple[Int[Array, " q"], ...]
     links: tuple[Float[Array, "k l"], ...]
     inverse_contrast: Float[Array, "p p"]
+    degrees: Float[Array, " blocks"]
+    references: tuple[Float[Array, "k k"], ...]
     spreads: SpreadData
     coefficients: tuple[Numbers, ...]
 
@@ -178,27 +188,44 @@ class ConditionalProgram:
     spreads : Spreads
     coefficients : Parameter or None
         ``beta``, or ``beta_at_means`` where a prior is about the expected response at the means of the predictors.
-    parameterisations : tuple of {"centred", "noncentred"}
-        By block.
+    parameterisations : tuple of {"centred", "partial", "noncentred"}
+        By block; how much "partial" is, is an argument.
     order, parents
         See `Centring`.
     """
 
     spreads: Spreads
     coefficients: Parameter | None
-    parameterisations: tuple[Parameterisation, ...]
+    parameterisations: tuple[Centred, ...]
     order: tuple[int, ...]
     parents: tuple[int | None, ...]
 
     @property
     def effect_sites(self) -> tuple[str, ...]:
         """Sites of the random effects, block by block."""
-        prefix = {"centred": "r", "noncentred": "z"}
         blocks = zip(self.spreads.blocks, self.parameterisations, strict=True)
-        return tuple(f"{prefix[how]}_{block.label}" for block, how in blocks)
+        return tuple(f"{PREFIXES[how]}_{block.label}" for block, how in blocks)
 
     def __call__(self, data: ConditionalData) -> None:
         """Declare the model."""
+        mean, scale = self.linear_predictor(data)
+        numpyro.sample("y", dist.Normal(mean, scale), obs=data.y)
+
+    def linear_predictor(self, data: ConditionalData) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """Declare everything but the response, inside a NumPyro model: what to call to give it another distribution.
+
+        Parameters
+        ----------
+        data : ConditionalData
+            The argument of the program.
+
+        Returns
+        -------
+        mean : array, shape (n,)
+            Xβ + Zb + offset.
+        scale : array, shape (n,)
+            σ/√w of each row.
+        """
         factors, sigma = self.spreads.sample(data.spreads)
         beta = self._sample_beta(data)
         mean = data.offset + data.X @ beta
@@ -211,9 +238,16 @@ class ConditionalProgram:
                 around = data.means[f] @ beta
                 if parent is not None:
                     around = around + effects[parent][data.parent_codes[f]] @ data.links[f].T
-                effects[f] = _sample_centred(block, factors[f], around)
+                effects[f] = self._sample_around(f, factors[f], around, data)
             mean = mean + (data.columns[f] * effects[f][data.codes[f]]).sum(axis=1)
-        numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
+        return mean, sigma / data.root_weights
+
+    def _sample_around(
+        self, f: int, factor: Float[Array, "k k"], around: Float[Array, "*q k"], data: ConditionalData
+    ) -> Float[Array, "q k"]:
+        if self.parameterisations[f] == "centred":
+            return _sample_centred(self.spreads.blocks[f], factor, around)
+        return sample_partly_centred(self.spreads.blocks[f], factor, data.references[f], around, data.degrees[f])
 
     def _sample_beta(self, data: ConditionalData) -> Float[Array, " p"]:
         if self.coefficients is None:

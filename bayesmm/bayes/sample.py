@@ -10,17 +10,24 @@ from typing import Literal
 import numpy as np
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
-from bayesmm.bayes.centring import Parameterisation
 from bayesmm.bayes.checkpoint import identify, open_checkpoint
 from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore
 from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
+from bayesmm.bayes.parameterisation import Choice, Wish, check_parameterisation, choose_degrees
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
-from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
+from bayesmm.bayes.start import (
+    WarmStart,
+    cold_start,
+    interior_factors,
+    parameterise,
+    start_conditional,
+    start_marginal,
+)
 from bayesmm.bayes.tree import build_tree
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
@@ -43,7 +50,7 @@ def sample(
     seed: int = 0,
     method: Method = "nuts",
     program: Literal["marginal", "conditional"] = "marginal",
-    parameterisation: Parameterisation | Literal["auto"] = "auto",
+    parameterisation: Wish = "auto",
     random_effects: Effects | Literal["auto"] = "auto",
     target_accept: float = 0.9,
     max_tree_depth: int = 10,
@@ -70,9 +77,9 @@ def sample(
     program : {"marginal", "conditional"}
         Whether random effects (and coefficients with flat or normal priors) are integrated out and drawn afterwards
         from their exact conditional, or sampled.
-    parameterisation : {"auto", "centred", "noncentred"}
-        Of the random effects in the conditional program; "auto" decides for each grouping factor by how much the data
-        say about a level.
+    parameterisation : {"auto", "centred", "noncentred"}, number or mapping
+        Of the random effects in the conditional program, see `choose_degrees`; "auto" decides for each grouping factor
+        by how much the data say about a level.
     random_effects : {"auto", "draws", "moments"} or None
         Whether the marginal program's random effects are drawn; see `bayesmm.Model.sample`.
     target_accept, max_tree_depth
@@ -96,8 +103,7 @@ def sample(
     settings = make_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
-    if program not in ("marginal", "conditional"):
-        raise ValueError(f"program is {program!r}: give 'marginal' or 'conditional'.")
+    _check_kind(program, parameterisation)
     warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=3)
@@ -161,24 +167,34 @@ def bind_program(
     products: CrossProducts,
     priors: ResolvedPriors,
     warm: WarmStart,
-    parameterisation: Parameterisation | Literal["auto"],
+    parameterisation: Wish,
 ) -> tuple[MarginalProgram, MarginalData] | tuple[ConditionalProgram, ConditionalData]:
     """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
+    _check_kind(kind, parameterisation)
     if kind == "marginal":
         return bind_marginal(labels, products, priors)
-    if kind == "conditional":
-        return bind_conditional(design, labels, priors, _choose(parameterisation, warm, design))
-    raise ValueError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
+    return _bind_conditional(design, labels, priors, warm, parameterisation)[:2]
 
 
-def _choose(
-    parameterisation: Parameterisation | Literal["auto"], warm: WarmStart, design: Design
-) -> tuple[Parameterisation, ...]:
-    if parameterisation == "auto":
-        return parameterise(warm, design)
-    if parameterisation not in ("centred", "noncentred"):
-        raise ValueError(f"parameterisation is {parameterisation!r}: give 'auto', 'centred' or 'noncentred'.")
-    return (parameterisation,) * len(design.blocks)
+def _check_kind(kind: str, parameterisation: Wish) -> None:
+    if kind not in ("marginal", "conditional"):
+        raise ValueError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
+    check_parameterisation(parameterisation)
+    if kind == "marginal" and parameterisation != "auto":
+        raise ValueError(
+            f"parameterisation is {parameterisation!r}, but the marginal program integrates the random effects out: "
+            "leave it away, or give program='conditional'."
+        )
+
+
+def _bind_conditional(
+    design: Design, labels: Labels, priors: ResolvedPriors, warm: WarmStart, wish: Wish
+) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
+    groups = [block.group for block in labels.blocks]
+    chosen = choose_degrees(wish, groups, parameterise(warm, design))
+    references = [warm.sigma * factor for factor in interior_factors(warm, design)]
+    degrees = [choice.degree for choice in chosen]
+    return *bind_conditional(design, labels, priors, degrees, references), dict(zip(groups, chosen, strict=True))
 
 
 def _interruption(run: Run, settings: Settings, checkpoint: str | os.PathLike[str] | None) -> list[str]:
@@ -241,10 +257,9 @@ def _run_conditional(
     settings: Settings,
     watch: Watcher | None,
     recorder: Recorder | None,
-    parameterisation: Parameterisation | Literal["auto"],
+    parameterisation: Wish,
 ) -> Run:
-    chosen = _choose(parameterisation, warm, design)
-    program, data = bind_conditional(design, labels, priors, chosen)
+    program, data, chosen = _bind_conditional(design, labels, priors, warm, parameterisation)
     start = start_conditional(program, data, warm, design, priors.contrast)
     run = run_nuts(
         program,
@@ -257,5 +272,8 @@ def _run_conditional(
         watch=watch,
         recorder=recorder,
     )
-    how = ", ".join(f"{block.group} {name}" for block, name in zip(labels.blocks, chosen, strict=True))
-    return replace(run, notes=(f"Random effects sampled: {how}.",))
+    return replace(
+        run,
+        notes=tuple(f"{group}: {choice.name}: {choice.reason}." for group, choice in chosen.items()),
+        attributes={"parameterisation": "; ".join(f"{group}: {choice.name}" for group, choice in chosen.items())},
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesmm.bayes.centring import Parameterisation
-from bayesmm.bayes.information import choose_parameterisations, spherical_covariance
+from bayesmm.bayes.information import choose_automatically, spherical_covariance
+from bayesmm.bayes.parameterisation import Choice
+from bayesmm.bayes.partial import partial_factor
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
@@ -121,23 +122,21 @@ def start_conditional(
         factor, b = factors[f], modes[f]
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
-        if site.startswith("r_"):
-            variances = np.einsum("ij,qjl,il->qi", factor, covariance, factor)
-            sums[f] = b + data.means[f] @ warm.beta
-            parent = program.parents[f]
-            if parent is not None:
-                sums[f] = sums[f] + sums[parent][data.parent_codes[f]] @ data.links[f].T
-            values[site], scales[site] = sums[f], warm.sigma * np.sqrt(variances)
-        else:
-            variances = np.diagonal(covariance, axis1=1, axis2=2)
-            sums[f] = b
-            values[site], scales[site] = np.linalg.solve(factor, b.T).T / warm.sigma, np.sqrt(variances)
+        around: Any = data.means[f] @ warm.beta
+        parent, degree = program.parents[f], data.degrees[f]
+        if parent is not None:
+            around = around + sums[parent][data.parent_codes[f]] @ data.links[f].T
+        sums[f] = around + b
+        F = warm.sigma * factor
+        K = np.eye(block.n_effects) if degree == 0.0 else partial_factor(F, data.references[f], degree)
+        values[site] = degree * around + np.linalg.solve(F, b.T).T @ K.T
+        scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance, K))
     return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
 
 
-def parameterise(warm: WarmStart, design: Design) -> tuple[Parameterisation, ...]:
+def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
     """Choose how the conditional program samples each grouping factor."""
-    return choose_parameterisations(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
+    return choose_automatically(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
 
 
 def _spread_values(

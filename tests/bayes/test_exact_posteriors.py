@@ -128,6 +128,18 @@ def test_quadrature_has_no_monte_carlo_error(name: str) -> None:
         )
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:[0-9]+ of [0-9]+ trajectories diverged")
+@pytest.mark.parametrize(
+    ("name", "degree"), [("eight_schools_half_cauchy5", 0.2), ("dyestuff_weak", 0.5), ("sleepstudy_corr_lkj2", 0.6)]
+)
+def test_partly_centred_posterior_agrees_with_quadrature(name: str, degree: float) -> None:
+    posterior = model_of(name).sample(
+        draws=1500, tune=700, seed=12, program="conditional", parameterisation=degree, target_accept=0.98
+    )
+    check_draws(name, posterior)
+
+
 def check_draws(name: str, posterior) -> None:
     from arviz_stats.base import array_stats
 

@@ -6,7 +6,7 @@ from numpyro.infer.util import log_density
 from bayesmm import Model, datasets
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.centring import centre_effects
-from bayesmm.bayes.start import WarmStart, cold_start, parameterise, start_conditional, start_marginal
+from bayesmm.bayes.start import WarmStart, cold_start, start_conditional, start_marginal
 from bayesmm.specification.priors import StudentT, Uniform
 
 
@@ -59,17 +59,8 @@ def test_a_start_is_inside_a_bounded_prior(build):
     ],
 )
 def test_centring_follows_what_the_data_know_of_each_level(formula, data, expected):
-    model = Model(formula, datasets.load(data))
-    at = model.fit().estimate
-    warm = WarmStart(
-        sigma=at.sigma,
-        factors=at.factors,
-        beta=at.beta,
-        beta_covariance=at.beta_covariance,
-        effects=at.modes,
-        effect_covariances=at.mode_covariances,
-    )
-    assert parameterise(warm, model.design) == expected
+    program, _ = Model(formula, datasets.load(data)).program("conditional")
+    assert program.parameterisations == expected
 
 
 def test_inner_levels_are_centred_around_outer_ones_and_these_around_the_intercept(build):

@@ -1,0 +1,72 @@
+"""Chains over several devices of one machine."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from bayesmm.bayes.devices import chain_mesh, over_chains, place_chains
+
+# Adaptation amplifies rounding until the draws are others: few iterations of it are compared.
+PROGRAM = """
+import sys, jax, numpy as np, bayesmm as bmm
+from bayesmm.bayes import devices, nuts
+placed, place = [], nuts.place_chains
+nuts.place_chains = lambda state: placed.append(place(state)) or placed[-1]
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
+)
+model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+posterior = model.sample(draws=60, tune=10, chains=4, seed=1, progress=False)
+before = len(compiled)
+model.sample(draws=60, tune=10, chains=4, seed=1, progress=False)
+names = ("beta", "sigma", "sd_Batch", "b_Batch")
+used = len(placed[-1].z["dense"].sharding.device_set)
+print(jax.local_device_count(), used, len(compiled) - before, int(devices.chain_mesh(3) is None))
+np.savez(sys.argv[1], **{name: posterior.draws(name) for name in names})
+"""
+
+
+def run(devices: int, path) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Sample in a process with so many devices; its counts and the draws."""
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(path) as draws:
+        return [int(word) for word in done.stdout.split()], dict(draws)
+
+
+@pytest.mark.slow
+def test_chains_on_four_devices_are_those_on_one(tmp_path):
+    """And a second run compiles nothing; three chains, which four devices cannot share, would stay on one."""
+    counts, alone = run(1, tmp_path / "one.npz")
+    assert counts == [1, 1, 0, 1]
+    counts, shared = run(4, tmp_path / "four.npz")
+    assert counts == [4, 4, 0, 1]
+    for name, draws in alone.items():
+        np.testing.assert_allclose(shared[name], draws, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(jax.local_device_count() > 1, reason="this machine has several devices")
+def test_on_one_device_nothing_is_placed():
+    state = {"x": np.zeros((4, 2))}
+    assert chain_mesh(4) is None
+    assert place_chains(state) is state
+
+
+def test_all_chains_take_the_step_with_the_same_arguments():
+    moved = over_chains(lambda x, step: x + step)(np.arange(4.0), 0.5)
+    np.testing.assert_allclose(moved, np.arange(4.0) + 0.5)
+
+
+def test_a_device_that_the_user_chose_is_kept():
+    with jax.default_device(jax.local_devices()[0]):
+        assert chain_mesh(4) is None
