@@ -1,0 +1,259 @@
+"""What the rest of the data say about rows that are left out, in closed form for one draw of the spreads; in JAX.
+
+For rows g with U'U = [X Z]_g'W_g[X Z]_g, and σ²M the conditional covariance of fixed and random effects given all of y,
+
+    T = I − UMU',    v = the conditional residual, turned as U is,
+    log p(y_g | y_-g) = −½[n_g log 2πσ² − Σ log wᵢ − log|T| + (rest + v'T⁻¹v)/σ²]
+
+where rest is the part of y_g'W_gy_g that no effect can reach. For one row 1 − T is its leverage h, and
+y_i | y_-i ~ N(y_i − r_i/(1 − h), σ²/(w_i(1 − h))), the textbook's deleted residual: nothing is refitted, and no matrix
+of rows by rows is formed.
+
+The legend is that of `bayesmm.marginal.likelihood`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ops import segment_sum
+from jax.scipy.linalg import block_diag, cho_factor, cho_solve, solve_triangular
+from jaxtyping import Array, Float, Int
+
+from bayesmm.marginal import traced
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
+from bayesmm.marginal.effects import invert_on_pattern, solve_effects
+from bayesmm.marginal.elimination import Absorbed, Elimination, Reduced, absorb, factorise
+from bayesmm.marginal.likelihood import condition_factors
+from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich
+
+
+class Draw(NamedTuple):
+    """One draw of what the marginal likelihood depends on.
+
+    Attributes
+    ----------
+    factors : tuple of arrays, shapes (k, k)
+        F of each grouping factor with Var(b) = FF', on the user's columns.
+    sigma : scalar
+        Residual standard deviation.
+    beta : array, shape (s,)
+        The coefficients that are not integrated out.
+    """
+
+    factors: tuple[Float[Array, "k k"], ...]
+    sigma: Float[Array, ""]
+    beta: Float[Array, " s"]
+
+
+class RowGroups(NamedTuple):
+    """G groups of rows on the conditioned columns, each turned to r rows by an orthogonal matrix (QR).
+
+    Attributes
+    ----------
+    fixed : array, shape (G, r, c)
+        [X y], weighted and turned; padded as the cross-products are.
+    rest : array, shape (G,)
+        Sum of squares of what is left of y.
+    n, log_weights : arrays, shape (G,)
+        Number of rows, and sum of the logarithms of their weights.
+    """
+
+    fixed: Float[Array, "G r c"]
+    rest: Float[Array, " G"]
+    n: Float[Array, " G"]
+    log_weights: Float[Array, " G"]
+
+
+class TogetherGroups(NamedTuple):
+    """Groups whose rows share their level of every grouping factor; single rows are such.
+
+    Attributes
+    ----------
+    rows : RowGroups
+    effects : tuple of arrays, shapes (G, r, k)
+        Effect columns of each factor, weighted and turned.
+    levels : tuple of int arrays, shape (G,)
+        Level of each factor.
+    pairs : tuple of int arrays, shape (G,)
+        Position in each pair list of the plan.
+    """
+
+    rows: RowGroups
+    effects: tuple[Float[Array, "G r k"], ...]
+    levels: tuple[Int[Array, " G"], ...]
+    pairs: tuple[Int[Array, " G"], ...]
+
+
+class ApartGroups(NamedTuple):
+    """Levels of a factor in which all other factors are nested: given the fixed effects they are independent.
+
+    Attributes
+    ----------
+    gram : array, shape (G, c, c)
+        [X y]'W[X y] of each group.
+    n, log_weights : arrays, shape (G,)
+        As in `RowGroups`.
+    parents : tuple of int arrays, shape (q,)
+        Group of each level of each factor; G of padded levels.
+    """
+
+    gram: Float[Array, "G c c"]
+    n: Float[Array, " G"]
+    log_weights: Float[Array, " G"]
+    parents: tuple[Int[Array, " q"], ...]
+
+
+class CrossedGroups(NamedTuple):
+    """Any groups of rows, with all random effects in one dense matrix.
+
+    Attributes
+    ----------
+    rows : RowGroups
+    effects : array, shape (G, r, m)
+        Columns of the effects that the rows of each group touch, weighted and turned; zero where there are fewer.
+    touched : int array, shape (G, m)
+        Which effects these are.
+    level, effect : int arrays, shape (q,)
+        Level of each effect, counted through all factors, and which of the effects of all factors it is.
+    products, cross : arrays, shapes (q, q), (q, c)
+        Z'WZ and Z'W[X y], on the conditioned columns.
+    """
+
+    rows: RowGroups
+    effects: Float[Array, "G r m"]
+    touched: Int[Array, "G m"]
+    level: Int[Array, " q"]
+    effect: Int[Array, " q"]
+    products: Float[Array, "q q"]
+    cross: Float[Array, "q c"]
+
+
+class LeftOut(NamedTuple):
+    """What all other rows say about each group: Cholesky factors of T, and v/σ."""
+
+    root: Float[Array, "G r r"]
+    residual: Float[Array, "G r"]
+
+
+def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherGroups, draw: Draw) -> LeftOut:
+    """Leave out each group of rows that share their levels; C is needed on the pattern of Z'WZ only."""
+    conditioned = _relative(products, draw)
+    elimination, absorbed = _eliminate(products, conditioned)
+    every = jnp.eye(products.gram.shape[0])
+    solved = solve_effects(traced, products, elimination, absorbed, every).effects  # CZ'W[X y], (k, c, q)
+    covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
+    columns, known = groups.rows.fixed, 0.0
+    for f, U in enumerate(groups.effects):
+        columns = columns - jnp.einsum("grk,kcg->grc", U, solved[f][:, :, groups.levels[f]])
+        own = covariance.diagonal[f][:, :, groups.levels[f]]
+        known = known + jnp.einsum("grk,klg,gsl->grs", U, own, U)
+    for pair, position in zip(products.shape.pairs, groups.pairs, strict=True):
+        left, right = groups.effects[pair[0]], groups.effects[pair[1]]
+        half = jnp.einsum("grk,klg,gsl->grs", left, covariance.pairs[pair][:, :, position], right)
+        known = known + half + half.swapaxes(1, 2)
+    return _leave_out(columns, known, fixed_posterior(absorbed.reduced, draw.sigma, prior, draw.beta), prior, draw)
+
+
+def leave_crossed(products: CrossProducts, prior: FixedPrior, groups: CrossedGroups, draw: Draw) -> LeftOut:
+    """Leave out any groups of rows, with C in full."""
+    conditioned = _relative(products, draw)
+    entries = block_diag(*conditioned)[groups.effect[:, None], groups.effect]
+    Lambda = jnp.where(groups.level[:, None] == groups.level, entries, 0.0)
+    H = jnp.eye(len(Lambda)) + Lambda.T @ groups.products @ Lambda
+    C = Lambda @ cho_solve(cho_factor(H, lower=True), Lambda.T)
+    solved = C @ groups.cross  # (q, c)
+    reduced = Reduced(jnp.zeros(()), products.gram - groups.cross.T @ solved)
+    columns = groups.rows.fixed - groups.effects @ solved[groups.touched]
+    between = C[groups.touched[:, :, None], groups.touched[:, None, :]]
+    known = groups.effects @ between @ groups.effects.swapaxes(1, 2)
+    return _leave_out(columns, known, fixed_posterior(reduced, draw.sigma, prior, draw.beta), prior, draw)
+
+
+def _relative(products: CrossProducts, draw: Draw) -> list[Float[Array, "k k"]]:
+    """Λ on the conditioned columns."""
+    return condition_factors(products, [F / draw.sigma for F in draw.factors])
+
+
+def _eliminate(products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> tuple[Elimination, Absorbed]:
+    elimination = factorise(traced, products, conditioned)
+    return elimination, absorb(traced, products, elimination, products.cross, products.gram)
+
+
+def _leave_out(
+    columns: Float[Array, "G r c"],
+    known: Float[Array, "G r r"],
+    posterior: FixedPosterior,
+    prior: FixedPrior,
+    draw: Draw,
+) -> LeftOut:
+    """Put T and v together.
+
+    Parameters
+    ----------
+    columns : array, shape (G, r, c)
+        [X y] less what random effects explain of it: U[X y] − U_z CZ'W[X y].
+    known : array, shape (G, r, r)
+        U_z C U_z'.
+    posterior : FixedPosterior
+        Of the coefficients that are integrated out.
+    """
+    L, h, shift, _ = posterior
+    gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
+    v = columns @ jnp.append(shift - prior.basis @ gamma, 1.0)
+    D = columns[:, :, :-1] @ prior.basis
+    flat = D.reshape(D.shape[0] * D.shape[1], D.shape[2])
+    turned = solve_triangular(L, flat.T, lower=True).T.reshape(D.shape)
+    T = jnp.eye(known.shape[1]) - known - turned @ turned.swapaxes(1, 2) / draw.sigma**2
+    return LeftOut(jnp.linalg.cholesky(T), v / draw.sigma)
+
+
+def read_groups(left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]) -> Float[Array, " G"]:
+    """Return log p(y_g | y_-g, draw) of each group."""
+    z = jax.vmap(lambda root, v: solve_triangular(root, v, lower=True))(left.root, left.residual)
+    log_det = 2.0 * jnp.log(jnp.diagonal(left.root, axis1=1, axis2=2)).sum(axis=1)
+    quadratic = rows.rest / sigma**2 + (z * z).sum(axis=1)
+    return -0.5 * (rows.n * jnp.log(2.0 * jnp.pi * sigma**2) - rows.log_weights - log_det + quadratic)
+
+
+def read_rows(
+    left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Return the standard deviation of each single row given the others, and the row's deviation in units of it."""
+    root = left.root[:, 0, 0]
+    return sigma / (root * jnp.exp(0.5 * rows.log_weights)), left.residual[:, 0] / root
+
+
+def leave_apart(products: CrossProducts, prior: FixedPrior, groups: ApartGroups, draw: Draw) -> Float[Array, " G"]:
+    """Return log p(y_g | y_-g, draw) of independent groups.
+
+    Notes
+    -----
+    log|H| and S are sums over independent groups. Without a group they are less its share, and log p(y) and log p(y_-g)
+    are both read off, for all groups from one elimination.
+    """
+    conditioned = _relative(products, draw)
+    elimination, absorbed = _eliminate(products, conditioned)
+    n_groups = len(groups.n)
+    log_det, gram = jnp.zeros(n_groups), groups.gram
+    for step, done in zip(products.shape.steps, elimination.steps, strict=True):
+        parent = groups.parents[step.factor]
+        Lambda = conditioned[step.factor]
+        M = jnp.eye(len(Lambda))[:, :, None] + sandwich(Lambda, done.products)
+        pivots, _ = batched_cholesky(jnp, M, Lambda.T[:, :, None])
+        log_det = log_det + segment_sum(2.0 * jnp.log(pivots).sum(axis=0), parent, n_groups)
+        rooted = contract(done.root.swapaxes(0, 1), absorbed.cross[step.factor])  # (k, c, q)
+        gram = gram - segment_sum(jnp.einsum("kcq,kdq->qcd", rooted, rooted), parent, n_groups)
+
+    def density(reduced: Reduced, n: Array, log_weights: Array) -> Array:
+        return read_density(reduced, draw.sigma, prior, draw.beta, n=n, log_weights=log_weights)
+
+    total_log_det, total = absorbed.reduced
+    without = jax.vmap(density)(
+        Reduced(total_log_det - log_det, total - gram), products.n - groups.n, products.log_weights - groups.log_weights
+    )
+    return density(absorbed.reduced, products.n, products.log_weights) - without
