@@ -17,8 +17,8 @@ class ParameterDraws:
 
     Attributes
     ----------
-    chosen : int array, shape (d,)
-        Which draws of each chain.
+    chosen : int array, shape (d,), or slice
+        Which draws of each chain; all as a slice, so that nothing is copied.
     shape : (int, int)
         Chains, and draws of each.
     beta : array, shape (D, p)
@@ -29,7 +29,7 @@ class ParameterDraws:
         Residual standard deviation.
     """
 
-    chosen: np.ndarray
+    chosen: np.ndarray | slice
     shape: tuple[int, int]
     beta: np.ndarray
     covariances: tuple[np.ndarray, ...]
@@ -75,16 +75,16 @@ def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws
         covariances.append(correlation * sd[:, :, None] * sd[:, None, :])
     return ParameterDraws(
         chosen=chosen,
-        shape=(len(sigma), len(chosen)),
+        shape=sigma[:, chosen].shape,
         beta=flat(posterior.beta),
         covariances=tuple(covariances),
         sigma=flat(sigma),
     )
 
 
-def _choose(draws: int | None, chains: int, length: int) -> np.ndarray:
+def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
     if draws is None:
-        return np.arange(length)
+        return slice(None)
     if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
         raise ValueError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
     count = min(max(int(draws) // chains, 1), length)

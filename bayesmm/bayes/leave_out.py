@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import jax
 import numpy as np
 from arviz_base import from_dict
+from arviz_stats import ELPDData
+from arviz_stats import loo as psis_loo
 from scipy.special import ndtr
 from xarray import DataArray, DataTree
 
@@ -20,23 +22,19 @@ from bayesmm.bayes.program import MarginalData, conditional_prior
 from bayesmm.bayes.tree import row_coordinate
 from bayesmm.errors import BayesmmError
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.indispensable import find_indispensable
 from bayesmm.marginal.leave_out import (
-    ApartGroups,
-    CrossedGroups,
-    Draw,
-    TogetherGroups,
     leave_apart,
     leave_crossed,
     leave_together,
     read_groups,
     read_rows,
 )
-from bayesmm.marginal.row_groups import Rows, condition_rows, find_indispensable, group_rows, single_rows
+from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
+from bayesmm.marginal.row_groups import Rows, condition_rows, group_rows, single_rows
 from bayesmm.marginal.rows import BlockArrays
 
 if TYPE_CHECKING:
-    from arviz_stats import ELPDData
-
     from bayesmm.bayes.posterior import Posterior
 
 type Predictive = Literal["marginal", "conditional"]
@@ -63,23 +61,19 @@ def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws:
 
 def loo(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
     """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
-    from arviz_stats import loo as psis_loo
-
-    return psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True)
+    return cast(ELPDData, psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True))
 
 
 def loo_pit(posterior: Posterior, draws: int | None) -> DataTree:
     """Probability integral transforms of rows given the others; see `Posterior.loo_pit`."""
-    from arviz_stats import loo as psis_loo
-
     chosen = read_draws(posterior, draws)
     dim, _, coordinate = _left_out(posterior, ROWS)
     _check_size(chosen, len(coordinate))
     sd, z = _leave_rows(posterior, chosen)
     tree = _tree(posterior, chosen, {dim: coordinate}, _normal_log_density(sd, z), "marginal")
-    weights = psis_loo(tree, var_name="y", pointwise=True).log_weights
+    weights = cast(Any, psis_loo(tree, var_name="y", pointwise=True)).log_weights
     below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
-    pit = (np.exp(weights) * below).sum(["chain", "draw"]) / np.exp(weights).sum(["chain", "draw"])
+    pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
     return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
 
 
@@ -112,9 +106,7 @@ def _tree(
     if predictive == "marginal":
         kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks])
     (dim,) = coordinate
-    tree = from_dict(
-        {"log_likelihood": {"y": values.reshape(*draws.shape, -1)}}, dims={"y": [dim]}, coords=coordinate
-    )
+    tree = from_dict({"log_likelihood": {"y": values.reshape(*draws.shape, -1)}}, dims={"y": [dim]}, coords=coordinate)
     likelihood = tree["log_likelihood"].to_dataset().assign_coords(chain=kept["chain"], draw=kept["draw"])
     return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
 
@@ -137,21 +129,21 @@ def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray 
 
 
 def _marginal(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:
-    """log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
+    """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
     if codes is None:
         return _normal_log_density(*_leave_rows(posterior, draws))
     bound = _bind(posterior)
     groups = group_rows(bound.rows, codes, n_groups, bound.data.products)
     _refuse_indispensable(posterior, bound, codes, n_groups)
-    return _map(_group_densities, bound.data, groups, _stack(draws, bound.data))
+    return map_draws(_group_densities, (bound.data, groups), _stack(draws, bound.data))
 
 
 def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
+    """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, np.arange(posterior.n), posterior.n)
     groups = single_rows(bound.rows, bound.data.products)
-    return _map(_row_deviations, bound.data, groups, _stack(draws, bound.data))
+    return map_draws(_row_deviations, (bound.data, groups), _stack(draws, bound.data))
 
 
 def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -196,10 +188,11 @@ def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray
     found = find_indispensable(bound.rows, codes, n_groups, bound.data.prior)
     if len(found):
         label = posterior.design.rows[np.flatnonzero(codes == found[0])[0]]
+        what = f"row {label!r}" if n_groups == posterior.n else f"the group of row {label!r}"
+        more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
         raise BayesmmError(
-            f"Without {'row' if n_groups == posterior.n else 'the group of row'} {label!r} (and {len(found) - 1} others "
-            "likewise) the data do not determine a coefficient whose prior is flat, so that nothing can be predicted. "
-            "Give the coefficients proper priors, such as the defaults, or leave out less."
+            f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
+            "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
         )
 
 
@@ -212,15 +205,15 @@ def _stack(draws: ParameterDraws, data: MarginalData) -> Draw:
     return Draw(**leaves)
 
 
-def _map(evaluate: Callable[..., Any], data: MarginalData, groups: Groups, draws: Draw) -> Any:
+def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Draw) -> Any:
     """Evaluate every draw, as many at a time as fit; NumPy arrays with draws first."""
-    size = sum(np.size(leaf) for leaf in jax.tree.leaves((data.products, groups)))
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
     n_draws = len(draws.sigma)
     batch = min(max(BATCH // size, 1), n_draws)
     extra = -n_draws % batch  # whole batches only: a rest would be compiled once more
     padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
     with jax.enable_x64(True):
-        values = evaluate(data, groups, padded, batch)
+        values = evaluate(*arguments, padded, batch)
         return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)
 
 
@@ -239,7 +232,10 @@ def _group_densities(data: MarginalData, groups: Groups, draws: Draw, batch: int
         prior = conditional_prior(data, draw.beta)
         if isinstance(groups, ApartGroups):
             return leave_apart(data.products, prior, groups, draw)
-        leave = leave_crossed if isinstance(groups, CrossedGroups) else leave_together
-        return read_groups(leave(data.products, prior, groups, draw), groups.rows, draw.sigma)
+        if isinstance(groups, CrossedGroups):
+            left = leave_crossed(data.products, prior, groups, draw)
+        else:
+            left = leave_together(data.products, prior, groups, draw)
+        return read_groups(left, groups.rows, draw.sigma)
 
     return jax.lax.map(one, draws, batch_size=batch)

@@ -21,116 +21,16 @@ import jax
 import jax.numpy as jnp
 from jax.ops import segment_sum
 from jax.scipy.linalg import block_diag, cho_factor, cho_solve, solve_triangular
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Absorbed, Elimination, Reduced, absorb, factorise
+from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, RowGroups, TogetherGroups
 from bayesmm.marginal.likelihood import condition_factors
 from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich
-
-
-class Draw(NamedTuple):
-    """One draw of what the marginal likelihood depends on.
-
-    Attributes
-    ----------
-    factors : tuple of arrays, shapes (k, k)
-        F of each grouping factor with Var(b) = FF', on the user's columns.
-    sigma : scalar
-        Residual standard deviation.
-    beta : array, shape (s,)
-        The coefficients that are not integrated out.
-    """
-
-    factors: tuple[Float[Array, "k k"], ...]
-    sigma: Float[Array, ""]
-    beta: Float[Array, " s"]
-
-
-class RowGroups(NamedTuple):
-    """G groups of rows on the conditioned columns, each turned to r rows by an orthogonal matrix (QR).
-
-    Attributes
-    ----------
-    fixed : array, shape (G, r, c)
-        [X y], weighted and turned; padded as the cross-products are.
-    rest : array, shape (G,)
-        Sum of squares of what is left of y.
-    n, log_weights : arrays, shape (G,)
-        Number of rows, and sum of the logarithms of their weights.
-    """
-
-    fixed: Float[Array, "G r c"]
-    rest: Float[Array, " G"]
-    n: Float[Array, " G"]
-    log_weights: Float[Array, " G"]
-
-
-class TogetherGroups(NamedTuple):
-    """Groups whose rows share their level of every grouping factor; single rows are such.
-
-    Attributes
-    ----------
-    rows : RowGroups
-    effects : tuple of arrays, shapes (G, r, k)
-        Effect columns of each factor, weighted and turned.
-    levels : tuple of int arrays, shape (G,)
-        Level of each factor.
-    pairs : tuple of int arrays, shape (G,)
-        Position in each pair list of the plan.
-    """
-
-    rows: RowGroups
-    effects: tuple[Float[Array, "G r k"], ...]
-    levels: tuple[Int[Array, " G"], ...]
-    pairs: tuple[Int[Array, " G"], ...]
-
-
-class ApartGroups(NamedTuple):
-    """Levels of a factor in which all other factors are nested: given the fixed effects they are independent.
-
-    Attributes
-    ----------
-    gram : array, shape (G, c, c)
-        [X y]'W[X y] of each group.
-    n, log_weights : arrays, shape (G,)
-        As in `RowGroups`.
-    parents : tuple of int arrays, shape (q,)
-        Group of each level of each factor; G of padded levels.
-    """
-
-    gram: Float[Array, "G c c"]
-    n: Float[Array, " G"]
-    log_weights: Float[Array, " G"]
-    parents: tuple[Int[Array, " q"], ...]
-
-
-class CrossedGroups(NamedTuple):
-    """Any groups of rows, with all random effects in one dense matrix.
-
-    Attributes
-    ----------
-    rows : RowGroups
-    effects : array, shape (G, r, m)
-        Columns of the effects that the rows of each group touch, weighted and turned; zero where there are fewer.
-    touched : int array, shape (G, m)
-        Which effects these are.
-    level, effect : int arrays, shape (q,)
-        Level of each effect, counted through all factors, and which of the effects of all factors it is.
-    products, cross : arrays, shapes (q, q), (q, c)
-        Z'WZ and Z'W[X y], on the conditioned columns.
-    """
-
-    rows: RowGroups
-    effects: Float[Array, "G r m"]
-    touched: Int[Array, "G m"]
-    level: Int[Array, " q"]
-    effect: Int[Array, " q"]
-    products: Float[Array, "q q"]
-    cross: Float[Array, "q c"]
 
 
 class LeftOut(NamedTuple):
@@ -147,7 +47,8 @@ def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherG
     every = jnp.eye(products.gram.shape[0])
     solved = solve_effects(traced, products, elimination, absorbed, every).effects  # CZ'W[X y], (k, c, q)
     covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
-    columns, known = groups.rows.fixed, 0.0
+    columns = groups.rows.fixed
+    known = jnp.zeros((*columns.shape[:2], columns.shape[1]))
     for f, U in enumerate(groups.effects):
         columns = columns - jnp.einsum("grk,kcg->grc", U, solved[f][:, :, groups.levels[f]])
         own = covariance.diagonal[f][:, :, groups.levels[f]]
@@ -220,9 +121,7 @@ def read_groups(left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]) -> Floa
     return -0.5 * (rows.n * jnp.log(2.0 * jnp.pi * sigma**2) - rows.log_weights - log_det + quadratic)
 
 
-def read_rows(
-    left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+def read_rows(left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Return the standard deviation of each single row given the others, and the row's deviation in units of it."""
     root = left.root[:, 0, 0]
     return sigma / (root * jnp.exp(0.5 * rows.log_weights)), left.residual[:, 0] / root

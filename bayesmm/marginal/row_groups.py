@@ -10,14 +10,12 @@ import numpy as np
 
 from bayesmm.errors import BayesmmError
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.fixed_prior import FixedPrior
-from bayesmm.marginal.leave_out import ApartGroups, CrossedGroups, RowGroups, TogetherGroups
+from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, RowGroups, TogetherGroups
 from bayesmm.marginal.neighbours import lookup_pairs
 from bayesmm.marginal.rows import BlockArrays
 
 MOST_EFFECTS = 1000  # of all crossed factors together: a dense matrix of their square for each draw
 MOST_NUMBERS = 20_000_000  # in the columns of all groups together, 160 MB
-LEAST_LEFT = 1e-9  # share of a direction of the fixed effects that must be left for a flat prior on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +129,7 @@ def _together(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProdu
     first = np.zeros(n_groups, int)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
     effects = np.hstack(rows.effects)
-    turned = _turn(rows, [effects[members] for members in _members(codes, n_groups)], codes, n_groups, products)
+    turned = _turn(rows, [effects[members] for members in list_members(codes, n_groups)], codes, n_groups, products)
     ends = np.cumsum([columns.shape[1] for columns in rows.effects])[:-1]
     positions = [
         lookup_pairs(rows.codes[f], rows.codes[g], rows.n_levels[f], rows.n_levels[g])[1][first]
@@ -158,7 +156,7 @@ def _crossed(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProduc
     Z = np.zeros((len(codes), starts[-1]))
     for own, columns, start, k in zip(rows.codes, rows.effects, starts, widths, strict=False):
         Z[np.arange(len(codes))[:, None], start + own[:, None] * k + np.arange(k)] = columns
-    members = _members(codes, n_groups)
+    members = list_members(codes, n_groups)
     touching = [_touched(rows, which, starts, widths) for which in members]
     touched = np.zeros((n_groups, max(map(len, touching))), int)
     dense = [np.zeros((len(which), touched.shape[1])) for which in members]
@@ -192,7 +190,8 @@ def _touched(rows: Rows, which: np.ndarray, starts: np.ndarray, widths: Sequence
     return np.concatenate(parts)
 
 
-def _members(codes: np.ndarray, n_groups: int) -> list[np.ndarray]:
+def list_members(codes: np.ndarray, n_groups: int) -> list[np.ndarray]:
+    """List the rows of each group."""
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.cumsum(np.bincount(codes, minlength=n_groups))[:-1])
 
@@ -222,7 +221,7 @@ def _turn(
         )
     fixed, turned = np.zeros((n_groups, r, padded)), np.zeros((n_groups, r, m))
     rest, kept = np.zeros(n_groups), _kept(p + 1, padded)
-    for g, which in enumerate(_members(codes, n_groups)):
+    for g, which in enumerate(list_members(codes, n_groups)):
         columns = np.hstack([rows.fixed[which, :p], effects[g], rows.fixed[which, p:]])
         R = columns if len(which) == 1 else np.linalg.qr(columns, mode="r")
         own = min(len(R), m + p)
@@ -236,32 +235,3 @@ def _turn(
         "log_weights": np.bincount(codes, weights=rows.log_weights, minlength=n_groups),
     }
     return _Turned(RowGroups(**leaves), turned)
-
-
-def find_indispensable(rows: Rows, codes: np.ndarray, n_groups: int, prior: FixedPrior) -> np.ndarray:
-    """Find groups of rows without which a coefficient with a flat prior is not determined.
-
-    Parameters
-    ----------
-    rows, codes, n_groups
-        As in `group_rows`.
-    prior : FixedPrior
-        Of the coefficients that are integrated out.
-
-    Returns
-    -------
-    int array
-        The groups.
-    """
-    p = rows.fixed.shape[1] - 1
-    values, vectors = np.linalg.eigh(np.asarray(prior.precision))
-    flat = np.asarray(prior.basis)[:p] @ vectors[:, values <= 1e-12 * max(values.max(initial=0.0), 1e-300)]
-    if not flat.shape[1]:
-        return np.zeros(0, int)
-    shares = rows.fixed[:, :p] @ flat
-    found = []
-    for g, which in enumerate(_members(codes, n_groups)):
-        largest = np.linalg.norm(shares[which], ord=2)  # of their leverages in flat directions
-        if largest**2 > 1.0 - LEAST_LEFT:
-            found.append(g)
-    return np.array(found, dtype=int)
