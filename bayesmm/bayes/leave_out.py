@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import jax
 import numpy as np
-from arviz_base import from_dict
 from arviz_stats import ELPDData
 from arviz_stats import loo as psis_loo
 from scipy.special import ndtr
-from xarray import DataArray, DataTree
+from xarray import DataArray, Dataset, DataTree
 
 from bayesmm.bayes.binding import bind_marginal
 from bayesmm.bayes.draws import ParameterDraws, read_draws
@@ -105,10 +104,15 @@ def _tree(
     kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
     if predictive == "marginal":
         kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks])
-    (dim,) = coordinate
-    tree = from_dict({"log_likelihood": {"y": values.reshape(*draws.shape, -1)}}, dims={"y": [dim]}, coords=coordinate)
-    likelihood = tree["log_likelihood"].to_dataset().assign_coords(chain=kept["chain"], draw=kept["draw"])
+    likelihood = label_draws(values.reshape(*draws.shape, -1), kept, coordinate)
     return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
+
+
+def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any]) -> Dataset:
+    """Name draws of one quantity ``y`` (chains, draws, m) like those beside them."""
+    (dim,) = coordinate
+    coordinates = {"chain": beside["chain"], "draw": beside["draw"], **coordinate}
+    return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
 
 
 def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:

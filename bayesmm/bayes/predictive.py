@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from arviz_base import from_dict
 from xarray import DataTree
 
 from bayesmm.bayes.draws import ParameterDraws, read_draws
+from bayesmm.bayes.leave_out import label_draws
 from bayesmm.bayes.tree import row_coordinate
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError
@@ -165,14 +165,12 @@ def posterior_predictive(
             f"{len(chosen.sigma):,} draws of {m:,} rows would be {len(chosen.sigma) * m:,} numbers, more than the "
             f"{MOST_NUMBERS:,} that are kept. Use fewer draws: draws={max(MOST_NUMBERS // m, 1)}."
         )
-    groups = {"posterior_predictive": {"y": rows.observations().reshape(*chosen.shape, m)}}
-    if new_data is None:
-        groups["observed_data"] = {"y": posterior.design.y}
-    tree = from_dict(groups, dims={"y": ["obs"]}, coords={"obs": row_coordinate(rows.predictors.index)})
-    drawn = tree["posterior_predictive"].to_dataset()
     kept = posterior.data["posterior"].to_dataset().isel(draw=chosen.chosen)
-    tree["posterior_predictive"] = DataTree(drawn.assign_coords(chain=kept["chain"], draw=kept["draw"]))
-    return tree
+    coordinate = {"obs": row_coordinate(rows.predictors.index)}
+    groups = {"posterior_predictive": label_draws(rows.observations().reshape(*chosen.shape, m), kept, coordinate)}
+    if new_data is None:
+        groups["observed_data"] = posterior.data["observed_data"].to_dataset()
+    return DataTree.from_dict(groups)
 
 
 def add_predictive(posterior: Posterior, *, seed: int) -> Posterior:

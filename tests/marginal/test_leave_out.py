@@ -132,7 +132,8 @@ def test_too_many_crossed_effects_are_refused_with_a_way_out():
     products = design.products()
     rows = condition_rows(design.X, design.y, design.weights, design.blocks, products)
     block = design.blocks[0]
-    with pytest.raises(BayesmmError, match=r"1,\d\d\d random effects in all.* 1,000 effects are the most. Leave out rows"):
+    with pytest.raises(
+        BayesmmError, match=r"1,\d\d\d random effects in all.* 1,000 effects are the most. Leave out rows"
+    ):
         group_rows(rows, block.codes, block.n_levels, pad_products(products))
     assert single_rows(rows, products).levels[0].shape == (n,)
-
