@@ -103,7 +103,7 @@ def _tree(
     """Log-likelihoods for ArviZ, which finds the relative efficiency from the draws that go with them."""
     kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
     if predictive == "marginal":
-        kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks])
+        kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks], errors="ignore")
     likelihood = label_draws(values.reshape(*draws.shape, -1), kept, coordinate)
     return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
 

@@ -97,8 +97,11 @@ def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
             if row.kind == "cor" or not _says_something(row):
                 continue
             value = about[:, j] if row.kind == "fixed" else values[:, j]
-            value = value**2 if row.prior.stated_for == "variance" else value
-            prior = distribution(row.prior.family, _numbers(row), (), row.prior.support)
+            if row.kind != "fixed" and row.prior.stated_for == "variance":
+                value = value**2
+            elif row.kind != "fixed" and row.prior.stated_for == "share":
+                value = value**2 / (value**2 + draws.sigma**2)
+            prior = distribution(row.prior.family, _numbers(row), (), row.prior.support, draws.sigma)
             densities[:, j] = np.asarray(prior.log_prob(value))
     names = [row.name for row in posterior.priors.rows]
     for piece in posterior.priors.pieces:

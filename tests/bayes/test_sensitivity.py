@@ -7,7 +7,7 @@ from bayesmm import Model, datasets
 from bayesmm.bayes.draws import read_draws
 from bayesmm.bayes.sensitivity import CONFLICT, SOUND, STRONG, scaling_tree
 from bayesmm.errors import PriorError
-from bayesmm.priors import LKJ, Flat, HalfNormal, InverseGamma, Normal, StudentT
+from bayesmm.priors import LKJ, Beta, Flat, HalfNormal, InverseGamma, Normal, StudentT
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,7 @@ def varied(model):
     priors = {
         "Days": StudentT(4, 5, 10),
         "sd(Intercept | Subject)": InverseGamma(2, 500, on="variance"),
+        "sd(Days | Subject)": Beta(2, 3),
         "cor": LKJ(3),
         "sigma": HalfNormal(40),
     }
@@ -39,6 +40,8 @@ def test_log_priors_are_those_of_the_textbook(varied):
     np.testing.assert_allclose(by_name["Days"], st.t.logpdf(beta[..., 1], 4, 5, 10))
     variance = st.invgamma.logpdf(sd[..., 0] ** 2, 2, scale=500)
     np.testing.assert_allclose(by_name["sd(Intercept | Subject)"], variance)
+    share = sd[..., 1] ** 2 / (sd[..., 1] ** 2 + posterior["sigma"].to_numpy() ** 2)
+    np.testing.assert_allclose(by_name["sd(Days | Subject)"], st.beta.logpdf(share, 2, 3))
     np.testing.assert_allclose(by_name["sigma"], st.halfnorm.logpdf(posterior["sigma"], scale=40))
     cor = posterior["cor_Subject"].to_numpy()[..., 0]
     np.testing.assert_allclose(by_name["cor(Intercept, Days | Subject)"], 2.0 * np.log1p(-(cor**2)))
