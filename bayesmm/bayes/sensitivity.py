@@ -92,6 +92,7 @@ def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
     values = stack_parameters(posterior.data, posterior.labels).reshape(len(draws.sigma), -1)
     about = draws.beta @ posterior.priors.contrast.T
     densities = np.zeros(values.shape)
+    sigma: Any = draws.sigma  # a NumPy array in the place of a JAX one
     with jax.enable_x64(True):
         for j, row in enumerate(posterior.priors.rows):
             if row.kind == "cor" or not _says_something(row):
@@ -101,7 +102,7 @@ def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
                 value = value**2
             elif row.kind != "fixed" and row.prior.stated_for == "share":
                 value = value**2 / (value**2 + draws.sigma**2)
-            prior = distribution(row.prior.family, _numbers(row), (), row.prior.support, draws.sigma)
+            prior = distribution(row.prior.family, _numbers(row), (), row.prior.support, sigma)
             densities[:, j] = np.asarray(prior.log_prob(value))
     names = [row.name for row in posterior.priors.rows]
     for piece in posterior.priors.pieces:

@@ -199,7 +199,7 @@ def effect_moments(
     conditioned = condition_factors(products, factors)
     elimination = factorise(traced, products, conditioned)
     absorbed = absorb(traced, products, elimination, products.cross, products.gram)
-    L, h, shift, _ = _fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    L, h, shift, _ = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
     spread = solve_triangular(L, jnp.eye(len(h)), lower=True).T  # L⁻ᵀ: its rows have the variances of γ
     solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(shift) + 1)).effects
