@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from xarray import DataTree
+from arviz_stats import ELPDData
+from xarray import Dataset, DataTree
 
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
-from bayesmm.bayes.prediction import predict
+from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
+from bayesmm.bayes.prediction import PredictionKind, predict
+from bayesmm.bayes.predictive import DrawnLevels, add_predictive, posterior_predictive
 from bayesmm.bayes.resolution import ResolvedPriors
+from bayesmm.bayes.sensitivity import sensitivity
+from bayesmm.bayes.shares import Total, r_squared, variance_shares
 from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
-from bayesmm.design.predictors import NewLevels, Random
+from bayesmm.design.predictors import Random
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -160,33 +165,245 @@ class Posterior:
         return random_effect_table(self.data, self.labels, level)
 
     def predict(
-        self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error", level: float = 0.95
+        self,
+        new_data: Any = None,
+        *,
+        kind: PredictionKind = "mean",
+        random: Random = "all",
+        new_levels: DrawnLevels = "error",
+        level: float = 0.95,
+        weights: Any = None,
+        seed: int = 0,
     ) -> pd.DataFrame:
-        """Predict the expected response.
+        """Predict the expected response, or new observations.
 
         Parameters
         ----------
         new_data : data frame, optional
             Rows to predict; the rows of the fit by default.
+        kind : {"mean", "observation"}
+            Whether the spread and the interval are those of the expected response, or of an observation with its
+            residual.
         random : {"all", "none"} or list of str
             Grouping factors whose effects are included.
-        new_levels : {"error", "population"}
-            Levels that the fit has not seen are refused, or predicted with effects of zero.
+        new_levels : {"error", "population", "sample"}
+            Levels that the fit has not seen are refused, predicted with effects of zero, or predicted with effects
+            drawn from the distribution of effects in each draw.
         level : float
             Probability of the equal-tailed intervals.
+        weights : number or array, optional
+            Prior weights of the new rows, for observations of a model with weights.
+        seed : int
+            For what is drawn.
 
         Returns
         -------
         DataFrame
             Columns mean, sd, lower, upper, in units of the response; aligned with `new_data`, NaN in rows with missing
-            values. The spread is that of the expected response: it has no residual in it.
+            values.
 
         Raises
         ------
         PredictionError
             If a level is new, or the columns of `new_data` do not suit the model.
         """
-        return predict(self, new_data, random=random, new_levels=new_levels, level=level)
+        return predict(
+            self,
+            new_data,
+            kind=kind,
+            random=random,
+            new_levels=new_levels,
+            level=level,
+            weights=weights,
+            seed=seed,
+        )
+
+    def posterior_predictive(
+        self,
+        new_data: Any = None,
+        *,
+        random: Random = "all",
+        new_levels: DrawnLevels = "error",
+        weights: Any = None,
+        seed: int = 0,
+        draws: int | None = None,
+    ) -> DataTree:
+        """Draw new observations, one for each draw and row.
+
+        Parameters
+        ----------
+        new_data, random, new_levels, weights, seed
+            As in `predict`.
+        draws : int, optional
+            How many draws to use at most, equally spaced; all by default.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group posterior_predictive with the variable ``y`` (chain, draw, obs); for the rows of the fit also
+            observed_data, as ArviZ's plots of predictive checks need it.
+        """
+        return posterior_predictive(
+            self, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, draws=draws
+        )
+
+    def with_predictive(self, *, seed: int = 0) -> Posterior:
+        """Return the same posterior with a group posterior_predictive in its data.
+
+        Parameters
+        ----------
+        seed : int
+            For the residuals.
+        """
+        return add_predictive(self, seed=seed)
+
+    def log_likelihood(
+        self, of: str = "row", predictive: Predictive = "marginal", *, draws: int | None = None
+    ) -> DataTree:
+        """Evaluate how well the other data predict each row or group, draw by draw.
+
+        Parameters
+        ----------
+        of : str
+            "row", or a grouping factor whose levels are left out one at a time, with all their rows.
+        predictive : {"marginal", "conditional"}
+            "marginal": log p(y_g | y_-g, θ) with θ the standard deviations, correlations, sigma and any coefficients
+            whose prior is neither flat nor normal; all else is integrated out, in closed form. "conditional":
+            log p(y_g | β, b, σ), given the random effects.
+        draws : int, optional
+            How many draws to use at most, equally spaced; all by default.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups log_likelihood (``y``) and posterior (the parameters), for `arviz.loo`.
+
+        Raises
+        ------
+        BayesmmError
+            If there is no such group, the numbers would be too many, or nothing predicts what is left out.
+        """
+        return log_likelihood(self, of, predictive, draws)
+
+    def loo(self, of: str = "row", predictive: Predictive = "marginal", *, draws: int | None = None) -> ELPDData:
+        """Estimate the expected log predictive density of rows or groups that are left out.
+
+        Parameters
+        ----------
+        of, predictive, draws
+            As in `log_likelihood`.
+
+        Returns
+        -------
+        arviz.ELPDData
+            For `arviz.compare`; ``elpd_i`` and ``pareto_k`` are labelled by rows or levels.
+
+        Notes
+        -----
+        p(θ | y) ∝ p(θ | y_-g) p(y_g | y_-g, θ), so that weights 1 / p(y_g | y_-g, θ) turn draws given all data into
+        draws given the others. Both kinds estimate the same quantity; with "marginal" only a few parameters are
+        weighted, and the weights vary little.
+
+        References
+        ----------
+        Vehtari, Gelman & Gabry (2017), Statistics and Computing 27. Vehtari, Mononen, Tolvanen, Sivula & Winther
+        (2016), JMLR 17(103).
+        """
+        return loo(self, of, predictive, draws)
+
+    def loo_pit(self, *, draws: int | None = None) -> DataTree:
+        """Evaluate the predictive distribution function of each row, given the others, at what was observed.
+
+        Parameters
+        ----------
+        draws : int, optional
+            How many draws to use at most, equally spaced; all by default.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group loo_pit with the variable ``y`` (obs): uniform between 0 and 1 if the model is right, for
+            ``arviz.plot_ecdf_pit(tree, group="loo_pit", sample_dims=["obs"])``.
+        """
+        return loo_pit(self, draws)
+
+    def r2(self) -> Dataset:
+        """Evaluate the Bayesian R² of each draw.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``marginal``: what fixed effects explain of the variance for new levels; ``conditional``: what fixed and
+            random effects explain for the observed ones; each (chain, draw).
+
+        Notes
+        -----
+        Variance of the explained part over the rows, over itself and the variance that the draw leaves unexplained:
+        σ² (its mean over the rows, with weights), and for ``marginal`` also that of the random effects. A known offset
+        is neither.
+
+        References
+        ----------
+        Gelman, Goodrich, Gabry & Vehtari (2019), The American Statistician 73(3).
+        """
+        return r_squared(self)
+
+    def variance_shares(self, *, total: Total = "unexplained", level: float = 0.95) -> pd.DataFrame:
+        """Tabulate which share of the variance each grouping factor and the residual have.
+
+        Parameters
+        ----------
+        total : {"unexplained", "response"}
+            Of the variance that fixed effects leave, or of all of it, with a row for the fixed effects.
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            Index: grouping factors, "residual". Columns: mean, sd, lower, upper. With one random intercept its share is
+            the intraclass correlation.
+
+        Notes
+        -----
+        The variance of a grouping factor is z'Σz averaged over the rows, so that slopes count where they were measured.
+
+        References
+        ----------
+        Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5.
+        """
+        return variance_shares(self, total, level)
+
+    def sensitivity(self, *, threshold: float = 0.05) -> pd.DataFrame:
+        """Measure how the posterior moves when the prior or the likelihood is made a little stronger or weaker.
+
+        Parameters
+        ----------
+        threshold : float
+            From which value on a parameter counts as sensitive.
+
+        Returns
+        -------
+        DataFrame
+            Index: names of the parameters. Columns: prior, likelihood (sensitivities), has_prior (whether the parameter
+            has a prior that is not flat), diagnosis, advice.
+
+        Raises
+        ------
+        PriorError
+            If all priors are flat: nothing can be scaled.
+
+        Notes
+        -----
+        Density to the power α near 1, by importance sampling. The prior is that of all parameters together, without the
+        distribution of the random effects, which belongs to the model. The likelihood is that of all data given the
+        parameters, random effects integrated out: then the two make up the whole density of the parameters.
+
+        References
+        ----------
+        Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34.
+        """
+        return sensitivity(self, threshold)
 
     @cached_property
     def diagnostics(self) -> Diagnostics:

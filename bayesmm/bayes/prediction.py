@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
+from bayesmm.bayes.predictive import DrawnLevels, draw_rows
+from bayesmm.design.predictors import Random
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
+type PredictionKind = Literal["mean", "observation"]
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
 def predict(
-    posterior: Posterior, new_data: Any, *, random: Random, new_levels: NewLevels, level: float
+    posterior: Posterior,
+    new_data: Any,
+    *,
+    kind: PredictionKind,
+    random: Random,
+    new_levels: DrawnLevels,
+    level: float,
+    weights: Any,
+    seed: int,
 ) -> pd.DataFrame:
-    """Posterior mean, sd and interval of the expected response; see `Posterior.predict`."""
+    """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
-    predictors = build_predictors(posterior.design, new_data, random=random, new_levels=new_levels)
-    beta = posterior.beta.reshape(posterior.sigma.size, posterior.design.p)
-    effects = [b.reshape(-1, *b.shape[2:]) for b in posterior.effects]
-    size = max(1, BATCH // max(len(beta), 1))
-    parts = [
-        _summarise(_rows(predictors, slice(start, start + size)).mean(beta, effects), level)
-        for start in range(0, max(len(predictors.index), 1), size)
-    ]
-    return pd.DataFrame(
-        np.concatenate(parts, axis=1).T, index=predictors.index, columns=["mean", "sd", "lower", "upper"]
-    )
-
-
-def _rows(predictors: Predictors, part: slice) -> Predictors:
-    return Predictors(
-        index=predictors.index[part],
-        X=predictors.X[part],
-        offset=predictors.offset[part],
-        columns=tuple(None if columns is None else columns[part] for columns in predictors.columns),
-        codes=tuple(None if codes is None else codes[part] for codes in predictors.codes),
-    )
+    if kind not in ("mean", "observation"):
+        raise ValueError(f"kind is {kind!r}: give 'mean' or 'observation'.")
+    if kind == "mean":
+        weights = None if new_data is None else 1.0  # there is no residual that they could weigh
+    rows = draw_rows(posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed)
+    evaluate = rows.mean if kind == "mean" else rows.observations
+    index = rows.predictors.index
+    size = max(1, BATCH // max(posterior.sigma.size, 1))
+    parts = [_summarise(evaluate(slice(start, start + size)), level) for start in range(0, max(len(index), 1), size)]
+    return pd.DataFrame(np.concatenate(parts, axis=1).T, index=index, columns=["mean", "sd", "lower", "upper"])
 
 
 def _summarise(draws: np.ndarray, level: float) -> np.ndarray:

@@ -97,7 +97,7 @@ class MarginalProgram:
     ) -> Float[Array, ""]:
         """Return log p(y | spreads, sampled coefficients), given factors F of Var(b) = FF'; the rest integrated out."""
         relative = [factor / sigma for factor in factors]
-        return log_density(data.products, relative, sigma, _conditional_prior(data, sampled), sampled)
+        return log_density(data.products, relative, sigma, conditional_prior(data, sampled), sampled)
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw what was integrated out from its exact conditional, given one draw of the rest."""
@@ -122,7 +122,7 @@ class MarginalProgram:
         factors, sigma = self.spreads.factors(sites, data.spreads)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]
-        return data.products, relative, sigma, _conditional_prior(data, sampled), key, sampled
+        return data.products, relative, sigma, conditional_prior(data, sampled), key, sampled
 
     def _named(self, values: Sequence[Array], pattern: str) -> dict[str, Array]:
         """Values of each grouping factor, padded levels cut off, by name."""
@@ -135,7 +135,8 @@ class MarginalProgram:
         return "\n".join(["marginal program", *(f"  {line}" for line in lines)])
 
 
-def _conditional_prior(data: MarginalData, sampled: Array | None) -> FixedPrior:
+def conditional_prior(data: MarginalData, sampled: Array | None) -> FixedPrior:
+    """Prior of the integrated coefficients, given those that are sampled."""
     if sampled is None:
         return data.prior
     return data.prior._replace(mean=data.prior.mean - data.prior.root @ (data.dependence @ sampled))

@@ -123,10 +123,7 @@ def _dims(labels: Labels) -> dict[str, list[str]]:
 
 def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
     """Coordinate of each dim."""
-    rows = design.rows
-    coordinates: dict[str, Any] = {"coef": list(labels.coefficients)}
-    # A MultiIndex as a coordinate breaks ArviZ's tables.
-    coordinates["obs"] = [str(row) for row in rows] if isinstance(rows, pd.MultiIndex) else rows.to_numpy()
+    coordinates: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
     for block in labels.blocks:
         coordinates |= {
             block.dim: list(block.levels),
@@ -134,3 +131,8 @@ def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
             block.pair_dim: list(block.pair_labels),
         }
     return coordinates
+
+
+def row_coordinate(rows: pd.Index) -> Any:
+    """Labels of rows as a coordinate; a MultiIndex would break ArviZ's tables."""
+    return [str(row) for row in rows] if isinstance(rows, pd.MultiIndex) else rows.to_numpy()

@@ -56,7 +56,7 @@ class FixedPrior(NamedTuple):
     sampled: Array
 
 
-class _FixedPosterior(NamedTuple):
+class FixedPosterior(NamedTuple):
     """The conditional Gaussian of γ: N(L⁻ᵀL⁻¹h, (LL')⁻¹), and the shift d of y by the sampled coefficients."""
 
     L: Float[Array, "f f"]
@@ -65,9 +65,10 @@ class _FixedPosterior(NamedTuple):
     s: Float[Array, ""]
 
 
-def _fixed_posterior(
+def fixed_posterior(
     reduced: Reduced, sigma: Float[Array, ""], prior: FixedPrior, sampled_beta: Float[Array, " s"] | None
-) -> _FixedPosterior:
+) -> FixedPosterior:
+    """Condition the fixed effects on the data, with the random effects integrated out."""
     A, c, s = reduced.gram[:-1, :-1], reduced.gram[:-1, -1], reduced.gram[-1, -1]
     shift = jnp.zeros_like(c)
     if sampled_beta is not None:
@@ -76,7 +77,7 @@ def _fixed_posterior(
     E = prior.basis
     precision = E.T @ A @ E / sigma**2 + prior.precision
     h = E.T @ c / sigma**2 + prior.precision @ prior.mean
-    return _FixedPosterior(jnp.linalg.cholesky(precision), h, shift, s)
+    return FixedPosterior(jnp.linalg.cholesky(precision), h, shift, s)
 
 
 def log_density(
@@ -107,13 +108,26 @@ def log_density(
     + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
     """
     reduced = reduce_products(traced, products, condition_factors(products, factors))
-    L, h, _, s = _fixed_posterior(reduced, sigma, prior, sampled_beta)
+    return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
+
+
+def read_density(
+    reduced: Reduced,
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    sampled_beta: Float[Array, " s"] | None,
+    *,
+    n: Float[Array, ""],
+    log_weights: Float[Array, ""],
+) -> Float[Array, ""]:
+    """Read log p(y | Λ, σ, sampled β) off a reduction of n rows, whose logarithms of weights have this sum."""
+    L, h, _, s = fixed_posterior(reduced, sigma, prior, sampled_beta)
     w = solve_triangular(L, h, lower=True)
     n_free = prior.mean.shape[0]
     quadratic = s / sigma**2 + prior.mean @ prior.precision @ prior.mean - w @ w
-    log_dets = reduced.log_det - products.log_weights + 2.0 * jnp.log(jnp.diag(L)).sum()
+    log_dets = reduced.log_det - log_weights + 2.0 * jnp.log(jnp.diag(L)).sum()
     log_dets += 2.0 * jnp.log(jnp.abs(jnp.diag(prior.root))).sum()
-    scale = products.n * jnp.log(2.0 * jnp.pi * sigma**2) - n_free * jnp.log(2.0 * jnp.pi)
+    scale = n * jnp.log(2.0 * jnp.pi * sigma**2) - n_free * jnp.log(2.0 * jnp.pi)
     return prior.log_normaliser - 0.5 * (log_dets + scale + quadratic)
 
 
@@ -136,7 +150,7 @@ def draw_effects(
     conditioned = condition_factors(products, factors)
     elimination = factorise(traced, products, conditioned)
     absorbed = absorb(traced, products, elimination, products.cross, products.gram)
-    L, h, shift, _ = _fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    L, h, shift, _ = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
     gamma = solve_triangular(L, solve_triangular(L, h, lower=True) + fixed_noise, lower=True, trans=1)
     combination = jnp.append(shift - prior.basis @ gamma, 1.0)[:, None]
@@ -185,7 +199,7 @@ def effect_moments(
     conditioned = condition_factors(products, factors)
     elimination = factorise(traced, products, conditioned)
     absorbed = absorb(traced, products, elimination, products.cross, products.gram)
-    L, h, shift, _ = _fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    L, h, shift, _ = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
     spread = solve_triangular(L, jnp.eye(len(h)), lower=True).T  # L⁻ᵀ: its rows have the variances of γ
     solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(shift) + 1)).effects

@@ -1,0 +1,245 @@
+"""Leave-one-out predictions of rows and of groups, without refits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import jax
+import numpy as np
+from arviz_stats import ELPDData
+from arviz_stats import loo as psis_loo
+from scipy.special import ndtr
+from xarray import DataArray, Dataset, DataTree
+
+from bayesmm.bayes.binding import bind_marginal
+from bayesmm.bayes.draws import ParameterDraws, read_draws
+from bayesmm.bayes.pointwise import pointwise_log_likelihood
+from bayesmm.bayes.program import MarginalData, conditional_prior
+from bayesmm.bayes.tree import row_coordinate
+from bayesmm.errors import BayesmmError
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.indispensable import find_indispensable
+from bayesmm.marginal.leave_out import (
+    leave_apart,
+    leave_crossed,
+    leave_together,
+    read_groups,
+    read_rows,
+)
+from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
+from bayesmm.marginal.row_groups import Rows, condition_rows, group_rows, single_rows
+from bayesmm.marginal.rows import BlockArrays
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+type Predictive = Literal["marginal", "conditional"]
+type Groups = TogetherGroups | ApartGroups | CrossedGroups
+
+MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are needed
+BATCH = 4_000_000  # numbers held at once, 32 MB
+ROWS = "row"
+
+
+def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> DataTree:
+    """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
+    dim, codes, coordinate = _left_out(posterior, of)
+    chosen = read_draws(posterior, draws)
+    _check_size(chosen, len(coordinate))
+    if predictive == "marginal":
+        values = _marginal(posterior, chosen, codes, len(coordinate))
+    elif predictive == "conditional":
+        values = _conditional(posterior, chosen, codes, len(coordinate))
+    else:
+        raise ValueError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
+    return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
+
+
+def loo(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
+    """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
+    return cast(ELPDData, psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True))
+
+
+def loo_pit(posterior: Posterior, draws: int | None) -> DataTree:
+    """Probability integral transforms of rows given the others; see `Posterior.loo_pit`."""
+    chosen = read_draws(posterior, draws)
+    dim, _, coordinate = _left_out(posterior, ROWS)
+    _check_size(chosen, len(coordinate))
+    sd, z = _leave_rows(posterior, chosen)
+    tree = _tree(posterior, chosen, {dim: coordinate}, _normal_log_density(sd, z), "marginal")
+    weights = cast(Any, psis_loo(tree, var_name="y", pointwise=True)).log_weights
+    below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
+    pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
+    return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
+
+
+def _left_out(posterior: Posterior, of: str) -> tuple[str, np.ndarray | None, Any]:
+    """Dim, group of each row (None: each its own), and coordinate of what is left out."""
+    design, labels = posterior.design, posterior.labels
+    if of == ROWS:
+        return "obs", None, row_coordinate(design.rows)
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        if block.group == of:
+            return names.dim, block.codes, list(block.levels)
+    groups = ", ".join(repr(block.group) for block in design.blocks)
+    raise BayesmmError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
+
+
+def _check_size(draws: ParameterDraws, n_groups: int) -> None:
+    numbers = len(draws.sigma) * n_groups
+    if numbers > MOST_NUMBERS:
+        raise BayesmmError(
+            f"{len(draws.sigma):,} draws of {n_groups:,} log-likelihoods would be {numbers:,} numbers, more than the "
+            f"{MOST_NUMBERS:,} that are kept. Use fewer draws: draws={max(MOST_NUMBERS // n_groups, 1)}."
+        )
+
+
+def _tree(
+    posterior: Posterior, draws: ParameterDraws, coordinate: dict[str, Any], values: np.ndarray, predictive: Predictive
+) -> DataTree:
+    """Log-likelihoods for ArviZ, which finds the relative efficiency from the draws that go with them."""
+    kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
+    if predictive == "marginal":
+        kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks], errors="ignore")
+    likelihood = label_draws(values.reshape(*draws.shape, -1), kept, coordinate)
+    return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
+
+
+def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any]) -> Dataset:
+    """Name draws of one quantity ``y`` (chains, draws, m) like those beside them."""
+    (dim,) = coordinate
+    coordinates = {"chain": beside["chain"], "draw": beside["draw"], **coordinate}
+    return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
+
+
+def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:
+    """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
+    labels = posterior.labels
+    names = ["beta"] * bool(labels.coefficients) + ["sigma"] * (not labels.sigma_fixed)
+    names += [block.effect_variable for block in labels.blocks]
+    sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
+    limit = draws.shape[0] * draws.shape[1] * posterior.n
+    values, _ = pointwise_log_likelihood(sites, posterior.design, labels, posterior.priors.fixed_sigma, limit)
+    assert values is not None
+    rows = values.reshape(-1, posterior.n)
+    if codes is None:
+        return rows
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(n_groups))
+    return np.add.reduceat(rows[:, order], starts, axis=1)
+
+
+def _marginal(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:
+    """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
+    if codes is None:
+        return _normal_log_density(*_leave_rows(posterior, draws))
+    bound = _bind(posterior)
+    groups = group_rows(bound.rows, codes, n_groups, bound.data.products)
+    _refuse_indispensable(posterior, bound, codes, n_groups)
+    return map_draws(_group_densities, (bound.data, groups), _stack(draws, bound.data))
+
+
+def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
+    bound = _bind(posterior)
+    _refuse_indispensable(posterior, bound, np.arange(posterior.n), posterior.n)
+    groups = single_rows(bound.rows, bound.data.products)
+    return map_draws(_row_deviations, (bound.data, groups), _stack(draws, bound.data))
+
+
+def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return -0.5 * (z**2 + np.log(2.0 * np.pi)) - np.log(sd)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The marginal program's data, and the rows behind them."""
+
+    data: MarginalData
+    rows: Rows
+
+
+def _bind(posterior: Posterior) -> _Bound:
+    products = sum_products(posterior)
+    _, data = bind_marginal(posterior.labels, products, posterior.priors)
+    X, y, weights, blocks = _arrays(posterior)
+    return _Bound(data, condition_rows(X, y, weights, blocks, products))
+
+
+def sum_products(posterior: Posterior) -> CrossProducts:
+    """Sum the cross-products of a posterior's design."""
+    return build_products(*_arrays(posterior))[0]
+
+
+def _arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
+    design = posterior.design
+    blocks = [
+        BlockArrays(
+            codes=block.codes,
+            columns=block.columns,
+            n_levels=block.q,
+            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
+        )
+        for block in design.blocks
+    ]
+    return design.X[:, design.kept], design.y - design.offset, design.weights, blocks
+
+
+def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray, n_groups: int) -> None:
+    found = find_indispensable(bound.rows, codes, n_groups, bound.data.prior)
+    if len(found):
+        label = posterior.design.rows[np.flatnonzero(codes == found[0])[0]]
+        what = f"row {label!r}" if n_groups == posterior.n else f"the group of row {label!r}"
+        more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
+        raise BayesmmError(
+            f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
+            "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
+        )
+
+
+def _stack(draws: ParameterDraws, data: MarginalData) -> Draw:
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "factors": draws.factors(),
+        "sigma": draws.sigma,
+        "beta": draws.beta[:, np.asarray(data.prior.sampled)],
+    }
+    return Draw(**leaves)
+
+
+def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Draw) -> Any:
+    """Evaluate every draw, as many at a time as fit; NumPy arrays with draws first."""
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
+    n_draws = len(draws.sigma)
+    batch = min(max(BATCH // size, 1), n_draws)
+    extra = -n_draws % batch  # whole batches only: a rest would be compiled once more
+    padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
+    with jax.enable_x64(True):
+        values = evaluate(*arguments, padded, batch)
+        return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _row_deviations(data: MarginalData, groups: TogetherGroups, draws: Draw, batch: int) -> Any:
+    def one(draw: Draw) -> Any:
+        left = leave_together(data.products, conditional_prior(data, draw.beta), groups, draw)
+        return read_rows(left, groups.rows, draw.sigma)
+
+    return jax.lax.map(one, draws, batch_size=batch)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _group_densities(data: MarginalData, groups: Groups, draws: Draw, batch: int) -> Any:
+    def one(draw: Draw) -> Any:
+        prior = conditional_prior(data, draw.beta)
+        if isinstance(groups, ApartGroups):
+            return leave_apart(data.products, prior, groups, draw)
+        if isinstance(groups, CrossedGroups):
+            left = leave_crossed(data.products, prior, groups, draw)
+        else:
+            left = leave_together(data.products, prior, groups, draw)
+        return read_groups(left, groups.rows, draw.sigma)
+
+    return jax.lax.map(one, draws, batch_size=batch)

@@ -1,0 +1,77 @@
+"""Where the variance of the response comes from: R² and shares of the grouping factors, draw by draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from arviz_base import from_dict
+from xarray import Dataset
+
+from bayesmm.bayes.draws import ParameterDraws, read_draws
+from bayesmm.design.design import Design
+from bayesmm.design.predictors import build_predictors
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+type Total = Literal["unexplained", "response"]
+BATCH = 4_000_000  # draws times rows held at once, 32 MB
+
+
+def r_squared(posterior: Posterior) -> Dataset:
+    """Bayesian R², marginal and conditional; see `Posterior.r2`."""
+    design, draws = posterior.design, read_draws(posterior)
+    effects = [b.reshape(-1, *b.shape[2:]) for b in posterior.effects]
+    predictors = build_predictors(design)
+    fixed, fitted = _fixed_variance(design, draws), np.empty(len(draws.sigma))
+    size = max(1, BATCH // design.n)
+    for start in range(0, len(fitted), size):
+        some = slice(start, start + size)
+        fitted[some] = (predictors.mean(draws.beta[some], [b[some] for b in effects]) - design.offset).var(1, ddof=1)
+    residual = _residual_variance(design, draws)
+    random = sum(_group_variances(design, draws))
+    values = {"marginal": fixed / (fixed + random + residual), "conditional": fitted / (fitted + residual)}
+    shaped = {name: value.reshape(draws.shape) for name, value in values.items()}
+    return from_dict({"posterior": shaped})["posterior"].to_dataset()
+
+
+def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
+    """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+    if total not in ("unexplained", "response"):
+        raise ValueError(f"total is {total!r}: give 'unexplained' or 'response'.")
+    design, draws = posterior.design, read_draws(posterior)
+    names = [block.group for block in design.blocks]
+    parts = _group_variances(design, draws)
+    if total == "response":
+        names, parts = ["fixed effects", *names], [_fixed_variance(design, draws), *parts]
+    names, parts = [*names, "residual"], [*parts, _residual_variance(design, draws)]
+    shares = np.stack(parts, axis=1) / np.sum(parts, axis=0)[:, None]
+    lower, upper = np.quantile(shares, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
+    return pd.DataFrame(
+        {"mean": shares.mean(axis=0), "sd": shares.std(axis=0, ddof=1), "lower": lower, "upper": upper},
+        index=pd.Index(names, name="group"),
+    )
+
+
+def _group_variances(design: Design, draws: ParameterDraws) -> list[np.ndarray]:
+    """Mean over the rows of z'Σz, for each grouping factor; (D,) each."""
+    return [
+        np.einsum("dij,ij->d", covariance, block.columns.T @ block.columns / design.n)
+        for block, covariance in zip(design.blocks, draws.covariances, strict=True)
+    ]
+
+
+def _fixed_variance(design: Design, draws: ParameterDraws) -> np.ndarray:
+    """Variance over the rows of Xβ; (D,)."""
+    centred = design.X[:, design.kept] - design.X[:, design.kept].mean(axis=0)
+    covariance = centred.T @ centred / (design.n - 1)
+    return np.einsum("di,ij,dj->d", draws.beta, covariance, draws.beta, optimize=True)
+
+
+def _residual_variance(design: Design, draws: ParameterDraws) -> np.ndarray:
+    """Mean over the rows of σ²/w; (D,)."""
+    return draws.sigma**2 * np.mean(1.0 / design.weights)
