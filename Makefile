@@ -17,7 +17,7 @@ check: install
 	.venv/bin/pyright
 	.venv/bin/lint-imports
 
-benchmarks: install  # takes most of an hour; see benchmarks/README.md for the rivals
+benchmarks: install  # takes an hour and a half; see benchmarks/README.md for the rivals
 	.venv/bin/python benchmarks/run_all.py
 	.venv/bin/python benchmarks/table.py benchmarks/results.jsonl --into docs/performance.md
 

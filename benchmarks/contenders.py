@@ -1,19 +1,23 @@
-"""A contender: one program in a process of its own, which holds its data and is idle until it is asked to fit.
+"""A contender: one program in a process of its own, which holds its data and is idle until it is asked something.
 
-The parent sends lines: first the task, then ``fit`` or ``tables`` as often as it likes. The worker answers each with
-one line of JSON: ``{"ready": version}``, ``{"seconds": ...}``, ``{"error": message}`` or ``{"skipped": reason}``.
+The parent sends lines: first the task, then requests as often as it likes, ``fit`` and ``tables`` in a race. The worker
+answers each with one line of JSON: ``{"ready": version}``, ``{"seconds": ...}``, ``{"error": message}`` or
+``{"skipped": reason}``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,53 +43,77 @@ class Contender:
     Parameters
     ----------
     program : str
-        "bayesmm", "mixedlm", "statsmodels", "lme4" or "glmmTMB".
-    task : mapping
-        data (path of a CSV file), formula, method, factors (names of columns); more for statsmodels.
+        Its name; that of its file of standard error.
+    command : sequence of str
+        What starts the worker.
+    greeting : str
+        The first line that it is sent: its task.
     folder : path
-        A scratch folder: standard error and caches go there.
+        A scratch folder.
+    environment : mapping of str to str
+        Of the process.
     timeout : float
         Seconds that one answer may take; then the process is killed.
+
+    Attributes
+    ----------
+    version : str
+        What the worker says it is.
+    start_seconds : float
+        From the start of the process until it was ready, its data read.
 
     Raises
     ------
     Stopped
-        If the program is not installed, fails, or takes too long; so do `fit` and `tables`.
+        If the program is not installed, fails, or takes too long; so does `ask`.
     """
 
-    def __init__(self, program: str, task: Mapping[str, Any], *, folder: Path, timeout: float) -> None:
-        command = _command(program)
+    def __init__(
+        self,
+        program: str,
+        command: Sequence[str],
+        greeting: str,
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        timeout: float,
+    ) -> None:
         self._timeout = timeout
         self._errors = (folder / f"{program}.stderr").open("w+", errors="replace")
+        begin = time.perf_counter()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=_environment(folder),
+            env=environment,
+            start_new_session=True,  # chains may be processes of their own: they are ended with it
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.version: str = self._ask(_encode(program, task), START_TIMEOUT)["ready"]
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self.version: str = self._ask(greeting, START_TIMEOUT)["ready"]
+        self.start_seconds = time.perf_counter() - begin
 
-    def fit(self) -> dict[str, Any]:
-        """Go once from formula and data frame to the estimates: seconds, loglik, evaluations."""
-        return self._ask("fit", self._timeout)
-
-    def tables(self) -> float:
-        """Read standard errors and random effects off the last fit; seconds."""
-        return self._ask("tables", self._timeout)["seconds"]
+    def ask(self, request: str) -> dict[str, Any]:
+        """Send one line and wait for its answer."""
+        return self._ask(request, self._timeout)
 
     def peak_gib(self) -> float | None:
         """Peak resident memory so far, in GiB."""
         return peak_gib(self._process.pid)
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
+        """End the process, and those that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._errors.close()
+        self._listener.join()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):  # a request that was never read
+                stream.close()
 
     def _ask(self, line: str, timeout: float) -> dict[str, Any]:
         try:
@@ -131,6 +159,33 @@ def rivals_python() -> Path:
     return Path(folder) / "bin" / "python"
 
 
+def start_fitter(program: str, task: Mapping[str, Any], *, folder: Path, timeout: float) -> Contender:
+    """Start a program that answers ``fit`` (seconds, loglik, evaluations) and ``tables`` (seconds).
+
+    Parameters
+    ----------
+    program : str
+        "bayesmm", "mixedlm", "statsmodels", "lme4" or "glmmTMB".
+    task : mapping
+        data (path of a CSV file), formula, method, factors (names of columns); more for statsmodels.
+    folder, timeout
+        See `Contender`. Caches go to the folder as well.
+
+    Raises
+    ------
+    Stopped
+        If the program is not installed.
+    """
+    return Contender(
+        program,
+        _command(program),
+        _encode(program, task),
+        folder=folder,
+        environment=_environment(folder),
+        timeout=timeout,
+    )
+
+
 def _command(program: str) -> list[str]:
     if program == OURS:
         return [sys.executable, str(HERE / "worker_bayesmm.py")]
@@ -138,9 +193,15 @@ def _command(program: str) -> list[str]:
         if not rivals_python().exists():
             raise Stopped("skipped", f"there is no virtual environment of rivals (see {HERE.name}/README.md)")
         return [str(rivals_python()), str(HERE / f"worker_{program}.py")]
-    if shutil.which("Rscript") is None:
+    return [rscript(), str(HERE / "worker.R"), program]
+
+
+def rscript() -> str:
+    """Return R's interpreter of scripts; `Stopped` where there is none."""
+    path = shutil.which("Rscript")
+    if path is None:
         raise Stopped("skipped", "Rscript is not on the PATH")
-    return ["Rscript", str(HERE / "worker.R"), program]
+    return path
 
 
 def _environment(folder: Path) -> dict[str, str]:

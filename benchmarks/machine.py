@@ -14,9 +14,11 @@ from pathlib import Path
 
 from contenders import rivals_python
 from report import print_line
+from samplers import bambi_python
 
-OURS = ("bayesmm", "jax", "jaxlib", "numpy", "scipy", "pandas")
+OURS = ("bayesmm", "jax", "jaxlib", "numpyro", "numpy", "scipy", "pandas")
 RIVALS = ("mixedlm", "statsmodels", "numpy", "scipy", "pandas")
+SAMPLERS = ("bambi", "pymc", "pytensor", "nutpie", "numpyro", "jax")
 READ_VERSIONS = """
 import json, sys
 from importlib import metadata
@@ -25,7 +27,7 @@ print(json.dumps({name: installed.get(name) for name in sys.argv[1:]}))
 """
 READ_R = """
 cat(R.version.string, "\\n")
-for (p in c("lme4", "glmmTMB", "Matrix"))
+for (p in c("lme4", "glmmTMB", "Matrix", "rstanarm", "brms", "rstan"))
   cat(p, tryCatch(as.character(packageVersion(p)), error = function(e) "not installed"), "\\n")
 cat("BLAS", basename(extSoftVersion()[["BLAS"]]), "of", basename(dirname(extSoftVersion()[["BLAS"]])), "\\n")
 """
@@ -44,7 +46,8 @@ def main() -> None:
             "threads": {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_NUM_THREADS")},
             "python": platform.python_version(),
             "versions": {name: metadata.version(name) for name in OURS},
-            "rivals": _rivals(),
+            "rivals": _installed(rivals_python(), RIVALS),
+            "bambi": _installed(bambi_python(), SAMPLERS),
             "r": _r(),
         }
     )
@@ -67,11 +70,11 @@ def _field(path: str, name: str) -> str | None:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), None)
 
 
-def _rivals() -> dict[str, str | None] | str:
-    if not rivals_python().exists():
-        return "no virtual environment of rivals"
-    text = _output([str(rivals_python()), "-c", READ_VERSIONS, *RIVALS])
-    return json.loads(text) if text else "the virtual environment of rivals does not run"
+def _installed(python: Path, packages: Iterable[str]) -> dict[str, str | None] | str:
+    if not python.exists():
+        return f"no virtual environment of {next(iter(packages))}"
+    text = _output([str(python), "-c", READ_VERSIONS, *packages])
+    return json.loads(text) if text else f"the virtual environment of {next(iter(packages))} does not run"
 
 
 def _r() -> list[str] | str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contenders import OURS, Contender, Stopped
+from contenders import OURS, Contender, Stopped, start_fitter
 from report import print_line
 
 AGREE = 1e-2  # log-likelihoods closer than this are the same optimum
@@ -115,7 +115,7 @@ class _Run:
         self._with_tables: list[float] = []
         self._contender: Contender | None = None
         try:
-            self._contender = Contender(
+            self._contender = start_fitter(
                 entrant.program, {**task, **entrant.task}, folder=folder, timeout=entrant.timeout or timeout
             )
             self._facts = {"version": self._contender.version, "loaded_gib": self._contender.peak_gib()}
@@ -127,10 +127,10 @@ class _Run:
         if self._contender is None or turn > self._repeats:
             return
         try:
-            answer = self._contender.fit()
+            answer = self._contender.ask("fit")
             self._seconds.append(answer.pop("seconds"))
             self._facts |= answer | {"peak_gib": self._contender.peak_gib()}
-            self._with_tables.append(self._seconds[-1] + self._contender.tables())
+            self._with_tables.append(self._seconds[-1] + self._contender.ask("tables")["seconds"])
         except Stopped as stopped:
             self._facts[stopped.how] = stopped.why
             self._contender = None

@@ -11,7 +11,21 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("machine", "cold_start", "rows", "one_factor", "nested", "clustered", "crossed", "insteval", "nhanes")
+SCRIPTS = (
+    "machine",
+    "cold_start",
+    "rows",
+    "one_factor",
+    "nested",
+    "clustered",
+    "crossed",
+    "insteval",
+    "nhanes",
+    "gradient_rows",
+    "sampling",
+    "warmup",
+    "sbc",
+)
 
 
 def main() -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cells import gib, seconds, stopped, table, times
+from table_sampling import calibration_table, sampling_tables, warm_up_table
+
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 RIVALS = ("lme4", "mixedlm", "glmmTMB", "statsmodels")  # in the order of the columns
 Line = dict[str, Any]
@@ -43,10 +46,13 @@ def sections(lines: Sequence[Line]) -> Iterable[str]:
         "machine": machine_sentence,
         "race": race_table,
         "growth": growth_table,
-        "rows": rows_table,
+        "rows": rows_tables,
         "set": set_sentences,
         "processes": process_table,
         "stages": stage_table,
+        "sampling": sampling_tables,
+        "warm-up": warm_up_table,
+        "calibration": calibration_table,
     }
     for kind, write in kinds.items():
         found = [line for line in lines if line["kind"] == kind]
@@ -57,16 +63,19 @@ def sections(lines: Sequence[Line]) -> Iterable[str]:
 def machine_sentence(lines: Sequence[Line]) -> str:
     line = lines[-1]
     versions = ", ".join(f"{name} {number}" for name, number in line["versions"].items())
-    rivals = line["rivals"] if isinstance(line["rivals"], str) else _names(line["rivals"])
+    rivals = _names(line["rivals"])
+    bambi = f"; {_names(line['bambi'])}" if line.get("bambi") else ""
     r = line["r"] if isinstance(line["r"], str) else ", ".join(line["r"])
     memory = "" if line["memory_gib"] is None else f", {line['memory_gib']:.0f} GiB"
     return (
         f"Measured on {line['processor']}, {line['cores']} cores{memory}, {line['system']}; Python {line['python']}: "
-        f"{versions}. Rivals: {rivals}; {r}."
+        f"{versions}. Rivals: {rivals}{bambi}; {r}."
     )
 
 
-def _names(versions: dict[str, str | None]) -> str:
+def _names(versions: str | dict[str, str | None]) -> str:
+    if isinstance(versions, str):
+        return versions
     return ", ".join(f"{name} {number}" for name, number in versions.items() if number)
 
 
@@ -77,13 +86,13 @@ def race_table(lines: Sequence[Line]) -> str:
         + [_against(line["rivals"].get(rival)) for rival in shown]
         for line in lines
     ]
-    return _table(["data", "model", "rows", "bayesmm (first fit)", *shown], rows)
+    return table(["data", "model", "rows", "bayesmm (first fit)", *shown], rows)
 
 
 def _own(ours: Line) -> str:
     if "median" not in ours:
-        return _stopped(ours)
-    return f"{_seconds(ours['median'])} ({_seconds(ours['first'])})"
+        return stopped(ours)
+    return f"{seconds(ours['median'])} ({seconds(ours['first'])})"
 
 
 def _against(theirs: Line | None) -> str:
@@ -91,21 +100,15 @@ def _against(theirs: Line | None) -> str:
     if theirs is None:
         return ""
     if "median" not in theirs:
-        ratio = f", ≥ {_times(theirs['ratio_at_least'])}" if "ratio_at_least" in theirs else ""
-        return _stopped(theirs) + ratio
-    words = [_seconds(theirs["median"])]
+        ratio = f", ≥ {times(theirs['ratio_at_least'])}" if "ratio_at_least" in theirs else ""
+        return stopped(theirs) + ratio
+    words = [seconds(theirs["median"])]
     if "ratio" in theirs:
-        words.append(_times(theirs["ratio"]))
+        words.append(times(theirs["ratio"]))
     if theirs.get("agree") is False:
         difference = theirs["loglik_minus_ours"]
         words.append(f"log-likelihood {abs(difference):.2g} {'lower' if difference < 0 else 'higher'}")
     return ", ".join(words)
-
-
-def _stopped(outcome: Line) -> str:
-    if "timed_out_after" in outcome:
-        return f"> {_seconds(outcome['timed_out_after'])}"
-    return "not installed" if "skipped" in outcome else "failed"
 
 
 def growth_table(lines: Sequence[Line]) -> str:
@@ -114,13 +117,13 @@ def growth_table(lines: Sequence[Line]) -> str:
 
 def _growth(line: Line) -> str:
     rows = [
-        [f"{point['rows']:,}", _seconds(point["median"]), _seconds(point["first"]), _gib(point["peak_gib"])]
+        [f"{point['rows']:,}", seconds(point["median"]), seconds(point["first"]), gib(point["peak_gib"])]
         if "median" in point
         else [f"{point['lowest_groups']:,} groups", "failed", "failed", ""]
         for point in line["points"]
     ]
     text = f"{line['description']}, `{line['formula']}`:\n\n"
-    text += _table(["rows", "bayesmm", "first fit", "peak memory"], rows)
+    text += table(["rows", "bayesmm", "first fit", "peak memory"], rows)
     if "slope" in line:
         text += (
             f"\n\nTime grows as rows to the power {line['slope']:.2f} (standard error {line['slope_std_error']:.2f})."
@@ -128,19 +131,22 @@ def _growth(line: Line) -> str:
     return text
 
 
-def rows_table(lines: Sequence[Line]) -> str:
-    line = lines[-1]
-    rows = [[f"{n:,}", _seconds(seconds)] for n, seconds in zip(line["rows"], line["seconds"], strict=True)]
+def rows_tables(lines: Sequence[Line]) -> str:
+    return "\n\n".join(_rows(line) for line in lines)
+
+
+def _rows(line: Line) -> str:
+    rows = [[f"{n:,}", seconds(value)] for n, value in zip(line["rows"], line["seconds"], strict=True)]
     return (
-        f"{line['description']}:\n\n{_table(['rows', 'one evaluation'], rows)}\n\n"
+        f"{line['description']}:\n\n{table(['rows', 'one evaluation'], rows)}\n\n"
         f"Slope of log seconds on log rows: {line['slope']:.3f} (standard error {line['slope_std_error']:.3f})."
     )
 
 
 def set_sentences(lines: Sequence[Line]) -> str:
     return "\n\n".join(
-        f"{line['description']}: {line['models']} models, first fits {_seconds(line['first'])}, "
-        f"second fits {_seconds(line['second'])}."
+        f"{line['description']}: {line['models']} models, first fits {seconds(line['first'])}, "
+        f"second fits {seconds(line['second'])}."
         for line in lines
         if "first" in line
     )
@@ -149,44 +155,22 @@ def set_sentences(lines: Sequence[Line]) -> str:
 def process_table(lines: Sequence[Line]) -> str:
     line = lines[-1]
     rows = [
-        [name, _seconds(outcome["median"]) if "median" in outcome else _stopped(outcome), _ratio(outcome)]
+        [name, seconds(outcome["median"]) if "median" in outcome else stopped(outcome), _ratio(outcome)]
         for name, outcome in line["contenders"].items()
     ]
-    return f"{line['description']}:\n\n" + _table(["program", "whole process", "times ours"], rows)
+    return f"{line['description']}:\n\n" + table(["program", "whole process", "times ours"], rows)
 
 
 def _ratio(outcome: Line) -> str:
-    return _times(outcome["ratio"]) if "ratio" in outcome else ""
+    return times(outcome["ratio"]) if "ratio" in outcome else ""
 
 
 def stage_table(lines: Sequence[Line]) -> str:
     line = lines[-1]
     if "stages" not in line:
         return ""
-    rows = [[name, _seconds(seconds)] for name, seconds in line["stages"].items()]
-    return f"{line['description']}:\n\n" + _table(["stage", "time"], rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    written = [header, ["---"] * len(header), *rows]
-    # A bar inside a cell would end it: formulas are full of them.
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in written)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    if value >= 100:
-        return f"{value:,.0f} s"
-    return f"{value:.2g} s" if value >= 1 else f"{1000 * value:.3g} ms" if value >= 0.001 else f"{1e6 * value:.0f} µs"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
-
-
-def _gib(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f} GiB"
+    rows = [[name, seconds(value)] for name, value in line["stages"].items()]
+    return f"{line['description']}:\n\n" + table(["stage", "time"], rows)
 
 
 if __name__ == "__main__":

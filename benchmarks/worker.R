@@ -3,30 +3,15 @@
 options(warn = 1)
 engine <- commandArgs(trailingOnly = TRUE)[1]
 
-text <- function(x) {
-  x <- gsub("[[:cntrl:]]+", " ", substr(x, 1, 300))
-  paste0("\"", gsub("([\"\\\\])", "\\\\\\1", x), "\"")
-}
-number <- function(x) if (length(x) == 1 && is.finite(x)) sprintf("%.17g", x) else "null"
-tell <- function(...) {
-  fields <- c(...)
-  cat("{", paste0("\"", names(fields), "\": ", fields, collapse = ", "), "}\n", sep = "")
-  flush(stdout())
-}
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
+source(file.path(here, "worker_answers.R"))
 
-if (!requireNamespace(engine, quietly = TRUE)) {
-  tell(skipped = text(paste("the R package", engine, "is not installed")))
-  quit(status = 0)
-}
-suppressPackageStartupMessages(library(engine, character.only = TRUE))
-
+load_or_leave(engine)
 input <- file("stdin", open = "r")
 task <- strsplit(readLines(input, 1), "\t", fixed = TRUE)[[1]]
 model <- as.formula(task[2])
 reml <- task[3] == "reml"
-columns <- names(read.csv(task[1], nrows = 1, check.names = FALSE))
-factors <- strsplit(task[4], ",", fixed = TRUE)[[1]]
-frame <- read.csv(task[1], check.names = FALSE, colClasses = ifelse(columns %in% factors, "factor", NA))
+frame <- read_frame(task[1], task[4])
 
 engines <- list(
   lme4 = list(
@@ -42,16 +27,6 @@ engines <- list(
   )
 )
 chosen <- engines[[engine]]
-
-# What the packages print goes to standard error; standard output is for answers.
-timed <- function(call) {
-  sink(stderr())
-  on.exit(sink())
-  gc()
-  begin <- as.numeric(Sys.time())
-  value <- call()
-  list(seconds = as.numeric(Sys.time()) - begin, value = value)
-}
 
 tell(ready = text(as.character(packageVersion(engine))))
 fitted <- NULL

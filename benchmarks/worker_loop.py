@@ -46,20 +46,37 @@ def serve(
     facts : callable
         From a result to what the parent wants to know of it: loglik, evaluations.
     """
+    results: list[Any] = []
+
+    def answer(request: str, task: dict[str, Any], frame: Any) -> dict[str, Any]:
+        if request == "fit":
+            results.clear()  # frees the memory of the last fit
+            seconds, result = timed(fit, task, frame)
+            results.append(result)
+            return {"seconds": seconds, **facts(result)}
+        seconds, _ = timed(tables, results[-1])
+        return {"seconds": seconds}
+
+    answer_lines(program, answer)
+
+
+def answer_lines(program: str, answer: Callable[[str, dict[str, Any], Any], dict[str, Any]]) -> None:
+    """Read the task, then answer every line of standard input by one line of JSON.
+
+    Parameters
+    ----------
+    program : str
+        Name of the package, for its version.
+    answer : callable
+        From a request, the task and the data frame to what the parent is told.
+    """
     answers = _private_output()
     task = json.loads(sys.stdin.readline())
     frame = load(task)
     _tell(answers, {"ready": version(program)})
-    result = None
     for line in sys.stdin:
         try:
-            if line.strip() == "fit":
-                result = None  # frees the memory of the last fit
-                seconds, result = timed(fit, task, frame)
-                _tell(answers, {"seconds": seconds, **facts(result)})
-            else:
-                seconds, _ = timed(tables, result)
-                _tell(answers, {"seconds": seconds})
+            _tell(answers, answer(line.strip(), task, frame))
         except Exception as error:
             traceback.print_exc()
             _tell(answers, {"error": f"{type(error).__name__}: {error}"[:300]})
