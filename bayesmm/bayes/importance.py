@@ -24,6 +24,7 @@ ROUNDS = 6  # of adaptation at most
 GOOD = 0.6  # share of the proposals that are effective: no further round is needed
 BETTER = 1.1  # factor by which a round must raise that share for another one to follow
 MOST_PROPOSALS = 64  # for each draw
+MOST_REPEATED = 2.0  # times that the heaviest proposal may be drawn: few are, and the draws' worth is reduced by it
 TRUSTED = 0.7  # Pareto k̂ above which importance weights are not to be used: Vehtari et al. (2024), JMLR 25
 FEWEST_EFFECTIVE = 0.25  # of the draws asked for
 
@@ -183,7 +184,7 @@ def weigh(surface: Surface, mode: Mode, propose: Propose, *, enough: int, rng: n
     while True:
         weighted = _combine(mode, positions, log_densities, energies)
         repeated = enough * weighted.weights.max()
-        if repeated <= 1.5 or len(positions) >= MOST_PROPOSALS * enough or weighted.pareto_k > TRUSTED:
+        if repeated <= MOST_REPEATED or len(positions) >= MOST_PROPOSALS * enough or weighted.pareto_k > TRUSTED:
             return weighted
         more, more_densities = propose(len(positions), rng)
         positions = np.concatenate([positions, more])

@@ -208,8 +208,7 @@ def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None
     place = surface.place(cast(Any, scale))  # of the same shapes
     kernel.advance.prepare(place_chains(state), surface.data, place)
     kernel.initialise.prepare(*begin)
-    draws = {part: jax.ShapeDtypeStruct((chains * settings.draws, len(v)), float) for part, v in scale.items()}
-    surface.prepare_finish(place, draws)
+    surface.prepare_finish(place)
 
 
 def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro.infer.util import potential_energy
@@ -25,18 +26,17 @@ from bayesmm.bayes.layout import (
     straighten,
     unconstrained,
 )
-from bayesmm.bayes.programs import Program
+from bayesmm.bayes.programs import Program, signature
 
 BATCH_ENTRIES = 2**22  # numbers held at once while draws are transformed, 32 MB
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
-MANY = 4096  # positions a call of `energies`
-SOME = 512  # positions a call of `describe`
+MANY = 1024  # positions a call of `energies`
+SOME = 512  # positions a call of `describe` or `finish`
 SIDE_BY_SIDE = 128  # of them evaluated together; more fall out of the processor's cache
 # Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits
-# programs that run once on little; level 1 saves a tenth and costs nothing.
+# programs that run once; level 1 saves a tenth and costs nothing.
 QUICK = {"xla_backend_optimization_level": 0}
 BRISK = {"xla_backend_optimization_level": 1}
-BRIEF_WORK = 2e7  # draws times numbers in the data: below, transforming draws takes less time than compiling well
 Generator = Callable[[Any, dict[str, Array], Any, Array], dict[str, Array]]  # (model, sites, data, key) to quantities
 Describer = Callable[[Any, dict[str, Array], Any], dict[str, Array]]  # (model, sites, data) to quantities
 
@@ -56,15 +56,13 @@ class SurfacePrograms(NamedTuple):
     ----------
     probe : (data, start, scale, small, positions, seed) -> Probe
     energies : (data, place, positions) -> energies
-    finish, finish_briefly : (positions, seed, data, place) -> sites and generated quantities
-        The same program compiled for speed, and compiled quickly.
+    finish : (positions, number of the first, seed, data, place) -> sites and generated quantities
     describe : (positions, data, place) -> sites and described quantities
     """
 
     probe: Program
     energies: Program
     finish: Program
-    finish_briefly: Program
     describe: Program
 
 
@@ -74,12 +72,10 @@ def build_programs(
 ) -> SurfacePrograms:
     """Write the programs of one model; they compile when first called with data of a new shape."""
     potential = potential_of(model, layout)
-    finish = _finish(model, layout, generate)
     return SurfacePrograms(
         probe=Program(_probe(model, layout, potential), QUICK),
         energies=Program(_energies(model, layout), BRISK),
-        finish=Program(finish, BRISK),
-        finish_briefly=Program(finish, QUICK),
+        finish=Program(_finish(model, layout, generate), BRISK),
         describe=Program(_describe(model, layout, describe), QUICK),
     )
 
@@ -114,14 +110,14 @@ def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position], 
 def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callable[..., dict[str, Array]]:
     """Transform draws in batches of bounded memory, adding what the model generates from each."""
 
-    def finish(positions: Position, seed: Array, data: Any, place: Place) -> dict[str, Array]:
+    def finish(positions: Position, first: Array, seed: Array, data: Any, place: Place) -> dict[str, Array]:
         def one(draw: tuple[Position, Array]) -> dict[str, Array]:
             position, key = draw
             sites = constrained(model, layout, data, place, position)
             return sites if generate is None else sites | generate(model, sites, data, key)
 
-        n = len(jax.tree.leaves(positions)[0])
-        return _map(one, (positions, jax.random.split(key_of(seed, 2), n)))
+        number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
+        return _map(one, (positions, jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)))
 
     return finish
 
@@ -223,19 +219,21 @@ class Surface:
 
     def finish(self, place: Place, positions: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Read sites and generated quantities off positions, whose first axis is that of the draws."""
-        sites = self._finish(len(next(iter(positions.values()))))(*self._finishing(place, positions))
-        return {name: np.asarray(values) for name, values in sites.items()}
+        parts: dict[str, list[np.ndarray]] = {}
+        for number, (part, m) in enumerate(_chunks(positions, SOME)):
+            found = self.programs.finish(*self._finishing(place, part, number))
+            for name, values in found.items():
+                parts.setdefault(name, []).append(np.asarray(values)[:m])
+        return {name: np.concatenate(values) for name, values in parts.items()}
 
-    def prepare_finish(self, place: Place, positions: Mapping[str, Any]) -> None:
-        """Begin to compile `finish` for positions of these shapes."""
-        self._finish(next(iter(positions.values())).shape[0]).prepare(*self._finishing(place, positions))
+    def prepare_finish(self, place: Place) -> None:
+        """Begin to compile `finish`."""
+        widths = {part: len(values) for part, values in self.guess.scale.items()}
+        positions = {part: jax.ShapeDtypeStruct((SOME, width), float) for part, width in widths.items()}
+        self.programs.finish.prepare(*self._finishing(place, positions, 0))
 
-    def _finish(self, n: int) -> Program:
-        work = n * sum(np.size(leaf) for leaf in jax.tree.leaves((self.data, self.guess)))
-        return self.programs.finish_briefly if work < BRIEF_WORK else self.programs.finish
-
-    def _finishing(self, place: Place, positions: Mapping[str, Any]) -> tuple[Any, ...]:
-        return dict(positions), np.int64(self.seed), self.data, place
+    def _finishing(self, place: Place, positions: Mapping[str, Any], number: int) -> tuple[Any, ...]:
+        return dict(positions), np.int64(number * SOME), np.int64(self.seed), self.data, place
 
 
 def _chunks(positions: Mapping[str, np.ndarray], size: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
@@ -273,7 +271,7 @@ def open_surface(
     """
     start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
     small = {name: np.asarray(value, dtype=float) for name, value in (small or {}).items()}
-    layout = find_layout(model, data, start, diagonal=diagonal, bent=tuple(small), most=MAX_DENSE)
+    layout = _layout_of(model, data, start, diagonal, tuple(small))
     return Surface(
         model=model,
         programs=build_programs(model, layout, generate, describe),
@@ -282,3 +280,15 @@ def open_surface(
         guess=Guess(start, layout.spread(scales or {}), small),
         seed=seed,
     )
+
+
+_LAYOUTS: dict[Hashable, Layout] = {}  # by model and shapes: finding one traces the model, 20 ms
+
+
+def _layout_of(
+    model: Model, data: Any, start: Mapping[str, np.ndarray], diagonal: Collection[str], bent: Collection[str]
+) -> Layout:
+    key = model, signature((data, dict(start))), tuple(diagonal), tuple(bent)
+    if key not in _LAYOUTS:
+        _LAYOUTS[key] = find_layout(model, data, start, diagonal=diagonal, bent=bent, most=MAX_DENSE)
+    return _LAYOUTS[key]
