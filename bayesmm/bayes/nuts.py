@@ -186,6 +186,7 @@ def draw_positions(
     )
     _compile_ahead(surface, kernel, settings)
     progress = Progress(*_begin(surface, kernel, settings), 0, [])
+    surface.prepare_finish(progress.place)
     if recorder is not None:
         progress = recorder.resume(progress)
     positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
@@ -208,7 +209,6 @@ def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None
     place = surface.place(cast(Any, scale))  # of the same shapes
     kernel.advance.prepare(place_chains(state), surface.data, place)
     kernel.initialise.prepare(*begin)
-    surface.prepare_finish(place)
 
 
 def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:
