@@ -450,18 +450,20 @@ class Posterior:
 
     def _heading(self) -> list[str]:
         groups = ", ".join(f"{block.group} {len(block.levels)}" for block in self.labels.blocks)
-        draws = self.data["posterior"].sizes["draw"]
         sources = sorted({row.source for row in self.priors.rows})
         lines = [
             f"Posterior of {self.design.specification.formula}",
             f"{self.n} rows; levels: {groups}",
-            f"{self._origin(draws)}; priors: {' and '.join(sources)}",
+            f"{self.origin}; priors: {' and '.join(sources)}",
         ]
         if self.priors.fixed_sigma is not None:
             lines.append(f"sigma is fixed at {self.priors.fixed_sigma:g}")
         return lines
 
-    def _origin(self, draws: int) -> str:
+    @property
+    def origin(self) -> str:
+        """How the draws were made, in words."""
+        draws = self.data["posterior"].sizes["draw"]
         if self.method == "nuts":
             return f"{self.chains} chains of {draws} draws, {self.program} program"
         if self.method == "importance":

@@ -11,6 +11,7 @@ from xarray import DataTree
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import label_draws
 from bayesmm.bayes.tree import row_coordinate
+from bayesmm.design.labels import BlockLabels
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError
 
@@ -83,10 +84,18 @@ def draw_rows(
     population: NewLevels = "population" if new_levels == "sample" else new_levels
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=population)
     chosen = read_draws(posterior, draws)
-    effects = tuple(b[:, chosen.chosen].reshape(-1, *b.shape[2:]) for b in posterior.effects)
+    effects = tuple(
+        _effects_drawn(posterior, block, chosen) if columns is not None else np.zeros((1, len(block.levels), 1))
+        for block, columns in zip(posterior.labels.blocks, predictors.columns, strict=True)
+    )
     if new_levels == "sample" and new_data is not None:
         predictors, effects = _draw_new_levels(posterior, new_data, predictors, chosen, effects, rng)
     return RowDraws(predictors, chosen, effects, _row_weights(posterior, new_data, weights, len(predictors.index)), rng)
+
+
+def _effects_drawn(posterior: Posterior, block: BlockLabels, chosen: ParameterDraws) -> np.ndarray:
+    b = posterior.draws(block.effect_variable)[:, chosen.chosen]
+    return b.reshape(-1, *b.shape[2:])
 
 
 def _draw_new_levels(

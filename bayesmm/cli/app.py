@@ -81,6 +81,7 @@ def sample(
     chains: options.Chains = 4,
     seed: options.Seed = 0,
     program: options.Program = "marginal",
+    by: options.By = "nuts",
     checkpoint: options.Checkpoint = None,
     priors: options.Priors = None,
     weights: options.Weights = None,
@@ -91,7 +92,7 @@ def sample(
     output: options.Output = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw from the posterior by NUTS."""
+    """Explore the posterior."""
     with plain_errors():
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import DRAWS, TABLES, check_outputs, deliver
@@ -102,7 +103,7 @@ def sample(
                 formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
             )
         posterior = model.sample(
-            draws=draws, tune=tune, chains=chains, seed=seed, program=program, checkpoint=checkpoint
+            draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
         )
         from bayesmm.cli.outcomes import sample_outcome
 
@@ -120,6 +121,7 @@ def compare(
     chains: options.Chains = 4,
     seed: options.Seed = 0,
     program: options.Program = "marginal",
+    by: options.By = "nuts",
     checkpoint: options.Checkpoint = None,
     priors: options.Priors = None,
     weights: options.Weights = None,
@@ -142,7 +144,7 @@ def compare(
             )
             estimates = model.fit(method)
         posterior = model.sample(
-            draws=draws, tune=tune, chains=chains, seed=seed, program=program, checkpoint=checkpoint
+            draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
         )
         from bayesmm.cli.outcomes import compare_outcome
 

@@ -72,6 +72,14 @@ Program = Annotated[
         help="Integrate the random effects out and draw them afterwards, or sample them.", rich_help_panel=SAMPLER
     ),
 ]
+By = Annotated[
+    Literal["nuts", "importance", "quadrature"],
+    typer.Option(
+        "--by",
+        help="Explore the posterior by NUTS, importance sampling (up to some ten spreads) or quadrature (up to four).",
+        rich_help_panel=SAMPLER,
+    ),
+]
 Checkpoint = Annotated[
     str | None,
     typer.Option(

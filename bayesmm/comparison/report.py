@@ -109,11 +109,10 @@ def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
     dropped = f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else ""
     levels = ", ".join(f"{block.q} levels of {block.group}" for block in design.blocks)
     sources = " and ".join(dict.fromkeys(row.source for row in posterior.priors.rows))
-    sizes = posterior.data["posterior"].sizes
     facts = [
         f"{design.n} rows{dropped}, {levels}; residual standard deviation "
         + ("estimated" if fit.known_sigma is None else f"known to be {fit.known_sigma:g}"),
-        f"posterior: {sizes['chain']} chains of {sizes['draw']} draws, {posterior.program} program, {sources} priors",
+        f"posterior: {posterior.origin}, {sources} priors",
     ]
     if design.aliased:
         facts.append(f"left out, being combinations of other columns: {', '.join(design.aliased)}")
