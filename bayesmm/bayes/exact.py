@@ -184,6 +184,8 @@ def _quantile(weight: np.ndarray, means: np.ndarray, sds: np.ndarray, probabilit
     scale = np.where(sds > 0, sds, np.finfo(float).tiny)
     for _ in range(BISECTIONS):
         middle = 0.5 * (lower + upper)
-        below = np.tensordot(weight, ndtr((middle - means) / scale), axes=1) < probability
+        with np.errstate(over="ignore"):  # a point mass is on one side or the other: ±∞ is right
+            standardised = (middle - means) / scale
+        below = np.tensordot(weight, ndtr(standardised), axes=1) < probability
         lower, upper = np.where(below, middle, lower), np.where(below, upper, middle)
     return 0.5 * (lower + upper)

@@ -63,7 +63,7 @@ def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, mo
     Returns
     -------
     Lattice or None
-        None if more nodes than that were needed.
+        None if more nodes than that were needed, or some as far from the origin as can be counted.
 
     Notes
     -----
@@ -84,7 +84,7 @@ def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, mo
         kept.append(front[counts])
         values.append(found[counts])
         total += int(counts.sum())
-        if total > most:
+        if total > most or (np.abs(front[counts]) >= SPAN - 1).any():
             return None
         near = (front[counts][:, None, :] + steps).reshape(-1, d)
         near = near[(np.abs(near) < SPAN).all(axis=1)]

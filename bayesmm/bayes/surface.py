@@ -208,7 +208,8 @@ class Surface:
             np.asarray(self.programs.energies(self.data, place, part))[:m]
             for part, m in _chunks({"dense": positions}, MANY)
         ]
-        values = np.concatenate(parts)
+        unit = np.log(self.guess.scale["dense"]).sum()  # so that the integral is that over the sites
+        values = np.concatenate(parts) - unit
         return np.where(np.isnan(values), np.inf, values)
 
     def describe(self, place: Place, positions: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

@@ -5,11 +5,12 @@ from designs import RandomDesign, random_design
 from programs import compiled
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.density import FixedPrior, draw_effects, log_density
+from bayesmm.marginal.density import FixedPrior, Moments, draw_effects, effect_moments, log_density
 from bayesmm.marginal.fixed_prior import condition_prior
 from bayesmm.marginal.padding import pad_products
 
 RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
+CLOSE = 1e-8  # moments, of which the oracle inverts the covariance of all rows
 
 
 def padded(design: RandomDesign) -> CrossProducts:
@@ -83,3 +84,46 @@ def test_draws_have_the_moments_of_the_dense_conditional(shape: str, kind: str) 
     assert np.abs((draws.mean(0) - expected) / sd).max() < 5.0 / np.sqrt(len(draws))
     correlation_error = (np.cov(draws.T) - covariance) / np.outer(sd, sd)
     assert np.abs(correlation_error).max() < 7.0 / np.sqrt(len(draws))
+
+
+def levels_of(design: RandomDesign, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of all b as the columns of the dense Z are ordered."""
+    means, variances = [], []
+    for mean, variance, block in zip(moments.b_mean, moments.b_variance, design.blocks, strict=True):
+        means.append(mean[: block.n_levels].ravel())
+        variances.append(variance[: block.n_levels].ravel())
+    return np.concatenate(means), np.concatenate(variances)
+
+
+@pytest.mark.parametrize("kind", ["flat", "normal"])
+@pytest.mark.parametrize("shape", ["one", "nested", "crossed", "partly"])
+def test_effect_moments_equal_those_of_the_dense_conditional(shape: str, kind: str) -> None:
+    design = random_design(shape, 9)
+    theta, sigma = design.random_theta(6), 1.4
+    prior, mean, precision = prior_for(design, kind)
+    moments = compiled(effect_moments, padded(design), design.factors(theta), sigma, prior)
+    expected, covariance = design.dense.joint_moments(design.covariance(theta, sigma), sigma, mean, precision)
+    b_mean, b_variance = levels_of(design, moments)
+    np.testing.assert_allclose(np.concatenate([moments.beta_mean, b_mean]), expected, rtol=CLOSE, atol=CLOSE)
+    found = np.concatenate([moments.beta_variance, b_variance])
+    np.testing.assert_allclose(found, np.diag(covariance), rtol=CLOSE, atol=CLOSE)
+
+
+def test_effect_moments_given_a_sampled_coefficient_are_those_with_its_column_moved_to_the_response() -> None:
+    design = random_design("nested", 8)
+    sampled = design.X.shape[1] - 1
+    theta, sigma = design.random_theta(4), 0.9
+    prior, _, _ = prior_for(design, "flat", (sampled,))
+    factors = design.factors(theta)
+    moments = compiled(effect_moments, padded(design), factors, sigma, prior, np.array([1.3]))
+    moved = RandomDesign(
+        np.delete(design.X, sampled, axis=1), design.y - 1.3 * design.X[:, sampled], design.weights, design.blocks
+    )
+    expected, covariance = moved.dense.joint_moments(design.covariance(theta, sigma), sigma)
+    b_mean, b_variance = levels_of(design, moments)
+    mean = np.concatenate([np.delete(moments.beta_mean, sampled), b_mean])
+    variance = np.concatenate([np.delete(moments.beta_variance, sampled), b_variance])
+    np.testing.assert_allclose(mean, expected, rtol=CLOSE, atol=CLOSE)
+    np.testing.assert_allclose(variance, np.diag(covariance), rtol=CLOSE, atol=CLOSE)
+    assert moments.beta_mean[sampled] == pytest.approx(1.3)
+    assert moments.beta_variance[sampled] == 0.0
