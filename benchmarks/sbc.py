@@ -15,7 +15,7 @@ from report import is_quick, print_line
 import bayesmm as bmm
 from bayesmm import priors
 
-SIMULATIONS = 100
+SIMULATIONS = {"marginal": 100, "conditional": 50, "importance": 200}
 DRAWS = 200  # a chain, enough for ranks; parameters and data are drawn anew in every simulation
 WAYS: dict[str, Mapping[str, Any]] = {
     "marginal": {"program": "marginal"},
@@ -80,11 +80,12 @@ CASES = (
 
 
 def main() -> None:
-    simulations = 4 if is_quick(__doc__) else SIMULATIONS
+    quick = is_quick(__doc__)
     for case in CASES:
         model = bmm.Model(case.formula, bmm.datasets.load(case.data), priors=dict(case.priors))
         for way, options in WAYS.items():
             begin = time.perf_counter()
+            simulations = 10 if quick else SIMULATIONS[way]
             outcome = calibrate(model, options, simulations)
             print_line(
                 {
