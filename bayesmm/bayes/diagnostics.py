@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 from xarray import Dataset, DataTree
 
 MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
 LEAST_ESS = 100  # per chain, same source
 LEAST_BFMI = 0.3  # Betancourt (2016), arXiv 1604.00695
+FEWEST_TO_LOCATE = 5  # divergences that say where they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class Diagnostics:
         Number of chains, and of draws per chain.
     divergences : int
         Trajectories after warm-up that left the posterior: there are regions that the draws may have missed.
+    divergent_at : str
+        Where they did, "small sd(Intercept | Batch)"; empty if there are too few to tell.
     reached_max_tree_depth : int
         Trajectories after warm-up that were cut short.
     r_hat, r_hat_of : float, str
@@ -32,6 +36,8 @@ class Diagnostics:
         Smallest effective sample size (bulk or tail) of a parameter, and whose it is.
     bfmi : float
         Smallest Bayesian fraction of missing information of a chain.
+    energy_of : str
+        Where the BFMI is low, the parameter that goes most with the energy; its tails are explored slowly.
     pareto_k : float, optional
         Of importance sampling: shape of the tail of the weights, good below 0.7. The draws of importance sampling and
         quadrature have no trajectories: nothing diverges, and the BFMI is NaN.
@@ -40,12 +46,14 @@ class Diagnostics:
     chains: int
     draws: int
     divergences: int
+    divergent_at: str
     reached_max_tree_depth: int
     r_hat: float
     r_hat_of: str
     ess: float
     ess_of: str
     bfmi: float
+    energy_of: str
     pareto_k: float | None = None
 
     @property
@@ -74,7 +82,8 @@ class Diagnostics:
         total = self.chains * self.draws
         complaints = []
         if self.divergences:
-            found = f"{self.divergences} of {total} trajectories diverged"
+            where = f", mostly at {self.divergent_at}" if self.divergent_at else ""
+            found = f"{self.divergences} of {total} trajectories diverged{where}"
             complaints.append((found, "raise target_accept towards 0.99, or use program='marginal' or tighter priors"))
         if self.r_hat > MOST_R_HAT:
             complaints.append((f"R̂ of {self.r_hat_of} is {self.r_hat:.3f}", "sample longer (tune and draws)"))
@@ -84,7 +93,8 @@ class Diagnostics:
             found = f"only {self.ess:.0f} effective draws of {self.ess_of}"
             complaints.append((found, "sample longer (tune and draws)"))
         if self.bfmi < LEAST_BFMI:
-            complaints.append((f"BFMI is {self.bfmi:.2f}", "use the other parameterisation or tighter priors"))
+            found = f"BFMI is {self.bfmi:.2f}: the tails of {self.energy_of} are explored slowly"
+            complaints.append((found, f"use another parameterisation or a tighter prior of {self.energy_of}"))
         if self.reached_max_tree_depth:
             found = f"{self.reached_max_tree_depth} of {total} trajectories reached the largest tree depth"
             complaints.append((found, "raise max_tree_depth"))
@@ -94,7 +104,9 @@ class Diagnostics:
         return self.advice
 
 
-def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str] = (1.0, "")) -> Diagnostics:
+def diagnose(
+    data: DataTree, parameters: pd.DataFrame, draws: np.ndarray, effects: tuple[float, str] = (1.0, "")
+) -> Diagnostics:
     """Read the diagnostics of a posterior.
 
     Parameters
@@ -103,6 +115,8 @@ def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str
         With its sampler statistics.
     parameters : DataFrame
         The parameter table, with r_hat, ess_bulk and ess_tail.
+    draws : array, shape (chains, draws, m)
+        Of the rows of that table.
     effects : (float, str)
         Largest R̂ of the random effects, and whose it is; effects drawn from their exact conditional need none.
 
@@ -115,17 +129,19 @@ def diagnose(data: DataTree, parameters: pd.DataFrame, effects: tuple[float, str
     if effects[0] > r_hat:
         r_hat, r_hat_of = effects
     ess, ess_of = _extreme(parameters[["ess_bulk", "ess_tail"]].min(axis=1), largest=False)
-    chains, draws = stats["lp"].shape
+    names, bfmi = parameters.index.tolist(), _least_bfmi(stats)
     return Diagnostics(
-        chains=chains,
-        draws=draws,
+        chains=draws.shape[0],
+        draws=draws.shape[1],
         divergences=_count(stats, "diverging"),
+        divergent_at=_typical(stats, draws, names),
         reached_max_tree_depth=_count(stats, "reached_max_tree_depth"),
         r_hat=r_hat,
         r_hat_of=r_hat_of,
         ess=ess,
         ess_of=ess_of,
-        bfmi=_least_bfmi(stats),
+        bfmi=bfmi,
+        energy_of=_follows_energy(stats, draws, names) if bfmi < LEAST_BFMI else "",
         pareto_k=stats.attrs.get("pareto_k"),
     )
 
@@ -140,6 +156,29 @@ def _least_bfmi(stats: Dataset) -> float:
     energy = stats["energy"].to_numpy()
     changes = (np.diff(energy, axis=1) ** 2).mean(axis=1) if energy.shape[1] > 1 else np.full(len(energy), np.inf)
     return float((changes / np.maximum(energy.var(axis=1), np.finfo(float).tiny)).min())
+
+
+def _typical(stats: Dataset, draws: np.ndarray, names: list[str]) -> str:
+    """Say which parameter is most unusual where trajectories diverge, and which way."""
+    if _count(stats, "diverging") < FEWEST_TO_LOCATE:
+        return ""
+    ranks = _ranks(draws)[stats["diverging"].to_numpy().ravel()].mean(axis=0)
+    j = int(np.abs(ranks - 0.5).argmax())
+    return f"{'small' if ranks[j] < 0.5 else 'large'} {names[j]}"
+
+
+def _follows_energy(stats: Dataset, draws: np.ndarray, names: list[str]) -> str:
+    energy = rankdata(stats["energy"].to_numpy().ravel())
+    distances = np.abs(_ranks(draws) - 0.5)  # energy is high in either tail
+    spread = distances.std(axis=0)
+    together = ((energy - energy.mean())[:, None] * (distances - distances.mean(axis=0))).mean(axis=0)
+    return names[int((together / np.where(spread > 0, spread, np.inf)).argmax())]
+
+
+def _ranks(draws: np.ndarray) -> np.ndarray:
+    """Ranks of all draws of each parameter, between 0 and 1; shape (chains × draws, m)."""
+    flat = draws.reshape(-1, draws.shape[-1])
+    return rankdata(flat, axis=0) / (len(flat) + 1)
 
 
 def _extreme(values: Any, *, largest: bool) -> tuple[float, str]:

@@ -21,7 +21,7 @@ from bayesmm.bayes.predictive import DrawnLevels, add_predictive, posterior_pred
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.sensitivity import sensitivity
 from bayesmm.bayes.shares import Total, r_squared, variance_shares
-from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table
+from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
@@ -410,7 +410,7 @@ class Posterior:
         """Divergences, R̂, effective sample sizes, with advice."""
         # Effects of the marginal program are independent draws given parameters that are checked themselves.
         effects = largest_effect_r_hat(self.data, self.labels) if self.program == "conditional" else (1.0, "")
-        return diagnose(self.data, self.parameters, effects)
+        return diagnose(self.data, self.parameters, stack_parameters(self.data, self.labels), effects)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write draws, data, formula and priors to a file, for `bayesmm.load` and for ArviZ.

@@ -75,6 +75,27 @@ def test_divergences_are_counted_and_answered(sleep):
     assert diagnostics.advice.startswith("3 of 4000 trajectories diverged: raise target_accept")
 
 
+def test_divergences_are_located(sleep):
+    name = "sd(Days | Subject)"
+    draws = np.random.default_rng(2).gamma(9.0, size=(4, 1000))
+    draws[0, :20] = 0.1  # the first draws are those that diverge
+    advice = make_posterior(sleep, {name: draws}, divergences=20).diagnostics.advice
+    assert advice.startswith(f"20 of 4000 trajectories diverged, mostly at small {name}: raise target_accept")
+
+
+def test_slow_tails_are_named(sleep):
+    rng = np.random.default_rng(2)
+    energy = np.cumsum(rng.standard_normal((4, 1000)), axis=1)  # a walk: each step is small beside its spread
+    name = "sd(Days | Subject)"
+    ranks = np.argsort(np.argsort(energy.ravel())).reshape(energy.shape)
+    made = make_posterior(sleep, {name: 5.0 + ranks * rng.choice([-1e-3, 1e-3], size=energy.shape)})
+    made.data["sample_stats"]["energy"] = (("chain", "draw"), energy)
+    diagnostics = made.diagnostics
+    assert diagnostics.bfmi < 0.3
+    assert diagnostics.energy_of == name
+    assert f"a tighter prior of {name}" in diagnostics.advice
+
+
 def test_chains_that_disagree_are_named(sleep):
     rng = np.random.default_rng(1)
     apart = rng.normal(size=(4, 1000)) + 10.0 + 3.0 * np.arange(4.0)[:, None]
