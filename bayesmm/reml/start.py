@@ -49,7 +49,6 @@ def _move(L: np.ndarray, expected: np.ndarray, observed: np.ndarray, structure: 
         ratio = np.diag(U) / np.maximum(np.diag(D), np.finfo(float).tiny)
         return np.diag(np.maximum(np.abs(np.diag(L)) * np.sqrt(ratio), LEAST))
     values, vectors = np.linalg.eigh(D)
-    least = max(1e-12 * values.max(), np.finfo(float).tiny)  # no information where fixed effects absorb the groups
-    root = vectors / np.sqrt(np.maximum(values, least)) @ vectors.T
+    root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T
     values, vectors = np.linalg.eigh(root @ U @ root)
     return lower_triangular(L @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST))

@@ -89,7 +89,7 @@ def test_slow_tails_are_named(sleep):
     name = "sd(Days | Subject)"
     ranks = np.argsort(np.argsort(energy.ravel())).reshape(energy.shape)
     made = make_posterior(sleep, {name: 5.0 + ranks * rng.choice([-1e-3, 1e-3], size=energy.shape)})
-    made.data["sample_stats"]["energy"] = (("chain", "draw"), energy)
+    made.data["sample_stats"]["energy"].values[...] = energy
     diagnostics = made.diagnostics
     assert diagnostics.bfmi < 0.3
     assert diagnostics.energy_of == name
