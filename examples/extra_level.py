@@ -48,7 +48,7 @@ def main() -> None:
         chains.run(jax.random.key(1), data)
         draws = {name: np.asarray(values) for name, values in chains.get_samples().items()}
 
-    apart = model.sample(draws=500, tune=500, seed=1, target_accept=0.95)
+    apart = model.sample(draws=1500, tune=500, seed=1, target_accept=0.95)
     levels = {block.group: len(block.levels) for block in model.labels.blocks}
     print("Posterior median and 95 % interval of the standard deviations", end="\n\n")
     print("                 levels   flat priors            common distribution")
