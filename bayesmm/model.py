@@ -332,14 +332,7 @@ class Model:
         BayesmmWarning
             If the draws should not be trusted as they are, or are fewer than asked for.
         """
-        from bayesmm.bayes.sample import sample
-
-        return sample(
-            design=self.design,
-            labels=self.labels,
-            products=self._summed[0],
-            priors=self.priors,
-            fit=self._warm_start,
+        return self._sample(
             draws=draws,
             tune=tune,
             chains=chains,
@@ -352,6 +345,18 @@ class Model:
             max_tree_depth=max_tree_depth,
             progress=progress,
             checkpoint=checkpoint,
+        )
+
+    def _sample(self, **options: Any) -> Posterior:
+        from bayesmm.bayes.sample import sample
+
+        return sample(
+            design=self.design,
+            labels=self.labels,
+            products=self._summed[0],
+            priors=self.priors,
+            fit=self._warm_start,
+            **options,
         )
 
     def prior_predictive(self, draws: int = 1000, *, seed: int = 0) -> DataTree:
@@ -456,16 +461,9 @@ class Model:
             If a prior is improper, so that nothing can be drawn from it.
         """
         from bayesmm.bayes.calibration import calibrate
-        from bayesmm.bayes.sample import sample
 
         def sample_again(y: np.ndarray, own_seed: int) -> Posterior:
-            model = self._with_response(y)
-            return sample(
-                design=model.design,
-                labels=model.labels,
-                products=model._summed[0],
-                priors=self.priors,
-                fit=model._warm_start,
+            return self._with_response(y)._sample(
                 draws=draws,
                 tune=tune,
                 chains=chains,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.bayes.nuts import Run
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.resolution import resolve_priors
+from bayesmm.bayes.run import Run
 from bayesmm.bayes.tree import build_tree
 from bayesmm.model import Model
 

@@ -21,10 +21,10 @@ import jax
 import numpy as np
 
 import bayesmm
-from bayesmm.bayes.nuts import Settings
 from bayesmm.bayes.parameterisation import Wish
 from bayesmm.bayes.recorder import Progress
 from bayesmm.bayes.resolution import ResolvedPriors
+from bayesmm.bayes.run import Settings
 from bayesmm.bayes.storage import DRAWS, ZARR_FORMAT, check_path, is_checkpoint
 from bayesmm.bayes.stored_model import pack_prior
 from bayesmm.design.design import Design

@@ -14,7 +14,7 @@ from numpyro.infer.util import ParamInfo
 from bayesmm.bayes.devices import over_chains
 from bayesmm.bayes.layout import Layout, Model, Place, Position, potential_of
 from bayesmm.bayes.programs import Program
-from bayesmm.bayes.surface import BRISK, QUICK, key_of
+from bayesmm.bayes.surface_programs import BRISK, QUICK, key_of
 
 
 class Kernel(NamedTuple):

@@ -12,10 +12,11 @@ import numpy as np
 from bayesmm.bayes.exact import quadrature_group
 from bayesmm.bayes.importance import FEWEST_EFFECTIVE, TRUSTED, Resampled, Weighted, resample, sample_importance, weigh
 from bayesmm.bayes.moments import average_moments
-from bayesmm.bayes.nuts import Drawn, Run, Settings, Watcher, by_chain, draw_positions
+from bayesmm.bayes.nuts import draw_positions
 from bayesmm.bayes.program import MarginalData, MarginalProgram
 from bayesmm.bayes.quadrature import MOST_PARAMETERS, integrate
 from bayesmm.bayes.recorder import Recorder
+from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.start import Start
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.design.labels import Labels

@@ -11,6 +11,7 @@ from bayesmm.bayes.layout import Place
 from bayesmm.bayes.surface import Surface
 from bayesmm.errors import BayesmmError
 
+NO_DENSITY = "The posterior has no density at the start: look for priors that rule out the REML estimate."
 STEP = 1e-3  # of differences of the gradient, in units of the guessed posterior standard deviation
 LEAST_CURVATURE = 0.25  # no direction is taken to be wider than two guessed standard deviations
 STEPS = 60  # Newton steps at most; 3 to 5 are usual
@@ -52,9 +53,7 @@ def find_mode(surface: Surface) -> Mode:
     x = np.zeros(d)
     place, energy, gradient, covariance = _look(surface, x, around)
     if not np.isfinite(energy):
-        raise BayesmmError(
-            "The posterior has no density at the start: look for priors that rule out the REML estimate."
-        )
+        raise BayesmmError(NO_DENSITY)
     for _ in range(STEPS):
         step = -covariance @ gradient
         promised = -step @ gradient

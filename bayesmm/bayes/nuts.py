@@ -7,77 +7,23 @@ same shape compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import jax
 import numpy as np
-import xarray as xr
 
 from bayesmm.bayes.devices import place_chains
 from bayesmm.bayes.kernel import Kernel, build_kernel
 from bayesmm.bayes.layout import Model, Place
-from bayesmm.bayes.mode import STEP, inverse_curvature
+from bayesmm.bayes.mode import NO_DENSITY, STEP, inverse_curvature
 from bayesmm.bayes.recorder import Progress, Recorder
-from bayesmm.bayes.surface import Generator, Surface, open_surface
+from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
+from bayesmm.bayes.surface import Surface, open_surface
+from bayesmm.bayes.surface_programs import Generator
 from bayesmm.errors import BayesmmError
 
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
-Watcher = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How long and how carefully to sample.
-
-    Attributes
-    ----------
-    draws, tune : int
-        Iterations per chain that are kept, and iterations before them that adapt the sampler and are not.
-    chains : int
-        Number of chains, run side by side.
-    seed : int
-        The same seed gives the same draws.
-    target_accept : float
-        Acceptance probability that the step size is adapted to; nearer to 1 is slower and follows curvature better.
-    max_tree_depth : int
-        Trajectories stop at 2**max_tree_depth steps.
-    """
-
-    draws: int = 1000
-    tune: int = 1000
-    chains: int = 4
-    seed: int = 0
-    target_accept: float = 0.9
-    max_tree_depth: int = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What an exploration of a posterior leaves, in NumPy arrays.
-
-    Attributes
-    ----------
-    sites : dict of str to array, shape (chains, draws, ...)
-        Draws by site on the sites' own scales, with deterministic and generated quantities.
-    stats : dict of str to array, shape (chains, draws)
-        Statistics of the draws under ArviZ's names.
-    notes : tuple of str
-        What was decided on the way.
-    attributes : dict
-        How the draws were made; attributes of ``sample_stats``.
-    groups : dict of str to Dataset
-        Further groups of the DataTree.
-
-    There are fewer draws than were asked for if the run was interrupted.
-    """
-
-    sites: dict[str, np.ndarray]
-    stats: dict[str, np.ndarray]
-    notes: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
-    groups: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
 def run_nuts(
@@ -150,28 +96,6 @@ def run_nuts(
         return Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """Positions drawn from a posterior, chains and draws in one axis.
-
-    Attributes
-    ----------
-    place : Place
-        The coordinates.
-    positions : dict of str to array, shape (chains × draws, d)
-        The draws.
-    stats, notes, attributes, groups
-        See `Run`.
-    """
-
-    place: Place
-    positions: dict[str, np.ndarray]
-    stats: dict[str, np.ndarray]
-    notes: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
-    groups: dict[str, xr.Dataset] = field(default_factory=dict)
-
-
 def draw_positions(
     surface: Surface, settings: Settings, watch: Watcher | None = None, recorder: Recorder | None = None
 ) -> Drawn:
@@ -191,11 +115,6 @@ def draw_positions(
         progress = recorder.resume(progress)
     positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
     return Drawn(place=progress.place, positions=positions, stats=stats)
-
-
-def by_chain(sites: Mapping[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:
-    """Part the axis of all draws into chains and draws."""
-    return {name: values.reshape(chains, -1, *values.shape[1:]) for name, values in sites.items()}
 
 
 def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None:
@@ -231,9 +150,7 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
         if np.isfinite(np.asarray(begun.energy)).all():
             break
     else:
-        raise BayesmmError(
-            "The posterior has no density at the start: look for priors that rule out the REML estimate."
-        )
+        raise BayesmmError(NO_DENSITY)
     chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
     state = place_chains(kernel.initialise(*chosen, mass, np.int64(settings.seed)))
     return state, surface.place(jax.tree.map(np.asarray, begun.centre))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bayesmm.bayes.nuts import Settings, Watcher
+from bayesmm.bayes.run import Settings, Watcher
 
 
 @contextmanager

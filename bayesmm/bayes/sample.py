@@ -7,12 +7,10 @@ import warnings
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
-
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.checkpoint import identify, open_checkpoint
 from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore
-from bayesmm.bayes.nuts import Run, Settings, Watcher, run_nuts
+from bayesmm.bayes.nuts import run_nuts
 from bayesmm.bayes.parameterisation import Choice, Wish, check_parameterisation, choose_degrees
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
@@ -20,6 +18,7 @@ from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalD
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
+from bayesmm.bayes.run import Run, Settings, Watcher, make_settings
 from bayesmm.bayes.start import (
     WarmStart,
     cold_start,
@@ -104,20 +103,19 @@ def sample(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
     _check_kind(program, parameterisation)
+    _check_method(method, program, checkpoint)
     warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
-        warnings.warn(conflict, BayesmmWarning, stacklevel=3)
+        warnings.warn(conflict, BayesmmWarning, stacklevel=4)
     kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
     recorder = None
     if checkpoint is not None:
-        _check_recorded(method)
         identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)
         recorder = open_checkpoint(checkpoint, settings, identity)
     with progress_bar(settings, progress) as watch:
         if program == "marginal":
             run = _run_marginal(design, labels, products, priors, warm, settings, watch, recorder, method, kept)
         else:
-            _check_conditional(method)
             run = _run_conditional(design, labels, priors, warm, settings, watch, recorder, parameterisation)
     interruption = _interruption(run, settings, checkpoint)
     pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
@@ -132,19 +130,20 @@ def sample(
         notes=notes,
     )
     for note in run.notes if attributes["method"] != method else ():
-        warnings.warn(note, BayesmmWarning, stacklevel=3)
+        warnings.warn(note, BayesmmWarning, stacklevel=4)
     if not posterior.diagnostics.is_good:
-        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=3)
+        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=4)
     return posterior
 
 
-def _check_recorded(method: Method) -> None:
-    if method != "nuts":
+def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
+    if method == "nuts":
+        return
+    if checkpoint is not None:
         raise ValueError(f"checkpoint keeps a run of NUTS, and method={method!r} is none: leave one of them out.")
-
-
-def _check_conditional(method: Method) -> None:
-    if method != "nuts":
+    if program == "conditional":
         raise ValueError(
             f"method={method!r} explores the marginal program, whose random effects are integrated out: leave out "
             "program='conditional', or use method='nuts'."
@@ -204,28 +203,8 @@ def _interruption(run: Run, settings: Settings, checkpoint: str | os.PathLike[st
         return []
     resume = "" if checkpoint is None else f" The same call goes on from checkpoint={os.fspath(checkpoint)!r}."
     note = f"Interrupted: there are {n} of {settings.draws} draws per chain.{resume}"
-    warnings.warn(note, BayesmmWarning, stacklevel=4)
+    warnings.warn(note, BayesmmWarning, stacklevel=5)
     return [note]
-
-
-def make_settings(**values: int | float) -> Settings:
-    """Check the numbers of a run.
-
-    Raises
-    ------
-    ValueError
-        If one of them makes no sense.
-    """
-    for name, least in (("draws", 1), ("tune", 0), ("chains", 1), ("max_tree_depth", 1), ("seed", 0)):
-        value = values[name]
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
-        values[name] = int(value)
-    if values["seed"] >= 2**63:
-        raise ValueError(f"seed is {values['seed']}: give a whole number below 2**63.")
-    if not 0.0 < values["target_accept"] < 1.0:
-        raise ValueError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
-    return Settings(**values)  # pyright: ignore[reportArgumentType]
 
 
 def _run_marginal(
@@ -240,8 +219,6 @@ def _run_marginal(
     method: Method,
     kept: Effects,
 ) -> Run:
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     program, data = bind_marginal(labels, products, priors)
     start = start_marginal(program, data, warm, design)
     return explore(

@@ -2,143 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
-from numpyro.infer.util import potential_energy
 
-from bayesmm.bayes.layout import (
-    Layout,
-    Model,
-    Place,
-    Position,
-    constrained,
-    find_layout,
-    potential_of,
-    start_sites,
-    straighten,
-    unconstrained,
-)
-from bayesmm.bayes.programs import Program, signature
+from bayesmm.bayes.layout import Layout, Model, Place, Position, find_layout
+from bayesmm.bayes.programs import signature
+from bayesmm.bayes.surface_programs import Describer, Generator, Probe, SurfacePrograms, build_programs
 
-BATCH_ENTRIES = 2**22  # numbers held at once while draws are transformed, 32 MB
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 MANY = 1024  # positions a call of `energies`
 SOME = 512  # positions a call of `describe` or `finish`
-SIDE_BY_SIDE = 128  # of them evaluated together; more fall out of the processor's cache
-# Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits
-# programs that run once; level 1 saves a tenth and costs nothing.
-QUICK = {"xla_backend_optimization_level": 0}
-BRISK = {"xla_backend_optimization_level": 1}
-Generator = Callable[[Any, dict[str, Array], Any, Array], dict[str, Array]]  # (model, sites, data, key) to quantities
-Describer = Callable[[Any, dict[str, Array], Any], dict[str, Array]]  # (model, sites, data) to quantities
-
-
-class Probe(NamedTuple):
-    """The unconstrained start, and the potential with its gradient at positions around it."""
-
-    centre: Position
-    energy: Array
-    gradient: Position
-
-
-class SurfacePrograms(NamedTuple):
-    """Compiled programs of one model, however its posterior is explored.
-
-    Attributes
-    ----------
-    probe : (data, start, scale, small, positions, seed) -> Probe
-    energies : (data, place, positions) -> energies
-    finish : (positions, number of the first, seed, data, place) -> sites and generated quantities
-    describe : (positions, data, place) -> sites and described quantities
-    """
-
-    probe: Program
-    energies: Program
-    finish: Program
-    describe: Program
-
-
-@lru_cache(maxsize=32)
-def build_programs(
-    model: Model, layout: Layout, generate: Generator | None, describe: Describer | None
-) -> SurfacePrograms:
-    """Write the programs of one model; they compile when first called with data of a new shape."""
-    potential = potential_of(model, layout)
-    return SurfacePrograms(
-        probe=Program(_probe(model, layout, potential), QUICK),
-        energies=Program(_energies(model, layout), BRISK),
-        finish=Program(_finish(model, layout, generate), BRISK),
-        describe=Program(_describe(model, layout, describe), QUICK),
-    )
-
-
-def key_of(seed: Array, use: int) -> Array:
-    """Make the key of one of the programs; inside them, since every operation outside is a program of its own."""
-    return jax.random.fold_in(jax.random.key(seed), use)
-
-
-def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any]) -> Callable[..., Probe]:
-    def probe(
-        data: Any, start: dict[str, Array], scale: Position, small: dict[str, Array], positions: Position, seed: Array
-    ) -> Probe:
-        centre = layout.join(straighten(layout, small, start_sites(model, data, start, key_of(seed, 0))))
-        at = jax.value_and_grad(potential(data, Place(centre, scale, small)))
-        return Probe(centre, *jax.lax.map(at, positions))
-
-    return probe
-
-
-def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position], Array]:
-    def energies(data: Any, place: Place, positions: Position) -> Array:
-        def energy(position: Position) -> Array:
-            sites, log_jacobian = unconstrained(layout, place, position)
-            return potential_energy(model, (data,), {}, sites) - log_jacobian
-
-        return jax.lax.map(energy, positions, batch_size=SIDE_BY_SIDE)
-
-    return energies
-
-
-def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callable[..., dict[str, Array]]:
-    """Transform draws in batches of bounded memory, adding what the model generates from each."""
-
-    def finish(positions: Position, first: Array, seed: Array, data: Any, place: Place) -> dict[str, Array]:
-        def one(draw: tuple[Position, Array]) -> dict[str, Array]:
-            position, key = draw
-            sites = constrained(model, layout, data, place, position)
-            return sites if generate is None else sites | generate(model, sites, data, key)
-
-        number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
-        return _map(one, (positions, jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)))
-
-    return finish
-
-
-def _describe(model: Model, layout: Layout, describe: Describer | None) -> Callable[..., dict[str, Array]]:
-    def described(positions: Position, data: Any, place: Place) -> dict[str, Array]:
-        def one(position: Position) -> dict[str, Array]:
-            sites = constrained(model, layout, data, place, position)
-            return sites if describe is None else sites | describe(model, sites, data)
-
-        return _map(one, positions)
-
-    return described
-
-
-def _map(function: Callable[[Any], dict[str, Array]], over: Any) -> dict[str, Array]:
-    """Map over the first axis, as many at once as bounded memory allows."""
-    n = len(jax.tree.leaves(over)[0])
-    shapes = jax.tree.leaves(jax.eval_shape(function, jax.tree.map(lambda x: x[0], over)))
-    entries = sum(math.prod(x.shape) for x in shapes)
-    return jax.lax.map(function, over, batch_size=max(1, min(n, BATCH_ENTRIES // max(entries, 1))))
 
 
 class Guess(NamedTuple):

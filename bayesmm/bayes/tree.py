@@ -10,7 +10,7 @@ import pandas as pd
 from arviz_base import from_dict
 from xarray import DataTree
 
-from bayesmm.bayes.nuts import Run
+from bayesmm.bayes.run import Run
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 

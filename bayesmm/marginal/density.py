@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
-from bayesmm.marginal.elimination import Reduced, absorb, factorise
+from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.likelihood import condition_factors, reduce_products
 
 
@@ -63,6 +63,24 @@ class FixedPosterior(NamedTuple):
     h: Float[Array, " f"]
     shift: Float[Array, " r"]
     s: Float[Array, ""]
+
+    @property
+    def mean(self) -> Float[Array, " f"]:
+        """Mean of γ."""
+        return self.drawn(0.0)
+
+    @property
+    def spread(self) -> Float[Array, "f f"]:
+        """L⁻ᵀ: the covariance of γ is this times its transpose."""
+        return solve_triangular(self.L, jnp.eye(len(self.h)), lower=True).T
+
+    def drawn(self, noise: Float[Array, " f"] | float) -> Float[Array, " f"]:
+        """Draw γ by standard normal numbers."""
+        return solve_triangular(self.L, solve_triangular(self.L, self.h, lower=True) + noise, lower=True, trans=1)
+
+    def combination(self, prior: FixedPrior, gamma: Float[Array, " f"]) -> Float[Array, " c"]:
+        """Combine [X y] into what is left of y once γ and the sampled coefficients are taken away."""
+        return jnp.append(self.shift - prior.basis @ gamma, 1.0)
 
 
 def fixed_posterior(
@@ -147,20 +165,22 @@ def draw_effects(
     sampled_beta: Float[Array, " s"] | None = None,
 ) -> Effects:
     """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
-    conditioned = condition_factors(products, factors)
-    elimination = factorise(traced, products, conditioned)
-    absorbed = absorb(traced, products, elimination, products.cross, products.gram)
-    L, h, shift, _ = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    elimination, absorbed = eliminate(traced, products, condition_factors(products, factors))
+    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
-    gamma = solve_triangular(L, solve_triangular(L, h, lower=True) + fixed_noise, lower=True, trans=1)
-    combination = jnp.append(shift - prior.basis @ gamma, 1.0)[:, None]
+    gamma = fixed.drawn(fixed_noise)
+    combination = fixed.combination(prior, gamma)[:, None]
     effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
-    beta = jnp.zeros(prior.free.shape[0] + prior.sampled.shape[0])
-    beta = beta.at[prior.free].set(prior.origin + solve_triangular(prior.root, gamma))
-    if sampled_beta is not None:
-        beta = beta.at[prior.sampled].set(sampled_beta)
     b = (solve_triangular(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
-    return Effects(beta, tuple(b))
+    return Effects(_all_coefficients(prior, prior.origin + solve_triangular(prior.root, gamma), sampled_beta), tuple(b))
+
+
+def _all_coefficients(
+    prior: FixedPrior, free: Float[Array, " f"], sampled: Float[Array, " s"] | None
+) -> Float[Array, " p"]:
+    """Put integrated and sampled coefficients in their places; zeros where nothing is sampled."""
+    every = jnp.zeros(prior.free.shape[0] + prior.sampled.shape[0]).at[prior.free].set(free)
+    return every if sampled is None else every.at[prior.sampled].set(sampled)
 
 
 def _noise(
@@ -197,14 +217,12 @@ def effect_moments(
     With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
     """
     conditioned = condition_factors(products, factors)
-    elimination = factorise(traced, products, conditioned)
-    absorbed = absorb(traced, products, elimination, products.cross, products.gram)
-    L, h, shift, _ = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
-    gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
-    spread = solve_triangular(L, jnp.eye(len(h)), lower=True).T  # L⁻ᵀ: its rows have the variances of γ
-    solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(shift) + 1)).effects
+    elimination, absorbed = eliminate(traced, products, conditioned)
+    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    gamma, spread = fixed.mean, fixed.spread
+    combination = fixed.combination(prior, gamma)
+    solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(combination))).effects
     inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
-    combination = jnp.append(shift - prior.basis @ gamma, 1.0)
     means, variances = [], []
     for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
         back = solve_triangular(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
@@ -212,10 +230,7 @@ def effect_moments(
         moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
         own = jnp.einsum("ij,jlq,il->iq", back, C, back)
         variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
-    p = prior.free.shape[0] + prior.sampled.shape[0]
     free = solve_triangular(prior.root, jnp.column_stack([gamma, spread]))
-    beta = jnp.zeros(p).at[prior.free].set(prior.origin + free[:, 0])
-    variance = jnp.zeros(p).at[prior.free].set((free[:, 1:] ** 2).sum(axis=1))
-    if sampled_beta is not None:
-        beta = beta.at[prior.sampled].set(sampled_beta)
+    beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
+    variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
     return Moments(beta, variance, tuple(means), tuple(variances))

@@ -115,6 +115,14 @@ class Absorbed(NamedTuple):
     dense: list[Float[Array, "B m c"]]
 
 
+def eliminate(
+    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
+) -> tuple[Elimination, Absorbed]:
+    """Eliminate all random effects from [Z X y]'W[Z X y], for factors on the conditioned columns."""
+    elimination = factorise(ops, products, factors)
+    return elimination, absorb(ops, products, elimination, products.cross, products.gram)
+
+
 def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Elimination:
     """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
     shape, index = products.shape, products.index

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
-from bayesmm.marginal.elimination import Elimination, absorb, factorise
+from bayesmm.marginal.elimination import Elimination, absorb, eliminate
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
 from bayesmm.marginal.linalg import contract, transform
 from bayesmm.marginal.operations import Operations
@@ -96,8 +96,7 @@ def evaluate(
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
     inner = _off_zero(ops, factors)
-    elimination = factorise(ops, products, inner)
-    absorbed = absorb(ops, products, elimination, products.cross, products.gram)
+    elimination, absorbed = eliminate(ops, products, inner)
     fixed = profile_fixed(ops, absorbed.reduced, products)
     value = deviance(ops, absorbed.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p

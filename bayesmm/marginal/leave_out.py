@@ -14,7 +14,6 @@ The legend is that of `bayesmm.marginal.likelihood`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -27,7 +26,7 @@ from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
-from bayesmm.marginal.elimination import Absorbed, Elimination, Reduced, absorb, factorise
+from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, RowGroups, TogetherGroups
 from bayesmm.marginal.likelihood import condition_factors
 from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich
@@ -43,7 +42,7 @@ class LeftOut(NamedTuple):
 def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherGroups, draw: Draw) -> LeftOut:
     """Leave out each group of rows that share their levels; C is needed on the pattern of Z'WZ only."""
     conditioned = _relative(products, draw)
-    elimination, absorbed = _eliminate(products, conditioned)
+    elimination, absorbed = eliminate(traced, products, conditioned)
     every = jnp.eye(products.gram.shape[0])
     solved = solve_effects(traced, products, elimination, absorbed, every).effects  # CZ'W[X y], (k, c, q)
     covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
@@ -81,11 +80,6 @@ def _relative(products: CrossProducts, draw: Draw) -> list[Float[Array, "k k"]]:
     return condition_factors(products, [F / draw.sigma for F in draw.factors])
 
 
-def _eliminate(products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> tuple[Elimination, Absorbed]:
-    elimination = factorise(traced, products, conditioned)
-    return elimination, absorb(traced, products, elimination, products.cross, products.gram)
-
-
 def _leave_out(
     columns: Float[Array, "G r c"],
     known: Float[Array, "G r r"],
@@ -104,10 +98,8 @@ def _leave_out(
     posterior : FixedPosterior
         Of the coefficients that are integrated out.
     """
-    L, h, shift, _ = posterior
-    gamma = solve_triangular(L, solve_triangular(L, h, lower=True), lower=True, trans=1)
-    v = columns @ jnp.append(shift - prior.basis @ gamma, 1.0)
-    turned = columns[:, :, :-1] @ (prior.basis @ solve_triangular(L, jnp.eye(len(L)), lower=True).T)
+    v = columns @ posterior.combination(prior, posterior.mean)
+    turned = columns[:, :, :-1] @ (prior.basis @ posterior.spread)
     T = jnp.eye(known.shape[1]) - known - turned @ turned.swapaxes(1, 2) / draw.sigma**2
     root = jnp.sqrt(T) if T.shape[1] == 1 else jnp.linalg.cholesky(T)
     return LeftOut(root, v / draw.sigma)
@@ -147,7 +139,7 @@ def leave_apart(products: CrossProducts, prior: FixedPrior, groups: ApartGroups,
     are both read off, for all groups from one elimination.
     """
     conditioned = _relative(products, draw)
-    elimination, absorbed = _eliminate(products, conditioned)
+    elimination, absorbed = eliminate(traced, products, conditioned)
     n_groups = len(groups.n)
     log_det, gram = jnp.zeros(n_groups), groups.gram
     for step, done in zip(products.shape.steps, elimination.steps, strict=True):

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from bayesmm.marginal.covariance import Layout, assemble_factors
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.elimination import Reduced, absorb, factorise
+from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -35,8 +35,7 @@ def condition_factors(products: CrossProducts, factors: Sequence[Float[Array, "k
 
 def reduce_products(ops: Operations, products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> Reduced:
     """log|H| and S for factors on the conditioned columns."""
-    elimination = factorise(ops, products, conditioned)
-    return absorb(ops, products, elimination, products.cross, products.gram).reduced
+    return eliminate(ops, products, conditioned)[1].reduced
 
 
 class FixedProfile(NamedTuple):

@@ -7,7 +7,7 @@ from made_posterior import make_posterior
 
 from bayesmm import Model, datasets
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
-from bayesmm.bayes.sample import make_settings
+from bayesmm.bayes.run import make_settings
 
 
 @pytest.fixture(scope="module")
