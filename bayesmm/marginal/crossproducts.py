@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.marginal import host
 from bayesmm.marginal.dense_layout import FactorPair
-from bayesmm.marginal.linalg import transform
 from bayesmm.marginal.neighbours import lookup_pairs
 from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
 from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
@@ -177,7 +177,7 @@ def _orthonormalise(sums: RowSums, conditioning: Conditioning) -> _Fixed:
     gram[p, p] = sums.gram[p, p] - left_over @ left_over
     root = C @ conditioning.root
     origin = np.linalg.solve(root, C @ conditioning.coefficients + left_over)
-    cross = tuple(transform(change, K.swapaxes(0, 1)).swapaxes(0, 1) for K in sums.cross)
+    cross = tuple(host.transform(change, K.swapaxes(0, 1)).swapaxes(0, 1) for K in sums.cross)
     return _Fixed(tuple(np.ascontiguousarray(K) for K in cross), gram, root, origin)
 
 

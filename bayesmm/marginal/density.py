@@ -18,6 +18,9 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.likelihood import condition_factors, reduce_products
+from bayesmm.marginal.linalg import batched_cholesky, sum_outer
+
+MOST_WRITTEN_OUT = 5  # fixed effects
 
 
 class FixedPrior(NamedTuple):
@@ -57,12 +60,17 @@ class FixedPrior(NamedTuple):
 
 
 class FixedPosterior(NamedTuple):
-    """The conditional Gaussian of γ: N(L⁻ᵀL⁻¹h, (LL')⁻¹), and the shift d of y by the sampled coefficients."""
+    """The conditional Gaussian of γ: N(Q⁻¹h, Q⁻¹), and the shift d of y by the sampled coefficients."""
 
-    L: Float[Array, "f f"]
+    Q: Float[Array, "f f"]
     h: Float[Array, " f"]
     shift: Float[Array, " r"]
     s: Float[Array, ""]
+
+    @property
+    def root(self) -> Float[Array, "f f"]:
+        """L, with Q = LL'."""
+        return jnp.linalg.cholesky(self.Q)
 
     @property
     def mean(self) -> Float[Array, " f"]:
@@ -72,11 +80,11 @@ class FixedPosterior(NamedTuple):
     @property
     def spread(self) -> Float[Array, "f f"]:
         """L⁻ᵀ: the covariance of γ is this times its transpose."""
-        return solve_triangular(self.L, jnp.eye(len(self.h)), lower=True).T
+        return solve_triangular(self.root, jnp.eye(len(self.h)), lower=True).T
 
     def drawn(self, noise: Float[Array, " f"] | float) -> Float[Array, " f"]:
         """Draw γ by standard normal numbers."""
-        return solve_triangular(self.L, solve_triangular(self.L, self.h, lower=True) + noise, lower=True, trans=1)
+        return solve_triangular(self.root, solve_triangular(self.root, self.h, lower=True) + noise, lower=True, trans=1)
 
     def combination(self, prior: FixedPrior, gamma: Float[Array, " f"]) -> Float[Array, " c"]:
         """Combine [X y] into what is left of y once γ and the sampled coefficients are taken away."""
@@ -93,9 +101,9 @@ def fixed_posterior(
         shift = prior.sampled_root @ (prior.sampled_origin - sampled_beta)
         c, s = c + A @ shift, s + 2.0 * c @ shift + shift @ A @ shift
     E = prior.basis
-    precision = E.T @ A @ E / sigma**2 + prior.precision
-    h = E.T @ c / sigma**2 + prior.precision @ prior.mean
-    return FixedPosterior(jnp.linalg.cholesky(precision), h, shift, s)
+    precision = traced.transform(E, traced.transform(E, A).T) / sigma**2 + prior.precision
+    h = traced.transform(E, c) / sigma**2 + prior.precision @ prior.mean
+    return FixedPosterior(precision, h, shift, s)
 
 
 def log_density(
@@ -125,8 +133,41 @@ def log_density(
     With precision P and mean m of γ: −½[log|H| − Σ log wᵢ + n log(2πσ²) + s/σ² + m'Pm − h'(A/σ² + P)⁻¹h
     + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
     """
-    reduced = reduce_products(traced, products, condition_factors(products, factors))
+    reduced = _reduce(products, condition_factors(traced, products, factors))
     return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
+
+
+@jax.custom_vjp
+def _reduce(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
+    """log|H| and S, with derivatives in closed form with respect to the factors."""
+    return reduce_products(traced, products, factors)
+
+
+class _Slopes(NamedTuple):
+    """What the derivatives are made of: Z'Ṽ⁻¹[X y], Σ Z_i'Ṽ⁻¹Z_iΛ and Λ of each factor."""
+
+    residual: list[Float[Array, "k c q"]]
+    influence: list[Float[Array, "k k"]]
+    factors: list[Float[Array, "k k"]]
+
+
+def _reduce_forward(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> tuple[Reduced, _Slopes]:
+    elimination, absorbed = eliminate(traced, products, factors)
+    residual = solve_effects(traced, products, elimination, absorbed).residual
+    influence = invert_on_pattern(traced, products, elimination, factors).influence
+    return absorbed.reduced, _Slopes(residual, influence, factors)
+
+
+def _reduce_backward(slopes: _Slopes, cotangent: Reduced) -> tuple[None, list[Float[Array, "k k"]]]:
+    """D log|H| = 2 tr Λ'Z'Ṽ⁻¹Z dΛ and dS = −R'(dΛ Λ' + Λ dΛ')R with R = Z'Ṽ⁻¹[X y]."""
+    weights = cotangent.gram + cotangent.gram.T
+    return None, [
+        2.0 * cotangent.log_det * Q - traced.transform(sum_outer(traced, R, weights), L)
+        for R, Q, L in zip(*slopes, strict=True)
+    ]
+
+
+_reduce.defvjp(_reduce_forward, _reduce_backward)
 
 
 def read_density(
@@ -139,14 +180,25 @@ def read_density(
     log_weights: Float[Array, ""],
 ) -> Float[Array, ""]:
     """Read log p(y | Λ, σ, sampled β) off a reduction of n rows, whose logarithms of weights have this sum."""
-    L, h, _, s = fixed_posterior(reduced, sigma, prior, sampled_beta)
-    w = solve_triangular(L, h, lower=True)
+    Q, h, _, s = fixed_posterior(reduced, sigma, prior, sampled_beta)
+    log_det, square = _complete_square(Q, h)
     n_free = prior.mean.shape[0]
-    quadratic = s / sigma**2 + prior.mean @ prior.precision @ prior.mean - w @ w
-    log_dets = reduced.log_det - log_weights + 2.0 * jnp.log(jnp.diag(L)).sum()
+    quadratic = s / sigma**2 + prior.mean @ prior.precision @ prior.mean - square
+    log_dets = reduced.log_det - log_weights + log_det
     log_dets += 2.0 * jnp.log(jnp.abs(jnp.diag(prior.root))).sum()
     scale = n * jnp.log(2.0 * jnp.pi * sigma**2) - n_free * jnp.log(2.0 * jnp.pi)
     return prior.log_normaliser - 0.5 * (log_dets + scale + quadratic)
+
+
+def _complete_square(Q: Float[Array, "f f"], h: Float[Array, " f"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """log|Q| and h'Q⁻¹h; written out where Q is small, as other products are in `bayesmm.marginal.traced`."""
+    if len(h) == 0:
+        return jnp.zeros(()), jnp.zeros(())
+    if len(h) > MOST_WRITTEN_OUT:
+        log_det, square = traced.reduce(Q[None], h[None, :, None])
+        return log_det[0], square[0, 0, 0]
+    diagonal, w = batched_cholesky(jnp, Q[..., None], h[:, None, None])
+    return 2.0 * jnp.log(diagonal).sum(), (w**2).sum()
 
 
 class Effects(NamedTuple):
@@ -165,7 +217,7 @@ def draw_effects(
     sampled_beta: Float[Array, " s"] | None = None,
 ) -> Effects:
     """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
-    elimination, absorbed = eliminate(traced, products, condition_factors(products, factors))
+    elimination, absorbed = eliminate(traced, products, condition_factors(traced, products, factors))
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
     gamma = fixed.drawn(fixed_noise)
@@ -216,12 +268,12 @@ def effect_moments(
     -----
     With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
     """
-    conditioned = condition_factors(products, factors)
+    conditioned = condition_factors(traced, products, factors)
     elimination, absorbed = eliminate(traced, products, conditioned)
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     gamma, spread = fixed.mean, fixed.spread
     combination = fixed.combination(prior, gamma)
-    solved = solve_effects(traced, products, elimination, absorbed, jnp.eye(len(combination))).effects
+    solved = solve_effects(traced, products, elimination, absorbed).effects
     inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
     means, variances = [], []
     for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):

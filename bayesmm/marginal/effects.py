@@ -9,7 +9,7 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.dense import block_positions, dense_rows, level_blocks, times_factor, times_transpose
 from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.elimination import Absorbed, Elimination, pair_name
-from bayesmm.marginal.linalg import contract, transform
+from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.plan import list_fill
 from bayesmm.marginal.plan_parts import StepShape
@@ -36,7 +36,7 @@ def solve_effects(
     products: CrossProducts,
     elimination: Elimination,
     absorbed: Absorbed,
-    combination: Float[Array, "c j"],
+    combination: Float[Array, "c j"] | None = None,
     noise: Sequence[Float[Array, "k j q"]] | None = None,
 ) -> Solved:
     """Solve for the random effects b, factor by factor in reverse.
@@ -47,8 +47,9 @@ def solve_effects(
         As in `bayesmm.marginal.elimination.absorb`.
     absorbed : Absorbed
         The columns K.
-    combination : array, shape (c, j)
-        Combinations of the columns to solve for. With (−β, 1) the effects are the conditional modes.
+    combination : array, shape (c, j), optional
+        Combinations of the columns to solve for; each column by itself where there is none. With (−β, 1) the effects
+        are the conditional modes.
     noise : sequence of arrays, shape (k, j, q), optional
         ``ΛL⁻ᵀ·noise`` is added: with standard normal numbers times σ the effects are a draw from their conditional
         distribution N(modes, σ²ΛH⁻¹Λ'). The residual then has no meaning.
@@ -56,7 +57,9 @@ def solve_effects(
     effects, residual = _solve_dense(ops, products, elimination, absorbed, combination, noise)
     for step, done in zip(reversed(products.shape.steps), reversed(elimination.steps), strict=True):
         f = step.factor
-        right = transform(combination, absorbed.cross[f].swapaxes(0, 1)).swapaxes(0, 1)  # (k, j, q)
+        right = absorbed.cross[f]
+        if combination is not None:
+            right = ops.transform(combination, right.swapaxes(0, 1)).swapaxes(0, 1)  # (k, j, q)
         for g, edge in done.edges.items():
             A = edge.blocks.swapaxes(0, 1)
             right = ops.add_levels(right, edge.own, -contract(A, ops.take_levels(effects[g], edge.other)))
@@ -73,14 +76,14 @@ def _solve_dense(
     products: CrossProducts,
     elimination: Elimination,
     absorbed: Absorbed,
-    combination: Float[Array, "c j"],
+    combination: Float[Array, "c j"] | None,
     noise: Sequence[Float[Array, "k j q"]] | None,
 ) -> tuple[dict[int, Array], dict[int, Array]]:
     """Solve for effects and residual of the dense remainder, by factor."""
     noise_rows = None if noise is None else dense_rows(ops, products, noise)
     b_rows, r_rows = [], []
     for position, (block, K) in enumerate(zip(elimination.blocks, absorbed.dense, strict=True)):
-        right = K @ combination
+        right = K if combination is None else K @ combination
         u = ops.solve(block.factor, times_factor(ops, right, block.bands, axis=1))
         b = times_transpose(ops, u, block.bands, axis=1)
         r_rows.append(right - ops.times(block.products, b))
@@ -102,11 +105,14 @@ class Inverse(NamedTuple):
         Of pairs of levels that occur together, by pair list; see `invert_on_pattern`.
     weights : list of arrays, shape (k, k)
         Σ Z_i'Ṽ⁻¹Z_i over the levels i of each factor: the derivative of log|H| with respect to ΛΛ'.
+    influence : list of arrays, shape (k, k)
+        The same times Λ, exact where Λ is singular: half the derivative of log|H| with respect to Λ.
     """
 
     diagonal: list[Float[Array, "k k q"]]
     pairs: dict[FactorPair, Float[Array, "k l P"]]
     weights: list[Float[Array, "k k"]]
+    influence: list[Float[Array, "k k"]]
 
 
 def invert_on_pattern(
@@ -140,7 +146,8 @@ def invert_on_pattern(
     study.
     """
     shape, index = products.shape, products.index
-    flat, diagonal, weights = _read_dense(ops, products, elimination, factors)
+    flat, diagonal, influence = _read_dense(ops, products, elimination)
+    weights = {f: Q @ ops.xp.linalg.inv(factors[f]) for f, Q in influence.items()}
     pairs: dict[FactorPair, Array] = {}
     for position, pair in enumerate(shape.pairs):
         if set(pair) <= set(shape.remainder):
@@ -156,12 +163,16 @@ def invert_on_pattern(
             pair = pair_name(shape, step.factor, g)
             pairs[pair] = block if pair[0] == step.factor else block.swapaxes(0, 1)
         N, G = done.spread, done.products
-        diagonal[step.factor] = N + contract(N, contract(X, N))
         kept = ops.xp.eye(G.shape[0])[:, :, None] - contract(N, G)  # I − NG
-        marginal = contract(kept, G - contract(X, kept))
+        if X is None:
+            diagonal[step.factor], marginal = N, contract(kept, G)
+        else:
+            diagonal[step.factor] = N + contract(N, contract(X, N))
+            marginal = contract(kept, G - contract(X, kept))
         weights[step.factor] = marginal.sum(-1)
+        influence[step.factor] = ops.transform(weights[step.factor], factors[step.factor])
     order = range(len(shape.widths))
-    return Inverse([diagonal[f] for f in order], pairs, [weights[f] for f in order])
+    return Inverse([diagonal[f] for f in order], pairs, [weights[f] for f in order], [influence[f] for f in order])
 
 
 class _Known(NamedTuple):
@@ -173,9 +184,9 @@ class _Known(NamedTuple):
 
 
 def _read_dense(
-    ops: Operations, products: CrossProducts, elimination: Elimination, factors: Sequence[Float[Array, "k k"]]
+    ops: Operations, products: CrossProducts, elimination: Elimination
 ) -> tuple[Float[Array, " d"], dict[int, Array], dict[int, Array]]:
-    """C of the dense blocks laid end to end; of each level there; and the weights of their factors."""
+    """C of the dense blocks laid end to end; of each level there; and the influence of their factors."""
     shape, index = products.shape, products.index
     if not shape.remainder:
         return ops.xp.zeros(0), {}, {}
@@ -188,16 +199,15 @@ def _read_dense(
         covariances.append(times_transpose(ops, half, block.bands, axis=1, reuse=True).reshape(-1))
     flat = ops.xp.concatenate(covariances) if len(covariances) > 1 else covariances[0]
     rows = [ops.xp.concatenate(parts) for parts in zip(*sums, strict=True)]  # by offset
-    diagonal, weights = {}, {}
+    diagonal, influence = {}, {}
     for slot, g in enumerate(shape.remainder):
         k, row = shape.widths[g], index.node_row[slot]
         start = index.node_start[slot] + index.node_column[slot]
         where = block_positions(ops, start, index.node_stride[slot], (k, k))
         diagonal[g] = ops.take_flat(flat, where)
         entries = [[ops.take_flat(rows[j - i + shape.band], row + i).sum() for j in range(k)] for i in range(k)]
-        influence = ops.xp.stack([ops.xp.stack(line) for line in entries])  # Σ Z_i'Ṽ⁻¹Z_i Λ
-        weights[g] = influence @ ops.xp.linalg.inv(factors[g])
-    return flat, diagonal, weights
+        influence[g] = ops.xp.stack([ops.xp.stack(line) for line in entries])
+    return flat, diagonal, influence
 
 
 def _through_edges(
@@ -207,9 +217,11 @@ def _through_edges(
     position: int,
     known: _Known,
     wanted: bool,
-) -> tuple[dict[int, Float[Array, "k l P"]], Float[Array, "k k q"]]:
-    """Compute A C for every edge of one step (nothing where not wanted), and X = A C A' for every level."""
+) -> tuple[dict[int, Float[Array, "k l P"]], Float[Array, "k k q"] | None]:
+    """Compute A C for every edge of one step (nothing where not wanted), and X = A C A' for every level, if any."""
     step, done = products.shape.steps[position], elimination.steps[position]
+    if not done.edges:
+        return {}, None
     X = ops.xp.zeros_like(done.products)
     if step.kind == "product":
         return _through_product(ops, products, elimination, step, known, wanted)

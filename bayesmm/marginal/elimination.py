@@ -24,7 +24,7 @@ from bayesmm.marginal.dense import (
     times_factor,
 )
 from bayesmm.marginal.dense_layout import FactorPair
-from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich
+from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich, sum_logarithms
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.plan_parts import PlanIndex, PlanShape, StepShape
 from bayesmm.marginal.shapes import Array, Float, Int
@@ -165,7 +165,7 @@ def _eliminate_batch(
 ) -> tuple[BatchStep, Float[Array, ""]]:
     """Eliminate one factor; the neighbours' own blocks, in `diagonal`, lose its share."""
     xp, G, k = ops.xp, diagonal[step.factor], factor.shape[0]
-    M = xp.eye(k)[:, :, None] + sandwich(factor, G)
+    M = xp.eye(k)[:, :, None] + sandwich(ops, factor, G)
     pivots, root = batched_cholesky(xp, M, factor.T[:, :, None])
     spread = contract(root, root)
     edges = {}
@@ -177,7 +177,7 @@ def _eliminate_batch(
         if step.kind == "scatter":  # a dense product holds these too
             A = edges[g].blocks
             diagonal[g] = ops.add_levels(diagonal[g], other, -contract(A, contract(ops.take_levels(spread, own), A)))
-    return BatchStep(G, root, spread, edges), 2.0 * xp.log(pivots).sum()
+    return BatchStep(G, root, spread, edges), 2.0 * sum_logarithms(xp, pivots)
 
 
 def pair_name(shape: PlanShape, f: int, g: int) -> FactorPair:
@@ -231,8 +231,8 @@ def absorb(
     shape, cross = products.shape, list(cross)
     for step, done in zip(shape.steps, elimination.steps, strict=True):
         rooted = contract(done.root.swapaxes(0, 1), cross[step.factor])  # (k, c, q)
-        flat = rooted.swapaxes(0, 1).reshape(rooted.shape[1], -1)
-        gram = gram - flat @ flat.T
+        columns = rooted.swapaxes(0, 1)
+        gram = gram - ops.sum_levels(columns, columns)
         solved = contract(done.root, rooted)  # NK
         for g, edge in done.edges.items():
             cross[g] = ops.add_levels(cross[g], edge.other, -contract(edge.blocks, ops.take_levels(solved, edge.own)))

@@ -10,7 +10,7 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Elimination, absorb, eliminate
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
-from bayesmm.marginal.linalg import contract, transform
+from bayesmm.marginal.linalg import contract, sum_outer
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -102,12 +102,12 @@ def evaluate(
     df = products.n - restriction * products.p
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
     v = xp.concatenate([-fixed.beta, xp.ones(1)])
-    solved = solve_effects(ops, products, elimination, absorbed, xp.eye(len(v)))
+    solved = solve_effects(ops, products, elimination, absorbed)
     inverse = invert_on_pattern(ops, products, elimination, inner)
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
     weight = restriction * fixed.covariance
-    expected = [Q - _outer(R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
+    expected = [Q - sum_outer(ops, R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
     positions = entry_positions(layout)
@@ -147,12 +147,6 @@ def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[F
             left, values, right = xp.linalg.svd(L)
             shifted.append((left * xp.maximum(values, FLOOR)) @ right)
     return shifted
-
-
-def _outer(R: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
-    """Σ R_i weights R_i' over levels."""
-    weighted = transform(weights, R.swapaxes(0, 1)).swapaxes(0, 1)
-    return R.reshape(len(R), -1) @ weighted.reshape(len(R), -1).T
 
 
 def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, " t"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,16 @@ def add_flat(flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[A
 def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     """Read flat positions."""
     return flat[where]
+
+
+def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, "a ..."]:
+    """T'A for every level, with the same T."""
+    return (T.T @ A.reshape(A.shape[0], prod(A.shape[1:]))).reshape(T.shape[1], *A.shape[1:])
+
+
+def sum_levels(A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
+    """ΣAB' over levels."""
+    return A.reshape(len(A), -1) @ B.reshape(len(B), -1).T
 
 
 def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

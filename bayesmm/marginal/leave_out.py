@@ -43,8 +43,7 @@ def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherG
     """Leave out each group of rows that share their levels; C is needed on the pattern of Z'WZ only."""
     conditioned = _relative(products, draw)
     elimination, absorbed = eliminate(traced, products, conditioned)
-    every = jnp.eye(products.gram.shape[0])
-    solved = solve_effects(traced, products, elimination, absorbed, every).effects  # CZ'W[X y], (k, c, q)
+    solved = solve_effects(traced, products, elimination, absorbed).effects  # CZ'W[X y], (k, c, q)
     covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
     columns = groups.rows.fixed
     known = jnp.zeros((*columns.shape[:2], columns.shape[1]))
@@ -77,7 +76,7 @@ def leave_crossed(products: CrossProducts, prior: FixedPrior, groups: CrossedGro
 
 def _relative(products: CrossProducts, draw: Draw) -> list[Float[Array, "k k"]]:
     """Λ on the conditioned columns."""
-    return condition_factors(products, [F / draw.sigma for F in draw.factors])
+    return condition_factors(traced, products, [F / draw.sigma for F in draw.factors])
 
 
 def _leave_out(
@@ -145,7 +144,7 @@ def leave_apart(products: CrossProducts, prior: FixedPrior, groups: ApartGroups,
     for step, done in zip(products.shape.steps, elimination.steps, strict=True):
         parent = groups.parents[step.factor]
         Lambda = conditioned[step.factor]
-        M = jnp.eye(len(Lambda))[:, :, None] + sandwich(Lambda, done.products)
+        M = jnp.eye(len(Lambda))[:, :, None] + sandwich(traced, Lambda, done.products)
         pivots, _ = batched_cholesky(jnp, M, Lambda.T[:, :, None])
         log_det = log_det + segment_sum(2.0 * jnp.log(pivots).sum(axis=0), parent, n_groups)
         rooted = contract(done.root.swapaxes(0, 1), absorbed.cross[step.factor])  # (k, c, q)

@@ -6,10 +6,12 @@ Each operation is then elementwise over all levels (25 times faster in value and
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
+from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
+
+TOGETHER = 8
 
 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
@@ -20,14 +22,25 @@ def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Ar
     return total
 
 
-def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, "a ..."]:
-    """T'A for every level, with the same T."""
-    return (T.T @ A.reshape(A.shape[0], prod(A.shape[1:]))).reshape(T.shape[1], *A.shape[1:])
-
-
-def sandwich(T: Float[Array, "r a"], A: Float[Array, "r r q"]) -> Float[Array, "a a q"]:
+def sandwich(ops: Operations, T: Float[Array, "r a"], A: Float[Array, "r r q"]) -> Float[Array, "a a q"]:
     """T'AT for every level, with the same T."""
-    return transform(T, transform(T, A).swapaxes(0, 1)).swapaxes(0, 1)
+    return ops.transform(T, ops.transform(T, A).swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def sum_outer(ops: Operations, R: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
+    """Σ R_i weights R_i' over levels, for symmetric weights."""
+    return ops.sum_levels(R, ops.transform(weights, R.swapaxes(0, 1)).swapaxes(0, 1))
+
+
+def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
+    """Σ log of numbers far from overflow, each time for the product of eight: logarithms are dear."""
+    flat = values.reshape(-1)
+    n = flat.shape[0] // TOGETHER
+    parts = flat[: n * TOGETHER].reshape(TOGETHER, n)
+    product = parts[0]
+    for part in parts[1:]:
+        product = product * part
+    return xp.log(product).sum() + xp.log(flat[n * TOGETHER :]).sum()
 
 
 def batched_cholesky(

@@ -7,7 +7,7 @@ accelerators.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bayesmm.marginal.shapes import Array, Float, Int
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesmm.marginal.plan_parts import FillMap
 
 
+@runtime_checkable
 class Operations(Protocol):
     """A module of array operations.
 
@@ -38,6 +39,14 @@ class Operations(Protocol):
 
     def take_flat(self, flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
         """Read flat positions; zero beyond the end."""
+        ...
+
+    def transform(self, T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, "a ..."]:
+        """T'A for every level, with the same T."""
+        ...
+
+    def sum_levels(self, A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
+        """ΣAB' over levels."""
         ...
 
     def rescale(self, A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.tree_util import register_dataclass
 
 from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.plan_parts import FillMap, PlanIndex, Update
 from bayesmm.marginal.schur import inverse, schur
 from bayesmm.marginal.shapes import Array, Float, Int
 
 xp = jnp
+
+# A product of small matrices by the library takes as long as ten elementwise operations, which also fuse.
+WRITTEN_OUT = 8  # rows of a matrix whose products are written out
+SUMMED = 500  # products that are summed without the library
 
 for _tree in (FillMap, Update, PlanIndex, CrossProducts):
     register_dataclass(_tree)
@@ -35,6 +42,20 @@ def add_flat(flat: Float[Array, " d"], where: Int[Array, " ..."], terms: Float[A
 def take_flat(flat: Float[Array, " d"], where: Int[Array, " ..."]) -> Array:
     """Read flat positions."""
     return flat.at[where].get(mode="fill", fill_value=0.0)
+
+
+def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, "a ..."]:
+    """T'A for every level, with the same T."""
+    flat = A.reshape(A.shape[0], prod(A.shape[1:]))
+    product = contract(T, flat) if 0 < len(T) <= WRITTEN_OUT else T.T @ flat
+    return product.reshape(T.shape[1], *A.shape[1:])
+
+
+def sum_levels(A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
+    """ΣAB' over levels."""
+    if len(A) * B.size <= SUMMED:
+        return (A[:, None] * B[None]).sum((2, 3))
+    return A.reshape(len(A), -1) @ B.reshape(len(B), -1).T
 
 
 def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.marginal import host
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated
 from bayesmm.marginal.linalg import sandwich
@@ -107,7 +108,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         factors=tuple(raw_factor(L, T) for L, T in zip(conditioned, products.effect_roots, strict=True)),
         modes=tuple((T @ b).T for T, b in zip(back, at.modes, strict=True)),
         mode_covariances=tuple(
-            sigma**2 * np.moveaxis(sandwich(T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
+            sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
         ),
         null_directions=tuple(
             null_directions(L, T, pieces)

@@ -17,7 +17,7 @@ RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-condition
 
 def profiled(design: RandomDesign, products: CrossProducts, theta: np.ndarray, method: str) -> float:
     """−2 log likelihood for factors on the user's columns, β and σ profiled out."""
-    reduced = reduce_products(host, products, condition_factors(products, design.factors(theta)))
+    reduced = reduce_products(host, products, condition_factors(host, products, design.factors(theta)))
     fixed = profile_fixed(host, reduced, products)
     return float(deviance(host, reduced, fixed, products, None, float(method == "reml")))
 
