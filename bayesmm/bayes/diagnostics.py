@@ -10,6 +10,8 @@ import pandas as pd
 from scipy.stats import rankdata
 from xarray import Dataset, DataTree
 
+from bayesmm.bayes.tables import FEWEST
+
 MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
 LEAST_ESS = 100  # per chain, same source
 LEAST_BFMI = 0.3  # Betancourt (2016), arXiv 1604.00695
@@ -87,8 +89,10 @@ class Diagnostics:
             complaints.append((found, "raise target_accept towards 0.99, or use program='marginal' or tighter priors"))
         if self.r_hat > MOST_R_HAT:
             complaints.append((f"R̂ of {self.r_hat_of} is {self.r_hat:.3f}", "sample longer (tune and draws)"))
-        if self.chains < 2 or self.draws < 4:
-            complaints.append((f"{self.chains} chain(s) of {self.draws} draws cannot be checked", "run four chains"))
+        if self.pareto_k is None and (self.chains < 2 or self.draws < FEWEST):
+            complaints.append(
+                (f"{self.chains} chain(s) of {self.draws} draws cannot be checked", "run four chains of 1000")
+            )
         if self.ess < LEAST_ESS * self.chains:
             found = f"only {self.ess:.0f} effective draws of {self.ess_of}"
             complaints.append((found, "sample longer (tune and draws)"))
@@ -129,6 +133,8 @@ def diagnose(
     if effects[0] > r_hat:
         r_hat, r_hat_of = effects
     ess, ess_of = _extreme(parameters[["ess_bulk", "ess_tail"]].min(axis=1), largest=False)
+    if np.isinf(ess):  # too few to tell by themselves
+        ess, ess_of = float(stats.attrs.get("effective_draws", np.inf)), "every parameter"
     names, bfmi = parameters.index.tolist(), _least_bfmi(stats)
     return Diagnostics(
         chains=draws.shape[0],

@@ -11,7 +11,7 @@ from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
 
 LOG_2_PI = np.log(2.0 * np.pi)
-BATCH = 2_000_000  # draws times rows held at once while residuals are formed
+BATCH = 100_000  # draws times rows at once, so that they stay in the processor's cache
 
 
 def pointwise_log_likelihood(
@@ -54,10 +54,14 @@ def pointwise_log_likelihood(
     flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
     predictors = build_predictors(design)
     values = np.empty((n_draws, design.n))
+    root, log_root = np.sqrt(0.5 * design.weights), 0.5 * np.log(design.weights) - 0.5 * LOG_2_PI
     size = max(1, BATCH // design.n)
     for start in range(0, n_draws, size):
-        some = slice(start, start + size)
-        mean = predictors.mean(beta[some], [b[some] for b in flat])
-        deviation = scale[some, None] / np.sqrt(design.weights)
-        values[some] = -0.5 * (((design.y - mean) / deviation) ** 2 + LOG_2_PI) - np.log(deviation)
+        some, part = slice(start, start + size), values[start : start + size]
+        np.subtract(design.y, predictors.mean(beta[some], [b[some] for b in flat]), out=part)
+        part *= root
+        part /= scale[some, None]
+        np.multiply(part, part, out=part)
+        np.subtract(log_root, part, out=part)
+        part -= np.log(scale[some, None])
     return values.reshape(*shape, design.n), ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -16,6 +17,7 @@ from bayesmm.bayes.surface_programs import Describer, Generator, Probe, SurfaceP
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 MANY = 1024  # positions a call of `energies`
 SOME = 512  # positions a call of `describe` or `finish`
+AT_ONCE = 4  # calls under way
 
 
 class Guess(NamedTuple):
@@ -81,25 +83,25 @@ class Surface:
         array, shape (m,)
             Infinite where the density is zero or cannot be evaluated.
         """
-        parts = [
-            np.asarray(self.programs.energies(self.data, place, part))[:m]
-            for part, m in _chunks({"dense": positions}, MANY)
-        ]
+        chunks = _chunks({"dense": positions}, MANY)
+        calls = ((self.programs.energies(self.data, place, part), m) for part, m in chunks)
+        parts = [np.asarray(found)[:m] for found, m in _ahead(calls)]
         unit = np.log(self.guess.scale["dense"]).sum()  # so that the integral is that over the sites
         values = np.concatenate(parts) - unit
         return np.where(np.isnan(values), np.inf, values)
 
     def describe(self, place: Place, positions: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Read sites and described quantities off positions, part by part."""
-        for part, m in _chunks(positions, SOME):
-            found = self.programs.describe(part, self.data, place)
+        calls = ((self.programs.describe(part, self.data, place), m) for part, m in _chunks(positions, SOME))
+        for found, m in _ahead(calls):
             yield {name: np.asarray(values)[:m] for name, values in found.items()}
 
     def finish(self, place: Place, positions: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Read sites and generated quantities off positions, whose first axis is that of the draws."""
         parts: dict[str, list[np.ndarray]] = {}
-        for number, (part, m) in enumerate(_chunks(positions, SOME)):
-            found = self.programs.finish(*self._finishing(place, part, number))
+        chunks = enumerate(_chunks(positions, SOME))
+        calls = ((self.programs.finish(*self._finishing(place, part, number)), m) for number, (part, m) in chunks)
+        for found, m in _ahead(calls):
             for name, values in found.items():
                 parts.setdefault(name, []).append(np.asarray(values)[:m])
         return {name: np.concatenate(values) for name, values in parts.items()}
@@ -121,6 +123,16 @@ def _chunks(positions: Mapping[str, np.ndarray], size: int) -> Iterator[tuple[di
         part = {name: values[first : first + size] for name, values in positions.items()}
         m = min(size, n - first)
         yield {name: np.concatenate([x, np.repeat(x[:1], size - m, axis=0)]) for name, x in part.items()}, m
+
+
+def _ahead(calls: Iterator[Any]) -> Iterator[Any]:
+    """Ask for results a little before they are needed: JAX computes several at once, beside the caller."""
+    waiting: deque[Any] = deque()
+    for call in calls:
+        waiting.append(call)
+        if len(waiting) == AT_ONCE:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def open_surface(

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from arviz_stats.base import array_stats
 from scipy.special import ndtri
+from scipy.stats import rankdata
 from xarray import DataTree
 
 from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
 from bayesmm.design.labels import BlockLabels, Labels
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
-FEWEST = 4  # draws per chain that R̂ and effective sample sizes need
+FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in each half
 
 
 def stack_parameters(data: DataTree, labels: Labels) -> np.ndarray:
@@ -34,9 +35,7 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
     lower, upper = _interval(draws, level)
     if "quadrature" in data:
         mean, sd, lower, upper = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
-    enough = draws.shape[1] >= FEWEST
-    unknown = np.full(len(rows), np.nan)
-    tail = (0.05, 0.95)
+    r_hat, bulk, tail = _convergence(draws)
     # Draws that importance resampling repeats are in random order, where autocorrelation cannot see them.
     total = draws.shape[0] * draws.shape[1]
     share = data["sample_stats"].attrs.get("effective_draws", total) / total
@@ -48,12 +47,39 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
             "sd": sd,
             "lower": lower,
             "upper": upper,
-            "r_hat": array_stats.rhat(draws, **AXES) if enough and len(draws) > 1 else unknown,
-            "ess_bulk": share * array_stats.ess(draws, method="bulk", **AXES) if enough else unknown,
-            "ess_tail": share * array_stats.ess(draws, method="tail", prob=tail, **AXES) if enough else unknown,
+            "r_hat": r_hat,
+            "ess_bulk": share * bulk,
+            "ess_tail": share * tail,
         },
         index=pd.Index([row.name for row in rows], name="parameter"),
     )
+
+
+def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank-normalised split R̂, bulk and tail effective sample sizes of each parameter; NaN where draws are too few.
+
+    ArviZ's functions of one parameter would rank the draws of each three times, and one by one.
+    """
+    unknown = np.full(draws.shape[2], np.nan)
+    if draws.shape[1] < FEWEST:
+        return unknown, unknown, unknown
+    half = draws.shape[1] // 2
+    split = np.concatenate([draws[:, :half], draws[:, -half:]])
+    normal = _normal_scores(split)
+    r_hat = unknown
+    if len(draws) > 1:
+        folded = _normal_scores(np.abs(split - np.median(split, axis=(0, 1))))
+        both: Any = [array_stats.rhat(z, method="identity", **AXES) for z in (normal, folded)]
+        r_hat = np.max(both, axis=0)
+    bulk: Any = array_stats.ess(normal, method="identity", **AXES)
+    tail: Any = array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **AXES)
+    return r_hat, bulk, tail
+
+
+def _normal_scores(draws: np.ndarray) -> np.ndarray:
+    """Quantiles of the normal distribution at the draws' ranks (Blom 1958); shape (chains, draws, m)."""
+    flat = draws.reshape(-1, draws.shape[2])
+    return ndtri((rankdata(flat, axis=0) - 0.375) / (len(flat) + 0.25)).reshape(draws.shape)
 
 
 def random_effect_table(data: DataTree, labels: Labels, level: float) -> pd.DataFrame:

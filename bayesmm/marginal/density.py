@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from bayesmm.marginal import traced
@@ -19,8 +18,6 @@ from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.likelihood import condition_factors, reduce_products
 from bayesmm.marginal.linalg import batched_cholesky, sum_outer
-
-MOST_WRITTEN_OUT = 5  # fixed effects
 
 
 class FixedPrior(NamedTuple):
@@ -68,23 +65,19 @@ class FixedPosterior(NamedTuple):
     s: Float[Array, ""]
 
     @property
-    def root(self) -> Float[Array, "f f"]:
-        """L, with Q = LL'."""
-        return jnp.linalg.cholesky(self.Q)
-
-    @property
     def mean(self) -> Float[Array, " f"]:
         """Mean of γ."""
         return self.drawn(0.0)
 
     @property
     def spread(self) -> Float[Array, "f f"]:
-        """L⁻ᵀ: the covariance of γ is this times its transpose."""
-        return solve_triangular(self.root, jnp.eye(len(self.h)), lower=True).T
+        """L⁻ᵀ with Q = LL': the covariance of γ is this times its transpose."""
+        return traced.invert_root(self.Q).T
 
     def drawn(self, noise: Float[Array, " f"] | float) -> Float[Array, " f"]:
         """Draw γ by standard normal numbers."""
-        return solve_triangular(self.root, solve_triangular(self.root, self.h, lower=True) + noise, lower=True, trans=1)
+        spread = self.spread
+        return spread @ (self.h @ spread + noise)
 
     def combination(self, prior: FixedPrior, gamma: Float[Array, " f"]) -> Float[Array, " c"]:
         """Combine [X y] into what is left of y once γ and the sampled coefficients are taken away."""
@@ -191,14 +184,12 @@ def read_density(
 
 
 def _complete_square(Q: Float[Array, "f f"], h: Float[Array, " f"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """log|Q| and h'Q⁻¹h; written out where Q is small, as other products are in `bayesmm.marginal.traced`."""
-    if len(h) == 0:
-        return jnp.zeros(()), jnp.zeros(())
-    if len(h) > MOST_WRITTEN_OUT:
-        log_det, square = traced.reduce(Q[None], h[None, :, None])
-        return log_det[0], square[0, 0, 0]
-    diagonal, w = batched_cholesky(jnp, Q[..., None], h[:, None, None])
-    return 2.0 * jnp.log(diagonal).sum(), (w**2).sum()
+    """log|Q| and h'Q⁻¹h."""
+    if traced.is_written_out(Q):
+        diagonal, w = batched_cholesky(jnp, Q[..., None], h[:, None, None])
+        return 2.0 * jnp.log(diagonal).sum(), (w**2).sum()
+    log_det, square = traced.reduce(Q[None], h[None, :, None])
+    return log_det[0], square[0, 0, 0]
 
 
 class Effects(NamedTuple):
@@ -223,8 +214,10 @@ def draw_effects(
     gamma = fixed.drawn(fixed_noise)
     combination = fixed.combination(prior, gamma)[:, None]
     effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
-    b = (solve_triangular(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
-    return Effects(_all_coefficients(prior, prior.origin + solve_triangular(prior.root, gamma), sampled_beta), tuple(b))
+    b = (traced.solve_upper(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
+    return Effects(
+        _all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled_beta), tuple(b)
+    )
 
 
 def _all_coefficients(
@@ -243,7 +236,8 @@ def _noise(
     shapes = [(K.shape[0], 1, K.shape[2]) for K in products.cross]
     keys = jax.random.split(key, len(shapes) + 1)
     noise = [sigma * jax.random.normal(k, shape) for k, shape in zip(keys[1:], shapes, strict=True)]
-    return jax.random.normal(keys[0], (n_free,)), noise
+    # compilers would make each number anew wherever it is used
+    return jax.lax.optimization_barrier((jax.random.normal(keys[0], (n_free,)), noise))
 
 
 class Moments(NamedTuple):
@@ -277,12 +271,12 @@ def effect_moments(
     inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
     means, variances = [], []
     for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
-        back = solve_triangular(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
+        back = traced.solve_upper(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
         means.append((back @ jnp.tensordot(B, combination, axes=(1, 0))).T)
         moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
         own = jnp.einsum("ij,jlq,il->iq", back, C, back)
         variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
-    free = solve_triangular(prior.root, jnp.column_stack([gamma, spread]))
+    free = traced.solve_upper(prior.root, jnp.column_stack([gamma, spread]))
     beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
     variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
     return Moments(beta, variance, tuple(means), tuple(variances))

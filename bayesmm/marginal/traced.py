@@ -9,15 +9,17 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.tree_util import register_dataclass
 
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.linalg import contract
+from bayesmm.marginal.linalg import batched_cholesky, contract
 from bayesmm.marginal.plan_parts import FillMap, PlanIndex, Update
 from bayesmm.marginal.schur import inverse, schur
 from bayesmm.marginal.shapes import Array, Float, Int
 
 xp = jnp
 
-# A product of small matrices by the library takes as long as ten elementwise operations, which also fuse.
+# A library call for small matrices takes as long as ten elementwise operations, which also fuse. Longer chains of those
+# make programs that compile slowly, in which much is computed twice.
 WRITTEN_OUT = 8  # rows of a matrix whose products are written out
+SOLVED = 5  # rows of a matrix that is factored without the library
 SUMMED = 500  # products that are summed without the library
 
 for _tree in (FillMap, Update, PlanIndex, CrossProducts):
@@ -106,6 +108,31 @@ def solve_root(factor: Array, z: Float[Array, "B m c"]) -> Float[Array, "B m c"]
 def invert(factor: Array) -> Float[Array, "B m m"]:
     """M⁻¹."""
     return inverse(factor)
+
+
+def is_written_out(M: Float[Array, "m m"]) -> bool:
+    """Whether a matrix is small enough to be factored, or solved for, without the library."""
+    return 0 < len(M) <= SOLVED
+
+
+def invert_root(M: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    """L⁻¹, with M = LL'."""
+    if is_written_out(M):
+        return batched_cholesky(jnp, M[..., None], jnp.eye(len(M))[..., None])[1][..., 0]
+    return solve_triangular(jnp.linalg.cholesky(M), jnp.eye(len(M)), lower=True)
+
+
+def solve_upper(T: Float[Array, "m m"], B: Float[Array, "m ..."]) -> Float[Array, "m ..."]:
+    """T⁻¹B for upper triangular T."""
+    if not is_written_out(T):
+        return solve_triangular(T, B)
+    rows: list[Array] = []
+    for i in reversed(range(len(T))):
+        right = B[i]
+        for j, row in enumerate(reversed(rows), i + 1):
+            right = right - T[i, j] * row
+        rows.append(right / T[i, i])
+    return jnp.stack(rows[::-1])
 
 
 def fill(fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:

@@ -123,3 +123,14 @@ def test_draws_fall_back_to_nuts_where_weights_cannot_be_trusted(model, monkeypa
 def test_unknown_method_lists_the_methods(model) -> None:
     with pytest.raises(ValueError, match="give 'nuts', 'importance', 'quadrature'"):
         model.sample(method="laplace")
+
+
+def test_one_chain_of_independent_draws_is_not_complained_of(model) -> None:
+    posterior = model.sample(method="importance", chains=1, progress=False)
+    assert posterior.diagnostics.is_good
+    assert np.isnan(posterior.parameters["r_hat"]).all()
+
+
+def test_of_a_few_independent_draws_it_is_said_what_they_are_worth(model) -> None:
+    with pytest.warns(BayesmmWarning, match="only 6 effective draws of every parameter"):
+        model.sample(method="importance", chains=1, draws=6, progress=False)

@@ -1,8 +1,10 @@
 import dataclasses
 
+import arviz_stats
 import numpy as np
 import pytest
 import scipy.stats as st
+import xarray as xr
 from made_posterior import make_posterior
 
 from bayesmm import Model, datasets
@@ -45,6 +47,23 @@ def test_the_parameter_table_has_the_rows_of_a_fit(made, sleep):
     assert table.loc["Days", ["lower", "upper"]].tolist() == pytest.approx(np.quantile(slope, [0.025, 0.975]))
     narrow = made.parameter_table(level=0.5)
     assert narrow.loc["Days", "upper"] == pytest.approx(np.quantile(slope, 0.75))
+
+
+@pytest.mark.parametrize("shape", [(4, 1000), (3, 101), (2, 9), (1, 50)])
+def test_r_hat_and_effective_sizes_are_those_of_arviz(made, shape):
+    rng = np.random.default_rng(5)
+    posterior = made.data["posterior"].to_dataset().isel(chain=slice(shape[0]), draw=slice(shape[1]))
+    drift = xr.DataArray(np.cumsum(rng.normal(size=shape), axis=1), dims=("chain", "draw"))
+    posterior["sigma"] = np.exp(0.1 * drift.round(1))  # correlated, with ties
+    data = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": made.data["sample_stats"].to_dataset()})
+    table = dataclasses.replace(made, data=data).parameter_table()
+    for column, expected in {
+        "r_hat": arviz_stats.rhat(posterior),
+        "ess_bulk": arviz_stats.ess(posterior, method="bulk"),
+        "ess_tail": arviz_stats.ess(posterior, method="tail", prob=(0.05, 0.95)),
+    }.items():
+        assert table.loc["sigma", column] == pytest.approx(float(expected["sigma"]), rel=1e-12, nan_ok=True)
+        assert table.loc["Days", column] == pytest.approx(float(expected["beta"][1]), rel=1e-12, nan_ok=True)
 
 
 def test_random_effects_are_tidy(made):

@@ -1,12 +1,14 @@
 import jax
 import numpy as np
 import pytest
-from designs import RandomDesign, random_design
+from designs import KINDS, Fill, RandomDesign, random_design
 from programs import compiled
 
+from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.density import FixedPrior, Moments, draw_effects, effect_moments, log_density
+from bayesmm.marginal.density import FixedPrior, Moments, draw_effects, effect_moments, log_density, read_density
 from bayesmm.marginal.fixed_prior import condition_prior
+from bayesmm.marginal.likelihood import condition_factors, reduce_products
 from bayesmm.marginal.padding import pad_products
 
 RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
@@ -46,6 +48,50 @@ def test_log_density_with_every_coefficient_sampled_equals_dense_conditional() -
     value = float(compiled(log_density, padded(design), design.factors(theta), sigma, prior, beta))
     expected = design.dense.log_conditional_density(beta, design.covariance(theta, sigma), sigma)
     assert value == pytest.approx(expected, rel=RELATIVE)
+
+
+def wide_design(columns: int) -> RandomDesign:
+    """Nested groups under more fixed effects than are factored without the library."""
+    design = random_design("nested", 5)
+    more = np.random.default_rng(8).normal(size=(len(design.y), columns - design.X.shape[1]))
+    return RandomDesign(np.column_stack([design.X, more]), design.y, design.weights, design.blocks)
+
+
+@pytest.mark.parametrize("columns", [5, 6, 9])
+@pytest.mark.parametrize("kind", ["flat", "normal"])
+def test_log_density_with_many_fixed_effects_equals_dense_marginal(kind: str, columns: int) -> None:
+    design = wide_design(columns)
+    theta, sigma = design.random_theta(4), 1.7
+    prior, mean, precision = prior_for(design, kind)
+    value = float(compiled(log_density, padded(design), design.factors(theta), sigma, prior))
+    expected = design.dense.log_marginal_density(design.covariance(theta, sigma), sigma, mean, precision)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+
+
+@pytest.mark.parametrize(("shape", "fill", "sampled"), [*((*kind, ()) for kind in KINDS), ("crossed", "chosen", (0,))])
+def test_gradient_in_closed_form_equals_automatic_differentiation(
+    shape: str, fill: Fill, sampled: tuple[int, ...]
+) -> None:
+    """Also where factors are singular, or zero; the elimination itself is held to the dense oracle elsewhere."""
+    design = random_design(shape, 12, n=50, most_effects=2)
+    products, p = pad_products(design.products(fill)), design.X.shape[1]
+    prior = condition_prior(products, np.zeros(p), np.eye(p), sampled)
+    beta = np.linspace(1.0, 2.0, len(sampled)) if sampled else None
+
+    def through_steps(factors, sigma):
+        reduced = reduce_products(traced, products, condition_factors(traced, products, factors))
+        return read_density(reduced, sigma, prior, beta, n=products.n, log_weights=products.log_weights)
+
+    def closed_form(factors, sigma):
+        return log_density(products, factors, sigma, prior, beta)
+
+    theta = design.random_theta(2)
+    factors = [design.factors(at) for at in (theta, theta * (np.arange(len(theta)) % 2), np.zeros_like(theta))]
+    stacked = [np.stack(of_factor) for of_factor in zip(*factors, strict=True)]
+    gradients = [jax.vmap(jax.grad(f, argnums=(0, 1)), in_axes=(0, None)) for f in (closed_form, through_steps)]
+    found, expected = (compiled(gradient, stacked, 1.3) for gradient in gradients)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
 
 
 def test_sampling_one_coefficient_equals_moving_its_column_to_the_response() -> None:
