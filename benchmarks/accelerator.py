@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def found_platforms() -> list[str]:
-    """The processor, and what JAX would use by itself if that is something else."""
+    """Name the processor, and what JAX would use by itself if that is something else."""
     command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
     default = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
     return ["cpu"] if default == "cpu" else ["cpu", {"gpu": "cuda"}.get(default, default)]

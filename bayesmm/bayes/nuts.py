@@ -131,7 +131,11 @@ def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None
 
 
 def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:
-    """Place the chains around the start, as far apart as the posterior is thought to be wide."""
+    """Place the chains around the start, as far apart as the posterior is thought to be wide.
+
+    Where the curvature is known it gives the units: NumPyro draws mass matrices estimated from few draws towards one
+    of 1e-3, which is harmless among variances near one only.
+    """
     chains, scale, layout = settings.chains, surface.guess.scale, surface.layout
     # With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
     n_curved = 0 if layout.diagonal else layout.n_dense
@@ -140,7 +144,10 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
     if n_curved:
         offsets["dense"][: 2 * n_curved] = np.vstack([np.eye(n_curved), -np.eye(n_curved)]) * STEP
         around = surface.probe(offsets)
-        mass[("dense",)] = inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
+        covariance = inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
+        width = np.sqrt(np.diag(covariance))
+        surface = surface.in_units({"dense": width})
+        mass[("dense",)] = covariance / np.outer(width, width)
     noise = _dispersion(mass, chains, settings.seed)
     for shrink in (1.0, 0.5, 0.1, 0.0):
         for part, values in noise.items():

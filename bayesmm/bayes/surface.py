@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -63,6 +63,11 @@ class Surface:
     def probe(self, positions: Mapping[str, np.ndarray]) -> Probe:
         """Evaluate energy and gradient at positions."""
         return self.programs.probe(*self.arguments, dict(positions), np.int64(self.seed))
+
+    def in_units(self, widths: Mapping[str, np.ndarray]) -> Surface:
+        """Measure positions in other units, widths of the present ones."""
+        scale = {part: values * widths[part] for part, values in self.guess.scale.items()}
+        return replace(self, guess=self.guess._replace(scale=scale))
 
     def place(self, centre: Position) -> Place:
         """Fix the coordinates, once a probe has told the centre."""

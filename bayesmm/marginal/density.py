@@ -17,7 +17,7 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.likelihood import condition_factors, reduce_products
-from bayesmm.marginal.linalg import batched_cholesky, sum_outer
+from bayesmm.marginal.linalg import batched_cholesky
 
 
 class FixedPrior(NamedTuple):
@@ -155,7 +155,7 @@ def _reduce_backward(slopes: _Slopes, cotangent: Reduced) -> tuple[None, list[Fl
     """D log|H| = 2 tr Λ'Z'Ṽ⁻¹Z dΛ and dS = −R'(dΛ Λ' + Λ dΛ')R with R = Z'Ṽ⁻¹[X y]."""
     weights = cotangent.gram + cotangent.gram.T
     return None, [
-        2.0 * cotangent.log_det * Q - traced.transform(sum_outer(traced, R, weights), L)
+        2.0 * cotangent.log_det * Q - traced.transform(traced.sum_outer(R, weights), L)
         for R, Q, L in zip(*slopes, strict=True)
     ]
 

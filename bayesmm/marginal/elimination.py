@@ -231,8 +231,7 @@ def absorb(
     shape, cross = products.shape, list(cross)
     for step, done in zip(shape.steps, elimination.steps, strict=True):
         rooted = contract(done.root.swapaxes(0, 1), cross[step.factor])  # (k, c, q)
-        columns = rooted.swapaxes(0, 1)
-        gram = gram - ops.sum_levels(columns, columns)
+        gram = gram - ops.sum_gram(rooted)
         solved = contract(done.root, rooted)  # NK
         for g, edge in done.edges.items():
             cross[g] = ops.add_levels(cross[g], edge.other, -contract(edge.blocks, ops.take_levels(solved, edge.own)))

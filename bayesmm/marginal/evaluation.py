@@ -10,7 +10,7 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import invert_on_pattern, solve_effects
 from bayesmm.marginal.elimination import Elimination, absorb, eliminate
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
-from bayesmm.marginal.linalg import contract, sum_outer
+from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -107,7 +107,7 @@ def evaluate(
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
     weight = restriction * fixed.covariance
-    expected = [Q - sum_outer(ops, R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
+    expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
     positions = entry_positions(layout)

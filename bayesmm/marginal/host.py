@@ -48,9 +48,16 @@ def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, 
     return (T.T @ A.reshape(A.shape[0], prod(A.shape[1:]))).reshape(T.shape[1], *A.shape[1:])
 
 
-def sum_levels(A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
-    """ΣAB' over levels."""
-    return A.reshape(len(A), -1) @ B.reshape(len(B), -1).T
+def sum_gram(A: Float[Array, "k c q"]) -> Float[Array, "c c"]:
+    """ΣA'A over levels."""
+    flat = A.swapaxes(0, 1).reshape(A.shape[1], -1)
+    return flat @ flat.T
+
+
+def sum_outer(A: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
+    """ΣA weights A' over levels, for symmetric weights."""
+    weighted = transform(weights, A.swapaxes(0, 1)).swapaxes(0, 1)
+    return A.reshape(len(A), -1) @ weighted.reshape(len(A), -1).T
 
 
 def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

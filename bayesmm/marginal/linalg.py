@@ -27,11 +27,6 @@ def sandwich(ops: Operations, T: Float[Array, "r a"], A: Float[Array, "r r q"]) 
     return ops.transform(T, ops.transform(T, A).swapaxes(0, 1)).swapaxes(0, 1)
 
 
-def sum_outer(ops: Operations, R: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
-    """Σ R_i weights R_i' over levels, for symmetric weights."""
-    return ops.sum_levels(R, ops.transform(weights, R.swapaxes(0, 1)).swapaxes(0, 1))
-
-
 def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
     """Σ log of numbers far from overflow, each time for the product of eight: logarithms are dear."""
     flat = values.reshape(-1)

@@ -45,8 +45,12 @@ class Operations(Protocol):
         """T'A for every level, with the same T."""
         ...
 
-    def sum_levels(self, A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
-        """ΣAB' over levels."""
+    def sum_gram(self, A: Float[Array, "k c q"]) -> Float[Array, "c c"]:
+        """ΣA'A over levels."""
+        ...
+
+    def sum_outer(self, A: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
+        """ΣA weights A' over levels, for symmetric weights."""
         ...
 
     def rescale(self, A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

@@ -20,7 +20,8 @@ xp = jnp
 # make programs that compile slowly, in which much is computed twice.
 WRITTEN_OUT = 8  # rows of a matrix whose products are written out
 SOLVED = 5  # rows of a matrix that is factored without the library
-SUMMED = 500  # products that are summed without the library
+SUMMED = 1000  # products that are summed without the library
+FLAT = 64  # rows of a matrix whose products with itself are all formed, with what is not needed among them
 
 for _tree in (FillMap, Update, PlanIndex, CrossProducts):
     register_dataclass(_tree)
@@ -53,11 +54,23 @@ def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, 
     return product.reshape(T.shape[1], *A.shape[1:])
 
 
-def sum_levels(A: Float[Array, "a j q"], B: Float[Array, "b j q"]) -> Float[Array, "a b"]:
-    """ΣAB' over levels."""
-    if len(A) * B.size <= SUMMED:
-        return (A[:, None] * B[None]).sum((2, 3))
-    return A.reshape(len(A), -1) @ B.reshape(len(B), -1).T
+def sum_gram(A: Float[Array, "k c q"]) -> Float[Array, "c c"]:
+    """ΣA'A over levels."""
+    if A.shape[1] * A.size <= SUMMED:
+        return contract(A, A).sum(-1)
+    return jnp.einsum("kcq,kdq->kcd", A, A).sum(0)
+
+
+def sum_outer(A: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
+    """ΣA weights A' over levels, for symmetric weights."""
+    k, c, q = A.shape
+    if max(k, c) * A.size <= SUMMED:
+        columns = A.swapaxes(0, 1)
+        return contract(columns, contract(weights[..., None], columns)).sum(-1)
+    if k * c <= FLAT:
+        products = sum_gram(A.reshape(1, k * c, q)).reshape(k, c, k, c)
+        return (products * weights[:, None]).sum((1, 3))
+    return jnp.einsum("jaq,jbq->ab", A.swapaxes(0, 1), transform(weights, A.swapaxes(0, 1)))
 
 
 def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:
