@@ -89,9 +89,10 @@ def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, mo
         near = (front[counts][:, None, :] + steps).reshape(-1, d)
         near = near[(np.abs(near) < SPAN).all(axis=1)]
         keys, first = np.unique((near + SPAN) @ digits, return_index=True)
-        fresh = ~np.isin(keys, seen, assume_unique=True)
+        where = np.searchsorted(seen, keys)  # both are sorted
+        fresh = np.append(seen, -1)[where] != keys
         front = near[first[fresh]]
-        seen = np.union1d(seen, keys[fresh])
+        seen = np.insert(seen, where[fresh], keys[fresh])
     index, found = np.concatenate(kept), np.concatenate(values)
     counts = found - least < DEPTH
     return Lattice(index[counts], origin + index[counts] @ axes.T, found[counts], axes)

@@ -17,7 +17,8 @@ from bayesmm.bayes.surface_programs import Describer, Generator, Probe, SurfaceP
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 MANY = 1024  # positions a call of `energies`
 SOME = 512  # positions a call of `describe` or `finish`
-AT_ONCE = 4  # calls under way
+AT_ONCE = 4  # calls under way,
+AHEAD = 2**28  # unless their results are larger than this together, 256 MB
 
 
 class Guess(NamedTuple):
@@ -130,12 +131,13 @@ def _chunks(positions: Mapping[str, np.ndarray], size: int) -> Iterator[tuple[di
         yield {name: np.concatenate([x, np.repeat(x[:1], size - m, axis=0)]) for name, x in part.items()}, m
 
 
-def _ahead(calls: Iterator[Any]) -> Iterator[Any]:
+def _ahead(calls: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
     """Ask for results a little before they are needed: JAX computes several at once, beside the caller."""
     waiting: deque[Any] = deque()
     for call in calls:
         waiting.append(call)
-        if len(waiting) == AT_ONCE:
+        size = sum(result.nbytes for result in jax.tree.leaves(call[0]))
+        if len(waiting) >= max(1, min(AT_ONCE, AHEAD // max(size, 1))):
             yield waiting.popleft()
     yield from waiting
 

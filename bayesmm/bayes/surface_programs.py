@@ -25,7 +25,7 @@ from bayesmm.bayes.layout import (
 )
 from bayesmm.bayes.programs import Program
 
-BATCH_ENTRIES = 2**22  # numbers held at once while draws are transformed, 32 MB
+BATCH_ENTRIES = 2**20  # numbers of data and results for the draws that are transformed together, 8 MB
 SIDE_BY_SIDE = 128  # positions whose energies are evaluated together; more fall out of the processor's cache
 # Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits
 # programs that run once; level 1 saves a tenth and costs nothing.
@@ -70,7 +70,7 @@ def build_programs(
         probe=Program(_probe(model, layout, potential), QUICK),
         energies=Program(_energies(model, layout), BRISK),
         finish=Program(_finish(model, layout, generate), BRISK),
-        describe=Program(_describe(model, layout, describe), QUICK),
+        describe=Program(_describe(model, layout, describe), BRISK),
     )
 
 
@@ -111,7 +111,7 @@ def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callabl
             return sites if generate is None else sites | generate(model, sites, data, key)
 
         number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
-        return _map(one, (positions, jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)))
+        return _map(one, (positions, jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)), data)
 
     return finish
 
@@ -122,14 +122,14 @@ def _describe(model: Model, layout: Layout, describe: Describer | None) -> Calla
             sites = constrained(model, layout, data, place, position)
             return sites if describe is None else sites | describe(model, sites, data)
 
-        return _map(one, positions)
+        return _map(one, positions, data)
 
     return described
 
 
-def _map(function: Callable[[Any], dict[str, Array]], over: Any) -> dict[str, Array]:
-    """Map over the first axis, as many at once as bounded memory allows."""
+def _map(function: Callable[[Any], dict[str, Array]], over: Any, data: Any) -> dict[str, Array]:
+    """Map over the first axis, as many at once as bounded memory allows; what lies between is about as large as data."""
     n = len(jax.tree.leaves(over)[0])
-    shapes = jax.tree.leaves(jax.eval_shape(function, jax.tree.map(lambda x: x[0], over)))
-    entries = sum(math.prod(x.shape) for x in shapes)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], over))
+    entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves((shapes, data)))
     return jax.lax.map(function, over, batch_size=max(1, min(n, BATCH_ENTRIES // max(entries, 1))))
