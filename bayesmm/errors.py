@@ -19,6 +19,10 @@ class PriorError(BayesmmError, ValueError):
     """A prior names a parameter that is not there, or does not suit it."""
 
 
+class EstimationError(BayesmmError, ValueError):
+    """The likelihood has no maximum, or every value of a parameter maximises it."""
+
+
 class PredictionError(BayesmmError, ValueError):
     """Predictions were asked for that the model cannot give."""
 

@@ -16,15 +16,15 @@ import pandas as pd
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import DesignError, SpecificationError
+from bayesmm.errors import DesignError, EstimationError, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
 from bayesmm.marginal.rows import BlockArrays
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.estimate import estimate
-from bayesmm.reml.fit import Fit
+from bayesmm.reml.estimate import AbsorbedError, estimate
+from bayesmm.reml.fit import Fit, combination
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -156,6 +156,11 @@ class Model:
         -------
         Fit
             Made once for each method and engine.
+
+        Raises
+        ------
+        EstimationError
+            If fixed effects absorb random ones (``y ~ town + (1 | town)``): REML then says nothing of their variance.
         """
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if value not in choices:
@@ -167,13 +172,23 @@ class Model:
     def _estimate(self, method: Literal["reml", "ml"], engine: Literal["numpy", "jax"]) -> Fit:
         products, _ = self._summed
         criterion = Criterion(products, self._layout, method, self.known_sigma, engine)
+        try:
+            found = estimate(criterion)
+        except AbsorbedError as absorbed:
+            block = self.labels.blocks[absorbed.factor]
+            what = " and ".join(combination(direction, block.effects) for direction in absorbed.directions.T)
+            raise EstimationError(
+                f"The fixed effects give every level of {block.group} its own {what} already, so that REML has nothing "
+                f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
+                "with a prior, or use method='ml', which will find no variance."
+            ) from None
         return Fit(
             design=self.design,
             labels=self.labels,
             method=method,
             known_sigma=self.known_sigma,
             layout=self._layout,
-            estimate=estimate(criterion),
+            estimate=found,
         )
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
@@ -223,9 +238,12 @@ class Model:
 
     @cached_property
     def _warm_start(self) -> WarmStart:
-        from bayesmm.bayes.start import WarmStart
+        from bayesmm.bayes.start import WarmStart, cold_start
 
-        start = self.fit().estimate
+        try:
+            start = self.fit().estimate
+        except EstimationError:
+            return cold_start(self.design, self.known_sigma)
         return WarmStart(
             sigma=start.sigma,
             factors=start.factors,

@@ -5,7 +5,15 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.errors import BayesmmWarning, DesignError, FitStatus, PredictionError, PriorError, SpecificationError
+from bayesmm.errors import (
+    BayesmmWarning,
+    DesignError,
+    EstimationError,
+    FitStatus,
+    PredictionError,
+    PriorError,
+    SpecificationError,
+)
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
 
@@ -229,3 +237,40 @@ def test_response_that_the_fixed_effects_explain_exactly_is_refused() -> None:
     data = pd.DataFrame({"y": 1.0 + 2.0 * x, "x": x, "g": np.repeat(list("abcd"), 3)})
     with pytest.raises(DesignError, match="exactly"):
         bmm.Model("y ~ x + (1 | g)", data).fit()
+
+
+@pytest.fixture(scope="module")
+def towns() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"town": np.repeat(list("abcdef"), 8), "x": rng.normal(size=48)})
+    return frame.assign(y=rng.normal(size=48) + frame["x"])
+
+
+@pytest.mark.parametrize(
+    ("formula", "what"),
+    [
+        ("y ~ town + (1 | town)", "Intercept"),
+        ("y ~ 0 + x + town + (x | town)", "Intercept"),
+        ("y ~ x + x:town + (x || town)", "x"),
+        ("y ~ town * x + (x | town)", "Intercept and x"),
+    ],
+)
+def test_reml_refuses_random_effects_that_fixed_effects_absorb(towns: pd.DataFrame, formula: str, what: str) -> None:
+    model = bmm.Model(formula, towns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(EstimationError, match=f"every level of town its own {what} already"):
+            model.fit()
+
+
+def test_ml_and_priors_have_an_answer_where_reml_has_none(towns: pd.DataFrame) -> None:
+    """ML finds no variance between towns. REML's likelihood being flat there, the posterior of it is the prior."""
+    model = bmm.Model("y ~ town + (1 | town)", towns, priors={"sd": bmm.priors.Exponential(2.0)})
+    assert model.fit("ml").parameters.loc["sd(Intercept | town)", "estimate"] == 0.0
+    table = model.sample(method="quadrature", progress=False).parameters
+    assert table.loc["sd(Intercept | town)", "mean"] == pytest.approx(0.5, rel=0.05)
+
+
+def test_the_conditional_program_cannot_leave_its_random_effects_out(sleepstudy: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="random_effects is 'moments', but the conditional program samples"):
+        bmm.Model(SLOPES, sleepstudy).sample(program="conditional", random_effects="moments", progress=False)

@@ -113,7 +113,7 @@ def _by_importance(
         return Drawn(
             place=mode.place,
             positions={"dense": resampled.positions},
-            stats={"lp": -resampled.energies.reshape(settings.chains, -1)},
+            stats={"lp": _log_density(surface, resampled, settings)},
             attributes=_weights(weighted, resampled),
         )
     note = (
@@ -140,10 +140,15 @@ def _by_quadrature(
     return Drawn(
         place=quadrature.mode.place,
         positions={"dense": resampled.positions},
-        stats={"lp": -resampled.energies.reshape(settings.chains, -1)},
+        stats={"lp": _log_density(surface, resampled, settings)},
         attributes=_weights(weighted, resampled) | {"log_evidence": quadrature.log_evidence},
         groups={"quadrature": quadrature_group(surface, quadrature, labels)},
     )
+
+
+def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> np.ndarray:
+    """Log density of the sites, as in a run of NUTS."""
+    return -(resampled.energies + surface.log_unit).reshape(settings.chains, -1)
 
 
 def _check_dense(surface: Surface) -> None:

@@ -108,6 +108,11 @@ def sample(
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=4)
     kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
+    if program == "conditional" and random_effects not in ("auto", "draws"):
+        raise ValueError(
+            f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "
+            "away, or use program='marginal'."
+        )
     recorder = None
     if checkpoint is not None:
         identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)

@@ -61,6 +61,11 @@ class Surface:
         """Of the probe, but for the positions and the seed."""
         return (self.data, *self.guess)
 
+    @property
+    def log_unit(self) -> float:
+        """Log volume of the units of the dense part: log densities of positions less this are those of the sites."""
+        return float(np.log(self.guess.scale["dense"]).sum())
+
     def probe(self, positions: Mapping[str, np.ndarray]) -> Probe:
         """Evaluate energy and gradient at positions."""
         return self.programs.probe(*self.arguments, dict(positions), np.int64(self.seed))
@@ -92,8 +97,7 @@ class Surface:
         chunks = _chunks({"dense": positions}, MANY)
         calls = ((self.programs.energies(self.data, place, part), m) for part, m in chunks)
         parts = [np.asarray(found)[:m] for found, m in _ahead(calls)]
-        unit = np.log(self.guess.scale["dense"]).sum()  # so that the integral is that over the sites
-        values = np.concatenate(parts) - unit
+        values = np.concatenate(parts) - self.log_unit  # so that the integral is that over the sites
         return np.where(np.isnan(values), np.inf, values)
 
     def describe(self, place: Place, positions: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

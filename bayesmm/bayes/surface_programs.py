@@ -128,7 +128,7 @@ def _describe(model: Model, layout: Layout, describe: Describer | None) -> Calla
 
 
 def _map(function: Callable[[Any], dict[str, Array]], over: Any, data: Any) -> dict[str, Array]:
-    """Map over the first axis, as many at once as bounded memory allows; what lies between is about as large as data."""
+    """Map over the first axis, as many at once as bounded memory allows; intermediates are about as large as data."""
     n = len(jax.tree.leaves(over)[0])
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], over))
     entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves((shapes, data)))

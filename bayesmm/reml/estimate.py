@@ -77,6 +77,9 @@ class Estimate:
         return _spread(self.criterion_function, self.minimum.x, self.sigma)
 
 
+ABSORBED = 1e-11  # share of Σ Z_i'WZ_i that counts as nothing: what fixed effects leave of it where they absorb it
+
+
 def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     """Minimise the criterion and read the estimates off the elimination there.
 
@@ -86,6 +89,11 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         The objective.
     start : array, shape (k,), optional
         First θ on conditioned columns; by default one moment step from unit factors.
+
+    Raises
+    ------
+    AbsorbedError
+        If the restricted likelihood does not depend on some variance; only looked for without a start.
     """
     if start is None:
         minimum = minimise(criterion, _first_theta(criterion))
@@ -118,9 +126,39 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     )
 
 
+class AbsorbedError(Exception):
+    """REML cannot tell the variance of some effects, since fixed effects explain whatever they could.
+
+    Attributes
+    ----------
+    factor : int
+        Which grouping factor.
+    directions : array, shape (k, d)
+        Combinations of the user's effects whose variance the likelihood does not depend on; largest entries one.
+    """
+
+    def __init__(self, factor: int, directions: np.ndarray) -> None:
+        super().__init__(factor, directions)
+        self.factor, self.directions = factor, directions
+
+
 def _first_theta(criterion: Criterion) -> np.ndarray:
     unit = start_theta(criterion.layout)
-    return moment_start(criterion.evaluate(unit), unit, criterion.layout)
+    at: Evaluated = criterion.evaluate(unit)
+    products = criterion.products
+    for f, (expected, pieces) in enumerate(zip(at.expected, criterion.layout, strict=True)):
+        total = np.trace(products.diagonal[f].sum(axis=2))
+        for start, stop, structure in pieces:
+            part = expected[start:stop, start:stop]
+            values, vectors = np.linalg.eigh(np.diag(np.diag(part)) if structure == "diagonal" else part)
+            absorbed = values <= ABSORBED * total
+            if absorbed.any():
+                T = products.effect_roots[f][start:stop, start:stop]
+                found = np.eye(stop - start) if absorbed.all() else np.linalg.solve(T, vectors[:, absorbed])
+                directions = np.zeros((len(expected), found.shape[1]))
+                directions[start:stop] = found / np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
+                raise AbsorbedError(f, directions)
+    return moment_start(at, unit, criterion.layout)
 
 
 def _degrees_of_freedom(criterion: Criterion) -> float:

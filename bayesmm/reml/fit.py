@@ -108,7 +108,7 @@ class Fit:
     def singular_directions(self) -> tuple[str, ...]:
         """The combinations of effects that were estimated to have no variance, in words."""
         return tuple(
-            f"{_combination(direction, block.effects)} does not vary between levels of {block.group}"
+            f"{combination(direction, block.effects)} does not vary between levels of {block.group}"
             for block, directions in zip(self.labels.blocks, self.estimate.null_directions, strict=True)
             for direction in directions.T
         )
@@ -249,7 +249,7 @@ class Fit:
         return self.summary()._repr_html_()
 
 
-def _combination(direction: np.ndarray, effects: tuple[str, ...]) -> str:
+def combination(direction: np.ndarray, effects: tuple[str, ...]) -> str:
     """Write Σ aᵢ·effectᵢ, leaving out what is zero to the eye."""
     terms = ""
     for weight, effect in zip(direction, effects, strict=True):

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from bayesmm.specification.grammar import parse_expression
 from bayesmm.specification.scanner import complaint
-from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, Number, Sum, walk, write
+from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, Number, Sum, write
 
 type Term = tuple[Node, ...]
 
@@ -166,11 +166,6 @@ def _power(left: Node, right: Node, node: Binary, text: str) -> dict[frozenset[N
     for _ in range(min(right.value, len({factor for term in terms.values() for factor in term})) - 1):
         powers = _union(powers, _products(powers, terms, node, text))
     return powers
-
-
-def names_in(node: Node) -> tuple[str, ...]:
-    """Return the names that an expression uses, in order of appearance; not the functions that it calls."""
-    return tuple(dict.fromkeys(each.text for each in walk(node) if isinstance(each, Name)))
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from bayesmm import Model, datasets
 from bayesmm.bayes.importance import DF, SHARES, WIDTHS, Approximation, Weighted, resample, weigh
 from bayesmm.bayes.mode import Mode
 from bayesmm.errors import BayesmmWarning
-from bayesmm.priors import HalfNormal, Normal
+from bayesmm.priors import HalfNormal, Normal, StudentT
 
 PRIORS = {"Intercept": Normal(1500, 250), "sd": HalfNormal(100), "sigma": HalfNormal(100)}
 
@@ -134,3 +134,15 @@ def test_one_chain_of_independent_draws_is_not_complained_of(model) -> None:
 def test_of_a_few_independent_draws_it_is_said_what_they_are_worth(model) -> None:
     with pytest.warns(BayesmmWarning, match="only 6 effective draws of every parameter"):
         model.sample(method="importance", chains=1, draws=6, progress=False)
+
+
+def test_the_log_density_is_measured_as_in_a_run_of_nuts() -> None:
+    """Also where a coefficient is sampled, in units of its standard error."""
+    frame = datasets.load("sleepstudy").eval("Reaction = 1000 * Reaction")  # microseconds
+    model = Model("Reaction ~ Days + (1 | Subject)", frame, priors={"Days": StudentT(4, 0, 20_000)})
+    means, errors = [], []
+    for method in ("nuts", "importance"):
+        lp = model.sample(method=method, seed=4, progress=False).data["sample_stats"]["lp"].to_numpy()
+        means.append(lp.mean())
+        errors.append(lp.std() / np.sqrt(1000))  # they are worth more draws than that
+    assert abs(means[0] - means[1]) < 5.0 * np.hypot(*errors)
