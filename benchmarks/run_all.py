@@ -25,6 +25,7 @@ SCRIPTS = (
     "sampling",
     "warmup",
     "sbc",
+    "accelerator",
 )
 
 

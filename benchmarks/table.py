@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import gib, seconds, stopped, table, times
-from table_sampling import calibration_table, sampling_tables, warm_up_table
+from table_sampling import accelerator_table, calibration_table, sampling_tables, warm_up_table
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 RIVALS = ("lme4", "mixedlm", "glmmTMB", "statsmodels")  # in the order of the columns
@@ -53,6 +53,7 @@ def sections(lines: Sequence[Line]) -> Iterable[str]:
         "sampling": sampling_tables,
         "warm-up": warm_up_table,
         "calibration": calibration_table,
+        "accelerator": accelerator_table,
     }
     for kind, write in kinds.items():
         found = [line for line in lines if line["kind"] == kind]

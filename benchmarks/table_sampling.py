@@ -81,6 +81,25 @@ def _warmed(outcome: Line) -> list[str]:
     ]
 
 
+def accelerator_table(lines: Sequence[Line]) -> str:
+    rows = [
+        [line["name"], outcome.get("device", platform), *_accelerated(outcome)]
+        for line in lines
+        for platform, outcome in line["platforms"].items()
+    ]
+    lengths = lines[-1]["lengths"]
+    calls = f"4 × {lengths['draws']} after {lengths['tune']}"
+    header = ["data", "device", "gradient of four chains", f"{calls}, first call", "later call", "effective draws"]
+    return f"On a processor and on an accelerator of another machine:\n\n{table(header, rows)}"
+
+
+def _accelerated(outcome: Line) -> list[str]:
+    if "gradient" not in outcome:
+        return [stopped(outcome), "", "", ""]
+    times = [seconds(outcome[name]) for name in ("gradient", "first_call", "second_call")]
+    return [*times, f"{outcome['least_ess']:,.0f}"]
+
+
 def calibration_table(lines: Sequence[Line]) -> str:
     rows = [
         [line["description"], f"`{line['formula']}`", line["way"], f"{line['simulations']:,}", *_calibrated(line)]

@@ -125,3 +125,22 @@ def test_a_small_match_of_samplers_without_rivals_becomes_a_table(
     text = module("table_sampling").sampling_tables([line])
     assert "bayesmm, 2 × 50 after 50" in text
     assert text.count("not installed") == 2
+
+
+def test_an_accelerator_becomes_rows_beside_the_processor(module: Any) -> None:
+    measured = {"device": "cpu", "gradient": 2e-5, "first_call": 3.0, "second_call": 0.1, "least_ess": 700.0}
+    line = {
+        "name": "sleepstudy",
+        "lengths": {"draws": 200, "tune": 200},
+        "platforms": {"cpu": measured, "cuda": {"timed_out_after": 400.0}},
+    }
+    text = module("table_sampling").accelerator_table([line])
+    assert "| sleepstudy | cpu | 20 µs | 3 s | 100 ms | 700 |" in text
+    assert "| sleepstudy | cuda | > 400 s |" in text
+
+
+@pytest.mark.slow
+def test_each_platform_is_measured_in_a_process_of_its_own() -> None:
+    lines = [json.loads(line) for line in run("accelerator.py", "--quick", JAX_PLATFORMS="cpu").splitlines()]
+    assert [line["name"] for line in lines][:2] == ["sleepstudy", "10,000 groups"]
+    assert all(line["platforms"]["cpu"]["second_call"] > 0 for line in lines)

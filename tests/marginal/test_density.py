@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -92,6 +94,34 @@ def test_gradient_in_closed_form_equals_automatic_differentiation(
     found, expected = (compiled(gradient, stacked, 1.3) for gradient in gradients)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
+
+
+def test_second_derivatives_and_forward_mode_go_through_the_closed_form() -> None:
+    design = random_design("crossed", 12, n=50, most_effects=2)
+    products, p = padded(design), design.X.shape[1]
+    prior = condition_prior(products, np.zeros(p), np.eye(p), ())
+    factors = design.factors(design.random_theta(2))
+    direction = [np.cos(1.0 + np.arange(L.size)).reshape(L.shape) for L in factors]
+
+    def closed_form(factors):
+        return log_density(products, factors, 1.3, prior)
+
+    def through_steps(factors):
+        reduced = reduce_products(traced, products, condition_factors(traced, products, factors))
+        return read_density(reduced, 1.3, prior, None, n=products.n, log_weights=products.log_weights)
+
+    for transform in (lambda f: jax.hessian(f)(factors), lambda f: jax.jvp(f, (factors,), (direction,))):
+        found, expected = (compiled(lambda f=f, t=transform: t(f)) for f in (closed_form, through_steps))
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
+
+
+def test_derivatives_with_respect_to_the_data_are_refused() -> None:
+    design = random_design("one", 5)
+    prior, _, _ = prior_for(design, "flat")
+    products, factors = padded(design), design.factors(design.random_theta(4))
+    with pytest.raises(NotImplementedError, match="not to the data"):
+        jax.grad(lambda gram: log_density(replace(products, gram=gram), factors, 1.0, prior))(products.gram)
 
 
 def test_sampling_one_coefficient_equals_moving_its_column_to_the_response() -> None:
