@@ -17,7 +17,7 @@ TRACING = threading.RLock()  # NumPyro's stack of effect handlers is one for the
 
 
 class Program:
-    """A function that JAX compiles once for each shape of its arguments.
+    """A function that JAX compiles once for each shape of its arguments, and for each default device.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Program:
         return found.result()(*arguments)
 
     def _find(self, arguments: tuple[Any, ...]) -> tuple[Future, bool]:
-        key = signature(arguments)
+        key = _key(arguments)
         with self._lock:
             is_new = key not in self._compiled
             return self._compiled.setdefault(key, Future()), is_new
@@ -78,9 +78,14 @@ class Program:
             yield
         except BaseException as error:
             with self._lock:
-                self._compiled.pop(signature(arguments), None)
+                self._compiled.pop(_key(arguments), None)
             found.set_exception(error)
             raise
+
+
+def _key(arguments: tuple[Any, ...]) -> Hashable:
+    """Name what a compiled program depends on: shapes, and the device if the user has chosen one."""
+    return signature(arguments), jax.config.jax_default_device
 
 
 def signature(arguments: Any) -> Hashable:

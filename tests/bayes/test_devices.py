@@ -70,3 +70,21 @@ def test_all_chains_take_the_step_with_the_same_arguments():
 def test_a_device_that_the_user_chose_is_kept():
     with jax.default_device(jax.local_devices()[0]):
         assert chain_mesh(4) is None
+
+
+CHOSEN = """
+import jax, numpy as np
+from bayesmm.bayes.programs import Program
+program = Program(lambda x: x + 1.0, {})
+for device in jax.devices():
+    with jax.default_device(device), jax.enable_x64(True):
+        program.prepare(np.ones(3))
+        print(program(np.ones(3)).devices() == {device})
+"""
+
+
+def test_a_program_runs_on_the_device_that_the_user_chooses():
+    """Also where it has run on another one before."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", CHOSEN], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["True", "True"]
