@@ -181,22 +181,35 @@ def _iterate(
     watch: Watcher | None,
     recorder: Recorder | None,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Run warm-up and sampling chunk by chunk; positions come back with chains and draws in one axis."""
+    """Run warm-up and sampling chunk by chunk; positions come back with chains and draws in one axis.
+
+    A chunk is begun before the one before it is looked at, so that the sampler does not wait.
+    """
     state, place, begun, kept = progress
     total, divergences = settings.tune + settings.draws, sum(int(part["diverging"].sum()) for part in kept)
+
+    def look(state: Any, record: Any, done: int) -> None:
+        nonlocal divergences
+        first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
+        if first < last:
+            kept.append(jax.tree.map(lambda x: np.asarray(x)[:, first:last], record))
+            divergences += int(kept[-1]["diverging"].sum())
+        else:
+            jax.block_until_ready(state.i)
+        if recorder is not None:
+            recorder.save(Progress(state, place, min(done + CHUNK, total), kept))
+        if watch is not None:
+            watch(min(done + CHUNK, total), divergences)
+
+    waiting: tuple[Any, ...] = ()
     try:
         for done in range(begun, total, CHUNK):
             state, record = kernel.advance(state, data, place)
-            first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
-            if first < last:
-                kept.append(jax.tree.map(lambda x, a=first, b=last: np.asarray(x)[:, a:b], record))
-                divergences += int(kept[-1]["diverging"].sum())
-            else:
-                jax.block_until_ready(state.i)
-            if recorder is not None:
-                recorder.save(Progress(state, place, min(done + CHUNK, total), kept))
-            if watch is not None:
-                watch(min(done + CHUNK, total), divergences)
+            if waiting:
+                look(*waiting)
+            waiting = state, record, done
+        if waiting:
+            look(*waiting)
     except KeyboardInterrupt:
         if not kept:
             raise

@@ -6,12 +6,11 @@ The legend is that of `bayesmm.marginal.likelihood`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array, Float
 
 from bayesmm.marginal import traced
@@ -132,30 +131,45 @@ def log_density(
     return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
 
 
-@jax.custom_jvp
+@jax.custom_vjp
 def _reduce(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
     """log|H| and S, with derivatives in closed form with respect to the factors."""
     return reduce_products(traced, products, factors)
 
 
-@partial(_reduce.defjvp, symbolic_zeros=True)
-def _reduce_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Reduced, Reduced]:
-    """Give d log|H| = 2 tr Λ'Z'Ṽ⁻¹Z dΛ and dS = −R'(dΛ Λ' + Λ dΛ')R with R = Z'Ṽ⁻¹[X y]."""
-    products, factors = primals
-    moved_products, moved = tangents
-    if any(not isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(moved_products)):
+class _Slopes(NamedTuple):
+    """What the derivatives are made of: Z'Ṽ⁻¹[X y], Σ Z_i'Ṽ⁻¹Z_iΛ and Λ of each factor."""
+
+    residual: list[Float[Array, "k c q"]]
+    influence: list[Float[Array, "k k"]]
+    factors: list[Float[Array, "k k"]]
+
+
+def _reduce_forward(products: Any, factors: Any) -> tuple[Reduced, _Slopes]:
+    """Evaluate; leaves come with whether they are differentiated."""
+    if any(leaf.perturbed for leaf in jax.tree.leaves(products, is_leaf=_is_primal)):
         raise NotImplementedError("The log density is differentiated with respect to the parameters, not to the data.")
+    products, factors = jax.tree.map(lambda leaf: leaf.value, (products, factors), is_leaf=_is_primal)
     elimination, absorbed = eliminate(traced, products, factors)
     residual = solve_effects(traced, products, elimination, absorbed).residual
     influence = invert_on_pattern(traced, products, elimination, factors).influence
-    d_log_det, d_gram = jnp.zeros(()), jnp.zeros_like(absorbed.reduced.gram)
-    for R, Q, L, dL in zip(residual, influence, factors, moved, strict=True):
-        if isinstance(dL, SymbolicZero):
-            continue
-        half = traced.transform(dL.T, L.T)  # dΛ Λ'
-        d_log_det = d_log_det + 2.0 * (Q * dL).sum()
-        d_gram = d_gram - traced.sum_sandwich(R, half + half.T)
-    return absorbed.reduced, Reduced(d_log_det, d_gram)
+    return absorbed.reduced, _Slopes(residual, influence, factors)
+
+
+def _is_primal(leaf: Any) -> bool:
+    return isinstance(leaf, CustomVJPPrimal)
+
+
+def _reduce_backward(slopes: _Slopes, cotangent: Any) -> tuple[None, list[Float[Array, "k k"]]]:
+    """Apply d log|H| = 2 tr Λ'Z'Ṽ⁻¹Z dΛ and dS = −R'(dΛ Λ' + Λ dΛ')R with R = Z'Ṽ⁻¹[X y]."""
+    log_det, gram = (jnp.zeros(x.shape) if isinstance(x, SymbolicZero) else x for x in cotangent)
+    weights = gram + gram.T
+    return None, [
+        2.0 * log_det * Q - traced.transform(traced.sum_outer(R, weights), L) for R, Q, L in zip(*slopes, strict=True)
+    ]
+
+
+_reduce.defvjp(_reduce_forward, _reduce_backward, symbolic_zeros=True)
 
 
 def read_density(

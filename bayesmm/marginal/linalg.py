@@ -16,9 +16,10 @@ TOGETHER = 8
 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
     """A'B for every level."""
-    total = A[0][:, None] * B[0][None]
+    left, right = A[:, :, None], B[:, None]
+    total = left[0] * right[0]
     for r in range(1, A.shape[0]):
-        total = total + A[r][:, None] * B[r][None]
+        total = total + left[r] * right[r]
     return total
 
 

@@ -63,17 +63,14 @@ def sum_gram(A: Float[Array, "k c q"]) -> Float[Array, "c c"]:
 
 def sum_outer(A: Float[Array, "k c q"], weights: Float[Array, "c c"]) -> Float[Array, "k k"]:
     """ΣA weights A' over levels, for symmetric weights."""
-    columns = A.swapaxes(0, 1)
-    return jnp.einsum("cjq,ckq->jk", columns, transform(weights, columns))
-
-
-def sum_sandwich(A: Float[Array, "k c q"], M: Float[Array, "k k"]) -> Float[Array, "c c"]:
-    """ΣA'MA over levels, for symmetric M; what is linear in M has no levels, unless A is wide."""
     k, c, q = A.shape
-    if k * c > FLAT:
-        return jnp.einsum("kcq,kdq->cd", A, transform(M, A))
-    products = sum_gram(A.reshape(1, k * c, q)).reshape(k, c, k, c)
-    return (products * M[:, None, :, None]).sum((0, 2))
+    if max(k, c) * A.size <= SUMMED:
+        columns = A.swapaxes(0, 1)
+        return contract(columns, contract(weights[..., None], columns)).sum(-1)
+    if k * c <= FLAT:
+        products = sum_gram(A.reshape(1, k * c, q)).reshape(k, c, k, c)
+        return (products * weights[:, None]).sum((1, 3))
+    return jnp.einsum("jaq,jbq->ab", A.swapaxes(0, 1), transform(weights, A.swapaxes(0, 1)))
 
 
 def rescale(A: Float[Array, " ..."], factor: Float[Array, " ..."]) -> Float[Array, " ..."]:

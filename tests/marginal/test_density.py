@@ -96,12 +96,11 @@ def test_gradient_in_closed_form_equals_automatic_differentiation(
         np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
 
 
-def test_second_derivatives_and_forward_mode_go_through_the_closed_form() -> None:
+def test_second_derivatives_go_through_the_closed_form() -> None:
     design = random_design("crossed", 12, n=50, most_effects=2)
     products, p = padded(design), design.X.shape[1]
     prior = condition_prior(products, np.zeros(p), np.eye(p), ())
     factors = design.factors(design.random_theta(2))
-    direction = [np.cos(1.0 + np.arange(L.size)).reshape(L.shape) for L in factors]
 
     def closed_form(factors):
         return log_density(products, factors, 1.3, prior)
@@ -110,10 +109,9 @@ def test_second_derivatives_and_forward_mode_go_through_the_closed_form() -> Non
         reduced = reduce_products(traced, products, condition_factors(traced, products, factors))
         return read_density(reduced, 1.3, prior, None, n=products.n, log_weights=products.log_weights)
 
-    for transform in (lambda f: jax.hessian(f)(factors), lambda f: jax.jvp(f, (factors,), (direction,))):
-        found, expected = (compiled(lambda f=f, t=transform: t(f)) for f in (closed_form, through_steps))
-        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
+    found, expected = (compiled(jax.hessian(f), factors) for f in (closed_form, through_steps))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=RELATIVE * max(np.abs(other).max(), 1.0))
 
 
 def test_derivatives_with_respect_to_the_data_are_refused() -> None:
