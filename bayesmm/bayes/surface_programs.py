@@ -27,8 +27,8 @@ from bayesmm.bayes.programs import Program
 
 BATCH_ENTRIES = 2**20  # numbers of data and results for the draws that are transformed together, 8 MB
 SIDE_BY_SIDE = 128  # positions whose energies are evaluated together; more fall out of the processor's cache
-# Compile time is most of a first run. Measured on sleepstudy: level 0 halves it and doubles run time, which suits
-# programs that run once; level 1 saves a tenth and costs nothing.
+# Compile time is most of a first run. Measured on sleepstudy: level 0 takes a quarter to a half off it and makes loops
+# run many times as long, which suits programs that run once; level 1 saves a tenth and costs nothing.
 QUICK = {"xla_backend_optimization_level": 0}
 BRISK = {"xla_backend_optimization_level": 1}
 Generator = Callable[[Any, dict[str, Array], Any, Array], dict[str, Array]]  # (model, sites, data, key) to quantities
