@@ -72,8 +72,8 @@ class Diagnostics:
             return f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}."
         if self.pareto_k is not None:
             return (
-                f"Independent draws (Pareto k̂ of their weights {self.pareto_k:.2f}), at least {self.ess:.0f} effective "
-                "ones of every parameter: they can be used as they are."
+                f"Independent draws (Pareto k̂ of their weights {self.pareto_k:.2f}), worth {self.ess:.0f} of equal "
+                "weight: they can be used as they are."
             )
         return (
             f"No divergences, every R̂ below {MOST_R_HAT}, at least {self.ess:.0f} effective draws of every parameter: "
@@ -133,8 +133,8 @@ def diagnose(
     if effects[0] > r_hat:
         r_hat, r_hat_of = effects
     ess, ess_of = _extreme(parameters[["ess_bulk", "ess_tail"]].min(axis=1), largest=False)
-    if np.isinf(ess):  # too few to tell by themselves
-        ess, ess_of = float(stats.attrs.get("effective_draws", np.inf)), "every parameter"
+    if "effective_draws" in stats.attrs:  # the same for all
+        ess_of = "every parameter"
     names, bfmi = parameters.index.tolist(), _least_bfmi(stats)
     return Diagnostics(
         chains=draws.shape[0],

@@ -139,6 +139,8 @@ class Posterior:
         -------
         DataFrame
             Index: names of the parameters. Columns: kind, group, mean, sd, lower, upper, r_hat, ess_bulk, ess_tail.
+            Draws by importance sampling and quadrature are independent: they have no R̂ (NaN), and their effective
+            number comes from the weights, the same for every parameter.
         """
         return parameter_table(self.data, self.labels, level)
 
@@ -442,11 +444,15 @@ class Posterior:
 
     def summary(self) -> str:
         """Summarise the posterior for a terminal."""
-        table = self.parameters.drop(columns=["kind", "group"])
+        table = self._shown()
         digits = dict.fromkeys(("mean", "sd", "lower", "upper"), "{:.4g}".format)
         whole = dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}".format)
         text = table.to_string(formatters={**digits, "r_hat": "{:.3f}".format, **whole}, index_names=False)
         return "\n".join([*self._heading(), "", text, "", self.diagnostics.advice, *self.notes])
+
+    def _shown(self) -> pd.DataFrame:
+        """Numbers of the parameter table, without an R̂ where there is none."""
+        return self.parameters.drop(columns=["kind", "group"]).dropna(axis="columns", how="all")
 
     def _heading(self) -> list[str]:
         groups = ", ".join(f"{block.group} {len(block.levels)}" for block in self.labels.blocks)
@@ -477,6 +483,6 @@ class Posterior:
 
     def _repr_html_(self) -> str:
         heading, *details = map(escape, self._heading())
-        table = self.parameters.drop(columns=["kind", "group"]).to_html(float_format="{:.4g}".format, index_names=False)
+        table = self._shown().to_html(float_format="{:.4g}".format, index_names=False)
         ending = "<br>".join(map(escape, [self.diagnostics.advice, *self.notes]))
         return f"<h4>{heading}</h4><p>{'<br>'.join(details)}</p>{table}<p>{ending}</p>"

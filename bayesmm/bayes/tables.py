@@ -35,10 +35,8 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
     lower, upper = _interval(draws, level)
     if "quadrature" in data:
         mean, sd, lower, upper = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
-    r_hat, bulk, tail = _convergence(draws)
-    # Draws that importance resampling repeats are in random order, where autocorrelation cannot see them.
-    total = draws.shape[0] * draws.shape[1]
-    share = data["sample_stats"].attrs.get("effective_draws", total) / total
+    worth = data["sample_stats"].attrs.get("effective_draws")
+    r_hat, bulk, tail = _convergence(draws) if worth is None else _independent(worth, draws.shape[2])
     return pd.DataFrame(
         {
             "kind": [row.kind for row in rows],
@@ -48,8 +46,8 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
             "lower": lower,
             "upper": upper,
             "r_hat": r_hat,
-            "ess_bulk": share * bulk,
-            "ess_tail": share * tail,
+            "ess_bulk": bulk,
+            "ess_tail": tail,
         },
         index=pd.Index([row.name for row in rows], name="parameter"),
     )
@@ -74,6 +72,14 @@ def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     bulk: Any = array_stats.ess(normal, method="identity", **AXES)
     tail: Any = array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **AXES)
     return r_hat, bulk, tail
+
+
+def _independent(worth: float, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tell the same of resampled draws: their weights know what they are worth, which no autocorrelation shows.
+
+    They are in random order: chains cannot disagree, and an R̂ would say nothing.
+    """
+    return np.full(m, np.nan), np.full(m, worth), np.full(m, worth)
 
 
 def _normal_scores(draws: np.ndarray) -> np.ndarray:

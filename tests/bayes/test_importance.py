@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.stats as st
+from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from bayesmm import Model, datasets
@@ -129,6 +130,21 @@ def test_one_chain_of_independent_draws_is_not_complained_of(model) -> None:
     posterior = model.sample(method="importance", chains=1, progress=False)
     assert posterior.diagnostics.is_good
     assert np.isnan(posterior.parameters["r_hat"]).all()
+
+
+@pytest.mark.parametrize("method", ["importance", "quadrature"])
+def test_weights_tell_what_independent_draws_are_worth(model, method: str) -> None:
+    """ArviZ's effective size is that of draws without repetition; the weights count those that are taken twice."""
+    posterior = model.sample(method=method, draws=1000, chains=4, seed=4, progress=False)
+    table = posterior.parameters
+    worth = posterior.data["sample_stats"].attrs["effective_draws"]
+    assert 0.5 * 4000 < worth <= 4000
+    assert (table[["ess_bulk", "ess_tail"]] == worth).all(axis=None)
+    assert table["r_hat"].isna().all()
+    assert "r_hat" not in posterior.summary()
+    assert posterior.diagnostics.ess == worth
+    draws = posterior.draws("sigma")
+    assert array_stats.ess(draws, chain_axis=0, draw_axis=1) == pytest.approx(4000, rel=0.15)
 
 
 def test_of_a_few_independent_draws_it_is_said_what_they_are_worth(model) -> None:
