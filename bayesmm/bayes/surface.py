@@ -132,7 +132,9 @@ def _chunks(positions: Mapping[str, np.ndarray], size: int) -> Iterator[tuple[di
     for first in range(0, n, size):
         part = {name: values[first : first + size] for name, values in positions.items()}
         m = min(size, n - first)
-        yield {name: np.concatenate([x, np.repeat(x[:1], size - m, axis=0)]) for name, x in part.items()}, m
+        if m < size:
+            part = {name: np.concatenate([x, np.repeat(x[:1], size - m, axis=0)]) for name, x in part.items()}
+        yield part, m
 
 
 def _ahead(calls: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:

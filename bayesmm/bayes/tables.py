@@ -20,9 +20,9 @@ FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in 
 
 def stack_parameters(data: DataTree, labels: Labels) -> np.ndarray:
     """Draws of the parameters in the order of the table; shape (chains, draws, m)."""
-    columns = []
+    posterior, columns = data["posterior"].to_dataset(), []
     for row in labels.parameter_rows():
-        draws = data["posterior"][row.variable].to_numpy()
+        draws = posterior[row.variable].to_numpy()
         columns.append(draws if row.index is None else draws[..., row.index])
     return np.stack(columns, axis=-1)
 
