@@ -38,7 +38,8 @@ from bayesmm.bayes.partial import sample_partly_centred
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.density import FixedPrior, draw_effects, effect_moments, log_density
+from bayesmm.marginal.density import FixedPrior, log_density
+from bayesmm.marginal.recovery import draw_effects, effect_moments
 
 Centred = Literal["centred", "partial", "noncentred"]
 PREFIXES: dict[Centred, str] = {"centred": "r", "partial": "t", "noncentred": "z"}
@@ -118,7 +119,7 @@ class MarginalProgram:
         return {"beta_mean": found.beta_mean, "beta_variance": found.beta_variance} | effects
 
     def _given(self, sites: Mapping[str, Array], data: MarginalData, key: Array | None) -> tuple[Any, ...]:
-        """Arguments of the functions of `bayesmm.marginal.density` at one draw."""
+        """Arguments of the functions of `bayesmm.marginal.recovery` at one draw."""
         factors, sigma = self.spreads.factors(sites, data.spreads)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]

@@ -1,4 +1,4 @@
-"""The log density of the data in JAX, for the sampler, and exact draws of what it integrates out.
+"""The log density of the data in JAX, for the sampler.
 
 The legend is that of `bayesmm.marginal.likelihood`.
 """
@@ -6,19 +6,17 @@ The legend is that of `bayesmm.marginal.likelihood`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array, Float
 
 from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.effects import invert_on_pattern, solve_effects
-from bayesmm.marginal.elimination import Reduced, eliminate
-from bayesmm.marginal.likelihood import condition_factors, reduce_products
+from bayesmm.marginal.elimination import Reduced
+from bayesmm.marginal.likelihood import condition_factors
 from bayesmm.marginal.linalg import batched_cholesky
+from bayesmm.marginal.reduction import reduce_with_derivatives
 
 
 class FixedPrior(NamedTuple):
@@ -127,49 +125,8 @@ def log_density(
     With precision P and mean m of γ: −½[log|H| − Σ log wᵢ + n log(2πσ²) + s/σ² + m'Pm − h'(A/σ² + P)⁻¹h
     + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
     """
-    reduced = _reduce(products, condition_factors(traced, products, factors))
+    reduced = reduce_with_derivatives(products, condition_factors(traced, products, factors))
     return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
-
-
-@jax.custom_vjp
-def _reduce(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
-    """log|H| and S, with derivatives in closed form with respect to the factors."""
-    return reduce_products(traced, products, factors)
-
-
-class _Slopes(NamedTuple):
-    """What the derivatives are made of: Z'Ṽ⁻¹[X y], Σ Z_i'Ṽ⁻¹Z_iΛ and Λ of each factor."""
-
-    residual: list[Float[Array, "k c q"]]
-    influence: list[Float[Array, "k k"]]
-    factors: list[Float[Array, "k k"]]
-
-
-def _reduce_forward(products: Any, factors: Any) -> tuple[Reduced, _Slopes]:
-    """Evaluate; leaves come with whether they are differentiated."""
-    if any(leaf.perturbed for leaf in jax.tree.leaves(products, is_leaf=_is_primal)):
-        raise NotImplementedError("The log density is differentiated with respect to the parameters, not to the data.")
-    products, factors = jax.tree.map(lambda leaf: leaf.value, (products, factors), is_leaf=_is_primal)
-    elimination, absorbed = eliminate(traced, products, factors)
-    residual = solve_effects(traced, products, elimination, absorbed).residual
-    influence = invert_on_pattern(traced, products, elimination, factors).influence
-    return absorbed.reduced, _Slopes(residual, influence, factors)
-
-
-def _is_primal(leaf: Any) -> bool:
-    return isinstance(leaf, CustomVJPPrimal)
-
-
-def _reduce_backward(slopes: _Slopes, cotangent: Any) -> tuple[None, list[Float[Array, "k k"]]]:
-    """Apply d log|H| = 2 tr Λ'Z'Ṽ⁻¹Z dΛ and dS = −R'(dΛ Λ' + Λ dΛ')R with R = Z'Ṽ⁻¹[X y]."""
-    log_det, gram = (jnp.zeros(x.shape) if isinstance(x, SymbolicZero) else x for x in cotangent)
-    weights = gram + gram.T
-    return None, [
-        2.0 * log_det * Q - traced.transform(traced.sum_outer(R, weights), L) for R, Q, L in zip(*slopes, strict=True)
-    ]
-
-
-_reduce.defvjp(_reduce_forward, _reduce_backward, symbolic_zeros=True)
 
 
 def read_density(
@@ -199,93 +156,3 @@ def _complete_square(Q: Float[Array, "f f"], h: Float[Array, " f"]) -> tuple[Flo
         return 2.0 * jnp.log(diagonal).sum(), (w**2).sum()
     log_det, square = traced.reduce(Q[None], h[None, :, None])
     return log_det[0], square[0, 0, 0]
-
-
-class Effects(NamedTuple):
-    """Fixed and random effects: β (p,) and b per grouping factor, (q, k) with padded levels."""
-
-    beta: Float[Array, " p"]
-    b: tuple[Float[Array, "q k"], ...]
-
-
-def draw_effects(
-    products: CrossProducts,
-    factors: Sequence[Float[Array, "k k"]],
-    sigma: Float[Array, ""],
-    prior: FixedPrior,
-    key: Array | None,
-    sampled_beta: Float[Array, " s"] | None = None,
-) -> Effects:
-    """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
-    elimination, absorbed = eliminate(traced, products, condition_factors(traced, products, factors))
-    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
-    fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
-    gamma = fixed.drawn(fixed_noise)
-    combination = fixed.combination(prior, gamma)[:, None]
-    effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
-    b = (traced.solve_upper(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
-    return Effects(
-        _all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled_beta), tuple(b)
-    )
-
-
-def _all_coefficients(
-    prior: FixedPrior, free: Float[Array, " f"], sampled: Float[Array, " s"] | None
-) -> Float[Array, " p"]:
-    """Put integrated and sampled coefficients in their places; zeros where nothing is sampled."""
-    every = jnp.zeros(prior.free.shape[0] + prior.sampled.shape[0]).at[prior.free].set(free)
-    return every if sampled is None else every.at[prior.sampled].set(sampled)
-
-
-def _noise(
-    products: CrossProducts, sigma: Float[Array, ""], n_free: int, key: Array | None
-) -> tuple[Array, list[Array] | None]:
-    if key is None:
-        return jnp.zeros(n_free), None
-    shapes = [(K.shape[0], 1, K.shape[2]) for K in products.cross]
-    keys = jax.random.split(key, len(shapes) + 1)
-    noise = [sigma * jax.random.normal(k, shape) for k, shape in zip(keys[1:], shapes, strict=True)]
-    # compilers would make each number anew wherever it is used
-    return jax.lax.optimization_barrier((jax.random.normal(keys[0], (n_free,)), noise))
-
-
-class Moments(NamedTuple):
-    """Means and variances of β (p,) and of b per grouping factor, (q, k) with padded levels."""
-
-    beta_mean: Float[Array, " p"]
-    beta_variance: Float[Array, " p"]
-    b_mean: tuple[Float[Array, "q k"], ...]
-    b_variance: tuple[Float[Array, "q k"], ...]
-
-
-def effect_moments(
-    products: CrossProducts,
-    factors: Sequence[Float[Array, "k k"]],
-    sigma: Float[Array, ""],
-    prior: FixedPrior,
-    sampled_beta: Float[Array, " s"] | None = None,
-) -> Moments:
-    """Return the moments of the conditional Gaussian that `draw_effects` draws from.
-
-    Notes
-    -----
-    With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
-    """
-    conditioned = condition_factors(traced, products, factors)
-    elimination, absorbed = eliminate(traced, products, conditioned)
-    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
-    gamma, spread = fixed.mean, fixed.spread
-    combination = fixed.combination(prior, gamma)
-    solved = solve_effects(traced, products, elimination, absorbed).effects
-    inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
-    means, variances = [], []
-    for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
-        back = traced.solve_upper(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
-        means.append((back @ jnp.tensordot(B, combination, axes=(1, 0))).T)
-        moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
-        own = jnp.einsum("ij,jlq,il->iq", back, C, back)
-        variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
-    free = traced.solve_upper(prior.root, jnp.column_stack([gamma, spread]))
-    beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
-    variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
-    return Moments(beta, variance, tuple(means), tuple(variances))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
 from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.effects import invert_on_pattern, solve_effects
+from bayesmm.marginal.effects import solve_effects
 from bayesmm.marginal.elimination import Elimination, absorb, eliminate
+from bayesmm.marginal.inverse import invert_on_pattern
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
 from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.operations import Operations

@@ -25,8 +25,9 @@ from jaxtyping import Array, Float
 from bayesmm.marginal import traced
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
-from bayesmm.marginal.effects import invert_on_pattern, solve_effects
+from bayesmm.marginal.effects import solve_effects
 from bayesmm.marginal.elimination import Reduced, eliminate
+from bayesmm.marginal.inverse import invert_on_pattern
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, RowGroups, TogetherGroups
 from bayesmm.marginal.likelihood import condition_factors
 from bayesmm.marginal.linalg import batched_cholesky, contract, sandwich

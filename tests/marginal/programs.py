@@ -8,11 +8,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from designs import RandomDesign
 
 from bayesmm.marginal import traced
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.density import FixedPrior
+from bayesmm.marginal.fixed_prior import condition_prior
 from bayesmm.marginal.likelihood import criterion
+from bayesmm.marginal.padding import pad_products
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiled as a whole: run op by op, every op would be compiled alone
 
@@ -30,3 +34,18 @@ def traced_criterion(layout: Layout, sigma: float | None = None) -> Callable[[An
         return partial(criterion, traced, layout=layout)(theta, products, sigma, restriction)
 
     return value
+
+
+def padded(design: RandomDesign) -> CrossProducts:
+    """Cross-products of the sizes that programs are compiled for."""
+    return pad_products(design.products())
+
+
+def prior_for(
+    design: RandomDesign, kind: str, sampled: tuple[int, ...] = ()
+) -> tuple[FixedPrior, np.ndarray, np.ndarray]:
+    """Make a flat or a normal prior on all coefficients, as the density takes it and as mean and precision."""
+    p = design.X.shape[1]
+    root = np.random.default_rng(3).normal(size=(p, p)) + 2.0 * np.eye(p)
+    mean, precision = (np.zeros(p), np.zeros((p, p))) if kind == "flat" else (np.linspace(-1, 2, p), root @ root.T)
+    return condition_prior(padded(design), mean, precision, sampled), mean, precision

@@ -4,8 +4,8 @@ from designs import A_FEW, KINDS, SEEDS, Case
 from hypothesis import given
 
 from bayesmm.marginal import host
-from bayesmm.marginal.effects import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination import factorise
+from bayesmm.marginal.inverse import Inverse, invert_on_pattern
 
 TOLERANCE = 1e-9  # of the largest entry of the dense covariance
 
