@@ -14,6 +14,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import tempfile
 import sys
 import threading
 import time
@@ -42,8 +43,6 @@ class Contender:
 
     Parameters
     ----------
-    program : str
-        Its name; that of its file of standard error.
     command : sequence of str
         What starts the worker.
     greeting : str
@@ -70,7 +69,6 @@ class Contender:
 
     def __init__(
         self,
-        program: str,
         command: Sequence[str],
         greeting: str,
         *,
@@ -79,7 +77,7 @@ class Contender:
         timeout: float,
     ) -> None:
         self._timeout = timeout
-        self._errors = (folder / f"{program}.stderr").open("w+", errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", dir=folder, errors="replace")
         begin = time.perf_counter()
         self._process = subprocess.Popen(
             command,
@@ -177,7 +175,6 @@ def start_fitter(program: str, task: Mapping[str, Any], *, folder: Path, timeout
         If the program is not installed.
     """
     return Contender(
-        program,
         _command(program),
         _encode(program, task),
         folder=folder,

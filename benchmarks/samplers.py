@@ -52,7 +52,7 @@ def start_sampler(name: str, task: Mapping[str, Any], *, folder: Path, cache: Pa
         If the program is not installed.
     """
     return Contender(
-        name, _command(name), _encode(name, task), folder=folder, environment=_environment(name, cache), timeout=timeout
+        _command(name), _encode(name, task), folder=folder, environment=_environment(name, cache), timeout=timeout
     )
 
 

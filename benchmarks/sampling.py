@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from samplers import RIVALS, SAMPLERS, keeps_programs, start_sampler
 from bayesmm import datasets
 
 STATES = ("nothing cached", "programs cached", "second call")
-CALLS, ENOUGH = 5, 10.0  # later calls of which the median counts: as many, unless they take so many seconds
+# Later calls of which the median counts. A program makes some in a turn, then comes the next one's: the machine has
+# slow minutes, and all shall have their share of them.
+TURNS, CALLS, TURN_SECONDS = 3, 5, 4.0
+ENOUGH = 15.0  # seconds of later calls that are not exceeded by another one
 LONG = {"chains": 4, "draws": 1000, "tune": 1000}
 SHORT = {"chains": 4, "draws": 50, "tune": 50}  # where 2000 iterations of a rival would take hours
 
@@ -106,10 +110,17 @@ def main() -> None:
 
 def play(match: Match) -> dict[str, Any]:
     """Let everybody sample, one after another; print the line, and return it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    outcomes: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
+        folder, waiting = Path(scratch), {}
         match.frame.to_csv(folder / "data.csv", index=False)
-        outcomes = {name: measure(match, name, folder) for name in match.samplers}
+        for name in match.samplers:
+            outcomes[name], contender = begin(match, name, folder)
+            if contender is not None:
+                running.callback(contender.close)
+                waiting[name] = contender
+        if match.calls_again:
+            call_again(waiting, outcomes, folder)
     for name in RIVALS:
         if name in outcomes:
             outcomes[name]["ratios"] = compare(outcomes[OURS]["states"], outcomes[name]["states"])
@@ -126,8 +137,8 @@ def play(match: Match) -> dict[str, Any]:
     return line
 
 
-def measure(match: Match, name: str, folder: Path) -> dict[str, Any]:
-    """Measure one program in its states."""
+def begin(match: Match, name: str, folder: Path) -> tuple[dict[str, Any], Contender | None]:
+    """Measure the first calls of one program; return its process if it can be asked again."""
     lengths = match.lengths if name.startswith(OURS) else match.rival_lengths or match.lengths
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     task = {
@@ -138,48 +149,54 @@ def measure(match: Match, name: str, folder: Path) -> dict[str, Any]:
         **lengths,
     }
     outcome: dict[str, Any] = {"lengths": dict(lengths), "states": {}}
-    processes = [STATES[::2]]  # the states of the calls in a first process, and in a second one
-    if not match.calls_again:
-        processes = [STATES[:1]]
-    elif keeps_programs(name):
-        processes.append(STATES[1:2])
+    contender = None
     try:
-        for number, states in enumerate(processes):
-            _draw_in_one_process(match, name, task, folder, outcome, states, seed=1 + 10 * number)
+        contender = _call_first(match, name, task, folder, outcome, STATES[0], seed=1)
+        if match.calls_again and keeps_programs(name):
+            _call_first(match, name, task, folder, outcome, STATES[1], seed=11).close()
     except Stopped as stopped:
         outcome[stopped.how] = stopped.why
     if "timed_out_after" in outcome and not outcome["states"]:
         draws = lengths["chains"] * lengths["draws"]
         outcome["states"][STATES[0]] = {"ess_per_second_at_most": draws / outcome["timed_out_after"]}
-    return outcome
+    return outcome, contender
 
 
-def _draw_in_one_process(
-    match: Match,
-    name: str,
-    task: Mapping[str, Any],
-    folder: Path,
-    outcome: dict[str, Any],
-    states: Sequence[str],
-    *,
-    seed: int,
-) -> None:
-    """Start a program and call it once for each state, each time with another seed; write down what it gave."""
-    cache = folder / f"cache of {name}"
-    contender = start_sampler(name, task, folder=folder, cache=cache, timeout=match.timeout)
+def _call_first(
+    match: Match, name: str, task: Mapping[str, Any], folder: Path, outcome: dict[str, Any], state: str, *, seed: int
+) -> Contender:
+    """Start a program and call it once; write down what it gave."""
+    contender = start_sampler(name, task, folder=folder, cache=folder / f"cache of {name}", timeout=match.timeout)
     outcome["version"] = contender.version
     try:
-        for i, state in enumerate(states):
-            calls = [_draw(contender, folder / "draws.csv", seed + i)]
-            while state == STATES[2] and len(calls) < CALLS and sum(call["seconds"] for call in calls) < ENOUGH:
-                calls.append(_draw(contender, folder / "draws.csv", seed + i + len(calls)))
-            # the median; of two the slower one
-            middle = sorted(calls, key=lambda call: call["ess_per_second"])[(len(calls) - 1) // 2]
-            outcome["states"][state] = middle | {"calls": len(calls)}
-            if i == 0:
-                outcome["states"][state]["with_start"] = contender.start_seconds + middle["seconds"]
-    finally:
+        call = _draw(contender, folder / "draws.csv", seed)
+    except BaseException:
         contender.close()
+        raise
+    outcome["states"][state] = call | {"calls": 1, "with_start": contender.start_seconds + call["seconds"]}
+    return contender
+
+
+def call_again(contenders: Mapping[str, Contender], outcomes: Mapping[str, dict[str, Any]], folder: Path) -> None:
+    """Ask everybody for more, in turns, each time with another seed; write down the median call."""
+    calls: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    for _ in range(TURNS):
+        for name, contender in contenders.items():
+            before = len(calls[name])
+            while _may_call(calls[name], before) and not outcomes[name].keys() & {"error", "timed_out_after"}:
+                try:
+                    calls[name].append(_draw(contender, folder / "draws.csv", 2 + len(calls[name])))
+                except Stopped as stopped:
+                    outcomes[name][stopped.how] = stopped.why
+    for name, made in calls.items():
+        if made:  # of two middle ones the slower
+            middle = sorted(made, key=lambda call: call["ess_per_second"])[(len(made) - 1) // 2]
+            outcomes[name]["states"][STATES[2]] = middle | {"calls": len(made)}
+
+
+def _may_call(calls: Sequence[Mapping[str, Any]], before: int) -> bool:
+    spent, in_turn = (sum(call["seconds"] for call in made) for made in (calls, calls[before:]))
+    return len(calls) - before < CALLS and in_turn < TURN_SECONDS and spent < ENOUGH
 
 
 def _draw(contender: Contender, path: Path, seed: int) -> dict[str, Any]:
