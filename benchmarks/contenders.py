@@ -14,8 +14,8 @@ import queue
 import shutil
 import signal
 import subprocess
-import tempfile
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ class Contender:
         timeout: float,
     ) -> None:
         self._timeout = timeout
-        self._errors = tempfile.TemporaryFile("w+", dir=folder, errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", dir=folder, errors="replace")  # noqa: SIM115  closed by close()
         begin = time.perf_counter()
         self._process = subprocess.Popen(
             command,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from samplers import RIVALS, SAMPLERS, keeps_programs, start_sampler
 from bayesmm import datasets
 
 STATES = ("nothing cached", "programs cached", "second call")
-# Later calls of which the median counts. A program makes some in a turn, then comes the next one's: the machine has
-# slow minutes, and all shall have their share of them.
-TURNS, CALLS, TURN_SECONDS = 3, 5, 4.0
-ENOUGH = 15.0  # seconds of later calls that are not exceeded by another one
+# The machine has slow minutes, and all programs shall have their share of them: they take turns, and the median counts.
+STARTS, START_SECONDS = 3, 30.0  # turns of fresh processes, unless one took so many seconds
+TURNS, CALLS, TURN_SECONDS = 3, 5, 4.0  # turns of later calls, of so many or until so many seconds are over,
+ENOUGH = 15.0  # unless so many are over in all
 LONG = {"chains": 4, "draws": 1000, "tune": 1000}
 SHORT = {"chains": 4, "draws": 50, "tune": 50}  # where 2000 iterations of a rival would take hours
 
@@ -110,17 +110,19 @@ def main() -> None:
 
 def play(match: Match) -> dict[str, Any]:
     """Let everybody sample, one after another; print the line, and return it."""
-    outcomes: dict[str, dict[str, Any]] = {}
+    entries = {name: Entry(match, name) for name in match.samplers}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
-        folder, waiting = Path(scratch), {}
+        folder = Path(scratch)
         match.frame.to_csv(folder / "data.csv", index=False)
-        for name in match.samplers:
-            outcomes[name], contender = begin(match, name, folder)
-            if contender is not None:
-                running.callback(contender.close)
-                waiting[name] = contender
-        if match.calls_again:
-            call_again(waiting, outcomes, folder)
+        for entry in entries.values():
+            running.callback(entry.close)
+        for turn in range(STARTS if match.calls_again else 1):
+            for entry in entries.values():
+                entry.start(folder, turn)
+        for _ in range(TURNS if match.calls_again else 0):
+            for entry in entries.values():
+                entry.call_again(folder)
+    outcomes = {name: entry.outcome for name, entry in entries.items()}
     for name in RIVALS:
         if name in outcomes:
             outcomes[name]["ratios"] = compare(outcomes[OURS]["states"], outcomes[name]["states"])
@@ -137,69 +139,94 @@ def play(match: Match) -> dict[str, Any]:
     return line
 
 
-def begin(match: Match, name: str, folder: Path) -> tuple[dict[str, Any], Contender | None]:
-    """Measure the first calls of one program; return its process if it can be asked again."""
-    lengths = match.lengths if name.startswith(OURS) else match.rival_lengths or match.lengths
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    task = {
-        "data": str(folder / "data.csv"),
-        "formula": match.formula,
-        "factors": list(match.factors),
-        "cores": cores,
-        **lengths,
-    }
-    outcome: dict[str, Any] = {"lengths": dict(lengths), "states": {}}
-    contender = None
-    try:
-        contender = _call_first(match, name, task, folder, outcome, STATES[0], seed=1)
-        if match.calls_again and keeps_programs(name):
-            _call_first(match, name, task, folder, outcome, STATES[1], seed=11).close()
-    except Stopped as stopped:
-        outcome[stopped.how] = stopped.why
-    if "timed_out_after" in outcome and not outcome["states"]:
-        draws = lengths["chains"] * lengths["draws"]
-        outcome["states"][STATES[0]] = {"ess_per_second_at_most": draws / outcome["timed_out_after"]}
-    return outcome, contender
+class Entry:
+    """One program in a match: its calls so far, and the process that is asked again.
+
+    Parameters
+    ----------
+    match : Match
+    name : str
+        One of `SAMPLERS`.
+    """
+
+    def __init__(self, match: Match, name: str) -> None:
+        self._match, self._name = match, name
+        self._lengths = match.lengths if name.startswith(OURS) else match.rival_lengths or match.lengths
+        self._calls: dict[str, list[dict[str, Any]]] = {state: [] for state in STATES}
+        self._contender: Contender | None = None
+        self._facts: dict[str, Any] = {"lengths": dict(self._lengths)}
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """Its part of the line: the median call in each state, of two middle ones the slower."""
+        states = {}
+        for state, calls in self._calls.items():
+            if calls:
+                middle = sorted(calls, key=lambda call: call["ess_per_second"])[(len(calls) - 1) // 2]
+                most = max(call["divergences"] or 0 for call in calls)
+                states[state] = middle | {"calls": len(calls), "most_divergences": most}
+        if "timed_out_after" in self._facts and not states:
+            draws = self._lengths["chains"] * self._lengths["draws"]
+            states[STATES[0]] = {"ess_per_second_at_most": draws / self._facts["timed_out_after"]}
+        return self._facts | {"states": states}
+
+    def start(self, folder: Path, turn: int) -> None:
+        """Make the first call in a fresh process with nothing cached, then in one that finds what that left."""
+        if self._has_stopped or any(call["seconds"] > START_SECONDS for call in self._calls[STATES[0]]):
+            return
+        self.close()
+        cache = folder / f"cache {turn} of {self._name}"
+        with self._stopping():
+            self._contender = self._call_first(STATES[0], folder, cache, seed=1 + turn)
+            if self._match.calls_again and keeps_programs(self._name):
+                self._call_first(STATES[1], folder, cache, seed=11 + turn).close()
+
+    def call_again(self, folder: Path) -> None:
+        """Call the same process again, some times."""
+        calls, before = self._calls[STATES[2]], len(self._calls[STATES[2]])
+        while not self._has_stopped and len(calls) - before < CALLS:
+            spent, in_turn = (sum(call["seconds"] for call in made) for made in (calls, calls[before:]))
+            if in_turn >= TURN_SECONDS or spent >= ENOUGH:
+                break
+            with self._stopping():
+                assert self._contender is not None
+                calls.append(_draw(self._contender, folder, seed=21 + len(calls)))
+
+    def close(self) -> None:
+        """End the process."""
+        if self._contender is not None:
+            self._contender.close()
+        self._contender = None
+
+    @property
+    def _has_stopped(self) -> bool:
+        return bool(self._facts.keys() & {"skipped", "error", "timed_out_after"})
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        try:
+            yield
+        except Stopped as stopped:
+            self._facts[stopped.how] = stopped.why
+
+    def _call_first(self, state: str, folder: Path, cache: Path, *, seed: int) -> Contender:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        task = {
+            "data": str(folder / "data.csv"),
+            "formula": self._match.formula,
+            "factors": list(self._match.factors),
+            "cores": cores,
+            **self._lengths,
+        }
+        contender = start_sampler(self._name, task, folder=folder, cache=cache, timeout=self._match.timeout)
+        self._facts["version"] = contender.version
+        call = _draw(contender, folder, seed=seed)
+        self._calls[state].append(call | {"with_start": contender.start_seconds + call["seconds"]})
+        return contender
 
 
-def _call_first(
-    match: Match, name: str, task: Mapping[str, Any], folder: Path, outcome: dict[str, Any], state: str, *, seed: int
-) -> Contender:
-    """Start a program and call it once; write down what it gave."""
-    contender = start_sampler(name, task, folder=folder, cache=folder / f"cache of {name}", timeout=match.timeout)
-    outcome["version"] = contender.version
-    try:
-        call = _draw(contender, folder / "draws.csv", seed)
-    except BaseException:
-        contender.close()
-        raise
-    outcome["states"][state] = call | {"calls": 1, "with_start": contender.start_seconds + call["seconds"]}
-    return contender
-
-
-def call_again(contenders: Mapping[str, Contender], outcomes: Mapping[str, dict[str, Any]], folder: Path) -> None:
-    """Ask everybody for more, in turns, each time with another seed; write down the median call."""
-    calls: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
-    for _ in range(TURNS):
-        for name, contender in contenders.items():
-            before = len(calls[name])
-            while _may_call(calls[name], before) and not outcomes[name].keys() & {"error", "timed_out_after"}:
-                try:
-                    calls[name].append(_draw(contender, folder / "draws.csv", 2 + len(calls[name])))
-                except Stopped as stopped:
-                    outcomes[name][stopped.how] = stopped.why
-    for name, made in calls.items():
-        if made:  # of two middle ones the slower
-            middle = sorted(made, key=lambda call: call["ess_per_second"])[(len(made) - 1) // 2]
-            outcomes[name]["states"][STATES[2]] = middle | {"calls": len(made)}
-
-
-def _may_call(calls: Sequence[Mapping[str, Any]], before: int) -> bool:
-    spent, in_turn = (sum(call["seconds"] for call in made) for made in (calls, calls[before:]))
-    return len(calls) - before < CALLS and in_turn < TURN_SECONDS and spent < ENOUGH
-
-
-def _draw(contender: Contender, path: Path, seed: int) -> dict[str, Any]:
+def _draw(contender: Contender, folder: Path, *, seed: int) -> dict[str, Any]:
+    path = folder / "draws.csv"
     answer = contender.ask(f"draw\t{seed}\t{path}")
     measured = answer | summarise(*read_draws(path), share=answer.get("share", 1.0))
     return measured | {"ess_per_second": measured["ess"] / measured["seconds"]}

@@ -15,7 +15,7 @@ import numpy as np
 
 from bayesmm.bayes.devices import place_chains
 from bayesmm.bayes.kernel import Kernel, build_kernel
-from bayesmm.bayes.layout import Model, Place
+from bayesmm.bayes.layout import Layout, Model, Place
 from bayesmm.bayes.mode import NO_DENSITY, STEP, inverse_curvature
 from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
@@ -110,7 +110,6 @@ def draw_positions(
     )
     _compile_ahead(surface, kernel, settings)
     progress = Progress(*_begin(surface, kernel, settings), 0, [])
-    surface.prepare_finish(progress.place)
     if recorder is not None:
         progress = recorder.resume(progress)
     positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
@@ -118,16 +117,20 @@ def draw_positions(
 
 
 def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None:
-    """Begin to compile everything at once: together the programs take little longer than the largest of them."""
+    """Begin to compile everything at once: together the programs take little longer than the largest of them.
+
+    Python traces one at a time, and compiles beside that: what is needed first, and is small, goes first.
+    """
     scale, chains = surface.guess.scale, settings.chains
     positions = {part: jax.ShapeDtypeStruct((chains, len(values)), float) for part, values in scale.items()}
     energy = jax.ShapeDtypeStruct((chains,), float)
     mass = {(part,): np.ones((len(v),) * (2 if part == "dense" else 1)) for part, v in scale.items()}
     begin = (positions, energy, positions, mass, np.int64(0))
-    state = kernel.initialise.shapes(*begin)
     place = surface.place(cast(Any, scale))  # of the same shapes
-    kernel.advance.prepare(place_chains(state), surface.data, place)
+    surface.programs.probe.prepare(*surface.probing(_offsets(surface, chains)))
+    kernel.advance.prepare(place_chains(kernel.initialise.shapes(*begin)), surface.data, place)
     kernel.initialise.prepare(*begin)
+    surface.prepare_finish(place)
 
 
 def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:
@@ -137,9 +140,7 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
     of 1e-3, which is harmless among variances near one only.
     """
     chains, scale, layout = settings.chains, surface.guess.scale, surface.layout
-    # With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
-    n_curved = 0 if layout.diagonal else layout.n_dense
-    offsets = {part: np.zeros((max(2 * n_curved, chains), len(values))) for part, values in scale.items()}
+    n_curved, offsets = _n_curved(layout), _offsets(surface, chains)
     mass = {(part,): np.eye(len(v)) if part == "dense" else np.ones(len(v)) for part, v in scale.items()}
     if n_curved:
         offsets["dense"][: 2 * n_curved] = np.vstack([np.eye(n_curved), -np.eye(n_curved)]) * STEP
@@ -161,6 +162,20 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
     chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
     state = place_chains(kernel.initialise(*chosen, mass, np.int64(settings.seed)))
     return state, surface.place(jax.tree.map(np.asarray, begun.centre))
+
+
+def _n_curved(layout: Layout) -> int:
+    """Count the entries whose curvature is looked at.
+
+    With sites of a diagonal mass matrix held fixed the others would look narrower than they are: none then.
+    """
+    return 0 if layout.diagonal else layout.n_dense
+
+
+def _offsets(surface: Surface, chains: int) -> dict[str, np.ndarray]:
+    """Make room for the positions of one probe: steps forward and back, or the chains."""
+    m = max(2 * _n_curved(surface.layout), chains)
+    return {part: np.zeros((m, len(values))) for part, values in surface.guess.scale.items()}
 
 
 def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -97,8 +98,7 @@ class MarginalProgram:
         sampled: Float[Array, " s"] | None = None,
     ) -> Float[Array, ""]:
         """Return log p(y | spreads, sampled coefficients), given factors F of Var(b) = FF'; the rest integrated out."""
-        relative = [factor / sigma for factor in factors]
-        return log_density(data.products, relative, sigma, conditional_prior(data, sampled), sampled)
+        return _log_likelihood(data, tuple(factors), sigma, sampled)
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw what was integrated out from its exact conditional, given one draw of the rest."""
@@ -134,6 +134,14 @@ class MarginalProgram:
         sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]
         lines = [*self.spreads.lines(), *sampled, "y ~ Normal, random effects and other coefficients integrated out"]
         return "\n".join(["marginal program", *(f"  {line}" for line in lines)])
+
+
+@jax.jit  # traced once, however often the model is: to find its sites, to constrain them, to sample
+def _log_likelihood(
+    data: MarginalData, factors: tuple[Float[Array, "k k"], ...], sigma: Float[Array, ""], sampled: Array | None
+) -> Float[Array, ""]:
+    relative = [factor / sigma for factor in factors]
+    return log_density(data.products, relative, sigma, conditional_prior(data, sampled), sampled)
 
 
 def conditional_prior(data: MarginalData, sampled: Array | None) -> FixedPrior:

@@ -57,18 +57,17 @@ class Surface:
     seed: int
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Of the probe, but for the positions and the seed."""
-        return (self.data, *self.guess)
-
-    @property
     def log_unit(self) -> float:
         """Log volume of the units of the dense part: log densities of positions less this are those of the sites."""
         return float(np.log(self.guess.scale["dense"]).sum())
 
     def probe(self, positions: Mapping[str, np.ndarray]) -> Probe:
         """Evaluate energy and gradient at positions."""
-        return self.programs.probe(*self.arguments, dict(positions), np.int64(self.seed))
+        return self.programs.probe(*self.probing(positions))
+
+    def probing(self, positions: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+        """Arguments of the probe."""
+        return (self.data, *self.guess, dict(positions), np.int64(self.seed))
 
     def in_units(self, widths: Mapping[str, np.ndarray]) -> Surface:
         """Measure positions in other units, widths of the present ones."""
