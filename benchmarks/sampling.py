@@ -178,7 +178,9 @@ class Entry:
         cache = folder / f"cache {turn} of {self._name}"
         with self._stopping():
             self._contender = self._call_first(STATES[0], folder, cache, seed=1 + turn)
-            if self._match.calls_again and keeps_programs(self._name):
+            if not self._match.calls_again:
+                self.close()  # it would hold memory beside the next ones
+            elif keeps_programs(self._name):
                 self._call_first(STATES[1], folder, cache, seed=11 + turn).close()
 
     def call_again(self, folder: Path) -> None:
