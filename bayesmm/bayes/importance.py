@@ -49,10 +49,11 @@ class Approximation(NamedTuple):
         width = rng.choice(WIDTHS, size=(n, 1), p=SHARES)
         z = width * rng.standard_normal((n, d)) * np.sqrt(DF / rng.chisquare(DF, size=(n, 1)))
         square = (z**2).sum(axis=1, keepdims=True)
-        # tails of powers: nothing underflows, and no maximum need be taken out
-        density = (1.0 + square / (DF * WIDTHS**2)) ** (-(DF + d) / 2) @ (SHARES / WIDTHS**d)
+        # over the density of width 1, which alone would underflow in many dimensions; ratios are between 1 and width²
+        ratio = (1.0 + square / DF) / (1.0 + square / (DF * WIDTHS**2))
+        mixture = np.log(ratio ** ((DF + d) / 2) @ (SHARES / WIDTHS**d)) - (DF + d) / 2 * np.log1p(square[:, 0] / DF)
         constant = gammaln((DF + d) / 2) - gammaln(DF / 2) - d / 2 * np.log(DF * np.pi)
-        return self.mean + z @ self.root.T, constant - np.log(np.diag(self.root)).sum() + np.log(density)
+        return self.mean + z @ self.root.T, constant - np.log(np.diag(self.root)).sum() + mixture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

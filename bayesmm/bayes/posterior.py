@@ -451,7 +451,7 @@ class Posterior:
         return "\n".join([*self._heading(), "", text, "", self.diagnostics.advice, *self.notes])
 
     def _shown(self) -> pd.DataFrame:
-        """Numbers of the parameter table, without an R̂ where there is none."""
+        """Numbers of the parameter table, without columns that are unknown, such as the R̂ of independent draws."""
         return self.parameters.drop(columns=["kind", "group"]).dropna(axis="columns", how="all")
 
     def _heading(self) -> list[str]:

@@ -75,9 +75,9 @@ def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _independent(worth: float, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tell the same of resampled draws: their weights know what they are worth, which no autocorrelation shows.
+    """No R̂, and effective sample sizes from the weights, of resampled draws.
 
-    They are in random order: chains cannot disagree, and an R̂ would say nothing.
+    They are in random order: chains cannot disagree, and no autocorrelation shows what is drawn twice.
     """
     return np.full(m, np.nan), np.full(m, worth), np.full(m, worth)
 
