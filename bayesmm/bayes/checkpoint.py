@@ -60,18 +60,26 @@ class Checkpoint:
             return fresh
         with np.load(self.path / STATE, allow_pickle=False) as stored:
             done = int(stored["done"])
-            leaves, shape = jax.tree.flatten((fresh.state, fresh.place))
-            state, place = shape.unflatten(_as_leaf(stored[_name(i)], leaf) for i, leaf in enumerate(leaves))
+            arrays = [stored[_name(i)] for i in range(len(stored.files) - 1)]
+        parts, begin = [], 0
+        for part in fresh.parts:
+            leaves, shape = jax.tree.flatten(part)
+            end = begin + len(leaves[0])
+            parts.append(shape.unflatten(_as_leaf(a[begin:end], x) for a, x in zip(arrays, leaves, strict=False)))
+            begin = end
+        places, shape = jax.tree.flatten(fresh.place)
+        place = shape.unflatten(arrays[-len(places) :])
         n_kept = done - self.settings.tune
-        return Progress(state, place, done, [self._read(n_kept)] if n_kept > 0 else [])
+        return Progress(parts, place, done, [self._read(n_kept)] if n_kept > 0 else [])
 
     def save(self, progress: Progress) -> None:
         """Write the last draws, then the state that goes with them."""
         n_kept = progress.done - self.settings.tune
         if n_kept > 0:
             self._write(progress.kept[-1], n_kept)
-        leaves = jax.tree.leaves((progress.state, progress.place))
-        arrays: dict[str, Any] = {_name(i): _as_array(leaf) for i, leaf in enumerate(leaves)}
+        columns = zip(*(jax.tree.leaves(part) for part in progress.parts), strict=True)
+        leaves = [np.concatenate([_as_array(leaf) for leaf in column]) for column in columns]
+        arrays: dict[str, Any] = {_name(i): x for i, x in enumerate(leaves + jax.tree.leaves(progress.place))}
         partial = self.path / f"{STATE}.partial"
         with partial.open("wb") as file:
             np.savez(file, **arrays, done=np.int64(progress.done))

@@ -18,16 +18,36 @@ from bayesmm.bayes.surface_programs import BRISK, QUICK, key_of
 
 
 class Kernel(NamedTuple):
-    """Compiled programs of NUTS for one model.
+    """Compiled programs of NUTS for one model, each for the chains of one part.
 
     Attributes
     ----------
-    initialise : (positions, energies, gradients, inverse_mass, seed) -> HMCState
+    initialise : (chains, inverse_mass, seed) -> HMCState
     advance : (state, data, place) -> (HMCState, positions and statistics of a chunk of iterations)
     """
 
     initialise: Program
     advance: Program
+
+
+class Chain(NamedTuple):
+    """Where a chain begins.
+
+    Attributes
+    ----------
+    position : Position
+    energy : scalar array
+        The potential there,
+    gradient : Position
+        and its gradient.
+    number : scalar array of int
+        Of the chain; chains of different numbers have randomness of their own.
+    """
+
+    position: Position
+    energy: Array
+    gradient: Position
+    number: Array
 
 
 @lru_cache(maxsize=32)
@@ -44,23 +64,22 @@ def build_kernel(
         "dense_mass": [("dense",)] if layout.dense else False,
     }
     return Kernel(
-        initialise=Program(_initialise(init_kernel, settings), QUICK),
+        initialise=Program(over_chains(_initialise(init_kernel, settings)), QUICK),
         advance=Program(over_chains(_advance(sample_kernel, chunk)), BRISK),
     )
 
 
-def _initialise(init_kernel: Callable[..., HMCState], settings: dict[str, Any]) -> Callable[..., HMCState]:
-    def initialise(positions: Position, energy: Array, gradient: Position, mass: dict, seed: Array) -> HMCState:
-        def one(position: Position, energy: Array, gradient: Position, key: Array) -> HMCState:
-            return init_kernel(
-                ParamInfo(position, energy, gradient),
-                inverse_mass_matrix=dict(mass) if settings["dense_mass"] else mass[("diagonal",)],
-                model_args=(None, None),  # the potential is not evaluated: value and gradient are given
-                rng_key=key,
-                **settings,
-            )
-
-        return jax.vmap(one)(positions, energy, gradient, jax.random.split(key_of(seed, 1), len(energy)))
+def _initialise(
+    init_kernel: Callable[..., HMCState], settings: dict[str, Any]
+) -> Callable[[Chain, dict, Array], HMCState]:
+    def initialise(chain: Chain, mass: dict, seed: Array) -> HMCState:
+        return init_kernel(
+            ParamInfo(chain.position, chain.energy, chain.gradient),
+            inverse_mass_matrix=dict(mass) if settings["dense_mass"] else mass[("diagonal",)],
+            model_args=(None, None),  # the potential is not evaluated: value and gradient are given
+            rng_key=jax.random.fold_in(key_of(seed, 1), chain.number),
+            **settings,
+        )
 
     return initialise
 

@@ -1,8 +1,8 @@
 """NUTS for any NumPyro model of one argument, compiled once per model and shape.
 
-NumPyro's functional sampler is stepped by one compiled program, a scan over a fixed number of iterations of all chains.
-Warm-up and sampling are calls of the same program and the data are its argument, so that a second run on data of the
-same shape compiles nothing.
+NumPyro's functional sampler is stepped by one compiled program, a scan over a fixed number of iterations. Warm-up and
+sampling are calls of the same program and the data are its argument, so that a second run on data of the same shape
+compiles nothing. On a processor the program is one chain's, called by several threads; elsewhere it is that of all.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from bayesmm.bayes.devices import place_chains
-from bayesmm.bayes.kernel import Kernel, build_kernel
+from bayesmm.bayes.devices import beside, part_chains, place_chains
+from bayesmm.bayes.kernel import Chain, Kernel, build_kernel
 from bayesmm.bayes.layout import Layout, Model, Place
 from bayesmm.bayes.mode import NO_DENSITY, STEP, inverse_curvature
 from bayesmm.bayes.recorder import Progress, Recorder
@@ -122,18 +122,19 @@ def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None
     Python traces one at a time, and compiles beside that: what is needed first, and is small, goes first.
     """
     scale, chains = surface.guess.scale, settings.chains
-    positions = {part: jax.ShapeDtypeStruct((chains, len(values)), float) for part, values in scale.items()}
-    energy = jax.ShapeDtypeStruct((chains,), float)
+    numbers = np.arange(chains)[part_chains(chains)[0]]
+    positions: Any = {part: jax.ShapeDtypeStruct((len(numbers), len(values)), float) for part, values in scale.items()}
+    first = Chain(positions, cast(Any, jax.ShapeDtypeStruct(numbers.shape, float)), positions, cast(Any, numbers))
     mass = {(part,): np.ones((len(v),) * (2 if part == "dense" else 1)) for part, v in scale.items()}
-    begin = (positions, energy, positions, mass, np.int64(0))
     place = surface.place(cast(Any, scale))  # of the same shapes
     surface.programs.probe.prepare(*surface.probing(_offsets(surface, chains)))
-    kernel.advance.prepare(place_chains(kernel.initialise.shapes(*begin)), surface.data, place)
-    kernel.initialise.prepare(*begin)
+    state = kernel.initialise.shapes(first, mass, np.int64(0))
+    kernel.advance.prepare(place_chains(state), surface.data, place)
+    kernel.initialise.prepare(first, mass, np.int64(0))
     surface.prepare_finish(place)
 
 
-def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, Place]:
+def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[list[Any], Place]:
     """Place the chains around the start, as far apart as the posterior is thought to be wide.
 
     Where the curvature is known it gives the units: NumPyro draws mass matrices estimated from few draws towards one
@@ -159,9 +160,10 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[Any, P
             break
     else:
         raise BayesmmError(NO_DENSITY)
-    chosen = jax.tree.map(lambda x: np.asarray(x)[:chains], (offsets, begun.energy, begun.gradient))
-    state = place_chains(kernel.initialise(*chosen, mass, np.int64(settings.seed)))
-    return state, surface.place(jax.tree.map(np.asarray, begun.centre))
+    every = Chain(cast(Any, offsets), begun.energy, begun.gradient, cast(Any, np.arange(chains)))
+    parts = [jax.tree.map(lambda x, part=part: np.asarray(x)[part], every) for part in part_chains(chains)]
+    states = [place_chains(kernel.initialise(part, mass, np.int64(settings.seed))) for part in parts]
+    return states, surface.place(jax.tree.map(np.asarray, begun.centre))
 
 
 def _n_curved(layout: Layout) -> int:
@@ -200,29 +202,36 @@ def _iterate(
 
     A chunk is begun before the one before it is looked at, so that the sampler does not wait.
     """
-    state, place, begun, kept = progress
+    parts, place, begun, kept = progress
     total, divergences = settings.tune + settings.draws, sum(int(part["diverging"].sum()) for part in kept)
+    run = kernel.advance.compiled(parts[0], data, place)
+    shared = jax.device_put((data, place))
 
-    def look(state: Any, record: Any, done: int) -> None:
+    def advance(part: Any) -> Any:
+        with jax.enable_x64(True):  # the setting is a thread's own
+            return run(part, *shared)
+
+    def look(parts: list[Any], records: list[Any], done: int) -> None:
         nonlocal divergences
         first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
         if first < last:
-            kept.append(jax.tree.map(lambda x: np.asarray(x)[:, first:last], record))
+            kept.append(jax.tree.map(lambda *x: np.concatenate(x)[:, first:last], *records))
             divergences += int(kept[-1]["diverging"].sum())
         else:
-            jax.block_until_ready(state.i)
+            jax.block_until_ready([part.i for part in parts])
         if recorder is not None:
-            recorder.save(Progress(state, place, min(done + CHUNK, total), kept))
+            recorder.save(Progress(parts, place, min(done + CHUNK, total), kept))
         if watch is not None:
             watch(min(done + CHUNK, total), divergences)
 
     waiting: tuple[Any, ...] = ()
     try:
-        for done in range(begun, total, CHUNK):
-            state, record = kernel.advance(state, data, place)
-            if waiting:
-                look(*waiting)
-            waiting = state, record, done
+        with beside(len(parts)) as each:
+            for done in range(begun, total, CHUNK):
+                parts, records = zip(*each(advance, parts), strict=True)
+                if waiting:
+                    look(*waiting)
+                waiting = parts, records, done
         if waiting:
             look(*waiting)
     except KeyboardInterrupt:

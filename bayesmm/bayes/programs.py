@@ -51,11 +51,15 @@ class Program:
 
     def __call__(self, *arguments: Any) -> Any:
         """Run, after compiling if that has not been done for these shapes."""
+        return self.compiled(*arguments)(*arguments)
+
+    def compiled(self, *arguments: Any) -> Callable[..., Any]:
+        """Return what runs on arguments of these shapes, once it is compiled."""
         found, is_new = self._find(arguments)
         if is_new:
             with self._promise(found, arguments):
                 found.set_result(self._lower(arguments).compile())
-        return found.result()(*arguments)
+        return found.result()
 
     def _find(self, arguments: tuple[Any, ...]) -> tuple[Future, bool]:
         key = _key(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from bayesmm.bayes.layout import Place
@@ -12,8 +13,8 @@ class Progress(NamedTuple):
 
     Attributes
     ----------
-    state : HMCState
-        The sampler after the last iteration.
+    parts : sequence of HMCState
+        The sampler after the last iteration, chains in the first axis, for each part of the chains (`part_chains`).
     place : Place
         Its coordinates.
     done : int
@@ -22,7 +23,7 @@ class Progress(NamedTuple):
         Positions and statistics (chains, some draws, ...) after warm-up, in order.
     """
 
-    state: Any
+    parts: Sequence[Any]
     place: Place
     done: int
     kept: list[dict[str, Any]]

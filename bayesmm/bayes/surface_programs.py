@@ -105,31 +105,34 @@ def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callabl
     """Transform draws in batches of bounded memory, adding what the model generates from each."""
 
     def finish(positions: Position, first: Array, seed: Array, data: Any, place: Place) -> dict[str, Array]:
-        def one(draw: tuple[Position, Array]) -> dict[str, Array]:
+        def one(draw: tuple[Position, Array], data: Any, place: Place) -> dict[str, Array]:
             position, key = draw
             sites = constrained(model, layout, data, place, position)
             return sites if generate is None else sites | generate(model, sites, data, key)
 
         number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
-        return _map(one, (positions, jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)), data)
+        keys = jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)
+        return _map(one, (positions, keys), data, place)
 
     return finish
 
 
 def _describe(model: Model, layout: Layout, describe: Describer | None) -> Callable[..., dict[str, Array]]:
     def described(positions: Position, data: Any, place: Place) -> dict[str, Array]:
-        def one(position: Position) -> dict[str, Array]:
+        def one(position: Position, data: Any, place: Place) -> dict[str, Array]:
             sites = constrained(model, layout, data, place, position)
             return sites if describe is None else sites | describe(model, sites, data)
 
-        return _map(one, positions, data)
+        return _map(one, positions, data, place)
 
     return described
 
 
-def _map(function: Callable[[Any], dict[str, Array]], over: Any, data: Any) -> dict[str, Array]:
+def _map(function: Callable[..., dict[str, Array]], over: Any, data: Any, place: Place) -> dict[str, Array]:
     """Map over the first axis, as many at once as bounded memory allows; intermediates are about as large as data."""
+    once = jax.jit(function)  # traced once, for the shapes and for the map
     n = len(jax.tree.leaves(over)[0])
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], over))
+    shapes = once.eval_shape(jax.tree.map(lambda x: x[0], over), data, place)
     entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves((shapes, data)))
-    return jax.lax.map(function, over, batch_size=max(1, min(n, BATCH_ENTRIES // max(entries, 1))))
+    at_once = max(1, min(n, BATCH_ENTRIES // max(entries, 1)))
+    return jax.lax.map(lambda one: once(one, data, place), over, batch_size=at_once)

@@ -125,6 +125,18 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(chunks, program, mode
     assert posterior.notes == whole[program].notes
 
 
+def test_a_run_goes_on_where_chains_are_parted_otherwise(model, whole, interrupt_after, monkeypatch, run_path):
+    """Begun with a program for each chain, ended with one for all."""
+    interrupt_after(4)
+    run_on(model, checkpoint=run_path)
+    monkeypatch.setattr("bayesmm.bayes.nuts.part_chains", lambda chains: [slice(0, chains)])
+    interrupt_after(None)
+    posterior = run_on(model, checkpoint=run_path)
+    expected = whole["marginal"].draws("sigma")
+    np.testing.assert_array_equal(posterior.draws("sigma")[:, :80], expected[:, :80])
+    np.testing.assert_allclose(posterior.draws("sigma")[:, 80:90], expected[:, 80:90], rtol=1e-6)
+
+
 def test_a_finished_run_is_read_and_not_sampled_again(model, whole, interrupt_after, run_path):
     model.sample(**LENGTH, checkpoint=str(run_path))
     interrupt_after(1)

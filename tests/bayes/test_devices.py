@@ -1,14 +1,17 @@
-"""Chains over several devices of one machine."""
+"""Chains beside each other, however they are parted."""
 
 import os
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from bayesmm.bayes.devices import chain_mesh, over_chains, place_chains
+from bayesmm import Model, datasets
+from bayesmm.bayes import nuts
+from bayesmm.bayes.devices import beside, chain_mesh, over_chains, part_chains, place_chains
 
 # Adaptation amplifies rounding until the draws are others: few iterations of it are compared.
 PROGRAM = """
@@ -50,9 +53,46 @@ def test_chains_on_four_devices_are_those_on_one(tmp_path):
     counts, alone = run(1, tmp_path / "one.npz")
     assert counts == [1, 1, 0, 1]
     counts, shared = run(4, tmp_path / "four.npz")
-    assert counts == [4, 4, 0, 1]
+    assert counts == [4, 4, 0, 1]  # placed once, all in one part
     for name, draws in alone.items():
         np.testing.assert_allclose(shared[name], draws, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:only .* effective draws")
+def test_chains_together_are_those_apart(monkeypatch):
+    """Together as on an accelerator, in one program for all."""
+    model = Model("Yield ~ 1 + (1 | Batch)", datasets.load("dyestuff"))
+    length = {"draws": 70, "tune": 10, "seed": 1, "progress": False}
+    apart = model.sample(**length)
+    monkeypatch.setattr(nuts, "part_chains", lambda chains: [slice(0, chains)])
+    together = model.sample(**length)
+    for name in ("beta", "sigma", "sd_Batch", "b_Batch"):
+        np.testing.assert_allclose(together.draws(name), apart.draws(name), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu" or jax.local_device_count() > 1, reason="not one processor")
+def test_a_processor_takes_every_chain_by_itself():
+    assert part_chains(3) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_what_one_part_asks_for_is_asked_by_one_thread_in_order():
+    asked: dict[int, list[tuple[int, int]]] = {}
+
+    def ask(what: tuple[int, int]) -> int:
+        asked.setdefault(threading.get_ident(), []).append(what)
+        return what[0]
+
+    with beside(5) as each:
+        for turn in range(3):
+            assert each(ask, [(part, turn) for part in range(5)]) == list(range(5))
+    for part in range(5):
+        (own,) = [[turn for p, turn in calls if p == part] for calls in asked.values() if (part, 0) in calls]
+        assert own == [0, 1, 2]
+
+
+def test_a_failure_beside_is_raised():
+    with pytest.raises(ZeroDivisionError), beside(2) as each:
+        each(lambda x: 1 / x, [1, 0])
 
 
 @pytest.mark.skipif(jax.local_device_count() > 1, reason="this machine has several devices")
@@ -63,8 +103,9 @@ def test_on_one_device_nothing_is_placed():
 
 
 def test_all_chains_take_the_step_with_the_same_arguments():
-    moved = over_chains(lambda x, step: x + step)(np.arange(4.0), 0.5)
-    np.testing.assert_allclose(moved, np.arange(4.0) + 0.5)
+    for chains in (1, 4):
+        moved = over_chains(lambda x, step: x + step)(np.arange(float(chains)), 0.5)
+        np.testing.assert_allclose(moved, np.arange(chains) + 0.5)
 
 
 def test_a_device_that_the_user_chose_is_kept():
