@@ -94,7 +94,7 @@ class Surface:
             Infinite where the density is zero or cannot be evaluated.
         """
         chunks = _chunks({"dense": positions}, MANY)
-        calls = ((self.programs.energies(self.data, place, part), m) for part, m in chunks)
+        calls = ((self.programs.energies(self.data, place, part, np.int64(m)), m) for part, m in chunks)
         parts = [np.asarray(found)[:m] for found, m in _ahead(calls)]
         values = np.concatenate(parts) - self.log_unit  # so that the integral is that over the sites
         return np.where(np.isnan(values), np.inf, values)

@@ -25,8 +25,8 @@ from bayesmm.bayes.layout import (
 )
 from bayesmm.bayes.programs import Program
 
-BATCH_ENTRIES = 2**20  # numbers of data and results for the draws that are transformed together, 8 MB
-SIDE_BY_SIDE = 128  # positions whose energies are evaluated together; more fall out of the processor's cache
+BATCH_ENTRIES = 2**20  # numbers of data and results for the positions that are computed together, 8 MB
+SIDE_BY_SIDE = 128  # positions whose energies are evaluated together, at most; more fall out of the processor's cache
 # Compile time is most of a first run. Measured on sleepstudy: level 0 takes a quarter to a half off it and makes loops
 # run many times as long, which suits programs that run once; level 1 saves a tenth and costs nothing.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -49,7 +49,7 @@ class SurfacePrograms(NamedTuple):
     Attributes
     ----------
     probe : (data, start, scale, small, positions, seed) -> Probe
-    energies : (data, place, positions) -> energies
+    energies : (data, place, positions, how many of them) -> energies, of the others zero
     finish : (positions, number of the first, seed, data, place) -> sites and generated quantities
     describe : (positions, data, place) -> sites and described quantities
     """
@@ -90,13 +90,21 @@ def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any])
     return probe
 
 
-def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position], Array]:
-    def energies(data: Any, place: Place, positions: Position) -> Array:
-        def energy(position: Position) -> Array:
+def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position, Array], Array]:
+    def energies(data: Any, place: Place, positions: Position, count: Array) -> Array:
+        def energy(position: Position, data: Any, place: Place) -> Array:
             sites, log_jacobian = unconstrained(layout, place, position)
             return potential_energy(model, (data,), {}, sites) - log_jacobian
 
-        return jax.lax.map(energy, positions, batch_size=SIDE_BY_SIDE)
+        n = len(jax.tree.leaves(positions)[0])
+        size = min(SIDE_BY_SIDE, _at_once(n, data))
+        beside = jax.vmap(energy, in_axes=(0, None, None))
+
+        def step(i: Array, found: Array) -> Array:
+            part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size), positions)
+            return jax.lax.dynamic_update_slice_in_dim(found, beside(part, data, place), i * size, 0)
+
+        return jax.lax.fori_loop(0, (count + size - 1) // size, step, jnp.zeros(n))
 
     return energies
 
@@ -129,10 +137,14 @@ def _describe(model: Model, layout: Layout, describe: Describer | None) -> Calla
 
 
 def _map(function: Callable[..., dict[str, Array]], over: Any, data: Any, place: Place) -> dict[str, Array]:
-    """Map over the first axis, as many at once as bounded memory allows; intermediates are about as large as data."""
+    """Map over the first axis, as many at once as bounded memory allows."""
     once = jax.jit(function)  # traced once, for the shapes and for the map
     n = len(jax.tree.leaves(over)[0])
     shapes = once.eval_shape(jax.tree.map(lambda x: x[0], over), data, place)
-    entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves((shapes, data)))
-    at_once = max(1, min(n, BATCH_ENTRIES // max(entries, 1)))
-    return jax.lax.map(lambda one: once(one, data, place), over, batch_size=at_once)
+    return jax.lax.map(lambda one: once(one, data, place), over, batch_size=_at_once(n, (shapes, data)))
+
+
+def _at_once(n: int, numbers: Any) -> int:
+    """How many of n positions to compute together; intermediates are about as large as data and results, `numbers`."""
+    entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves(numbers))
+    return max(1, min(n, BATCH_ENTRIES // max(entries, 1)))
