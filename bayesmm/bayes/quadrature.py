@@ -19,7 +19,7 @@ FINER = 0.8  # factor from one lattice to the next
 TOLERANCE = 1e-4  # in posterior standard deviations: how far means and sds of two lattices may differ
 MOST_NODES = 400_000
 FINE = 8193  # points at which a marginal density is integrated
-POINTS = 513  # of a tabulated distribution, at the probabilities of equally spaced normal quantiles
+POINTS = 511  # of a tabulated distribution, at probabilities of equally spaced normal quantiles; one call tells them
 REACH = 5.0  # the last of those quantiles
 
 
