@@ -61,14 +61,14 @@ class Checkpoint:
         with np.load(self.path / STATE, allow_pickle=False) as stored:
             done = int(stored["done"])
             arrays = [stored[_name(i)] for i in range(len(stored.files) - 1)]
+        leaves, shape = jax.tree.flatten(fresh.place)
+        states, place = arrays[: -len(leaves)], shape.unflatten(arrays[-len(leaves) :])
         parts, begin = [], 0
         for part in fresh.parts:
             leaves, shape = jax.tree.flatten(part)
             end = begin + len(leaves[0])
-            parts.append(shape.unflatten(_as_leaf(a[begin:end], x) for a, x in zip(arrays, leaves, strict=False)))
+            parts.append(shape.unflatten(_as_leaf(a[begin:end], x) for a, x in zip(states, leaves, strict=True)))
             begin = end
-        places, shape = jax.tree.flatten(fresh.place)
-        place = shape.unflatten(arrays[-len(places) :])
         n_kept = done - self.settings.tune
         return Progress(parts, place, done, [self._read(n_kept)] if n_kept > 0 else [])
 

@@ -7,7 +7,7 @@ compiles nothing. On a processor the program is one chain's, called by several t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -198,48 +198,54 @@ def _iterate(
     watch: Watcher | None,
     recorder: Recorder | None,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Run warm-up and sampling chunk by chunk; positions come back with chains and draws in one axis.
-
-    A chunk is begun before the one before it is looked at, so that the sampler does not wait.
-    """
-    parts, place, begun, kept = progress
-    total, divergences = settings.tune + settings.draws, sum(int(part["diverging"].sum()) for part in kept)
-    run = kernel.advance.compiled(parts[0], data, place)
-    shared = jax.device_put((data, place))
-
-    def advance(part: Any) -> Any:
-        with jax.enable_x64(True):  # the setting is a thread's own
-            return run(part, *shared)
-
-    def look(parts: list[Any], records: list[Any], done: int) -> None:
-        nonlocal divergences
-        first, last = max(settings.tune - done, 0), min(total - done, CHUNK)
-        if first < last:
-            kept.append(jax.tree.map(lambda *x: np.concatenate(x)[:, first:last], *records))
-            divergences += int(kept[-1]["diverging"].sum())
-        else:
-            jax.block_until_ready([part.i for part in parts])
-        if recorder is not None:
-            recorder.save(Progress(parts, place, min(done + CHUNK, total), kept))
-        if watch is not None:
-            watch(min(done + CHUNK, total), divergences)
-
-    waiting: tuple[Any, ...] = ()
+    """Run warm-up and sampling; positions come back with chains and draws in one axis."""
+    kept, total = progress.kept, settings.tune + settings.draws
+    divergences = sum(int(part["diverging"].sum()) for part in kept)
     try:
-        with beside(len(parts)) as each:
-            for done in range(begun, total, CHUNK):
-                parts, records = zip(*each(advance, parts), strict=True)
-                if waiting:
-                    look(*waiting)
-                waiting = parts, records, done
-        if waiting:
-            look(*waiting)
+        for parts, records, begun in _step(kernel, progress, data, total):
+            first, last = max(settings.tune - begun, 0), min(total - begun, CHUNK)
+            if first < last:
+                kept.append(jax.tree.map(lambda *x, a=first, b=last: np.concatenate(x)[:, a:b], *records))
+                divergences += int(kept[-1]["diverging"].sum())
+            else:
+                jax.block_until_ready([part.i for part in parts])
+            done = min(begun + CHUNK, total)
+            if recorder is not None:
+                recorder.save(Progress(parts, progress.place, done, kept))
+            if watch is not None:
+                watch(done, divergences)
     except KeyboardInterrupt:
         if not kept:
             raise
     record = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
     positions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), record.pop("position"))
     return positions, _statistics(record, settings.max_tree_depth)
+
+
+def _step(
+    kernel: Kernel, progress: Progress, data: Any, total: int
+) -> Iterator[tuple[Sequence[Any], Sequence[dict[str, Any]], int]]:
+    """Step the parts of the chains chunk by chunk, telling states, records and the iterations before each chunk.
+
+    A chunk is begun before the one before it is looked at, so that the sampler does not wait.
+    """
+    parts: Sequence[Any] = progress.parts
+    run = kernel.advance.compiled(parts[0], data, progress.place)
+    shared = jax.device_put((data, progress.place))
+
+    def advance(part: Any) -> Any:
+        with jax.enable_x64(True):  # the setting is a thread's own
+            return run(part, *shared)
+
+    waiting = None
+    with beside(len(parts)) as each:
+        for begun in range(progress.done, total, CHUNK):
+            parts, records = zip(*each(advance, parts), strict=True)
+            if waiting is not None:
+                yield waiting
+            waiting = parts, records, begun
+    if waiting is not None:
+        yield waiting
 
 
 def _statistics(record: Mapping[str, np.ndarray], max_tree_depth: int) -> dict[str, np.ndarray]:

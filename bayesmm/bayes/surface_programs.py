@@ -92,17 +92,16 @@ def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any])
 
 def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position, Array], Array]:
     def energies(data: Any, place: Place, positions: Position, count: Array) -> Array:
-        def energy(position: Position, data: Any, place: Place) -> Array:
+        def energy(position: Position) -> Array:
             sites, log_jacobian = unconstrained(layout, place, position)
             return potential_energy(model, (data,), {}, sites) - log_jacobian
 
         n = len(jax.tree.leaves(positions)[0])
         size = min(SIDE_BY_SIDE, _at_once(n, data))
-        beside = jax.vmap(energy, in_axes=(0, None, None))
 
         def step(i: Array, found: Array) -> Array:
             part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size), positions)
-            return jax.lax.dynamic_update_slice_in_dim(found, beside(part, data, place), i * size, 0)
+            return jax.lax.dynamic_update_slice_in_dim(found, jax.vmap(energy)(part), i * size, 0)
 
         return jax.lax.fori_loop(0, (count + size - 1) // size, step, jnp.zeros(n))
 
