@@ -7,6 +7,10 @@ class BayesmmError(Exception):
     """The parent of every error that bayesmm raises on purpose."""
 
 
+class ArgumentError(BayesmmError, ValueError):
+    """An argument has a value or type that the function cannot take."""
+
+
 class SpecificationError(BayesmmError, ValueError):
     """A formula, or another declaration of the model, cannot be read."""
 
