@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from bayesmm.errors import StorageError
+
 
 def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path:
     """Keep what JAX compiles in a folder, and take it from there in later processes.
@@ -28,7 +30,7 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
 
     Raises
     ------
-    OSError
+    StorageError
         If the folder cannot be made or written to.
 
     Examples
@@ -40,9 +42,12 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     if current:
         return Path(current)
     folder = (Path(path) if path is not None else default_folder()).expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{str(folder)!r} cannot be made ({error.strerror}). Pass another path.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"The folder {str(folder)!r} cannot be written to. Pass another path.")
+        raise StorageError(f"The folder {str(folder)!r} cannot be written to. Pass another path.")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # By default JAX keeps only what took a second to compile; here many small programs add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

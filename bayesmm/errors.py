@@ -11,6 +11,12 @@ class ArgumentError(BayesmmError, ValueError):
     """An argument has a value or type that the function cannot take."""
 
 
+class VariableError(BayesmmError, KeyError):
+    """A posterior was asked for a variable that it does not hold."""
+
+    __str__ = Exception.__str__  # that of KeyError puts the message into quotation marks
+
+
 class SpecificationError(BayesmmError, ValueError):
     """A formula, or another declaration of the model, cannot be read."""
 
@@ -27,6 +33,10 @@ class EstimationError(BayesmmError, ValueError):
     """The likelihood has no maximum, or every value of a parameter maximises it."""
 
 
+class SamplingError(BayesmmError, ValueError):
+    """The posterior has no density where it is to be explored, or cannot be explored by this method."""
+
+
 class PredictionError(BayesmmError, ValueError):
     """Predictions were asked for that the model cannot give."""
 
@@ -39,8 +49,8 @@ class DatasetError(BayesmmError, ValueError):
     """A data set is unknown, or a simulation was asked for with impossible values."""
 
 
-class StorageError(BayesmmError, ValueError):
-    """A file cannot be written, or is not one that this version of bayesmm can read."""
+class StorageError(BayesmmError, OSError, ValueError):
+    """A file cannot be read or written, or is not one that this version of bayesmm can read."""
 
 
 class BayesmmWarning(UserWarning):

@@ -16,7 +16,7 @@ import pandas as pd
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import DesignError, EstimationError, SpecificationError
+from bayesmm.errors import ArgumentError, DesignError, EstimationError, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
@@ -164,7 +164,7 @@ class Model:
         """
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if value not in choices:
-                raise ValueError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
+                raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
         if (method, engine) not in self._fits:
             self._fits[method, engine] = self._estimate(method, engine)
         return self._fits[method, engine]

@@ -20,7 +20,7 @@ from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
-from bayesmm.errors import BayesmmWarning
+from bayesmm.errors import ArgumentError, BayesmmWarning
 
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
 NULL_SAMPLES = 4000  # uniform samples that a p-value is read off
@@ -109,7 +109,7 @@ def calibrate(
     likelihood as a quantity to rank. Säilynoja, Bürkner & Vehtari (2022), Stat. Comput. 32: the envelope.
     """
     if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < 10:
-        raise ValueError(f"simulations is {simulations!r}: give a whole number of at least 10.")
+        raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least 10.")
     truths = simulate_prior(design, labels, priors, draws=simulations, seed=seed)
     rng = np.random.default_rng(seed)
     ranks, untrusted = [], 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmm.errors import ArgumentError
+
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
@@ -56,7 +58,7 @@ def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If that is no positive whole number.
     """
     sigma = posterior.sigma
@@ -86,6 +88,6 @@ def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
     if draws is None:
         return slice(None)
     if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
-        raise ValueError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
+        raise ArgumentError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
     count = min(max(int(draws) // chains, 1), length)
     return np.linspace(0, length - 1, count).round().astype(int)

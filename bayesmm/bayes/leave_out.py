@@ -19,7 +19,7 @@ from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
 from bayesmm.bayes.tree import row_coordinate
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.indispensable import find_indispensable
 from bayesmm.marginal.leave_out import (
@@ -54,7 +54,7 @@ def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws:
     elif predictive == "conditional":
         values = _conditional(posterior, chosen, codes, len(coordinate))
     else:
-        raise ValueError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
+        raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
 
 
@@ -85,13 +85,13 @@ def _left_out(posterior: Posterior, of: str) -> tuple[str, np.ndarray | None, An
         if block.group == of:
             return names.dim, block.codes, list(block.levels)
     groups = ", ".join(repr(block.group) for block in design.blocks)
-    raise BayesmmError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
+    raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
 
 def _check_size(draws: ParameterDraws, n_groups: int) -> None:
     numbers = len(draws.sigma) * n_groups
     if numbers > MOST_NUMBERS:
-        raise BayesmmError(
+        raise PredictionError(
             f"{len(draws.sigma):,} draws of {n_groups:,} log-likelihoods would be {numbers:,} numbers, more than the "
             f"{MOST_NUMBERS:,} that are kept. Use fewer draws: draws={max(MOST_NUMBERS // n_groups, 1)}."
         )
@@ -194,7 +194,7 @@ def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray
         label = posterior.design.rows[np.flatnonzero(codes == found[0])[0]]
         what = f"row {label!r}" if n_groups == posterior.n else f"the group of row {label!r}"
         more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
-        raise BayesmmError(
+        raise PredictionError(
             f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
             "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
         )

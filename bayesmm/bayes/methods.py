@@ -20,6 +20,7 @@ from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.start import Start
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.design.labels import Labels
+from bayesmm.errors import ArgumentError
 
 Method = Literal["nuts", "importance", "quadrature"]
 Effects = Literal["draws", "moments"] | None
@@ -31,14 +32,14 @@ def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, dr
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If it is none of the choices.
     """
     if random_effects == "auto":
         numbers = draws * sum(len(block.levels) * len(block.effects) for block in labels.blocks)
         return "draws" if numbers <= MOST_DRAWN else "moments"
     if random_effects not in ("draws", "moments", None):
-        raise ValueError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
+        raise ArgumentError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
     return random_effects
 
 
@@ -129,7 +130,7 @@ def _by_quadrature(
 ) -> Drawn:
     _check_dense(surface)
     if surface.layout.size > MOST_PARAMETERS:
-        raise ValueError(
+        raise ArgumentError(
             f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients; "
             f"method='quadrature' is for at most {MOST_PARAMETERS}. Use method='importance' or method='nuts'."
         )
@@ -153,7 +154,7 @@ def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> 
 
 def _check_dense(surface: Surface) -> None:
     if surface.layout.diagonal:
-        raise ValueError(
+        raise ArgumentError(
             f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients, "
             "too many for anything but method='nuts'."
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesmm.bayes.layout import Place
 from bayesmm.bayes.surface import Surface
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import SamplingError
 
 NO_DENSITY = "The posterior has no density at the start: look for priors that rule out the REML estimate."
 STEP = 1e-3  # of differences of the gradient, in units of the guessed posterior standard deviation
@@ -45,7 +45,7 @@ def find_mode(surface: Surface) -> Mode:
 
     Raises
     ------
-    BayesmmError
+    SamplingError
         If the density is zero at the start.
     """
     d = surface.layout.n_dense
@@ -53,7 +53,7 @@ def find_mode(surface: Surface) -> Mode:
     x = np.zeros(d)
     place, energy, gradient, covariance = _look(surface, x, around)
     if not np.isfinite(energy):
-        raise BayesmmError(NO_DENSITY)
+        raise SamplingError(NO_DENSITY)
     for _ in range(STEPS):
         step = -covariance @ gradient
         promised = -step @ gradient

@@ -21,7 +21,7 @@ from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.bayes.surface_programs import Generator
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import SamplingError
 
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
 
@@ -74,7 +74,7 @@ def run_nuts(
 
     Raises
     ------
-    BayesmmError
+    SamplingError
         If the posterior has no density at the start.
 
     References
@@ -159,7 +159,7 @@ def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[list[A
         if np.isfinite(np.asarray(begun.energy)).all():
             break
     else:
-        raise BayesmmError(NO_DENSITY)
+        raise SamplingError(NO_DENSITY)
     every = Chain(cast(Any, offsets), begun.energy, begun.gradient, cast(Any, np.arange(chains)))
     parts = [jax.tree.map(lambda x, part=part: np.asarray(x)[part], every) for part in part_chains(chains)]
     states = [place_chains(kernel.initialise(part, mass, np.int64(settings.seed))) for part in parts]

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bayesmm.errors import ArgumentError
+
 Parameterisation = Literal["centred", "noncentred"] | float
 Wish = Literal["auto"] | Parameterisation | Mapping[str, Literal["auto"] | Parameterisation]
 DEGREES = {"centred": 1.0, "noncentred": 0.0}
@@ -64,7 +66,7 @@ def choose_degrees(wish: Wish, groups: Sequence[str], automatic: Sequence[Choice
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the wish is none of these, or names a grouping factor that is not there.
     """
     if not isinstance(wish, Mapping):
@@ -74,7 +76,7 @@ def choose_degrees(wish: Wish, groups: Sequence[str], automatic: Sequence[Choice
         if key not in groups:
             near = get_close_matches(str(key), groups, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
+            raise ArgumentError(
                 f"parameterisation[{key!r}]: the model has no such grouping factor.{hint} "
                 f"Grouping factors: {', '.join(map(repr, groups))}."
             )
@@ -94,7 +96,7 @@ def _check(value: Any, where: str, choices: str) -> None:
     else:
         suits = not isinstance(value, bool) and isinstance(value, (int, float, np.number)) and 0.0 <= value <= 1.0
     if not suits:
-        raise ValueError(f"{where} is {value!r}: give {choices}.")
+        raise ArgumentError(f"{where} is {value!r}: give {choices}.")
 
 
 def _choose(value: Literal["auto"] | Parameterisation, own: Choice) -> Choice:

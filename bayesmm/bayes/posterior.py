@@ -25,6 +25,7 @@ from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_e
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
+from bayesmm.errors import VariableError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -93,14 +94,16 @@ class Posterior:
 
         Raises
         ------
-        KeyError
+        VariableError
             If there is no such variable.
         """
         variables = self.data["posterior"].data_vars
         if name not in variables and name in [block.effect_variable for block in self.labels.blocks]:
-            raise KeyError(f"{name!r} was not drawn: sample with random_effects='draws'.")
+            raise VariableError(f"{name!r} was not drawn: sample with random_effects='draws'.")
         if name not in variables:
-            raise KeyError(f"{name!r} is not a variable of the posterior; there are {', '.join(map(str, variables))}.")
+            raise VariableError(
+                f"{name!r} is not a variable of the posterior; there are {', '.join(map(str, variables))}."
+            )
         return variables[name].to_numpy()
 
     @property
@@ -161,7 +164,7 @@ class Posterior:
 
         Raises
         ------
-        KeyError
+        VariableError
             If random effects were neither drawn nor summarised.
         """
         return random_effect_table(self.data, self.labels, level)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.bayes.predictive import DrawnLevels, draw_rows
 from bayesmm.design.predictors import Random
+from bayesmm.errors import ArgumentError
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -30,9 +31,9 @@ def predict(
 ) -> pd.DataFrame:
     """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
     if kind not in ("mean", "observation"):
-        raise ValueError(f"kind is {kind!r}: give 'mean' or 'observation'.")
+        raise ArgumentError(f"kind is {kind!r}: give 'mean' or 'observation'.")
     if kind == "mean":
         weights = None if new_data is None else 1.0  # there is no residual that they could weigh
     rows = draw_rows(posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed)

@@ -15,7 +15,7 @@ from bayesmm.bayes.program import ConditionalData, ConditionalProgram
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
-from bayesmm.errors import PriorError
+from bayesmm.errors import ArgumentError, PriorError
 
 BATCH_ENTRIES = 2**22  # numbers held at once beside the result, 32 MB
 MOST_ENTRIES = 2**28  # of the result, 2 GB
@@ -54,7 +54,7 @@ def simulate_prior(
     ------
     PriorError
         If a prior is improper, or so wide that its draws are not finite.
-    ValueError
+    ArgumentError
         If `draws` or `seed` makes no sense, or the draws would need more than 2 GB.
     """
     _check_numbers(draws, seed)
@@ -113,13 +113,13 @@ def _entries(design: Design) -> int:
 def _check_numbers(draws: int, seed: int) -> None:
     for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**63:
-            raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
+            raise ArgumentError(f"{name} is {value!r}: give a whole number of at least {least}.")
 
 
 def _check_size(draws: int, design: Design) -> None:
     size = draws * _entries(design)
     if size > MOST_ENTRIES:
-        raise ValueError(
+        raise ArgumentError(
             f"draws is {draws}: with {design.n:,} rows that is {8e-9 * size:.1f} GB. Ask for at most "
             f"{max(1, MOST_ENTRIES // _entries(design))}."
         )

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from bayesmm.bayes.lattice import Lattice, grow_lattice
 from bayesmm.bayes.mode import Mode, find_mode
 from bayesmm.bayes.surface import Surface
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import SamplingError
 
 MOST_PARAMETERS = 4
 CELLS = {1: 0.5, 2: 0.6, 3: 0.8, 4: 1.0}  # edge of the first lattice's cells, in standard deviations, by dimension
@@ -65,7 +65,7 @@ def integrate(surface: Surface) -> Quadrature:
 
     Raises
     ------
-    BayesmmError
+    SamplingError
         If no lattice of a reasonable size covers it.
 
     Notes
@@ -81,7 +81,7 @@ def integrate(surface: Surface) -> Quadrature:
         if d == 1:  # a second lattice to compare with: the same one, half a cell on
             lattices.append(_grow(surface, mode, 0, cell, shift=0.5))
         if any(lattice is None for lattice in lattices):
-            raise BayesmmError(
+            raise SamplingError(
                 f"The posterior is too wide or too irregular for quadrature (more than {MOST_NODES:,} nodes): use "
                 "method='importance' or method='nuts', or narrower priors."
             )

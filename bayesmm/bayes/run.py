@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.bayes.layout import Place
+from bayesmm.errors import ArgumentError
 
 Watcher = Callable[[int, int], None]  # told how many iterations are done, and how many diverged after warm-up
 
@@ -45,18 +46,18 @@ def make_settings(**values: int | float) -> Settings:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If one of them makes no sense.
     """
     for name, least in (("draws", 1), ("tune", 0), ("chains", 1), ("max_tree_depth", 1), ("seed", 0)):
         value = values[name]
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
+            raise ArgumentError(f"{name} is {value!r}: give a whole number of at least {least}.")
         values[name] = int(value)
     if values["seed"] >= 2**63:
-        raise ValueError(f"seed is {values['seed']}: give a whole number below 2**63.")
+        raise ArgumentError(f"seed is {values['seed']}: give a whole number below 2**63.")
     if not 0.0 < values["target_accept"] < 1.0:
-        raise ValueError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
+        raise ArgumentError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
     return Settings(**values)  # pyright: ignore[reportArgumentType]
 
 

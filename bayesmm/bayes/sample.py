@@ -30,7 +30,7 @@ from bayesmm.bayes.start import (
 from bayesmm.bayes.tree import build_tree
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
-from bayesmm.errors import BayesmmWarning
+from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.marginal.crossproducts import CrossProducts
 
 POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
@@ -109,7 +109,7 @@ def sample(
         warnings.warn(conflict, BayesmmWarning, stacklevel=4)
     kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
     if program == "conditional" and random_effects not in ("auto", "draws"):
-        raise ValueError(
+        raise ArgumentError(
             f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "
             "away, or use program='marginal'."
         )
@@ -143,13 +143,13 @@ def sample(
 
 def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
     if method not in METHODS:
-        raise ValueError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
+        raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     if method == "nuts":
         return
     if checkpoint is not None:
-        raise ValueError(f"checkpoint keeps a run of NUTS, and method={method!r} is none: leave one of them out.")
+        raise ArgumentError(f"checkpoint keeps a run of NUTS, and method={method!r} is none: leave one of them out.")
     if program == "conditional":
-        raise ValueError(
+        raise ArgumentError(
             f"method={method!r} explores the marginal program, whose random effects are integrated out: leave out "
             "program='conditional', or use method='nuts'."
         )
@@ -182,10 +182,10 @@ def bind_program(
 
 def _check_kind(kind: str, parameterisation: Wish) -> None:
     if kind not in ("marginal", "conditional"):
-        raise ValueError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
+        raise ArgumentError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
     check_parameterisation(parameterisation)
     if kind == "marginal" and parameterisation != "auto":
-        raise ValueError(
+        raise ArgumentError(
             f"parameterisation is {parameterisation!r}, but the marginal program integrates the random effects out: "
             "leave it away, or give program='conditional'."
         )

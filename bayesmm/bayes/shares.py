@@ -12,6 +12,7 @@ from xarray import Dataset
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
+from bayesmm.errors import ArgumentError
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -40,9 +41,9 @@ def r_squared(posterior: Posterior) -> Dataset:
 def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
     if total not in ("unexplained", "response"):
-        raise ValueError(f"total is {total!r}: give 'unexplained' or 'response'.")
+        raise ArgumentError(f"total is {total!r}: give 'unexplained' or 'response'.")
     design, draws = posterior.design, read_draws(posterior)
     names = [block.group for block in design.blocks]
     parts = _group_variances(design, draws)

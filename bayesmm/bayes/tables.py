@@ -13,6 +13,7 @@ from xarray import DataTree
 
 from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
 from bayesmm.design.labels import BlockLabels, Labels
+from bayesmm.errors import ArgumentError, VariableError
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in each half
@@ -121,7 +122,7 @@ def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summ
     drawn = data["posterior"][name].to_numpy() if name in data["posterior"] else None
     moments = next((data[group] for group in ("quadrature", "random_effects") if group in data), None)
     if moments is None and drawn is None:
-        raise KeyError(
+        raise VariableError(
             "The random effects were neither drawn nor summarised (random_effects=None): sample again with "
             "random_effects='draws' or 'moments'."
         )
@@ -144,7 +145,7 @@ def _interval(draws: np.ndarray, level: float) -> np.ndarray:
 
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
 
 
 def largest_effect_r_hat(data: DataTree, labels: Labels) -> tuple[float, str]:

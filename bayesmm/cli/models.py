@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bayesmm.cli.data import read_data
 from bayesmm.cli.priors import read_priors
+from bayesmm.errors import StorageError
 
 if TYPE_CHECKING:
     from bayesmm.model import Model
@@ -39,6 +40,6 @@ def build_model(
     if compiles:
         from bayesmm.compilation import enable_compilation_cache
 
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time and nothing else
+        with contextlib.suppress(StorageError):  # a cache that cannot be written costs time and nothing else
             enable_compilation_cache()
     return Model(formula, frame, weights=weights, sigma=sigma, missing=missing, priors=declared)

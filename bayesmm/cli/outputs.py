@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bayesmm.cli.documents import write_json
 from bayesmm.cli.messages import show
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import StorageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,21 +39,21 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
 
     Raises
     ------
-    BayesmmError
+    StorageError
         For an unknown ending, a folder that is not there, a package that is not installed, a folder that would be lost.
     """
     paths = [Path(name).expanduser() for name in names or ()]
     for path in paths:
         ending = path.suffix.lower()
         if ending not in endings:
-            raise BayesmmError(
+            raise StorageError(
                 f"--output {str(path)!r} ends in {ending or 'nothing'!r}; this command writes {', '.join(endings)}."
             )
         if not path.parent.is_dir():
-            raise BayesmmError(f"--output {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
+            raise StorageError(f"--output {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
         lacking = [package for package in NEEDS.get(ending, ()) if importlib.util.find_spec(package) is None]
         if lacking:
-            raise BayesmmError(
+            raise StorageError(
                 f"--output {str(path)!r} needs {' and '.join(lacking)}, not installed here. Run: pip install "
                 f"{' '.join(lacking)}."
             )

@@ -50,7 +50,7 @@ def build_component(node: Node, name: str | None = None) -> Component:
         return ColumnComponent(node.text)
     if isinstance(node, Call):
         return CallComponent(node, name or write(node))
-    raise TypeError(f"{write(node)} is neither a column nor a call")
+    raise DesignError(f"{write(node)!r} is neither a column nor a call. Write I({write(node)}) for arithmetic.")
 
 
 def component_names(component: Any) -> list[str]:
@@ -183,7 +183,7 @@ def _lazy(node: Node, *, in_arithmetic: bool = False) -> Any:
         case Binary(symbol, left, right):
             operands = (_lazy(left, in_arithmetic=True), _lazy(right, in_arithmetic=symbol not in _COMPARISONS))
             return LazyOperator(_OPERATORS[symbol], *operands)
-    raise TypeError(f"{write(node)} is not arithmetic")
+    raise DesignError(f"{write(node)!r} is not arithmetic. Write columns, numbers and + - * / ** between them.")
 
 
 def _lazy_sum(parts: tuple[tuple[str, Node], ...]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.errors import BayesmmError
+from bayesmm.errors import PredictionError
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, RowGroups, TogetherGroups
 from bayesmm.marginal.neighbours import lookup_pairs
@@ -78,7 +78,7 @@ def group_rows(
 
     Raises
     ------
-    BayesmmError
+    PredictionError
         If crossed factors have too many effects for a dense matrix.
     """
     if all(_is_nested(own, codes, q) for own, q in zip(rows.codes, rows.n_levels, strict=True)) and not (
@@ -148,7 +148,7 @@ def _crossed(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProduc
     widths = [columns.shape[1] for columns in rows.effects]
     starts = np.cumsum([0, *(q * k for q, k in zip(rows.n_levels, widths, strict=True))])
     if starts[-1] > MOST_EFFECTS:
-        raise BayesmmError(
+        raise PredictionError(
             f"These groups are crossed with other grouping factors, of {starts[-1]:,} random effects in all; leaving "
             f"them out takes a dense matrix of that size for each draw, and {MOST_EFFECTS:,} effects are the most. "
             "Leave out rows, or a factor that all others are nested in, or the finest of nested ones."
@@ -215,7 +215,7 @@ def _turn(
     counts = np.bincount(codes, minlength=n_groups)
     r, padded = min(int(counts.max()), m + p), products.gram.shape[0]
     if n_groups * r * (m + padded) > MOST_NUMBERS:
-        raise BayesmmError(
+        raise PredictionError(
             f"The columns of all {n_groups:,} groups together would be {n_groups * r * (m + padded):,} numbers, more "
             f"than the {MOST_NUMBERS:,} that are kept. Leave out groups of fewer levels."
         )

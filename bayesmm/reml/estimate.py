@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.errors import EstimationError
 from bayesmm.marginal import host
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated
@@ -126,7 +127,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     )
 
 
-class AbsorbedError(Exception):
+class AbsorbedError(EstimationError):
     """REML cannot tell the variance of some effects, since fixed effects explain whatever they could.
 
     Attributes

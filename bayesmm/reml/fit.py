@@ -12,7 +12,7 @@ import pandas as pd
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
-from bayesmm.errors import FitStatus
+from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.marginal.covariance import Layout, theta_of
 from bayesmm.marginal.likelihood import Method
 from bayesmm.reml.estimate import Estimate
@@ -200,7 +200,7 @@ class Fit:
             return raw
         if kind == "pearson":
             return np.sqrt(self.design.weights) * raw / self.sigma
-        raise ValueError(f"kind is {kind!r}: give 'response' or 'pearson'.")
+        raise ArgumentError(f"kind is {kind!r}: give 'response' or 'pearson'.")
 
     def predict(self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error") -> pd.Series:
         """Predict the expected response.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.errors import ArgumentError
 from bayesmm.reml.estimate import Estimate
 
 
@@ -103,5 +104,5 @@ def random_effect_table(labels: Labels, estimate: Estimate, level: float) -> pd.
 
 def _quantile(level: float) -> float:
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
     return NormalDist().inv_cdf(0.5 + level / 2.0)

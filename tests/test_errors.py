@@ -1,0 +1,67 @@
+"""Every error that is raised on purpose is a BayesmmError."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import pytest
+import typer
+
+import bayesmm
+from bayesmm import errors
+from bayesmm.errors import BayesmmError
+
+ROOT = Path(bayesmm.__file__).parent
+# Other protocols' own: the option parser's, that of module attributes, and a rule of derivatives inside a trace of JAX,
+# which raises whatever it likes.
+OTHERS = {
+    ("cli/app.py", typer.Exit),
+    ("cli/messages.py", typer.Exit),
+    ("cli/options.py", typer.BadParameter),
+    ("__init__.py", AttributeError),
+    ("datasets/__init__.py", AttributeError),
+    ("marginal/reduction.py", NotImplementedError),
+}
+
+
+def _raised(module: ModuleType, tree: ast.Module) -> Iterator[tuple[int, Any]]:
+    """Line and class of everything that is raised by name; an error that a function makes, by its annotation."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Raise) or node.exc is None:
+            continue
+        written = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        made = eval(compile(ast.Expression(written), module.__name__, "eval"), dict(vars(module)))
+        yield node.lineno, made if inspect.isclass(made) else get_type_hints(made)["return"]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_error_raised_is_one_of_bayesmm(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not any(isinstance(node, ast.Raise) for node in ast.walk(tree)):
+        return
+    place = path.relative_to(ROOT)
+    parts = place.with_suffix("").parts
+    module = import_module(".".join(["bayesmm", *(part for part in parts if part != "__init__")]))
+    strangers = [
+        (line, found)
+        for line, found in _raised(module, tree)
+        if not issubclass(found, BayesmmError) and (place.as_posix(), found) not in OTHERS
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)]
+)
+def test_every_error_prints_its_message_alone_and_survives_pickling(kind: type[Exception]) -> None:
+    """Errors of other processes and threads arrive as pickles."""
+    error = pickle.loads(pickle.dumps(kind("'b' is not there.")))
+    assert type(error) is kind
+    assert str(error) == "'b' is not there."
