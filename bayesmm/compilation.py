@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from bayesmm.errors import StorageError
+from bayesmm.files import check_writable, naming
 
 
 def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path:
@@ -42,12 +42,9 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     if current:
         return Path(current)
     folder = (Path(path) if path is not None else default_folder()).expanduser().absolute()
-    try:
+    with naming(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{str(folder)!r} cannot be made ({error.strerror}). Pass another path.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"The folder {str(folder)!r} cannot be written to. Pass another path.")
+    check_writable(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # By default JAX keeps only what took a second to compile; here many small programs add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -29,6 +30,7 @@ from bayesmm.bayes.storage import DRAWS, ZARR_FORMAT, check_path, is_checkpoint
 from bayesmm.bayes.stored_model import pack_prior
 from bayesmm.design.design import Design
 from bayesmm.errors import StorageError
+from bayesmm.files import naming
 
 FORMAT = 1
 STATE = "state.npz"
@@ -58,9 +60,7 @@ class Checkpoint:
         """Return where the run stands: as far as it has come, or at its start."""
         if not (self.path / STATE).is_file():
             return fresh
-        with np.load(self.path / STATE, allow_pickle=False) as stored:
-            done = int(stored["done"])
-            arrays = [stored[_name(i)] for i in range(len(stored.files) - 1)]
+        done, arrays = self._read_state()
         leaves, shape = jax.tree.flatten(fresh.place)
         states, place = arrays[: -len(leaves)], shape.unflatten(arrays[-len(leaves) :])
         parts, begin = [], 0
@@ -81,29 +81,43 @@ class Checkpoint:
         leaves = [np.concatenate([_as_array(leaf) for leaf in column]) for column in columns]
         arrays: dict[str, Any] = {_name(i): x for i, x in enumerate(leaves + jax.tree.leaves(progress.place))}
         partial = self.path / f"{STATE}.partial"
-        with partial.open("wb") as file:
-            np.savez(file, **arrays, done=np.int64(progress.done))
-        os.replace(partial, self.path / STATE)
+        with naming(partial, "written"):
+            with partial.open("wb") as file:
+                np.savez(file, **arrays, done=np.int64(progress.done))
+            os.replace(partial, self.path / STATE)
+
+    def _read_state(self) -> tuple[int, list[np.ndarray]]:
+        path = self.path / STATE
+        try:
+            with naming(path, "read"), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                return int(stored["done"]), [stored[_name(i)] for i in range(len(stored.files) - 1)]
+        except (BadZipFile, EOFError, KeyError, ValueError) as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(
+                f"{str(path)!r} is no state of a run ({error}). Delete the folder {str(self.path)!r} to begin anew."
+            ) from error
 
     def _write(self, part: Mapping[str, Any], stop: int) -> None:
-        group = _open_group(self.path / DRAWS)
-        for name, values in _flat(part).items():
-            chains, n, *shape = values.shape
-            if name not in group:
-                group.create_array(
-                    name,
-                    shape=(chains, self.settings.draws, *shape),
-                    chunks=(chains, min(CHUNK, self.settings.draws), *shape),
-                    dtype=values.dtype,
-                )
-            group[name][:, stop - n : stop] = values
+        with naming(self.path, "written"):
+            group = _open_group(self.path / DRAWS)
+            for name, values in _flat(part).items():
+                chains, n, *shape = values.shape
+                if name not in group:
+                    group.create_array(
+                        name,
+                        shape=(chains, self.settings.draws, *shape),
+                        chunks=(chains, min(CHUNK, self.settings.draws), *shape),
+                        dtype=values.dtype,
+                    )
+                group[name][:, stop - n : stop] = values
 
     def _read(self, n_kept: int) -> dict[str, Any]:
-        group = _open_group(self.path / DRAWS)
         record: dict[str, Any] = {"position": {}}
-        for name, values in group.arrays():
-            target = record["position"] if name.startswith(POSITION) else record
-            target[name.removeprefix(POSITION)] = values[:, :n_kept]
+        with naming(self.path, "read"):
+            for name, values in _open_group(self.path / DRAWS).arrays():
+                target = record["position"] if name.startswith(POSITION) else record
+                target[name.removeprefix(POSITION)] = values[:, :n_kept]
         return record
 
 
@@ -122,24 +136,35 @@ def open_checkpoint(path: str | os.PathLike[str], settings: Settings, identity: 
     Raises
     ------
     StorageError
-        If there is something else at the path, or the checkpoint of another run; the message says in what they differ.
+        If the path cannot be written to, or holds something else, or the checkpoint of another run; the message says in
+        what they differ.
     """
     folder = Path(path).expanduser()
     if folder.suffix.lower() != ".zarr":
         raise StorageError(f"checkpoint={str(path)!r}: a checkpoint is a folder whose name ends in .zarr.")
     check_path(folder)
     expected = json.loads(json.dumps({"format": FORMAT, **identity}))
-    if not folder.exists():
-        _begin(folder, expected)
-    elif not is_checkpoint(folder):
-        raise StorageError(f"checkpoint={str(path)!r}: there is something else by this name. Choose another.")
-    found = dict(_open_group(folder / DRAWS).attrs)
+    with naming(path, "written"):
+        if not folder.exists():
+            _begin(folder, expected)
+        elif not is_checkpoint(folder):
+            raise StorageError(f"checkpoint={str(path)!r}: there is something else by this name. Choose another.")
+        found = _read_identity(folder)
     if found != expected:
         raise StorageError(
             f"checkpoint={str(path)!r} is of another run: {'; '.join(_differences(found, expected))}. Ask for the same "
             "run, choose another name, or delete the folder."
         )
     return Checkpoint(folder, settings)
+
+
+def _read_identity(folder: Path) -> Identity:
+    try:
+        return dict(_open_group(folder / DRAWS).attrs)
+    except (KeyError, ValueError) as error:
+        raise StorageError(
+            f"{str(folder)!r} is no checkpoint that can be read ({error}). Choose another name, or delete the folder."
+        ) from error
 
 
 def identify(

@@ -15,7 +15,8 @@ from xarray import Dataset, DataTree, open_datatree
 
 from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
 from bayesmm.bayes.tree import coordinates
-from bayesmm.errors import StorageError
+from bayesmm.errors import BayesmmError, StorageError
+from bayesmm.files import check_writable, naming
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -35,21 +36,23 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     """Write a posterior to a file; see `Posterior.save`."""
     target = Path(path).expanduser()
     ending = check_path(target)
-    check_replaceable(target)
+    with naming(path, "written"):
+        check_replaceable(target)
     tree = _with_plain_rows(posterior)
     order = {name: list(map(str, group.data_vars)) for name, group in tree.children.items()}
     tree[GROUP] = DataTree(pack_model(posterior).assign_attrs(order=json.dumps(order)))
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{ending}")
-    try:
-        if ending == ".nc":
-            tree.to_netcdf(partial, engine="h5netcdf")
-        else:
-            tree.to_zarr(partial, mode="w", zarr_format=ZARR_FORMAT)
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(partial, target)
-    finally:
-        _remove(partial)
+    with naming(path, "written"):
+        try:
+            if ending == ".nc":
+                tree.to_netcdf(partial, engine="h5netcdf")
+            else:
+                tree.to_zarr(partial, mode="w", zarr_format=ZARR_FORMAT)
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(partial, target)
+        finally:
+            _remove(partial)
     return target
 
 
@@ -71,8 +74,8 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
     Raises
     ------
     StorageError
-        If the file is not there, was not written by `Posterior.save` or by a later version of bayesmm, or does not
-        give the model that the draws were made with.
+        If the file is not there or cannot be read, was not written by `Posterior.save` or by a later version of
+        bayesmm, or does not give the model that the draws were made with.
 
     Examples
     --------
@@ -89,8 +92,18 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
             "arviz.from_netcdf or arviz.from_zarr."
         )
     stored = tree[GROUP].to_dataset()
-    model = unpack_model(stored, name, namespace)
-    tree = _in_order(tree, json.loads(stored.attrs["order"]))
+    try:
+        model = unpack_model(stored, name, namespace)
+        tree = _in_order(tree, json.loads(stored.attrs["order"]))
+    except StorageError:
+        raise
+    except BayesmmError as error:
+        raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        raise StorageError(
+            f"{name!r} is damaged: what describes its model cannot be read ({error!r}). Its draws can be read with "
+            "arviz.from_netcdf or arviz.from_zarr."
+        ) from error
     known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in _variables(tree, group).items()}
     check_design(model.design, model.labels, known, name)
     return Posterior(
@@ -109,11 +122,10 @@ def check_path(path: Path) -> str:
     Raises
     ------
     StorageError
-        For an unknown ending, a folder that is not there, or a package that is not installed.
+        For an unknown ending, a folder that is not there or must not be written to, or a package that is not installed.
     """
     ending = _ending(path)
-    if not path.parent.is_dir():
-        raise StorageError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}. Make it first.")
+    check_writable(path)
     return ending
 
 
@@ -158,17 +170,27 @@ def _remove(path: Path) -> None:
 
 def _read(path: Path) -> DataTree:
     engine = ENGINES[_ending(path)]
-    if not path.exists():
+    with naming(path, "read"):
+        found, of_a_run = path.exists(), is_checkpoint(path)
+    if not found:
         raise StorageError(f"There is no file {str(path)!r}. Check the path.")
-    if is_checkpoint(path):
+    if of_a_run:
         raise StorageError(
             f"{str(path)!r} is the checkpoint of a run and no saved posterior. Call sample again as it was called: "
             f"model.sample(..., checkpoint={str(path)!r})."
         )
+    if path.is_dir() != (engine == "zarr"):
+        raise StorageError(
+            f"{str(path)!r} is a {'folder' if path.is_dir() else 'file'}, and a saved posterior of this ending is a "
+            f"{'folder' if engine == 'zarr' else 'file'}. Check the path."
+        )
     try:
         with open_datatree(path, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
             return tree.load()
-    except (OSError, ValueError, KeyError) as error:
+    except PermissionError:
+        with naming(path, "read"):
+            raise
+    except Exception as error:  # of a damaged file the libraries raise whatever they like
         raise StorageError(f"{str(path)!r} cannot be read as {engine} ({error}). Is it a saved posterior?") from error
 
 

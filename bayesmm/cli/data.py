@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesmm import datasets
 from bayesmm.errors import DatasetError
+from bayesmm.files import naming
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +37,18 @@ def read_data(source: str) -> pd.DataFrame:
     Raises
     ------
     DatasetError
-        If there is no such file or data set, or the file cannot be read.
+        If there is no such file or data set, or the file holds no such data.
+    StorageError
+        If the system does not let the file be read.
     """
     if source == "-":
         return _read(sys.stdin.buffer, ".csv", "standard input")
     path = Path(source).expanduser()
-    if path.is_file():
-        return _read(path, _ending(path), source)
-    if "/" in source or os.sep in source or _find_ending(path):
-        raise DatasetError(_no_file(source, path))
+    with naming(source, "read"):
+        if path.is_file():
+            return _read(path, _ending(path), source)
+        if "/" in source or os.sep in source or _find_ending(path):
+            raise DatasetError(_no_file(source, path))
     try:
         return datasets.load(source)
     except DatasetError as error:
@@ -93,7 +97,7 @@ def _read(file: Any, ending: str, name: str) -> pd.DataFrame:
         raise DatasetError(
             f"{name!r} is a Parquet file, and pyarrow is not installed. Install it: pip install pyarrow."
         ) from None
-    except ValueError as error:
+    except (EOFError, ValueError) as error:  # a packed file may end too early
         reason = str(error).strip().rstrip(".")
         raise DatasetError(f"{name!r} cannot be read as {ending} ({reason}). Check the file.") from None
     _check_separator(frame, ending, name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bayesmm.cli.documents import write_json
 from bayesmm.cli.messages import show
 from bayesmm.errors import StorageError
+from bayesmm.files import check_writable, naming
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,14 +50,13 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
             raise StorageError(
                 f"--output {str(path)!r} ends in {ending or 'nothing'!r}; this command writes {', '.join(endings)}."
             )
-        if not path.parent.is_dir():
-            raise StorageError(f"--output {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
         lacking = [package for package in NEEDS.get(ending, ()) if importlib.util.find_spec(package) is None]
         if lacking:
             raise StorageError(
                 f"--output {str(path)!r} needs {' and '.join(lacking)}, not installed here. Run: pip install "
                 f"{' '.join(lacking)}."
             )
+        check_writable(path)
         if path.is_dir():
             from bayesmm.bayes.storage import check_replaceable
 
@@ -85,7 +85,8 @@ def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_ef
         if random_effects:
             print(f"\nRandom effects\n{_as_text(outcome.effects)}")
     for path in paths:  # after printing: a disk that is full must not cost the result
-        _write_file(outcome, path, random_effects=random_effects)
+        with naming(path, "written"):
+            _write_file(outcome, path, random_effects=random_effects)
     return 0 if outcome.usable else UNUSABLE
 
 
