@@ -6,6 +6,7 @@ texts are sorted by code point.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ import pandas as pd
 
 from bayesmm.design.dtypes import Column, read_column
 from bayesmm.errors import DesignError
+
+POWERS = "²³⁴ⁿˆ"  # letters to Python, so that x² is a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,11 +114,23 @@ def missing_column(name: str, columns: Iterable[Any], used_in: str = "") -> Desi
     near = difflib.get_close_matches(name, available, n=1, cutoff=0.6)
     near = near or [column for column in available if column.lower() == name.lower()]
     hint = f" Did you mean {near[0]!r}?" if near else ""
+    alike = [column for column in available if _folded(column) == _folded(name)]
+    if alike and alike[0].strip() == name:
+        hint = f" Did you mean {alike[0]!r}, with blanks? Take them away: data.columns = data.columns.str.strip()."
+    elif alike:
+        hint = f" The column {alike[0]!r} looks the same and is written with other characters: copy its name."
+    elif any(character in name for character in POWERS):
+        hint = f" For a power write I(x**2){f' with x = {near[0]}' if near else ''}."
     if name in available:  # a column named by something else than a text
         hint = " The names of columns must be texts: data.columns = data.columns.astype(str)."
     where = f" (in {used_in!r})" if used_in else ""
     shown = ", ".join(available[:40]) + (f", ... ({len(available)} in all)" if len(available) > 40 else "")
     return DesignError(f"The data have no column {name!r}{where}.{hint} Columns: {shown or 'none'}.")
+
+
+def _folded(name: str) -> str:
+    """Write a name in the characters that it shares with those that look like it."""
+    return unicodedata.normalize("NFKC", name).strip()
 
 
 def _check_pandas_columns(data: pd.DataFrame) -> None:

@@ -4,10 +4,13 @@ import re
 from dataclasses import dataclass
 
 from bayesmm.errors import SpecificationError
+from bayesmm.specification.characters import advise, describe_character, excerpt
+
+MOST_SHOWN = 54  # columns of a formula in an error: with its indent in a terminal of sixty
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     |(?P<name>(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*)
     |(?P<quoted>`[^`]+`)
     |(?P<string>'[^']*'|"[^"]*")
@@ -63,7 +66,7 @@ def scan(text: str) -> list[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise complaint(text, at, f"Unexpected {text[at]!r}.", _STRANGE.get(text[at], "Remove it."))
+            raise _unexpected(text, at)
         kind = str(match.lastgroup)
         if kind == "special":
             raise complaint(text, at, f"The operator {match.group()} is not known.", "Write a:b, or a + a:b for a/b.")
@@ -72,6 +75,14 @@ def scan(text: str) -> list[Token]:
         at = match.end()
     tokens.append(Token("end", "", len(text.rstrip())))
     return tokens
+
+
+def _unexpected(text: str, at: int) -> SpecificationError:
+    character = text[at]
+    if character.isascii() and character.isprintable():
+        return complaint(text, at, f"Unexpected {character!r}.", _STRANGE.get(character, "Remove it."))
+    problem = f"Character {at + 1} is {describe_character(character)}, which has no meaning in a formula."
+    return complaint(text, at, problem, advise(character))
 
 
 def complaint(text: str, at: int, problem: str, advice: str) -> SpecificationError:
@@ -86,5 +97,12 @@ def complaint(text: str, at: int, problem: str, advice: str) -> SpecificationErr
     problem, advice : str
         What is wrong, and what to do about it.
     """
-    shown = re.sub(r"\s", " ", text)
-    return SpecificationError(f"{problem}\n    {shown}\n    {' ' * at}^\n{advice}")
+    shown, column = excerpt("".join(_shown(character) for character in text), at, MOST_SHOWN)
+    return SpecificationError(f"{problem}\n    {shown}\n    {' ' * column}^\n{advice}")
+
+
+def _shown(character: str) -> str:
+    """Return what stands for a character in the line of an error: blanks for blanks, "?" for what cannot be seen."""
+    if character.isspace():
+        return " "
+    return character if character.isprintable() else "?"
