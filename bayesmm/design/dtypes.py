@@ -2,7 +2,7 @@
 
 import datetime
 import decimal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -20,11 +20,13 @@ class Column:
     """The values of one column (n,), and a mask (n,) of those that are missing.
 
     Values are float64, bool, int64/uint64 beyond ±2**53, or an ordered pandas Categorical; where missing, a number or
-    a boolean is a filler without meaning.
+    a boolean is a filler without meaning. ``is_text`` says that a Categorical was a column of texts, not one that its
+    owner had made categorical.
     """
 
     values: np.ndarray | pd.Categorical
     missing: np.ndarray
+    is_text: bool = False
 
     def rows(self, keep: np.ndarray | None) -> np.ndarray | pd.Categorical:
         """Return a copy of the rows of a mask (all of them for None), without categories that do not occur."""
@@ -55,7 +57,8 @@ def read_column(name: str, series: nw.Series) -> Column:
     native = series.to_native()
     if isinstance(native, pd.Series):
         return _read_pandas(name, native)
-    return _read_pandas(name, _to_pandas(series))
+    column = _read_pandas(name, _to_pandas(series))
+    return replace(column, is_text=column.is_text and not isinstance(series.dtype, nw.Categorical))
 
 
 def level_text(level: Any) -> str:
@@ -150,11 +153,20 @@ def _read_objects(name: str, series: pd.Series) -> Column:
             return _read_numpy(name, np.array(series.tolist()))  # of objects beyond 64 bits, which is refused
         return _read_numpy(name, series.where(~missing, np.nan).to_numpy(dtype=np.float64))
     found = sorted({type(value).__name__ for value in series[~missing]})
-    if kind == "complex" or any(isinstance(value, _TIMES) for value in series[~missing].tolist()[:1]):
-        return _refuse(name, "/".join(found))
+    times = [value for value in series[~missing].tolist()[:1] if isinstance(value, _TIMES)]
+    if kind == "complex" or times:
+        return _refuse(name, "/".join(found), of=times[0] if times else None)
+    texts = list(dict.fromkeys(value for value in series[~missing] if isinstance(value, str)))
+    if texts and set(found) <= {"str", "int", "float", "bool", "Decimal"}:
+        raise DesignError(
+            f"Column {name!r} mixes numbers with the texts {', '.join(map(repr, texts[:3]))}"
+            f"{f' and {len(texts) - 3} more' if len(texts) > 3 else ''}. Make them missing: data[{name!r}] = "
+            f"pd.to_numeric(data[{name!r}], errors='coerce'); for a factor "
+            f"data[{name!r}].astype(str).astype('category')."
+        )
     raise DesignError(
         f"Column {name!r} mixes values of the types {', '.join(found)}. Convert it to one type, for example "
-        f"data[{name!r}].astype(str) for a factor."
+        f"data[{name!r}].astype(str).astype('category') for a factor."
     )
 
 
@@ -175,7 +187,7 @@ def _texts(series: pd.Series) -> Column:
     rank[-1] = -1  # reached by the code -1 of a missing value
     categories = pd.Index([found[i] for i in order], dtype=object if len(found) == 0 else None)
     values = pd.Categorical.from_codes(rank[codes], categories=categories, ordered=True)
-    return Column(values, codes < 0)
+    return Column(values, codes < 0, is_text=True)
 
 
 def _categorical(values: pd.Categorical) -> Column:
@@ -190,8 +202,23 @@ def _from_dictionary(values: Any) -> pd.Categorical:
     return pd.Categorical.from_codes(np.concatenate(codes) if codes else [], categories=categories)
 
 
-def _refuse(name: str, type_name: str) -> Column:
-    raise DesignError(
-        f"Column {name!r} is of type {type_name}, which a model cannot use. Convert it: times to numbers, for example "
-        f"(data[{name!r}] - data[{name!r}].min()).dt.days; identifiers to text, data[{name!r}].astype(str)."
-    )
+def _refuse(name: str, type_name: str, of: Any = None) -> Column:
+    """Refuse a type, with what to do about it; ``of`` is one of the values where these are Python objects."""
+    column = f"data[{name!r}]"
+    kind = type_name.lower()
+    if isinstance(of, datetime.timedelta) or "timedelta" in kind or "duration" in kind:
+        remedy = f"Make it a number, for example of days: pd.to_timedelta({column}).dt.total_seconds() / 86400."
+    elif isinstance(of, datetime.time) or kind.startswith("time"):
+        remedy = f"Make it a number, for example of seconds: pd.to_timedelta({column}.astype(str)).dt.total_seconds()."
+    elif of is not None or any(word in kind for word in ("date", "period", "timestamp")):
+        times = column if "datetime64" in kind else f"pd.to_datetime({column})"
+        times = f"{column}.dt.to_timestamp()" if "period" in kind else times
+        remedy = (
+            f"Make it a number, for example of days since the first: times = {times}; {column} = (times - "
+            f"times.min()).dt.days; as a grouping factor {column}.astype(str)."
+        )
+    elif kind.startswith("complex"):
+        remedy = f"Take its real part or its size: np.real({column}), np.abs({column})."
+    else:
+        remedy = f"Convert it to numbers, or to texts for a grouping factor: {column}.astype(str)."
+    raise DesignError(f"Column {name!r} is of type {type_name}, which a model cannot use. {remedy}")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks import RandomBlock, build_blocks
+from bayesmm.design.check_texts import check_texts
 from bayesmm.design.checks import check_finite, check_weights
 from bayesmm.design.columns import Columns, build_arithmetic, build_columns, columns_used
 from bayesmm.design.frame import as_floats, open_frame, read_table
@@ -43,6 +44,7 @@ def read_used_data(specification: Specification, data: Any, weights: Any, missin
     table = read_table(source, _needed_columns(specification, weights, source.columns, names))
     given = None if weights is None or isinstance(weights, str) else read_weights(weights, table)
     rows = choose_rows(table, given, missing)
+    check_texts(table, rows.keep, specification, names, weights if isinstance(weights, str) else None)
     frame = table.rows(rows.keep)
     check_finite(frame)
     return UsedData(
