@@ -51,20 +51,27 @@ def fit(
     method: options.Method = "reml",
     weights: options.Weights = None,
     sigma: options.Sigma = None,
-    missing: options.Missing = "drop",
+    missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    output: options.Output = None,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.FitOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Estimate by REML or maximum likelihood."""
     with plain_errors():
+        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
 
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
-            model = build_model(formula, data, weights=weights, sigma=sigma, missing=missing)
+            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
             estimates = model.fit(method)
         from bayesmm.cli.outcomes import fit_outcome
 
@@ -86,21 +93,35 @@ def sample(
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
-    missing: options.Missing = "drop",
+    missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    output: options.Output = None,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.SampleOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Explore the posterior."""
     with plain_errors():
+        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import DRAWS, TABLES, check_outputs, deliver
 
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *DRAWS))
         with stage("reading"):
             model = build_model(
-                formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
+                formula,
+                data,
+                reading,
+                weights=weights,
+                sigma=sigma,
+                missing=missing_rows,
+                priors=priors,
+                compiles=True,
             )
         posterior = model.sample(
             draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
@@ -126,21 +147,35 @@ def compare(
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
-    missing: options.Missing = "drop",
+    missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    output: options.Output = None,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.CompareOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Put point estimates and the posterior of one model side by side."""
     with plain_errors():
+        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import DRAWS, FIGURES, TABLES, check_outputs, deliver
 
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *DRAWS, *FIGURES))
         with stage("fitting"):
             model = build_model(
-                formula, data, weights=weights, sigma=sigma, missing=missing, priors=priors, compiles=True
+                formula,
+                data,
+                reading,
+                weights=weights,
+                sigma=sigma,
+                missing=missing_rows,
+                priors=priors,
+                compiles=True,
             )
             estimates = model.fit(method)
         posterior = model.sample(

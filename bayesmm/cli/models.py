@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from bayesmm.cli.data import read_data
+from bayesmm.cli.data import Reading, read_data
 from bayesmm.cli.priors import read_priors
 from bayesmm.errors import StorageError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def build_model(
     formula: str,
     data: str,
+    reading: Reading,
     *,
     weights: str | None,
     sigma: float | None,
@@ -33,7 +34,7 @@ def build_model(
     BayesmmError
         For anything in them that cannot be used.
     """
-    frame, declared = read_data(data), read_priors(priors)
+    frame, declared = read_data(data, reading), read_priors(priors)
     # What is heavy is imported last: a misspelt file should not have to wait for it.
     from bayesmm.model import Model
 

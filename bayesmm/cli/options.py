@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 SAMPLER = "Sampler"
+TEXT_FILE = "Text files"
 
 
 def _check_level(level: float) -> float:
     if not 0.0 < level < 1.0:
         raise typer.BadParameter(f"{level:g} is no coverage; give a number between 0 and 1, such as 0.95.")
     return level
+
+
+def _check_missing(marks: list[str] | None) -> list[str] | None:
+    for mark in marks or ():
+        if mark in ("drop", "raise"):
+            raise typer.BadParameter(
+                f"{mark!r} would be a field of the file that stands for a missing value; what becomes of rows with "
+                f"missing values is said by --missing-rows {mark}."
+            )
+    return marks
 
 
 Formula = Annotated[
@@ -44,23 +55,67 @@ Sigma = Annotated[
     float | None,
     typer.Option(metavar="NUMBER", help="Residual standard deviation, if it is known (1 in a meta-analysis)."),
 ]
-Missing = Annotated[Literal["drop", "raise"], typer.Option(help="Leave rows with missing values out, or refuse them.")]
+MissingRows = Annotated[
+    Literal["drop", "raise"],
+    typer.Option("--missing-rows", help="Leave rows with missing values out, or refuse them."),
+]
+Sep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        show_default=False,
+        help="What separates fields, ';' or '\\t'; by default a comma, in .tsv files a tab.",
+        rich_help_panel=TEXT_FILE,
+    ),
+]
+Decimal = Annotated[
+    str | None,
+    typer.Option(metavar="MARK", show_default=False, help="Decimal mark: ','.", rich_help_panel=TEXT_FILE),
+]
+Thousands = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MARK", show_default=False, help="What groups digits: '.' in 1.234,5.", rich_help_panel=TEXT_FILE
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        show_default=False,
+        callback=_check_missing,
+        help="A field that stands for a missing value, such as '.' or -99; empty fields and NA always do. Can be "
+        "repeated.",
+        rich_help_panel=TEXT_FILE,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default=False, help="cp1252, latin-1, ...; by default UTF-8.", rich_help_panel=TEXT_FILE
+    ),
+]
 Level = Annotated[float, typer.Option(callback=_check_level, help="Coverage of the intervals.")]
 RandomEffects = Annotated[
     bool, typer.Option("--random-effects", "-r", help="Print the random effects of every level too.")
 ]
-Output = Annotated[
-    list[str] | None,
-    typer.Option(
+
+
+def _output(*what: str) -> Any:
+    return typer.Option(
         "--output",
         "-o",
         metavar="FILE",
         show_default=False,
-        help="Write a file too; the ending says which: .csv the table of parameters (with -r another one of the random "
-        "effects), .json everything, .nc or .zarr the posterior for bayesmm.load and ArviZ, .png, .pdf or .svg the "
-        "figure of a comparison. Can be repeated.",
-    ),
-]
+        help=f"Write a file too; its ending says what: {', '.join(what)}. Can be repeated.",
+    )
+
+
+_TABLES = (".csv the table of parameters (with -r another one of the random effects)", ".json everything")
+_DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
+FitOutput = Annotated[list[str] | None, _output(*_TABLES)]
+SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
+CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Draws = Annotated[int, typer.Option(min=1, help="Draws kept per chain.", rich_help_panel=SAMPLER)]
 Tune = Annotated[int, typer.Option(min=0, help="Iterations of warm-up before them.", rich_help_panel=SAMPLER)]

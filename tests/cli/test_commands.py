@@ -81,7 +81,7 @@ def test_dropped_rows_are_noted_on_standard_error(tmp_path):
     assert result.stderr.startswith("Note: ")
     assert "2" in result.stderr
     assert "Yield" in result.stderr
-    assert "missing" in mistake("fit", DYESTUFF[0], "--data", path, "--missing", "raise")
+    assert "missing" in mistake("fit", DYESTUFF[0], "--data", path, "--missing-rows", "raise")
 
 
 def test_compare_as_json_holds_both_sides(compared):
@@ -153,6 +153,8 @@ def test_priors_reach_the_model(good_draws):
         (("fit", *SLEEP, "--weights", "w"), "no column 'w'"),
         (("fit", *SLEEP, "--level", "95"), "95 is no coverage; give a number between 0 and 1"),
         (("fit", *SLEEP, "--method", "remll"), "Invalid value for '--method'"),
+        (("fit", *SLEEP, "--missing", "raise"), "missing values is said by --missing-rows raise"),
+        (("fit", *SLEEP, "--sep", ";"), "'sleepstudy' is a bundled data set: it is not read with --sep."),
         (("fit", SLEEP[0]), "Missing option '--data'"),
         (("fit", *SLEEP, "-o", "x.png"), "ends in '.png'; this command writes .csv, .json"),
         (("fit", *SLEEP, "-o", "no/x.csv"), "there is no folder 'no'. Make it first."),

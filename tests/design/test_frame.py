@@ -151,7 +151,7 @@ def test_dates_of_other_libraries_are_refused_too(data):
 
 
 def test_mixed_types_are_named():
-    with pytest.raises(DesignError, match="mixes numbers with the texts 'a'. Make them missing"):
+    with pytest.raises(DesignError, match=r"mixes numbers with the texts 'a'\. Make them missing"):
         column(pandas(["a", 1, 2], object))
     with pytest.raises(DesignError, match="mixes values of the types int, tuple"):
         column(pandas([(1, 2), 1, 2], object))
