@@ -9,9 +9,10 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
-from bayesmm.bayes.moments import MomentSum, effect_coordinates, effect_variables
+from bayesmm.bayes.moments import MomentSum, effect_variables
 from bayesmm.bayes.quadrature import POINTS, REACH, Quadrature, marginal_distribution
 from bayesmm.bayes.surface import Surface
+from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
 
 LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of what is stored

@@ -18,7 +18,7 @@ from bayesmm.bayes.binding import bind_marginal
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
-from bayesmm.bayes.tree import row_coordinate
+from bayesmm.design.coordinates import row_coordinate
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.indispensable import find_indispensable

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesmm.bayes.layout import Place
 from bayesmm.bayes.surface import Surface
+from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels
 
 
@@ -86,8 +87,3 @@ def effect_variables(block: BlockLabels, mean: np.ndarray, sd: np.ndarray) -> di
     """Name moments of the effects of a grouping factor; a first axis, if there is one more, is that of the nodes."""
     dims = ["node"] * (mean.ndim - 2) + [block.dim, block.effect_dim]
     return {f"{block.effect_variable}_mean": (dims, mean), f"{block.effect_variable}_sd": (dims, sd)}
-
-
-def effect_coordinates(block: BlockLabels) -> dict[str, list[str]]:
-    """Coordinates of the effects of a grouping factor."""
-    return {block.dim: list(block.levels), block.effect_dim: list(block.effects)}

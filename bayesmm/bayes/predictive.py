@@ -10,7 +10,7 @@ from xarray import DataTree
 
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import label_draws
-from bayesmm.bayes.tree import row_coordinate
+from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.labels import BlockLabels
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError

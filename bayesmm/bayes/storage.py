@@ -14,7 +14,7 @@ import numpy as np
 from xarray import Dataset, DataTree, open_datatree
 
 from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
-from bayesmm.bayes.tree import coordinates
+from bayesmm.design.coordinates import coordinates
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.files import check_writable, naming
 

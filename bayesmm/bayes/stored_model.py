@@ -14,7 +14,7 @@ from xarray import Dataset
 import bayesmm
 from bayesmm.bayes.prior_keys import correlation_pieces
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
-from bayesmm.bayes.tree import constants
+from bayesmm.design.coordinates import constants
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.stored_frame import pack_frame, unpack_frame
@@ -166,7 +166,7 @@ def check_design(design: Design, labels: Labels, expected: Mapping[str, np.ndarr
     design, labels
         As rebuilt.
     expected : mapping of str to array
-        The stored arrays under the names of `constants` in `bayesmm.bayes.tree`, and ``y``.
+        The stored arrays under the names of `constants` in `bayesmm.design.coordinates`, and ``y``.
     name : str
         The file, for the error message.
 

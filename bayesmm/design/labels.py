@@ -52,7 +52,7 @@ class BlockLabels:
     dim : str
         Dim of its levels; the group's name, unless that would break the DataTree.
     effects : tuple of str
-        Effects (k,), the coordinates of ``effect_dim``.
+        Effects (k,), the coordinates of ``effect_dim`` and ``sd_dim``.
     levels : tuple of str
         Levels (q,), the coordinates of ``dim``.
     pairs : tuple of (int, int)
@@ -67,8 +67,13 @@ class BlockLabels:
 
     @property
     def effect_dim(self) -> str:
-        """Dim of the effects."""
+        """Dim of the effects of a level."""
         return f"{self.dim}_effect"
+
+    @property
+    def sd_dim(self) -> str:
+        """Dim of their standard deviations, with the same coordinates; not shared, or ArviZ would mislabel."""
+        return f"{self.dim}_sd"
 
     @property
     def pair_dim(self) -> str:
@@ -82,7 +87,7 @@ class BlockLabels:
 
     @property
     def sd_variable(self) -> str:
-        """Variable of the standard deviations, over ``effect_dim``."""
+        """Variable of the standard deviations, over ``sd_dim``."""
         return f"sd_{self.dim}"
 
     @property

@@ -229,7 +229,14 @@ class Fit:
         return pd.Series(mean, index=predictors.index, name=self.design.response)
 
     def to_datatree(self) -> DataTree:
-        """Store the estimates under the names that posterior draws have; an xarray.DataTree."""
+        """Store the estimates under the names that posterior draws have.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups estimate and std_error, with the variables, dims and coordinates of a posterior but for chains and
+            draws; observed_data and constant_data.
+        """
         from bayesmm.reml.datatree import build_datatree
 
         return build_datatree(self)

@@ -26,7 +26,7 @@ def test_variables_have_the_dims_and_coordinates_of_the_labels(made):
     posterior = made.data["posterior"]
     assert {name: values.dims[2:] for name, values in posterior.data_vars.items()} == {
         "beta": ("coef",),
-        "sd_Subject": ("Subject_effect",),
+        "sd_Subject": ("Subject_sd",),
         "cor_Subject": ("Subject_pair",),
         "sigma": (),
         "b_Subject": ("Subject", "Subject_effect"),

@@ -117,7 +117,7 @@ def test_a_prior_has_the_variables_dims_and_coordinates_of_a_posterior(model):
     assert list(prior.data_vars) == list(posterior.data_vars)
     for name in prior.data_vars:
         assert prior[name].dims == posterior[name].dims
-    for name in ("coef", "Subject", "Subject_effect", "Subject_pair"):
+    for name in ("coef", "Subject", "Subject_effect", "Subject_sd", "Subject_pair"):
         assert prior[name].equals(posterior[name])
 
 

@@ -1,0 +1,110 @@
+"""Dims and coordinates of all that is stored for ArviZ: draws, estimates, constants of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.design.labels import BlockLabels, Labels
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+
+def build_groups(
+    groups: Mapping[str, Mapping[str, np.ndarray]], design: Design, labels: Labels, sample_dims: Sequence[str] = ()
+) -> dict[str, Dataset]:
+    """Label arrays as groups of a DataTree.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping of str to array
+        Arrays by variable, by group.
+    design : Design
+        The data.
+    labels : Labels
+        Names of variables, dims and coordinates.
+    sample_dims : sequence of str
+        First dims of every variable, but of those of groups that end in ``_data``.
+
+    Returns
+    -------
+    dict of str to Dataset
+
+    Notes
+    -----
+    As `arviz_base.from_dict` would, but each coordinate is made once for all variables: in half the time.
+    """
+    from xarray import Dataset, Variable
+
+    own_dims = dims(labels)
+    known = {dim: Variable(dim, np.asarray(values)) for dim, values in coordinates(design, labels).items()}
+    made = {}
+    for group, arrays in groups.items():
+        first = [] if group.endswith("_data") else [*sample_dims]
+        variables = {name: (first + own_dims.get(name, []), np.asarray(values)) for name, values in arrays.items()}
+        sizes = {
+            dim: size for names, values in variables.values() for dim, size in zip(names, values.shape, strict=True)
+        }
+        made[group] = Dataset(variables, {dim: known.get(dim, np.arange(size)) for dim, size in sizes.items()})
+    return made
+
+
+def dims(labels: Labels) -> dict[str, list[str]]:
+    """Dims of each variable, those of draws left out; a variable that is not named has none.
+
+    Notes
+    -----
+    Of a variable with several dims the second is the dim of no other variable. ArviZ's tables flatten all variables
+    along the dims in the order in which variables bring them, and label each by its own dims in their own order
+    (`arviz_base.dataset_to_dataarray`): with ``sd_Subject`` and ``b_Subject`` over one dim of effects, the first
+    variable asked for would decide whether the labels of the second are right.
+    """
+    names = {"beta": ["coef"], "X": ["obs", "coef"]} | {name: ["obs"] for name in ("y", "offset", "weights")}
+    for block in labels.blocks:
+        names[block.sd_variable] = [block.sd_dim]
+        names[block.cor_variable] = [block.pair_dim]
+        names[block.effect_variable] = [block.dim, block.effect_dim]
+        names[f"{block.dim}_index"] = ["obs"]
+    return names
+
+
+def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
+    """Coordinate of each dim."""
+    known: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
+    for block in labels.blocks:
+        known |= effect_coordinates(block) | {
+            block.sd_dim: list(block.effects),
+            block.pair_dim: list(block.pair_labels),
+        }
+    return known
+
+
+def effect_coordinates(block: BlockLabels) -> dict[str, list[str]]:
+    """Coordinates of the effects of a grouping factor."""
+    return {block.dim: list(block.levels), block.effect_dim: list(block.effects)}
+
+
+def row_coordinate(rows: pd.Index) -> Any:
+    """Labels of rows as a coordinate; a MultiIndex would break ArviZ's tables."""
+    return [str(row) for row in rows] if isinstance(rows, pd.MultiIndex) else rows.to_numpy()
+
+
+def variable_order(labels: Labels) -> list[str]:
+    """Variables in the order of the table of parameters, then the random effects."""
+    parameters = dict.fromkeys(row.variable for row in labels.parameter_rows())
+    return [*parameters, *(block.effect_variable for block in labels.blocks)]
+
+
+def constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
+    """Arrays of the data that the likelihood uses, under the names of ``constant_data``."""
+    arrays = {"offset": design.offset, "weights": design.weights}
+    if labels.coefficients:
+        arrays["X"] = design.X[:, design.kept]
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        arrays[f"{names.dim}_index"] = block.codes
+    return arrays
