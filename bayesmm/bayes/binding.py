@@ -101,7 +101,8 @@ def bind_conditional(
     parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
         By grouping factor.
     references : sequence of array, shape (k, k), optional
-        Factors F of Var(b) = FF' about as large as they will be, for partly centred effects; identities by default.
+        Factors F of Var(Tb) = FF', of the effects that priors are about and about as large as they will be, for partly
+        centred effects; identities by default.
 
     Returns
     -------
@@ -117,7 +118,9 @@ def bind_conditional(
         plain = (priors.contrast == np.eye(len(rows))).all()
         name = "beta" if plain else "beta_at_means"
         coefficients, numbers = declare_parameter(name, [row.prior for row in rows], support="real line")
-    centring = centre_effects(design.X[:, design.kept], design.blocks, parameterisations)
+    centring = centre_effects(
+        design.X[:, design.kept], design.blocks, parameterisations, contrasts=priors.effect_contrasts
+    )
     degrees = [degree_of(each) for each in parameterisations]
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "y": design.y,
@@ -161,14 +164,20 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
         sigma, sigma_data = declare_parameter(
             "sigma", [row.prior], support="positive numbers", scale_names={"variance": "variance"}, scalar=True
         )
-    data = SpreadData(sds=tuple(sds), concentrations=tuple(concentrations), sigma=cast(Any, sigma_data))
+    data = SpreadData(
+        sds=tuple(sds),
+        concentrations=tuple(concentrations),
+        to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
+        sigma=cast(Any, sigma_data),
+    )
     return Spreads(blocks=tuple(blocks), sigma=sigma), data
 
 
 def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:
     rows = priors.of_kind("sd", names.group)
+    at_means = (priors.effect_contrasts[position] - np.eye(len(rows))).any()
     sd, numbers = declare_parameter(
-        names.sd_variable,
+        f"at_means_{names.sd_variable}" if at_means else names.sd_variable,
         [row.prior for row in rows],
         support="positive numbers",
         scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
@@ -184,6 +193,7 @@ def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tu
         n_levels=len(names.levels),
         n_effects=len(names.effects),
         sd=sd,
+        at_means=bool(at_means),
         matrices=matrices,
         pairs=names.pairs,
     )

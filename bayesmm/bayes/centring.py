@@ -24,13 +24,15 @@ class Centring:
     parent_codes : tuple of array of int, shape (q,)
         Level of the parent of each level; zeros where there is none.
     links : tuple of array, shape (k, k of the parent)
-        Ones where an effect is centred around its parent's; shape (k, 0) where there is none.
+        Effects that are means from those of the parent; shape (k, 0) where there is none. On the columns as labelled,
+        one where an effect is centred around its parent's.
     means : tuple of array, shape (k, p)
-        Ones where an effect is centred around a coefficient.
+        Effects that are means from coefficients. On the columns as labelled, one where an effect is centred around a
+        coefficient.
     X : array, shape (n, p)
         Fixed-effect columns, zero where the coefficient is such a mean.
     columns : tuple of array, shape (n, k)
-        Effect columns, zero where the effect is the mean of an inner one.
+        Effect columns, on the columns as labelled zero where the effect is the mean of an inner one.
     """
 
     order: tuple[int, ...]
@@ -43,7 +45,11 @@ class Centring:
 
 
 def centre_effects(
-    X: np.ndarray, blocks: Sequence[RandomBlock], parameterisations: Sequence[Parameterisation]
+    X: np.ndarray,
+    blocks: Sequence[RandomBlock],
+    parameterisations: Sequence[Parameterisation],
+    *,
+    contrasts: Sequence[np.ndarray] | None = None,
 ) -> Centring:
     """Find for every centred effect what it is centred around.
 
@@ -55,6 +61,8 @@ def centre_effects(
         Grouping factors.
     parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
         By grouping factor; those that are not centred at all are centred around nothing.
+    contrasts : sequence of array, shape (k, k), optional
+        T: the effects are sampled as Tb; as labelled by default.
 
     Returns
     -------
@@ -81,14 +89,18 @@ def centre_effects(
                 parents[f], codes[f], links[f] = g, parent, _take_over(blocks[f].columns, columns[g])
                 break
         means[f] = _take_over(blocks[f].columns, X)
+    contrasts = contrasts or [np.eye(block.k) for block in blocks]
+    inverses = [np.linalg.inv(T) for T in contrasts]
+    for f, parent in enumerate(parents):
+        links[f] = contrasts[f] @ links[f] if parent is None else contrasts[f] @ links[f] @ inverses[parent]
     return Centring(
         order=order,
         parents=tuple(parents),
         parent_codes=tuple(codes),
         links=tuple(links),
-        means=tuple(means),
+        means=tuple(T @ mean for T, mean in zip(contrasts, means, strict=True)),
         X=X,
-        columns=tuple(columns),
+        columns=tuple(own @ back for own, back in zip(columns, inverses, strict=True)),
     )
 
 

@@ -191,6 +191,7 @@ def identify(
     threads their last digits may differ, and a run that goes on with them is as good.
     """
     arrays = [design.y, design.offset, design.weights, design.X[:, design.kept], priors.contrast]
+    arrays += priors.effect_contrasts
     for block in design.blocks:
         arrays += [block.codes, block.columns]
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}

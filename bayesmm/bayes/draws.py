@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmm.bayes.quantities import assemble_covariance
 from bayesmm.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -70,11 +71,8 @@ def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws
     covariances = []
     for block in posterior.labels.blocks:
         sd = flat(posterior.draws(block.sd_variable))
-        correlation = np.broadcast_to(np.eye(sd.shape[1]), (*sd.shape, sd.shape[1])).copy()
-        if block.pairs:
-            i, j = np.array(block.pairs).T
-            correlation[:, i, j] = correlation[:, j, i] = flat(posterior.draws(block.cor_variable))
-        covariances.append(correlation * sd[:, :, None] * sd[:, None, :])
+        cor = flat(posterior.draws(block.cor_variable)) if block.pairs else np.zeros((len(sd), 0))
+        covariances.append(assemble_covariance(sd, cor, block.pairs))
     return ParameterDraws(
         chosen=chosen,
         shape=sigma[:, chosen].shape,

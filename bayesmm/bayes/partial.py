@@ -44,16 +44,13 @@ def sample_partly_centred(
     around: Float[Array, "*q k"],
     degree: Float[Array, ""],
 ) -> Float[Array, "q k"]:
-    """Sample t of a block; return the effects together with what they vary around."""
+    """Sample t of a block; return the effects."""
     mean = jnp.broadcast_to(around, (block.n_levels, block.n_effects))
     site = f"t_{block.label}"
     if block.matrices:
         K = partial_factor(factor, reference, degree)
         t = jnp.asarray(numpyro.sample(site, dist.MultivariateNormal(degree * mean, scale_tril=K).to_event(1)))
-        b = solve_triangular(K, (t - degree * mean).T, lower=True).T @ factor.T
-    else:
-        relative, unit = jnp.diag(factor) / jnp.diag(reference), jnp.diag(reference)
-        t = jnp.asarray(numpyro.sample(site, dist.Normal(degree * mean, unit * relative**degree).to_event(2)))
-        b = relative ** (1.0 - degree) * (t - degree * mean)
-    numpyro.deterministic(f"b_{block.label}", b)
-    return mean + b
+        return solve_triangular(K, (t - degree * mean).T, lower=True).T @ factor.T
+    relative, unit = jnp.diag(factor) / jnp.diag(reference), jnp.diag(reference)
+    t = jnp.asarray(numpyro.sample(site, dist.Normal(degree * mean, unit * relative**degree).to_event(2)))
+    return relative ** (1.0 - degree) * (t - degree * mean)

@@ -11,9 +11,11 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayesmm.bayes.distributions import FAMILIES, log_spread_density
+from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.scales import DataScales, measure_scales
 from bayesmm.design.design import Design
+from bayesmm.design.labels import build_labels
 from bayesmm.specification.prior import Prior, Scale
 from bayesmm.specification.priors import Flat
 
@@ -35,7 +37,7 @@ class PriorCurve:
     prior, source : str
         The declaration, and who chose it.
     about : str
-        What `x` is, where it is not the parameter itself: a share, or the response at the means of the predictors.
+        What `x` is, where it is not the parameter itself: a share, or what is at the means of the covariates.
     x, density : arrays, shape (m,)
         In units of the data; the density of an improper prior is up to a constant.
     is_proper : bool
@@ -79,13 +81,11 @@ def build_curves(
     scales, known = measure_scales(design), dict(estimates or {})
     sigma = priors.fixed_sigma or known.get("sigma", scales.residual_spread)
     widths = _widths(priors, scales)
-    beta = np.array([known.get(row.name, np.nan) for row in priors.of_kind("fixed")])
-    marks = known | dict(zip([row.name for row in priors.of_kind("fixed")], priors.contrast @ beta, strict=True))
+    values = np.array([known.get(row.name, np.nan) for row in priors.rows])
+    names = [row.name for row in priors.rows]
+    marks = dict(zip(names, prior_quantities(priors, build_labels(design), values).tolist(), strict=True))
     with jax.enable_x64(True):
-        return [
-            _curve(row, priors, widths[row.name], float(marks.get(row.name, np.nan)), float(sigma))
-            for row in priors.rows
-        ]
+        return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
 
 
 def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
@@ -99,7 +99,7 @@ def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
 
 def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float, sigma: float) -> PriorCurve:
     prior = row.prior
-    about = row.about if row.kind == "fixed" and row.about != "coefficient" else ""
+    about = row.about if row.is_at_means else ""
     if row.kind == "cor":
         x, density = _correlation_curve(row, priors)
     elif prior.stated_for == "share":

@@ -62,6 +62,11 @@ class CorrelationPiece:
         """Number of effects."""
         return self.stop - self.start
 
+    def pairs(self, labels: Labels) -> tuple[tuple[int, int], ...]:
+        """Effects of each correlation, counted from the first of the piece."""
+        inside = [(i - self.start, j - self.start) for i, j in labels.blocks[self.block].pairs]
+        return tuple((i, j) for i, j in inside if i >= 0 and j < self.size)
+
 
 def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
     """Find the correlation matrices of a model: unstructured terms of two effects and more."""

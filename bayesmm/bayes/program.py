@@ -6,9 +6,11 @@ compiled for one serves the other. Run one with any NumPyro kernel, ``MCMC(NUTS(
 
 Sites, for a grouping factor ``Subject`` of q levels with k effects:
 
-- ``sd_Subject`` (k,) standard deviations;
-- ``cholesky_Subject`` (k, k) Cholesky factor of the correlation matrix (``cholesky_Subject_0``, ``_1`` where several
-  terms share the grouping factor), and ``cor_Subject``, the correlations, deterministic;
+- ``sd_Subject`` (k,) standard deviations, or ``at_means_sd_Subject``, those of the effects where the covariates are at
+  their means, which default priors of correlated effects are about, and ``sd_Subject`` made of them;
+- ``cholesky_Subject`` (k, k) Cholesky factor of the correlation matrix of the same effects (``cholesky_Subject_0``,
+  ``_1`` where several terms share the grouping factor), and ``cor_Subject``, the correlations of the effects as
+  labelled, deterministic;
 - ``sigma``, unless it is known;
 - marginal program: ``beta_sampled``, the coefficients whose prior is neither flat nor normal;
 - conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
@@ -16,7 +18,8 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
   ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random
   effects with what they vary around (the intercept of each subject rather than its deviation from the common one), or
   ``t_Subject`` (q, k) something between the two, see `bayesmm.bayes.partial`;
-  ``b_Subject`` (q, k) random effects made of any of these.
+  ``b_Subject`` (q, k) random effects made of any of these. Beside ``at_means_sd_Subject``, ``z``, ``r`` and ``t`` are
+  about the effects at the means, ``b`` about those as labelled.
 
 Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma), where it is on a share of the
 variance ``share_Subject``, and the standard deviation is deterministic; where priors of several families meet in one
@@ -87,6 +90,7 @@ class MarginalProgram:
     def __call__(self, data: MarginalData) -> None:
         """Declare the model."""
         factors, sigma = self.spreads.sample(data.spreads)
+        factors = self.spreads.on_columns(factors, data.spreads)
         sampled = self.coefficients.sample(data.coefficients) if self.coefficients else None
         numpyro.factor("log_likelihood", self.log_likelihood(data, factors, sigma, sampled))
 
@@ -121,6 +125,7 @@ class MarginalProgram:
     def _given(self, sites: Mapping[str, Array], data: MarginalData, key: Array | None) -> tuple[Any, ...]:
         """Arguments of the functions of `bayesmm.marginal.recovery` at one draw."""
         factors, sigma = self.spreads.factors(sites, data.spreads)
+        factors = self.spreads.on_columns(factors, data.spreads)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]
         return data.products, relative, sigma, conditional_prior(data, sampled), key, sampled
@@ -242,22 +247,29 @@ class ConditionalProgram:
         effects: dict[int, Array] = {}
         for f in self.order:
             block, parent = self.spreads.blocks[f], self.parents[f]
-            if self.parameterisations[f] == "noncentred":
-                effects[f] = _sample_noncentred(block, factors[f])
-            else:
+            around = jnp.zeros(block.n_effects)
+            if self.parameterisations[f] != "noncentred":
                 around = data.means[f] @ beta
                 if parent is not None:
                     around = around + effects[parent][data.parent_codes[f]] @ data.links[f].T
-                effects[f] = self._sample_around(f, factors[f], around, data)
+            deviations = self._sample_deviations(f, factors[f], around, data)
+            back = data.spreads.to_columns[f]
+            numpyro.deterministic(f"b_{block.label}", deviations @ back.T if block.at_means else deviations)
+            effects[f] = around + deviations
             mean = mean + (data.columns[f] * effects[f][data.codes[f]]).sum(axis=1)
         return mean, sigma / data.root_weights
 
-    def _sample_around(
+    def _sample_deviations(
         self, f: int, factor: Float[Array, "k k"], around: Float[Array, "*q k"], data: ConditionalData
     ) -> Float[Array, "q k"]:
-        if self.parameterisations[f] == "centred":
-            return _sample_centred(self.spreads.blocks[f], factor, around)
-        return sample_partly_centred(self.spreads.blocks[f], factor, data.references[f], around, data.degrees[f])
+        block = self.spreads.blocks[f]
+        match self.parameterisations[f]:
+            case "noncentred":
+                return _sample_noncentred(block, factor)
+            case "centred":
+                return _sample_centred(block, factor, around)
+            case "partial":
+                return sample_partly_centred(block, factor, data.references[f], around, data.degrees[f])
 
     def _sample_beta(self, data: ConditionalData) -> Float[Array, " p"]:
         if self.coefficients is None:
@@ -276,16 +288,14 @@ class ConditionalProgram:
 
 def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:
     z = numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros((block.n_levels, block.n_effects)), 1.0).to_event(2))
-    return jnp.asarray(numpyro.deterministic(f"b_{block.label}", z @ factor.T))
+    return jnp.asarray(z @ factor.T)
 
 
 def _sample_centred(block: Block, factor: Float[Array, "k k"], around: Float[Array, "*q k"]) -> Float[Array, "q k"]:
-    """Sample each level's effects together with what they vary around."""
+    """Sample each level's effects together with what they vary around; return the effects."""
     mean = jnp.broadcast_to(around, (block.n_levels, block.n_effects))
     if block.matrices:
         prior = dist.MultivariateNormal(mean, scale_tril=factor).to_event(1)
     else:
         prior = dist.Normal(mean, jnp.diag(factor)).to_event(2)
-    r = jnp.asarray(numpyro.sample(f"r_{block.label}", prior))
-    numpyro.deterministic(f"b_{block.label}", r - mean)
-    return r
+    return jnp.asarray(numpyro.sample(f"r_{block.label}", prior)) - mean

@@ -21,6 +21,9 @@ PriorChoice = Mapping[str, Prior] | Literal["flat"] | None
 WIDTH = 2.5  # standard deviations of the response per standard deviation of the predictor, as rstanarm and brms
 TAIL = 3.0  # degrees of freedom of the half-Student-t of spreads
 MEAN_RESPONSE = "expected response where the other predictors are at their means"
+AT_MEANS = " at the mean"
+SPREADS = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
+NAMED = 3  # columns at whose means something is; of more, their number is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,11 @@ class PriorRow:
         """Whether the prior can be drawn from; a flat one of correlations is LKJ(1)."""
         return self.prior.is_proper or self.kind == "cor"
 
+    @property
+    def is_at_means(self) -> bool:
+        """Whether it is about what its parameter is where the covariates are at their means."""
+        return self.about == MEAN_RESPONSE or AT_MEANS in self.about
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedPriors:
@@ -65,6 +73,10 @@ class ResolvedPriors:
     contrast : array, shape (p, p)
         T: priors of coefficients are independent priors of the entries of Tβ. Row j is that of the identity, except
         where a default prior is about the expected response at the means of the predictors.
+    effect_contrasts : tuple of arrays, shapes (k, k)
+        T of each grouping factor: priors of standard deviations and correlations are about the effects Tb of a level.
+        Blocks of correlated effects are those of `effects_at_means` where their priors are defaults; the rest is that
+        of the identity.
     fixed_sigma : float, optional
         The residual standard deviation where it is known.
     """
@@ -72,6 +84,7 @@ class ResolvedPriors:
     rows: tuple[PriorRow, ...]
     pieces: tuple[CorrelationPiece, ...]
     contrast: np.ndarray
+    effect_contrasts: tuple[np.ndarray, ...]
     fixed_sigma: float | None
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
@@ -126,10 +139,14 @@ def resolve_priors(
     Defaults, with ȳ and s_y of the response less its offset and s_j of column j: coefficients Normal(0, 2.5 s_y / s_j)
     on centred columns, so the intercept's is Normal(ȳ, 2.5 s_y) and about the expected response at the means of the
     predictors; standard deviations HalfStudentT(3, 2.5 s_y / s_j) (s = 1 for an intercept); sigma
-    HalfStudentT(3, 2.5 s_y), with s_y weighted; correlations LKJ(1). Where only several columns together make a
-    constant (``0 + f``), each of them is treated as the intercept is; where no constant can be made, root mean squares
-    stand for standard deviations. s_j includes all variation of a column: products with an uncentred covariate
-    (``f * year``) get narrow defaults, so centre the covariate or state the prior.
+    HalfStudentT(3, 2.5 s_y), with s_y weighted; correlations LKJ(1). Standard deviations and correlations of correlated
+    effects are those of the effects of a level where the covariates are at their means: with correlations the model
+    does not depend on the origin of a covariate, and its prior must not either. A standard deviation at the origin of a
+    covariate (of independent effects, or beside a prior of the user's that is about the columns as labelled) has the
+    scale 2.5 s_y √(1 + Σ (m_j / s_j)²), with m_j the means. Where only several columns together make a constant
+    (``0 + f``), each of them is treated as the intercept is, and the others are centred within levels; where no
+    constant can be made, root mean squares stand for standard deviations. s_j includes all variation of a column:
+    products with an uncentred covariate (``f * year``) get narrow defaults, so centre the covariate or state the prior.
 
     The joint posterior density of (standard deviations, correlations, sigma) under "flat" is the restricted likelihood:
     its mode is the REML estimate. In other coordinates (variances, logarithms) the mode moves.
@@ -139,12 +156,12 @@ def resolve_priors(
     pieces = correlation_pieces(design, labels)
     rows = [row for row in labels.parameter_rows() if row.kind != "sigma" or sigma is None]
     scales = measure_scales(design)
-    if priors == "flat":
-        chosen, fallback = {}, [_flat(row) for row in rows]
-    else:
-        chosen, fallback = match_priors(priors or {}, rows, pieces, sigma), _defaults(rows, scales)
+    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, pieces, sigma)
     source = "flat" if priors == "flat" else "default"
     contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
+    effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
+    fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, scales, effect_contrasts)
+    about = _Wording(pieces=pieces, labels=labels, contrast=contrast, effect_contrasts=effect_contrasts)
     resolved = tuple(
         PriorRow(
             name=row.name,
@@ -152,13 +169,17 @@ def resolve_priors(
             group=row.group or "",
             prior=chosen.get(row.name, prior),
             source="user" if row.name in chosen else source,
-            about=_about(row, chosen.get(row.name, prior), pieces, contrast),
+            about=about.of(row, chosen.get(row.name, prior)),
         )
         for row, prior in zip(rows, fallback, strict=True)
     )
     _check_proper(resolved, labels)
     return ResolvedPriors(
-        rows=resolved, pieces=pieces, contrast=contrast, fixed_sigma=None if sigma is None else float(sigma)
+        rows=resolved,
+        pieces=pieces,
+        contrast=contrast,
+        effect_contrasts=effect_contrasts,
+        fixed_sigma=None if sigma is None else float(sigma),
     )
 
 
@@ -194,11 +215,11 @@ def default_conflicts(priors: ResolvedPriors, beta: np.ndarray, covariance: np.n
     return conflicts
 
 
-def _defaults(rows: Sequence[ParameterRow], scales: DataScales) -> list[Prior]:
+def _defaults(rows: Sequence[ParameterRow], scales: DataScales, effect_contrasts: Sequence[np.ndarray]) -> list[Prior]:
     """Make the default prior of every row, in data units."""
     width = WIDTH * scales.spread
     coefficients = iter(zip(scales.level * scales.constant, width / scales.column_spreads, strict=True))
-    spreads = iter(width / np.concatenate([np.zeros(0), *scales.effect_spreads]))
+    spreads = iter(width * np.concatenate([np.zeros(0), *_effect_widths(scales, effect_contrasts)]))
 
     def default(row: ParameterRow) -> Prior:
         match row.kind:
@@ -214,6 +235,20 @@ def _defaults(rows: Sequence[ParameterRow], scales: DataScales) -> list[Prior]:
     return [default(row) for row in rows]
 
 
+def _effect_widths(scales: DataScales, contrasts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    each = zip(scales.effect_contrasts, scales.effect_spreads, contrasts, strict=True)
+    return [_effect_scales(*block) for block in each]
+
+
+def _effect_scales(at_means: np.ndarray, spreads: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """Scales of the effects that priors are about, where those at the means are independent and of scales 1 / spreads.
+
+    They are those scales themselves where the priors are about the effects at the means; elsewhere an effect at the
+    origin of a covariate is as uncertain as the way to there makes it.
+    """
+    return np.sqrt(((contrast @ np.linalg.inv(at_means) / spreads) ** 2).sum(axis=1))
+
+
 def _flat(row: ParameterRow) -> Prior:
     return LKJ(1) if row.kind == "cor" else Flat()
 
@@ -223,20 +258,67 @@ def _contrast(
 ) -> np.ndarray:
     """T of `ResolvedPriors`: default priors of what carries the constant are about the response at mean predictors."""
     T = np.eye(len(coefficients))
-    others = np.where(scales.constant == 0, scales.means, 0.0)
     for j, row in enumerate(coefficients):
         if source == "default" and row.name not in chosen:
-            T[j] += scales.constant[j] * others
+            T[j] = scales.contrast[j]
     return T
 
 
-def _about(row: ParameterRow, prior: Prior, pieces: Sequence[CorrelationPiece], contrast: np.ndarray) -> str:
-    if row.kind == "fixed":
-        identity = np.eye(len(contrast))[row.index]
-        return "coefficient" if (contrast[row.index] == identity).all() else MEAN_RESPONSE
-    if row.kind == "cor":
-        return f"correlations of {next(piece.term for piece in pieces if row.name in piece.rows)}"
-    return {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}[prior.stated_for]
+def _effect_contrasts(
+    labels: Labels,
+    pieces: Sequence[CorrelationPiece],
+    chosen: Mapping[str, Prior],
+    scales: DataScales,
+    source: str,
+) -> tuple[np.ndarray, ...]:
+    """T of each grouping factor: correlated effects are those at the means, unless the user has a word in them.
+
+    A prior of a slope is about the same quantity at any origin, and leaves the others as they are.
+    """
+    contrasts = [np.eye(len(block.effects)) for block in labels.blocks]
+    for piece in pieces:
+        inside = slice(piece.start, piece.stop)
+        at_means = scales.effect_contrasts[piece.block][inside, inside]
+        names = labels.blocks[piece.block]
+        moved = (at_means - np.eye(piece.size)).any(axis=1)
+        concerned = [names.sd_row(effect) for effect, m in zip(names.effects[inside], moved, strict=True) if m]
+        if source == "default" and not any(name in chosen for name in (*concerned, *piece.rows)):
+            contrasts[piece.block][inside, inside] = at_means
+    return tuple(contrasts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wording:
+    """What is needed to say what a prior is about."""
+
+    pieces: Sequence[CorrelationPiece]
+    labels: Labels
+    contrast: np.ndarray
+    effect_contrasts: Sequence[np.ndarray]
+
+    def of(self, row: ParameterRow, prior: Prior) -> str:
+        match row.kind:
+            case "fixed":
+                identity = np.eye(len(self.contrast))[row.index]
+                return "coefficient" if (self.contrast[row.index] == identity).all() else MEAN_RESPONSE
+            case "cor":
+                piece = next(piece for piece in self.pieces if row.name in piece.rows)
+                return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"
+            case "sd":
+                block = [names.group for names in self.labels.blocks].index(row.group or "")
+                assert row.index is not None
+                return f"{SPREADS[prior.stated_for]}{self._where(block, slice(row.index, row.index + 1))}"
+            case _:
+                return SPREADS[prior.stated_for]
+
+    def _where(self, block: int, rows: slice) -> str:
+        T = self.effect_contrasts[block]
+        columns = np.flatnonzero((T - np.eye(len(T)))[rows].any(axis=0))
+        if not len(columns):
+            return ""
+        names = [self.labels.blocks[block].effects[j] for j in columns]
+        said = f"{len(names)} columns" if len(names) > NAMED else ", ".join(names)
+        return f"{AT_MEANS}{'' if len(names) == 1 else 's'} of {said}"
 
 
 def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:

@@ -23,6 +23,7 @@ from bayesmm.bayes.start import (
     WarmStart,
     cold_start,
     interior_factors,
+    move_to_means,
     parameterise,
     start_conditional,
     start_marginal,
@@ -195,8 +196,9 @@ def _bind_conditional(
     design: Design, labels: Labels, priors: ResolvedPriors, warm: WarmStart, wish: Wish
 ) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
     groups = [block.group for block in labels.blocks]
-    chosen = choose_degrees(wish, groups, parameterise(warm, design))
-    references = [warm.sigma * factor for factor in interior_factors(warm, design)]
+    seen = move_to_means(warm, design, priors.effect_contrasts)
+    chosen = choose_degrees(wish, groups, parameterise(*seen))
+    references = [warm.sigma * factor for factor in interior_factors(*seen)]
     degrees = [choice.degree for choice in chosen]
     return *bind_conditional(design, labels, priors, degrees, references), dict(zip(groups, chosen, strict=True))
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.bayes.contrasts import ROUNDING, constant_combination, effects_at_means
 from bayesmm.design.design import Design
-
-SPAN_TOLERANCE = 1e-8  # of a constant: how far a combination of columns may be from 1 and still count as an intercept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +24,11 @@ class DataScales:
         The same with the prior weights: on the scale of sigma, the residual standard deviation at weight 1.
     constant : array, shape (p,)
         Combination c of the columns with Xc = 1; zeros where there is none. An intercept has c = 1 alone.
-    means : array, shape (p,)
-        Means of the columns.
+    contrast : array, shape (p, p)
+        Coefficients where the other columns are at their means, from the coefficients.
     column_spreads : array, shape (p,)
         Change of a column that counts as one unit for its coefficient's default prior.
-    effect_spreads : tuple of arrays, shapes (k,)
+    effect_contrasts, effect_spreads : tuples of arrays, shapes (k, k) and (k,)
         The same for the effect columns of each grouping factor.
     """
 
@@ -37,8 +36,9 @@ class DataScales:
     spread: float
     residual_spread: float
     constant: np.ndarray
-    means: np.ndarray
+    contrast: np.ndarray
     column_spreads: np.ndarray
+    effect_contrasts: tuple[np.ndarray, ...]
     effect_spreads: tuple[np.ndarray, ...]
 
 
@@ -50,38 +50,34 @@ def measure_scales(design: Design) -> DataScales:
     level = float(y.mean()) if has_constant else 0.0
     weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
     df = len(y) - has_constant
+    contrast, column_spreads = _measure_columns(X, constant, centred=has_constant)
+    effects = [
+        _measure_columns(block.columns, constant_combination(block.columns), centred=True) for block in design.blocks
+    ]
     return DataScales(
         level=level,
         spread=float(np.sqrt(((y - level) ** 2).sum() / df)),
         residual_spread=float(np.sqrt((weights * (y - weighted_level) ** 2).sum() / df)),
         constant=constant,
-        means=X.mean(axis=0) if X.size else np.zeros(X.shape[1]),
-        column_spreads=_column_spreads(X, constant, has_constant),
-        effect_spreads=tuple(_column_spreads(b.columns, constant_combination(b.columns), True) for b in design.blocks),
+        contrast=contrast,
+        column_spreads=column_spreads,
+        effect_contrasts=tuple(contrast for contrast, _ in effects),
+        effect_spreads=tuple(spreads for _, spreads in effects),
     )
 
 
-def constant_combination(X: np.ndarray) -> np.ndarray:
-    """Coefficients c of the columns with Xc = 1, or zeros; a constant column carries the constant alone."""
-    c = np.zeros(X.shape[1])
-    if X.size == 0:
-        return c
-    flat = np.flatnonzero((np.ptp(X, axis=0) == 0) & (X[0] != 0))
-    if len(flat):
-        c[flat[0]] = 1.0 / X[0, flat[0]]
-        return c
-    size = np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)
-    solution = np.linalg.lstsq(X / size, np.ones(len(X)), rcond=None)[0]
-    if np.abs((X / size) @ solution - 1.0).max() > SPAN_TOLERANCE:
-        return c
-    return np.where(np.abs(solution) > SPAN_TOLERANCE, solution, 0.0) / size
+def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+    """T of `effects_at_means`, and the spread of each column of XT⁻¹.
 
-
-def _column_spreads(X: np.ndarray, constant: np.ndarray, centred: bool) -> np.ndarray:
-    """1 / |c| for columns that carry the constant (1 for an indicator); else standard deviation or root mean square."""
+    That is 1 / |c| for columns that carry the constant (1 for an indicator), else the standard deviation, or the root
+    mean square where columns are not centred.
+    """
+    contrast = effects_at_means(X, constant)
     if X.size == 0:
-        return np.zeros(X.shape[1])
-    spread = X.std(axis=0, ddof=1) if centred and len(X) > 1 else np.sqrt((X**2).mean(axis=0))
+        return contrast, np.zeros(X.shape[1])
+    columns, size = X @ np.linalg.inv(contrast), np.abs(X).max(axis=0)
+    spread = columns.std(axis=0, ddof=1) if centred and len(X) > 1 else np.sqrt((columns**2).mean(axis=0))
+    spread = np.where(spread > ROUNDING * size, spread, X.std(axis=0))  # constant within every level of a factor
     carries = constant != 0
     spread[carries] = 1.0 / np.abs(constant[carries])
-    return np.where(spread > 0, spread, np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny))
+    return contrast, np.where(spread > 0, spread, np.maximum(size, np.finfo(float).tiny))

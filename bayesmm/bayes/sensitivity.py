@@ -15,8 +15,11 @@ from xarray import DataTree
 from bayesmm.bayes.distributions import distribution
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import map_draws, sum_products
+from bayesmm.bayes.prior_keys import CorrelationPiece
+from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
 from bayesmm.bayes.resolution import PriorRow
 from bayesmm.bayes.tables import stack_parameters
+from bayesmm.design.labels import Labels
 from bayesmm.errors import PriorError
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior, log_density
@@ -89,26 +92,26 @@ def _says_something(row: PriorRow) -> bool:
 
 def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
     """Log density of each row's prior, on the scale that it was stated for; (D, rows)."""
-    values = stack_parameters(posterior.data, posterior.labels).reshape(len(draws.sigma), -1)
-    about = draws.beta @ posterior.priors.contrast.T
+    rows, labels = posterior.priors.rows, posterior.labels
+    values = stack_parameters(posterior.data, labels).reshape(len(draws.sigma), -1)
+    quantities = prior_quantities(posterior.priors, labels, values)
     densities = np.zeros(values.shape)
     sigma: Any = draws.sigma  # a NumPy array in the place of a JAX one
     with jax.enable_x64(True):
-        for j, row in enumerate(posterior.priors.rows):
+        for j, row in enumerate(rows):
             if row.kind == "cor" or not _says_something(row):
                 continue
-            value = about[:, j] if row.kind == "fixed" else values[:, j]
+            value = quantities[:, j]
             if row.kind != "fixed" and row.prior.stated_for == "variance":
                 value = value**2
             elif row.kind != "fixed" and row.prior.stated_for == "share":
                 value = value**2 / (value**2 + draws.sigma**2)
             prior = distribution(row.prior.family, _numbers(row), (), row.prior.support, sigma)
             densities[:, j] = np.asarray(prior.log_prob(value))
-    names = [row.name for row in posterior.priors.rows]
+    names = [row.name for row in rows]
     for piece in posterior.priors.pieces:
-        first = names.index(piece.rows[0])
-        inside = slice(piece.start, piece.stop)
-        densities[:, first] = _log_lkj(posterior.priors.rows[first], draws.covariances[piece.block][:, inside, inside])
+        own = [names.index(name) for name in piece.rows]
+        densities[:, own[0]] = _log_lkj(rows[own[0]], piece, quantities[:, own], labels)
     return densities
 
 
@@ -116,13 +119,13 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
     return {name: np.float64(value) for name, value in row.prior.numbers.items()}
 
 
-def _log_lkj(row: PriorRow, covariance: np.ndarray) -> np.ndarray:
+def _log_lkj(row: PriorRow, piece: CorrelationPiece, correlations: np.ndarray, labels: Labels) -> np.ndarray:
     """Log density of the correlation matrix, up to a constant: (η − 1) log|R|."""
     power = getattr(row.prior, "concentration", 1.0) - 1.0
     if power == 0.0:
-        return np.zeros(len(covariance))
-    scale = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-    return power * np.linalg.slogdet(covariance / (scale[:, :, None] * scale[:, None, :]))[1]
+        return np.zeros(len(correlations))
+    R = assemble_covariance(np.ones((len(correlations), piece.size)), correlations, piece.pairs(labels))
+    return power * np.linalg.slogdet(R)[1]
 
 
 def _log_likelihood(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:

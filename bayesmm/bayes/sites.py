@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -184,9 +183,3 @@ def declare_parameter(
         numbers.append({key: values[0] if scalar else values for key, values in gathered.items()})
     parameter = Parameter(name=name, size=None if scalar else len(priors), sites=tuple(sites))
     return parameter, tuple(numbers)
-
-
-def correlations(factor: Float[Array, "k k"], pairs: Sequence[tuple[int, int]]) -> Float[Array, " pairs"]:
-    """Entries of LL' at the pairs."""
-    rows, columns = np.array(pairs, dtype=int).reshape(-1, 2).T
-    return jax.vmap(jnp.dot)(factor[rows], factor[columns])

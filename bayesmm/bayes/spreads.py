@@ -11,7 +11,8 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from bayesmm.bayes.sites import Numbers, Parameter, correlations
+from bayesmm.bayes.contrasts import read_factor
+from bayesmm.bayes.sites import Numbers, Parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,9 @@ class Block:
     n_levels, n_effects : int
         q and k.
     sd : Parameter
-        Standard deviations (k,).
+        Standard deviations (k,) of the effects that priors are about.
+    at_means : bool
+        Whether these are not the effects on the columns as labelled, but those at the means of the covariates.
     matrices : tuple of Matrix
         Correlation matrices.
     pairs : tuple of (int, int)
@@ -45,6 +48,7 @@ class Block:
     n_levels: int
     n_effects: int
     sd: Parameter
+    at_means: bool
     matrices: tuple[Matrix, ...]
     pairs: tuple[tuple[int, int], ...]
 
@@ -58,12 +62,15 @@ class SpreadData(NamedTuple):
         By block and site.
     concentrations : tuple of tuple of scalars
         LKJ concentrations by block and matrix.
+    to_columns : tuple of array, shape (k, k)
+        T⁻¹ by block: effects on the columns as labelled from those that priors are about.
     sigma : tuple of mappings, or scalar
         By site; the value of sigma where it is known.
     """
 
     sds: tuple[tuple[Numbers, ...], ...]
     concentrations: tuple[tuple[Array, ...], ...]
+    to_columns: tuple[Float[Array, "k k"], ...]
     sigma: Any
 
 
@@ -75,11 +82,16 @@ class Spreads:
     sigma: Parameter | None
 
     def sample(self, data: SpreadData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
-        """Sample the spreads: a factor F of Var(b) = FF' for each block, and sigma, which comes first."""
+        """Sample the spreads: a factor F of Var(Tb) = FF' for each block, and sigma, which comes first.
+
+        Tb are the effects that priors are about, T⁻¹F is a factor of Var(b).
+        """
         sigma = self.sigma.sample(data.sigma) if self.sigma else data.sigma
         factors = [
-            _sample_factor(block, sds, concentrations, sigma)
-            for block, sds, concentrations in zip(self.blocks, data.sds, data.concentrations, strict=True)
+            _sample_factor(block, sds, concentrations, back, sigma)
+            for block, sds, concentrations, back in zip(
+                self.blocks, data.sds, data.concentrations, data.to_columns, strict=True
+            )
         ]
         return factors, sigma
 
@@ -89,6 +101,11 @@ class Spreads:
         """Read the same off a draw."""
         factors = [sites[block.sd.name][:, None] * _correlation_factor(block, sites) for block in self.blocks]
         return factors, sites["sigma"] if self.sigma else data.sigma
+
+    def on_columns(self, factors: Sequence[Float[Array, "k k"]], data: SpreadData) -> list[Float[Array, "k k"]]:
+        """Take factors of Var(Tb) to factors of Var(b), which are not triangular."""
+        triples = zip(self.blocks, factors, data.to_columns, strict=True)
+        return [back @ factor if block.at_means else factor for block, factor, back in triples]
 
     def lines(self) -> list[str]:
         """One line for each site."""
@@ -100,7 +117,7 @@ class Spreads:
 
 
 def _sample_factor(
-    block: Block, sds: Sequence[Numbers], concentrations: Sequence[Array], sigma: Array
+    block: Block, sds: Sequence[Numbers], concentrations: Sequence[Array], back: Array, sigma: Array
 ) -> Float[Array, "k k"]:
     sd = block.sd.sample(sds, sigma)
     cholesky = {
@@ -109,10 +126,14 @@ def _sample_factor(
         )
         for matrix, concentration in zip(block.matrices, concentrations, strict=True)
     }
-    factor = _correlation_factor(block, cholesky)
+    unit = _correlation_factor(block, cholesky)
+    factor = sd[:, None] * unit
+    on_columns, correlations = read_factor(back @ factor if block.at_means else unit, block.pairs)
+    if block.at_means:
+        numpyro.deterministic(f"sd_{block.label}", on_columns)
     if block.pairs:
-        numpyro.deterministic(f"cor_{block.label}", correlations(factor, block.pairs))
-    return sd[:, None] * factor
+        numpyro.deterministic(f"cor_{block.label}", correlations)
+    return factor
 
 
 def _correlation_factor(block: Block, sites: Mapping[str, Array]) -> Float[Array, "k k"]:

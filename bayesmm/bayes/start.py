@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,39 @@ class Start(NamedTuple):
     small: dict[str, np.ndarray]
 
 
+def move_to_means(warm: WarmStart, design: Design, contrasts: Sequence[np.ndarray]) -> tuple[WarmStart, Design]:
+    """See an estimate and the effect columns as the priors do.
+
+    Parameters
+    ----------
+    warm : WarmStart
+        The estimate, of effects b on the columns as labelled.
+    design : Design
+        With those columns.
+    contrasts : sequence of array, shape (k, k)
+        T of `bayesmm.bayes.resolution.ResolvedPriors`, by grouping factor.
+
+    Returns
+    -------
+    WarmStart, Design
+        Of the effects Tb, and with their columns.
+    """
+    pairs = list(zip(contrasts, design.blocks, strict=True))
+    blocks = tuple(replace(block, columns=block.columns @ np.linalg.inv(T)) for T, block in pairs)
+    effects, covariances = warm.effects, warm.effect_covariances
+    moved = replace(
+        warm,
+        factors=tuple(T @ factor for T, factor in zip(contrasts, warm.factors, strict=True)),
+        effects=effects and tuple(b @ T.T for T, b in zip(contrasts, effects, strict=True)),
+        effect_covariances=covariances and tuple(T @ C @ T.T for T, C in zip(contrasts, covariances, strict=True)),
+    )
+    return moved, replace(design, blocks=blocks)
+
+
+def _as_priors_see(data: SpreadData, warm: WarmStart, design: Design) -> tuple[WarmStart, Design]:
+    return move_to_means(warm, design, [np.linalg.inv(np.asarray(back)) for back in data.to_columns])
+
+
 def level_errors(block: RandomBlock, weights: np.ndarray) -> np.ndarray:
     """Return the standard errors (k,) that a typical level's own data give its effects, in units of σ."""
     mean_square = (weights[:, None] * block.columns**2).sum(axis=0) / block.q
@@ -93,6 +126,7 @@ def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
 
 def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
     """Start of the marginal program; the curvature there tells how wide the posterior of the spreads is."""
+    warm, design = _as_priors_see(data.spreads, warm, design)
     factors = interior_factors(warm, design)
     values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
     scales: dict[str, np.ndarray] = {}
@@ -108,6 +142,7 @@ def start_conditional(
     program: ConditionalProgram, data: ConditionalData, warm: WarmStart, design: Design, contrast: np.ndarray
 ) -> Start:
     """Start of the conditional program, random effects at their conditional modes where these are known."""
+    warm, design = _as_priors_see(data.spreads, warm, design)
     factors = interior_factors(warm, design)
     values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
     scales = {} if program.spreads.sigma is None else _sigma_scale(program.spreads.sigma, design.n)

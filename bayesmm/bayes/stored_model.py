@@ -25,7 +25,7 @@ from bayesmm.specification.priors import PRIORS, Prior
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
-FORMAT = 1  # raised when files can no longer be read by an older version
+FORMAT = 2  # raised when an older version would read a file wrongly: 2 has what priors of random effects are about
 ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
 
 
@@ -67,6 +67,8 @@ def pack_model(posterior: Posterior) -> Dataset:
     if given:
         variables["weights"] = ("weights_row", design.weights)
     variables["prior_contrast"] = (("prior_row", "prior_column"), priors.contrast)
+    for f, contrast in enumerate(priors.effect_contrasts):
+        variables[f"prior_effect_contrast_{f}"] = ((f"prior_effect_row_{f}", f"prior_effect_column_{f}"), contrast)
     variables["description"] = ((), json.dumps(description))
     return Dataset(variables, attrs={"format": FORMAT})
 
@@ -107,6 +109,9 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         rows=tuple(_unpack_prior_row(row) for row in description["priors"]),
         pieces=correlation_pieces(design, labels),
         contrast=arrays["prior_contrast"],
+        effect_contrasts=tuple(
+            arrays.get(f"prior_effect_contrast_{f}", np.eye(block.k)) for f, block in enumerate(design.blocks)
+        ),
         fixed_sigma=description["sigma"],
     )
     return StoredModel(design, labels, priors, description["program"], tuple(description["notes"]))

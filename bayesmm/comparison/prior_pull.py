@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.bayes.distributions import distribution, log_spread_density
+from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
 from bayesmm.specification.prior import Prior, Scale
 from bayesmm.specification.priors import LKJ, Flat
 
@@ -41,22 +42,26 @@ def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np
 
     Notes
     -----
-    C J, with C the posterior covariance of the parameters and J from `prior_jacobian`. Exact where likelihood and
-    priors are normal, since then the posterior mean is θ̂ + C ∇log prior(θ̂); else the first-order answer.
+    C J, with C the posterior covariance of the parameters with the quantities that priors are about, and J from
+    `prior_jacobian`. To first order in a function g of those quantities, multiplying a density by exp(g) moves the mean
+    of a parameter by its covariance with g. Exact where likelihood and priors are normal, since then the posterior mean
+    is θ̂ + C ∇log prior(θ̂).
     """
-    covariance = np.atleast_2d(np.cov(draws, rowvar=False))
-    sd = np.sqrt(np.diag(covariance))
-    jacobian = prior_jacobian(posterior.priors, posterior.labels, values)
-    return covariance @ jacobian / np.where(sd > 0, sd, 1.0)[:, None]
+    priors, labels = posterior.priors, posterior.labels
+    quantities = prior_quantities(priors, labels, draws)
+    together = np.cov(np.hstack([draws, quantities]), rowvar=False)
+    covariance = together[: draws.shape[1], draws.shape[1] :]
+    sd = np.sqrt(np.diag(together)[: draws.shape[1]])
+    return covariance @ prior_jacobian(priors, labels, values) / np.where(sd > 0, sd, 1.0)[:, None]
 
 
 def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
-    """Differentiate the log prior density of all parameters together by each of them; shape (m,)."""
+    """Differentiate the log prior density by each quantity that a prior is about; shape (m,)."""
     return prior_jacobian(priors, labels, values).sum(axis=1)
 
 
 def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
-    """Differentiate the log prior density of every row of the table by every parameter.
+    """Differentiate the log prior density of every row of the table by every quantity that a prior is about.
 
     Parameters
     ----------
@@ -65,28 +70,27 @@ def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) ->
     labels : Labels
         For the correlation matrices.
     values : Series, shape (m,)
-        Where; indexed by the names of the parameters.
+        Where: parameters, indexed by their names.
 
     Returns
     -------
     array, shape (m, m)
-        Entry (i, j): the log prior of row j differentiated by parameter i. A prior of a coefficient may be about a
-        combination of coefficients, and one of a standard deviation may depend on sigma. Those of correlations, which
-        have one prior together, are on the diagonal.
+        Entry (i, j): the log prior of row j differentiated by the quantity of row i, from `prior_quantities`. The prior
+        of a standard deviation may depend on sigma. Those of correlations, which have one prior together, are on the
+        diagonal.
     """
     kinds = np.array([row.kind for row in priors.rows])
-    x = values.loc[[row.name for row in priors.rows]].to_numpy()
+    x = prior_quantities(priors, labels, values.loc[[row.name for row in priors.rows]].to_numpy())
     fixed, spreads = np.flatnonzero(kinds == "fixed"), np.flatnonzero((kinds == "sd") | (kinds == "sigma"))
     jacobian = np.zeros((len(x), len(x)))
-    slopes = _slopes([priors.rows[j].prior for j in fixed], priors.contrast @ x[fixed])
-    jacobian[np.ix_(fixed, fixed)] = priors.contrast.T * slopes
+    jacobian[fixed, fixed] = _slopes([priors.rows[j].prior for j in fixed], x[fixed])
     is_sigma = np.flatnonzero(kinds == "sigma")
     sigma = x[is_sigma[0]] if len(is_sigma) else priors.fixed_sigma or 1.0  # without spreads nothing depends on it
     by_own, by_sigma = _spread_slopes([priors.rows[j].prior for j in spreads], x[spreads], sigma)
     jacobian[spreads, spreads] = by_own
     jacobian[np.ix_(is_sigma, spreads)] += by_sigma
     correlations = np.flatnonzero(kinds == "cor")
-    jacobian[correlations, correlations] = _correlation_slopes(priors, labels, values)
+    jacobian[correlations, correlations] = _correlation_slopes(priors, labels, x[correlations])
     return jacobian
 
 
@@ -132,19 +136,18 @@ def _family_spread_slopes(
     return jax.grad(log_density, argnums=(0, 1))(sd, jnp.full_like(sd, sigma))
 
 
-def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
+def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: np.ndarray) -> np.ndarray:
     """Of LKJ densities ∝ det(R)^(η − 1): ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ."""
     chosen = {row.name: row.prior for row in priors.rows}
-    slopes = {row.name: 0.0 for row in priors.rows if row.kind == "cor"}
+    names = [row.name for row in priors.rows if row.kind == "cor"]
+    slopes = np.zeros(len(names))
     for piece in priors.pieces:
         prior = chosen[piece.rows[0]]
         if not isinstance(prior, LKJ) or prior.concentration == 1.0:
             continue
-        pairs = [pair for pair in labels.blocks[piece.block].pairs if piece.start <= pair[0] and pair[1] < piece.stop]
-        R = np.eye(piece.size)
-        for name, (i, j) in zip(piece.rows, pairs, strict=True):
-            R[i - piece.start, j - piece.start] = R[j - piece.start, i - piece.start] = values[name]
-        inverse = np.linalg.inv(R)
-        for name, (i, j) in zip(piece.rows, pairs, strict=True):
-            slopes[name] = 2.0 * (prior.concentration - 1.0) * inverse[i - piece.start, j - piece.start]
-    return np.array(list(slopes.values()))
+        own = [names.index(name) for name in piece.rows]
+        pairs = piece.pairs(labels)
+        inverse = np.linalg.inv(assemble_covariance(np.ones(piece.size), values[own], pairs))
+        i, j = np.array(pairs).T
+        slopes[own] = 2.0 * (prior.concentration - 1.0) * inverse[i, j]
+    return slopes

@@ -30,9 +30,16 @@ from bayesmm.specification.priors import (
 )
 
 RELATIVE = 1e-9  # of log densities of some hundreds; both sides are float64
-CORRELATION = np.array([[1.0, 0.3], [0.3, 1.0]])
+CORRELATION = 0.3
 MODELS = {
     "slopes": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", None),
+    "slopes far from the origin": ("Reaction ~ I(Days + 10) + (I(Days + 10) | Subject)", "sleepstudy", None),
+    "a slope beside cell means": ("distance ~ 0 + Sex + age + (0 + Sex + age | Subject)", "orthodont", None),
+    "slopes of a user's intercepts": (
+        "Reaction ~ Days + (Days | Subject)",
+        "sleepstudy",
+        {"sd(Intercept | Subject)": HalfNormal(9)},
+    ),
     "diagonal slopes": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", None),
     "two terms on one group": ("Reaction ~ Days + (Days | Subject) + (0 + I(Days**2) | Subject)", "sleepstudy", None),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
@@ -66,14 +73,15 @@ def density(program, data, sites):
 def spread_sites(program, data):
     """Sites of all spreads at plain values, with the factors F of Var(b) = FF' and sigma."""
     sites, factors = {}, []
-    for block, numbers in zip(program.spreads.blocks, data.spreads.sds, strict=True):
+    for block, numbers, back in zip(program.spreads.blocks, data.spreads.sds, data.spreads.to_columns, strict=True):
         sd = np.linspace(8.0, 3.0, block.n_effects)
         sites |= block.sd.start(sd, numbers, 12.0)
         F = np.eye(block.n_effects)
         for matrix in block.matrices:
-            sites[matrix.site] = np.linalg.cholesky(CORRELATION)
+            size = matrix.stop - matrix.start
+            sites[matrix.site] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
             F[matrix.start : matrix.stop, matrix.start : matrix.stop] = sites[matrix.site]
-        factors.append(sd[:, None] * F)
+        factors.append(back @ (sd[:, None] * F))
     return sites | {"sigma": 12.0}, factors, 12.0
 
 
@@ -81,9 +89,10 @@ def effect_sites(program, data, factors, beta, effects):
     """Sites of random effects, and the log Jacobian of the effects with respect to them."""
     sites, log_jacobian, sums = {}, 0.0, {}
     for f in program.order:
-        block, b = program.spreads.blocks[f], effects[f]
+        block, T = program.spreads.blocks[f], np.linalg.inv(data.spreads.to_columns[f])  # |T| = 1
+        b = effects[f] @ T.T
         if program.parameterisations[f] == "noncentred":
-            sites[f"z_{block.label}"] = np.linalg.solve(factors[f], b.T).T
+            sites[f"z_{block.label}"] = np.linalg.solve(factors[f], effects[f].T).T
             log_jacobian += len(b) * np.linalg.slogdet(factors[f])[1]
             sums[f] = b
             continue
