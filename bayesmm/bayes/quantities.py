@@ -37,7 +37,7 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
         cors = [position[names.cor_row(i, j)] for i, j in names.pairs]
         covariance = T @ assemble_covariance(quantities[..., sds], quantities[..., cors], names.pairs) @ T.T
         sd = np.sqrt(np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0))
-        i, j = np.array(names.pairs, dtype=int).T
+        i, j = np.array(names.pairs, dtype=int).reshape(-1, 2).T
         product = sd[..., i] * sd[..., j]
         undefined = np.full_like(product, np.nan)
         quantities[..., sds] = sd

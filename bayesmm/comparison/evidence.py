@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesmm.bayes.contrasts import read_factor
+from bayesmm.bayes.scales import measure_scales
 from bayesmm.comparison.prior_pull import prior_pull
+from bayesmm.comparison.suspects import Suspect, find_suspects
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -18,7 +21,11 @@ NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
 SKEWED = 0.3  # skewness from which a tail is worth naming
 WIDER = 0.03  # relative difference of widths that is worth a sentence
-ZERO = 1e-6  # an sd below this part of sigma, and a correlation as near to ±1, was meant to be there
+ZERO = 1e-6  # effects below this part of sigma, and a correlation as near to ±1, were meant to be there
+# posterior sds: the mean of a distribution with one peak is within √3 sds of it (Johnson & Rogers 1951, Ann. Math.
+# Stat. 22), and under flat priors the estimate is the peak, though of all parameters together: what is further away has
+# other reasons than a tail
+FURTHEST = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,14 @@ class Parameter:
         return self.differs and abs(self.pull) > NEAR and self.pull * self.shift > 0
 
     @property
+    def is_far(self) -> bool:
+        """Whether the estimate lies further from the mean than in any distribution with its peak there.
+
+        A correlation on the boundary need not be a peak: it is undefined where a standard deviation is zero.
+        """
+        return abs(self.shift) > FURTHEST and not (self.kind == "cor" and self.on_boundary)
+
+    @property
     def is_skewed(self) -> bool:
         """Whether a long tail draws the mean away from the peak, beyond what the priors explain."""
         rest = self.shift - self.pull
@@ -88,6 +103,8 @@ class Evidence:
         In the order of the table.
     random_effects : DataFrame
         As `Comparison.random_effects`.
+    suspects : tuple of Suspect
+        Priors that speak against the estimates, where a parameter is far from them.
     width_noise : float
         Relative difference of two widths below which it may be chance, or is not worth a sentence.
     """
@@ -96,6 +113,7 @@ class Evidence:
     posterior: Posterior
     parameters: tuple[Parameter, ...]
     random_effects: pd.DataFrame
+    suspects: tuple[Suspect, ...]
     width_noise: float
 
     @property
@@ -112,7 +130,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
     ess = np.maximum(table["ess_bulk"].fillna(1.0).to_numpy(dtype=float), 1.0)
-    on_boundary = _on_boundary(table, fit.sigma)
+    on_boundary = _on_boundary(table, fit)
     interior = pd.Series(np.where(on_boundary, table["mean"], table["estimate"]), index=table.index)
     pulls = prior_pull(posterior, interior, draws)
     more = table.assign(
@@ -131,11 +149,14 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     records = more.reindex(columns=names).to_dict("index")
     # The standard error of the logarithm of a standard deviation from N independent draws is 1 / √(2N).
     noise = max(WIDER, 2.0 / float(np.sqrt(2.0 * ess.min())))
+    parameters = tuple(Parameter(name=str(name), **values) for name, values in records.items())
+    is_far = any(each.is_far for each in parameters)
     return Evidence(
         fit=fit,
         posterior=posterior,
-        parameters=tuple(Parameter(name=str(name), **values) for name, values in records.items()),
+        parameters=parameters,
         random_effects=random_effects,
+        suspects=find_suspects(fit, posterior, table["estimate"], draws) if is_far else (),
         width_noise=noise,
     )
 
@@ -145,10 +166,25 @@ def effect_is_certain(random_effects: pd.DataFrame) -> np.ndarray:
     return random_effects["std_error"].to_numpy() < ZERO * random_effects["sd"].to_numpy()
 
 
-def _on_boundary(table: pd.DataFrame, sigma: float) -> np.ndarray:
-    kinds, estimates = table["kind"].to_numpy(), table["estimate"].to_numpy(dtype=float)
-    inside = np.where(kinds == "cor", np.abs(estimates) < 1.0 - ZERO, estimates >= ZERO * sigma)
-    return ~inside & np.isin(kinds, ["sd", "cor"])
+def _on_boundary(table: pd.DataFrame, fit: Fit) -> np.ndarray:
+    """Find standard deviations of zero and correlations of ±1, in no unit and from no origin of a column.
+
+    Far from the origin of a covariate the correlation of intercepts and slopes is nearly ±1 whatever that at its mean.
+    """
+    at_edge = dict.fromkeys(table.index, False)
+    estimates = dict(zip(table.index, table["estimate"].to_numpy(dtype=float), strict=True))
+    contrasts = measure_scales(fit.design).effect_contrasts
+    for names, block, factor, T in zip(fit.labels.blocks, fit.design.blocks, fit.factors, contrasts, strict=True):
+        size = np.sqrt((block.columns**2).mean(axis=0))
+        for effect, unit in zip(names.effects, size, strict=True):
+            at_edge[names.sd_row(effect)] = estimates[names.sd_row(effect)] * unit < ZERO * fit.sigma
+        with np.errstate(invalid="ignore"):  # a standard deviation of zero
+            _, at_means = read_factor(T @ factor, names.pairs)
+        for (i, j), moved in zip(names.pairs, at_means, strict=True):
+            labelled = estimates[names.cor_row(i, j)]
+            inside = abs(labelled) < 1.0 - ZERO or (abs(labelled) <= 1.0 and abs(moved) < 1.0 - ZERO)
+            at_edge[names.cor_row(i, j)] = not inside
+    return np.array([at_edge[name] for name in table.index])
 
 
 def _skewness(draws: np.ndarray) -> np.ndarray:

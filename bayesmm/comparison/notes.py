@@ -9,11 +9,11 @@ import pandas as pd
 
 from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
 from bayesmm.comparison.numbers import write_like
+from bayesmm.comparison.suspects import CHOSEN_BY, describe
 from bayesmm.errors import FitStatus
 
 LISTED = 4  # parameters named in one sentence
 FAR = 0.5  # posterior sds by which a random effect must differ to be named
-CHOSEN_BY = {"user": "yours", "default": "the default", "flat": "flat"}
 
 
 def write_notes(evidence: Evidence) -> tuple[str, ...]:
@@ -27,10 +27,11 @@ def write_notes(evidence: Evidence) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        What must be known before anything else comes first: whether fit and draws can be used. Then where the two
-        agree; the boundary; the priors; skewness; what is left; widths; random effects.
+        What must be known before anything else comes first: whether fit and draws can be used, and where the two are so
+        far apart that no tail explains it. Then where they agree; the boundary; the priors; skewness; maximum
+        likelihood; what is left; widths; random effects.
     """
-    parts = [_reliability, _agreement, _boundary, _priors, _skewness]
+    parts = [_reliability, _distance, _agreement, _boundary, _priors, _skewness, _maximum_likelihood]
     if evidence.posterior.diagnostics.is_good:
         parts.append(_unexplained)  # else the sampler explains it
     parts += [_fixed_widths, _effect_widths, _effect_shifts, _certain_effects]
@@ -46,12 +47,45 @@ def _reliability(evidence: Evidence) -> Iterator[str]:
         yield f"The draws are not reliable yet, so differences may be the sampler's. {advice}"
 
 
+def _distance(evidence: Evidence) -> Iterator[str]:
+    far = [each for each in evidence.parameters if each.is_far and not _is_made_small(each, evidence)]
+    if not evidence.suspects:
+        far = [each for each in far if not each.on_boundary]  # the boundary explains it
+    if not far:
+        return
+    apart = [
+        f"{each.name} {write_like(each.mean, each.sd)} against {write_like(each.estimate, each.sd)}, "
+        f"{abs(each.shift):.1f} posterior sds"
+        for each in far
+    ]
+    first = f"The posterior is further from {evidence.method} than a tail explains: {_listed(apart)}."
+    if not evidence.suspects:
+        yield (
+            f"{first} No prior speaks against the estimates, so look for several peaks of the likelihood: sample with "
+            "other seeds and by another method before either is reported."
+        )
+        return
+    one = len(evidence.suspects) == 1
+    advice = "State a wider one, or leave it out for the default" if one else "State wider ones, or leave them out"
+    if any(each.origin for each in evidence.suspects):
+        advice = "Centre the covariates, or leave the priors out: the defaults are about the means of the covariates"
+    yield (
+        f"{first} Suspect the prior{'' if one else 's'} first: {_listed(map(describe, evidence.suspects))}. {advice}; "
+        "or report what the prior does."
+    )
+
+
+def _is_made_small(parameter: Parameter, evidence: Evidence) -> bool:
+    """Whether maximum likelihood explains that an estimate lies below the posterior."""
+    return evidence.fit.method == "ml" and parameter.kind in ("sd", "sigma") and parameter.shift > 0
+
+
 def _agreement(evidence: Evidence) -> Iterator[str]:
-    if not any(each.differs or each.on_boundary for each in evidence.parameters):
+    if not any(each.differs or each.on_boundary or each.is_far for each in evidence.parameters):
         yield f"They agree: {_closeness(evidence.parameters, evidence.method)}."
         return
     fixed = evidence.of_kind("fixed")
-    if fixed and not any(each.differs for each in fixed):
+    if fixed and not any(each.differs or each.is_far for each in fixed):
         yield f"The fixed effects agree: {_closeness(fixed, evidence.method)}."
 
 
@@ -84,8 +118,8 @@ def _boundary(evidence: Evidence) -> Iterator[str]:
 def _priors(evidence: Evidence) -> Iterator[str]:
     priors = {row.name: row for row in evidence.posterior.priors.rows}
     pulls = []
-    for parameter in evidence.parameters:
-        if parameter.is_pulled:
+    for parameter in evidence.parameters if not evidence.suspects else ():  # where the first order does not reach
+        if parameter.is_pulled and not parameter.is_far:
             row = priors[parameter.puller]
             prior = f"{row.prior}" if row.name == parameter.name else f"{row.prior} of {row.name}"
             direction = "up" if parameter.pull > 0 else "down"
@@ -96,7 +130,7 @@ def _priors(evidence: Evidence) -> Iterator[str]:
 
 
 def _skewness(evidence: Evidence) -> Iterator[str]:
-    skewed = [each for each in evidence.parameters if each.is_skewed]
+    skewed = [each for each in evidence.parameters if each.is_skewed and not each.is_far]
     spreads = [each for each in skewed if each.kind in ("sd", "sigma")]
     others = [each for each in skewed if each.kind not in ("sd", "sigma")]
     if spreads:
@@ -109,13 +143,16 @@ def _skewness(evidence: Evidence) -> Iterator[str]:
             f"Standard deviations have posteriors with a long right tail{known_from}, so their means lie above the "
             f"peak that {evidence.method} reports: {_listed(map(_with_median, spreads))}."
         )
-        if evidence.fit.method == "ml":
-            yield (
-                "Maximum likelihood also makes standard deviations too small, as it takes the fixed effects as known; "
-                "the posterior is the counterpart of method='reml'."
-            )
     if others:
         yield f"A long tail moves the mean: {_listed(map(_with_median, others))}."
+
+
+def _maximum_likelihood(evidence: Evidence) -> Iterator[str]:
+    if any(each.differs and _is_made_small(each, evidence) for each in evidence.parameters):
+        yield (
+            "Maximum likelihood makes standard deviations too small, as it takes the fixed effects as known; the "
+            "posterior is the counterpart of method='reml'."
+        )
 
 
 def _with_median(parameter: Parameter) -> str:
@@ -128,7 +165,7 @@ def _unexplained(evidence: Evidence) -> Iterator[str]:
     left = [
         f"{each.name} {write_like(each.mean, each.sd)} against {write_like(each.estimate, each.sd)}"
         for each in evidence.parameters
-        if each.differs and not (each.on_boundary or each.is_pulled or each.is_skewed)
+        if each.differs and not (each.on_boundary or each.is_pulled or each.is_skewed or each.is_far)
     ]
     if left:
         yield f"Neither priors (to first order) nor a tail of its own explains the shift of {_listed(left)}."

@@ -136,6 +136,51 @@ def _family_spread_slopes(
     return jax.grad(log_density, argnums=(0, 1))(sd, jnp.full_like(sd, sigma))
 
 
+def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.ndarray) -> np.ndarray:
+    """Evaluate the log prior density of every row of the table.
+
+    Parameters
+    ----------
+    priors, labels
+        The priors in force.
+    quantities : array, shape (s, m)
+        What they are about, from `prior_quantities`.
+
+    Returns
+    -------
+    array, shape (s, m)
+        Densities of standard deviations, whatever a prior is stated for; up to a constant each. That of a correlation
+        matrix is with its first correlation, and zero where the matrix is not defined.
+    """
+    densities = np.zeros(quantities.shape)
+    names = [row.name for row in priors.rows]
+    sigma = quantities[:, names.index("sigma")] if "sigma" in names else np.full(len(quantities), priors.fixed_sigma)
+    with jax.enable_x64(True):
+        for j, row in enumerate(priors.rows):
+            if row.kind != "cor":
+                numbers = {name: np.float64(value) for name, value in row.prior.numbers.items()}
+                scale = None if row.kind == "fixed" else row.prior.stated_for
+                found = _log_density(row.prior.family, scale, numbers, quantities[:, j], sigma)
+                densities[:, j] = np.broadcast_to(np.asarray(found), densities[:, j].shape)
+    for piece in priors.pieces:
+        power = getattr(priors.rows[names.index(piece.rows[0])].prior, "concentration", 1.0) - 1.0
+        own = [names.index(name) for name in piece.rows]
+        defined = np.isfinite(quantities[:, own]).all(axis=1)
+        if power != 0.0:
+            R = assemble_covariance(np.ones((len(quantities), piece.size)), quantities[:, own], piece.pairs(labels))
+            sign, log_determinant = np.linalg.slogdet(R)
+            densities[:, own[0]] = np.where(defined, power * np.where(sign > 0, log_determinant, -np.inf), 0.0)
+    return densities
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 0})
+def _log_density(family: str, scale: Scale | None, numbers: Mapping[str, Any], x: Any, sigma: Any) -> jax.Array:
+    if scale is None:
+        return jnp.asarray(distribution(family, numbers, (), "real line").log_prob(x))
+    inside = jnp.maximum(x, jnp.finfo(x.dtype).tiny)  # an sd of zero has the density next to it
+    return log_spread_density(family, scale, numbers, inside, sigma)
+
+
 def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: np.ndarray) -> np.ndarray:
     """Of LKJ densities ∝ det(R)^(η − 1): ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ."""
     chosen = {row.name: row.prior for row in priors.rows}
