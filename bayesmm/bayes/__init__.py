@@ -1,7 +1,7 @@
-"""The posterior: NumPyro programs, NUTS, exact recovery, labelled draws."""
+"""The posterior: NumPyro programs, NUTS, exact recovery, labelled draws.
 
-# ArviZ registers numpyro as a module to be loaded lazily; a submodule of it imported before that happens is left half
-# loaded. Asking for an attribute loads it.
-from numpyro import __version__ as numpyro_version
+Importing this package loads neither NumPyro nor JAX: priors are resolved, printed, drawn and simulated from without.
+"""
 
-__all__ = ["numpyro_version"]
+# ArviZ registers numpyro as a module to be loaded lazily, and an import of numpyro.infer before that happens leaves it
+# half loaded. Asking numpyro for an attribute loads it: write "from numpyro import infer" first.

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 
-from bayesmm.bayes.distributions import FAMILIES, log_spread_density
+from bayesmm.bayes.families import FAMILIES, log_density, log_spread_density, quantile
 from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.scales import DataScales, measure_scales
 from bayesmm.design.design import Design
 from bayesmm.design.labels import build_labels
-from bayesmm.specification.prior import Prior, Scale
-from bayesmm.specification.priors import Flat
+from bayesmm.specification.prior import Prior
 
 N_POINTS = 401
-DRAWS = 4000  # from which the middle of a prior is found
 MIDDLE = 0.95  # of a prior's mass is in its panel
 WIDEST = 20.0  # standard deviations of the data: a panel is no wider, whatever the prior
 UNBOUNDED = 5.0  # the same for an improper prior
@@ -84,8 +79,7 @@ def build_curves(
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]
     marks = dict(zip(names, prior_quantities(priors, build_labels(design), values).tolist(), strict=True))
-    with jax.enable_x64(True):
-        return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
+    return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
 
 
 def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
@@ -105,13 +99,14 @@ def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float,
     elif prior.stated_for == "share":
         about, estimate = row.about, estimate**2 / (estimate**2 + sigma**2)
         x = _grid(0.0, 1.0, inside=True)
-        density = _density(prior, x, x, "sd", sigma)
+        density = _density(log_density, prior, x, x, sigma)
     elif row.kind == "fixed":
         x = _grid(*_reach(prior, width, estimate, is_spread=False), inside=False)
-        density = _density(prior, x, x, "sd", sigma)
+        density = _density(log_density, prior, x, x, sigma)
     else:
         x = _grid(*_reach(prior, width, estimate, is_spread=True), inside=True)
-        density = _density(prior, x, x**2 if prior.stated_for == "variance" else x, prior.stated_for, sigma)
+        stated = x**2 if prior.stated_for == "variance" else x
+        density = _density(log_spread_density, prior, x, stated, sigma)
     return PriorCurve(
         name=row.name,
         prior=str(prior),
@@ -125,21 +120,17 @@ def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float,
     )
 
 
-def _density(prior: Prior, x: np.ndarray, stated: np.ndarray, scale: Scale, sigma: float) -> np.ndarray:
+def _density(
+    evaluate: Callable[..., np.ndarray], prior: Prior, x: np.ndarray, stated: np.ndarray, sigma: float
+) -> np.ndarray:
     """Evaluate the density of x, zero where the quantity that the prior is stated for is outside its support."""
-    if isinstance(prior, Flat) and scale == "sd":
-        return np.ones(len(x))
     lower, upper = prior.numbers.get("lower", -np.inf), prior.numbers.get("upper", np.inf)
     if prior.support == "positive numbers":
         lower = 0.0
     inside = (stated >= lower) & (stated <= upper)
     density = np.zeros(len(x))
-    density[inside] = np.exp(log_spread_density(prior.family, scale, _numbers(prior), jnp.asarray(x[inside]), sigma))
+    density[inside] = np.exp(evaluate(prior, x[inside], sigma))
     return density
-
-
-def _numbers(prior: Prior) -> dict[str, jax.Array]:
-    return {name: jnp.float64(value) for name, value in prior.numbers.items()}
 
 
 def _grid(lower: float, upper: float, *, inside: bool) -> np.ndarray:
@@ -152,10 +143,11 @@ def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> t
     """Limits of the panel: most of the prior's mass and the estimate are in it."""
     positive = is_spread or prior.support == "positive numbers"
     if prior.is_proper:
-        draws = np.asarray(FAMILIES[prior.family](**_numbers(prior)).sample(jax.random.key(0), (DRAWS,)))
-        draws = np.sqrt(draws) if prior.stated_for == "variance" else draws
-        draws = np.minimum(draws, WIDEST * width) if positive else draws
-        lower, upper = np.quantile(draws, [(1.0 - MIDDLE) / 2.0, (1.0 + MIDDLE) / 2.0])
+        with np.errstate(over="ignore", divide="ignore"):  # an infinite limit is cut
+            limits = quantile(prior, np.array([(1.0 - MIDDLE) / 2.0, (1.0 + MIDDLE) / 2.0]))
+        limits = np.sqrt(limits) if prior.stated_for == "variance" else limits
+        widest = WIDEST * width if positive else np.finfo(float).max / 4.0
+        lower, upper = np.clip(limits, -widest, widest)
         lower, upper = lower - 0.1 * (upper - lower), upper + 0.1 * (upper - lower)
     else:
         lower, upper = -UNBOUNDED * width, UNBOUNDED * width
@@ -169,4 +161,4 @@ def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarra
     piece = next(piece for piece in priors.pieces if row.name in piece.rows)
     shape = getattr(row.prior, "concentration", 1.0) - 1.0 + 0.5 * piece.size
     x = _grid(-1.0, 1.0, inside=True)
-    return x, 0.5 * np.exp(np.asarray(dist.Beta(shape, shape).log_prob(0.5 * (jnp.asarray(x) + 1.0))))
+    return x, 0.5 * np.exp(FAMILIES["Beta"].log_density(0.5 * (x + 1.0), shape, shape))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-import jax
 import numpy as np
-from jaxtyping import Array
-from numpyro import handlers
 
-from bayesmm.bayes.binding import bind_conditional
-from bayesmm.bayes.program import ConditionalData, ConditionalProgram
+from bayesmm.bayes.contrasts import read_factor
+from bayesmm.bayes.families import draw, draw_cholesky
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, PriorError
 
 BATCH_ENTRIES = 2**22  # numbers held at once beside the result, 32 MB
@@ -60,14 +57,13 @@ def simulate_prior(
     _check_numbers(draws, seed)
     check_proper(priors)
     _check_size(draws, design)
-    program, data = bind_conditional(design, labels, priors, ("noncentred",) * len(design.blocks))
-    names = [*dict.fromkeys(row.variable for row in labels.parameter_rows())]
-    names += [*(block.effect_variable for block in labels.blocks), "y"]
-    batch = max(1, min(draws, BATCH_ENTRIES // _entries(design)))
-    with jax.enable_x64(True):
-        drawn = _draw(program, tuple(names), draws, batch, data._replace(y=None), np.int64(seed))
-        arrays = {name: np.asarray(values) for name, values in drawn.items()}
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        arrays, factors = _draw_parameters(labels, priors, draws, rng)
     _check_finite(arrays, labels, priors)
+    sigma = arrays["sigma"] if priors.fixed_sigma is None else np.full(draws, priors.fixed_sigma)
+    arrays |= _draw_effects(design, labels, factors, rng)
+    arrays["y"] = _draw_response(design, labels, arrays, sigma, rng)
     return arrays
 
 
@@ -94,15 +90,82 @@ def _one_of_each_kind(rows: list[PriorRow]) -> list[PriorRow]:
     return list({row.kind: row for row in reversed(rows)}.values())[::-1]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options={"xla_backend_optimization_level": 0})
-def _draw(
-    program: ConditionalProgram, names: tuple[str, ...], draws: int, batch: int, data: ConditionalData, seed: Any
-) -> dict[str, Array]:
-    def one(key: Array) -> dict[str, Array]:
-        trace = handlers.trace(handlers.seed(program, key)).get_trace(data)
-        return {name: trace[name]["value"] for name in names}
+def _draw_parameters(
+    labels: Labels, priors: ResolvedPriors, draws: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Draw coefficients, standard deviations, correlations and sigma, and factors F of each Var(b) = FF'."""
+    sigma = np.full(draws, priors.fixed_sigma or np.nan)
+    for row in priors.of_kind("sigma"):
+        sigma = _draw_spread(row, sigma, rng)
+    arrays: dict[str, np.ndarray] = {}
+    if labels.coefficients:
+        stated = np.column_stack([draw(row.prior, rng, draws) for row in priors.of_kind("fixed")])
+        arrays["beta"] = stated @ np.linalg.inv(priors.contrast).T
+    factors = []
+    for position, block in enumerate(labels.blocks):
+        sd = np.column_stack([_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)])
+        unit = _draw_correlations(priors, position, draws, rng)
+        factor = sd[:, :, None] * unit
+        T = priors.effect_contrasts[position]
+        if (np.eye(len(T)) != T).any():
+            factor = np.linalg.inv(T) @ factor
+            sd, correlations = read_factor(factor, block.pairs)
+        else:
+            _, correlations = read_factor(unit, block.pairs)
+        arrays[block.sd_variable] = sd
+        if block.pairs:
+            arrays[block.cor_variable] = correlations
+        factors.append(factor)
+    return arrays | ({"sigma": sigma} if priors.fixed_sigma is None else {}), factors
 
-    return jax.lax.map(one, jax.random.split(jax.random.key(seed), draws), batch_size=batch)
+
+def _draw_spread(row: PriorRow, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a standard deviation, whatever its prior is stated for."""
+    value = draw(row.prior, rng, len(sigma))
+    match row.prior.stated_for:
+        case "variance":
+            return np.sqrt(value)
+        case "share":
+            return sigma * np.sqrt(value / (1.0 - value))
+        case _:
+            return value
+
+
+def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw Cholesky factors (draws, k, k) of the correlation matrices of a grouping factor."""
+    k = len(priors.effect_contrasts[position])
+    factors = np.broadcast_to(np.eye(k), (draws, k, k)).copy()
+    chosen = {row.name: row.prior for row in priors.rows}
+    for piece in priors.pieces:
+        if piece.block == position:
+            concentration = getattr(chosen[piece.rows[0]], "concentration", 1.0)  # a flat prior is LKJ(1)
+            inside = slice(piece.start, piece.stop)
+            factors[:, inside, inside] = draw_cholesky(piece.size, concentration, rng, draws)
+    return factors
+
+
+def _draw_effects(
+    design: Design, labels: Labels, factors: Sequence[np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draw the random effects of every level from N(0, FF')."""
+    each = zip(labels.blocks, design.blocks, factors, strict=True)
+    return {
+        names.effect_variable: rng.standard_normal((len(F), block.q, block.k)) @ F.swapaxes(1, 2)
+        for names, block, F in each
+    }
+
+
+def _draw_response(
+    design: Design, labels: Labels, arrays: dict[str, np.ndarray], sigma: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    predictors = build_predictors(design)
+    beta = arrays.get("beta", np.zeros((len(sigma), 0)))
+    y = rng.standard_normal((len(sigma), design.n))
+    y *= sigma[:, None] / np.sqrt(design.weights)
+    batch = max(1, BATCH_ENTRIES // design.n)
+    for part in (slice(start, start + batch) for start in range(0, len(sigma), batch)):
+        y[part] += predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in labels.blocks])
+    return y
 
 
 def _entries(design: Design) -> int:
