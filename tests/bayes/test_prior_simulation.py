@@ -1,10 +1,13 @@
 """Draws from the prior: their distributions, their names, and what cannot be drawn from."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 import scipy.stats as st
 from made_posterior import make_posterior
+from numpyro import handlers
 
 import bayesmm as bmm
 from bayesmm.bayes.prior_simulation import simulate_prior
@@ -47,6 +50,37 @@ def test_parameters_have_the_distributions_that_were_declared(drawn):
     assert agrees(sd[:, 1], st.halfnorm(scale=5))
     assert agrees(sigma**2, st.halfnorm(scale=30))
     assert agrees(0.5 * (drawn["cor_Subject"][:, 0] + 1.0), st.beta(2, 2))
+
+
+@pytest.mark.parametrize(
+    "priors", [None, {"cor": LKJ(2), "sd": HalfNormal(30, on="variance")}], ids=["means", "columns"]
+)
+def test_draws_are_those_of_the_numpyro_program(priors):
+    """Correlated effects of three columns, whose default priors are about the effects at the means."""
+    sleep = bmm.datasets.load("sleepstudy")
+    model = bmm.Model("Reaction ~ Days + (Days + I(Days**2) | Subject)", sleep, priors=priors)
+    drawn = simulate_prior(model.design, model.labels, model.priors, draws=1000, seed=2)
+    program, data = model.program("conditional", parameterisation="noncentred")
+    names = ("beta", "sd_Subject", "cor_Subject", "sigma", "b_Subject", "y")
+
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def sample(keys, data):
+        def one(key):
+            trace = handlers.trace(handlers.seed(program, key)).get_trace(data)
+            return {name: trace[name]["value"] for name in names}
+
+        return jax.lax.map(one, keys, batch_size=200)
+
+    with jax.enable_x64(True):
+        others = sample(jax.random.split(jax.random.key(3), 1000), data._replace(y=None))
+    assert (model.priors.effect_contrasts[0] == np.eye(3)).all() == (priors is not None)
+    for name in names:
+        mine, other = (np.asarray(values).reshape(1000, -1) for values in (drawn[name], others[name]))
+        for j in range(mine.shape[1])[:20]:
+            assert st.ks_2samp(mine[:, j], other[:, j]).pvalue > SURE, (name, j)
+    for pair in ((0, 1), (1, 2)):  # and together
+        products = [np.prod(np.asarray(values["b_Subject"])[:, 0, pair], axis=1) for values in (drawn, others)]
+        assert st.ks_2samp(*products).pvalue > SURE
 
 
 def test_random_effects_have_the_drawn_covariances(drawn):
