@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from arviz_base import make_attrs
 from xarray import Dataset, DataTree
 
-from bayesmm.bayes.run import Run
 from bayesmm.design.coordinates import build_groups, constants, variable_order
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.run import Run
 
 SAMPLE_DIMS = ("chain", "draw")
 

@@ -8,8 +8,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.flat_posterior import FLOOR, FlatPosterior, build_flat_posterior
+from bayesmm.bayes.flat_posterior import FlatPosterior, build_flat_posterior
 from bayesmm.bayes.start import WarmStart, interior_factors
+from bayesmm.comparison.flat_modes import FLOOR, FlatModes
 from bayesmm.comparison.identity_text import write_identity
 from bayesmm.errors import ComparisonError
 from bayesmm.marginal.covariance import lower_triangular, theta_of
@@ -118,14 +119,15 @@ def check_identity(fit: Fit) -> Identity:
     estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
     reml = fit.parameters["estimate"].loc[[row.name for row in rows]]
-    scales = {"sd": _mode(flat, fit, estimate), **_moved_modes(flat, fit, estimate)}
-    height, slopes = flat.evaluate(estimate)
-    modes = pd.DataFrame({"REML": reml, **{name: _values(flat, fit, point) for name, point in scales.items()}})
+    search = FlatModes(fit)
+    scales = {"sd": _mode(search, fit, estimate), **_moved_modes(search, fit, estimate)}
+    found = {name: _values(flat, search.floors, fit, point) for name, point in scales.items()}
+    modes = pd.DataFrame({"REML": reml, **found})
     return Identity(
         formula=fit.design.specification.formula,
         points=_compare_at_points(flat, fit, estimate),
-        slopes=pd.Series(slopes, index=_point_names(fit), name="slope"),
-        gap=flat.evaluate(scales["sd"])[0] - height,
+        slopes=pd.Series(flat.slopes(estimate), index=_point_names(fit), name="slope"),
+        gap=flat.evaluate(scales["sd"]) - flat.evaluate(estimate),
         modes=modes.assign(kind=[row.kind for row in rows]),
         boundary=tuple(row.name for row in rows if row.kind == "sd" and reml[row.name] == 0.0),
         singular_directions=fit.singular_directions,
@@ -154,7 +156,7 @@ def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> p
     for point in [estimate, *cloud, none]:
         sigma = fit.known_sigma or float(np.exp(point[-1]))
         criterion = Criterion(products, fit.layout, "reml", sigma)
-        records.append((flat.evaluate(point)[0], -0.5 * float(criterion.evaluate(point[:n_theta]).value)))
+        records.append((flat.evaluate(point), -0.5 * float(criterion.evaluate(point[:n_theta]).value)))
     points = pd.DataFrame(records, columns=["log_posterior", "restricted"])
     return points.assign(difference=points["log_posterior"] - points["restricted"])
 
@@ -168,26 +170,26 @@ def _interior(fit: Fit, estimate: np.ndarray) -> np.ndarray:
     return _point(fit, theta_of(factors, fit.layout), at.sigma)
 
 
-def _mode(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> np.ndarray:
+def _mode(search: FlatModes, fit: Fit, estimate: np.ndarray) -> np.ndarray:
     start = _interior(fit, estimate)
     start[: len(fit.theta)] *= DETOUR
-    return flat.find_mode(start)[0]
+    return search.find_mode(start)[0]
 
 
-def _moved_modes(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> dict[str, np.ndarray]:
+def _moved_modes(search: FlatModes, fit: Fit, estimate: np.ndarray) -> dict[str, np.ndarray]:
     """Follow the mode from standard deviations to variances, and climb to that in logarithms."""
-    point, curvature = flat.find_mode(estimate)
+    point, curvature = search.find_mode(estimate)
     for power in -np.arange(1, STEPS + 1) / STEPS:
-        point, curvature = flat.find_mode(point, power, curvature)
-    logs, _ = flat.find_mode(_interior(fit, estimate), 1.0)
+        point, curvature = search.find_mode(point, power, curvature)
+    logs, _ = search.find_mode(_interior(fit, estimate), 1.0)
     return {"variance": point, "log": logs}
 
 
-def _values(flat: FlatPosterior, fit: Fit, point: np.ndarray) -> np.ndarray:
+def _values(flat: FlatPosterior, limits: tuple[np.ndarray, ...], fit: Fit, point: np.ndarray) -> np.ndarray:
     """Read off standard deviations, correlations and σ at a point, in the order of the table."""
     factors, sigma = flat.spreads(point)
     values: list[float] = []
-    for F, floors, block in zip(factors, flat.floors, fit.labels.blocks, strict=True):
+    for F, floors, block in zip(factors, limits, fit.labels.blocks, strict=True):
         sd = np.linalg.norm(F, axis=1)
         sd = np.where(sd < ZERO / FLOOR * floors * sigma, 0.0, sd)
         values += sd.tolist()

@@ -1,0 +1,101 @@
+"""Modes of the posterior of the spreads under flat priors, on different scales, by the restricted likelihood.
+
+Up to a constant the log posterior density of standard deviations is the restricted log-likelihood, whose gradient the
+optimiser's code has in closed form: nothing is compiled to find them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import minimize
+
+from bayesmm.bayes.start import level_errors
+from bayesmm.marginal.covariance import assemble_factors
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.fit import Fit
+
+FLOOR = 1e-5  # of the standard error that a level's own data give: where the pole of a density at zero is cut
+FLAT_ENOUGH = 1e-7  # slope of a log density along θ and log σ that ends a search
+
+
+@dataclass(frozen=True)
+class FlatModes:
+    """Densities of standard deviations, of variances and of logarithms, and their peaks.
+
+    Points are (θ, log σ), θ on the conditioned columns of the likelihood; θ alone where σ is known.
+
+    Attributes
+    ----------
+    fit : Fit
+        A REML fit.
+    """
+
+    fit: Fit
+
+    def evaluate(self, point: np.ndarray, power: float) -> tuple[float, np.ndarray]:
+        """Compute the log density, up to a constant, with its gradient by the point.
+
+        Parameters
+        ----------
+        point : array, shape (t + 1,) or (t,)
+            (θ, log σ).
+        power : float
+            The density is multiplied by this power of every standard deviation, and of σ: 0 leaves it that of
+            standard deviations, −1 makes it that of variances and 1 that of logarithms, up to a constant.
+
+        Notes
+        -----
+        The gradient by log σ is r²/σ² − (n − p), and what the powers give.
+        """
+        n_theta = len(self.fit.theta)
+        sigma = self.fit.known_sigma or float(np.exp(point[-1]))
+        at = Criterion(self._products, self.fit.layout, "reml", sigma).evaluate(point[:n_theta])
+        logs, slopes = self._log_spreads(point[:n_theta])
+        value, by_theta = -0.5 * float(at.value) + power * logs, -0.5 * at.gradient + power * slopes
+        if self.fit.known_sigma is not None:
+            return value, by_theta
+        spreads = 1 + sum(block.k for block in self.fit.design.blocks)
+        by_sigma = float(at.fixed.residual_square) / sigma**2 - (self._products.n - self._products.p) + power * spreads
+        return value + power * spreads * float(point[-1]), np.append(by_theta, by_sigma)
+
+    def find_mode(
+        self, start: np.ndarray, power: float = 0.0, inverse_curvature: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Climb from a point to the nearest peak; return it, and the inverse curvature there."""
+
+        def downhill(point: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self.evaluate(point, power)
+            return -value, -gradient
+
+        options = {"gtol": FLAT_ENOUGH, "hess_inv0": inverse_curvature}
+        found = minimize(downhill, start, jac=True, method="BFGS", options=options)
+        return found.x, 0.5 * (found.hess_inv + found.hess_inv.T)
+
+    @cached_property
+    def floors(self) -> tuple[np.ndarray, ...]:
+        """By grouping factor, standard deviations (k,) as good as zero, in units of σ."""
+        return tuple(FLOOR * level_errors(block, self.fit.design.weights) for block in self.fit.design.blocks)
+
+    @cached_property
+    def _products(self):
+        return self.fit.estimate.criterion_function.products
+
+    @cached_property
+    def _basis(self) -> list[np.ndarray]:
+        """By grouping factor, what each entry of θ is in Λ on the user's columns; shapes (t, k, k)."""
+        each = [assemble_factors(np, e, self.fit.layout) for e in np.eye(len(self.fit.theta))]
+        roots = enumerate(self._products.effect_roots)
+        return [np.linalg.solve(np.asarray(T), np.array([factors[f] for factors in each])) for f, T in roots]
+
+    def _log_spreads(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Sum of the logarithms of all relative standard deviations, cut at the floors, with its gradient by θ."""
+        total, slopes = 0.0, np.zeros(len(theta))
+        for basis, floor in zip(self._basis, self.floors, strict=True):
+            L = np.tensordot(theta, basis, 1)
+            squares = (L**2).sum(axis=1) + floor**2
+            total += 0.5 * float(np.log(squares).sum())
+            slopes += ((basis * L).sum(axis=2) / squares).sum(axis=1)
+        return total, slopes
