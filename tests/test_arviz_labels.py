@@ -167,7 +167,7 @@ def structures(draw):
     return Structure(tuple(groups), fixed, draw(st.sampled_from([None, 1.5])))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(structure=structures(), random=st.randoms(use_true_random=False))
 def test_arviz_labels_every_number_of_any_model(structure, random):
     model = structure.model()
@@ -180,7 +180,7 @@ def test_arviz_labels_every_number_of_any_model(structure, random):
     check(summarise(xr.DataTree.from_dict({"posterior": shuffled})), named)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(structure=structures())
 def test_our_tables_have_the_numbers_that_arviz_labels(structure):
     model = structure.model()

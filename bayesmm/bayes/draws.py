@@ -1,17 +1,25 @@
-"""Draws of a posterior as the numerics take them: flat over chains, thinned, covariances as factors."""
+"""A posterior as the numerics take it: draws flat over chains, thinned, covariances as factors; sums over the data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from bayesmm.bayes.quantities import assemble_covariance
 from bayesmm.errors import ArgumentError
+from bayesmm.marginal.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.density import FixedPrior
+from bayesmm.marginal.left_out import Draw
+from bayesmm.marginal.rows import BlockArrays
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+
+BATCH = 4_000_000  # numbers held at once, 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,15 @@ class ParameterDraws:
             factors.append(vectors * np.sqrt(np.maximum(values, 0.0))[:, None])
         return tuple(factors)
 
+    def triangular_factors(self) -> tuple[np.ndarray, ...]:
+        """Lower triangular factors with diagonals of at least zero: those of the sampler, also where singular."""
+        factors = []
+        for factor in self.factors():
+            upper = np.linalg.qr(factor.swapaxes(1, 2), mode="r")
+            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
+            factors.append((signs[:, :, None] * upper).swapaxes(1, 2))
+        return tuple(factors)
+
 
 def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws:
     """Read the parameters off a posterior.
@@ -66,7 +83,8 @@ def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws
     chosen = _choose(draws, *sigma.shape)
 
     def flat(values: np.ndarray) -> np.ndarray:
-        return values[:, chosen].reshape(-1, *values.shape[2:])
+        kept = values[:, chosen]
+        return kept.reshape(kept.shape[0] * kept.shape[1], *kept.shape[2:])  # also of no coefficients
 
     covariances = []
     for block in posterior.labels.blocks:
@@ -89,3 +107,63 @@ def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
         raise ArgumentError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
     count = min(max(int(draws) // chains, 1), length)
     return np.linspace(0, length - 1, count).round().astype(int)
+
+
+def sum_products(posterior: Posterior) -> CrossProducts:
+    """Sum the cross-products of a posterior's design."""
+    return build_products(*product_arrays(posterior))[0]
+
+
+def product_arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
+    """Return what the cross-products are sums over: X, y less its offset, weights, grouping factors."""
+    design = posterior.design
+    blocks = [
+        BlockArrays(
+            codes=block.codes,
+            columns=block.columns,
+            n_levels=block.q,
+            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
+        )
+        for block in design.blocks
+    ]
+    return design.X[:, design.kept], design.y - design.offset, design.weights, blocks
+
+
+def stack_draws(draws: ParameterDraws, prior: FixedPrior) -> Draw:
+    """Return the draws as the marginal likelihood takes them, with the coefficients that it does not integrate out."""
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "factors": draws.factors(),
+        "sigma": draws.sigma,
+        "beta": draws.beta[:, np.asarray(prior.sampled)],
+    }
+    return Draw(**leaves)
+
+
+def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Any, *, whole: int | None = None) -> Any:
+    """Evaluate every draw, as many at a time as fit.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Compiled; takes the arguments, draws, and how many at a time.
+    arguments : tuple
+        The same for all draws.
+    draws : Draw, or another named tuple with ``sigma``
+        First axis that of the draws.
+    whole : int, optional
+        Of how many draws this is a part, perhaps the last and shorter: one compiled program then serves all parts.
+
+    Returns
+    -------
+    pytree of NumPy arrays
+        Draws first.
+    """
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
+    n_draws = len(draws.sigma)
+    total = whole or n_draws
+    batch = min(max(BATCH // size, 1), total)
+    extra = total - n_draws + -total % batch  # whole batches only: a rest would be compiled once more
+    padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
+    with jax.enable_x64(True):
+        values = evaluate(*arguments, padded, batch)
+        return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)

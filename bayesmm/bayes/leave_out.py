@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -15,12 +14,12 @@ from scipy.special import ndtr
 from xarray import DataArray, Dataset, DataTree
 
 from bayesmm.bayes.binding import bind_marginal
-from bayesmm.bayes.draws import ParameterDraws, read_draws
+from bayesmm.bayes.draws import ParameterDraws, map_draws, product_arrays, read_draws, stack_draws, sum_products
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
+from bayesmm.bayes.recovered import read_effects
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.errors import ArgumentError, PredictionError
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.indispensable import find_indispensable
 from bayesmm.marginal.leave_out import (
     leave_apart,
@@ -31,7 +30,6 @@ from bayesmm.marginal.leave_out import (
 )
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
 from bayesmm.marginal.row_groups import Rows, condition_rows, group_rows, single_rows
-from bayesmm.marginal.rows import BlockArrays
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -40,7 +38,6 @@ type Predictive = Literal["marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
 
 MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are needed
-BATCH = 4_000_000  # numbers held at once, 32 MB
 ROWS = "row"
 
 
@@ -119,8 +116,9 @@ def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray 
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * (not labels.sigma_fixed)
-    names += [block.effect_variable for block in labels.blocks]
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
+    for block, b in zip(labels.blocks, read_effects(posterior, draws), strict=True):
+        sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])
     limit = draws.shape[0] * draws.shape[1] * posterior.n
     values, _ = pointwise_log_likelihood(sites, posterior.design, labels, posterior.priors.fixed_sigma, limit)
     assert values is not None
@@ -139,7 +137,7 @@ def _marginal(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | N
     bound = _bind(posterior)
     groups = group_rows(bound.rows, codes, n_groups, bound.data.products)
     _refuse_indispensable(posterior, bound, codes, n_groups)
-    return map_draws(_group_densities, (bound.data, groups), _stack(draws, bound.data))
+    return map_draws(_group_densities, (bound.data, groups), stack_draws(draws, bound.data.prior))
 
 
 def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +145,7 @@ def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, np.arange(posterior.n), posterior.n)
     groups = single_rows(bound.rows, bound.data.products)
-    return map_draws(_row_deviations, (bound.data, groups), _stack(draws, bound.data))
+    return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior))
 
 
 def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -165,27 +163,8 @@ class _Bound:
 def _bind(posterior: Posterior) -> _Bound:
     products = sum_products(posterior)
     _, data = bind_marginal(posterior.labels, products, posterior.priors)
-    X, y, weights, blocks = _arrays(posterior)
+    X, y, weights, blocks = product_arrays(posterior)
     return _Bound(data, condition_rows(X, y, weights, blocks, products))
-
-
-def sum_products(posterior: Posterior) -> CrossProducts:
-    """Sum the cross-products of a posterior's design."""
-    return build_products(*_arrays(posterior))[0]
-
-
-def _arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
-    design = posterior.design
-    blocks = [
-        BlockArrays(
-            codes=block.codes,
-            columns=block.columns,
-            n_levels=block.q,
-            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
-        )
-        for block in design.blocks
-    ]
-    return design.X[:, design.kept], design.y - design.offset, design.weights, blocks
 
 
 def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray, n_groups: int) -> None:
@@ -198,27 +177,6 @@ def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray
             f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
             "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
         )
-
-
-def _stack(draws: ParameterDraws, data: MarginalData) -> Draw:
-    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
-        "factors": draws.factors(),
-        "sigma": draws.sigma,
-        "beta": draws.beta[:, np.asarray(data.prior.sampled)],
-    }
-    return Draw(**leaves)
-
-
-def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Draw) -> Any:
-    """Evaluate every draw, as many at a time as fit; NumPy arrays with draws first."""
-    size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
-    n_draws = len(draws.sigma)
-    batch = min(max(BATCH // size, 1), n_draws)
-    extra = -n_draws % batch  # whole batches only: a rest would be compiled once more
-    padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
-    with jax.enable_x64(True):
-        values = evaluate(*arguments, padded, batch)
-        return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)
 
 
 @partial(jax.jit, static_argnames="batch")

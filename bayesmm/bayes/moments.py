@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -76,9 +76,14 @@ def average_moments(surface: Surface, place: Place, positions: Mapping[str, np.n
         for name, total in sums.items():
             means = part[f"{name}_mean"]
             total.add(np.ones(len(means)), means, part[f"{name}_variance"])
+    return moment_group(labels, list(sums.values()))
+
+
+def moment_group(labels: Labels, sums: Sequence[MomentSum]) -> xr.Dataset:
+    """Label the moments of the effects of each grouping factor: the group ``random_effects`` of a DataTree."""
     variables, coordinates = {}, {}
-    for block in labels.blocks:
-        variables |= effect_variables(block, sums[block.effect_variable].mean, sums[block.effect_variable].sd)
+    for block, total in zip(labels.blocks, sums, strict=True):
+        variables |= effect_variables(block, total.mean, total.sd)
         coordinates |= effect_coordinates(block)
     return xr.Dataset(variables, coords=coordinates)
 

@@ -40,7 +40,8 @@ def pointwise_log_likelihood(
         Says so then.
     """
     if any(block.effect_variable not in sites for block in labels.blocks):
-        return None, ("Without draws of the random effects there is no pointwise log-likelihood given them.",)
+        note = "The pointwise log-likelihood given the random effects was left out, as they were; "
+        return None, (note + "posterior.log_likelihood(predictive='conditional') computes it.",)
     effects = [sites[block.effect_variable] for block in labels.blocks]
     shape = effects[0].shape[:2]
     n_draws = shape[0] * shape[1]

@@ -15,9 +15,11 @@ from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
+from bayesmm.bayes.draws import read_draws
 from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
 from bayesmm.bayes.prediction import PredictionKind, predict
 from bayesmm.bayes.predictive import DrawnLevels, add_predictive, posterior_predictive
+from bayesmm.bayes.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.sensitivity import sensitivity
 from bayesmm.bayes.shares import Total, r_squared, variance_shares
@@ -86,7 +88,8 @@ class Posterior:
         Parameters
         ----------
         name : str
-            "beta", "sigma", "sd_Subject", "cor_Subject", "b_Subject", ...: a variable of ``data["posterior"]``.
+            "beta", "sigma", "sd_Subject", "cor_Subject", "b_Subject", ...: a variable of ``data["posterior"]``. Random
+            effects that were not kept are drawn now, the same each time, from their distribution given the rest.
 
         Returns
         -------
@@ -98,8 +101,9 @@ class Posterior:
             If there is no such variable.
         """
         variables = self.data["posterior"].data_vars
-        if name not in variables and name in [block.effect_variable for block in self.labels.blocks]:
-            raise VariableError(f"{name!r} was not drawn: sample with random_effects='draws'.")
+        names = [block.effect_variable for block in self.labels.blocks]
+        if name not in variables and name in names:
+            return self.effects[names.index(name)]
         if name not in variables:
             raise VariableError(
                 f"{name!r} is not a variable of the posterior; there are {', '.join(map(str, variables))}."
@@ -123,7 +127,8 @@ class Posterior:
     @property
     def effects(self) -> tuple[np.ndarray, ...]:
         """Draws of the random effects of each grouping factor, shapes (chains, draws, q, k)."""
-        return tuple(self.draws(block.effect_variable) for block in self.labels.blocks)
+        draws = read_draws(self)
+        return tuple(b.reshape(*draws.shape, *b.shape[1:]) for b in read_effects(self, draws))
 
     @cached_property
     def parameters(self) -> pd.DataFrame:
@@ -160,14 +165,16 @@ class Posterior:
         DataFrame
             One row per level and effect: group, level, effect, estimate (posterior mean), std_error (posterior standard
             deviation), lower, upper. Unlike a BLUP's, these spreads carry the uncertainty of the variances. Limits are
-            quantiles; where only moments were kept, those of a normal distribution.
-
-        Raises
-        ------
-        VariableError
-            If random effects were neither drawn nor summarised.
+            quantiles; where draws were not kept, those of a normal distribution.
         """
-        return random_effect_table(self.data, self.labels, level)
+        data = self.data
+        if not is_kept(self) and not {"quadrature", "random_effects"} & set(data.children):
+            data = DataTree.from_dict({"posterior": data["posterior"].to_dataset(), "random_effects": self._moments})
+        return random_effect_table(data, self.labels, level)
+
+    @cached_property
+    def _moments(self) -> Dataset:
+        return recover_moments(self)
 
     def predict(
         self,

@@ -10,8 +10,8 @@ from xarray import DataTree
 
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import label_draws
+from bayesmm.bayes.recovered import read_effects
 from bayesmm.design.coordinates import row_coordinate
-from bayesmm.design.labels import BlockLabels
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError
 
@@ -84,18 +84,28 @@ def draw_rows(
     population: NewLevels = "population" if new_levels == "sample" else new_levels
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=population)
     chosen = read_draws(posterior, draws)
-    effects = tuple(
-        _effects_drawn(posterior, block, chosen) if columns is not None else np.zeros((1, len(block.levels), 1))
-        for block, columns in zip(posterior.labels.blocks, predictors.columns, strict=True)
-    )
+    predictors, effects = _read_effects(posterior, predictors, chosen)
     if new_levels == "sample" and new_data is not None:
         predictors, effects = _draw_new_levels(posterior, new_data, predictors, chosen, effects, rng)
     return RowDraws(predictors, chosen, effects, _row_weights(posterior, new_data, weights, len(predictors.index)), rng)
 
 
-def _effects_drawn(posterior: Posterior, block: BlockLabels, chosen: ParameterDraws) -> np.ndarray:
-    b = posterior.draws(block.effect_variable)[:, chosen.chosen]
-    return b.reshape(-1, *b.shape[2:])
+def _read_effects(
+    posterior: Posterior, predictors: Predictors, chosen: ParameterDraws
+) -> tuple[Predictors, tuple[np.ndarray, ...]]:
+    """Read the effects of the levels that occur in the rows, and count the codes of the rows by those."""
+    levels = [np.zeros(0, np.int64) if own is None else np.unique(own[own >= 0]) for own in predictors.codes]
+    blocks = posterior.design.blocks
+    if any(len(own) for own in levels):
+        wanted = [None if len(own) == block.q else own for own, block in zip(levels, blocks, strict=True)]
+        effects = read_effects(posterior, chosen, wanted)
+    else:
+        effects = tuple(np.zeros((len(chosen.sigma), 0, block.k)) for block in blocks)
+    codes = tuple(
+        own if own is None else np.where(own >= 0, np.searchsorted(found, own), -1)
+        for own, found in zip(predictors.codes, levels, strict=True)
+    )
+    return replace(predictors, codes=codes), effects
 
 
 def _draw_new_levels(
@@ -118,7 +128,7 @@ def _draw_new_levels(
         fresh = np.flatnonzero(own < 0)
         labels = [found[block.group].labels[row] for row in fresh]
         keys = [row if label is None else label for row, label in zip(fresh, labels, strict=True)]
-        place = {key: block.q + i for i, key in enumerate(dict.fromkeys(keys))}
+        place = {key: effects[f].shape[1] + i for i, key in enumerate(dict.fromkeys(keys))}
         moved = own.copy()
         moved[fresh] = [place[key] for key in keys]
         codes[f] = moved

@@ -13,8 +13,7 @@ from arviz_stats import psense
 from xarray import DataTree
 
 from bayesmm.bayes.distributions import distribution
-from bayesmm.bayes.draws import ParameterDraws, read_draws
-from bayesmm.bayes.leave_out import map_draws, sum_products
+from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, sum_products
 from bayesmm.bayes.prior_keys import CorrelationPiece
 from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
 from bayesmm.bayes.resolution import PriorRow

@@ -10,6 +10,7 @@ from arviz_base import from_dict
 from xarray import Dataset
 
 from bayesmm.bayes.draws import ParameterDraws, read_draws
+from bayesmm.bayes.recovered import effect_parts
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
@@ -24,13 +25,14 @@ BATCH = 4_000_000  # draws times rows held at once, 32 MB
 def r_squared(posterior: Posterior) -> Dataset:
     """Bayesian R², marginal and conditional; see `Posterior.r2`."""
     design, draws = posterior.design, read_draws(posterior)
-    effects = [b.reshape(-1, *b.shape[2:]) for b in posterior.effects]
     predictors = build_predictors(design)
     fixed, fitted = _fixed_variance(design, draws), np.empty(len(draws.sigma))
     size = max(1, BATCH // design.n)
-    for start in range(0, len(fitted), size):
-        some = slice(start, start + size)
-        fitted[some] = (predictors.mean(draws.beta[some], [b[some] for b in effects]) - design.offset).var(1, ddof=1)
+    for part, effects in effect_parts(posterior, draws):
+        for start in range(part.start, part.stop, size):
+            some = slice(start, min(start + size, part.stop))
+            own = [b[some.start - part.start : some.stop - part.start] for b in effects]
+            fitted[some] = (predictors.mean(draws.beta[some], own) - design.offset).var(1, ddof=1)
     residual = _residual_variance(design, draws)
     random = sum(_group_variances(design, draws))
     values = {"marginal": fixed / (fixed + random + residual), "conditional": fitted / (fitted + residual)}

@@ -79,6 +79,11 @@ def key_of(seed: Array, use: int) -> Array:
     return jax.random.fold_in(jax.random.key(seed), use)
 
 
+def generation_key(seed: Array, number: Array) -> Array:
+    """Make the key of what is generated from one draw, by its number in the run."""
+    return jax.random.fold_in(key_of(seed, 2), number)
+
+
 def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any]) -> Callable[..., Probe]:
     def probe(
         data: Any, start: dict[str, Array], scale: Position, small: dict[str, Array], positions: Position, seed: Array
@@ -118,7 +123,7 @@ def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callabl
             return sites if generate is None else sites | generate(model, sites, data, key)
 
         number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
-        keys = jax.vmap(partial(jax.random.fold_in, key_of(seed, 2)))(number)
+        keys = jax.vmap(partial(generation_key, seed))(number)
         return _map(one, (positions, keys), data, place)
 
     return finish

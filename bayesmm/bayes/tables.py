@@ -13,7 +13,7 @@ from xarray import DataTree
 
 from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
 from bayesmm.design.labels import BlockLabels, Labels
-from bayesmm.errors import ArgumentError, VariableError
+from bayesmm.errors import ArgumentError
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in each half
@@ -121,11 +121,6 @@ def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summ
             return exact
     drawn = data["posterior"][name].to_numpy() if name in data["posterior"] else None
     moments = next((data[group] for group in ("quadrature", "random_effects") if group in data), None)
-    if moments is None and drawn is None:
-        raise VariableError(
-            "The random effects were neither drawn nor summarised (random_effects=None): sample again with "
-            "random_effects='draws' or 'moments'."
-        )
     if moments is None:
         assert drawn is not None
         mean, sd = drawn.mean(axis=(0, 1)), drawn.std(axis=(0, 1), ddof=1)

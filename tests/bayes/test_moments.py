@@ -59,15 +59,6 @@ def test_moments_equal_those_of_many_draws(model, summarised):
     assert np.abs(error).max() < ERRORS
     np.testing.assert_allclose(table["std_error"], expected["std_error"], rtol=0.1)
     assert "b_Batch" not in summarised.data["posterior"]
-    with pytest.raises(KeyError, match="random_effects='draws'"):
-        summarised.draws("b_Batch")
-
-
-def test_random_effects_neither_drawn_nor_summarised_say_what_to_do(model):
-    posterior = model.sample(draws=1500, chains=2, seed=4, method="importance", random_effects=None)
-    with pytest.raises(KeyError, match="sample again with random_effects='draws' or 'moments'"):
-        posterior.random_effects()
-    assert list(posterior.parameters.index) == ["Intercept", "sd(Intercept | Batch)", "sigma"]
 
 
 def test_effects_are_drawn_unless_they_would_fill_the_memory(model):
