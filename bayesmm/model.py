@@ -251,6 +251,7 @@ class Model:
             beta_covariance=start.beta_covariance,
             effects=start.modes,
             effect_covariances=start.mode_covariances,
+            elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
         )
 
     def program(

@@ -39,6 +39,8 @@ class WarmStart:
         Conditional modes of the random effects.
     effect_covariances : tuple of array, shape (q, k, k), optional
         Their conditional covariances.
+    elsewhere : tuple of (sigma, factors)
+        The same at lower maxima of the likelihood, best first; empty where it has one only.
     """
 
     sigma: float
@@ -47,6 +49,7 @@ class WarmStart:
     beta_covariance: np.ndarray
     effects: tuple[np.ndarray, ...] | None = None
     effect_covariances: tuple[np.ndarray, ...] | None = None
+    elsewhere: tuple[tuple[float, tuple[np.ndarray, ...]], ...] = ()
 
 
 class Start(NamedTuple):

@@ -35,6 +35,25 @@ class Spread:
     covariance: np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LocalMaximum:
+    """A maximum of the (restricted) likelihood that is not the highest one seen.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        There, with lme4's constants.
+    sigma : float
+        Residual standard deviation, in units of the response.
+    factors : tuple of arrays, shapes (k, k)
+        Relative factors Λ on the user's columns, lower triangular; with zeros where it is on the boundary.
+    """
+
+    log_likelihood: float
+    sigma: float
+    factors: tuple[np.ndarray, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Point estimates of one design.
@@ -57,6 +76,8 @@ class Estimate:
         Their conditional covariance given θ, σ and β.
     null_directions : tuple of arrays, shapes (k, d)
         Combinations of effects without variance, per grouping factor; d = 0 where the fit is not singular.
+    other_maxima : tuple of LocalMaximum
+        What else the search saw, best first.
     criterion_function : Criterion
         The objective, for what is worked out only when it is asked for.
     """
@@ -70,6 +91,7 @@ class Estimate:
     modes: tuple[np.ndarray, ...]
     mode_covariances: tuple[np.ndarray, ...]
     null_directions: tuple[np.ndarray, ...]
+    other_maxima: tuple[LocalMaximum, ...]
     criterion_function: Criterion
 
     @cached_property
@@ -123,6 +145,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
             null_directions(L, T, pieces)
             for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
         ),
+        other_maxima=(),
         criterion_function=criterion,
     )
 

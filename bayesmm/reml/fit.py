@@ -15,7 +15,7 @@ from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.marginal.covariance import Layout, theta_of
 from bayesmm.marginal.likelihood import Method
-from bayesmm.reml.estimate import Estimate
+from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class Fit:
                     rows = [j] if structure == "diagonal" else range(j, stop)
                     names += [f"theta({block.effects[i]}, {block.effects[j]} | {block.group})" for i in rows]
         return pd.Series(theta_of(self.factors, self.layout), index=names, name="theta")
+
+    @property
+    def other_maxima(self) -> tuple[LocalMaximum, ...]:
+        """Lower maxima of the (restricted) likelihood that the search saw besides the reported one, best first."""
+        return self.estimate.other_maxima
 
     @property
     def is_singular(self) -> bool:

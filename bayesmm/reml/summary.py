@@ -80,10 +80,18 @@ def _notes(fit: Fit) -> tuple[str, ...]:
         )
     if fit.is_singular or not fit.estimate.minimum.converged:
         notes.append(fit.status.value)
+    if fit.other_maxima:
+        notes.append(_other_maxima(fit))
     notes += [f"Singular: {direction}." for direction in fit.singular_directions]
     if not fit.estimate.minimum.converged:
         notes.append(f"Search: {fit.convergence}")
     return tuple(notes)
+
+
+def _other_maxima(fit: Fit) -> str:
+    lower = [f"{fit.loglik - other.log_likelihood:.3g}" for other in fit.other_maxima]
+    count = "Another maximum" if len(lower) == 1 else f"{len(lower)} other maxima"
+    return f"{count} of the likelihood seen, lower by {' and '.join(lower)}: see fit.other_maxima."
 
 
 def _random_table(fit: Fit) -> pd.DataFrame:
