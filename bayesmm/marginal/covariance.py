@@ -85,8 +85,9 @@ def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:
 
 def lower_triangular(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular and of non-negative diagonal, with LL' = FF' for any factor F, singular ones too."""
-    R = np.linalg.qr(factor.T, mode="r")
-    return (R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]).T
+    R = np.linalg.qr(factor.swapaxes(-1, -2), mode="r")
+    signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return (R * signs[..., None]).swapaxes(-1, -2)
 
 
 def theta_of(factors: Sequence[np.ndarray], layout: Layout) -> np.ndarray:

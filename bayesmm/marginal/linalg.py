@@ -40,8 +40,8 @@ def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
 
 
 def batched_cholesky(
-    xp: Any, H: Float[Array, "k k q"], C: Float[Array, "k c #q"]
-) -> tuple[Float[Array, "k q"], Float[Array, "k c q"]]:
+    xp: Any, H: Float[Array, "k k *q"], C: Float[Array, "k c *#q"]
+) -> tuple[Array, Float[Array, "k c *q"]]:
     """Factor H[:, :, i] = LL' for every level i, and solve LW = C.
 
     Parameters
@@ -49,7 +49,7 @@ def batched_cholesky(
     xp : module
         ``numpy`` or ``jax.numpy``.
     H : array, shape (k, k, q)
-        Symmetric positive definite matrices.
+        Symmetric positive definite matrices; there may be more axes than that of the levels.
     C : array, shape (k, c, q) or (k, c, 1)
         Right-hand sides, of each level or of all.
 

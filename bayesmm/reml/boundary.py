@@ -45,7 +45,7 @@ def leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
     start = _way_down(criterion, minimum)
     if start is None:
         return minimum
-    found = snap_to_boundary(criterion, minimise(criterion, start))
+    found = snap_to_boundary(criterion, minimise(criterion, start, sizes=criterion.sizes, escapes=criterion.escapes))
     return replace(found, n_evaluations=found.n_evaluations + minimum.n_evaluations)
 
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import Layout
+from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.evaluation import Evaluated, evaluate
 from bayesmm.marginal.likelihood import Method
@@ -18,6 +18,9 @@ from bayesmm.reml.optimise import Evaluation
 
 Engine = Literal["numpy", "jax"]
 
+NOISE = 4e-14  # relative rounding error of what one evaluation sums
+SATURATED = 1e-8  # share of the response that is left, from which on it is asked whether any will be
+FARTHER = 10.0
 STEP = 1e-5  # of a central difference of gradients, in θ of order one
 
 
@@ -54,9 +57,14 @@ class Criterion:
     sigma: float | None = None
     engine: Engine = "numpy"
 
+    @property
+    def restriction(self) -> float:
+        """1 for REML, 0 for ML."""
+        return float(self.method == "reml")
+
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
-        restriction = float(self.method == "reml")
+        restriction = self.restriction
         if self.engine == "jax":
             from bayesmm.marginal.compiled import compile_evaluation
 
@@ -75,7 +83,38 @@ class Criterion:
     def __call__(self, theta: np.ndarray) -> Evaluation:
         """Evaluate for the search, with a curvature that is near the Hessian."""
         at = self.evaluate(theta)
-        return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, detail=at)
+        return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self._noise(at), detail=at)
+
+    def _noise(self, at: Evaluated) -> float:
+        """Estimate the rounding error of the value: r² is a difference of squares of the response."""
+        products = self.products
+        lost = products.n * products.gram[-1, -1] / at.fixed.residual_square
+        return NOISE * max(1.0, abs(float(at.value)), float(lost))
+
+    def escapes(self, theta: np.ndarray, at: Evaluation) -> bool:
+        """Whether θ is so far out that only the residual is left to fall, and it falls without end.
+
+        Then fixed and random effects explain every row, and r² goes to zero as 1/θ²: there is no maximum with σ > 0.
+        """
+        residual_square = at.detail.fixed.residual_square
+        if self.sigma is not None or residual_square > SATURATED * self.products.gram[-1, -1]:
+            return False
+        return bool(self.evaluate(FARTHER * theta).fixed.residual_square < 2.0 * residual_square / FARTHER**2)
+
+    def limit(self, theta: np.ndarray) -> float:
+        """Value farther out on the same ray; lower still, beyond all bounds, where that falls by more than rounding."""
+        here, farther = (float(self.evaluate(scale * theta).value) for scale in (1.0, FARTHER))
+        return -np.inf if farther < here - 1.0 else farther
+
+    def sizes(self, theta: np.ndarray) -> np.ndarray:
+        """Norm of the column of Λ that each entry is in, one at least: θ far out moves in proportion."""
+        factors = assemble_factors(np, theta, self.layout)
+        return np.concatenate(
+            [
+                np.maximum(np.sqrt((L**2).sum(axis=0)), 1.0)[columns]
+                for L, (_, columns) in zip(factors, entry_positions(self.layout), strict=True)
+            ]
+        )
 
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Value, gradient and Hessian, and ∂r²/∂θ.

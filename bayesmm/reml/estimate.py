@@ -12,9 +12,10 @@ from bayesmm.marginal import host
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated
 from bayesmm.marginal.linalg import sandwich
-from bayesmm.reml.boundary import SNAP, leave_saddle, null_directions, project, snap_to_boundary
+from bayesmm.reml.boundary import SNAP, null_directions, project
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.optimise import Minimum, minimise
+from bayesmm.reml.optimise import Minimum
+from bayesmm.reml.search import Minima, find_minima, find_minimum
 from bayesmm.reml.start import moment_start
 
 
@@ -78,6 +79,8 @@ class Estimate:
         Combinations of effects without variance, per grouping factor; d = 0 where the fit is not singular.
     other_maxima : tuple of LocalMaximum
         What else the search saw, best first.
+    n_screened : int
+        Values that were looked at to find where to start.
     criterion_function : Criterion
         The objective, for what is worked out only when it is asked for.
     """
@@ -92,6 +95,7 @@ class Estimate:
     mode_covariances: tuple[np.ndarray, ...]
     null_directions: tuple[np.ndarray, ...]
     other_maxima: tuple[LocalMaximum, ...]
+    n_screened: int
     criterion_function: Criterion
 
     @cached_property
@@ -119,15 +123,15 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         If the restricted likelihood does not depend on some variance; only looked for without a start.
     """
     if start is None:
-        minimum = minimise(criterion, _first_theta(criterion))
-        minimum = replace(minimum, n_evaluations=minimum.n_evaluations + 1)
+        found = find_minima(criterion, _first_theta(criterion))
+        minimum = replace(found.lowest, n_evaluations=found.lowest.n_evaluations + 1)
     else:
-        minimum = minimise(criterion, start)
-    minimum = leave_saddle(criterion, snap_to_boundary(criterion, minimum))
+        minimum = find_minimum(criterion, start)
+        found = Minima(minimum, (), 0)
     conditioned = assemble_factors(np, minimum.x, criterion.layout)
     at: Evaluated = minimum.evaluation.detail
     products = criterion.products
-    sigma = criterion.sigma or float(np.sqrt(at.fixed.residual_square / _degrees_of_freedom(criterion)))
+    sigma = _sigma(criterion, minimum)
     inverse_root = np.linalg.inv(products.fixed_root)
     back = [np.linalg.inv(T) @ project(L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
     return Estimate(
@@ -136,7 +140,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         sigma=sigma,
         beta=products.fixed_origin + inverse_root @ at.fixed.beta,
         beta_covariance=sigma**2 * inverse_root @ at.fixed.covariance @ inverse_root.T,
-        factors=tuple(raw_factor(L, T) for L, T in zip(conditioned, products.effect_roots, strict=True)),
+        factors=_raw_factors(criterion, minimum),
         modes=tuple((T @ b).T for T, b in zip(back, at.modes, strict=True)),
         mode_covariances=tuple(
             sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
@@ -145,9 +149,28 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
             null_directions(L, T, pieces)
             for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
         ),
-        other_maxima=(),
+        other_maxima=tuple(
+            LocalMaximum(
+                log_likelihood=-0.5 * other.evaluation.value,
+                sigma=_sigma(criterion, other),
+                factors=_raw_factors(criterion, other),
+            )
+            for other in found.others
+        ),
+        n_screened=found.n_screened,
         criterion_function=criterion,
     )
+
+
+def _sigma(criterion: Criterion, minimum: Minimum) -> float:
+    residual_square = minimum.evaluation.detail.fixed.residual_square
+    return criterion.sigma or float(np.sqrt(residual_square / _degrees_of_freedom(criterion)))
+
+
+def _raw_factors(criterion: Criterion, minimum: Minimum) -> tuple[np.ndarray, ...]:
+    """Relative factors on the user's columns."""
+    conditioned = assemble_factors(np, minimum.x, criterion.layout)
+    return tuple(raw_factor(L, T) for L, T in zip(conditioned, criterion.products.effect_roots, strict=True))
 
 
 class AbsorbedError(EstimationError):

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 DECREMENT_TOLERANCE = 1e-10  # half of g'H⁻¹g, in the objective's units: what a further Newton step could still gain
-NOISE = 4e-15  # relative rounding error of one evaluation, below which a decrease cannot be told
-MAX_RADIUS = 1e3
+ACCEPTED = 1e-7  # the same for calling a search that came no further converged
+MAX_RADIUS = 4.0  # of the trust region, in sizes of the point: five times as far out, or through zero, in one step
 NEAR = 1.0  # decrement from which on the correction learns: farther away, what is missing changes from step to step
+LACKING = 3.0  # times the known curvature that may be lacking: more was learnt from a step too long, or from rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Evaluation:
         Its Hessian, or a matrix near it.
     is_exact : bool
         Which of the two.
+    noise : float
+        Rounding error of the value, below which a decrease cannot be told.
     detail
         Whatever else the objective found out at this point.
     """
@@ -36,6 +39,7 @@ class Evaluation:
     gradient: np.ndarray
     hessian: np.ndarray
     is_exact: bool = True
+    noise: float = 1e-14
     detail: Any = None
 
 
@@ -51,6 +55,8 @@ class Minimum:
         The objective there, with an exact or corrected Hessian.
     converged : bool
         Whether no further Newton step would gain more than rounding error, and no direction leads down.
+    escaped : bool
+        Whether the objective falls for ever.
     decrement : float
         ½ g'H⁺g: what one more Newton step would gain, by the quadratic model.
     smallest_curvature : float
@@ -62,13 +68,20 @@ class Minimum:
     x: np.ndarray
     evaluation: Evaluation
     converged: bool
+    escaped: bool
     decrement: float
     smallest_curvature: float
     n_evaluations: int
 
 
 def minimise(
-    objective: Callable[[np.ndarray], Evaluation], start: np.ndarray, *, max_evaluations: int = 200, radius: float = 1.0
+    objective: Callable[[np.ndarray], Evaluation],
+    start: np.ndarray,
+    *,
+    sizes: Callable[[np.ndarray], np.ndarray] = np.ones_like,
+    escapes: Callable[[np.ndarray, Evaluation], bool] | None = None,
+    max_evaluations: int = 200,
+    radius: float = 1.0,
 ) -> Minimum:
     """Find a minimum by Newton steps within a trust region.
 
@@ -78,10 +91,14 @@ def minimise(
         Value, gradient and Hessian at a point; may return non-finite values outside its domain.
     start : array, shape (k,)
         Where to begin.
+    sizes : callable
+        Units (k,) of the entries at a point, in which the trust region is a ball; ones by default.
+    escapes : callable, optional
+        Whether the objective falls for ever from a point on; the search then ends there.
     max_evaluations : int
         Give up (with ``converged=False``) after so many.
     radius : float
-        First radius of the trust region.
+        First radius of the trust region, in units of `sizes`.
 
     Returns
     -------
@@ -103,55 +120,66 @@ def minimise(
     here = objective(x)
     n_evaluations = 1
     correction = np.zeros_like(here.hessian)
-    while n_evaluations < max_evaluations:
+    escaped = False
+    while n_evaluations < max_evaluations and not escaped:
         hessian = here.hessian + correction
-        curvatures, directions, slopes = _decompose(hessian, here.gradient)
-        if _is_minimum(here, curvatures, slopes):
+        unit = sizes(x)
+        curvatures, directions, slopes = _decompose(hessian, here.gradient, unit)
+        if _is_minimum(here, curvatures, slopes, DECREMENT_TOLERANCE):
             break
-        step = directions @ _trust_region_step(slopes, curvatures, radius)
+        scaled = _trust_region_step(slopes, curvatures, radius)
+        step, length = unit * (directions @ scaled), float(np.linalg.norm(scaled))
         predicted = -(here.gradient @ step + 0.5 * step @ hessian @ step)
         there = objective(x + step)
         n_evaluations += 1
         is_finite = bool(np.isfinite(there.value) and np.isfinite(there.gradient).all())
         if is_finite and not here.is_exact and _decrement(slopes, curvatures) < NEAR:
-            correction = _correct(here, there, correction, step)
+            correction = _correct(here, there, correction, step, unit)
         gain = here.value - there.value
-        noise = NOISE * max(1.0, abs(here.value)) * 10.0
+        noise = max(here.noise, there.noise)
         agreement = gain / predicted if abs(gain) > noise or predicted > noise else 1.0
         if not is_finite or agreement < 0.25:
-            radius = 0.25 * float(np.linalg.norm(step))
-        elif agreement > 0.75 and np.linalg.norm(step) > 0.9 * radius:
+            radius = 0.25 * length
+        elif agreement > 0.75 and length > 0.9 * radius:
             radius = min(2.0 * radius, MAX_RADIUS)
         if is_finite and agreement > 1e-4:
             x, here = x + step, there
+            escaped = escapes is not None and escapes(x, here)
         elif radius < 1e-14:
             break
     hessian = here.hessian + correction
-    curvatures, _, slopes = _decompose(hessian, here.gradient)
+    curvatures, _, slopes = _decompose(hessian, here.gradient, sizes(x))
     return Minimum(
         x=x,
         evaluation=replace(here, hessian=hessian),
-        converged=_is_minimum(here, curvatures, slopes, slack=1e3),
+        converged=not escaped and _is_minimum(here, curvatures, slopes, max(ACCEPTED, here.noise)),
+        escaped=escaped,
         decrement=_decrement(slopes, curvatures),
         smallest_curvature=float(curvatures.min(initial=np.inf)),
         n_evaluations=n_evaluations,
     )
 
 
-def _decompose(hessian: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues and eigenvectors of the Hessian, and the gradient along them."""
-    curvatures, directions = np.linalg.eigh(hessian)
-    return curvatures, directions, directions.T @ gradient
+def _decompose(
+    hessian: np.ndarray, gradient: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors of the Hessian, and the gradient along them, in the units of each entry."""
+    curvatures, directions = np.linalg.eigh(hessian * (unit[:, None] * unit))
+    return curvatures, directions, directions.T @ (unit * gradient)
 
 
-def _correct(here: Evaluation, there: Evaluation, correction: np.ndarray, step: np.ndarray) -> np.ndarray:
+def _correct(
+    here: Evaluation, there: Evaluation, correction: np.ndarray, step: np.ndarray, unit: np.ndarray
+) -> np.ndarray:
     """Teach the correction what the gradient really changed along a step; skipped where that is not safe."""
     known = 0.5 * (here.hessian + there.hessian)  # of the two ends: third derivatives along the step cancel
     rest = there.gradient - here.gradient - (known + correction) @ step
     along = rest @ step
-    if not np.isfinite(along) or abs(along) < 1e-8 * np.linalg.norm(rest) * np.linalg.norm(step):
+    if not np.isfinite(along) or abs(along) < 1e-8 * np.linalg.norm(unit * rest) * np.linalg.norm(step / unit):
         return correction
-    return correction + np.outer(rest, rest) / along
+    learnt, units = correction + np.outer(rest, rest) / along, unit[:, None] * unit
+    is_too_much = np.abs(learnt * units).max() > LACKING * np.abs(known * units).max()
+    return np.zeros_like(learnt) if is_too_much else learnt
 
 
 def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
@@ -161,12 +189,10 @@ def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
     return float(0.5 * (slopes[curved] ** 2 / np.abs(curvatures[curved])).sum())
 
 
-def _is_minimum(here: Evaluation, curvatures: np.ndarray, slopes: np.ndarray, slack: float = 1.0) -> bool:
+def _is_minimum(here: Evaluation, curvatures: np.ndarray, slopes: np.ndarray, tolerance: float) -> bool:
     scale = np.abs(curvatures).max(initial=0.0)
     is_down = curvatures.min(initial=0.0) < -1e-7 * scale
-    return bool(
-        np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < slack * DECREMENT_TOLERANCE
-    )
+    return bool(np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < tolerance)
 
 
 def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float) -> np.ndarray:

@@ -1,0 +1,236 @@
+"""Where the likelihood has basins: a coarse look at it over all scales of all standard deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations, pairwise, product
+
+import numpy as np
+
+from bayesmm.marginal import host
+from bayesmm.marginal.covariance import assemble_factors, lower_triangular, theta_of
+from bayesmm.marginal.likelihood import criterion as criterion_value
+from bayesmm.marginal.screening import Screen
+from bayesmm.reml.criterion import Criterion
+
+Place = tuple[int, ...]  # a level for each axis
+
+# Standard deviations in units of σ on conditioned columns, evenly spaced in logarithms from the second on.
+FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 6.1, 0.5)])
+COARSE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 4.6, 1.5)])
+LIGHT = 1e5  # multiplications up to which a value costs little beside the calls of an evaluation with derivatives
+WHOLE = 4e5  # multiplications that looking at a whole grid may take
+FAR = 3  # coarse level from which on one axis of a heavy design is looked at alone
+WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
+ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
+MOST_STARTS = 8
+
+
+def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """Choose one start in each basin that a coarse look at the likelihood shows.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        The objective.
+    moments : array, shape (t,)
+        Start from moments: its principal axes are those along which standard deviations are varied.
+
+    Returns
+    -------
+    starts : list of arrays, shape (t,)
+        Best first.
+    n_values : int
+        How many values were looked at.
+
+    Notes
+    -----
+    Where a design is light, whole batches of values cost less than one evaluation with derivatives. All combinations of
+    levels are looked at where these are few. Otherwise the values along rays, on which the standard deviations of a
+    subset of axes rise together while the others are near zero; from the minima along the rays the search goes down
+    from level to level, one axis at a time, and where it ends is a basin. The rays of several axes matter where a
+    covariate is far from its origin under a diagonal covariance matrix: its slopes then need both variances or none.
+    A heavy design is looked at in few places.
+    """
+    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+    if screen.work > LIGHT:
+        return _few_places(criterion, moments)
+    grid = _Grid(criterion, moments, FINE, screen.values)
+    basins = grid.all_minima() if len(FINE) ** grid.n_axes * screen.work <= WHOLE else grid.descend(grid.ray_minima())
+    starts = [moments, *(theta for place in basins[:MOST_STARTS] for theta in grid.near(place))]
+    values = screen.values(_stack(criterion, starts))
+    pairs = [1 + 2 * i + int(np.argmin(values[1 + 2 * i : 3 + 2 * i])) for i in range(len(starts) // 2)]
+    chosen = [starts[i] for i in sorted(pairs, key=lambda i: values[i])]
+    if not chosen or values[0] <= values[pairs].min():
+        chosen[:1] = [moments]
+    return chosen, len(grid.seen) + len(starts)
+
+
+def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> bool:
+    """Whether the criterion only falls from a start to a minimum as the covariances go straight from one to the other.
+
+    Then both lie in one basin, and a search from that start would find nothing new.
+    """
+    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+    if screen.work > LIGHT:
+        return False
+    factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
+    return bool((np.diff(screen.values(factors)) <= 0.0).all())
+
+
+def _between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Factors whose ΛΛ' are on the straight line between two."""
+    ends = [np.sqrt(1.0 - WAY)[:, None, None] * first, np.sqrt(WAY)[:, None, None] * last]
+    return lower_triangular(np.concatenate(ends, axis=2))
+
+
+def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """Look along few rays and start where a value is lower than at the moments, or else at those alone."""
+    if criterion.engine != "numpy":
+        return [moments], 0
+
+    def values(factors: Sequence[np.ndarray]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            found = [_value(criterion, [L[i] for L in factors]) for i in range(len(factors[0]))]
+        return np.where(np.isfinite(found), found, np.inf)
+
+    grid = _Grid(criterion, moments, COARSE, values)
+    d = grid.n_axes
+    places = grid.ray(range(d))
+    places += [place for j in range(d) if d > 1 for place in grid.ray([j])[FAR:]]
+    found = grid.values(places)
+    best = places[int(np.argmin(found))]
+    at_moments = values(_stack(criterion, [moments]))[0]
+    starts = [grid.theta(best)] if found.min() < at_moments else []
+    return [*starts, moments], len(grid.seen) + 1
+
+
+def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:
+    theta = theta_of(factors, criterion.layout)
+    return float(
+        criterion_value(
+            host, theta, criterion.products, criterion.sigma, criterion.restriction, layout=criterion.layout
+        )
+    )
+
+
+def _stack(criterion: Criterion, thetas: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [
+        np.stack(each)
+        for each in zip(*(assemble_factors(np, theta, criterion.layout) for theta in thetas), strict=True)
+    ]
+
+
+class _Grid:
+    """The criterion on levels of the standard deviations along the principal axes of a start."""
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        start: np.ndarray,
+        levels: np.ndarray,
+        values: Callable[[Sequence[np.ndarray]], np.ndarray],
+    ) -> None:
+        self._layout, self._levels, self._values = criterion.layout, levels, values
+        self._axes = [
+            _principal_axes(L, pieces) for L, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)
+        ]
+        self.n_axes = sum(map(len, self._axes))
+        self.seen: dict[Place, float] = {}
+
+    def values(self, places: Sequence[Place]) -> np.ndarray:
+        """Values at some places, computed at once where they are not known."""
+        new = [place for place in dict.fromkeys(places) if place not in self.seen]
+        if new:
+            self.seen.update(zip(new, self._values(self._factors(self._levels[np.array(new)])).tolist(), strict=True))
+        return np.array([self.seen[place] for place in places])
+
+    def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
+        """Factors (b, k, k) of sizes (b, d) along the axes."""
+        ends = np.cumsum([len(U) for U in self._axes])
+        return [
+            lower_triangular(U * size[:, None]) if _is_turned(U) else U * size[:, None]
+            for U, size in zip(self._axes, np.split(sizes, ends[:-1], axis=1), strict=True)
+        ]
+
+    def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
+        """θ at a place, or at a shift of the logarithms from there."""
+        sizes = self._levels[np.array(place)] * np.exp(shift)
+        return theta_of([L[0] for L in self._factors(sizes[None])], self._layout)
+
+    def ray(self, axes: Sequence[int]) -> list[Place]:
+        """Places where some axes go through all levels together and the others stay near zero."""
+        return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self._levels))]
+
+    def ray_minima(self) -> list[Place]:
+        """Places that are minima along the ray of some subset of axes."""
+        rays = [self.ray(axes) for axes in self._subsets()]
+        values = self.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
+        return [rays[r][i] for r, i in zip(*np.nonzero(np.stack([_is_minimum(each) for each in values])), strict=True)]
+
+    def _subsets(self) -> list[Place]:
+        d = self.n_axes
+        if d <= ALL_SUBSETS:
+            return [axes for size in range(1, d + 1) for axes in combinations(range(d), size)]
+        ends = np.cumsum([0, *map(len, self._axes)])
+        inside = [set(range(a, b)) for a, b in pairwise(ends)]
+        subsets: list[Iterable[int]] = [axes for size in (1, 2) for axes in combinations(range(d), size)]
+        subsets += [*inside, *(set(range(d)) - each for each in inside), *(set(range(d)) - {j} for j in range(d))]
+        return list(dict.fromkeys(tuple(sorted(axes)) for axes in [*subsets, range(d)]))
+
+    def all_minima(self) -> list[Place]:
+        """All places without a lower neighbour, best first."""
+        places = list(product(range(len(self._levels)), repeat=self.n_axes))
+        values = self.values(places).reshape((len(self._levels),) * self.n_axes)
+        lowest = _is_minimum(values)
+        return sorted((tuple(map(int, place)) for place in np.argwhere(lowest)), key=lambda place: self.seen[place])
+
+    def descend(self, places: Iterable[Place]) -> list[Place]:
+        """Go from each place to its lowest neighbour until there is none; the ends, best first."""
+        moves = [(j, by) for j in range(self.n_axes) for by in (-1, 1)]
+        ends, going = set(), set(places)
+        while going:
+            around = {place: [place, *(_moved(place, *move, len(self._levels)) for move in moves)] for place in going}
+            self.values([neighbour for each in around.values() for neighbour in each])
+            lowest = {place: min(each, key=self.seen.__getitem__) for place, each in around.items()}
+            ends |= {place for place in going if lowest[place] == place}
+            going = {lowest[place] for place in going} - ends
+        return sorted((place for place in ends if np.isfinite(self.seen[place])), key=self.seen.__getitem__)
+
+    def near(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        """θ at a place, and at the minimum of the parabolas through its neighbours' values."""
+        shift, last = np.zeros(self.n_axes), len(self._levels) - 1
+        for j, level in enumerate(place):
+            if 1 < level < last:
+                below, here, above = self.values([_moved(place, j, by, last + 1) for by in (-1, 0, 1)])
+                bend = below - 2.0 * here + above
+                if np.isfinite(bend) and bend > 0.0:
+                    shift[j] = 0.5 * (below - above) / bend * np.log(self._levels[level] / self._levels[level - 1])
+        return self.theta(place), self.theta(place, shift)
+
+
+def _principal_axes(L: np.ndarray, pieces: Sequence[tuple[int, int, str]]) -> np.ndarray:
+    axes = np.eye(L.shape[-1])
+    for start, stop, structure in pieces:
+        if structure != "diagonal" and stop - start > 1:
+            axes[start:stop, start:stop] = np.linalg.svd(L[0, start:stop, start:stop])[0]
+    return axes
+
+
+def _is_turned(axes: np.ndarray) -> bool:
+    return bool((axes != np.eye(len(axes))).any())
+
+
+def _moved(place: Place, axis: int, by: int, n_levels: int) -> Place:
+    """Go to the neighbour along an axis; stay where there is none."""
+    level = min(max(place[axis] + by, 0), n_levels - 1)
+    return (*place[:axis], level, *place[axis + 1 :])
+
+
+def _is_minimum(values: np.ndarray) -> np.ndarray:
+    """Which finite entries have no lower neighbour along any axis or diagonal."""
+    lowest = np.isfinite(values)
+    padded = np.pad(values, 1, constant_values=np.inf)
+    for shift in product(range(3), repeat=values.ndim):
+        lowest &= values <= padded[tuple(slice(by, by + n) for by, n in zip(shift, values.shape, strict=True))]
+    return lowest
