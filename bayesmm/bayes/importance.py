@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
+from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
-from bayesmm.bayes.mode import Mode, find_mode
+from bayesmm.bayes.mode import Mode
+from bayesmm.bayes.modes import Modes
 from bayesmm.bayes.surface import MANY, Surface
 
 DF = 5.0  # of the Student-t approximations: heavier tails than any posterior met
@@ -19,6 +21,7 @@ DF = 5.0  # of the Student-t approximations: heavier tails than any posterior me
 # the narrow one alone k̂ rose to 1.3.
 WIDTHS = np.array([1.0, 1.8, 3.5])
 SHARES = np.array([0.75, 0.2, 0.05])
+LEAST_PROPOSED = 0.1  # of the proposals go to each mode at least, before shares are made to add up to one
 TRIAL = 1024  # proposals of a round of adaptation
 ROUNDS = 6  # of adaptation at most
 GOOD = 0.6  # share of the proposals that are effective: no further round is needed
@@ -45,15 +48,68 @@ class Approximation(NamedTuple):
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw n positions, shape (n, d), with their log densities."""
-        d = len(self.mean)
         width = rng.choice(WIDTHS, size=(n, 1), p=SHARES)
-        z = width * rng.standard_normal((n, d)) * np.sqrt(DF / rng.chisquare(DF, size=(n, 1)))
+        z = width * rng.standard_normal((n, len(self.mean))) * np.sqrt(DF / rng.chisquare(DF, size=(n, 1)))
+        return self.mean + z @ self.root.T, self._log_density(z)
+
+    def log_density(self, positions: np.ndarray) -> np.ndarray:
+        """Log density at positions (n, d)."""
+        return self._log_density(solve_triangular(self.root, (positions - self.mean).T, lower=True).T)
+
+    def _log_density(self, z: np.ndarray) -> np.ndarray:
+        d = len(self.mean)
         square = (z**2).sum(axis=1, keepdims=True)
         # over the density of width 1, which alone would underflow in many dimensions; ratios are between 1 and width²
         ratio = (1.0 + square / DF) / (1.0 + square / (DF * WIDTHS**2))
         mixture = np.log(ratio ** ((DF + d) / 2) @ (SHARES / WIDTHS**d)) - (DF + d) / 2 * np.log1p(square[:, 0] / DF)
         constant = gammaln((DF + d) / 2) - gammaln(DF / 2) - d / 2 * np.log(DF * np.pi)
-        return self.mean + z @ self.root.T, constant - np.log(np.diag(self.root)).sum() + mixture
+        return constant - np.log(np.diag(self.root)).sum() + mixture
+
+
+class Mixture(NamedTuple):
+    """Approximations of several modes.
+
+    Attributes
+    ----------
+    parts : tuple of Approximation
+        One for each.
+    shares : array, shape (modes,)
+        Of the proposals.
+    """
+
+    parts: tuple[Approximation, ...]
+    shares: np.ndarray
+
+    @classmethod
+    def about(cls, modes: Modes) -> Mixture:
+        """Begin with the curvature at the modes."""
+        parts = tuple(Approximation(mode.position, np.linalg.cholesky(mode.covariance)) for mode in modes.found)
+        return cls(parts, modes.shares)
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw n positions, shape (n, d), with their log densities."""
+        if len(self.parts) == 1:
+            return self.parts[0].draw(n, rng)
+        counts = rng.multinomial(n, self.proposed)
+        drawn = [part.draw(count, rng)[0] for part, count in zip(self.parts, counts, strict=True)]
+        positions = rng.permutation(np.concatenate(drawn))
+        return positions, logsumexp(self._log_terms(positions), axis=1)
+
+    @property
+    def proposed(self) -> np.ndarray:
+        """Shares of the proposals: none so small that the mass of its mode could not be found out."""
+        shares = np.maximum(self.shares, LEAST_PROPOSED)
+        return shares / shares.sum()
+
+    def belonging(self, positions: np.ndarray) -> np.ndarray:
+        """Probabilities (n, modes) that positions were proposed by each part."""
+        if len(self.parts) == 1:
+            return np.ones((len(positions), 1))
+        terms = self._log_terms(positions)
+        return np.exp(terms - logsumexp(terms, axis=1, keepdims=True))
+
+    def _log_terms(self, positions: np.ndarray) -> np.ndarray:
+        return np.stack([part.log_density(positions) for part in self.parts], axis=1) + np.log(self.proposed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +128,8 @@ class Weighted:
         Shape of the tail of the raw weights: below 0.7 they can be used.
     log_evidence : float
         Log of the mean raw weight: log of the integral of the unnormalised density.
+    log_evidence_error : float
+        Its standard error, by the delta method.
     """
 
     positions: np.ndarray
@@ -79,6 +137,7 @@ class Weighted:
     weights: np.ndarray
     pareto_k: float
     log_evidence: float
+    log_evidence_error: float
 
     @property
     def efficiency(self) -> float:
@@ -108,13 +167,17 @@ class Resampled:
 Propose = Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def sample_importance(surface: Surface, n: int, rng: np.random.Generator) -> tuple[Mode, Weighted, Resampled]:
+def sample_importance(
+    surface: Surface, modes: Modes, n: int, rng: np.random.Generator
+) -> tuple[Weighted, Resampled, np.ndarray]:
     """Draw from a posterior by Pareto-smoothed importance resampling.
 
     Parameters
     ----------
     surface : Surface
         The posterior.
+    modes : Modes
+        Its peaks.
     n : int
         Draws.
     rng : Generator
@@ -122,48 +185,56 @@ def sample_importance(surface: Surface, n: int, rng: np.random.Generator) -> tup
 
     Returns
     -------
-    mode : Mode
-        The highest point.
     weighted : Weighted
         All proposals, and whether their weights can be trusted.
     resampled : Resampled
         n draws.
+    shares : array, shape (modes,)
+        Of the probability, about each mode.
 
     Notes
     -----
-    The approximation is a mixture of Student-t distributions around the mode with the curvature there, then (adaptive
-    importance sampling) with the weighted moments of its own proposals, as long as that makes it better. There are
-    as many proposals as it takes for hardly any to be drawn twice.
+    The approximation is a mixture of Student-t distributions around each mode with the curvature there, then (adaptive
+    importance sampling) with the weighted moments of the proposals that belong to it, as long as that makes it better.
+    There are as many proposals as it takes for hardly any to be drawn twice.
 
     References
     ----------
-    Geweke (1989), Econometrica 57. Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling,
-    JMLR 25.
+    Geweke (1989), Econometrica 57. Cappé, Douc, Guillin, Marin & Robert (2008), Statistics and Computing 18. Vehtari,
+    Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
     """
-    mode = find_mode(surface)
-    approximation = _adapt(surface, mode, rng)
-    weighted = weigh(surface, mode, approximation.draw, enough=n, rng=rng)
-    return mode, weighted, resample(weighted, n, rng)
+    approximation = _adapt(surface, modes, rng)
+    weighted = weigh(surface, modes.found[0], approximation.draw, enough=n, rng=rng)
+    shares = weighted.weights @ approximation.belonging(weighted.positions)
+    return weighted, resample(weighted, n, rng), shares
 
 
-def _adapt(surface: Surface, mode: Mode, rng: np.random.Generator) -> Approximation:
+def _adapt(surface: Surface, modes: Modes, rng: np.random.Generator) -> Mixture:
     """Fit the approximation to its own weighted proposals, round by round, at least once."""
-    best = Approximation(mode.position, np.linalg.cholesky(mode.covariance))
-    trial = _weigh(surface, mode, *best.draw(TRIAL, rng))
-    reached = 0.0
+    best, reached = Mixture.about(modes), 0.0
+    trial = _weigh(surface, modes.found[0], *best.draw(TRIAL, rng))
     for _ in range(ROUNDS):
-        mean = trial.weights @ trial.positions
-        deviations = trial.positions - mean
-        covariance = deviations.T @ (trial.weights[:, None] * deviations)
-        # little is known of the tails from few effective proposals: keep to the curvature then
-        share = trial.efficiency * TRIAL / (trial.efficiency * TRIAL + 2.0 * len(mean))
-        covariance = share * covariance + (1.0 - share) * mode.covariance
-        best = Approximation(mean, np.linalg.cholesky(covariance * (DF - 2.0) / DF))
+        belonging = trial.weights[:, None] * best.belonging(trial.positions)
+        parts = [_fit(trial.positions, weights, mode) for weights, mode in zip(belonging.T, modes.found, strict=True)]
+        best = Mixture(tuple(parts), belonging.sum(axis=0))
         if trial.efficiency > GOOD or trial.efficiency < BETTER * reached:
             break
         reached = trial.efficiency
-        trial = _weigh(surface, mode, *best.draw(TRIAL, rng))
+        trial = _weigh(surface, modes.found[0], *best.draw(TRIAL, rng))
     return best
+
+
+def _fit(positions: np.ndarray, weights: np.ndarray, mode: Mode) -> Approximation:
+    """Take the weighted moments, and the curvature at the mode as far as little is known of the tails."""
+    total = weights.sum()
+    effective = total**2 / max(float((weights**2).sum()), np.finfo(float).tiny)
+    share = effective / (effective + 2.0 * positions.shape[1])
+    weights = weights / max(total, np.finfo(float).tiny)
+    mean = weights @ positions if total > 0.0 else mode.position
+    deviations = positions - mean
+    covariance = deviations.T @ (weights[:, None] * deviations)
+    covariance = share * covariance + (1.0 - share) * mode.covariance
+    return Approximation(mean, np.linalg.cholesky(covariance * (DF - 2.0) / DF))
 
 
 def weigh(surface: Surface, mode: Mode, propose: Propose, *, enough: int, rng: np.random.Generator) -> Weighted:
@@ -202,12 +273,14 @@ def _combine(mode: Mode, positions: np.ndarray, log_densities: np.ndarray, energ
     # ArviZ takes the logarithms of inverse ratios, as the likelihoods of leave-one-out are
     log_weights, pareto_k = array_stats.psislw(np.where(np.isfinite(log_ratios), -log_ratios, 1e300), r_eff=1)
     weights = np.exp(np.asarray(log_weights))
+    raw = np.exp(log_ratios - log_ratios.max())
     return Weighted(
         positions=positions,
         energies=energies,
         weights=weights / weights.sum(),
         pareto_k=float(pareto_k),
         log_evidence=float(logsumexp(log_ratios) - np.log(len(positions)) - mode.energy),
+        log_evidence_error=float(raw.std() / (raw.mean() * np.sqrt(len(raw)))),
     )
 
 

@@ -46,7 +46,9 @@ class Lattice(NamedTuple):
         return float(np.log(np.exp(least - self.energies).sum()) - least + log_cell)
 
 
-def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, most: int) -> Lattice | None:
+def grow_lattice(
+    energies: Energies, origin: np.ndarray, axes: np.ndarray, *, most: int, also: np.ndarray | None = None
+) -> Lattice | None:
     """Add neighbours of nodes, from the origin on, as long as the density there counts.
 
     Parameters
@@ -59,6 +61,8 @@ def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, mo
         Edges of a cell, as columns.
     most : int
         Nodes at most.
+    also : array, shape (m, d), optional
+        Positions to begin from besides the origin.
 
     Returns
     -------
@@ -74,6 +78,10 @@ def grow_lattice(energies: Energies, origin: np.ndarray, axes: np.ndarray, *, mo
     steps = np.concatenate([np.eye(d, dtype=np.int64), -np.eye(d, dtype=np.int64)])
     digits = (2 * SPAN) ** np.arange(d, dtype=np.int64)
     front = np.zeros((1, d), dtype=np.int64)
+    if also is not None:
+        nearest = np.rint(np.linalg.solve(axes, (also - origin).T).T).astype(np.int64)
+        nearest = nearest[(np.abs(nearest) < SPAN).all(axis=1)]
+        front = np.unique(np.concatenate([front, nearest]), axis=0)
     seen = np.sort((front + SPAN) @ digits)
     kept, values, least, total = [], [], np.inf, 0
     while len(front):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
@@ -11,14 +11,18 @@ import numpy as np
 
 from bayesmm.bayes.exact import quadrature_group
 from bayesmm.bayes.importance import FEWEST_EFFECTIVE, TRUSTED, Resampled, Weighted, resample, sample_importance, weigh
+from bayesmm.bayes.kernel import Kernel
+from bayesmm.bayes.modes import MATTERS, Modes, Portraits, find_modes, portray, share_chains
 from bayesmm.bayes.moments import average_moments
-from bayesmm.bayes.nuts import draw_positions
-from bayesmm.bayes.program import MarginalData, MarginalProgram
+from bayesmm.bayes.nuts import Peak, draw_positions, locate, prepare_nuts
+from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.quadrature import MOST_PARAMETERS, integrate
 from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
-from bayesmm.bayes.start import Start
+from bayesmm.bayes.start import Start, WarmStart, start_marginal
 from bayesmm.bayes.surface import Surface, open_surface
+from bayesmm.bayes.surface_programs import Generator
+from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.errors import ArgumentError
 
@@ -74,60 +78,189 @@ def explore(
     """
     recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
     with jax.enable_x64(True):
-        surface = open_surface(
-            program,
-            data,
-            start=start.values,
-            scales=start.scales,
-            small=start.small,
-            generate=recover,
-            describe=MarginalProgram.moments,
-            seed=settings.seed,
-        )
-        drawn = METHODS[method](surface, settings, labels, watch, recorder)
+        surface, others = _open_marginal(program, data, start, recover, settings.seed)
+        task = Task(surface=surface, others=others, settings=settings, labels=labels, watch=watch, recorder=recorder)
+        drawn, modes = METHODS[method](task)
         sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
         groups = dict(drawn.groups)
         if effects == "moments" and "quadrature" not in groups:
             groups["random_effects"] = average_moments(surface, drawn.place, drawn.positions, labels)
-        return Run(
+        run = Run(
             sites=sites,
             stats=drawn.stats,
             notes=drawn.notes,
             attributes={"method": method} | drawn.attributes,
             groups=groups,
         )
+        if modes is None or len(modes.found) == 1:
+            return run
+        return tell_modes(run, portray(surface, modes, labels))
 
 
-def _by_nuts(
-    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
-) -> Drawn:
-    return draw_positions(surface, settings, watch, recorder)
+def explore_conditional(
+    program: ConditionalProgram,
+    data: ConditionalData,
+    start: Callable[[WarmStart], Start],
+    warm: WarmStart,
+    design: Design,
+    labels: Labels,
+    marginal: tuple[MarginalProgram, MarginalData],
+    *,
+    settings: Settings,
+    watch: Watcher | None,
+    recorder: Recorder | None = None,
+) -> Run:
+    """Sample the conditional program by NUTS, its chains begun in the modes of the marginal posterior.
+
+    Parameters
+    ----------
+    program, data
+        The conditional program and its argument.
+    start : callable
+        Takes a point estimate to a start of that program.
+    warm : WarmStart
+        The point estimate.
+    design : Design
+        The data.
+    labels : Labels
+        The names.
+    marginal : (MarginalProgram, MarginalData)
+        The same posterior, of fewer parameters: its modes are sought while the conditional program compiles.
+    settings, watch, recorder
+        See `bayesmm.bayes.nuts.run_nuts`.
+    """
+    here = start(warm)
+    with jax.enable_x64(True):
+        surface = open_surface(
+            program,
+            data,
+            start=here.values,
+            scales=here.scales,
+            small=here.small,
+            diagonal=program.effect_sites,
+            seed=settings.seed,
+        )
+        kernel = prepare_nuts(surface, settings)
+        other = _open_marginal(*marginal, start_marginal(*marginal, warm, design), MarginalProgram.recover_coefficients)
+        modes = None if other[0].layout.diagonal else find_modes(*other)
+        peaks = []
+        if modes is not None and len(modes.found) > 1:
+            points = _estimates_at(other[0], modes, marginal, warm, labels)
+            peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
+        drawn = draw_positions(surface, kernel, settings, peaks, watch=watch, recorder=recorder)
+        run = Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
+        return run if not peaks else tell_modes(run, portray(other[0], modes, labels))
 
 
-def _by_importance(
-    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
-) -> Drawn:
+def _estimates_at(
+    surface: Surface,
+    modes: Modes,
+    marginal: tuple[MarginalProgram, MarginalData],
+    warm: WarmStart,
+    labels: Labels,
+) -> list[WarmStart]:
+    """Read off the marginal program what a point estimate at each mode is."""
+    program, data = marginal
+    positions = {"dense": np.stack([mode.position for mode in modes.found])}
+    [described] = surface.describe(modes.place, positions)
+    estimates = []
+    for k in range(len(modes.found)):
+        sites = {name: values[k] for name, values in described.items()}
+        factors, sigma = program.spreads.factors(sites, data.spreads)
+        estimates.append(
+            replace(
+                warm,
+                sigma=float(sigma),
+                factors=tuple(np.asarray(factor) / float(sigma) for factor in factors),
+                beta=sites.get("beta_mean", warm.beta),
+                effects=tuple(sites[f"{block.effect_variable}_mean"] for block in labels.blocks),
+            )
+        )
+    return estimates
+
+
+def _open_marginal(
+    program: MarginalProgram, data: MarginalData, start: Start, generate: Generator, seed: int = 0
+) -> tuple[Surface, Sequence[Mapping[str, np.ndarray]]]:
+    """Open the surface of the marginal program, with what else to search it from."""
+    surface = open_surface(
+        program,
+        data,
+        start=start.values,
+        scales=start.scales,
+        small=start.small,
+        generate=generate,
+        describe=MarginalProgram.moments,
+        seed=seed,
+    )
+    return surface, start.others
+
+
+def tell_modes(run: Run, portraits: Portraits) -> Run:
+    """Say of a run which modes there are, and in which one each draw is."""
+    return replace(
+        run,
+        stats=run.stats | {"mode": portraits.nearest(run.sites)},
+        notes=(*run.notes, portraits.note()),
+        groups=run.groups | {"modes": portraits.group()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A posterior to explore, with what is asked for."""
+
+    surface: Surface
+    others: Sequence[Mapping[str, np.ndarray]]
+    settings: Settings
+    labels: Labels
+    watch: Watcher | None
+    recorder: Recorder | None
+
+    def find_modes(self) -> Modes | None:
+        """Find the peaks; None where there are too many coordinates to know the curvature."""
+        return None if self.surface.layout.diagonal else find_modes(self.surface, self.others)
+
+
+def _by_nuts(task: Task) -> tuple[Drawn, Modes | None]:
+    kernel = prepare_nuts(task.surface, task.settings)
+    return _draw_by_nuts(task, kernel, task.find_modes())
+
+
+def _draw_by_nuts(task: Task, kernel: Kernel, modes: Modes | None) -> tuple[Drawn, Modes | None]:
+    peaks = []
+    if modes is not None and len(modes.found) > 1:
+        begun = share_chains(modes.shares, task.settings.chains)
+        peaks = [Peak({"dense": modes.found[k].position}, modes.found[k].covariance) for k in begun]
+    drawn = draw_positions(task.surface, kernel, task.settings, peaks, watch=task.watch, recorder=task.recorder)
+    return drawn, modes
+
+
+def _by_importance(task: Task) -> tuple[Drawn, Modes | None]:
+    surface, settings = task.surface, task.settings
     _check_dense(surface)
-    n = settings.chains * settings.draws
-    mode, weighted, resampled = sample_importance(surface, n, np.random.default_rng(settings.seed))
+    n, modes = settings.chains * settings.draws, find_modes(surface, task.others)
+    weighted, resampled, shares = sample_importance(
+        surface, modes.above(MATTERS), n, np.random.default_rng(settings.seed)
+    )
     if weighted.pareto_k <= TRUSTED and resampled.effective >= FEWEST_EFFECTIVE * n:
-        return Drawn(
-            place=mode.place,
+        drawn = Drawn(
+            place=modes.place,
             positions={"dense": resampled.positions},
             stats={"lp": _log_density(surface, resampled, settings)},
             attributes=_weights(weighted, resampled),
         )
+        return drawn, modes.with_shares(shares)
     note = (
         f"Importance sampling could not be trusted (Pareto k̂ {weighted.pareto_k:.2f}, worth {resampled.effective:.0f} "
         f"of {n} draws), so these draws are from NUTS."
     )
-    drawn = draw_positions(surface, settings, watch, recorder)
-    return replace(drawn, notes=(note,), attributes={"method": "nuts"})
+    drawn, modes = _draw_by_nuts(task, prepare_nuts(surface, settings), modes)
+    return replace(drawn, notes=(note,), attributes={"method": "nuts"}), modes
 
 
-def _by_quadrature(
-    surface: Surface, settings: Settings, labels: Labels, watch: Watcher | None, recorder: Recorder | None
-) -> Drawn:
+def _by_quadrature(task: Task) -> tuple[Drawn, Modes | None]:
+    surface, settings = task.surface, task.settings
     _check_dense(surface)
     if surface.layout.size > MOST_PARAMETERS:
         raise ArgumentError(
@@ -135,16 +268,19 @@ def _by_quadrature(
             f"method='quadrature' is for at most {MOST_PARAMETERS}. Use method='importance' or method='nuts'."
         )
     n, rng = settings.chains * settings.draws, np.random.default_rng(settings.seed)
-    quadrature = integrate(surface)
-    weighted = weigh(surface, quadrature.mode, quadrature.propose, enough=n, rng=rng)
+    modes = find_modes(surface, task.others)
+    quadrature = integrate(surface, modes.above(MATTERS))
+    weighted = weigh(surface, modes.found[0], quadrature.propose, enough=n, rng=rng)
     resampled = resample(weighted, n, rng)
-    return Drawn(
-        place=quadrature.mode.place,
+    evidence = {"log_evidence": quadrature.log_evidence, "log_evidence_error": quadrature.log_evidence_error}
+    drawn = Drawn(
+        place=modes.place,
         positions={"dense": resampled.positions},
         stats={"lp": _log_density(surface, resampled, settings)},
-        attributes=_weights(weighted, resampled) | {"log_evidence": quadrature.log_evidence},
-        groups={"quadrature": quadrature_group(surface, quadrature, labels)},
+        attributes=_weights(weighted, resampled) | evidence,
+        groups={"quadrature": quadrature_group(surface, quadrature, task.labels)},
     )
+    return drawn, modes.with_shares(quadrature.shares)
 
 
 def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> np.ndarray:
@@ -167,10 +303,11 @@ def _weights(weighted: Weighted, resampled: Resampled) -> dict[str, float | int]
         "proposals": len(weighted.weights),
         "efficiency": weighted.efficiency,
         "log_evidence": weighted.log_evidence,
+        "log_evidence_error": weighted.log_evidence_error,
     }
 
 
-METHODS: dict[str, Callable[[Surface, Settings, Labels, Watcher | None, Recorder | None], Drawn]] = {
+METHODS: dict[str, Callable[[Task], tuple[Drawn, Modes | None]]] = {
     "nuts": _by_nuts,
     "importance": _by_importance,
     "quadrature": _by_quadrature,

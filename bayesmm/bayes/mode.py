@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from bayesmm.bayes.layout import Place
@@ -17,6 +17,8 @@ LEAST_CURVATURE = 0.25  # no direction is taken to be wider than two guessed sta
 STEPS = 60  # Newton steps at most; 3 to 5 are usual
 GAIN = 1e-9  # log density that a further step must promise
 SUFFICIENT = 1e-4  # share of the promised gain that a step must bring
+LONGEST = 8.0  # step in any coordinate, in units of guessed posterior standard deviations or e-folds
+NEAR = 2.0  # posterior standard deviations, by the curvature at a known mode: a search that comes so near ends there
 
 
 class Mode(NamedTuple):
@@ -39,50 +41,89 @@ class Mode(NamedTuple):
     energy: float
     covariance: np.ndarray
 
+    @property
+    def log_mass(self) -> float:
+        """Log integral of the density about the peak by Laplace's method, but for what all modes of a place share."""
+        return float(0.5 * np.linalg.slogdet(self.covariance)[1] - self.energy)
 
-def find_mode(surface: Surface) -> Mode:
+    def seen_from(self, place: Place) -> Mode:
+        """Return the same peak in the coordinates of another origin."""
+        shift = (self.place.centre["dense"] - place.centre["dense"]) / place.scale["dense"]
+        return self._replace(place=place, position=self.position + shift)
+
+    def holds(self, position: np.ndarray, energy: float) -> bool:
+        """Whether a position is so near that this is the mode it leads to."""
+        apart = position - self.position
+        square = apart @ np.linalg.solve(self.covariance, apart)
+        return bool(square < NEAR**2 and energy < self.energy + NEAR**2 / 2.0)
+
+
+def find_mode(surface: Surface, known: Sequence[Mode] = ()) -> Mode:
     """Find the mode by Newton steps, the Hessian from differences of gradients.
+
+    Parameters
+    ----------
+    surface : Surface
+        The posterior; the search begins at its origin.
+    known : sequence of Mode
+        Modes already found: the search ends where it comes to one, and returns it.
 
     Raises
     ------
     SamplingError
         If the density is zero at the start.
     """
-    d = surface.layout.n_dense
-    around = np.vstack([np.zeros(d), STEP * np.eye(d), -STEP * np.eye(d)])
-    x = np.zeros(d)
-    place, energy, gradient, covariance = _look(surface, x, around)
-    if not np.isfinite(energy):
+    x, quick = np.zeros(surface.layout.n_dense), bool(known)
+    at = look(surface, x, quick=quick)
+    if not np.isfinite(at.energy):
         raise SamplingError(NO_DENSITY)
+    known = [mode.seen_from(at.place) for mode in known]
     for _ in range(STEPS):
-        step = -covariance @ gradient
-        promised = -step @ gradient
+        met = next((mode for mode in known if mode.holds(x, at.energy)), None)
+        if met is not None:
+            return met
+        step = -at.covariance @ at.gradient
+        promised = -step @ at.gradient
         if promised < GAIN:
             break
-        shrink = 1.0
+        shrink = min(1.0, LONGEST / np.abs(step).max())
         while shrink > 1e-6:
-            found = _look(surface, x + shrink * step, around)
-            if found[1] <= energy - SUFFICIENT * shrink * promised:
+            found = look(surface, x + shrink * step, quick=quick)
+            if found.energy <= at.energy - SUFFICIENT * shrink * promised:
                 break
             shrink *= 0.5
         else:
             break
-        x = x + shrink * step
-        place, energy, gradient, covariance = found
-    return Mode(place, x, energy, covariance)
+        x, at = x + shrink * step, found
+    if quick:
+        at = look(surface, x)
+    return Mode(at.place, x, at.energy, at.covariance)
 
 
-def _look(surface: Surface, x: np.ndarray, around: np.ndarray) -> tuple[Place, float, np.ndarray, np.ndarray]:
-    """Coordinates, energy, gradient and inverse curvature at one position."""
-    probe = surface.probe({"dense": x + around})
-    gradients = np.asarray(probe.gradient["dense"])
-    covariance = inverse_curvature(gradients[1:], len(x))
-    return surface.place(jax.tree.map(np.asarray, probe.centre)), float(probe.energy[0]), gradients[0], covariance
+class Look(NamedTuple):
+    """What is seen of a posterior at one position."""
+
+    place: Place
+    energy: float
+    gradient: np.ndarray
+    covariance: np.ndarray  # inverse curvature
 
 
-def inverse_curvature(gradients: np.ndarray, n: int) -> np.ndarray:
-    """Inverse Hessian from central differences of gradients, at n steps forward and n steps back."""
-    hessian = (gradients[:n] - gradients[n : 2 * n]) / (2.0 * STEP)
-    hessian = np.where(np.isfinite(hessian), hessian, np.eye(n))
+def look(surface: Surface, x: np.ndarray, *, quick: bool = False) -> Look:
+    """Look at one position; the curvature from central differences of gradients, or at half the cost from others."""
+    d = len(x)
+    steps = STEP * np.eye(d)
+    probe = surface.probe({"dense": x + np.vstack([np.zeros(d), steps, *([] if quick else [-steps])])})
+    gradients = probe.gradient["dense"]
+    if quick:
+        hessian = (gradients[1:] - gradients[0]) / STEP
+    else:
+        hessian = (gradients[1 : d + 1] - gradients[d + 1 :]) / (2.0 * STEP)
+    return Look(surface.place(probe.centre), float(probe.energy[0]), gradients[0], _inverse(hessian))
+
+
+def _inverse(hessian: np.ndarray) -> np.ndarray:
+    """Invert a curvature, directions of little or negative curvature bounded."""
+    hessian = np.where(np.isfinite(hessian), hessian, np.eye(len(hessian)))
     values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     return (vectors / np.maximum(np.abs(values), LEAST_CURVATURE)) @ vectors.T

@@ -8,15 +8,15 @@ compiles nothing. On a processor the program is one chain's, called by several t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 
 from bayesmm.bayes.devices import beside, part_chains, place_chains
 from bayesmm.bayes.kernel import Chain, Kernel, build_kernel
-from bayesmm.bayes.layout import Layout, Model, Place
-from bayesmm.bayes.mode import NO_DENSITY, STEP, inverse_curvature
+from bayesmm.bayes.layout import Model, Place
+from bayesmm.bayes.mode import NO_DENSITY, look
 from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.surface import Surface, open_surface
@@ -92,14 +92,37 @@ def run_nuts(
             generate=generate,
             seed=settings.seed,
         )
-        drawn = draw_positions(surface, settings, watch, recorder)
+        drawn = draw_positions(surface, prepare_nuts(surface, settings), settings, watch=watch, recorder=recorder)
         return Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
 
 
-def draw_positions(
-    surface: Surface, settings: Settings, watch: Watcher | None = None, recorder: Recorder | None = None
-) -> Drawn:
-    """Run NUTS on a posterior, without reading anything off its positions."""
+class Peak(NamedTuple):
+    """Where a chain begins.
+
+    Attributes
+    ----------
+    position : dict of str to array
+        About which,
+    covariance : array, shape (d, d), optional
+        and how far about it, of the dense part.
+    """
+
+    position: dict[str, np.ndarray]
+    covariance: np.ndarray | None = None
+
+
+def locate(surface: Surface, values: Mapping[str, np.ndarray]) -> Peak:
+    """Find the position of constrained values."""
+    here = {part: np.zeros((1, len(scale))) for part, scale in surface.guess.scale.items()}
+    origin, there = surface.probe(here).centre, surface.begun_at(values).probe(here).centre
+    return Peak({part: (there[part] - origin[part]) / scale for part, scale in surface.guess.scale.items()})
+
+
+def prepare_nuts(surface: Surface, settings: Settings) -> Kernel:
+    """Begin to compile everything at once: together the programs take little longer than the largest of them.
+
+    Python traces one at a time, and compiles beside that: what is needed first, and is small, goes first.
+    """
     kernel = build_kernel(
         surface.model,
         surface.layout,
@@ -108,85 +131,100 @@ def draw_positions(
         max_tree_depth=settings.max_tree_depth,
         chunk=CHUNK,
     )
-    _compile_ahead(surface, kernel, settings)
-    progress = Progress(*_begin(surface, kernel, settings), 0, [])
+    scale, chains = surface.guess.scale, settings.chains
+    numbers = np.arange(chains)[part_chains(chains)[0]]
+    n = len(numbers)
+    positions: Any = {part: jax.ShapeDtypeStruct((n, len(values)), float) for part, values in scale.items()}
+    mass = {(part,): np.ones((n,) + (len(v),) * (2 if part == "dense" else 1)) for part, v in scale.items()}
+    energy = cast(Any, jax.ShapeDtypeStruct(numbers.shape, float))
+    first = Chain(positions, energy, positions, mass, cast(Any, numbers))
+    place = surface.place(cast(Any, scale))  # of the same shapes
+    surface.prepare_probe()
+    state = kernel.initialise.shapes(first, np.int64(0))
+    kernel.advance.prepare(place_chains(state), surface.data, place)
+    kernel.initialise.prepare(first, np.int64(0))
+    surface.prepare_finish(place)
+    return kernel
+
+
+def draw_positions(
+    surface: Surface,
+    kernel: Kernel,
+    settings: Settings,
+    peaks: Sequence[Peak] = (),
+    *,
+    watch: Watcher | None = None,
+    recorder: Recorder | None = None,
+) -> Drawn:
+    """Run NUTS on a posterior, without reading anything off its positions.
+
+    Parameters
+    ----------
+    surface, kernel, settings
+        The posterior, the programs that `prepare_nuts` made for it, and how long to sample.
+    peaks : sequence of Peak
+        Where each chain begins; the surface's origin for all where there are none.
+    watch, recorder : optional
+        See `run_nuts`.
+    """
+    progress = Progress(*_begin(surface, kernel, settings, peaks), 0, [])
     if recorder is not None:
         progress = recorder.resume(progress)
     positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
     return Drawn(place=progress.place, positions=positions, stats=stats)
 
 
-def _compile_ahead(surface: Surface, kernel: Kernel, settings: Settings) -> None:
-    """Begin to compile everything at once: together the programs take little longer than the largest of them.
-
-    Python traces one at a time, and compiles beside that: what is needed first, and is small, goes first.
-    """
-    scale, chains = surface.guess.scale, settings.chains
-    numbers = np.arange(chains)[part_chains(chains)[0]]
-    positions: Any = {part: jax.ShapeDtypeStruct((len(numbers), len(values)), float) for part, values in scale.items()}
-    first = Chain(positions, cast(Any, jax.ShapeDtypeStruct(numbers.shape, float)), positions, cast(Any, numbers))
-    mass = {(part,): np.ones((len(v),) * (2 if part == "dense" else 1)) for part, v in scale.items()}
-    place = surface.place(cast(Any, scale))  # of the same shapes
-    surface.programs.probe.prepare(*surface.probing(_offsets(surface, chains)))
-    state = kernel.initialise.shapes(first, mass, np.int64(0))
-    kernel.advance.prepare(place_chains(state), surface.data, place)
-    kernel.initialise.prepare(first, mass, np.int64(0))
-    surface.prepare_finish(place)
-
-
-def _begin(surface: Surface, kernel: Kernel, settings: Settings) -> tuple[list[Any], Place]:
-    """Place the chains around the start, as far apart as the posterior is thought to be wide.
+def _begin(surface: Surface, kernel: Kernel, settings: Settings, peaks: Sequence[Peak]) -> tuple[list[Any], Place]:
+    """Place the chains about their peaks, as far apart as the posterior is thought to be wide.
 
     Where the curvature is known it gives the units: NumPyro draws mass matrices estimated from few draws towards one
     of 1e-3, which is harmless among variances near one only.
     """
-    chains, scale, layout = settings.chains, surface.guess.scale, surface.layout
-    n_curved, offsets = _n_curved(layout), _offsets(surface, chains)
-    mass = {(part,): np.eye(len(v)) if part == "dense" else np.ones(len(v)) for part, v in scale.items()}
-    if n_curved:
-        offsets["dense"][: 2 * n_curved] = np.vstack([np.eye(n_curved), -np.eye(n_curved)]) * STEP
-        around = surface.probe(offsets)
-        covariance = inverse_curvature(np.asarray(around.gradient["dense"]), n_curved)
-        width = np.sqrt(np.diag(covariance))
+    chains, scale = settings.chains, surface.guess.scale
+    peaks = list(peaks) or [_origin(surface)] * chains
+    mass = {(part,): np.ones((chains, len(v))) for part, v in scale.items()}
+    about = {part: np.stack([peak.position[part] for peak in peaks]) for part in scale}
+    if "dense" in scale:
+        mass[("dense",)] = np.tile(np.eye(len(scale["dense"])), (chains, 1, 1))
+    if peaks[0].covariance is not None:
+        width = np.sqrt(np.diag(peaks[0].covariance))
         surface = surface.in_units({"dense": width})
-        mass[("dense",)] = covariance / np.outer(width, width)
-    noise = _dispersion(mass, chains, settings.seed)
+        about["dense"] = about["dense"] / width
+        mass[("dense",)] = np.stack([peak.covariance / np.outer(width, width) for peak in peaks])
+    noise = _dispersion(mass, settings.seed)
     for shrink in (1.0, 0.5, 0.1, 0.0):
-        for part, values in noise.items():
-            offsets[part][chains:] = 0.0
-            offsets[part][:chains] = shrink * values
-        begun = surface.probe(offsets)
-        if np.isfinite(np.asarray(begun.energy)).all():
+        positions = {part: about[part] + shrink * values for part, values in noise.items()}
+        begun = surface.probe(positions)
+        if np.isfinite(begun.energy).all():
             break
     else:
         raise SamplingError(NO_DENSITY)
-    every = Chain(cast(Any, offsets), begun.energy, begun.gradient, cast(Any, np.arange(chains)))
+    every = Chain(cast(Any, positions), begun.energy, begun.gradient, mass, cast(Any, np.arange(chains)))
     parts = [jax.tree.map(lambda x, part=part: np.asarray(x)[part], every) for part in part_chains(chains)]
-    states = [place_chains(kernel.initialise(part, mass, np.int64(settings.seed))) for part in parts]
-    return states, surface.place(jax.tree.map(np.asarray, begun.centre))
+    states = [place_chains(kernel.initialise(part, np.int64(settings.seed))) for part in parts]
+    return states, surface.place(begun.centre)
 
 
-def _n_curved(layout: Layout) -> int:
-    """Count the entries whose curvature is looked at.
+def _origin(surface: Surface) -> Peak:
+    """Begin at the surface's origin, with the curvature there.
 
-    With sites of a diagonal mass matrix held fixed the others would look narrower than they are: none then.
+    With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
     """
-    return 0 if layout.diagonal else layout.n_dense
+    position = {part: np.zeros(len(values)) for part, values in surface.guess.scale.items()}
+    return Peak(position, None if surface.layout.diagonal else look(surface, position["dense"]).covariance)
 
 
-def _offsets(surface: Surface, chains: int) -> dict[str, np.ndarray]:
-    """Make room for the positions of one probe: steps forward and back, or the chains."""
-    m = max(2 * _n_curved(surface.layout), chains)
-    return {part: np.zeros((m, len(values))) for part, values in surface.guess.scale.items()}
-
-
-def _dispersion(mass: Mapping[tuple[str], np.ndarray], chains: int, seed: int) -> dict[str, np.ndarray]:
-    """Draw offsets of the chains from normals with the covariance that the sampler starts with."""
+def _dispersion(mass: Mapping[tuple[str], np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Draw offsets of the chains from normals with the covariances that the sampler starts with."""
     rng = np.random.default_rng(seed)
     noise = {}
-    for (part,), inverse_mass in mass.items():
-        z = rng.standard_normal((chains, len(inverse_mass)))
-        noise[part] = z @ np.linalg.cholesky(inverse_mass).T if inverse_mass.ndim == 2 else z * np.sqrt(inverse_mass)
+    for (part,), covariances in mass.items():
+        z = rng.standard_normal(covariances.shape[:2])
+        if covariances.ndim == 3:
+            roots = [np.linalg.cholesky(covariance) for covariance in covariances]
+            noise[part] = np.stack([(z @ root.T)[i] for i, root in enumerate(roots)])
+        else:
+            noise[part] = z * np.sqrt(covariances)
     return noise
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.special import ndtr
+from scipy.interpolate import CubicSpline, make_interp_spline
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp, ndtr
 
-from bayesmm.bayes.lattice import Lattice, grow_lattice
-from bayesmm.bayes.mode import Mode, find_mode
+from bayesmm.bayes.lattice import DEPTH, Lattice, grow_lattice
+from bayesmm.bayes.mode import Mode
+from bayesmm.bayes.modes import Modes
 from bayesmm.bayes.surface import Surface
 from bayesmm.errors import SamplingError
 
@@ -23,45 +26,104 @@ POINTS = 511  # of a tabulated distribution, at probabilities of equally spaced 
 REACH = 5.0  # the last of those quantiles
 
 
+class Partition:
+    """Smooth shares of the density, one for each mode, that add up to one everywhere.
+
+    Notes
+    -----
+    The probability of belonging to each component of the mixture of normals that Laplace's method puts at the modes. A
+    mode's share of the density then is nearly its own normal component, whatever is beside it.
+    """
+
+    def __init__(self, modes: Modes) -> None:
+        self._centres = [mode.position for mode in modes.found]
+        self._roots = [np.linalg.cholesky(mode.covariance) for mode in modes.found]
+        heights = [np.log(np.diag(root)).sum() for root in self._roots]
+        self._constants = np.log(modes.shares) - np.array(heights)
+
+    def log_shares(self, positions: np.ndarray) -> np.ndarray:
+        """Log shares (n, modes) at positions (n, d)."""
+        if len(self._roots) == 1:
+            return np.zeros((len(positions), 1))
+        terms = [
+            -0.5 * (solve_triangular(root, (positions - centre).T, lower=True) ** 2).sum(axis=0)
+            for root, centre in zip(self._roots, self._centres, strict=True)
+        ]
+        logs = np.stack(terms, axis=1) + self._constants
+        return logs - logsumexp(logs, axis=1, keepdims=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quadrature:
     """Nodes and weights that stand for a posterior.
 
     Attributes
     ----------
-    mode : Mode
-        The highest point.
-    lattices : tuple of Lattice
-        One for each coordinate c, whose slices of equal first index are slices of equal c.
+    modes : Modes
+        The peaks.
+    partition : Partition
+        Which part of the density is each mode's.
+    lattices : tuple of tuple of Lattice
+        By mode: one for each coordinate c, whose slices of equal first index are slices of equal c.
     error : float
         Largest difference of a mean or a standard deviation of a coordinate between lattices, in standard deviations.
+    log_evidence_error : float
+        Largest difference of log evidence between lattices.
     """
 
-    mode: Mode
-    lattices: tuple[Lattice, ...]
+    modes: Modes
+    partition: Partition
+    lattices: tuple[tuple[Lattice, ...], ...]
     error: float
+    log_evidence_error: float
 
     @property
     def log_evidence(self) -> float:
         """Log of the integral of the density."""
-        return self.lattices[0].log_integral
+        return float(logsumexp([lattices[0].log_integral for lattices in self.lattices]))
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Of the modes in the integral."""
+        return np.exp([lattices[0].log_integral - self.log_evidence for lattices in self.lattices])
+
+    def parts(self, c: int) -> list[tuple[float, Lattice]]:
+        """Shares of the modes, with their lattices of coordinate c."""
+        return [(float(w), lattices[c]) for w, lattices in zip(self.shares, self.lattices, strict=True)]
 
     def propose(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n positions from cells of constant density, each that of its node; with their log densities."""
-        lattice = self.lattices[0]
-        chosen = rng.choice(len(lattice.weights), size=n, p=lattice.weights)
-        within = rng.uniform(-0.5, 0.5, size=(n, lattice.axes.shape[0]))
-        _, log_cell = np.linalg.slogdet(lattice.axes)
-        return lattice.positions[chosen] + within @ lattice.axes.T, np.log(lattice.weights[chosen]) - log_cell
+        """Draw n positions from cells of constant density, each that of its node.
+
+        Returns
+        -------
+        positions : array, shape (n, d)
+            Proposals.
+        log_densities : array, shape (n,)
+            Theirs, over the share of the posterior that is the part of their mode: weights by the whole posterior are
+            those by that part.
+        """
+        shares = self.shares
+        positions, log_densities = [], []
+        for k, count in enumerate(rng.multinomial(n, shares / shares.sum()) if len(shares) > 1 else [n]):
+            lattice = self.lattices[k][0]
+            chosen = rng.choice(len(lattice.weights), size=count, p=lattice.weights)
+            within = rng.uniform(-0.5, 0.5, size=(count, lattice.axes.shape[0]))
+            _, log_cell = np.linalg.slogdet(lattice.axes)
+            positions.append(lattice.positions[chosen] + within @ lattice.axes.T)
+            own = self.partition.log_shares(positions[-1])[:, k]
+            log_densities.append(np.log(shares[k] * lattice.weights[chosen]) - log_cell - own)
+        return np.concatenate(positions), np.concatenate(log_densities)
 
 
-def integrate(surface: Surface) -> Quadrature:
+def integrate(surface: Surface, modes: Modes) -> Quadrature:
     """Cover a posterior with lattices fine enough for their sums to agree.
 
     Parameters
     ----------
     surface : Surface
         The posterior, of at most four coordinates.
+    modes : Modes
+        Its peaks.
 
     Raises
     ------
@@ -71,67 +133,145 @@ def integrate(surface: Surface) -> Quadrature:
     Notes
     -----
     The axes of the lattice of coordinate c are the columns of a triangular root of the covariance at the mode, c first:
-    the marginal distribution of c is then the sums over its slices, as exact as the whole integral.
+    the marginal distribution of c is then the sums over its slices, as exact as the whole integral. Where there are
+    several modes each has lattices of its own, in its own widths, for its share of the density (`Partition`); the
+    integrals add up.
     """
-    mode = find_mode(surface)
-    d = len(mode.position)
-    cell = CELLS[d]
+    d = len(modes.found[0].position)
+    partition, cell = Partition(modes), CELLS[d]
     while True:
-        lattices = [_grow(surface, mode, c, cell) for c in range(d)]
+        sets = [_cover(surface, modes, partition, c, cell) for c in range(d)]
         if d == 1:  # a second lattice to compare with: the same one, half a cell on
-            lattices.append(_grow(surface, mode, 0, cell, shift=0.5))
-        if any(lattice is None for lattice in lattices):
+            sets.append(_cover(surface, modes, partition, 0, cell, shift=0.5))
+        if any(lattices is None for lattices in sets):
             raise SamplingError(
                 f"The posterior is too wide or too irregular for quadrature (more than {MOST_NODES:,} nodes): use "
                 "method='importance' or method='nuts', or narrower priors."
             )
-        whole = tuple(lattice for lattice in lattices if lattice is not None)
-        error = _disagreement(whole)
+        whole = [lattices for lattices in sets if lattices is not None]
+        error, log_error = _disagreement(whole)
         if error < TOLERANCE:
-            return Quadrature(mode=mode, lattices=whole[:d], error=error)
+            return Quadrature(
+                modes=modes,
+                partition=partition,
+                lattices=tuple(zip(*whole[:d], strict=True)),
+                error=error,
+                log_evidence_error=log_error,
+            )
         cell *= FINER
 
 
-def _grow(surface: Surface, mode: Mode, c: int, cell: float, shift: float = 0.0) -> Lattice | None:
+def _cover(
+    surface: Surface, modes: Modes, partition: Partition, c: int, cell: float, shift: float = 0.0
+) -> list[Lattice] | None:
+    """Grow a lattice for each mode; then on from where other lattices found density that is its share."""
+    grown: list[Lattice] = []
+    for k, mode in enumerate(modes.found):
+        lattice = _grow(surface, mode, partition, k, c, cell, shift)
+        if lattice is None:
+            return None
+        grown.append(lattice)
+    if len(grown) == 1:
+        return grown
+    known = [partition.log_shares(lattice.positions) for lattice in grown]
+    finished = []
+    for k, mode in enumerate(modes.found):
+        least = grown[k].energies.min()
+        also = [
+            lattice.positions[lattice.energies + shares[:, j] - shares[:, k] - least < DEPTH]
+            for j, (lattice, shares) in enumerate(zip(grown, known, strict=True))
+            if j != k
+        ]
+        lattice = _grow(surface, mode, partition, k, c, cell, shift, also=np.concatenate(also))
+        if lattice is None:
+            return None
+        finished.append(lattice)
+    return finished
+
+
+def _grow(
+    surface: Surface,
+    mode: Mode,
+    partition: Partition,
+    k: int,
+    c: int,
+    cell: float,
+    shift: float,
+    also: np.ndarray | None = None,
+) -> Lattice | None:
     d = len(mode.position)
     order = np.array([c, *(j for j in range(d) if j != c)])
     axes = np.zeros((d, d))
     axes[order] = cell * np.linalg.cholesky(mode.covariance[np.ix_(order, order)])
     origin = mode.position + shift * axes[:, 0]
-    return grow_lattice(lambda x: surface.energies(mode.place, x), origin, axes, most=MOST_NODES)
+    return grow_lattice(
+        lambda x: surface.energies(mode.place, x) - partition.log_shares(x)[:, k],
+        origin,
+        axes,
+        most=MOST_NODES,
+        also=also,
+    )
 
 
-def _disagreement(lattices: tuple[Lattice, ...]) -> float:
-    moments = []
-    for lattice in lattices:
-        mean = lattice.weights @ lattice.positions
-        moments.append((mean, np.sqrt(lattice.weights @ (lattice.positions - mean) ** 2)))
+def _disagreement(sets: list[list[Lattice]]) -> tuple[float, float]:
+    """Largest differences between sets of lattices: of means and sds, in sds, and of log integrals."""
+    moments, logs = [], []
+    for lattices in sets:
+        log_integrals = np.array([lattice.log_integral for lattice in lattices])
+        logs.append(float(logsumexp(log_integrals)))
+        shares = np.exp(log_integrals - logs[-1])
+        pairs = list(zip(shares, lattices, strict=True))
+        mean = sum((w * (lattice.weights @ lattice.positions) for w, lattice in pairs), np.zeros(()))
+        variance = sum((w * (lattice.weights @ (lattice.positions - mean) ** 2) for w, lattice in pairs), np.zeros(()))
+        moments.append((mean, np.sqrt(variance)))
     (mean, sd), *others = moments
-    return max(max(np.abs((m - mean) / sd).max(), np.abs(s / sd - 1.0).max()) for m, s in others)
+    error = max(max(np.abs((m - mean) / sd).max(), np.abs(s / sd - 1.0).max()) for m, s in others)
+    return float(error), float(max(logs) - min(logs))
 
 
-def marginal_distribution(lattice: Lattice, c: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tabulate the marginal distribution of the coordinate that a lattice has first.
+def marginal_distribution(
+    parts: Iterable[tuple[float, Lattice]], c: int, degree: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tabulate the marginal distribution of the coordinate that lattices have first.
 
     Parameters
     ----------
-    lattice : Lattice
-        Of coordinate c.
+    parts : iterable of (float, Lattice)
+        Shares of the integral, and lattices of coordinate c.
     c : int
         The coordinate.
+    degree : int
+        Of the spline through the logarithms of the masses of slices.
 
     Returns
     -------
     values, cumulative : arrays, shape (m,)
         The coordinate, and the probability of lying below.
     """
+    curves = [
+        (share * mass, fine, cumulative)
+        for share, lattice in parts
+        for mass, fine, cumulative in _slices(lattice, c, degree)
+    ]
+    at = np.unique(np.concatenate([fine for _, fine, _ in curves]))
+    total = sum((mass * np.interp(at, fine, cumulative) for mass, fine, cumulative in curves), np.zeros(()))
+    wanted = ndtr(np.linspace(-REACH, REACH, POINTS))
+    return np.interp(wanted, np.maximum.accumulate(total / total[-1]), at), wanted
+
+
+def _slices(lattice: Lattice, c: int, degree: int) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Masses of runs of adjoining slices, and their distributions on fine points."""
     slices, where = np.unique(lattice.index[:, 0], return_inverse=True)
     mass = np.bincount(where, weights=lattice.weights)
     at = np.zeros(len(slices))
     at[where] = lattice.positions[:, c]
-    log_density = CubicSpline(at, np.log(mass))  # smooth: the logarithm of a slice's mass at its coordinate
-    fine = np.linspace(at[0], at[-1], FINE)
-    cumulative = CubicSpline(fine, np.exp(log_density(fine))).antiderivative()(fine)
-    cumulative = np.maximum.accumulate((cumulative - cumulative[0]) / (cumulative[-1] - cumulative[0]))
-    wanted = ndtr(np.linspace(-REACH, REACH, POINTS))
-    return np.interp(wanted, cumulative, fine), wanted
+    for run in np.split(np.arange(len(slices)), np.flatnonzero(np.diff(slices) > 1) + 1):
+        if len(run) == 1:
+            yield float(mass[run[0]]), at[run[0]] + np.array([-0.5, 0.5]) * lattice.axes[c, 0], np.array([0.0, 1.0])
+            continue
+        # smooth: the logarithm of a slice's mass at its coordinate
+        log_density = make_interp_spline(at[run], np.log(mass[run]), k=min(degree, 2 * ((len(run) - 2) // 2) + 1))
+        fine = np.linspace(at[run[0]], at[run[-1]], FINE)
+        cumulative = CubicSpline(fine, np.exp(log_density(fine))).antiderivative()(fine)
+        cumulative = np.maximum.accumulate((cumulative - cumulative[0]) / (cumulative[-1] - cumulative[0]))
+        yield float(mass[run].sum()), fine, cumulative

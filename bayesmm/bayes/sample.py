@@ -9,8 +9,7 @@ from typing import Literal
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.checkpoint import identify, open_checkpoint
-from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore
-from bayesmm.bayes.nuts import run_nuts
+from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
 from bayesmm.bayes.parameterisation import Choice, Wish, check_parameterisation, choose_degrees
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.posterior import Posterior
@@ -122,7 +121,7 @@ def sample(
         if program == "marginal":
             run = _run_marginal(design, labels, products, priors, warm, settings, watch, recorder, method, kept)
         else:
-            run = _run_conditional(design, labels, priors, warm, settings, watch, recorder, parameterisation)
+            run = _run_conditional(design, labels, products, priors, warm, settings, watch, recorder, parameterisation)
     interruption = _interruption(run, settings, checkpoint)
     pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
     notes = (*run.notes, *interruption, *_effects_note(random_effects, kept, program), *left_out)
@@ -236,6 +235,7 @@ def _run_marginal(
 def _run_conditional(
     design: Design,
     labels: Labels,
+    products: CrossProducts,
     priors: ResolvedPriors,
     warm: WarmStart,
     settings: Settings,
@@ -244,20 +244,21 @@ def _run_conditional(
     parameterisation: Wish,
 ) -> Run:
     program, data, chosen = _bind_conditional(design, labels, priors, warm, parameterisation)
-    start = start_conditional(program, data, warm, design, priors.contrast)
-    run = run_nuts(
+    run = explore_conditional(
         program,
         data,
+        lambda point: start_conditional(program, data, point, design, priors.contrast),
+        warm,
+        design,
+        labels,
+        bind_marginal(labels, products, priors),
         settings=settings,
-        start=start.values,
-        scales=start.scales,
-        small=start.small,
-        diagonal=program.effect_sites,
         watch=watch,
         recorder=recorder,
     )
+    chosen_notes = (f"{group}: {choice.name}: {choice.reason}." for group, choice in chosen.items())
     return replace(
         run,
-        notes=tuple(f"{group}: {choice.name}: {choice.reason}." for group, choice in chosen.items()),
+        notes=(*chosen_notes, *run.notes),
         attributes={"parameterisation": "; ".join(f"{group}: {choice.name}" for group, choice in chosen.items())},
     )

@@ -81,6 +81,15 @@ class Parameter:
             start[site.name] = _inside(site, part, given)
         return start
 
+    def start_at_priors(self, value: np.ndarray | float, numbers: Sequence[Numbers]) -> dict[str, np.ndarray]:
+        """Values of the sites where their priors have their centres, or else at a value of the parameter."""
+        start = self.start(value, numbers)
+        return start | {
+            site.name: np.broadcast_to(np.asarray(given["mean"], dtype=float), start[site.name].shape)
+            for site, given in zip(self.sites, numbers, strict=True)
+            if "mean" in given
+        }
+
     def scales(
         self, value: np.ndarray | float, error: np.ndarray | float, numbers: Sequence[Numbers]
     ) -> dict[str, np.ndarray]:

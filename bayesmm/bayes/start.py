@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from bayesmm.design.design import Design
 
 LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
 MOST_CORRELATION = 0.95  # a start nearer to ±1 has nearly no density
+FAR = 10.0  # times its estimate: from where on the largest sd that the response allows is a start of its own
+MOST_COMBINED = 9  # combinations of near, estimated and far sds; where there are more, one sd is moved at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +66,14 @@ class Start(NamedTuple):
         Guesses of posterior standard deviations on the unconstrained scale.
     small : dict of str to array
         Standard deviations (or variances) of random effects that the data can hardly tell from zero.
+    others : tuple of dict
+        Constrained values of further starts, in other basins perhaps: `bayesmm.bayes.modes.find_modes`.
     """
 
     values: dict[str, np.ndarray]
     scales: dict[str, np.ndarray]
     small: dict[str, np.ndarray]
+    others: tuple[dict[str, np.ndarray], ...] = ()
 
 
 def move_to_means(warm: WarmStart, design: Design, contrasts: Sequence[np.ndarray]) -> tuple[WarmStart, Design]:
@@ -92,11 +98,16 @@ def move_to_means(warm: WarmStart, design: Design, contrasts: Sequence[np.ndarra
     effects, covariances = warm.effects, warm.effect_covariances
     moved = replace(
         warm,
-        factors=tuple(T @ factor for T, factor in zip(contrasts, warm.factors, strict=True)),
+        factors=_times(contrasts, warm.factors),
+        elsewhere=tuple((sigma, _times(contrasts, factors)) for sigma, factors in warm.elsewhere),
         effects=effects and tuple(b @ T.T for T, b in zip(contrasts, effects, strict=True)),
         effect_covariances=covariances and tuple(T @ C @ T.T for T, C in zip(contrasts, covariances, strict=True)),
     )
     return moved, replace(design, blocks=blocks)
+
+
+def _times(contrasts: Sequence[np.ndarray], factors: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return tuple(T @ factor for T, factor in zip(contrasts, factors, strict=True))
 
 
 def _as_priors_see(data: SpreadData, warm: WarmStart, design: Design) -> tuple[WarmStart, Design]:
@@ -130,15 +141,55 @@ def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
 def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
     """Start of the marginal program; the curvature there tells how wide the posterior of the spreads is."""
     warm, design = _as_priors_see(data.spreads, warm, design)
-    factors = interior_factors(warm, design)
-    values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
+    values = _spread_values(program.spreads, data.spreads, warm.sigma, interior_factors(warm, design))
+    points = [(sigma, interior_factors(replace(warm, factors=factors), design)) for sigma, factors in warm.elsewhere]
+    others = [
+        _spread_values(program.spreads, data.spreads, *point) for point in [*points, *_near_and_far(warm, design)]
+    ]
     scales: dict[str, np.ndarray] = {}
     if program.coefficients is not None:
         sampled = np.asarray(data.prior.sampled)
         error = np.sqrt(np.diag(warm.beta_covariance))[sampled]
-        values |= program.coefficients.start(warm.beta[sampled], data.coefficients)
+        start = program.coefficients.start(warm.beta[sampled], data.coefficients)
         scales |= program.coefficients.scales(warm.beta[sampled], error, data.coefficients)
-    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
+        expected = program.coefficients.start_at_priors(warm.beta[sampled], data.coefficients)
+        others = [values | expected, *(other | start for other in others)]
+        values |= start
+    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design), tuple(others))
+
+
+def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np.ndarray, ...]]]:
+    """Points about the estimate with standard deviations as good as zero, or as large as the response allows.
+
+    A standard deviation is far where its effects alone could make the response vary as it does. Where the column of an
+    effect does not vary, its effects may have to make up for those of others, which are far and of other columns: an
+    intercept at the year 0.
+    """
+    estimate = interior_factors(warm, design)
+    options, response = [], float(np.std(design.y - design.offset))
+    for factor, block in zip(estimate, design.blocks, strict=True):
+        near, sd = LEAST_SD * level_errors(block, design.weights), np.linalg.norm(factor, axis=1)
+        mean, spread = np.abs(block.columns.mean(axis=0)), block.columns.std(axis=0)
+        varies = spread > 1e-8 * mean
+        far = response / np.where(varies, spread, np.maximum(mean, np.finfo(float).tiny))
+        most = max((mean[varies] * far[varies]).max(initial=0.0), response)
+        far = np.where(varies, far, most / np.maximum(mean, np.finfo(float).tiny)) / warm.sigma
+        for j in range(block.k):
+            moved = [near[j]] if sd[j] > 2.0 * near[j] else []
+            moved += [far[j]] if far[j] > FAR * sd[j] else []
+            options.append([1.0, *(value / sd[j] for value in moved)])
+    if np.prod([float(len(option)) for option in options]) <= MOST_COMBINED:
+        combined = list(itertools.product(*options))[1:]
+    else:
+        ones, combined = [1.0] * len(options), []
+        for j, option in enumerate(options):
+            combined += [[*ones[:j], ratio, *ones[j + 1 :]] for ratio in option[1:]]
+        combined += [[min(option) for option in options], [max(option) for option in options]]
+    ends = np.cumsum([block.k for block in design.blocks])[:-1]
+    return [
+        (warm.sigma, tuple(r[:, None] * F for r, F in zip(np.split(np.array(ratios), ends), estimate, strict=True)))
+        for ratios in combined
+    ]
 
 
 def start_conditional(

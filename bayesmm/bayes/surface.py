@@ -16,6 +16,7 @@ from bayesmm.bayes.surface_programs import Describer, Generator, Probe, SurfaceP
 
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 MANY = 1024  # positions a call of `energies`
+FEW = 4  # positions a call of `probe` where no curvature is looked at
 SOME = 512  # positions a call of `describe` or `finish`
 AT_ONCE = 4  # calls under way,
 AHEAD = 2**28  # unless their results are larger than this together, 256 MB
@@ -61,13 +62,33 @@ class Surface:
         """Log volume of the units of the dense part: log densities of positions less this are those of the sites."""
         return float(np.log(self.guess.scale["dense"]).sum())
 
+    @property
+    def probed(self) -> int:
+        """Positions a call of `probe`: one and its neighbours, the same number always for one program to serve all."""
+        return FEW if self.layout.diagonal else self.layout.n_dense + 1
+
     def probe(self, positions: Mapping[str, np.ndarray]) -> Probe:
         """Evaluate energy and gradient at positions."""
-        return self.programs.probe(*self.probing(positions))
+        chunks = _chunks(positions, self.probed)
+        parts = [(self.programs.probe(*self._probing(part)), m) for part, m in chunks]
+        found = [jax.tree.map(lambda x, m=m: np.asarray(x)[:m], probe._replace(centre={})) for probe, m in parts]
+        joined = jax.tree.map(lambda *x: np.concatenate(x), *found)
+        return joined._replace(centre=jax.tree.map(np.asarray, parts[0][0].centre))
 
-    def probing(self, positions: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
-        """Arguments of the probe."""
+    def prepare_probe(self) -> None:
+        """Begin to compile `probe`."""
+        widths = {part: len(values) for part, values in self.guess.scale.items()}
+        self.programs.probe.prepare(
+            *self._probing({part: np.zeros((self.probed, width)) for part, width in widths.items()})
+        )
+
+    def _probing(self, positions: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
         return (self.data, *self.guess, dict(positions), np.int64(self.seed))
+
+    def begun_at(self, values: Mapping[str, np.ndarray]) -> Surface:
+        """Move the origin to other constrained values."""
+        start = {name: np.asarray(values[name], dtype=float) for name in self.guess.start}
+        return replace(self, guess=self.guess._replace(start=start))
 
     def in_units(self, widths: Mapping[str, np.ndarray]) -> Surface:
         """Measure positions in other units, widths of the present ones."""

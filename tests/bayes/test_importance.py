@@ -56,6 +56,7 @@ def weighted_of(weights: np.ndarray) -> Weighted:
         weights=weights / weights.sum(),
         pareto_k=0.1,
         log_evidence=0.0,
+        log_evidence_error=0.0,
     )
 
 

@@ -97,7 +97,7 @@ def test_marginal_distribution_of_a_normal_is_exact(c: int) -> None:
     axes = np.zeros((2, 2))
     axes[order] = 0.6 * np.linalg.cholesky(covariance[np.ix_(order, order)])
     lattice = grow_lattice(normal_energies(mean, covariance), mean, axes, most=MOST)
-    values, cumulative = marginal_distribution(lattice, c)
+    values, cumulative = marginal_distribution([(1.0, lattice)], c)
     expected = st.norm.cdf(values, mean[c], np.sqrt(covariance[c, c]))
     np.testing.assert_allclose(cumulative, expected, rtol=0, atol=1e-5)
     assert (np.diff(values) > 0).all()
