@@ -16,6 +16,8 @@ MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Baye
 LEAST_ESS = 100  # per chain, same source
 LEAST_BFMI = 0.3  # Betancourt (2016), arXiv 1604.00695
 FEWEST_TO_LOCATE = 5  # divergences that say where they are
+UNSEEN = 0.01  # share of the probability in modes without draws that cannot be passed over
+PARTED = 1.1  # R̂ of being in a mode from which on chains stay in their modes rather than move between them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,12 @@ class Diagnostics:
     pareto_k : float, optional
         Of importance sampling: shape of the tail of the weights, good below 0.7. The draws of importance sampling and
         quadrature have no trajectories: nothing diverges, and the BFMI is NaN.
+    modes : int
+        Of the posterior, as far as they were found; ``posterior.data["modes"]`` describes them where there are several.
+    unseen : float
+        Probability, by Laplace's method, of modes that no draw is in.
+    parted : str
+        How the chains are parted between modes that they do not leave, "3 and 1"; empty if they move between them.
     """
 
     chains: int
@@ -57,6 +65,9 @@ class Diagnostics:
     bfmi: float
     energy_of: str
     pareto_k: float | None = None
+    modes: int = 1
+    unseen: float = 0.0
+    parted: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -83,17 +94,23 @@ class Diagnostics:
     def _complaints(self) -> list[tuple[str, str]]:
         total = self.chains * self.draws
         complaints = []
+        if self.unseen > UNSEEN:
+            found = f"no draw is in modes that have {100.0 * self.unseen:.2g} % of the probability"
+            complaints.append((found, "run more chains, or use method='importance' or method='quadrature'"))
+        if self.parted:
+            found = f"chains stay in different modes of the posterior ({self.parted} of {self.chains})"
+            complaints.append((found, "use method='importance' or method='quadrature', which weigh the modes"))
         if self.divergences:
             where = f", mostly at {self.divergent_at}" if self.divergent_at else ""
             found = f"{self.divergences} of {total} trajectories diverged{where}"
             complaints.append((found, "raise target_accept towards 0.99, or use program='marginal' or tighter priors"))
-        if self.r_hat > MOST_R_HAT:
+        if self.r_hat > MOST_R_HAT and not self.parted:
             complaints.append((f"R̂ of {self.r_hat_of} is {self.r_hat:.3f}", "sample longer (tune and draws)"))
         if self.pareto_k is None and (self.chains < 2 or self.draws < FEWEST):
             complaints.append(
                 (f"{self.chains} chain(s) of {self.draws} draws cannot be checked", "run four chains of 1000")
             )
-        if self.ess < LEAST_ESS * self.chains:
+        if self.ess < LEAST_ESS * self.chains and not self.parted:
             found = f"only {self.ess:.0f} effective draws of {self.ess_of}"
             complaints.append((found, "sample longer (tune and draws)"))
         if self.bfmi < LEAST_BFMI:
@@ -136,6 +153,8 @@ def diagnose(
     if "effective_draws" in stats.attrs:  # the same for all
         ess_of = "every parameter"
     names, bfmi = parameters.index.tolist(), _least_bfmi(stats)
+    shares = data["modes"]["share"].to_numpy() if "modes" in data.children else np.ones(1)
+    inside = _inside(stats, len(shares))
     return Diagnostics(
         chains=draws.shape[0],
         draws=draws.shape[1],
@@ -149,7 +168,28 @@ def diagnose(
         bfmi=bfmi,
         energy_of=_follows_energy(stats, draws, names) if bfmi < LEAST_BFMI else "",
         pareto_k=stats.attrs.get("pareto_k"),
+        modes=len(shares),
+        unseen=float(shares[~inside.any(axis=(1, 2))].sum()),
+        parted=_parted(inside),
     )
+
+
+def _inside(stats: Dataset, modes: int) -> np.ndarray:
+    """Whether each draw is in each mode, shape (modes, chains, draws)."""
+    if modes == 1:
+        return np.ones((1, *stats["lp"].shape), dtype=bool)
+    return stats["mode"].to_numpy() == np.arange(modes)[:, None, None]
+
+
+def _parted(inside: np.ndarray) -> str:
+    """Count the chains by the mode they are mostly in, if they do not move between modes."""
+    often = inside.mean(axis=2)  # (modes, chains)
+    between = often.var(axis=1, ddof=1) if often.shape[1] > 1 else np.zeros(len(often))
+    within = (often * (1.0 - often)).mean(axis=1)
+    if (between <= (PARTED**2 - 1.0) * within).all():
+        return ""
+    counts = np.bincount(often.argmax(axis=0), minlength=len(often))
+    return " and ".join(str(count) for count in counts if count)
 
 
 def _count(stats: Dataset, name: str) -> int:

@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from bayesmm.bayes.lines import Scattered, distribution_function, steepest_axes
 from bayesmm.bayes.moments import MomentSum, effect_variables
-from bayesmm.bayes.quadrature import POINTS, REACH, Quadrature, marginal_distribution
+from bayesmm.bayes.quadrature import COMPARED, DEGREES, POINTS, REACH, Quadrature, marginal_distribution
 from bayesmm.bayes.surface import Surface
 from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
@@ -20,7 +20,6 @@ LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of
 MOST_NUMBERS = 5_000_000  # conditional means of random effects that are stored, 40 MB
 BISECTIONS = 50  # of the search for a quantile, in a range of some twenty standard deviations
 FAR = 9.0  # standard deviations about a node's mean that the search looks at
-COMPARED = ndtr(np.linspace(-2.5, 2.5, 51))  # probabilities at which two ways to a distribution are compared
 SCALES = {  # on which parameters change more evenly along a line
     "sd": (np.log, np.exp),
     "sigma": (np.log, np.exp),
@@ -167,6 +166,7 @@ def _distributions(
     d = len(origin)
     around = _describe(surface, quadrature, origin + np.vstack([np.zeros(d), np.eye(d)]))
     tables, error = [], 0.0
+    probabilities = ndtr(COMPARED)
     for row, values, width in zip(rows, at, sd, strict=True):
         near = _values(row, around)
         moved = np.flatnonzero(near[1:] != near[0])
@@ -175,7 +175,7 @@ def _distributions(
         else:
             one, other = _along_lines(row, values, nodes)
         tables.append(one)
-        limits = [np.interp(COMPARED, cumulative, at_points) for at_points, cumulative in (one, other)]
+        limits = [np.interp(probabilities, cumulative, at_points) for at_points, cumulative in (one, other)]
         error = max(error, float(np.abs(limits[0] - limits[1]).max() / width))
     return tables, error
 
@@ -185,7 +185,7 @@ def _along_coordinate(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Tabulate a function of one coordinate, by splines of two degrees."""
     origin, tables = quadrature.modes.found[0].position, []
-    for degree in (3, 5):
+    for degree in DEGREES:
         fine, cumulative = marginal_distribution(quadrature.parts(c), c, degree)
         line = np.tile(origin, (len(fine), 1))
         line[:, c] = fine

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
-from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from bayesmm.bayes.mode import Mode
-from bayesmm.bayes.modes import Modes
+from bayesmm.bayes.modes import Modes, Partition
 from bayesmm.bayes.surface import MANY, Surface
 
 DF = 5.0  # of the Student-t approximations: heavier tails than any posterior met
@@ -54,7 +53,7 @@ class Approximation(NamedTuple):
 
     def log_density(self, positions: np.ndarray) -> np.ndarray:
         """Log density at positions (n, d)."""
-        return self._log_density(solve_triangular(self.root, (positions - self.mean).T, lower=True).T)
+        return self._log_density((positions - self.mean) @ np.linalg.inv(self.root).T)
 
     def _log_density(self, z: np.ndarray) -> np.ndarray:
         d = len(self.mean)
@@ -205,7 +204,7 @@ def sample_importance(
     """
     approximation = _adapt(surface, modes, rng)
     weighted = weigh(surface, modes.found[0], approximation.draw, enough=n, rng=rng)
-    shares = weighted.weights @ approximation.belonging(weighted.positions)
+    shares = weighted.weights @ np.exp(Partition(modes).log_shares(weighted.positions))
     return weighted, resample(weighted, n, rng), shares
 
 

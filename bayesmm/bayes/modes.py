@@ -58,6 +58,33 @@ class Modes:
         return Modes(found=tuple(self.found[k] for k in order), shares=shares[order])
 
 
+class Partition:
+    """Smooth shares of the density, one for each mode, that add up to one everywhere.
+
+    Notes
+    -----
+    The probability of belonging to each component of the mixture of normals that Laplace's method puts at the modes. A
+    mode's share of the density then is nearly its own normal component, whatever is beside it.
+    """
+
+    def __init__(self, modes: Modes) -> None:
+        self._centres = [mode.position for mode in modes.found]
+        roots = [np.linalg.cholesky(mode.covariance) for mode in modes.found]
+        self._inverses = [np.linalg.inv(root) for root in roots]
+        self._constants = np.log(modes.shares) - np.array([np.log(np.diag(root)).sum() for root in roots])
+
+    def log_shares(self, positions: np.ndarray) -> np.ndarray:
+        """Log shares (n, modes) at positions (n, d)."""
+        if len(self._inverses) == 1:
+            return np.zeros((len(positions), 1))
+        terms = [
+            -0.5 * (((positions - centre) @ inverse.T) ** 2).sum(axis=1)
+            for inverse, centre in zip(self._inverses, self._centres, strict=True)
+        ]
+        logs = np.stack(terms, axis=1) + self._constants
+        return logs - logsumexp(logs, axis=1, keepdims=True)
+
+
 def find_modes(surface: Surface, others: Sequence[Mapping[str, np.ndarray]] = ()) -> Modes:
     """Find the peaks of a posterior from several starts.
 
@@ -210,4 +237,6 @@ def _unbounded(rows: Sequence[ParameterRow], sites: Mapping[str, np.ndarray]) ->
 def _percentage(share: float) -> str:
     if share > 0.999:
         return "over 99.9 %"
-    return "less than 0.1 %" if share < 0.001 else f"{100.0 * share:.2g} %"
+    if share < 0.001:
+        return "less than 0.1 %"
+    return f"{100.0 * share:.{1 if min(share, 1.0 - share) < 0.01 else 0}f} %"

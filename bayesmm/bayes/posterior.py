@@ -78,6 +78,11 @@ class Posterior:
         return self.data["sample_stats"].attrs.get("log_evidence")
 
     @property
+    def log_evidence_error(self) -> float | None:
+        """Standard error of `log_evidence` by importance sampling, difference between lattices by quadrature."""
+        return self.data["sample_stats"].attrs.get("log_evidence_error")
+
+    @property
     def chains(self) -> int:
         """Number of chains."""
         return self.data["posterior"].sizes["chain"]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicSpline, make_interp_spline
-from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr
 
 from bayesmm.bayes.lattice import DEPTH, Lattice, grow_lattice
 from bayesmm.bayes.mode import Mode
-from bayesmm.bayes.modes import Modes
+from bayesmm.bayes.modes import Modes, Partition
 from bayesmm.bayes.surface import Surface
 from bayesmm.errors import SamplingError
 
@@ -20,37 +19,13 @@ MOST_PARAMETERS = 4
 CELLS = {1: 0.5, 2: 0.6, 3: 0.8, 4: 1.0}  # edge of the first lattice's cells, in standard deviations, by dimension
 FINER = 0.8  # factor from one lattice to the next
 TOLERANCE = 1e-4  # in posterior standard deviations: how far means and sds of two lattices may differ
+LIMITS = 1e-3  # likewise, of quantiles by splines of two degrees through the masses of slices
+DEGREES = (5, 3)  # of these, the better first
+COMPARED = np.linspace(-2.5, 2.5, 51)  # normal quantiles of the probabilities at which distributions are compared
 MOST_NODES = 400_000
 FINE = 8193  # points at which a marginal density is integrated
 POINTS = 511  # of a tabulated distribution, at probabilities of equally spaced normal quantiles; one call tells them
 REACH = 5.0  # the last of those quantiles
-
-
-class Partition:
-    """Smooth shares of the density, one for each mode, that add up to one everywhere.
-
-    Notes
-    -----
-    The probability of belonging to each component of the mixture of normals that Laplace's method puts at the modes. A
-    mode's share of the density then is nearly its own normal component, whatever is beside it.
-    """
-
-    def __init__(self, modes: Modes) -> None:
-        self._centres = [mode.position for mode in modes.found]
-        self._roots = [np.linalg.cholesky(mode.covariance) for mode in modes.found]
-        heights = [np.log(np.diag(root)).sum() for root in self._roots]
-        self._constants = np.log(modes.shares) - np.array(heights)
-
-    def log_shares(self, positions: np.ndarray) -> np.ndarray:
-        """Log shares (n, modes) at positions (n, d)."""
-        if len(self._roots) == 1:
-            return np.zeros((len(positions), 1))
-        terms = [
-            -0.5 * (solve_triangular(root, (positions - centre).T, lower=True) ** 2).sum(axis=0)
-            for root, centre in zip(self._roots, self._centres, strict=True)
-        ]
-        logs = np.stack(terms, axis=1) + self._constants
-        return logs - logsumexp(logs, axis=1, keepdims=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,26 +114,42 @@ def integrate(surface: Surface, modes: Modes) -> Quadrature:
     """
     d = len(modes.found[0].position)
     partition, cell = Partition(modes), CELLS[d]
+    best: Quadrature | None = None
     while True:
         sets = [_cover(surface, modes, partition, c, cell) for c in range(d)]
         if d == 1:  # a second lattice to compare with: the same one, half a cell on
             sets.append(_cover(surface, modes, partition, 0, cell, shift=0.5))
-        if any(lattices is None for lattices in sets):
+        whole = [lattices for lattices in sets if lattices is not None]
+        if len(whole) < len(sets) and best is not None:
+            return best
+        if len(whole) < len(sets):
             raise SamplingError(
                 f"The posterior is too wide or too irregular for quadrature (more than {MOST_NODES:,} nodes): use "
                 "method='importance' or method='nuts', or narrower priors."
             )
-        whole = [lattices for lattices in sets if lattices is not None]
         error, log_error = _disagreement(whole)
         if error < TOLERANCE:
-            return Quadrature(
+            best = Quadrature(
                 modes=modes,
                 partition=partition,
                 lattices=tuple(zip(*whole[:d], strict=True)),
                 error=error,
                 log_evidence_error=log_error,
             )
+            if _limits_apart(best) < LIMITS:
+                return best
         cell *= FINER
+
+
+def _limits_apart(quadrature: Quadrature) -> float:
+    """Largest difference between splines of two degrees of a quantile of a coordinate, in standard deviations."""
+    probabilities, apart = ndtr(COMPARED), 0.0
+    for c in range(len(quadrature.lattices[0])):
+        tables = [marginal_distribution(quadrature.parts(c), c, degree) for degree in DEGREES]
+        one, other = (np.interp(probabilities, cumulative, values) for values, cumulative in tables)
+        width = (np.interp(ndtr(1.0), probabilities, one) - np.interp(ndtr(-1.0), probabilities, one)) / 2.0
+        apart = max(apart, float(np.abs(one - other).max() / width))
+    return apart
 
 
 def _cover(
@@ -230,7 +221,7 @@ def _disagreement(sets: list[list[Lattice]]) -> tuple[float, float]:
 
 
 def marginal_distribution(
-    parts: Iterable[tuple[float, Lattice]], c: int, degree: int = 3
+    parts: Iterable[tuple[float, Lattice]], c: int, degree: int = DEGREES[0]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tabulate the marginal distribution of the coordinate that lattices have first.
 

@@ -118,7 +118,7 @@ class Surface:
         calls = ((self.programs.energies(self.data, place, part, np.int64(m)), m) for part, m in chunks)
         parts = [np.asarray(found)[:m] for found, m in _ahead(calls)]
         values = np.concatenate(parts) - self.log_unit  # so that the integral is that over the sites
-        return np.where(np.isnan(values), np.inf, values)
+        return np.where(np.isfinite(values), values, np.inf)
 
     def describe(self, place: Place, positions: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Read sites and described quantities off positions, part by part."""
