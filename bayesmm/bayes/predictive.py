@@ -96,11 +96,11 @@ def _read_effects(
     """Read the effects of the levels that occur in the rows, and count the codes of the rows by those."""
     levels = [np.zeros(0, np.int64) if own is None else np.unique(own[own >= 0]) for own in predictors.codes]
     blocks = posterior.design.blocks
+    effects = tuple(np.zeros((len(chosen.sigma), 1, block.k)) for block in blocks)  # to take from by codes of −1
     if any(len(own) for own in levels):
         wanted = [None if len(own) == block.q else own for own, block in zip(levels, blocks, strict=True)]
-        effects = read_effects(posterior, chosen, wanted)
-    else:
-        effects = tuple(np.zeros((len(chosen.sigma), 0, block.k)) for block in blocks)
+        known = read_effects(posterior, chosen, wanted)
+        effects = tuple(b if len(own) else zero for b, own, zero in zip(known, levels, effects, strict=True))
     codes = tuple(
         own if own is None else np.where(own >= 0, np.searchsorted(found, own), -1)
         for own, found in zip(predictors.codes, levels, strict=True)

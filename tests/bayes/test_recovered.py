@@ -157,3 +157,10 @@ def test_triangular_factors_are_those_of_cholesky_also_of_singular_covariances()
     np.testing.assert_allclose(found @ found.swapaxes(1, 2), covariances, atol=1e-12)
     np.testing.assert_allclose(found[20:], lower[20:], atol=1e-8)
     assert (np.triu(found, 1) == 0).all()
+
+
+def test_rows_of_new_levels_alone_need_no_effects(three):
+    newcomers = NEW.assign(Subject=["u", "v", "w"])
+    for new_levels in ("population", "sample"):
+        found, expected = (three[each].predict(newcomers, new_levels=new_levels, seed=1) for each in (None, "draws"))
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-9, check_exact=False)
