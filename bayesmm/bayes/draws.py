@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,19 @@ class ParameterDraws:
             factors.append(vectors * np.sqrt(np.maximum(values, 0.0))[:, None])
         return tuple(factors)
 
-    def triangular_factors(self) -> tuple[np.ndarray, ...]:
-        """Lower triangular factors with diagonals of at least zero: those of the sampler, also where singular."""
+    def sampled_factors(self, to_columns: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Return the factors T⁻¹L that the sampler has, L lower triangular of Var(Tb), also where that is singular.
+
+        Parameters
+        ----------
+        to_columns : sequence of array, shapes (k, k)
+            T⁻¹ of each grouping factor, see `bayesmm.bayes.spreads.SpreadData`.
+        """
         factors = []
-        for factor in self.factors():
-            upper = np.linalg.qr(factor.swapaxes(1, 2), mode="r")
+        for factor, back in zip(self.factors(), map(np.asarray, to_columns), strict=True):
+            upper = np.linalg.qr(np.linalg.solve(back, factor).swapaxes(1, 2), mode="r")
             signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-            factors.append((signs[:, :, None] * upper).swapaxes(1, 2))
+            factors.append(back @ (signs[:, :, None] * upper).swapaxes(1, 2))
         return tuple(factors)
 
 

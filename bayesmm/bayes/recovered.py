@@ -21,7 +21,6 @@ from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior
 from bayesmm.marginal.fixed_prior import condition_prior
 from bayesmm.marginal.left_out import Draw
-from bayesmm.marginal.padding import pad_products
 from bayesmm.marginal.recovery import draw_effects, effect_moments
 from bayesmm.marginal.shapes import Array, Float, Int
 
@@ -95,11 +94,12 @@ def effect_parts(
         flat = [b.reshape(n_draws, *b.shape[2:]) for b in stored]
         yield slice(0, n_draws), tuple(b if own is None else b[:, own] for b, own in zip(flat, wanted, strict=True))
         return
-    products = pad_products(sum_products(posterior))
+    _, data = bind_marginal(posterior.labels, sum_products(posterior), posterior.priors)
+    products = data.products
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
     seed = np.int64(posterior.data["sample_stats"].attrs.get("seed", 0))
-    stacked: Any = {"factors": draws.triangular_factors(), "sigma": draws.sigma, "beta": draws.beta}
+    stacked: Any = {"factors": draws.sampled_factors(data.spreads.to_columns), "sigma": draws.sigma, "beta": draws.beta}
     numbered = Numbered(**stacked, number=_numbers(posterior, draws))  # pyright: ignore[reportArgumentType]
     size = _part_size(posterior.labels, n_draws)
     for start in range(0, n_draws, size):
