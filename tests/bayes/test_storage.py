@@ -81,6 +81,8 @@ def assert_same(loaded, saved):
     assert loaded.priors.pieces == saved.priors.pieces
     assert loaded.priors.fixed_sigma == saved.priors.fixed_sigma
     np.testing.assert_array_equal(loaded.priors.contrast, saved.priors.contrast)
+    for one, other in zip(loaded.priors.effect_contrasts, saved.priors.effect_contrasts, strict=True):
+        np.testing.assert_array_equal(one, other)
     pd.testing.assert_frame_equal(loaded.priors.table(), saved.priors.table())
     pd.testing.assert_frame_equal(loaded.parameters, saved.parameters)
     pd.testing.assert_frame_equal(loaded.random_effects(), saved.random_effects())
@@ -278,6 +280,37 @@ def test_a_later_format_is_refused(saved_file):
         StorageError, match=r"is of format 99, from a later bayesmm; this one, .* pip install --upgrade"
     ):
         bmm.load(saved_file)
+
+
+def test_default_priors_of_the_first_format_were_about_the_columns_as_labelled(table, tmp_path):
+    """Their rows say so, and their numbers are kept; a posterior of today's defaults is another one."""
+    pytest.importorskip("h5netcdf")
+    model = bmm.Model("y ~ whole + (whole | half)", table)
+    saved = make_posterior(model)
+    assert saved.priors.effect_contrasts[0][0, 1] > 0.0
+    path = saved.save(tmp_path / "first.nc")
+
+    def as_before(tree):
+        group = tree["bayesmm"]
+        del group["prior_effect_contrast_0"]
+        group.attrs["format"] = 1
+        description = json.loads(group["description"].item())
+        for row in description["priors"]:
+            row["about"] = row["about"].partition(" at the mean")[0]
+        group["description"] = xr.DataArray(json.dumps(description))
+
+    rewrite(path, as_before)
+    loaded = bmm.load(path)
+    np.testing.assert_array_equal(loaded.priors.effect_contrasts[0], np.eye(2))
+    assert loaded.priors.table()["about"].to_list()[2:] == [
+        "standard deviation",
+        "standard deviation",
+        "correlations of (1 + whole | half)",
+        "standard deviation",
+    ]
+    assert loaded.parameters.equals(saved.parameters)
+    moved = [tree.sensitivity()["prior"] for tree in (loaded, saved)]
+    assert not np.allclose(*moved, rtol=1e-3)
 
 
 def test_a_file_whose_data_were_changed_is_refused(saved_file):
