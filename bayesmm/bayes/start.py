@@ -171,9 +171,9 @@ def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np
         near, sd = LEAST_SD * level_errors(block, design.weights), np.linalg.norm(factor, axis=1)
         mean, spread = np.abs(block.columns.mean(axis=0)), block.columns.std(axis=0)
         varies = spread > 1e-8 * mean
-        far = response / np.where(varies, spread, np.maximum(mean, np.finfo(float).tiny))
-        most = max((mean[varies] * far[varies]).max(initial=0.0), response)
-        far = np.where(varies, far, most / np.maximum(mean, np.finfo(float).tiny)) / warm.sigma
+        size = np.where(varies, spread, np.maximum(mean, np.finfo(float).tiny))
+        most = max((response * mean / size)[varies].max(initial=0.0), response)
+        far = np.where(varies, response, most) / size / warm.sigma
         for j in range(block.k):
             moved = [near[j]] if sd[j] > 2.0 * near[j] else []
             moved += [far[j]] if far[j] > FAR * sd[j] else []

@@ -69,6 +69,7 @@ READERS = {
     "sensitivity": lambda p, _: p.sensitivity()[["prior", "likelihood"]],
     "diagnostics": lambda p, _: [p.diagnostics.ess, p.diagnostics.pareto_k],
     "log_evidence": lambda p, _: p.log_evidence,
+    "log_evidence_error": lambda p, _: p.log_evidence_error,
     "save": lambda p, path: bmm.load(p.save(path / "p.nc")).predict(),
 }
 OTHERS = {"summary", "origin", "method", "random_effects"}  # texts; and the table with less Monte Carlo error, below
