@@ -24,10 +24,17 @@ from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.sensitivity import sensitivity
 from bayesmm.bayes.shares import Total, r_squared, variance_shares
 from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
+from bayesmm.console import Column, fold, table
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
 from bayesmm.errors import VariableError
+
+FORMATS = dict.fromkeys(("mean", "sd", "lower", "upper"), "{:.4g}") | {
+    "r_hat": "{:.3f}",
+    "ess_bulk": "{:.0f}",
+    "ess_tail": "{:.0f}",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -457,25 +464,38 @@ class Posterior:
 
         return save(self, path)
 
-    def summary(self) -> str:
-        """Summarise the posterior for a terminal."""
-        table = self._shown()
-        digits = dict.fromkeys(("mean", "sd", "lower", "upper"), "{:.4g}".format)
-        whole = dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}".format)
-        text = table.to_string(formatters={**digits, "r_hat": "{:.3f}".format, **whole}, index_names=False)
-        return "\n".join([*self._heading(), "", text, "", self.diagnostics.advice, *self.notes])
+    def summary(self, *, level: float = 0.95) -> str:
+        """Summarise the posterior for a terminal.
 
-    def _shown(self) -> pd.DataFrame:
+        Parameters
+        ----------
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        str
+            As wide as the terminal.
+        """
+        shown = self._shown(level)
+        columns = [
+            Column(head=str(name), cells=shown[name].map(FORMATS[str(name)].format).tolist(), gap=1) for name in shown
+        ]
+        heading = [line for text in self._heading(level) for line in fold(text, then="  ")]
+        notes = [line for text in (self.diagnostics.advice, *self.notes) for line in fold(text)]
+        return "\n".join([*heading, "", *table([*map(str, shown.index)], columns, indent=0), "", *notes])
+
+    def _shown(self, level: float = 0.95) -> pd.DataFrame:
         """Numbers of the parameter table, without columns that are unknown, such as the R̂ of independent draws."""
-        return self.parameters.drop(columns=["kind", "group"]).dropna(axis="columns", how="all")
+        return self.parameter_table(level=level).drop(columns=["kind", "group"]).dropna(axis="columns", how="all")
 
-    def _heading(self) -> list[str]:
+    def _heading(self, level: float = 0.95) -> list[str]:
         groups = ", ".join(f"{block.group} {len(block.levels)}" for block in self.labels.blocks)
         sources = sorted({row.source for row in self.priors.rows})
         lines = [
             f"Posterior of {self.design.specification.formula}",
             f"{self.n} rows; levels: {groups}",
-            f"{self.origin}; priors: {' and '.join(sources)}",
+            f"{self.origin}; priors: {' and '.join(sources)}; {level * 100:g} % intervals",
         ]
         if self.priors.fixed_sigma is not None:
             lines.append(f"sigma is fixed at {self.priors.fixed_sigma:g}")

@@ -7,9 +7,10 @@ import sys
 def main() -> None:
     """Run the command line; the entry point ``bayesmm``."""
     from bayesmm.cli.app import app
+    from bayesmm.cli.encoding import ERRORS
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Letters that the terminal's encoding lacks are replaced; a result must not be lost to a Greek one.
-            stream.reconfigure(errors="replace")
+            # What the encoding lacks is written otherwise: a result must not be lost to a Greek letter.
+            stream.reconfigure(errors=ERRORS)
     app(prog_name="bayesmm")

@@ -6,12 +6,14 @@ and point estimates do not wait for the import of a sampler.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 import bayesmm
 from bayesmm.cli import options
+from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import plain_errors, show, stage
 
 EXIT_CODES = (
@@ -197,6 +199,6 @@ def datasets(
         from bayesmm.cli.catalogue import catalogue_json, catalogue_text
 
         if as_json:
-            typer.echo(catalogue_json(name))
+            typer.echo(catalogue_json(name, ascii_only=not is_universal(sys.stdout)))
         else:
             show(catalogue_text(name))

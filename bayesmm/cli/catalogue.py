@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict
 from typing import Any
 
 from bayesmm import datasets
-
-WIDTH = 100
+from bayesmm.console import fold
 
 
 def catalogue_text(name: str | None) -> str:
@@ -19,18 +17,17 @@ def catalogue_text(name: str | None) -> str:
     entries = [datasets.describe(each) for each in datasets.names()]
     left = max(len(entry.name) for entry in entries)
     rows = max(len(str(entry.rows)) for entry in entries)
-    room = WIDTH - left - rows - 6
-    lines = [
-        f"  {entry.name:<{left}}  {entry.rows:>{rows}}  {textwrap.shorten(entry.title, room, placeholder=' ...')}"
-        for entry in entries
-    ]
-    return "\n".join([f"{len(entries)} data sets, with their rows; 'bayesmm datasets NAME' describes one", *lines])
+    lines = fold(f"{len(entries)} data sets, with their rows; 'bayesmm datasets NAME' describes one")
+    for entry in entries:
+        first = f"  {entry.name:<{left}}  {entry.rows:>{rows}}  "
+        lines += fold(entry.title, first=first, then=" " * len(first))
+    return "\n".join(lines)
 
 
-def catalogue_json(name: str | None) -> str:
+def catalogue_json(name: str | None, *, ascii_only: bool = False) -> str:
     """Return the same as JSON: one object, or a list of them."""
     entries = [_entry(each) for each in (datasets.names() if name is None else [name])]
-    return json.dumps(entries if name is None else entries[0], indent=1, ensure_ascii=False)
+    return json.dumps(entries if name is None else entries[0], indent=1, ensure_ascii=ascii_only)
 
 
 def _entry(name: str) -> dict[str, Any]:

@@ -88,10 +88,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.to_dict("records")
 
 
-def write_json(document: dict[str, Any]) -> str:
+def write_json(document: dict[str, Any], *, ascii_only: bool = False) -> str:
     """Write a document as JSON; what is not a finite number becomes null."""
     entries = _plain({"bayesmm": bayesmm.__version__, **document})
-    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(entries, indent=1, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

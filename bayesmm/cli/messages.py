@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import sys
-import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,12 @@ from typing import Any
 
 import typer
 
+from bayesmm.cli.encoding import plain
+from bayesmm.console import cells, columns, fold
 from bayesmm.errors import BayesmmError, BayesmmWarning
 
 MISTAKE = 2  # exit code, as of the option parser
-MOST_COLUMNS = 100
+RULES = re.compile("^[^│|]*(?:──|--)[^│|]*$")
 
 
 @contextmanager
@@ -44,12 +45,10 @@ def plain_errors() -> Iterator[None]:
 
 def tell(title: str, text: str, colour: str) -> None:
     """Write a titled message to standard error, folded to the width of the terminal."""
-    columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
     lines: list[str] = []
-    for line in f"{title}: {text}".splitlines():
-        # An indented line shows a place in a formula: its blanks matter.
-        folded = textwrap.wrap(line, columns, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
-        lines += [line] if line.startswith(" ") else folded
+    for line in plain(f"{title}: {text}", sys.stderr).splitlines():
+        # An indented line shows a place in a formula: its blanks matter. A long path or piece of code stays whole.
+        lines += [line] if line.startswith(" ") else fold(line, then="  ", break_words=False)
     head = f"{title}:"
     lines[0] = _style(head, fg=colour, bold=True) + lines[0].removeprefix(head)
     typer.echo("\n".join(lines), err=True)
@@ -57,9 +56,16 @@ def tell(title: str, text: str, colour: str) -> None:
 
 def show(text: str) -> None:
     """Print a result: its first line bold, lines of rules dim."""
-    first, *others = text.split("\n")
-    lines = [_style(line, dim=True) if "──" in line and "│" not in line else line for line in others]
+    first, *others = _fitting(plain(text, sys.stdout))
+    lines = [_style(line, dim=True) if RULES.search(line) else line for line in others]
     typer.echo("\n".join([_style(first, bold=True), *lines]))
+
+
+def _fitting(text: str) -> Iterator[str]:
+    """Yield lines; those that grew too long by characters that were spelled out are folded again."""
+    for line in text.split("\n"):
+        margin = line[: len(line) - len(line.lstrip())]
+        yield from fold(line, first=margin, then=f"{margin}  ") if cells(line) > columns() else [line]
 
 
 @contextmanager

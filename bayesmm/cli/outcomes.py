@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bayesmm.model import Model
     from bayesmm.reml.fit import Fit
 
-USUAL_LEVEL = 0.95  # of the intervals in the printed summaries
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -50,11 +48,10 @@ class Outcome:
 
 def fit_outcome(model: Model, fit: Fit, source: str, level: float) -> Outcome:
     """Present point estimates."""
-    parameters = fit.parameter_table(level=level)
     return Outcome(
-        text=f"{fit.summary()}{_other_intervals(parameters, level)}",
+        text=str(fit.summary(level=level)),
         document={"model": documents.model_entry(model, source), "fit": documents.fit_entry(fit, level)},
-        parameters=parameters,
+        parameters=fit.parameter_table(level=level),
         effects=fit.random_effects(level=level),
         usable=_converged(fit),
     )
@@ -62,14 +59,13 @@ def fit_outcome(model: Model, fit: Fit, source: str, level: float) -> Outcome:
 
 def sample_outcome(model: Model, posterior: Posterior, source: str, level: float) -> Outcome:
     """Present draws."""
-    parameters = posterior.parameter_table(level=level)
     return Outcome(
-        text=f"{posterior.summary()}{_other_intervals(parameters, level)}",
+        text=posterior.summary(level=level),
         document={
             "model": documents.model_entry(model, source),
             "posterior": documents.posterior_entry(posterior, level),
         },
-        parameters=parameters,
+        parameters=posterior.parameter_table(level=level),
         effects=posterior.random_effects(level=level),
         usable=posterior.diagnostics.is_good,
         posterior=posterior,
@@ -97,13 +93,3 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
 
 def _converged(fit: Fit) -> bool:
     return fit.status is not FitStatus.NOT_CONVERGED
-
-
-def _other_intervals(parameters: pd.DataFrame, level: float) -> str:
-    """Intervals of another coverage than the summary's."""
-    if level == USUAL_LEVEL:
-        return ""
-    table = parameters.reindex(columns=["lower", "upper"]).to_string(
-        float_format="{:.5g}".format, index_names=False, na_rep=""
-    )
-    return f"\n\n{level * 100:g} % intervals\n{table}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayesmm.cli.documents import write_json
+from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import show
+from bayesmm.console import Column, table
 from bayesmm.errors import StorageError
 from bayesmm.files import check_writable, naming
 
@@ -21,6 +24,7 @@ TABLES = (".csv", ".json")
 DRAWS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
+WORDS = ("level", "effect")  # columns that are no numbers
 UNUSABLE = 1  # exit code
 
 
@@ -79,11 +83,11 @@ def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_ef
         Whether the random effects of every level are printed, and written beside a .csv file.
     """
     if as_json:
-        print(write_json(outcome.document))
+        print(write_json(outcome.document, ascii_only=not is_universal(sys.stdout)))
     else:
         show(outcome.text)
         if random_effects:
-            print(f"\nRandom effects\n{_as_text(outcome.effects)}")
+            show("\n".join(["", "Random effects", *_as_text(outcome.effects)]))
     for path in paths:  # after printing: a disk that is full must not cost the result
         with naming(path, "written"):
             _write_file(outcome, path, random_effects=random_effects)
@@ -106,5 +110,14 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
             outcome.comparison.plot().savefig(path, dpi=150)
 
 
-def _as_text(effects: pd.DataFrame) -> str:
-    return effects.to_string(index=False, float_format="{:.4g}".format, na_rep="")
+def _as_text(effects: pd.DataFrame) -> list[str]:
+    """Write the random effects as text, each row named by its group."""
+    columns = [
+        Column(
+            head=str(name),
+            cells=[value if name in WORDS else "" if value != value else f"{value:.4g}" for value in values],
+            is_words=name in WORDS,
+        )
+        for name, values in effects.drop(columns="group").items()
+    ]
+    return table([*map(str, effects["group"])], columns, head="group", indent=0)

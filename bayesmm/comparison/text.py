@@ -1,18 +1,16 @@
-"""A comparison in a terminal of a hundred columns."""
+"""A comparison in a terminal: side by side in a hundred columns, with the intervals below where there are fewer."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 from bayesmm.comparison.report import Report, Section
+from bayesmm.console import INDENT, LONGEST_NAME, Column, cells, columns, fold, name_width, pad, row
 
-WIDTH = 100
 STRIP = 25  # characters of a line that shows shrinkage, odd so that zero has a place
-NAME = 30  # longer names stand on a line of their own
-INDENT = 2
-GAP = "  "  # before a group of columns; within one it is a blank
+SHORTEST_STRIP = 9
+GAP = 2  # blanks before a group of columns; within one it is one
 EFFECT_HEADS = ("alone", "BLUP", "sd", "mean", "sd", "shift")
 
 
@@ -27,27 +25,28 @@ def write_text(report: Report) -> str:
     Returns
     -------
     str
-        Lines of at most a hundred characters, unless names or numbers are very long.
+        Lines as wide as the terminal.
     """
-    lines = [report.title, *(f"  {fact}" for fact in report.facts), "", *_parameters(report), ""]
-    for note in report.notes:
-        lines += textwrap.wrap(note, WIDTH, initial_indent="• ", subsequent_indent="  ", break_on_hyphens=False)
+    lines = fold(report.title, then="    ")
+    lines += [line for fact in report.facts for line in fold(fact, first="  ", then="    ")]
+    lines += ["", *_parameters(report), ""]
+    lines += [line for note in report.notes for line in fold(note, first="• ", then="  ")]
     return "\n".join([*lines, *_effects(report)])
 
 
 def _parameters(report: Report) -> list[str]:
+    """Write the table of the parameters, or two where one is too wide: the intervals come below."""
     interval = f"{report.level * 100:g} % interval"
-    columns = _Columns(
-        heads=("estimate", "s.e.", interval, "mean", "sd", interval, "shift", "R-hat", "ESS"),
-        spans=((report.method, 3), ("posterior", 3), ("", 3)),
-        rows=[(row.name, _join_intervals(row.cells)) for section in report.parameters for row in section.rows],
-    )
-    lines = columns.head()
-    for section in report.parameters:
-        lines.append(section.heading)
-        for row in section.rows:
-            lines += columns.row(row.name, _join_intervals(row.cells))
-    return [*lines, "shift: (posterior mean − estimate) / posterior sd;  ESS: effective draws, bulk"]
+    heads = ("estimate", "s.e.", interval, "mean", "sd", interval, "shift", "R-hat", "ESS")
+    rows = [_join_intervals(row.cells) for section in report.parameters for row in section.rows]
+    whole = _Table(report, heads, rows, (("method", (0, 1, 2)), ("posterior", (3, 4, 5)), ("", (6, 7, 8))))
+    if whole.fits:
+        lines = whole.write()
+    else:
+        numbers = _Table(report, heads, rows, (("method", (0, 1)), ("posterior", (3, 4)), ("", (6, 7, 8))))
+        intervals = _Table(report, heads, rows, (("method", (2,)), ("posterior", (5,))))
+        lines = [*numbers.write(), "", *intervals.write()]
+    return [*lines, *fold("shift: (posterior mean − estimate) / posterior sd;  ESS: effective draws, bulk", then="  ")]
 
 
 def _join_intervals(cells: Sequence[str]) -> tuple[str, ...]:
@@ -60,28 +59,68 @@ def _interval(lower: str, upper: str) -> str:
     return "–" if lower == upper == "–" else f"{lower}, {upper}"
 
 
+class _Table:
+    """Some columns of the table of the parameters, under the names of their groups."""
+
+    def __init__(
+        self,
+        report: Report,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        groups: Sequence[tuple[str, Sequence[int]]],
+    ) -> None:
+        self._sections = report.parameters
+        self._columns = _Columns(
+            names=[row.name for section in report.parameters for row in section.rows],
+            groups=[(report.method if name == "method" else name, positions) for name, positions in groups],
+            heads=heads,
+            rows=rows,
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether names of usual length stand beside their numbers."""
+        return self._columns.fits
+
+    def write(self) -> list[str]:
+        """Return the heads, and each section under its heading."""
+        lines, i = self._columns.head(), 0
+        for section in self._sections:
+            lines += fold(section.heading)
+            for _ in section.rows:
+                lines += self._columns.row(i)
+                i += 1
+        return lines
+
+
 def _effects(report: Report) -> list[str]:
     lines: list[str] = []
+    drawn = False
     for section in report.effects:
-        lines += ["", *_excerpt(section, report.method)]
-    if lines:
-        lines.append(
-            "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average"
-        )
-    return lines
+        excerpt, drawn = _excerpt(section, report.method)
+        lines += ["", *excerpt]
+    legend = ("alone: from the level's own rows, all else as fitted", "BLUP: partially pooled")
+    if drawn:
+        legend = (f"{legend[0]} (○)", f"{legend[1]} (●)", "│ average")
+    return lines + (fold(";  ".join(legend), then="  ") if lines else [])
 
 
-def _excerpt(section: Section, method: str) -> list[str]:
-    columns = _Columns(
+def _excerpt(section: Section, method: str) -> tuple[list[str], bool]:
+    """Return the lines of one grouping factor, and whether shrinkage is drawn in them."""
+    table = _Columns(
+        names=[row.name for row in section.rows],
+        groups=((method, (0, 1, 2)), ("posterior", (3, 4)), ("", (5,))),
         heads=EFFECT_HEADS,
-        spans=((method, 3), ("posterior", 2), ("", 1)),
-        rows=[(row.name, row.cells) for row in section.rows],
+        rows=[row.cells for row in section.rows],
     )
-    lines = [section.heading, *columns.head()]
-    for row in section.rows:
-        *name, numbers = columns.row(row.name, row.cells)
-        lines += [*name, f"{numbers}   {strip(*row.marks)}".rstrip()]
-    return lines
+    room = min(columns() - table.width - 3, STRIP)
+    size = room if room % 2 else room - 1
+    drawn = size >= SHORTEST_STRIP
+    lines = [*fold(section.heading), *table.head()]
+    for i, each in enumerate(section.rows):
+        *name, numbers = table.row(i)
+        lines += [*name, f"{pad(numbers, table.width)}   {strip(*each.marks, size)}".rstrip() if drawn else numbers]
+    return lines, drawn
 
 
 class _Columns:
@@ -90,58 +129,73 @@ class _Columns:
     def __init__(
         self,
         *,
+        names: Sequence[str],
+        groups: Sequence[tuple[str, Sequence[int]]],
         heads: Sequence[str],
-        spans: Sequence[tuple[str, int]],
-        rows: Sequence[tuple[str, Sequence[str]]],
+        rows: Sequence[Sequence[str]],
     ) -> None:
-        self._heads = heads
-        self._spans = spans
-        self._left = INDENT + max((len(name) for name, _ in rows if len(name) <= NAME), default=0)
-        self._widths = [max(len(head), *(len(cells[i]) for _, cells in rows)) for i, head in enumerate(heads)]
-        self._starts = [sum(size for _, size in spans[:i]) for i in range(len(spans))]
-        for start, (name, size) in zip(self._starts, spans, strict=True):
-            self._widths[start] += max(0, len(name) + 4 - self._span(start, size))
+        self._names = names
+        self._groups: list[tuple[str, list[Column]]] = []
+        for name, positions in groups:
+            group = [
+                Column(head=heads[i], cells=[each[i] for each in rows], gap=1 if i > positions[0] else GAP)
+                for i in positions
+            ]
+            lacking = len(name) + 4 - _size(group) + GAP if name else 0
+            first = group[0]
+            self._groups.append(
+                (name, [Column(head=first.head.rjust(first.width + lacking), cells=first.cells, gap=GAP), *group[1:]])
+            )
+        others = sum(_size(group) for _, group in self._groups)
+        self._width = columns()
+        self._left = name_width(names, others, self._width)
+        self.width = INDENT + self._left + others
 
-    def _span(self, start: int, size: int) -> int:
-        return sum(self._widths[start : start + size]) + size - 1
+    @property
+    def fits(self) -> bool:
+        """Whether all names of at most thirty characters stand beside their numbers."""
+        usual = [cells(name) for name in self._names if cells(name) <= LONGEST_NAME]
+        return self.width <= self._width and self._left >= max(usual, default=0)
 
     def head(self) -> list[str]:
         """Return the names of the groups over rules, and the heads of the columns."""
-        line = " " * self._left
-        for start, (name, size) in zip(self._starts, self._spans, strict=True):
-            line += GAP + (f" {name} ".center(self._span(start, size), "─") if name else "")
-        return [line.rstrip(), self._line("", self._heads)]
+        over, heads = " " * (INDENT + self._left), " " * (INDENT + self._left)
+        for name, group in self._groups:
+            over += " " * GAP + (f" {name} ".center(_size(group) - GAP, "─") if name else "")
+            heads += "".join(each.write(each.head) for each in group)
+        return [over.rstrip(), heads]
 
-    def row(self, name: str, cells: Sequence[str]) -> list[str]:
-        """Return a line; two if the name is long."""
-        return [self._line(name, cells)] if len(name) <= NAME else [f"{' ' * INDENT}{name}", self._line("", cells)]
-
-    def _line(self, name: str, cells: Sequence[str]) -> str:
-        line = f"{' ' * INDENT}{name}".ljust(self._left)
-        for i, (cell, width) in enumerate(zip(cells, self._widths, strict=True)):
-            line += (GAP if i in self._starts else " ") + cell.rjust(width)
-        return line
+    def row(self, i: int) -> list[str]:
+        """Return the lines of one row: one, unless its name is long."""
+        numbers = "".join(each.write(each.cells[i]) for _, group in self._groups for each in group)
+        return row(self._names[i], numbers, self._left, self._width)
 
 
-def strip(alone: float, pooled: float) -> str:
+def _size(group: Sequence[Column]) -> int:
+    return sum(each.gap + each.width for each in group)
+
+
+def strip(alone: float, pooled: float, size: int = STRIP) -> str:
     """Draw where an effect lies before (○) and after (●) pooling; zero is in the middle, ±1 at the ends.
 
     Parameters
     ----------
     alone, pooled : float
         Positions between −1 and 1; NaN draws nothing.
+    size : int
+        Characters, an odd number.
 
     Returns
     -------
     str
-        Of 25 characters.
+        Of that many characters.
     """
-    half = STRIP // 2
+    half = size // 2
 
     def place(value: float) -> int:
         return half + round(half * min(max(value, -1.0), 1.0))
 
-    characters = [" "] * STRIP
+    characters = [" "] * size
     characters[half] = "│"
     if not (math.isnan(alone) or math.isnan(pooled)):
         low, high = sorted((place(alone), place(pooled)))

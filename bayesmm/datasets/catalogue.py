@@ -2,16 +2,15 @@
 
 import difflib
 import html
-import textwrap
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from bayesmm.console import LEAST_COLUMNS, fold
 from bayesmm.errors import DatasetError
 
-WIDTH = 100  # characters of a printed line
 FEW = 6  # levels that are worth listing
 
 
@@ -54,9 +53,13 @@ class Description:
     def __str__(self) -> str:
         cells = [(c.name, c.kind, c.unit, c.text) for c in self.columns]
         widths = [max(len(row[i]) for row in cells) for i in range(3)]
-        table = ["  " + "  ".join([*(t.ljust(w) for t, w in zip(row, widths, strict=False)), row[3]]) for row in cells]
-        remarks = [textwrap.fill(f"{label}: {text}", WIDTH, subsequent_indent="  ") for label, text in self._remarks()]
-        return "\n".join([f"{self.name}: {self.title}", self._size(), *table, *remarks])
+        lines = [*fold(f"{self.name}: {self.title}", then="  "), self._size()]
+        for *words, meaning in cells:
+            first = "  " + "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)) + "  "
+            lines += fold(meaning, first=first, then=" " * min(len(first), LEAST_COLUMNS // 2))
+        for label, text in self._remarks():
+            lines += fold(f"{label}: {text}", then="  ")
+        return "\n".join(line.rstrip() for line in lines)
 
     __repr__ = __str__
 

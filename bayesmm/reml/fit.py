@@ -246,11 +246,22 @@ class Fit:
 
         return build_datatree(self)
 
-    def summary(self) -> Summary:
-        """Summarise the fit for a terminal or a notebook."""
+    def summary(self, *, level: float = 0.95) -> Summary:
+        """Summarise the fit for a terminal or a notebook.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        Summary
+            Prints as text, as wide as the terminal.
+        """
         from bayesmm.reml.summary import build_summary
 
-        return build_summary(self)
+        return build_summary(self, level)
 
     def __str__(self) -> str:
         return str(self.summary())

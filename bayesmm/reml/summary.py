@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import Column, fold
+from bayesmm.console import table as write_table
+from bayesmm.reml.tables import fixed_effect_table
+
 if TYPE_CHECKING:
     from bayesmm.reml.fit import Fit
 
@@ -38,9 +42,9 @@ class Summary:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        parts = ["\n".join([self.title, *self.facts])]
+        parts = ["\n".join(line for text in (self.title, *self.facts) for line in fold(text, then="  "))]
         parts += [f"{heading}\n{_as_text(table)}" for heading, table in self.tables]
-        parts += ["\n".join(self.notes)] if self.notes else []
+        parts += ["\n".join(line for note in self.notes for line in fold(note))] if self.notes else []
         return "\n\n".join(parts)
 
     __repr__ = __str__
@@ -52,9 +56,10 @@ class Summary:
         return html + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
 
-def build_summary(fit: Fit) -> Summary:
+def build_summary(fit: Fit, level: float) -> Summary:
     """Summarise a fit; see `Fit.summary`."""
     design = fit.design
+    interval = f"{level * 100:g} % interval"
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
     groups = ", ".join(f"{block.group} {block.q}" for block in design.blocks)
@@ -65,8 +70,8 @@ def build_summary(fit: Fit) -> Summary:
             f"{kind} {fit.loglik:.4f}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}, {fit.n_parameters} parameters",
         ),
         tables=(
-            ("Random effects", _random_table(fit)),
-            ("Fixed effects (normal quantiles: df = ∞)", _fixed_table(fit)),
+            ("Random effects", _random_table(fit, level, interval)),
+            ("Fixed effects (normal quantiles: df = ∞)", _fixed_table(fit, level, interval)),
         ),
         notes=_notes(fit),
     )
@@ -94,31 +99,31 @@ def _other_maxima(fit: Fit) -> str:
     return f"{count} of the likelihood seen, lower by {' and '.join(lower)}: see fit.other_maxima."
 
 
-def _random_table(fit: Fit) -> pd.DataFrame:
+def _random_table(fit: Fit, level: float, interval: str) -> pd.DataFrame:
     """Tabulate standard deviations by group and effect, correlations to the right as lme4 prints them."""
-    parameters = fit.parameters
+    parameters = fit.parameter_table(level=level)
     rows = []
     for block in fit.labels.blocks:
         for i, effect in enumerate(block.effects):
             row = parameters.loc[block.sd_row(effect)]
-            cells = {"group": block.group if i == 0 else "", "effect": effect, **_spread_cells(row)}
+            cells = {"group": block.group if i == 0 else "", "effect": effect, **_spread_cells(row, interval)}
             for pair_i, pair_j in block.pairs:
                 if pair_j == i:
                     value = parameters.loc[block.cor_row(pair_i, pair_j), "estimate"]
                     cells[f"cor {block.effects[pair_i]}"] = "" if np.isnan(value) else f"{value:.3f}"
             rows.append(cells)
     if fit.known_sigma is None:
-        rows.append({"group": "residual", "effect": "", **_spread_cells(parameters.loc["sigma"])})
+        rows.append({"group": "residual", "effect": "", **_spread_cells(parameters.loc["sigma"], interval)})
     else:
         rows.append({"group": "residual", "effect": "", "sd": f"{fit.sigma:.5g}", "std_error": "known"})
     return pd.DataFrame(rows).fillna("").set_index("group")
 
 
-def _spread_cells(row: pd.Series) -> dict[str, str]:
+def _spread_cells(row: pd.Series, interval: str) -> dict[str, str]:
     return {
         "sd": f"{row['estimate']:.5g}",
         "std_error": "" if np.isnan(row["std_error"]) else f"{row['std_error']:.3g}",
-        "95 % interval": "" if np.isnan(row["lower"]) else _interval(row),
+        interval: "" if np.isnan(row["lower"]) else _interval(row),
     }
 
 
@@ -126,19 +131,19 @@ def _interval(row: Any) -> str:
     return " to ".join(f"{row[end]:#.4g}".rstrip(".") for end in ("lower", "upper"))
 
 
-def _fixed_table(fit: Fit) -> pd.DataFrame:
+def _fixed_table(fit: Fit, level: float, interval: str) -> pd.DataFrame:
     def cells(row: dict[str, float]) -> dict[str, str]:
         if math.isnan(row["estimate"]):
-            return dict.fromkeys(("estimate", "std_error", "z", "p", "95 % interval"), "") | {"estimate": "aliased"}
+            return dict.fromkeys(("estimate", "std_error", "z", "p", interval), "") | {"estimate": "aliased"}
         return {
             "estimate": f"{row['estimate']:.5g}",
             "std_error": f"{row['std_error']:.4g}",
             "z": f"{row['statistic']:.2f}",
             "p": "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}",
-            "95 % interval": _interval(row),
+            interval: _interval(row),
         }
 
-    table = fit.fixed_effects
+    table = fixed_effect_table(fit.design, fit.labels, fit.estimate, level)
     return pd.DataFrame([cells(row) for row in table.to_dict("records")], index=pd.Index(table.index, name=""))
 
 
@@ -146,19 +151,8 @@ def _as_text(table: pd.DataFrame) -> str:
     """Right-aligned cells below their headings, the index to the left."""
     if table.empty:
         return "  (none)"
-    index = [str(table.index.name or ""), *map(str, table.index)]
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
-    left = max(map(len, index))
-    widths = [max(map(len, column)) for column in columns]
-    is_words = [name == "effect" for name in table.columns]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            [f"{index[i]:<{left}}"]
-            + [
-                f"{column[i]:<{width}}" if words else f"{column[i]:>{width}}"
-                for column, width, words in zip(columns, widths, is_words, strict=True)
-            ]
-        ).rstrip()
-        for i in range(len(index))
-    )
+    columns = [
+        Column(head=str(name), cells=[str(cell) for cell in table[name]], is_words=name == "effect")
+        for name in table.columns
+    ]
+    return "\n".join(write_table([*map(str, table.index)], columns, head=str(table.index.name or "")))

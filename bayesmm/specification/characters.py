@@ -6,6 +6,8 @@ knows. A blank is a blank, whatever its width.
 
 import unicodedata
 
+from bayesmm.console import cells
+
 _LOOK_LIKE = {
     "~": "∼˜∽〜⁓∿",
     "-": "−–—‐‑‒―⁻",
@@ -57,17 +59,6 @@ def advise(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf"):
         return "Remove it: delete the characters around it and type them again."
     return "Remove it; if it is part of a column's name, write the name in backquotes: `my column`."
-
-
-def cells(text: str) -> int:
-    """Count the columns of a terminal that a text takes: wide characters two, those drawn over others none."""
-    return sum(_cells_of(character) for character in text)
-
-
-def _cells_of(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) == "Cf":
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def excerpt(text: str, at: int, most: int) -> tuple[str, int]:

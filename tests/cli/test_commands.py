@@ -58,7 +58,9 @@ def test_what_is_not_a_number_is_null():
 def test_level_changes_the_intervals_and_is_shown():
     narrow, usual = (run_json("fit", *DYESTUFF, "--level", level)["fit"]["parameters"][0] for level in ("0.5", "0.95"))
     assert narrow["upper"] < usual["upper"]
-    assert "50 % intervals" in run("fit", *DYESTUFF, "--level", "0.5").stdout
+    shown = run("fit", *DYESTUFF, "--level", "0.5").stdout
+    assert shown.count("50 % interval") == 2  # of spreads and of fixed effects
+    assert "95 %" not in shown
 
 
 def test_random_effects_are_printed_on_demand():

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bayesmm.console import cells
 from bayesmm.errors import SpecificationError
-from bayesmm.specification.characters import WRITE, cells, plain_character
+from bayesmm.specification.characters import WRITE, plain_character
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.scanner import MOST_SHOWN
 

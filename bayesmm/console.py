@@ -1,0 +1,194 @@
+"""Text as wide as the terminal: paragraphs, and tables whose columns go below each other where there is no room."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+USUAL_COLUMNS = 80  # where no terminal can be asked: pipes, files, notebooks
+MOST_COLUMNS = 100
+LEAST_COLUMNS = 40
+LONGEST_NAME = 30  # at the left of a table; longer names stand on a line of their own if there is not room enough
+SHORTEST_NAME = 12
+INDENT = 2  # of a table
+WORDS = re.compile(r"(?:\S| (?=%))+")  # a number and its "%" stay together
+
+
+def columns() -> int:
+    """Return the width that text is written for: that of the terminal, or what ``COLUMNS`` says, from 40 to 100."""
+    found = shutil.get_terminal_size((USUAL_COLUMNS, 24)).columns
+    return min(max(found, LEAST_COLUMNS), MOST_COLUMNS)
+
+
+def cells(text: str) -> int:
+    """Count the columns of a terminal that a text takes: wide characters two, those drawn over others none."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
+def _cells_of(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def fold(
+    text: str, width: int | None = None, *, first: str = "", then: str = "", break_words: bool = True
+) -> list[str]:
+    """Break a paragraph into lines.
+
+    Parameters
+    ----------
+    text : str
+        One paragraph.
+    width : int, optional
+        Columns of a line; those of the terminal by default.
+    first, then : str
+        What the first line and the others start with.
+    break_words : bool
+        Whether words that are longer than a line are broken.
+
+    Returns
+    -------
+    list of str
+        Broken at blanks.
+    """
+    width = columns() if width is None else width
+    lines, line, empty = [], first, True
+    for word in WORDS.findall(text):
+        if not empty and cells(line) + 1 + cells(word) > width:
+            lines.append(line)
+            line, empty = then, True
+        while break_words and cells(line) + (not empty) + cells(word) > width:
+            head = _head(word, max(width - cells(line), 2))
+            lines.append(line + head)
+            line, word = then, word.removeprefix(head)
+        line += word if empty else f" {word}"
+        empty = empty and not word
+    return [*lines, line]
+
+
+def _head(word: str, width: int) -> str:
+    """Return the longest beginning of a word that fits, and at least a character."""
+    for stop in range(len(word), 1, -1):
+        if cells(word[:stop]) <= width:
+            return word[:stop]
+    return word[:1]
+
+
+def pad(text: str, width: int, side: str = "<") -> str:
+    """Fill a text with blanks at the right ("<"), at the left (">") or at both sides ("^")."""
+    room = max(width - cells(text), 0)
+    left = {"<": 0, ">": room, "^": room // 2}[side]
+    return " " * left + text + " " * (room - left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    head : str
+        What stands above it.
+    cells : sequence of str
+        One text for each row.
+    gap : int
+        Blanks before it.
+    is_words : bool
+        Whether its cells stand at the left, and again in every part of a table that is divided.
+    """
+
+    head: str
+    cells: Sequence[str]
+    gap: int = 2
+    is_words: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns of a terminal, without the gap."""
+        return max(map(cells, (self.head, *self.cells)))
+
+    def write(self, text: str) -> str:
+        """Write a cell or the head with the gap before it."""
+        return " " * self.gap + pad(text, self.width, "<" if self.is_words else ">")
+
+
+def table(
+    names: Sequence[str], columns_: Sequence[Column], width: int | None = None, *, head: str = "", indent: int = INDENT
+) -> list[str]:
+    """Write a table, in several parts below each other if it is wider than the terminal.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What stands at the left of each row.
+    columns_ : sequence of Column
+        The columns.
+    width : int, optional
+        Columns of a line; those of the terminal by default.
+    head : str
+        What stands above the names.
+    indent : int
+        Blanks at the left.
+
+    Returns
+    -------
+    list of str
+        The heads and the rows; long names stand on lines of their own.
+    """
+    width = columns() if width is None else width
+    words, numbers = [each for each in columns_ if each.is_words], [each for each in columns_ if not each.is_words]
+    widest = max((each.gap + each.width for each in numbers), default=0)
+    taken = indent + name_width(names, 0, width, head=head, indent=indent) + _size(words)
+    if words and taken + max(widest, width // 3) > width:  # words that need the line for themselves
+        names = ["  ".join(filter(None, parts)) for parts in zip(names, *(each.cells for each in words), strict=True)]
+        head, words = "", []
+    left = name_width(names, _size(words) + _size(numbers), width, head=head, indent=indent)
+    lines: list[str] = []
+    for part in _parts(numbers, width - indent - left - _size(words)):
+        shown = [*words, *part]
+        lines += [""] if lines else []
+        lines.append((" " * indent + pad(head, left) + "".join(each.write(each.head) for each in shown)).rstrip())
+        for i, name in enumerate(names):
+            lines += row(name, "".join(each.write(each.cells[i]) for each in shown), left, width, indent=indent)
+    return lines
+
+
+def name_width(names: Sequence[str], others: int, width: int, *, head: str = "", indent: int = INDENT) -> int:
+    """Return how wide the names at the left of a table are, if the others take so many columns.
+
+    Names of up to thirty characters stand beside their numbers if there is room, those of more than twelve above
+    them otherwise.
+    """
+    sizes = [cells(name) for name in names]
+    room = max(width - indent - others, SHORTEST_NAME)
+    for most in (max(sizes, default=0), LONGEST_NAME, room):
+        left = max([cells(head), *(size for size in sizes if size <= most)])
+        if left <= room:
+            return left
+    return max([cells(head), *(size for size in sizes if size <= SHORTEST_NAME)])
+
+
+def row(name: str, numbers: str, left: int, width: int, *, indent: int = INDENT) -> list[str]:
+    """Write one line, or more if the name is longer than its place."""
+    margin = " " * indent
+    if cells(name) <= left:
+        return [f"{margin}{pad(name, left)}{numbers}".rstrip()]
+    return [*fold(name, width, first=margin, then=f"{margin}  "), f"{margin}{' ' * left}{numbers}".rstrip()]
+
+
+def _parts(columns_: Sequence[Column], room: int) -> list[list[Column]]:
+    """Divide columns into parts that fit into a line; a column that does not fit stands alone."""
+    parts: list[list[Column]] = [[]]
+    for each in columns_:
+        if parts[-1] and _size([*parts[-1], each]) > room:
+            parts.append([])
+        parts[-1].append(each)
+    return parts
+
+
+def _size(columns_: Sequence[Column]) -> int:
+    return sum(each.gap + each.width for each in columns_)
