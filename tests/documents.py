@@ -3,7 +3,8 @@
 Blocks of `python` are run, and blocks of `sh` that call ``bayesmm``; other commands install things, and are left alone. A
 block of `text` that directly follows a block is its output, as a notebook would show it: what was printed,
 then the value of the last expression. It is compared word by word; numbers may differ in their last shown digits. After
-the remark ``<!-- output varies: reason -->`` numbers may be any, and most of the words must be the same.
+the remark ``<!-- output varies: reason -->`` numbers may be any, and most of the words must be the same; headings, heads of tables and
+legends must be there as they are. Terminals have a hundred columns.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 
@@ -28,8 +30,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REMARK = re.compile(r"<!-- (not run|output varies): (.+) -->")
 NUMBER = re.compile(r"[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 COMMAND = "bayesmm "
+LEVEL = re.compile(r"\b\d+ % interval")
 WORD = re.compile(r"[^\W\d_]{2,}")
 SAME_WORDS = 0.8  # share of the words of an output that varies: a note may come or go with the numbers
+COLUMNS = "100"  # of the terminal
 LAST_DIGIT = 1.001  # units of the last shown digit: rounding may go either way
 
 
@@ -92,7 +96,7 @@ def run(block: Block, namespace: dict[str, Any]) -> str:
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     shown = io.StringIO()
     width = pd.option_context("display.width", 100, "display.max_columns", 20, "display.max_rows", 60)
-    with contextlib.redirect_stdout(shown), width:
+    with contextlib.redirect_stdout(shown), width, mock.patch.dict(os.environ, COLUMNS=COLUMNS):
         exec(compile(tree, block.id, "exec"), namespace)
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), block.id, "eval"), namespace)
@@ -106,6 +110,7 @@ def _run_command(code: str) -> str:
     arguments = shlex.split(code.replace("\\\n", " "))[1:]
     program = [sys.executable, "-c", "from bayesmm.cli import main; main()"]
     environment = os.environ | {"XDG_CACHE_HOME": str(Path.cwd()), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    environment["COLUMNS"] = COLUMNS
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, encoding="utf-8", env=environment)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
@@ -116,7 +121,10 @@ def differences(shown: str, documented: str, *, varies: bool) -> str:
     if varies:
         found, expected = set(WORD.findall(shown)), set(WORD.findall(documented))
         same = len(found & expected) / max(len(found | expected), 1)
-        return "" if same >= SAME_WORDS else f"other words than the page, {sorted(found ^ expected)}"
+        if same < SAME_WORDS:
+            return f"other words than the page, {sorted(found ^ expected)}"
+        frames = _frame(shown), _frame(documented)
+        return "" if frames[0] == frames[1] else f"other headings or legends than the page, {frames[0] ^ frames[1]}"
     pieces, expected_pieces = _words(shown), _words(documented)
     for one, other in zip(pieces, expected_pieces, strict=False):
         if one != other and not (_is_number(one) and _is_number(other) and _close(one, other)):
@@ -124,6 +132,13 @@ def differences(shown: str, documented: str, *, varies: bool) -> str:
     if len(pieces) != len(expected_pieces):
         return f"{len(pieces)} words where the page has {len(expected_pieces)}"
     return ""
+
+
+def _frame(text: str) -> set[str]:
+    """Lines that do not depend on the numbers: those without any, and heads of tables, without blanks and rules."""
+    lines = (line for line in text.splitlines() if not line.startswith(("•", "  ")) or line.startswith(" " * 8))
+    plain = (" ".join(word for word in line.split() if not set(word) <= set("─-=_━═")) for line in lines)
+    return {line for line in plain if line and not NUMBER.search(LEVEL.sub("", line))}
 
 
 def _words(text: str) -> list[str]:

@@ -73,3 +73,7 @@ def test_a_wrong_output_would_be_seen():
     assert differences("one two", "one", varies=False)
     assert not differences("mean 24.7405 -1", "mean 24.8 3", varies=True)
     assert differences("mean 24.7405", "estimate 24.7405", varies=True)
+    words = " ".join(f"word{i} and more" for i in range(9))
+    assert differences(
+        f"mean 1.5\n{words}\nalone: own rows, all else as fitted", f"mean 1.5\n{words}\nalone: own rows", varies=True
+    )

@@ -46,8 +46,7 @@ def is_universal(stream: TextIO) -> bool:
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
+    assert isinstance(error, UnicodeEncodeError)  # what is read is never decoded with this handler
     return "".join(map(_instead, error.object[error.start : error.end])), error.end
 
 

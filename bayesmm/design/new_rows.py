@@ -12,6 +12,7 @@ import pandas as pd
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.columns import Columns
 from bayesmm.design.dtypes import Column, level_text
+from bayesmm.design.extrapolation import warn_of_extrapolation
 from bayesmm.design.frame import Table, read_table
 from bayesmm.design.levels import read_levels
 from bayesmm.errors import PredictionError
@@ -76,7 +77,9 @@ def evaluate_rows(design: Design, new_data: Any, *, response: bool, groups: Sequ
     factors = [name for i in chosen for name in design.blocks[i].factors]
     needed = dict.fromkeys([*(name for each in expressions for name in each.uses), *factors])
     table = read_table(new_data, list(needed), may_be_empty=True)
+    fixed_and_chosen = [design.specification.fixed, *_expressions(design, chosen)]
     matched = _match_kinds(table, {name for each in expressions for name in each.uses}, design.frame)
+    warn_of_extrapolation(fixed_and_chosen, matched, design.frame)
 
     def columns(source: Columns) -> np.ndarray:
         return _with_gaps(source, matched)
@@ -99,6 +102,11 @@ def _chosen_blocks(design: Design, groups: Sequence[str] | None) -> list[int]:
     if unknown:
         raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {', '.join(names)}.")
     return [i for i, name in enumerate(names) if groups is None or name in groups]
+
+
+def _expressions(design: Design, chosen: Sequence[int]) -> list[str]:
+    """Return what stands left of the bars of the chosen blocks."""
+    return [piece.term.expression for i in chosen for piece in design.blocks[i].pieces]
 
 
 def _with_gaps(source: Columns, table: Table) -> np.ndarray:

@@ -15,13 +15,13 @@ from bayesmm.console import Column, cells, fold
 from bayesmm.console import table as write_table
 
 LONG = "a_covariate_with_a_name_that_is_as_long_as_those_that_questionnaires_export_with_all_of_the_question"
-WIDTHS = (60, 80, 100)
+WIDTHS = (60, 80)
 MODELS = {
     "sleepstudy": ("Reaction ~ Days + (Days | Subject)", "sleepstudy"),
     "boundary": ("Yield ~ 1 + (1 | Batch)", "dyestuff2"),
     "several effects": ("score ~ Machine + (0 + Machine | Worker)", "machines"),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin"),
-    "splines": ("angle ~ recipe * temp + bs(temp, df=5) + (temp || replicate:recipe) + (1 | recipe:replicate:temperature)",
+    "splines": ("angle ~ recipe * temp + bs(temp, df=5) + (temp || replicate:recipe) + (1 | replicate)",
                 "cake"),
     "long names": (f"response_time_of_the_participant ~ {LONG} * factor + ({LONG} | grouping_factor_of_the_long_kind)", "long.csv"),
     "other scripts": ("反応 ~ 日数 + Größe + (日数 | 被験者)", "wide.csv"),
@@ -97,7 +97,7 @@ def test_no_line_of_data_sets_and_help_is_longer_than_the_terminal(run_at, width
 
 @pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
-@pytest.mark.parametrize("name", ["sleepstudy", "boundary", "other scripts"])
+@pytest.mark.parametrize("name", ["boundary", "other scripts"])
 @pytest.mark.parametrize("command", ["fit", "sample", "compare"])
 def test_output_is_readable_in_any_encoding(run_at, command, name, encoding):
     formula, data = MODELS[name]
@@ -139,8 +139,8 @@ def test_every_table_has_the_level_that_was_asked_for(run_at, command):
     shown = run_at(command, arguments[0], "--data", *arguments[1:], width=100)[1]
     assert "80 % interval" in shown
     assert "95 %" not in shown
-    lower = {"fit": "17.88|17.9", "sample": "", "compare": ""}[command]
-    assert re.search(lower, shown)
+    if command == "fit":  # 10.467 ± 1.2816 · 1.546
+        assert "8.486 to 12.45" in shown
 
 
 @pytest.mark.parametrize("command", ["fit", "sample", "compare"])
