@@ -3,7 +3,9 @@ PYTHON ?=
 export PYTHON
 JOBS ?= 2
 
-.PHONY: demo test check install lock benchmarks
+FORMULAE = 0.6.0 0.6.2 0.7.0 0.8.0 0.9.0
+
+.PHONY: demo test check install lock benchmarks formulae
 
 demo: install
 	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
@@ -16,6 +18,12 @@ check: install
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+formulae: install  # the tests of formulas on every minor version of formulae that pyproject.toml allows
+	for version in $(FORMULAE); do \
+	  .venv/bin/python -m pip install --quiet --no-deps --upgrade --target .formulae/$$version formulae==$$version && \
+	  PYTHONPATH=.formulae/$$version .venv/bin/python -m pytest -q tests/design tests/specification || exit 1; \
+	done
 
 benchmarks: install  # takes an hour and a half; see benchmarks/README.md for the rivals
 	.venv/bin/python benchmarks/run_all.py

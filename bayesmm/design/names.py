@@ -22,6 +22,7 @@ _ADVICE = MappingProxyType(
     {
         "ns": "Write cr(x, df=4) for a natural cubic spline, or bs(x, df=4).",
         "s": "Write cr(x, df=4) for a natural cubic spline, or bs(x, df=4).",
+        **dict.fromkeys(("cr", "cc", "tp"), "It came with formulae 0.8: pip install --upgrade formulae."),
         "as.numeric": "Convert the column in the data.",
         "factor": "Write C(x).",
         "relevel": "Write C(x, Treatment('reference')).",

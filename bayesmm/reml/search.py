@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.errors import EstimationError
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
@@ -34,7 +35,7 @@ class Minima(NamedTuple):
     n_screened: int
 
 
-class SaturatedError(Exception):
+class SaturatedError(EstimationError):
     """The likelihood rises for ever as σ falls: fixed and random effects explain every row."""
 
 
