@@ -59,6 +59,12 @@ class PriorRow:
         """Whether it is about what its parameter is where the covariates are at their means."""
         return self.about == MEAN_RESPONSE or AT_MEANS in self.about
 
+    @property
+    def where(self) -> str:
+        """Where the effects are that a prior of a spread or a correlation is about: "at the mean of Days", or ""."""
+        _, at_means, columns = self.about.partition(AT_MEANS)
+        return (at_means + columns).strip()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedPriors:

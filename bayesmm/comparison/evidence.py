@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.bayes.contrasts import read_factor
+from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.scales import measure_scales
 from bayesmm.comparison.prior_pull import prior_pull
 from bayesmm.comparison.suspects import Suspect, find_suspects
@@ -48,6 +49,9 @@ class Parameter:
         Whether an sd was estimated as zero, or a correlation as ±1 or not at all.
     differs : bool
         Whether the shift is too large to be chance or to be ignored.
+    follows_from : str
+        Where the effects are ("at the mean of Days") whose standard deviations and correlations this one is a function
+        of, if those shift by no more than their tails explain; else "".
     """
 
     name: str
@@ -67,6 +71,7 @@ class Parameter:
     puller: str
     on_boundary: bool
     differs: bool
+    follows_from: str
 
     @property
     def is_pulled(self) -> bool:
@@ -144,6 +149,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
         puller=table.index[np.abs(pulls).argmax(axis=1)],
         on_boundary=on_boundary,
         differs=table["shift"].abs() > np.maximum(NEAR, ERRORS / np.sqrt(ess)),
+        follows_from=_origins(posterior, table["estimate"], draws, ess),
     )
     names = [name for name in Parameter.__dataclass_fields__ if name != "name"]
     records = more.reindex(columns=names).to_dict("index")
@@ -185,6 +191,24 @@ def _on_boundary(table: pd.DataFrame, fit: Fit) -> np.ndarray:
             inside = abs(labelled) < 1.0 - ZERO or (abs(labelled) <= 1.0 and abs(moved) < 1.0 - ZERO)
             at_edge[names.cor_row(i, j)] = not inside
     return np.array([at_edge[name] for name in table.index])
+
+
+def _origins(posterior: Posterior, estimates: pd.Series, draws: np.ndarray, ess: np.ndarray) -> list[str]:
+    """Find spreads and correlations at the origin of covariates that follow from those at the means."""
+    priors, labels = posterior.priors, posterior.labels
+    quantities = prior_quantities(priors, labels, draws)
+    shift = quantities.mean(axis=0) - prior_quantities(priors, labels, estimates.to_numpy(dtype=float))
+    shift /= np.maximum(quantities.std(axis=0), np.finfo(float).tiny)
+    skewness = _skewness(quantities)
+    has_tail = (np.abs(skewness) > SKEWED) & (shift * skewness > 0)
+    explained = (np.abs(shift) <= np.maximum(NEAR, ERRORS / np.sqrt(ess))) | (has_tail & (np.abs(shift) <= FURTHEST))
+    by_name = dict(zip([row.name for row in priors.rows], explained, strict=True))
+    origins = []
+    for row in priors.rows:
+        same_group = [other.name for other in priors.rows if other.group == row.group and other.kind in ("sd", "cor")]
+        follows = row.kind in ("sd", "cor") and all(by_name[name] for name in same_group)
+        origins.append(row.where if follows else "")
+    return origins
 
 
 def _skewness(draws: np.ndarray) -> np.ndarray:

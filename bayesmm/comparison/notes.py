@@ -53,11 +53,7 @@ def _distance(evidence: Evidence) -> Iterator[str]:
         far = [each for each in far if not each.on_boundary]  # the boundary explains it
     if not far:
         return
-    apart = [
-        f"{each.name} {write_like(each.mean, each.sd)} against {write_like(each.estimate, each.sd)}, "
-        f"{abs(each.shift):.1f} posterior sds"
-        for each in far
-    ]
+    apart = [f"{_against(each)}, {abs(each.shift):.1f} posterior sds" for each in far]
     first = f"The posterior is further from {evidence.method} than a tail explains: {_listed(apart)}."
     if not evidence.suspects:
         yield (
@@ -163,12 +159,29 @@ def _with_median(parameter: Parameter) -> str:
 
 def _unexplained(evidence: Evidence) -> Iterator[str]:
     left = [
-        f"{each.name} {write_like(each.mean, each.sd)} against {write_like(each.estimate, each.sd)}"
+        each
         for each in evidence.parameters
         if each.differs and not (each.on_boundary or each.is_pulled or each.is_skewed or each.is_far)
     ]
-    if left:
-        yield f"Neither priors (to first order) nor a tail of its own explains the shift of {_listed(left)}."
+    at_origin = [each for each in left if each.follows_from]
+    if at_origin:
+        where = list(dict.fromkeys(each.follows_from for each in at_origin))
+        yield (
+            f"Where a covariate is zero, standard deviations and correlations depend on each other. The shift of "
+            f"{_listed(map(_against, at_origin))} follows from those {_listed(where, ', ')}, which differ by their "
+            "tails at most."
+        )
+    unexplained = [each for each in left if not each.follows_from]
+    if unexplained:
+        yield (
+            "Neither priors (to first order) nor a tail of its own explains the shift of "
+            f"{_listed(map(_against, unexplained))}."
+        )
+
+
+def _against(parameter: Parameter) -> str:
+    mean, estimate = (write_like(value, parameter.sd) for value in (parameter.mean, parameter.estimate))
+    return f"{parameter.name} {mean} against {estimate}"
 
 
 def _fixed_widths(evidence: Evidence) -> Iterator[str]:

@@ -64,7 +64,9 @@ def find_suspects(fit: Fit, posterior: Posterior, estimates: pd.Series, draws: n
     quantities = prior_quantities(priors, labels, draws)
     middle = np.median(quantities, axis=0)
     at_estimate = prior_quantities(priors, labels, estimates.loc[names].to_numpy(dtype=float))
-    drops = np.diff(log_prior_densities(priors, labels, np.stack([at_estimate, middle])), axis=0)[0]
+    there, here = log_prior_densities(priors, labels, np.stack([at_estimate, middle]))
+    with np.errstate(invalid="ignore"):  # of a prior that rules both out nothing can be said
+        drops = here - there
     suspects = [
         Suspect(prior=f"{row.prior} of {row.name} ({CHOSEN_BY[row.source]})", drop=float(drop))
         for row, drop in zip(priors.rows, drops, strict=True)
