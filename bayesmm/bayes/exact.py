@@ -7,11 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 
-from bayesmm.bayes.lines import Scattered, distribution_function, steepest_axes
+from bayesmm.bayes.lattice import Lattice
+from bayesmm.bayes.lines import Scattered, distribution_function
 from bayesmm.bayes.moments import MomentSum, effect_variables
-from bayesmm.bayes.quadrature import COMPARED, DEGREES, POINTS, REACH, Quadrature, marginal_distribution
+from bayesmm.bayes.quadrature import (
+    COMPARED,
+    DEGREES,
+    POINTS,
+    REACH,
+    Quadrature,
+    lattices_along,
+    marginal_distribution,
+)
 from bayesmm.bayes.surface import Surface
 from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
@@ -20,6 +29,7 @@ LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of
 MOST_NUMBERS = 5_000_000  # conditional means of random effects that are stored, 40 MB
 BISECTIONS = 50  # of the search for a quantile, in a range of some twenty standard deviations
 FAR = 9.0  # standard deviations about a node's mean that the search looks at
+DIFFERENCE = 0.1  # step of differences of a function, in standard deviations at a mode
 SCALES = {  # on which parameters change more evenly along a line
     "sd": (np.log, np.exp),
     "sigma": (np.log, np.exp),
@@ -58,7 +68,7 @@ def quadrature_group(surface: Surface, quadrature: Quadrature, labels: Labels) -
         the posterior, where they would be too many numbers. Of the parameters that the nodes are positions of:
         ``mean``, ``sd`` (parameter), and their distributions, ``value`` and ``cumulative`` (parameter, point).
     """
-    nodes = _choose_nodes(quadrature)
+    nodes = _choose_nodes([lattices[0] for lattices in quadrature.lattices])
     weight = nodes.weights
     at_nodes, variables = _describe_nodes(surface, quadrature, nodes.positions, weight, labels)
     coordinates = {dim: values for block in labels.blocks for dim, values in effect_coordinates(block).items()}
@@ -73,7 +83,7 @@ def quadrature_group(surface: Surface, quadrature: Quadrature, labels: Labels) -
     sd = np.sqrt((at - mean[:, None]) ** 2 @ weight)
     variables["mean"] = (["parameter"], mean)
     variables["sd"] = (["parameter"], sd)
-    tables, error = _distributions(surface, quadrature, rows, nodes, at, sd)
+    tables, error = _distributions(surface, quadrature, rows, sd)
     variables["value"] = (["parameter", "point"], np.stack([values for values, _ in tables]))
     variables["cumulative"] = (["parameter", "point"], np.stack([cumulative for _, cumulative in tables]))
     coordinates["parameter"] = [row.name for row in rows]
@@ -87,7 +97,7 @@ def quadrature_group(surface: Surface, quadrature: Quadrature, labels: Labels) -
 
 
 class Nodes(NamedTuple):
-    """Nodes of the first lattice of each mode, those of little weight left out.
+    """Nodes of a lattice of each mode, those of little weight left out.
 
     Attributes
     ----------
@@ -107,14 +117,15 @@ class Nodes(NamedTuple):
     weights: np.ndarray
 
 
-def _choose_nodes(quadrature: Quadrature) -> Nodes:
-    parts = quadrature.parts(0)
-    weights = np.concatenate([share * lattice.weights for share, lattice in parts])
+def _choose_nodes(lattices: Sequence[Lattice]) -> Nodes:
+    masses = np.array([lattice.log_integral for lattice in lattices])
+    shares = np.exp(masses - logsumexp(masses))
+    weights = np.concatenate([share * lattice.weights for share, lattice in zip(shares, lattices, strict=True)])
     order = np.argsort(-weights)
     kept = order[: np.searchsorted(np.cumsum(weights[order]), 1.0 - LEAST_SHARE) + 1]
-    mode = np.repeat(np.arange(len(parts)), [len(lattice.energies) for _, lattice in parts])
-    index = np.concatenate([lattice.index for _, lattice in parts])
-    positions = np.concatenate([lattice.positions for _, lattice in parts])
+    mode = np.repeat(np.arange(len(lattices)), [len(lattice.energies) for lattice in lattices])
+    index = np.concatenate([lattice.index for lattice in lattices])
+    positions = np.concatenate([lattice.positions for lattice in lattices])
     return Nodes(mode[kept], index[kept], positions[kept], weights[kept] / weights[kept].sum())
 
 
@@ -153,37 +164,31 @@ def _values(row: ParameterRow, described: Mapping[str, np.ndarray]) -> np.ndarra
     return values if row.index is None else values[:, row.index]
 
 
+Table = tuple[np.ndarray, np.ndarray]  # values, and the probabilities of lying below
+
+
 def _distributions(
-    surface: Surface,
-    quadrature: Quadrature,
-    rows: Sequence[ParameterRow],
-    nodes: Nodes,
-    at: np.ndarray,
-    sd: np.ndarray,
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], float]:
-    """Tabulate the distribution of each parameter, and say how far the limits that two ways tell are apart, in sds."""
+    surface: Surface, quadrature: Quadrature, rows: Sequence[ParameterRow], sds: np.ndarray
+) -> tuple[list[Table], float]:
+    """Tabulate the distribution of each parameter, and estimate the error of their limits, in standard deviations."""
     origin = quadrature.modes.found[0].position
     d = len(origin)
     around = _describe(surface, quadrature, origin + np.vstack([np.zeros(d), np.eye(d)]))
     tables, error = [], 0.0
-    probabilities = ndtr(COMPARED)
-    for row, values, width in zip(rows, at, sd, strict=True):
+    for row, sd in zip(rows, sds, strict=True):
         near = _values(row, around)
         moved = np.flatnonzero(near[1:] != near[0])
         if len(moved) == 1:
-            one, other = _along_coordinate(surface, quadrature, row, int(moved[0]))
+            table, apart = _along_coordinate(surface, quadrature, row, int(moved[0]))
         else:
-            one, other = _along_lines(row, values, nodes)
-        tables.append(one)
-        limits = [np.interp(probabilities, cumulative, at_points) for at_points, cumulative in (one, other)]
-        error = max(error, float(np.abs(limits[0] - limits[1]).max() / width))
+            table, apart = _along_lines(surface, quadrature, row)
+        tables.append(table)
+        error = max(error, apart / float(sd))
     return tables, error
 
 
-def _along_coordinate(
-    surface: Surface, quadrature: Quadrature, row: ParameterRow, c: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Tabulate a function of one coordinate, by splines of two degrees."""
+def _along_coordinate(surface: Surface, quadrature: Quadrature, row: ParameterRow, c: int) -> tuple[Table, float]:
+    """Tabulate a function of one coordinate, and how far splines of two degrees are apart."""
     origin, tables = quadrature.modes.found[0].position, []
     for degree in DEGREES:
         fine, cumulative = marginal_distribution(quadrature.parts(c), c, degree)
@@ -192,21 +197,33 @@ def _along_coordinate(
         along = _values(row, _describe(surface, quadrature, line))
         rising = along[-1] >= along[0]
         tables.append((along, cumulative) if rising else (along[::-1], 1.0 - cumulative[::-1]))
-    return tables
+    one, other = (np.interp(ndtr(COMPARED), cumulative, values) for values, cumulative in tables)
+    return tables[0], float(np.abs(one - other).max())
 
 
-def _along_lines(row: ParameterRow, values: np.ndarray, nodes: Nodes) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Tabulate a function of several coordinates, along the two axes of the lattices on which it changes most."""
+def _along_lines(surface: Surface, quadrature: Quadrature, row: ParameterRow) -> tuple[Table, float]:
+    """Tabulate a function of several coordinates, on lattices of its own; with an estimate of the error of limits."""
     bend, straighten = SCALES.get(row.kind, (np.asarray, np.asarray))
+    gradients = []
+    for mode in quadrature.modes.found:
+        steps = DIFFERENCE * np.linalg.cholesky(mode.covariance).T
+        near = bend(_values(row, _describe(surface, quadrature, mode.position + np.vstack([steps, -steps]))))
+        gradients.append(near[: len(steps)] - near[len(steps) :])
+    lattices = lattices_along(surface, quadrature, gradients)
+    nodes = _choose_nodes(lattices)
+    values = bend(_values(row, _describe(surface, quadrature, nodes.positions)))
     parts = [
-        Scattered(nodes.index[nodes.mode == k], nodes.weights[nodes.mode == k], bend(values[nodes.mode == k]))
+        Scattered(nodes.index[nodes.mode == k], nodes.weights[nodes.mode == k], values[nodes.mode == k])
         for k in np.unique(nodes.mode)
     ]
-    tables, wanted = [], ndtr(np.linspace(-REACH, REACH, POINTS))
-    for axis in steepest_axes(parts)[:2]:
-        thresholds, cumulative = distribution_function(parts, axis)
-        tables.append((straighten(np.interp(wanted, cumulative, thresholds)), wanted))
-    return tables
+    found = distribution_function(parts)
+    wanted, compared = ndtr(np.linspace(-REACH, REACH, POINTS)), ndtr(COMPARED)
+    along, *others = (
+        straighten(np.interp(at, cumulative, found.values))
+        for at, cumulative in [(wanted, found.cumulative), *((compared, other) for other in found.others)]
+    )
+    limits = np.interp(compared, wanted, along)
+    return (along, wanted), float(max(np.abs(other - limits).max() for other in others))
 
 
 def _describe(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -> Described:

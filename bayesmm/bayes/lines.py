@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.special import ndtri
+from scipy.interpolate import make_interp_spline
 
-PIECES = 24  # of the way from one node to the next, in each of which the function is taken to be linear
-BINS = 2048  # thresholds at which the distribution function is summed up
-LEAST = 1e-11  # of the range of the thresholds: a piece over which the function changes by less is a step
+PIECES = (4, 8)  # of the way from one node to the next
+DEGREE = 5  # of the splines along a line
+BINS = 4096  # thresholds at which the distribution function is summed up
+BEYOND = 0.05  # of the range of the values at nodes: how far a spline may go beyond
+LEAST = 1e-5  # of the range of the thresholds: a piece over which the function changes by less is a step
 
 
 class Scattered(NamedTuple):
@@ -32,65 +33,61 @@ class Scattered(NamedTuple):
     values: np.ndarray
 
 
-def steepest_axes(parts: list[Scattered]) -> list[int]:
-    """Order the axes of a lattice by how much a function changes along them, most first."""
-    d = parts[0].index.shape[1]
-    changes = np.zeros(d)
-    for part in parts:
-        for axis in range(d):
-            for nodes in _runs(part.index, axis):
-                steps = np.abs(np.diff(part.values[nodes], axis=1))
-                changes[axis] += (steps * np.sqrt(part.weights[nodes][:, 1:] * part.weights[nodes][:, :-1])).sum()
-    return [int(axis) for axis in np.argsort(-changes, kind="stable")]
+class Distribution(NamedTuple):
+    """A distribution function.
+
+    Attributes
+    ----------
+    values : array, shape (m,)
+        Of the function,
+    cumulative : array, shape (m,)
+        and the probability of lying below.
+    others : array, shape (3, m)
+        The same from larger pieces, from every second line, and from the lines between.
+    """
+
+    values: np.ndarray
+    cumulative: np.ndarray
+    others: np.ndarray
 
 
-def distribution_function(parts: list[Scattered], axis: int) -> tuple[np.ndarray, np.ndarray]:
+def distribution_function(parts: list[Scattered]) -> Distribution:
     """Tabulate the distribution function of a function of the coordinates.
 
     Parameters
     ----------
     parts : list of Scattered
-        Nodes of one lattice or several, weights of sum 1 together.
-    axis : int
-        Of the lattices, along which the function changes.
-
-    Returns
-    -------
-    values, cumulative : arrays, shape (m,)
-        The function, and the probability of lying below.
+        Nodes of one lattice or several, weights of sum 1 together; the function changes most along their first axes.
 
     Notes
     -----
     Along a line of nodes the logarithm of the density and the function are interpolated by splines, and the mass where
     the function lies below a threshold is integrated. That mass is smooth in the other coordinates where the function
-    is monotone along the line, so that its sum over the lines is as exact as the trapezoidal rule is.
+    changes along the line more than from line to line, so that its sum is as exact as the trapezoidal rule is.
     """
     values = np.concatenate([part.values for part in parts])
-    weights = np.concatenate([part.weights for part in parts])
-    thresholds = _thresholds(values, weights)
-    below = np.zeros(len(thresholds))
+    margin = BEYOND * (values.max() - values.min()) + np.finfo(float).tiny
+    thresholds = np.linspace(values.min() - margin, values.max() + margin, BINS)
+    below, masses = np.zeros((2, 2, len(thresholds))), np.zeros(2)  # by number of pieces, by half
     for part in parts:
-        for nodes in _runs(part.index, axis):
-            below += _mass_below(thresholds, part.values[nodes], part.weights[nodes])
-    return thresholds, np.clip(np.maximum.accumulate(below / weights.sum()), 0.0, 1.0)
+        halves = part.index[:, 1:].sum(axis=1) % 2
+        for nodes in _runs(part.index):
+            for half in (0, 1):
+                own = nodes[halves[nodes[:, 0]] == half]
+                if len(own):
+                    below[:, half] += _mass_below(thresholds, part.values[own], part.weights[own])
+                    masses[half] += part.weights[own].sum()
+    coarse, fine = below
+    tables = [fine.sum(axis=0) / masses.sum(), coarse.sum(axis=0) / masses.sum()]
+    tables += [own / mass for own, mass in zip(fine, masses, strict=True) if mass > 0.0]
+    cumulative, *others = np.clip(np.maximum.accumulate(tables, axis=1), 0.0, 1.0)
+    return Distribution(thresholds, cumulative, np.stack(others))
 
 
-def _thresholds(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Spread thresholds over the normal quantiles of the distribution of the nodes, and a little beyond them."""
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order]) - 0.5 * weights[order]
-    scores = ndtri(np.clip(cumulative / weights.sum(), 1e-300, 1.0 - 1e-16))
-    wanted = np.linspace(scores[0], scores[-1], BINS)
-    inner = np.interp(wanted, scores, values[order])
-    margin = 0.5 * (values.max() - values.min()) + np.finfo(float).tiny
-    return np.unique(np.concatenate([[values.min() - margin], inner, [values.max() + margin]]))
-
-
-def _runs(index: np.ndarray, axis: int) -> Iterator[np.ndarray]:
-    """Group nodes into lines along an axis, without gaps, by their length: numbers of nodes, (lines, length)."""
-    others = np.delete(index, axis, axis=1)
-    order = np.lexsort((index[:, axis], *others.T))
-    along, beside = index[order, axis], others[order]
+def _runs(index: np.ndarray) -> Iterator[np.ndarray]:
+    """Group nodes into lines along the first axis, without gaps, by their length: numbers of nodes, (lines, length)."""
+    order = np.lexsort(index.T)
+    along, beside = index[order, 0], index[order, 1:]
     breaks = (np.diff(along) != 1) | (np.diff(beside, axis=0) != 0).any(axis=1)
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     lengths = np.diff(np.append(starts, len(order)))
@@ -100,35 +97,71 @@ def _runs(index: np.ndarray, axis: int) -> Iterator[np.ndarray]:
 
 
 def _mass_below(thresholds: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mass of lines (lines, n) where a function is below each threshold."""
+    """Mass of lines (lines, n) where a function is below each threshold, by both numbers of pieces."""
     n = values.shape[1]
     if n == 1:
-        return _steps(thresholds, values[:, 0], weights[:, 0])
-    nodes, fine = np.arange(n), np.linspace(0, n - 1, 2 * PIECES * (n - 1) + 1)
-    heights = np.log(weights)
-    top = heights.max(axis=1, keepdims=True)
-    density = np.exp(CubicSpline(nodes, heights - top, axis=1)(fine))
-    masses = density[:, :-2:2] + 4.0 * density[:, 1:-1:2] + density[:, 2::2]  # Simpson
-    masses *= weights.sum(axis=1, keepdims=True) / masses.sum(axis=1, keepdims=True)
-    along = CubicSpline(nodes, values, axis=1)(fine[::2])
-    ends = along[:, :-1].ravel(), along[:, 1:].ravel()
-    return _ramps(thresholds, np.minimum(*ends), np.maximum(*ends), masses.ravel())
+        return np.tile(_steps(thresholds, values[:, 0], weights[:, 0]), (2, 1))
+    degree = min(DEGREE, 2 * ((n - 2) // 2) + 1)
+    log_density, function = (
+        make_interp_spline(np.arange(n), each, k=degree, axis=1) for each in (np.log(weights), values)
+    )
+    found = []
+    for pieces in PIECES:
+        fine = np.linspace(0, n - 1, 2 * pieces * (n - 1) + 1)
+        density, along = np.exp(log_density(fine)), function(fine)
+        start, middle, end = density[:, :-2:2], density[:, 1:-1:2], density[:, 2::2]
+        masses, first = (
+            start + 4.0 * middle + end,
+            (5.0 * start + 8.0 * middle - end) / 4.0,
+        )  # Simpson; of the first half
+        scale = weights.sum(axis=1, keepdims=True) / masses.sum(axis=1, keepdims=True)
+        ends = along[:, :-2:2], along[:, 1:-1:2], along[:, 2::2]
+        found.append(_ramps(thresholds, *(x.ravel() for x in (*ends, scale * masses, scale * first))))
+    return np.stack(found)
 
 
 def _steps(thresholds: np.ndarray, values: np.ndarray, masses: np.ndarray) -> np.ndarray:
     where = np.searchsorted(thresholds, values)
-    return np.cumsum(np.bincount(where, weights=masses, minlength=len(thresholds) + 1))[: len(thresholds)]
+    return np.cumsum(_counts(where, masses, len(thresholds) + 1))[:-1]
 
 
-def _ramps(thresholds: np.ndarray, lower: np.ndarray, upper: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """Mass below each threshold, of masses spread evenly from lower to upper."""
-    first, last = np.searchsorted(thresholds, lower), np.searchsorted(thresholds, upper)
-    wide = (first != last) & (upper - lower > LEAST * (thresholds[-1] - thresholds[0]))
+def _counts(where: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(where, weights=weights, minlength=size).astype(float)  # of no weights they are whole numbers
+
+
+def _ramps(
+    thresholds: np.ndarray,
+    start: np.ndarray,
+    middle: np.ndarray,
+    end: np.ndarray,
+    masses: np.ndarray,
+    first: np.ndarray,
+) -> np.ndarray:
+    """Mass below each threshold, of pieces over which the mass rises with the function as a parabola does.
+
+    Parameters
+    ----------
+    thresholds : array, shape (m,)
+        Increasing.
+    start, middle, end : arrays, shape (pieces,)
+        Values of the function.
+    masses, first : arrays, shape (pieces,)
+        Of the whole piece, and of its half from start to middle.
+    """
+    lower, upper = np.minimum(start, end), np.maximum(start, end)
+    where = np.searchsorted(thresholds, lower), np.searchsorted(thresholds, upper)
+    wide = (where[0] != where[1]) & (upper - lower > LEAST * (thresholds[-1] - thresholds[0]))
     below = _steps(thresholds, upper[~wide], masses[~wide])
+    width, mass = (upper - lower)[wide], masses[wide]
+    u = np.clip((middle - lower)[wide] / width, 0.01, 0.99)
+    share = np.where(end > start, first, masses - first)[wide] / mass
+    bend = np.clip((share - u) / (u * u - u), -1.0, 1.0)  # F(u) = u + bend (u² − u)
     origin, size = thresholds[0], len(thresholds) + 1
-    slopes = masses[wide] / (upper[wide] - lower[wide])
-    for where, knot, sign in ((first[wide], lower[wide], 1.0), (last[wide], upper[wide], -1.0)):
-        slope = np.cumsum(np.bincount(where, weights=sign * slopes, minlength=size))[:-1]
-        moment = np.cumsum(np.bincount(where, weights=sign * slopes * (knot - origin), minlength=size))[:-1]
-        below += slope * (thresholds - origin) - moment
+    a, b = mass * bend / width**2, mass * (1.0 - bend) / width
+    x, at = thresholds - origin, (lower - origin)[wide]
+    # F(t) = a (t − at)² + b (t − at) from lower on, and the whole mass from upper on
+    for index, sign, rest in ((where[0][wide], 1.0, 0.0), (where[1][wide], -1.0, mass)):
+        terms = (sign * (a * at * at - b * at) + rest, sign * (b - 2.0 * a * at), sign * a)
+        for power, term in enumerate(terms):
+            below += np.cumsum(_counts(index, term, size))[:-1] * x**power
     return below

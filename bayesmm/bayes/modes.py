@@ -192,7 +192,7 @@ class Portraits:
         spreads = np.array([row.kind != "fixed" for row in self.rows])
         chosen = np.sort(np.argsort(-(apart.max(axis=0) + 1e3 * (spreads & (apart.max(axis=0) > 3.0))))[:NAMED])
         places = [
-            f"{_percentage(share)} of the probability about "
+            f"{write_share(share)} of the probability about "
             + ", ".join(f"{self.rows[j].name} {values[j]:.4g}" for j in chosen)
             for share, values in zip(self.modes.shares, self.values, strict=True)
         ]
@@ -234,7 +234,8 @@ def _unbounded(rows: Sequence[ParameterRow], sites: Mapping[str, np.ndarray]) ->
     return np.stack(columns, axis=-1)
 
 
-def _percentage(share: float) -> str:
+def write_share(share: float) -> str:
+    """Write a share of the probability, with no more digits than Laplace's method deserves."""
     if share > 0.999:
         return "over 99.9 %"
     if share < 0.001:

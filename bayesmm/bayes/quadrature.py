@@ -10,7 +10,6 @@ from scipy.interpolate import CubicSpline, make_interp_spline
 from scipy.special import logsumexp, ndtr
 
 from bayesmm.bayes.lattice import DEPTH, Lattice, grow_lattice
-from bayesmm.bayes.mode import Mode
 from bayesmm.bayes.modes import Modes, Partition
 from bayesmm.bayes.surface import Surface
 from bayesmm.errors import SamplingError
@@ -23,6 +22,10 @@ LIMITS = 1e-3  # likewise, of quantiles by splines of two degrees through the ma
 DEGREES = (5, 3)  # of these, the better first
 COMPARED = np.linspace(-2.5, 2.5, 51)  # normal quantiles of the probabilities at which distributions are compared
 MOST_NODES = 400_000
+TOO_MANY = (
+    f"The posterior is too wide or too irregular for quadrature (more than {MOST_NODES:,} nodes): use "
+    "method='importance' or method='nuts', or narrower priors."
+)
 FINE = 8193  # points at which a marginal density is integrated
 POINTS = 511  # of a tabulated distribution, at probabilities of equally spaced normal quantiles; one call tells them
 REACH = 5.0  # the last of those quantiles
@@ -40,6 +43,8 @@ class Quadrature:
         Which part of the density is each mode's.
     lattices : tuple of tuple of Lattice
         By mode: one for each coordinate c, whose slices of equal first index are slices of equal c.
+    cell : float
+        Edge of their cells, in standard deviations.
     error : float
         Largest difference of a mean or a standard deviation of a coordinate between lattices, in standard deviations.
     log_evidence_error : float
@@ -49,6 +54,7 @@ class Quadrature:
     modes: Modes
     partition: Partition
     lattices: tuple[tuple[Lattice, ...], ...]
+    cell: float
     error: float
     log_evidence_error: float
 
@@ -116,23 +122,21 @@ def integrate(surface: Surface, modes: Modes) -> Quadrature:
     partition, cell = Partition(modes), CELLS[d]
     best: Quadrature | None = None
     while True:
-        sets = [_cover(surface, modes, partition, c, cell) for c in range(d)]
+        sets = [_cover(surface, modes, partition, _triangular(modes, c, cell)) for c in range(d)]
         if d == 1:  # a second lattice to compare with: the same one, half a cell on
-            sets.append(_cover(surface, modes, partition, 0, cell, shift=0.5))
+            sets.append(_cover(surface, modes, partition, _triangular(modes, 0, cell), shift=0.5))
         whole = [lattices for lattices in sets if lattices is not None]
         if len(whole) < len(sets) and best is not None:
             return best
         if len(whole) < len(sets):
-            raise SamplingError(
-                f"The posterior is too wide or too irregular for quadrature (more than {MOST_NODES:,} nodes): use "
-                "method='importance' or method='nuts', or narrower priors."
-            )
+            raise SamplingError(TOO_MANY)
         error, log_error = _disagreement(whole)
         if error < TOLERANCE:
             best = Quadrature(
                 modes=modes,
                 partition=partition,
                 lattices=tuple(zip(*whole[:d], strict=True)),
+                cell=cell,
                 error=error,
                 log_evidence_error=log_error,
             )
@@ -152,56 +156,79 @@ def _limits_apart(quadrature: Quadrature) -> float:
     return apart
 
 
+def lattices_along(surface: Surface, quadrature: Quadrature, gradients: list[np.ndarray]) -> list[Lattice]:
+    """Cover the same posterior with lattices whose first axis is the direction in which a function changes.
+
+    Parameters
+    ----------
+    surface, quadrature
+        The posterior, and what is known of it.
+    gradients : list of array, shape (d,)
+        Of the function at each mode, by coordinates of unit variance: columns of the triangular root.
+
+    Raises
+    ------
+    BayesmmError
+        If there are too many nodes.
+    """
+    axes = []
+    for mode, gradient in zip(quadrature.modes.found, gradients, strict=True):
+        basis, _ = np.linalg.qr(np.column_stack([gradient, np.eye(len(gradient))]))
+        axes.append(quadrature.cell * np.linalg.cholesky(mode.covariance) @ basis)
+    lattices = _cover(surface, quadrature.modes, quadrature.partition, axes)
+    if lattices is None:
+        raise BayesmmError(TOO_MANY)
+    return lattices
+
+
+def _triangular(modes: Modes, c: int, cell: float) -> list[np.ndarray]:
+    """Axes of lattices, for each mode, of which only the first moves coordinate c."""
+    d = len(modes.found[0].position)
+    order = np.array([c, *(j for j in range(d) if j != c)])
+    every = []
+    for mode in modes.found:
+        axes = np.zeros((d, d))
+        axes[order] = cell * np.linalg.cholesky(mode.covariance[np.ix_(order, order)])
+        every.append(axes)
+    return every
+
+
 def _cover(
-    surface: Surface, modes: Modes, partition: Partition, c: int, cell: float, shift: float = 0.0
+    surface: Surface, modes: Modes, partition: Partition, axes: list[np.ndarray], shift: float = 0.0
 ) -> list[Lattice] | None:
     """Grow a lattice for each mode; then on from where other lattices found density that is its share."""
+
+    def grow(k: int, also: np.ndarray | None) -> Lattice | None:
+        return grow_lattice(
+            lambda x: surface.energies(modes.place, x) - partition.log_shares(x)[:, k],
+            modes.found[k].position + shift * axes[k][:, 0],
+            axes[k],
+            most=MOST_NODES,
+            also=also,
+        )
+
     grown: list[Lattice] = []
-    for k, mode in enumerate(modes.found):
-        lattice = _grow(surface, mode, partition, k, c, cell, shift)
+    for k in range(len(modes.found)):
+        lattice = grow(k, None)
         if lattice is None:
             return None
         grown.append(lattice)
     if len(grown) == 1:
         return grown
     known = [partition.log_shares(lattice.positions) for lattice in grown]
-    finished = []
-    for k, mode in enumerate(modes.found):
+    finished: list[Lattice] = []
+    for k in range(len(grown)):
         least = grown[k].energies.min()
         also = [
             lattice.positions[lattice.energies + shares[:, j] - shares[:, k] - least < DEPTH]
             for j, (lattice, shares) in enumerate(zip(grown, known, strict=True))
             if j != k
         ]
-        lattice = _grow(surface, mode, partition, k, c, cell, shift, also=np.concatenate(also))
+        lattice = grow(k, np.concatenate(also))
         if lattice is None:
             return None
         finished.append(lattice)
     return finished
-
-
-def _grow(
-    surface: Surface,
-    mode: Mode,
-    partition: Partition,
-    k: int,
-    c: int,
-    cell: float,
-    shift: float,
-    also: np.ndarray | None = None,
-) -> Lattice | None:
-    d = len(mode.position)
-    order = np.array([c, *(j for j in range(d) if j != c)])
-    axes = np.zeros((d, d))
-    axes[order] = cell * np.linalg.cholesky(mode.covariance[np.ix_(order, order)])
-    origin = mode.position + shift * axes[:, 0]
-    return grow_lattice(
-        lambda x: surface.energies(mode.place, x) - partition.log_shares(x)[:, k],
-        origin,
-        axes,
-        most=MOST_NODES,
-        also=also,
-    )
 
 
 def _disagreement(sets: list[list[Lattice]]) -> tuple[float, float]:

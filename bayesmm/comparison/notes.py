@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
+from bayesmm.bayes.modes import write_share
 from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
 from bayesmm.comparison.numbers import write_like
 from bayesmm.comparison.suspects import CHOSEN_BY, describe
 from bayesmm.errors import FitStatus
 
 LISTED = 4  # parameters named in one sentence
+VANISHING = 1e-3  # of its largest value at a mode: a spread below is not told from zero
 FAR = 0.5  # posterior sds by which a random effect must differ to be named
 
 
@@ -27,11 +30,11 @@ def write_notes(evidence: Evidence) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        What must be known before anything else comes first: whether fit and draws can be used, and where the two are so
-        far apart that no tail explains it. Then where they agree; the boundary; the priors; skewness; maximum
-        likelihood; what is left; widths; random effects.
+        What must be known before anything else comes first: whether fit and draws can be used, whether they are of the
+        same mode, and where the two are so far apart that no tail explains it. Then where they agree; the boundary; the
+        priors; skewness; maximum likelihood; what is left; widths; random effects.
     """
-    parts = [_reliability, _distance, _agreement, _boundary, _priors, _skewness, _maximum_likelihood]
+    parts = [_reliability, _modes, _distance, _agreement, _boundary, _priors, _skewness, _maximum_likelihood]
     if evidence.posterior.diagnostics.is_good:
         parts.append(_unexplained)  # else the sampler explains it
     parts += [_fixed_widths, _effect_widths, _effect_shifts, _certain_effects]
@@ -47,11 +50,38 @@ def _reliability(evidence: Evidence) -> Iterator[str]:
         yield f"The draws are not reliable yet, so differences may be the sampler's. {advice}"
 
 
+def _modes(evidence: Evidence) -> Iterator[str]:
+    """Say where the fit is at another mode than the one that has most of the probability."""
+    data = evidence.posterior.data
+    if "modes" not in data.children:
+        return
+    modes = data["modes"].to_dataset()
+    spreads = [each for each in evidence.parameters if each.kind in ("sd", "sigma")]
+    values = modes["value"].sel(parameter=[each.name for each in spreads]).to_numpy()  # (modes, spreads)
+    estimates = np.array([each.estimate for each in spreads])
+    least = VANISHING * values.max(axis=0)
+    apart = np.abs(np.log(np.maximum(values, least) / np.maximum(estimates, least)))
+    own = int(apart.sum(axis=1).argmin())
+    shares = modes["share"].to_numpy()
+    if own == 0:
+        return
+    furthest = np.argsort(-np.abs(np.log(values[0] / values[own])), kind="stable")[:2]
+    places = [
+        " and ".join(f"{spreads[j].name} {write_like(row[j], row[j])}" for j in sorted(furthest)) for row in values
+    ]
+    most = write_share(shares[0])
+    yield (
+        f"The posterior has {len(shares)} modes, and the {evidence.method} fit is at one that has "
+        f"{write_share(shares[own])} of the probability ({places[own]}). {most[:1].upper()}{most[1:]} is about "
+        f"{places[0]}: differences are those between two explanations of the data."
+    )
+
+
 def _distance(evidence: Evidence) -> Iterator[str]:
     far = [each for each in evidence.parameters if each.is_far and not _is_made_small(each, evidence)]
     if not evidence.suspects:
         far = [each for each in far if not each.on_boundary]  # the boundary explains it
-    if not far:
+    if not far or any(_modes(evidence)):  # another mode explains it
         return
     apart = [f"{_against(each)}, {abs(each.shift):.1f} posterior sds" for each in far]
     first = f"The posterior is further from {evidence.method} than a tail explains: {_listed(apart)}."
