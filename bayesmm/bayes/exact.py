@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,10 @@ from bayesmm.bayes.moments import MomentSum, effect_variables
 from bayesmm.bayes.quadrature import (
     COMPARED,
     DEGREES,
+    FINER,
     POINTS,
     REACH,
+    TOO_MANY,
     Quadrature,
     lattices_along,
     marginal_distribution,
@@ -24,12 +26,16 @@ from bayesmm.bayes.quadrature import (
 from bayesmm.bayes.surface import Surface
 from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
+from bayesmm.errors import BayesmmError
 
 LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of what is stored
 MOST_NUMBERS = 5_000_000  # conditional means of random effects that are stored, 40 MB
 BISECTIONS = 50  # of the search for a quantile, in a range of some twenty standard deviations
 FAR = 9.0  # standard deviations about a node's mean that the search looks at
 DIFFERENCE = 0.1  # step of differences of a function, in standard deviations at a mode
+FINER_LINES = 3  # lattices of lines at most, each finer than the one before,
+TWICE = 2.0  # of the difference that half of the lines make is the error, to be on the safe side
+LINES_APART = 5e-3  # until limits by half of the lines are as near as this, in standard deviations: all are nearer
 SCALES = {  # on which parameters change more evenly along a line
     "sd": (np.log, np.exp),
     "sigma": (np.log, np.exp),
@@ -181,7 +187,7 @@ def _distributions(
         if len(moved) == 1:
             table, apart = _along_coordinate(surface, quadrature, row, int(moved[0]))
         else:
-            table, apart = _along_lines(surface, quadrature, row)
+            table, apart = _along_lines(surface, quadrature, row, float(sd))
         tables.append(table)
         error = max(error, apart / float(sd))
     return tables, error
@@ -201,29 +207,43 @@ def _along_coordinate(surface: Surface, quadrature: Quadrature, row: ParameterRo
     return tables[0], float(np.abs(one - other).max())
 
 
-def _along_lines(surface: Surface, quadrature: Quadrature, row: ParameterRow) -> tuple[Table, float]:
-    """Tabulate a function of several coordinates, on lattices of its own; with an estimate of the error of limits."""
+def _along_lines(surface: Surface, quadrature: Quadrature, row: ParameterRow, sd: float) -> tuple[Table, float]:
+    """Tabulate a function of several coordinates, on lattices of its own, made finer until the limits agree."""
     bend, straighten = SCALES.get(row.kind, (np.asarray, np.asarray))
+
+    def function(positions: np.ndarray) -> np.ndarray:
+        return bend(_values(row, _describe(surface, quadrature, positions)))
+
     gradients = []
     for mode in quadrature.modes.found:
         steps = DIFFERENCE * np.linalg.cholesky(mode.covariance).T
-        near = bend(_values(row, _describe(surface, quadrature, mode.position + np.vstack([steps, -steps]))))
+        near = function(mode.position + np.vstack([steps, -steps]))
         gradients.append(near[: len(steps)] - near[len(steps) :])
-    lattices = lattices_along(surface, quadrature, gradients)
-    nodes = _choose_nodes(lattices)
-    values = bend(_values(row, _describe(surface, quadrature, nodes.positions)))
-    parts = [
-        Scattered(nodes.index[nodes.mode == k], nodes.weights[nodes.mode == k], values[nodes.mode == k])
-        for k in np.unique(nodes.mode)
-    ]
-    found = distribution_function(parts)
     wanted, compared = ndtr(np.linspace(-REACH, REACH, POINTS)), ndtr(COMPARED)
-    along, *others = (
-        straighten(np.interp(at, cumulative, found.values))
-        for at, cumulative in [(wanted, found.cumulative), *((compared, other) for other in found.others)]
-    )
-    limits = np.interp(compared, wanted, along)
-    return (along, wanted), float(max(np.abs(other - limits).max() for other in others))
+    best: tuple[Table, float] | None = None
+    for finer in range(FINER_LINES):
+        lattices = lattices_along(surface, quadrature, gradients, quadrature.cell * FINER**finer)
+        if lattices is None:
+            break
+        found = distribution_function(_scatter(lattices, function))
+        along = straighten(np.interp(wanted, found.cumulative, found.values))
+        limits = np.interp(compared, wanted, along)
+        others = (straighten(np.interp(compared, other, found.values)) for other in found.others)
+        best = (along, wanted), TWICE * float(max(np.abs(other - limits).max() for other in others))
+        if best[1] < LINES_APART * sd:
+            break
+    if best is None:
+        raise BayesmmError(TOO_MANY)
+    return best
+
+
+def _scatter(lattices: Sequence[Lattice], function: Callable[[np.ndarray], np.ndarray]) -> list[Scattered]:
+    """Evaluate a function at the nodes of each mode, and half a step further."""
+    nodes = _choose_nodes(lattices)
+    steps = np.stack([lattice.axes[:, 0] for lattice in lattices])[nodes.mode]
+    values, beyond = np.split(function(np.concatenate([nodes.positions, nodes.positions + 0.5 * steps])), 2)
+    owned = (nodes.mode == k for k in np.unique(nodes.mode))
+    return [Scattered(nodes.index[own], nodes.weights[own], values[own], beyond[own]) for own in owned]
 
 
 def _describe(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -> Described:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
+from scipy.interpolate import BSpline, make_interp_spline
 
 PIECES = (4, 8)  # of the way from one node to the next
+FOLDS = 16  # of these, where the function turns back
 DEGREE = 5  # of the splines along a line
 BINS = 4096  # thresholds at which the distribution function is summed up
 BEYOND = 0.05  # of the range of the values at nodes: how far a spline may go beyond
@@ -24,13 +25,14 @@ class Scattered(NamedTuple):
         Places of the nodes on a lattice.
     weights : array, shape (m,)
         Shares in the integral.
-    values : array, shape (m,)
-        Of the function.
+    values, beyond : arrays, shape (m,)
+        Of the function, there and half a step further along the first axis.
     """
 
     index: np.ndarray
     weights: np.ndarray
     values: np.ndarray
+    beyond: np.ndarray
 
 
 class Distribution(NamedTuple):
@@ -75,7 +77,7 @@ def distribution_function(parts: list[Scattered]) -> Distribution:
             for half in (0, 1):
                 own = nodes[halves[nodes[:, 0]] == half]
                 if len(own):
-                    below[:, half] += _mass_below(thresholds, part.values[own], part.weights[own])
+                    below[:, half] += _mass_below(thresholds, part, own)
                     masses[half] += part.weights[own].sum()
     coarse, fine = below
     tables = [fine.sum(axis=0) / masses.sum(), coarse.sum(axis=0) / masses.sum()]
@@ -96,28 +98,28 @@ def _runs(index: np.ndarray) -> Iterator[np.ndarray]:
         yield order[first[:, None] + np.arange(length)]
 
 
-def _mass_below(thresholds: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mass_below(thresholds: np.ndarray, part: Scattered, nodes: np.ndarray) -> np.ndarray:
     """Mass of lines (lines, n) where a function is below each threshold, by both numbers of pieces."""
-    n = values.shape[1]
+    n, weights, values = nodes.shape[1], part.weights[nodes], part.values[nodes]
     if n == 1:
         return np.tile(_steps(thresholds, values[:, 0], weights[:, 0]), (2, 1))
-    degree = min(DEGREE, 2 * ((n - 2) // 2) + 1)
-    log_density, function = (
-        make_interp_spline(np.arange(n), each, k=degree, axis=1) for each in (np.log(weights), values)
-    )
+    halfway = np.stack([values[:, :-1], part.beyond[nodes[:, :-1]]], axis=-1).reshape(len(nodes), -1)
+    log_density = _spline(np.arange(n), np.log(weights))
+    function = _spline(0.5 * np.arange(2 * n - 1), np.column_stack([halfway, values[:, -1]]))
     found = []
     for pieces in PIECES:
         fine = np.linspace(0, n - 1, 2 * pieces * (n - 1) + 1)
         density, along = np.exp(log_density(fine)), function(fine)
-        start, middle, end = density[:, :-2:2], density[:, 1:-1:2], density[:, 2::2]
-        masses, first = (
-            start + 4.0 * middle + end,
-            (5.0 * start + 8.0 * middle - end) / 4.0,
-        )  # Simpson; of the first half
-        scale = weights.sum(axis=1, keepdims=True) / masses.sum(axis=1, keepdims=True)
-        ends = along[:, :-2:2], along[:, 1:-1:2], along[:, 2::2]
-        found.append(_ramps(thresholds, *(x.ravel() for x in (*ends, scale * masses, scale * first))))
+        shares = np.stack([density[:, :-2:2], density[:, 1:-1:2], density[:, 2::2]], axis=-1)
+        shares *= (weights.sum(axis=1) / _simpson(shares).sum(axis=1))[:, None, None]
+        triples = np.stack([along[:, :-2:2], along[:, 1:-1:2], along[:, 2::2]], axis=-1)
+        found.append(_ramps(thresholds, *_split_folds(triples.reshape(-1, 3), shares.reshape(-1, 3))))
     return np.stack(found)
+
+
+def _spline(at: np.ndarray, values: np.ndarray) -> BSpline:
+    """Interpolate lines (lines, n)."""
+    return make_interp_spline(at, values, k=min(DEGREE, 2 * ((len(at) - 2) // 2) + 1), axis=1)
 
 
 def _steps(thresholds: np.ndarray, values: np.ndarray, masses: np.ndarray) -> np.ndarray:
@@ -129,25 +131,42 @@ def _counts(where: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(where, weights=weights, minlength=size).astype(float)  # of no weights they are whole numbers
 
 
-def _ramps(
-    thresholds: np.ndarray,
-    start: np.ndarray,
-    middle: np.ndarray,
-    end: np.ndarray,
-    masses: np.ndarray,
-    first: np.ndarray,
-) -> np.ndarray:
+def _simpson(triples: np.ndarray) -> np.ndarray:
+    """Integrate over pieces of unit length; start, middle and end in the last axis."""
+    return (triples[..., 0] + 4.0 * triples[..., 1] + triples[..., 2]) / 6.0
+
+
+def _split_folds(values: np.ndarray, densities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut pieces over which a function turns back into small ones, where a parabola tells it and the density."""
+    slopes = values @ np.array([[-3.0, 1.0], [4.0, -4.0], [-1.0, 3.0]])  # at both ends
+    folded = slopes[:, 0] * slopes[:, 1] < 0.0
+    if not folded.any():
+        return values, densities
+    t = np.linspace(0.0, 1.0, 2 * FOLDS + 1)
+    basis = np.stack([(1.0 - t) * (1.0 - 2.0 * t), 4.0 * t * (1.0 - t), t * (2.0 * t - 1.0)])
+    small = []
+    for each, scale in ((values, 1.0), (densities, 1.0 / FOLDS)):
+        fine = scale * each[folded] @ basis
+        cut = np.stack([fine[:, :-2:2], fine[:, 1:-1:2], fine[:, 2::2]], axis=-1).reshape(-1, 3)
+        small.append(np.concatenate([each[~folded], cut]))
+    return small[0], small[1]
+
+
+def _ramps(thresholds: np.ndarray, values: np.ndarray, densities: np.ndarray) -> np.ndarray:
     """Mass below each threshold, of pieces over which the mass rises with the function as a parabola does.
 
     Parameters
     ----------
     thresholds : array, shape (m,)
         Increasing.
-    start, middle, end : arrays, shape (pieces,)
-        Values of the function.
-    masses, first : arrays, shape (pieces,)
-        Of the whole piece, and of its half from start to middle.
+    values : array, shape (pieces, 3)
+        Of the function at start, middle and end.
+    densities : array, shape (pieces, 3)
+        There, by unit length of a piece.
     """
+    start, middle, end = values.T
+    masses = _simpson(densities)
+    first = densities @ np.array([5.0, 8.0, -1.0]) / 24.0  # the same parabola over the first half
     lower, upper = np.minimum(start, end), np.maximum(start, end)
     where = np.searchsorted(thresholds, lower), np.searchsorted(thresholds, upper)
     wide = (where[0] != where[1]) & (upper - lower > LEAST * (thresholds[-1] - thresholds[0]))

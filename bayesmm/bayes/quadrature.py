@@ -156,7 +156,9 @@ def _limits_apart(quadrature: Quadrature) -> float:
     return apart
 
 
-def lattices_along(surface: Surface, quadrature: Quadrature, gradients: list[np.ndarray]) -> list[Lattice]:
+def lattices_along(
+    surface: Surface, quadrature: Quadrature, gradients: list[np.ndarray], cell: float
+) -> list[Lattice] | None:
     """Cover the same posterior with lattices whose first axis is the direction in which a function changes.
 
     Parameters
@@ -165,20 +167,31 @@ def lattices_along(surface: Surface, quadrature: Quadrature, gradients: list[np.
         The posterior, and what is known of it.
     gradients : list of array, shape (d,)
         Of the function at each mode, by coordinates of unit variance: columns of the triangular root.
+    cell : float
+        Edge of a cell, in standard deviations.
 
-    Raises
-    ------
-    BayesmmError
-        If there are too many nodes.
+    Returns
+    -------
+    list of Lattice, or None
+        By mode; None if there were too many nodes.
     """
-    axes = []
-    for mode, gradient in zip(quadrature.modes.found, gradients, strict=True):
-        basis, _ = np.linalg.qr(np.column_stack([gradient, np.eye(len(gradient))]))
-        axes.append(quadrature.cell * np.linalg.cholesky(mode.covariance) @ basis)
-    lattices = _cover(surface, quadrature.modes, quadrature.partition, axes)
-    if lattices is None:
-        raise BayesmmError(TOO_MANY)
-    return lattices
+    pairs = zip(quadrature.modes.found, gradients, strict=True)
+    axes = [cell * np.linalg.cholesky(mode.covariance) @ line_axes(gradient) for mode, gradient in pairs]
+    return _cover(surface, quadrature.modes, quadrature.partition, axes)
+
+
+def line_axes(gradient: np.ndarray) -> np.ndarray:
+    """Complete a direction to an orthonormal basis, columns; the others in no special direction where there are three.
+
+    Where a function is curved it changes along some of the others too: lines that stand behind each other, seen from
+    there, would be as few as their rows.
+    """
+    d = len(gradient)
+    basis, _ = np.linalg.qr(np.column_stack([gradient, np.eye(d)]))
+    if d > 3:
+        turn, _ = np.linalg.qr(np.cos(np.arange(1.0, (d - 1) ** 2 + 1.0) ** 2).reshape(d - 1, d - 1))
+        basis[:, 1:] = basis[:, 1:] @ turn
+    return basis
 
 
 def _triangular(modes: Modes, c: int, cell: float) -> list[np.ndarray]:

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats as st
 
-from bayesmm.bayes.lattice import grow_lattice
+from bayesmm.bayes.exact import TWICE
+from bayesmm.bayes.lattice import Lattice, grow_lattice
 from bayesmm.bayes.lines import Scattered, distribution_function
+from bayesmm.bayes.quadrature import line_axes
 
 PROBABILITY = 2e-4  # of 2¹⁶ points of a Sobol sequence
+STATED = {"raw correlation": 8e-3, "raw sd among four": 8e-3}  # curved so that they turn back along lines
 
 
 def normal_of(d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +42,11 @@ FUNCTIONS = {
 }
 
 
+def scatter(lattice: Lattice, function, own: np.ndarray) -> Scattered:
+    x = lattice.positions[own]
+    return Scattered(lattice.index[own], lattice.weights[own], function(x), function(x + 0.5 * lattice.axes[:, 0]))
+
+
 @pytest.mark.parametrize("name", list(FUNCTIONS))
 def test_distribution_is_that_of_a_low_discrepancy_sum(name: str) -> None:
     d, function = FUNCTIONS[name]
@@ -46,36 +54,26 @@ def test_distribution_is_that_of_a_low_discrepancy_sum(name: str) -> None:
     inverse = np.linalg.inv(root)
     steps = 0.1 * np.vstack([root.T, -root.T])
     near = function(mean + steps)
-    basis, _ = np.linalg.qr(np.column_stack([near[:d] - near[d:], np.eye(d)]))
-    cell = {2: 0.6, 3: 0.8, 4: 1.0}[d]
-    lattice = grow_lattice(
-        lambda x: 0.5 * (((x - mean) @ inverse.T) ** 2).sum(axis=1), mean, cell * root @ basis, most=100_000
-    )
+    axes = 0.6 * root @ line_axes(near[:d] - near[d:])
+    lattice = grow_lattice(lambda x: 0.5 * (((x - mean) @ inverse.T) ** 2).sum(axis=1), mean, axes, most=100_000)
     assert lattice is not None
-    # as if of two modes: the parts add up
-    parts = [
-        Scattered(lattice.index[own], lattice.weights[own], function(lattice.positions[own]))
-        for own in (lattice.index[:, -1] < 0, lattice.index[:, -1] >= 0)
-    ]
-    found = distribution_function(parts)
+    halves = lattice.index[:, -1] < 0, lattice.index[:, -1] >= 0  # as if of two modes: the parts add up
+    found = distribution_function([scatter(lattice, function, own) for own in halves])
     drawn = function(mean + st.norm.ppf(st.qmc.Sobol(d, seed=1).random(2**16)) @ root.T)
     probabilities = np.array([0.005, 0.025, 0.1, 0.5, 0.9, 0.975, 0.995])
     limits = np.interp(probabilities, found.cumulative, found.values)
     below = (drawn[:, None] < limits).mean(axis=0)
-    np.testing.assert_allclose(below, probabilities, rtol=0, atol=PROBABILITY)
-    for other in found.others:  # what the stated error is made of
-        assert np.abs(other - found.cumulative).max() < 0.02
+    stated = np.abs(found.others - found.cumulative).max()  # what the stated error is made of
+    assert np.abs(below - probabilities).max() < PROBABILITY + TWICE * stated
+    assert stated < STATED.get(name, 2e-3)
     assert (np.diff(found.cumulative) >= 0).all()
 
 
 def test_linear_function_of_a_normal_is_normal_to_five_digits() -> None:
     mean, root = normal_of(3)
     gradient = np.array([0.3, -1.0, 0.5])
-    basis, _ = np.linalg.qr(np.column_stack([root.T @ gradient, np.eye(3)]))
-    inverse = np.linalg.inv(root)
-    lattice = grow_lattice(
-        lambda x: 0.5 * (((x - mean) @ inverse.T) ** 2).sum(axis=1), mean, 0.8 * root @ basis, most=100_000
-    )
-    found = distribution_function([Scattered(lattice.index, lattice.weights, lattice.positions @ gradient)])
+    inverse, axes = np.linalg.inv(root), 0.8 * root @ line_axes(root.T @ gradient)
+    lattice = grow_lattice(lambda x: 0.5 * (((x - mean) @ inverse.T) ** 2).sum(axis=1), mean, axes, most=100_000)
+    found = distribution_function([scatter(lattice, lambda x: x @ gradient, np.arange(len(lattice.index)))])
     expected = st.norm.cdf(found.values, mean @ gradient, np.linalg.norm(root.T @ gradient))
     np.testing.assert_allclose(found.cumulative, expected, rtol=0, atol=2e-5)
