@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array
-from numpyro import infer
+from numpyro.infer.hmc import HMCState, hmc
+from numpyro.infer.util import ParamInfo
 
 from bayesmm.bayes.devices import over_chains
 from bayesmm.bayes.layout import Layout, Model, Place, Position, potential_of
@@ -57,7 +58,7 @@ def build_kernel(
     model: Model, layout: Layout, *, tune: int, target_accept: float, max_tree_depth: int, chunk: int
 ) -> Kernel:
     """Write the programs of one model; they compile when first called with data of a new shape."""
-    init_kernel, sample_kernel = infer.hmc.hmc(potential_fn_gen=potential_of(model, layout), algo="NUTS")
+    init_kernel, sample_kernel = hmc(potential_fn_gen=potential_of(model, layout), algo="NUTS")
     settings = {
         "num_warmup": tune,
         "target_accept_prob": target_accept,
@@ -71,13 +72,11 @@ def build_kernel(
     )
 
 
-def _initialise(
-    init_kernel: Callable[..., infer.hmc.HMCState], settings: dict[str, Any]
-) -> Callable[[Chain, Array], infer.hmc.HMCState]:
-    def initialise(chain: Chain, seed: Array) -> infer.hmc.HMCState:
+def _initialise(init_kernel: Callable[..., HMCState], settings: dict[str, Any]) -> Callable[[Chain, Array], HMCState]:
+    def initialise(chain: Chain, seed: Array) -> HMCState:
         mass = chain.inverse_mass
         return init_kernel(
-            infer.util.ParamInfo(chain.position, chain.energy, chain.gradient),
+            ParamInfo(chain.position, chain.energy, chain.gradient),
             inverse_mass_matrix=dict(mass) if settings["dense_mass"] else mass[("diagonal",)],
             model_args=(None, None),  # the potential is not evaluated: value and gradient are given
             rng_key=jax.random.fold_in(key_of(seed, 1), chain.number),
@@ -88,10 +87,10 @@ def _initialise(
 
 
 def _advance(
-    sample_kernel: Callable[..., infer.hmc.HMCState], chunk: int
-) -> Callable[[infer.hmc.HMCState, Any, Place], tuple[infer.hmc.HMCState, dict[str, Any]]]:
-    def advance(state: infer.hmc.HMCState, data: Any, place: Place) -> tuple[infer.hmc.HMCState, dict[str, Any]]:
-        def step(state: infer.hmc.HMCState, _: None) -> tuple[infer.hmc.HMCState, dict[str, Any]]:
+    sample_kernel: Callable[..., HMCState], chunk: int
+) -> Callable[[HMCState, Any, Place], tuple[HMCState, dict[str, Any]]]:
+    def advance(state: HMCState, data: Any, place: Place) -> tuple[HMCState, dict[str, Any]]:
+        def step(state: HMCState, _: None) -> tuple[HMCState, dict[str, Any]]:
             state = sample_kernel(state, (data, place))
             return state, _record(state)
 
@@ -100,7 +99,7 @@ def _advance(
     return advance
 
 
-def _record(state: infer.hmc.HMCState) -> dict[str, Any]:
+def _record(state: HMCState) -> dict[str, Any]:
     return {
         "position": state.z,
         "diverging": state.diverging,

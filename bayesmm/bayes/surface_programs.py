@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-from numpyro import infer
+from numpyro.infer.util import potential_energy
 
 from bayesmm.bayes.layout import (
     Layout,
@@ -99,7 +99,7 @@ def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position, A
     def energies(data: Any, place: Place, positions: Position, count: Array) -> Array:
         def energy(position: Position) -> Array:
             sites, log_jacobian = unconstrained(layout, place, position)
-            return infer.util.potential_energy(model, (data,), {}, sites) - log_jacobian
+            return potential_energy(model, (data,), {}, sites) - log_jacobian
 
         n = len(jax.tree.leaves(positions)[0])
         size = min(SIDE_BY_SIDE, _at_once(n, data))

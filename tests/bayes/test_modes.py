@@ -276,7 +276,12 @@ def test_methods_agree_on_uncentred_covariates(seed: int) -> None:
     group, year = np.repeat(np.arange(8), 12), np.tile(np.arange(2001.0, 2013.0), 8)
     y = 9.0 + rng.normal(0.0, 0.3, 8)[group] * (year - 2006.5) + rng.normal(0.0, 3.0, 8)[group] + rng.normal(0, 0.5, 96)
     data = pd.DataFrame({"y": y, "year": year, "country": [f"c{i}" for i in group]})
-    priors = {"sd(Intercept | country)": HalfNormal(1000), "sd(year | country)": HalfNormal(2), "sigma": HalfNormal(5)}
+    fixed = {"Intercept": Normal(0, 1000), "year": Normal(0, 10)}  # the defaults are too narrow so far from the origin
+    priors = fixed | {
+        "sd(Intercept | country)": HalfNormal(1000),
+        "sd(year | country)": HalfNormal(2),
+        "sigma": HalfNormal(5),
+    }
     model = bmm.Model("y ~ year + (year || country)", data, priors=priors)
     exact = model.sample(method="quadrature", seed=seed)
     assert exact.parameters.loc["sd(year | country)", "mean"] > 0.15
@@ -368,9 +373,9 @@ def test_a_mode_of_hardly_any_probability_gets_no_chain_but_a_note(tmp_path) -> 
     note = posterior.notes[-1]
     assert note.startswith("The posterior has 2 modes: 99.8 % of the probability about sd(Intercept | Rail) ")
     for text in (str(posterior), posterior._repr_html_(), posterior.data["sample_stats"].attrs["notes"]):
-        assert note in text
+        assert note in " ".join(text.split())
     again = bmm.load(posterior.save(tmp_path / "modes.nc"))
-    assert note in str(again)
+    assert note in " ".join(str(again).split())
     assert again.diagnostics == posterior.diagnostics
 
 
