@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array
+from numpyro import infer  # noqa: F401 - loads numpyro, see the package
 from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import ParamInfo
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+from numpyro import infer  # noqa: F401 - loads numpyro, see the package
 from numpyro.infer.util import potential_energy
 
 from bayesmm.bayes.layout import (
