@@ -39,8 +39,8 @@ class Identity:
         restricted log-likelihood in NumPy, and their ``difference``. The first row is the REML estimate, the last has
         no random effects.
     slopes : Series
-        Gradient of the log posterior density at the REML estimate, by the entries of θ (on orthonormal columns) and
-        log σ; without units.
+        Gradient of the log posterior density at the REML estimate, by differences of what the program gives, along the
+        entries of θ (on orthonormal columns) and log σ; without units.
     gap : float
         Log posterior density at the peak that a search found, less that at the REML estimate.
     modes : DataFrame
