@@ -92,7 +92,7 @@ class Mixture(NamedTuple):
         counts = rng.multinomial(n, self.proposed)
         drawn = [part.draw(count, rng)[0] for part, count in zip(self.parts, counts, strict=True)]
         positions = rng.permutation(np.concatenate(drawn))
-        return positions, logsumexp(self._log_terms(positions), axis=1)
+        return positions, np.asarray(logsumexp(self._log_terms(positions), axis=1))
 
     @property
     def proposed(self) -> np.ndarray:

@@ -143,16 +143,17 @@ def explore_conditional(
         kernel = prepare_nuts(surface, settings)
         other = _open_marginal(*marginal, start_marginal(*marginal, warm, design), MarginalProgram.recover_coefficients)
         modes = None if other[0].layout.diagonal else find_modes(*other)
+        several = modes is not None and len(modes.found) > 1
         peaks = []
-        if modes is not None and len(modes.found) > 1:
-            points = _estimates_at(other[0], modes, marginal, warm, labels)
+        if modes is not None and several:
+            points = estimates_at(other[0], modes, marginal, warm, labels)
             peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
         drawn = draw_positions(surface, kernel, settings, peaks, watch=watch, recorder=recorder)
         run = Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
-        return run if not peaks else tell_modes(run, portray(other[0], modes, labels))
+        return tell_modes(run, portray(other[0], modes, labels)) if modes is not None and several else run
 
 
-def _estimates_at(
+def estimates_at(
     surface: Surface,
     modes: Modes,
     marginal: tuple[MarginalProgram, MarginalData],
@@ -167,6 +168,7 @@ def _estimates_at(
     for k in range(len(modes.found)):
         sites = {name: values[k] for name, values in described.items()}
         factors, sigma = program.spreads.factors(sites, data.spreads)
+        factors = program.spreads.on_columns(factors, data.spreads)
         estimates.append(
             replace(
                 warm,

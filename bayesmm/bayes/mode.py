@@ -114,7 +114,7 @@ def look(surface: Surface, x: np.ndarray, *, quick: bool = False) -> Look:
     d = len(x)
     steps = STEP * np.eye(d)
     probe = surface.probe({"dense": x + np.vstack([np.zeros(d), steps, *([] if quick else [-steps])])})
-    gradients = probe.gradient["dense"]
+    gradients = np.asarray(probe.gradient["dense"])
     if quick:
         hessian = (gradients[1:] - gradients[0]) / STEP
     else:

@@ -82,7 +82,7 @@ class Partition:
             for inverse, centre in zip(self._inverses, self._centres, strict=True)
         ]
         logs = np.stack(terms, axis=1) + self._constants
-        return logs - logsumexp(logs, axis=1, keepdims=True)
+        return logs - np.asarray(logsumexp(logs, axis=1, keepdims=True))
 
 
 def find_modes(surface: Surface, others: Sequence[Mapping[str, np.ndarray]] = ()) -> Modes:
@@ -122,7 +122,7 @@ def find_modes(surface: Surface, others: Sequence[Mapping[str, np.ndarray]] = ()
         if all(_are_apart(surface, mode, other) for other in kept):
             kept.append(mode)
     masses = np.array([mode.log_mass for mode in kept])
-    return Modes(found=tuple(kept), shares=np.exp(masses - logsumexp(masses)))
+    return Modes(found=tuple(kept), shares=np.exp(masses - np.asarray(logsumexp(masses))))
 
 
 def _are_apart(surface: Surface, one: Mode, other: Mode) -> bool:

@@ -115,7 +115,7 @@ def locate(surface: Surface, values: Mapping[str, np.ndarray]) -> Peak:
     """Find the position of constrained values."""
     here = {part: np.zeros((1, len(scale))) for part, scale in surface.guess.scale.items()}
     origin, there = surface.probe(here).centre, surface.begun_at(values).probe(here).centre
-    return Peak({part: (there[part] - origin[part]) / scale for part, scale in surface.guess.scale.items()})
+    return Peak({part: np.asarray(there[part] - origin[part]) / scale for part, scale in surface.guess.scale.items()})
 
 
 def prepare_nuts(surface: Surface, settings: Settings) -> Kernel:

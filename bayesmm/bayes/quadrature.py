@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicSpline, make_interp_spline
-from scipy.special import logsumexp, ndtr
+from scipy.special import ndtr
 
 from bayesmm.bayes.lattice import DEPTH, Lattice, grow_lattice
 from bayesmm.bayes.modes import Modes, Partition
@@ -61,7 +61,7 @@ class Quadrature:
     @property
     def log_evidence(self) -> float:
         """Log of the integral of the density."""
-        return float(logsumexp([lattices[0].log_integral for lattices in self.lattices]))
+        return float(np.logaddexp.reduce([lattices[0].log_integral for lattices in self.lattices]))
 
     @property
     def shares(self) -> np.ndarray:
@@ -249,7 +249,7 @@ def _disagreement(sets: list[list[Lattice]]) -> tuple[float, float]:
     moments, logs = [], []
     for lattices in sets:
         log_integrals = np.array([lattice.log_integral for lattice in lattices])
-        logs.append(float(logsumexp(log_integrals)))
+        logs.append(float(np.logaddexp.reduce(log_integrals)))
         shares = np.exp(log_integrals - logs[-1])
         pairs = list(zip(shares, lattices, strict=True))
         mean = sum((w * (lattice.weights @ lattice.positions) for w, lattice in pairs), np.zeros(()))

@@ -3,6 +3,7 @@
 import warnings
 from contextlib import nullcontext
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -388,6 +389,29 @@ def test_one_mode_needs_no_word() -> None:
         assert posterior.notes == ()
         assert "modes" not in posterior.data.children
         assert posterior.diagnostics.modes == 1
+
+
+def test_estimates_at_modes_are_of_the_effects_as_labelled() -> None:
+    """Where priors are about effects at the means of the covariates the program's factors are of other effects."""
+    from bayesmm.bayes.methods import _open_marginal, estimates_at
+    from bayesmm.bayes.modes import find_modes
+    from bayesmm.bayes.program import MarginalProgram
+    from bayesmm.bayes.start import start_marginal
+
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+    marginal = model.program("marginal")
+    warm = cold_start(model.design)
+    with jax.enable_x64(True):
+        start = start_marginal(*marginal, warm, model.design)
+        surface, others = _open_marginal(*marginal, start, MarginalProgram.recover_coefficients)
+        modes = find_modes(surface, others)
+        [estimate] = estimates_at(surface, modes, marginal, warm, model.labels)
+        [sites] = surface.describe(modes.place, {"dense": modes.found[0].position[None]})
+    covariance = estimate.sigma**2 * estimate.factors[0] @ estimate.factors[0].T
+    sd = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(sd, sites["sd_Subject"][0], rtol=1e-10)
+    assert covariance[0, 1] / sd.prod() == pytest.approx(sites["cor_Subject"][0, 0], abs=1e-10)
+    assert estimate.effects[0].shape == (18, 2)
 
 
 # --- the pieces ---------------------------------------------------------------------------------------------------
