@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from bayesmm.arguments import check_path
 from bayesmm.files import check_writable, naming
 
 
@@ -41,7 +42,7 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     current = jax.config.jax_compilation_cache_dir
     if current:
         return Path(current)
-    folder = (Path(path) if path is not None else default_folder()).expanduser().absolute()
+    folder = (check_path("path", path) if path is not None else default_folder()).expanduser().absolute()
     with naming(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder)

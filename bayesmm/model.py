@@ -8,11 +8,13 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from html import escape
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import LARGEST, SMALLEST, shorten
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
@@ -91,6 +93,8 @@ class Model:
         namespace: Mapping[str, Any] | None = None,
     ) -> None:
         self.known_sigma = _check_sigma(sigma)
+        if priors is not None and not isinstance(priors, (str, Mapping)):
+            raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
         self.design: Design = build_design(
             parse_formula(formula),
             data,
@@ -522,10 +526,16 @@ class Model:
 def _check_sigma(sigma: float | None) -> float | None:
     if sigma is None:
         return None
-    if not isinstance(sigma, (int, float, np.number)) or not np.isfinite(sigma) or sigma <= 0:
+    number = isinstance(sigma, Real) and not isinstance(sigma, bool)
+    if not number or not 0 < sigma < np.inf:
         raise SpecificationError(
-            f"sigma is {sigma!r}: give the known residual standard deviation, a positive number, or leave it out to "
-            "have it estimated."
+            f"sigma is {shorten(sigma)}: give the known residual standard deviation, a positive number, or leave it "
+            "out to have it estimated."
+        )
+    if not SMALLEST <= sigma <= LARGEST:
+        raise SpecificationError(
+            f"sigma is {shorten(sigma)}, beyond {SMALLEST:g} to {LARGEST:g}, where its square is lost to rounding. "
+            "Choose other units of the response."
         )
     return float(sigma)
 

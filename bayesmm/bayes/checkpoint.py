@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 import bayesmm
+from bayesmm.arguments import check_path as as_path
 from bayesmm.bayes.parameterisation import Wish
 from bayesmm.bayes.recorder import Progress
 from bayesmm.bayes.resolution import ResolvedPriors
@@ -139,7 +140,7 @@ def open_checkpoint(path: str | os.PathLike[str], settings: Settings, identity: 
         If the path cannot be written to, or holds something else, or the checkpoint of another run; the message says in
         what they differ.
     """
-    folder = Path(path).expanduser()
+    folder = as_path("checkpoint", path)
     if folder.suffix.lower() != ".zarr":
         raise StorageError(f"checkpoint={str(path)!r}: a checkpoint is a folder whose name ends in .zarr.")
     check_path(folder)

@@ -14,6 +14,7 @@ import pandas as pd
 from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
+from bayesmm.arguments import check_level
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.draws import read_draws
 from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
@@ -477,7 +478,7 @@ class Posterior:
         str
             As wide as the terminal.
         """
-        shown = self._shown(level)
+        shown = self._shown(check_level(level))
         columns = [
             Column(head=str(name), cells=shown[name].map(FORMATS[str(name)].format).tolist(), gap=1) for name in shown
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import check_level
 from bayesmm.bayes.predictive import DrawnLevels, draw_rows
 from bayesmm.design.predictors import Random
 from bayesmm.errors import ArgumentError
@@ -30,8 +31,7 @@ def predict(
     seed: int,
 ) -> pd.DataFrame:
     """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+    level = check_level(level)
     if kind not in ("mean", "observation"):
         raise ArgumentError(f"kind is {kind!r}: give 'mean' or 'observation'.")
     if kind == "mean":

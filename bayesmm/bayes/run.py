@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def make_settings(**values: int | float) -> Settings:
         values[name] = int(value)
     if values["seed"] >= 2**63:
         raise ArgumentError(f"seed is {values['seed']}: give a whole number below 2**63.")
-    if not 0.0 < values["target_accept"] < 1.0:
+    accept = values["target_accept"]
+    if isinstance(accept, bool) or not isinstance(accept, Real) or not 0.0 < accept < 1.0:
         raise ArgumentError(f"target_accept is {values['target_accept']!r}: give a probability between 0 and 1.")
     return Settings(**values)  # pyright: ignore[reportArgumentType]
 

@@ -142,7 +142,7 @@ def sample(
 
 
 def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     if method == "nuts":
         return

@@ -9,6 +9,7 @@ import pandas as pd
 from arviz_base import from_dict
 from xarray import Dataset
 
+from bayesmm.arguments import check_level
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.recovered import effect_parts
 from bayesmm.design.design import Design
@@ -42,8 +43,7 @@ def r_squared(posterior: Posterior) -> Dataset:
 
 def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+    level = check_level(level)
     if total not in ("unexplained", "response"):
         raise ArgumentError(f"total is {total!r}: give 'unexplained' or 'response'.")
     design, draws = posterior.design, read_draws(posterior)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from xarray import Dataset, DataTree, open_datatree
 
+from bayesmm.arguments import check_path as as_path
 from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
 from bayesmm.design.coordinates import coordinates
 from bayesmm.errors import BayesmmError, StorageError
@@ -34,7 +35,7 @@ ZARR_FORMAT = 2
 
 def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     """Write a posterior to a file; see `Posterior.save`."""
-    target = Path(path).expanduser()
+    target = as_path("path", path)
     ending = check_path(target)
     with naming(path, "written"):
         check_replaceable(target)
@@ -84,7 +85,7 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
     """
     from bayesmm.bayes.posterior import Posterior
 
-    source = Path(path).expanduser()
+    source = as_path("path", path)
     tree, name = _read(source), str(path)
     if GROUP not in tree.children:
         raise StorageError(

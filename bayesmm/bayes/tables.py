@@ -11,9 +11,9 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from xarray import DataTree
 
+from bayesmm.arguments import check_level
 from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
 from bayesmm.design.labels import BlockLabels, Labels
-from bayesmm.errors import ArgumentError
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in each half
@@ -113,7 +113,7 @@ def random_effect_table(data: DataTree, labels: Labels, level: float) -> pd.Data
 
 def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summary:
     """Summarise by what there is, the most exact first: nodes of quadrature, moments, draws."""
-    _check_level(level)
+    check_level(level)
     name = block.effect_variable
     if "quadrature" in data:
         exact = summarise_effects(data["quadrature"].to_dataset(), block, level)
@@ -134,13 +134,8 @@ def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summ
 
 def _interval(draws: np.ndarray, level: float) -> np.ndarray:
     """Equal-tailed limits; shape (2, m)."""
-    _check_level(level)
+    check_level(level)
     return np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=(0, 1))
-
-
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
 
 
 def largest_effect_r_hat(data: DataTree, labels: Labels) -> tuple[float, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bayesmm.arguments import check_level
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.comparison.evidence import gather
 from bayesmm.comparison.notes import write_notes
@@ -127,10 +128,9 @@ def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Compariso
     >>> comparison = bmm.compare(model.fit(), model.sample(seed=1))  # doctest: +SKIP
     """
     _check_kinds(fit, posterior)
-    if not 0.0 < level < 1.0:
-        raise ComparisonError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
+    level = check_level(level, ComparisonError)
     check_same_model(fit, posterior)
-    return Comparison(fit=fit, posterior=posterior, level=float(level))
+    return Comparison(fit=fit, posterior=posterior, level=level)
 
 
 def _check_kinds(fit: Any, posterior: Any) -> None:

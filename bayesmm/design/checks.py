@@ -1,10 +1,15 @@
 """Checks at the door: data that no mixed model can be fitted to, each with its own message."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.errors import DesignError
+
+LARGEST_WEIGHT = 1e18
 
 
 def check_finite(frame: pd.DataFrame) -> None:
@@ -20,6 +25,23 @@ def check_finite(frame: pd.DataFrame) -> None:
             )
 
 
+def check_sizes(columns: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse columns whose largest entry is so large or small that squares and products of it are lost to rounding.
+
+    Parameters
+    ----------
+    columns : iterable of (str, array)
+        Names and values, (n,) each.
+    """
+    for name, values in columns:
+        size = float(np.abs(values).max(initial=0.0))
+        if size > 0 and not SMALLEST <= size <= LARGEST:
+            raise DesignError(
+                f"The numbers of {name!r} are up to {size:.3g} in size, beyond {SMALLEST:g} to {LARGEST:g}, where "
+                "their squares are lost to rounding. Choose another unit, or correct the data."
+            )
+
+
 def check_weights(weights: np.ndarray, index: pd.Index) -> None:
     """Refuse weights (n,) that are not positive and finite."""
     bad = ~(np.isfinite(weights) & (weights > 0))
@@ -28,6 +50,11 @@ def check_weights(weights: np.ndarray, index: pd.Index) -> None:
         raise DesignError(
             f"{int(bad.sum())} of the {len(weights)} weights are not positive and finite, the first is "
             f"{weights[first]:g} in row {index[first]!r}. A weight is a precision: leave out rows without information."
+        )
+    if len(weights) and not SMALLEST <= float(weights.max()) <= LARGEST_WEIGHT:
+        raise DesignError(
+            f"The weights are up to {weights.max():.3g}, beyond {SMALLEST:g} to {LARGEST_WEIGHT:g}, where they are "
+            "lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
         )
 
 

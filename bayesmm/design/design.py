@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks import RandomBlock
-from bayesmm.design.checks import check_block, check_rank, check_response
+from bayesmm.design.checks import check_block, check_rank, check_response, check_sizes
 from bayesmm.design.describe import describe
 from bayesmm.design.names import Names
 from bayesmm.design.new_rows import NewRows, evaluate_rows
@@ -184,6 +184,14 @@ def build_design(
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
     X = sources.fixed.fitted(n)
     prior_weights = read_prior_weights(weights, used, names)
+    check_sizes(
+        [
+            (specification.response, y),
+            *zip(specification.offsets, (each.fitted(n)[:, 0] for each in sources.offsets), strict=True),
+        ]
+    )
+    check_sizes(zip(sources.fixed.names, X.T, strict=True))
+    check_sizes(pair for block in blocks for pair in zip(block.effects, block.columns.T, strict=True))
     check_response(y, offset, specification.response)
     for block in blocks:
         check_block(block, n, sigma_fixed=sigma_fixed)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.arguments import shorten
 from bayesmm.design.frame import missing_column
 from bayesmm.errors import SpecificationError
 from bayesmm.specification.syntax import Call, Name, Node, walk, write
@@ -83,6 +84,10 @@ class Names:
     """
 
     def __init__(self, namespace: Mapping[str, Any] | None = None):
+        if namespace is not None and not isinstance(namespace, Mapping):
+            raise SpecificationError(
+                f"namespace is {shorten(namespace)}: give a mapping from names to functions, {{'f': f}}."
+            )
         self.user = dict(namespace or {})
         for name, value in self.user.items():
             _check_user_name(name, value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.errors import PredictionError
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ def _chosen_groups(design: Design, random: Random) -> list[str]:
             return []
         raise PredictionError(
             f"random is {random!r}: give 'all', 'none', or a list of grouping factors ({', '.join(names)})."
+        )
+    if not isinstance(random, Iterable) or not all(isinstance(name, str) for name in random):
+        raise PredictionError(
+            f"random is {shorten(random)}: give 'all', 'none', or a list of grouping factors ({', '.join(names)})."
         )
     unknown = [name for name in random if name not in names]
     if unknown:

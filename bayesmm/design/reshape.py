@@ -1,12 +1,14 @@
 """From one row a subject to one row an observation."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.design.frame import missing_column, open_frame
 from bayesmm.errors import DesignError
 
@@ -72,6 +74,7 @@ def to_long(
     3   b     2  4
     """
     wide = _to_pandas(open_frame(data))
+    _check_arguments(columns, pattern, id, time, times, drop_missing)
     if (columns is None) == (pattern is None):
         raise DesignError(
             "Say either which columns hold a variable, columns={'Y': [...]}, or how they are named, pattern=."
@@ -89,6 +92,30 @@ def to_long(
     if drop_missing:
         long = long.loc[long.reindex(columns=list(layout)).notna().any(axis=1)]
     return long.reindex(columns=[id, time, *constant, *layout]).reset_index(drop=True)
+
+
+def _check_arguments(columns: Any, pattern: Any, id: Any, time: Any, times: Any, drop_missing: Any) -> None:
+    """Refuse what is of another type than it must be."""
+    for name, value, example in (("pattern", pattern, "'{variable}_{time}'"), ("id", id, "'subject'")):
+        if value is not None and not isinstance(value, str):
+            raise DesignError(f"{name} is {shorten(value)}: give one text, such as {example}, or leave it out.")
+    if not isinstance(time, str) or not time:
+        raise DesignError(f"time is {shorten(time)}: give the name of the column of times, such as 'time'.")
+    if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
+        raise DesignError(f"times is {shorten(times)}: give a list of times, such as [1, 2, 3].")
+    if not isinstance(drop_missing, (bool, np.bool_)):
+        raise DesignError(f"drop_missing is {shorten(drop_missing)}: give True or False.")
+    if columns is None:
+        return
+    lists = columns.values() if isinstance(columns, Mapping) else [columns]
+    if not isinstance(columns, Mapping) or not all(
+        isinstance(each, str) or (isinstance(each, Sequence) and all(n is None or isinstance(n, str) for n in each))
+        for each in lists
+    ):
+        raise DesignError(
+            f"columns is {shorten(columns)}: give a mapping from each variable to the names of its columns, "
+            "{'weight': ['weight_1', 'weight_2']}."
+        )
 
 
 def _melt(wide: pd.DataFrame, layout: Layout) -> pd.DataFrame:

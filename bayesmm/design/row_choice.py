@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.design.design import Design
 from bayesmm.design.dtypes import level_text
 from bayesmm.errors import DesignError
@@ -62,7 +63,13 @@ def label_rows(design: Design, chosen: np.ndarray) -> pd.Index:
 def _by_labels(design: Design, labels: list[Any]) -> np.ndarray:
     if labels and all(isinstance(label, (bool, np.bool_)) for label in labels):
         raise DesignError("rows is a mask of truth values. Give the labels of the rows, rows=data.index[mask].")
-    positions = [np.flatnonzero(design.rows == label) for label in labels]
+    for label in labels:
+        if not isinstance(label, Hashable):
+            raise DesignError(
+                f"rows names {shorten(label)}, which is no label of a row. The labels run from {design.rows[0]!r} to "
+                f"{design.rows[-1]!r}."
+            )
+    positions = [np.flatnonzero(np.asarray(design.rows == label)) for label in labels]
     for label, found in zip(labels, positions, strict=True):
         if not len(found):
             raise DesignError(_no_row(design, label))
@@ -72,7 +79,7 @@ def _by_labels(design: Design, labels: list[Any]) -> np.ndarray:
 def _by_slice(design: Design, rows: slice) -> np.ndarray:
     try:
         return np.arange(design.n)[design.rows.slice_indexer(rows.start, rows.stop, rows.step)]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, pd.errors.InvalidIndexError):
         raise DesignError(
             f"rows={rows!r} does not fit the row labels, which run from {design.rows[0]!r} to {design.rows[-1]!r}. "
             "Give a list of labels instead."

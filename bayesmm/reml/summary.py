@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import check_level
 from bayesmm.console import Column, fold
 from bayesmm.console import table as write_table
 from bayesmm.reml.tables import fixed_effect_table
@@ -58,7 +59,7 @@ class Summary:
 
 def build_summary(fit: Fit, level: float) -> Summary:
     """Summarise a fit; see `Fit.summary`."""
-    design = fit.design
+    level, design = check_level(level), fit.design
     interval = f"{level * 100:g} % interval"
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")

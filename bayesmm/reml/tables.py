@@ -8,9 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import check_level
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
-from bayesmm.errors import ArgumentError
 from bayesmm.reml.estimate import Estimate
 
 
@@ -103,6 +103,4 @@ def random_effect_table(labels: Labels, estimate: Estimate, level: float) -> pd.
 
 
 def _quantile(level: float) -> float:
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(f"level is {level!r}: give a coverage between 0 and 1, such as 0.95.")
-    return NormalDist().inv_cdf(0.5 + level / 2.0)
+    return NormalDist().inv_cdf(0.5 + check_level(level) / 2.0)

@@ -1,0 +1,47 @@
+"""Checks of arguments that several functions take."""
+
+from __future__ import annotations
+
+import os
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from bayesmm.errors import ArgumentError, BayesmmError
+
+SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
+
+
+def check_level(level: Any, error: type[BayesmmError] = ArgumentError) -> float:
+    """Return the coverage of intervals; refuse what is no number between 0 and 1.
+
+    Raises
+    ------
+    BayesmmError
+        Of the kind that is asked for.
+    """
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < level < 1.0:
+        raise error(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
+    return float(level)
+
+
+def check_path(name: str, path: Any) -> Path:
+    """Return a path with the home folder filled in; refuse what is neither text nor path.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the argument.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise ArgumentError(f"{name} is {shorten(path)}: give the name of a file or folder, a text or a path.")
+    return Path(path).expanduser()
+
+
+def shorten(value: Any) -> str:
+    """Write a value that was given, in at most a line."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever a stranger's class does
+        return f"of the type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:60]} ... (of the type {type(value).__name__})"
