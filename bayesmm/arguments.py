@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from numbers import Real
+from collections.abc import Collection
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,24 @@ def check_level(level: Any, error: type[BayesmmError] = ArgumentError) -> float:
     if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < level < 1.0:
         raise error(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
     return float(level)
+
+
+def is_one_of(value: Any, choices: Collection[Any]) -> bool:
+    """Say whether a value is one of some texts (or None); an array is none of them, where Python would not know."""
+    return (value is None or isinstance(value, str)) and value in choices
+
+
+def check_seed(seed: Any) -> int:
+    """Return a seed; refuse what is no whole number from zero on.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ArgumentError(f"seed is {shorten(seed)}: give a whole number of at least 0.")
+    return int(seed)
 
 
 def check_path(name: str, path: Any) -> Path:

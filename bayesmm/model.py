@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import LARGEST, SMALLEST, shorten
+from bayesmm.arguments import LARGEST, SMALLEST, is_one_of, shorten
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
@@ -167,7 +167,7 @@ class Model:
             If fixed effects absorb random ones (``y ~ town + (1 | town)``): REML then says nothing of their variance.
         """
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
-            if value not in choices:
+            if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
         if (method, engine) not in self._fits:
             self._fits[method, engine] = self._estimate(method, engine)
@@ -499,7 +499,7 @@ class Model:
                 pointwise_limit=0,
             )
 
-        way = f"{program} program" + (f", {method}" if method != "nuts" else "")
+        way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
         return calibrate(
             self.design, self.labels, self.priors, sample_again, simulations=simulations, seed=seed, way=way
         )

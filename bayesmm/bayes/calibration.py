@@ -14,6 +14,7 @@ from arviz_base import from_dict
 from scipy.special import bdtr
 from xarray import DataTree
 
+from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.prior_simulation import simulate_prior
 from bayesmm.bayes.resolution import ResolvedPriors
@@ -111,7 +112,7 @@ def calibrate(
     if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < 10:
         raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least 10.")
     truths = simulate_prior(design, labels, priors, draws=simulations, seed=seed)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
     for i in range(simulations):
         truth = {name: values[i] for name, values in truths.items()}

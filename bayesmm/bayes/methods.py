@@ -9,6 +9,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from bayesmm.arguments import is_one_of
 from bayesmm.bayes.exact import quadrature_group
 from bayesmm.bayes.importance import FEWEST_EFFECTIVE, TRUSTED, Resampled, Weighted, resample, sample_importance, weigh
 from bayesmm.bayes.kernel import Kernel
@@ -39,10 +40,10 @@ def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, dr
     ArgumentError
         If it is none of the choices.
     """
-    if random_effects == "auto":
+    if is_one_of(random_effects, ("auto",)):
         numbers = draws * sum(len(block.levels) * len(block.effects) for block in labels.blocks)
         return "draws" if numbers <= MOST_DRAWN else "moments"
-    if random_effects not in ("draws", "moments", None):
+    if not is_one_of(random_effects, ("draws", "moments", None)):
         raise ArgumentError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
     return random_effects
 

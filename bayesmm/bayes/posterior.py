@@ -14,7 +14,7 @@ import pandas as pd
 from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
-from bayesmm.arguments import check_level
+from bayesmm.arguments import check_level, shorten
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.draws import read_draws
 from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
@@ -115,6 +115,8 @@ class Posterior:
         """
         variables = self.data["posterior"].data_vars
         names = [block.effect_variable for block in self.labels.blocks]
+        if not isinstance(name, str):
+            raise VariableError(f"name is {shorten(name)}: give the name of a variable, such as 'beta'.")
         if name not in variables and name in names:
             return self.effects[names.index(name)]
         if name not in variables:

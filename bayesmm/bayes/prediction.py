@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_level
+from bayesmm.arguments import check_level, is_one_of
 from bayesmm.bayes.predictive import DrawnLevels, draw_rows
 from bayesmm.design.predictors import Random
 from bayesmm.errors import ArgumentError
@@ -32,7 +32,7 @@ def predict(
 ) -> pd.DataFrame:
     """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
     level = check_level(level)
-    if kind not in ("mean", "observation"):
+    if not is_one_of(kind, ("mean", "observation")):
         raise ArgumentError(f"kind is {kind!r}: give 'mean' or 'observation'.")
     if kind == "mean":
         weights = None if new_data is None else 1.0  # there is no residual that they could weigh

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from xarray import DataTree
 
+from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import label_draws
 from bayesmm.bayes.recovered import read_effects
@@ -80,12 +81,12 @@ def draw_rows(
     new_data, random, new_levels, weights, seed, draws
         As in `Posterior.posterior_predictive`.
     """
-    rng = np.random.default_rng(seed)
-    population: NewLevels = "population" if new_levels == "sample" else new_levels
+    rng = np.random.default_rng(check_seed(seed))
+    population: NewLevels = "population" if is_one_of(new_levels, ("sample",)) else new_levels
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=population)
     chosen = read_draws(posterior, draws)
     predictors, effects = _read_effects(posterior, predictors, chosen)
-    if new_levels == "sample" and new_data is not None:
+    if is_one_of(new_levels, ("sample",)) and new_data is not None:
         predictors, effects = _draw_new_levels(posterior, new_data, predictors, chosen, effects, rng)
     return RowDraws(predictors, chosen, effects, _row_weights(posterior, new_data, weights, len(predictors.index)), rng)
 
@@ -148,8 +149,11 @@ def _row_weights(posterior: Posterior, new_data: Any, weights: Any, n_rows: int)
                 "The model has prior weights: say what the weights of the new rows are, weights=1.0 or one a row."
             )
         return np.ones(n_rows)
-    values = np.broadcast_to(np.asarray(weights, dtype=float), (n_rows,)) if np.ndim(weights) == 0 else weights
-    values = np.asarray(values, dtype=float)
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        raise PredictionError(f"weights are {shorten(weights)}: give positive numbers.") from None
+    values = np.broadcast_to(values, (n_rows,)) if values.ndim == 0 else values
     if values.shape != (n_rows,) or not (values > 0).all():
         raise PredictionError(f"weights must be positive numbers, one or {n_rows}, one for each row of the new data.")
     return values

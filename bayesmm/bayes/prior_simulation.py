@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesmm.arguments import check_seed
 from bayesmm.bayes.contrasts import read_factor
 from bayesmm.bayes.families import draw, draw_cholesky
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
@@ -57,7 +58,7 @@ def simulate_prior(
     _check_numbers(draws, seed)
     check_proper(priors)
     _check_size(draws, design)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     with np.errstate(all="ignore"):  # what is not finite is refused
         arrays, factors = _draw_parameters(labels, priors, draws, rng)
     _check_finite(arrays, labels, priors)

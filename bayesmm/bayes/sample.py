@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from typing import Literal
 
+from bayesmm.arguments import is_one_of
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.checkpoint import identify, open_checkpoint
 from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
@@ -108,7 +109,7 @@ def sample(
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=4)
     kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
-    if program == "conditional" and random_effects not in ("auto", "draws"):
+    if program == "conditional" and not is_one_of(random_effects, ("auto", "draws")):
         raise ArgumentError(
             f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "
             "away, or use program='marginal'."
@@ -142,7 +143,7 @@ def sample(
 
 
 def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
-    if not isinstance(method, str) or method not in METHODS:
+    if not is_one_of(method, METHODS):
         raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
     if method == "nuts":
         return
@@ -181,7 +182,7 @@ def bind_program(
 
 
 def _check_kind(kind: str, parameterisation: Wish) -> None:
-    if kind not in ("marginal", "conditional"):
+    if not is_one_of(kind, ("marginal", "conditional")):
         raise ArgumentError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
     check_parameterisation(parameterisation)
     if kind == "marginal" and parameterisation != "auto":

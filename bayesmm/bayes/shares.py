@@ -9,7 +9,7 @@ import pandas as pd
 from arviz_base import from_dict
 from xarray import Dataset
 
-from bayesmm.arguments import check_level
+from bayesmm.arguments import check_level, is_one_of
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.recovered import effect_parts
 from bayesmm.design.design import Design
@@ -44,7 +44,7 @@ def r_squared(posterior: Posterior) -> Dataset:
 def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
     level = check_level(level)
-    if total not in ("unexplained", "response"):
+    if not is_one_of(total, ("unexplained", "response")):
         raise ArgumentError(f"total is {total!r}: give 'unexplained' or 'response'.")
     design, draws = posterior.design, read_draws(posterior)
     names = [block.group for block in design.blocks]

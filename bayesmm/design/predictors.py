@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.errors import PredictionError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def build_predictors(
         If an argument is none of these, a grouping factor is unknown, or a level is new and refused.
     """
     groups = _chosen_groups(design, random)
-    if new_levels not in ("error", "population"):
+    if not is_one_of(new_levels, ("error", "population")):
         raise PredictionError(f"new_levels is {new_levels!r}: give 'error' or 'population'.")
     if new_data is None:
         chosen = [block if block.group in groups else None for block in design.blocks]

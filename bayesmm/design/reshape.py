@@ -1,7 +1,7 @@
 """From one row a subject to one row an observation."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -79,6 +79,7 @@ def to_long(
         raise DesignError(
             "Say either which columns hold a variable, columns={'Y': [...]}, or how they are named, pattern=."
         )
+    times = None if times is None else list(times)
     if pattern is not None:
         layout, times = _layout_by_pattern(wide, pattern, times, id)
     else:
@@ -101,7 +102,8 @@ def _check_arguments(columns: Any, pattern: Any, id: Any, time: Any, times: Any,
             raise DesignError(f"{name} is {shorten(value)}: give one text, such as {example}, or leave it out.")
     if not isinstance(time, str) or not time:
         raise DesignError(f"time is {shorten(time)}: give the name of the column of times, such as 'time'.")
-    if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
+    several = isinstance(times, Iterable) and not isinstance(times, (str, bytes, Mapping))
+    if times is not None and not (several and len(list(times)) and all(isinstance(each, Hashable) for each in times)):
         raise DesignError(f"times is {shorten(times)}: give a list of times, such as [1, 2, 3].")
     if not isinstance(drop_missing, (bool, np.bool_)):
         raise DesignError(f"drop_missing is {shorten(drop_missing)}: give True or False.")

@@ -10,6 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import is_one_of
 from bayesmm.design.dtypes import Column, read_column
 from bayesmm.design.frame import Table
 from bayesmm.errors import BayesmmWarning, DesignError
@@ -64,7 +65,7 @@ def choose_rows(table: Table, weights: Column | None, missing: Missing) -> Rows:
     BayesmmWarning
         If rows are dropped.
     """
-    if missing not in ("drop", "raise"):
+    if not is_one_of(missing, ("drop", "raise")):
         raise DesignError(f"missing={missing!r} is not known. Write missing='drop' or missing='raise'.")
     masks = {name: column.missing for name, column in table.columns.items()}
     if weights is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import is_one_of
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
@@ -201,9 +202,9 @@ class Fit:
         array, shape (n,)
         """
         raw = self.design.y - self.fitted
-        if kind == "response":
+        if is_one_of(kind, ("response",)):
             return raw
-        if kind == "pearson":
+        if is_one_of(kind, ("pearson",)):
             return np.sqrt(self.design.weights) * raw / self.sigma
         raise ArgumentError(f"kind is {kind!r}: give 'response' or 'pearson'.")
 

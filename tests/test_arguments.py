@@ -1,0 +1,135 @@
+"""Every argument of every public function, with values of wrong type and of extreme size: a result, or an own error."""
+
+import inspect
+import warnings
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_posterior import make_posterior
+
+import bayesmm as bmm
+from bayesmm import datasets
+from bayesmm.errors import BayesmmError
+
+STRANGE = {
+    "None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "half": 0.5, "huge": 1e300, "tiny": 1e-300,
+    "whole and huge": 10**30, "nan": float("nan"), "inf": float("inf"), "text": "no such thing", "number as text": "0.9",
+    "empty text": "", "bytes": b"abc", "list": [], "list of a list": [[1]], "list of None": [None], "tuple": (1, 2), "dict": {},
+    "dict of a number": {1: 2}, "set": {1}, "complex": 1j, "array": np.arange(3.0), "table of numbers": np.zeros((2, 2)),
+    "numpy": np.float64(0.9), "fraction": Fraction(1, 2), "function": len, "class": dict, "object": object(),
+    "series": pd.Series([1.0, 2.0]), "frame": pd.DataFrame({"a": [1]}), "path": Path("nowhere"), "range": range(3),
+}  # fmt: skip
+LONGEST = 1200  # characters of a message
+WIDE = pd.DataFrame({"who": ["a", "b"], "Y1": [1, 2], "Y2": [3, 4]})
+
+
+@pytest.fixture(scope="module")
+def things():
+    data = datasets.load("sleepstudy")
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", data)
+    fit = model.fit()
+    return {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model)}
+
+
+def calls(things):
+    """Public functions with arguments that are right, by name; each of them is then replaced in turn."""
+    model, fit, posterior = (things[name] for name in ("model", "fit", "posterior"))
+    new = things["data"].iloc[:3]
+    small = {"draws": 2, "tune": 2, "chains": 1, "seed": 1, "progress": False}
+    return {
+        "Model": (bmm.Model, {"formula": "Reaction ~ Days + (1 | Subject)", "data": things["data"]}),
+        "Model.fit": (model.fit, {}),
+        "Model.marginal_mean": (model.marginal_mean, {"rows": [0, 1]}),
+        "Model.marginal_covariance": (model.marginal_covariance, {"rows": [0, 1]}),
+        "Model.program": (model.program, {}),
+        "Model.prior_predictive": (model.prior_predictive, {"draws": 2}),
+        "Model.calibrate": (model.calibrate, {"simulations": 1}),  # too few: nothing is run
+        "Model.sample": (model.sample, small | {"checkpoint": "no folder.txt"}),  # likewise
+        "Fit.parameter_table": (fit.parameter_table, {}),
+        "Fit.random_effects": (fit.random_effects, {}),
+        "Fit.summary": (fit.summary, {}),
+        "Fit.residuals": (fit.residuals, {}),
+        "Fit.predict": (fit.predict, {"new_data": new}),
+        "Posterior.draws": (posterior.draws, {"name": "beta"}),
+        "Posterior.parameter_table": (posterior.parameter_table, {}),
+        "Posterior.random_effects": (posterior.random_effects, {}),
+        "Posterior.summary": (posterior.summary, {}),
+        "Posterior.predict": (posterior.predict, {"new_data": new}),
+        "Posterior.posterior_predictive": (posterior.posterior_predictive, {"new_data": new, "draws": 2}),
+        "Posterior.with_predictive": (posterior.with_predictive, {}),
+        "Posterior.variance_shares": (posterior.variance_shares, {}),
+        "Posterior.save": (posterior.save, {"path": "no folder/x.nc"}),
+        "compare": (bmm.compare, {"fit": fit, "posterior": posterior}),
+        "load": (bmm.load, {"path": "nowhere.nc"}),
+        "to_long": (bmm.to_long, {"data": WIDE, "pattern": "{variable}{time}", "id": "who"}),
+        "to_long columns": (bmm.to_long, {"data": WIDE, "columns": {"Y": ["Y1", "Y2"]}, "id": "who"}),
+        "datasets.load": (datasets.load, {"name": "rail"}),
+        "datasets.describe": (datasets.describe, {"name": "rail"}),
+        "simulate_crossed": (
+            datasets.simulate_crossed,
+            {"groups": {"item": 3, "person": 3}, "sds": {"item": 1.0, "person": 1.0}},
+        ),
+    }
+
+
+def described(error):
+    """Whether a message is one, and fits a screen."""
+    text = str(error)
+    return 10 < len(text) < LONGEST and text.count("\n") < 20
+
+
+def test_strange_arguments_give_a_result_or_an_own_error(things, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    for name, (function, right) in calls(things).items():
+        for argument in inspect.signature(function).parameters:
+            for kind, value in STRANGE.items():
+                if name == "Model.sample" and argument == "checkpoint" and value is None:
+                    continue  # a run
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    try:
+                        function(**{**right, argument: value})
+                    except BayesmmError as error:
+                        if not described(error):
+                            wrong.append(f"{name}({argument}={kind}): a message of {len(str(error))} characters")
+                    except Exception as error:
+                        wrong.append(f"{name}({argument}={kind}): {type(error).__name__}: {str(error)[:100]}")
+    assert wrong == []
+
+
+SIZES = [1e-300, 1e-200, 1e-100, 1e-60, 1e-20, 1e20, 1e60, 1e100, 1e200, 1e300]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("where", ["response", "covariate", "offset", "weights", "sigma", "slope"])
+def test_numbers_of_any_size_are_fitted_or_refused(things, where, size):
+    data, formula, options = things["data"], "Reaction ~ Days + (1 | Subject)", {}
+    match where:
+        case "response":
+            data = data.assign(Reaction=data["Reaction"] * size)
+        case "covariate":
+            data = data.assign(Days=data["Days"] * size)
+        case "offset":
+            data, formula = data.assign(z=size), "Reaction ~ Days + offset(z) + (1 | Subject)"
+        case "weights":
+            options = {"weights": np.full(len(data), size)}
+        case "sigma":
+            options = {"sigma": size}
+        case "slope":
+            data, formula = data.assign(Days=data["Days"] * size), "Reaction ~ 1 + (Days | Subject)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bmm.errors.BayesmmWarning)
+        try:
+            fit = bmm.Model(formula, data, **options).fit()
+            assert np.isfinite(fit.loglik)
+            assert str(fit)
+        except BayesmmError as error:
+            refused = error
+        else:
+            return
+    assert described(refused)
+    assert not 1e-20 <= size <= 1e15
