@@ -8,21 +8,21 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from bayesmm.errors import ArgumentError, BayesmmError
+from bayesmm.errors import ArgumentError
 
 SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
 
 
-def check_level(level: Any, error: type[BayesmmError] = ArgumentError) -> float:
+def check_level(level: Any) -> float:
     """Return the coverage of intervals; refuse what is no number between 0 and 1.
 
     Raises
     ------
-    BayesmmError
-        Of the kind that is asked for.
+    ArgumentError
+        With the value seen.
     """
     if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < level < 1.0:
-        raise error(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
     return float(level)
 
 

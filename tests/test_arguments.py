@@ -72,6 +72,11 @@ def calls(things):
             datasets.simulate_crossed,
             {"groups": {"item": 3, "person": 3}, "sds": {"item": 1.0, "person": 1.0}},
         ),
+        "simulate_nested": (
+            datasets.simulate_nested,
+            {"groups": {"school": 3}, "sds": {"school": 1.0}, "observations": 2},
+        ),
+        "simulate_longitudinal": (datasets.simulate_longitudinal, {"subjects": 3}),
     }
 
 

@@ -120,6 +120,8 @@ def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Compariso
     ------
     ComparisonError
         If they are not a fit and a posterior of the same formula, rows, weights and known sigma.
+    ArgumentError
+        If the level is no coverage.
 
     Examples
     --------
@@ -128,7 +130,7 @@ def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Compariso
     >>> comparison = bmm.compare(model.fit(), model.sample(seed=1))  # doctest: +SKIP
     """
     _check_kinds(fit, posterior)
-    level = check_level(level, ComparisonError)
+    level = check_level(level)
     check_same_model(fit, posterior)
     return Comparison(fit=fit, posterior=posterior, level=level)
 

@@ -6,22 +6,26 @@ from numbers import Integral, Real
 
 from bayesmm.errors import DatasetError
 
+MOST = 10**8  # of anything that is held in memory
 
-def count(argument: str, value: object, *, at_least: int) -> int:
-    """Accept a whole number of at least so many."""
+
+def count(argument: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """Accept a whole number of at least so many, and perhaps of no more than so many."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise DatasetError(f"{argument} is {value!r}; give a whole number of at least {at_least}.")
+    if at_most is not None and value > at_most:
+        raise DatasetError(f"{argument} is {value!r}; give a whole number of at most {at_most}.")
     return int(value)
 
 
 def counts(argument: str, value: object, *, at_least: int) -> tuple[int, int]:
     """Accept one number for all, or a pair (lowest, highest) to draw from."""
     if not isinstance(value, tuple):
-        number = count(argument, value, at_least=at_least)
+        number = count(argument, value, at_least=at_least, at_most=MOST)
         return number, number
     if len(value) != 2:
         raise DatasetError(f"{argument} is {value!r}; give one whole number, or a pair (lowest, highest).")
-    low, high = (count(argument, number, at_least=at_least) for number in value)
+    low, high = (count(argument, number, at_least=at_least, at_most=MOST) for number in value)
     if low > high:
         raise DatasetError(f"{argument} is {value!r}: the lowest number is above the highest; swap them.")
     return low, high

@@ -78,7 +78,8 @@ def simulate_crossed(
     >>> simulation.formula
     'y ~ 1 + condition + (1 + condition | subject) + (1 | item)'
     """
-    spreads = _check(groups, sds, correlations or {}, condition_effect, response)
+    correlations = {} if correlations is None else correlations
+    spreads = _check(groups, sds, correlations, condition_effect, response)
     sigma = arguments.spread("sigma", sigma, positive=True)
     coefficients = {"Intercept": arguments.number("intercept", intercept)}
     if condition_effect is not None:
@@ -86,10 +87,10 @@ def simulate_crossed(
     share = arguments.fraction("share_observed", share_observed)
     rng = np.random.default_rng(arguments.count("seed", seed, at_least=0))
 
-    sizes = [*groups.values(), arguments.count("repeats", repeats, at_least=1)]
+    sizes = [*groups.values(), arguments.count("repeats", repeats, at_least=1, at_most=arguments.MOST)]
     codes = np.indices(sizes).reshape(len(sizes), prod(sizes))  # one row a factor, the repeats last
     condition = codes.sum(axis=0) % 2 - 0.5
-    drawn = _draw(rng, groups, spreads, correlations or {})
+    drawn = _draw(rng, groups, spreads, correlations)
     mean = np.full(codes.shape[1], coefficients["Intercept"]) + coefficients.get(CONDITION, 0.0) * condition
     for effects, code in zip(drawn, codes, strict=False):
         mean += effects.values[code, 0] + (effects.values[code, 1] * condition if len(effects.effects) == 2 else 0.0)

@@ -83,7 +83,7 @@ def simulate_longitudinal(
     """
     _check_names(subject, response)
     visits = _visits(times)
-    n = arguments.count("subjects", subjects, at_least=4)
+    n = arguments.count("subjects", subjects, at_least=4, at_most=arguments.MOST)
     sigma = arguments.spread("sigma", sigma, positive=True)
     coefficients = _coefficients(intercept, slope, treatment_effect, baseline_difference)
     rng = np.random.default_rng(arguments.count("seed", seed, at_least=0))
@@ -111,6 +111,8 @@ def _check_names(subject: str, response: str) -> None:
 
 
 def _visits(times: Iterable[float]) -> np.ndarray:
+    if not isinstance(times, Iterable):
+        raise DatasetError(f"times is {times!r}; give two or more increasing times.")
     visits = np.array([arguments.number("A value in times", time) for time in times])
     if len(visits) < 2 or np.any(np.diff(visits) <= 0):
         raise DatasetError(f"times is {visits.tolist()!r}; give two or more increasing times.")
