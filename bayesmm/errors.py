@@ -66,6 +66,6 @@ class FitStatus(Enum):
         "as zero or a correlation as ±1, so a simpler covariance would fit as well."
     )
     NOT_CONVERGED = (
-        "The optimiser did not reach a maximum of the likelihood: do not interpret these estimates; rescale the "
-        "predictors, simplify the random effects, or start from other values."
+        "The optimiser did not reach a maximum of the likelihood: do not interpret these estimates; simplify "
+        "the random effects."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
@@ -18,7 +19,7 @@ from bayesmm.arguments import LARGEST, SMALLEST, is_one_of, shorten
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import ArgumentError, DesignError, EstimationError, SpecificationError
+from bayesmm.errors import ArgumentError, BayesmmWarning, DesignError, EstimationError, FitStatus, SpecificationError
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
@@ -27,6 +28,7 @@ from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import AbsorbedError, estimate
 from bayesmm.reml.fit import Fit, combination
+from bayesmm.reml.search import SaturatedError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -165,6 +167,12 @@ class Model:
         ------
         EstimationError
             If fixed effects absorb random ones (``y ~ town + (1 | town)``): REML then says nothing of their variance.
+            If fixed and random effects explain every row, and the likelihood rises for ever as σ falls.
+
+        Warns
+        -----
+        BayesmmWarning
+            If the search did not reach a maximum, or grouping factors that divide the rows alike share a variance.
         """
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
@@ -186,7 +194,14 @@ class Model:
                 f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
                 "with a prior, or use method='ml', which will find no variance."
             ) from None
-        return Fit(
+        except SaturatedError:
+            n_effects = sum(block.q * block.k for block in self.design.blocks)
+            raise EstimationError(
+                f"The likelihood rises for ever as sigma falls to zero: the {n_effects} random effects and "
+                f"{self.design.p} fixed effects explain all {self.design.n} rows. Simplify the random effects, give a "
+                "known sigma, or sample with a prior."
+            ) from None
+        fit = Fit(
             design=self.design,
             labels=self.labels,
             method=method,
@@ -194,6 +209,10 @@ class Model:
             layout=self._layout,
             estimate=found,
         )
+        verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
+        for text in (*verdicts, *fit.confounded):
+            warnings.warn(text, BayesmmWarning, stacklevel=3)
+        return fit
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
         """Write or compute E[Y|X] = Xβ + offset.

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.contrasts import read_factor
 from bayesmm.bayes.quantities import prior_quantities
-from bayesmm.bayes.scales import measure_scales
 from bayesmm.comparison.prior_pull import prior_pull
 from bayesmm.comparison.suspects import Suspect, find_suspects
 
@@ -22,7 +20,7 @@ NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance
 SKEWED = 0.3  # skewness from which a tail is worth naming
 WIDER = 0.03  # relative difference of widths that is worth a sentence
-ZERO = 1e-6  # effects below this part of sigma, and a correlation as near to ±1, were meant to be there
+ZERO = 1e-6  # part of a posterior sd below which a conditional sd is zero
 # posterior sds: the mean of a distribution with one peak is within √3 sds of it (Johnson & Rogers 1951, Ann. Math.
 # Stat. 22), and under flat priors the estimate is the peak, though of all parameters together: what is further away has
 # other reasons than a tail
@@ -135,7 +133,9 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
     ess = np.maximum(table["ess_bulk"].fillna(1.0).to_numpy(dtype=float), 1.0)
-    on_boundary = _on_boundary(table, fit)
+    on_boundary = np.concatenate([np.zeros(len(fit.labels.coefficients), bool), fit.estimate.spread.on_boundary])
+    on_boundary = on_boundary[: len(table)]  # σ is last, and left out where it is known
+    on_boundary |= table["kind"].eq("cor").to_numpy() & table["estimate"].isna().to_numpy()
     interior = pd.Series(np.where(on_boundary, table["mean"], table["estimate"]), index=table.index)
     pulls = prior_pull(posterior, interior, draws)
     more = table.assign(
@@ -170,27 +170,6 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
 def effect_is_certain(random_effects: pd.DataFrame) -> np.ndarray:
     """Find random effects whose BLUP has no conditional variance, for their variance was estimated as zero."""
     return random_effects["std_error"].to_numpy() < ZERO * random_effects["sd"].to_numpy()
-
-
-def _on_boundary(table: pd.DataFrame, fit: Fit) -> np.ndarray:
-    """Find standard deviations of zero and correlations of ±1, in no unit and from no origin of a column.
-
-    Far from the origin of a covariate the correlation of intercepts and slopes is nearly ±1 whatever that at its mean.
-    """
-    at_edge = dict.fromkeys(table.index, False)
-    estimates = dict(zip(table.index, table["estimate"].to_numpy(dtype=float), strict=True))
-    contrasts = measure_scales(fit.design).effect_contrasts
-    for names, block, factor, T in zip(fit.labels.blocks, fit.design.blocks, fit.factors, contrasts, strict=True):
-        size = np.sqrt((block.columns**2).mean(axis=0))
-        for effect, unit in zip(names.effects, size, strict=True):
-            at_edge[names.sd_row(effect)] = estimates[names.sd_row(effect)] * unit < ZERO * fit.sigma
-        with np.errstate(invalid="ignore"):  # a standard deviation of zero
-            _, at_means = read_factor(T @ factor, names.pairs)
-        for (i, j), moved in zip(names.pairs, at_means, strict=True):
-            labelled = estimates[names.cor_row(i, j)]
-            inside = abs(labelled) < 1.0 - ZERO or (abs(labelled) <= 1.0 and abs(moved) < 1.0 - ZERO)
-            at_edge[names.cor_row(i, j)] = not inside
-    return np.array([at_edge[name] for name in table.index])
 
 
 def _origins(posterior: Posterior, estimates: pd.Series, draws: np.ndarray, ess: np.ndarray) -> list[str]:

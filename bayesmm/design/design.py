@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.checks import check_block, check_rank, check_response, check_sizes
+from bayesmm.design.confounding import check_columns
 from bayesmm.design.describe import describe
 from bayesmm.design.names import Names
 from bayesmm.design.new_rows import NewRows, evaluate_rows
@@ -195,6 +196,7 @@ def build_design(
     check_response(y, offset, specification.response)
     for block in blocks:
         check_block(block, n, sigma_fixed=sigma_fixed)
+        check_columns(block)
     coefficients = sources.fixed.names
     kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == ("Intercept",))
     check_rank(n, len(kept), sigma_fixed=sigma_fixed)

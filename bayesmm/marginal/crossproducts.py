@@ -10,13 +10,16 @@ import numpy as np
 
 from bayesmm.marginal import host
 from bayesmm.marginal.dense_layout import FactorPair
+from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.neighbours import lookup_pairs
+from bayesmm.marginal.one_factor import LevelRoots, root_levels
 from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
 from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
-from bayesmm.marginal.rows import BlockArrays, Conditioning, RowSums, sum_rows, triangular_root
+from bayesmm.marginal.rows import BlockArrays, Conditioning, RowSums, sum_left_over, sum_rows, triangular_root
 from bayesmm.marginal.shapes import Array, Float
 
-RANK_TOLERANCE = 1e-7  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
+MOST_LEVELS = 5000  # beyond, an eigendecomposition of each would take longer than the search
+RANK_TOLERANCE = 1e-10  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class CrossProducts:
         Rows and fixed effects.
     log_weights : scalar
         Σ log wᵢ.
+    levels : LevelRoots or None
+        The same taken apart, where one factor is alone and its levels are not too many.
     """
 
     diagonal: tuple[Float[Array, "k k q"], ...]
@@ -71,6 +76,7 @@ class CrossProducts:
     p: Float[Array, ""]
     log_weights: Float[Array, ""]
     shape: PlanShape = field(metadata={"static": True})
+    levels: LevelRoots | None = None
 
 
 def build_products(
@@ -110,6 +116,9 @@ def build_products(
     lists = {pair: (positions[pair][1], len(positions[pair][0])) for pair in plan.shape.pairs}
     sums = sum_rows(X, y, weights, blocks, conditioning, lists)
     fixed = _orthonormalise(sums, conditioning)
+    levels = None
+    if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS:
+        levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
     products = CrossProducts(
         diagonal=tuple(sums.diagonal),
         cross=fixed.cross,
@@ -125,6 +134,7 @@ def build_products(
         p=_scalar(X.shape[1]),
         log_weights=_scalar(np.log(weights).sum()),
         shape=plan.shape,
+        levels=levels,
     )
     return products, plan
 
@@ -152,8 +162,9 @@ def _condition_fixed(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple
 
 
 class _Fixed(NamedTuple):
-    """Sums over orthonormal columns and least-squares residuals, and what leads back."""
+    """Sums over orthonormal columns and least-squares residuals, what made them so, and what leads back."""
 
+    change: Float[Array, "c c"]
     cross: tuple[Float[Array, "k c q"], ...]
     gram: Float[Array, "c c"]
     root: Float[Array, "p p"]
@@ -178,25 +189,42 @@ def _orthonormalise(sums: RowSums, conditioning: Conditioning) -> _Fixed:
     root = C @ conditioning.root
     origin = np.linalg.solve(root, C @ conditioning.coefficients + left_over)
     cross = tuple(host.transform(change, K.swapaxes(0, 1)).swapaxes(0, 1) for K in sums.cross)
-    return _Fixed(tuple(np.ascontiguousarray(K) for K in cross), gram, root, origin)
+    return _Fixed(change, tuple(np.ascontiguousarray(K) for K in cross), gram, root, origin)
+
+
+def _take_apart(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    block: BlockArrays,
+    conditioning: Conditioning,
+    sums: RowSums,
+    change: np.ndarray,
+) -> LevelRoots:
+    """Take each level's own least squares off [X y], in a third pass over the rows."""
+    root, back = root_levels(sums.diagonal[0])
+    coefficients = contract(back.swapaxes(0, 1), sums.cross[0])  # (k, c, q)
+    left = sum_left_over(X, y, weights, block, conditioning, contract(back, coefficients))
+    changed = host.transform(change, coefficients.swapaxes(0, 1)).swapaxes(0, 1)
+    return LevelRoots(root, np.ascontiguousarray(changed), change.T @ left @ change)
 
 
 def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
-    """T, such that columns T⁻¹ have unit mean square and are uncorrelated within each unstructured piece.
+    """T, such that columns T⁻¹ have W-norm √n and are uncorrelated within each unstructured piece.
 
     An unstructured covariance matrix keeps its meaning under any linear change of columns, so θ is optimised where
-    the columns are tame and calendar years as a random slope do no harm.
+    the columns are tame and calendar years as a random slope do no harm. The weights are in the norm, so that θ does
+    not depend on their unit either.
     """
-    k = block.columns.shape[1]
-    total = weights.sum()
+    n, k = block.columns.shape
     T = np.zeros((k, k))
     for start, stop, structure in block.pieces:
         columns = block.columns[:, start:stop]
-        norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / total)
+        norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
         norms = np.where(norms > 0, norms, 1.0)
         piece = np.diag(norms)
         if structure == "unstructured" and 1 < stop - start <= len(columns):
-            R = triangular_root(columns, weights) / np.sqrt(total)
+            R = triangular_root(columns, weights) / np.sqrt(n)
             if (np.abs(np.diag(R)) > RANK_TOLERANCE * norms).all():
                 piece = R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]
         T[start:stop, start:stop] = piece

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import solve_effects
-from bayesmm.marginal.elimination import Elimination, absorb, eliminate
+from bayesmm.marginal.elimination import Reduced, absorb, eliminate
 from bayesmm.marginal.inverse import invert_on_pattern
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
 from bayesmm.marginal.linalg import contract
+from bayesmm.marginal.one_factor import solve_one_factor
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -41,6 +42,8 @@ class Evaluated(NamedTuple):
         Their conditional covariances over σ², given β.
     expected, observed : lists of arrays, shape (k, k)
         Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
+    unrestricted : list of arrays, shape (k, k)
+        Σ Z_i'Ṽ⁻¹Z_i: what is expected if fixed effects take nothing off.
     """
 
     value: Float[Array, ""]
@@ -52,6 +55,7 @@ class Evaluated(NamedTuple):
     covariances: list[Float[Array, "k k q"]]
     expected: list[Float[Array, "k k"]]
     observed: list[Float[Array, "k k"]]
+    unrestricted: list[Float[Array, "k k"]]
 
 
 def evaluate(
@@ -96,19 +100,16 @@ def evaluate(
     """
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
-    inner = _off_zero(ops, factors)
-    elimination, absorbed = eliminate(ops, products, inner)
-    fixed = profile_fixed(ops, absorbed.reduced, products)
-    value = deviance(ops, absorbed.reduced, fixed, products, sigma, restriction)
+    solved = _solve_alone(ops, products, factors) if products.levels is not None else _solve(ops, products, factors)
+    fixed = profile_fixed(ops, solved.reduced, products)
+    value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
     v = xp.concatenate([-fixed.beta, xp.ones(1)])
-    solved = solve_effects(ops, products, elimination, absorbed)
-    inverse = invert_on_pattern(ops, products, elimination, inner)
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
     weight = restriction * fixed.covariance
-    expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(inverse.weights, solved.residual, strict=True)]
+    expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
     positions = entry_positions(layout)
@@ -116,16 +117,69 @@ def evaluate(
     return Evaluated(
         value=value,
         gradient=_entries(ops, [2.0 * G @ L for G, L in zip(slopes, factors, strict=True)], positions),
-        curvature=_information(ops, products, elimination, factors, score, fixed, positions)
-        + _bend(ops, slopes, positions),
+        curvature=_information(ops, factors, score, fixed, positions, solved.gram_of) + _bend(ops, slopes, positions),
         fixed=fixed,
         residual_square_gradient=_entries(
             ops, [-2.0 * S @ L for S, L in zip(squares, factors, strict=True)], positions
         ),
         modes=[(b * v[:, None]).sum(1) for b in solved.effects],
-        covariances=inverse.diagonal,
+        covariances=solved.covariances,
         expected=expected,
         observed=observed,
+        unrestricted=solved.weights,
+    )
+
+
+class _Solved(NamedTuple):
+    """What the elimination gives, whichever way it is made.
+
+    Attributes
+    ----------
+    reduced : Reduced
+        log|H| and S.
+    residual, effects : lists of arrays, shape (k, c, q)
+        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+    weights : list of arrays, shape (k, k)
+        Σ Z_i'Ṽ⁻¹Z_i.
+    covariances : list of arrays, shape (k, k, q)
+        Of each level's effects over σ², given β.
+    gram_of : callable
+        (Za)'Ṽ⁻¹(Za), shape (t, t), of arrays a (k, t, q).
+    """
+
+    reduced: Reduced
+    residual: list[Float[Array, "k c q"]]
+    effects: list[Float[Array, "k c q"]]
+    weights: list[Float[Array, "k k"]]
+    covariances: list[Float[Array, "k k q"]]
+    gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]]
+
+
+def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    inner = _off_zero(ops, factors)
+    elimination, absorbed = eliminate(ops, products, inner)
+    solved = solve_effects(ops, products, elimination, absorbed)
+    inverse = invert_on_pattern(ops, products, elimination, inner)
+
+    def gram_of(moved: list[Float[Array, "k t q"]]) -> Float[Array, "t t"]:
+        """Take them in as further columns, like those of X: what the elimination leaves of [Za]'W[Za]."""
+        cross = _times_products(ops, products, moved)
+        gram = ops.xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
+        return absorb(ops, products, elimination, cross, gram).reduced.gram
+
+    return _Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+
+
+def _solve_alone(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    assert products.levels is not None
+    at = solve_one_factor(ops, products.levels, factors[0])
+    return _Solved(
+        Reduced(at.log_det, at.gram),
+        [at.residual],
+        [at.effects],
+        [at.marginal.sum(-1)],
+        [at.covariance],
+        lambda moved: _inner(moved[0], contract(at.marginal, moved[0])),
     )
 
 
@@ -170,27 +224,20 @@ def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: Pos
 
 def _information(
     ops: Operations,
-    products: CrossProducts,
-    elimination: Elimination,
     factors: Sequence[Float[Array, "k k"]],
     score: _Score,
     fixed: FixedProfile,
     positions: Positions,
+    gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]],
 ) -> Float[Array, "t t"]:
-    """Average information of θ, σ profiled out unless it is known.
-
-    V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e. These are taken in as further columns, like those of X: what the
-    elimination leaves of [Za]'W[Za] is (Za)'Ṽ⁻¹(Za).
-    """
+    """Average information of θ, σ profiled out unless it is known: V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e."""
     xp = ops.xp
     moved = []
     for L, r, (rows, columns) in zip(factors, score.rho, positions, strict=True):
         scaled = L.T @ r  # Λ'Z'e
         unit = xp.eye(len(L))[:, rows]
         moved.append(unit[:, :, None] * scaled[columns][None] + L[:, columns][:, :, None] * r[rows][None])
-    cross = _times_products(ops, products, moved)
-    gram = xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
-    left = absorb(ops, products, elimination, cross, gram).reduced.gram
+    left = gram_of(moved)
     towards = xp.concatenate(
         [_inner(a, R) for a, R in zip(moved, score.residual, strict=True)]
     )  # (t, c): (Za)'Ṽ⁻¹[X y]

@@ -142,6 +142,27 @@ def sum_rows(
     return sums
 
 
+def sum_left_over(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    block: BlockArrays,
+    conditioning: Conditioning,
+    coefficients: Float[Array, "k c q"],
+) -> Float[Array, "c c"]:
+    """[Q e]'W[Q e] of what is left of [Q e] when coefficients times a factor's columns are taken off."""
+    to_fixed = np.linalg.inv(conditioning.root).T
+    to_effects = np.linalg.inv(conditioning.effect_roots[0]).T
+    gram = np.zeros((X.shape[1] + 1,) * 2)
+    for rows in chunks(len(y)):
+        fixed = to_fixed @ X[rows].T
+        left = np.vstack([fixed, y[rows] - conditioning.coefficients @ fixed])
+        for effect, share in zip(to_effects @ block.columns[rows].T, coefficients, strict=True):
+            left -= share.take(block.codes[rows], axis=1) * effect
+        gram += left @ (left * weights[rows]).T
+    return gram
+
+
 def _add_products(
     total: Float[Array, "a b q"],
     left: Float[Array, "a n"],

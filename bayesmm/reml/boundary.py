@@ -15,6 +15,7 @@ SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, tha
 ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
 SNAP_COST = 1e-8  # what the criterion may rise by when they are
 SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
+INVISIBLE = 1e-6  # part of an effect in a combination, on columns of norm √n, that is rounding
 DOWN = 1e-5  # slope of the criterion relative to its expected part that is not what the search leaves over
 STEP = 0.1  # standard deviation, in units of σ on conditioned columns, from which the search goes on then
 
@@ -100,6 +101,7 @@ def null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Pie
         T = root[start:stop, start:stop]
         left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
         for vector in (T.T @ left[:, values < SINGULAR]).T:
+            vector = np.where(np.abs(vector) < INVISIBLE * np.linalg.norm(T, axis=0), 0.0, vector)
             direction = np.zeros(len(root))
             direction[start:stop] = vector / vector[np.argmax(np.abs(vector))]
             directions.append(direction)

@@ -21,7 +21,7 @@ Engine = Literal["numpy", "jax"]
 NOISE = 4e-14  # relative rounding error of what one evaluation sums
 SATURATED = 1e-8  # share of the response that is left, from which on it is asked whether any will be
 FARTHER = 10.0
-STEP = 1e-5  # of a central difference of gradients, in θ of order one
+STEP = 1e-5  # of a central difference of gradients, in sizes of θ
 
 
 class Derivatives(NamedTuple):
@@ -88,7 +88,7 @@ class Criterion:
     def _noise(self, at: Evaluated) -> float:
         """Estimate the rounding error of the value: r² is a difference of squares of the response."""
         products = self.products
-        lost = products.n * products.gram[-1, -1] / at.fixed.residual_square
+        lost = 0.0 if products.levels else products.n * products.gram[-1, -1] / at.fixed.residual_square
         return NOISE * max(1.0, abs(float(at.value)), float(lost))
 
     def escapes(self, theta: np.ndarray, at: Evaluation) -> bool:
@@ -96,8 +96,9 @@ class Criterion:
 
         Then fixed and random effects explain every row, and r² goes to zero as 1/θ²: there is no maximum with σ > 0.
         """
-        residual_square = at.detail.fixed.residual_square
-        if self.sigma is not None or residual_square > SATURATED * self.products.gram[-1, -1]:
+        products, residual_square = self.products, at.detail.fixed.residual_square
+        n_effects = products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
+        if self.sigma is not None or n_effects < products.n or residual_square > SATURATED * products.gram[-1, -1]:
             return False
         return bool(self.evaluate(FARTHER * theta).fixed.residual_square < 2.0 * residual_square / FARTHER**2)
 
@@ -122,6 +123,9 @@ class Criterion:
         The Hessian is made of central differences of exact gradients, good to nine digits.
         """
         at = self.evaluate(theta)
-        ends = [(self.evaluate(theta + e), self.evaluate(theta - e)) for e in STEP * np.eye(len(theta))]
-        hessian = np.array([(up.gradient - down.gradient) / (2.0 * STEP) for up, down in ends])
+        steps = STEP * self.sizes(theta)
+        ends = [(self.evaluate(theta + e), self.evaluate(theta - e)) for e in np.diag(steps)]
+        hessian = np.array(
+            [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]
+        )
         return Derivatives(float(at.value), at.gradient, 0.5 * (hessian + hessian.T), at.residual_square_gradient)

@@ -12,7 +12,7 @@ from bayesmm.marginal import host
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated
 from bayesmm.marginal.linalg import sandwich
-from bayesmm.reml.boundary import SNAP, null_directions, project
+from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum
 from bayesmm.reml.search import Minima, find_minima, find_minimum
@@ -29,11 +29,14 @@ class Spread:
         Per grouping factor its k standard deviations, then its correlations (0, 1), (0, 2), (1, 2), ... of each
         unstructured piece; σ last.
     covariance : array, shape (m, m)
-        Inverse information; rows of values on the boundary (zero, ±1) or known are NaN.
+        Inverse information; rows of values on the boundary, known, or without positive variance there are NaN.
+    on_boundary : array of bool, shape (m,)
+        Which standard deviations are zero, and which correlations ±1 or undefined.
     """
 
     values: np.ndarray
     covariance: np.ndarray
+    on_boundary: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +107,9 @@ class Estimate:
         return _spread(self.criterion_function, self.minimum.x, self.sigma)
 
 
-ABSORBED = 1e-11  # share of Σ Z_i'WZ_i that counts as nothing: what fixed effects leave of it where they absorb it
+ZERO = 1e-6  # standard deviations, in units of σ on columns of norm √n, that are zero but for rounding
+NEAR_ONE = 1e-7  # what a correlation of a singular factor may differ from ±1 by rounding
+ABSORBED = 1e-9  # share of Σ Z_i'Ṽ⁻¹Z_i that counts as nothing: what fixed effects leave of it where they absorb it
 
 
 def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
@@ -194,15 +199,21 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
     at: Evaluated = criterion.evaluate(unit)
     products = criterion.products
     for f, (expected, pieces) in enumerate(zip(at.expected, criterion.layout, strict=True)):
-        total = np.trace(products.diagonal[f].sum(axis=2))
         for start, stop, structure in pieces:
-            part = expected[start:stop, start:stop]
-            values, vectors = np.linalg.eigh(np.diag(np.diag(part)) if structure == "diagonal" else part)
-            absorbed = values <= ABSORBED * total
+            inside = slice(start, stop), slice(start, stop)
+            part, total = expected[inside], at.unrestricted[f][inside]
+            if structure == "diagonal":
+                part, total = np.diag(np.diag(part)), np.diag(np.diag(total))
+            root = np.linalg.cholesky(total)
+            values, vectors = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, part).T))
+            vectors = np.linalg.solve(root.T, vectors)
+            absorbed = values <= ABSORBED
             if absorbed.any():
                 T = products.effect_roots[f][start:stop, start:stop]
                 found = np.eye(stop - start) if absorbed.all() else np.linalg.solve(T, vectors[:, absorbed])
                 directions = np.zeros((len(expected), found.shape[1]))
+                unit = np.linalg.norm(np.linalg.inv(T), axis=1)[:, None]
+                found = np.where(np.abs(found) < INVISIBLE * unit, 0.0, found)
                 directions[start:stop] = found / np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
                 raise AbsorbedError(f, directions)
     return moment_start(at, unit, criterion.layout)
@@ -224,12 +235,35 @@ def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
     step = 1e-30
     jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
     covariance = jacobian @ _parameter_covariance(criterion, theta, sigma) @ jacobian.T
-    kinds = _is_correlation(criterion.layout)
-    edge = np.where(kinds, np.abs(values) > 1.0 - 1e-7, np.abs(values) < SNAP * 1e-2 * sigma)
-    if criterion.sigma is not None:
-        edge[-1] = True
-    covariance[edge], covariance[:, edge] = np.nan, np.nan
-    return Spread(values=values, covariance=covariance)
+    on_boundary = _on_boundary(criterion, theta, values, sigma)
+    unknown = (
+        on_boundary | ~(np.diag(covariance) > 0.0) | (_is_correlation(criterion.layout) & (1.0 - values**2 < 1e-12))
+    )
+    unknown[-1] |= criterion.sigma is not None
+    covariance[unknown], covariance[:, unknown] = np.nan, np.nan
+    return Spread(values=values, covariance=covariance, on_boundary=on_boundary)
+
+
+def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
+    """Find standard deviations of zero and correlations of ±1, whatever the units and origins of the columns.
+
+    A standard deviation is zero where it is rounding beside what a factor of one in every direction would give. A
+    correlation is ±1 only where its factor is singular: far from the origin all slopes and intercepts look alike.
+    """
+    edges: list[np.ndarray] = []
+    start = 0
+    factors = assemble_factors(np, theta, criterion.layout)
+    for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
+        unit = np.sqrt((np.linalg.inv(T) ** 2).sum(axis=1))
+        edges.append(values[start : start + len(L)] <= ZERO * sigma * unit)
+        start += len(L)
+        for first, last, structure in pieces:
+            n = (last - first) * (last - first - 1) // 2 if structure == "unstructured" else 0
+            is_singular = np.linalg.svd(L[first:last, first:last], compute_uv=False).min() < SINGULAR
+            at_edge = np.isnan(values[start : start + n]) | (np.abs(values[start : start + n]) > 1.0 - NEAR_ONE)
+            edges.append(at_edge & is_singular)
+            start += n
+    return np.concatenate([*edges, [False]])
 
 
 def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of
+from bayesmm.design.confounding import find_confounded
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
@@ -119,6 +120,11 @@ class Fit:
             for direction in directions.T
         )
 
+    @cached_property
+    def confounded(self) -> tuple[str, ...]:
+        """Grouping factors that divide the rows alike, and so share a variance in an arbitrary way; in words."""
+        return find_confounded(self.design.blocks)
+
     @property
     def status(self) -> FitStatus:
         """The verdict; its value is a sentence of advice."""
@@ -130,9 +136,12 @@ class Fit:
     def convergence(self) -> str:
         """How the search ended, in one sentence."""
         minimum = self.estimate.minimum
+        screened = self.estimate.n_screened
         return (
-            f"{minimum.n_evaluations} evaluations of the criterion with its derivatives; one more Newton step would "
-            f"gain {minimum.decrement:.1g}; the smallest eigenvalue of its Hessian is {minimum.smallest_curvature:.2g}."
+            f"{minimum.n_evaluations} evaluations of the criterion with its derivatives"
+            + (f", after a look at {screened} values" if screened else "")
+            + f"; one more Newton step would gain {minimum.decrement:.1g}; the smallest eigenvalue of its Hessian is "
+            f"{minimum.smallest_curvature:.2g}."
         )
 
     @cached_property
@@ -277,7 +286,7 @@ def combination(direction: np.ndarray, effects: tuple[str, ...]) -> str:
     """Write Σ aᵢ·effectᵢ, leaving out what is zero to the eye."""
     terms = ""
     for weight, effect in zip(direction, effects, strict=True):
-        if abs(weight) < 1e-6:
+        if weight == 0:
             continue
         size = "" if np.isclose(abs(weight), 1.0) else f"{abs(weight):.3g}·"
         terms += (f" {'−' if weight < 0 else '+'} " if terms else "−" if weight < 0 else "") + size + effect

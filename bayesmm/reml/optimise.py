@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-DECREMENT_TOLERANCE = 1e-10  # half of g'H⁻¹g, in the objective's units: what a further Newton step could still gain
+DECREMENT_TOLERANCE = 1e-17  # half of g'H⁻¹g, in the objective's units: its root is the error of x in standard errors
+SMALL = 1e-10  # the same, from which on only slopes tell steps apart, and the search ends once they gain nothing more
 ACCEPTED = 1e-7  # the same for calling a search that came no further converged
 MAX_RADIUS = 4.0  # of the trust region, in sizes of the point: five times as far out, or through zero, in one step
 NEAR = 1.0  # decrement from which on the correction learns: farther away, what is missing changes from step to step
@@ -120,13 +121,17 @@ def minimise(
     here = objective(x)
     n_evaluations = 1
     correction = np.zeros_like(here.hessian)
-    escaped = False
+    escaped, last_decrement = False, np.inf
     while n_evaluations < max_evaluations and not escaped:
         hessian = here.hessian + correction
         unit = sizes(x)
         curvatures, directions, slopes = _decompose(hessian, here.gradient, unit)
         if _is_minimum(here, curvatures, slopes, DECREMENT_TOLERANCE):
             break
+        decrement = _decrement(slopes, curvatures)
+        if SMALL > decrement > 0.1 * last_decrement and curvatures.min() > 0.0:
+            break
+        last_decrement = decrement
         scaled = _trust_region_step(slopes, curvatures, radius)
         step, length = unit * (directions @ scaled), float(np.linalg.norm(scaled))
         predicted = -(here.gradient @ step + 0.5 * step @ hessian @ step)

@@ -16,7 +16,7 @@ from bayesmm.reml.criterion import Criterion
 Place = tuple[int, ...]  # a level for each axis
 
 # Standard deviations in units of σ on conditioned columns, evenly spaced in logarithms from the second on.
-FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 6.1, 0.5)])
+FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 5.1, 0.5)])
 COARSE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 4.6, 1.5)])
 LIGHT = 1e5  # multiplications up to which a value costs little beside the calls of an evaluation with derivatives
 WHOLE = 4e5  # multiplications that looking at a whole grid may take
@@ -106,7 +106,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
 
 
 def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:
-    theta = theta_of(factors, criterion.layout)
+    theta = theta_of([lower_triangular(L) for L in factors], criterion.layout)
     return float(
         criterion_value(
             host, theta, criterion.products, criterion.sigma, criterion.restriction, layout=criterion.layout
@@ -146,17 +146,14 @@ class _Grid:
         return np.array([self.seen[place] for place in places])
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
-        """Factors (b, k, k) of sizes (b, d) along the axes."""
+        """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
         ends = np.cumsum([len(U) for U in self._axes])
-        return [
-            lower_triangular(U * size[:, None]) if _is_turned(U) else U * size[:, None]
-            for U, size in zip(self._axes, np.split(sizes, ends[:-1], axis=1), strict=True)
-        ]
+        return [U * size[:, None] for U, size in zip(self._axes, np.split(sizes, ends[:-1], axis=1), strict=True)]
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
         sizes = self._levels[np.array(place)] * np.exp(shift)
-        return theta_of([L[0] for L in self._factors(sizes[None])], self._layout)
+        return theta_of([lower_triangular(L[0]) for L in self._factors(sizes[None])], self._layout)
 
     def ray(self, axes: Sequence[int]) -> list[Place]:
         """Places where some axes go through all levels together and the others stay near zero."""
@@ -215,10 +212,6 @@ def _principal_axes(L: np.ndarray, pieces: Sequence[tuple[int, int, str]]) -> np
         if structure != "diagonal" and stop - start > 1:
             axes[start:stop, start:stop] = np.linalg.svd(L[0, start:stop, start:stop])[0]
     return axes
-
-
-def _is_turned(axes: np.ndarray) -> bool:
-    return bool((axes != np.eye(len(axes))).any())
 
 
 def _moved(place: Place, axis: int, by: int, n_levels: int) -> Place:

@@ -14,6 +14,7 @@ from bayesmm.reml.optimise import Minimum, minimise
 from bayesmm.reml.screen import choose_starts, is_downhill
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
+FIRST = 200  # evaluations of the search from the best start at most
 FURTHER = 60  # evaluations of each search but the first
 
 
@@ -55,7 +56,7 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
         If the criterion falls below all that was found as σ goes to zero.
     """
     starts, n_screened = choose_starts(criterion, moments)
-    found = [find_minimum(criterion, starts[0])]
+    found = [find_minimum(criterion, starts[0], FIRST)]
     for start in starts[1:]:
         if not any(is_downhill(criterion, start, each.x) for each in found if each.converged):
             found.append(find_minimum(criterion, start, FURTHER))
@@ -72,7 +73,7 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
     return Minima(replace(inside[0], n_evaluations=n_evaluations), tuple(others), n_screened)
 
 
-def find_minimum(criterion: Criterion, start: np.ndarray, max_evaluations: int = 200) -> Minimum:
+def find_minimum(criterion: Criterion, start: np.ndarray, max_evaluations: int = FIRST) -> Minimum:
     """Search from one start, to a minimum that may be on the boundary."""
     found = minimise(
         criterion, start, sizes=criterion.sizes, escapes=criterion.escapes, max_evaluations=max_evaluations

@@ -13,6 +13,7 @@ import pandas as pd
 from bayesmm.arguments import check_level
 from bayesmm.console import Column, fold
 from bayesmm.console import table as write_table
+from bayesmm.errors import FitStatus
 from bayesmm.reml.tables import fixed_effect_table
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Summary:
     title : str
         What was fitted, and how.
     facts : tuple of str
-        Lines below the title.
+        Lines below the title, a verdict that the tables cannot be relied on among them.
     tables : tuple of (str, DataFrame)
         Headings and tables of text, ready to print.
     notes : tuple of str
@@ -69,6 +70,7 @@ def build_summary(fit: Fit, level: float) -> Summary:
         facts=(
             f"{rows}; levels: {groups}",
             f"{kind} {fit.loglik:.4f}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}, {fit.n_parameters} parameters",
+            *([fit.status.value, f"Search: {fit.convergence}"] if fit.status is FitStatus.NOT_CONVERGED else []),
         ),
         tables=(
             ("Random effects", _random_table(fit, level, interval)),
@@ -84,13 +86,12 @@ def _notes(fit: Fit) -> tuple[str, ...]:
         notes.append(
             f"Dropped from the fixed effects, being combinations of earlier columns: {', '.join(fit.design.aliased)}."
         )
-    if fit.is_singular or not fit.estimate.minimum.converged:
+    if fit.status is FitStatus.BOUNDARY:
         notes.append(fit.status.value)
+    notes += fit.confounded
     if fit.other_maxima:
         notes.append(_other_maxima(fit))
     notes += [f"Singular: {direction}." for direction in fit.singular_directions]
-    if not fit.estimate.minimum.converged:
-        notes.append(f"Search: {fit.convergence}")
     return tuple(notes)
 
 

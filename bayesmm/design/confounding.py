@@ -1,0 +1,101 @@
+"""Variances that no data could tell apart: of effects that differ in nothing but their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, permutations
+
+import numpy as np
+
+from bayesmm.design.blocks import RandomBlock
+from bayesmm.errors import DesignError
+
+ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
+
+
+def check_columns(block: RandomBlock) -> None:
+    """Refuse effects of one grouping factor that are made up of its other effects in every row.
+
+    Raises
+    ------
+    DesignError
+        If a column is a combination of others with which it shares a covariance matrix, or a multiple of any other:
+        part of its variance may then go to them without any change of the likelihood.
+    """
+    units = _units(block)
+    inside = [(unit[i], unit[:i]) for unit in units for i in range(1, len(unit))]
+    across = [(j, [i]) for one, other in combinations(units, 2) for j in other for i in one]
+    for j, others in inside + across:
+        parts = _combination(block.columns[:, j], block.columns[:, others])
+        if parts is None:
+            continue
+        names = " and ".join(repr(block.effects[others[i]]) for i in parts)
+        constant = f" It is {block.columns[0, j]:g} in every row." if np.ptp(block.columns[:, j]) == 0 else ""
+        raise DesignError(
+            f"The column {block.effects[j]!r} among the random effects of {block.group!r} is made up of {names} in all "
+            f"{len(block.codes)} rows used, so that their variances cannot be told apart.{constant} Leave "
+            f"{block.effects[j]!r} out of the random effects."
+        )
+
+
+def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
+    """Find grouping factors that divide the rows alike and have effects in common.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        Of one design.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each pair: the likelihood is the same however they share the variance.
+    """
+    sentences = []
+    for first, second in combinations(blocks, 2):
+        if not _divide_alike(first, second):
+            continue
+        common = {
+            other.effects[j]
+            for one, other in permutations((first, second))
+            for unit in _units(one)
+            for j in range(other.k)
+            if _combination(other.columns[:, j], one.columns[:, unit]) is not None
+        }
+        if common:
+            names = " and ".join(name for name in dict.fromkeys((*first.effects, *second.effects)) if name in common)
+            sentences.append(
+                f"{first.group} and {second.group} divide the rows into the same {first.q} groups: only what the "
+                f"variances of {names} add up to is determined, how the two share it is arbitrary. Drop one of them."
+            )
+    return tuple(sentences)
+
+
+def _divide_alike(first: RandomBlock, second: RandomBlock) -> bool:
+    if first.q != second.q:
+        return False
+    return len(np.unique(first.codes * second.q + second.codes)) == first.q
+
+
+def _units(block: RandomBlock) -> list[list[int]]:
+    """Columns that share a covariance matrix; those of a diagonal one are each by itself."""
+    units = []
+    for piece in block.pieces:
+        columns = list(range(piece.start, piece.stop))
+        units += [[j] for j in columns] if piece.term.structure == "diagonal" else [columns]
+    return units
+
+
+def _combination(column: np.ndarray, others: np.ndarray) -> list[int] | None:
+    """Which other columns (n, k) make up a column (n,), or None if they do not."""
+    norms = np.sqrt((others**2).sum(axis=0))
+    norm = np.sqrt(column @ column)
+    if norm == 0 or not norms.all():
+        return None
+    scaled, target = others / norms, column / norm
+    Q = np.linalg.qr(scaled)[0]
+    left = target - Q @ (Q.T @ target)
+    if np.sqrt(left @ left) > ROUNDING:
+        return None
+    weights = np.linalg.lstsq(scaled, target, rcond=None)[0]
+    return [i for i, weight in enumerate(weights) if abs(weight) > 1e-8]

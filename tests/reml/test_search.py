@@ -1,0 +1,112 @@
+"""The search ends at the highest maximum, or says that there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from designs import SHAPES, random_design
+from small_models import DenseCriterion, SmallModel, all_pieces, irregular, uncentred
+
+import bayesmm as bmm
+from bayesmm.marginal.covariance import assemble_factors
+from bayesmm.marginal.crossproducts import build_products
+from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.screening import Screen
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.estimate import AbsorbedError, Estimate, estimate
+from bayesmm.reml.search import SaturatedError
+
+SHORT = 1e-4  # of −2 log likelihood: what a search may miss
+SMALL_MODELS = [*((uncentred, seed) for seed in range(1000, 1040)), *((irregular, seed) for seed in range(1000, 1060))]
+YEARS = Path(__file__).with_name("uncentred_years.csv")
+
+
+def estimate_of(model: SmallModel, method: str) -> Estimate:
+    blocks = [
+        BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=each.pieces)
+        for each in model.factors
+    ]
+    products = build_products(model.X, model.y, model.weights, blocks)[0]
+    return estimate(Criterion(products, all_pieces(model.factors), method))
+
+
+@pytest.mark.parametrize(("make", "seed"), SMALL_MODELS)
+def test_no_search_ends_short_of_what_scipy_finds_from_many_starts(make: Any, seed: int) -> None:
+    """On a dense criterion of the textbook; methods by turns."""
+    model, method = make(seed), ("reml", "ml")[seed % 2]
+    try:
+        found = estimate_of(model, method)
+    except (AbsorbedError, SaturatedError):
+        n_effects = sum(each.q * each.columns.shape[1] for each in model.factors)
+        assert n_effects + model.X.shape[1] >= len(model.y)  # nothing else is refused here
+        return
+    assert found.minimum.converged
+    assert found.criterion < DenseCriterion(model, method).lowest(4, seed) + SHORT
+
+
+@pytest.fixture(scope="module")
+def years() -> bmm.Model:
+    return bmm.Model("y ~ year + (year || country)", pd.read_csv(YEARS))
+
+
+def test_maximum_far_from_the_boundary_is_found_and_the_one_there_is_kept(years: bmm.Model) -> None:
+    """Values of an exact integration, and of lme4 from several starts."""
+    fit = years.fit()
+    assert fit.loglik == pytest.approx(-150.454, abs=2e-3)
+    assert [other.log_likelihood for other in fit.other_maxima] == pytest.approx([-186.750], abs=2e-3)
+    (boundary,) = fit.other_maxima
+    assert boundary.factors[0][1, 1] == 0.0
+    assert boundary.sigma == pytest.approx(1.434, abs=1e-3)
+    assert "Another maximum of the likelihood seen, lower by 36.3" in str(fit)
+    assert len(years._warm_start.elsewhere) == 1
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1e3, 1e6, 1e8])
+def test_one_way_layout_gives_the_anova_estimates_at_any_ratio(ratio: float) -> None:
+    rng = np.random.default_rng(0)
+    q, m = 12, 6
+    y = ratio * rng.normal(size=(q, 1)) + rng.normal(size=(q, m))
+    within = y.var(axis=1, ddof=1).mean()
+    between = y.mean(axis=1).var(ddof=1) - within / m
+    fit = bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": y.ravel(), "g": np.repeat(np.arange(q), m)})).fit()
+    assert fit.status is bmm.errors.FitStatus.CONVERGED
+    assert fit.sigma == pytest.approx(np.sqrt(within), rel=1e-9)
+    assert fit.parameters.loc["sd(Intercept | g)", "estimate"] == pytest.approx(np.sqrt(between), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_effects_that_explain_every_row_have_no_maximum(method: Any) -> None:
+    """Three crossed factors of three with two slopes each, 15 rows: σ goes to zero."""
+    rng = np.random.default_rng(5)
+    n = 15
+    data = pd.DataFrame({"x": rng.normal(size=n), **{g: rng.integers(0, 5, n) for g in "abc"}})
+    data["y"] = sum(rng.normal(size=5)[data[g]] + rng.normal(size=5)[data[g]] * data["x"] for g in "abc")
+    with pytest.raises(bmm.errors.EstimationError, match=r"30 random effects and 1 fixed effects explain all 15 rows"):
+        bmm.Model("y ~ 1 + (x | a) + (x | b) + (x | c)", data).fit(method)
+
+
+@pytest.mark.parametrize("sigma", [None, 1.3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_looked_at_are_those_of_the_criterion(shape: str, sigma: float | None) -> None:
+    design = random_design(shape, 3, n=60)
+    for method in ("reml", "ml"):
+        criterion = Criterion(design.products(), design.layout, method, sigma)
+        thetas = [design.random_theta(seed) for seed in range(5)]
+        stacked = [np.stack(L) for L in zip(*(assemble_factors(np, t, design.layout) for t in thetas), strict=True)]
+        values = Screen(criterion.products, sigma, criterion.restriction).values(stacked)
+        np.testing.assert_allclose(values, [criterion(theta).value for theta in thetas], rtol=1e-10)
+
+
+def test_search_that_ends_early_says_so_above_the_tables(years: bmm.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.reml.search.FURTHER", 2)
+    monkeypatch.setattr("bayesmm.reml.search.FIRST", 2)
+    with pytest.warns(bmm.errors.BayesmmWarning, match="did not reach a maximum"):
+        fit = bmm.Model("y ~ year + (year | country)", pd.read_csv(YEARS)).fit()
+    text, page = str(fit), fit._repr_html_()
+    assert 0 < text.index("did not reach a maximum") < text.index("Random effects")
+    assert 0 < page.index("did not reach a maximum") < page.index("Random effects")
+    assert fit.parameters["estimate"].notna().all()  # and no warning of a square root
