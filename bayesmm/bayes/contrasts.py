@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 SPAN_TOLERANCE = 1e-8  # of a constant: how far a combination of columns may be from 1 and still count as an intercept
@@ -40,20 +42,62 @@ def effects_at_means(X: np.ndarray, constant: np.ndarray) -> np.ndarray:
         T, unit triangular but for the order of the columns: Tb are the effects b of the columns of XT⁻¹, whose other
         columns are centred on those that carry the constant. With an intercept alone they have mean zero, and the first
         of Tb is the expected response (or a level's deviation) at the means; with an indicator for each level of a
-        factor, they are centred within the levels. The identity where nothing carries a constant.
+        factor, they are centred within the levels. In the place of a column that is the product fx of two before it
+        stands (f − f̄)(x − x̄), centred: the effect of f in Tb is that where x is at its mean. The identity where nothing
+        carries a constant.
     """
-    T = np.eye(X.shape[1])
     carries = constant != 0
+    T = np.eye(X.shape[1])
     if X.size == 0 or not carries.any() or carries.all():
         return T
     inside, others = X[:, carries], X[:, ~carries]
+    T[np.ix_(carries, ~carries)] = _means(inside, others, constant[carries])
+    back = np.linalg.inv(T)
+    centred = X @ back
+    base = {j: (j,) for j in np.flatnonzero(~carries)}
+    for product, (i, j) in _find_factors(X, ~carries).items():
+        target = centred[:, i] * centred[:, j]
+        target = target - inside @ _means(inside, target[:, None], constant[carries])[:, 0]
+        base[product] = tuple(sorted(base[i] + base[j]))
+        part = [each for each in base if each <= product and not Counter(base[each]) - Counter(base[product])]
+        size = np.abs(centred[:, part]).max(axis=0)
+        weights = np.linalg.lstsq(centred[:, part] / size, target, rcond=None)[0] / size
+        left = target - centred[:, part] @ weights
+        if np.abs(left).max() > SPAN_TOLERANCE * np.abs(target).max() or weights[part.index(product)] == 0.0:
+            continue  # what it is a product of is not in the model as well
+        weights /= weights[part.index(product)]
+        back[:, product], centred[:, product] = back[:, part] @ weights, centred[:, part] @ weights
+    T = np.linalg.inv(back)
+    seen = ROUNDING * centred.std(axis=0) / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)[:, None]
+    return np.where((np.abs(T) > seen) | (np.eye(len(T)) == T), T, 0.0)
+
+
+def _means(inside: np.ndarray, others: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Coefficients of columns on those that carry the constant; zero where they are rounding."""
     if inside.shape[1] == 1:
-        means = constant[carries][:, None] * others.mean(axis=0)
+        means = constant[:, None] * others.mean(axis=0)
     else:
         means = np.linalg.lstsq(inside, others, rcond=None)[0]
-    seen = ROUNDING * np.abs(constant[carries])[:, None] * others.std(axis=0)
-    T[np.ix_(carries, ~carries)] = np.where(np.abs(means) > seen, means, 0.0)
-    return T
+    return np.where(np.abs(means) > ROUNDING * np.abs(constant)[:, None] * others.std(axis=0), means, 0.0)
+
+
+def _find_factors(X: np.ndarray, among: np.ndarray) -> dict[int, tuple[int, int]]:
+    """Find columns that are products of two columns before them, in order; a column may be multiplied with itself."""
+    columns = np.flatnonzero(among)
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, len(X))  # equal columns have equal sums, others have not
+    sums, scale = weights @ X[:, columns], weights @ np.abs(X[:, columns])
+    order = np.argsort(sums)
+    first, second = np.triu_indices(len(columns))
+    products = (X[:, columns].T @ (weights[:, None] * X[:, columns]))[first, second]
+    right = np.searchsorted(sums[order], products)
+    factors: dict[int, tuple[int, int]] = {}
+    for nearest in (order[np.maximum(right - 1, 0)], order[np.minimum(right, len(columns) - 1)]):
+        alike = np.abs(sums[nearest] - products) <= SPAN_TOLERANCE * scale[nearest]
+        for at in np.flatnonzero(alike & (nearest > second) & (scale[nearest] > 0.0)):
+            i, j, k = (int(columns[each]) for each in (first[at], second[at], nearest[at]))
+            if np.abs(X[:, i] * X[:, j] - X[:, k]).max() <= ROUNDING * np.abs(X[:, k]).max():
+                factors[k] = min((i, j), factors.get(k, (i, j)))  # of several ways the same one at every origin
+    return dict(sorted(factors.items()))
 
 
 def read_factor(factor: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ WIDTH = 2.5  # standard deviations of the response per standard deviation of the
 TAIL = 3.0  # degrees of freedom of the half-Student-t of spreads
 MEAN_RESPONSE = "expected response where the other predictors are at their means"
 AT_MEANS = " at the mean"
+BESIDE_PRODUCTS = " where what its column is multiplied with is at its mean"
 SPREADS = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
 NAMED = 3  # columns at whose means something is; of more, their number is said
 
@@ -57,7 +58,7 @@ class PriorRow:
     @property
     def is_at_means(self) -> bool:
         """Whether it is about what its parameter is where the covariates are at their means."""
-        return self.about == MEAN_RESPONSE or AT_MEANS in self.about
+        return self.about == MEAN_RESPONSE or AT_MEANS in self.about or BESIDE_PRODUCTS in self.about
 
     @property
     def where(self) -> str:
@@ -167,7 +168,13 @@ def resolve_priors(
     contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
     effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
     fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, scales, effect_contrasts)
-    about = _Wording(pieces=pieces, labels=labels, contrast=contrast, effect_contrasts=effect_contrasts)
+    about = _Wording(
+        pieces=pieces,
+        labels=labels,
+        contrast=contrast,
+        carries=scales.constant != 0,
+        effect_contrasts=effect_contrasts,
+    )
     resolved = tuple(
         PriorRow(
             name=row.name,
@@ -300,13 +307,16 @@ class _Wording:
     pieces: Sequence[CorrelationPiece]
     labels: Labels
     contrast: np.ndarray
+    carries: np.ndarray
     effect_contrasts: Sequence[np.ndarray]
 
     def of(self, row: ParameterRow, prior: Prior) -> str:
         match row.kind:
             case "fixed":
-                identity = np.eye(len(self.contrast))[row.index]
-                return "coefficient" if (self.contrast[row.index] == identity).all() else MEAN_RESPONSE
+                moved = self.contrast - np.eye(len(self.contrast))
+                if not moved[row.index].any():
+                    return "coefficient"
+                return MEAN_RESPONSE if self.carries[row.index or 0] else f"coefficient{BESIDE_PRODUCTS}"
             case "cor":
                 piece = next(piece for piece in self.pieces if row.name in piece.rows)
                 return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"
@@ -319,9 +329,15 @@ class _Wording:
 
     def _where(self, block: int, rows: slice) -> str:
         T = self.effect_contrasts[block]
-        columns = np.flatnonzero((T - np.eye(len(T)))[rows].any(axis=0))
-        if not len(columns):
+        moved = T - np.eye(len(T))
+        carries = ~moved.any(axis=0)
+        rows_of_constant = np.flatnonzero(carries[rows]) + (rows.start or 0)
+        if not moved[rows].any():
             return ""
+        if not moved[rows_of_constant].any():
+            return BESIDE_PRODUCTS
+        is_product = moved[~carries].any(axis=0)
+        columns = np.flatnonzero(moved[rows_of_constant].any(axis=0) & ~is_product)
         names = [self.labels.blocks[block].effects[j] for j in columns]
         said = f"{len(names)} columns" if len(names) > NAMED else ", ".join(names)
         return f"{AT_MEANS}{'' if len(names) == 1 else 's'} of {said}"
