@@ -79,7 +79,8 @@ class ResolvedPriors:
         The correlation matrices of the model.
     contrast : array, shape (p, p)
         T: priors of coefficients are independent priors of the entries of Tβ. Row j is that of the identity, except
-        where a default prior is about the expected response at the means of the predictors.
+        where a default prior is about the expected response at the means of the predictors, or about the coefficient of
+        a column where what it is multiplied with is at its mean.
     effect_contrasts : tuple of arrays, shapes (k, k)
         T of each grouping factor: priors of standard deviations and correlations are about the effects Tb of a level.
         Blocks of correlated effects are those of `effects_at_means` where their priors are defaults; the rest is that
@@ -152,8 +153,10 @@ def resolve_priors(
     covariate (of independent effects, or beside a prior of the user's that is about the columns as labelled) has the
     scale 2.5 s_y √(1 + Σ (m_j / s_j)²), with m_j the means. Where only several columns together make a constant
     (``0 + f``), each of them is treated as the intercept is, and the others are centred within levels; where no
-    constant can be made, root mean squares stand for standard deviations. s_j includes all variation of a column:
-    products with an uncentred covariate (``f * year``) get narrow defaults, so centre the covariate or state the prior.
+    constant can be made, root mean squares stand for standard deviations. A product of two columns
+    before it has the s of the product of these as they are centred, and the priors of these are about where the other
+    is at its mean. Products of what is not in the model (``f + f:year``) keep all variation of the column, and get
+    narrow defaults where the covariate is far from zero: centre it, or state the prior.
 
     The joint posterior density of (standard deviations, correlations, sigma) under "flat" is the restricted likelihood:
     its mode is the REML estimate. In other coordinates (variances, logarithms) the mode moves.
@@ -269,7 +272,7 @@ def _flat(row: ParameterRow) -> Prior:
 def _contrast(
     coefficients: Sequence[ParameterRow], chosen: Mapping[str, Prior], scales: DataScales, source: str
 ) -> np.ndarray:
-    """T of `ResolvedPriors`: default priors of what carries the constant are about the response at mean predictors."""
+    """T of `ResolvedPriors`: default priors are about the coefficients where other predictors are at their means."""
     T = np.eye(len(coefficients))
     for j, row in enumerate(coefficients):
         if source == "default" and row.name not in chosen:
