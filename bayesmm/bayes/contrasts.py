@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def effects_at_means(X: np.ndarray, constant: np.ndarray) -> np.ndarray:
     T[np.ix_(carries, ~carries)] = _means(inside, others, constant[carries])
     back = np.linalg.inv(T)
     centred = X @ back
-    base = {j: (j,) for j in np.flatnonzero(~carries)}
+    base: dict[int, tuple[int, ...]] = {int(j): (int(j),) for j in np.flatnonzero(~carries)}
     for product, (i, j) in _find_factors(X, ~carries).items():
         target = centred[:, i] * centred[:, j]
         target = target - inside @ _means(inside, target[:, None], constant[carries])[:, 0]
@@ -100,7 +101,7 @@ def _find_factors(X: np.ndarray, among: np.ndarray) -> dict[int, tuple[int, int]
     return dict(sorted(factors.items()))
 
 
-def read_factor(factor: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+def read_factor(factor: Any, pairs: tuple[tuple[int, int], ...]) -> tuple[Any, Any]:
     """Read standard deviations (..., k) and the correlations of pairs (..., pairs) off F (..., k, k), Var(b) = FF'.
 
     NumPy or JAX. With F of the effects at the means, those of the columns as labelled are of T⁻¹F.

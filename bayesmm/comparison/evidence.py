@@ -136,6 +136,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     on_boundary = np.concatenate([np.zeros(len(fit.labels.coefficients), bool), fit.estimate.spread.on_boundary])
     on_boundary = on_boundary[: len(table)]  # σ is last, and left out where it is known
     on_boundary |= table["kind"].eq("cor").to_numpy() & table["estimate"].isna().to_numpy()
+    estimates = pd.Series(table["estimate"])
     interior = pd.Series(np.where(on_boundary, table["mean"], table["estimate"]), index=table.index)
     pulls = prior_pull(posterior, interior, draws)
     more = table.assign(
@@ -149,7 +150,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
         puller=table.index[np.abs(pulls).argmax(axis=1)],
         on_boundary=on_boundary,
         differs=table["shift"].abs() > np.maximum(NEAR, ERRORS / np.sqrt(ess)),
-        follows_from=_origins(posterior, table["estimate"], draws, ess),
+        follows_from=_origins(posterior, estimates, draws, ess),
     )
     names = [name for name in Parameter.__dataclass_fields__ if name != "name"]
     records = more.reindex(columns=names).to_dict("index")
@@ -162,7 +163,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
         posterior=posterior,
         parameters=parameters,
         random_effects=random_effects,
-        suspects=find_suspects(fit, posterior, table["estimate"], draws) if is_far else (),
+        suspects=find_suspects(fit, posterior, estimates, draws) if is_far else (),
         width_noise=noise,
     )
 

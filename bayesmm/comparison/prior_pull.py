@@ -85,7 +85,9 @@ def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) ->
     jacobian = np.zeros((len(x), len(x)))
     jacobian[fixed, fixed] = _slopes([priors.rows[j].prior for j in fixed], x[fixed])
     is_sigma = np.flatnonzero(kinds == "sigma")
-    sigma = x[is_sigma[0]] if len(is_sigma) else priors.fixed_sigma or 1.0  # without spreads nothing depends on it
+    sigma = (
+        float(x[is_sigma[0]]) if len(is_sigma) else priors.fixed_sigma or 1.0
+    )  # without spreads nothing depends on it
     by_own, by_sigma = _spread_slopes([priors.rows[j].prior for j in spreads], x[spreads], sigma)
     jacobian[spreads, spreads] = by_own
     jacobian[np.ix_(is_sigma, spreads)] += by_sigma
