@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.start import WarmStart
     from bayesmm.comparison.identity import Identity
 
+MOST_RATIO = 1e12  # of the response's standard deviation to a known sigma, either way
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 
 
@@ -105,6 +106,7 @@ class Model:
             namespace=namespace,
             sigma_fixed=sigma is not None,
         )
+        _check_sigma_of(self.design, self.known_sigma)
         self.labels: Labels = build_labels(self.design)
         self._prior_choice: PriorChoice = priors
         self._fits: dict[tuple[str, str], Fit] = {}
@@ -557,6 +559,16 @@ def _check_sigma(sigma: float | None) -> float | None:
             "Choose other units of the response."
         )
     return float(sigma)
+
+
+def _check_sigma_of(design: Design, sigma: float | None) -> None:
+    """Refuse a known sigma beside which the response, or which beside the response, is only rounding."""
+    spread = float(np.std(design.y - design.offset)) * float(np.sqrt(np.median(design.weights)))
+    if sigma is not None and not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
+        raise SpecificationError(
+            f"sigma is {sigma:g}, where the response {design.response!r} has a standard deviation of {spread:.3g} (of "
+            "weight one): with so little in common nothing can be computed. Check the units of both."
+        )
 
 
 def _check_residual(products: CrossProducts, design: Design) -> None:

@@ -51,10 +51,10 @@ def check_weights(weights: np.ndarray, index: pd.Index) -> None:
             f"{int(bad.sum())} of the {len(weights)} weights are not positive and finite, the first is "
             f"{weights[first]:g} in row {index[first]!r}. A weight is a precision: leave out rows without information."
         )
-    if len(weights) and not SMALLEST <= float(weights.max()) <= LARGEST_WEIGHT:
+    if len(weights) and not 1 / LARGEST_WEIGHT <= float(weights.max()) <= LARGEST_WEIGHT:
         raise DesignError(
-            f"The weights are up to {weights.max():.3g}, beyond {SMALLEST:g} to {LARGEST_WEIGHT:g}, where they are "
-            "lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
+            f"The weights are up to {weights.max():.3g}, beyond {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, where they "
+            "are lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
         )
 
 
