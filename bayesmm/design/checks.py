@@ -53,8 +53,8 @@ def check_weights(weights: np.ndarray, index: pd.Index) -> None:
         )
     if len(weights) and not 1 / LARGEST_WEIGHT <= float(weights.max()) <= LARGEST_WEIGHT:
         raise DesignError(
-            f"The weights are up to {weights.max():.3g}, beyond {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, where they "
-            "are lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
+            f"The weights are up to {weights.max():.3g}, beyond {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, where "
+            "they are lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
         )
 
 
