@@ -135,10 +135,10 @@ def differences(shown: str, documented: str, *, varies: bool) -> str:
 
 
 def _frame(text: str) -> set[str]:
-    """Lines that do not depend on the numbers: those without any, and heads of tables, without blanks and rules."""
+    """Lines that do not depend on the numbers: headings, heads of tables and legends, without blanks and rules."""
     lines = (line for line in text.splitlines() if not line.startswith(("•", "  ")) or line.startswith(" " * 8))
     plain = (" ".join(word for word in line.split() if not set(word) <= set("─-=_━═")) for line in lines)
-    return {line for line in plain if line and not NUMBER.search(LEVEL.sub("", line))}
+    return {line for line in plain if line and not line.endswith(".") and not NUMBER.search(LEVEL.sub("", line))}
 
 
 def _words(text: str) -> list[str]:
