@@ -59,7 +59,8 @@ class Calibration:
 
     def to_datatree(self) -> DataTree:
         """Give the ranks to ArviZ: ``az.plot_ecdf_pit(tree, group="prior_sbc")`` draws them with their envelope."""
-        return from_dict({"prior_sbc": {name: values.to_numpy()[None] for name, values in self.ranks.items()}})
+        ranks = {_variable(str(name)): values.to_numpy()[None] for name, values in self.ranks.items()}
+        return from_dict({"prior_sbc": ranks})
 
     def __str__(self) -> str:
         table = pd.DataFrame({"mean rank": self.ranks.mean(), "p-value": self.p_values})
@@ -77,6 +78,11 @@ class Calibration:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def _variable(name: str) -> str:
+    """Return a name that a DataTree takes: slashes part groups, and variables called like dims are lost."""
+    return f"beta({name})" if name in ("chain", "draw") else name.replace("/", "∕")
 
 
 def calibrate(

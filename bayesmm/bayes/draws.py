@@ -54,7 +54,7 @@ class ParameterDraws:
             factors.append(vectors * np.sqrt(np.maximum(values, 0.0))[:, None])
         return tuple(factors)
 
-    def sampled_factors(self, to_columns: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def sampled_factors(self, to_columns: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return the factors T⁻¹L that the sampler has, L lower triangular of Var(Tb), also where that is singular.
 
         Parameters

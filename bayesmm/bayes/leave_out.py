@@ -79,9 +79,9 @@ def _left_out(posterior: Posterior, of: str) -> tuple[str, np.ndarray | None, An
     if of == ROWS:
         return "obs", None, row_coordinate(design.rows)
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        if block.group == of:
+        if of in (block.group, f"`{block.group}`"):
             return names.dim, block.codes, list(block.levels)
-    groups = ", ".join(repr(block.group) for block in design.blocks)
+    groups = ", ".join(repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks)
     raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
 

@@ -292,7 +292,8 @@ class Posterior:
         Parameters
         ----------
         of : str
-            "row", or a grouping factor whose levels are left out one at a time, with all their rows.
+            "row", or a grouping factor whose levels are left out one at a time, with all their rows; one that is called
+            row is written in backquotes, "`row`".
         predictive : {"marginal", "conditional"}
             "marginal": log p(y_g | y_-g, θ) with θ the standard deviations, correlations, sigma and any coefficients
             whose prior is neither flat nor normal; all else is integrated out, in closed form. "conditional":

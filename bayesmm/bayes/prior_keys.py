@@ -32,6 +32,7 @@ INSTEAD = {
     ),
     "BoxTiao": "It is a prior of a random effect's variance given sigma; its companion for sigma is Reciprocal().",
 }
+BROADEST = 3  # more than the breadth of any key
 HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCauchy"}
 
 
@@ -89,54 +90,50 @@ def match_priors(
 ) -> dict[str, Prior]:
     """Give each row the user's prior, if there is one; of several keys that reach it the narrowest counts."""
     keys = _reach(rows)
-    chosen: dict[str, tuple[int, Prior]] = {}
+    chosen: dict[str, tuple[int, str, Prior]] = {}
     for key, prior in priors.items():
         _check_prior(key, prior)
-        matched = keys.get(_squeeze(key))
-        if matched is None:
+        meant = _find(key, keys)
+        if meant is None:
             raise PriorError(_unknown(key, rows, sigma))
-        if len(matched) > 1:
-            raise PriorError(
-                f"priors[{key!r}] names both a coefficient and a kind of parameter; rename the column {key!r}."
-            )
-        breadth, reached = matched[0]
+        breadth, reached = keys[meant]
         for row in reached:
             _check_suits(key, prior, row)
-            if row.name not in chosen or breadth < chosen[row.name][0]:
-                chosen[row.name] = (breadth, prior)
-    matched_priors = {name: prior for name, (_, prior) in chosen.items()}
+            narrowest, other, own = chosen.get(row.name, (BROADEST, "", prior))
+            if breadth == narrowest and own != prior:
+                raise PriorError(f"priors[{other!r}] and priors[{key!r}] are both of {row.name!r}: leave one out.")
+            if breadth < narrowest:
+                chosen[row.name] = (breadth, key, prior)
+    matched_priors = {name: prior for name, (_, _, prior) in chosen.items()}
     _check_whole_matrices(matched_priors, pieces)
     return matched_priors
 
 
-def _reach(rows: Sequence[ParameterRow]) -> dict[str, list[tuple[int, list[ParameterRow]]]]:
-    """Rows reached by each key, with its breadth (0 a row, 1 a kind in a group, 2 a kind); keys without blanks."""
-    named: dict[tuple[str, int], list[ParameterRow]] = {}
+def _reach(rows: Sequence[ParameterRow]) -> dict[str, tuple[int, list[ParameterRow]]]:
+    """Rows reached by each key, with its breadth: 0 a row, 1 a kind in a group, 2 a kind."""
+    reach: dict[str, tuple[int, list[ParameterRow]]] = {row.name: (0, [row]) for row in rows}
     for row in rows:
-        aliases = {(_squeeze(row.name), 0), (row.kind, 2 if row.kind != "sigma" else 0)}
+        if row.alias:
+            reach.setdefault(row.alias, (0, [row]))
+        if row.kind != "sigma":
+            reach.setdefault(row.kind, (2, []))[1].append(row)
         if row.group:
-            aliases.add((_squeeze(f"{row.kind}({row.group})"), 1))
-        if row.kind == "cor":
-            aliases.add((_squeeze(_swapped(row.name)), 0))
-        for alias in aliases:
-            named.setdefault(alias, []).append(row)
-    reach: dict[str, list[tuple[int, list[ParameterRow]]]] = {}
-    for (key, breadth), reached in named.items():
-        kinds = {row.kind for row in reached}
-        for kind in sorted(kinds):
-            reach.setdefault(key, []).append((breadth, [row for row in reached if row.kind == kind]))
+            reach.setdefault(f"{row.kind}({row.group})", (1, []))[1].append(row)
     return reach
+
+
+def _find(key: object, keys: Mapping[str, tuple[int, list[ParameterRow]]]) -> str | None:
+    """Find the key that is meant, with blanks as written or without."""
+    if key in keys:
+        return str(key)
+    near = [each for each in keys if _squeeze(each) == _squeeze(key)]
+    if len({tuple(row.name for row in keys[each][1]) for each in near}) > 1:
+        raise PriorError(f"priors[{key!r}] may be {' or '.join(map(repr, near))}: write one of them, blanks included.")
+    return near[0] if near else None
 
 
 def _squeeze(key: object) -> str:
     return "".join(str(key).split())
-
-
-def _swapped(name: str) -> str:
-    """cor(b, a | g) for cor(a, b | g), where the two effects can be told apart."""
-    inside, bar, group = name.removeprefix("cor(").rpartition(" | ")
-    effects = inside.split(", ")
-    return f"cor({effects[1]}, {effects[0]}{bar}{group}" if len(effects) == 2 else name
 
 
 def _check_prior(key: object, prior: object) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
 type Total = Literal["unexplained", "response"]
+OTHER_ROWS = ("fixed effects", "residual")  # a grouping factor that is called so keeps its backquotes
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
@@ -47,11 +48,11 @@ def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.Data
     if not is_one_of(total, ("unexplained", "response")):
         raise ArgumentError(f"total is {total!r}: give 'unexplained' or 'response'.")
     design, draws = posterior.design, read_draws(posterior)
-    names = [block.group for block in design.blocks]
+    names = [f"`{block.group}`" if block.group in OTHER_ROWS else block.group for block in design.blocks]
     parts = _group_variances(design, draws)
     if total == "response":
-        names, parts = ["fixed effects", *names], [_fixed_variance(design, draws), *parts]
-    names, parts = [*names, "residual"], [*parts, _residual_variance(design, draws)]
+        names, parts = [OTHER_ROWS[0], *names], [_fixed_variance(design, draws), *parts]
+    names, parts = [*names, OTHER_ROWS[1]], [*parts, _residual_variance(design, draws)]
     shares = np.stack(parts, axis=1) / np.sum(parts, axis=0)[:, None]
     lower, upper = np.quantile(shares, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
     return pd.DataFrame(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.columns import Columns, build_columns
+from bayesmm.design.columns import Columns, build_columns, distinct_names
 from bayesmm.design.levels import read_levels
 from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
@@ -91,24 +91,29 @@ def build_blocks(
         for expression in dict.fromkeys(term.expression for term in terms)
     }
     blocks, sources = [], []
+    groups = [members[0].group for members in by_group.values()]
     for members in by_group.values():
         of_block = tuple(built[term.expression] for term in members)
-        blocks.append(_block(members, of_block, frame))
+        group = members[0].group
+        # the column `a:b` beside the combination a:b keeps its backquotes
+        is_column = len(members[0].factors) == 1 and groups.count(group) > 1
+        blocks.append(_block(members, of_block, frame, f"`{group}`" if is_column else group))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
 
-def _block(terms: list[RandomTerm], sources: tuple[Columns, ...], frame: pd.DataFrame) -> RandomBlock:
+def _block(terms: list[RandomTerm], sources: tuple[Columns, ...], frame: pd.DataFrame, group: str) -> RandomBlock:
     factors = terms[0].factors
     levels = read_levels(factors, [_values(pd.Series(frame[name])) for name in factors])
     ends = np.cumsum([len(source.names) for source in sources]).tolist()
-    _check_distinct(terms, sources)
+    effects = distinct_names(sources)
+    _check_distinct(terms, [len(source.names) for source in sources], effects)
     return RandomBlock(
-        group=terms[0].group,
+        group=group,
         factors=factors,
         levels=levels.labels,
         codes=levels.codes,
-        effects=tuple(name for source in sources for name in source.names),
+        effects=effects,
         columns=np.column_stack([source.fitted(len(frame)) for source in sources]),
         pieces=tuple(
             BlockPiece(term=term, start=end - len(source.names), stop=end)
@@ -121,15 +126,20 @@ def _values(series: pd.Series) -> np.ndarray | pd.Categorical:
     return series.array if isinstance(series.array, pd.Categorical) else series.to_numpy()
 
 
-def _check_distinct(terms: list[RandomTerm], sources: tuple[Columns, ...]) -> None:
+def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Sequence[str]) -> None:
     """Refuse the same effect twice in one group: the two variances cannot be told apart."""
     first: dict[str, RandomTerm] = {}
-    for term, source in zip(terms, sources, strict=True):
-        for name in source.names:
-            if name not in first:
-                first[name] = term
-                continue
+    owners = [term for term, width in zip(terms, widths, strict=True) for _ in range(width)]
+    for term, name in zip(owners, effects, strict=True):
+        if name not in first:
+            first[name] = term
+            continue
+        if first[name] is term:
             raise DesignError(
-                f"The effect {name!r} varies by {term.group!r} in two terms, {first[name]} and {term}. Their variances "
-                f"cannot be told apart. Leave it out of one of them; (0 + x | {term.group}) has no intercept."
+                f"Two effects of {term} are both called {name!r}. Rename the columns or the levels in the data so that "
+                "they differ."
             )
+        raise DesignError(
+            f"The effect {name!r} varies by {term.group!r} in two terms, {first[name]} and {term}. Their variances "
+            f"cannot be told apart. Leave it out of one of them; (0 + x | {term.group}) has no intercept."
+        )

@@ -1,6 +1,6 @@
 """Checks at the door: data that no mixed model can be fitted to, each with its own message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -97,4 +97,20 @@ def check_rank(n_rows: int, n_kept: int, *, sigma_fixed: bool) -> None:
         raise DesignError(
             f"There are {n_rows} rows for {n_kept} fixed-effects coefficients, so the residual variance cannot be "
             "estimated. Simplify the fixed part or add rows."
+        )
+
+
+def check_coefficients(names: Sequence[str]) -> None:
+    """Refuse two fixed effects of one name: columns or levels that are called as something computed is.
+
+    Raises
+    ------
+    DesignError
+        Names it.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DesignError(
+            f"Two fixed effects are both called {twice!r}. Rename the columns or the levels in the data so that they "
+            "differ."
         )

@@ -14,6 +14,8 @@ from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.syntax import Name, Node
 
+INTERCEPT = "Intercept"
+
 
 class EvaluatedTerm(Protocol):
     """A term whose columns have been computed."""
@@ -26,6 +28,11 @@ class EvaluatedTerm(Protocol):
     @property
     def column_names(self) -> list[str]:
         """One name for each of them."""
+        ...
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a numeric column of the data as it stands."""
         ...
 
     @property
@@ -48,7 +55,12 @@ class PlainTerm:
     @property
     def column_names(self) -> list[str]:
         """One name."""
-        return ["Intercept" if self.name is None else self.name]
+        return [INTERCEPT if self.name is None else label_column(self.name)]
+
+    @property
+    def is_column(self) -> bool:
+        """All but the intercept."""
+        return self.name is not None
 
     @property
     def parts(self) -> list[tuple[str, Any]]:
@@ -72,6 +84,11 @@ def _plain_name(node: Node, frame: pd.DataFrame) -> str | None:
     return node.text if isinstance(dtype, np.dtype) and dtype.kind in "iuf" else None
 
 
+def label_column(name: str) -> str:
+    """Label a column of the data by its name; one called Intercept keeps its backquotes, for the constant has none."""
+    return f"`{name}`" if name == INTERCEPT else name
+
+
 class Columns:
     """The columns of one expression, as fitted: levels, contrasts and the state of transformations are kept.
 
@@ -79,6 +96,8 @@ class Columns:
     ----------
     names : tuple of str
         One name for each column.
+    are_plain : tuple of bool
+        Which of them are numeric columns of the data as they stand.
     uses : tuple of str
         The columns of the data that they are computed from.
     """
@@ -86,6 +105,7 @@ class Columns:
     def __init__(self, terms: Sequence[EvaluatedTerm], uses: Iterable[str]):
         self._terms = terms
         self.names = tuple(name for term in terms for name in term.column_names)
+        self.are_plain = tuple(term.is_column for term in terms for _ in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
 
     def fitted(self, n_rows: int) -> np.ndarray:
@@ -106,6 +126,17 @@ class Columns:
         """
         with np.errstate(all="ignore"):
             return _stack([term.eval_new_data(frame) for term in self._terms], len(frame))
+
+
+def distinct_names(sources: Sequence[Columns]) -> tuple[str, ...]:
+    """Name the columns of several expressions that stand side by side.
+
+    A column of the data whose name is also that of something computed (``x:w`` beside the interaction, ``f[T.b]``
+    beside the dummy) keeps the backquotes that it has in the formula.
+    """
+    named = [pair for source in sources for pair in zip(source.names, source.are_plain, strict=True)]
+    computed = {name for name, is_plain in named if not is_plain}
+    return tuple(f"`{name}`" if is_plain and name in computed else name for name, is_plain in named)
 
 
 def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:

@@ -17,6 +17,7 @@ from formulae.terms import Call as FormulaeCall
 from formulae.terms import Variable
 from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, LazyVariable
 
+from bayesmm.design.columns import label_column
 from bayesmm.design.dtypes import level_text
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
@@ -55,16 +56,21 @@ def build_component(node: Node, name: str | None = None) -> Component:
 
 def component_names(component: Any) -> list[str]:
     """Name the columns of a component: ``x``, ``poly(x, 2)[0]``, ``f[T.b]`` (reduced), ``f[b]`` (every level)."""
+    own = _label(component)
     if component.kind == "numeric":
         width = component.value.shape[1] if component.value.ndim == 2 else 1
-        return [component.name] if width == 1 else [f"{component.name}[{i}]" for i in range(width)]
+        return [own] if width == 1 else [f"{own}[{i}]" for i in range(width)]
     box = component._intermediate_data
     coding = box.contrast if isinstance(box, CategoricalBox) else None
     is_sum = isinstance(coding, SumCoding)
     is_reduced_treatment = (coding is None or isinstance(coding, Treatment)) and not component.spans_intercept
     prefix = "S." if is_sum else "T." if is_reduced_treatment else ""
     texts = {str(level): prefix + level_text(level) for level in component.levels}
-    return [f"{component.name}[{texts.get(label, label)}]" for label in component.contrast_matrix.labels]
+    return [f"{own}[{texts.get(label, label)}]" for label in component.contrast_matrix.labels]
+
+
+def _label(component: Component) -> str:
+    return label_column(component.name) if isinstance(component, ColumnComponent) else component.name
 
 
 class ColumnComponent(Variable):

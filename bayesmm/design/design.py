@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks import RandomBlock
-from bayesmm.design.checks import check_block, check_rank, check_response, check_sizes
+from bayesmm.design.checks import check_block, check_coefficients, check_rank, check_response, check_sizes
+from bayesmm.design.columns import INTERCEPT, distinct_names
 from bayesmm.design.confounding import check_columns
 from bayesmm.design.describe import describe
 from bayesmm.design.names import Names
@@ -197,8 +198,9 @@ def build_design(
     for block in blocks:
         check_block(block, n, sigma_fixed=sigma_fixed)
         check_columns(block)
-    coefficients = sources.fixed.names
-    kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == ("Intercept",))
+    coefficients = distinct_names([sources.fixed])
+    check_coefficients(coefficients)
+    kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
     check_rank(n, len(kept), sigma_fixed=sigma_fixed)
     return Design(
         specification=specification,

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from formulae.terms import Intercept, Model, Term
 
-from bayesmm.design.components import build_component, component_names
+from bayesmm.design.columns import INTERCEPT
+from bayesmm.design.components import ColumnComponent, build_component, component_names
 from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import Expansion
@@ -32,8 +33,14 @@ class FormulaeTerm:
     def column_names(self) -> list[str]:
         """One name for each of them."""
         if isinstance(self._term, Intercept):
-            return ["Intercept"]
+            return [INTERCEPT]
         return [":".join(names) for names in product(*map(component_names, self._term.components))]
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a numeric column of the data as it stands."""
+        components = getattr(self._term, "components", [])
+        return len(components) == 1 and isinstance(components[0], ColumnComponent) and components[0].kind == "numeric"
 
     @property
     def parts(self) -> list[tuple[str, Any]]:

@@ -4,16 +4,42 @@ Row names are for people (``sd(Days | Subject)``); variables, dims and coordinat
 variable may not be named like a dim, nor contain a slash.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
+from bayesmm.errors import DesignError
+from bayesmm.specification.priors import PRIORS
 
 type Kind = Literal["fixed", "sd", "cor", "sigma"]
 
-_TAKEN = frozenset({"beta", "sigma", "coef", "obs", "chain", "draw", "sample", "y", "offset", "weights", "lp"})
+KINDS: tuple[Kind, ...] = ("fixed", "sd", "cor", "sigma")
+_OURS = {
+    "beta",
+    "sigma",
+    "coef",
+    "obs",
+    "y",
+    "X",
+    "offset",
+    "weights",
+    "lp",
+    "node",
+    "parameter",
+    "point",
+    "weight",
+    "name",
+}
+_ARVIZ = {"chain", "draw", "sample", "summary", "variable", "label", "ci_bound", "column", "model"}
+_ARVIZ |= {"plot_axis", "kwarg"}
+_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "variance", "share")
+_SUFFIXES = ("effect", "sd", "pair", "index")
+_ENDS = ("mean", "sd", "variance", *map(str, range(10)), *(family.__name__ for family in PRIORS))
+_NOT_IN_FILES = re.compile(r"[/\x00-\x1f\x7f-\x9f]|^[\s.]+|\s+$")
+_TAKEN = frozenset(_OURS | _ARVIZ)  # names of variables and dims, in our groups or in what ArviZ makes of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +58,8 @@ class ParameterRow:
         Variable of the DataTree.
     index : int or None
         Position along that variable's dim; None for a scalar.
+    alias : str
+        What a person may also write for it: ``"beta(Days)"``, ``"cor(Days, Intercept | Subject)"``; "" if nothing.
     """
 
     name: str
@@ -39,6 +67,7 @@ class ParameterRow:
     group: str | None
     variable: str
     index: int | None
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +164,27 @@ class Labels:
         list of ParameterRow
             Coefficients; for each grouping factor its standard deviations, then its correlations; sigma.
         """
-        rows = [
-            ParameterRow(name=self._fixed_row(name), kind="fixed", group=None, variable="beta", index=i)
+        spreads = [row for block in self.blocks for row in _block_rows(block)]
+        if not self.sigma_fixed:
+            spreads.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
+        return [*self._fixed_rows(spreads), *spreads]
+
+    def _fixed_rows(self, spreads: Sequence[ParameterRow]) -> list[ParameterRow]:
+        """Name coefficients by their columns, or ``beta(column)`` where the name has another meaning in the table."""
+        others = {*KINDS, *(f"beta({name})" for name in self.coefficients)}
+        for row in spreads:
+            others |= {row.name, row.alias, f"{row.kind}({row.group})"}
+        return [
+            ParameterRow(
+                name=f"beta({name})" if name in others else name,
+                kind="fixed",
+                group=None,
+                variable="beta",
+                index=i,
+                alias=f"beta({name})",
+            )
             for i, name in enumerate(self.coefficients)
         ]
-        for block in self.blocks:
-            rows += _block_rows(block)
-        if not self.sigma_fixed:
-            rows.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
-        return rows
-
-    @staticmethod
-    def _fixed_row(name: str) -> str:
-        """Tell a column named sigma from the residual standard deviation."""
-        return "beta(sigma)" if name == "sigma" else name
 
 
 def build_labels(design: Design) -> Labels:
@@ -162,15 +198,32 @@ def build_labels(design: Design) -> Labels:
     Returns
     -------
     Labels
+
+    Raises
+    ------
+    DesignError
+        If two parameters would have one name.
     """
     coefficients = tuple(design.coefficients[j] for j in design.kept)
     blocks: list[BlockLabels] = []
     for block in design.blocks:
-        dim = _safe_dim(block.group, (other.dim for other in blocks))
+        dim = _safe_dim(block, (other.dim for other in blocks))
         blocks.append(
             BlockLabels(group=block.group, dim=dim, effects=block.effects, levels=block.levels, pairs=_pairs(block))
         )
-    return Labels(coefficients=coefficients, blocks=tuple(blocks), sigma_fixed=design.sigma_fixed)
+    labels = Labels(coefficients=coefficients, blocks=tuple(blocks), sigma_fixed=design.sigma_fixed)
+    _check_distinct(labels)
+    return labels
+
+
+def _check_distinct(labels: Labels) -> None:
+    names = [row.name for row in labels.parameter_rows()]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DesignError(
+            f"Two parameters would both be called {twice!r}. Rename the columns in the data so that their names, with "
+            "commas and bars between them, can be told apart."
+        )
 
 
 def _block_rows(block: BlockLabels) -> list[ParameterRow]:
@@ -179,7 +232,14 @@ def _block_rows(block: BlockLabels) -> list[ParameterRow]:
         for i, effect in enumerate(block.effects)
     ]
     return sds + [
-        ParameterRow(name=block.cor_row(i, j), kind="cor", group=block.group, variable=block.cor_variable, index=pair)
+        ParameterRow(
+            name=block.cor_row(i, j),
+            kind="cor",
+            group=block.group,
+            variable=block.cor_variable,
+            index=pair,
+            alias=block.cor_row(j, i),
+        )
         for pair, (i, j) in enumerate(block.pairs)
     ]
 
@@ -195,12 +255,16 @@ def _pairs(block: RandomBlock) -> tuple[tuple[int, int], ...]:
     )
 
 
-def _safe_dim(group: str, others: Iterable[str]) -> str:
-    """Return a dim's name that no variable, nor any other dim, has."""
-    dim = group.replace("/", "_")
-    used = set(_TAKEN)
-    for other in others:
-        used |= {other, f"{other}_effect", f"{other}_pair", f"sd_{other}", f"cor_{other}", f"b_{other}"}
-    while {dim, f"{dim}_effect", f"{dim}_pair", f"sd_{dim}", f"cor_{dim}", f"b_{dim}"} & used:
+def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
+    """Return a dim's name that a file can hold, and that goes with no name of a variable or another dim."""
+    dim = _NOT_IN_FILES.sub("_", block.group) or "_"
+    used = set(_TAKEN).union(*map(_derived, others))
+    while _derived(dim) & used:
         dim += "_"
     return dim
+
+
+def _derived(dim: str) -> set[str]:
+    """Names that are made of a dim's, of variables, dims and sites of the programs."""
+    sites = {f"{prefix}_{dim}" for prefix in _PREFIXES}
+    return {dim, *(f"{dim}_{suffix}" for suffix in _SUFFIXES), *sites, *(f"{s}_{end}" for s in sites for end in _ENDS)}

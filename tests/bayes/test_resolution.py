@@ -115,10 +115,28 @@ def test_parts_of_one_correlation_matrix_cannot_have_different_priors(build):
     assert prior_of(build(formula, "sleepstudy", priors={"cor": LKJ(2)}), "cor(Intercept, Days | Subject)") == LKJ(2)
 
 
-def test_a_column_named_like_a_kind_is_ambiguous(build):
+def test_a_column_named_like_a_kind_is_named_by_its_row(build):
     data = pd.DataFrame({"y": [1.0, 3, 2, 5, 4, 7], "g": list("aabbcc"), "sd": [1.0, 2, 3, 4, 5, 7]})
-    with pytest.raises(PriorError, match="both a coefficient and a kind"):
-        build("y ~ sd + (1 | g)", data, priors={"sd": HalfNormal(1)})
+    case = build("y ~ sd + (1 | g)", data, priors={"sd": HalfNormal(3), "beta(sd)": Normal(0, 4)})
+    assert prior_of(case, "beta(sd)") == Normal(0, 4)
+    assert prior_of(case, "sd(Intercept | g)") == HalfNormal(3)
+
+
+def test_a_key_without_its_blanks_reaches_one_row_or_is_refused(build):
+    data = pd.DataFrame(
+        {"y": [1.0, 3, 2, 5, 4, 7], "g": list("aabbcc"), "a b": [1.0, 2, 3, 4, 5, 7], "ab": [2.0, 1, 4, 3, 7, 5]}
+    )
+    formula = "y ~ ab + `a b` + (1 | g)"
+    case = build(formula, data, priors={"ab": Normal(0, 4), "a b": Normal(0, 5), "sd(Intercept|g)": HalfNormal(3)})
+    assert [prior_of(case, name) for name in ("ab", "a b")] == [Normal(0, 4), Normal(0, 5)]
+    assert prior_of(case, "sd(Intercept | g)") == HalfNormal(3)
+    with pytest.raises(PriorError, match="may be 'ab' or 'a b'"):
+        build(formula, data, priors={"a  b": Normal(0, 4)})
+
+
+def test_two_priors_of_one_row_are_refused(build):
+    with pytest.raises(PriorError, match=r"'Days'.*'beta\(Days\)'.*leave one out"):
+        build(SLEEP, "sleepstudy", priors={"Days": Normal(0, 4), "beta(Days)": Normal(0, 5)})
 
 
 def test_a_known_sigma_has_no_prior(build):
