@@ -3,8 +3,8 @@
     python benchmarks/search.py uncentred 0 1000
     python benchmarks/search.py irregular 0 1000
 
-The models and the criterion are those of `tests/small_models.py`, which imports nothing of bayesmm. A line of JSON for
-each piece: how many models ended short and by how much, how many did not converge, were refused, or were lower than
+The models and the criterion are those of `tests/small_models.py`, which imports nothing of bayesmm. One line of JSON
+for each piece: how many models ended short and by how much, how many did not converge, were refused, or were lower than
 anything that SciPy found; evaluations with derivatives, and values that were looked at, on average.
 """
 

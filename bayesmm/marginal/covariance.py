@@ -62,6 +62,7 @@ def entry_positions(layout: Layout) -> tuple[tuple[np.ndarray, np.ndarray], ...]
     return tuple(positions)
 
 
+@lru_cache(maxsize=256)
 def _positions(k: int, structure: str) -> tuple[np.ndarray, np.ndarray]:
     if structure == "diagonal":
         return np.arange(k), np.arange(k)
