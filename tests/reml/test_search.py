@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from designs import SHAPES, random_design
+from oracle import DenseModel, level_covariance, random_columns
 from small_models import DenseCriterion, SmallModel, all_pieces, irregular, uncentred
 
 import bayesmm as bmm
@@ -110,3 +111,28 @@ def test_search_that_ends_early_says_so_above_the_tables(years: bmm.Model, monke
     assert 0 < text.index("did not reach a maximum") < text.index("Random effects")
     assert 0 < page.index("did not reach a maximum") < page.index("Random effects")
     assert fit.parameters["estimate"].notna().all()  # and no warning of a square root
+
+
+@pytest.mark.parametrize("shift", [0.0, -2006.5])
+def test_standard_errors_far_from_the_origin_are_those_of_a_dense_hessian(shift: float) -> None:
+    """In logarithms of the standard deviations, by central differences of the textbook's likelihood."""
+    data = pd.read_csv(YEARS)
+    data["year"] += shift
+    fit = bmm.Model("y ~ year + (year || country)", data).fit()
+    codes, columns = pd.factorize(data["country"])[0], np.column_stack([np.ones(len(data)), data["year"]])
+    X = np.column_stack([np.ones(len(data)), data["year"] - data["year"].mean()])
+    dense = DenseModel(y=data["y"].to_numpy(), X=X, Z=random_columns(codes, columns, 8))
+    names = ["sd(Intercept | country)", "sd(year | country)", "sigma"]
+    found = fit.parameters.loc[names]
+
+    def value(logarithms: np.ndarray) -> float:
+        sds = np.exp(logarithms)
+        return dense.log_likelihood(level_covariance(np.diag(sds[:2] ** 2), 8), sds[2], "reml")
+
+    at, steps = np.log(found["estimate"].to_numpy()), 1e-3 * np.eye(3)
+    hessian = [
+        [(value(at + s + t) - value(at + s - t) - value(at - s + t) + value(at - s - t)) / 4e-6 for t in steps]
+        for s in steps
+    ]
+    errors = np.sqrt(np.diag(np.linalg.inv(-np.array(hessian))))
+    np.testing.assert_allclose(found["std_error"] / found["estimate"], errors, rtol=1e-3)
