@@ -380,6 +380,19 @@ def test_a_mode_of_hardly_any_probability_gets_no_chain_but_a_note(tmp_path) -> 
     assert again.diagnostics == posterior.diagnostics
 
 
+def test_comparison_says_where_the_fit_is_at_another_mode() -> None:
+    priors = {"Intercept": Normal(66, 30), "sd": InverseGamma(4.5, 0.1), "sigma": HalfNormal(20)}
+    against = bmm.Model("travel ~ 1 + (1 | Rail)", bmm.datasets.load("rail"), priors=priors)
+    notes = {}
+    for name, model in (("elsewhere", against), ("there", one_way_model("unequal"))):
+        posterior = model.sample(method="importance", seed=1)
+        notes[name] = [note for note in bmm.compare(model.fit(), posterior).notes if " modes, and the REML fit" in note]
+        assert posterior.diagnostics.modes == 2
+    assert notes["there"] == []
+    assert notes["elsewhere"][0].startswith("The posterior has 2 modes, and the REML fit is at one that has ")
+    assert "differences are those between two explanations of the data" in notes["elsewhere"][0]
+
+
 def test_one_mode_needs_no_word() -> None:
     for data, formula in (
         ("sleepstudy", "Reaction ~ Days + (Days | Subject)"),
