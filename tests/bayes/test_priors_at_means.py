@@ -292,3 +292,21 @@ def test_a_posterior_at_a_thousand_is_near_reml_where_the_data_say_much(formula:
     shift = comparison.table.loc[comparison.table["kind"] != "cor", "shift"].abs()
     assert (shift < 0.5).all(), comparison.table
     assert not any("Suspect" in note or note.startswith("Priors move") for note in comparison.notes)
+
+
+@pytest.mark.parametrize("formula", ["y ~ f * x + (x | g)", "y ~ x + I(x**2) + (x | g)"])
+def test_products_and_powers_have_one_posterior_at_every_origin(formula: str) -> None:
+    data = growth().assign(f=list("ab") * 15)
+    near, far = (
+        bmm.Model(formula, data.assign(x=data["x"] + origin)).sample(method="importance", seed=2, draws=500)
+        for origin in (0.0, 200.0)
+    )
+    last = near.labels.coefficients[-1]
+    assert last in ("f[T.b]:x", "I(x ** 2)", "I(x**2)")
+    for name in (last, "sd(x | g)", "sigma"):
+        np.testing.assert_allclose(
+            far.parameters.loc[name, ["mean", "sd"]], near.parameters.loc[name, ["mean", "sd"]], rtol=1e-5
+        )
+    about = near.priors.table()["about"]
+    assert about["x"] == "coefficient where what its column is multiplied with is at its mean"
+    assert about[last] == "coefficient"
