@@ -21,7 +21,8 @@ from bayesmm.design.design import Design
 LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
 MOST_CORRELATION = 0.95  # a start nearer to ±1 has nearly no density
 FAR = 10.0  # times its estimate: from where on the largest sd that the response allows is a start of its own
-MOST_COMBINED = 9  # combinations of near, estimated and far sds; where there are more, one sd is moved at a time
+MOST_COMBINED = 9  # combinations of near, estimated and far sds; where there are more, one sd is moved at a time,
+MOST_ALONE = 12  # or, beyond so many, all of them only: each start is worth some dozens of gradients a parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,7 @@ def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np
         ones, combined = [1.0] * len(options), []
         for j, option in enumerate(options):
             combined += [[*ones[:j], ratio, *ones[j + 1 :]] for ratio in option[1:]]
+        combined = combined if len(combined) <= MOST_ALONE else []
         combined += [[min(option) for option in options], [max(option) for option in options]]
     ends = np.cumsum([block.k for block in design.blocks])[:-1]
     return [

@@ -41,7 +41,7 @@ def build_tree(
     -------
     xarray.DataTree
         Groups posterior, sample_stats, observed_data, constant_data and, where they were made, log_likelihood,
-        random_effects and quadrature.
+        random_effects, quadrature and modes.
     """
     groups: dict[str, dict[str, np.ndarray]] = {
         "posterior": {name: run.sites[name] for name in variable_order(labels) if name in run.sites},
