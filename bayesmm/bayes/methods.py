@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 import numpy as np
@@ -45,7 +45,7 @@ def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, dr
         return "draws" if numbers <= MOST_DRAWN else "moments"
     if not is_one_of(random_effects, ("draws", "moments", None)):
         raise ArgumentError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
-    return random_effects
+    return cast(Effects, random_effects)
 
 
 def explore(

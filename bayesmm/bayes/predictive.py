@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast, Literal
 
 import numpy as np
 from xarray import DataTree
@@ -82,7 +82,7 @@ def draw_rows(
         As in `Posterior.posterior_predictive`.
     """
     rng = np.random.default_rng(check_seed(seed))
-    population: NewLevels = "population" if is_one_of(new_levels, ("sample",)) else new_levels
+    population = cast(NewLevels, "population" if is_one_of(new_levels, ("sample",)) else new_levels)
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=population)
     chosen = read_draws(posterior, draws)
     predictors, effects = _read_effects(posterior, predictors, chosen)

@@ -11,9 +11,9 @@ MOST = 10**8  # of anything that is held in memory
 
 def count(argument: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
     """Accept a whole number of at least so many, and perhaps of no more than so many."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
         raise DatasetError(f"{argument} is {value!r}; give a whole number of at least {at_least}.")
-    if at_most is not None and value > at_most:
+    if at_most is not None and int(value) > at_most:
         raise DatasetError(f"{argument} is {value!r}; give a whole number of at most {at_most}.")
     return int(value)
 

@@ -44,7 +44,8 @@ def warn_of_extrapolation(expressions: Iterable[str], table: Table, frame: pd.Da
             continue
         column = table.columns[name]
         new = np.asarray(column.values)[~column.missing]
-        low, high = float(frame[name].min()), float(frame[name].max())
+        values = frame[name].to_numpy(dtype=float)
+        low, high = values.min(), values.max()
         slack = _ROUNDING * max(high - low, abs(low), abs(high))
         outside = (new < low - slack) | (new > high + slack)
         if outside.any():
