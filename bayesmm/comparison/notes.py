@@ -158,7 +158,7 @@ def _priors(evidence: Evidence) -> Iterator[str]:
 def _skewness(evidence: Evidence) -> Iterator[str]:
     skewed = [each for each in evidence.parameters if each.is_skewed and not each.is_far]
     spreads = [each for each in skewed if each.kind in ("sd", "sigma")]
-    others = [each for each in skewed if each.kind not in ("sd", "sigma")]
+    others = [each for each in skewed if each.kind not in ("sd", "sigma") and _is_read_as_shifted(each)]
     if spreads:
         levels = {block.group: len(block.levels) for block in evidence.fit.labels.blocks}
         groups = [
@@ -179,6 +179,11 @@ def _maximum_likelihood(evidence: Evidence) -> Iterator[str]:
             "Maximum likelihood makes standard deviations too small, as it takes the fixed effects as known; the "
             "posterior is the counterpart of method='reml'."
         )
+
+
+def _is_read_as_shifted(parameter: Parameter) -> bool:
+    """Whether mean and estimate are written differently; those of correlations next to ±1 are not."""
+    return write_like(parameter.mean, parameter.sd) != write_like(parameter.estimate, parameter.sd)
 
 
 def _with_median(parameter: Parameter) -> str:
