@@ -131,7 +131,7 @@ def test_predictions_of_draws_average_to_their_mean_and_widen_for_the_population
 
 def test_posterior_prints_with_a_sentence_of_advice(brief) -> None:
     _, posterior = brief
-    assert posterior.diagnostics.advice in str(posterior)
+    assert posterior.diagnostics.advice in " ".join(str(posterior).split())
     assert "<table" in posterior._repr_html_()
 
 

@@ -187,6 +187,7 @@ def test_priors_come_back_with_who_chose_them(choice, table, tmp_path, ending):
     assert_same(round_trip(saved, tmp_path, ending), saved)
 
 
+@pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")  # levels that differ by blanks, levels like NA
 def test_names_and_levels_may_be_any_text(table, tmp_path, ending):
     odd = table.assign(**{"größe": table["x"], "a b": table["whole"]})
     odd["a/b"] = np.array(["", " ", "nan", "ü😀", "x\ty", "'q'/\"r\""])[np.arange(60) % 6]

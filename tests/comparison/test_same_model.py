@@ -4,7 +4,7 @@ import pytest
 from made_posterior import make_posterior
 
 import bayesmm as bmm
-from bayesmm.errors import BayesmmError, ComparisonError
+from bayesmm.errors import ArgumentError, BayesmmError, ComparisonError
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
 
@@ -78,5 +78,5 @@ def test_swapped_arguments_are_named(data, posterior):
 
 
 def test_level_outside_the_unit_interval_is_refused(data, posterior):
-    with pytest.raises(ComparisonError, match=r"level is 95: give a coverage between 0 and 1"):
+    with pytest.raises(ArgumentError, match=r"level is 95: give a coverage between 0 and 1"):
         bmm.compare(bmm.Model(FORMULA, data).fit(), posterior, level=95)
