@@ -563,8 +563,10 @@ def _check_sigma(sigma: float | None) -> float | None:
 
 def _check_sigma_of(design: Design, sigma: float | None) -> None:
     """Refuse a known sigma beside which the response, or which beside the response, is only rounding."""
+    if sigma is None:
+        return
     spread = float(np.std(design.y - design.offset)) * float(np.sqrt(np.median(design.weights)))
-    if sigma is not None and not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
+    if not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
         raise SpecificationError(
             f"sigma is {sigma:g}, where the response {design.response!r} has a standard deviation of {spread:.3g} (of "
             "weight one): with so little in common nothing can be computed. Check the units of both."

@@ -1,14 +1,13 @@
 """Random effects as blocks: everything that varies by one grouping factor, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.columns import Columns, build_columns, distinct_names
+from bayesmm.design.columns import Columns, distinct_names
 from bayesmm.design.levels import read_levels
-from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.terms import RandomTerm
 
@@ -64,7 +63,7 @@ class RandomBlock:
 
 
 def build_blocks(
-    terms: Sequence[RandomTerm], frame: pd.DataFrame, numbers: pd.DataFrame, names: Names
+    terms: Sequence[RandomTerm], frame: pd.DataFrame, built: Mapping[str, Columns]
 ) -> tuple[tuple[RandomBlock, ...], tuple[tuple[Columns, ...], ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
@@ -72,10 +71,10 @@ def build_blocks(
     ----------
     terms : sequence of RandomTerm
         The terms of the specification; ``a:b`` and ``b:a`` are the same grouping.
-    frame, numbers : pandas.DataFrame
-        The rows used; in ``numbers``, which expressions see, every number is a float.
-    names : Names
-        What the expressions may use besides columns.
+    frame : pandas.DataFrame
+        The rows used.
+    built : mapping of str to Columns
+        The columns of each term's expression.
 
     Returns
     -------
@@ -86,10 +85,6 @@ def build_blocks(
     by_group: dict[frozenset[str], list[RandomTerm]] = {}
     for term in terms:
         by_group.setdefault(frozenset(term.factors), []).append(term)
-    built = {
-        expression: build_columns(expression, numbers, names)
-        for expression in dict.fromkeys(term.expression for term in terms)
-    }
     blocks, sources = [], []
     groups = [members[0].group for members in by_group.values()]
     for members in by_group.values():

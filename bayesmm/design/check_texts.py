@@ -193,10 +193,9 @@ def _note_levels(name: str, texts: list[str]) -> None:
 
 def _note_measurements(name: str, column: Column, keep: np.ndarray) -> None:
     """Warn of a grouping factor of measured numbers: most of its levels have a single row."""
-    values = np.asarray(column.values)
-    if values.dtype != np.float64:
+    if column.values.dtype != np.float64:
         return
-    used = values[keep]
+    used = np.asarray(column.values)[keep]
     if (used == np.floor(used)).all():
         return
     levels, counts = np.unique(used, return_counts=True)

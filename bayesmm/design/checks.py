@@ -7,21 +7,22 @@ import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.design.blocks import RandomBlock
+from bayesmm.design.frame import Table
 from bayesmm.errors import DesignError
 
 LARGEST_WEIGHT = 1e18
 
 
-def check_finite(frame: pd.DataFrame) -> None:
-    """Refuse infinite values in any used column."""
-    for name, dtype in zip(frame.columns, frame.dtypes.array, strict=True):
-        if dtype != np.float64:
+def check_finite(table: Table, keep: np.ndarray) -> None:
+    """Refuse infinite values in the rows of a mask (n_rows,) of any column."""
+    for name, column in table.columns.items():
+        if column.values.dtype != np.float64:
             continue
-        infinite = np.isinf(frame[name].to_numpy())
+        infinite = np.isinf(np.asarray(column.values)) & keep
         if infinite.any():
             raise DesignError(
                 f"Column {name!r} has {int(infinite.sum())} infinite value(s), the first in row "
-                f"{frame.index[infinite.argmax()]!r}. Correct them, or set them to missing."
+                f"{table.index[infinite.argmax()]!r}. Correct them, or set them to missing."
             )
 
 

@@ -69,19 +69,16 @@ class PlainTerm:
 
     def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the column of new rows."""
-        return _plain_values(self.name, frame)
+        return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
 
 
-def _plain_values(name: str | None, frame: pd.DataFrame) -> np.ndarray:
-    return np.ones(len(frame)) if name is None else frame[name].to_numpy(dtype=np.float64)
-
-
-def _plain_name(node: Node, frame: pd.DataFrame) -> str | None:
-    """Name of the numeric column that an expression is, if it is one."""
+def _plain_term(node: Node, frame: pd.DataFrame) -> PlainTerm | None:
+    """The numeric column that an expression is, if it is one."""
     if not isinstance(node, Name) or node.text not in frame:
         return None
-    dtype = frame[node.text].dtype
-    return node.text if isinstance(dtype, np.dtype) and dtype.kind in "iuf" else None
+    values = frame[node.text]
+    is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
+    return PlainTerm(node.text, values.to_numpy(dtype=np.float64)) if is_plain else None
 
 
 def label_column(name: str) -> str:
@@ -162,10 +159,10 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, frame.columns, names)
-    plain = [_plain_name(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms]
+    plain = [_plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms]
     if None not in plain:
-        columns = [None] * expansion.intercept + plain
-        return Columns([PlainTerm(name, _plain_values(name, frame)) for name in columns], uses)
+        constant = [PlainTerm(None, np.ones(len(frame)))] * expansion.intercept
+        return Columns([*constant, *plain], uses)
     from bayesmm.design.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, frame, names), uses)
@@ -188,8 +185,9 @@ def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str)
     """
     node = read_arithmetic(text)
     uses = names.columns_of(node, frame.columns)
-    if _plain_name(node, frame) is not None:
-        return Columns([PlainTerm(text, _plain_values(uses[0], frame))], uses)
+    plain = _plain_term(node, frame)
+    if plain is not None:
+        return Columns([PlainTerm(text, plain.data)], uses)
     from bayesmm.design.formulae_terms import evaluate_arithmetic
 
     term = evaluate_arithmetic(node, text, frame, names)

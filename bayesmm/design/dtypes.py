@@ -31,18 +31,21 @@ class Column:
     def rows(self, keep: np.ndarray | None) -> np.ndarray | pd.Categorical:
         """Return a copy of the rows of a mask (all of them for None), without categories that do not occur."""
         if isinstance(self.values, pd.Categorical):
-            return (self.values if keep is None else self.values[keep]).remove_unused_categories()
+            values = self.values if keep is None else self.values[keep]
+            occurs = np.zeros(len(values.categories) + 1, dtype=bool)
+            occurs[values.codes] = True  # of a missing value the last
+            return values.copy() if occurs[:-1].all() else values.remove_unused_categories()
         return self.values.copy() if keep is None else self.values[keep]
 
 
-def read_column(name: str, series: nw.Series) -> Column:
+def read_column(name: str, series: nw.Series | pd.Series) -> Column:
     """Read one column.
 
     Parameters
     ----------
     name : str
         Its name, for error messages.
-    series : narwhals.Series
+    series : narwhals.Series or pandas.Series
         The column.
 
     Returns
@@ -54,9 +57,10 @@ def read_column(name: str, series: nw.Series) -> Column:
     DesignError
         For times, complex numbers, mixtures and nested types.
     """
-    native = series.to_native()
+    native = series if isinstance(series, pd.Series) else series.to_native()
     if isinstance(native, pd.Series):
         return _read_pandas(name, native)
+    assert isinstance(series, nw.Series)
     column = _read_pandas(name, _to_pandas(series))
     return replace(column, is_text=column.is_text and not isinstance(series.dtype, nw.Categorical))
 

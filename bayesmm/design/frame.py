@@ -55,6 +55,11 @@ class Table:
             copy=False,
         )
 
+    def as_floats(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return rows of this table with long identifiers as floats, as arithmetic sees them."""
+        long = [name for name, column in self.columns.items() if column.values.dtype.kind in "iu"]
+        return frame.astype(dict.fromkeys(long, np.float64)) if long else frame
+
 
 def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -> Table:
     """Read the named columns of a pandas, polars or pyarrow table.
@@ -79,22 +84,25 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
         used.
     """
     frame = open_frame(data)
-    lacking = [name for name in names if name not in frame.columns]
+    available = frame.columns
+    lacking = [name for name in names if name not in available]
     if lacking:
-        raise missing_column(lacking[0], frame.columns)
+        raise missing_column(lacking[0], available)
     if len(frame) == 0 and not may_be_empty:
         raise DesignError("The data have no rows. Pass a data frame with one row for each observation.")
+    native = frame.to_native()
+    source = native if isinstance(native, pd.DataFrame) else frame
     return Table(
-        columns={name: read_column(name, frame[name]) for name in names}, index=_index(frame), n_rows=len(frame)
+        columns={name: read_column(name, source[name]) for name in names}, index=_index(frame), n_rows=len(frame)
     )
 
 
 def open_frame(data: Any) -> nw.DataFrame:
     """Wrap a data frame in narwhals, after checking that it is one with unique column names."""
-    if isinstance(data, pd.DataFrame):
-        _check_pandas_columns(data)
     if isinstance(data, nw.DataFrame):
         return data
+    if isinstance(data, pd.DataFrame):
+        _check_pandas_columns(data)
     try:
         return nw.from_native(data, eager_only=True)
     except TypeError:
@@ -147,8 +155,3 @@ def _index(frame: nw.DataFrame) -> pd.Index:
     native = frame.to_native()
     return native.index if isinstance(native, pd.DataFrame) else pd.RangeIndex(len(frame))
 
-
-def as_floats(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with long identifiers as floats, as arithmetic sees them; as it is if there are none."""
-    long = [name for name, dtype in zip(frame.columns, frame.dtypes.array, strict=True) if dtype.kind in "iu"]
-    return frame.astype(dict.fromkeys(long, np.float64)) if long else frame

@@ -7,6 +7,7 @@ variable may not be named like a dim, nor contain a slash.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from bayesmm.design.blocks import RandomBlock
@@ -264,7 +265,9 @@ def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
     return dim
 
 
-def _derived(dim: str) -> set[str]:
+@lru_cache(maxsize=256)
+def _derived(dim: str) -> frozenset[str]:
     """Names that are made of a dim's, of variables, dims and sites of the programs."""
     sites = {f"{prefix}_{dim}" for prefix in _PREFIXES}
-    return {dim, *(f"{dim}_{suffix}" for suffix in _SUFFIXES), *sites, *(f"{s}_{end}" for s in sites for end in _ENDS)}
+    names = (*(f"{dim}_{suffix}" for suffix in _SUFFIXES), *sites, *(f"{s}_{end}" for s in sites for end in _ENDS))
+    return frozenset((dim, *names))

@@ -11,7 +11,7 @@ from bayesmm.design.blocks import RandomBlock, build_blocks
 from bayesmm.design.check_texts import check_texts
 from bayesmm.design.checks import check_finite, check_weights
 from bayesmm.design.columns import Columns, build_arithmetic, build_columns, columns_used
-from bayesmm.design.frame import as_floats, open_frame, read_table
+from bayesmm.design.frame import open_frame, read_table
 from bayesmm.design.names import Names
 from bayesmm.design.rows import Missing, Rows, choose_rows, read_weights
 from bayesmm.specification.formula import read_arithmetic
@@ -45,11 +45,11 @@ def read_used_data(specification: Specification, data: Any, weights: Any, missin
     given = None if weights is None or isinstance(weights, str) else read_weights(weights, table)
     rows = choose_rows(table, given, missing)
     check_texts(table, rows.keep, specification, names, weights if isinstance(weights, str) else None)
+    check_finite(table, rows.keep)
     frame = table.rows(rows.keep)
-    check_finite(frame)
     return UsedData(
         frame=frame,
-        numbers=as_floats(frame),
+        numbers=table.as_floats(frame),
         rows=rows,
         weights=None if given is None else np.asarray(given.values)[rows.keep].astype(np.float64),
     )
@@ -59,10 +59,12 @@ def build_sources(
     specification: Specification, frame: pd.DataFrame, numbers: pd.DataFrame, names: Names
 ) -> tuple[Sources, tuple[RandomBlock, ...]]:
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
-    blocks, block_sources = build_blocks(specification.random_terms, frame, numbers, names)
+    expressions = dict.fromkeys(term.expression for term in specification.random_terms)
+    built = {expression: build_columns(expression, numbers, names) for expression in expressions}
+    blocks, block_sources = build_blocks(specification.random_terms, frame, built)
     sources = Sources(
         response=build_arithmetic(specification.response, numbers, names, what="response"),
-        fixed=build_columns(specification.fixed, numbers, names),
+        fixed=built.get(specification.fixed) or build_columns(specification.fixed, numbers, names),
         offsets=tuple(build_arithmetic(text, numbers, names, what="offset") for text in specification.offsets),
         blocks=block_sources,
     )
