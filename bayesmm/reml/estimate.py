@@ -74,12 +74,6 @@ class Estimate:
         Fixed effects of the kept columns.
     factors : tuple of arrays, shapes (k, k)
         Relative factors Λ on the user's columns, lower triangular.
-    modes : tuple of arrays, shapes (q, k)
-        Conditional modes of the random effects.
-    mode_covariances : tuple of arrays, shapes (q, k, k)
-        Their conditional covariance given θ, σ and β.
-    null_directions : tuple of arrays, shapes (k, d)
-        Combinations of effects without variance, per grouping factor; d = 0 where the fit is not singular.
     other_maxima : tuple of LocalMaximum
         What else the search saw, best first.
     n_screened : int
@@ -94,9 +88,6 @@ class Estimate:
     beta: np.ndarray
     beta_covariance: np.ndarray
     factors: tuple[np.ndarray, ...]
-    modes: tuple[np.ndarray, ...]
-    mode_covariances: tuple[np.ndarray, ...]
-    null_directions: tuple[np.ndarray, ...]
     other_maxima: tuple[LocalMaximum, ...]
     n_screened: int
     criterion_function: Criterion
@@ -105,6 +96,38 @@ class Estimate:
     def spread(self) -> Spread:
         """Standard deviations and correlations on the user's columns, and their standard errors."""
         return _spread(self.criterion_function, self.minimum.x, self.sigma)
+
+    @cached_property
+    def modes(self) -> tuple[np.ndarray, ...]:
+        """Conditional modes (q, k) of the random effects of each grouping factor."""
+        at: Evaluated = self.minimum.evaluation.detail
+        return tuple((T @ b).T for T, b in zip(self._back, at.modes, strict=True))
+
+    @cached_property
+    def mode_covariances(self) -> tuple[np.ndarray, ...]:
+        """Their conditional covariances (q, k, k) given θ, σ and β."""
+        at: Evaluated = self.minimum.evaluation.detail
+        return tuple(
+            self.sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0)
+            for T, C in zip(self._back, at.covariances, strict=True)
+        )
+
+    @cached_property
+    def null_directions(self) -> tuple[np.ndarray, ...]:
+        """Combinations of effects without variance (k, d), per grouping factor; d = 0 where the fit is not singular."""
+        criterion = self.criterion_function
+        conditioned = assemble_factors(np, self.minimum.x, criterion.layout)
+        return tuple(
+            null_directions(L, T, pieces)
+            for L, T, pieces in zip(conditioned, criterion.products.effect_roots, criterion.layout, strict=True)
+        )
+
+    @property
+    def _back(self) -> list[np.ndarray]:
+        """From effects on conditioned columns to those on the user's (k, k): none where there is no variance."""
+        conditioned = assemble_factors(np, self.minimum.x, self.criterion_function.layout)
+        roots = self.criterion_function.products.effect_roots
+        return [np.linalg.inv(T) @ project(L) for T, L in zip(roots, conditioned, strict=True)]
 
 
 ZERO = 1e-6  # standard deviations, in units of σ on columns of norm √n, that are zero but for rounding
@@ -133,12 +156,10 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     else:
         minimum = find_minimum(criterion, start)
         found = Minima(minimum, (), 0)
-    conditioned = assemble_factors(np, minimum.x, criterion.layout)
     at: Evaluated = minimum.evaluation.detail
     products = criterion.products
     sigma = _sigma(criterion, minimum)
     inverse_root = np.linalg.inv(products.fixed_root)
-    back = [np.linalg.inv(T) @ project(L) for T, L in zip(products.effect_roots, conditioned, strict=True)]
     return Estimate(
         minimum=minimum,
         criterion=minimum.evaluation.value,
@@ -146,14 +167,6 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         beta=products.fixed_origin + inverse_root @ at.fixed.beta,
         beta_covariance=sigma**2 * inverse_root @ at.fixed.covariance @ inverse_root.T,
         factors=_raw_factors(criterion, minimum),
-        modes=tuple((T @ b).T for T, b in zip(back, at.modes, strict=True)),
-        mode_covariances=tuple(
-            sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0) for T, C in zip(back, at.covariances, strict=True)
-        ),
-        null_directions=tuple(
-            null_directions(L, T, pieces)
-            for L, T, pieces in zip(conditioned, products.effect_roots, criterion.layout, strict=True)
-        ),
         other_maxima=tuple(
             LocalMaximum(
                 log_likelihood=-0.5 * other.evaluation.value,
@@ -206,9 +219,9 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
                 part, total = np.diag(np.diag(part)), np.diag(np.diag(total))
             root = np.linalg.cholesky(total)
             values, vectors = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, part).T))
-            vectors = np.linalg.solve(root.T, vectors)
             absorbed = values <= ABSORBED
             if absorbed.any():
+                vectors = np.linalg.solve(root.T, vectors)
                 T = products.effect_roots[f][start:stop, start:stop]
                 found = np.eye(stop - start) if absorbed.all() else np.linalg.solve(T, vectors[:, absorbed])
                 directions = np.zeros((len(expected), found.shape[1]))

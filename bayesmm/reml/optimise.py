@@ -126,9 +126,9 @@ def minimise(
         hessian = here.hessian + correction
         unit = sizes(x)
         curvatures, directions, slopes = _decompose(hessian, here.gradient, unit)
-        if _is_minimum(here, curvatures, slopes, DECREMENT_TOLERANCE):
-            break
         decrement = _decrement(slopes, curvatures)
+        if _is_minimum(here, curvatures, decrement, DECREMENT_TOLERANCE):
+            break
         if SMALL > decrement > 0.1 * last_decrement and curvatures.min() > 0.0:
             break
         last_decrement = decrement
@@ -138,7 +138,7 @@ def minimise(
         there = objective(x + step)
         n_evaluations += 1
         is_finite = bool(np.isfinite(there.value) and np.isfinite(there.gradient).all())
-        if is_finite and not here.is_exact and _decrement(slopes, curvatures) < NEAR:
+        if is_finite and not here.is_exact and decrement < NEAR:
             correction = _correct(here, there, correction, step, unit)
         gain = here.value - there.value
         noise = max(here.noise, there.noise)
@@ -154,12 +154,13 @@ def minimise(
             break
     hessian = here.hessian + correction
     curvatures, _, slopes = _decompose(hessian, here.gradient, sizes(x))
+    decrement = _decrement(slopes, curvatures)
     return Minimum(
         x=x,
         evaluation=replace(here, hessian=hessian),
-        converged=not escaped and _is_minimum(here, curvatures, slopes, max(ACCEPTED, here.noise)),
+        converged=not escaped and _is_minimum(here, curvatures, decrement, max(ACCEPTED, here.noise)),
         escaped=escaped,
-        decrement=_decrement(slopes, curvatures),
+        decrement=decrement,
         smallest_curvature=float(curvatures.min(initial=np.inf)),
         n_evaluations=n_evaluations,
     )
@@ -194,10 +195,9 @@ def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
     return float(0.5 * (slopes[curved] ** 2 / np.abs(curvatures[curved])).sum())
 
 
-def _is_minimum(here: Evaluation, curvatures: np.ndarray, slopes: np.ndarray, tolerance: float) -> bool:
-    scale = np.abs(curvatures).max(initial=0.0)
-    is_down = curvatures.min(initial=0.0) < -1e-7 * scale
-    return bool(np.isfinite(here.value) and not is_down and _decrement(slopes, curvatures) < tolerance)
+def _is_minimum(here: Evaluation, curvatures: np.ndarray, decrement: float, tolerance: float) -> bool:
+    is_down = curvatures.min(initial=0.0) < -1e-7 * np.abs(curvatures).max(initial=0.0)
+    return bool(np.isfinite(here.value) and not is_down and decrement < tolerance)
 
 
 def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float) -> np.ndarray:
