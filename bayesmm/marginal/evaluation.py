@@ -38,8 +38,9 @@ class Evaluated(NamedTuple):
         ∂r²/∂θ.
     modes : list of arrays, shape (k, q)
         Conditional modes of the random effects.
-    covariances : list of arrays, shape (k, k, q)
-        Their conditional covariances over σ², given β.
+    covariances : list of arrays, shape (k, k, q), or None
+        Their conditional covariances over σ², given β; None where one factor is alone, whose evaluation does without:
+        `bayesmm.marginal.one_factor.level_covariances`.
     expected, observed : lists of arrays, shape (k, k)
         Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
     unrestricted : list of arrays, shape (k, k)
@@ -52,7 +53,7 @@ class Evaluated(NamedTuple):
     fixed: FixedProfile
     residual_square_gradient: Float[Array, " t"]
     modes: list[Float[Array, "k q"]]
-    covariances: list[Float[Array, "k k q"]]
+    covariances: list[Float[Array, "k k q"]] | None
     expected: list[Float[Array, "k k"]]
     observed: list[Float[Array, "k k"]]
     unrestricted: list[Float[Array, "k k"]]
@@ -141,8 +142,8 @@ class _Solved(NamedTuple):
         Z'Ṽ⁻¹[X y], and ΛΛ' times it.
     weights : list of arrays, shape (k, k)
         Σ Z_i'Ṽ⁻¹Z_i.
-    covariances : list of arrays, shape (k, k, q)
-        Of each level's effects over σ², given β.
+    covariances : list of arrays, shape (k, k, q), or None
+        Of each level's effects over σ², given β, where they are a by-product.
     gram_of : callable
         (Za)'Ṽ⁻¹(Za), shape (t, t), of arrays a (k, t, q).
     """
@@ -151,7 +152,7 @@ class _Solved(NamedTuple):
     residual: list[Float[Array, "k c q"]]
     effects: list[Float[Array, "k c q"]]
     weights: list[Float[Array, "k k"]]
-    covariances: list[Float[Array, "k k q"]]
+    covariances: list[Float[Array, "k k q"]] | None
     gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]]
 
 
@@ -178,7 +179,7 @@ def _solve_alone(ops: Operations, products: CrossProducts, factors: Sequence[Flo
         [at.residual],
         [at.effects],
         [at.marginal.sum(-1)],
-        [at.covariance],
+        None,
         lambda moved: _inner(moved[0], contract(at.marginal, moved[0])),
     )
 
@@ -214,9 +215,11 @@ def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions
 def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, "t t"]:
     """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩: 2Γ_ii' for entries in rows i and i' of one column."""
     blocks = [
-        2.0 * G[rows[:, None], rows[None]] * (columns[:, None] == columns[None])
+        2.0 * G[rows[:, None], rows] * (columns[:, None] == columns)
         for G, (rows, columns) in zip(slopes, positions, strict=True)
     ]
+    if len(blocks) == 1:
+        return blocks[0]
     zeros = ops.xp.zeros
     lines = [[B if f == g else zeros((len(B), len(C))) for g, C in enumerate(blocks)] for f, B in enumerate(blocks)]
     return ops.xp.concatenate([ops.xp.concatenate(line, axis=1) for line in lines])

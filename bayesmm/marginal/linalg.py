@@ -71,4 +71,4 @@ def batched_cholesky(
             below = rest[1:, 0] / pivot  # (k - j - 1, q)
             rest = rest[1:, 1:] - below[:, None] * below[None]
             right = right[1:] - below[:, None] * row[None]
-    return xp.stack(diagonal), xp.stack(solved)
+    return xp.array(diagonal), xp.array(solved)

@@ -54,8 +54,6 @@ class OneFactor(NamedTuple):
         Z'Ṽ⁻¹[X y], and ΛΛ' times it.
     marginal : array, shape (k, k, q)
         Z_i'Ṽ⁻¹Z_i.
-    covariance : array, shape (k, k, q)
-        ΛH⁻¹Λ'.
     """
 
     log_det: Float[Array, ""]
@@ -63,7 +61,6 @@ class OneFactor(NamedTuple):
     residual: Float[Array, "k c q"]
     effects: Float[Array, "k c q"]
     marginal: Float[Array, "k k q"]
-    covariance: Float[Array, "k k q"]
 
 
 def root_levels(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,12 +82,18 @@ def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "
     pivots, solved = batched_cholesky(xp, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
     rooted, between = solved[:, :c], solved[:, c:]
     residual = contract(between, rooted)
-    root = batched_cholesky(xp, identity + contract(B, B), factor.T[:, :, None])[1]
     return OneFactor(
         log_det=2.0 * sum_logarithms(xp, pivots),
         gram=levels.gram + ops.sum_gram(rooted),
         residual=residual,
         effects=ops.transform(factor @ factor.T, residual),
         marginal=contract(between, between),
-        covariance=contract(root, root),
     )
+
+
+def level_covariances(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Float[Array, "k k q"]:
+    """ΛH⁻¹Λ' of each level: the conditional covariance of its effects over σ², given β."""
+    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])  # RΛ
+    identity = ops.xp.eye(factor.shape[0])[:, :, None]
+    root = batched_cholesky(ops.xp, identity + contract(B, B), factor.T[:, :, None])[1]
+    return contract(root, root)

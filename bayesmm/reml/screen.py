@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations, pairwise, product
+from itertools import accumulate, combinations, pairwise, product
 
 import numpy as np
 
@@ -135,7 +135,9 @@ class _Grid:
         self._axes = [
             _principal_axes(L, pieces) for L, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)
         ]
-        self.n_axes = sum(map(len, self._axes))
+        ends = [0, *accumulate(map(len, self._axes))]
+        self._own = [slice(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
+        self.n_axes = ends[-1]
         self.seen: dict[Place, float] = {}
 
     def values(self, places: Sequence[Place]) -> np.ndarray:
@@ -147,8 +149,7 @@ class _Grid:
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
-        ends = np.cumsum([len(U) for U in self._axes])
-        return [U * size[:, None] for U, size in zip(self._axes, np.split(sizes, ends[:-1], axis=1), strict=True)]
+        return [U * sizes[:, None, own] for U, own in zip(self._axes, self._own, strict=True)]
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
@@ -223,7 +224,8 @@ def _moved(place: Place, axis: int, by: int, n_levels: int) -> Place:
 def _is_minimum(values: np.ndarray) -> np.ndarray:
     """Which finite entries have no lower neighbour along any axis or diagonal."""
     lowest = np.isfinite(values)
-    padded = np.pad(values, 1, constant_values=np.inf)
+    padded = np.full([n + 2 for n in values.shape], np.inf)
+    padded[(slice(1, -1),) * values.ndim] = values
     for shift in product(range(3), repeat=values.ndim):
         lowest &= values <= padded[tuple(slice(by, by + n) for by, n in zip(shift, values.shape, strict=True))]
     return lowest
