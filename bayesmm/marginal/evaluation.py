@@ -207,9 +207,8 @@ def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[F
 
 def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, " t"]:
     """Entries of matrices at the places of θ."""
-    return ops.xp.concatenate(
-        [matrix[rows, columns] for matrix, (rows, columns) in zip(matrices, positions, strict=True)]
-    )
+    found = [matrix[rows, columns] for matrix, (rows, columns) in zip(matrices, positions, strict=True)]
+    return found[0] if len(found) == 1 else ops.xp.concatenate(found)
 
 
 def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, "t t"]:
@@ -239,11 +238,10 @@ def _information(
     for L, r, (rows, columns) in zip(factors, score.rho, positions, strict=True):
         scaled = L.T @ r  # Λ'Z'e
         unit = xp.eye(len(L))[:, rows]
-        moved.append(unit[:, :, None] * scaled[columns][None] + L[:, columns][:, :, None] * r[rows][None])
+        moved.append(unit[:, :, None] * scaled[columns] + L[:, columns][:, :, None] * r[rows])
     left = gram_of(moved)
-    towards = xp.concatenate(
-        [_inner(a, R) for a, R in zip(moved, score.residual, strict=True)]
-    )  # (t, c): (Za)'Ṽ⁻¹[X y]
+    # (t, c): (Za)'Ṽ⁻¹[X y]
+    towards = xp.concatenate([_inner(a, R) for a, R in zip(moved, score.residual, strict=True)])
     to_fixed, along = towards[:, :-1], towards[:, -1] - towards[:, :-1] @ fixed.beta
     information = score.precision * (left - to_fixed @ fixed.covariance @ to_fixed.T)
     if score.df is None:

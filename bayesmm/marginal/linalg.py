@@ -19,7 +19,7 @@ def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Ar
     left, right = A[:, :, None], B[:, None]
     total = left[0] * right[0]
     for r in range(1, A.shape[0]):
-        total = total + left[r] * right[r]
+        total += left[r] * right[r]
     return total
 
 

@@ -81,13 +81,14 @@ def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "
     right = xp.concatenate([levels.coefficients, levels.root], axis=1)
     pivots, solved = batched_cholesky(xp, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
     rooted, between = solved[:, :c], solved[:, c:]
-    residual = contract(between, rooted)
+    weighed = contract(between, solved)  # (k, c + k, q)
+    residual = weighed[:, :c]
     return OneFactor(
         log_det=2.0 * sum_logarithms(xp, pivots),
         gram=levels.gram + ops.sum_gram(rooted),
         residual=residual,
         effects=ops.transform(factor @ factor.T, residual),
-        marginal=contract(between, between),
+        marginal=weighed[:, c:],
     )
 
 
