@@ -73,7 +73,7 @@ class PlainTerm:
 
 
 def _plain_term(node: Node, frame: pd.DataFrame) -> PlainTerm | None:
-    """The numeric column that an expression is, if it is one."""
+    """Return the numeric column that an expression is, if it is one."""
     if not isinstance(node, Name) or node.text not in frame:
         return None
     values = frame[node.text]
@@ -159,8 +159,9 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, frame.columns, names)
-    plain = [_plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms]
-    if None not in plain:
+    found = (_plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms)
+    plain = [term for term in found if term is not None]
+    if len(plain) == len(expansion.terms):
         constant = [PlainTerm(None, np.ones(len(frame)))] * expansion.intercept
         return Columns([*constant, *plain], uses)
     from bayesmm.design.formulae_terms import evaluate_terms  # 0.3 seconds to import

@@ -91,7 +91,7 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
     if len(frame) == 0 and not may_be_empty:
         raise DesignError("The data have no rows. Pass a data frame with one row for each observation.")
     native = frame.to_native()
-    source = native if isinstance(native, pd.DataFrame) else frame
+    source: Any = native if isinstance(native, pd.DataFrame) else frame
     return Table(
         columns={name: read_column(name, source[name]) for name in names}, index=_index(frame), n_rows=len(frame)
     )
@@ -154,4 +154,3 @@ def _check_pandas_columns(data: pd.DataFrame) -> None:
 def _index(frame: nw.DataFrame) -> pd.Index:
     native = frame.to_native()
     return native.index if isinstance(native, pd.DataFrame) else pd.RangeIndex(len(frame))
-

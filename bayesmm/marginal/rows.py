@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,6 +54,16 @@ class Conditioning:
     root: Float[Array, "p p"]
     coefficients: Float[Array, " p"]
     effect_roots: list[Float[Array, "k k"]]
+
+    @cached_property
+    def to_fixed(self) -> Float[Array, "p p"]:
+        """R⁻ᵀ."""
+        return np.linalg.inv(self.root).T
+
+    @cached_property
+    def to_effects(self) -> list[Float[Array, "k k"]]:
+        """T⁻ᵀ of each factor."""
+        return [np.linalg.inv(T).T for T in self.effect_roots]
 
 
 @dataclass(frozen=True)
@@ -124,8 +135,7 @@ def sum_rows(
         [np.zeros((widths[f], widths[g], size)) for (f, g), (_, size) in pairs.items()],
         np.zeros((p + 1, p + 1)),
     )
-    to_fixed = np.linalg.inv(conditioning.root).T
-    to_effects = [np.linalg.inv(T).T for T in conditioning.effect_roots]
+    to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
     for rows in chunks(n, max(CHUNK, *sizes)):
         fixed = np.empty((p + 1, rows.stop - rows.start))
         fixed[:p] = to_fixed @ X[rows].T
@@ -151,8 +161,7 @@ def sum_left_over(
     coefficients: Float[Array, "k c q"],
 ) -> Float[Array, "c c"]:
     """[Q e]'W[Q e] of what is left of [Q e] when coefficients times a factor's columns are taken off."""
-    to_fixed = np.linalg.inv(conditioning.root).T
-    to_effects = np.linalg.inv(conditioning.effect_roots[0]).T
+    to_fixed, (to_effects,) = conditioning.to_fixed, conditioning.to_effects
     gram = np.zeros((X.shape[1] + 1,) * 2)
     for rows in chunks(len(y)):
         fixed = to_fixed @ X[rows].T

@@ -130,7 +130,7 @@ def minimise(
         decrement = _decrement(slopes, curvatures)
         if _is_minimum(here, curvatures, decrement, DECREMENT_TOLERANCE):
             break
-        if SMALL > decrement > 0.1 * last_decrement and curvatures.min() > 0.0:
+        if SMALL > decrement > 0.1 * last_decrement and curvatures[0] > 0.0:
             break
         last_decrement = decrement
         scaled = _trust_region_step(slopes, curvatures, radius)
@@ -138,7 +138,7 @@ def minimise(
         predicted = -(here.gradient @ step + 0.5 * step @ hessian @ step)
         there = objective(x + step)
         n_evaluations += 1
-        is_finite = bool(np.isfinite(there.value) and np.isfinite(there.gradient).all())
+        is_finite = bool(math.isfinite(there.value) and np.isfinite(there.gradient).all())
         if is_finite and not here.is_exact and decrement < NEAR:
             correction = _correct(here, there, correction, step, unit)
         gain = here.value - there.value
@@ -170,7 +170,7 @@ def minimise(
 def _decompose(
     hessian: np.ndarray, gradient: np.ndarray, unit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues and eigenvectors of the Hessian, and the gradient along them, in the units of each entry."""
+    """Eigenvalues, ascending, and eigenvectors of the Hessian, and the gradient along them, in units of each entry."""
     curvatures, directions = np.linalg.eigh(hessian * (unit[:, None] * unit))
     return curvatures, directions, directions.T @ (unit * gradient)
 
@@ -202,23 +202,22 @@ def _length(step: np.ndarray) -> float:
 
 
 def _is_minimum(here: Evaluation, curvatures: np.ndarray, decrement: float, tolerance: float) -> bool:
-    is_down = curvatures.min(initial=0.0) < -1e-7 * np.abs(curvatures).max(initial=0.0)
-    return bool(np.isfinite(here.value) and not is_down and decrement < tolerance)
+    is_down = len(curvatures) > 0 and curvatures[0] < -1e-7 * max(-curvatures[0], curvatures[-1])
+    return bool(math.isfinite(here.value) and not is_down and decrement < tolerance)
 
 
 def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float) -> np.ndarray:
     """Minimise slopes·s + ½ s'diag(curvatures)s within |s| ≤ radius, in the eigenbasis."""
-    lowest = curvatures.min()
-    scale = max(np.abs(curvatures).max(), 1e-300)
+    lowest = float(curvatures[0])
+    scale = max(-lowest, float(curvatures[-1]), 1e-300)
     floor = max(0.0, -lowest) + 1e-12 * scale
     with np.errstate(over="ignore"):
         step = -slopes / (curvatures + floor)
     if _length(step) <= radius:
         if lowest < -1e-12 * scale:  # a saddle with no slope along its descent: go to the rim, either way
-            k = int(np.argmin(curvatures))
-            rest = np.delete(step, k)
-            sign = -1.0 if slopes[k] > 0 else 1.0
-            step[k] = sign * np.sqrt(max(radius**2 - rest @ rest, 0.0))
+            rest = step[1:]
+            sign = -1.0 if slopes[0] > 0 else 1.0
+            step[0] = sign * np.sqrt(max(radius**2 - rest @ rest, 0.0))
         return step
     low, high = floor, floor + _length(slopes) / radius + scale
     for _ in range(100):  # bisection on the multiplier; eigenvalues are at hand, so each trial is k operations

@@ -144,7 +144,8 @@ class _Grid:
         """Values at some places, computed at once where they are not known."""
         new = [place for place in dict.fromkeys(places) if place not in self.seen]
         if new:
-            self.seen.update(zip(new, self._values(self._factors(self._levels[np.array(new)])).tolist(), strict=True))
+            sizes = self._levels.take(new)
+            self.seen.update(zip(new, self._values(self._factors(sizes)).tolist(), strict=True))
         return np.array([self.seen[place] for place in places])
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
