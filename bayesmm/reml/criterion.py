@@ -62,6 +62,13 @@ class Criterion:
         """1 for REML, 0 for ML."""
         return float(self.method == "reml")
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether fixed and random effects are as many as the rows, so that they may explain each of them."""
+        products = self.products
+        n_effects = products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
+        return self.sigma is None and n_effects >= products.n
+
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
         restriction = self.restriction
@@ -96,9 +103,8 @@ class Criterion:
 
         Then fixed and random effects explain every row, and r² goes to zero as 1/θ²: there is no maximum with σ > 0.
         """
-        products, residual_square = self.products, at.detail.fixed.residual_square
-        n_effects = products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
-        if self.sigma is not None or n_effects < products.n or residual_square > SATURATED * products.gram[-1, -1]:
+        residual_square = at.detail.fixed.residual_square
+        if not self.is_crowded or residual_square > SATURATED * self.products.gram[-1, -1]:
             return False
         return bool(self.evaluate(FARTHER * theta).fixed.residual_square < 2.0 * residual_square / FARTHER**2)
 

@@ -24,6 +24,9 @@ FAR = 3  # coarse level from which on one axis of a heavy design is looked at al
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
 ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
 MOST_STARTS = 8
+OUT = np.array([0.0, 1e3, 1e4, 1e5])
+FALLING = 4.0  # from level to level of these: less than 2 log 10, which one missing rank gives
+MOST_AXES = 8  # up to which each subset of them is tried there
 
 
 def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
@@ -64,6 +67,26 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     if not chosen or values[0] <= values[pairs].min():
         chosen[:1] = [moments]
     return chosen, len(grid.seen) + len(starts)
+
+
+def is_light(criterion: Criterion) -> bool:
+    """Whether a value costs little beside an evaluation with derivatives."""
+    return Screen(criterion.products, criterion.sigma, criterion.restriction).work <= LIGHT
+
+
+def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """θ far out on rays along which the likelihood seems to rise without end, steepest first, and how many were tried.
+
+    Where the random effects of some axes have rank r < n and the fixed effects explain what is left, r² goes to
+    zero as 1/θ² while log|V| rises by 2r log θ only: −2 log likelihood falls by 2(n − r) log θ under ML.
+    """
+    grid = _Grid(criterion, moments, OUT, Screen(criterion.products, criterion.sigma, criterion.restriction).values)
+    rays = [grid.ray(axes)[1:] for axes in (grid.subsets() if grid.n_axes > MOST_AXES else grid.all_subsets())]
+    values = grid.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
+    with np.errstate(invalid="ignore"):
+        falls = values[:, :-1] - values[:, 1:]
+    order = [r for r in np.argsort(values[:, -1]) if (falls[r] > FALLING).all() and np.isfinite(falls[r]).all()]
+    return [grid.theta(rays[r][-1]) for r in order[:MOST_STARTS]], len(grid.seen)
 
 
 def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> bool:
@@ -163,14 +186,20 @@ class _Grid:
 
     def ray_minima(self) -> list[Place]:
         """Places that are minima along the ray of some subset of axes."""
-        rays = [self.ray(axes) for axes in self._subsets()]
+        rays = [self.ray(axes) for axes in self.subsets()]
         values = self.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
         return [rays[r][i] for r, i in zip(*np.nonzero(np.stack([_is_minimum(each) for each in values])), strict=True)]
 
-    def _subsets(self) -> list[Place]:
+    def all_subsets(self) -> list[Place]:
+        """Every subset of axes but the empty one."""
+        d = self.n_axes
+        return [axes for size in range(1, d + 1) for axes in combinations(range(d), size)]
+
+    def subsets(self) -> list[Place]:
+        """Subsets of axes that rise together: all where these are few."""
         d = self.n_axes
         if d <= ALL_SUBSETS:
-            return [axes for size in range(1, d + 1) for axes in combinations(range(d), size)]
+            return self.all_subsets()
         ends = np.cumsum([0, *map(len, self._axes)])
         inside = [set(range(a, b)) for a, b in pairwise(ends)]
         subsets: list[Iterable[int]] = [axes for size in (1, 2) for axes in combinations(range(d), size)]

@@ -11,11 +11,12 @@ from bayesmm.errors import EstimationError
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
-from bayesmm.reml.screen import choose_starts, is_downhill
+from bayesmm.reml.screen import choose_starts, falling_rays, is_downhill, is_light
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
 FIRST = 200  # evaluations of the search from the best start at most
 FURTHER = 60  # evaluations of each search but the first
+LOW = 0.01  # times σ at the lowest minimum: where a crowded model is searched as if σ were known
 
 
 class Minima(NamedTuple):
@@ -60,6 +61,12 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
     for start in starts[1:]:
         if not any(is_downhill(criterion, start, each.x) for each in found if each.converged):
             found.append(find_minimum(criterion, start, FURTHER))
+    if criterion.is_crowded and is_light(criterion):
+        rays, n_values = falling_rays(criterion, moments)
+        if any(criterion.escapes(ray, criterion(ray)) and criterion.limit(ray) == -np.inf for ray in rays):
+            raise SaturatedError
+        further, n_more = _search_at_low_sigma(criterion, moments, found)
+        found, n_screened = [*found, *further], n_screened + n_values + n_more
     inside = sorted((each for each in found if not each.escaped), key=lambda each: each.evaluation.value)
     floor = inside[0].evaluation.value if inside else np.inf
     if any(each.escaped and criterion.limit(each.x) < floor for each in found):
@@ -71,6 +78,24 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
             floor = each.evaluation.value
             others.append(each)
     return Minima(replace(inside[0], n_evaluations=n_evaluations), tuple(others), n_screened)
+
+
+def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[Minimum]) -> tuple[list[Minimum], int]:
+    """Search from the covariances that are best where σ is far below what was found, and how many values that took.
+
+    In a crowded model the effects alone may explain the rows in several ways, each with a maximum of its own; the
+    ratios among their covariances that do so are found at a σ so small that the residual cannot stand in for them.
+    """
+    inside = [each for each in found if not each.escaped]
+    if not inside:
+        return [], 0
+    residual_square = min(inside, key=lambda each: each.evaluation.value).evaluation.detail.fixed.residual_square
+    sigma = LOW * float(np.sqrt(residual_square / criterion.products.n))
+    low = replace(criterion, sigma=sigma)
+    starts, n_values = choose_starts(low, moments / LOW)
+    at_low = find_minimum(low, starts[0], FURTHER)
+    further = find_minimum(criterion, at_low.x, FURTHER)
+    return [replace(further, n_evaluations=further.n_evaluations + at_low.n_evaluations)], n_values
 
 
 def find_minimum(criterion: Criterion, start: np.ndarray, max_evaluations: int = FIRST) -> Minimum:

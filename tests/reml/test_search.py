@@ -49,6 +49,27 @@ def test_no_search_ends_short_of_what_scipy_finds_from_many_starts(make: Any, se
     assert found.criterion < DenseCriterion(model, method).lowest(3, seed) + SHORT
 
 
+def test_crowded_model_with_a_second_maximum_at_a_small_sigma_ends_at_the_higher() -> None:
+    """25 effects, 22 rows: one more way to explain the rows, along a direction that no start from moments has."""
+    model = irregular(2027)
+    assert estimate_of(model, "reml").criterion < DenseCriterion(model, "reml").lowest(6, 2027) + SHORT
+
+
+def test_likelihood_that_rises_as_some_effects_of_many_do_is_refused() -> None:
+    """61 effects, 41 rows: 39 of them and the fixed effects explain all, so ML rises by 2 (n - 39) log 10 a decade."""
+    model = irregular(2020)
+    dense = DenseCriterion(model, "ml")
+
+    def along(decade: float) -> float:
+        far = decade * np.log(10.0)
+        return dense(np.array([far, 0.0, far, -30.0, 0.0, far, -30.0, far]))
+
+    assert along(6.0) - along(7.0) == pytest.approx(2.0 * (len(model.y) - 39) * np.log(10.0), rel=1e-3)
+    with pytest.raises(SaturatedError):
+        estimate_of(model, "ml")
+    estimate_of(model, "reml")
+
+
 @pytest.fixture(scope="module")
 def years() -> bmm.Model:
     return bmm.Model("y ~ year + (year || country)", pd.read_csv(YEARS))
