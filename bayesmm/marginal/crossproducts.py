@@ -10,15 +10,26 @@ import numpy as np
 
 from bayesmm.marginal import host
 from bayesmm.marginal.dense_layout import FactorPair
+from bayesmm.marginal.few_effects import EffectRoots, root_effects
 from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.neighbours import lookup_pairs
 from bayesmm.marginal.one_factor import LevelRoots, root_levels
 from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
 from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
-from bayesmm.marginal.rows import BlockArrays, Conditioning, RowSums, sum_left_over, sum_rows, triangular_root
+from bayesmm.marginal.rows import (
+    BlockArrays,
+    Conditioning,
+    RowSums,
+    dense_rows,
+    sum_left_over,
+    sum_rows,
+    triangular_root,
+)
 from bayesmm.marginal.shapes import Array, Float
 
 MOST_LEVELS = 5000  # beyond, an eigendecomposition of each would take longer than the search
+MOST_EFFECTS = 80  # of several factors; beyond, unless rows are fewer, one dense matrix takes longer than elimination
+FEW_ROWS = 4e6  # multiplications that a triangular root of all rows may take
 RANK_TOLERANCE = 1e-10  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
 
 
@@ -60,6 +71,8 @@ class CrossProducts:
         Σ log wᵢ.
     levels : LevelRoots or None
         The same taken apart, where one factor is alone and its levels are not too many.
+    effects : EffectRoots or None
+        The same taken apart, where several factors have few effects and there are few rows.
     """
 
     diagonal: tuple[Float[Array, "k k q"], ...]
@@ -77,6 +90,12 @@ class CrossProducts:
     log_weights: Float[Array, ""]
     shape: PlanShape = field(metadata={"static": True})
     levels: LevelRoots | None = None
+    effects: EffectRoots | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether an evaluation is a sum of squares, which loses no digits at any Λ."""
+        return self.levels is not None or self.effects is not None
 
 
 def build_products(
@@ -116,9 +135,11 @@ def build_products(
     lists = {pair: (positions[pair][1], len(positions[pair][0])) for pair in plan.shape.pairs}
     sums = sum_rows(X, y, weights, blocks, conditioning, lists)
     fixed = _orthonormalise(sums, conditioning)
-    levels = None
+    levels, effects = None, None
     if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
+    elif has_few_effects(len(y), sum(q * k for q, k in zip(n_levels, widths, strict=True)), X.shape[1] + 1):
+        effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
     products = CrossProducts(
         diagonal=tuple(sums.diagonal),
         cross=fixed.cross,
@@ -135,8 +156,14 @@ def build_products(
         log_weights=_scalar(np.log(weights).sum()),
         shape=plan.shape,
         levels=levels,
+        effects=effects,
     )
     return products, plan
+
+
+def has_few_effects(n: int, m: int, c: int) -> bool:
+    """Whether n rows of m random effects and c other columns are few enough to be taken apart as one dense matrix."""
+    return m**2 * min(m, n) <= MOST_EFFECTS**3 and n * (m + c) ** 2 <= FEW_ROWS
 
 
 def _constant_part(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

@@ -9,10 +9,11 @@ from bayesmm.marginal.covariance import Layout, assemble_factors, entry_position
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import solve_effects
 from bayesmm.marginal.elimination import Reduced, absorb, eliminate
+from bayesmm.marginal.few_effects import EffectRoots, effect_covariances, gram_of_effects, solve_few_effects
 from bayesmm.marginal.inverse import invert_on_pattern
 from bayesmm.marginal.likelihood import FixedProfile, deviance, profile_fixed
 from bayesmm.marginal.linalg import contract
-from bayesmm.marginal.one_factor import solve_one_factor
+from bayesmm.marginal.one_factor import LevelRoots, level_covariances, solve_one_factor
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -39,8 +40,8 @@ class Evaluated(NamedTuple):
     modes : list of arrays, shape (k, q)
         Conditional modes of the random effects.
     covariances : list of arrays, shape (k, k, q), or None
-        Their conditional covariances over σ², given β; None where one factor is alone, whose evaluation does without:
-        `bayesmm.marginal.one_factor.level_covariances`.
+        Their conditional covariances over σ², given β; None where the cross-products are taken apart, since then the
+        evaluation does without: `bayesmm.marginal.evaluation.conditional_covariances`.
     expected, observed : lists of arrays, shape (k, k)
         Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
     unrestricted : list of arrays, shape (k, k)
@@ -101,7 +102,7 @@ def evaluate(
     """
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
-    solved = _solve_alone(ops, products, factors) if products.levels is not None else _solve(ops, products, factors)
+    solved = _solve(ops, products, factors)
     fixed = profile_fixed(ops, solved.reduced, products)
     value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p
@@ -156,7 +157,26 @@ class _Solved(NamedTuple):
     gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]]
 
 
+def conditional_covariances(
+    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
+) -> list[Float[Array, "k k q"]]:
+    """ΛH⁻¹Λ' of each level where the cross-products are taken apart."""
+    if products.levels is not None:
+        return [level_covariances(ops, products.levels, factors[0])]
+    assert products.effects is not None
+    return effect_covariances(ops, products.effects, factors)
+
+
 def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    """Solve in the way that the design allows."""
+    if products.levels is not None:
+        return _solve_alone(ops, products.levels, factors[0])
+    if products.effects is not None:
+        return _solve_few(ops, products.effects, factors)
+    return _solve_step_by_step(ops, products, factors)
+
+
+def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
     inner = _off_zero(ops, factors)
     elimination, absorbed = eliminate(ops, products, inner)
     solved = solve_effects(ops, products, elimination, absorbed)
@@ -171,9 +191,20 @@ def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Arr
     return _Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
 
 
-def _solve_alone(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
-    assert products.levels is not None
-    at = solve_one_factor(ops, products.levels, factors[0])
+def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    at = solve_few_effects(ops, roots, factors)
+    return _Solved(
+        Reduced(at.log_det, at.gram),
+        at.residual,
+        at.effects,
+        at.weights,
+        None,
+        lambda moved: gram_of_effects(ops, at.marginal, moved),
+    )
+
+
+def _solve_alone(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> _Solved:
+    at = solve_one_factor(ops, levels, factor)
     return _Solved(
         Reduced(at.log_det, at.gram),
         [at.residual],

@@ -45,6 +45,7 @@ def pad_products(products: CrossProducts) -> CrossProducts:
         fill=None if products.fill is None else _pad_fill(products),
         index=_pad_index(products),
         levels=None,
+        effects=None,
     )
 
 

@@ -172,6 +172,24 @@ def sum_left_over(
     return gram
 
 
+def dense_rows(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    blocks: Sequence[BlockArrays],
+    conditioning: Conditioning,
+    change: Float[Array, "c c"],
+) -> tuple[list[Float[Array, "k q n"]], Float[Array, "c n"]]:
+    """Z of each factor, and [Q e] after a change of its columns, row by row times the roots of the weights."""
+    root, rows, effects = np.sqrt(weights), np.arange(len(y)), []
+    for T, block in zip(conditioning.to_effects, blocks, strict=True):
+        dense = np.zeros((len(T), block.n_levels, len(y)))
+        dense[:, block.codes, rows] = T @ block.columns.T * root
+        effects.append(dense)
+    fixed = conditioning.to_fixed @ X.T
+    return effects, change.T @ np.vstack([fixed, y - conditioning.coefficients @ fixed]) * root
+
+
 def _add_products(
     total: Float[Array, "a b q"],
     left: Float[Array, "a n"],

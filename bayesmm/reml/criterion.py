@@ -63,11 +63,15 @@ class Criterion:
         return float(self.method == "reml")
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether fixed and random effects are as many as the rows, so that they may explain each of them."""
+    def has_many_effects(self) -> bool:
+        """Whether fixed and random effects are as many as the rows."""
         products = self.products
-        n_effects = products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
-        return self.sigma is None and n_effects >= products.n
+        return products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal) >= products.n
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether they are, and may explain each row with nothing left to a σ that is estimated."""
+        return self.sigma is None and self.has_many_effects
 
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
@@ -95,7 +99,7 @@ class Criterion:
     def _noise(self, at: Evaluated) -> float:
         """Estimate the rounding error of the value: r² is a difference of squares of the response."""
         products = self.products
-        lost = 0.0 if products.levels else products.n * products.gram[-1, -1] / at.fixed.residual_square
+        lost = 0.0 if products.is_apart else products.n * products.gram[-1, -1] / at.fixed.residual_square
         return NOISE * max(1.0, abs(float(at.value)), float(lost))
 
     def escapes(self, theta: np.ndarray, at: Evaluation) -> bool:

@@ -10,9 +10,8 @@ import numpy as np
 from bayesmm.errors import EstimationError
 from bayesmm.marginal import host
 from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
-from bayesmm.marginal.evaluation import Evaluated
+from bayesmm.marginal.evaluation import Evaluated, conditional_covariances
 from bayesmm.marginal.linalg import sandwich
-from bayesmm.marginal.one_factor import level_covariances
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum
@@ -110,9 +109,8 @@ class Estimate:
         at: Evaluated = self.minimum.evaluation.detail
         criterion, covariances = self.criterion_function, at.covariances
         if covariances is None:
-            assert criterion.products.levels is not None
             factors = assemble_factors(np, self.minimum.x, criterion.layout)
-            covariances = [level_covariances(host, criterion.products.levels, L) for L in factors]
+            covariances = conditional_covariances(host, criterion.products, factors)
         return tuple(
             self.sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0)
             for T, C in zip(self._back, covariances, strict=True)

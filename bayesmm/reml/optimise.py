@@ -56,7 +56,8 @@ class Minimum:
     evaluation : Evaluation
         The objective there, with an exact or corrected Hessian.
     converged : bool
-        Whether no further Newton step would gain more than rounding error, and no direction leads down.
+        Whether no further Newton step would gain more than rounding error, and no direction leads down; not where the
+        objective is no number at the start.
     escaped : bool
         Whether the objective falls for ever.
     decrement : float
@@ -121,6 +122,8 @@ def minimise(
     x = np.asarray(start, dtype=float)
     here = objective(x)
     n_evaluations = 1
+    if not _is_finite(here):
+        return Minimum(x, here, False, False, np.inf, -np.inf, n_evaluations)
     correction = np.zeros_like(here.hessian)
     escaped, last_decrement = False, np.inf
     while n_evaluations < max_evaluations and not escaped:
@@ -138,7 +141,7 @@ def minimise(
         predicted = -(here.gradient @ step + 0.5 * step @ hessian @ step)
         there = objective(x + step)
         n_evaluations += 1
-        is_finite = bool(math.isfinite(there.value) and np.isfinite(there.gradient).all())
+        is_finite = _is_finite(there)
         if is_finite and not here.is_exact and decrement < NEAR:
             correction = _correct(here, there, correction, step, unit)
         gain = here.value - there.value
@@ -165,6 +168,10 @@ def minimise(
         smallest_curvature=float(curvatures.min(initial=np.inf)),
         n_evaluations=n_evaluations,
     )
+
+
+def _is_finite(at: Evaluation) -> bool:
+    return math.isfinite(at.value) and bool(np.isfinite(at.gradient).all() and np.isfinite(at.hessian).all())
 
 
 def _decompose(

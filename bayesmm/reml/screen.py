@@ -8,10 +8,11 @@ from itertools import accumulate, combinations, pairwise, product
 import numpy as np
 
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import assemble_factors, lower_triangular, theta_of
+from bayesmm.marginal.covariance import assemble_factors, lower_triangular, start_theta, theta_of
 from bayesmm.marginal.likelihood import criterion as criterion_value
 from bayesmm.marginal.screening import Screen
 from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.start import moment_start
 
 Place = tuple[int, ...]  # a level for each axis
 
@@ -19,7 +20,9 @@ Place = tuple[int, ...]  # a level for each axis
 FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 5.1, 0.5)])
 COARSE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 4.6, 1.5)])
 LIGHT = 1e5  # multiplications up to which a value costs little beside the calls of an evaluation with derivatives
+LIGHT_IF_MANY = 1e6  # the same where effects are as many as rows, and maxima many
 WHOLE = 4e5  # multiplications that looking at a whole grid may take
+FAR_OUT = 100.0  # standard deviations in units of σ
 FAR = 3  # coarse level from which on one axis of a heavy design is looked at alone
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
 ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
@@ -56,22 +59,41 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     A heavy design is looked at in few places.
     """
     screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
-    if screen.work > LIGHT:
+    if not is_light(criterion):
         return _few_places(criterion, moments)
     grid = _Grid(criterion, moments, FINE, screen.values)
-    basins = grid.all_minima() if len(FINE) ** grid.n_axes * screen.work <= WHOLE else grid.descend(grid.ray_minima())
-    starts = [moments, *(theta for place in basins[:MOST_STARTS] for theta in grid.near(place))]
-    values = screen.values(_stack(criterion, starts))
-    pairs = [1 + 2 * i + int(np.argmin(values[1 + 2 * i : 3 + 2 * i])) for i in range(len(starts) // 2)]
-    chosen = [starts[i] for i in sorted(pairs, key=lambda i: values[i])]
-    if not chosen or values[0] <= values[pairs].min():
-        chosen[:1] = [moments]
-    return chosen, len(grid.seen) + len(starts)
+    is_small = len(FINE) ** grid.n_axes * screen.work <= WHOLE
+    basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()[:MOST_STARTS]))[:MOST_STARTS]
+    pairs = [grid.near(place) for place in basins]
+    further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
+    starts = [moments, *(theta for pair in pairs for theta in pair), *further]
+    at_moments, *values = screen.values(_stack(criterion, starts))
+    found = [min(zip(values[2 * i : 2 * i + 2], pair, strict=True), key=_first) for i, pair in enumerate(pairs)]
+    found += zip(values[2 * len(pairs) :], further, strict=True)
+    chosen = sorted((each for each in found if np.isfinite(each[0])), key=_first)
+    if not chosen or at_moments <= chosen[0][0]:
+        chosen[:1] = [(at_moments, moments)]
+    return [theta for _, theta in chosen], len(grid.seen) + len(starts)
+
+
+def _first(pair: tuple[float, np.ndarray]) -> float:
+    return pair[0]
+
+
+def _moments_far_out(criterion: Criterion) -> np.ndarray:
+    """Start from moments where σ is small beside the effects, whose directions may differ from those at one.
+
+    In a model with several covariance matrices a maximum may lie where they explain nearly everything together, along
+    directions that no look along the principal axes of other moments meets.
+    """
+    theta = FAR_OUT * start_theta(criterion.layout)
+    return moment_start(criterion.evaluate(theta), theta, criterion.layout)
 
 
 def is_light(criterion: Criterion) -> bool:
-    """Whether a value costs little beside an evaluation with derivatives."""
-    return Screen(criterion.products, criterion.sigma, criterion.restriction).work <= LIGHT
+    """Whether many values may be looked at: they cost little beside evaluations with derivatives, or are needed."""
+    work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
+    return work <= (LIGHT_IF_MANY if criterion.has_many_effects else LIGHT)
 
 
 def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
@@ -94,9 +116,9 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
 
     Then both lie in one basin, and a search from that start would find nothing new.
     """
-    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
-    if screen.work > LIGHT:
+    if not is_light(criterion):
         return False
+    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
     factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
     return bool((np.diff(screen.values(factors)) <= 0.0).all())
 
@@ -161,6 +183,7 @@ class _Grid:
         ends = [0, *accumulate(map(len, self._axes))]
         self._own = [slice(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
         self.n_axes = ends[-1]
+        self.n_pieces = sum(map(len, self._layout))
         self.seen: dict[Place, float] = {}
 
     def values(self, places: Sequence[Place]) -> np.ndarray:
@@ -185,10 +208,11 @@ class _Grid:
         return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self._levels))]
 
     def ray_minima(self) -> list[Place]:
-        """Places that are minima along the ray of some subset of axes."""
+        """Places that are minima along the ray of some subset of axes, best first."""
         rays = [self.ray(axes) for axes in self.subsets()]
         values = self.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
-        return [rays[r][i] for r, i in zip(*np.nonzero(np.stack([_is_minimum(each) for each in values])), strict=True)]
+        is_minimum = np.stack([_is_minimum(each) for each in values])
+        return sorted({rays[r][i] for r, i in zip(*np.nonzero(is_minimum), strict=True)}, key=self.seen.__getitem__)
 
     def all_subsets(self) -> list[Place]:
         """Every subset of axes but the empty one."""

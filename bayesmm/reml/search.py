@@ -12,10 +12,14 @@ from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
 from bayesmm.reml.screen import choose_starts, falling_rays, is_downhill, is_light
+from bayesmm.reml.start import moment_start
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
 FIRST = 200  # evaluations of the search from the best start at most
 FURTHER = 60  # evaluations of each search but the first
+FAR = 30.0  # standard deviations in units of σ from which on moments lead the way
+MUCH = 0.1  # of −2 log likelihood
+MOST_MOMENTS = 8
 LOW = 0.01  # times σ at the lowest minimum: where a crowded model is searched as if σ were known
 
 
@@ -59,7 +63,8 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
     starts, n_screened = choose_starts(criterion, moments)
     found = [find_minimum(criterion, starts[0], FIRST)]
     for start in starts[1:]:
-        if not any(is_downhill(criterion, start, each.x) for each in found if each.converged):
+        known = [each for each in found if each.converged and not criterion.is_crowded]  # else basins are too narrow
+        if not any(is_downhill(criterion, start, each.x) for each in known):
             found.append(find_minimum(criterion, start, FURTHER))
     if criterion.is_crowded and is_light(criterion):
         rays, n_values = falling_rays(criterion, moments)
@@ -67,8 +72,9 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
             raise SaturatedError
         further, n_more = _search_at_low_sigma(criterion, moments, found)
         found, n_screened = [*found, *further], n_screened + n_values + n_more
-    inside = sorted((each for each in found if not each.escaped), key=lambda each: each.evaluation.value)
-    floor = inside[0].evaluation.value if inside else np.inf
+    inside = [each for each in found if not each.escaped and np.isfinite(each.evaluation.value)]
+    inside = sorted(inside or found[:1], key=lambda each: each.evaluation.value)
+    floor = inside[0].evaluation.value
     if any(each.escaped and criterion.limit(each.x) < floor for each in found):
         raise SaturatedError
     n_evaluations = sum(each.n_evaluations for each in found)
@@ -100,7 +106,27 @@ def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[
 
 def find_minimum(criterion: Criterion, start: np.ndarray, max_evaluations: int = FIRST) -> Minimum:
     """Search from one start, to a minimum that may be on the boundary."""
-    found = minimise(
-        criterion, start, sizes=criterion.sizes, escapes=criterion.escapes, max_evaluations=max_evaluations
-    )
-    return leave_saddle(criterion, snap_to_boundary(criterion, found))
+    near, n_evaluations = _approach(criterion, start)
+    found = minimise(criterion, near, sizes=criterion.sizes, escapes=criterion.escapes, max_evaluations=max_evaluations)
+    found = leave_saddle(criterion, snap_to_boundary(criterion, found))
+    return replace(found, n_evaluations=found.n_evaluations + n_evaluations)
+
+
+def _approach(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray, int]:
+    """Go by moment steps where σ is small beside the effects, as long as they gain much; and after how many.
+
+    There the data all but show the effects, so that moments are nearly right whatever the directions, while the valley
+    that Newton's steps would follow is narrow and bent.
+    """
+    if np.abs(theta).max() < FAR:
+        return theta, 0
+    value, moved = np.inf, theta
+    for n in range(MOST_MOMENTS):
+        if not np.isfinite(moved).all():
+            return theta, n
+        at = criterion.evaluate(moved)
+        if not at.value < value - MUCH:
+            return theta, n + 1
+        theta, value = moved, at.value
+        moved = moment_start(at, theta, criterion.layout)
+    return theta, MOST_MOMENTS

@@ -45,8 +45,10 @@ def moment_start(at: Evaluated, theta: np.ndarray, layout: Layout) -> np.ndarray
 
 def _move(L: np.ndarray, expected: np.ndarray, observed: np.ndarray, structure: str) -> np.ndarray:
     D, U = L.T @ expected @ L, L.T @ observed @ L
+    if not (np.isfinite(D).all() and np.isfinite(U).all() and (np.diag(D) > 0.0).all()):
+        return L  # rounding, far out
     if structure == "diagonal":
-        ratio = np.diag(U) / np.maximum(np.diag(D), np.finfo(float).tiny)
+        ratio = np.diag(U) / np.diag(D)
         return np.diag(np.maximum(np.abs(np.diag(L)) * np.sqrt(ratio), LEAST))
     values, vectors = np.linalg.eigh(D)
     root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T

@@ -14,13 +14,13 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covariance, random_columns
 
-from bayesmm.marginal import plan
+from bayesmm.marginal import crossproducts, plan
 from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta, start_theta
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.rows import BlockArrays
 
 Draw = Callable[[int], np.ndarray]  # random levels of all rows, out of so many
-Fill = Literal["scatter", "product", "chosen"]
+Fill = Literal["scatter", "product", "chosen", "apart"]
 
 SHAPES: dict[str, Callable[[Draw, int], list[np.ndarray]]] = {
     "one": lambda draw, n: [draw(12)],
@@ -43,6 +43,7 @@ WITH_FILL = tuple(shape for shape in SHAPES if shape not in WITHOUT_FILL)
 KINDS: list[tuple[str, Fill]] = [
     *((shape, "chosen") for shape in WITHOUT_FILL),
     *((shape, fill) for shape in WITH_FILL for fill in ("scatter", "product")),
+    *((shape, "apart") for shape in ("nested", "same", "crossed", "three", "partly", "cells")),
 ]
 
 # Examples of each of the kinds above. A smaller seed is not a simpler design, so that failures are not shrunk.
@@ -93,9 +94,12 @@ class RandomDesign:
         return self.summed(fill)[0]
 
     def summed(self, fill: Fill = "chosen") -> tuple[CrossProducts, plan.Plan]:
-        """Cross-products and plan, with one of the two ways of fill enforced where there is any fill."""
+        """Cross-products and plan: eliminated by one of the two ways of fill where there is any, or all taken apart."""
         cost = {"scatter": 1e-6, "product": 1e6}
-        with patch.object(plan, "SCATTER_NS", cost[fill]) if fill in cost else nullcontext():
+        with (
+            patch.object(plan, "SCATTER_NS", cost[fill]) if fill in cost else nullcontext(),
+            patch.object(crossproducts, "MOST_EFFECTS", 200 if fill == "apart" else 0),
+        ):
             return build_products(self.X, self.y, self.weights, self.blocks)
 
     def conditioned(self, products: CrossProducts) -> RandomDesign:

@@ -5,8 +5,7 @@ from hypothesis import given
 
 from bayesmm.marginal import host
 from bayesmm.marginal.covariance import assemble_factors
-from bayesmm.marginal.evaluation import Evaluated, evaluate
-from bayesmm.marginal.one_factor import level_covariances
+from bayesmm.marginal.evaluation import Evaluated, conditional_covariances, evaluate
 
 RELATIVE = 1e-9  # of the largest entry: rounding of well-conditioned designs, some hundred times over
 NEAR_ZERO = 1e-6  # the same of second derivatives where Λ is singular, which is evaluated with singular values of 1e-8
@@ -21,7 +20,7 @@ def covariances_of(case: Case, found: Evaluated, theta: np.ndarray) -> list[np.n
     if found.covariances is not None:
         return found.covariances
     factors = assemble_factors(np, theta, case.design.layout)
-    return [level_covariances(host, case.products.levels, L) for L in factors]
+    return conditional_covariances(host, case.products, factors)
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = RELATIVE) -> None:

@@ -49,6 +49,23 @@ def test_no_search_ends_short_of_what_scipy_finds_from_many_starts(make: Any, se
     assert found.criterion < DenseCriterion(model, method).lowest(3, seed) + SHORT
 
 
+@pytest.mark.parametrize(
+    ("seed", "method", "lowest"),
+    [
+        (2182, "ml", 107.17361197),  # two factors, sds of 4000 times sigma: elimination lost the digits that lead there
+        (2238, "reml", -180.85068733),
+        (2335, "reml", -44.89185493),  # a narrow bent valley, which took Newton's steps 200 evaluations and more
+        (2478, "reml", 81.07918681),  # two matrices that explain nearly all together, in directions of their own
+        (2230, "reml", -385.45368274),  # crowded, another maximum on the straight way to the one first found
+    ],
+)
+def test_maximum_that_an_earlier_search_missed_is_found(seed: int, method: str, lowest: float) -> None:
+    """Values that SciPy found from many starts on the dense criterion."""
+    found = estimate_of(irregular(seed), method)
+    assert found.minimum.converged
+    assert found.criterion < lowest + SHORT
+
+
 def test_crowded_model_with_a_second_maximum_at_a_small_sigma_ends_at_the_higher() -> None:
     """25 effects, 22 rows: one more way to explain the rows, along a direction that no start from moments has."""
     model = irregular(2027)
