@@ -37,6 +37,10 @@ class SamplingError(BayesmmError, ValueError):
     """The posterior has no density where it is to be explored, or cannot be explored by this method."""
 
 
+class ProcessError(BayesmmError, RuntimeError):
+    """The process cannot run JAX: it was forked from one in which JAX was running."""
+
+
 class PredictionError(BayesmmError, ValueError):
     """Predictions were asked for that the model cannot give."""
 

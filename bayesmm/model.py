@@ -20,6 +20,7 @@ from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, BayesmmWarning, DesignError, EstimationError, FitStatus, SpecificationError
+from bayesmm.inside_jax import check_process
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
@@ -179,9 +180,8 @@ class Model:
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
-        if (method, engine) not in self._fits:
-            self._fits[method, engine] = self._estimate(method, engine)
-        return self._fits[method, engine]
+        fit = self._fits.get((method, engine)) or self._estimate(method, engine)
+        return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
 
     def _estimate(self, method: Literal["reml", "ml"], engine: Literal["numpy", "jax"]) -> Fit:
         products, _ = self._summed
@@ -392,6 +392,7 @@ class Model:
         )
 
     def _sample(self, **options: Any) -> Posterior:
+        check_process()
         from bayesmm.bayes.sample import sample
 
         return sample(

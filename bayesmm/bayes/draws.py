@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesmm.bayes.quantities import assemble_covariance
 from bayesmm.errors import ArgumentError
+from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.density import FixedPrior
 from bayesmm.marginal.left_out import Draw
@@ -170,6 +171,6 @@ def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: A
     batch = min(max(BATCH // size, 1), total)
     extra = total - n_draws + -total % batch  # whole batches only: a rest would be compiled once more
     padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
-    with jax.enable_x64(True):
+    with inside_jax():
         values = evaluate(*arguments, padded, batch)
         return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)

@@ -18,6 +18,7 @@ from bayesmm.bayes.resolution import resolve_priors
 from bayesmm.bayes.surface_programs import QUICK
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.covariance import Layout, assemble_factors
 from bayesmm.marginal.crossproducts import CrossProducts
 
@@ -47,7 +48,7 @@ class FlatPosterior:
 
     def evaluate(self, point: np.ndarray) -> float:
         """Compute the log density at (θ, log σ)."""
-        with jax.enable_x64(True):
+        with inside_jax():
             return float(_evaluate(self.program, self.layout, self.data, point, self.known_sigma))
 
     def slopes(self, point: np.ndarray) -> np.ndarray:

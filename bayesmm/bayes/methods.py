@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-import jax
 import numpy as np
 
 from bayesmm.arguments import is_one_of
@@ -26,6 +25,7 @@ from bayesmm.bayes.surface_programs import Generator
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.errors import ArgumentError
+from bayesmm.inside_jax import inside_jax
 
 Method = Literal["nuts", "importance", "quadrature"]
 Effects = Literal["draws", "moments"] | None
@@ -78,7 +78,7 @@ def explore(
         See `bayesmm.bayes.nuts.run_nuts`.
     """
     recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
-    with jax.enable_x64(True):
+    with inside_jax():
         surface, others = _open_marginal(program, data, start, recover, settings.seed)
         task = Task(surface=surface, others=others, settings=settings, labels=labels, watch=watch, recorder=recorder)
         drawn, modes = METHODS[method](task)
@@ -131,7 +131,7 @@ def explore_conditional(
         See `bayesmm.bayes.nuts.run_nuts`.
     """
     here = start(warm)
-    with jax.enable_x64(True):
+    with inside_jax():
         surface = open_surface(
             program,
             data,

@@ -17,11 +17,13 @@ from bayesmm.bayes.devices import beside, part_chains, place_chains
 from bayesmm.bayes.kernel import Chain, Kernel, build_kernel
 from bayesmm.bayes.layout import Model, Place
 from bayesmm.bayes.mode import NO_DENSITY, look
+from bayesmm.bayes.programs import trace_alone
 from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.bayes.surface_programs import Generator
 from bayesmm.errors import SamplingError
+from bayesmm.inside_jax import inside_jax
 
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
 
@@ -81,7 +83,7 @@ def run_nuts(
     ----------
     Hoffman & Gelman (2014). JMLR 15.
     """
-    with jax.enable_x64(True):
+    with inside_jax():
         surface = open_surface(
             model,
             data,
@@ -123,7 +125,8 @@ def prepare_nuts(surface: Surface, settings: Settings) -> Kernel:
 
     Python traces one at a time, and compiles beside that: what is needed first, and is small, goes first.
     """
-    kernel = build_kernel(
+    kernel = trace_alone(
+        build_kernel,
         surface.model,
         surface.layout,
         tune=settings.tune,
@@ -272,7 +275,7 @@ def _step(
     shared = jax.device_put((data, progress.place))
 
     def advance(part: Any) -> Any:
-        with jax.enable_x64(True):  # the setting is a thread's own
+        with inside_jax():  # the setting is a thread's own
             return run(part, *shared)
 
     waiting = None

@@ -20,6 +20,7 @@ from bayesmm.bayes.resolution import PriorRow
 from bayesmm.bayes.tables import stack_parameters
 from bayesmm.design.labels import Labels
 from bayesmm.errors import PriorError
+from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior, log_density
 from bayesmm.marginal.fixed_prior import condition_prior
@@ -96,7 +97,7 @@ def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
     quantities = prior_quantities(posterior.priors, labels, values)
     densities = np.zeros(values.shape)
     sigma: Any = draws.sigma  # a NumPy array in the place of a JAX one
-    with jax.enable_x64(True):
+    with inside_jax():
         for j, row in enumerate(rows):
             if row.kind == "cor" or not _says_something(row):
                 continue

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bayesmm.bayes.layout import Layout, Model, Place, Position, find_layout
-from bayesmm.bayes.programs import signature
+from bayesmm.bayes.programs import signature, trace_alone
 from bayesmm.bayes.surface_programs import Describer, Generator, Probe, SurfacePrograms, build_programs
 
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
@@ -180,7 +180,7 @@ def open_surface(
     describe: Describer | None = None,
     seed: int = 0,
 ) -> Surface:
-    """Prepare to evaluate the posterior of a NumPyro model; inside ``jax.enable_x64(True)``.
+    """Prepare to evaluate the posterior of a NumPyro model; in `inside_jax`.
 
     Parameters
     ----------
@@ -194,10 +194,10 @@ def open_surface(
     """
     start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
     small = {name: np.asarray(value, dtype=float) for name, value in (small or {}).items()}
-    layout = _layout_of(model, data, start, diagonal, tuple(small))
+    layout = trace_alone(_layout_of, model, data, start, diagonal, tuple(small))
     return Surface(
         model=model,
-        programs=build_programs(model, layout, generate, describe),
+        programs=trace_alone(build_programs, model, layout, generate, describe),
         layout=layout,
         data=data,
         guess=Guess(start, layout.spread(scales or {}), small),

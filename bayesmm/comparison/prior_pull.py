@@ -13,6 +13,7 @@ import pandas as pd
 
 from bayesmm.bayes.distributions import distribution, log_spread_density
 from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
+from bayesmm.inside_jax import inside_jax
 from bayesmm.specification.prior import Prior, Scale
 from bayesmm.specification.priors import LKJ, Flat
 
@@ -102,7 +103,7 @@ def _slopes(priors: Sequence[Prior], x: np.ndarray) -> np.ndarray:
     for family in dict.fromkeys(prior.family for prior in priors if not isinstance(prior, Flat)):
         members = [i for i, prior in enumerate(priors) if prior.family == family]
         numbers = {name: np.array([priors[i].numbers[name] for i in members]) for name in priors[members[0]].numbers}
-        with jax.enable_x64(True):
+        with inside_jax():
             slopes[members] = np.asarray(_family_slopes(family, numbers, x[members]))
     return slopes
 
@@ -121,7 +122,7 @@ def _spread_slopes(priors: Sequence[Prior], sd: np.ndarray, sigma: float) -> tup
     for family, scale in dict.fromkeys((prior.family, prior.stated_for) for prior in priors):
         members = [i for i, prior in enumerate(priors) if (prior.family, prior.stated_for) == (family, scale)]
         numbers = {name: np.array([priors[i].numbers[name] for i in members]) for name in priors[members[0]].numbers}
-        with jax.enable_x64(True):
+        with inside_jax():
             slopes = _family_spread_slopes(family, scale, numbers, sd[members], np.float64(sigma))
         by_own[members], by_sigma[members] = map(np.asarray, slopes)
     return by_own, by_sigma
@@ -157,7 +158,7 @@ def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.n
     densities = np.zeros(quantities.shape)
     names = [row.name for row in priors.rows]
     sigma = quantities[:, names.index("sigma")] if "sigma" in names else np.full(len(quantities), priors.fixed_sigma)
-    with jax.enable_x64(True):
+    with inside_jax():
         for j, row in enumerate(priors.rows):
             if row.kind != "cor":
                 numbers = {name: np.float64(value) for name, value in row.prior.numbers.items()}

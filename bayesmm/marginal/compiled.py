@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal import traced
 from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts
@@ -21,11 +22,11 @@ def compile_evaluation(
     products: CrossProducts, sigma: float | None, restriction: float, layout: Layout
 ) -> Callable[[np.ndarray], Evaluated]:
     """Put the cross-products on the device; the result evaluates there and returns NumPy arrays."""
-    with jax.enable_x64(True):
+    with inside_jax():
         on_device: Any = jax.device_put(products)
 
     def run(theta: np.ndarray) -> Evaluated:
-        with jax.enable_x64(True):
+        with inside_jax():
             return jax.tree.map(np.asarray, _evaluate(theta, on_device, sigma, restriction, layout=layout))
 
     return run
