@@ -21,6 +21,9 @@ ADVICE = {
     errno.EROFS: "Choose another place.",
     errno.ENOSPC: "Make room, or choose another disk.",
     errno.EDQUOT: "Make room, or choose another disk.",
+    errno.EFBIG: "Ask for larger files to be allowed (ulimit -f), or choose another disk.",
+    errno.EIO: "The disk fails: choose another one.",
+    errno.ENOMEM: "Close what else needs memory.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
 }
 
@@ -62,7 +65,8 @@ def check_writable(path: Path) -> None:
             raise StorageError(
                 f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}. Make it first."
             )
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
+        # What is written is written beside its place first, and replaces nothing that must not be written to.
+        if not all(os.access(each, os.W_OK) for each in (path.parent, path) if each.exists()):
             raise _name(path, "written", PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 

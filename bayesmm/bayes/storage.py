@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
 from bayesmm.design.coordinates import coordinates
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.files import check_writable, naming
+from bayesmm.replacing import SteadyFile, replacing, undisturbed, whole
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -42,18 +43,8 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     tree = _with_plain_rows(posterior)
     order = {name: list(map(str, group.data_vars)) for name, group in tree.children.items()}
     tree[GROUP] = DataTree(pack_model(posterior).assign_attrs(order=json.dumps(order)))
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{ending}")
-    with naming(path, "written"):
-        try:
-            if ending == ".nc":
-                tree.to_netcdf(partial, engine="h5netcdf")
-            else:
-                tree.to_zarr(partial, mode="w", zarr_format=ZARR_FORMAT)
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(partial, target)
-        finally:
-            _remove(partial)
+    with replacing(path, folder=ending == ".zarr") as partial:
+        (_write_netcdf if ending == ".nc" else _write_zarr)(tree, partial, str(path))
     return target
 
 
@@ -162,17 +153,36 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _write_netcdf(tree: DataTree, path: Path, name: str) -> None:
+    with contextlib.closing(SteadyFile(path)) as file, undisturbed(), _explaining(name):
+        tree.to_netcdf(file, engine="h5netcdf")
+        file.check()
+
+
+def _write_zarr(tree: DataTree, path: Path, name: str) -> None:
+    with _explaining(name):
+        tree.to_zarr(path, mode="w-", zarr_format=ZARR_FORMAT)
+
+
+@contextlib.contextmanager
+def _explaining(name: str) -> Iterator[None]:
+    """Say in an error that what was added to a tree may be what cannot be written."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever the libraries say of a kind that they do not know
+        raise StorageError(
+            f"{name!r} cannot be written ({error}). Is something in posterior.data that a file cannot hold? Remove it "
+            "from there, or give it another type."
+        ) from error
 
 
 def _read(path: Path) -> DataTree:
     engine = ENGINES[_ending(path)]
     with naming(path, "read"):
-        found, of_a_run = path.exists(), is_checkpoint(path)
+        place = whole(path)
+        found, of_a_run = place.exists(), is_checkpoint(place)
     if not found:
         raise StorageError(f"There is no file {str(path)!r}. Check the path.")
     if of_a_run:
@@ -180,13 +190,13 @@ def _read(path: Path) -> DataTree:
             f"{str(path)!r} is the checkpoint of a run and no saved posterior. Call sample again as it was called: "
             f"model.sample(..., checkpoint={str(path)!r})."
         )
-    if path.is_dir() != (engine == "zarr"):
+    if place.is_dir() != (engine == "zarr"):
         raise StorageError(
-            f"{str(path)!r} is a {'folder' if path.is_dir() else 'file'}, and a saved posterior of this ending is a "
+            f"{str(path)!r} is a {'folder' if place.is_dir() else 'file'}, and a saved posterior of this ending is a "
             f"{'folder' if engine == 'zarr' else 'file'}. Check the path."
         )
     try:
-        with open_datatree(path, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
+        with open_datatree(place, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
             return tree.load()
     except PermissionError:
         with naming(path, "read"):

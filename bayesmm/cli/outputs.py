@@ -13,7 +13,8 @@ from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import show
 from bayesmm.console import Column, table
 from bayesmm.errors import StorageError
-from bayesmm.files import check_writable, naming
+from bayesmm.files import check_writable
+from bayesmm.replacing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,26 +89,40 @@ def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_ef
         show(outcome.text)
         if random_effects:
             show("\n".join(["", "Random effects", *_as_text(outcome.effects)]))
-    for path in paths:  # after printing: a disk that is full must not cost the result
-        with naming(path, "written"):
-            _write_file(outcome, path, random_effects=random_effects)
+    _write_files(outcome, paths, random_effects=random_effects)  # after printing: a full disk must not cost the result
     return 0 if outcome.usable else UNUSABLE
+
+
+def _write_files(outcome: Outcome, paths: Sequence[Path], *, random_effects: bool) -> None:
+    """Write every file that can be written, then say which could not."""
+    errors = []
+    for path in paths:
+        try:
+            _write_file(outcome, path, random_effects=random_effects)
+        except StorageError as error:
+            errors.append(error)
+    if errors:
+        raise StorageError("\n".join(map(str, errors))) from errors[0]
 
 
 def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
     match path.suffix.lower():
         case ".csv":
-            outcome.parameters.to_csv(path)
+            with replacing(path) as partial:
+                outcome.parameters.to_csv(partial)
             if random_effects:
-                outcome.effects.to_csv(path.with_name(f"{path.stem}_random_effects.csv"), index=False)
+                with replacing(path.with_name(f"{path.stem}_random_effects.csv")) as partial:
+                    outcome.effects.to_csv(partial, index=False)
         case ".json":
-            path.write_text(write_json(outcome.document), encoding="utf-8")
+            with replacing(path) as partial:
+                partial.write_text(write_json(outcome.document), encoding="utf-8")
         case ".nc" | ".zarr":
             assert outcome.posterior is not None
             outcome.posterior.save(path)
-        case _:
+        case ending:
             assert outcome.comparison is not None
-            outcome.comparison.plot().savefig(path, dpi=150)
+            with replacing(path) as partial:
+                outcome.comparison.plot().savefig(partial, dpi=150, format=ending.removeprefix("."))
 
 
 def _as_text(effects: pd.DataFrame) -> list[str]:
