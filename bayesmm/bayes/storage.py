@@ -14,7 +14,9 @@ import numpy as np
 from xarray import Dataset, DataTree, open_datatree
 
 from bayesmm.arguments import check_path as as_path
-from bayesmm.bayes.stored_model import check_design, pack_model, unpack_model
+from bayesmm.arguments import shorten
+from bayesmm.bayes.checksums import ADVICE, changes, check_seal, checksums, seal
+from bayesmm.bayes.stored_model import CHECKED_FROM, check_design, check_draws, check_format, pack_model, unpack_model
 from bayesmm.design.coordinates import coordinates
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.files import check_writable, naming
@@ -43,6 +45,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     tree = _with_plain_rows(posterior)
     order = {name: list(map(str, group.data_vars)) for name, group in tree.children.items()}
     tree[GROUP] = DataTree(pack_model(posterior).assign_attrs(order=json.dumps(order)))
+    tree[GROUP].attrs["checksums"] = json.dumps(checksums(tree))
     with replacing(path, folder=ending == ".zarr") as partial:
         (_write_netcdf if ending == ".nc" else _write_zarr)(tree, partial, str(path))
     return target
@@ -85,16 +88,19 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
         )
     stored = tree[GROUP].to_dataset()
     try:
+        check_format(stored, name)
+        _check_sums(tree, stored, name)
         model = unpack_model(stored, name, namespace)
+        check_draws(tree, model, name)
         tree = _in_order(tree, json.loads(stored.attrs["order"]))
     except StorageError:
         raise
     except BayesmmError as error:
         raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except Exception as error:  # whatever a text says that is not what was written
         raise StorageError(
-            f"{name!r} is damaged: what describes its model cannot be read ({error!r}). Its draws can be read with "
-            "arviz.from_netcdf or arviz.from_zarr."
+            f"{name!r} is damaged: what describes its model cannot be read ({shorten(error)}). Its draws can be read "
+            "with arviz.from_netcdf or arviz.from_zarr."
         ) from error
     known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in _variables(tree, group).items()}
     check_design(model.design, model.labels, known, name)
@@ -157,6 +163,7 @@ def _write_netcdf(tree: DataTree, path: Path, name: str) -> None:
     with contextlib.closing(SteadyFile(path)) as file, undisturbed(), _explaining(name):
         tree.to_netcdf(file, engine="h5netcdf")
         file.check()
+    seal(path)
 
 
 def _write_zarr(tree: DataTree, path: Path, name: str) -> None:
@@ -195,6 +202,8 @@ def _read(path: Path) -> DataTree:
             f"{str(path)!r} is a {'folder' if place.is_dir() else 'file'}, and a saved posterior of this ending is a "
             f"{'folder' if engine == 'zarr' else 'file'}. Check the path."
         )
+    if engine == "h5netcdf":
+        check_seal(place, str(path))
     try:
         with open_datatree(place, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
             return tree.load()
@@ -205,15 +214,31 @@ def _read(path: Path) -> DataTree:
         raise StorageError(f"{str(path)!r} cannot be read as {engine} ({error}). Is it a saved posterior?") from error
 
 
+def _check_sums(tree: DataTree, stored: Dataset, name: str) -> None:
+    """Refuse what is not what was saved; files of formats before the third have no sums."""
+    if "checksums" not in stored.attrs and int(stored.attrs["format"]) < CHECKED_FROM:
+        return
+    expected, found = dict(json.loads(stored.attrs["checksums"])), checksums(tree)
+    # Of a group of others' whatever is added is theirs; in ours it would be read.
+    own = {path for path in found if path.startswith(f"/{GROUP}/") and "@" not in path}
+    changed = changes(dict.fromkeys(own - set(expected), "") | expected, found)
+    if changed:
+        raise StorageError(
+            f"{name!r} is damaged, or was changed after it was saved: {changed}. {ADVICE}. What is in it can be read "
+            "with arviz.from_netcdf or arviz.from_zarr."
+        )
+
+
 def _variables(tree: DataTree, group: str) -> Mapping[Any, Any]:
     return tree[group].data_vars if group in tree.children else {}
 
 
 def _in_order(tree: DataTree, order: Mapping[str, list[str]]) -> DataTree:
-    """Put groups and variables into the order that they were saved in; Zarr sorts them by name."""
+    """Put groups and variables into the order that they were saved in, and what was added behind; Zarr sorts names."""
     groups = {}
-    for name, variables in order.items():
+    for name in dict.fromkeys([*order, *(group for group in tree.children if group != GROUP)]):
         data = tree[name].to_dataset()
+        variables = dict.fromkeys([*order.get(name, []), *map(str, data.data_vars)])
         groups[name] = Dataset({each: data[each] for each in variables}, coords=data.coords, attrs=data.attrs)
     return DataTree.from_dict({"/": tree.to_dataset(), **groups})
 
@@ -221,7 +246,17 @@ def _in_order(tree: DataTree, order: Mapping[str, list[str]]) -> DataTree:
 def _with_plain_rows(posterior: Posterior) -> DataTree:
     """Copy a tree, with row labels as texts where a file could not hold them as they are."""
     rows = coordinates(posterior.design, posterior.labels)["obs"]
-    return posterior.data.copy() if _is_plain(rows) else _relabel(posterior.data, [str(row) for row in rows])
+    tree = posterior.data if _is_plain(rows) else _relabel(posterior.data, [str(row) for row in rows])
+    return DataTree.from_dict({node.path: _plain(node.to_dataset(inherit=False)) for node in tree.subtree})
+
+
+def _plain(data: Dataset) -> Dataset:
+    """Copy a group as it is to be written: numbers to the last bit, whatever file they came from, and plain texts."""
+    texts = {}
+    for name, variable in data.variables.items():
+        if variable.dtype.kind in "OT" and all(type(text) is str for text in variable.to_numpy().ravel().tolist()):
+            texts[name] = (variable.dims, variable.to_numpy().astype(np.str_), variable.attrs)
+    return data.assign(texts).drop_encoding()
 
 
 def _with_rows_of(tree: DataTree, design: Design, labels: Labels) -> DataTree:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from xarray import Dataset
+from xarray import Dataset, DataTree
 
 import bayesmm
+from bayesmm.bayes.checksums import ADVICE
 from bayesmm.bayes.prior_keys import correlation_pieces
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
-from bayesmm.design.coordinates import constants
+from bayesmm.bayes.tree import SAMPLE_DIMS
+from bayesmm.design.coordinates import constants, coordinates, dims, variable_order
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.stored_frame import pack_frame, unpack_frame
@@ -25,7 +27,8 @@ from bayesmm.specification.priors import PRIORS, Prior
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
-FORMAT = 2  # raised when an older version would read a file wrongly: 2 has what priors of random effects are about
+FORMAT = 3  # raised when what a file lacks means something: 2 has what priors of random effects are about
+CHECKED_FROM = 3  # checksums
 ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
 
 
@@ -88,9 +91,8 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
     Raises
     ------
     StorageError
-        If the format is newer than this version of bayesmm, or a name of the namespace is lacking.
+        If a name of the namespace is lacking, or the priors are not those of the model's parameters.
     """
-    _check_format(stored, name)
     description = json.loads(stored["description"].item())
     _check_namespace(description["names"], name, namespace)
     arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
@@ -114,6 +116,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         ),
         fixed_sigma=description["sigma"],
     )
+    _check_priors(priors, design, labels, name)
     return StoredModel(design, labels, priors, description["program"], tuple(description["notes"]))
 
 
@@ -144,15 +147,6 @@ def _names_used(design: Design) -> list[str]:
     return [name for name in design.user_names if name in written and name not in design.frame]
 
 
-def _check_format(stored: Dataset, name: str) -> None:
-    found = int(stored.attrs["format"])
-    if found > FORMAT:
-        raise StorageError(
-            f"{name!r} is of format {found}, from a later bayesmm; this one, {bayesmm.__version__}, reads formats up "
-            f"to {FORMAT}. Update it: pip install --upgrade bayesmm."
-        )
-
-
 def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
     lacking = [each for each in names if each not in (namespace or {})]
     if lacking:
@@ -160,6 +154,22 @@ def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] |
         raise StorageError(
             f"The formula of {name!r} uses {', '.join(map(repr, lacking))} of the namespace that its model was given. "
             f"Functions are not stored: pass them again, bayesmm.load({name!r}, namespace={{{entries}}})."
+        )
+
+
+def check_format(stored: Dataset, name: str) -> None:
+    """Refuse a file of a later version.
+
+    Raises
+    ------
+    StorageError
+        If its format is one that this version of bayesmm does not know.
+    """
+    found = int(stored.attrs["format"])
+    if found > FORMAT:
+        raise StorageError(
+            f"{name!r} is of format {found}, from a later bayesmm; this one, {bayesmm.__version__}, reads formats up "
+            f"to {FORMAT}. Update it: pip install --upgrade bayesmm."
         )
 
 
@@ -191,6 +201,59 @@ def check_design(design: Design, labels: Labels, expected: Mapping[str, np.ndarr
             "was given a namespace, pass the same functions; otherwise the file was changed, or needs the bayesmm "
             "that saved it."
         )
+
+
+def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
+    """Refuse draws that are not of the parameters, levels and effects of the model.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What was read.
+    model : StoredModel
+        As rebuilt.
+    name : str
+        The file, for the error message.
+
+    Raises
+    ------
+    StorageError
+        If a variable of the posterior is not there, or has another shape or type; random effects may be left out.
+    """
+    draws = tree["posterior"].to_dataset() if "posterior" in tree.children else Dataset()
+    own_dims, known = dims(model.labels), coordinates(model.design, model.labels)
+    needed = {row.variable for row in model.labels.parameter_rows()}
+    sizes = [draws.sizes.get(dim, 0) for dim in SAMPLE_DIMS]
+    for variable in variable_order(model.labels):
+        if variable not in draws:
+            if variable in needed:
+                raise StorageError(f"{name!r} has no draws of {variable}. {ADVICE}.")
+            continue
+        expected = (*sizes, *(len(known[dim]) for dim in own_dims.get(variable, [])))
+        found = draws[variable]
+        if found.shape != expected or found.dtype.kind != "f":
+            raise StorageError(
+                f"{name!r} has draws of {variable} of the shape {found.shape} and type {found.dtype}, which its model "
+                f"has as floating-point numbers of the shape {expected}. {ADVICE}."
+            )
+
+
+def _check_priors(priors: ResolvedPriors, design: Design, labels: Labels, name: str) -> None:
+    found, expected = [row.name for row in priors.rows], [row.name for row in labels.parameter_rows()]
+    if found != expected:
+        lacking = ", ".join(each for each in expected if each not in found) or "none, but in another order"
+        raise StorageError(
+            f"{name!r} has {len(found)} priors for {len(expected)} parameters (lacking: {lacking}). {ADVICE}."
+        )
+    for contrast, size in zip(
+        (priors.contrast, *priors.effect_contrasts),
+        (len(labels.coefficients), *(block.k for block in design.blocks)),
+        strict=True,
+    ):
+        if contrast.shape != (size, size) or contrast.dtype.kind != "f":
+            raise StorageError(
+                f"{name!r} has priors about {contrast.shape} combinations of {size} coefficients. {ADVICE}."
+            )
 
 
 def _size(values: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import bayesmm as bmm
 from bayesmm import priors
 from bayesmm.bayes.stored_model import pack_prior, unpack_prior
 from bayesmm.errors import ComparisonError, StorageError
+from bayesmm.replacing import remove
 from bayesmm.specification.priors import PRIORS
 
 PACKAGES = {".nc": "h5netcdf", ".zarr": "zarr"}
@@ -295,6 +297,7 @@ def test_default_priors_of_the_first_format_were_about_the_columns_as_labelled(t
         group = tree["bayesmm"]
         del group["prior_effect_contrast_0"]
         group.attrs["format"] = 1
+        del group.attrs["checksums"]
         description = json.loads(group["description"].item())
         for row in description["priors"]:
             row["about"] = row["about"].partition(" at the mean")[0]
@@ -314,13 +317,99 @@ def test_default_priors_of_the_first_format_were_about_the_columns_as_labelled(t
     assert not np.allclose(*moved, rtol=1e-3)
 
 
-def test_a_file_whose_data_were_changed_is_refused(saved_file):
-    def change(tree):
-        tree["bayesmm"]["column_0"].values[3] += 1.0
+def change_column(tree):
+    tree["bayesmm"]["column_0"].values[3] += 1.0
 
+
+def drop_priors(tree):
+    text = json.loads(tree["bayesmm"]["description"].item())
+    del text["priors"][1:]
+    tree["bayesmm"]["description"] = xr.DataArray(json.dumps(text))
+
+
+CHANGES = {
+    "bayesmm/column_0": (change_column, "not the one that the draws were made with: y differs"),
+    "bayesmm/description": (
+        drop_priors,
+        r"has 1 priors for 4 parameters \(lacking: x, sd\(Intercept \| person\), sigma\)",
+    ),
+    "posterior/sigma": (lambda tree: tree["posterior"].__delitem__("sigma"), "has no draws of sigma"),
+    "posterior/beta": (
+        lambda tree: tree["posterior"].update({"beta": tree["posterior"]["beta"].astype(int)}),
+        r"has draws of beta of the shape \(2, 40, 2\) and type int64, which its model has as floating-point",
+    ),
+    "posterior/b_person": (
+        lambda tree: tree["posterior"].update({"b_person": tree["posterior"]["sigma"]}),
+        r"has draws of b_person of the shape \(2, 40\).*of the shape \(2, 40, 12, 1\)",
+    ),
+    "sample_stats@modeling_interface": (lambda tree: tree["sample_stats"].attrs.pop("modeling_interface"), None),
+}
+
+
+@pytest.mark.parametrize("place", CHANGES)
+def test_a_file_that_was_changed_is_refused(place, saved_file):
+    """By its checksums; without them, as in older files, where it does not suit the model."""
+    change, reason = CHANGES[place]
     rewrite(saved_file, change)
-    with pytest.raises(StorageError, match="not the one that the draws were made with: y differs"):
+    with pytest.raises(StorageError, match=f"'{saved_file}' is damaged, or was changed after it was saved: {place}"):
         bmm.load(saved_file)
+    rewrite(saved_file, as_in_format_2)
+    if reason:
+        with pytest.raises(StorageError, match=reason):
+            bmm.load(saved_file)
+    else:
+        bmm.load(saved_file)
+
+
+def as_in_format_2(tree):
+    tree["bayesmm"].attrs["format"] = 2
+    del tree["bayesmm"].attrs["checksums"]
+
+
+def test_files_of_earlier_versions_are_read(saved_file):
+    """One that an earlier version has written, and one of today's without its sums."""
+    saved = bmm.load(saved_file)
+    rewrite(saved_file, as_in_format_2)
+    assert_same(bmm.load(saved_file), saved)
+    earlier = bmm.load(Path(__file__).parent / "format_2.nc")
+    now = make_posterior(bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")))
+    xr.testing.assert_allclose(earlier.data["posterior"].to_dataset(), now.data["posterior"].to_dataset(), rtol=1e-6)
+    assert str(earlier.design) == str(now.design)
+    assert [row.name for row in earlier.priors.rows] == [row.name for row in now.priors.rows]
+    np.testing.assert_allclose(earlier.predict(), now.predict(), rtol=1e-6)
+
+
+def test_what_others_add_is_theirs(table, tmp_path, ending):
+    """Groups, variables and attributes, by another program, and compressed."""
+    saved = make_posterior(bmm.Model("y ~ x + (1 | person)", table))
+    path = saved.save(tmp_path / f"saved{ending}")
+    with xr.open_datatree(path, engine=PACKAGES[ending]) as tree:
+        tree = tree.load()
+    tree["mine"] = xr.DataTree(xr.Dataset({"z": ("a", np.zeros(9)), "t": ("a", list("abcdefghi"))}))
+    tree["posterior"]["doubled"] = 2.0 * tree["posterior"]["sigma"]
+    tree["posterior"].attrs["read_by"] = "me"
+    other = tmp_path / f"other{ending}"
+    if ending == ".nc":
+        packed = {name: {"zlib": True, "complevel": 4} for name in ("beta", "sigma", "b_person")}
+        tree.to_netcdf(other, engine="h5netcdf", encoding={"/posterior": packed})
+    else:
+        tree.to_zarr(other, zarr_format=2)
+    loaded = bmm.load(other)
+    assert loaded.parameters.equals(saved.parameters)
+    np.testing.assert_array_equal(loaded.data["posterior"]["doubled"], 2.0 * saved.data["posterior"]["sigma"])
+    assert_same(round_trip(loaded, tmp_path, ".nc"), loaded)
+    assert_same(round_trip(loaded, tmp_path, ".zarr"), loaded)
+
+
+@pytest.mark.parametrize(
+    "lost", ["posterior/sigma", "posterior/b_person/0.0.0.0", "observed_data", "posterior/person/0"]
+)
+def test_a_zarr_folder_that_lacks_something_is_refused(lost, table, tmp_path):
+    pytest.importorskip("zarr")
+    path = make_posterior(bmm.Model("y ~ x + (1 | person)", table)).save(tmp_path / "saved.zarr")
+    remove(path / lost)
+    with pytest.raises(StorageError, match=r"saved\.zarr' (is damaged|cannot be read)"):
+        bmm.load(path)
 
 
 def test_a_file_of_arviz_alone_is_refused(saved_file):
