@@ -16,6 +16,7 @@ from xarray import Dataset, DataTree, open_datatree
 from bayesmm.arguments import check_path as as_path
 from bayesmm.arguments import shorten
 from bayesmm.bayes.checksums import ADVICE, changes, check_seal, checksums, seal
+from bayesmm.bayes.plain_files import check_plain_netcdf, check_plain_zarr
 from bayesmm.bayes.stored_model import CHECKED_FROM, check_design, check_draws, check_format, pack_model, unpack_model
 from bayesmm.design.coordinates import coordinates
 from bayesmm.errors import BayesmmError, StorageError
@@ -202,16 +203,25 @@ def _read(path: Path) -> DataTree:
             f"{str(path)!r} is a {'folder' if place.is_dir() else 'file'}, and a saved posterior of this ending is a "
             f"{'folder' if engine == 'zarr' else 'file'}. Check the path."
         )
-    if engine == "h5netcdf":
-        check_seal(place, str(path))
     try:
-        with open_datatree(place, engine=engine) as tree:  # pyright: ignore[reportArgumentType]
+        if engine == "h5netcdf":
+            check_seal(place, str(path))
+            check_plain_netcdf(place, str(path))
+            options: dict[str, Any] = {}
+        else:
+            check_plain_zarr(place, str(path))
+            options = {"zarr_format": ZARR_FORMAT, "consolidated": (place / ".zmetadata").is_file()}
+        with open_datatree(place, engine=engine, **options) as tree:  # pyright: ignore[reportArgumentType]
             return tree.load()
+    except StorageError:
+        raise
     except PermissionError:
         with naming(path, "read"):
             raise
     except Exception as error:  # of a damaged file the libraries raise whatever they like
-        raise StorageError(f"{str(path)!r} cannot be read as {engine} ({error}). Is it a saved posterior?") from error
+        raise StorageError(
+            f"{str(path)!r} cannot be read as {engine} ({shorten(error)}). Is it a saved posterior?"
+        ) from error
 
 
 def _check_sums(tree: DataTree, stored: Dataset, name: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from xarray import Dataset, DataTree
 
 import bayesmm
+from bayesmm.arguments import shorten
 from bayesmm.bayes.checksums import ADVICE
 from bayesmm.bayes.prior_keys import correlation_pieces
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
@@ -94,6 +95,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         If a name of the namespace is lacking, or the priors are not those of the model's parameters.
     """
     description = json.loads(stored["description"].item())
+    _check_types(description)
     _check_namespace(description["names"], name, namespace)
     arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
     weights = description["weights"]
@@ -145,6 +147,31 @@ def _names_used(design: Design) -> list[str]:
     """Names of the namespace that the formula or the weights use."""
     written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''}"))
     return [name for name in design.user_names if name in written and name not in design.frame]
+
+
+def _check_types(description: Mapping[str, Any]) -> None:
+    """Refuse values of other types than `pack_model` writes, which would be met much later.
+
+    Raises
+    ------
+    TypeError
+        With the first of them.
+    """
+    weights, dropped = description["weights"], description["dropped"]
+    expected = [
+        (description["formula"], str),
+        (description["sigma"], float | int | None),
+        (description["program"], str),
+        (dropped["rows"], int),
+        *((each, str) for each in description["notes"]),
+        *((each, int) for each in dict(dropped["by"]).values()),
+        *((weights["expression"], str) for _ in range(isinstance(weights, dict))),
+        *((column["name"], str) for column in description["data"]["columns"]),
+        *((row[field], str) for row in description["priors"] for field in ("name", "kind", "group", "source", "about")),
+    ]
+    for value, kind in expected:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{shorten(value)} is not of the type {getattr(kind, '__name__', kind)}")
 
 
 def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
@@ -239,9 +266,10 @@ def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
 
 
 def _check_priors(priors: ResolvedPriors, design: Design, labels: Labels, name: str) -> None:
-    found, expected = [row.name for row in priors.rows], [row.name for row in labels.parameter_rows()]
+    found = [(row.name, row.kind, row.group) for row in priors.rows]
+    expected = [(row.name, row.kind, row.group) for row in labels.parameter_rows()]
     if found != expected:
-        lacking = ", ".join(each for each in expected if each not in found) or "none, but in another order"
+        lacking = ", ".join(each[0] for each in expected if each not in found) or "none, but in another order"
         raise StorageError(
             f"{name!r} has {len(found)} priors for {len(expected)} parameters (lacking: {lacking}). {ADVICE}."
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 SCALARS = (str, int, float, bool)
+LONGEST = 10**8  # labels that are counted and not stored: 0.8 GB should they ever be written out
 
 type Description = dict[str, Any]
 type Arrays = dict[str, np.ndarray]
@@ -104,7 +105,10 @@ def unpack_index(description: Description, arrays: Mapping[str, np.ndarray]) -> 
         parts = [unpack_index(part, arrays) for part in description["parts"]]
         return pd.MultiIndex.from_arrays(parts, names=[part.name for part in parts])
     if kind == "range":
-        return pd.RangeIndex(*description["range"], name=name)
+        counted = pd.RangeIndex(*description["range"], name=name)
+        if len(counted) > LONGEST:
+            raise ValueError(f"{len(counted)} labels are counted")
+        return counted
     if kind == "numbers":
         return pd.Index(arrays[description["variable"]], name=name)
     if kind == "texts":
