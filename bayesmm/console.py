@@ -1,12 +1,19 @@
-"""Text as wide as the terminal: paragraphs, and tables whose columns go below each other where there is no room."""
+r"""Text for a terminal: names that it does not obey, paragraphs and tables as wide as it is, messages of a screen.
+
+Names of columns and levels, and notes in files, come from strangers. What they hold besides characters that can be
+seen is written as Python would write it, ``\x1b`` or ``\u202e``, and never sent.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+from bayesmm.limits import MESSAGE_COLUMNS, MESSAGE_LINES, NAME_COLUMNS, NAMES_LISTED
 
 USUAL_COLUMNS = 80  # where no terminal can be asked: pipes, files, notebooks
 MOST_COLUMNS = 100
@@ -15,6 +22,99 @@ LONGEST_NAME = 30  # at the left of a table; longer names stand on a line of the
 SHORTEST_NAME = 12
 INDENT = 2  # of a table
 WORDS = re.compile(r"(?:\S| (?=%))+")  # a number and its "%" stay together
+# Letters and marks that are drawn as nothing: fillers of Hangul, selectors of variants, the grapheme joiner.
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+JOINERS = "\u200c\u200d"
+HEAD, TAIL = 560, 280  # characters of a message that is too long, each of up to two columns
+
+
+def visible(text: str) -> str:
+    r"""Return a text with everything that a terminal obeys or does not draw written as an escape.
+
+    Parameters
+    ----------
+    text : str
+        A name, a cell or a paragraph; a line break in it is one of somebody's name.
+
+    Returns
+    -------
+    str
+        Control characters (C0, C1, the escape character), line and paragraph separators, marks of direction,
+        characters of no width and halves of surrogate pairs are written ``\x1b``, ``\u2028``, ``\u202e``; all others
+        stay. Joiners stay where a script or an emoji needs them: after Arabic letters, viramas and pictures.
+    """
+    if text.isprintable() and not UNSEEN.search(text):
+        return text
+    return "".join(map(_shown, text, " " + text))
+
+
+def _shown(character: str, before: str) -> str:
+    category = unicodedata.category(character)
+    if UNSEEN.match(character):
+        of_picture = unicodedata.category(before) in ("So", "Sm", "Lo") and unicodedata.category(character) == "Mn"
+        stays = of_picture and character != "\u034f"  # a selector chooses how the character before it is drawn
+    elif character in JOINERS:
+        stays = (
+            unicodedata.bidirectional(before) == "AL"
+            or unicodedata.combining(before) == 9  # virama
+            or unicodedata.category(before) in ("So", "Sk")
+            or before == "\ufe0f"
+        )
+    else:
+        stays = category == "Zs" or character.isprintable()
+    return character if stays else character.encode("unicode_escape").decode("ascii")
+
+
+def listing(names: Collection[object], most: int = NAMES_LISTED, *, quoted: bool = False) -> str:
+    """List names in a sentence: the first of them, and how many more there are.
+
+    Parameters
+    ----------
+    names : collection
+        What is listed, each as `str` writes it.
+    most : int
+        How many are written out.
+    quoted : bool
+        Whether they stand in quotation marks.
+
+    Returns
+    -------
+    str
+        ``"a, b and 15,990 more"``; long names are cut.
+    """
+    shown = ", ".join(brief((repr if quoted else str)(name)) for name in islice(names, most))
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def brief(name: str, most: int = NAME_COLUMNS) -> str:
+    """Return a name as a terminal may have it, its middle left out if it is long."""
+    if len(name) > 2 * most:
+        name = f"{name[:most]} ... {name[-most:]}"
+    text = visible(name)
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} ... {text[-(most // 4) :]}"
+
+
+def screenful(text: str) -> str:
+    """Return a message as a terminal may have it, its middle left out where it is longer than a screen.
+
+    Parameters
+    ----------
+    text : str
+        Lines.
+
+    Returns
+    -------
+    str
+        The same lines, or one paragraph: the beginning, and the end, where the advice is.
+    """
+    size = len(text)
+    if size > 4 * MESSAGE_LINES * MESSAGE_COLUMNS:  # before time is spent on what is not shown
+        text = f"{text[: MESSAGE_LINES * MESSAGE_COLUMNS]} {text[-MESSAGE_LINES * MESSAGE_COLUMNS :]}"
+    lines = [visible(line) for line in text.split("\n")]
+    if size == len(text) and sum(max(-(-cells(line) // MESSAGE_COLUMNS), 1) for line in lines) <= MESSAGE_LINES:
+        return "\n".join(lines)
+    whole = " ".join(" ".join(lines).split(" "))
+    return f"{whole[:HEAD].rstrip()} ... ({size:,} characters in all) ... {whole[-TAIL:].lstrip()}"
 
 
 def columns() -> int:
@@ -42,7 +142,7 @@ def fold(
     Parameters
     ----------
     text : str
-        One paragraph.
+        One paragraph; what a terminal would obey in it is made visible, line breaks too.
     width : int, optional
         Columns of a line; those of the terminal by default.
     first, then : str
@@ -57,7 +157,7 @@ def fold(
     """
     width = columns() if width is None else width
     lines, line, empty = [], first, True
-    for word in WORDS.findall(text):
+    for word in WORDS.findall(visible(text)):
         if not empty and cells(line) + 1 + cells(word) > width:
             lines.append(line)
             line, empty = then, True
@@ -109,11 +209,11 @@ class Column:
     @property
     def width(self) -> int:
         """Columns of a terminal, without the gap."""
-        return max(map(cells, (self.head, *self.cells)))
+        return max(cells(visible(text)) for text in (self.head, *self.cells))
 
     def write(self, text: str) -> str:
         """Write a cell or the head with the gap before it."""
-        return " " * self.gap + pad(text, self.width, "<" if self.is_words else ">")
+        return " " * self.gap + pad(visible(text), self.width, "<" if self.is_words else ">")
 
 
 def table(
@@ -140,6 +240,7 @@ def table(
         The heads and the rows; long names stand on lines of their own.
     """
     width = columns() if width is None else width
+    names = [visible(name) for name in names]
     words, numbers = [each for each in columns_ if each.is_words], [each for each in columns_ if not each.is_words]
     widest = max((each.gap + each.width for each in numbers), default=0)
     taken = indent + name_width(names, 0, width, head=head, indent=indent) + _size(words)
@@ -163,7 +264,7 @@ def name_width(names: Sequence[str], others: int, width: int, *, head: str = "",
     Names of up to thirty characters stand beside their numbers if there is room, those of more than twelve above
     them otherwise.
     """
-    sizes = [cells(name) for name in names]
+    sizes = [cells(visible(name)) for name in names]
     room = max(width - indent - others, SHORTEST_NAME)
     for most in (max(sizes, default=0), LONGEST_NAME, room):
         left = max([cells(head), *(size for size in sizes if size <= most)])
@@ -174,7 +275,7 @@ def name_width(names: Sequence[str], others: int, width: int, *, head: str = "",
 
 def row(name: str, numbers: str, left: int, width: int, *, indent: int = INDENT) -> list[str]:
     """Write one line, or more if the name is longer than its place."""
-    margin = " " * indent
+    margin, name = " " * indent, visible(name)
     if cells(name) <= left:
         return [f"{margin}{pad(name, left)}{numbers}".rstrip()]
     return [*fold(name, width, first=margin, then=f"{margin}  "), f"{margin}{' ' * left}{numbers}".rstrip()]

@@ -2,9 +2,17 @@
 
 from enum import Enum
 
+from bayesmm.console import screenful
+
 
 class BayesmmError(Exception):
-    """The parent of every error that bayesmm raises on purpose."""
+    """The parent of every error that bayesmm raises on purpose.
+
+    Its text fits on a screen of a terminal, which obeys nothing in it.
+    """
+
+    def __str__(self) -> str:
+        return screenful(Exception.__str__(self))
 
 
 class ArgumentError(BayesmmError, ValueError):
@@ -13,8 +21,6 @@ class ArgumentError(BayesmmError, ValueError):
 
 class VariableError(BayesmmError, KeyError):
     """A posterior was asked for a variable that it does not hold."""
-
-    __str__ = Exception.__str__  # that of KeyError puts the message into quotation marks
 
 
 class SpecificationError(BayesmmError, ValueError):
@@ -59,6 +65,9 @@ class StorageError(BayesmmError, OSError, ValueError):
 
 class BayesmmWarning(UserWarning):
     """Something was done that the reader of the result should know about."""
+
+    def __str__(self) -> str:
+        return screenful(super().__str__())
 
 
 class FitStatus(Enum):

@@ -148,7 +148,7 @@ class Model:
     @cached_property
     def plan(self) -> PlanDescription:
         """How the likelihood eliminates the random effects, and why so; prints as text."""
-        return describe_plan(self._summed[1], self.labels, self.specification.formula)
+        return describe_plan(self._summed[1], self.labels, self.specification.shown)
 
     def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:
         """Estimate by restricted or full maximum likelihood.

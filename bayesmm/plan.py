@@ -9,6 +9,7 @@ from textwrap import wrap
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import visible
 from bayesmm.design.labels import Labels
 from bayesmm.marginal.plan_parts import Plan, StepCost, StepShape
 
@@ -43,7 +44,7 @@ class PlanDescription:
         lines = [f"Elimination plan  {self.formula}", ""]
         for number, sentence in enumerate(sentences, start=1):
             start = f"  {number}. "
-            lines += wrap(sentence, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+            lines += wrap(visible(sentence), _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
         return "\n".join(lines)
 
     __repr__ = __str__

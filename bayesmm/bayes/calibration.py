@@ -18,6 +18,7 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.prior_simulation import simulate_prior
 from bayesmm.bayes.resolution import ResolvedPriors
+from bayesmm.console import visible
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
@@ -63,11 +64,12 @@ class Calibration:
         return from_dict({"prior_sbc": ranks})
 
     def __str__(self) -> str:
-        table = pd.DataFrame({"mean rank": self.ranks.mean(), "p-value": self.p_values})
+        table = pd.DataFrame({"mean rank": self.ranks.mean(), "p-value": self.p_values}).rename(index=visible)
         verdict = (
             "The ranks are uniform as far as so many simulations can tell."
             if self.is_calibrated
-            else f"The ranks of {self.p_values.idxmin()} are not uniform: the sampler is not right for these priors."
+            else f"The ranks of {visible(str(self.p_values.idxmin()))} are not uniform: the sampler is not right for "
+            "these priors."
         )
         lines = [self.description, "", table.to_string(float_format="{:.3f}".format), "", verdict]
         if self.untrusted:
@@ -132,7 +134,7 @@ def calibrate(
         ranks=table,
         p_values=pd.Series({name: uniformity_p_value(values.to_numpy()) for name, values in table.items()}),
         untrusted=untrusted,
-        description=f"Calibration of {design.specification.formula}: {simulations} simulations, {way}",
+        description=f"Calibration of {design.specification.shown}: {simulations} simulations, {way}",
     )
 
 

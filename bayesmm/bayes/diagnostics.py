@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from xarray import Dataset, DataTree
 
 from bayesmm.bayes.tables import FEWEST
+from bayesmm.console import visible
 
 MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
 LEAST_ESS = 100  # per chain, same source
@@ -80,7 +81,7 @@ class Diagnostics:
         complaints = self._complaints()
         if complaints:
             found, remedies = zip(*complaints, strict=True)
-            return f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}."
+            return visible(f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}.")
         if self.pareto_k is not None:
             return (
                 f"Independent draws (Pareto k̂ of their weights {self.pareto_k:.2f}), worth {self.ess:.0f} of equal "

@@ -18,6 +18,7 @@ from bayesmm.bayes.draws import ParameterDraws, map_draws, product_arrays, read_
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
 from bayesmm.bayes.recovered import read_effects
+from bayesmm.console import listing
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.indispensable import find_indispensable
@@ -81,7 +82,7 @@ def _left_out(posterior: Posterior, of: str) -> tuple[str, np.ndarray | None, An
     for block, names in zip(design.blocks, labels.blocks, strict=True):
         if of in (block.group, f"`{block.group}`"):
             return names.dim, block.codes, list(block.levels)
-    groups = ", ".join(repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks)
+    groups = listing([repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks])
     raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
 

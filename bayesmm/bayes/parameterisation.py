@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 
 Parameterisation = Literal["centred", "noncentred"] | float
@@ -78,7 +79,7 @@ def choose_degrees(wish: Wish, groups: Sequence[str], automatic: Sequence[Choice
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ArgumentError(
                 f"parameterisation[{key!r}]: the model has no such grouping factor.{hint} "
-                f"Grouping factors: {', '.join(map(repr, groups))}."
+                f"Grouping factors: {listing(groups, quoted=True)}."
             )
         _check(value, f"parameterisation[{key!r}]", CHOICES)
     return tuple(_choose(wish.get(group, "auto"), own) for group, own in zip(groups, automatic, strict=True))

@@ -25,7 +25,7 @@ from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.sensitivity import sensitivity
 from bayesmm.bayes.shares import Total, r_squared, variance_shares
 from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
-from bayesmm.console import Column, fold, table
+from bayesmm.console import Column, fold, listing, table, visible
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
@@ -66,6 +66,9 @@ class Posterior:
     priors: ResolvedPriors
     program: str
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(visible, self.notes)))  # a file's may be anybody's
 
     @property
     def n(self) -> int:
@@ -120,9 +123,7 @@ class Posterior:
         if name not in variables and name in names:
             return self.effects[names.index(name)]
         if name not in variables:
-            raise VariableError(
-                f"{name!r} is not a variable of the posterior; there are {', '.join(map(str, variables))}."
-            )
+            raise VariableError(f"{name!r} is not a variable of the posterior; there are {listing(variables)}.")
         return variables[name].to_numpy()
 
     @property
@@ -497,7 +498,7 @@ class Posterior:
         groups = ", ".join(f"{block.group} {len(block.levels)}" for block in self.labels.blocks)
         sources = sorted({row.source for row in self.priors.rows})
         lines = [
-            f"Posterior of {self.design.specification.formula}",
+            f"Posterior of {self.design.specification.shown}",
             f"{self.n} rows; levels: {groups}",
             f"{self.origin}; priors: {' and '.join(sources)}; {level * 100:g} % intervals",
         ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels, ParameterRow
 from bayesmm.errors import PriorError
@@ -197,6 +198,6 @@ def _unknown(key: object, rows: Sequence[ParameterRow], sigma: float | None) -> 
     near = get_close_matches(str(key), valid, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return (
-        f"priors[{key!r}]: the model has no such parameter.{hint} Parameters: {', '.join(map(repr, names))}. "
-        f"Kinds: {', '.join(map(repr, dict.fromkeys([*kinds, *groups])))}."
+        f"priors[{key!r}]: the model has no such parameter.{hint} Parameters: {listing(names, quoted=True)}. "
+        f"Kinds: {listing(dict.fromkeys([*kinds, *groups]), quoted=True)}."
     )

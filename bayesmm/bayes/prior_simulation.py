@@ -10,6 +10,7 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.contrasts import read_factor
 from bayesmm.bayes.families import draw, draw_cholesky
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
+from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
@@ -79,7 +80,7 @@ def check_proper(priors: ResolvedPriors) -> None:
     improper = [row for row in priors.rows if not row.is_proper]
     if not improper:
         return
-    rows = ", ".join(f"{row.name!r} ({row.prior})" for row in improper)
+    rows = listing([f"{row.name!r} ({row.prior})" for row in improper])
     instead = ", ".join(f"{row.name!r}: {EXAMPLES[row.kind]}" for row in _one_of_each_kind(improper))
     raise PriorError(
         f"Nothing can be drawn from an improper prior, and there are {len(improper)}: {rows}. Give proper ones, for "

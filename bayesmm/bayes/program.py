@@ -41,6 +41,7 @@ from jaxtyping import Array, Float, Int
 from bayesmm.bayes.partial import sample_partly_centred
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
+from bayesmm.console import visible
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior, log_density
 from bayesmm.marginal.recovery import draw_effects, effect_moments
@@ -138,7 +139,7 @@ class MarginalProgram:
     def __str__(self) -> str:
         sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]
         lines = [*self.spreads.lines(), *sampled, "y ~ Normal, random effects and other coefficients integrated out"]
-        return "\n".join(["marginal program", *(f"  {line}" for line in lines)])
+        return "\n".join(["marginal program", *(f"  {visible(line)}" for line in lines)])
 
 
 @jax.jit  # traced once, however often the model is: to find its sites, to constrain them, to sample
@@ -283,7 +284,7 @@ class ConditionalProgram:
         lines = [*self.spreads.lines(), *(str(site) for site in (self.coefficients.sites if self.coefficients else ()))]
         for site, block, how in zip(self.effect_sites, self.spreads.blocks, self.parameterisations, strict=True):
             lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
-        return "\n".join(["conditional program", *(f"  {line}" for line in [*lines, "y ~ Normal"])])
+        return "\n".join(["conditional program", *(f"  {visible(line)}" for line in [*lines, "y ~ Normal"])])
 
 
 def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayesmm.bayes.prior_keys import CorrelationPiece, correlation_pieces, match_priors
 from bayesmm.bayes.scales import DataScales, measure_scales
+from bayesmm.console import visible
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels, ParameterRow
 from bayesmm.errors import PriorError
@@ -106,7 +107,8 @@ class ResolvedPriors:
         return pd.DataFrame(values, columns=columns, index=pd.Index([row.name for row in self.rows], name="parameter"))
 
     def __str__(self) -> str:
-        text = self.table().drop(columns=["kind", "group"]).to_string()
+        table = self.table().drop(columns=["kind", "group"]).rename(index=visible)
+        text = table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_string()
         return text if self.fixed_sigma is None else f"{text}\nsigma is fixed at {self.fixed_sigma:g}."
 
     def _repr_html_(self) -> str:

@@ -17,6 +17,7 @@ from bayesmm.bayes.checksums import ADVICE
 from bayesmm.bayes.prior_keys import correlation_pieces
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.tree import SAMPLE_DIMS
+from bayesmm.console import listing
 from bayesmm.design.coordinates import constants, coordinates, dims, variable_order
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
@@ -177,9 +178,9 @@ def _check_types(description: Mapping[str, Any]) -> None:
 def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
     lacking = [each for each in names if each not in (namespace or {})]
     if lacking:
-        entries = ", ".join(f"{each!r}: {each}" for each in lacking)
+        entries = listing([f"{each!r}: {each}" for each in lacking])
         raise StorageError(
-            f"The formula of {name!r} uses {', '.join(map(repr, lacking))} of the namespace that its model was given. "
+            f"The formula of {name!r} uses {listing(lacking, quoted=True)} of the namespace that its model was given. "
             f"Functions are not stored: pass them again, bayesmm.load({name!r}, namespace={{{entries}}})."
         )
 

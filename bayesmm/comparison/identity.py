@@ -124,7 +124,7 @@ def check_identity(fit: Fit) -> Identity:
     found = {name: _values(flat, search.floors, fit, point) for name, point in scales.items()}
     modes = pd.DataFrame({"REML": reml, **found})
     return Identity(
-        formula=fit.design.specification.formula,
+        formula=fit.design.specification.shown,
         points=_compare_at_points(flat, fit, estimate),
         slopes=pd.Series(flat.slopes(estimate), index=_point_names(fit), name="slope"),
         gap=flat.evaluate(scales["sd"]) - flat.evaluate(estimate),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesmm.comparison.numbers import write_number
+from bayesmm.console import visible
 
 if TYPE_CHECKING:
     from bayesmm.comparison.identity import Identity
@@ -33,7 +34,7 @@ def write_identity(identity: Identity) -> str:
 
 
 def _wrapped(sentences: Iterator[str]) -> list[str]:
-    text = " ".join(sentences)
+    text = visible(" ".join(sentences))
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
@@ -86,7 +87,7 @@ def _small(value: float) -> str:
 
 
 def _table(identity: Identity) -> list[str]:
-    names = [str(name) for name in identity.modes.index]
+    names = [visible(str(name)) for name in identity.modes.index]
     width = max(map(len, names))
     lines = [f"  {''.ljust(width)}  " + "  ".join(head.rjust(13) for head in HEADS.values())]
     for name, row in zip(names, identity.modes[list(HEADS)].to_numpy(dtype=float), strict=True):

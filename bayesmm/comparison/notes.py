@@ -12,6 +12,7 @@ from bayesmm.bayes.modes import write_share
 from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
 from bayesmm.comparison.numbers import write_like
 from bayesmm.comparison.suspects import CHOSEN_BY, describe
+from bayesmm.console import visible
 from bayesmm.errors import FitStatus
 
 LISTED = 4  # parameters named in one sentence
@@ -38,7 +39,7 @@ def write_notes(evidence: Evidence) -> tuple[str, ...]:
     if evidence.posterior.diagnostics.is_good:
         parts.append(_unexplained)  # else the sampler explains it
     parts += [_fixed_widths, _effect_widths, _effect_shifts, _certain_effects]
-    return tuple(note for part in parts for note in part(evidence))
+    return tuple(visible(note) for part in parts for note in part(evidence))
 
 
 def _reliability(evidence: Evidence) -> Iterator[str]:

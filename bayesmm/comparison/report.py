@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.comparison.numbers import decimals_for, write_number
+from bayesmm.console import listing
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -95,7 +96,7 @@ def build_report(
     groups = random_effects.groupby("group", sort=False)
     return Report(
         method=fit.method.upper(),
-        title=fit.design.specification.formula,
+        title=fit.design.specification.shown,
         facts=_facts(fit, posterior),
         level=level,
         parameters=_parameter_sections(fit, table),
@@ -115,7 +116,7 @@ def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
         f"posterior: {posterior.origin}, {sources} priors",
     ]
     if design.aliased:
-        facts.append(f"left out, being combinations of other columns: {', '.join(design.aliased)}")
+        facts.append(f"left out, being combinations of other columns: {listing(design.aliased)}")
     return tuple(facts)
 
 

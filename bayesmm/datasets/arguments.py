@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 
+from bayesmm.console import listing
 from bayesmm.errors import DatasetError
 
 MOST = 10**8  # of anything that is held in memory
@@ -72,10 +73,10 @@ def same_groups(
 ) -> None:
     """Refuse a mapping that names groups that are not there, or leaves some out."""
     if not isinstance(given, Mapping):
-        raise DatasetError(f"{argument} is {given!r}; give a dictionary from group to value, for {', '.join(groups)}.")
+        raise DatasetError(f"{argument} is {given!r}; give a dictionary from group to value, for {listing(groups)}.")
     unknown = [key for key in given if key not in groups]
     missing = [key for key in groups if key not in given] if all_of_them else []
     if unknown or missing:
         parts = [f"has no group {unknown[0]!r}"] if unknown else []
         parts += [f"lacks the group {missing[0]!r}"] if missing else []
-        raise DatasetError(f"{argument} {' and '.join(parts)}; the groups are {', '.join(groups)}.")
+        raise DatasetError(f"{argument} {' and '.join(parts)}; the groups are {listing(groups)}.")

@@ -17,6 +17,7 @@ from formulae.terms import Call as FormulaeCall
 from formulae.terms import Variable
 from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, LazyVariable
 
+from bayesmm.console import listing
 from bayesmm.design.columns import label_column
 from bayesmm.design.dtypes import level_text
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
@@ -219,8 +220,9 @@ def _recode(component: Any, values: Any) -> np.ndarray:
     codes = pd.Index(component.levels, dtype=object).get_indexer(pd.Index(found, dtype=object))
     if (codes < 0).any():
         unknown = sorted({level_text(level) for level in found[codes < 0]})
+        known = [level_text(level) for level in component.levels]
         raise PredictionError(
-            f"{component.name!r} has the level(s) {', '.join(map(repr, unknown[:5]))} in the new data, which the fit "
-            f"did not see, so their effect is unknown. Known are {', '.join(map(level_text, component.levels[:20]))}."
+            f"{component.name!r} has the level(s) {listing(unknown, 5, quoted=True)} in the new data, which the fit "
+            f"did not see, so their effect is unknown. Known are {listing(known)}."
         )
     return component.contrast_matrix.matrix[codes]

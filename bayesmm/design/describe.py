@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from bayesmm.console import listing, visible
 from bayesmm.design.relations import find_relations
 
 if TYPE_CHECKING:
@@ -32,16 +33,16 @@ def describe(design: Design) -> str:
     str
         Several lines of plain text.
     """
-    lines = [f"Linear mixed model  {design.specification.formula}", ""]
+    lines = [f"Linear mixed model  {design.specification.shown}", ""]
     lines += [f"  {line}" for line in equations(design)]
     lines += ["", *_entry("Rows", _rows(design)), *_entry("Columns of X", _columns(design))]
     if design.aliased:
-        lines += _entry("Aliased", f"{', '.join(design.aliased)}: combinations of earlier columns, left out")
+        lines += _entry("Aliased", f"{_shorten(design.aliased)}: combinations of earlier columns, left out")
     for position, block in enumerate(design.blocks):
         lines += _entry("Groups" if position == 0 else "", _group(block))
     for position, relation in enumerate(find_relations(design.blocks)):
         lines += _entry("Structure" if position == 0 else "", str(relation))
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def equations(design: Design) -> list[str]:
@@ -130,14 +131,14 @@ def _fold(start: str, summands: Sequence[str]) -> list[str]:
 
 
 def _entry(title: str, text: str) -> list[str]:
-    lines = wrap(text, _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False)
+    lines = wrap(visible(text), _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False)
     return [f"{title if i == 0 else '':<{_INDENT}}{line}" for i, line in enumerate(lines)]
 
 
 def _rows(design: Design) -> str:
     if not design.n_dropped:
         return f"{design.n} used, none dropped"
-    counts = ", ".join(f"{name} {count}" for name, count in design.dropped_by.items())
+    counts = listing([f"{name} {count}" for name, count in design.dropped_by.items()])
     return f"{design.n} used, {design.n_dropped} dropped because of missing values ({counts})"
 
 

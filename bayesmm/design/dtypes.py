@@ -9,6 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import listing
 from bayesmm.errors import DesignError
 
 EXACT = 2**53  # float64 holds every whole number up to here
@@ -163,13 +164,12 @@ def _read_objects(name: str, series: pd.Series) -> Column:
     texts = list(dict.fromkeys(value for value in series[~missing] if isinstance(value, str)))
     if texts and set(found) <= {"str", "int", "float", "bool", "Decimal"}:
         raise DesignError(
-            f"Column {name!r} mixes numbers with the texts {', '.join(map(repr, texts[:3]))}"
-            f"{f' and {len(texts) - 3} more' if len(texts) > 3 else ''}. Make them missing: data[{name!r}] = "
-            f"pd.to_numeric(data[{name!r}], errors='coerce'); for a factor "
+            f"Column {name!r} mixes numbers with the texts {listing(texts, 3, quoted=True)}. Make them missing: "
+            f"data[{name!r}] = pd.to_numeric(data[{name!r}], errors='coerce'); for a factor "
             f"data[{name!r}].astype(str).astype('category')."
         )
     raise DesignError(
-        f"Column {name!r} mixes values of the types {', '.join(found)}. Convert it to one type, for example "
+        f"Column {name!r} mixes values of the types {listing(found)}. Convert it to one type, for example "
         f"data[{name!r}].astype(str).astype('category') for a factor."
     )
 

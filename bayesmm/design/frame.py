@@ -15,6 +15,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import brief, listing
 from bayesmm.design.dtypes import Column, read_column
 from bayesmm.errors import DesignError
 
@@ -131,9 +132,9 @@ def missing_column(name: str, columns: Iterable[Any], used_in: str = "") -> Desi
         hint = f" For a power write I(x**2){f' with x = {near[0]}' if near else ''}."
     if name in available:  # a column named by something else than a text
         hint = " The names of columns must be texts: data.columns = data.columns.astype(str)."
-    where = f" (in {used_in!r})" if used_in else ""
-    shown = ", ".join(available[:40]) + (f", ... ({len(available)} in all)" if len(available) > 40 else "")
-    return DesignError(f"The data have no column {name!r}{where}.{hint} Columns: {shown or 'none'}.")
+    where = f" (in {brief(repr(used_in))})" if used_in else ""
+    shown = listing(available) or "none"
+    return DesignError(f"The data have no column {brief(repr(name))}{where}.{hint} Columns: {shown}.")
 
 
 def _folded(name: str) -> str:
@@ -147,7 +148,7 @@ def _check_pandas_columns(data: pd.DataFrame) -> None:
     if not data.columns.is_unique:
         repeated = data.columns[data.columns.duplicated()].unique()
         raise DesignError(
-            f"Column names must be unique: {', '.join(map(repr, repeated))} occurs more than once. Rename the columns."
+            f"Column names must be unique: {listing(repeated, quoted=True)} occurs more than once. Rename the columns."
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import listing
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
@@ -200,15 +201,15 @@ def _read_values(at: Any, labels: Labels, needed: Sequence[str], known_sigma: fl
     if known_sigma is not None:
         given.setdefault("sigma", known_sigma)
     names = list(dict.fromkeys([*(row.name for row in labels.parameter_rows()), "sigma"]))
-    listing = f"The parameters are {', '.join(map(repr, names))}."
+    known = f"The parameters are {listing(names, quoted=True)}."
     for name in given:
         if name not in names:
             near = get_close_matches(str(name), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DesignError(f"at names {name!r}, which the model does not have.{hint} {listing}")
+            raise DesignError(f"at names {name!r}, which the model does not have.{hint} {known}")
     lacking = [name for name in needed if name not in given]
     if lacking:
-        raise DesignError(f"at has no value of {lacking[0]!r}. {listing}")
+        raise DesignError(f"at has no value of {lacking[0]!r}. {known}")
     values = {str(name): float(value) for name, value in given.items()}
     if not values.get("sigma", 0.0) >= 0:
         raise DesignError(f"'sigma' is {values['sigma']:g} in at: a standard deviation cannot be negative.")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.arguments import shorten
+from bayesmm.console import listing
 from bayesmm.design.frame import missing_column
 from bayesmm.errors import SpecificationError
 from bayesmm.specification.syntax import Call, Name, Node, walk, write
@@ -155,7 +156,7 @@ class Names:
             if near
             else "Pass it as namespace={'" + name.rpartition(".")[2] + "': function} if it is yours."
         )
-        user = f", your {', '.join(sorted(self.user))}" if self.user else ""
+        user = f", your {listing(sorted(self.user))}" if self.user else ""
         return (
             f"The function {name!r} in {write(call)!r} is not known to formulas. {advice} Known are "
             f"{', '.join(_transforms())}{user}, and NumPy's elementwise functions such as np.log, np.exp, np.sqrt."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import listing
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.columns import Columns
 from bayesmm.design.dtypes import Column, level_text
@@ -100,7 +101,7 @@ def _chosen_blocks(design: Design, groups: Sequence[str] | None) -> list[int]:
     names = [block.group for block in design.blocks]
     unknown = sorted(set(groups or ()) - set(names))
     if unknown:
-        raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {', '.join(names)}.")
+        raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {listing(names)}.")
     return [i for i, name in enumerate(names) if groups is None or name in groups]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of, shorten
+from bayesmm.console import listing
 from bayesmm.errors import PredictionError
 
 if TYPE_CHECKING:
@@ -132,15 +133,15 @@ def _chosen_groups(design: Design, random: Random) -> list[str]:
         if random == "none":
             return []
         raise PredictionError(
-            f"random is {random!r}: give 'all', 'none', or a list of grouping factors ({', '.join(names)})."
+            f"random is {random!r}: give 'all', 'none', or a list of grouping factors ({listing(names)})."
         )
     if not isinstance(random, Iterable) or not all(isinstance(name, str) for name in random):
         raise PredictionError(
-            f"random is {shorten(random)}: give 'all', 'none', or a list of grouping factors ({', '.join(names)})."
+            f"random is {shorten(random)}: give 'all', 'none', or a list of grouping factors ({listing(names)})."
         )
     unknown = [name for name in random if name not in names]
     if unknown:
-        raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {', '.join(names)}.")
+        raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {listing(names)}.")
     return list(random)
 
 
@@ -149,7 +150,7 @@ def _refuse_new_levels(group: str, labels: np.ndarray, design: Design) -> None:
     if not fresh:
         return
     block = next(block for block in design.blocks if block.group == group)
-    shown = ", ".join(map(repr, fresh[:5])) + (", ..." if len(fresh) > 5 else "")
+    shown = listing(fresh, 5, quoted=True)
     raise PredictionError(
         f"{len(fresh)} level(s) of {group!r} are not among the {block.q} of the fit: {shown}. Say "
         f"new_levels='population' to predict them with effects of zero, or random='none' to leave the effects out."

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import visible
 from bayesmm.design.blocks import RandomBlock
 
 type RelationKind = Literal["nested", "same", "fully crossed", "partially crossed"]
@@ -34,6 +35,9 @@ class Relation:
     n_possible: int
 
     def __str__(self) -> str:
+        return visible(self._write())
+
+    def _write(self) -> str:
         match self.kind:
             case "nested":
                 return f"{self.first} is nested in {self.second}"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.console import listing
 from bayesmm.design.frame import missing_column, open_frame
 from bayesmm.errors import DesignError
 
@@ -153,7 +154,7 @@ def _layout_by_pattern(
         variables[match["variable"]] = None
     if not cells:
         raise DesignError(
-            f"No column fits the pattern {pattern!r}. Columns: {', '.join(map(str, wide.columns))}. "
+            f"No column fits the pattern {pattern!r}. Columns: {listing(wide.columns)}. "
             "Write {variable} and {time} where the names differ; give times=[...] if they are not numbers."
         )
     found = {key[1] for key in cells}
@@ -193,7 +194,7 @@ def _checked_layout(
             raise DesignError(f"Column {name!r} is named {used.count(name)} times. Name each column once.")
     lengths = {variable: len(names) for variable, names in layout.items()}
     if not used or len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{variable} {length}" for variable, length in lengths.items()) or "none"
+        counts = listing([f"{variable} {length}" for variable, length in lengths.items()]) or "none"
         raise DesignError(
             f"Every variable needs a column for each time; columns given: {counts}. Write None for a variable that "
             "was not measured."

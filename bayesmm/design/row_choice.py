@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.dtypes import level_text
 from bayesmm.errors import DesignError
@@ -117,7 +118,7 @@ def _level_texts(design: Design, group: Any) -> tuple[np.ndarray, list[str]]:
         groups = list(dict.fromkeys([*(block.group for block in design.blocks), *parts]))
         near = get_close_matches(str(group), groups, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DesignError(f"rows names {group!r}, which is no grouping factor.{hint} There are {', '.join(groups)}.")
+        raise DesignError(f"rows names {group!r}, which is no grouping factor.{hint} There are {listing(groups)}.")
     codes, found = pd.factorize(design.frame[group], sort=True)
     known = [level_text(level) for level in found]
     return np.array(known, dtype=object)[codes], known
@@ -126,5 +127,5 @@ def _level_texts(design: Design, group: Any) -> tuple[np.ndarray, list[str]]:
 def _no_level(group: Any, name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(known[:12]) + (f", ... ({len(known)} in all)" if len(known) > 12 else "")
+    shown = listing(known)
     return f"{group!r} has no level {name!r} in the rows used.{hint} Its levels are {shown}."

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of
+from bayesmm.console import listing
 from bayesmm.design.dtypes import Column, read_column
 from bayesmm.design.frame import Table
 from bayesmm.errors import BayesmmWarning, DesignError
@@ -81,15 +82,15 @@ def choose_rows(table: Table, weights: Column | None, missing: Missing) -> Rows:
 
 
 def _report(n_rows: int, n_dropped: int, counts: Mapping[str, int], missing: Missing) -> None:
-    listing = ", ".join(f"{name} ({count})" for name, count in counts.items())
+    by_column = listing([f"{name} ({count})" for name, count in counts.items()])
     if missing == "raise":
         raise DesignError(
-            f"{n_dropped} of {n_rows} rows have missing values: {listing}. Complete the data, or use missing='drop'."
+            f"{n_dropped} of {n_rows} rows have missing values: {by_column}. Complete the data, or use missing='drop'."
         )
     if n_dropped == n_rows:
-        raise DesignError(f"No row is left: each of the {n_rows} rows has a missing value. By column: {listing}.")
+        raise DesignError(f"No row is left: each of the {n_rows} rows has a missing value. By column: {by_column}.")
     warnings.warn(
-        f"{n_dropped} of {n_rows} rows dropped because of missing values: {listing}.",
+        f"{n_dropped} of {n_rows} rows dropped because of missing values: {by_column}.",
         BayesmmWarning,
         skip_file_prefixes=(_PACKAGE,),
     )

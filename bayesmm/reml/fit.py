@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of
+from bayesmm.console import visible
 from bayesmm.design.confounding import find_confounded
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
@@ -115,7 +116,7 @@ class Fit:
     def singular_directions(self) -> tuple[str, ...]:
         """The combinations of effects that were estimated to have no variance, in words."""
         return tuple(
-            f"{combination(direction, block.effects)} does not vary between levels of {block.group}"
+            visible(f"{combination(direction, block.effects)} does not vary between levels of {block.group}")
             for block, directions in zip(self.labels.blocks, self.estimate.null_directions, strict=True)
             for direction in directions.T
         )
@@ -123,7 +124,7 @@ class Fit:
     @cached_property
     def confounded(self) -> tuple[str, ...]:
         """Grouping factors that divide the rows alike, and so share a variance in an arbitrary way; in words."""
-        return find_confounded(self.design.blocks)
+        return tuple(map(visible, find_confounded(self.design.blocks)))
 
     @property
     def status(self) -> FitStatus:

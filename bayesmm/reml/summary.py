@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import check_level
-from bayesmm.console import Column, fold
+from bayesmm.console import Column, fold, listing
 from bayesmm.console import table as write_table
 from bayesmm.errors import FitStatus
 from bayesmm.reml.tables import fixed_effect_table
@@ -66,7 +66,7 @@ def build_summary(fit: Fit, level: float) -> Summary:
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
     groups = ", ".join(f"{block.group} {block.q}" for block in design.blocks)
     return Summary(
-        title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.formula}",
+        title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.shown}",
         facts=(
             f"{rows}; levels: {groups}",
             f"{kind} {fit.loglik:.4f}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}, {fit.n_parameters} parameters",
@@ -84,7 +84,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     notes = []
     if fit.design.aliased:
         notes.append(
-            f"Dropped from the fixed effects, being combinations of earlier columns: {', '.join(fit.design.aliased)}."
+            f"Dropped from the fixed effects, being combinations of earlier columns: {listing(fit.design.aliased)}."
         )
     if fit.status is FitStatus.BOUNDARY:
         notes.append(fit.status.value)

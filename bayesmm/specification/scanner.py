@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from bayesmm.console import visible
 from bayesmm.errors import SpecificationError
 from bayesmm.specification.characters import advise, describe_character, excerpt
 
@@ -75,6 +76,22 @@ def scan(text: str) -> list[Token]:
         at = match.end()
     tokens.append(Token("end", "", len(text.rstrip())))
     return tokens
+
+
+def one_line(text: str) -> str:
+    """Write a formula in one line for a terminal: blanks and line breaks between its words are a blank.
+
+    Parameters
+    ----------
+    text : str
+        A formula that can be read.
+
+    Returns
+    -------
+    str
+    """
+    words = (match for match in _TOKEN.finditer(text))
+    return "".join(" " if word.lastgroup == "space" else visible(word.group()) for word in words)
 
 
 def _unexpected(text: str, at: int) -> SpecificationError:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bayesmm.console import visible
+from bayesmm.specification.scanner import one_line
 from bayesmm.specification.syntax import quote
 
 type Structure = Literal["unstructured", "diagonal"]
@@ -30,9 +32,13 @@ class RandomTerm:
     factors: tuple[str, ...]
     structure: Structure
 
-    def __str__(self) -> str:
+    def write(self) -> str:
+        """Write the term so that a formula can hold it."""
         bar = "||" if self.structure == "diagonal" else "|"
         return f"({self.expression} {bar} {':'.join(map(quote, self.factors))})"
+
+    def __str__(self) -> str:
+        return visible(self.write())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +67,25 @@ class Specification:
 
     def normalised(self) -> str:
         """Return the formula with nothing left implicit; parsing it gives the same model."""
-        parts = [self.fixed, *(f"offset({offset})" for offset in self.offsets), *map(str, self.random_terms)]
+        parts = [
+            self.fixed,
+            *(f"offset({offset})" for offset in self.offsets),
+            *(term.write() for term in self.random_terms),
+        ]
         return f"{self.response} ~ {' + '.join(parts)}"
 
+    @property
+    def shown(self) -> str:
+        """The formula in one line, as a terminal may have it."""
+        return one_line(self.formula)
+
     def __str__(self) -> str:
-        lines = [self.formula, f"  response        {self.response}", f"  fixed effects   {self.fixed}"]
+        lines = [self.shown, f"  response        {self.response}", f"  fixed effects   {self.fixed}"]
         lines += [f"  offset          {offset}" for offset in self.offsets]
         for position, term in enumerate(self.random_terms):
             title = "random effects" if position == 0 else ""
             lines.append(f"  {title:<14}  {term}  {_in_words(term)}")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
 
 def _in_words(term: RandomTerm) -> str:
