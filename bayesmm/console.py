@@ -108,7 +108,7 @@ def screenful(text: str) -> str:
         The same lines, or one paragraph: the beginning, and the end, where the advice is.
     """
     size = len(text)
-    if size > 4 * MESSAGE_LINES * MESSAGE_COLUMNS:  # before time is spent on what is not shown
+    if size > 2 * MESSAGE_LINES * MESSAGE_COLUMNS:  # before time is spent on what is not shown
         text = f"{text[: MESSAGE_LINES * MESSAGE_COLUMNS]} {text[-MESSAGE_LINES * MESSAGE_COLUMNS :]}"
     lines = [visible(line) for line in text.split("\n")]
     if size == len(text) and sum(max(-(-cells(line) // MESSAGE_COLUMNS), 1) for line in lines) <= MESSAGE_LINES:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import bayesmm
+from bayesmm.console import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +91,17 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def write_json(document: dict[str, Any], *, ascii_only: bool = False) -> str:
-    """Write a document as JSON; what is not a finite number becomes null."""
+    """Write a document as JSON; what is not a finite number becomes null.
+
+    Names are what they are; what a terminal would obey in them is written as JSON's own escapes.
+    """
     entries = _plain({"bayesmm": bayesmm.__version__, **document})
-    return json.dumps(entries, indent=1, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(entries, indent=1, ensure_ascii=ascii_only, allow_nan=False)
+    return re.sub(r"[^\n -~]", lambda found: _escaped(found.group()), text)
+
+
+def _escaped(character: str) -> str:
+    return character if visible(character) == character else json.dumps(character)[1:-1]
 
 
 def _plain(value: Any) -> Any:
