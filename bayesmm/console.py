@@ -94,6 +94,11 @@ def brief(name: str, most: int = NAME_COLUMNS) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]} ... {text[-(most // 4) :]}"
 
 
+def quoted(name: str) -> str:
+    """Return a name in quotation marks, cut if it is long."""
+    return brief(repr(name))
+
+
 def screenful(text: str) -> str:
     """Return a message as a terminal may have it, its middle left out where it is longer than a screen.
 

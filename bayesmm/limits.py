@@ -9,3 +9,18 @@ MESSAGE_LINES = 24
 MESSAGE_COLUMNS = 80
 NAMES_LISTED = 20  # names that a message writes out
 NAME_COLUMNS = 60  # of a name in such a list
+
+# Formulas. Reading takes time in proportion to their length.
+FORMULA_CHARACTERS = 100_000  # two thousand terms of fifty characters
+NUMBER_CHARACTERS = 400  # a double has 309 digits at most, and 17 that count
+FORMULA_DEPTH = 80  # of brackets, powers and chains of * / : in each other; each level costs up to five Python frames
+FORMULA_TERMS = 2_000  # of one side of a formula, expanded; each is a coefficient at least
+FORMULA_PRODUCTS = 200_000  # of terms with terms while a formula is expanded: a tenth of a second
+RANDOM_TERMS = 200  # a/b/c counts as three; a dozen crossed factors are many
+
+# Designs.
+BASIS_COLUMNS = 500  # of one bs, cr, cc, tp or poly; some ten are usual
+BASIS_SITES = 2_000  # of tp: its own default, and mgcv's; their kernel is a dense matrix
+COLUMNS = 2_000  # of the fixed part or of what stands left of a bar; which of them depend on others takes a minute
+NUMBERS = 2**30  # of one dense matrix of columns: 8 GiB
+SPREADS = 2_000  # standard deviations and correlations: sixty correlated effects; the search inverts a matrix of them

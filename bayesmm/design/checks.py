@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST
+from bayesmm.console import brief
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.frame import Table
 from bayesmm.errors import DesignError
+from bayesmm.limits import SPREADS
 
 LARGEST_WEIGHT = 1e18
 
@@ -90,6 +92,29 @@ def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
                 f"The term {piece.term} has {block.q * k} random effects ({effects}) for {n_rows} rows: they cannot be "
                 "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
             )
+
+
+def check_spreads(blocks: Sequence[RandomBlock]) -> None:
+    """Refuse more standard deviations and correlations than a search can find.
+
+    Raises
+    ------
+    DesignError
+        Names the term with most of them.
+    """
+    counts = {
+        str(piece.term): k if piece.term.structure == "diagonal" else k * (k + 1) // 2
+        for block in blocks
+        for piece in block.pieces
+        for k in [piece.stop - piece.start]
+    }
+    if sum(counts.values()) > SPREADS:
+        term = max(counts, key=counts.__getitem__)
+        raise DesignError(
+            f"The random effects have {sum(counts.values()):,} standard deviations and correlations, {counts[term]:,} "
+            f"of them in the term {brief(term)}, more than the {SPREADS:,} that a model may have. Let fewer effects "
+            "vary, or leave their correlations out: (x || g)."
+        )
 
 
 def check_rank(n_rows: int, n_kept: int, *, sigma_fixed: bool) -> None:

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from bayesmm.console import quoted
 from bayesmm.design.dtypes import level_text
 from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
+from bayesmm.limits import COLUMNS, NUMBERS
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.syntax import Name, Node
@@ -161,12 +163,39 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
     uses = columns_used(text, frame.columns, names)
     found = (_plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
+    check_columns(len(expansion.terms) + expansion.intercept, len(frame), text)
     if len(plain) == len(expansion.terms):
         constant = [PlainTerm(None, np.ones(len(frame)))] * expansion.intercept
         return Columns([*constant, *plain], uses)
     from bayesmm.design.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, frame, names), uses)
+
+
+def check_columns(n_columns: int, n_rows: int, text: str) -> None:
+    """Refuse more columns than there may be, before they are computed.
+
+    Parameters
+    ----------
+    n_columns, n_rows : int
+        What the matrix would have so far.
+    text : str
+        The term that would bring the last of them.
+
+    Raises
+    ------
+    DesignError
+        With the numbers, and what to do.
+    """
+    term = quoted(text)
+    advice = "Let the levels of a factor vary as random effects, (1 | f) or (1 | f:g), or name fewer columns."
+    if n_columns > COLUMNS:
+        raise DesignError(f"With {term} there are {n_columns:,} columns, more than the {COLUMNS:,} of a term. {advice}")
+    if n_columns * n_rows > NUMBERS:
+        raise DesignError(
+            f"With {term} there are {n_columns:,} columns of {n_rows:,} rows, more than the {NUMBERS:,} numbers of a "
+            f"matrix. {advice}"
+        )
 
 
 def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str) -> Columns:

@@ -7,6 +7,7 @@ what follows an unknown operator, and give ``I((a + b) * c)`` and ``I(a + b * c)
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from formulae.categorical import Sum as SumCoding
 from formulae.terms import Call as FormulaeCall
 from formulae.terms import Variable
 from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, LazyVariable
+from formulae.transforms import TRANSFORMS
 
 from bayesmm.console import listing
 from bayesmm.design.columns import label_column
 from bayesmm.design.dtypes import level_text
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
+from bayesmm.limits import BASIS_COLUMNS, BASIS_SITES, NUMBERS
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
 
 _OPERATORS: dict[str, Callable] = {
@@ -29,6 +32,18 @@ _OPERATORS: dict[str, Callable] = {
 }  # fmt: skip
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _CODINGS = ("C", "S", "T")
+_BASES = ("bs", "cr", "cc", "tp", "poly")
+_SIZES = {"df": BASIS_COLUMNS, "degree": BASIS_COLUMNS, "knots": BASIS_COLUMNS, "max_knots": BASIS_SITES}
+
+
+def component_width(component: Any) -> int:
+    """Count the columns of a component whose type has been set, every level of a factor counted."""
+    values = component._intermediate_data
+    if component.kind == "numeric":
+        return 1 if np.ndim(values) < 2 else np.shape(values)[1]
+    if isinstance(values, CategoricalBox):
+        return len(values.levels) if values.levels is not None else pd.Series(values.data).nunique()
+    return len(values.cat.categories) if hasattr(values, "cat") else pd.Series(values).nunique()
 
 
 type Component = ColumnComponent | CallComponent
@@ -130,7 +145,36 @@ class CallComponent(FormulaeCall):
         return _recode(self, values.data if isinstance(values, CategoricalBox) else values)
 
 
-class _Guarded(LazyCall):
+class _BoundedCall(LazyCall):
+    """A call; of a transformation that makes as many columns as it is told to, no more than there may be."""
+
+    def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
+        if self.callee in _BASES:
+            self.check(data_mask, env)
+        return super().eval(data_mask, env)
+
+    def check(self, data_mask: pd.DataFrame, env: Any) -> None:
+        """Refuse a basis before it is computed."""
+        names = list(signature(TRANSFORMS[self.callee].__call__).parameters)[1:]
+        given = dict(zip(names, self.args, strict=False)) | self.kwargs
+        for name in [name for name in given if name in _SIZES]:
+            value = given[name].eval(data_mask, env)
+            size = np.size(value) if name == "knots" else value if isinstance(value, (int, float)) else 0
+            if abs(size) > _SIZES[name]:
+                given_size = f"{size:,} knots" if name == "knots" else f"{name}={size:,}"
+                raise DesignError(
+                    f"{self.callee}() is given {given_size}, more than the {_SIZES[name]:,} that it may have. Some "
+                    f"ten are usual: write {name} smaller."
+                )
+        sites = given["max_knots"].eval(data_mask, env) if "max_knots" in given else BASIS_SITES
+        if self.callee == "tp" and isinstance(sites, int) and len(data_mask) * sites > NUMBERS:
+            raise DesignError(
+                f"tp() makes a matrix of {len(data_mask):,} rows × {sites:,} sites, more than the {NUMBERS:,} numbers "
+                f"that one may have. Write max_knots={NUMBERS // len(data_mask)} or fewer, or use cr()."
+            )
+
+
+class _Guarded(_BoundedCall):
     """The outermost call of a component: its failures are reported, and a single number fills the column."""
 
     def __init__(self, name: str, node: Call):
@@ -182,7 +226,7 @@ def _lazy(node: Node, *, in_arithmetic: bool = False) -> Any:
         case Name(name):
             return LazyVariable(name)
         case Call(callee, arguments):
-            return LazyCall(callee, [_lazy(argument) for argument in arguments], _lazy_keywords(node))
+            return _BoundedCall(callee, [_lazy(argument) for argument in arguments], _lazy_keywords(node))
         case Sum((("-", Number() as number),)) if not in_arithmetic:
             return LazyValue(-number.value, write(node))
         case Sum(parts):
@@ -197,9 +241,21 @@ def _lazy_sum(parts: tuple[tuple[str, Node], ...]) -> Any:
     (first_sign, first), *others = parts
     total = _lazy(first, in_arithmetic=True)
     total = LazyOperator(operator.neg, total) if first_sign == "-" else total
-    for sign, part in others:
-        total = LazyOperator(_OPERATORS[sign], total, _lazy(part, in_arithmetic=True))
-    return total
+    return _LazySum(total, [(_OPERATORS[sign], _lazy(part, in_arithmetic=True)) for sign, part in others])
+
+
+class _LazySum:
+    """A chain of sums and differences from left to right, however long; formulae's operators would go as deep."""
+
+    def __init__(self, first: Any, others: list[tuple[Callable, Any]]):
+        self.first, self.others = first, others
+
+    def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
+        """Evaluate the parts one after another."""
+        total = self.first.eval(data_mask, env)
+        for operation, part in self.others:
+            total = operation(total, part.eval(data_mask, env))
+        return total
 
 
 def _lazy_keywords(node: Call) -> dict[str, Any]:

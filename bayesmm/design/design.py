@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks import RandomBlock
-from bayesmm.design.checks import check_block, check_coefficients, check_rank, check_response, check_sizes
+from bayesmm.design.checks import (
+    check_block,
+    check_coefficients,
+    check_rank,
+    check_response,
+    check_sizes,
+    check_spreads,
+)
 from bayesmm.design.columns import INTERCEPT, distinct_names
 from bayesmm.design.confounding import check_columns
 from bayesmm.design.describe import describe
@@ -182,6 +189,7 @@ def build_design(
     used = read_used_data(specification, data, weights, missing, names)
     frame, numbers, n = used.frame, used.numbers, len(used.frame)
     sources, blocks = build_sources(specification, frame, numbers, names)
+    check_spreads(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
     X = sources.fixed.fitted(n)
@@ -212,7 +220,7 @@ def build_design(
         X=X,
         coefficients=coefficients,
         kept=kept,
-        aliased=tuple(name for j, name in enumerate(coefficients) if j not in set(kept.tolist())),
+        aliased=tuple(np.delete(np.array(coefficients, dtype=object), kept)),
         blocks=blocks,
         rows=frame.index,
         n_dropped=used.rows.n_dropped,

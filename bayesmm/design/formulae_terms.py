@@ -4,14 +4,15 @@ Every term is built anew and every component in it, so that formulae's terms sha
 """
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from formulae.terms import Intercept, Model, Term
 
-from bayesmm.design.columns import INTERCEPT
-from bayesmm.design.components import ColumnComponent, build_component, component_names
+from bayesmm.design.columns import INTERCEPT, check_columns
+from bayesmm.design.components import ColumnComponent, build_component, component_names, component_width
 from bayesmm.design.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import Expansion
@@ -66,10 +67,23 @@ def evaluate_terms(expansion: Expansion, frame: pd.DataFrame, names: Names) -> l
             terms.append(Term(*(build_component(factor) for factor in factors)))
         except TypeError as error:
             raise DesignError(f"{':'.join(map(write, factors))!r} cannot be built: {error}.") from None
-    model = Model(*terms)
+    model = _BoundedModel(*terms)
     with np.errstate(all="ignore"):
         model.eval(frame, names.environment)
     return [FormulaeTerm(term) for term in model.common_terms]
+
+
+class _BoundedModel(Model):
+    """Terms whose columns are counted before products of them are made."""
+
+    def set_types(self, data: pd.DataFrame, env: Any) -> None:
+        """Find out what kind each term is, and how many columns it will have."""
+        n_columns = 0
+        for term in self.terms:
+            term.set_type(data, env)
+            components = getattr(term, "components", [])
+            n_columns += prod(map(component_width, components))
+            check_columns(n_columns, len(data), ":".join(component.name for component in components))
 
 
 def evaluate_arithmetic(node: Node, text: str, frame: pd.DataFrame, names: Names) -> FormulaeTerm | None:

@@ -15,7 +15,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import brief, listing
+from bayesmm.console import listing, quoted
 from bayesmm.design.dtypes import Column, read_column
 from bayesmm.errors import DesignError
 
@@ -86,7 +86,8 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
     """
     frame = open_frame(data)
     available = frame.columns
-    lacking = [name for name in names if name not in available]
+    known = set(available)
+    lacking = [name for name in names if name not in known]
     if lacking:
         raise missing_column(lacking[0], available)
     if len(frame) == 0 and not may_be_empty:
@@ -132,9 +133,9 @@ def missing_column(name: str, columns: Iterable[Any], used_in: str = "") -> Desi
         hint = f" For a power write I(x**2){f' with x = {near[0]}' if near else ''}."
     if name in available:  # a column named by something else than a text
         hint = " The names of columns must be texts: data.columns = data.columns.astype(str)."
-    where = f" (in {brief(repr(used_in))})" if used_in else ""
+    where = f" (in {quoted(used_in)})" if used_in else ""
     shown = listing(available) or "none"
-    return DesignError(f"The data have no column {brief(repr(name))}{where}.{hint} Columns: {shown}.")
+    return DesignError(f"The data have no column {quoted(name)}{where}.{hint} Columns: {shown}.")
 
 
 def _folded(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.arguments import shorten
-from bayesmm.console import listing
+from bayesmm.console import listing, quoted
 from bayesmm.design.frame import missing_column
 from bayesmm.errors import SpecificationError
 from bayesmm.specification.syntax import Call, Name, Node, walk, write
@@ -141,7 +141,9 @@ class Names:
         elif call.callee in self.user:
             if not callable(self.user[call.callee]):
                 kind = type(self.user[call.callee]).__name__
-                raise SpecificationError(f"{write(call)!r}: {call.callee!r} of the namespace is a {kind}, no function.")
+                raise SpecificationError(
+                    f"{quoted(write(call))}: {quoted(call.callee)} of the namespace is a {kind}, no function."
+                )
         elif call.callee not in (*_transforms(), *_encodings()):
             raise SpecificationError(self._unknown_function(call))
 
@@ -158,22 +160,25 @@ class Names:
         )
         user = f", your {listing(sorted(self.user))}" if self.user else ""
         return (
-            f"The function {name!r} in {write(call)!r} is not known to formulas. {advice} Known are "
-            f"{', '.join(_transforms())}{user}, and NumPy's elementwise functions such as np.log, np.exp, np.sqrt."
+            f"The function {quoted(name)} in {quoted(write(call))} is not known to formulas. {advice} Known "
+            f"are {', '.join(_transforms())}{user}, and NumPy's elementwise functions such as np.log, np.exp, np.sqrt."
         )
 
 
 def _check_numpy_call(call: Call) -> None:
     name = call.callee.removeprefix("np.")
     if name not in _NUMPY:
+        instead = "Compute the column in the data, or pass a function in namespace={...}."
         raise SpecificationError(
-            f"{call.callee!r} in {write(call)!r} cannot be used in a formula: only NumPy's elementwise functions can. "
-            f"{_ADVICE.get(call.callee, 'Compute the column in the data, or pass a function in namespace={...}.')}"
+            f"{quoted(call.callee)} in {quoted(write(call))} cannot be used in a formula: only NumPy's elementwise "
+            f"functions can. {_ADVICE.get(call.callee, instead)}"
         )
     _, least, most = _NUMPY[name]
     if call.keywords or not least <= len(call.arguments) <= most:
         count = str(least) if least == most else f"{least} to {most}"
-        raise SpecificationError(f"{write(call)!r}: {call.callee} takes {count} unnamed argument(s) in a formula.")
+        raise SpecificationError(
+            f"{quoted(write(call))}: {call.callee} takes {count} unnamed argument(s) in a formula."
+        )
 
 
 def _check_user_name(name: Any, value: Any) -> None:

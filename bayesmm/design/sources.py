@@ -1,6 +1,6 @@
 """The used data, and how every column of a design is computed from data."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,9 @@ def read_prior_weights(weights: Any, used: UsedData, names: Names) -> np.ndarray
     return values
 
 
-def _needed_columns(specification: Specification, weights: Any, columns: Sequence[str], names: Names) -> list[str]:
+def _needed_columns(specification: Specification, weights: Any, columns: Collection[str], names: Names) -> list[str]:
     """Return the columns of the data that the model uses, after checking every name in it."""
+    columns = dict.fromkeys(columns)  # looked up once for every name
     needed = list(names.columns_of(read_arithmetic(specification.response), columns))
     needed += columns_used(specification.fixed, columns, names)
     for text in specification.offsets:

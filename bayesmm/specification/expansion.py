@@ -11,13 +11,15 @@ Wilkinson & Rogers (1973). Applied Statistics 22, 392-399. Chambers & Hastie (19
 from dataclasses import dataclass
 from functools import lru_cache
 
+from bayesmm.console import brief
+from bayesmm.errors import SpecificationError
+from bayesmm.limits import FORMULA_PRODUCTS, FORMULA_TERMS
 from bayesmm.specification.grammar import parse_expression
 from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, Number, Sum, write
 
 type Term = tuple[Node, ...]
-
-_MAX_TERMS = 2000  # a formula whose powers explode is a mistake
+type Terms = dict[frozenset[int], tuple[int, ...]]  # by the set of their factors, each the number of a node
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +49,18 @@ def expand(node: Node, text: str) -> Expansion:
     SpecificationError
         For numbers other than 0 and 1, and operators that have no meaning between terms.
     """
-    intercept, terms = True, {}
-    for sign, part in signed_parts(node):
-        if isinstance(part, Number):
-            intercept = (_intercept_number(part, text) == 1) == (sign == "+")
-        elif sign == "+":
-            terms = _union(terms, _expand(part, text))
-        else:
-            terms = {key: term for key, term in terms.items() if key not in _expand(part, text)}
-    return Expansion(intercept, tuple(sorted(terms.values(), key=len)))
+    return _Expanding(text).expand(node)
 
 
 def signed_parts(node: Node) -> list[tuple[str, Node]]:
     """Flatten a sum of sums into one list of signed parts."""
     if not isinstance(node, Sum):
         return [("+", node)]
-    parts = []
-    for sign, part in node.parts:
-        for inner_sign, inner in signed_parts(part):
-            parts.append(("+" if sign == inner_sign else "-", inner))
-    return parts
+    return [
+        ("+" if sign == inner_sign else "-", inner)
+        for sign, part in node.parts
+        for inner_sign, inner in signed_parts(part)
+    ]
 
 
 def _intercept_number(node: Number, text: str) -> int:
@@ -74,98 +68,137 @@ def _intercept_number(node: Number, text: str) -> int:
         raise complaint(
             text,
             node.at,
-            f"{node.text} is not a term: the only numbers in a sum of terms are 1 (intercept) and 0 (none).",
-            f"For arithmetic write I(...); for a constant part of the response write offset({node.text}).",
+            f"{brief(node.text)} is not a term: the only numbers in a sum of terms are 1 (intercept) and 0 (none).",
+            f"For arithmetic write I(...); for a constant part of the response write offset({brief(node.text)}).",
         )
     return int(node.value)
 
 
-def _expand(node: Node, text: str) -> dict[frozenset[Node], Term]:
-    """Expand one node into its terms, keyed by their sets of factors."""
-    match node:
-        case Name() | Call():
-            return {frozenset((node,)): (node,)}
-        case Sum():
-            return _expand_sum(node, text)
-        case Binary(":", left, right):
-            return _products(_expand(left, text), _expand(right, text), node, text)
-        case Binary("*", left, right):
-            first, second = _expand(left, text), _expand(right, text)
-            return _union(first, second, _products(first, second, node, text))
-        case Binary("/", left, right):
-            first, second = _expand(left, text), _expand(right, text)
-            everything = tuple(dict.fromkeys(factor for term in first.values() for factor in term))
-            return _union(first, _products({frozenset(everything): everything}, second, node, text))
-        case Binary("**", left, right):
-            return _power(left, right, node, text)
-    problem, advice = _diagnosis(node)
-    raise complaint(text, node.at, problem, advice)
+class _Expanding:
+    """The expansion of one text: its factors by number, so that they are compared once, and what it has cost."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.numbers: dict[Node, int] = {}
+        self.products_made = 0
+
+    def expand(self, node: Node) -> Expansion:
+        intercept = True
+        terms: Terms = {}
+        for sign, part in signed_parts(node):
+            if isinstance(part, Number):
+                intercept = (_intercept_number(part, self.text) == 1) == (sign == "+")
+            elif sign == "+":
+                self.add(terms, self.terms_of(part), part)
+            else:
+                for key in self.terms_of(part):
+                    terms.pop(key, None)
+        factors = list(self.numbers)
+        ordered = sorted(terms.values(), key=len)
+        return Expansion(intercept, tuple(tuple(factors[number] for number in term) for term in ordered))
+
+    def terms_of(self, node: Node) -> Terms:
+        """Expand one node into its terms."""
+        match node:
+            case Name() | Call():
+                number = self.numbers.setdefault(node, len(self.numbers))
+                return {frozenset((number,)): (number,)}
+            case Sum():
+                return self.sum(node)
+            case Binary(":", left, right):
+                return self.products(self.terms_of(left), self.terms_of(right), node)
+            case Binary("*", left, right):
+                first, second = self.terms_of(left), self.terms_of(right)
+                crossed = self.products(first, second, node)
+                return self.add(self.add(dict(first), second, node), crossed, node)
+            case Binary("/", left, right):
+                first, second = self.terms_of(left), self.terms_of(right)
+                everything = tuple(dict.fromkeys(factor for term in first.values() for factor in term))
+                nested = self.products({frozenset(everything): everything}, second, node)
+                return self.add(dict(first), nested, node)
+            case Binary("**", left, right):
+                return self.power(left, right, node)
+        problem, advice = _diagnosis(node)
+        raise complaint(self.text, node.at, problem, advice)
+
+    def sum(self, node: Sum) -> Terms:
+        """Expand a sum inside a product, where neither an intercept nor a removal has a clear meaning."""
+        terms: Terms = {}
+        for sign, part in node.parts:
+            if sign == "-":
+                raise complaint(
+                    self.text, node.at, "'-' cannot stand inside a product of terms.", "Take the term away at the end."
+                )
+            self.add(terms, self.terms_of(part), part)
+        return terms
+
+    def add(self, terms: Terms, more: Terms, node: Node) -> Terms:
+        """Add terms to a list, in place; the first way of writing a term stays."""
+        for key, term in more.items():
+            terms.setdefault(key, term)
+        if len(terms) > FORMULA_TERMS:
+            raise self.explosion(node)
+        return terms
+
+    def products(self, first: Terms, second: Terms, node: Node) -> Terms:
+        """Return the product of every term of one list with every term of the other."""
+        self.products_made += len(first) * len(second)
+        if self.products_made > FORMULA_PRODUCTS:
+            raise self.explosion(node)
+        products: Terms = {}
+        for left_key, left in first.items():
+            for right_key, right in second.items():
+                key = left_key | right_key
+                if key not in products:
+                    products[key] = tuple(dict.fromkeys(left + right))
+        return products
+
+    def power(self, left: Node, right: Node, node: Binary) -> Terms:
+        """Expand ``(a + b + c)**2``: everything up to products of two."""
+        terms = self.terms_of(left)
+        if not isinstance(right, Number) or not isinstance(right.value, int) or right.value < 1:
+            raise complaint(
+                self.text,
+                node.at,
+                "The power of a sum of terms must be a positive whole number.",
+                "Write (a + b)**2.",
+            )
+        if len(terms) == 1 and right.value > 1:
+            raise complaint(
+                self.text,
+                node.at,
+                f"A power of the single term {brief(write(left))} is the term itself, not a square.",
+                f"Write I({brief(write(node))}) for the arithmetic power.",
+            )
+        powers = dict(terms)
+        for _ in range(min(right.value, len({factor for term in terms.values() for factor in term})) - 1):
+            before = len(powers)
+            self.add(powers, self.products(powers, terms, node), node)
+            if len(powers) == before:  # a higher power brings nothing
+                break
+        return powers
+
+    def explosion(self, node: Node) -> SpecificationError:
+        return complaint(
+            self.text,
+            node.at,
+            f"This expands to more than {FORMULA_TERMS} terms, or takes more than {FORMULA_PRODUCTS} products of terms "
+            "to expand.",
+            "Write fewer crossings or columns.",
+        )
 
 
 def _diagnosis(node: Node) -> tuple[str, str]:
     """Say why a node is not a term."""
     match node:
         case Number(number):
-            return f"{number} cannot be part of a term.", "For arithmetic write I(...): I(2 * x)."
+            return f"{brief(number)} cannot be part of a term.", "For arithmetic write I(...): I(2 * x)."
         case Bar():
             return "A random-effects term cannot stand here.", "Add it to the sum: ... + (1 | g)."
         case Binary(symbol):
             return f"'{symbol}' cannot stand between terms.", "Write I(...) around it."
         case _:
-            return f"{write(node)} is not a term.", "Name a column of the data."
-
-
-def _expand_sum(node: Sum, text: str) -> dict[frozenset[Node], Term]:
-    """Expand a sum inside a product, where neither an intercept nor a removal has a clear meaning."""
-    terms: dict[frozenset[Node], Term] = {}
-    for sign, part in node.parts:
-        if sign == "-":
-            raise complaint(
-                text, node.at, "'-' cannot stand inside a product of terms.", "Take the term away at the end."
-            )
-        terms = _union(terms, _expand(part, text))
-    return terms
-
-
-def _union(*lists: dict[frozenset[Node], Term]) -> dict[frozenset[Node], Term]:
-    """Join lists of terms; the first way of writing a term stays."""
-    union: dict[frozenset[Node], Term] = {}
-    for terms in lists:
-        for key, term in terms.items():
-            union.setdefault(key, term)
-    return union
-
-
-def _products(first: dict, second: dict, node: Binary, text: str) -> dict[frozenset[Node], Term]:
-    """Return the product of every term of one list with every term of the other."""
-    products: dict[frozenset[Node], Term] = {}
-    for left in first.values():
-        for right in second.values():
-            factors = tuple(dict.fromkeys(left + right))
-            products.setdefault(frozenset(factors), factors)
-        if len(products) > _MAX_TERMS:
-            raise complaint(text, node.at, f"This expands to more than {_MAX_TERMS} terms.", "Write fewer crossings.")
-    return products
-
-
-def _power(left: Node, right: Node, node: Binary, text: str) -> dict[frozenset[Node], Term]:
-    """Expand ``(a + b + c)**2``: everything up to products of two."""
-    terms = _expand(left, text)
-    if not isinstance(right, Number) or not isinstance(right.value, int) or right.value < 1:
-        raise complaint(
-            text, node.at, "The power of a sum of terms must be a positive whole number.", "Write (a + b)**2."
-        )
-    if len(terms) == 1 and right.value > 1:
-        raise complaint(
-            text,
-            node.at,
-            f"A power of the single term {write(left)} is the term itself, not a square.",
-            f"Write I({write(node)}) for the arithmetic power.",
-        )
-    powers = terms
-    for _ in range(min(right.value, len({factor for term in terms.values() for factor in term})) - 1):
-        powers = _union(powers, _products(powers, terms, node, text))
-    return powers
+            return f"{brief(write(node))} is not a term.", "Name a column of the data."
 
 
 @lru_cache(maxsize=1024)

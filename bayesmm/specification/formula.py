@@ -8,11 +8,14 @@ grouping factors are named from coarse to fine, ``a:b`` for ``a/b``, where lme4 
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from bayesmm.console import brief
 from bayesmm.errors import SpecificationError
+from bayesmm.limits import RANDOM_TERMS
+from bayesmm.specification.characters import excerpt
 from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
 from bayesmm.specification.groups import group_factors
-from bayesmm.specification.scanner import complaint
+from bayesmm.specification.scanner import MOST_SHOWN, complaint, one_line
 from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, Text, walk, write, write_sum
 from bayesmm.specification.terms import RandomTerm, Specification
 
@@ -79,7 +82,9 @@ def check_arithmetic(node: Node, text: str) -> None:
         Pointing at the place.
     """
     if isinstance(node, Text):
-        raise complaint(text, node.at, f"{write(node)} is a text, not a column.", "Leave out the quotation marks.")
+        raise complaint(
+            text, node.at, f"{brief(write(node))} is a text, not a column.", "Leave out the quotation marks."
+        )
     for each in walk(node):
         match each:
             case Bar():
@@ -184,11 +189,21 @@ def _check_response(response: Node, text: str) -> None:
 
 def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
     if not bars:
+        shown, _ = excerpt(one_line(text), 0, MOST_SHOWN)
         raise SpecificationError(
-            f"The formula has no random-effects term:\n    {text}\nAdd one, such as (1 | group); for a model without "
+            f"The formula has no random-effects term:\n    {shown}\nAdd one, such as (1 | group); for a model without "
             "random effects use statsmodels (statsmodels.formula.api.ols), or formulae for its design matrix alone."
         )
-    return tuple(term for bar in bars for term in _random_terms_of(bar, text))
+    terms = tuple(term for bar in bars for term in _random_terms_of(bar, text))
+    if len(terms) > RANDOM_TERMS:
+        raise complaint(
+            text,
+            bars[-1].at,
+            f"There are {len(terms):,} random-effects terms (a/b counts as two), more than the {RANDOM_TERMS} that a "
+            "formula may have.",
+            "Leave out those that vary least.",
+        )
+    return terms
 
 
 def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:

@@ -4,16 +4,19 @@ From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons 
 ``:``; ``** ^``; calls. ``^`` is read as ``**``, ``{x}`` as ``I(x)``, and ``factor(x)`` as ``C(x)``.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NoReturn
 
+from bayesmm.console import brief, quoted
+from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
-from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text
+from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
 
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 _R_FACTOR = ("factor", "as.factor")
-_MAX_DEPTH = 40  # of parentheses and chains of * : **; each costs some ten Python frames of a limit of 1000
+_MAX_OPEN = 40  # of brackets, signs and powers; each costs some ten Python frames of a limit of 1000
 _CLOSING = {"(": ")", "{": "}"}
 
 
@@ -39,6 +42,7 @@ def parse_sides(text: str) -> tuple[Node, Node]:
         raise complaint(text, tildes[0], "There is nothing right of '~'.", "Write response ~ 1 + (1 | group).")
     terms = parser.sum()
     parser.finish()
+    _check_depth((response, terms), text)
     return response, terms
 
 
@@ -56,7 +60,19 @@ def parse_expression(text: str) -> Node:
         raise complaint(text, 0, "The expression is empty.", "Write a column's name or an expression of columns.")
     node = parser.sum()
     parser.finish()
+    _check_depth((node,), text)
     return node
+
+
+def _check_depth(roots: tuple[Node, ...], text: str) -> None:
+    """Refuse trees so deep that what walks through them would exhaust Python's stack; without recursion."""
+    level, depth = list(roots), 0
+    while level:
+        depth += 1
+        if depth > FORMULA_DEPTH:
+            problem = f"The expression is nested more than {FORMULA_DEPTH} deep."
+            raise complaint(text, level[0].at, problem, "Compute it as a column first.")
+        level = [child for node in level for child in children(node)]
 
 
 class _Parser:
@@ -104,10 +120,7 @@ class _Parser:
 
     def left_to_right(self, operators: tuple[str, ...], operand: Callable[[], Node]) -> Node:
         node = operand()
-        length = 0
         while self.sees(*operators):
-            length += 1
-            self.limit(length)
             operator = self.advance()
             node = Binary(operator.text, node, operand(), operator.at)
         return node
@@ -136,7 +149,7 @@ class _Parser:
     def primary(self) -> Node:
         token = self.advance()
         if token.kind == "number":
-            return Number(token.text, token.at)
+            return self.number(token)
         if token.kind == "string":
             return Text(token.text[1:-1], token.at)
         if token.kind == "quoted":
@@ -147,6 +160,16 @@ class _Parser:
             self.position -= token.kind != "end"
             self.reject()
         return self.enclosed(token)
+
+    def number(self, token: Token) -> Node:
+        if len(token.text) > NUMBER_CHARACTERS or math.isinf(float(token.text)):
+            raise complaint(
+                self.text,
+                token.at,
+                f"The number {brief(token.text)} is beyond what a double holds.",
+                "Numbers have up to 17 digits that count, and are below 1.8e308.",
+            )
+        return Number(token.text, token.at)
 
     def named(self, token: Token) -> Node:
         if self.sees("("):
@@ -211,8 +234,8 @@ class _Parser:
             self.reject()
 
     def limit(self, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            self.complain(f"The expression is nested more than {_MAX_DEPTH} deep.", "Compute it as a column first.")
+        if depth > _MAX_OPEN:
+            self.complain(f"The expression is nested more than {_MAX_OPEN} deep.", "Compute it as a column first.")
 
     def complain(self, problem: str, advice: str) -> NoReturn:
         raise complaint(self.text, self.token.at, problem, advice)
@@ -241,5 +264,8 @@ class _Parser:
             return "'=' has no meaning here.", "Separate the response from the terms by '~'."
         ends_a_term = previous is not None and (previous.kind != "operator" or previous.text in (")", "}"))
         if token.kind != "operator" and ends_a_term:
-            return f"{token.text!r} follows a term without an operator.", "Join terms by '+', ':' or '*'."
-        return f"Unexpected '{token.text}'.", "A column, a function call or a term in parentheses is expected here."
+            return f"{quoted(token.text)} follows a term without an operator.", "Join terms by '+', ':' or '*'."
+        return (
+            f"Unexpected '{brief(token.text)}'.",
+            "A column, a function call or a term in parentheses is expected here.",
+        )

@@ -1,5 +1,6 @@
 """The side right of a bar: which columns' combinations are the levels."""
 
+from bayesmm.console import brief
 from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Binary, Call, Name, Node, Sum, write
 
@@ -55,7 +56,7 @@ def _join(left: tuple[str, ...], right: tuple[str, ...], node: Binary, text: str
 
 
 def _diagnosis(node: Node) -> tuple[str, str]:
-    shown = write(node)
+    shown = brief(write(node))
     match node:
         case Sum():
             return f"'{shown}' is not a grouping factor.", "Write one term for each: (1 | a) + (1 | b)."

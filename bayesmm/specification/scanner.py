@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from bayesmm.console import visible
+from bayesmm.console import brief, visible
 from bayesmm.errors import SpecificationError
+from bayesmm.limits import FORMULA_CHARACTERS
 from bayesmm.specification.characters import advise, describe_character, excerpt
 
 MOST_SHOWN = 54  # columns of a formula in an error: with its indent in a terminal of sixty
@@ -60,8 +61,13 @@ def scan(text: str) -> list[Token]:
     Raises
     ------
     SpecificationError
-        For a character that has no meaning in a formula.
+        For a character that has no meaning in a formula, and for a text that is too long to be one.
     """
+    if len(text) > FORMULA_CHARACTERS:
+        raise SpecificationError(
+            f"The formula has {len(text):,} characters, more than the {FORMULA_CHARACTERS:,} that one may have: "
+            f"{brief(text)}. Name fewer columns, or compute what they add up to in the data."
+        )
     tokens: list[Token] = []
     at = 0
     while at < len(text):
