@@ -63,7 +63,7 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
         return _few_places(criterion, moments)
     grid = _Grid(criterion, moments, FINE, screen.values)
     is_small = len(FINE) ** grid.n_axes * screen.work <= WHOLE
-    basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()[:MOST_STARTS]))[:MOST_STARTS]
+    basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()))[:MOST_STARTS]
     pairs = [grid.near(place) for place in basins]
     further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
     starts = [moments, *(theta for pair in pairs for theta in pair), *further]
@@ -208,11 +208,11 @@ class _Grid:
         return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self._levels))]
 
     def ray_minima(self) -> list[Place]:
-        """Places that are minima along the ray of some subset of axes, best first."""
+        """Places that are minima along the ray of some subset of axes."""
         rays = [self.ray(axes) for axes in self.subsets()]
         values = self.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
         is_minimum = np.stack([_is_minimum(each) for each in values])
-        return sorted({rays[r][i] for r, i in zip(*np.nonzero(is_minimum), strict=True)}, key=self.seen.__getitem__)
+        return [rays[r][i] for r, i in zip(*np.nonzero(is_minimum), strict=True)]
 
     def all_subsets(self) -> list[Place]:
         """Every subset of axes but the empty one."""
