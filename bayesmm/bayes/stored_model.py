@@ -268,7 +268,7 @@ def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
 
 def _check_priors(priors: ResolvedPriors, design: Design, labels: Labels, name: str) -> None:
     found = [(row.name, row.kind, row.group) for row in priors.rows]
-    expected = [(row.name, row.kind, row.group) for row in labels.parameter_rows()]
+    expected = [(row.name, row.kind, row.group or "") for row in labels.parameter_rows()]
     if found != expected:
         lacking = ", ".join(each[0] for each in expected if each not in found) or "none, but in another order"
         raise StorageError(
