@@ -31,7 +31,7 @@ PAGE = 1 << 16  # bytes
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, folder: bool = False, synced: bool = True) -> Iterator[Path]:
     """Give a name beside a file or folder to write to; what was written is moved to its place at the end.
 
     Parameters
@@ -40,6 +40,8 @@ def replacing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator
         What is to be there in the end. A link stays one: what it names is replaced.
     folder : bool
         Whether it is a folder; its content is what is replaced, and the name given is that of an empty one.
+    synced : bool
+        Whether it is to be on the disk before it is moved. It takes time, and matters when a machine loses power.
 
     Yields
     ------
@@ -74,8 +76,9 @@ def replacing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator
                 yield partial
                 if target.is_file():
                     os.chmod(partial, stat.S_IMODE(target.stat().st_mode))  # what others must not read stays so
-                _sync(partial)
-                _move(partial, target)
+                if synced:
+                    _sync(partial)
+                _move(partial, target, synced=synced)
         finally:
             with contextlib.suppress(OSError):
                 remove(partial)
@@ -226,7 +229,7 @@ def _aside(path: Path) -> Path:
     return path.with_name(f"{MARK}{name}{PREVIOUS}{path.suffix}")
 
 
-def _move(partial: Path, target: Path) -> None:
+def _move(partial: Path, target: Path, *, synced: bool) -> None:
     aside = _aside(target)
     if target.is_dir():
         remove(aside)
@@ -238,7 +241,8 @@ def _move(partial: Path, target: Path) -> None:
             raise
     else:
         os.replace(partial, target)
-    _sync_entry(target.parent)
+    if synced:
+        _sync_entry(target.parent)
     with contextlib.suppress(OSError):  # the new one is in its place
         remove(aside)
 

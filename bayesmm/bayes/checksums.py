@@ -33,8 +33,8 @@ def seal(path: Path) -> None:
         file.write(SEAL + digest.encode())
 
 
-def check_seal(path: Path, name: str) -> None:
-    """Refuse a file whose bytes are not those that were sealed.
+def check_seal(path: Path, name: str) -> bool:
+    """Refuse a file whose bytes are not those that were sealed; return whether it has a seal.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def check_seal(path: Path, name: str) -> None:
         file.seek(max(n, 0))
         found = file.read()
         if not found.startswith(SEAL):
-            return
+            return False
         file.seek(0)
         if found[len(SEAL) :] == _digest(file, n):
-            return
+            return True
     raise StorageError(f"{name!r} is damaged: its bytes are not those that were written. {ADVICE}.")
 
 

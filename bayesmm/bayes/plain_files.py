@@ -15,14 +15,11 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayesmm.errors import StorageError
-
-if TYPE_CHECKING:
-    import h5py  # pyright: ignore[reportMissingImports]  an extra
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of HDF5's own filters
 PACKED = 1000  # times what is stored, at most: deflate packs no more than 1032 into one
@@ -75,7 +72,7 @@ def check_plain_netcdf(path: Path, name: str) -> None:
                 raise _refusal(place, f"with it there are {max(stored, texts):,} bytes of data in a file of {size:,}")
 
 
-def check_plain_zarr(folder: Path, name: str) -> None:
+def check_plain_zarr(folder: Path, name: str, *, is_growing: bool = False) -> None:
     """Refuse a Zarr folder that holds anything but plain data of a size that its files can hold.
 
     Parameters
@@ -84,6 +81,8 @@ def check_plain_zarr(folder: Path, name: str) -> None:
         The folder, of Zarr's format 2.
     name : str
         As the user named it.
+    is_growing : bool
+        Whether most of an array may not be there yet, so that only its chunks have a limit.
 
     Raises
     ------
@@ -95,9 +94,9 @@ def check_plain_zarr(folder: Path, name: str) -> None:
     for where, array in _arrays(folder, name):
         place = f"{where!r} of {name!r}"
         chunk, whole = _check_array(array, place)
-        # Zarr need not keep chunks of nothing but one value.
-        if max(chunk, whole) > max(PACKED * total, SMALL):
-            raise _refusal(place, f"it would be of {whole:,} bytes, from a folder of {total:,}")
+        size = chunk if is_growing else max(chunk, whole)
+        if size > max(PACKED * total, SMALL):  # chunks of nothing but one value need not be there
+            raise _refusal(place, f"it would be of {size:,} bytes, from a folder of {total:,}")
         if array["compressor"] is not None:
             for path in (folder / where).iterdir():
                 if not path.name.startswith(".z") and path.is_file():
@@ -111,12 +110,12 @@ def _refusal(place: str, reason: str) -> StorageError:
     )
 
 
-def _items(file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+def _items(file: Any, name: str) -> Iterator[tuple[str, Any]]:
     """All groups and datasets of a file, each found once."""
     import h5py  # pyright: ignore[reportMissingImports]
 
     root = file["/"]
-    seen, waiting = {h5py.h5o.get_info(root.id).addr}, [("", 0, root)]
+    seen, waiting = {root.id}, [("", 0, root)]
     while waiting:
         path, depth, group = waiting.pop()
         yield path or "/", group
@@ -125,10 +124,9 @@ def _items(file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Group | h5py.
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise _refusal(f"{where!r} of {name!r}", "it is a link to something else")
             item = group[key]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen or depth > DEPTH:
+            if item.id in seen or depth > DEPTH:
                 raise _refusal(f"{where!r} of {name!r}", "it is in the file twice, or deep inside others")
-            seen.add(address)
+            seen.add(item.id)
             if isinstance(item, h5py.Group):
                 waiting.append((where, depth + 1, item))
             elif isinstance(item, h5py.Dataset):
@@ -137,13 +135,13 @@ def _items(file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Group | h5py.
                 raise _refusal(f"{where!r} of {name!r}", "it is neither a group nor data")
 
 
-def _is_unread(dataset: h5py.Dataset) -> bool:
+def _is_unread(dataset: Any) -> bool:
     """Whether a dataset stands for a dim that has no labels; netCDF keeps no values there."""
     label = dataset.attrs.get("NAME", b"")
     return isinstance(label, bytes) and UNREAD in label
 
 
-def _check_attributes(item: h5py.Group | h5py.Dataset, file_size: int, place: str) -> int:
+def _check_attributes(item: Any, file_size: int, place: str) -> int:
     """Return the length of the texts of all attributes."""
     import h5py  # pyright: ignore[reportMissingImports]
 
@@ -158,7 +156,7 @@ def _check_attributes(item: h5py.Group | h5py.Dataset, file_size: int, place: st
     return total
 
 
-def _check_dataset(dataset: h5py.Dataset, place: str) -> int:
+def _check_dataset(dataset: Any, place: str) -> int:
     """Return the bytes that a dataset takes in the file."""
     import h5py  # pyright: ignore[reportMissingImports]
 
@@ -183,7 +181,7 @@ def _check_dataset(dataset: h5py.Dataset, place: str) -> int:
     return stored
 
 
-def _length_of_texts(dataset: h5py.Dataset, file_size: int) -> int:
+def _length_of_texts(dataset: Any, file_size: int) -> int:
     """Return how long the texts of a dataset are together; many may be one and the same in the file."""
     import h5py  # pyright: ignore[reportMissingImports]
 

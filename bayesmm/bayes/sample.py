@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from dataclasses import replace
@@ -114,11 +115,11 @@ def sample(
             f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "
             "away, or use program='marginal'."
         )
-    recorder = None
+    held = contextlib.nullcontext()
     if checkpoint is not None:
         identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)
-        recorder = open_checkpoint(checkpoint, settings, identity)
-    with progress_bar(settings, progress) as watch:
+        held = open_checkpoint(checkpoint, settings, identity)
+    with held as recorder, progress_bar(settings, progress) as watch:
         if program == "marginal":
             run = _run_marginal(design, labels, products, priors, warm, settings, watch, recorder, method, kept)
         else:

@@ -2,17 +2,25 @@
 
 import contextlib
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
 import bayesmm as bmm
 from bayesmm import priors
+from bayesmm.bayes import checksums
+from bayesmm.bayes.checkpoint import open_checkpoint
+from bayesmm.bayes.run import make_settings
 from bayesmm.errors import BayesmmWarning, StorageError
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
@@ -227,6 +235,121 @@ def test_a_checkpoint_is_no_saved_posterior_and_is_not_overwritten_by_one(model,
         bmm.load(run_path)
     with pytest.raises(StorageError, match="is a folder, and no saved posterior"):
         whole["marginal"].save(run_path)
+
+
+@pytest.fixture
+def half(model, interrupt_after, run_path):
+    """A run that was interrupted after warm-up."""
+    interrupt_after(4)
+    run_on(model, checkpoint=run_path)
+    interrupt_after(None)
+    return run_path
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 16
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "a bit of the draws": lambda path: flip(path / "draws" / "position_dense" / "0.0.0", 999),
+    "a bit of the state": lambda path: flip(path / "state.npz", 999),
+    "a bit of the state's seal": lambda path: flip(path / "state.npz", -3),
+    "draws that are gone": lambda path: (path / "draws" / "energy" / "0.1").unlink(),
+    "an array that is gone": lambda path: shutil.rmtree(path / "draws" / "energy"),
+    "an array that is another's": lambda path: (path / "draws" / "energy").rename(path / "draws" / "other"),
+    "no text": lambda path: (path / "draws" / "energy" / ".zarray").write_bytes(b"\xff\xfe"),
+    "a link": lambda path: (path / "draws" / "mine").symlink_to(path),
+    "another shape": lambda path: flip_text(path / "draws" / "energy" / ".zarray", "130", "131"),
+    "code": lambda path: flip_text(
+        path / "draws" / "energy" / ".zarray", '"filters": null', '"filters": [{"id": "pickle"}]'
+    ),
+}
+
+
+def flip_text(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_refused_and_named(damage, model, half):
+    DAMAGES[damage](half)
+    with pytest.raises(StorageError, match=r"run\.zarr.*([Dd]elete the folder|Files of posterior\.save)"):
+        model.sample(**LENGTH, checkpoint=half)
+
+
+def test_a_state_that_would_not_fit_into_memory_is_refused(model, half):
+    """Sealed as one of ours is: members that are packed, or arrays that say they are larger than their bytes."""
+    state, seal_after = half / "state.npz", checksums.seal
+    with np.load(state) as stored:
+        arrays = dict(stored)
+    huge = BytesIO()
+    np.lib.format.write_array_header_1_0(huge, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    for compress, first in ((8, None), (0, huge.getvalue())):
+        with ZipFile(state, "w", compress) as packed:
+            for name, values in arrays.items():
+                member = BytesIO()
+                np.save(member, values)
+                packed.writestr(f"{name}.npy", first if first and name == "leaf_000" else member.getvalue())
+        seal_after(state)
+        with pytest.raises(StorageError, match=r"state\.npz' is no state of a run \(ValueError.*Delete the folder"):
+            model.sample(**LENGTH, checkpoint=half)
+
+
+def test_two_runs_do_not_write_to_one_checkpoint(model, whole, half):
+    """Another process holds it; when that is killed, nothing is in the way."""
+    code = f"import time; from pathlib import Path; from bayesmm.bayes.checkpoint import _held\nwith _held(Path({str(half)!r})): print('held', flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    holder = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(
+            StorageError, match=rf"run\.zarr' is being written by process {holder.pid} on .*, since 20.*Wait until"
+        ):
+            model.sample(**LENGTH, checkpoint=half)
+        holder.kill()
+    assert f"process {holder.pid}" in (half / "lock").read_text()
+    assert_same_draws(model.sample(**LENGTH, checkpoint=half), whole["marginal"])
+
+
+def test_two_runs_may_begin_at_once(run_path):
+    """Both make the folder; one has it."""
+    settings, begun = make_settings(**LENGTH, target_accept=0.8, max_tree_depth=10), threading.Barrier(4)
+    held, refused = [], []
+
+    def begin():
+        begun.wait()
+        try:
+            with open_checkpoint(run_path, settings, {"a": 1}):
+                held.append(1)
+                time.sleep(0.5)
+        except StorageError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert len(refused) == 3
+    assert all("is being written by process" in message for message in refused)
+    assert [each.name for each in run_path.parent.iterdir()] == ["run.zarr"]
+
+
+def test_a_disk_that_fills_up_costs_no_draws(model, whole, half):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(StorageError, match=r"File too large.* and the same call goes on from it"):
+            model.sample(**LENGTH, checkpoint=half)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [each for each in half.iterdir() if "partial" in each.name]
+    assert_same_draws(model.sample(**LENGTH, checkpoint=half), whole["marginal"])
 
 
 KILLED = """
