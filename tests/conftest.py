@@ -6,6 +6,7 @@ from pathlib import Path
 # Processes run side by side: threads of NumPy's that wait for a core make small matrices three times as slow.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -22,3 +23,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Elsewhere a letter means another number in each element of a sequence (k of each grouping factor), which jaxtyping
 # would bind once; those functions are held to the dense oracle instead.
 install_import_hook(["bayesmm.marginal.linalg", "bayesmm.marginal.covariance"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _unhurried_disk():
+    """Do not wait for the disk: what a test writes need not outlive the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.bayes.checksums import ADVICE
 from bayesmm.errors import StorageError
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of HDF5's own filters
@@ -253,5 +254,6 @@ def _check_packed(path: Path, expected: int, place: str) -> None:
     unpacked, packed = (HEADER.unpack(header)[i] for i in (4, 6)) if len(header) == HEADER.size else (0, 0)
     if unpacked != expected or packed != path.stat().st_size:
         raise StorageError(
-            f"{place} is damaged: {path.name!r} unpacks to {unpacked:,} bytes, and {expected:,} are described."
+            f"{place} is damaged: {path.name!r} says that its {packed:,} bytes unpack to {unpacked:,}; there are "
+            f"{path.stat().st_size:,}, which are to unpack to {expected:,}. {ADVICE}."
         )

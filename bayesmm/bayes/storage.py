@@ -168,7 +168,7 @@ def _write_netcdf(tree: DataTree, path: Path, name: str) -> None:
 
 
 def _write_zarr(tree: DataTree, path: Path, name: str) -> None:
-    with _explaining(name):
+    with undisturbed(), _explaining(name):
         tree.to_zarr(path, mode="w-", zarr_format=ZARR_FORMAT)
 
 
