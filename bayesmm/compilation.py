@@ -45,7 +45,7 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     folder = (check_path("path", path) if path is not None else default_folder()).expanduser().absolute()
     with naming(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
+    check_writable(folder, is_replaced=False)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # By default JAX keeps only what took a second to compile; here many small programs add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -52,8 +52,15 @@ def naming(path: str | os.PathLike[str], done: Literal["read", "written"]) -> It
         raise _name(path, done, error) from error
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, is_replaced: bool = True) -> None:
     """Refuse a file or folder that could not be written, before hours are spent on what goes into it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file or folder.
+    is_replaced : bool
+        Whether something new is to be moved to its place, and not written into what is there.
 
     Raises
     ------
@@ -65,8 +72,9 @@ def check_writable(path: Path) -> None:
             raise StorageError(
                 f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}. Make it first."
             )
-        # What is written is written beside its place first, and replaces nothing that must not be written to.
-        if not all(os.access(each, os.W_OK) for each in (path.parent, path) if each.exists()):
+        # Something new is written beside the place, and replaces nothing that must not be written to.
+        places = [path] if path.exists() and not is_replaced else [path.parent, path]
+        if not all(os.access(each, os.W_OK) for each in places if each.exists()):
             raise _name(path, "written", PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 

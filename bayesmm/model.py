@@ -369,7 +369,8 @@ class Model:
         Raises
         ------
         StorageError
-            If the checkpoint is of another model, data, priors or settings, or cannot be written.
+            If the checkpoint is of another model, data, priors or settings, is being written by another process, is
+            damaged, or cannot be written.
 
         Warns
         -----

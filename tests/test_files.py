@@ -168,6 +168,22 @@ def test_a_place_that_must_not_be_written_to(request, use, monkeypatch):
     refuse(request, use, f"results{USES[use][1]}", "Permission denied")
 
 
+@pytest.mark.parametrize("use", ["checkpoint", "cache"])
+def test_what_is_written_into_needs_no_rights_beside_it(request, use, monkeypatch):
+    path = Path(f"own{USES[use][1]}").absolute()
+    if use == "cache":
+        path.mkdir()
+    else:
+        USES[use][0](request)(path)
+    monkeypatch.setattr(os, "access", lambda each, mode: Path(each) == path)
+    USES[use][0](request)(path)
+
+
+def test_a_pipe_is_no_saved_posterior(request):
+    os.mkfifo("results.nc")
+    refuse(request, "load", "results.nc", "is a pipe or a device")
+
+
 @pytest.mark.parametrize("use", ["save", "save a folder", "output"])
 def test_a_disk_that_is_full(request, use, monkeypatch):
     def fill(*arguments, **options):

@@ -154,7 +154,9 @@ class Checkpoint:
         record: dict[str, Any] = {"position": {}}
         try:
             with naming(self.path, "read"):
-                arrays = {name: self._first(array, n_kept) for name, array in _open_group(self.path / DRAWS).arrays()}
+                group, folders = _open_group(self.path / DRAWS), sorted((self.path / DRAWS).iterdir())
+                names = [path.name for path in folders if path.is_dir()]
+                arrays = {name: self._first(group[name], n_kept) for name in names}
             self._add(arrays)
             if self._digests() != sums:
                 raise ValueError("its draws are not those that were written")
@@ -210,7 +212,7 @@ def open_checkpoint(path: str | os.PathLike[str], settings: Settings, identity: 
     folder = as_path("checkpoint", path)
     if folder.suffix.lower() != ".zarr":
         raise StorageError(f"checkpoint={str(path)!r}: a checkpoint is a folder whose name ends in .zarr.")
-    check_path(folder)
+    check_path(folder, is_replaced=False)
     expected = json.loads(json.dumps({"format": FORMAT, **identity}))
     with naming(path, "written"):
         if not folder.exists():

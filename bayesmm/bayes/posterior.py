@@ -458,12 +458,14 @@ class Posterior:
         Raises
         ------
         StorageError
-            For another ending, a folder that is not there, or a package that is not installed (h5netcdf or zarr).
+            For another ending, a folder that is not there, a package that is not installed (h5netcdf or zarr), or
+            whatever the disk says. The posterior is as it was then, and so is a file that was there before.
 
         Notes
         -----
         Nothing is pickled. Of the data only the columns and rows that the model used are stored. The file is complete
-        or not there: it is written beside its place, and moved when it is done.
+        or not there: it is written beside its place, and moved when all of it is on the disk. It has checksums of all
+        that is in it.
         """
         from bayesmm.bayes.storage import save
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -115,8 +116,8 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
     )
 
 
-def check_path(path: Path) -> str:
-    """Refuse a path that could not be written; return its ending.
+def check_path(path: Path, *, is_replaced: bool = True) -> str:
+    """Refuse a path that could not be written, or written to where it is not replaced; return its ending.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def check_path(path: Path) -> str:
         For an unknown ending, a folder that is not there or must not be written to, or a package that is not installed.
     """
     ending = _ending(path)
-    check_writable(path)
+    check_writable(path, is_replaced=is_replaced)
     return ending
 
 
@@ -169,7 +170,24 @@ def _write_netcdf(tree: DataTree, path: Path, name: str) -> None:
 
 def _write_zarr(tree: DataTree, path: Path, name: str) -> None:
     with undisturbed(), _explaining(name):
-        tree.to_zarr(path, mode="w-", zarr_format=ZARR_FORMAT)
+        try:
+            tree.to_zarr(path, mode="w-", zarr_format=ZARR_FORMAT)
+        except BaseException:
+            _settle()
+            raise
+
+
+def _settle() -> None:
+    """Wait until Zarr has ended what it has begun: after an error it goes on writing, in threads of its own."""
+
+    async def end() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+    with contextlib.suppress(ImportError):  # where another version of Zarr has its loop elsewhere
+        from zarr.core.sync import sync  # pyright: ignore[reportMissingImports]  an extra
+
+        sync(end())
 
 
 @contextlib.contextmanager
@@ -203,6 +221,8 @@ def _read(path: Path) -> DataTree:
             f"{str(path)!r} is a {'folder' if place.is_dir() else 'file'}, and a saved posterior of this ending is a "
             f"{'folder' if engine == 'zarr' else 'file'}. Check the path."
         )
+    if engine == "h5netcdf" and not place.is_file():
+        raise StorageError(f"{str(path)!r} is a pipe or a device, and a saved posterior is a file. Check the path.")
     try:
         if engine == "h5netcdf":
             check_seal(place, str(path))
