@@ -364,7 +364,8 @@ class Model:
         Returns
         -------
         Posterior
-            Of the draws so far, if the run is interrupted (Ctrl-C) after warm-up.
+            Of the draws so far, if the run is interrupted (Ctrl-C) after warm-up; after the last draw, of all draws,
+            without random effects and what else can be computed when it is asked for.
 
         Raises
         ------
@@ -499,7 +500,8 @@ class Model:
         Returns
         -------
         Calibration
-            Ranks, p-values of their uniformity, and a verdict.
+            Ranks, p-values of their uniformity, and a verdict; of the simulations so far, if the run is interrupted
+            (Ctrl-C) after ten of them.
 
         Raises
         ------
@@ -520,6 +522,7 @@ class Model:
                 target_accept=target_accept,
                 progress=False,
                 pointwise_limit=0,
+                interruptible=False,
             )
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")

@@ -24,6 +24,7 @@ from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, BayesmmWarning
 
+FEWEST = 10  # simulations that say anything
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
 NULL_SAMPLES = 4000  # uniform samples that a p-value is read off
 DOUBTFUL = 0.05  # of the smallest p-value, corrected for their number
@@ -117,24 +118,32 @@ def calibrate(
     Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv 1804.06788. Modrák et al. (2023), Bayesian Analysis: the
     likelihood as a quantity to rank. Säilynoja, Bürkner & Vehtari (2022), Stat. Comput. 32: the envelope.
     """
-    if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < 10:
-        raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least 10.")
+    if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < FEWEST:
+        raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least {FEWEST}.")
     truths = simulate_prior(design, labels, priors, draws=simulations, seed=seed)
     rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
     for i in range(simulations):
         truth = {name: values[i] for name, values in truths.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BayesmmWarning)  # counted, and told in the report
-            posterior = sample(truth["y"], int(rng.integers(2**31)))
-            untrusted += not posterior.diagnostics.is_good
-        ranks.append(_rank(posterior, truth, labels, rng))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", BayesmmWarning)  # counted, and told in the report
+                posterior = sample(truth["y"], int(rng.integers(2**31)))
+                is_good = posterior.diagnostics.is_good
+            ranked = _rank(posterior, truth, labels, rng)
+        except KeyboardInterrupt:
+            if i < FEWEST:
+                raise
+            warnings.warn(f"Interrupted: there are {i} of {simulations} simulations.", BayesmmWarning, stacklevel=3)
+            break
+        ranks.append(ranked)
+        untrusted += not is_good
     table = pd.DataFrame(ranks)
     return Calibration(
         ranks=table,
         p_values=pd.Series({name: uniformity_p_value(values.to_numpy()) for name, values in table.items()}),
         untrusted=untrusted,
-        description=f"Calibration of {design.specification.shown}: {simulations} simulations, {way}",
+        description=f"Calibration of {design.specification.shown}: {len(ranks)} simulations, {way}",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from functools import partial
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from bayesmm.bayes.nuts import Peak, draw_positions, locate, prepare_nuts
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.quadrature import MOST_PARAMETERS, integrate
 from bayesmm.bayes.recorder import Recorder
-from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
+from bayesmm.bayes.run import Drawn, InHand, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.start import Start, WarmStart, start_marginal
 from bayesmm.bayes.surface import Surface, open_surface
 from bayesmm.bayes.surface_programs import Generator
@@ -59,6 +60,7 @@ def explore(
     settings: Settings,
     watch: Watcher | None,
     recorder: Recorder | None = None,
+    in_hand: InHand,
 ) -> Run:
     """Explore the posterior of one model, and put back what its program integrates out.
 
@@ -76,16 +78,37 @@ def explore(
         How many draws; the rest is for NUTS.
     watch, recorder : optional
         See `bayesmm.bayes.nuts.run_nuts`.
+    in_hand : InHand
+        Told what there is, should the run be interrupted.
     """
     recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
     with inside_jax():
         surface, others = _open_marginal(program, data, start, recover, settings.seed)
-        task = Task(surface=surface, others=others, settings=settings, labels=labels, watch=watch, recorder=recorder)
-        drawn, modes = METHODS[method](task)
-        sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
-        groups = dict(drawn.groups)
-        if effects == "moments" and "quadrature" not in groups:
-            groups["random_effects"] = average_moments(surface, drawn.place, drawn.positions, labels)
+        task = Task(
+            surface=surface,
+            others=others,
+            settings=settings,
+            labels=labels,
+            watch=watch,
+            recorder=recorder,
+            in_hand=in_hand,
+            effects=effects,
+            method=method,
+        )
+        return in_hand.leave(METHODS[method](task))
+
+
+def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> Run:
+    """Read off the draws what was integrated out; briefly, what a posterior cannot do without."""
+    surface, labels, groups = task.surface, task.labels, {}
+    method = "importance" if briefly and task.method == "quadrature" else task.method  # without its tables
+    with inside_jax():
+        finishing = surface.generating(MarginalProgram.recover_coefficients) if briefly else surface
+        sites = by_chain(finishing.finish(drawn.place, drawn.positions), task.settings.chains)
+        if not briefly:
+            groups = drawn.tables()
+            if task.effects == "moments" and "quadrature" not in groups:
+                groups["random_effects"] = average_moments(surface, drawn.place, drawn.positions, labels)
         run = Run(
             sites=sites,
             stats=drawn.stats,
@@ -110,6 +133,9 @@ def explore_conditional(
     settings: Settings,
     watch: Watcher | None,
     recorder: Recorder | None = None,
+    in_hand: InHand,
+    notes: tuple[str, ...],
+    attributes: dict[str, Any],
 ) -> Run:
     """Sample the conditional program by NUTS, its chains begun in the modes of the marginal posterior.
 
@@ -129,6 +155,10 @@ def explore_conditional(
         The same posterior, of fewer parameters: its modes are sought while the conditional program compiles.
     settings, watch, recorder
         See `bayesmm.bayes.nuts.run_nuts`.
+    in_hand : InHand
+        Told what there is, should the run be interrupted.
+    notes, attributes
+        Of the run.
     """
     here = start(warm)
     with inside_jax():
@@ -149,9 +179,18 @@ def explore_conditional(
         if modes is not None and several:
             points = estimates_at(other[0], modes, marginal, warm, labels)
             peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
-        drawn = draw_positions(surface, kernel, settings, peaks, watch=watch, recorder=recorder)
-        run = Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
-        return tell_modes(run, portray(other[0], modes, labels)) if modes is not None and several else run
+
+        def finish(drawn: Drawn, briefly: bool) -> Run:  # nothing that could be left out
+            with inside_jax():
+                sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
+                run = Run(sites=sites, stats=drawn.stats, notes=notes, attributes=attributes)
+                return tell_modes(run, portray(other[0], modes, labels)) if modes is not None and several else run
+
+        def hold(gather: Callable[[], Drawn | None]) -> None:
+            in_hand.finish, in_hand.gather = finish, gather
+
+        drawn = draw_positions(surface, kernel, settings, peaks, watch=watch, recorder=recorder, hold=hold)
+        return in_hand.leave(drawn)
 
 
 def estimates_at(
@@ -219,27 +258,47 @@ class Task:
     labels: Labels
     watch: Watcher | None
     recorder: Recorder | None
+    in_hand: InHand
+    effects: Effects
+    method: Method
+
+    def hold(self, gather: Callable[[], Drawn | None], modes: Modes | None) -> None:
+        """Have in hand what there will be."""
+        self.in_hand.finish = partial(_put_back, self, modes)
+        self.in_hand.gather = gather
+
+    def take(self, drawn: Drawn, modes: Modes) -> Drawn:
+        """Have draws in hand."""
+        self.hold(lambda: drawn, modes)
+        return drawn
 
     def find_modes(self) -> Modes | None:
         """Find the peaks; None where there are too many coordinates to know the curvature."""
         return None if self.surface.layout.diagonal else find_modes(self.surface, self.others)
 
 
-def _by_nuts(task: Task) -> tuple[Drawn, Modes | None]:
+def _by_nuts(task: Task) -> Drawn:
     kernel = prepare_nuts(task.surface, task.settings)
     return _draw_by_nuts(task, kernel, task.find_modes())
 
 
-def _draw_by_nuts(task: Task, kernel: Kernel, modes: Modes | None) -> tuple[Drawn, Modes | None]:
+def _draw_by_nuts(task: Task, kernel: Kernel, modes: Modes | None, **told: Any) -> Drawn:
+    """Draw; `told` are fields of what is drawn."""
     peaks = []
     if modes is not None and len(modes.found) > 1:
         begun = share_chains(modes.shares, task.settings.chains)
         peaks = [Peak({"dense": modes.found[k].position}, modes.found[k].covariance) for k in begun]
-    drawn = draw_positions(task.surface, kernel, task.settings, peaks, watch=task.watch, recorder=task.recorder)
-    return drawn, modes
+
+    def hold(gather: Callable[[], Drawn | None]) -> None:
+        task.hold(lambda: (drawn := gather()) and replace(drawn, **told), modes)
+
+    drawn = draw_positions(
+        task.surface, kernel, task.settings, peaks, watch=task.watch, recorder=task.recorder, hold=hold
+    )
+    return replace(drawn, **told)
 
 
-def _by_importance(task: Task) -> tuple[Drawn, Modes | None]:
+def _by_importance(task: Task) -> Drawn:
     surface, settings = task.surface, task.settings
     _check_dense(surface)
     n, modes = settings.chains * settings.draws, find_modes(surface, task.others)
@@ -253,16 +312,15 @@ def _by_importance(task: Task) -> tuple[Drawn, Modes | None]:
             stats={"lp": _log_density(surface, resampled, settings)},
             attributes=_weights(weighted, resampled),
         )
-        return drawn, modes.with_shares(shares)
+        return task.take(drawn, modes.with_shares(shares))
     note = (
         f"Importance sampling could not be trusted (Pareto k̂ {weighted.pareto_k:.2f}, worth {resampled.effective:.0f} "
         f"of {n} draws), so these draws are from NUTS."
     )
-    drawn, modes = _draw_by_nuts(task, prepare_nuts(surface, settings), modes)
-    return replace(drawn, notes=(note,), attributes={"method": "nuts"}), modes
+    return _draw_by_nuts(task, prepare_nuts(surface, settings), modes, notes=(note,), attributes={"method": "nuts"})
 
 
-def _by_quadrature(task: Task) -> tuple[Drawn, Modes | None]:
+def _by_quadrature(task: Task) -> Drawn:
     surface, settings = task.surface, task.settings
     _check_dense(surface)
     if surface.layout.size > MOST_PARAMETERS:
@@ -281,9 +339,9 @@ def _by_quadrature(task: Task) -> tuple[Drawn, Modes | None]:
         positions={"dense": resampled.positions},
         stats={"lp": _log_density(surface, resampled, settings)},
         attributes=_weights(weighted, resampled) | evidence,
-        groups={"quadrature": quadrature_group(surface, quadrature, task.labels)},
+        tables=lambda: {"quadrature": quadrature_group(surface, quadrature, task.labels)},
     )
-    return drawn, modes.with_shares(quadrature.shares)
+    return task.take(drawn, modes.with_shares(quadrature.shares))
 
 
 def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> np.ndarray:
@@ -310,7 +368,7 @@ def _weights(weighted: Weighted, resampled: Resampled) -> dict[str, float | int]
     }
 
 
-METHODS: dict[str, Callable[[Task], tuple[Drawn, Modes | None]]] = {
+METHODS: dict[str, Callable[[Task], Drawn]] = {
     "nuts": _by_nuts,
     "importance": _by_importance,
     "quadrature": _by_quadrature,

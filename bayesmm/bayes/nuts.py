@@ -7,7 +7,8 @@ compiles nothing. On a processor the program is one chain's, called by several t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -21,7 +22,7 @@ from bayesmm.bayes.programs import trace_alone
 from bayesmm.bayes.recorder import Progress, Recorder
 from bayesmm.bayes.run import Drawn, Run, Settings, Watcher, by_chain
 from bayesmm.bayes.surface import Surface, open_surface
-from bayesmm.bayes.surface_programs import Generator
+from bayesmm.bayes.surface_programs import Generator as Quantities
 from bayesmm.errors import SamplingError
 from bayesmm.inside_jax import inside_jax
 
@@ -37,7 +38,7 @@ def run_nuts(
     scales: Mapping[str, np.ndarray] | None = None,
     diagonal: Collection[str] = (),
     small: Mapping[str, np.ndarray] | None = None,
-    generate: Generator | None = None,
+    generate: Quantities | None = None,
     watch: Watcher | None = None,
     recorder: Recorder | None = None,
 ) -> Run:
@@ -94,7 +95,13 @@ def run_nuts(
             generate=generate,
             seed=settings.seed,
         )
-        drawn = draw_positions(surface, prepare_nuts(surface, settings), settings, watch=watch, recorder=recorder)
+        kernel, held = prepare_nuts(surface, settings), []
+        try:
+            drawn = draw_positions(surface, kernel, settings, watch=watch, recorder=recorder, hold=held.append)
+        except KeyboardInterrupt:
+            drawn = held[0]() if held else None
+            if drawn is None:
+                raise
         return Run(sites=by_chain(surface.finish(drawn.place, drawn.positions), settings.chains), stats=drawn.stats)
 
 
@@ -158,6 +165,7 @@ def draw_positions(
     *,
     watch: Watcher | None = None,
     recorder: Recorder | None = None,
+    hold: Callable[[Callable[[], Drawn | None]], None] | None = None,
 ) -> Drawn:
     """Run NUTS on a posterior, without reading anything off its positions.
 
@@ -169,12 +177,16 @@ def draw_positions(
         Where each chain begins; the surface's origin for all where there are none.
     watch, recorder : optional
         See `run_nuts`.
+    hold : callable, optional
+        Given, before the first iteration, what gathers the draws so far.
     """
     progress = Progress(*_begin(surface, kernel, settings, peaks), 0, [])
     if recorder is not None:
         progress = recorder.resume(progress)
-    positions, stats = _iterate(kernel, progress, surface.data, settings, watch, recorder)
-    return Drawn(place=progress.place, positions=positions, stats=stats)
+    if hold is not None:
+        hold(lambda: _gather(progress, settings) if progress.kept else None)
+    _iterate(kernel, progress, surface.data, settings, watch, recorder)
+    return _gather(progress, settings)
 
 
 def _begin(surface: Surface, kernel: Kernel, settings: Settings, peaks: Sequence[Peak]) -> tuple[list[Any], Place]:
@@ -238,12 +250,12 @@ def _iterate(
     settings: Settings,
     watch: Watcher | None,
     recorder: Recorder | None,
-) -> tuple[Any, dict[str, np.ndarray]]:
-    """Run warm-up and sampling; positions come back with chains and draws in one axis."""
+) -> None:
+    """Run warm-up and sampling; what is drawn is kept by `progress`."""
     kept, total = progress.kept, settings.tune + settings.draws
     divergences = sum(int(part["diverging"].sum()) for part in kept)
-    try:
-        for parts, records, begun in _step(kernel, progress, data, total):
+    with closing(_step(kernel, progress, data, total)) as steps:  # an interruption waits for the other threads here
+        for parts, records, begun in steps:
             first, last = max(settings.tune - begun, 0), min(total - begun, CHUNK)
             if first < last:
                 kept.append(jax.tree.map(lambda *x, a=first, b=last: np.concatenate(x)[:, a:b], *records))
@@ -255,17 +267,18 @@ def _iterate(
                 recorder.save(Progress(parts, progress.place, done, kept))
             if watch is not None:
                 watch(done, divergences)
-    except KeyboardInterrupt:
-        if not kept:
-            raise
-    record = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
+
+
+def _gather(progress: Progress, settings: Settings) -> Drawn:
+    """Put chains and draws of all positions into one axis."""
+    record = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *progress.kept)
     positions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), record.pop("position"))
-    return positions, _statistics(record, settings.max_tree_depth)
+    return Drawn(place=progress.place, positions=positions, stats=_statistics(record, settings.max_tree_depth))
 
 
 def _step(
     kernel: Kernel, progress: Progress, data: Any, total: int
-) -> Iterator[tuple[Sequence[Any], Sequence[dict[str, Any]], int]]:
+) -> Generator[tuple[Sequence[Any], Sequence[dict[str, Any]], int]]:
     """Step the parts of the chains chunk by chunk, telling states, records and the iterations before each chunk.
 
     A chunk is begun before the one before it is looked at, so that the sampler does not wait.

@@ -100,8 +100,10 @@ class Drawn:
         The coordinates.
     positions : dict of str to array, shape (chains × draws, d)
         The draws.
-    stats, notes, attributes, groups
+    stats, notes, attributes
         See `Run`.
+    tables : callable
+        Computes further groups of the DataTree.
     """
 
     place: Place
@@ -109,7 +111,32 @@ class Drawn:
     stats: dict[str, np.ndarray]
     notes: tuple[str, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
-    groups: dict[str, xr.Dataset] = field(default_factory=dict)
+    tables: Callable[[], dict[str, xr.Dataset]] = dict
+
+
+@dataclass(slots=True, kw_only=True)
+class InHand:
+    """What there is of a run that goes on: an interruption finds it here, at whatever moment it comes.
+
+    Attributes
+    ----------
+    gather : callable
+        Returns the draws so far, None if there are none.
+    finish : callable, optional
+        Takes draws, and whether to leave out what can be computed later, to what the run leaves.
+    is_drawn : bool
+        Whether drawing is over.
+    """
+
+    gather: Callable[[], Drawn | None] = lambda: None
+    finish: Callable[[Drawn, bool], Run] | None = None
+    is_drawn: bool = False
+
+    def leave(self, drawn: Drawn, *, briefly: bool = False) -> Run:
+        """Finish the run of these draws."""
+        self.is_drawn = True
+        assert self.finish is not None
+        return self.finish(drawn, briefly)
 
 
 def by_chain(sites: Mapping[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
 from bayesmm.arguments import is_one_of
@@ -19,7 +19,7 @@ from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalD
 from bayesmm.bayes.progress import progress_bar
 from bayesmm.bayes.recorder import Recorder
 from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
-from bayesmm.bayes.run import Run, Settings, Watcher, make_settings
+from bayesmm.bayes.run import Drawn, InHand, Run, Settings, Watcher, make_settings
 from bayesmm.bayes.start import (
     WarmStart,
     cold_start,
@@ -36,6 +36,8 @@ from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.marginal.crossproducts import CrossProducts
 
 POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
+INTERRUPTED = "Interrupted"
+UNCHECKED = f"{INTERRUPTED} while the draws were checked: look at posterior.diagnostics before you use them."
 
 
 def sample(
@@ -58,6 +60,7 @@ def sample(
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     pointwise_limit: int = POINTWISE_LIMIT,
+    interruptible: bool = True,
 ) -> Posterior:
     """Sample the posterior of one model.
 
@@ -91,6 +94,8 @@ def sample(
         See `bayesmm.Model.sample`.
     pointwise_limit : int
         Pointwise log-likelihoods are left out when there are more of them than this.
+    interruptible : bool
+        Whether an interruption (Ctrl-C) ends the run with what is drawn by then, or goes on.
 
     Returns
     -------
@@ -119,28 +124,124 @@ def sample(
     if checkpoint is not None:
         identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)
         held = open_checkpoint(checkpoint, settings, identity)
-    with held as recorder, progress_bar(settings, progress) as watch:
-        if program == "marginal":
-            run = _run_marginal(design, labels, products, priors, warm, settings, watch, recorder, method, kept)
-        else:
-            run = _run_conditional(design, labels, products, priors, warm, settings, watch, recorder, parameterisation)
-    interruption = _interruption(run, settings, checkpoint)
-    pointwise, left_out = pointwise_log_likelihood(run.sites, design, labels, priors.fixed_sigma, pointwise_limit)
-    notes = (*run.notes, *interruption, *_effects_note(random_effects, kept, program), *left_out)
-    attributes = {"program": program, "method": "nuts", "tune": settings.tune, "seed": settings.seed} | run.attributes
-    posterior = Posterior(
-        data=build_tree(run, design, labels, pointwise, attributes | {"notes": " ".join(notes)}),
+    asked = _Asked(
         design=design,
         labels=labels,
         priors=priors,
         program=program,
-        notes=notes,
+        method=method,
+        settings=settings,
+        checkpoint=checkpoint,
+        random_effects=random_effects,
+        effects=kept,
+        pointwise_limit=pointwise_limit,
     )
-    for note in run.notes if attributes["method"] != method else ():
-        warnings.warn(note, BayesmmWarning, stacklevel=4)
-    if not posterior.diagnostics.is_good:
-        warnings.warn(posterior.diagnostics.advice, BayesmmWarning, stacklevel=4)
+    posterior, in_hand = None, InHand()
+    try:
+        with held as recorder, progress_bar(settings, progress) as watch:
+            if program == "marginal":
+                run = _run_marginal(products, warm, asked, watch, recorder, in_hand)
+            else:
+                run = _run_conditional(products, warm, asked, watch, recorder, in_hand, parameterisation)
+        posterior = asked.put_together(run)
+        told = [] if run.attributes.get("method", method) == method else [*run.notes]
+        told += [] if posterior.diagnostics.is_good else [posterior.diagnostics.advice]
+        for text in told:
+            warnings.warn(text, BayesmmWarning, stacklevel=4)
+    except KeyboardInterrupt:
+        if not interruptible:
+            raise
+        if posterior is not None:
+            warnings.warn(UNCHECKED, BayesmmWarning, stacklevel=4)
+            return posterior
+        drawn = in_hand.gather()
+        if drawn is None:
+            raise
+        posterior = asked.wind_up(in_hand, drawn)
+        told = [note for note in posterior.notes if note.startswith(INTERRUPTED)]
+        for text in (*told, *_advice(posterior)):
+            warnings.warn(text, BayesmmWarning, stacklevel=4)
     return posterior
+
+
+def _advice(posterior: Posterior) -> list[str]:
+    """Complain of the draws; say so if that is interrupted too."""
+    try:
+        return [] if posterior.diagnostics.is_good else [posterior.diagnostics.advice]
+    except KeyboardInterrupt:
+        return [UNCHECKED]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What was asked of a run, for what becomes of it."""
+
+    design: Design
+    labels: Labels
+    priors: ResolvedPriors
+    program: Literal["marginal", "conditional"]
+    method: Method
+    settings: Settings
+    checkpoint: str | os.PathLike[str] | None
+    random_effects: Effects | Literal["auto"]
+    effects: Effects
+    pointwise_limit: int
+
+    def wind_up(self, in_hand: InHand, drawn: Drawn) -> Posterior:
+        """Make a posterior of what an interrupted run has drawn.
+
+        It lacks nothing if drawing was interrupted. If that is over, or another interruption comes, what can be
+        computed later is left out. One more goes on.
+        """
+        if not in_hand.is_drawn:
+            try:
+                return self.put_together(in_hand.leave(drawn))
+            except KeyboardInterrupt:
+                pass
+        return self.put_together(in_hand.leave(drawn, briefly=True), briefly=True)
+
+    def put_together(self, run: Run, *, briefly: bool = False) -> Posterior:
+        """Label the draws, and evaluate their pointwise log-likelihood unless it is to be brief."""
+        pointwise, left_out = None, ()
+        if not briefly:
+            pointwise, left_out = pointwise_log_likelihood(
+                run.sites, self.design, self.labels, self.priors.fixed_sigma, self.pointwise_limit
+            )
+            left_out = (*_effects_note(self.random_effects, self.effects, self.program), *left_out)
+        notes = (*run.notes, *self._interruption(run, briefly), *left_out)
+        origin = {"program": self.program, "method": "nuts", "tune": self.settings.tune, "seed": self.settings.seed}
+        attributes = origin | run.attributes | {"notes": " ".join(notes)}
+        return Posterior(
+            data=build_tree(run, self.design, self.labels, pointwise, attributes),
+            design=self.design,
+            labels=self.labels,
+            priors=self.priors,
+            program=self.program,
+            notes=notes,
+        )
+
+    def _interruption(self, run: Run, briefly: bool) -> list[str]:
+        """Say that a run was cut short, and where."""
+        n, resume, left_out = run.stats["lp"].shape[1], "", []
+        if n == self.settings.draws and not briefly:
+            return []
+        where = (
+            f"{INTERRUPTED} after the last draw."
+            if n == self.settings.draws
+            else f"{INTERRUPTED}: there are {n} of {self.settings.draws} draws per chain."
+        )
+        if self.checkpoint is not None:
+            resume = f" The same call goes on from checkpoint={os.fspath(self.checkpoint)!r}."
+        if not briefly:
+            return [where + resume]
+        if self.program == "marginal" and self.effects is not None:
+            left_out.append("the random effects" if self.effects == "draws" else "the moments of the random effects")
+        if self.program == "conditional" or self.effects == "draws":
+            left_out.append("the pointwise log-likelihood")
+        what = " and ".join(left_out).capitalize()
+        said = f" {what} are left out here; the posterior computes them when it is asked for them." if left_out else ""
+        by_draws = " Its tables are those of the draws, not by quadrature." * (self.method == "quadrature")
+        return [where + said + by_draws + resume]
 
 
 def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
@@ -204,49 +305,41 @@ def _bind_conditional(
     return *bind_conditional(design, labels, priors, degrees, references), dict(zip(groups, chosen, strict=True))
 
 
-def _interruption(run: Run, settings: Settings, checkpoint: str | os.PathLike[str] | None) -> list[str]:
-    """Say in a note and a warning that a run was cut short."""
-    n = run.stats["lp"].shape[1]
-    if n == settings.draws:
-        return []
-    resume = "" if checkpoint is None else f" The same call goes on from checkpoint={os.fspath(checkpoint)!r}."
-    note = f"Interrupted: there are {n} of {settings.draws} draws per chain.{resume}"
-    warnings.warn(note, BayesmmWarning, stacklevel=5)
-    return [note]
-
-
 def _run_marginal(
-    design: Design,
-    labels: Labels,
     products: CrossProducts,
-    priors: ResolvedPriors,
     warm: WarmStart,
-    settings: Settings,
+    asked: _Asked,
     watch: Watcher | None,
     recorder: Recorder | None,
-    method: Method,
-    kept: Effects,
+    in_hand: InHand,
 ) -> Run:
-    program, data = bind_marginal(labels, products, priors)
-    start = start_marginal(program, data, warm, design)
+    program, data = bind_marginal(asked.labels, products, asked.priors)
     return explore(
-        program, data, start, labels, method=method, effects=kept, settings=settings, watch=watch, recorder=recorder
+        program,
+        data,
+        start_marginal(program, data, warm, asked.design),
+        asked.labels,
+        method=asked.method,
+        effects=asked.effects,
+        settings=asked.settings,
+        watch=watch,
+        recorder=recorder,
+        in_hand=in_hand,
     )
 
 
 def _run_conditional(
-    design: Design,
-    labels: Labels,
     products: CrossProducts,
-    priors: ResolvedPriors,
     warm: WarmStart,
-    settings: Settings,
+    asked: _Asked,
     watch: Watcher | None,
     recorder: Recorder | None,
+    in_hand: InHand,
     parameterisation: Wish,
 ) -> Run:
+    design, labels, priors = asked.design, asked.labels, asked.priors
     program, data, chosen = _bind_conditional(design, labels, priors, warm, parameterisation)
-    run = explore_conditional(
+    return explore_conditional(
         program,
         data,
         lambda point: start_conditional(program, data, point, design, priors.contrast),
@@ -254,13 +347,10 @@ def _run_conditional(
         design,
         labels,
         bind_marginal(labels, products, priors),
-        settings=settings,
+        settings=asked.settings,
         watch=watch,
         recorder=recorder,
-    )
-    chosen_notes = (f"{group}: {choice.name}: {choice.reason}." for group, choice in chosen.items())
-    return replace(
-        run,
-        notes=(*chosen_notes, *run.notes),
+        in_hand=in_hand,
+        notes=tuple(f"{group}: {choice.name}: {choice.reason}." for group, choice in chosen.items()),
         attributes={"parameterisation": "; ".join(f"{group}: {choice.name}" for group, choice in chosen.items())},
     )

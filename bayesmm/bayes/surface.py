@@ -95,6 +95,11 @@ class Surface:
         scale = {part: values * widths[part] for part, values in self.guess.scale.items()}
         return replace(self, guess=self.guess._replace(scale=scale))
 
+    def generating(self, generate: Generator | None) -> Surface:
+        """Let `finish` add other quantities."""
+        programs = trace_alone(build_programs, self.model, self.layout, generate, None)
+        return replace(self, programs=self.programs._replace(finish=programs.finish))
+
     def place(self, centre: Position) -> Place:
         """Fix the coordinates, once a probe has told the centre."""
         return Place(centre, cast(Any, self.guess.scale), cast(Any, self.guess.small))
