@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class Criterion:
     def is_crowded(self) -> bool:
         """Whether they are, and may explain each row with nothing left to a σ that is estimated."""
         return self.sigma is None and self.has_many_effects
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the data alone: a program is no data, and is made anew where it is first asked for."""
+        return {name: value for name, value in vars(self).items() if name != "_program"}
 
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
