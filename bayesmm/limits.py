@@ -24,3 +24,10 @@ BASIS_SITES = 2_000  # of tp: its own default, and mgcv's; their kernel is a den
 COLUMNS = 2_000  # of the fixed part or of what stands left of a bar; which of them depend on others takes a minute
 NUMBERS = 2**30  # of one dense matrix of columns: 8 GiB
 SPREADS = 2_000  # standard deviations and correlations: sixty correlated effects; the search inverts a matrix of them
+
+# Files of data, on the command line.
+FILE_BYTES = 4 * 2**30  # of text, packed or not: the numbers in it take several times as much memory
+PACKED_RATIO = 100  # what a packed file may unpack to, in times of its own size: tables are packed to a tenth of theirs
+PACKED_BYTES = 2**28  # and what it may unpack to however small it is: 256 MiB
+FILE_COLUMNS = 50_000  # all genes of a mammal; read in a second or two
+HEADER_BYTES = 2**24  # of the first line

@@ -154,7 +154,13 @@ def test_a_file_that_must_not_be_read(request, use, posterior, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     # The test may run as root, who may read everything: the libraries' own way of opening it is forbidden.
-    for opening in ("builtins.open", "gzip.GzipFile", "h5py.File", "pandas.read_parquet"):
+    for opening in (
+        "builtins.open",
+        "gzip.GzipFile",
+        "h5py.File",
+        "pandas.read_parquet",
+        "pyarrow.parquet.read_metadata",
+    ):
         if use != "load" or opening == "h5py.File":
             monkeypatch.setattr(opening, forbid)
     call, _ = USES[use]

@@ -18,7 +18,7 @@ from bayesmm.cli.messages import plain_errors, show, stage
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done, but the estimates or draws should not be used as they are; 2 a mistake in the "
-    "command, the formula or the data."
+    "command, the formula or the data; 3 not done: memory that does not suffice, or an error of bayesmm's own."
 )
 
 app = typer.Typer(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import gzip
 import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesmm import datasets
-from bayesmm.errors import DatasetError
+from bayesmm.errors import BayesmmError, DatasetError
 from bayesmm.files import naming
+from bayesmm.limits import FILE_BYTES, FILE_COLUMNS, HEADER_BYTES, NUMBERS, PACKED_BYTES, PACKED_RATIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,13 +99,13 @@ def read_data(source: str, reading: Reading | None = None) -> pd.DataFrame:
     Raises
     ------
     DatasetError
-        If there is no such file or data set, or the file holds no such data.
+        If there is no such file or data set, the file holds no such data, or it is larger than `bayesmm.limits` says.
     StorageError
         If the system does not let the file be read.
     """
     reading = reading or Reading()
     if source == "-":
-        return _read_text(io.BytesIO(sys.stdin.buffer.read()), ".csv", "standard input", reading)
+        return _read_text(_read_stdin(), ".csv", "standard input", reading)
     path = Path(source).expanduser()
     with naming(source, "read"):
         if path.is_file():
@@ -116,6 +120,83 @@ def read_data(source: str, reading: Reading | None = None) -> pd.DataFrame:
         return datasets.load(source)
     except DatasetError as error:
         raise DatasetError(f"There is no file {source!r}. {error}") from None
+
+
+def _read_stdin() -> io.BytesIO:
+    found = io.BytesIO()
+    while piece := sys.stdin.buffer.read(2**20):
+        found.write(piece)
+        if found.tell() > FILE_BYTES:
+            raise _too_large("standard input", FILE_BYTES)
+    return found
+
+
+def _too_large(name: str, most: int, why: str = "") -> DatasetError:
+    return DatasetError(
+        f"{name!r} holds more than {most / 2**20:,.0f} MiB{why}, the most that is read. Keep the rows and columns that "
+        "the model needs, or read it in Python and pass the data frame to bayesmm.Model."
+    )
+
+
+class _Bounded(io.RawIOBase):
+    """A packed file, unpacked as far as it may be."""
+
+    def __init__(self, unpacked: gzip.GzipFile, most: int, name: str):
+        self.unpacked, self.most, self.name = unpacked, most, name
+        self.count = 0
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack the next piece."""
+        count = self.unpacked.readinto(buffer)
+        self.count += count
+        if self.count > self.most:
+            raise _too_large(self.name, self.most, " when it is unpacked")
+        return count
+
+
+def _most_unpacked(path: Path) -> int:
+    return min(max(PACKED_RATIO * path.stat().st_size, PACKED_BYTES), FILE_BYTES)
+
+
+@contextmanager
+def _opened(file: Any, name: str) -> Iterator[Any]:
+    """Open a text file, or begin anew with the bytes of one; what it holds is bounded."""
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+        yield file
+    elif file.name.lower().endswith(".gz"):
+        with gzip.GzipFile(file, "rb") as unpacked:
+            yield io.BufferedReader(_Bounded(unpacked, _most_unpacked(file), name), 2**17)
+    else:
+        if file.stat().st_size > FILE_BYTES:
+            raise _too_large(name, FILE_BYTES)
+        with open(file, "rb") as stream:
+            yield stream
+
+
+def _check_header(file: Any, name: str, keywords: dict[str, Any]) -> None:
+    """Refuse a file of more columns than are read, by its first line."""
+    if len(keywords["sep"]) > 1:  # a regular expression, of the user's own
+        return
+    with _opened(file, name) as stream:
+        head = io.StringIO(stream.read(HEADER_BYTES).decode(keywords["encoding"], errors="replace"), newline="")
+    try:
+        count = len(next(csv.reader(head, delimiter=keywords["sep"]), []))
+    except csv.Error:  # pandas says what is wrong
+        return
+    _check_columns(count, name)
+
+
+def _check_columns(count: int, name: str) -> None:
+    if count > FILE_COLUMNS:
+        raise DatasetError(
+            f"{name!r} has {count:,} columns, more than the {FILE_COLUMNS:,} that are read. Keep those that the model "
+            "needs; bayesmm.to_long makes rows of columns that repeat."
+        )
 
 
 def _find_ending(path: Path) -> str | None:
@@ -153,6 +234,7 @@ def _read_parquet(path: Path, ending: str, name: str, reading: Reading) -> pd.Da
     if reading.options():
         raise DatasetError(f"{name!r} is a Parquet file: it is not read with {', '.join(reading.options())}.")
     try:
+        _check_parquet(path, name)
         return pd.read_parquet(path)
     except ImportError:
         raise DatasetError(
@@ -162,12 +244,32 @@ def _read_parquet(path: Path, ending: str, name: str, reading: Reading) -> pd.Da
         raise DatasetError(f"{name!r} cannot be read as {ending} ({_reason(error)}). Check the file.") from None
 
 
+def _check_parquet(path: Path, name: str) -> None:
+    """Refuse a file that says that it is larger than what is read."""
+    from pyarrow.parquet import read_metadata
+
+    about = read_metadata(path)
+    _check_columns(about.num_columns, name)
+    if about.num_rows * about.num_columns > NUMBERS:
+        raise DatasetError(
+            f"{name!r} has {about.num_rows:,} rows of {about.num_columns:,} columns, more than the {NUMBERS:,} values "
+            "that are read. Keep the rows and columns that the model needs."
+        )
+    most = _most_unpacked(path)
+    if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > most:
+        raise _too_large(name, most, " when it is unpacked")
+
+
 def _read_text(file: Any, ending: str, name: str, reading: Reading) -> pd.DataFrame:
     import pandas as pd
 
     keywords = reading.keywords(ending)
     try:
-        frame = pd.read_csv(file, **keywords)
+        _check_header(file, name, keywords)
+        with _opened(file, name) as stream:
+            frame = pd.read_csv(stream, **keywords)
+    except BayesmmError:
+        raise
     except UnicodeError as error:
         raise DatasetError(
             f"{name!r} cannot be read as {reading.encoding or 'UTF-8'} ({_reason(error)}). Say how it is written: "
@@ -195,12 +297,12 @@ def _reason(error: Exception) -> str:
 
 def _check_separator(file: Any, ending: str, name: str, keywords: dict[str, Any]) -> None:
     """Refuse a file whose first line holds other separators than it was read with; say how it seems to be written."""
-    head = _peek(file, keywords, nrows=0)
+    head = _peek(file, name, keywords, nrows=0)
     names = [] if head is None else [str(column) for column in head.columns]
     other = next((mark for mark in OTHER_SEPARATORS if any(mark in column for column in names)), None)
     if other is None:
         return
-    cells = _peek(file, keywords | {"sep": other}, nrows=PEEKED)
+    cells = _peek(file, name, keywords | {"sep": other}, nrows=PEEKED)
     commas = cells is not None and any(
         DECIMAL_COMMA.fullmatch(str(cell).strip()) for column in cells for cell in cells[column]
     )
@@ -213,13 +315,12 @@ def _check_separator(file: Any, ending: str, name: str, keywords: dict[str, Any]
     )
 
 
-def _peek(file: Any, keywords: dict[str, Any], nrows: int) -> pd.DataFrame | None:
+def _peek(file: Any, name: str, keywords: dict[str, Any], nrows: int) -> pd.DataFrame | None:
     """Read the first lines as texts; None if that fails too."""
     import pandas as pd
 
-    if isinstance(file, io.BytesIO):
-        file.seek(0)
     try:
-        return pd.read_csv(file, **keywords | {"dtype": str, "nrows": nrows, "index_col": False})
+        with _opened(file, name) as stream:
+            return pd.read_csv(stream, **keywords | {"dtype": str, "nrows": nrows, "index_col": False})
     except (EOFError, OSError, ValueError, re.error):
         return None

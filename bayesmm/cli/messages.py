@@ -16,7 +16,10 @@ from bayesmm.cli.encoding import plain
 from bayesmm.console import cells, columns, fold
 from bayesmm.errors import BayesmmError, BayesmmWarning
 
-MISTAKE = 2  # exit code, as of the option parser
+MISTAKE = 2  # exit codes; this is the option parser's too
+FAILED = 3
+NOBODY_READS = 141  # as the shell says of a command that SIGPIPE ended
+LESS = "Use fewer rows, columns, levels or draws, or a machine with more."
 RULES = re.compile("^[^│|]*(?:──|--)[^│|]*$")
 
 
@@ -24,7 +27,7 @@ RULES = re.compile("^[^│|]*(?:──|--)[^│|]*$")
 def plain_errors() -> Iterator[None]:
     """Say what a user got wrong in a few lines and leave with exit code 2; print warnings as notes.
 
-    Errors that nobody foresaw keep their traceback.
+    Memory that does not suffice is exit code 3; errors that nobody foresaw are too, and keep their traceback.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", BayesmmWarning)
@@ -35,9 +38,17 @@ def plain_errors() -> Iterator[None]:
             else usual(message, category, *where)
         )
         try:
-            yield
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
         except BrokenPipeError:
-            raise
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  Python flushes it when it ends
+            raise typer.Exit(NOBODY_READS) from None
+        except MemoryError as error:
+            reason = f" ({error})" if str(error) else ""
+            tell("Error", f"There is not enough memory{reason}. {LESS}", typer.colors.RED)
+            raise typer.Exit(FAILED) from None
         except (BayesmmError, OSError) as error:
             tell("Error", _text_of(error), typer.colors.RED)
             raise typer.Exit(MISTAKE) from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesmm.cli.documents import write_json
 from bayesmm.cli.encoding import is_universal
@@ -25,6 +26,8 @@ TABLES = (".csv", ".json")
 DRAWS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
+FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for one
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 WORDS = ("level", "effect")  # columns that are no numbers
 UNUSABLE = 1  # exit code
 
@@ -109,10 +112,10 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
     match path.suffix.lower():
         case ".csv":
             with replacing(path) as partial:
-                outcome.parameters.to_csv(partial)
+                guarded(outcome.parameters.reset_index()).to_csv(partial, index=False)
             if random_effects:
                 with replacing(path.with_name(f"{path.stem}_random_effects.csv")) as partial:
-                    outcome.effects.to_csv(partial, index=False)
+                    guarded(outcome.effects).to_csv(partial, index=False)
         case ".json":
             with replacing(path) as partial:
                 partial.write_text(write_json(outcome.document), encoding="utf-8")
@@ -123,6 +126,34 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
             assert outcome.comparison is not None
             with replacing(path) as partial:
                 outcome.comparison.plot().savefig(partial, dpi=150, format=ending.removeprefix("."))
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Return a table whose texts no spreadsheet takes for formulas.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Numbers and texts.
+
+    Returns
+    -------
+    DataFrame
+        A text that begins with ``=``, ``+``, ``-``, ``@``, their full-width forms, a tab or a line break has an
+        apostrophe before it, unless it is a plain number; so has one that begins with apostrophes and then one of
+        these. Whoever takes one apostrophe from every cell that matches ``'+[=+\-@...]`` has the same texts again.
+
+    References
+    ----------
+    OWASP, CSV Injection, https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    return table.rename(columns=_guard).map(_guard)
+
+
+def _guard(cell: Any) -> Any:
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
 
 
 def _as_text(effects: pd.DataFrame) -> list[str]:
