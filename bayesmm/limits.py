@@ -16,6 +16,7 @@ NUMBER_CHARACTERS = 400  # a double has 309 digits at most, and 17 that count
 FORMULA_DEPTH = 80  # of brackets, powers and chains of * / : in each other; each level costs up to five Python frames
 FORMULA_TERMS = 2_000  # of one side of a formula, expanded; each is a coefficient at least
 FORMULA_PRODUCTS = 200_000  # of terms with terms while a formula is expanded: a tenth of a second
+PRIOR_CHARACTERS = 2_000  # of one --priors, the name of its parameter with it
 RANDOM_TERMS = 200  # a/b/c counts as three; a dozen crossed factors are many
 
 # Designs.

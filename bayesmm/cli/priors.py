@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
+from bayesmm.console import quoted
 from bayesmm.errors import PriorError
+from bayesmm.limits import PRIOR_CHARACTERS
 from bayesmm.specification.priors import PRIORS, Prior
 
 # The name may hold "=" itself: "bs(x, df=4)[0]=Normal(0, 1)".
-DECLARATION = re.compile(r"(?P<name>.+)=\s*(?P<prior>[A-Za-z]\w*\s*(?:\(.*\))?)\s*", re.DOTALL)
+DECLARATION = re.compile(r"(?P<name>.+)=\s*(?P<prior>[A-Za-z]\w*(?:\s*\(.*\))?)", re.DOTALL)
 EXAMPLE = "Write, for example, --priors flat or --priors 'Days=Normal(0, 20)'."
 
 
@@ -43,12 +45,17 @@ def read_priors(texts: Sequence[str] | None) -> dict[str, Prior] | Literal["flat
         return "flat"
     priors: dict[str, Prior] = {}
     for text in texts:
+        if len(text) > PRIOR_CHARACTERS:
+            raise PriorError(
+                f"--priors {quoted(text)} has {len(text):,} characters, more than the {PRIOR_CHARACTERS:,} of a "
+                f"declaration. {EXAMPLE}"
+            )
         match = DECLARATION.fullmatch(text.strip())
         if match is None:
-            raise PriorError(f"--priors {text!r} is neither 'flat' nor NAME=PRIOR. {EXAMPLE}")
+            raise PriorError(f"--priors {quoted(text)} is neither 'flat' nor NAME=PRIOR. {EXAMPLE}")
         name = match["name"].strip()
         if name in priors:
-            raise PriorError(f"--priors names {name!r} twice. Drop one.")
+            raise PriorError(f"--priors names {quoted(name)} twice. Drop one.")
         priors[name] = _read_prior(match["prior"], text)
     return priors
 
@@ -56,19 +63,19 @@ def read_priors(texts: Sequence[str] | None) -> dict[str, Prior] | Literal["flat
 def _read_prior(declaration: str, text: str) -> Prior:
     try:
         call = ast.parse(declaration.strip(), mode="eval").body
-    except SyntaxError:
-        raise PriorError(f"--priors {text!r} cannot be read. {EXAMPLE}") from None
+    except (SyntaxError, MemoryError, RecursionError):  # as Python's parser says that brackets are too deep
+        raise PriorError(f"--priors {quoted(text)} cannot be read. {EXAMPLE}") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise PriorError(f"--priors {text!r}: the prior lacks its numbers in brackets. {EXAMPLE}")
+        raise PriorError(f"--priors {quoted(text)}: the prior lacks its numbers in brackets. {EXAMPLE}")
     family = _family(call.func.id)
     try:
         positional = [ast.literal_eval(argument) for argument in call.args]
         named: dict[str, Any] = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
         return family(*positional, **named)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError, RecursionError) as error:
         if isinstance(error, PriorError):
             raise
-        raise PriorError(f"--priors {text!r}: {family.__name__} takes {_signature(family)}.") from None
+        raise PriorError(f"--priors {quoted(text)}: {family.__name__} takes {_signature(family)}.") from None
 
 
 def _family(name: str) -> type[Prior]:
@@ -77,7 +84,7 @@ def _family(name: str) -> type[Prior]:
         return families[name]
     near = difflib.get_close_matches(name, families, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise PriorError(f"There is no prior {name!r}.{hint} There are {', '.join(families)}.")
+    raise PriorError(f"There is no prior {quoted(name)}.{hint} There are {', '.join(families)}.")
 
 
 def _signature(family: type[Prior]) -> str:

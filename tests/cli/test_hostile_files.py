@@ -22,7 +22,8 @@ from bayesmm import limits
 from bayesmm.cli import data as reader
 from bayesmm.cli.data import read_data
 from bayesmm.cli.outputs import guarded
-from bayesmm.errors import DatasetError
+from bayesmm.cli.priors import read_priors
+from bayesmm.errors import DatasetError, PriorError
 
 SOON = 2.0  # seconds of this process
 
@@ -107,6 +108,23 @@ def test_parquet_files_that_are_too_large_are_refused_by_what_they_say(tmp_path,
     monkeypatch.setattr(reader, "FILE_COLUMNS", 2)
     pd.DataFrame(np.zeros((1, 3)), columns=list("abc")).to_parquet(path)
     refused(path, "has 3 columns, more than the 2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x=Normal(0, " + "(" * 900 + "1" + ")" * 900 + ")", "x=Normal(0, " + "-" * 1_900 + "1)", "x=Normal(" + "1," * 900 + ")",
+        "x=Normal(0, " + "9" * 1_900 + ")", "x=Normal" + "(" * 1_900, "x=A" + " " * 1_900 + "(", "x=A(" * 480, "x" * 10**6,
+        "a=b " * 20_000 + "(", "x=A" + " " * 100_000 + "(", "x=Normal(0, __import__('os').getcwd())", "x=Nor\x1bmal(1)",
+    ],
+)  # fmt: skip
+def test_hostile_priors_are_refused_soon(text):
+    begin = time.process_time()
+    with pytest.raises(PriorError) as caught:
+        read_priors([text])
+    assert time.process_time() - begin < SOON
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
 
 
 CELLS = st.one_of(
