@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from bayesmm.arguments import shorten
 from bayesmm.errors import PriorError
 
 Support = Literal["real line", "positive numbers", "interval", "shares", "anything", "correlations"]
@@ -65,10 +66,10 @@ def _finite(prior: Prior, name: str) -> float:
     value = getattr(prior, name)
     try:
         number = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise PriorError(f"{prior.family}: {name} is {value!r}; give a finite number.")
+        raise PriorError(f"{prior.family}: {name} is {shorten(value)}; give a finite number.")
     if name in prior.must_be_positive and number <= 0:
         raise PriorError(f"{prior.family}: {name} is {value!r}; give a number above zero.")
     return number

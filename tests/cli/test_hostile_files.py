@@ -141,7 +141,7 @@ def test_no_text_of_a_table_is_a_formula_and_all_come_back(cells):
     assert shown["n"].tolist() == table["n"].tolist()
     for before, after in zip(cells, shown["'=SUM(A1)"], strict=True):
         if not isinstance(before, str):
-            assert after is before or after == before
+            assert after is before or after == before or (pd.isna(after) and pd.isna(before))
             continue
         if after[:1] in tuple("=+-@\t\r\n＝＋－＠"):
             float(after.replace(",", "."))  # nothing but a number
