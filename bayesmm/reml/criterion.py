@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from bayesmm.reml.optimise import Evaluation
 
 Engine = Literal["numpy", "jax"]
 
+MANY = 0.8  # effects for each row
 NOISE = 4e-14  # relative rounding error of what one evaluation sums
 SATURATED = 1e-8  # share of the response that is left, from which on it is asked whether any will be
 FARTHER = 10.0
@@ -64,18 +65,18 @@ class Criterion:
 
     @property
     def has_many_effects(self) -> bool:
-        """Whether fixed and random effects are as many as the rows."""
-        products = self.products
-        return products.p + sum(G.shape[0] * G.shape[2] for G in products.diagonal) >= products.n
+        """Whether fixed and random effects are nearly as many as the rows: maxima are then many, and narrow."""
+        return self._n_effects >= MANY * self.products.n
 
     @property
     def is_crowded(self) -> bool:
-        """Whether they are, and may explain each row with nothing left to a σ that is estimated."""
-        return self.sigma is None and self.has_many_effects
+        """Whether they are as many, and may explain each row with nothing left to a σ that is estimated."""
+        return self.sigma is None and self._n_effects >= self.products.n
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle the data alone: a program is no data, and is made anew where it is first asked for."""
-        return {name: value for name, value in vars(self).items() if name != "_program"}
+    @property
+    def _n_effects(self) -> int:
+        products = self.products
+        return int(products.p) + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
 
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:

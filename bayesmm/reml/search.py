@@ -70,8 +70,10 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
         rays, n_values = falling_rays(criterion, moments)
         if any(criterion.escapes(ray, criterion(ray)) and criterion.limit(ray) == -np.inf for ray in rays):
             raise SaturatedError
+        n_screened += n_values
+    if criterion.sigma is None and criterion.has_many_effects and is_light(criterion):
         further, n_more = _search_at_low_sigma(criterion, moments, found)
-        found, n_screened = [*found, *further], n_screened + n_values + n_more
+        found, n_screened = [*found, *further], n_screened + n_more
     inside = [each for each in found if not each.escaped and np.isfinite(each.evaluation.value)]
     inside = sorted(inside or found[:1], key=lambda each: each.evaluation.value)
     floor = inside[0].evaluation.value
@@ -89,7 +91,7 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
 def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[Minimum]) -> tuple[list[Minimum], int]:
     """Search from the covariances that are best where σ is far below what was found, and how many values that took.
 
-    In a crowded model the effects alone may explain the rows in several ways, each with a maximum of its own; the
+    Where effects are many, they alone may explain the rows in several ways, each with a maximum of its own; the
     ratios among their covariances that do so are found at a σ so small that the residual cannot stand in for them.
     """
     inside = [each for each in found if not each.escaped]
