@@ -127,12 +127,14 @@ class SteadyFile(io.RawIOBase):
         An existing file.
     """
 
+    _error: OSError | None
+
     def __init__(self, path: Path) -> None:
         self._file = path.open("r+b", buffering=0)
         self._position = 0
         self._end = 0
         self._pages: dict[int, bytearray] = {}
-        self._error: OSError | None = None
+        self._error = None
 
     def check(self) -> None:
         """Raise the error of the first write that failed."""
