@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,10 @@ class Criterion:
     def _n_effects(self) -> int:
         products = self.products
         return int(products.p) + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the data alone: a program is no data, and is made anew where it is first asked for."""
+        return {name: value for name, value in vars(self).items() if name != "_program"}
 
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
