@@ -21,7 +21,8 @@ def check_level(level: Any) -> float:
     ArgumentError
         With the value seen.
     """
-    if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < float(level) < 1.0:
+    # compared as it is: an int beyond the largest double cannot be made one
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < level < 1.0:  # pyright: ignore[reportOperatorIssue]
         raise ArgumentError(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
     return float(level)
 

@@ -16,7 +16,7 @@ from bayesmm.errors import BayesmmError
 
 STRANGE = {
     "None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "half": 0.5, "huge": 1e300, "tiny": 1e-300,
-    "whole and huge": 10**30, "nan": float("nan"), "inf": float("inf"), "text": "no such thing", "number as text": "0.9",
+    "whole and huge": 10**30, "beyond a double": 10**400, "nan": float("nan"), "inf": float("inf"), "text": "no such thing", "number as text": "0.9",
     "empty text": "", "bytes": b"abc", "list": [], "list of a list": [[1]], "list of None": [None], "tuple": (1, 2), "dict": {},
     "dict of a number": {1: 2}, "set": {1}, "complex": 1j, "array": np.arange(3.0), "table of numbers": np.zeros((2, 2)),
     "numpy": np.float64(0.9), "fraction": Fraction(1, 2), "function": len, "class": dict, "object": object(),

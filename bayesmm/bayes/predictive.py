@@ -151,7 +151,7 @@ def _row_weights(posterior: Posterior, new_data: Any, weights: Any, n_rows: int)
         return np.ones(n_rows)
     try:
         values = np.asarray(weights, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PredictionError(f"weights are {shorten(weights)}: give positive numbers.") from None
     values = np.broadcast_to(values, (n_rows,)) if values.ndim == 0 else values
     if values.shape != (n_rows,) or not (values > 0).all():

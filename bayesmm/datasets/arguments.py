@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 
+from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import DatasetError
 
@@ -34,9 +35,13 @@ def counts(argument: str, value: object, *, at_least: int) -> tuple[int, int]:
 
 def number(argument: str, value: object) -> float:
     """Accept any finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise DatasetError(f"{argument} is {value!r}; give a finite number.")
-    return float(value)
+    try:
+        found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise DatasetError(f"{argument} is {shorten(value)}; give a finite number.")
+    return found
 
 
 def spread(argument: str, value: object, *, positive: bool = False) -> float:
