@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.errors import DesignError
 
+FAR = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, at 1e6 by 1e-3
 ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
 
 
@@ -68,6 +69,36 @@ def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
                 f"{first.group} and {second.group} divide the rows into the same {first.q} groups: only what the "
                 f"variances of {names} add up to is determined, how the two share it is arbitrary. Drop one of them."
             )
+    return tuple(sentences)
+
+
+def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
+    """Find covariates of uncorrelated effects that are so far from zero that the likelihood loses digits.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        Of one design.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each: their squares fill double precision, and beside other effects of the level no shift of the
+        column takes that away without changing the model.
+    """
+    sentences = []
+    for block in blocks:
+        for piece in block.pieces:
+            if piece.term.structure != "diagonal" or block.k == 1:
+                continue
+            for j in range(piece.start, piece.stop):
+                column = block.columns[:, j]
+                spread, mean = float(np.std(column)), float(np.mean(column))
+                if spread > 0 and abs(mean) > FAR * spread:
+                    sentences.append(
+                        f"{block.effects[j]} in {piece.term} is {abs(mean) / spread:.0e} times further from zero than "
+                        "it varies: the log-likelihood and the standard deviations of that term lose digits. Centre it."
+                    )
     return tuple(sentences)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from bayesmm.arguments import check_level
 from bayesmm.console import Column, fold, listing
 from bayesmm.console import table as write_table
+from bayesmm.design.confounding import find_far
 from bayesmm.errors import FitStatus
 from bayesmm.reml.tables import fixed_effect_table
 
@@ -89,6 +90,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     if fit.status is FitStatus.BOUNDARY:
         notes.append(fit.status.value)
     notes += fit.confounded
+    notes += find_far(fit.design.blocks)
     if fit.other_maxima:
         notes.append(_other_maxima(fit))
     notes += [f"Singular: {direction}." for direction in fit.singular_directions]

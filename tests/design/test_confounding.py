@@ -65,3 +65,19 @@ def test_factors_that_divide_the_rows_alike_are_named_by_the_fit(
 def test_factors_that_differ_in_effects_or_groups_are_not(sleepstudy: pd.DataFrame) -> None:
     for terms in ("(1 | Subject) + (0 + Days | a)", "(1 | Subject) + (1 | Days)"):
         assert bmm.Model(f"Reaction ~ 1 + {terms}", sleepstudy).fit().confounded == ()
+
+
+@pytest.mark.parametrize(
+    ("term", "noted"),
+    [("(1 + far || g)", True), ("(1 + far | g)", False), ("(0 + far || g)", False), ("(1 + near || g)", False)],
+)
+def test_a_covariate_far_from_zero_is_noted_where_its_effects_are_uncorrelated(term, noted):
+    rng = np.random.default_rng(2)
+    near = rng.normal(size=120)
+    effects = rng.normal(scale=3.0, size=(6, 2)).repeat(20, axis=0)
+    y = effects[:, 0] + effects[:, 1] * near + rng.normal(size=120)
+    data = pd.DataFrame({"y": y, "near": near, "far": 1e7 + near, "g": np.repeat(list("abcdef"), 20)})
+    fit = bmm.Model(f"y ~ near + {term}", data).fit()
+    notes = [note for note in fit.summary().notes if "further from zero" in note]
+    assert [note.split(" times")[0] for note in notes] == ["far in (1 + far || g) is 1e+07"] * noted
+    assert ("further from zero than it varies" in " ".join(str(fit).split())) == noted
