@@ -118,7 +118,7 @@ def screenful(text: str) -> str:
     lines = [visible(line) for line in text.split("\n")]
     if size == len(text) and sum(max(-(-cells(line) // MESSAGE_COLUMNS), 1) for line in lines) <= MESSAGE_LINES:
         return "\n".join(lines)
-    whole = " ".join(" ".join(lines).split(" "))
+    whole = " ".join(lines)
     return f"{whole[:HEAD].rstrip()} ... ({size:,} characters in all) ... {whole[-TAIL:].lstrip()}"
 
 

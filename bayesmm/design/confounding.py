@@ -1,4 +1,4 @@
-"""Variances that no data could tell apart: of effects that differ in nothing but their names."""
+"""Variances that cannot be told apart: of effects that differ in nothing but their names, or beyond rounding."""
 
 from __future__ import annotations
 
