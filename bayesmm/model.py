@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST, is_one_of, shorten
+from bayesmm.covariance.layout import Layout
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels, build_labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, BayesmmWarning, DesignError, EstimationError, FitStatus, SpecificationError
 from bayesmm.inside_jax import check_process
-from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.plan_parts import Plan
 from bayesmm.marginal.rows import BlockArrays
@@ -128,10 +128,7 @@ class Model:
 
     @cached_property
     def _layout(self) -> Layout:
-        return tuple(
-            tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces)
-            for block in self.design.blocks
-        )
+        return tuple(block.layout for block in self.design.blocks)
 
     @cached_property
     def _summed(self) -> tuple[CrossProducts, Plan]:

@@ -40,15 +40,16 @@ def run(kind: str, first: int, last: int) -> dict[str, Any]:
     short, evaluations, screened, seconds = [], [], [], 0.0
     for seed in range(first, last):
         model = getattr(small_models, kind)(seed)
+        layout = small_models.layout_of(model.factors)
         blocks = [
-            BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=each.pieces)
-            for each in model.factors
+            BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=pieces)
+            for each, pieces in zip(model.factors, layout, strict=True)
         ]
         products = build_products(model.X, model.y, model.weights, blocks)[0]
         for method in ("reml", "ml"):
             begin = time.process_time()
             try:
-                found = estimate(Criterion(products, small_models.all_pieces(model.factors), method))
+                found = estimate(Criterion(products, layout, method))
             except AbsorbedError:
                 outcomes["absorbed"] += 1
                 continue

@@ -1,4 +1,4 @@
-"""Small models whose likelihoods are awkward: many maxima, odd scales, few rows; dense, without the package."""
+"""Small models whose likelihoods are awkward: many maxima, odd scales, few rows; dense, without the package's likelihood."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import numpy as np
 from oracle import Matrix, Method, random_columns
 from scipy.optimize import minimize
 
+from bayesmm.covariance import layout
+from bayesmm.covariance.layout import Layout
+from bayesmm.covariance.table import STRUCTURES
+
 FAR = 6.0  # decades around the columns' own scale over which SciPy starts
-Piece = tuple[int, int, str]  # columns of one covariance matrix, and its structure
+Piece = tuple[int, int, str]  # columns of one covariance matrix, and the name of its structure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ def uncentred(seed: int) -> SmallModel:
     y = y + rng.choice([0.5, 1.0, 5.0]) * rng.normal(size=n) + (0.5 * x if rng.random() < 0.5 else 0.0)
     both = np.column_stack([np.ones(n), x])
     columns = x[:, None] if kind == 0 else both
-    pieces = tuple((j, j + 1, "diagonal") for j in range(columns.shape[1]))
+    pieces = tuple((j, j + 1, "diag") for j in range(columns.shape[1]))
     X = both[:, :1] if kind < 2 else both
     return SmallModel(X=X, y=y, weights=np.ones(n), factors=(Factor(codes=codes, columns=columns, pieces=pieces),))
 
@@ -74,7 +78,7 @@ def irregular(seed: int) -> SmallModel:
         if k > 1 and rng.random() < 0.25:
             columns, k = columns[:, 1:], k - 1
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
-        structures = rng.choice(["unstructured", "diagonal"], size=2)
+        structures = rng.choice(["us", "diag"], size=2)
         pieces = [(0, cut, str(structures[0]))] + ([(cut, k, str(structures[1]))] if cut < k else [])
         factors.append(Factor(codes=codes, columns=columns, pieces=tuple(pieces)))
     x = rng.normal(size=(n, p)) * 10.0 ** rng.uniform(-3, 3, size=p)
@@ -100,7 +104,7 @@ class DenseCriterion:
         self.Z, self.pieces = [], []
         for factor in model.factors:
             for start, stop, structure in factor.pieces:
-                units = [(start, stop)] if structure == "unstructured" else [(j, j + 1) for j in range(start, stop)]
+                units = [(start, stop)] if structure == "us" else [(j, j + 1) for j in range(start, stop)]
                 for first, last in units:
                     columns = root[:, None] * factor.columns[:, first:last]
                     tame = np.linalg.qr(columns)[0] * np.sqrt(len(y))
@@ -150,6 +154,8 @@ class DenseCriterion:
         return min(float(minimize(self, start, method="L-BFGS-B").fun) for start in tried[:n_starts])
 
 
-def all_pieces(factors: Sequence[Factor]) -> tuple[tuple[Piece, ...], ...]:
+def layout_of(factors: Sequence[Factor]) -> Layout:
     """The layout of a model, as the package wants it."""
-    return tuple(factor.pieces for factor in factors)
+    return tuple(
+        tuple(layout.Piece(start, stop, STRUCTURES[name]) for start, stop, name in factor.pieces) for factor in factors
+    )

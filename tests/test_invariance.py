@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.bayes.contrasts import read_factor
 from bayesmm.bayes.draws import read_draws
+from bayesmm.covariance.table import STRUCTURES
 
 FORMULA = "y ~ x + f + (x | g)"
 ROUNDING = 1e-6  # relative to a draw's posterior sd: of sums and of steps to the mode
@@ -148,7 +148,7 @@ def test_point_estimates_follow(base: Results, pair: tuple[Statement, Results]) 
     np.testing.assert_allclose(found["std_error"].to_numpy()[:3], errors, rtol=SEARCH)
     sigma = statement.unit * base.fit.sigma
     assert other.fit.sigma == pytest.approx(sigma, rel=SEARCH)
-    sd, _ = read_factor(sigma * factor_there(statement, base.fit.factors[0]) / statement.unit, ())
+    sd = np.linalg.norm(sigma * factor_there(statement, base.fit.factors[0]) / statement.unit, axis=1)
     np.testing.assert_allclose(found["estimate"].to_numpy()[3:5], sd, rtol=SEARCH)
     slope = base.fit.parameters["std_error"].iloc[4] * statement.unit / abs(np.array(statement.columns)[1, 1])
     assert other.fit.status == base.fit.status
@@ -189,7 +189,7 @@ def test_draws_follow(base: Results, pair: tuple[Statement, Results]) -> None:
     statement, other = pair
     here, there = read_draws(base.posterior), read_draws(other.posterior)
     F = statement.unit * np.linalg.inv(np.array(statement.columns)[:2, :2])
-    sd, cor = read_factor(F @ np.linalg.cholesky(here.covariances[0]), ((0, 1),))
+    sd, cor = STRUCTURES["us"].read(np, F @ here.covariances[0] @ F.T)
     expected = np.column_stack([statement.unit * here.sigma, sd])
     found = np.column_stack([there.sigma, other.posterior.draws("sd_g").reshape(-1, 2)])
     found_cor, beta = other.posterior.draws("cor_g").reshape(-1, 1), coefficients_there(statement, here.beta)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesmm.bayes.centring import centre_effects
 from bayesmm.bayes.parameterisation import Parameterisation, degree_of
+from bayesmm.bayes.prior_keys import correlation_prior
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.sites import declare_parameter
@@ -149,14 +150,14 @@ def bind_conditional(
 
 
 def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:
-    blocks, sds, concentrations = [], [], []
+    blocks, sds, correlations = [], [], []
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
         block, numbers = _bind_block(position, names, priors)
         pieces = [piece for piece in priors.pieces if piece.block == position]
         blocks.append(block)
         sds.append(numbers)
-        concentrations.append(tuple(_concentration(by_name[piece.rows[0]]) for piece in pieces))
+        correlations.append(tuple(correlation_prior(by_name[piece.rows[0]], piece)[1] for piece in pieces))
     if priors.fixed_sigma is not None:
         sigma, sigma_data = None, np.float64(priors.fixed_sigma)
     else:
@@ -166,7 +167,7 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
         )
     data = SpreadData(
         sds=tuple(sds),
-        concentrations=tuple(concentrations),
+        correlations=tuple(correlations),
         to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
         sigma=cast(Any, sigma_data),
     )
@@ -175,7 +176,7 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
 
 def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:
     rows = priors.of_kind("sd", names.group)
-    at_means = (priors.effect_contrasts[position] - np.eye(len(rows))).any()
+    at_means = (priors.effect_contrasts[position] - np.eye(len(names.effects))).any()
     sd, numbers = declare_parameter(
         f"at_means_{names.sd_variable}" if at_means else names.sd_variable,
         [row.prior for row in rows],
@@ -183,9 +184,15 @@ def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tu
         scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
     )
     pieces = [piece for piece in priors.pieces if piece.block == position]
-    site = f"cholesky_{names.dim}"
+    by_name = {row.name: row.prior for row in priors.of_kind("cor", names.group)}
     matrices = tuple(
-        Matrix(site=site if len(pieces) == 1 else f"{site}_{i}", start=piece.start, stop=piece.stop)
+        Matrix(
+            site=f"{'cholesky' if piece.is_free else 'correlation'}_{names.dim}{f'_{i}' if len(pieces) > 1 else ''}",
+            start=piece.start,
+            stop=piece.stop,
+            structure=piece.structure,
+            family=correlation_prior(by_name[piece.rows[0]], piece)[0],
+        )
         for i, piece in enumerate(pieces)
     )
     block = Block(
@@ -195,11 +202,6 @@ def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tu
         sd=sd,
         at_means=bool(at_means),
         matrices=matrices,
-        pairs=names.pairs,
+        pieces=names.pieces,
     )
     return block, numbers
-
-
-def _concentration(prior: object) -> np.float64:
-    """Read an LKJ concentration; a flat prior of correlations is LKJ(1)."""
-    return np.float64(getattr(prior, "concentration", 1.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
@@ -99,15 +98,3 @@ def _find_factors(X: np.ndarray, among: np.ndarray) -> dict[int, tuple[int, int]
             if np.abs(X[:, i] * X[:, j] - X[:, k]).max() <= ROUNDING * np.abs(X[:, k]).max():
                 factors[k] = min((i, j), factors.get(k, (i, j)))  # of several ways the same one at every origin
     return dict(sorted(factors.items()))
-
-
-def read_factor(factor: Any, pairs: tuple[tuple[int, int], ...]) -> tuple[Any, Any]:
-    """Read standard deviations (..., k) and the correlations of pairs (..., pairs) off F (..., k, k), Var(b) = FF'.
-
-    NumPy or JAX. With F of the effects at the means, those of the columns as labelled are of T⁻¹F.
-    """
-    xp = factor.__array_namespace__()
-    sd = xp.sqrt((factor**2).sum(axis=-1))
-    rows = factor / sd[..., None]
-    i, j = np.array(pairs, dtype=int).reshape(-1, 2).T
-    return sd, (rows[..., i, :] * rows[..., j, :]).sum(axis=-1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from bayesmm.bayes.quantities import assemble_covariance
+from bayesmm.covariance.public import assemble_covariance
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
@@ -96,8 +96,8 @@ def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws
     covariances = []
     for block in posterior.labels.blocks:
         sd = flat(posterior.draws(block.sd_variable))
-        cor = flat(posterior.draws(block.cor_variable)) if block.pairs else np.zeros((len(sd), 0))
-        covariances.append(assemble_covariance(sd, cor, block.pairs))
+        cor = flat(posterior.draws(block.cor_variable)) if block.cors else np.zeros((len(sd), 0))
+        covariances.append(assemble_covariance(np, sd, cor, block.pieces))
     return ParameterDraws(
         chosen=chosen,
         shape=sigma[:, chosen].shape,
@@ -129,7 +129,7 @@ def product_arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.nda
             codes=block.codes,
             columns=block.columns,
             n_levels=block.q,
-            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
+            pieces=block.layout,
         )
         for block in design.blocks
     ]

@@ -16,10 +16,10 @@ from bayesmm.bayes.binding import bind_marginal
 from bayesmm.bayes.program import MarginalData, MarginalProgram
 from bayesmm.bayes.resolution import resolve_priors
 from bayesmm.bayes.surface_programs import QUICK
+from bayesmm.covariance.layout import Layout, assemble_factors
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.inside_jax import inside_jax
-from bayesmm.marginal.covariance import Layout, assemble_factors
 from bayesmm.marginal.crossproducts import CrossProducts
 
 STEP = 1e-3  # of differences; those of fourth order lose the fewest digits there

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.bayes.families import FAMILIES, log_density, log_spread_density, quantile
+from bayesmm.bayes.prior_keys import correlation_prior
 from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.scales import DataScales, measure_scales
@@ -157,8 +158,17 @@ def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> t
 
 
 def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarray, np.ndarray]:
-    """Marginal density of one correlation of a k by k matrix, (ρ + 1) / 2 ~ Beta(a, a) with a = η − 1 + k/2."""
+    """Marginal density of one correlation: of a k by k matrix (ρ + 1) / 2 ~ Beta(a, a) with a = η − 1 + k/2."""
     piece = next(piece for piece in priors.pieces if row.name in piece.rows)
-    shape = getattr(row.prior, "concentration", 1.0) - 1.0 + 0.5 * piece.size
-    x = _grid(-1.0, 1.0, inside=True)
-    return x, 0.5 * np.exp(FAMILIES["Beta"].log_density(0.5 * (x + 1.0), shape, shape))
+    low, high = piece.structure.limits(piece.size)
+    x = _grid(low, high, inside=True)
+    if piece.is_free:
+        shape = getattr(row.prior, "concentration", 1.0) - 1.0 + 0.5 * piece.size
+        family, numbers = "Beta", {"a": shape, "b": shape}
+    else:
+        family, numbers = correlation_prior(row.prior, piece)
+    share = piece.share(x)
+    density = np.exp(FAMILIES[family].log_density(share, **numbers)) / (high - low)
+    if family == "Uniform":
+        density = np.where((share < numbers["lower"]) | (share > numbers["upper"]), 0.0, density)
+    return x, density

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
+
+import numpy as np
 
 from bayesmm.console import listing
+from bayesmm.covariance.public import cor_ends, sd_ends
+from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.unstructured import pairs
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels, ParameterRow
 from bayesmm.errors import PriorError
-from bayesmm.specification.priors import PRIORS, Prior
+from bayesmm.specification.priors import LKJ, PRIORS, Prior, Uniform
 
 SUITABLE = {
     "fixed": ("real line", "positive numbers", "interval", "anything"),
     "sd": ("positive numbers", "interval", "shares", "anything"),
     "sigma": ("positive numbers", "interval", "anything"),
-    "cor": ("correlations", "anything"),
+    "cor": ("correlations", "interval", "anything"),
 }
 WHAT = {
     "fixed": "a coefficient",
     "sd": "a standard deviation, which is positive",
     "sigma": "a standard deviation, which is positive",
-    "cor": "a correlation matrix",
+    "cor": "a correlation",
 }
 ONLY_FOR = {"Reciprocal": "sigma", "BoxTiao": "sd"}
 INSTEAD = {
@@ -39,7 +45,7 @@ HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCau
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationPiece:
-    """One correlation matrix: the effects of one term that are free to be correlated.
+    """One correlation matrix: the effects of one term that may be correlated.
 
     Attributes
     ----------
@@ -47,8 +53,10 @@ class CorrelationPiece:
         Position of the grouping factor.
     start, stop : int
         Which of its effects, contiguous.
-    rows : tuple of str
-        Names of its correlations in the parameter table.
+    structure : Structure
+        How they covary.
+    rows, sd_rows : tuple of str
+        Names of its correlations, and of its standard deviations, in the parameter table.
     term : str
         The term as written, "(1 + Days | Subject)".
     """
@@ -56,7 +64,9 @@ class CorrelationPiece:
     block: int
     start: int
     stop: int
+    structure: Structure
     rows: tuple[str, ...]
+    sd_rows: tuple[str, ...]
     term: str
 
     @property
@@ -64,26 +74,73 @@ class CorrelationPiece:
         """Number of effects."""
         return self.stop - self.start
 
-    def pairs(self, labels: Labels) -> tuple[tuple[int, int], ...]:
-        """Effects of each correlation, counted from the first of the piece."""
-        inside = [(i - self.start, j - self.start) for i, j in labels.blocks[self.block].pairs]
-        return tuple((i, j) for i, j in inside if i >= 0 and j < self.size)
+    @property
+    def is_free(self) -> bool:
+        """Whether every correlation is a parameter, rather than one of all."""
+        return self.structure.correlations == "matrix"
+
+    def share(self, cor: np.ndarray | float) -> np.ndarray:
+        """Where a correlation lies between its limits, from 0 to 1."""
+        low, high = self.structure.limits(self.size)
+        return (np.asarray(cor) - low) / (high - low)
+
+    def log_density(self, prior: Prior, cors: np.ndarray) -> np.ndarray:
+        """Log density of a prior at correlations (..., c), up to a constant; NaN where one is undefined."""
+        inside = np.isfinite(cors).all(axis=-1)
+        if isinstance(prior, Uniform):
+            inside &= ((prior.lower <= cors) & (cors <= prior.upper)).all(axis=-1)
+            return np.where(inside, 0.0, np.where(np.isnan(cors).any(axis=-1), np.nan, -np.inf))
+        power = getattr(prior, "concentration", 1.0) - 1.0  # a flat prior is LKJ(1)
+        if power == 0.0:
+            return np.zeros(cors.shape[:-1])
+        sign, log_determinant = np.linalg.slogdet(self.structure.correlation(np, np.nan_to_num(cors), self.size))
+        return np.where(inside, power * np.where(sign > 0, log_determinant, -np.inf), np.nan)
+
+    def log_slopes(self, prior: Prior, cors: np.ndarray) -> np.ndarray:
+        """Slopes of the log density of a prior by the correlations (c,): for LKJ (η − 1) ∂ log det(R)."""
+        if not isinstance(prior, LKJ) or prior.concentration == 1.0:
+            return np.zeros(len(cors))
+        if self.is_free:
+            inverse = np.linalg.inv(self.structure.correlation(np, cors, self.size))
+            i, j = pairs(self.size)
+            return 2.0 * (prior.concentration - 1.0) * inverse[i, j]  # ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ
+        a, b = self.structure.lkj_shapes(prior.concentration, self.size)
+        low, high = self.structure.limits(self.size)
+        return (a - 1.0) / (cors - low) - (b - 1.0) / (high - cors)
 
 
 def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
-    """Find the correlation matrices of a model: unstructured terms of two effects and more."""
+    """Find the correlation matrices of a model: terms whose effects may be correlated."""
     pieces = []
     for position, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
-        for piece in block.pieces:
-            inside = [(i, j) for i, j in names.pairs if piece.start <= i and j < piece.stop]
-            if piece.term.structure == "unstructured" and inside:
-                rows = tuple(names.cor_row(i, j) for i, j in inside)
-                pieces.append(
-                    CorrelationPiece(
-                        block=position, start=piece.start, stop=piece.stop, rows=rows, term=str(piece.term)
-                    )
-                )
+        layout = names.pieces
+        ends = zip(block.pieces, pairwise(sd_ends(layout)), pairwise(cor_ends(layout)), strict=True)
+        pieces += [
+            CorrelationPiece(
+                block=position,
+                start=piece.start,
+                stop=piece.stop,
+                structure=piece.structure,
+                rows=names.cor_rows[slice(*cors)],
+                sd_rows=names.sd_rows[slice(*sds)],
+                term=str(piece.term),
+            )
+            for piece, sds, cors in ends
+            if cors[0] < cors[1]
+        ]
     return tuple(pieces)
+
+
+def correlation_prior(prior: Prior, piece: CorrelationPiece) -> tuple[str, dict[str, np.ndarray]]:
+    """Family and numbers of the prior of a matrix, or of where its one correlation lies; a flat prior is LKJ(1)."""
+    if isinstance(prior, Uniform):
+        lower, upper = np.clip(piece.share(np.array([prior.lower, prior.upper])), 0.0, 1.0)
+        return "Uniform", {"lower": np.asarray(lower), "upper": np.asarray(upper)}
+    concentration = getattr(prior, "concentration", 1.0)
+    if piece.is_free:
+        return "LKJ", {"concentration": np.asarray(concentration)}
+    a, b = piece.structure.lkj_shapes(concentration, piece.size)
+    return "Beta", {"a": np.asarray(a), "b": np.asarray(b)}
 
 
 def match_priors(
@@ -106,7 +163,7 @@ def match_priors(
             if breadth < narrowest:
                 chosen[row.name] = (breadth, key, prior)
     matched_priors = {name: prior for name, (_, _, prior) in chosen.items()}
-    _check_whole_matrices(matched_priors, pieces)
+    _check_correlations(matched_priors, pieces)
     return matched_priors
 
 
@@ -176,16 +233,41 @@ def _suitable(kind: str) -> list[str]:
     ]
 
 
-def _check_whole_matrices(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:
-    """Refuse different priors for parts of one correlation matrix: LKJ is a prior of all of it."""
+def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:
+    """Refuse different priors for parts of one correlation matrix, and priors that its correlations cannot have."""
     for piece in pieces:
         priors = {chosen.get(row) for row in piece.rows}
+        group = piece.rows[0].rpartition(" | ")[2].removesuffix(")")
         if len(priors) > 1:
-            group = piece.rows[0].rpartition(" | ")[2].removesuffix(")")
             raise PriorError(
                 f"The correlations of {piece.term} have one prior together; {len(piece.rows)} were given "
                 f"{len(priors)} different ones. Write {{'cor({group})': LKJ(2)}} instead."
             )
+        (prior,) = priors
+        if isinstance(prior, Uniform):
+            _check_uniform(prior, piece, group)
+        if isinstance(prior, LKJ) and not piece.is_free:
+            shapes = piece.structure.lkj_shapes(prior.concentration, piece.size)
+            if min(shapes) <= 0.0:
+                least = 1.0 - 1.0 / (piece.size - 1)
+                raise PriorError(
+                    f"priors: {prior} of {piece.rows[0]!r} is improper with {piece.size} effects; give a concentration "
+                    f"above {least:.4g}."
+                )
+
+
+def _check_uniform(prior: Uniform, piece: CorrelationPiece, group: str) -> None:
+    if piece.is_free:
+        raise PriorError(
+            f"The correlations of {piece.term} are a matrix, which {prior} is no prior of. Write "
+            f"{{'cor({group})': LKJ(1)}} for one that is uniform over all matrices."
+        )
+    low, high = piece.structure.limits(piece.size)
+    if not low - 1e-12 <= prior.lower < prior.upper <= high + 1e-12:
+        raise PriorError(
+            f"priors: {prior} of {piece.rows[0]!r}, a correlation that lies between {low:.4g} and {high:.4g}: give "
+            "limits inside."
+        )
 
 
 def _unknown(key: object, rows: Sequence[ParameterRow], sigma: float | None) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.arguments import check_seed
-from bayesmm.bayes.contrasts import read_factor
-from bayesmm.bayes.families import draw, draw_cholesky
+from bayesmm.bayes.families import FAMILIES, draw, draw_cholesky
+from bayesmm.bayes.prior_keys import correlation_prior
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.console import listing
+from bayesmm.covariance.public import read_covariance, spread_sds
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
@@ -107,15 +108,15 @@ def _draw_parameters(
     for position, block in enumerate(labels.blocks):
         sd = np.column_stack([_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)])
         unit = _draw_correlations(priors, position, draws, rng)
-        factor = sd[:, :, None] * unit
+        factor = spread_sds(np, sd, block.pieces)[:, :, None] * unit
         T = priors.effect_contrasts[position]
         if (np.eye(len(T)) != T).any():
             factor = np.linalg.inv(T) @ factor
-            sd, correlations = read_factor(factor, block.pairs)
+            sd, correlations = read_covariance(np, factor @ factor.swapaxes(1, 2), block.pieces)
         else:
-            _, correlations = read_factor(unit, block.pairs)
+            _, correlations = read_covariance(np, unit @ unit.swapaxes(1, 2), block.pieces)
         arrays[block.sd_variable] = sd
-        if block.pairs:
+        if block.cors:
             arrays[block.cor_variable] = correlations
         factors.append(factor)
     return arrays | ({"sigma": sigma} if priors.fixed_sigma is None else {}), factors
@@ -140,9 +141,13 @@ def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: n
     chosen = {row.name: row.prior for row in priors.rows}
     for piece in priors.pieces:
         if piece.block == position:
-            concentration = getattr(chosen[piece.rows[0]], "concentration", 1.0)  # a flat prior is LKJ(1)
+            family, numbers = correlation_prior(chosen[piece.rows[0]], piece)
             inside = slice(piece.start, piece.stop)
-            factors[:, inside, inside] = draw_cholesky(piece.size, concentration, rng, draws)
+            if family == "LKJ":
+                factors[:, inside, inside] = draw_cholesky(piece.size, numbers["concentration"], rng, draws)
+                continue
+            shares = FAMILIES[family].quantile(rng.uniform(size=draws), **numbers)
+            factors[:, inside, inside] = [piece.structure.unit_factor(np, share, piece.size) for share in shares]
     return factors
 
 

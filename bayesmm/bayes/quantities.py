@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesmm.bayes.resolution import ResolvedPriors
+from bayesmm.covariance.public import assemble_covariance, read_covariance
 from bayesmm.design.labels import Labels
 
 
@@ -31,27 +32,12 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
     fixed = [j for j, row in enumerate(priors.rows) if row.kind == "fixed"]
     quantities[..., fixed] = quantities[..., fixed] @ priors.contrast.T
     for names, T in zip(labels.blocks, priors.effect_contrasts, strict=True):
-        sds = [position[name] for name in map(names.sd_row, names.effects) if name in position]
+        sds = [position[name] for name in names.sd_rows if name in position]
         if not sds or not (T - np.eye(len(T))).any():
             continue
-        cors = [position[names.cor_row(i, j)] for i, j in names.pairs]
-        covariance = T @ assemble_covariance(quantities[..., sds], quantities[..., cors], names.pairs) @ T.T
-        sd = np.sqrt(np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0))
-        i, j = np.array(names.pairs, dtype=int).reshape(-1, 2).T
-        product = sd[..., i] * sd[..., j]
-        undefined = np.full_like(product, np.nan)
-        quantities[..., sds] = sd
-        quantities[..., cors] = np.divide(covariance[..., i, j], product, out=undefined, where=product > 0)
+        cors = [position[name] for name in names.cor_rows]
+        covariance = T @ assemble_covariance(np, quantities[..., sds], quantities[..., cors], names.pieces) @ T.T
+        i = np.arange(len(T))
+        covariance[..., i, i] = np.maximum(covariance[..., i, i], 0.0)  # of rounding
+        quantities[..., sds], quantities[..., cors] = read_covariance(np, covariance, names.pieces)
     return quantities
-
-
-def assemble_covariance(sd: np.ndarray, cor: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Make covariances (..., k, k) of standard deviations (..., k) and correlations of pairs (..., pairs).
-
-    An undefined correlation, NaN, is one with a standard deviation of zero, whatever is put for it.
-    """
-    correlation = np.broadcast_to(np.eye(sd.shape[-1]), (*sd.shape, sd.shape[-1])).copy()
-    if pairs:
-        i, j = np.array(pairs).T
-        correlation[..., i, j] = correlation[..., j, i] = np.nan_to_num(cor)
-    return correlation * sd[..., :, None] * sd[..., None, :]

@@ -12,6 +12,7 @@ import pandas as pd
 from bayesmm.bayes.prior_keys import CorrelationPiece, correlation_pieces, match_priors
 from bayesmm.bayes.scales import DataScales, measure_scales
 from bayesmm.console import visible
+from bayesmm.covariance.public import gather_sds
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels, ParameterRow
 from bayesmm.errors import PriorError
@@ -172,7 +173,7 @@ def resolve_priors(
     source = "flat" if priors == "flat" else "default"
     contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
     effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
-    fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, scales, effect_contrasts)
+    fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, labels, scales, effect_contrasts)
     about = _Wording(
         pieces=pieces,
         labels=labels,
@@ -233,11 +234,17 @@ def default_conflicts(priors: ResolvedPriors, beta: np.ndarray, covariance: np.n
     return conflicts
 
 
-def _defaults(rows: Sequence[ParameterRow], scales: DataScales, effect_contrasts: Sequence[np.ndarray]) -> list[Prior]:
+def _defaults(
+    rows: Sequence[ParameterRow], labels: Labels, scales: DataScales, effect_contrasts: Sequence[np.ndarray]
+) -> list[Prior]:
     """Make the default prior of every row, in data units."""
     width = WIDTH * scales.spread
     coefficients = iter(zip(scales.level * scales.constant, width / scales.column_spreads, strict=True))
-    spreads = iter(width * np.concatenate([np.zeros(0), *_effect_widths(scales, effect_contrasts)]))
+    widths = [
+        gather_sds(np, each, block.pieces)
+        for each, block in zip(_effect_widths(scales, effect_contrasts), labels.blocks, strict=True)
+    ]
+    spreads = iter(width * np.concatenate([np.zeros(0), *widths]))
 
     def default(row: ParameterRow) -> Prior:
         match row.kind:
@@ -295,11 +302,12 @@ def _effect_contrasts(
     """
     contrasts = [np.eye(len(block.effects)) for block in labels.blocks]
     for piece in pieces:
+        if piece.structure.invariance != "linear":  # it has no meaning for combinations of the effects
+            continue
         inside = slice(piece.start, piece.stop)
         at_means = scales.effect_contrasts[piece.block][inside, inside]
-        names = labels.blocks[piece.block]
         moved = (at_means - np.eye(piece.size)).any(axis=1)
-        concerned = [names.sd_row(effect) for effect, m in zip(names.effects[inside], moved, strict=True) if m]
+        concerned = [name for name, m in zip(piece.sd_rows, moved, strict=True) if m]
         if source == "default" and not any(name in chosen for name in (*concerned, *piece.rows)):
             contrasts[piece.block][inside, inside] = at_means
     return tuple(contrasts)
@@ -328,7 +336,9 @@ class _Wording:
             case "sd":
                 block = [names.group for names in self.labels.blocks].index(row.group or "")
                 assert row.index is not None
-                return f"{SPREADS[prior.stated_for]}{self._where(block, slice(row.index, row.index + 1))}"
+                return (
+                    f"{SPREADS[prior.stated_for]}{self._where(block, self.labels.blocks[block].sd_effects[row.index])}"
+                )
             case _:
                 return SPREADS[prior.stated_for]
 

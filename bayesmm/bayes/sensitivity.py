@@ -14,11 +14,9 @@ from xarray import DataTree
 
 from bayesmm.bayes.distributions import distribution
 from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, sum_products
-from bayesmm.bayes.prior_keys import CorrelationPiece
-from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
+from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow
 from bayesmm.bayes.tables import stack_parameters
-from bayesmm.design.labels import Labels
 from bayesmm.errors import PriorError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.crossproducts import CrossProducts
@@ -111,21 +109,12 @@ def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
     names = [row.name for row in rows]
     for piece in posterior.priors.pieces:
         own = [names.index(name) for name in piece.rows]
-        densities[:, own[0]] = _log_lkj(rows[own[0]], piece, quantities[:, own], labels)
+        densities[:, own[0]] = piece.log_density(rows[own[0]].prior, quantities[:, own])
     return densities
 
 
 def _numbers(row: PriorRow) -> dict[str, Any]:
     return {name: np.float64(value) for name, value in row.prior.numbers.items()}
-
-
-def _log_lkj(row: PriorRow, piece: CorrelationPiece, correlations: np.ndarray, labels: Labels) -> np.ndarray:
-    """Log density of the correlation matrix, up to a constant: (η − 1) log|R|."""
-    power = getattr(row.prior, "concentration", 1.0) - 1.0
-    if power == 0.0:
-        return np.zeros(len(correlations))
-    R = assemble_covariance(np.ones((len(correlations), piece.size)), correlations, piece.pairs(labels))
-    return power * np.linalg.slogdet(R)[1]
 
 
 def _log_likelihood(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:

@@ -15,6 +15,7 @@ from bayesmm.bayes.partial import partial_factor
 from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.sites import Numbers, Parameter
 from bayesmm.bayes.spreads import Block, SpreadData, Spreads
+from bayesmm.covariance.public import gather_sds
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 
@@ -234,12 +235,14 @@ def _spread_values(
     spreads: Spreads, data: SpreadData, sigma: float, factors: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
-    for block, numbers, factor in zip(spreads.blocks, data.sds, factors, strict=True):
+    each = zip(spreads.blocks, data.sds, data.correlations, factors, strict=True)
+    for block, numbers, correlations, factor in each:
         sd = np.linalg.norm(factor, axis=1)
-        values |= block.sd.start(sigma * sd, numbers, sigma)
-        for matrix in block.matrices:
+        values |= block.sd.start(sigma * gather_sds(np, sd, block.pieces), numbers, sigma)
+        unit = factor / sd[:, None]
+        for matrix, given in zip(block.matrices, correlations, strict=True):
             inside = slice(matrix.start, matrix.stop)
-            values[matrix.site] = (factor / sd[:, None])[inside, inside]
+            values[matrix.site] = matrix.start_at((unit @ unit.T)[inside, inside], given)
     if spreads.sigma is not None:
         values |= spreads.sigma.start(sigma, _site_numbers(data))
     return values
@@ -248,7 +251,8 @@ def _spread_values(
 def _small_spreads(spreads: Spreads, data: SpreadData, sigma: float, design: Design) -> dict[str, np.ndarray]:
     small: dict[str, np.ndarray] = {}
     for block, numbers, rows in zip(spreads.blocks, data.sds, design.blocks, strict=True):
-        sizes = block.sd.start(sigma * level_errors(rows, design.weights), numbers, sigma)
+        errors = gather_sds(np, level_errors(rows, design.weights), block.pieces)
+        sizes = block.sd.start(sigma * errors, numbers, sigma)
         small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
     return small
 
@@ -265,12 +269,11 @@ def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
 def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
     """Guess 1/√(2q) for log standard deviations and 1/√q for correlations, more where levels say little."""
     known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
-    log_sd = np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known))
+    log_sd = gather_sds(np, np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known)), block.pieces)
     scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}
     for matrix in block.matrices:
-        size = matrix.stop - matrix.start
         width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
-        scales[matrix.site] = np.full(size * (size - 1) // 2, width)
+        scales[matrix.site] = np.full(matrix.shape, width)
     return scales
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesmm.bayes.start import level_errors
-from bayesmm.marginal.covariance import assemble_factors
+from bayesmm.covariance.layout import assemble_factors
+from bayesmm.covariance.tangents import jacobians
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.fit import Fit
 
@@ -57,7 +58,7 @@ class FlatModes:
         value, by_theta = -0.5 * float(at.value) + power * logs, -0.5 * at.gradient + power * slopes
         if self.fit.known_sigma is not None:
             return value, by_theta
-        spreads = 1 + sum(block.k for block in self.fit.design.blocks)
+        spreads = 1 + sum(len(block.sds) for block in self.fit.labels.blocks)
         by_sigma = float(at.fixed.residual_square) / sigma**2 - (self._products.n - self._products.p) + power * spreads
         return value + power * spreads * float(point[-1]), np.append(by_theta, by_sigma)
 
@@ -83,19 +84,16 @@ class FlatModes:
     def _products(self):
         return self.fit.estimate.criterion_function.products
 
-    @cached_property
-    def _basis(self) -> list[np.ndarray]:
-        """By grouping factor, what each entry of θ is in Λ on the user's columns; shapes (t, k, k)."""
-        each = [assemble_factors(np, e, self.fit.layout) for e in np.eye(len(self.fit.theta))]
-        roots = enumerate(self._products.effect_roots)
-        return [np.linalg.solve(np.asarray(T), np.array([factors[f] for factors in each])) for f, T in roots]
-
     def _log_spreads(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Sum of the logarithms of all relative standard deviations, cut at the floors, with its gradient by θ."""
-        total, slopes = 0.0, np.zeros(len(theta))
-        for basis, floor in zip(self._basis, self.floors, strict=True):
-            L = np.tensordot(theta, basis, 1)
+        """Sum of the logarithms of all free relative standard deviations, cut at the floors, with its gradient by θ."""
+        total, slopes = 0.0, []
+        layout = self.fit.layout
+        factors, changes = assemble_factors(np, theta, layout), jacobians(np, theta, layout)
+        each = zip(factors, changes, self._products.effect_roots, self.floors, layout, strict=True)
+        for L, change, T, floor, pieces in each:
+            L, change = np.linalg.solve(np.asarray(T), L), np.linalg.solve(np.asarray(T), change)
             squares = (L**2).sum(axis=1) + floor**2
-            total += 0.5 * float(np.log(squares).sum())
-            slopes += ((basis * L).sum(axis=2) / squares).sum(axis=1)
-        return total, slopes
+            share = np.concatenate([np.full(p.k, p.structure.n_sds(p.k) / p.k) for p in pieces])  # of one for several
+            total += 0.5 * float(share @ np.log(squares))
+            slopes.append((change * L).sum(axis=2) @ (share / squares))
+        return total, np.concatenate(slopes)

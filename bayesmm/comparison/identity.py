@@ -12,8 +12,10 @@ from bayesmm.bayes.flat_posterior import FlatPosterior, build_flat_posterior
 from bayesmm.bayes.start import WarmStart, interior_factors
 from bayesmm.comparison.flat_modes import FLOOR, FlatModes
 from bayesmm.comparison.identity_text import write_identity
+from bayesmm.covariance.layout import theta_of
+from bayesmm.covariance.public import read_covariance
+from bayesmm.covariance.structure import lower_triangular
 from bayesmm.errors import ComparisonError
-from bayesmm.marginal.covariance import lower_triangular, theta_of
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.fit import Fit
 
@@ -190,8 +192,7 @@ def _values(flat: FlatPosterior, limits: tuple[np.ndarray, ...], fit: Fit, point
     factors, sigma = flat.spreads(point)
     values: list[float] = []
     for F, floors, block in zip(factors, limits, fit.labels.blocks, strict=True):
-        sd = np.linalg.norm(F, axis=1)
-        sd = np.where(sd < ZERO / FLOOR * floors * sigma, 0.0, sd)
-        values += sd.tolist()
-        values += [float(F[i] @ F[j] / (sd[i] * sd[j])) if sd[i] * sd[j] > 0 else np.nan for i, j in block.pairs]
+        seen = np.linalg.norm(F, axis=1) >= ZERO / FLOOR * floors * sigma
+        F = np.where(seen[:, None], F, 0.0)
+        values += np.concatenate(read_covariance(np, F @ F.T, block.pieces)).tolist()
     return np.array(values if fit.known_sigma is not None else [*values, sigma])

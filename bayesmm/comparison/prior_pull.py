@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.bayes.distributions import distribution, log_spread_density
-from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
+from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.inside_jax import inside_jax
 from bayesmm.specification.prior import Prior, Scale
-from bayesmm.specification.priors import LKJ, Flat
+from bayesmm.specification.priors import Flat
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -166,13 +166,9 @@ def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.n
                 found = _log_density(row.prior.family, scale, numbers, quantities[:, j], sigma)
                 densities[:, j] = np.broadcast_to(np.asarray(found), densities[:, j].shape)
     for piece in priors.pieces:
-        power = getattr(priors.rows[names.index(piece.rows[0])].prior, "concentration", 1.0) - 1.0
         own = [names.index(name) for name in piece.rows]
-        defined = np.isfinite(quantities[:, own]).all(axis=1)
-        if power != 0.0:
-            R = assemble_covariance(np.ones((len(quantities), piece.size)), quantities[:, own], piece.pairs(labels))
-            sign, log_determinant = np.linalg.slogdet(R)
-            densities[:, own[0]] = np.where(defined, power * np.where(sign > 0, log_determinant, -np.inf), 0.0)
+        found = piece.log_density(priors.rows[own[0]].prior, quantities[:, own])
+        densities[:, own[0]] = np.where(np.isnan(found), 0.0, found)
     return densities
 
 
@@ -185,17 +181,11 @@ def _log_density(family: str, scale: Scale | None, numbers: Mapping[str, Any], x
 
 
 def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: np.ndarray) -> np.ndarray:
-    """Of LKJ densities ∝ det(R)^(η − 1): ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ."""
+    """Of the densities of correlation matrices."""
     chosen = {row.name: row.prior for row in priors.rows}
     names = [row.name for row in priors.rows if row.kind == "cor"]
     slopes = np.zeros(len(names))
     for piece in priors.pieces:
-        prior = chosen[piece.rows[0]]
-        if not isinstance(prior, LKJ) or prior.concentration == 1.0:
-            continue
         own = [names.index(name) for name in piece.rows]
-        pairs = piece.pairs(labels)
-        inverse = np.linalg.inv(assemble_covariance(np.ones(piece.size), values[own], pairs))
-        i, j = np.array(pairs).T
-        slopes[own] = 2.0 * (prior.concentration - 1.0) * inverse[i, j]
+        slopes[own] = piece.log_slopes(chosen[piece.rows[0]], values[own])
     return slopes

@@ -125,8 +125,8 @@ def _parameter_sections(fit: Fit, table: pd.DataFrame) -> tuple[Section, ...]:
     records: dict[str, Record] = {str(name): record for name, record in table.to_dict("index").items()}
     sections = [("Fixed effects", {name: name for name, record in records.items() if record["kind"] == "fixed"})]
     for block in fit.labels.blocks:
-        names = {f"sd({effect})": block.sd_row(effect) for effect in block.effects}
-        names |= {f"cor({block.effects[i]}, {block.effects[j]})": block.cor_row(i, j) for i, j in block.pairs}
+        names = {f"sd({name})": row for name, row in zip(block.sds, block.sd_rows, strict=True)}
+        names |= {f"cor({name})": row for name, row in zip(block.cors, block.cor_rows, strict=True)}
         sections.append((f"{block.group}, {len(block.levels)} levels", names))
     sections.append(("Residual", {name: name for name, record in records.items() if record["kind"] == "sigma"}))
     return tuple(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.quantities import assemble_covariance, prior_quantities
+from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.scales import measure_scales
 from bayesmm.comparison.prior_pull import log_prior_densities
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.public import assemble_covariance
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -83,18 +85,19 @@ def _origins(fit: Fit, posterior: Posterior, draws: np.ndarray) -> list[Suspect]
     sd of b)ᵏ, since |∂V / ∂(sd, R)| = 2ᵏ Π sdᵏ and |T| = 1. Far from the origin sd(Intercept) is about m sd(slope), so
     that this is a density ∝ 1 / sd(slope)ᵏ.
     """
-    priors, labels = posterior.priors, posterior.labels
+    priors = posterior.priors
     at_means = measure_scales(posterior.design).effect_contrasts
     position = {row.name: j for j, row in enumerate(priors.rows)}
     suspects = []
     for piece in priors.pieces:
-        inside = slice(piece.start, piece.stop)
-        names, identity = labels.blocks[piece.block], np.eye(piece.size)
+        if not piece.is_free:
+            continue
+        inside, identity = slice(piece.start, piece.stop), np.eye(piece.size)
         T = at_means[piece.block][inside, inside]
         if (priors.effect_contrasts[piece.block][inside, inside] - identity).any() or not (T - identity).any():
             continue
-        sds = draws[:, [position[names.sd_row(effect)] for effect in names.effects[inside]]]
-        covariances = assemble_covariance(sds, draws[:, [position[row] for row in piece.rows]], piece.pairs(labels))
+        sds, cors = (draws[:, [position[row] for row in rows]] for rows in (piece.sd_rows, piece.rows))
+        covariances = assemble_covariance(np, sds, cors, (Piece(0, piece.size, piece.structure),))
         variances = np.diagonal(T @ covariances @ T.T, axis1=1, axis2=2)
         factor = fit.factors[piece.block][inside]
         with np.errstate(divide="ignore", invalid="ignore"):  # a standard deviation of zero

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.table import STRUCTURES
 from bayesmm.design.columns import Columns, distinct_names
 from bayesmm.design.levels import read_levels
 from bayesmm.errors import DesignError
@@ -19,6 +22,16 @@ class BlockPiece:
     term: RandomTerm
     start: int
     stop: int
+
+    @property
+    def structure(self) -> Structure:
+        """How its effects covary."""
+        return STRUCTURES[self.term.structure]
+
+    @property
+    def k(self) -> int:
+        """Number of its effects."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +73,11 @@ class RandomBlock:
     def k(self) -> int:
         """Number of effects per level."""
         return len(self.effects)
+
+    @property
+    def layout(self) -> tuple[Piece, ...]:
+        """Which effects share a covariance matrix, and its structure."""
+        return tuple(Piece(piece.start, piece.stop, piece.structure) for piece in self.pieces)
 
 
 def build_blocks(

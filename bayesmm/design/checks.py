@@ -75,7 +75,8 @@ def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
 def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
     """Refuse a grouping factor with one level, and terms with as many random effects as rows while σ is estimated.
 
-    Effects that are uncorrelated by ``||`` count as terms of their own, as in lme4.
+    Effects that are uncorrelated by ``||`` count as terms of their own, as in lme4; so do those whose covariance has a
+    structure, which tells them from residuals even with one row a cell.
     """
     if block.q < 2:
         raise DesignError(
@@ -85,7 +86,7 @@ def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
     if sigma_fixed:
         return
     for piece in block.pieces:
-        k = 1 if piece.term.structure == "diagonal" else piece.stop - piece.start
+        k = piece.k if piece.structure.correlations == "matrix" else 1
         if block.q * k >= n_rows:
             effects = f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
             raise DesignError(
@@ -103,10 +104,9 @@ def check_spreads(blocks: Sequence[RandomBlock]) -> None:
         Names the term with most of them.
     """
     counts = {
-        str(piece.term): k if piece.term.structure == "diagonal" else k * (k + 1) // 2
+        str(piece.term): piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k)
         for block in blocks
         for piece in block.pieces
-        for k in [piece.stop - piece.start]
     }
     if sum(counts.values()) > SPREADS:
         term = max(counts, key=counts.__getitem__)

@@ -89,7 +89,7 @@ def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     sentences = []
     for block in blocks:
         for piece in block.pieces:
-            if piece.term.structure != "diagonal" or block.k == 1:
+            if piece.structure.invariance == "linear" or block.k == 1:
                 continue
             for j in range(piece.start, piece.stop):
                 column = block.columns[:, j]
@@ -109,11 +109,12 @@ def _divide_alike(first: RandomBlock, second: RandomBlock) -> bool:
 
 
 def _units(block: RandomBlock) -> list[list[int]]:
-    """Columns that share a covariance matrix; those of a diagonal one are each by itself."""
+    """Columns that share a covariance matrix; independent ones with their own standard deviations are each alone."""
     units = []
     for piece in block.pieces:
         columns = list(range(piece.start, piece.stop))
-        units += [[j] for j in columns] if piece.term.structure == "diagonal" else [columns]
+        is_apart = piece.structure.correlations == "none" and piece.structure.n_sds(piece.k) == piece.k
+        units += [[j] for j in columns] if is_apart else [columns]
     return units
 
 

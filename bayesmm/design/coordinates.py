@@ -78,8 +78,8 @@ def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
     known: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
     for block in labels.blocks:
         known |= effect_coordinates(block) | {
-            block.sd_dim: list(block.effects),
-            block.pair_dim: list(block.pair_labels),
+            block.sd_dim: list(block.sds),
+            block.pair_dim: list(block.cors),
         }
     return known
 

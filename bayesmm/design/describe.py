@@ -112,7 +112,7 @@ def _distributions(block: RandomBlock) -> list[str]:
         if k == 1:
             spread = f"sd({block.effects[piece.start]} | {block.group})²"
         else:
-            spread = f"Σ), Σ {k} × {k} {piece.term.structure}"
+            spread = f"Σ), Σ {k} × {k} {piece.structure.words}"
         left = shown if k == 1 else f"({shown})"
         lines.append(f"{left}[{block.group}] ~ N(0, {spread}{')' if k == 1 else ''}, {block.q} levels")
     return lines

@@ -5,11 +5,13 @@ variable may not be named like a dim, nor contain a slash.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.public import sd_ends
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import DesignError
@@ -36,7 +38,7 @@ _OURS = {
 }
 _ARVIZ = {"chain", "draw", "sample", "summary", "variable", "label", "ci_bound", "column", "model"}
 _ARVIZ |= {"plot_axis", "kwarg"}
-_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "variance", "share")
+_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "correlation", "variance", "share")
 _SUFFIXES = ("effect", "sd", "pair", "index")
 _ENDS = ("mean", "sd", "variance", *map(str, range(10)), *(family.__name__ for family in PRIORS))
 _NOT_IN_FILES = re.compile(r"[/\x00-\x1f\x7f-\x9f]|^[\s.]+|\s+$")
@@ -71,7 +73,7 @@ class ParameterRow:
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BlockLabels:
     """The names of one grouping factor.
 
@@ -82,18 +84,78 @@ class BlockLabels:
     dim : str
         Dim of its levels; the group's name, unless that would break the DataTree.
     effects : tuple of str
-        Effects (k,), the coordinates of ``effect_dim`` and ``sd_dim``.
+        Effects (k,), the coordinates of ``effect_dim``.
     levels : tuple of str
         Levels (q,), the coordinates of ``dim``.
-    pairs : tuple of (int, int)
-        Effects i < j that are correlated: those of one unstructured term.
+    pieces : tuple of Piece
+        Which effects share a covariance matrix, and its structure.
+    expressions : tuple of str
+        What each piece's term has left of its bar.
     """
 
     group: str
     dim: str
     effects: tuple[str, ...]
     levels: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]
+    pieces: tuple[Piece, ...]
+    expressions: tuple[str, ...]
+
+    @cached_property
+    def sds(self) -> tuple[str, ...]:
+        """Names of the free standard deviations, the coordinates of ``sd_dim``: effects, or a term's expression."""
+        return tuple(
+            name
+            for piece, expression in self._terms()
+            for name in piece.structure.sd_names(self.effects[piece.inside], expression)
+        )
+
+    @cached_property
+    def cors(self) -> tuple[str, ...]:
+        """Names of the free correlations, the coordinates of ``pair_dim``: ``"Intercept, Days"``, or a term's."""
+        return tuple(names[0] for names in self._cor_names())
+
+    @property
+    def sd_rows(self) -> tuple[str, ...]:
+        """Row names of the standard deviations."""
+        return tuple(f"sd({name} | {self.group})" for name in self.sds)
+
+    @property
+    def cor_rows(self) -> tuple[str, ...]:
+        """Row names of the correlations."""
+        return tuple(f"cor({name} | {self.group})" for name in self.cors)
+
+    @property
+    def cor_aliases(self) -> tuple[str, ...]:
+        """How else the correlations may be written; "" if in no other way."""
+        return tuple(f"cor({names[1]} | {self.group})" if len(names) > 1 else "" for names in self._cor_names())
+
+    @cached_property
+    def sd_effects(self) -> tuple[slice, ...]:
+        """Which of the effects have each standard deviation."""
+        found: list[slice] = []
+        for piece in self.pieces:
+            is_one = piece.structure.n_sds(piece.k) < piece.k
+            found += [piece.inside] if is_one else [slice(j, j + 1) for j in range(piece.start, piece.stop)]
+        return tuple(found)
+
+    @property
+    def cor_cells(self) -> tuple[tuple[int, str], ...]:
+        """Where a table of the standard deviations shows each correlation: beside which, and under which heading."""
+        return tuple(
+            (start + row, head)
+            for (piece, _), start in zip(self._terms(), sd_ends(self.pieces), strict=False)
+            for row, head in piece.structure.cor_cells(self.effects[piece.inside])
+        )
+
+    def _terms(self) -> Iterator[tuple[Piece, str]]:
+        return zip(self.pieces, self.expressions, strict=True)
+
+    def _cor_names(self) -> list[tuple[str, ...]]:
+        return [
+            names
+            for piece, expression in self._terms()
+            for names in piece.structure.cor_names(self.effects[piece.inside], expression)
+        ]
 
     @property
     def effect_dim(self) -> str:
@@ -102,18 +164,13 @@ class BlockLabels:
 
     @property
     def sd_dim(self) -> str:
-        """Dim of their standard deviations, with the same coordinates; not shared, or ArviZ would mislabel."""
+        """Dim of the standard deviations; of its own where the effects are its coordinates, or ArviZ would mislabel."""
         return f"{self.dim}_sd"
 
     @property
     def pair_dim(self) -> str:
-        """Dim of the correlated pairs."""
+        """Dim of the correlations."""
         return f"{self.dim}_pair"
-
-    @property
-    def pair_labels(self) -> tuple[str, ...]:
-        """Coordinates of the pairs: ``"Intercept, Days"``."""
-        return tuple(f"{self.effects[i]}, {self.effects[j]}" for i, j in self.pairs)
 
     @property
     def sd_variable(self) -> str:
@@ -122,21 +179,13 @@ class BlockLabels:
 
     @property
     def cor_variable(self) -> str:
-        """Variable of the correlations, over ``pair_dim``; absent if there are no pairs."""
+        """Variable of the correlations, over ``pair_dim``; absent if none is free."""
         return f"cor_{self.dim}"
 
     @property
     def effect_variable(self) -> str:
         """Variable of the random effects, over ``dim`` and ``effect_dim``."""
         return f"b_{self.dim}"
-
-    def sd_row(self, effect: str) -> str:
-        """Return the row name of a standard deviation."""
-        return f"sd({effect} | {self.group})"
-
-    def cor_row(self, i: int, j: int) -> str:
-        """Return the row name of the correlation of the effects i and j."""
-        return f"cor({self.effects[i]}, {self.effects[j]} | {self.group})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +259,14 @@ def build_labels(design: Design) -> Labels:
     for block in design.blocks:
         dim = _safe_dim(block, (other.dim for other in blocks))
         blocks.append(
-            BlockLabels(group=block.group, dim=dim, effects=block.effects, levels=block.levels, pairs=_pairs(block))
+            BlockLabels(
+                group=block.group,
+                dim=dim,
+                effects=block.effects,
+                levels=block.levels,
+                pieces=block.layout,
+                expressions=tuple(piece.term.expression for piece in block.pieces),
+            )
         )
     labels = Labels(coefficients=coefficients, blocks=tuple(blocks), sigma_fixed=design.sigma_fixed)
     _check_distinct(labels)
@@ -229,31 +285,13 @@ def _check_distinct(labels: Labels) -> None:
 
 def _block_rows(block: BlockLabels) -> list[ParameterRow]:
     sds = [
-        ParameterRow(name=block.sd_row(effect), kind="sd", group=block.group, variable=block.sd_variable, index=i)
-        for i, effect in enumerate(block.effects)
+        ParameterRow(name=name, kind="sd", group=block.group, variable=block.sd_variable, index=i)
+        for i, name in enumerate(block.sd_rows)
     ]
     return sds + [
-        ParameterRow(
-            name=block.cor_row(i, j),
-            kind="cor",
-            group=block.group,
-            variable=block.cor_variable,
-            index=pair,
-            alias=block.cor_row(j, i),
-        )
-        for pair, (i, j) in enumerate(block.pairs)
+        ParameterRow(name=name, kind="cor", group=block.group, variable=block.cor_variable, index=i, alias=alias)
+        for i, (name, alias) in enumerate(zip(block.cor_rows, block.cor_aliases, strict=True))
     ]
-
-
-def _pairs(block: RandomBlock) -> tuple[tuple[int, int], ...]:
-    """Return the correlated pairs of effects, (0, 1), (0, 2), (1, 2), ..., within one unstructured piece."""
-    return tuple(
-        (i, j)
-        for piece in block.pieces
-        if piece.term.structure == "unstructured"
-        for j in range(piece.start, piece.stop)
-        for i in range(piece.start, j)
-    )
 
 
 def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:

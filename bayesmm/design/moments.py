@@ -2,20 +2,23 @@
 
 Without parameter values they are written in symbols, with them computed. Notation of the symbols, in the names of the
 parameter tables: β(Days) a fixed effect, σ²(Days | Subject) the square of ``sd(Days | Subject)``,
-σ(Intercept, Days | Subject) the covariance ``cor · sd · sd``, and σ² the residual variance. Where nothing but the
-intercept varies by a group, σ²(batch) stands for the square of ``sd(Intercept | batch)``.
+σ(Intercept, Days | Subject) the covariance ``cor · sd · sd``, ρ(0 + f | Subject) the correlation of a structure with
+one, and σ² the residual variance. Where nothing but the intercept varies by a group, σ²(batch) stands for the square of
+``sd(Intercept | batch)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
+from bayesmm.covariance.public import assemble_covariance, cor_ends, spread_sds
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
@@ -157,10 +160,26 @@ def _shared_level(block: RandomBlock, names: BlockLabels, row: int, other: int) 
     if block.effects == ("Intercept",):
         yield Coefficient(1.0, ""), f"σ²({block.group})"
         return
-    for a, effect in enumerate(block.effects):
-        yield multiply(z[a], z_other[a]), f"σ²({effect} | {block.group})"
-    for (a, b), pair in zip(names.pairs, names.pair_labels, strict=True):
-        yield add(multiply(z[b], z_other[a]), multiply(z[a], z_other[b])), f"σ({pair} | {block.group})"
+    found: dict[str, Coefficient] = {}
+    for i, j, symbol in _symbols(names):
+        cell = multiply(z[i], z_other[i]) if i == j else add(multiply(z[j], z_other[i]), multiply(z[i], z_other[j]))
+        found[symbol] = add(found[symbol], cell) if symbol in found else cell
+    yield from ((coefficient, symbol) for symbol, coefficient in found.items())
+
+
+def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
+    """Pairs of effects i ≤ j that covary, and the symbol of their covariance; variances first."""
+    terms = list(zip(names.pieces, names.expressions, strict=True))
+    for piece, expression in terms:
+        for i, effect in enumerate(names.effects[piece.inside]):
+            own = expression if piece.structure.n_sds(piece.k) == 1 < piece.k else effect
+            yield piece.start + i, piece.start + i, f"σ²({own} | {names.group})"
+    for piece, expression in terms:
+        for j in range(piece.k):
+            for i in range(j):
+                symbol = piece.structure.symbol(i, j, names.effects[piece.inside], expression, names.group)
+                if symbol:
+                    yield piece.start + i, piece.start + j, symbol
 
 
 def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
@@ -174,13 +193,7 @@ def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapp
 
 def _effect_covariance(names: BlockLabels, values: Mapping[str, float]) -> np.ndarray:
     """Covariance (k, k) of the effects of one level."""
-    sd = _pick(values, [names.sd_row(effect) for effect in names.effects])
-    correlation = np.eye(len(sd))
-    for i, j in names.pairs:
-        value = values[names.cor_row(i, j)]
-        # A correlation with an effect that does not vary is undefined, and does not matter.
-        correlation[i, j] = correlation[j, i] = 0.0 if sd[i] * sd[j] == 0 else value
-    return correlation * np.outer(sd, sd)
+    return assemble_covariance(np, _pick(values, names.sd_rows), _pick(values, names.cor_rows), names.pieces)
 
 
 def _pick(values: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
@@ -217,12 +230,14 @@ def _read_values(at: Any, labels: Labels, needed: Sequence[str], known_sigma: fl
 
 
 def _check_block(block: BlockLabels, values: Mapping[str, float]) -> None:
-    for effect in block.effects:
-        name = block.sd_row(effect)
+    for name in block.sd_rows:
         if not values[name] >= 0:
             raise DesignError(f"{name!r} is {values[name]:g} in at: a standard deviation cannot be negative.")
-    for i, j in block.pairs:
-        name = block.cor_row(i, j)
-        varies = values[block.sd_row(block.effects[i])] * values[block.sd_row(block.effects[j])] > 0
-        if varies and not -1 <= values[name] <= 1:
-            raise DesignError(f"{name!r} is {values[name]:g} in at: a correlation lies between -1 and 1.")
+    sds = spread_sds(np, _pick(values, block.sd_rows), block.pieces)
+    for piece, (start, stop) in zip(block.pieces, pairwise(cor_ends(block.pieces)), strict=True):
+        low, high = piece.structure.limits(piece.k)
+        for row, varies in zip(block.cor_rows[start:stop], piece.structure.is_defined(sds[piece.inside]), strict=True):
+            if varies and not low <= values[row] <= high:
+                raise DesignError(
+                    f"{row!r} is {values[row]:g} in at: a correlation lies between {low:.4g} and {high:.4g}."
+                )

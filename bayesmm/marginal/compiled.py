@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayesmm.covariance.layout import Layout
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal import traced
-from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.evaluation import Evaluated, evaluate
 

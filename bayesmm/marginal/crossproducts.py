@@ -237,11 +237,11 @@ def _take_apart(
 
 
 def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
-    """T, such that columns T⁻¹ have W-norm √n and are uncorrelated within each unstructured piece.
+    """T, such that columns T⁻¹ have W-norm √n and are uncorrelated, as far as the structure keeps its meaning.
 
-    An unstructured covariance matrix keeps its meaning under any linear change of columns, so θ is optimised where
-    the columns are tame and calendar years as a random slope do no harm. The weights are in the norm, so that θ does
-    not depend on their unit either.
+    An unstructured covariance matrix does under any linear change of columns, so θ is optimised where the columns are
+    tame and calendar years as a random slope do no harm. Others do where each column is scaled, or all by one number.
+    The weights are in the norm, so that θ does not depend on their unit either.
     """
     n, k = block.columns.shape
     T = np.zeros((k, k))
@@ -249,8 +249,10 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
         columns = block.columns[:, start:stop]
         norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
         norms = np.where(norms > 0, norms, 1.0)
+        if structure.invariance == "scale":
+            norms = np.full_like(norms, np.sqrt((norms**2).mean()))
         piece = np.diag(norms)
-        if structure == "unstructured" and 1 < stop - start <= len(columns):
+        if structure.invariance == "linear" and 1 < stop - start <= len(columns):
             R = triangular_root(columns, weights) / np.sqrt(n)
             if (np.abs(np.diag(R)) > RANK_TOLERANCE * norms).all():
                 piece = R * np.where(np.diag(R) < 0, -1.0, 1.0)[:, None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
+from bayesmm.covariance.layout import Layout, assemble_factors
+from bayesmm.covariance.tangents import Tangent, tangents
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.effects import solve_effects
 from bayesmm.marginal.elimination import Reduced, absorb, eliminate
@@ -16,8 +17,6 @@ from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.one_factor import LevelRoots, level_covariances, solve_one_factor
 from bayesmm.marginal.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
-
-Positions = Sequence[tuple[Array, Array]]  # rows and columns of the entries of θ, by factor
 
 FLOOR = 1e-8  # least singular value of Λ that is evaluated: Ṽ changes by its square, which is rounding
 
@@ -92,9 +91,9 @@ def evaluate(
 
         Γ_f = Σ_i Z_i'PZ_i − Z_i'e e'Z_i / σ²   (P is Ṽ⁻¹ for ML),
 
-    so that ∂/∂Λ_f = 2Γ_fΛ_f, and the second derivative is nearly e'V_s P V_t e / σ² + 2Γ_ii' where θ_s and θ_t are in
-    rows i and i' of one column of Λ_f. The first part is the average information, less what goes to a profiled σ; the
-    second part, exact, tells a saddle at θ_jj = 0 from a minimum.
+    so that ∂/∂Λ_f = 2Γ_fΛ_f, and the second derivative is nearly e'V_s P V_t e / σ² + ⟨Γ_f, ∂²(ΛΛ')⟩, for entries
+    of Λ_f in rows i and i' of one column 2Γ_ii'. The first part is the average information, less what goes to a
+    profiled σ; the second part, exact, tells a saddle at θ_jj = 0 from a minimum.
 
     References
     ----------
@@ -114,16 +113,15 @@ def evaluate(
     expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
-    positions = entry_positions(layout)
+    along = [G @ L for G, L in zip(slopes, factors, strict=True)]
+    ways = tangents(xp, theta, layout)
     score = _Score(solved.residual, rho, precision, None if sigma is not None else df)
     return Evaluated(
         value=value,
-        gradient=_entries(ops, [2.0 * G @ L for G, L in zip(slopes, factors, strict=True)], positions),
-        curvature=_information(ops, factors, score, fixed, positions, solved.gram_of) + _bend(ops, slopes, positions),
+        gradient=2.0 * _along(ops, ways, along),
+        curvature=_information(ops, factors, score, fixed, ways, solved.gram_of) + _bend(ops, ways, slopes, along),
         fixed=fixed,
-        residual_square_gradient=_entries(
-            ops, [-2.0 * S @ L for S, L in zip(squares, factors, strict=True)], positions
-        ),
+        residual_square_gradient=-2.0 * _along(ops, ways, [S @ L for S, L in zip(squares, factors, strict=True)]),
         modes=[(b * v[:, None]).sum(1) for b in solved.effects],
         covariances=solved.covariances,
         expected=expected,
@@ -236,18 +234,20 @@ def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[F
     return shifted
 
 
-def _entries(ops: Operations, matrices: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, " t"]:
-    """Entries of matrices at the places of θ."""
-    found = [matrix[rows, columns] for matrix, (rows, columns) in zip(matrices, positions, strict=True)]
+def _along(ops: Operations, ways: Sequence[Tangent], matrices: Sequence[Float[Array, "k k"]]) -> Float[Array, " t"]:
+    """⟨M, ∂Λ⟩ of all factors."""
+    found = [way.along(matrix) for way, matrix in zip(ways, matrices, strict=True)]
     return found[0] if len(found) == 1 else ops.xp.concatenate(found)
 
 
-def _bend(ops: Operations, slopes: Sequence[Float[Array, "k k"]], positions: Positions) -> Float[Array, "t t"]:
-    """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩: 2Γ_ii' for entries in rows i and i' of one column."""
-    blocks = [
-        2.0 * G[rows[:, None], rows] * (columns[:, None] == columns)
-        for G, (rows, columns) in zip(slopes, positions, strict=True)
-    ]
+def _bend(
+    ops: Operations,
+    ways: Sequence[Tangent],
+    slopes: Sequence[Float[Array, "k k"]],
+    along: Sequence[Float[Array, "k k"]],
+) -> Float[Array, "t t"]:
+    """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩."""
+    blocks = [way.bend(G, GL) for way, G, GL in zip(ways, slopes, along, strict=True)]
     if len(blocks) == 1:
         return blocks[0]
     zeros = ops.xp.zeros
@@ -260,16 +260,12 @@ def _information(
     factors: Sequence[Float[Array, "k k"]],
     score: _Score,
     fixed: FixedProfile,
-    positions: Positions,
+    ways: Sequence[Tangent],
     gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]],
 ) -> Float[Array, "t t"]:
     """Average information of θ, σ profiled out unless it is known: V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e."""
     xp = ops.xp
-    moved = []
-    for L, r, (rows, columns) in zip(factors, score.rho, positions, strict=True):
-        scaled = L.T @ r  # Λ'Z'e
-        unit = xp.eye(len(L))[:, rows]
-        moved.append(unit[:, :, None] * scaled[columns] + L[:, columns][:, :, None] * r[rows])
+    moved = [way.move(xp, L, r) for way, L, r in zip(ways, factors, score.rho, strict=True)]
     left = gram_of(moved)
     # (t, c): (Za)'Ṽ⁻¹[X y]
     towards = xp.concatenate([_inner(a, R) for a, R in zip(moved, score.residual, strict=True)])

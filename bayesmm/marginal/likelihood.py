@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from bayesmm.marginal.covariance import Layout, assemble_factors
+from bayesmm.covariance.layout import Layout, assemble_factors
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.elimination import Reduced, eliminate
 from bayesmm.marginal.operations import Operations

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.covariance.layout import Piece
 from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.shapes import Array, Float
 
@@ -27,14 +28,14 @@ class BlockArrays:
         Effect columns.
     n_levels : int
         Number of levels.
-    pieces : tuple of (start, stop, structure)
+    pieces : tuple of Piece
         Which contiguous columns share a covariance matrix, and its structure.
     """
 
     codes: np.ndarray
     columns: np.ndarray
     n_levels: int
-    pieces: tuple[tuple[int, int, str], ...]
+    pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.marginal.covariance import Piece, assemble_factors, lower_triangular, start_theta, theta_of
+from bayesmm.covariance.layout import Piece, held_theta, map_theta, parts
 from bayesmm.marginal.evaluation import Evaluated
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
 
-SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
-ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
 SNAP_COST = 1e-8  # what the criterion may rise by when they are
 SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
 INVISIBLE = 1e-6  # part of an effect in a combination, on columns of norm √n, that is rounding
-DOWN = 1e-5  # slope of the criterion relative to its expected part that is not what the search leaves over
-STEP = 0.1  # standard deviation, in units of σ on conditioned columns, from which the search goes on then
 
 
 def snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
-    """Put entries that rounding keeps from zero exactly there, where the criterion agrees."""
-    diagonal = start_theta(criterion.layout) == 1.0
-    small = np.abs(minimum.x) < np.where(diagonal, SNAP, ROUNDING)
-    if not minimum.converged or not small.any():
+    """Put what rounding keeps from the boundary exactly there, where the criterion agrees."""
+    if not minimum.converged:
         return minimum
-    x = np.where(small, 0.0, minimum.x)
+    x = map_theta(lambda piece, own: piece.structure.snapped(own, piece.k), minimum.x, criterion.layout)
+    if (x == minimum.x).all():
+        return minimum
     evaluation = criterion(x)
     if evaluation.value > minimum.evaluation.value + SNAP_COST:
         return minimum
@@ -34,14 +30,13 @@ def snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
 
 
 def leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
-    """Search on where the criterion falls as soon as a variance leaves zero.
+    """Search on where the criterion falls as soon as a variance leaves zero, or a correlation its limit.
 
     The criterion is even in each column of a factor, so that its slope in θ vanishes wherever a diagonal entry is zero,
     whatever lies beyond. Its slope Γ in ΛΛ' does not. At a minimum ΓΛ = 0, in all entries and not only those that θ
     has, and Γ is not negative along the null directions of Λ.
     """
-    on_boundary = (start_theta(criterion.layout) == 1.0) & (minimum.x == 0.0)
-    if not minimum.converged or not on_boundary.any():
+    if not minimum.converged or not held_theta(minimum.x, criterion.layout).any():
         return minimum
     start = _way_down(criterion, minimum)
     if start is None:
@@ -53,37 +48,17 @@ def leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:
 def _way_down(criterion: Criterion, minimum: Minimum) -> np.ndarray | None:
     """θ a step off a saddle; None if this is a minimum."""
     at: Evaluated = minimum.evaluation.detail
-    factors = [L.copy() for L in assemble_factors(np, minimum.x, criterion.layout)]
-    is_saddle = False
-    for L, expected, observed, pieces in zip(factors, at.expected, at.observed, criterion.layout, strict=True):
-        for start, stop, structure in pieces:
-            part = slice(start, stop), slice(start, stop)
-            step = _diagonal_step if structure == "diagonal" else _unstructured_step
-            moved = step(L[part], expected[part], observed[part])
-            if moved is not None:
-                L[part], is_saddle = moved, True
-    return theta_of(factors, criterion.layout) if is_saddle else None
-
-
-def _diagonal_step(L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
-    slope = np.diag(expected) - np.diag(observed)
-    down = (np.diag(L) == 0.0) & (slope < -DOWN * np.diag(expected))
-    return L + STEP * np.diag(down) if down.any() else None
-
-
-def _unstructured_step(L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
-    if np.diag(L).all():
-        return None
-    slope = expected - observed
-    along = slope @ L
-    size = np.abs(along).max()
-    if size > DOWN * np.abs(expected @ L).max():
-        return lower_triangular(L - STEP * along / size)
-    left, values, _ = np.linalg.svd(L)
-    basis = left[:, values <= np.finfo(float).eps * max(values[0], 1.0)]
-    slopes, directions = np.linalg.eigh(basis.T @ slope @ basis)
-    down = slopes < -DOWN * np.abs(expected).max()
-    return lower_triangular(np.hstack([L, STEP * basis @ directions[:, down]])) if down.any() else None
+    moments = iter(
+        (expected[piece.inside, piece.inside], observed[piece.inside, piece.inside])
+        for expected, observed, pieces in zip(at.expected, at.observed, criterion.layout, strict=True)
+        for piece in pieces
+    )
+    moved, is_saddle = [], False
+    for piece, theta in parts(minimum.x, criterion.layout):
+        off = piece.structure.way_down(theta, piece.k, *next(moments))
+        moved.append(theta if off is None else off)
+        is_saddle |= off is not None
+    return np.concatenate(moved) if is_saddle else None
 
 
 def project(factor: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bayesmm.covariance.layout import Layout, map_theta, scale_theta
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import Layout, assemble_factors, entry_positions
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.evaluation import Evaluated, evaluate
 from bayesmm.marginal.likelihood import Method
@@ -119,22 +119,19 @@ class Criterion:
         residual_square = at.detail.fixed.residual_square
         if not self.is_crowded or residual_square > SATURATED * self.products.gram[-1, -1]:
             return False
-        return bool(self.evaluate(FARTHER * theta).fixed.residual_square < 2.0 * residual_square / FARTHER**2)
+        return bool(
+            self.evaluate(scale_theta(theta, FARTHER, self.layout)).fixed.residual_square
+            < 2.0 * residual_square / FARTHER**2
+        )
 
     def limit(self, theta: np.ndarray) -> float:
         """Value farther out on the same ray; lower still, beyond all bounds, where that falls by more than rounding."""
-        here, farther = (float(self.evaluate(scale * theta).value) for scale in (1.0, FARTHER))
+        here, farther = (float(self.evaluate(scale_theta(theta, scale, self.layout)).value) for scale in (1.0, FARTHER))
         return -np.inf if farther < here - 1.0 else farther
 
     def sizes(self, theta: np.ndarray) -> np.ndarray:
-        """Norm of the column of Λ that each entry is in, one at least: θ far out moves in proportion."""
-        factors = assemble_factors(np, theta, self.layout)
-        return np.concatenate(
-            [
-                np.maximum(np.sqrt((L**2).sum(axis=0)), 1.0)[columns]
-                for L, (_, columns) in zip(factors, entry_positions(self.layout), strict=True)
-            ]
-        )
+        """How large a change of each entry is small, one at least: θ far out moves in proportion."""
+        return map_theta(lambda piece, own: piece.structure.sizes(own, piece.k), theta, self.layout)
 
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Value, gradient and Hessian, and ∂r²/∂θ.

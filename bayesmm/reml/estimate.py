@@ -7,9 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, raw_factor, start_theta
+from bayesmm.covariance.public import read_covariance
 from bayesmm.errors import EstimationError
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import Layout, Piece, assemble_factors, raw_factor, start_theta
 from bayesmm.marginal.evaluation import Evaluated, conditional_covariances
 from bayesmm.marginal.linalg import sandwich
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
@@ -26,8 +27,8 @@ class Spread:
     Attributes
     ----------
     values : array, shape (m,)
-        Per grouping factor its k standard deviations, then its correlations (0, 1), (0, 2), (1, 2), ... of each
-        unstructured piece; σ last.
+        Per grouping factor its free standard deviations, then its free correlations, those of each piece together; σ
+        last.
     covariance : array, shape (m, m)
         Inverse information; rows of values on the boundary, known, or without positive variance there are NaN.
     on_boundary : array of bool, shape (m,)
@@ -135,7 +136,8 @@ class Estimate:
 
 
 ZERO = 1e-6  # standard deviations, in units of σ on columns of norm √n, that are zero but for rounding
-NEAR_ONE = 1e-7  # what a correlation of a singular factor may differ from ±1 by rounding
+NEAR_LIMIT = 5e-8  # what a correlation of a singular factor may differ from its limit by rounding, in their distance
+AT_LIMIT = 2.5e-13  # the same of any factor, where a standard error would be rounding
 ABSORBED = 1e-9  # share of Σ Z_i'Ṽ⁻¹Z_i that counts as nothing: what fixed effects leave of it where they absorb it
 
 
@@ -218,9 +220,7 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
     for f, (expected, pieces) in enumerate(zip(at.expected, criterion.layout, strict=True)):
         for start, stop, structure in pieces:
             inside = slice(start, stop), slice(start, stop)
-            part, total = expected[inside], at.unrestricted[f][inside]
-            if structure == "diagonal":
-                part, total = np.diag(np.diag(part)), np.diag(np.diag(total))
+            part, total = (structure.separate(M[inside]) for M in (expected, at.unrestricted[f]))
             root = np.linalg.cholesky(total)
             values, vectors = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, part).T))
             absorbed = values <= ABSORBED
@@ -253,9 +253,7 @@ def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
     jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
     covariance = jacobian @ _parameter_covariance(criterion, theta, sigma) @ jacobian.T
     on_boundary = _on_boundary(criterion, theta, values, sigma)
-    unknown = (
-        on_boundary | ~(np.diag(covariance) > 0.0) | (_is_correlation(criterion.layout) & (1.0 - values**2 < 1e-12))
-    )
+    unknown = on_boundary | ~(np.diag(covariance) > 0.0) | _is_near_limit(criterion.layout, values, AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan
     return Spread(values=values, covariance=covariance, on_boundary=on_boundary)
@@ -268,17 +266,19 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
     correlation is ±1 only where its factor is singular: far from the origin all slopes and intercepts look alike.
     """
     edges: list[np.ndarray] = []
+    near = _is_near_limit(criterion.layout, values, NEAR_LIMIT) | np.isnan(values)
     start = 0
     factors = assemble_factors(np, theta, criterion.layout)
     for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
         unit = np.sqrt((np.linalg.inv(T) ** 2).sum(axis=1))
-        edges.append(values[start : start + len(L)] <= ZERO * sigma * unit)
-        start += len(L)
-        for first, last, structure in pieces:
-            n = (last - first) * (last - first - 1) // 2 if structure == "unstructured" else 0
-            is_singular = np.linalg.svd(L[first:last, first:last], compute_uv=False).min() < SINGULAR
-            at_edge = np.isnan(values[start : start + n]) | (np.abs(values[start : start + n]) > 1.0 - NEAR_ONE)
-            edges.append(at_edge & is_singular)
+        for piece in pieces:
+            own, n = unit[piece.inside], piece.structure.n_sds(piece.k)
+            edges.append(values[start : start + n] <= ZERO * sigma * own[:n])
+            start += n
+        for piece in pieces:
+            n = piece.structure.n_cors(piece.k)
+            is_singular = np.linalg.svd(L[piece.inside, piece.inside], compute_uv=False).min() < SINGULAR
+            edges.append(near[start : start + n] & is_singular)
             start += n
     return np.concatenate([*edges, [False]])
 
@@ -290,32 +290,24 @@ def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) 
     factors = assemble_factors(np, theta, criterion.layout)
     for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
         M = np.linalg.solve(T, L)
-        covariance = M @ M.T
-        sd = np.sqrt(np.diag(covariance))
-        values.append(sigma * sd)
-        values.extend(_correlations(covariance, sd, pieces))
+        sd, correlations = read_covariance(np, M @ M.T, pieces)
+        values += [sigma * sd, correlations]
     return np.concatenate([*values, np.atleast_1d(sigma)])
 
 
-def _correlations(covariance: np.ndarray, sd: np.ndarray, pieces: tuple[Piece, ...]) -> list[np.ndarray]:
-    correlations = []
-    for start, stop, structure in pieces:
-        if structure == "unstructured":
-            j, i = (start + index for index in np.tril_indices(stop - start, -1))
-            scale = sd[i] * sd[j]
-            correlations.append(np.where(scale == 0, np.nan, covariance[i, j] / np.where(scale == 0, 1.0, scale)))
-    return correlations
-
-
-def _is_correlation(layout: Layout) -> np.ndarray:
-    """Which entries of the public values are correlations."""
-    kinds: list[bool] = []
+def _is_near_limit(layout: Layout, values: np.ndarray, near: float) -> np.ndarray:
+    """Which of the public values are correlations at their limits, or nearer than a share of what lies between."""
+    limits = [(-np.inf, np.inf)] * len(values)
+    start = 0
     for pieces in layout:
-        kinds += [False] * pieces[-1][1]
-        for start, stop, structure in pieces:
-            if structure == "unstructured":
-                kinds += [True] * ((stop - start) * (stop - start - 1) // 2)
-    return np.array([*kinds, False])
+        start += sum(piece.structure.n_sds(piece.k) for piece in pieces)
+        for piece in pieces:
+            n = piece.structure.n_cors(piece.k)
+            limits[start : start + n] = [piece.structure.limits(piece.k)] * n
+            start += n
+    low, high = np.array(limits).T
+    width = np.where(np.isinf(high), 1.0, high - low)
+    return (values < low + near * width) | (values > high - near * width)
 
 
 def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float) -> np.ndarray:
@@ -326,7 +318,7 @@ def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float)
     """
     at = criterion.derivatives(theta)
     df = _degrees_of_freedom(criterion)
-    inner = np.flatnonzero((theta != 0.0) | (start_theta(criterion.layout) != 1.0))
+    inner = np.flatnonzero(~held_theta(theta, criterion.layout))
     covariance = np.zeros((len(theta) + 1,) * 2)
     block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)
     covariance[np.ix_(inner, inner)] = block

@@ -11,12 +11,12 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.console import visible
+from bayesmm.covariance.layout import Layout
 from bayesmm.design.confounding import find_confounded
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
-from bayesmm.marginal.covariance import Layout, theta_of
 from bayesmm.marginal.likelihood import Method
 from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table
@@ -93,14 +93,23 @@ class Fit:
 
     @cached_property
     def theta(self) -> pd.Series:
-        """Free entries of Λ, column by column, labelled by row and column."""
-        names = []
-        for block, pieces in zip(self.labels.blocks, self.layout, strict=True):
-            for start, stop, structure in pieces:
-                for j in range(start, stop):
-                    rows = [j] if structure == "diagonal" else range(j, stop)
-                    names += [f"theta({block.effects[i]}, {block.effects[j]} | {block.group})" for i in rows]
-        return pd.Series(theta_of(self.factors, self.layout), index=names, name="theta")
+        """Free entries of Λ, column by column, by row and column; or else relative sds and correlations."""
+        names: list[str] = []
+        values: list[np.ndarray] = []
+        for block, L in zip(self.labels.blocks, self.factors, strict=True):
+            for piece, expression in zip(block.pieces, block.expressions, strict=True):
+                effects, own = block.effects[piece.inside], L[piece.inside, piece.inside]
+                positions = piece.structure.positions(piece.k)
+                if positions is not None:
+                    names += [
+                        f"theta({effects[i]}, {effects[j]} | {block.group})" for i, j in zip(*positions, strict=True)
+                    ]
+                    values.append(own[positions])
+                    continue
+                names += [f"theta({name} | {block.group})" for name in piece.structure.sd_names(effects, expression)]
+                names += [f"cor({name} | {block.group})" for name, *_ in piece.structure.cor_names(effects, expression)]
+                values += piece.structure.read(np, own @ own.T)
+        return pd.Series(np.concatenate(values), index=names, name="theta")
 
     @property
     def other_maxima(self) -> tuple[LocalMaximum, ...]:

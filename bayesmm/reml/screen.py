@@ -7,8 +7,9 @@ from itertools import accumulate, combinations, pairwise, product
 
 import numpy as np
 
+from bayesmm.covariance.layout import Piece, assemble_factors, scale_theta, start_theta, theta_of
+from bayesmm.covariance.structure import Axes, lower_triangular
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import assemble_factors, lower_triangular, start_theta, theta_of
 from bayesmm.marginal.likelihood import criterion as criterion_value
 from bayesmm.marginal.screening import Screen
 from bayesmm.reml.criterion import Criterion
@@ -86,7 +87,7 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
     In a model with several covariance matrices a maximum may lie where they explain nearly everything together, along
     directions that no look along the principal axes of other moments meets.
     """
-    theta = FAR_OUT * start_theta(criterion.layout)
+    theta = scale_theta(start_theta(criterion.layout), FAR_OUT, criterion.layout)
     return moment_start(criterion.evaluate(theta), theta, criterion.layout)
 
 
@@ -112,14 +113,17 @@ def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nda
 
 
 def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether the criterion only falls from a start to a minimum as the covariances go straight from one to the other.
+    """Whether the criterion only falls from a start to a minimum as covariances, or else θ, go straight to the other.
 
     Then both lie in one basin, and a search from that start would find nothing new.
     """
     if not is_light(criterion):
         return False
     screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
-    factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
+    if all(piece.structure.is_convex for pieces in criterion.layout for piece in pieces):
+        factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
+    else:
+        factors = _stack(criterion, [(1.0 - share) * start + share * end for share in WAY])
     return bool((np.diff(screen.values(factors)) <= 0.0).all())
 
 
@@ -177,11 +181,9 @@ class _Grid:
         values: Callable[[Sequence[np.ndarray]], np.ndarray],
     ) -> None:
         self._layout, self._levels, self._values = criterion.layout, levels, values
-        self._axes = [
-            _principal_axes(L, pieces) for L, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)
-        ]
-        ends = [0, *accumulate(map(len, self._axes))]
-        self._own = [slice(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
+        self._axes = [_axes(L[0], pieces) for L, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)]
+        ends = [0, *accumulate(axes.n for axes in self._axes)]
+        self._own = [range(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
         self.n_axes = ends[-1]
         self.n_pieces = sum(map(len, self._layout))
         self.seen: dict[Place, float] = {}
@@ -196,7 +198,7 @@ class _Grid:
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
-        return [U * sizes[:, None, own] for U, own in zip(self._axes, self._own, strict=True)]
+        return [axes.base * sizes[:, own.start + axes.which] for axes, own in zip(self._axes, self._own, strict=True)]
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
@@ -224,8 +226,7 @@ class _Grid:
         d = self.n_axes
         if d <= ALL_SUBSETS:
             return self.all_subsets()
-        ends = np.cumsum([0, *map(len, self._axes)])
-        inside = [set(range(a, b)) for a, b in pairwise(ends)]
+        inside = [set(own) for own in self._own]
         subsets: list[Iterable[int]] = [axes for size in (1, 2) for axes in combinations(range(d), size)]
         subsets += [*inside, *(set(range(d)) - each for each in inside), *(set(range(d)) - {j} for j in range(d))]
         return list(dict.fromkeys(tuple(sorted(axes)) for axes in [*subsets, range(d)]))
@@ -261,12 +262,15 @@ class _Grid:
         return self.theta(place), self.theta(place, shift)
 
 
-def _principal_axes(L: np.ndarray, pieces: Sequence[tuple[int, int, str]]) -> np.ndarray:
-    axes = np.eye(L.shape[-1])
-    for start, stop, structure in pieces:
-        if structure != "diagonal" and stop - start > 1:
-            axes[start:stop, start:stop] = np.linalg.svd(L[0, start:stop, start:stop])[0]
-    return axes
+def _axes(L: np.ndarray, pieces: Sequence[Piece]) -> Axes:
+    """Axes of all pieces of a factor, one after the other."""
+    base, which, n = np.zeros_like(L), np.zeros(L.shape, dtype=int), 0
+    for piece in pieces:
+        inside = piece.inside, piece.inside
+        own = piece.structure.axes(L[inside])
+        base[inside], which[inside] = own.base, n + own.which
+        n += own.n
+    return Axes(base, which)
 
 
 def _moved(place: Place, axis: int, by: int, n_levels: int) -> Place:

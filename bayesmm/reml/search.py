@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.covariance.layout import assemble_factors, scale_theta
 from bayesmm.errors import EstimationError
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
@@ -100,7 +101,7 @@ def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[
     residual_square = min(inside, key=lambda each: each.evaluation.value).evaluation.detail.fixed.residual_square
     sigma = LOW * float(np.sqrt(residual_square / criterion.products.n))
     low = replace(criterion, sigma=sigma)
-    starts, n_values = choose_starts(low, moments / LOW)
+    starts, n_values = choose_starts(low, scale_theta(moments, 1.0 / LOW, criterion.layout))
     at_low = find_minimum(low, starts[0], FURTHER)
     further = find_minimum(criterion, at_low.x, FURTHER)
     return [replace(further, n_evaluations=further.n_evaluations + at_low.n_evaluations)], n_values
@@ -120,7 +121,7 @@ def _approach(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray, int]
     There the data all but show the effects, so that moments are nearly right whatever the directions, while the valley
     that Newton's steps would follow is narrow and bent.
     """
-    if np.abs(theta).max() < FAR:
+    if max(np.abs(L).max() for L in assemble_factors(np, theta, criterion.layout)) < FAR:
         return theta, 0
     value, moved = np.inf, theta
     for n in range(MOST_MOMENTS):

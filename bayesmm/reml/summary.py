@@ -108,14 +108,14 @@ def _random_table(fit: Fit, level: float, interval: str) -> pd.DataFrame:
     parameters = fit.parameter_table(level=level)
     rows = []
     for block in fit.labels.blocks:
-        for i, effect in enumerate(block.effects):
-            row = parameters.loc[block.sd_row(effect)]
-            cells = {"group": block.group if i == 0 else "", "effect": effect, **_spread_cells(row, interval)}
-            for pair_i, pair_j in block.pairs:
-                if pair_j == i:
-                    value = parameters.loc[block.cor_row(pair_i, pair_j), "estimate"]
-                    cells[f"cor {block.effects[pair_i]}"] = "" if np.isnan(value) else f"{value:.3f}"
-            rows.append(cells)
+        own = [
+            {"group": block.group if i == 0 else "", "effect": name, **_spread_cells(parameters.loc[sd], interval)}
+            for i, (name, sd) in enumerate(zip(block.sds, block.sd_rows, strict=True))
+        ]
+        for (i, head), name in zip(block.cor_cells, block.cor_rows, strict=True):
+            value = parameters.loc[name, "estimate"]
+            own[i][head] = "" if np.isnan(value) else f"{value:.3f}"
+        rows += own
     if fit.known_sigma is None:
         rows.append({"group": "residual", "effect": "", **_spread_cells(parameters.loc["sigma"], interval)})
     else:

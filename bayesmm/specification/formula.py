@@ -223,7 +223,7 @@ def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
             expression=expression,
             group=":".join(factors),
             factors=factors,
-            structure="diagonal" if bar.double else "unstructured",
+            structure=bar.structure,
         )
         for factors in group_factors(bar.right, text)
     ]

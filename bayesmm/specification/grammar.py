@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 from bayesmm.console import brief, quoted
+from bayesmm.covariance.table import HOMOGENEOUS, STRUCTURES
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
@@ -174,6 +175,8 @@ class _Parser:
     def named(self, token: Token) -> Node:
         if self.sees("("):
             opening = self.advance()
+            if token.text in STRUCTURES and (bar := self.structured(token, opening)) is not None:
+                return bar
             arguments, keywords = self.arguments(opening)
             callee = "C" if token.text in _R_FACTOR and len(arguments) == 1 and not keywords else token.text
             return Call(callee, arguments, keywords, token.at)
@@ -186,16 +189,61 @@ class _Parser:
         self.limit(len(self.open))
         node = self.comparison() if opening.text == "{" else self.sum()
         if opening.text == "(" and self.sees("|", "||"):
-            double = self.advance().text == "||"
-            node = Bar(node, self.sum(), double, opening.at)
-            if self.sees("|", "||"):
-                self.complain(
-                    "A term has one bar.",
-                    "Correlation between terms (brms's ID syntax) is not available: write (x | g) or (x || g).",
-                )
+            structure = "diag" if self.advance().text == "||" else "us"
+            node = Bar(node, self.group(), structure, opening.at)
         self.expect(_CLOSING[opening.text])
         self.open.pop()
         return node if opening.text == "(" else Call("I", (node,), (), opening.at)
+
+    def group(self) -> Node:
+        """Read what is right of a bar."""
+        node = self.sum()
+        if self.sees("|", "||"):
+            self.complain(
+                "A term has one bar.",
+                "Correlation between terms (brms's ID syntax) is not available: write (x | g) or (x || g).",
+            )
+        return node
+
+    def structured(self, name: Token, opening: Token) -> Bar | None:
+        """Read ``cs(x | g)`` or ``cs(x | g, hom=True)`` after its bracket; None for a call without a bar."""
+        start = self.position
+        self.open.append(opening)
+        self.limit(len(self.open))
+        left = None if self.sees(")") else self.sum()
+        if left is None or not self.sees("|", "||"):
+            self.position = start
+            self.open.pop()
+            return None
+        if self.sees("||"):
+            self.complain(
+                f"'||' cannot stand inside {name.text}().",
+                f"Write {name.text}(x | g), or (x || g) alone for uncorrelated effects.",
+            )
+        self.advance()
+        right = self.group()
+        structure = self.homogeneous(name) if self.sees(",") else name.text
+        self.expect(")")
+        self.open.pop()
+        return Bar(left, right, structure, name.at)
+
+    def homogeneous(self, name: Token) -> str:
+        """Read ``, hom=True``: which of a structure's two forms is meant."""
+        self.advance()
+        forms = HOMOGENEOUS.get(name.text)
+        if forms is None or self.token.text != "hom" or self.tokens[self.position + 1].text != "=":
+            takes = "hom=True or hom=False" if forms else "nothing"
+            self.complain(
+                f"{name.text}() takes {takes} after its bar.",
+                "One standard deviation for all effects: homdiag(x | g), homcs(x | g) or ar1(0 + f | g).",
+            )
+        self.advance()
+        self.advance()
+        value = CONSTANTS.get(self.advance().text)
+        if not isinstance(value, bool):
+            self.position -= 1
+            self.complain("hom= is True or False.", "Write hom=True for one standard deviation of all effects.")
+        return forms[value]
 
     def arguments(self, opening: Token) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
         self.open.append(opening)
@@ -225,7 +273,8 @@ class _Parser:
         if self.sees("|", "||"):
             self.complain(
                 "A bar cannot stand inside a function call.",
-                "Covariance structures are chosen by the bar: (x | g) unstructured, (x || g) diagonal.",
+                f"Covariance structures are {', '.join(f'{name}()' for name in STRUCTURES)}; (x | g) is us(x | g), "
+                "(x || g) is diag(x | g).",
             )
         return node
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 type Node = Number | Text | Constant | Name | Call | Sum | Binary | Bar
 
 _PLAIN_NAME = re.compile(r"(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*\Z")
+_BARS = {"us": ("", "|"), "diag": ("", "||")}  # structures that a bar alone says
 CONSTANTS = {"True": True, "False": False, "None": None, "TRUE": True, "FALSE": False, "NULL": None}
 
 # Larger binds tighter. A bar always stands in its own parentheses.
@@ -80,11 +81,11 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """``(left | right)`` or ``(left || right)``."""
+    """``(left | right)``, ``(left || right)``, or with the name of a structure, ``cs(left | right)``."""
 
     left: Node
     right: Node
-    double: bool
+    structure: str
     at: int = field(default=0, compare=False)
 
 
@@ -108,10 +109,16 @@ def write(node: Node) -> str:
             return f"{callee}({', '.join([*map(write, arguments), *(f'{k}={write(v)}' for k, v in keywords)])})"
         case Sum(parts):
             return write_sum(parts)
-        case Bar(left, right, double):
-            return f"({write(left)} {'||' if double else '|'} {write(right)})"
+        case Bar(left, right, structure):
+            return write_bar(write(left), write(right), structure)
         case Binary(operator, left, right):
             return _write_binary(operator, left, right)
+
+
+def write_bar(left: str, right: str, structure: str) -> str:
+    """Write a random-effects term: a bar alone where it says the structure, or else its name."""
+    called, bar = _BARS.get(structure, (structure, "|"))
+    return f"{called}({left} {bar} {right})"
 
 
 def write_sum(parts: tuple[tuple[str, Node], ...]) -> str:

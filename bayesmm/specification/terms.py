@@ -1,13 +1,11 @@
 """What was asked, as plain text in frozen dataclasses: no data, no numerics."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from bayesmm.console import visible
+from bayesmm.covariance.table import STRUCTURES
 from bayesmm.specification.scanner import one_line
-from bayesmm.specification.syntax import quote
-
-type Structure = Literal["unstructured", "diagonal"]
+from bayesmm.specification.syntax import quote, write_bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,19 +21,19 @@ class RandomTerm:
         (lme4 writes the same factor as ``b:a`` when it comes from ``a/b``).
     factors : tuple of str
         Columns of the data whose combinations are the levels, ``("a", "b")``.
-    structure : {"unstructured", "diagonal"}
-        Covariance of the effects of one level: ``|`` leaves it free, ``||`` sets every correlation to zero.
+    structure : str
+        Covariance of the effects of one level, a name in `bayesmm.covariance.table.STRUCTURES`: ``|`` leaves it free
+        (``"us"``), ``||`` sets every correlation to zero (``"diag"``), others are called, ``cs(x | g)``.
     """
 
     expression: str
     group: str
     factors: tuple[str, ...]
-    structure: Structure
+    structure: str
 
     def write(self) -> str:
         """Write the term so that a formula can hold it."""
-        bar = "||" if self.structure == "diagonal" else "|"
-        return f"({self.expression} {bar} {':'.join(map(quote, self.factors))})"
+        return write_bar(self.expression, ":".join(map(quote, self.factors)), self.structure)
 
     def __str__(self) -> str:
         return visible(self.write())
@@ -93,5 +91,6 @@ def _in_words(term: RandomTerm) -> str:
     intercept, _, slopes = term.expression.partition(" + ")
     effects = ["intercept"] * (intercept == "1") + [slopes] * bool(slopes)
     several = len(effects) > 1 or " + " in slopes
-    freedom = f", {'uncorrelated' if term.structure == 'diagonal' else 'correlated'}" if several else ""
+    structure = STRUCTURES[term.structure]
+    freedom = f", {structure.freedom}" if several or structure.correlations == "one" else ""
     return f"{' and '.join(effects)} by {term.group}{freedom}"

@@ -69,7 +69,7 @@ def draws_by_reference_name(posterior) -> dict[str, np.ndarray]:
     sds = posterior.draws(block.sd_variable)
     named |= {"tau": sds[..., 0], f"sd_{block.group}": sds[..., 0]}
     named |= {f"sd_{effect}": sds[..., i] for i, effect in enumerate(block.effects)}
-    if block.pairs:
+    if block.cors:
         named["corr"] = posterior.draws(block.cor_variable)[..., 0]
     for i, level in enumerate(block.levels):
         named[f"b[{level}]"] = effects[..., i, 0]
@@ -109,10 +109,10 @@ def test_quadrature_has_no_monte_carlo_error(name: str) -> None:
     table, effects = posterior.parameters, posterior.random_effects()
     block = posterior.labels.blocks[0]
     first = {"mu": posterior.labels.coefficients[0], "slope": posterior.labels.coefficients[-1]}
-    first |= {"tau": block.sd_row(block.effects[0]), f"sd_{block.group}": block.sd_row(block.effects[0])}
-    first |= {f"sd_{effect}": block.sd_row(effect) for effect in block.effects}
-    if block.pairs:
-        first["corr"] = block.cor_row(*block.pairs[0])
+    first |= {"tau": block.sd_rows[0], f"sd_{block.group}": block.sd_rows[0]}
+    first |= {f"sd_{effect}": row for effect, row in zip(block.effects, block.sd_rows, strict=True)}
+    if block.cors:
+        first["corr"] = block.cor_rows[0]
     for parameter, expected in EXACT[name]["parameters"].items():
         if parameter.startswith("theta"):
             continue  # a sum of two rows

@@ -7,8 +7,9 @@ import scipy.stats as st
 from oracle import DenseModel, level_covariance, random_columns
 
 import bayesmm as bmm
-from bayesmm.bayes.contrasts import constant_combination, effects_at_means, read_factor
+from bayesmm.bayes.contrasts import constant_combination, effects_at_means
 from bayesmm.bayes.quantities import prior_quantities
+from bayesmm.covariance.public import read_covariance
 from bayesmm.priors import LKJ, Flat, Gamma, HalfNormal
 
 NODES = 22  # of Gauss–Legendre, along each of two standard deviations and a correlation
@@ -211,12 +212,14 @@ def test_quantities_are_those_of_the_covariance_of_the_moved_effects(sleep: pd.D
     assert (np.diag(T) == 1.0).all()
     assert (np.eye(3) != T).any()
     tables, expected = [], []
-    pairs = model.labels.blocks[0].pairs
+    pieces = model.labels.blocks[0].pieces
     for _ in range(4):
         F = rng.normal(size=(3, 3))
         beta = rng.normal(size=2)
-        tables.append([*beta, *np.concatenate(read_factor(F, pairs)), 3.0])
-        expected.append([*(model.priors.contrast @ beta), *np.concatenate(read_factor(T @ F, pairs)), 3.0])
+        tables.append([*beta, *np.concatenate(read_covariance(np, F @ F.T, pieces)), 3.0])
+        expected.append(
+            [*(model.priors.contrast @ beta), *np.concatenate(read_covariance(np, T @ F @ F.T @ T.T, pieces)), 3.0]
+        )
     found = prior_quantities(model.priors, model.labels, np.array(tables).reshape(2, 2, -1))
     np.testing.assert_allclose(found.reshape(4, -1), expected, rtol=1e-9)
 

@@ -45,18 +45,17 @@ def test_rows_of_a_random_slope_model():
 
 def test_pairs_run_within_one_unstructured_term():
     (block,) = labels("y ~ x + (x + w | Subject) + (0 + sigma | Subject)").blocks
-    assert block.pairs == ((0, 1), (0, 2), (1, 2))
-    assert block.pair_labels == ("Intercept, x", "Intercept, w", "x, w")
+    assert block.cors == ("Intercept, x", "Intercept, w", "x, w")
 
 
 def test_second_term_of_a_group_has_pairs_of_its_own():
     (block,) = labels("y ~ x + (1 | Subject) + (0 + x + w | Subject)").blocks
-    assert block.pairs == ((1, 2),)
+    assert block.cors == ("x, w",)
 
 
 def test_double_bar_has_no_correlations():
     found = labels("y ~ x + (x || Subject)")
-    assert found.blocks[0].pairs == ()
+    assert found.blocks[0].cors == ()
     assert not [row for row in found.parameter_rows() if row.kind == "cor"]
 
 

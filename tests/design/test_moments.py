@@ -1,5 +1,6 @@
 """E[Y|X] and Var[Y|X]: numbers against the dense formula, texts against the numbers."""
 
+import math
 import re
 
 import numpy as np
@@ -55,9 +56,10 @@ def some_values(design, labels):
 def dense_covariance(design, labels, values):
     Z, G = [], []
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        cov = np.diag([values[names.sd_row(effect)] ** 2 for effect in block.effects])
-        for i, j in names.pairs:
-            cov[i, j] = cov[j, i] = values[names.cor_row(i, j)] * np.sqrt(cov[i, i] * cov[j, j])
+        cov = np.diag([values[f"sd({effect} | {names.group})"] ** 2 for effect in block.effects])
+        for cor in names.cors:
+            i, j = map(block.effects.index, cor.split(", "))
+            cov[i, j] = cov[j, i] = values[f"cor({cor} | {names.group})"] * np.sqrt(cov[i, i] * cov[j, j])
         Z.append(random_columns(block.codes, block.columns, block.q))
         G.append(level_covariance(cov, block.q))
     stacked = np.hstack(Z)
@@ -71,12 +73,12 @@ def number_of(text, labels, values):
         symbols["β("][f"β({name})"] = values[row.name]
     for block in labels.blocks:
         for effect in block.effects:
-            variance = values[block.sd_row(effect)] ** 2
+            variance = values[f"sd({effect} | {block.group})"] ** 2
             symbols["σ²("][f"σ²({effect} | {block.group})"] = variance
             symbols["σ²("][f"σ²({block.group})"] = variance
-        for (i, j), pair in zip(block.pairs, block.pair_labels, strict=True):
-            sds = values[block.sd_row(block.effects[i])] * values[block.sd_row(block.effects[j])]
-            symbols["σ("][f"σ({pair} | {block.group})"] = values[block.cor_row(i, j)] * sds
+        for cor in block.cors:
+            sds = math.prod(values[f"sd({effect} | {block.group})"] for effect in cor.split(", "))
+            symbols["σ("][f"σ({cor} | {block.group})"] = values[f"cor({cor} | {block.group})"] * sds
     for table in symbols.values():
         for symbol in sorted(table, key=len, reverse=True):
             text = text.replace(symbol, f"({table[symbol]!r})")

@@ -14,8 +14,9 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covariance, random_columns
 
+from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
+from bayesmm.covariance.table import STRUCTURES
 from bayesmm.marginal import crossproducts, plan
-from bayesmm.marginal.covariance import Layout, assemble_factors, n_theta, start_theta
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.rows import BlockArrays
 
@@ -181,8 +182,8 @@ def random_design(shape: str, seed: int, n: int = 90, most_effects: int = 3) -> 
         k = int(rng.integers(1, most_effects + 1))
         columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) * 3.0 + 1.0])
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
-        structures = rng.choice(["unstructured", "diagonal"], size=2)
-        pieces = ((0, cut, str(structures[0])),) + (((cut, k, str(structures[1])),) if cut < k else ())
+        first, second = (STRUCTURES[str(name)] for name in rng.choice(["us", "diag"], size=2))
+        pieces = (Piece(0, cut, first),) + ((Piece(cut, k, second),) if cut < k else ())
         blocks.append(BlockArrays(codes=codes, columns=columns, n_levels=int(codes.max()) + 1, pieces=pieces))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, int(rng.integers(0, 4))))])
     y = 5.0 + rng.normal(size=n) * 3.0 + sum(rng.normal(size=block.n_levels)[block.codes] for block in blocks)
@@ -194,7 +195,7 @@ def design_of(*codes: np.ndarray, slopes: bool = False) -> RandomDesign:
     n = len(codes[0])
     rng = np.random.default_rng(0)
     columns = np.column_stack([np.ones(n), rng.normal(size=n)])[:, : 1 + slopes]
-    pieces = ((0, 1 + slopes, "unstructured"),)
+    pieces = (Piece(0, 1 + slopes, STRUCTURES["us"]),)
     blocks = (BlockArrays(codes=c, columns=columns, n_levels=int(c.max()) + 1, pieces=pieces) for c in codes)
     return RandomDesign(columns, rng.normal(size=n), np.ones(n), tuple(blocks))
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from designs import RandomDesign
 
+from bayesmm.covariance.layout import Layout
 from bayesmm.marginal import traced
-from bayesmm.marginal.covariance import Layout
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.density import FixedPrior
 from bayesmm.marginal.fixed_prior import condition_prior

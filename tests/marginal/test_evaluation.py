@@ -3,8 +3,8 @@ import pytest
 from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case
 from hypothesis import given
 
+from bayesmm.covariance.layout import assemble_factors
 from bayesmm.marginal import host
-from bayesmm.marginal.covariance import assemble_factors
 from bayesmm.marginal.evaluation import Evaluated, conditional_covariances, evaluate
 
 RELATIVE = 1e-9  # of the largest entry: rounding of well-conditioned designs, some hundred times over

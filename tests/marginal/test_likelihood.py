@@ -7,6 +7,8 @@ from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case, RandomDesign, ra
 from hypothesis import given
 from oracle import DenseModel, random_columns
 
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.table import STRUCTURES
 from bayesmm.marginal import host
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.likelihood import condition_factors, criterion, deviance, profile_fixed, reduce_products
@@ -77,7 +79,7 @@ def test_more_fixed_effects_than_small_matrices_have_rows_leave_the_criterion_ex
     rng = np.random.default_rng(0)
     n, p, q = 400, host.LAPACK_FROM + 30, 20
     X, y, codes = np.column_stack([np.ones(n), rng.normal(size=(n, p - 1))]), rng.normal(size=n), np.arange(n) % q
-    block = BlockArrays(codes=codes, columns=np.ones((n, 1)), n_levels=q, pieces=((0, 1, "unstructured"),))
+    block = BlockArrays(codes=codes, columns=np.ones((n, 1)), n_levels=q, pieces=(Piece(0, 1, STRUCTURES["us"]),))
     products, _ = build_products(X, y, np.ones(n), [block])
     dense = DenseModel(y=y, X=X, Z=random_columns(codes, np.ones((n, 1)), q))
     found = criterion(host, np.array([0.7]), products, None, float(method == "reml"), layout=(block.pieces,))

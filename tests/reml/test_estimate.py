@@ -7,7 +7,7 @@ import pytest
 from designs import KINDS, SHAPES, Fill, RandomDesign, random_design
 
 import bayesmm as bmm
-from bayesmm.marginal.covariance import n_theta, start_theta
+from bayesmm.covariance.layout import n_theta, start_theta
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from designs import SHAPES, random_design
 from oracle import DenseModel, level_covariance, random_columns
-from small_models import DenseCriterion, SmallModel, all_pieces, irregular, uncentred
+from small_models import DenseCriterion, SmallModel, irregular, layout_of, uncentred
 
 import bayesmm as bmm
-from bayesmm.marginal.covariance import assemble_factors
+from bayesmm.covariance.layout import assemble_factors
 from bayesmm.marginal.crossproducts import build_products
 from bayesmm.marginal.rows import BlockArrays
 from bayesmm.marginal.screening import Screen
@@ -27,12 +27,13 @@ YEARS = Path(__file__).with_name("uncentred_years.csv")
 
 
 def estimate_of(model: SmallModel, method: str) -> Estimate:
+    layout = layout_of(model.factors)
     blocks = [
-        BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=each.pieces)
-        for each in model.factors
+        BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=pieces)
+        for each, pieces in zip(model.factors, layout, strict=True)
     ]
     products = build_products(model.X, model.y, model.weights, blocks)[0]
-    return estimate(Criterion(products, all_pieces(model.factors), method))
+    return estimate(Criterion(products, layout, method))
 
 
 @pytest.mark.parametrize(("make", "seed"), SMALL_MODELS)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from designs import SHAPES, RandomDesign, design_of, random_design
 
-from bayesmm.marginal.covariance import start_theta
+from bayesmm.covariance.layout import start_theta
+from bayesmm.covariance.structure import LEAST
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.start import LEAST, moment_start
+from bayesmm.reml.start import moment_start
 
 
 def start_of(design: RandomDesign, method: str = "reml", sigma: float | None = None) -> np.ndarray:

@@ -40,7 +40,7 @@ def test_bars_are_read_as_lme4_reads_them(text, expected):
 
 def test_double_bar_gives_diagonal_structure():
     single, double = (parse_formula(f"y ~ x + (x {bar} g)").random_terms[0] for bar in ("|", "||"))
-    assert (single.structure, double.structure) == ("unstructured", "diagonal")
+    assert (single.structure, double.structure) == ("us", "diag")
     assert single.expression == double.expression == "1 + x"
 
 

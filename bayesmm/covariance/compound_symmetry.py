@@ -1,0 +1,72 @@
+"""Compound symmetry: all pairs of effects have one correlation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.one_correlation import OneCorrelation
+from bayesmm.covariance.structure import Array
+from bayesmm.covariance.unstructured import pairs
+
+
+@dataclass(frozen=True)
+class CompoundSymmetry(OneCorrelation):
+    """R = (1 − ρ)I + ρ11', with −1/(k − 1) ≤ ρ ≤ 1."""
+
+    words = "compound symmetry"
+    freedom = "equally correlated"
+
+    def limits(self, k: int) -> tuple[float, float]:
+        """Where R is positive semi-definite."""
+        return -1.0 / (k - 1), 1.0
+
+    def unit(self, xp: Any, low: Array, high: Array, k: int) -> Array:
+        """Cholesky factor, from 1 + (k − 1)ρ = k·low² and λ = 1 − ρ = k/(k − 1)·high², the eigenvalues of R.
+
+        Its diagonal has d_j² = λ(λ + (j + 1)ρ)/(λ + jρ), in whose last numerator is the other eigenvalue.
+        """
+        root = np.sqrt(k / (k - 1)) * high
+        rho = (k * low**2 - 1.0) / (k - 1)
+        before = root**2 + np.arange(k) * rho  # λ + jρ: positive, but the first where ρ is one
+        diagonal, below = [rho * 0.0 + 1.0], [rho]
+        for j in range(1, k - 1):
+            diagonal.append(root * xp.sqrt((before[j] + rho) / before[j]))
+            below.append(rho * root / xp.sqrt(before[j] * (before[j] + rho)))
+        diagonal.append(root * np.sqrt(k) * low / xp.sqrt(before[k - 1]))
+        entries = xp.stack([*diagonal, *below, rho * 0.0])
+        return entries[_places(k)]
+
+    def mean_correlation(self, covariance: Array, sd: Array) -> tuple[Array, Array]:
+        """Mean over all pairs."""
+        i, j = pairs(covariance.shape[-1])
+        return covariance[..., i, j].sum(axis=-1), (sd[..., i] * sd[..., j]).sum(axis=-1)
+
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
+        """Det R = (1 + (k − 1)ρ)(1 − ρ)^(k − 1)."""
+        return concentration, (k - 1) * (concentration - 1.0) + 1.0
+
+    def power(self, i: int, j: int) -> int:
+        """One."""
+        return 1
+
+    def correlation(self, xp: Any, cor: Array, k: int) -> Array:
+        """R."""
+        return xp.where(np.eye(k, dtype=bool), 1.0, cor[..., None])
+
+    def separate(self, M: np.ndarray) -> np.ndarray:
+        """With one variance, its parts along the mean of the effects and beside it."""
+        if not self.equal:
+            return OneCorrelation.separate(self, M)
+        k = len(M)
+        mean = np.full((k, k), 1.0 / k)
+        along = (M * mean).sum()
+        return along * mean + (np.trace(M) - along) / (k - 1) * (np.eye(k) - mean)
+
+
+def _places(k: int) -> np.ndarray:
+    """Which of k diagonal entries, k − 1 entries below them, and zero, is at each place."""
+    row, column = np.indices((k, k))
+    return np.where(row == column, row, np.where(row > column, k + column, 2 * k - 1))

@@ -1,0 +1,215 @@
+"""What a covariance structure knows: its parameters in the search, on the public scale, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+Array = Any  # of NumPy or of JAX: the same code serves both
+
+SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
+ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
+DOWN = 1e-5  # slope of the criterion relative to its expected part that is not what the search leaves over
+STEP = 0.1  # standard deviation, in units of σ on conditioned columns, from which the search goes on then
+LEAST = 1e-3  # singular values below which a start is too near the boundary, where slopes vanish
+
+
+class Axes(NamedTuple):
+    """Directions along which a coarse look varies standard deviations: F[i, j] = base[i, j] · size[which[i, j]].
+
+    Attributes
+    ----------
+    base : array, shape (k, k)
+        A factor of unit sizes.
+    which : int array, shape (k, k)
+        The axis that each entry grows with.
+    """
+
+    base: np.ndarray
+    which: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """How many axes there are."""
+        return int(self.which.max()) + 1
+
+
+class Structure:
+    """A covariance matrix Σ = σ²ΛΛ' of the k effects of one level, by few parameters.
+
+    Structures are hashable, without state of a model, and know k only as an argument. Λ is lower triangular, on columns
+    that were conditioned as far as `invariance` allows. θ, shape (t,), is free: zero variances and correlations at
+    their limits are ordinary points of it.
+
+    Attributes
+    ----------
+    words : str
+        The structure in a sentence: "unstructured".
+    freedom : str
+        What it leaves to the effects: "correlated".
+    invariance : {"linear", "column", "scale"}
+        Which changes of columns keep the structure: any; each column's scale; one common scale.
+    is_convex : bool
+        Whether the matrices between two of the structure have it too.
+    correlations : {"none", "matrix", "one"}
+        Whether no correlation is free, all of them, or one parameter gives all.
+    """
+
+    words: ClassVar[str]
+    freedom: ClassVar[str]
+    invariance: ClassVar[Literal["linear", "column", "scale"]]
+    is_convex: ClassVar[bool] = True
+    correlations: ClassVar[Literal["none", "matrix", "one"]] = "none"
+
+    # -- θ and Λ: what the search works with ------------------------------------------------------------------------
+
+    def start(self, k: int) -> np.ndarray:
+        """θ of Λ = I."""
+        raise NotImplementedError
+
+    def n_theta(self, k: int) -> int:
+        """Count the entries of θ."""
+        return len(self.start(k))
+
+    def positions(self, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rows and columns of the entries of Λ that θ consists of; None where Λ is not made of entries of θ."""
+        return None
+
+    def factor(self, xp: Any, theta: Array, k: int) -> Array:
+        """Λ (k, k); analytic in θ, which may be complex in NumPy."""
+        raise NotImplementedError
+
+    def derivatives(self, xp: Any, theta: Array, k: int) -> tuple[Array, Array]:
+        """∂Λ (t, k, k) and ∂²Λ (t, t, k, k); needed where Λ is not made of entries of θ."""
+        raise NotImplementedError
+
+    def nearest(self, L: np.ndarray) -> np.ndarray:
+        """θ of a given lower-triangular factor: the same ΛΛ' where that has the structure, or else one near it."""
+        raise NotImplementedError
+
+    def scaled(self, theta: np.ndarray, by: float, k: int) -> np.ndarray:
+        """θ of the factor `by` · Λ."""
+        return by * theta
+
+    def sizes(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """How large a change of each entry of θ is small, one at least: far out θ moves in proportion."""
+        raise NotImplementedError
+
+    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        """θ one step towards equal expected and observed Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² (k, k)."""
+        raise NotImplementedError
+
+    def axes(self, L: np.ndarray) -> Axes:
+        """Directions of the standard deviations at a factor."""
+        raise NotImplementedError
+
+    def separate(self, M: np.ndarray) -> np.ndarray:
+        """Leave of a matrix (k, k) what the structure's own parameters of variance can see of it."""
+        raise NotImplementedError
+
+    # -- the boundary -------------------------------------------------------------------------------------------------
+
+    def held(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Which entries of θ are exactly where their variance is zero, or their correlation at its limit."""
+        raise NotImplementedError
+
+    def snapped(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """θ with what is next to the boundary exactly there."""
+        raise NotImplementedError
+
+    def way_down(self, theta: np.ndarray, k: int, expected: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
+        """θ a step off the boundary, where the criterion falls that way; None where it does not.
+
+        The slope of the criterion in ΛΛ' is `expected` − `observed`, whatever that in θ.
+        """
+        raise NotImplementedError
+
+    # -- the public scale ---------------------------------------------------------------------------------------------
+
+    def sd_names(self, effects: Sequence[str], expression: str) -> tuple[str, ...]:
+        """Name the free standard deviations: by their effect, or by the term's expression where all have one."""
+        return tuple(effects)
+
+    def cor_names(self, effects: Sequence[str], expression: str) -> tuple[tuple[str, ...], ...]:
+        """Name the free correlations, each as it is written first and how else it may be: "a, b" and "b, a"."""
+        return ()
+
+    def cor_cells(self, effects: Sequence[str]) -> list[tuple[int, str]]:
+        """Where a table of standard deviations shows each correlation: beside which, and under which heading."""
+        return []
+
+    def n_sds(self, k: int) -> int:
+        """Count the free standard deviations."""
+        return k
+
+    def n_cors(self, k: int) -> int:
+        """Count the free correlations."""
+        return 0
+
+    def limits(self, k: int) -> tuple[float, float]:
+        """Between which values a correlation may lie."""
+        return -1.0, 1.0
+
+    def spread(self, sd: Array, k: int) -> Array:
+        """Give each effect its standard deviation: (..., k) from the free ones (..., m)."""
+        return sd
+
+    def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
+        """Write the covariance of two effects i < j: "σ(a, b | g)"; "" where it is zero."""
+        return ""
+
+    def is_defined(self, spread: np.ndarray) -> list[bool]:
+        """Which of the free correlations have a meaning where the effects have these standard deviations (k,)."""
+        return []
+
+    def gather(self, xp: Any, spread: Array) -> Array:
+        """Free standard deviations (..., m) nearest to those of the effects (..., k); the inverse of `spread`."""
+        return spread
+
+    def correlation(self, xp: Any, cor: Array, k: int) -> Array:
+        """Correlation matrix (..., k, k) from the free correlations (..., c)."""
+        return xp.broadcast_to(xp.eye(k), (*cor.shape[:-1], k, k))
+
+    def unit_factor(self, xp: Any, share: Array, k: int) -> Array:
+        """Lower-triangular factor (k, k) of the correlation matrix of one free correlation.
+
+        `share` is where it lies between its limits, from 0 to 1; differentiable inside.
+        """
+        raise NotImplementedError
+
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
+        """Shapes of the beta density of that share if the density of the matrix R is ∝ det(R)^(concentration − 1)."""
+        raise NotImplementedError
+
+    def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
+        """Free standard deviations (..., m) and correlations (..., c) of a covariance matrix (..., k, k).
+
+        Analytic where no variance is zero. A correlation with a variance of zero is NaN.
+        """
+        k = covariance.shape[-1]
+        return xp.sqrt(diagonal(xp, covariance)), covariance[..., 0, :0][..., : self.n_cors(k)]
+
+
+def diagonal(xp: Any, M: Array) -> Array:
+    """Diagonals (..., k) of matrices (..., k, k)."""
+    return xp.diagonal(M, axis1=-2, axis2=-1)
+
+
+def lower_triangular(factor: np.ndarray) -> np.ndarray:
+    """L, lower triangular and of non-negative diagonal, with LL' = FF' for any factor F, singular ones too."""
+    R = np.linalg.qr(factor.swapaxes(-1, -2), mode="r")
+    signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return (R * signs[..., None]).swapaxes(-1, -2)
+
+
+def is_finite_step(D: np.ndarray, U: np.ndarray) -> bool:
+    """Whether moments on the factor's columns can be used; far out they may be rounding."""
+    return bool(np.isfinite(D).all() and np.isfinite(U).all() and (np.diag(D) > 0.0).all())
+
+
+def divide(xp: Any, numerator: Array, denominator: Array) -> Array:
+    """Quotient; NaN where the denominator is zero, without a warning."""
+    is_zero = denominator == 0
+    return xp.where(is_zero, xp.nan, numerator / xp.where(is_zero, 1.0, denominator))

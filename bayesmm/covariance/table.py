@@ -1,0 +1,25 @@
+"""The structures that a formula can name."""
+
+from bayesmm.covariance.autoregressive import Autoregressive
+from bayesmm.covariance.compound_symmetry import CompoundSymmetry
+from bayesmm.covariance.diagonal import Diagonal
+from bayesmm.covariance.identity import Identity
+from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.unstructured import Unstructured
+
+STRUCTURES: dict[str, Structure] = {
+    "us": Unstructured(),
+    "diag": Diagonal(),
+    "homdiag": Identity(),
+    "cs": CompoundSymmetry(),
+    "homcs": CompoundSymmetry(equal=True),
+    "ar1": Autoregressive(equal=True),
+    "hetar1": Autoregressive(),
+}
+
+# By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.
+HOMOGENEOUS = {
+    "diag": {True: "homdiag", False: "diag"},
+    "cs": {True: "homcs", False: "cs"},
+    "ar1": {True: "ar1", False: "hetar1"},
+}

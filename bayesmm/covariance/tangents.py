@@ -1,0 +1,108 @@
+"""How the factors change with θ: what gradient and curvature of the criterion are made of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from bayesmm.covariance.layout import Layout, Piece, entry_positions, parts
+from bayesmm.covariance.structure import Array
+
+
+class Tangent(Protocol):
+    """∂Λ of one grouping factor with respect to its t entries of θ."""
+
+    def along(self, M: Array) -> Array:
+        """⟨M, ∂Λ⟩ (t,) of a matrix (k, k)."""
+        ...
+
+    def move(self, xp: Any, L: Array, r: Array) -> Array:
+        """(∂Λ Λ' + Λ ∂Λ')r, shape (k, t, q), of vectors r (k, q)."""
+        ...
+
+    def bend(self, G: Array, along: Array) -> Array:
+        """⟨G, ∂²(ΛΛ')⟩ (t, t) of a symmetric matrix G, with `along` = GΛ."""
+        ...
+
+
+class Placed(NamedTuple):
+    """θ are entries of Λ, at these rows and columns."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def along(self, M: Array) -> Array:
+        """Entries of M there."""
+        return M[self.rows, self.columns]
+
+    def move(self, xp: Any, L: Array, r: Array) -> Array:
+        """Each entry moves one effect by one column of Λ, and one column by one effect."""
+        scaled = L.T @ r  # Λ'r
+        unit = xp.eye(len(L))[:, self.rows]
+        return unit[:, :, None] * scaled[self.columns] + L[:, self.columns][:, :, None] * r[self.rows]
+
+    def bend(self, G: Array, along: Array) -> Array:
+        """2G_ii' for entries in rows i and i' of one column."""
+        return 2.0 * G[self.rows[:, None], self.rows] * (self.columns[:, None] == self.columns)
+
+
+class Curved(NamedTuple):
+    """∂Λ (t, k, k) and ∂²Λ (t, t, k, k)."""
+
+    first: Array
+    second: Array
+
+    def along(self, M: Array) -> Array:
+        """Sum over all entries."""
+        return (self.first * M).sum(axis=(1, 2))
+
+    def move(self, xp: Any, L: Array, r: Array) -> Array:
+        """Multiply out."""
+        return (self.first @ (L.T @ r) + L @ (self.first.swapaxes(1, 2) @ r)).swapaxes(0, 1)
+
+    def bend(self, G: Array, along: Array) -> Array:
+        """2⟨G∂Λ, ∂Λ⟩ + 2⟨GΛ, ∂²Λ⟩."""
+        t = len(self.first)
+        flat = self.first.reshape(t, -1)
+        return 2.0 * ((G @ self.first).reshape(t, -1) @ flat.T + (self.second * along).sum(axis=(2, 3)))
+
+
+def jacobians(xp: Any, theta: Array, layout: Layout) -> list[Array]:
+    """∂Λ (t, k, k) of each grouping factor."""
+    own = parts(theta, layout)
+    return [_curved(xp, [next(own) for _ in pieces]).first for pieces in layout]
+
+
+def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
+    """Differentiate the factor of each grouping factor."""
+    found: list[Tangent] = []
+    own = parts(theta, layout)
+    for pieces in layout:
+        of_pieces = [next(own) for _ in pieces]
+        positions = entry_positions(pieces)
+        found.append(Placed(*positions) if positions is not None else _curved(xp, of_pieces))
+    return found
+
+
+def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:
+    """Put the derivatives of the pieces side by side."""
+    k, t = of_pieces[-1][0].stop, sum(piece.n_theta for piece, _ in of_pieces)
+    first, second, start = [], [], 0
+    for piece, theta in of_pieces:
+        own_first, own_second = _derivatives(xp, theta, piece)
+        n, around = piece.n_theta, (piece.start, k - piece.stop)
+        first.append(xp.pad(own_first, ((0, 0), around, around)))
+        second.append(xp.pad(own_second, ((0, 0), (start, t - start - n), around, around)))
+        start += n
+    return Curved(xp.concatenate(first), xp.concatenate(second))
+
+
+def _derivatives(xp: Any, theta: Array, piece: Piece) -> tuple[Array, Array]:
+    k, positions = piece.k, piece.structure.positions(piece.k)
+    if positions is None:
+        return piece.structure.derivatives(xp, theta, k)
+    t = len(positions[0])
+    first = np.zeros((t, k, k))
+    first[np.arange(t), *positions] = 1.0
+    return xp.asarray(first), xp.zeros((t, t, k, k))

@@ -1,0 +1,162 @@
+"""Any covariance matrix: all standard deviations and correlations are free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.structure import (
+    DOWN,
+    LEAST,
+    ROUNDING,
+    SNAP,
+    STEP,
+    Array,
+    Axes,
+    Structure,
+    diagonal,
+    divide,
+    is_finite_step,
+    lower_triangular,
+)
+
+
+@dataclass(frozen=True)
+class Unstructured(Structure):
+    """θ are the entries of the lower triangle of Λ, column by column, as in lme4."""
+
+    words = "unstructured"
+    freedom = "correlated"
+    invariance = "linear"
+    correlations = "matrix"
+
+    def start(self, k: int) -> np.ndarray:
+        """θ of Λ = I."""
+        return np.eye(k)[_triangle(k)]
+
+    def positions(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the lower triangle."""
+        return _triangle(k)
+
+    def nearest(self, L: np.ndarray) -> np.ndarray:
+        """Entries of L."""
+        return L[_triangle(len(L))]
+
+    def sizes(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Norm of the column of Λ that each entry is in, one at least."""
+        _, columns = _triangle(k)
+        squares = np.bincount(columns, theta**2, k)
+        return np.maximum(np.sqrt(squares), 1.0)[columns]
+
+    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        """ΛΛ' ← ΛD⁻½(Λ'OΛ)D⁻½Λ' with D = Λ'EΛ."""
+        D, U = L.T @ expected @ L, L.T @ observed @ L
+        return self.nearest(move(L, D, U) if is_finite_step(D, U) else L)
+
+    def axes(self, L: np.ndarray) -> Axes:
+        """Principal axes of ΛΛ'."""
+        k = len(L)
+        base = np.linalg.svd(L)[0] if k > 1 else np.eye(1)
+        return Axes(base, np.tile(np.arange(k), (k, 1)))
+
+    def separate(self, M: np.ndarray) -> np.ndarray:
+        """All of it: every combination of effects has a variance of its own."""
+        return M
+
+    def held(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Diagonal entries of zero."""
+        rows, columns = _triangle(k)
+        return (rows == columns) & (theta == 0.0)
+
+    def snapped(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Small entries put to zero, on the diagonal sooner than below."""
+        rows, columns = _triangle(k)
+        return np.where(np.abs(theta) < np.where(rows == columns, SNAP, ROUNDING), 0.0, theta)
+
+    def way_down(self, theta: np.ndarray, k: int, expected: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
+        """Look at Γ once more: at a minimum ΓΛ = 0 in all entries, and Γ is not negative where ΛΛ' is null."""
+        L = np.zeros((k, k))
+        L[_triangle(k)] = theta
+        if np.diag(L).all():
+            return None
+        slope = expected - observed
+        along = slope @ L
+        size = np.abs(along).max()
+        if size > DOWN * np.abs(expected @ L).max():
+            return self.nearest(lower_triangular(L - STEP * along / size))
+        left, values, _ = np.linalg.svd(L)
+        basis = left[:, values <= np.finfo(float).eps * max(values[0], 1.0)]
+        slopes, directions = np.linalg.eigh(basis.T @ slope @ basis)
+        down = slopes < -DOWN * np.abs(expected).max()
+        if not down.any():
+            return None
+        return self.nearest(lower_triangular(np.hstack([L, STEP * basis @ directions[:, down]])))
+
+    def n_cors(self, k: int) -> int:
+        """One for each pair of effects."""
+        return k * (k - 1) // 2
+
+    def cor_names(self, effects: Sequence[str], expression: str) -> tuple[tuple[str, ...], ...]:
+        """Pairs (0, 1), (0, 2), (1, 2), ..."""
+        return tuple(
+            (f"{effects[i]}, {effects[j]}", f"{effects[j]}, {effects[i]}")
+            for i, j in zip(*pairs(len(effects)), strict=True)
+        )
+
+    def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
+        """Each covariance has a symbol."""
+        return f"σ({effects[i]}, {effects[j]} | {group})"
+
+    def is_defined(self, spread: np.ndarray) -> list[bool]:
+        """Those of two effects that vary."""
+        i, j = pairs(len(spread))
+        return (spread[i] * spread[j] > 0.0).tolist()
+
+    def cor_cells(self, effects: Sequence[str]) -> list[tuple[int, str]]:
+        """Beside the later effect, under the earlier one."""
+        return [(int(j), f"cor {effects[i]}") for i, j in zip(*pairs(len(effects)), strict=True)]
+
+    def correlation(self, xp: Any, cor: Array, k: int) -> Array:
+        """Put each correlation in its two places."""
+        padded = xp.concatenate([cor, xp.ones((*cor.shape[:-1], 1))], axis=-1)
+        return padded[..., _places(k)]
+
+    def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
+        """Read standard deviations, and covariances over their products."""
+        sd = xp.sqrt(diagonal(xp, covariance))
+        i, j = pairs(covariance.shape[-1])
+        return sd, divide(xp, covariance[..., i, j], sd[..., i] * sd[..., j])
+
+
+def move(L: np.ndarray, D: np.ndarray, U: np.ndarray) -> np.ndarray:
+    """Factor after a moment step, from the moments on the columns of Λ."""
+    values, vectors = np.linalg.eigh(D)
+    root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T
+    values, vectors = np.linalg.eigh(root @ U @ root)
+    return lower_triangular(L @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST))
+
+
+@lru_cache(maxsize=256)
+def pairs(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Effects i < j of each correlation: (0, 1), (0, 2), (1, 2), ..."""
+    j, i = np.tril_indices(k, -1)
+    return i, j
+
+
+@lru_cache(maxsize=256)
+def _triangle(k: int) -> tuple[np.ndarray, np.ndarray]:
+    column, row = np.triu_indices(k)  # column-wise lower triangle
+    return row, column
+
+
+@lru_cache(maxsize=256)
+def _places(k: int) -> np.ndarray:
+    """Which correlation, or the one after them, is at each place of the matrix."""
+    i, j = pairs(k)
+    places = np.full((k, k), len(i))
+    places[i, j] = places[j, i] = np.arange(len(i))
+    return places
