@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln
 from numpyro.distributions import constraints
 
 from bayesmm.specification.prior import Scale
+from bayesmm.specification.priors import PRIORS
 
 SUPPORTS = {"real line": constraints.real, "positive numbers": constraints.positive}
 
@@ -67,21 +68,7 @@ class ImproperPositive(dist.ImproperUniform):
         return jnp.sum(self.log_density(value), axis=event_axes)
 
 
-FAMILIES = {
-    "Normal": lambda mean, sd: dist.Normal(mean, sd),
-    "StudentT": lambda df, mean, scale: dist.StudentT(df, mean, scale),
-    "Cauchy": lambda mean, scale: dist.Cauchy(mean, scale),
-    "Laplace": lambda mean, scale: dist.Laplace(mean, scale),
-    "HalfNormal": lambda sd: dist.HalfNormal(sd),
-    "HalfStudentT": lambda df, scale: HalfStudentT(df, scale),
-    "HalfCauchy": lambda scale: dist.HalfCauchy(scale),
-    "Exponential": lambda rate: dist.Exponential(rate),
-    "Gamma": lambda shape, rate: dist.Gamma(shape, rate),
-    "InverseGamma": lambda shape, scale: dist.InverseGamma(shape, scale),
-    "LogNormal": lambda mean, sd: dist.LogNormal(mean, sd),
-    "Uniform": lambda lower, upper: dist.Uniform(lower, upper),
-    "Beta": lambda a, b: dist.Beta(a, b),
-}
+PARAMETERS = {family.__name__: family.parameters() for family in PRIORS}
 
 
 def distribution(
@@ -109,6 +96,10 @@ def distribution(
     Returns
     -------
     numpyro.distributions.Distribution
+
+    Notes
+    -----
+    Families are named as NumPyro names them, and have their numbers in its order, so that they need no list here.
     """
     match family:
         case "Flat":
@@ -120,7 +111,8 @@ def distribution(
             size, variance = numbers["size"], jnp.square(sigma)
             return ImproperPositive(lambda value: -jnp.log(variance + size * value), shape)
         case _:
-            base = FAMILIES[family](**numbers)
+            make = HalfStudentT if family == "HalfStudentT" else getattr(dist, family)
+            base = make(*(numbers[name] for name in PARAMETERS[family]))  # a mapping may come sorted out of JAX
             return base.to_event(len(shape)) if shape else base
 
 

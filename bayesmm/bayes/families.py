@@ -1,6 +1,6 @@
 """The families of priors in NumPy: log densities and quantiles, which compile nothing.
 
-`bayesmm.bayes.distributions` has the same families for NumPyro; the tests hold them to each other.
+In the programs they are NumPyro's own (`bayesmm.bayes.distributions`); the tests hold these to those.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import ast
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 from bayesmm.console import quoted
@@ -88,5 +87,5 @@ def _family(name: str) -> type[Prior]:
 
 
 def _signature(family: type[Prior]) -> str:
-    names = [field.name for field in fields(family) if field.name != "on"]
-    return f"the numbers {', '.join(names)}" if names else "no numbers"
+    names = ", ".join(family.parameters())
+    return f"the numbers {names}" if names else "no numbers"

@@ -50,7 +50,12 @@ class Prior:
     @property
     def numbers(self) -> dict[str, float]:
         """The numbers of the declaration, by name and in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "on"}
+        return {name: getattr(self, name) for name in self.parameters()}
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Names of the numbers of the family, in order."""
+        return tuple(field.name for field in fields(cls) if field.name != "on")
 
     @property
     def stated_for(self) -> Scale:

@@ -10,7 +10,6 @@ import scipy.stats as st
 
 import bayesmm.bayes
 from bayesmm.bayes import families
-from bayesmm.bayes.distributions import FAMILIES as NUMPYRO
 from bayesmm.bayes.distributions import distribution, log_spread_density
 from bayesmm.priors import (
     Beta,
@@ -78,7 +77,7 @@ def scipy_cdf(prior, x):
 def test_every_family_is_covered_here():
     named = {prior.family for prior in [*PROPER, *IMPROPER]}
     assert named == {each.__name__ for each in PRIORS} - {"LKJ"}
-    assert set(families.FAMILIES) == set(NUMPYRO) == {prior.family for prior in PROPER}
+    assert set(families.FAMILIES) == {prior.family for prior in PROPER}
 
 
 @pytest.mark.parametrize("prior", [*PROPER, *IMPROPER], ids=str)
@@ -86,7 +85,7 @@ def test_log_densities_are_those_of_numpyro(prior):
     p = np.array([1e-6, 0.01, 0.3, 0.5, 0.77, 0.99, 1 - 1e-6])
     x = families.quantile(prior, p) if prior.is_proper else np.geomspace(0.01, 1e6, 7)
     with jax.enable_x64(True):
-        numbers = {name: np.float64(value) for name, value in prior.numbers.items()}
+        numbers = {name: np.float64(value) for name, value in sorted(prior.numbers.items())}  # as JAX sorts them
         support = "positive numbers" if prior.family == "Flat" else prior.support
         expected = [float(distribution(prior.family, numbers, (), support, np.float64(7.0)).log_prob(at)) for at in x]
     np.testing.assert_allclose(families.log_density(prior, x, 7.0), expected, rtol=ROUNDING, atol=ROUNDING)
