@@ -5,7 +5,7 @@ JOBS ?= 2
 
 FORMULAE = 0.6.0 0.6.2 0.7.0 0.8.0 0.9.0
 
-.PHONY: demo test check install lock benchmarks formulae
+.PHONY: demo test check lint layout types floors install lock benchmarks formulae
 
 demo: install
 	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
@@ -13,10 +13,18 @@ demo: install
 test: install
 	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-check: install
+check: lint layout types floors  # one hook of .pre-commit-config.yaml each
+
+lint: install
 	.venv/bin/ruff check .
+
+layout: install
 	.venv/bin/ruff format --check .
+
+types: install
 	.venv/bin/pyright
+
+floors: install  # who may import whom
 	.venv/bin/lint-imports
 
 formulae: install  # the tests of formulas on every minor version of formulae that pyproject.toml allows
