@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bayesmm.version import __version__
+
 if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
     from bayesmm.bayes.storage import load
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reshape import to_long
     from bayesmm.model import Model
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "bayesmm.comparison",

@@ -28,7 +28,6 @@ from zipfile import ZIP_STORED, ZipFile
 import jax
 import numpy as np
 
-import bayesmm
 from bayesmm.arguments import check_path as as_path
 from bayesmm.arguments import shorten
 from bayesmm.bayes.checksums import check_seal, seal
@@ -44,6 +43,7 @@ from bayesmm.errors import StorageError
 from bayesmm.files import naming
 from bayesmm.locking import HeldError, lock
 from bayesmm.replacing import MARK, PARTIAL, remove, replacing
+from bayesmm.version import __version__
 
 FORMAT = 2
 STATE = "state.npz"
@@ -298,7 +298,7 @@ def identify(
         "program": program,
         "parameterisation": _plain(parameterisation) if program == "conditional" else None,
         "device": jax.default_backend(),
-        "versions": {"bayesmm": bayesmm.__version__, **versions},
+        "versions": {"bayesmm": __version__, **versions},
         **dataclasses.asdict(settings),
     }
 

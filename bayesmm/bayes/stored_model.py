@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from xarray import Dataset, DataTree
 
-import bayesmm
 from bayesmm.arguments import shorten
 from bayesmm.bayes.checksums import ADVICE
 from bayesmm.bayes.prior_keys import correlation_pieces
@@ -25,6 +24,7 @@ from bayesmm.design.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.priors import PRIORS, Prior
+from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -57,7 +57,7 @@ def pack_model(posterior: Posterior) -> Dataset:
     frame, arrays = pack_frame(design.frame)
     given = design.has_weights and design.weights_text is None
     description = {
-        "bayesmm": bayesmm.__version__,
+        "bayesmm": __version__,
         "formula": design.specification.formula,
         "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
         "sigma": priors.fixed_sigma,
@@ -196,7 +196,7 @@ def check_format(stored: Dataset, name: str) -> None:
     found = int(stored.attrs["format"])
     if found > FORMAT:
         raise StorageError(
-            f"{name!r} is of format {found}, from a later bayesmm; this one, {bayesmm.__version__}, reads formats up "
+            f"{name!r} is of format {found}, from a later bayesmm; this one, {__version__}, reads formats up "
             f"to {FORMAT}. Update it: pip install --upgrade bayesmm."
         )
 

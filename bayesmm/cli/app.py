@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-import bayesmm
 from bayesmm.cli import options
 from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import plain_errors, show, stage
+from bayesmm.version import __version__
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done, but the estimates or draws should not be used as they are; 2 a mistake in the "
@@ -33,7 +33,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"bayesmm {bayesmm.__version__}")
+        typer.echo(f"bayesmm {__version__}")
         raise typer.Exit
 
 
@@ -184,8 +184,9 @@ def compare(
             draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
         )
         from bayesmm.cli.outcomes import compare_outcome
+        from bayesmm.comparison import compare
 
-        outcome = compare_outcome(model, bayesmm.compare(estimates, posterior, level=level), data)
+        outcome = compare_outcome(model, compare(estimates, posterior, level=level), data)
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import bayesmm
 from bayesmm.console import visible
+from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def write_json(document: dict[str, Any], *, ascii_only: bool = False) -> str:
 
     Names are what they are; what a terminal would obey in them is written as JSON's own escapes.
     """
-    entries = _plain({"bayesmm": bayesmm.__version__, **document})
+    entries = _plain({"bayesmm": __version__, **document})
     text = json.dumps(entries, indent=1, ensure_ascii=ascii_only, allow_nan=False)
     return re.sub(r"[^\n -~]", lambda found: _escaped(found.group()), text)
 

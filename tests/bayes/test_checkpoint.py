@@ -206,7 +206,7 @@ def test_a_checkpoint_of_other_versions_is_refused(model, interrupt_after, monke
     interrupt_after(1)
     with pytest.raises(KeyboardInterrupt):
         model.sample(**LENGTH, checkpoint=run_path)
-    monkeypatch.setattr("bayesmm.__version__", "9.9")
+    monkeypatch.setattr("bayesmm.bayes.checkpoint.__version__", "9.9")
     with pytest.raises(StorageError, match=r"versions is \{'bayesmm': '0.*there and \{'bayesmm': '9.9'"):
         model.sample(**LENGTH, checkpoint=run_path)
 
