@@ -1,91 +1,17 @@
 """Columns from expressions: sums of numeric columns as they stand, everything else by formulae."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import quoted
 from bayesmm.design.dtypes import level_text
 from bayesmm.design.names import Names
+from bayesmm.design.terms import EvaluatedTerm, PlainTerm, check_column_count, plain_term
 from bayesmm.errors import DesignError
-from bayesmm.limits import COLUMNS, NUMBERS
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
-from bayesmm.specification.syntax import Name, Node
-
-INTERCEPT = "Intercept"
-
-
-class EvaluatedTerm(Protocol):
-    """A term whose columns have been computed."""
-
-    @property
-    def data(self) -> Any:
-        """Columns of the data that it was built from."""
-        ...
-
-    @property
-    def column_names(self) -> list[str]:
-        """One name for each of them."""
-        ...
-
-    @property
-    def is_column(self) -> bool:
-        """Whether it is a numeric column of the data as it stands."""
-        ...
-
-    @property
-    def parts(self) -> list[tuple[str, Any]]:
-        """Names and values of its components."""
-        ...
-
-    def eval_new_data(self, frame: pd.DataFrame) -> Any:
-        """Columns of new rows."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class PlainTerm:
-    """The intercept (no name) or a numeric column as it stands."""
-
-    name: str | None
-    data: np.ndarray
-
-    @property
-    def column_names(self) -> list[str]:
-        """One name."""
-        return [INTERCEPT if self.name is None else label_column(self.name)]
-
-    @property
-    def is_column(self) -> bool:
-        """All but the intercept."""
-        return self.name is not None
-
-    @property
-    def parts(self) -> list[tuple[str, Any]]:
-        """Itself."""
-        return [] if self.name is None else [(self.name, self.data)]
-
-    def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return the column of new rows."""
-        return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
-
-
-def _plain_term(node: Node, frame: pd.DataFrame) -> PlainTerm | None:
-    """Return the numeric column that an expression is, if it is one."""
-    if not isinstance(node, Name) or node.text not in frame:
-        return None
-    values = frame[node.text]
-    is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
-    return PlainTerm(node.text, values.to_numpy(dtype=np.float64)) if is_plain else None
-
-
-def label_column(name: str) -> str:
-    """Label a column of the data by its name; one called Intercept keeps its backquotes, for the constant has none."""
-    return f"`{name}`" if name == INTERCEPT else name
+from bayesmm.specification.syntax import Name
 
 
 class Columns:
@@ -161,41 +87,15 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, frame.columns, names)
-    found = (_plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms)
+    found = (plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
-    check_columns(len(expansion.terms) + expansion.intercept, len(frame), text)
+    check_column_count(len(expansion.terms) + expansion.intercept, len(frame), text)
     if len(plain) == len(expansion.terms):
         constant = [PlainTerm(None, np.ones(len(frame)))] * expansion.intercept
         return Columns([*constant, *plain], uses)
     from bayesmm.design.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, frame, names), uses)
-
-
-def check_columns(n_columns: int, n_rows: int, text: str) -> None:
-    """Refuse more columns than there may be, before they are computed.
-
-    Parameters
-    ----------
-    n_columns, n_rows : int
-        What the matrix would have so far.
-    text : str
-        The term that would bring the last of them.
-
-    Raises
-    ------
-    DesignError
-        With the numbers, and what to do.
-    """
-    term = quoted(text)
-    advice = "Let the levels of a factor vary as random effects, (1 | f) or (1 | f:g), or name fewer columns."
-    if n_columns > COLUMNS:
-        raise DesignError(f"With {term} there are {n_columns:,} columns, more than the {COLUMNS:,} of a term. {advice}")
-    if n_columns * n_rows > NUMBERS:
-        raise DesignError(
-            f"With {term} there are {n_columns:,} columns of {n_rows:,} rows, more than the {NUMBERS:,} numbers of a "
-            f"matrix. {advice}"
-        )
 
 
 def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str) -> Columns:
@@ -215,7 +115,7 @@ def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str)
     """
     node = read_arithmetic(text)
     uses = names.columns_of(node, frame.columns)
-    plain = _plain_term(node, frame)
+    plain = plain_term(node, frame)
     if plain is not None:
         return Columns([PlainTerm(text, plain.data)], uses)
     from bayesmm.design.formulae_terms import evaluate_arithmetic

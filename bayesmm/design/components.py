@@ -20,8 +20,8 @@ from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, Lazy
 from formulae.transforms import TRANSFORMS
 
 from bayesmm.console import listing
-from bayesmm.design.columns import label_column
 from bayesmm.design.dtypes import level_text
+from bayesmm.design.terms import label_column
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
 from bayesmm.limits import BASIS_COLUMNS, BASIS_SITES, NUMBERS
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write

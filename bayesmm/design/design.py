@@ -16,7 +16,7 @@ from bayesmm.design.checks import (
     check_sizes,
     check_spreads,
 )
-from bayesmm.design.columns import INTERCEPT, distinct_names
+from bayesmm.design.columns import distinct_names
 from bayesmm.design.confounding import check_columns
 from bayesmm.design.describe import describe
 from bayesmm.design.names import Names
@@ -24,6 +24,7 @@ from bayesmm.design.new_rows import NewRows, evaluate_rows
 from bayesmm.design.rank import independent_columns
 from bayesmm.design.rows import Missing
 from bayesmm.design.sources import Sources, build_sources, read_prior_weights, read_used_data
+from bayesmm.design.terms import INTERCEPT
 from bayesmm.specification.terms import Specification
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from formulae.terms import Intercept, Model, Term
 
-from bayesmm.design.columns import INTERCEPT, check_columns
 from bayesmm.design.components import ColumnComponent, build_component, component_names, component_width
 from bayesmm.design.names import Names
+from bayesmm.design.terms import INTERCEPT, check_column_count
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import Expansion
 from bayesmm.specification.syntax import Call, Name, Node, write
@@ -83,7 +83,7 @@ class _BoundedModel(Model):
             term.set_type(data, env)
             components = getattr(term, "components", [])
             n_columns += prod(map(component_width, components))
-            check_columns(n_columns, len(data), ":".join(component.name for component in components))
+            check_column_count(n_columns, len(data), ":".join(component.name for component in components))
 
 
 def evaluate_arithmetic(node: Node, text: str, frame: pd.DataFrame, names: Names) -> FormulaeTerm | None:

@@ -1,0 +1,109 @@
+"""Evaluated terms: what each can be asked, those that are columns as they stand, and how many columns there may be."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.console import quoted
+from bayesmm.errors import DesignError
+from bayesmm.limits import COLUMNS, NUMBERS
+from bayesmm.specification.syntax import Name, Node
+
+INTERCEPT = "Intercept"
+
+
+class EvaluatedTerm(Protocol):
+    """A term whose columns have been computed."""
+
+    @property
+    def data(self) -> Any:
+        """Columns of the data that it was built from."""
+        ...
+
+    @property
+    def column_names(self) -> list[str]:
+        """One name for each of them."""
+        ...
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a numeric column of the data as it stands."""
+        ...
+
+    @property
+    def parts(self) -> list[tuple[str, Any]]:
+        """Names and values of its components."""
+        ...
+
+    def eval_new_data(self, frame: pd.DataFrame) -> Any:
+        """Columns of new rows."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PlainTerm:
+    """The intercept (no name) or a numeric column as it stands."""
+
+    name: str | None
+    data: np.ndarray
+
+    @property
+    def column_names(self) -> list[str]:
+        """One name."""
+        return [INTERCEPT if self.name is None else label_column(self.name)]
+
+    @property
+    def is_column(self) -> bool:
+        """All but the intercept."""
+        return self.name is not None
+
+    @property
+    def parts(self) -> list[tuple[str, Any]]:
+        """Itself."""
+        return [] if self.name is None else [(self.name, self.data)]
+
+    def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the column of new rows."""
+        return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
+
+
+def plain_term(node: Node, frame: pd.DataFrame) -> PlainTerm | None:
+    """Return the numeric column that an expression is, if it is one."""
+    if not isinstance(node, Name) or node.text not in frame:
+        return None
+    values = frame[node.text]
+    is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
+    return PlainTerm(node.text, values.to_numpy(dtype=np.float64)) if is_plain else None
+
+
+def label_column(name: str) -> str:
+    """Label a column of the data by its name; one called Intercept keeps its backquotes, for the constant has none."""
+    return f"`{name}`" if name == INTERCEPT else name
+
+
+def check_column_count(n_columns: int, n_rows: int, text: str) -> None:
+    """Refuse more columns than there may be, before they are computed.
+
+    Parameters
+    ----------
+    n_columns, n_rows : int
+        What the matrix would have so far.
+    text : str
+        The term that would bring the last of them.
+
+    Raises
+    ------
+    DesignError
+        With the numbers, and what to do.
+    """
+    term = quoted(text)
+    advice = "Let the levels of a factor vary as random effects, (1 | f) or (1 | f:g), or name fewer columns."
+    if n_columns > COLUMNS:
+        raise DesignError(f"With {term} there are {n_columns:,} columns, more than the {COLUMNS:,} of a term. {advice}")
+    if n_columns * n_rows > NUMBERS:
+        raise DesignError(
+            f"With {term} there are {n_columns:,} columns of {n_rows:,} rows, more than the {NUMBERS:,} numbers of a "
+            f"matrix. {advice}"
+        )
