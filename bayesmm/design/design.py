@@ -124,7 +124,15 @@ class Design:
         PredictionError
             If a column is of another kind than in the fit, or a factor of the fixed part has an unknown level.
         """
-        return evaluate_rows(self, new_data, response=response, groups=groups)
+        return evaluate_rows(
+            self.sources,
+            self.blocks,
+            new_data,
+            fixed=self.specification.fixed,
+            fitted=self.frame,
+            response=response,
+            groups=groups,
+        )
 
     def describe(self) -> str:
         """Describe rows, groups and columns, how groups are nested or crossed, and the mathematical form."""

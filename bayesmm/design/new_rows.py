@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,8 @@ from bayesmm.design.dtypes import Column, level_text
 from bayesmm.design.extrapolation import warn_of_extrapolation
 from bayesmm.design.frame import Table, read_table
 from bayesmm.design.levels import read_levels
+from bayesmm.design.sources import Sources
 from bayesmm.errors import PredictionError
-
-if TYPE_CHECKING:
-    from bayesmm.design.design import Design
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,18 +67,40 @@ class NewRows:
     y: np.ndarray | None
 
 
-def evaluate_rows(design: Design, new_data: Any, *, response: bool, groups: Sequence[str] | None) -> NewRows:
-    """Compute the columns of a design for new rows; see `Design.evaluate`."""
-    sources = design.sources
-    chosen = _chosen_blocks(design, groups)
+def evaluate_rows(
+    sources: Sources,
+    blocks: Sequence[RandomBlock],
+    new_data: Any,
+    *,
+    fixed: str,
+    fitted: pd.DataFrame,
+    response: bool,
+    groups: Sequence[str] | None,
+) -> NewRows:
+    """Compute the columns of a design for new rows; see `Design.evaluate`.
+
+    Parameters
+    ----------
+    sources : Sources
+        How the columns are computed.
+    blocks : sequence of RandomBlock
+        Those of the fit.
+    new_data, response, groups
+        As `Design.evaluate` takes them.
+    fixed : str
+        The fixed part of the formula.
+    fitted : pandas.DataFrame
+        The used columns of the rows of the fit.
+    """
+    chosen = _chosen_blocks(blocks, groups)
     expressions = [sources.fixed, *sources.offsets, *(each for i in chosen for each in sources.blocks[i])]
     expressions += [sources.response] if response else []
-    factors = [name for i in chosen for name in design.blocks[i].factors]
+    factors = [name for i in chosen for name in blocks[i].factors]
     needed = dict.fromkeys([*(name for each in expressions for name in each.uses), *factors])
     table = read_table(new_data, list(needed), may_be_empty=True)
-    fixed_and_chosen = [design.specification.fixed, *_expressions(design, chosen)]
-    matched = _match_kinds(table, {name for each in expressions for name in each.uses}, design.frame)
-    warn_of_extrapolation(fixed_and_chosen, matched, design.frame)
+    left_of_bars = [piece.term.expression for i in chosen for piece in blocks[i].pieces]
+    matched = _match_kinds(table, {name for each in expressions for name in each.uses}, fitted)
+    warn_of_extrapolation([fixed, *left_of_bars], matched, fitted)
 
     def columns(source: Columns) -> np.ndarray:
         return _with_gaps(source, matched)
@@ -90,24 +110,18 @@ def evaluate_rows(design: Design, new_data: Any, *, response: bool, groups: Sequ
         X=columns(sources.fixed),
         offset=sum((columns(each)[:, 0] for each in sources.offsets), np.zeros(table.n_rows)),
         blocks=tuple(
-            _new_block(design.blocks[i], table, np.column_stack([columns(each) for each in sources.blocks[i]]))
-            for i in chosen
+            _new_block(blocks[i], table, np.column_stack([columns(each) for each in sources.blocks[i]])) for i in chosen
         ),
         y=columns(sources.response)[:, 0] if response else None,
     )
 
 
-def _chosen_blocks(design: Design, groups: Sequence[str] | None) -> list[int]:
-    names = [block.group for block in design.blocks]
+def _chosen_blocks(blocks: Sequence[RandomBlock], groups: Sequence[str] | None) -> list[int]:
+    names = [block.group for block in blocks]
     unknown = sorted(set(groups or ()) - set(names))
     if unknown:
         raise PredictionError(f"The model has no grouping factor {unknown[0]!r}. It has {listing(names)}.")
     return [i for i, name in enumerate(names) if groups is None or name in groups]
-
-
-def _expressions(design: Design, chosen: Sequence[int]) -> list[str]:
-    """Return what stands left of the bars of the chosen blocks."""
-    return [piece.term.expression for i in chosen for piece in design.blocks[i].pieces]
 
 
 def _with_gaps(source: Columns, table: Table) -> np.ndarray:
