@@ -44,7 +44,7 @@ def make_case(formula, data, *, priors=None, weights=None, sigma=None) -> Case:
             codes=block.codes,
             columns=block.columns,
             n_levels=block.q,
-            pieces=tuple((piece.start, piece.stop, piece.term.structure) for piece in block.pieces),
+            pieces=block.layout,
         )
         for block in design.blocks
     ]
