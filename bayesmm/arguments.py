@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from bayesmm.errors import ArgumentError
 
 SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
-
-
-def check_level(level: Any) -> float:
-    """Return the coverage of intervals; refuse what is no number between 0 and 1.
-
-    Raises
-    ------
-    ArgumentError
-        With the value seen.
-    """
-    # compared as it is: an int beyond the largest double cannot be made one
-    if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < level < 1.0:  # pyright: ignore[reportOperatorIssue]
-        raise ArgumentError(f"level is {shorten(level)}: give a coverage between 0 and 1, such as 0.95.")
-    return float(level)
 
 
 def is_one_of(value: Any, choices: Collection[Any]) -> bool:

@@ -29,7 +29,7 @@ def main() -> None:
     print(posterior, end="\n\n")
 
     # REML says that all schools are alike. The posterior does not know that: it averages over tau.
-    effects = posterior.random_effects().set_index("level")["estimate"] + posterior.beta.mean()
+    effects = posterior.random_effects().set_index("level")["mean"] + posterior.beta.mean()
     table = schools.set_index("school")[["y", "sigma"]].rename(columns={"y": "reported", "sigma": "se"})
     print(table.assign(reml=fit.fitted, posterior_mean=effects).round(1).to_string())
 

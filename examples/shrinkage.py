@@ -27,8 +27,8 @@ def main() -> None:
     blups = fit.random_effects().query("effect == 'day'").set_index("level")
     drawn = posterior.random_effects().query("effect == 'day'").set_index("level")
     table = pd.DataFrame({"alone": slopes_alone(rats), "BLUP": average + blups["estimate"]})
-    table["posterior mean"] = posterior.parameters.loc["day", "mean"] + drawn["estimate"]
-    table["BLUP sd"], table["posterior sd"] = blups["std_error"], drawn["std_error"]
+    table["posterior mean"] = posterior.parameters.loc["day", "mean"] + drawn["mean"]
+    table["BLUP sd"], table["posterior sd"] = blups["std_error"], drawn["sd"]
     # The share of a rat's distance from the average that is left.
     table["kept"] = (table["BLUP"] - average) / (table["alone"] - average)
 

@@ -197,7 +197,7 @@ def test_our_tables_have_the_numbers_that_arviz_labels(structure):
             ours = parameters.loc[own, ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk"]]
             theirs = row[["mean", "sd", "eti90_lb", "eti90_ub", "r_hat", "ess_bulk"]]
         else:
-            ours = effects.loc[own, ["estimate", "std_error", "lower", "upper"]]
+            ours = effects.loc[own, ["mean", "sd", "lower", "upper"]]
             theirs = row[["mean", "sd", "eti90_lb", "eti90_ub"]]
         np.testing.assert_allclose(theirs.to_numpy(float), ours.to_numpy(float), rtol=1e-9, err_msg=label)
 
@@ -320,7 +320,7 @@ def test_a_sampled_posterior_is_labelled_as_its_own_tables_are(method, tmp_path)
             far = table.loc[f"beta[{effect}]", "mean"] + table.loc[label, "mean"] - truth.loc[level, effect]
             assert abs(far) < 3.0, label
             near = effects.loc[(level, effect)]
-            assert table.loc[label, "mean"] == pytest.approx(near["estimate"], abs=0.2 * near["std_error"])
+            assert table.loc[label, "mean"] == pytest.approx(near["mean"], abs=0.2 * near["sd"])
         for name in ("Intercept", "u"):
             row = posterior.parameters.loc[f"sd({name} | g)"]
             assert table.loc[f"sd_g[{name}]", "mean"] == pytest.approx(row["mean"], abs=0.3 * row["sd"])

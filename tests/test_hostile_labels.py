@@ -104,7 +104,7 @@ def test_every_label_is_one_parameter_wherever_it_is_written(columns, group, lev
     assert not effects.duplicated(["group", "level", "effect"]).any()
     summary = az.summary(posterior.data, kind="stats", round_to="none")
     assert summary.index.is_unique
-    assert summary["mean"].tolist() == pytest.approx([*parameters["mean"], *effects["estimate"]])
+    assert summary["mean"].tolist() == pytest.approx([*parameters["mean"], *effects["mean"]])
     for values in posterior.data["posterior"].coords.values():
         assert values.to_index().is_unique
     comparison = bmm.compare(fit, posterior)
@@ -128,7 +128,7 @@ def check_priors(formula, data, parameters):
 def test_factors_of_any_name_are_stored_summarised_and_plotted(group, tmp_path):
     model = bmm.Model(f"response ~ x + (x | {quoted(group)}) + (1 | g)", make_data([], group, LEVELS))
     posterior = made(model)
-    expected = [*posterior.parameters["mean"], *posterior.random_effects()["estimate"]]
+    expected = [*posterior.parameters["mean"], *posterior.random_effects()["mean"]]
     for path in (posterior.save(tmp_path / "a.nc"), posterior.save(tmp_path / "a.zarr")):
         read = az.from_netcdf(path) if path.suffix == ".nc" else az.from_zarr(path)
         summary = az.summary(read, kind="stats", round_to="none")

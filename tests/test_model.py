@@ -52,7 +52,7 @@ def test_unknown_public_name_is_an_attribute_error() -> None:
 
 def test_summary_names_every_parameter_and_prints_in_a_notebook(fit) -> None:
     text = str(fit)
-    for part in ("REML", SLOPES, "180 rows", "Subject", "24.74", "5.922", "25.592", "251.4", "10.467", "0.066"):
+    for part in ("REML", SLOPES, "180 rows", "Subject", "24.74", "5.92", "25.59", "251.41", "10.47", "0.066"):
         assert part in text
     assert "<table" in fit._repr_html_()
     assert repr(fit) == text

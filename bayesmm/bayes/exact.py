@@ -27,6 +27,7 @@ from bayesmm.bayes.surface import Surface
 from bayesmm.design.coordinates import effect_coordinates
 from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
 from bayesmm.errors import BayesmmError
+from bayesmm.presenting.intervals import tails
 
 LEAST_SHARE = 1e-7  # of the integral: nodes that add up to less are left out of what is stored
 MOST_NUMBERS = 5_000_000  # conditional means of random effects that are stored, 40 MB
@@ -253,7 +254,7 @@ def _describe(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -
 
 def summarise_parameters(group: xr.Dataset, labels: Labels, level: float) -> Summary:
     """Summarise the parameters, in the order of the table."""
-    probabilities = np.array([0.5 - level / 2.0, 0.5 + level / 2.0])
+    probabilities = np.array(tails(level))
     tabulated = group.coords["parameter"].to_numpy().tolist()
     integrated = _mixture(group, "beta", probabilities) if labels.coefficients else None
     rows = []
@@ -273,7 +274,7 @@ def summarise_effects(group: xr.Dataset, block: BlockLabels, level: float) -> Su
     """Summarise the effects of a grouping factor, shapes (q, k); None where nodes do not have them."""
     if "node" not in group[f"{block.effect_variable}_mean"].dims:
         return None
-    return _mixture(group, block.effect_variable, np.array([0.5 - level / 2.0, 0.5 + level / 2.0]))
+    return _mixture(group, block.effect_variable, np.array(tails(level)))
 
 
 def _mixture(group: xr.Dataset, name: str, probabilities: np.ndarray) -> Summary:

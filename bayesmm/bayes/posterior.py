@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
-from bayesmm.arguments import check_level, shorten
+from bayesmm.arguments import shorten
 from bayesmm.bayes.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.draws import read_draws
 from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
@@ -24,18 +23,14 @@ from bayesmm.bayes.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.bayes.sensitivity import sensitivity
 from bayesmm.bayes.shares import Total, r_squared, variance_shares
+from bayesmm.bayes.summary import build_summary
 from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
-from bayesmm.console import Column, fold, listing, table, visible
+from bayesmm.console import listing, visible
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
 from bayesmm.errors import VariableError
-
-FORMATS = dict.fromkeys(("mean", "sd", "lower", "upper"), "{:.4g}") | {
-    "r_hat": "{:.3f}",
-    "ess_bulk": "{:.0f}",
-    "ess_tail": "{:.0f}",
-}
+from bayesmm.presenting.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -179,9 +174,9 @@ class Posterior:
         Returns
         -------
         DataFrame
-            One row per level and effect: group, level, effect, estimate (posterior mean), std_error (posterior standard
-            deviation), lower, upper. Unlike a BLUP's, these spreads carry the uncertainty of the variances. Limits are
-            quantiles; where draws were not kept, those of a normal distribution.
+            One row per level and effect: group, level, effect, mean, sd, lower, upper. Unlike a BLUP's, these spreads
+            carry the uncertainty of the variances. Limits are quantiles; where draws were not kept, those of a normal
+            distribution.
         """
         data = self.data
         if not is_kept(self) and not {"quadrature", "random_effects"} & set(data.children):
@@ -471,8 +466,8 @@ class Posterior:
 
         return save(self, path)
 
-    def summary(self, *, level: float = 0.95) -> str:
-        """Summarise the posterior for a terminal.
+    def summary(self, *, level: float = 0.95) -> Report:
+        """Summarise the posterior for a terminal or a notebook.
 
         Parameters
         ----------
@@ -481,32 +476,10 @@ class Posterior:
 
         Returns
         -------
-        str
-            As wide as the terminal.
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
         """
-        shown = self._shown(check_level(level))
-        columns = [
-            Column(head=str(name), cells=shown[name].map(FORMATS[str(name)].format).tolist(), gap=1) for name in shown
-        ]
-        heading = [line for text in self._heading(level) for line in fold(text, then="  ")]
-        notes = [line for text in (self.diagnostics.advice, *self.notes) for line in fold(text)]
-        return "\n".join([*heading, "", *table([*map(str, shown.index)], columns, indent=0), "", *notes])
-
-    def _shown(self, level: float = 0.95) -> pd.DataFrame:
-        """Numbers of the parameter table, without columns that are unknown, such as the R̂ of independent draws."""
-        return self.parameter_table(level=level).drop(columns=["kind", "group"]).dropna(axis="columns", how="all")
-
-    def _heading(self, level: float = 0.95) -> list[str]:
-        groups = ", ".join(f"{block.group} {len(block.levels)}" for block in self.labels.blocks)
-        sources = sorted({row.source for row in self.priors.rows})
-        lines = [
-            f"Posterior of {self.design.specification.shown}",
-            f"{self.n} rows; levels: {groups}",
-            f"{self.origin}; priors: {' and '.join(sources)}; {level * 100:g} % intervals",
-        ]
-        if self.priors.fixed_sigma is not None:
-            lines.append(f"sigma is fixed at {self.priors.fixed_sigma:g}")
-        return lines
+        return build_summary(self, level)
 
     @property
     def origin(self) -> str:
@@ -519,12 +492,9 @@ class Posterior:
         return f"quadrature over the spreads, with {self.chains * draws} draws, {self.program} program"
 
     def __str__(self) -> str:
-        return self.summary()
+        return str(self.summary())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        heading, *details = map(escape, self._heading())
-        table = self._shown().to_html(float_format="{:.4g}".format, index_names=False)
-        ending = "<br>".join(map(escape, [self.diagnostics.advice, *self.notes]))
-        return f"<h4>{heading}</h4><p>{'<br>'.join(details)}</p>{table}<p>{ending}</p>"
+        return self.summary()._repr_html_()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_level, is_one_of
+from bayesmm.arguments import is_one_of
 from bayesmm.bayes.predictive import DrawnLevels, draw_rows
 from bayesmm.design.predictors import Random
 from bayesmm.errors import ArgumentError
+from bayesmm.presenting.columns import DRAWS
+from bayesmm.presenting.intervals import tails
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -31,7 +33,7 @@ def predict(
     seed: int,
 ) -> pd.DataFrame:
     """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
-    level = check_level(level)
+    below = tails(level)
     if not is_one_of(kind, ("mean", "observation")):
         raise ArgumentError(f"kind is {kind!r}: give 'mean' or 'observation'.")
     if kind == "mean":
@@ -40,11 +42,11 @@ def predict(
     evaluate = rows.mean if kind == "mean" else rows.observations
     index = rows.predictors.index
     size = max(1, BATCH // max(posterior.sigma.size, 1))
-    parts = [_summarise(evaluate(slice(start, start + size)), level) for start in range(0, max(len(index), 1), size)]
-    return pd.DataFrame(np.concatenate(parts, axis=1).T, index=index, columns=["mean", "sd", "lower", "upper"])
+    parts = [_summarise(evaluate(slice(start, start + size)), below) for start in range(0, max(len(index), 1), size)]
+    return pd.DataFrame(np.concatenate(parts, axis=1).T, index=index, columns=list(DRAWS[:4]))
 
 
-def _summarise(draws: np.ndarray, level: float) -> np.ndarray:
+def _summarise(draws: np.ndarray, below: tuple[float, float]) -> np.ndarray:
     """Mean, sd, lower and upper over the first axis; shape (4, m)."""
-    lower, upper = np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
+    lower, upper = np.quantile(draws, below, axis=0)
     return np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), lower, upper])

@@ -55,7 +55,7 @@ def sample(
     program: Literal["marginal", "conditional"] = "marginal",
     parameterisation: Wish = "auto",
     random_effects: Effects | Literal["auto"] = "auto",
-    target_accept: float = 0.9,
+    target_accept: float,
     max_tree_depth: int = 10,
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,

@@ -9,12 +9,13 @@ import pandas as pd
 from arviz_base import from_dict
 from xarray import Dataset
 
-from bayesmm.arguments import check_level, is_one_of
+from bayesmm.arguments import is_one_of
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.recovered import effect_parts
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
+from bayesmm.presenting.intervals import tails
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -44,7 +45,7 @@ def r_squared(posterior: Posterior) -> Dataset:
 
 def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
-    level = check_level(level)
+    below = tails(level)
     if not is_one_of(total, ("unexplained", "response")):
         raise ArgumentError(f"total is {total!r}: give 'unexplained' or 'response'.")
     design, draws = posterior.design, read_draws(posterior)
@@ -54,7 +55,7 @@ def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.Data
         names, parts = [OTHER_ROWS[0], *names], [_fixed_variance(design, draws), *parts]
     names, parts = [*names, OTHER_ROWS[1]], [*parts, _residual_variance(design, draws)]
     shares = np.stack(parts, axis=1) / np.sum(parts, axis=0)[:, None]
-    lower, upper = np.quantile(shares, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
+    lower, upper = np.quantile(shares, below, axis=0)
     return pd.DataFrame(
         {"mean": shares.mean(axis=0), "sd": shares.std(axis=0, ddof=1), "lower": lower, "upper": upper},
         index=pd.Index(names, name="group"),

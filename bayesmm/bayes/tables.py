@@ -11,9 +11,10 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from xarray import DataTree
 
-from bayesmm.arguments import check_level
 from bayesmm.bayes.exact import Summary, summarise_effects, summarise_parameters
 from bayesmm.design.labels import BlockLabels, Labels
+from bayesmm.presenting.columns import effect_frame, parameter_frame
+from bayesmm.presenting.intervals import tails
 
 AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 FEWEST = 8  # draws per chain that R̂ and effective sample sizes need: four in each half
@@ -38,19 +39,12 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
         mean, sd, lower, upper = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
     worth = data["sample_stats"].attrs.get("effective_draws")
     r_hat, bulk, tail = _convergence(draws) if worth is None else _independent(worth, draws.shape[2])
-    return pd.DataFrame(
-        {
-            "kind": [row.kind for row in rows],
-            "group": [row.group for row in rows],
-            "mean": mean,
-            "sd": sd,
-            "lower": lower,
-            "upper": upper,
-            "r_hat": r_hat,
-            "ess_bulk": bulk,
-            "ess_tail": tail,
-        },
-        index=pd.Index([row.name for row in rows], name="parameter"),
+    columns = {"mean": mean, "sd": sd, "lower": lower, "upper": upper}
+    return parameter_frame(
+        [row.name for row in rows],
+        [row.kind for row in rows],
+        [row.group for row in rows],
+        columns | {"r_hat": r_hat, "ess_bulk": bulk, "ess_tail": tail},
     )
 
 
@@ -91,29 +85,21 @@ def _normal_scores(draws: np.ndarray) -> np.ndarray:
 
 def random_effect_table(data: DataTree, labels: Labels, level: float) -> pd.DataFrame:
     """One row per level and effect; see `Posterior.random_effects`."""
-    parts = []
-    for block in labels.blocks:
-        q, k = len(block.levels), len(block.effects)
-        found = _summarise_effects(data, block, level)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "group": block.group,
-                    "level": np.repeat(np.asarray(block.levels, dtype=object), k),
-                    "effect": np.tile(np.asarray(block.effects, dtype=object), q),
-                    "estimate": found.mean.ravel(),
-                    "std_error": found.sd.ravel(),
-                    "lower": found.lower.ravel(),
-                    "upper": found.upper.ravel(),
-                }
-            )
+    found = [(block, _summarise_effects(data, block, level)) for block in labels.blocks]
+    return effect_frame(
+        (
+            block.group,
+            block.levels,
+            block.effects,
+            {"mean": each.mean, "sd": each.sd, "lower": each.lower, "upper": each.upper},
         )
-    return pd.concat(parts, ignore_index=True)
+        for block, each in found
+    )
 
 
 def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summary:
     """Summarise by what there is, the most exact first: nodes of quadrature, moments, draws."""
-    check_level(level)
+    upper_tail = tails(level)[1]
     name = block.effect_variable
     if "quadrature" in data:
         exact = summarise_effects(data["quadrature"].to_dataset(), block, level)
@@ -127,15 +113,14 @@ def _summarise_effects(data: DataTree, block: BlockLabels, level: float) -> Summ
     else:
         mean, sd = moments[f"{name}_mean"].to_numpy(), moments[f"{name}_sd"].to_numpy()
     if drawn is None:
-        reach = ndtri(0.5 + level / 2.0) * sd
+        reach = ndtri(upper_tail) * sd
         return Summary(mean, sd, mean - reach, mean + reach)
     return Summary(mean, sd, *_interval(drawn, level))
 
 
 def _interval(draws: np.ndarray, level: float) -> np.ndarray:
     """Equal-tailed limits; shape (2, m)."""
-    check_level(level)
-    return np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=(0, 1))
+    return np.quantile(draws, tails(level), axis=(0, 1))
 
 
 def largest_effect_r_hat(data: DataTree, labels: Labels) -> tuple[float, str]:

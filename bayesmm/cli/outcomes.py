@@ -60,7 +60,7 @@ def fit_outcome(model: Model, fit: Fit, source: str, level: float) -> Outcome:
 def sample_outcome(model: Model, posterior: Posterior, source: str, level: float) -> Outcome:
     """Present draws."""
     return Outcome(
-        text=posterior.summary(level=level),
+        text=str(posterior.summary(level=level)),
         document={
             "model": documents.model_entry(model, source),
             "posterior": documents.posterior_entry(posterior, level),

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bayesmm.arguments import check_level
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.comparison.evidence import gather
 from bayesmm.comparison.notes import write_notes
-from bayesmm.comparison.page import write_page
-from bayesmm.comparison.report import Report, build_report
+from bayesmm.comparison.report import build_report
 from bayesmm.comparison.same_model import check_same_model
 from bayesmm.comparison.tables import parameter_table, random_effect_table
-from bayesmm.comparison.text import write_text
 from bayesmm.errors import ComparisonError
+from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.report import Report
 from bayesmm.reml.fit import Fit
 
 if TYPE_CHECKING:
@@ -84,19 +83,19 @@ class Comparison:
         """
         from bayesmm.plots.comparison import plot_comparison
 
-        return plot_comparison(self.table, method=self._report.method, level=self.level)
+        return plot_comparison(self.table, method=self.fit.method.upper(), level=self.level)
 
     @cached_property
     def _report(self) -> Report:
         return build_report(self.fit, self.posterior, self.table, self.random_effects, self.notes, self.level)
 
     def __str__(self) -> str:
-        return write_text(self._report)
+        return str(self._report)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return write_page(self._report)
+        return self._report._repr_html_()
 
 
 def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Comparison:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesmm.comparison.numbers import write_number
 from bayesmm.console import visible
+from bayesmm.presenting.numbers import write_number
 
 if TYPE_CHECKING:
     from bayesmm.comparison.identity import Identity

@@ -10,10 +10,10 @@ import pandas as pd
 
 from bayesmm.bayes.modes import write_share
 from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
-from bayesmm.comparison.numbers import write_like
 from bayesmm.comparison.suspects import CHOSEN_BY, describe
 from bayesmm.console import visible
 from bayesmm.errors import FitStatus
+from bayesmm.presenting.numbers import write_like
 
 LISTED = 4  # parameters named in one sentence
 VANISHING = 1e-3  # of its largest value at a mode: a spread below is not told from zero

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.comparison.numbers import decimals_for, write_number
 from bayesmm.console import listing
+from bayesmm.presenting.intervals import interval_head
+from bayesmm.presenting.numbers import decimals_for, write_column
+from bayesmm.presenting.parts import Column, Interval, Shrinkage, Table, Words, facts, notes
+from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -21,67 +23,8 @@ type Record = dict[Any, Any]  # a row of a table, by column
 SHOWN_LEVELS = 4  # of each grouping factor
 SHOWN_EFFECTS = 3  # of each level
 SHOWN_GROUPS = 3
-FIT_COLUMNS = ("estimate", "std_error", "fit_lower", "fit_upper")
-POSTERIOR_COLUMNS = ("mean", "sd", "posterior_lower", "posterior_upper")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of a table.
-
-    Attributes
-    ----------
-    name : str
-        What it is about.
-    cells : tuple of str
-        Its numbers.
-    marks : tuple of (float, float)
-        For a line of random effects, where the effect of the level's own rows and the BLUP lie, zero in the middle and
-        ±1 at the ends; NaN where there is none. Zeros elsewhere.
-    """
-
-    name: str
-    cells: tuple[str, ...]
-    marks: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Lines under one heading."""
-
-    heading: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """All text of a comparison.
-
-    Attributes
-    ----------
-    method : {"REML", "ML"}
-        What the estimates are called.
-    title : str
-        The formula.
-    facts : tuple of str
-        Rows, levels, draws, priors.
-    level : float
-        Coverage of the intervals.
-    parameters : tuple of Section
-        Rows of eleven cells: estimate, its standard error and interval; mean, sd, interval; shift, R̂, effective draws.
-    notes : tuple of str
-        The sentences.
-    effects : tuple of Section
-        Excerpts of the random effects; rows of six cells: unpooled, BLUP, conditional sd; mean, sd; shift.
-    """
-
-    method: str
-    title: str
-    facts: tuple[str, ...]
-    level: float
-    parameters: tuple[Section, ...]
-    notes: tuple[str, ...]
-    effects: tuple[Section, ...]
+POSTERIOR = "posterior"
+EFFECTS_LEGEND = "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average"
 
 
 def build_report(
@@ -89,20 +32,39 @@ def build_report(
     posterior: Posterior,
     table: pd.DataFrame,
     random_effects: pd.DataFrame,
-    notes: tuple[str, ...],
+    remarks: tuple[str, ...],
     level: float,
 ) -> Report:
-    """Turn the tables of a comparison into text."""
-    groups = random_effects.groupby("group", sort=False)
+    """Turn the tables of a comparison into text.
+
+    Parameters
+    ----------
+    fit, posterior
+        What is compared.
+    table, random_effects : DataFrame
+        `Comparison.table` and `Comparison.random_effects`.
+    remarks : tuple of str
+        The sentences.
+    level : float
+        Coverage of the intervals.
+    """
+    groups = list(random_effects.groupby("group", sort=False))[:SHOWN_GROUPS]
+    excerpts = [_effect_table(fit.method.upper(), str(name), effects) for name, effects in groups]
     return Report(
-        method=fit.method.upper(),
         title=fit.design.specification.shown,
-        facts=_facts(fit, posterior),
-        level=level,
-        parameters=_parameter_sections(fit, table),
-        notes=notes,
-        effects=tuple(_effect_section(str(name), effects) for name, effects in list(groups)[:SHOWN_GROUPS]),
+        parts=(
+            facts(_facts(fit, posterior)),
+            _parameter_table(fit, table, level),
+            _legend("shift: (posterior mean − estimate) / posterior sd;  ESS: effective draws, bulk"),
+            notes(remarks),
+            *excerpts,
+            _legend(EFFECTS_LEGEND),
+        ),
     )
+
+
+def _legend(text: str) -> Words:
+    return Words(role="legend", texts=(text,))
 
 
 def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
@@ -120,30 +82,55 @@ def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _parameter_sections(fit: Fit, table: pd.DataFrame) -> tuple[Section, ...]:
-    """Make sections of the fixed effects, of each grouping factor, and of sigma."""
-    records: dict[str, Record] = {str(name): record for name, record in table.to_dict("index").items()}
-    sections = [("Fixed effects", {name: name for name, record in records.items() if record["kind"] == "fixed"})]
+def _sections(fit: Fit, table: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the headings of the fixed effects, of each grouping factor, and of sigma; below each, names and rows."""
+    of_kind: dict[str, dict[str, str]] = {"fixed": {}, "sigma": {}}
+    for name, kind in zip(table.index, table["kind"], strict=True):
+        of_kind.setdefault(str(kind), {})[str(name)] = str(name)
+    yield "Fixed effects", of_kind["fixed"]
     for block in fit.labels.blocks:
         names = {f"sd({name})": row for name, row in zip(block.sds, block.sd_rows, strict=True)}
         names |= {f"cor({name})": row for name, row in zip(block.cors, block.cor_rows, strict=True)}
-        sections.append((f"{block.group}, {len(block.levels)} levels", names))
-    sections.append(("Residual", {name: name for name, record in records.items() if record["kind"] == "sigma"}))
-    return tuple(
-        Section(heading=heading, rows=tuple(_parameter_row(short, records[name]) for short, name in names.items()))
-        for heading, names in sections
-        if names
+        yield f"{block.group}, {len(block.levels)} levels", names
+    yield "Residual", of_kind["sigma"]
+
+
+def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:
+    headings, names, rows = {}, [], []
+    for heading, below in _sections(fit, table):
+        if below:
+            headings[len(names)] = heading
+        names += below
+        rows += below.values()
+    ordered = table.loc[rows]
+    decimals = [decimals_for(*spreads) for spreads in zip(ordered["std_error"], ordered["sd"], strict=True)]
+
+    def written(column: str) -> list[str]:
+        return write_column(ordered[column], decimals)
+
+    def limits(method: str) -> list[tuple[str, str]]:
+        return list(zip(written(f"{method}_lower"), written(f"{method}_upper"), strict=True))
+
+    over, interval = fit.method.upper(), interval_head(level)
+    return Table(
+        names=names,
+        headings=headings,
+        where="comparison.table",
+        columns=(
+            Column(head="estimate", cells=written("estimate"), over=over),
+            Column(head="s.e.", cells=written("std_error"), over=over),
+            Interval(head=interval, cells=limits("fit"), over=over),
+            Column(head="mean", cells=written("mean"), over=POSTERIOR),
+            Column(head="sd", cells=written("sd"), over=POSTERIOR),
+            Interval(head=interval, cells=limits("posterior"), over=POSTERIOR),
+            Column(head="shift", cells=write_column(ordered["shift"], 2)),
+            Column(head="R-hat", cells=write_column(ordered["r_hat"], 3)),
+            Column(head="ESS", cells=write_column(ordered["ess_bulk"], 0)),
+        ),
     )
 
 
-def _parameter_row(name: str, record: Record) -> Row:
-    decimals = decimals_for(record["std_error"], record["sd"])
-    numbers = [write_number(record[column], decimals) for column in (*FIT_COLUMNS, *POSTERIOR_COLUMNS)]
-    checks = [write_number(record["shift"], 2), write_number(record["r_hat"], 3), write_number(record["ess_bulk"], 0)]
-    return Row(name=name, cells=(*numbers, *checks))
-
-
-def _effect_section(group: str, effects: pd.DataFrame) -> Section:
+def _effect_table(method: str, group: str, effects: pd.DataFrame) -> Table:
     """Show the levels that are furthest from the average, in the order of the data; effects (q k rows) of one group."""
     names, levels = list(dict.fromkeys(effects["effect"])), list(dict.fromkeys(effects["level"]))
     q, k = len(levels), len(names)
@@ -154,26 +141,48 @@ def _effect_section(group: str, effects: pd.DataFrame) -> Section:
     furthest = np.sort(np.argsort(-distances, kind="stable")[:SHOWN_LEVELS])
     positions = (furthest[:, None] * k + np.arange(shown)).ravel()
     records = effects.iloc[positions].to_dict("records")
-    scales = {name: _scale(record for record in records if record["effect"] == name) for name in names[:shown]}
-    heading = f"{group}: its {q} levels"
+    caption = f"{group}: its {q} levels"
     if q > SHOWN_LEVELS:
-        heading = f"{group}: the {SHOWN_LEVELS} of {q} levels that are furthest from the average"
-    return Section(
-        heading=heading, rows=tuple(_effect_row(record, scales[record["effect"]], shown > 1) for record in records)
+        caption = f"{group}: the {SHOWN_LEVELS} of {q} levels that are furthest from the average"
+    decimals = [decimals_for(record["std_error"], record["sd"]) for record in records]
+
+    def written(column: str) -> list[str]:
+        return write_column((record[column] for record in records), decimals)
+
+    alone, pooled = written("unpooled"), written("estimate")
+    return Table(
+        names=[f"{each['level']}  {each['effect']}" if shown > 1 else f"{each['level']}" for each in records],
+        caption=caption,
+        where="comparison.random_effects",
+        columns=(
+            Column(head="alone", cells=alone, over=method),
+            Column(head="BLUP", cells=pooled, over=method),
+            Column(head="sd", cells=written("std_error"), over=method),
+            Column(head="mean", cells=written("mean"), over=POSTERIOR),
+            Column(head="sd", cells=written("sd"), over=POSTERIOR),
+            Column(head="shift", cells=write_column((record["shift"] for record in records), 2)),
+            Shrinkage(
+                head="shrinkage",
+                marks=_marks(records),
+                labels=[f"alone {one}, pooled {other}" for one, other in zip(alone, pooled, strict=True)],
+            ),
+        ),
     )
+
+
+def _marks(records: list[Record]) -> list[tuple[float, float]]:
+    """Place effects before and after pooling between −1 and 1, on one scale for each effect."""
+    scales = {
+        name: _scale(record for record in records if record["effect"] == name)
+        for name in {record["effect"] for record in records}
+    }
+    return [
+        (record["unpooled"] / scales[record["effect"]], record["estimate"] / scales[record["effect"]])
+        for record in records
+    ]
 
 
 def _scale(records: Iterable[Record]) -> float:
     """Largest size of an effect before or after pooling, to be drawn at the end of a line."""
     sizes = [abs(record[column]) for record in records for column in ("unpooled", "estimate")]
     return max((size for size in sizes if size > 0), default=1.0)
-
-
-def _effect_row(record: Record, scale: float, several: bool) -> Row:
-    decimals = decimals_for(record["std_error"], record["sd"])
-    columns = ("unpooled", "estimate", "std_error", "mean", "sd")
-    return Row(
-        name=f"{record['level']}  {record['effect']}" if several else f"{record['level']}",
-        cells=(*(write_number(record[column], decimals) for column in columns), write_number(record["shift"], 2)),
-        marks=(record["unpooled"] / scale, record["estimate"] / scale),
-    )

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesmm.presenting.columns import CHECKS
+
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.blocks import RandomBlock
     from bayesmm.reml.fit import Fit
 
-CHECKS = ("r_hat", "ess_bulk", "ess_tail")  # columns that come last
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
 
@@ -38,9 +39,9 @@ def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
             "unpooled": np.concatenate([effects.ravel() for effects in unpooled_effects(fit)]),
             "estimate": modes["estimate"],
             "std_error": modes["std_error"],
-            "mean": draws["estimate"],
-            "sd": draws["std_error"],
-            "shift": (draws["estimate"] - modes["estimate"]) / draws["std_error"],
+            "mean": draws["mean"],
+            "sd": draws["sd"],
+            "shift": (draws["mean"] - modes["estimate"]) / draws["sd"],
         }
     )
 

@@ -24,7 +24,7 @@ from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effe
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from bayesmm.reml.summary import Summary
+    from bayesmm.presenting.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -266,7 +266,7 @@ class Fit:
 
         return build_datatree(self)
 
-    def summary(self, *, level: float = 0.95) -> Summary:
+    def summary(self, *, level: float = 0.95) -> Report:
         """Summarise the fit for a terminal or a notebook.
 
         Parameters
@@ -276,8 +276,8 @@ class Fit:
 
         Returns
         -------
-        Summary
-            Prints as text, as wide as the terminal.
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its tables.
         """
         from bayesmm.reml.summary import build_summary
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from bayesmm.arguments import check_level
-from bayesmm.console import Column, fold, listing
-from bayesmm.console import table as write_table
+from bayesmm.console import listing
 from bayesmm.design.confounding import find_far
 from bayesmm.errors import FitStatus
+from bayesmm.presenting.intervals import check_level, interval_head
+from bayesmm.presenting.numbers import write_like, write_number, write_p
+from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
+from bayesmm.presenting.report import Report
 from bayesmm.reml.tables import fixed_effect_table
 
 if TYPE_CHECKING:
@@ -23,78 +21,48 @@ if TYPE_CHECKING:
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Headed tables between lines of text.
-
-    Attributes
-    ----------
-    title : str
-        What was fitted, and how.
-    facts : tuple of str
-        Lines below the title, a verdict that the tables cannot be relied on among them.
-    tables : tuple of (str, DataFrame)
-        Headings and tables of text, ready to print.
-    notes : tuple of str
-        Lines below the tables: verdicts and warnings.
-    """
-
-    title: str
-    facts: tuple[str, ...]
-    tables: tuple[tuple[str, pd.DataFrame], ...]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        parts = ["\n".join(line for text in (self.title, *self.facts) for line in fold(text, then="  "))]
-        parts += [f"{heading}\n{_as_text(table)}" for heading, table in self.tables]
-        parts += ["\n".join(line for note in self.notes for line in fold(note))] if self.notes else []
-        return "\n\n".join(parts)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        html = f"<p><b>{escape(self.title)}</b><br>" + "<br>".join(map(escape, self.facts)) + "</p>"
-        for heading, table in self.tables:
-            html += f"<p>{escape(heading)}</p>" + table.to_html(border=0, justify="right")
-        return html + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-
-
-def build_summary(fit: Fit, level: float) -> Summary:
+def build_summary(fit: Fit, level: float) -> Report:
     """Summarise a fit; see `Fit.summary`."""
     level, design = check_level(level), fit.design
-    interval = f"{level * 100:g} % interval"
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
     groups = ", ".join(f"{block.group} {block.q}" for block in design.blocks)
-    return Summary(
+    return Report(
         title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.shown}",
-        facts=(
-            f"{rows}; levels: {groups}",
-            f"{kind} {fit.loglik:.4f}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}, {fit.n_parameters} parameters",
-            *([fit.status.value, f"Search: {fit.convergence}"] if fit.status is FitStatus.NOT_CONVERGED else []),
+        parts=(
+            facts(
+                (
+                    f"{rows}; levels: {groups}",
+                    f"{kind} {write_number(fit.loglik, 4)}, AIC {write_number(fit.aic, 2)}, "
+                    f"BIC {write_number(fit.bic, 2)}, {fit.n_parameters} parameters",
+                )
+            ),
+            warnings(_warnings(fit)),
+            _random_table(fit, level),
+            _fixed_table(fit, level),
+            notes(_notes(fit)),
         ),
-        tables=(
-            ("Random effects", _random_table(fit, level, interval)),
-            ("Fixed effects (normal quantiles: df = ∞)", _fixed_table(fit, level, interval)),
-        ),
-        notes=_notes(fit),
     )
 
 
+def _warnings(fit: Fit) -> tuple[str, ...]:
+    """Say what forbids to rely on the numbers."""
+    unfinished = (f"{fit.status.value} Search: {fit.convergence}",) if fit.status is FitStatus.NOT_CONVERGED else ()
+    return (*unfinished, *fit.confounded, *find_far(fit.design.blocks))
+
+
 def _notes(fit: Fit) -> tuple[str, ...]:
-    notes = []
+    said = []
     if fit.design.aliased:
-        notes.append(
+        said.append(
             f"Dropped from the fixed effects, being combinations of earlier columns: {listing(fit.design.aliased)}."
         )
     if fit.status is FitStatus.BOUNDARY:
-        notes.append(fit.status.value)
-    notes += fit.confounded
-    notes += find_far(fit.design.blocks)
+        said.append(fit.status.value)
     if fit.other_maxima:
-        notes.append(_other_maxima(fit))
-    notes += [f"Singular: {direction}." for direction in fit.singular_directions]
-    return tuple(notes)
+        said.append(_other_maxima(fit))
+    said += [f"Singular: {direction}." for direction in fit.singular_directions]
+    return tuple(said)
 
 
 def _other_maxima(fit: Fit) -> str:
@@ -103,60 +71,57 @@ def _other_maxima(fit: Fit) -> str:
     return f"{count} of the likelihood seen, lower by {' and '.join(lower)}: see fit.other_maxima."
 
 
-def _random_table(fit: Fit, level: float, interval: str) -> pd.DataFrame:
+def _random_table(fit: Fit, level: float) -> Table:
     """Tabulate standard deviations by group and effect, correlations to the right as lme4 prints them."""
     parameters = fit.parameter_table(level=level)
-    rows = []
+    groups, effects, rows, correlations = [], [], [], {}
     for block in fit.labels.blocks:
-        own = [
-            {"group": block.group if i == 0 else "", "effect": name, **_spread_cells(parameters.loc[sd], interval)}
-            for i, (name, sd) in enumerate(zip(block.sds, block.sd_rows, strict=True))
-        ]
         for (i, head), name in zip(block.cor_cells, block.cor_rows, strict=True):
-            value = parameters.loc[name, "estimate"]
-            own[i][head] = "" if np.isnan(value) else f"{value:.3f}"
-        rows += own
-    if fit.known_sigma is None:
-        rows.append({"group": "residual", "effect": "", **_spread_cells(parameters.loc["sigma"], interval)})
-    else:
-        rows.append({"group": "residual", "effect": "", "sd": f"{fit.sigma:.5g}", "std_error": "known"})
-    return pd.DataFrame(rows).fillna("").set_index("group")
+            value = float(parameters.loc[name, "estimate"])  # pyright: ignore[reportArgumentType]
+            correlations.setdefault(head, {})[len(rows) + i] = value
+        groups += [block.group, *[""] * (len(block.sds) - 1)]
+        effects += block.sds
+        rows += [parameters.loc[name].to_dict() for name in block.sd_rows]
+    known = fit.known_sigma is not None
+    sigma = {"estimate": fit.sigma, "std_error": math.nan, "lower": math.nan, "upper": math.nan}
+    rows.append(sigma if known else parameters.loc["sigma"].to_dict())
+    spreads, errors = ([write_like(row[name], row["std_error"]) for row in rows] for name in ("estimate", "std_error"))
+    columns = (
+        Column(head="effect", cells=[*effects, ""], is_words=True),
+        Column(head="sd", cells=[*spreads[:-1], f"{fit.sigma:g}"] if known else spreads),
+        Column(head="std_error", cells=[*errors[:-1], "known"] if known else errors),
+        _interval(rows, level),
+        *(
+            Column(head=head, cells=["" if i not in below else write_number(below[i], 3) for i in range(len(rows))])
+            for head, below in correlations.items()
+        ),
+    )
+    return Table(
+        names=[*groups, "residual"], columns=columns, caption="Random effects", head="group", where="fit.parameters"
+    )
 
 
-def _spread_cells(row: pd.Series, interval: str) -> dict[str, str]:
-    return {
-        "sd": f"{row['estimate']:.5g}",
-        "std_error": "" if np.isnan(row["std_error"]) else f"{row['std_error']:.3g}",
-        interval: "" if np.isnan(row["lower"]) else _interval(row),
-    }
+def _interval(rows: Sequence[Mapping[str, float]], level: float) -> Interval:
+    lower, upper = ([write_like(row[end], row["std_error"]) for row in rows] for end in ("lower", "upper"))
+    return Interval(head=interval_head(level), cells=list(zip(lower, upper, strict=True)))
 
 
-def _interval(row: Any) -> str:
-    return " to ".join(f"{row[end]:#.4g}".rstrip(".") for end in ("lower", "upper"))
-
-
-def _fixed_table(fit: Fit, level: float, interval: str) -> pd.DataFrame:
-    def cells(row: dict[str, float]) -> dict[str, str]:
-        if math.isnan(row["estimate"]):
-            return dict.fromkeys(("estimate", "std_error", "z", "p", interval), "") | {"estimate": "aliased"}
-        return {
-            "estimate": f"{row['estimate']:.5g}",
-            "std_error": f"{row['std_error']:.4g}",
-            "z": f"{row['statistic']:.2f}",
-            "p": "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}",
-            interval: _interval(row),
-        }
-
+def _fixed_table(fit: Fit, level: float) -> Table:
     table = fixed_effect_table(fit.design, fit.labels, fit.estimate, level)
-    return pd.DataFrame([cells(row) for row in table.to_dict("records")], index=pd.Index(table.index, name=""))
-
-
-def _as_text(table: pd.DataFrame) -> str:
-    """Right-aligned cells below their headings, the index to the left."""
-    if table.empty:
-        return "  (none)"
-    columns = [
-        Column(head=str(name), cells=[str(cell) for cell in table[name]], is_words=name == "effect")
-        for name in table.columns
+    rows, aliased = table.to_dict("records"), table["estimate"].isna().tolist()
+    estimates = [
+        "aliased" if out else write_like(row["estimate"], row["std_error"])
+        for row, out in zip(rows, aliased, strict=True)
     ]
-    return "\n".join(write_table([*map(str, table.index)], columns, head=str(table.index.name or "")))
+    return Table(
+        names=[str(name) for name in table.index],
+        columns=(
+            Column(head="estimate", cells=estimates),
+            Column(head="std_error", cells=[write_like(row["std_error"], row["std_error"]) for row in rows]),
+            Column(head="z", cells=[write_number(row["statistic"], 2) for row in rows]),
+            Column(head="p", cells=[write_p(row["p_value"]) for row in rows]),
+            _interval(rows, level),
+        ),
+        caption="Fixed effects (normal quantiles: df = ∞)",
+        where="fit.fixed_effects",
+    )

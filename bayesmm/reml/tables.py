@@ -8,9 +8,10 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_level
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.presenting.columns import effect_frame, in_order, parameter_frame
+from bayesmm.presenting.intervals import tails
 from bayesmm.reml.estimate import Estimate
 
 
@@ -28,16 +29,11 @@ def parameter_table(labels: Labels, estimate: Estimate, level: float) -> pd.Data
     for i, kind in enumerate(kinds):
         lower[i], upper[i] = _interval(values[i], errors[i], z, str(kind))
     assert (kinds[:p] == "fixed").all()
-    return pd.DataFrame(
-        {
-            "kind": kinds,
-            "group": [row.group for row in rows],
-            "estimate": values,
-            "std_error": errors,
-            "lower": lower,
-            "upper": upper,
-        },
-        index=pd.Index([row.name for row in rows], name="parameter"),
+    return parameter_frame(
+        [row.name for row in rows],
+        [row.kind for row in rows],
+        [row.group for row in rows],
+        {"estimate": values, "std_error": errors, "lower": lower, "upper": upper},
     )
 
 
@@ -62,45 +58,28 @@ def fixed_effect_table(design: Design, labels: Labels, estimate: Estimate, level
     error = np.sqrt(np.diag(estimate.beta_covariance))
     statistic = estimate.beta / error
     z = _quantile(level)
-    table = pd.DataFrame(
-        {
-            "estimate": estimate.beta,
-            "std_error": error,
-            "df": np.inf,
-            "statistic": statistic,
-            "p_value": [math.erfc(abs(value) / math.sqrt(2.0)) for value in statistic],
-            "lower": estimate.beta - z * error,
-            "upper": estimate.beta + z * error,
-        },
-        index=pd.Index(labels.coefficients, name="coefficient"),
-    )
+    columns = {
+        "estimate": estimate.beta,
+        "std_error": error,
+        "df": np.full(len(error), np.inf),
+        "statistic": statistic,
+        "p_value": np.array([math.erfc(abs(value) / math.sqrt(2.0)) for value in statistic]),
+        "lower": estimate.beta - z * error,
+        "upper": estimate.beta + z * error,
+    }
+    table = pd.DataFrame(in_order(columns), index=pd.Index(labels.coefficients, name="coefficient"))
     return table if not design.aliased else table.reindex(pd.Index(design.coefficients, name="coefficient"))
 
 
 def random_effect_table(labels: Labels, estimate: Estimate, level: float) -> pd.DataFrame:
     """One row per level and effect; see `Fit.random_effects`."""
-    parts = []
-    z = _quantile(level)
+    z, blocks = _quantile(level), []
     for block, modes, covariances in zip(labels.blocks, estimate.modes, estimate.mode_covariances, strict=True):
-        q, k = modes.shape
-        variances = np.einsum("qii->qi", covariances)
-        error = np.sqrt(np.maximum(variances, 0.0)).ravel()
-        mode = modes.ravel()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "group": block.group,
-                    "level": np.repeat(np.asarray(block.levels, dtype=object), k),
-                    "effect": np.tile(np.asarray(block.effects, dtype=object), q),
-                    "estimate": mode,
-                    "std_error": error,
-                    "lower": mode - z * error,
-                    "upper": mode + z * error,
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+        error = np.sqrt(np.maximum(np.einsum("qii->qi", covariances), 0.0))
+        columns = {"estimate": modes, "std_error": error, "lower": modes - z * error, "upper": modes + z * error}
+        blocks.append((block.group, block.levels, block.effects, columns))
+    return effect_frame(blocks)
 
 
 def _quantile(level: float) -> float:
-    return NormalDist().inv_cdf(0.5 + check_level(level) / 2.0)
+    return NormalDist().inv_cdf(tails(level)[1])

@@ -118,7 +118,6 @@ def test_quadrature_has_no_monte_carlo_error(name: str) -> None:
             continue  # a sum of two rows
         if parameter.startswith("b["):
             own = effects[(effects["level"] == parameter[2:-1]) & (effects["effect"] == "Intercept")].iloc[0]
-            own = own.rename({"estimate": "mean", "std_error": "sd"})
         else:
             own = table.loc[first.get(parameter, parameter)]
         limits = [expected["quantiles"][0], expected["quantiles"][-1]]

@@ -45,8 +45,8 @@ def test_moments_are_the_average_of_dense_conditional_moments(build, summarised)
         mean, covariance = case.dense.joint_moments(G, s, np.array([1500.0]), np.array([[1.0 / 250**2]]))
         total.add(np.ones(1), mean[None, 1:], np.diag(covariance)[None, 1:])
     table = summarised.random_effects()
-    np.testing.assert_allclose(table["estimate"], total.mean, rtol=1e-7, atol=1e-7)
-    np.testing.assert_allclose(table["std_error"], total.sd, rtol=1e-7)
+    np.testing.assert_allclose(table["mean"], total.mean, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(table["sd"], total.sd, rtol=1e-7)
 
 
 def test_moments_equal_those_of_many_draws(model, summarised):
@@ -55,9 +55,9 @@ def test_moments_equal_those_of_many_draws(model, summarised):
     table, expected = summarised.random_effects(), drawn.random_effects()
     assert list(table["level"]) == list(expected["level"])
     n = drawn.sigma.size
-    error = (table["estimate"] - expected["estimate"]) / (expected["std_error"] / np.sqrt(n))
+    error = (table["mean"] - expected["mean"]) / (expected["sd"] / np.sqrt(n))
     assert np.abs(error).max() < ERRORS
-    np.testing.assert_allclose(table["std_error"], expected["std_error"], rtol=0.1)
+    np.testing.assert_allclose(table["sd"], expected["sd"], rtol=0.1)
     assert "b_Batch" not in summarised.data["posterior"]
 
 

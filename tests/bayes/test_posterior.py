@@ -68,11 +68,11 @@ def test_r_hat_and_effective_sizes_are_those_of_arviz(made, shape):
 
 def test_random_effects_are_tidy(made):
     table = made.random_effects(level=0.8)
-    expected = ["group", "level", "effect", "estimate", "std_error", "lower", "upper"]
+    expected = ["group", "level", "effect", "mean", "sd", "lower", "upper"]
     assert list(table.columns) == expected
     row = table[(table["level"] == "309") & (table["effect"] == "Days")].iloc[0]
     draws = made.draws("b_Subject")[:, :, 1, 1]
-    assert row["estimate"] == pytest.approx(draws.mean())
+    assert row["mean"] == pytest.approx(draws.mean())
     assert [row["lower"], row["upper"]] == pytest.approx(np.quantile(draws, [0.1, 0.9]))
     with pytest.raises(ValueError, match="level is 95"):
         made.random_effects(level=95)

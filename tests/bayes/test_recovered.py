@@ -104,7 +104,7 @@ def test_effects_that_were_left_out_are_summarised_as_moments_are(three):
     table, expected = three[None].random_effects(level=0.8), three["moments"].random_effects(level=0.8)
     pd.testing.assert_frame_equal(table, expected, rtol=1e-9, check_exact=False)
     drawn = three["draws"].random_effects()
-    error = (table["estimate"] - drawn["estimate"]) / (drawn["std_error"] / np.sqrt(180))
+    error = (table["mean"] - drawn["mean"]) / (drawn["sd"] / np.sqrt(180))
     assert np.abs(error).max() < 5.0
 
 

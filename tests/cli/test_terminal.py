@@ -140,7 +140,7 @@ def test_every_table_has_the_level_that_was_asked_for(run_at, command):
     assert "80 % interval" in shown
     assert "95 %" not in shown
     if command == "fit":  # 10.467 ± 1.2816 · 1.546
-        assert "8.486 to 12.45" in shown
+        assert "8.49, 12.45" in shown
 
 
 @pytest.mark.parametrize("command", ["fit", "sample", "compare"])

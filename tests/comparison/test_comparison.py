@@ -59,7 +59,7 @@ def test_random_effects_stand_side_by_side_level_by_level(comparison):
     assert list(table) == ["group", "level", "effect", "unpooled", "estimate", "std_error", "mean", "sd", "shift"]
     pd.testing.assert_frame_equal(table[["group", "level", "effect"]], modes[["group", "level", "effect"]])
     np.testing.assert_array_equal(table["std_error"], modes["std_error"])
-    np.testing.assert_array_equal(table["sd"], draws["std_error"])
+    np.testing.assert_array_equal(table["sd"], draws["sd"])
     np.testing.assert_allclose(table["shift"], (table["mean"] - table["estimate"]) / table["sd"])
 
 

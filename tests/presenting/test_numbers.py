@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from bayesmm.comparison.numbers import decimals_for, write_like, write_number
-from bayesmm.comparison.text import STRIP, strip
+from bayesmm.presenting.numbers import decimals_for, write_like, write_number
+from bayesmm.presenting.text import STRIP, strip
 
 
 @pytest.mark.parametrize(
