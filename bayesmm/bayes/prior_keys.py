@@ -22,13 +22,15 @@ SUITABLE = {
     "fixed": ("real line", "positive numbers", "interval", "anything"),
     "sd": ("positive numbers", "interval", "shares", "anything"),
     "sigma": ("positive numbers", "interval", "anything"),
-    "cor": ("correlations", "interval", "anything"),
+    "cor": ("correlations", "anything"),
+    "one cor": ("correlations", "interval", "anything"),
 }
 WHAT = {
     "fixed": "a coefficient",
     "sd": "a standard deviation, which is positive",
     "sigma": "a standard deviation, which is positive",
-    "cor": "a correlation",
+    "cor": "a correlation matrix",
+    "one cor": "a correlation that all effects share",
 }
 ONLY_FOR = {"Reciprocal": "sigma", "BoxTiao": "sd"}
 INSTEAD = {
@@ -148,6 +150,7 @@ def match_priors(
 ) -> dict[str, Prior]:
     """Give each row the user's prior, if there is one; of several keys that reach it the narrowest counts."""
     keys = _reach(rows)
+    shared = {row for piece in pieces if not piece.is_free for row in piece.rows}
     chosen: dict[str, tuple[int, str, Prior]] = {}
     for key, prior in priors.items():
         _check_prior(key, prior)
@@ -156,7 +159,7 @@ def match_priors(
             raise PriorError(_unknown(key, rows, sigma))
         breadth, reached = keys[meant]
         for row in reached:
-            _check_suits(key, prior, row)
+            _check_suits(key, prior, row, "one cor" if row.name in shared else row.kind)
             narrowest, other, own = chosen.get(row.name, (BROADEST, "", prior))
             if breadth == narrowest and own != prior:
                 raise PriorError(f"priors[{other!r}] and priors[{key!r}] are both of {row.name!r}: leave one out.")
@@ -200,27 +203,28 @@ def _check_prior(key: object, prior: object) -> None:
         raise PriorError(f"priors[{key!r}] is {prior!r}, not a prior; write one of {names}, for example Normal(0, 10).")
 
 
-def _check_suits(key: str, prior: Prior, row: ParameterRow) -> None:
+def _check_suits(key: str, prior: Prior, row: ParameterRow, kind: str) -> None:
+    """Refuse a prior whose values a parameter cannot have; kinds are those of `SUITABLE`."""
     said = f"priors[{key!r}] is {prior}"
-    if prior.stated_for == "share" and row.kind != "sd":
+    if prior.stated_for == "share" and kind != "sd":
         raise PriorError(
-            f"{said}, about a random effect's share of the variance; {row.name!r} is {WHAT[row.kind]} and has none. "
+            f"{said}, about a random effect's share of the variance; {row.name!r} is {WHAT[kind]} and has none. "
             "Give it to 'sd' or to a row sd(... | group)."
         )
-    if prior.support not in SUITABLE[row.kind]:
+    if prior.support not in SUITABLE[kind]:
         half = HALVES.get(prior.family)
-        hint = f" {half} is the same prior cut at zero." if half in _suitable(row.kind) and half is not None else ""
+        hint = f" {half} is the same prior cut at zero." if half in _suitable(kind) and half is not None else ""
         raise PriorError(
-            f"{said}, whose values are {prior.support}; {row.name!r} is {WHAT[row.kind]}. "
-            f"Suitable: {', '.join(_suitable(row.kind))}.{hint}"
+            f"{said}, whose values are {prior.support}; {row.name!r} is {WHAT[kind]}. "
+            f"Suitable: {', '.join(_suitable(kind))}.{hint}"
         )
-    if ONLY_FOR.get(prior.family, row.kind) != row.kind:
-        suitable = f"Suitable: {', '.join(_suitable(row.kind))}."
-        instead = INSTEAD[prior.family] if row.kind in ("sd", "sigma") else suitable
-        raise PriorError(f"{said}, which is not for {row.name!r}, {WHAT[row.kind]}. {instead}")
-    if prior.stated_for == "variance" and row.kind in ("fixed", "cor"):
-        raise PriorError(f"{said}; {row.name!r} is {WHAT[row.kind]} and has no variance: drop on=.")
-    if prior.family == "Uniform" and row.kind in ("sd", "sigma") and prior.numbers["lower"] < 0:
+    if ONLY_FOR.get(prior.family, kind) != kind:
+        suitable = f"Suitable: {', '.join(_suitable(kind))}."
+        instead = INSTEAD[prior.family] if kind in ("sd", "sigma") else suitable
+        raise PriorError(f"{said}, which is not for {row.name!r}, {WHAT[kind]}. {instead}")
+    if prior.stated_for == "variance" and kind in ("fixed", "cor", "one cor"):
+        raise PriorError(f"{said}; {row.name!r} is {WHAT[kind]} and has no variance: drop on=.")
+    if prior.family == "Uniform" and kind in ("sd", "sigma") and prior.numbers["lower"] < 0:
         raise PriorError(f"{said}; {row.name!r} cannot be negative: give a lower limit of 0 or more.")
 
 
@@ -245,7 +249,7 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
             )
         (prior,) = priors
         if isinstance(prior, Uniform):
-            _check_uniform(prior, piece, group)
+            _check_uniform(prior, piece)
         if isinstance(prior, LKJ) and not piece.is_free:
             shapes = piece.structure.lkj_shapes(prior.concentration, piece.size)
             if min(shapes) <= 0.0:
@@ -256,12 +260,7 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
                 )
 
 
-def _check_uniform(prior: Uniform, piece: CorrelationPiece, group: str) -> None:
-    if piece.is_free:
-        raise PriorError(
-            f"The correlations of {piece.term} are a matrix, which {prior} is no prior of. Write "
-            f"{{'cor({group})': LKJ(1)}} for one that is uniform over all matrices."
-        )
+def _check_uniform(prior: Uniform, piece: CorrelationPiece) -> None:
     low, high = piece.structure.limits(piece.size)
     if not low - 1e-12 <= prior.lower < prior.upper <= high + 1e-12:
         raise PriorError(

@@ -20,7 +20,6 @@ POINTED = [
     ("y ~ f:(1 | g)", "(1 | g)", "only be added", "(x | g)"),
     ("y ~ -(1 | g)", "(1 | g)", "subtracted", "Leave it out"),
     ("y ~ x - (w + (1 | g))", "(1 | g)", "subtracted", "Leave it out"),
-    ("y ~ us(1 + x | g)", "| g", "inside a function call", "(x || g)"),
     ("y ~ x + (1 | g", "", "'(' at position 9 is never closed", "Add the closing"),
     ("y ~ x + (1 | g))", ")", "closes nothing", "Remove it"),
     ("y ~ I(x + (1 | g)", "", "never closed", "closing"),
