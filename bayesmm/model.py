@@ -134,7 +134,7 @@ class Model:
     def _summed(self) -> tuple[CrossProducts, Plan]:
         design = self.design
         blocks = [
-            BlockArrays(codes=block.codes, columns=block.columns, n_levels=block.q, pieces=pieces)
+            BlockArrays(incidence=block.incidence, pieces=pieces)
             for block, pieces in zip(design.blocks, self._layout, strict=True)
         ]
         summed = build_products(design.X[:, design.kept], design.y - design.offset, design.weights, blocks)

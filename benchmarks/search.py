@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import small_models
 
+from bayesmm.incidence import Incidence
 from bayesmm.marginal.crossproducts import build_products
 from bayesmm.marginal.rows import BlockArrays
 from bayesmm.reml.criterion import Criterion
@@ -42,7 +43,7 @@ def run(kind: str, first: int, last: int) -> dict[str, Any]:
         model = getattr(small_models, kind)(seed)
         layout = small_models.layout_of(model.factors)
         blocks = [
-            BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=pieces)
+            BlockArrays(incidence=Incidence.single(each.codes, each.columns, each.q), pieces=pieces)
             for each, pieces in zip(model.factors, layout, strict=True)
         ]
         products = build_products(model.X, model.y, model.weights, blocks)[0]

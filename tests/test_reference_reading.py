@@ -80,7 +80,7 @@ def kept_coefficients(design: Design) -> list[str]:
 
 
 def dense_model(design: Design) -> DenseModel:
-    Z = [random_columns(block.codes, block.columns, len(block.levels)) for block in design.blocks]
+    Z = [random_columns(block.incidence.only.codes, block.columns, len(block.levels)) for block in design.blocks]
     return DenseModel(y=design.y - design.offset, X=design.X[:, design.kept], Z=np.hstack(Z), weights=design.weights)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesmm.bayes.parameterisation import Parameterisation, degree_of
 from bayesmm.design.blocks import RandomBlock
+from bayesmm.incidence import Incidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,8 @@ class Centring:
         coefficient.
     X : array, shape (n, p)
         Fixed-effect columns, zero where the coefficient is such a mean.
-    columns : tuple of array, shape (n, k)
-        Effect columns, on the columns as labelled zero where the effect is the mean of an inner one.
+    incidences : tuple of Incidence
+        Levels and effect columns, on the columns as labelled zero where the effect is the mean of an inner one.
     """
 
     order: tuple[int, ...]
@@ -41,7 +42,7 @@ class Centring:
     links: tuple[np.ndarray, ...]
     means: tuple[np.ndarray, ...]
     X: np.ndarray
-    columns: tuple[np.ndarray, ...]
+    incidences: tuple[Incidence, ...]
 
 
 def centre_effects(
@@ -74,7 +75,7 @@ def centre_effects(
     The intercept of each cask, around that of its batch, around the intercept, has no such ridge (Gelfand, Sahu &
     Carlin 1995, Biometrika 82).
     """
-    X, columns = X.copy(), [block.columns.copy() for block in blocks]
+    X, columns = X.copy(), [block.incidence.total.copy() for block in blocks]
     order = tuple(sorted(range(len(blocks)), key=lambda f: blocks[f].q))
     parents: list[int | None] = [None] * len(blocks)
     codes = [np.zeros(block.q, dtype=int) for block in blocks]
@@ -86,9 +87,9 @@ def centre_effects(
         for g in reversed(order[:position]):
             parent = _nesting(blocks[f], blocks[g])
             if parent is not None:
-                parents[f], codes[f], links[f] = g, parent, _take_over(blocks[f].columns, columns[g])
+                parents[f], codes[f], links[f] = g, parent, _take_over(blocks[f].incidence.total, columns[g])
                 break
-        means[f] = _take_over(blocks[f].columns, X)
+        means[f] = _take_over(blocks[f].incidence.total, X)
     contrasts = contrasts or [np.eye(block.k) for block in blocks]
     inverses = [np.linalg.inv(T) for T in contrasts]
     for f, parent in enumerate(parents):
@@ -100,15 +101,26 @@ def centre_effects(
         links=tuple(links),
         means=tuple(T @ mean for T, mean in zip(contrasts, means, strict=True)),
         X=X,
-        columns=tuple(own @ back for own, back in zip(columns, inverses, strict=True)),
+        incidences=tuple(
+            block.incidence.times(np.where(_taken(block, own), 0.0, np.eye(block.k)) @ back)
+            for block, own, back in zip(blocks, columns, inverses, strict=True)
+        ),
     )
+
+
+def _taken(block: RandomBlock, left: np.ndarray) -> np.ndarray:
+    """Which effects of a block are means of inner ones, (k,), by what is left of their columns."""
+    return block.incidence.total.any(axis=0) & ~left.any(axis=0)
 
 
 def _nesting(inner: RandomBlock, outer: RandomBlock) -> np.ndarray | None:
     """Give the outer level of each inner one, if there is exactly one."""
+    if len(inner.incidence.memberships) > 1 or len(outer.incidence.memberships) > 1:
+        return None
+    fine, coarse = inner.incidence.only.codes, outer.incidence.only.codes
     parent = np.zeros(inner.q, dtype=int)
-    parent[inner.codes] = outer.codes
-    return parent if (parent[inner.codes] == outer.codes).all() else None
+    parent[fine] = coarse
+    return parent if (parent[fine] == coarse).all() else None
 
 
 def _take_over(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:

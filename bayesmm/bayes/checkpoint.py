@@ -288,7 +288,8 @@ def identify(
     arrays = [design.y, design.offset, design.weights, design.X[:, design.kept], priors.contrast]
     arrays += priors.effect_contrasts
     for block in design.blocks:
-        arrays += [block.codes, block.columns]
+        for membership in block.incidence.memberships:
+            arrays += [membership.codes, membership.columns]
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "formula": design.specification.normalised(),

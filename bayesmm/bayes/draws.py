@@ -126,9 +126,7 @@ def product_arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.nda
     design = posterior.design
     blocks = [
         BlockArrays(
-            codes=block.codes,
-            columns=block.columns,
-            n_levels=block.q,
+            incidence=block.incidence,
             pieces=block.layout,
         )
         for block in design.blocks

@@ -19,7 +19,7 @@ def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.nda
     Parameters
     ----------
     block : RandomBlock
-        Codes and columns of one grouping factor.
+        Of one grouping factor.
     weights : array, shape (n,)
         Prior weights.
     factor : array, shape (k, k)
@@ -30,12 +30,11 @@ def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.nda
     array, shape (q, k, k)
         (I + Λ'Z_j'WZ_jΛ)⁻¹.
     """
-    scaled = block.columns @ factor
+    scaled = block.incidence.times(factor)
     information = np.empty((block.q, block.k, block.k))
     for a in range(block.k):
         for b in range(block.k):
-            products = weights * scaled[:, a] * scaled[:, b]
-            information[:, a, b] = np.bincount(block.codes, weights=products, minlength=block.q)
+            information[:, a, b] = scaled.sum_by_level(lambda Z, a=a, b=b: weights * Z[:, a] * Z[:, b])
     return np.linalg.inv(np.eye(block.k) + information)
 
 

@@ -44,13 +44,13 @@ ROWS = "row"
 
 def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> DataTree:
     """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
-    dim, codes, coordinate = _left_out(posterior, of)
+    dim, groups, coordinate = _left_out(posterior, of)
     chosen = read_draws(posterior, draws)
     _check_size(chosen, len(coordinate))
     if predictive == "marginal":
-        values = _marginal(posterior, chosen, codes, len(coordinate))
+        values = _marginal(posterior, chosen, groups)
     elif predictive == "conditional":
-        values = _conditional(posterior, chosen, codes, len(coordinate))
+        values = _conditional(posterior, chosen, groups)
     else:
         raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
@@ -74,14 +74,14 @@ def loo_pit(posterior: Posterior, draws: int | None) -> DataTree:
     return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
 
 
-def _left_out(posterior: Posterior, of: str) -> tuple[str, np.ndarray | None, Any]:
-    """Dim, group of each row (None: each its own), and coordinate of what is left out."""
+def _left_out(posterior: Posterior, of: str) -> tuple[str, list[np.ndarray] | None, Any]:
+    """Dim, rows of each group (None: each row its own), and coordinate of what is left out."""
     design, labels = posterior.design, posterior.labels
     if of == ROWS:
         return "obs", None, row_coordinate(design.rows)
     for block, names in zip(design.blocks, labels.blocks, strict=True):
         if of in (block.group, f"`{block.group}`"):
-            return names.dim, block.codes, list(block.levels)
+            return names.dim, block.incidence.members(), list(block.levels)
     groups = listing([repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks])
     raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
@@ -113,7 +113,7 @@ def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any])
     return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
 
 
-def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:
+def _conditional(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * (not labels.sigma_fixed)
@@ -124,27 +124,26 @@ def _conditional(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray 
     values, _ = pointwise_log_likelihood(sites, posterior.design, labels, posterior.priors.fixed_sigma, limit)
     assert values is not None
     rows = values.reshape(-1, posterior.n)
-    if codes is None:
+    if groups is None:
         return rows
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(n_groups))
-    return np.add.reduceat(rows[:, order], starts, axis=1)
+    starts = np.cumsum([0, *map(len, groups[:-1])])
+    return np.add.reduceat(rows[:, np.concatenate(groups)], starts, axis=1)
 
 
-def _marginal(posterior: Posterior, draws: ParameterDraws, codes: np.ndarray | None, n_groups: int) -> np.ndarray:
+def _marginal(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
-    if codes is None:
+    if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws))
     bound = _bind(posterior)
-    groups = group_rows(bound.rows, codes, n_groups, bound.data.products)
-    _refuse_indispensable(posterior, bound, codes, n_groups)
-    return map_draws(_group_densities, (bound.data, groups), stack_draws(draws, bound.data.prior))
+    turned = group_rows(bound.rows, groups, bound.data.products)
+    _refuse_indispensable(posterior, bound, groups)
+    return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior))
 
 
 def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
     bound = _bind(posterior)
-    _refuse_indispensable(posterior, bound, np.arange(posterior.n), posterior.n)
+    _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
     groups = single_rows(bound.rows, bound.data.products)
     return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior))
 
@@ -168,11 +167,11 @@ def _bind(posterior: Posterior) -> _Bound:
     return _Bound(data, condition_rows(X, y, weights, blocks, products))
 
 
-def _refuse_indispensable(posterior: Posterior, bound: _Bound, codes: np.ndarray, n_groups: int) -> None:
-    found = find_indispensable(bound.rows, codes, n_groups, bound.data.prior)
+def _refuse_indispensable(posterior: Posterior, bound: _Bound, groups: list[np.ndarray]) -> None:
+    found = find_indispensable(bound.rows, groups, bound.data.prior)
     if len(found):
-        label = posterior.design.rows[np.flatnonzero(codes == found[0])[0]]
-        what = f"row {label!r}" if n_groups == posterior.n else f"the group of row {label!r}"
+        label = posterior.design.rows[groups[found[0]][0]]
+        what = f"row {label!r}" if len(groups) == posterior.n else f"the group of row {label!r}"
         more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
         raise PredictionError(
             f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "

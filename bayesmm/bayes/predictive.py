@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,6 +16,7 @@ from bayesmm.bayes.recovered import read_effects
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError
+from bayesmm.incidence import Membership
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -95,18 +97,18 @@ def _read_effects(
     posterior: Posterior, predictors: Predictors, chosen: ParameterDraws
 ) -> tuple[Predictors, tuple[np.ndarray, ...]]:
     """Read the effects of the levels that occur in the rows, and count the codes of the rows by those."""
-    levels = [np.zeros(0, np.int64) if own is None else np.unique(own[own >= 0]) for own in predictors.codes]
+    levels = [np.zeros(0, np.int64) if own is None else own.levels_present() for own in predictors.incidences]
     blocks = posterior.design.blocks
     effects = tuple(np.zeros((len(chosen.sigma), 1, block.k)) for block in blocks)  # to take from by codes of −1
     if any(len(own) for own in levels):
         wanted = [None if len(own) == block.q else own for own, block in zip(levels, blocks, strict=True)]
         known = read_effects(posterior, chosen, wanted)
         effects = tuple(b if len(own) else zero for b, own, zero in zip(known, levels, effects, strict=True))
-    codes = tuple(
-        own if own is None else np.where(own >= 0, np.searchsorted(found, own), -1)
-        for own, found in zip(predictors.codes, levels, strict=True)
+    incidences = tuple(
+        own and own.map(lambda codes, found=found: np.where(codes >= 0, np.searchsorted(found, codes), -1))
+        for own, found in zip(predictors.incidences, levels, strict=True)
     )
-    return replace(predictors, codes=codes), effects
+    return replace(predictors, incidences=incidences), effects
 
 
 def _draw_new_levels(
@@ -119,23 +121,25 @@ def _draw_new_levels(
 ) -> tuple[Predictors, tuple[np.ndarray, ...]]:
     """Give every new level effects from N(0, Σ) of each draw; a missing label is a level of its own in each row."""
     blocks = posterior.design.blocks
-    used = [block.group for block, codes in zip(blocks, predictors.codes, strict=True) if codes is not None]
+    used = [block.group for block, own in zip(blocks, predictors.incidences, strict=True) if own is not None]
     found = {each.group: each for each in posterior.design.evaluate(new_data, groups=used).blocks}
-    codes, drawn = list(predictors.codes), list(effects)
+    incidences, drawn = list(predictors.incidences), list(effects)
     for f, (block, factor) in enumerate(zip(blocks, draws.factors(), strict=True)):
-        own = codes[f]
+        own = incidences[f]
         if own is None:
             continue
-        fresh = np.flatnonzero(own < 0)
-        labels = [found[block.group].labels[row] for row in fresh]
-        keys = [row if label is None else label for row, label in zip(fresh, labels, strict=True)]
-        place = {key: effects[f].shape[1] + i for i, key in enumerate(dict.fromkeys(keys))}
-        moved = own.copy()
-        moved[fresh] = [place[key] for key in keys]
-        codes[f] = moved
+        place: dict[Hashable, int] = {}  # of a new level, whichever membership it is first seen in
+        memberships = []
+        for side, (membership, labels) in enumerate(zip(own.memberships, found[block.group].labels, strict=True)):
+            moved = membership.codes.copy()
+            for row in np.flatnonzero(moved < 0):
+                key = (side, row) if labels[row] is None else labels[row]
+                moved[row] = effects[f].shape[1] + place.setdefault(key, len(place))
+            memberships.append(Membership(codes=moved, columns=membership.columns))
+        incidences[f] = replace(own, memberships=tuple(memberships))
         z = rng.standard_normal((len(draws.sigma), len(place), block.k))
         drawn[f] = np.concatenate([effects[f], z @ factor.swapaxes(1, 2)], axis=1)
-    return replace(predictors, codes=tuple(codes)), tuple(drawn)
+    return replace(predictors, incidences=tuple(incidences)), tuple(drawn)
 
 
 def _row_weights(posterior: Posterior, new_data: Any, weights: Any, n_rows: int) -> np.ndarray:
@@ -165,8 +169,7 @@ def select_rows(predictors: Predictors, part: slice) -> Predictors:
         index=predictors.index[part],
         X=predictors.X[part],
         offset=predictors.offset[part],
-        columns=tuple(None if columns is None else columns[part] for columns in predictors.columns),
-        codes=tuple(None if codes is None else codes[part] for codes in predictors.codes),
+        incidences=tuple(own and own.rows(part) for own in predictors.incidences),
     )
 
 

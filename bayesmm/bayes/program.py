@@ -165,9 +165,10 @@ class ConditionalData(NamedTuple):
     y, offset, root_weights : arrays, shape (n,)
         Response (None where it is to be drawn), offset, square roots of the prior weights.
     X, columns, means, parent_codes, links
-        See `Centring`: columns of what is not the mean of something else, and of what centred effects have as means.
-    codes : tuple of arrays of int, shape (n,)
-        Level of each row, by block.
+        See `Centring`: columns of what is not the mean of something else (by block and membership), and of what centred
+        effects have as means.
+    codes : tuple of tuple of arrays of int, shape (n,)
+        Level of each row, by block and membership.
     inverse_contrast : array, shape (p, p)
         T⁻¹: coefficients from the quantities that priors are about.
     degrees : array, shape (blocks,)
@@ -183,8 +184,8 @@ class ConditionalData(NamedTuple):
     offset: Float[Array, " n"]
     root_weights: Float[Array, " n"]
     X: Float[Array, "n p"]
-    codes: tuple[Int[Array, " n"], ...]
-    columns: tuple[Float[Array, "n k"], ...]
+    codes: tuple[tuple[Int[Array, " n"], ...], ...]
+    columns: tuple[tuple[Float[Array, "n k"], ...], ...]
     means: tuple[Float[Array, "k p"], ...]
     parent_codes: tuple[Int[Array, " q"], ...]
     links: tuple[Float[Array, "k l"], ...]
@@ -257,7 +258,8 @@ class ConditionalProgram:
             back = data.spreads.to_columns[f]
             numpyro.deterministic(f"b_{block.label}", deviations @ back.T if block.at_means else deviations)
             effects[f] = around + deviations
-            mean = mean + (data.columns[f] * effects[f][data.codes[f]]).sum(axis=1)
+            for columns, codes in zip(data.columns[f], data.codes[f], strict=True):
+                mean = mean + (columns * effects[f][codes]).sum(axis=1)
         return mean, sigma / data.root_weights
 
     def _sample_deviations(

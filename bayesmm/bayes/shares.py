@@ -64,10 +64,11 @@ def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.Data
 
 def _group_variances(design: Design, draws: ParameterDraws) -> list[np.ndarray]:
     """Mean over the rows of z'Σz, for each grouping factor; (D,) each."""
-    return [
-        np.einsum("dij,ij->d", covariance, block.columns.T @ block.columns / design.n)
-        for block, covariance in zip(design.blocks, draws.covariances, strict=True)
-    ]
+    variances = []
+    for block, covariance in zip(design.blocks, draws.covariances, strict=True):
+        z = block.incidence.ordered.stacked().columns
+        variances.append(np.einsum("dij,ij->d", covariance, z.T @ z / design.n))
+    return variances
 
 
 def _fixed_variance(design: Design, draws: ParameterDraws) -> np.ndarray:

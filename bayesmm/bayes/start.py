@@ -96,7 +96,7 @@ def move_to_means(warm: WarmStart, design: Design, contrasts: Sequence[np.ndarra
         Of the effects Tb, and with their columns.
     """
     pairs = list(zip(contrasts, design.blocks, strict=True))
-    blocks = tuple(replace(block, columns=block.columns @ np.linalg.inv(T)) for T, block in pairs)
+    blocks = tuple(block.times(np.linalg.inv(T)) for T, block in pairs)
     effects, covariances = warm.effects, warm.effect_covariances
     moved = replace(
         warm,
@@ -118,7 +118,9 @@ def _as_priors_see(data: SpreadData, warm: WarmStart, design: Design) -> tuple[W
 
 def level_errors(block: RandomBlock, weights: np.ndarray) -> np.ndarray:
     """Return the standard errors (k,) that a typical level's own data give its effects, in units of σ."""
-    mean_square = (weights[:, None] * block.columns**2).sum(axis=0) / block.q
+    incidence = block.incidence.ordered
+    columns, weights = incidence.stacked().columns, incidence.repeat(weights)
+    mean_square = (weights[:, None] * columns**2).sum(axis=0) / block.q
     return 1.0 / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
 
 

@@ -63,10 +63,7 @@ def _design_difference(first: Design, second: Design) -> str | None:
 
 def _same_groups(first: Design, second: Design) -> bool:
     return all(
-        one.levels == other.levels
-        and one.effects == other.effects
-        and np.array_equal(one.codes, other.codes)
-        and np.array_equal(one.columns, other.columns)
+        one.levels == other.levels and one.effects == other.effects and one.incidence.equals(other.incidence)
         for one, other in zip(first.blocks, second.blocks, strict=True)
     )
 

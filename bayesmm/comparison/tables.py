@@ -74,14 +74,10 @@ def unpooled_effects(fit: Fit) -> list[np.ndarray]:
 
 def _own_correction(block: RandomBlock, weights: np.ndarray, weighted_residuals: np.ndarray) -> np.ndarray:
     """(Z'WZ)⁻¹ Z'We by level, (q, k)."""
-    q, k = block.q, block.columns.shape[1]
-
-    def sum_by_level(values: np.ndarray) -> np.ndarray:
-        return np.bincount(block.codes, weights=values, minlength=q)
-
-    Z = block.columns.T
-    moments = np.stack([sum_by_level(z * weighted_residuals) for z in Z], axis=1)
-    gram = np.stack([sum_by_level(weights * Z[i] * Z[j]) for i in range(k) for j in range(k)], axis=1).reshape(q, k, k)
+    q, k, by_level = block.q, block.k, block.incidence.sum_by_level
+    moments = np.stack([by_level(lambda Z, i=i: Z[:, i] * weighted_residuals) for i in range(k)], axis=1)
+    entries = [by_level(lambda Z, i=i, j=j: weights * Z[:, i] * Z[:, j]) for i in range(k) for j in range(k)]
+    gram = np.stack(entries, axis=1).reshape(q, k, k)
     scale = np.sqrt(np.einsum("qii->qi", gram))
     scale = np.where(scale > 0, scale, 1.0)
     scaled = gram / (scale[:, :, None] * scale[:, None, :])

@@ -1,7 +1,7 @@
 """Random effects as blocks: everything that varies by one grouping factor, side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from bayesmm.covariance.table import STRUCTURES
 from bayesmm.design.columns import Columns, distinct_names
 from bayesmm.design.levels import read_levels
 from bayesmm.errors import DesignError
+from bayesmm.incidence import Incidence
 from bayesmm.specification.terms import RandomTerm
 
 
@@ -46,12 +47,12 @@ class RandomBlock:
         The columns whose combinations are the levels.
     levels : tuple of str
         Labels of the observed levels (q,).
-    codes : array of int64, shape (n,)
-        Index of each row's level.
+    incidence : Incidence
+        Which levels each row belongs to, and what their effects are multiplied by.
     effects : tuple of str
         Names of the columns (k,).
     columns : array, shape (n, k)
-        What each effect is multiplied by.
+        Value of each column; `incidence` has them once for each level of a row, times its weight.
     pieces : tuple of BlockPiece
         Which columns come from which term.
     """
@@ -59,7 +60,7 @@ class RandomBlock:
     group: str
     factors: tuple[str, ...]
     levels: tuple[str, ...]
-    codes: np.ndarray
+    incidence: Incidence
     effects: tuple[str, ...]
     columns: np.ndarray
     pieces: tuple[BlockPiece, ...]
@@ -78,6 +79,10 @@ class RandomBlock:
     def layout(self) -> tuple[Piece, ...]:
         """Which effects share a covariance matrix, and its structure."""
         return tuple(Piece(piece.start, piece.stop, piece.structure) for piece in self.pieces)
+
+    def times(self, T: np.ndarray) -> "RandomBlock":
+        """Return the block with columns ZT."""
+        return replace(self, columns=self.columns @ T, incidence=self.incidence.times(T))
 
 
 def build_blocks(
@@ -120,14 +125,15 @@ def _block(terms: list[RandomTerm], sources: tuple[Columns, ...], frame: pd.Data
     levels = read_levels(factors, [_values(pd.Series(frame[name])) for name in factors])
     ends = np.cumsum([len(source.names) for source in sources]).tolist()
     effects = distinct_names(sources)
+    columns = np.column_stack([source.fitted(len(frame)) for source in sources])
     _check_distinct(terms, [len(source.names) for source in sources], effects)
     return RandomBlock(
         group=group,
         factors=factors,
         levels=levels.labels,
-        codes=levels.codes,
+        incidence=Incidence.single(levels.codes, columns, len(levels.labels)),
         effects=effects,
-        columns=np.column_stack([source.fitted(len(frame)) for source in sources]),
+        columns=columns,
         pieces=tuple(
             BlockPiece(term=term, start=end - len(source.names), stop=end)
             for term, source, end in zip(terms, sources, ends, strict=True)

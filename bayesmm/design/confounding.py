@@ -23,18 +23,18 @@ def check_columns(block: RandomBlock) -> None:
         If a column is a combination of others with which it shares a covariance matrix, or a multiple of any other:
         part of its variance may then go to them without any change of the likelihood.
     """
-    units = _units(block)
+    units, every = _units(block), block.incidence.ordered.stacked().columns
     inside = [(unit[i], unit[:i]) for unit in units for i in range(1, len(unit))]
     across = [(j, [i]) for one, other in combinations(units, 2) for j in other for i in one]
     for j, others in inside + across:
-        parts = _combination(block.columns[:, j], block.columns[:, others])
+        parts = _combination(every[:, j], every[:, others])
         if parts is None:
             continue
         names = " and ".join(repr(block.effects[others[i]]) for i in parts)
-        constant = f" It is {block.columns[0, j]:g} in every row." if np.ptp(block.columns[:, j]) == 0 else ""
+        constant = f" It is {every[0, j]:g} in every row." if np.ptp(every[:, j]) == 0 else ""
         raise DesignError(
             f"The column {block.effects[j]!r} among the random effects of {block.group!r} is made up of {names} in all "
-            f"{len(block.codes)} rows used, so that their variances cannot be told apart.{constant} Leave "
+            f"{block.incidence.n} rows used, so that their variances cannot be told apart.{constant} Leave "
             f"{block.effects[j]!r} out of the random effects."
         )
 
@@ -56,12 +56,13 @@ def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     for first, second in combinations(blocks, 2):
         if not _divide_alike(first, second):
             continue
+        columns = {id(each): each.incidence.ordered.stacked().columns for each in (first, second)}
         common = {
             other.effects[j]
             for one, other in permutations((first, second))
             for unit in _units(one)
             for j in range(other.k)
-            if _combination(other.columns[:, j], one.columns[:, unit]) is not None
+            if _combination(columns[id(other)][:, j], columns[id(one)][:, unit]) is not None
         }
         if common:
             names = " and ".join(name for name in dict.fromkeys((*first.effects, *second.effects)) if name in common)
@@ -103,9 +104,10 @@ def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
 
 
 def _divide_alike(first: RandomBlock, second: RandomBlock) -> bool:
-    if first.q != second.q:
+    one, two = (block.incidence.ordered.stacked().codes for block in (first, second))
+    if first.q != second.q or len(one) != len(two):
         return False
-    return len(np.unique(first.codes * second.q + second.codes)) == first.q
+    return len(np.unique(one * second.q + two)) == first.q
 
 
 def _units(block: RandomBlock) -> list[list[int]]:

@@ -106,5 +106,5 @@ def constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
     if labels.coefficients:
         arrays["X"] = design.X[:, design.kept]
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        arrays[f"{names.dim}_index"] = block.codes
+        arrays[f"{names.dim}_index"] = block.incidence.only.codes
     return arrays

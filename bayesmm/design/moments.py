@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -148,27 +149,35 @@ def _covariance_texts(design: Design, labels: Labels, chosen: np.ndarray) -> np.
 def _cell(design: Design, labels: Labels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
     """Yield the summands of the covariance of two rows."""
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        if block.codes[row] == block.codes[other]:
-            yield from _shared_level(block, names, row, other)
+        yield from _shared_levels(block, names, row, other)
     if row == other:
         weight = design.weights[row]
         yield Coefficient(1.0, ""), "σ²" if weight == 1 else f"σ²/{number_text(weight)}"
 
 
-def _shared_level(block: RandomBlock, names: BlockLabels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
-    z, z_other = block.columns[row].tolist(), block.columns[other].tolist()
-    if block.effects == ("Intercept",):
-        yield Coefficient(1.0, ""), f"σ²({block.group})"
+def _shared_levels(block: RandomBlock, names: BlockLabels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
+    """Yield each variance and covariance of one factor once, with what all levels that the rows share add up to."""
+    shared = [
+        (one.columns[row].tolist(), two.columns[other].tolist())
+        for one in block.incidence.ordered.memberships
+        for two in block.incidence.ordered.memberships
+        if one.codes[row] == two.codes[other]
+    ]
+    if not shared:
         return
-    found: dict[str, Coefficient] = {}
+    found: dict[str, list[Coefficient]] = {}
     for i, j, symbol in _symbols(names):
-        cell = multiply(z[i], z_other[i]) if i == j else add(multiply(z[j], z_other[i]), multiply(z[i], z_other[j]))
-        found[symbol] = add(found[symbol], cell) if symbol in found else cell
-    yield from ((coefficient, symbol) for symbol, coefficient in found.items())
+        ways = ((i, i),) if i == j else ((j, i), (i, j))
+        found.setdefault(symbol, []).extend(multiply(z[a], z_other[b]) for z, z_other in shared for a, b in ways)
+    for symbol, parts in found.items():
+        yield reduce(add, parts), symbol
 
 
 def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
     """Pairs of effects i ≤ j that covary, and the symbol of their covariance; variances first."""
+    if names.effects == ("Intercept",):
+        yield 0, 0, f"σ²({names.group})"
+        return
     terms = list(zip(names.pieces, names.expressions, strict=True))
     for piece, expression in terms:
         for i, effect in enumerate(names.effects[piece.inside]):
@@ -186,8 +195,12 @@ def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapp
     """Z G Z' + σ²W⁻¹ of the chosen rows, (m, m)."""
     total = np.diag(values["sigma"] ** 2 / design.weights[chosen])
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        z, codes = block.columns[chosen], block.codes[chosen]
-        total += np.where(codes[:, None] == codes, z @ _effect_covariance(names, values) @ z.T, 0.0)
+        covariance = _effect_covariance(names, values)
+        memberships = block.incidence.rows(chosen).memberships
+        for one in memberships:
+            for two in memberships:
+                shared = one.codes[:, None] == two.codes
+                total += np.where(shared, one.columns @ covariance @ two.columns.T, 0.0)
     return total
 
 

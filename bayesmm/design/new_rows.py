@@ -18,6 +18,7 @@ from bayesmm.design.frame import Table, read_table
 from bayesmm.design.levels import read_levels
 from bayesmm.design.sources import Sources
 from bayesmm.errors import PredictionError
+from bayesmm.incidence import Incidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,18 +29,16 @@ class NewBlock:
     ----------
     group : str
         Name of the grouping factor.
-    codes : array of int64, shape (m,)
-        Index of the fitted level; −1 where the level is new or missing.
-    labels : array of object, shape (m,)
-        Label of the level, also of a new one; None where it is missing.
-    columns : array, shape (m, k)
-        What each effect is multiplied by; NaN where it is missing.
+    incidence : Incidence
+        Fitted levels of each row, −1 where the level is new or missing, and what their effects are multiplied by, NaN
+        where that is missing.
+    labels : tuple of array of object, shape (m,)
+        For each membership the label of the level, also of a new one; None where it is missing.
     """
 
     group: str
-    codes: np.ndarray
-    labels: np.ndarray
-    columns: np.ndarray
+    incidence: Incidence
+    labels: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,7 +144,7 @@ def _new_block(block: RandomBlock, table: Table, columns: np.ndarray) -> NewBloc
     if found.labels:
         codes[present] = fitted_codes[found.codes]
         labels[present] = np.array(found.labels, dtype=object)[found.codes]
-    return NewBlock(group=block.group, codes=codes, labels=labels, columns=columns)
+    return NewBlock(group=block.group, incidence=Incidence.single(codes, columns, block.q), labels=(labels,))
 
 
 def _match_kinds(table: Table, names: set[str], frame: pd.DataFrame) -> Table:

@@ -12,9 +12,11 @@ import pandas as pd
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.console import listing
 from bayesmm.errors import PredictionError
+from bayesmm.incidence import Incidence
 
 if TYPE_CHECKING:
     from bayesmm.design.design import Design
+    from bayesmm.design.new_rows import NewBlock
 
 type Random = Literal["all", "none"] | Sequence[str]
 type NewLevels = Literal["error", "population"]
@@ -32,17 +34,15 @@ class Predictors:
         Fixed-effect columns of the coefficients that are estimated.
     offset : array, shape (m,)
         Known part.
-    columns : tuple of array or None
-        Effect columns (m, k) of each grouping factor; None where its effects are left out.
-    codes : tuple of array or None
-        Levels (m,), −1 where the effects count as zero.
+    incidences : tuple of Incidence or None
+        Levels and effect columns of each grouping factor, −1 where the effects of a level count as zero; None where the
+        factor's effects are left out.
     """
 
     index: pd.Index
     X: np.ndarray
     offset: np.ndarray
-    columns: tuple[np.ndarray | None, ...]
-    codes: tuple[np.ndarray | None, ...]
+    incidences: tuple[Incidence | None, ...]
 
     def mean(self, beta: np.ndarray, effects: Sequence[np.ndarray]) -> np.ndarray:
         """Xβ + Zb + offset, for one or for many draws.
@@ -60,12 +60,9 @@ class Predictors:
             NaN in rows with missing values.
         """
         total = beta @ self.X.T + self.offset
-        for columns, codes, b in zip(self.columns, self.codes, effects, strict=True):
-            if columns is None or codes is None:
-                continue
-            known = np.where(codes[:, None] >= 0, columns, np.where(np.isnan(columns), np.nan, 0.0))
-            for j in range(known.shape[1]):
-                total += known[:, j] * np.take(b[..., j], codes, axis=-1)
+        for incidence, b in zip(self.incidences, effects, strict=True):
+            if incidence is not None:
+                incidence.add_to(total, b)
         return total
 
 
@@ -98,30 +95,25 @@ def build_predictors(
     if not is_one_of(new_levels, ("error", "population")):
         raise PredictionError(f"new_levels is {new_levels!r}: give 'error' or 'population'.")
     if new_data is None:
-        chosen = [block if block.group in groups else None for block in design.blocks]
         return Predictors(
             index=design.rows,
             X=design.X[:, design.kept],
             offset=design.offset,
-            columns=tuple(block and block.columns for block in chosen),
-            codes=tuple(block and block.codes for block in chosen),
+            incidences=tuple(block.incidence if block.group in groups else None for block in design.blocks),
         )
     rows = design.evaluate(new_data, groups=groups)
-    found = {block.group: block for block in rows.blocks}
+    found = {block.group: block.incidence for block in rows.blocks}
     if new_levels == "error":
         for block in rows.blocks:
-            _refuse_new_levels(block.group, block.labels[(block.codes < 0)], design)
-    missing = {block.group: np.array([label is None for label in block.labels], dtype=bool) for block in rows.blocks}
-    columns = {
-        group: np.where((missing[group] & (new_levels == "error"))[:, None], np.nan, block.columns)
-        for group, block in found.items()
-    }
+            memberships = zip(block.labels, block.incidence.memberships, strict=True)
+            fresh = [label for labels, own in memberships for label in labels[own.codes < 0]]
+            _refuse_new_levels(block.group, fresh, design)
+        found = {block.group: _unknown_where_missing(block) for block in rows.blocks}
     return Predictors(
         index=rows.index,
         X=rows.X[:, design.kept],
         offset=rows.offset,
-        columns=tuple(columns.get(block.group) for block in design.blocks),
-        codes=tuple(found[block.group].codes if block.group in found else None for block in design.blocks),
+        incidences=tuple(found.get(block.group) for block in design.blocks),
     )
 
 
@@ -145,7 +137,16 @@ def _chosen_groups(design: Design, random: Random) -> list[str]:
     return list(random)
 
 
-def _refuse_new_levels(group: str, labels: np.ndarray, design: Design) -> None:
+def _unknown_where_missing(block: NewBlock) -> Incidence:
+    """Columns of NaN where the label of a level is missing."""
+    labels = iter(block.labels)
+    return block.incidence.map(
+        lambda codes: codes,
+        lambda columns: np.where(np.array([label is None for label in next(labels)])[:, None], np.nan, columns),
+    )
+
+
+def _refuse_new_levels(group: str, labels: Sequence[str | None], design: Design) -> None:
     fresh = list(dict.fromkeys(label for label in labels if label is not None))
     if not fresh:
         return

@@ -69,7 +69,12 @@ def find_relations(blocks: Sequence[RandomBlock]) -> tuple[Relation, ...]:
 
 def _relate(one: RandomBlock, other: RandomBlock) -> Relation:
     fine, coarse = (one, other) if one.q >= other.q else (other, one)
-    n_pairs = len(pd.unique(fine.codes * np.int64(coarse.q) + coarse.codes))
+    keys = [
+        pd.unique(own.codes * np.int64(coarse.q) + their.codes)
+        for own in fine.incidence.memberships
+        for their in coarse.incidence.memberships
+    ]
+    n_pairs = len(pd.unique(np.concatenate(keys)))
     n_possible = fine.q * coarse.q
     kind: RelationKind
     if n_pairs == fine.q:

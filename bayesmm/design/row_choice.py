@@ -104,15 +104,16 @@ def _by_levels(design: Design, levels: Mapping[Any, Any]) -> np.ndarray:
         for name in names:
             if name not in known:
                 raise DesignError(_no_level(group, name, known))
-        keep &= np.isin(texts, names)
+        keep &= np.any([np.isin(each, names) for each in texts], axis=0)
     return np.flatnonzero(keep)
 
 
-def _level_texts(design: Design, group: Any) -> tuple[np.ndarray, list[str]]:
-    """Return the level of each row (n,) as text, and the levels there are, of a grouping factor or of a part of one."""
+def _level_texts(design: Design, group: Any) -> tuple[list[np.ndarray], list[str]]:
+    """Return the levels of each row as texts (n,), and those there are, of a grouping factor or of a part of one."""
     for block in design.blocks:
         if block.group == group:
-            return np.array(block.levels, dtype=object)[block.codes], list(block.levels)
+            texts = np.array(block.levels, dtype=object)
+            return [texts[membership.codes] for membership in block.incidence.memberships], list(block.levels)
     parts = list(dict.fromkeys(name for block in design.blocks for name in block.factors))
     if group not in parts:
         groups = list(dict.fromkeys([*(block.group for block in design.blocks), *parts]))
@@ -121,7 +122,7 @@ def _level_texts(design: Design, group: Any) -> tuple[np.ndarray, list[str]]:
         raise DesignError(f"rows names {group!r}, which is no grouping factor.{hint} There are {listing(groups)}.")
     codes, found = pd.factorize(design.frame[group], sort=True)
     known = [level_text(level) for level in found]
-    return np.array(known, dtype=object)[codes], known
+    return [np.array(known, dtype=object)[codes]], known
 
 
 def _no_level(group: Any, name: str, known: list[str]) -> str:

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesmm.marginal import host
-from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.few_effects import EffectRoots, root_effects
 from bayesmm.marginal.linalg import contract
-from bayesmm.marginal.neighbours import lookup_pairs
 from bayesmm.marginal.one_factor import LevelRoots, root_levels
-from bayesmm.marginal.plan import elimination_order, list_fill, make_plan
+from bayesmm.marginal.pairs import locate_pairs
+from bayesmm.marginal.plan import list_fill, make_plan
 from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.rows import (
     BlockArrays,
@@ -129,14 +128,14 @@ def build_products(
     centre, shift = _constant_part(X, y)
     y = y - centre
     conditioning = Conditioning(*_condition_fixed(X, y, weights), [effect_root(block, weights) for block in blocks])
-    n_levels, widths = [block.n_levels for block in blocks], [block.columns.shape[1] for block in blocks]
-    positions = _pair_positions(blocks)
-    plan = make_plan({pair: keys for pair, (keys, _) in positions.items()}, n_levels, widths)
-    lists = {pair: (positions[pair][1], len(positions[pair][0])) for pair in plan.shape.pairs}
+    n_levels, widths = [block.n_levels for block in blocks], [block.incidence.k for block in blocks]
+    positions = locate_pairs([block.incidence for block in blocks])
+    plan = make_plan({pair: where.keys for pair, where in positions.items()}, n_levels, widths)
+    lists = {pair: positions[pair] for pair in plan.shape.pairs}
     sums = sum_rows(X, y, weights, blocks, conditioning, lists)
     fixed = _orthonormalise(sums, conditioning)
     levels, effects = None, None
-    if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS:
+    if len(blocks) == 1 and n_levels[0] <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
     elif has_few_effects(len(y), sum(q * k for q, k in zip(n_levels, widths, strict=True)), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
@@ -243,10 +242,11 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     tame and calendar years as a random slope do no harm. Others do where each column is scaled, or all by one number.
     The weights are in the norm, so that θ does not depend on their unit either.
     """
-    n, k = block.columns.shape
-    T = np.zeros((k, k))
+    n, k = block.incidence.n, block.incidence.k
+    T, every = np.zeros((k, k)), block.incidence.ordered.stacked().columns
+    weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:
-        columns = block.columns[:, start:stop]
+        columns = every[:, start:stop]
         norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
@@ -264,22 +264,12 @@ def _scalar(value: float) -> Any:
     return np.float64(value)
 
 
-def _pair_positions(blocks: Sequence[BlockArrays]) -> dict[FactorPair, tuple[np.ndarray, np.ndarray]]:
-    """Pairs of levels that occur together, and the pair of each row."""
-    order = elimination_order([block.n_levels for block in blocks])
-    return {
-        (f, g): lookup_pairs(blocks[f].codes, blocks[g].codes, blocks[f].n_levels, blocks[g].n_levels)
-        for i, f in enumerate(order)
-        for g in order[i + 1 :]
-    }
-
-
 def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> FillMap | None:
     """Write what the first step adds to the dense blocks as a linear map of its spreads."""
     shape, index = plan.shape, plan.index
-    first = shape.steps[0]
-    if first.kind == "product":
+    if not shape.steps or shape.steps[0].kind == "product":
         return None
+    first = shape.steps[0]
     k, q = shape.widths[first.factor], plan.n_levels[first.factor]
     coefficients, rows, columns = [], [], []
     for update, lists in zip(*list_fill(shape, index), strict=True):

@@ -145,9 +145,10 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
             else:
                 pair = (update.left, update.right)
                 pairs[pair] = ops.add_levels(pairs[pair], where.target, -term)
+    dense = ops.xp.zeros(shape.dense_length) if dense is None else dense
     blocks = assemble_blocks(ops, shape, index, diagonal, pairs, dense)
     dense_edges = None
-    if shape.steps[-1].kind == "product":
+    if shape.steps and shape.steps[-1].kind == "product":
         dense_edges = _dense_edges(ops, shape, index, shape.steps[-1], steps[-1])
         rooted = contract(steps[-1].root.swapaxes(0, 1)[..., None], dense_edges[:, None])  # (k, 1, q, m)
         blocks = [blocks[0] - ops.gram(rooted.reshape(1, -1, rooted.shape[-1]))]

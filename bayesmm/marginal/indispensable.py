@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bayesmm.marginal.density import FixedPrior
-from bayesmm.marginal.row_groups import Rows, list_members
+from bayesmm.marginal.row_groups import Rows
 
 LEAST_LEFT = 1e-9  # share of a direction of the fixed effects that must be left for a flat prior on it
 
 
-def find_indispensable(rows: Rows, codes: np.ndarray, n_groups: int, prior: FixedPrior) -> np.ndarray:
+def find_indispensable(rows: Rows, groups: Sequence[np.ndarray], prior: FixedPrior) -> np.ndarray:
     """Find groups of rows without which a coefficient with a flat prior is not determined.
 
     Parameters
     ----------
-    rows, codes, n_groups
+    rows, groups
         As in `group_rows`.
     prior : FixedPrior
         Of the coefficients that are integrated out.
@@ -32,7 +34,7 @@ def find_indispensable(rows: Rows, codes: np.ndarray, n_groups: int, prior: Fixe
         return np.zeros(0, int)
     shares = rows.fixed[:, :p] @ flat
     found = []
-    for g, which in enumerate(list_members(codes, n_groups)):
+    for g, which in enumerate(groups):
         largest = np.linalg.norm(shares[which], ord=2)  # of their leverages in flat directions
         if largest**2 > 1.0 - LEAST_LEFT:
             found.append(g)

@@ -48,15 +48,17 @@ def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherG
     covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
     columns = groups.rows.fixed
     known = jnp.zeros((*columns.shape[:2], columns.shape[1]))
-    for f, U in enumerate(groups.effects):
-        B = solved[f].transpose(0, 2, 1)[:, groups.levels[f]]  # (k, G, c)
-        columns = columns - sum(U[:, :, i, None] * B[i][:, None] for i in range(U.shape[2]))
-        own = covariance.diagonal[f][:, :, groups.levels[f]]
-        known = known + _sandwich(U, own, U)
-    for pair, position in zip(products.shape.pairs, groups.pairs, strict=True):
-        left, right = groups.effects[pair[0]], groups.effects[pair[1]]
-        half = _sandwich(left, covariance.pairs[pair][:, :, position], right)
-        known = known + half + half.swapaxes(1, 2)
+    for f, memberships in enumerate(groups.effects):
+        for U, levels in zip(memberships, groups.levels[f], strict=True):
+            B = solved[f].transpose(0, 2, 1)[:, levels]  # (k, G, c)
+            columns = columns - sum(U[:, :, i, None] * B[i][:, None] for i in range(U.shape[2]))
+            own = covariance.diagonal[f][:, :, levels]
+            known = known + _sandwich(U, own, U)
+    for (f, g), positions in zip(products.shape.pairs, groups.pairs, strict=True):
+        for (a, b), position in positions.items():
+            left, right = groups.effects[f][a], groups.effects[g][b]
+            half = _sandwich(left, covariance.pairs[(f, g)][:, :, position], right)
+            known = known + half + half.swapaxes(1, 2)
     return _leave_out(columns, known, fixed_posterior(absorbed.reduced, draw.sigma, prior, draw.beta), prior, draw)
 
 

@@ -45,23 +45,23 @@ class RowGroups(NamedTuple):
 
 
 class TogetherGroups(NamedTuple):
-    """Groups whose rows share their level of every grouping factor; single rows are such.
+    """Groups whose rows share their levels of every grouping factor; single rows are such.
 
     Attributes
     ----------
     rows : RowGroups
-    effects : tuple of arrays, shapes (G, r, k)
-        Effect columns of each factor, weighted and turned.
-    levels : tuple of int arrays, shape (G,)
-        Level of each factor.
-    pairs : tuple of int arrays, shape (G,)
-        Position in each pair list of the plan.
+    effects : tuple of tuple of arrays, shapes (G, r, k)
+        Effect columns of each factor and membership, weighted and turned.
+    levels : tuple of tuple of int arrays, shape (G,)
+        Level of each factor and membership.
+    pairs : tuple of mapping of (int, int) to int array, shape (G,)
+        Position in each pair list of the plan, by memberships of the two factors.
     """
 
     rows: RowGroups
-    effects: tuple[Float[Array, "G r k"], ...]
-    levels: tuple[Int[Array, " G"], ...]
-    pairs: tuple[Int[Array, " G"], ...]
+    effects: tuple[tuple[Float[Array, "G r k"], ...], ...]
+    levels: tuple[tuple[Int[Array, " G"], ...], ...]
+    pairs: tuple[dict[tuple[int, int], Int[Array, " G"]], ...]
 
 
 class ApartGroups(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Incidence:
+class Neighbours:
     """The neighbours in one factor of each level being eliminated.
 
     Attributes
@@ -38,7 +38,7 @@ class Incidence:
         return self.level[self.position]
 
 
-def list_incidence(own: np.ndarray, other: np.ndarray, n_own: int) -> Incidence:
+def list_incidence(own: np.ndarray, other: np.ndarray, n_own: int) -> Neighbours:
     """List neighbours by eliminated level.
 
     Parameters
@@ -52,10 +52,10 @@ def list_incidence(own: np.ndarray, other: np.ndarray, n_own: int) -> Incidence:
     position = np.arange(len(own)) if is_sorted else np.argsort(own, kind="stable")
     start = np.zeros(n_own + 1, np.int64)
     np.cumsum(np.bincount(own, minlength=n_own), out=start[1:])
-    return Incidence(position, start, other)
+    return Neighbours(position, start, other)
 
 
-def count_pairs(sides: Sequence[Incidence]) -> int:
+def count_pairs(sides: Sequence[Neighbours]) -> int:
     """Count the pairs of neighbours of all eliminated levels together."""
     if not sides:
         return 0
@@ -63,12 +63,12 @@ def count_pairs(sides: Sequence[Incidence]) -> int:
     return int((total * (total - 1.0) / 2.0).sum())
 
 
-def neighbour_pairs(a: Incidence, b: Incidence, *, same: bool) -> tuple[np.ndarray, np.ndarray]:
+def neighbour_pairs(a: Neighbours, b: Neighbours, *, same: bool) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of a neighbour in `a` and one in `b` of the same eliminated level, as positions in two pair lists.
 
     Parameters
     ----------
-    a, b : Incidence
+    a, b : Neighbours
         Of the same eliminated levels.
     same : bool
         Whether both are one, and each pair is to be listed once and none with itself.
@@ -116,10 +116,38 @@ def lookup_pairs(first: np.ndarray, second: np.ndarray, n_first: int, n_second: 
     parent[first] = second
     if (parent[first] == second).all():
         return np.arange(n_first) * n_second + parent, first
-    code = first.astype(np.int64) * n_second + second
-    if n_first * n_second > 8 * len(code):
+    return _lookup_keys(first.astype(np.int64) * n_second + second, n_first * n_second)
+
+
+def lookup_own_pairs(first: np.ndarray, second: np.ndarray, n_levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of different levels of one factor that occur together.
+
+    Parameters
+    ----------
+    first, second : arrays of int, shape (n,)
+        Two levels of each row, the first not above the second; where they are equal they are no pair.
+    n_levels : int
+        Number of levels.
+
+    Returns
+    -------
+    keys : array, shape (P,)
+        Sorted unique values of ``first * n_levels + second``.
+    position : array, shape (n,)
+        Which of them each row has; zero where it has none.
+    """
+    differ = first != second
+    keys, found = _lookup_keys(first[differ].astype(np.int64) * n_levels + second[differ], n_levels**2)
+    position = np.zeros(len(first), np.int64)
+    position[differ] = found
+    return keys, position
+
+
+def _lookup_keys(code: np.ndarray, n_possible: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted unique codes, and which of them each one is: marked in a table unless that were much larger than they."""
+    if n_possible > 8 * len(code):
         return np.unique(code, return_inverse=True)
-    present = np.zeros(n_first * n_second, bool)
+    present = np.zeros(n_possible, bool)
     present[code] = True
     keys = np.flatnonzero(present)
     where = np.empty(len(present), np.int64)

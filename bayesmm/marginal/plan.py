@@ -7,7 +7,8 @@ The graph has one node per level of each grouping factor and one edge per pair o
 taken from the most levels to the fewest. A factor without edges among its own levels is eliminated as one batch: level
 i leaves behind an edge between each two of its neighbours (George & Liu 1981, Computer Solution of Large Sparse
 Positive Definite Systems). Nested factors leave no new edges. What cannot be batched any more is split into connected
-components, each one dense block.
+components, each one dense block. Levels of one factor that share a row, as in multi-membership, touch each other from
+the start: such a factor is never batched.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from bayesmm.errors import DesignError
 from bayesmm.marginal.dense_layout import DenseLayout, FactorPair, lay_out_dense
-from bayesmm.marginal.neighbours import Incidence, count_pairs, list_incidence, neighbour_pairs
+from bayesmm.marginal.neighbours import Neighbours, count_pairs, list_incidence, neighbour_pairs
 from bayesmm.marginal.plan_parts import (
     Plan,
     PlanIndex,
@@ -43,7 +44,7 @@ MAX_DENSE = 25_000  # rows of one dense block: 5 GB a matrix, of which three are
 @dataclass
 class _Step:
     factor: int
-    sides: dict[int, Incidence]
+    sides: dict[int, Neighbours]
     kind: StepKind
     cost: StepCost
     updates: list[tuple[FactorPair, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -84,7 +85,8 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
     ----------
     pair_keys : mapping
         For each two factors (f, g), f before g in `elimination_order`, the sorted unique values of
-        ``level_f * n_levels[g] + level_g`` over the rows.
+        ``level_f * n_levels[g] + level_g`` over the rows. For a factor of which rows have several levels the pairs of
+        those, (f, f), the lower level first.
     n_levels, widths : sequences of int
         Levels and effects per level of each factor.
 
@@ -96,6 +98,7 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
     order = elimination_order(n_levels)
     work = _Work(n_levels, widths, order, pair_keys)
     remaining = list(order)
+    work.touching.update(f for f, g in pair_keys if f == g)
     while not (work.steps and work.steps[-1].kind == "product"):
         factor = next((f for f in remaining if f not in work.touching), None)
         if factor is None:
@@ -137,7 +140,7 @@ def _list_edges(work: _Work, step: _Step, pair: FactorPair) -> None:
     step.updates.append((pair, left, right, np.searchsorted(work.pairs[pair], keys)))
 
 
-def _predict(work: _Work, factor: int, sides: dict[int, Incidence], remaining: list[int]) -> StepCost:
+def _predict(work: _Work, factor: int, sides: dict[int, Neighbours], remaining: list[int]) -> StepCost:
     """Predict what scattering every pair of neighbours costs, and what one dense product does."""
     n_pairs = count_pairs(list(sides.values()))
     if all(side.degree.max(initial=0) <= 1 for side in sides.values()):
@@ -163,7 +166,8 @@ def _finish(work: _Work, remainder: list[int]) -> Plan:
         target, stride = layout.position(pair, first, second) if is_dense else (first[:0], first[:0])
         pair_target.append(target)
         pair_stride.append(stride)
-    steps, updates = zip(*(_finish_step(work, i, layout, inside) for i in range(len(work.steps))), strict=True)
+    finished = [_finish_step(work, i, layout, inside) for i in range(len(work.steps))]
+    steps, updates = tuple(step for step, _ in finished), tuple(lists for _, lists in finished)
     shape = PlanShape(tuple(work.widths), names, steps, tuple(remainder), layout.buckets)
     index = PlanIndex(
         tuple(rows),
@@ -182,7 +186,7 @@ def _finish(work: _Work, remainder: list[int]) -> Plan:
 
 
 def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
-    if work.steps[-1].kind == "product":
+    if work.steps and work.steps[-1].kind == "product":
         layout = lay_out_dense(remainder, work.n_levels, work.widths, None)
     else:
         inside = set(remainder)
@@ -235,7 +239,7 @@ def _finish_step(
 
 def _join(
     factors: Sequence[int],
-    sides: Mapping[int, Incidence],
+    sides: Mapping[int, Neighbours],
     position: Callable[[FactorPair, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> tuple[list[UpdateShape], list[Update]]:
     """Edges between each two neighbours of an eliminated level in some factors; `position` says where they lie."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bayesmm.errors import PredictionError
+from bayesmm.incidence import Incidence
 from bayesmm.marginal.crossproducts import CrossProducts
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, RowGroups, TogetherGroups
-from bayesmm.marginal.neighbours import lookup_pairs
+from bayesmm.marginal.pairs import locate_pairs
 from bayesmm.marginal.rows import BlockArrays
 
 MOST_EFFECTS = 1000  # of all crossed factors together: a dense matrix of their square for each draw
@@ -26,18 +27,13 @@ class Rows:
     ----------
     fixed : array, shape (n, p + 1)
         [X y], weighted by the roots of the weights.
-    effects : tuple of arrays, shapes (n, k)
-        Effect columns of each factor, weighted likewise.
-    codes : tuple of int arrays, shape (n,)
-        Levels.
-    n_levels : tuple of int
+    incidences : tuple of Incidence
+        Levels of each factor, and its effect columns, weighted likewise.
     log_weights : array, shape (n,)
     """
 
     fixed: np.ndarray
-    effects: tuple[np.ndarray, ...]
-    codes: tuple[np.ndarray, ...]
-    n_levels: tuple[int, ...]
+    incidences: tuple[Incidence, ...]
     log_weights: np.ndarray
 
 
@@ -50,18 +46,20 @@ def condition_rows(
     basis = np.linalg.solve(np.asarray(products.fixed_root).T, X.T).T if X.shape[1] else X
     return Rows(
         fixed=np.column_stack([basis, residual]) * root,
-        effects=tuple(
-            np.linalg.solve(np.asarray(T).T, block.columns.T).T * root
+        incidences=tuple(
+            _condition_effects(block.incidence.ordered, np.asarray(T), root)
             for T, block in zip(products.effect_roots, blocks, strict=True)
         ),
-        codes=tuple(block.codes for block in blocks),
-        n_levels=tuple(block.n_levels for block in blocks),
         log_weights=np.log(weights),
     )
 
 
+def _condition_effects(incidence: Incidence, T: np.ndarray, root: np.ndarray) -> Incidence:
+    return incidence.map(lambda codes: codes, lambda columns: np.linalg.solve(T.T, columns.T).T * root)
+
+
 def group_rows(
-    rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts
+    rows: Rows, groups: Sequence[np.ndarray], products: CrossProducts
 ) -> TogetherGroups | ApartGroups | CrossedGroups:
     """Choose how to leave groups of rows out, by how the grouping factors lie in the groups.
 
@@ -69,10 +67,8 @@ def group_rows(
     ----------
     rows : Rows
         All rows.
-    codes : int array, shape (n,)
-        Group of each row, each group having some.
-    n_groups : int
-        G.
+    groups : sequence of int array
+        Rows of each group, ascending; a row may be in several.
     products : CrossProducts
         Padded.
 
@@ -81,26 +77,40 @@ def group_rows(
     PredictionError
         If crossed factors have too many effects for a dense matrix.
     """
-    if all(_is_nested(own, codes, q) for own, q in zip(rows.codes, rows.n_levels, strict=True)) and not (
-        products.shape.remainder
-    ):
-        return _apart(rows, codes, n_groups, products)
-    if all(_is_nested(codes, own, n_groups) for own in rows.codes):
-        return _together(rows, codes, n_groups, products)
-    return _crossed(rows, codes, n_groups, products)
+    codes = _partition(groups, len(rows.fixed))
+    if codes is not None and not products.shape.remainder and all(_lies_in(each, codes) for each in rows.incidences):
+        return _apart(rows, codes, len(groups), products)
+    if all(_shares_levels(each, which) for each in rows.incidences for which in groups):
+        return _together(rows, groups, products)
+    return _crossed(rows, groups, products)
 
 
 def single_rows(rows: Rows, products: CrossProducts) -> TogetherGroups:
     """Every row as a group of its own."""
-    n = len(rows.fixed)
-    return _together(rows, np.arange(n), n, products)
+    return _together(rows, list(np.arange(len(rows.fixed))[:, None]), products)
 
 
-def _is_nested(fine: np.ndarray, coarse: np.ndarray, n_fine: int) -> bool:
-    """Whether all rows of a level of one factor share their level of the other."""
-    parent = np.zeros(n_fine, coarse.dtype)
-    parent[fine] = coarse
-    return bool((parent[fine] == coarse).all())
+def _partition(groups: Sequence[np.ndarray], n: int) -> np.ndarray | None:
+    """Group of each row, or None where rows are in several or in none."""
+    every = np.concatenate(groups)
+    if len(every) != n or len(np.unique(every)) != n:
+        return None
+    codes = np.empty(n, np.int64)
+    codes[every] = np.repeat(np.arange(len(groups)), list(map(len, groups)))
+    return codes
+
+
+def _lies_in(incidence: Incidence, codes: np.ndarray) -> bool:
+    """Whether all rows of a level are in one group."""
+    parent = np.zeros(incidence.n_levels, codes.dtype)
+    for membership in incidence.memberships:
+        parent[membership.codes] = codes
+    return all(bool((parent[membership.codes] == codes).all()) for membership in incidence.memberships)
+
+
+def _shares_levels(incidence: Incidence, which: np.ndarray) -> bool:
+    """Whether all rows of a group have the same levels."""
+    return all(np.ptp(membership.codes[which]) == 0 for membership in incidence.memberships)
 
 
 def _apart(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts) -> ApartGroups:
@@ -112,9 +122,10 @@ def _apart(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts
     kept = _kept(rows.fixed.shape[1], wide.shape[1])
     wide[:, kept[:, None], kept] = gram
     parents = []
-    for own, q, K in zip(rows.codes, rows.n_levels, products.cross, strict=True):
+    for incidence, K in zip(rows.incidences, products.cross, strict=True):
         parent = np.full(K.shape[2], n_groups)
-        parent[:q][own] = codes
+        for membership in incidence.memberships:
+            parent[membership.codes] = codes
         parents.append(parent)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "gram": wide,
@@ -125,50 +136,51 @@ def _apart(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts
     return ApartGroups(**leaves)
 
 
-def _together(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts) -> TogetherGroups:
-    first = np.zeros(n_groups, int)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    effects = np.hstack(rows.effects)
-    turned = _turn(rows, [effects[members] for members in list_members(codes, n_groups)], codes, n_groups, products)
-    ends = np.cumsum([columns.shape[1] for columns in rows.effects])[:-1]
-    positions = [
-        lookup_pairs(rows.codes[f], rows.codes[g], rows.n_levels[f], rows.n_levels[g])[1][first]
-        for f, g in products.shape.pairs
-    ]
+def _together(rows: Rows, groups: Sequence[np.ndarray], products: CrossProducts) -> TogetherGroups:
+    first = np.array([which[0] for which in groups])
+    effects = np.hstack([membership.columns for each in rows.incidences for membership in each.memberships])
+    turned = _turn(rows, [effects[which] for which in groups], groups, products)
+    ends = np.cumsum([each.k for each in rows.incidences for _ in each.memberships])[:-1]
+    parts = iter(np.split(turned.effects, ends, axis=2))
+    located = locate_pairs(rows.incidences)
     leaves: dict[str, Any] = {
         "rows": turned.rows,
-        "effects": tuple(np.split(turned.effects, ends, axis=2)),
-        "levels": tuple(own[first] for own in rows.codes),
-        "pairs": tuple(positions),
+        "effects": tuple(tuple(next(parts) for _ in each.memberships) for each in rows.incidences),
+        "levels": tuple(tuple(own.codes[first] for own in each.memberships) for each in rows.incidences),
+        "pairs": tuple(
+            {sides: position[first] for sides, position in located[pair].positions.items()}
+            for pair in products.shape.pairs
+        ),
     }
     return TogetherGroups(**leaves)
 
 
-def _crossed(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts) -> CrossedGroups:
-    widths = [columns.shape[1] for columns in rows.effects]
-    starts = np.cumsum([0, *(q * k for q, k in zip(rows.n_levels, widths, strict=True))])
+def _crossed(rows: Rows, groups: Sequence[np.ndarray], products: CrossProducts) -> CrossedGroups:
+    widths, n_levels = [each.k for each in rows.incidences], [each.n_levels for each in rows.incidences]
+    starts = np.cumsum([0, *(q * k for q, k in zip(n_levels, widths, strict=True))])
     if starts[-1] > MOST_EFFECTS:
         raise PredictionError(
             f"These groups are crossed with other grouping factors, of {starts[-1]:,} random effects in all; leaving "
             f"them out takes a dense matrix of that size for each draw, and {MOST_EFFECTS:,} effects are the most. "
             "Leave out rows, or a factor that all others are nested in, or the finest of nested ones."
         )
-    Z = np.zeros((len(codes), starts[-1]))
-    for own, columns, start, k in zip(rows.codes, rows.effects, starts, widths, strict=False):
-        Z[np.arange(len(codes))[:, None], start + own[:, None] * k + np.arange(k)] = columns
-    members = list_members(codes, n_groups)
-    touching = [_touched(rows, which, starts, widths) for which in members]
-    touched = np.zeros((n_groups, max(map(len, touching))), int)
-    dense = [np.zeros((len(which), touched.shape[1])) for which in members]
-    for g, (which, effects) in enumerate(zip(members, touching, strict=True)):
+    n = len(rows.fixed)
+    Z = np.zeros((n, starts[-1]))
+    for incidence, start, k in zip(rows.incidences, starts, widths, strict=False):
+        for each in incidence.memberships:
+            Z[np.arange(n)[:, None], start + each.codes[:, None] * k + np.arange(k)] += each.columns
+    touching = [_touched(rows, which, starts) for which in groups]
+    touched = np.zeros((len(groups), max(map(len, touching))), int)
+    dense = [np.zeros((len(which), touched.shape[1])) for which in groups]
+    for g, (which, effects) in enumerate(zip(groups, touching, strict=True)):
         touched[g, : len(effects)] = effects
         dense[g][:, : len(effects)] = Z[np.ix_(which, effects)]
-    turned = _turn(rows, dense, codes, n_groups, products)
+    turned = _turn(rows, dense, groups, products)
     cross = np.zeros((starts[-1], products.gram.shape[0]))
     cross[:, _kept(rows.fixed.shape[1], cross.shape[1])] = Z.T @ rows.fixed
-    level = np.repeat(np.arange(sum(rows.n_levels)), np.repeat(widths, rows.n_levels))
+    level = np.repeat(np.arange(sum(n_levels)), np.repeat(widths, n_levels))
     ends = np.cumsum([0, *widths])
-    effect = [np.tile(np.arange(a, b), q) for a, b, q in zip(ends, ends[1:], rows.n_levels, strict=False)]
+    effect = [np.tile(np.arange(a, b), q) for a, b, q in zip(ends, ends[1:], n_levels, strict=False)]
     leaves: dict[str, Any] = {
         "rows": turned.rows,
         "effects": turned.effects,
@@ -181,19 +193,13 @@ def _crossed(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProduc
     return CrossedGroups(**leaves)
 
 
-def _touched(rows: Rows, which: np.ndarray, starts: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+def _touched(rows: Rows, which: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Effects of the levels that some rows have, in their place among all."""
-    parts = [
-        (start + np.unique(own[which])[:, None] * k + np.arange(k)).ravel()
-        for own, start, k in zip(rows.codes, starts, widths, strict=False)
-    ]
+    parts = []
+    for incidence, start in zip(rows.incidences, starts, strict=False):
+        levels = np.unique(incidence.rows(which).stacked().codes)
+        parts.append((start + levels[:, None] * incidence.k + np.arange(incidence.k)).ravel())
     return np.concatenate(parts)
-
-
-def list_members(codes: np.ndarray, n_groups: int) -> list[np.ndarray]:
-    """List the rows of each group."""
-    order = np.argsort(codes, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(codes, minlength=n_groups))[:-1])
 
 
 def _kept(columns: int, padded: int) -> np.ndarray:
@@ -207,12 +213,10 @@ class _Turned:
     effects: np.ndarray  # (G, r, m)
 
 
-def _turn(
-    rows: Rows, effects: Sequence[np.ndarray], codes: np.ndarray, n_groups: int, products: CrossProducts
-) -> _Turned:
+def _turn(rows: Rows, effects: Sequence[np.ndarray], groups: Sequence[np.ndarray], products: CrossProducts) -> _Turned:
     """Reduce each group's rows to as many as it has columns, without a change of their sums of products (QR)."""
     m, p = effects[0].shape[1], rows.fixed.shape[1] - 1
-    counts = np.bincount(codes, minlength=n_groups)
+    n_groups, counts = len(groups), np.array(list(map(len, groups)))
     r, padded = min(int(counts.max()), m + p), products.gram.shape[0]
     if n_groups * r * (m + padded) > MOST_NUMBERS:
         raise PredictionError(
@@ -221,7 +225,7 @@ def _turn(
         )
     fixed, turned = np.zeros((n_groups, r, padded)), np.zeros((n_groups, r, m))
     rest, kept = np.zeros(n_groups), _kept(p + 1, padded)
-    for g, which in enumerate(list_members(codes, n_groups)):
+    for g, which in enumerate(groups):
         columns = np.hstack([rows.fixed[which, :p], effects[g], rows.fixed[which, p:]])
         R = columns if len(which) == 1 else np.linalg.qr(columns, mode="r")
         own = min(len(R), m + p)
@@ -232,6 +236,6 @@ def _turn(
         "fixed": fixed,
         "rest": rest,
         "n": counts.astype(float),
-        "log_weights": np.bincount(codes, weights=rows.log_weights, minlength=n_groups),
+        "log_weights": np.add.reduceat(rows.log_weights[np.concatenate(groups)], np.cumsum([0, *counts[:-1]])),
     }
     return _Turned(RowGroups(**leaves), turned)

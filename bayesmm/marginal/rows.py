@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.covariance.layout import Piece
+from bayesmm.incidence import Incidence, Membership
 from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.shapes import Array, Float
 
@@ -22,20 +23,24 @@ class BlockArrays:
 
     Attributes
     ----------
-    codes : array of int, shape (n,)
-        Level of each row.
-    columns : array, shape (n, k)
-        Effect columns.
-    n_levels : int
-        Number of levels.
+    incidence : Incidence
+        Levels and effect columns of each row.
     pieces : tuple of Piece
         Which contiguous columns share a covariance matrix, and its structure.
     """
 
-    codes: np.ndarray
-    columns: np.ndarray
-    n_levels: int
+    incidence: Incidence
     pieces: tuple[Piece, ...]
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels (q)."""
+        return self.incidence.n_levels
+
+    @property
+    def memberships(self) -> tuple[Membership, ...]:
+        """Levels and columns of each row, as `Incidence.ordered` has them."""
+        return self.incidence.ordered.memberships
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,28 @@ class Conditioning:
     def to_effects(self) -> list[Float[Array, "k k"]]:
         """T⁻ᵀ of each factor."""
         return [np.linalg.inv(T).T for T in self.effect_roots]
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Where the rows are in one list of pairs of levels.
+
+    Attributes
+    ----------
+    keys : int array, shape (P,)
+        The pairs, as in `bayesmm.marginal.plan.make_plan`.
+    positions : dict of (int, int) to int array, shape (n,)
+        Position of each row's pair, by memberships of the two factors; of one factor, a before b. Where both of these
+        have one level, it does not matter, since one of them has columns of zero.
+    """
+
+    keys: np.ndarray
+    positions: dict[tuple[int, int], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        """Number of pairs (P)."""
+        return len(self.keys)
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,7 @@ def sum_rows(
     weights: np.ndarray,
     blocks: Sequence[BlockArrays],
     conditioning: Conditioning,
-    pairs: Mapping[FactorPair, tuple[np.ndarray, int]],
+    pairs: Mapping[FactorPair, PairRows],
 ) -> RowSums:
     """Sum all cross-products over the rows.
 
@@ -125,15 +152,15 @@ def sum_rows(
     conditioning : Conditioning
         Columns to sum.
     pairs : mapping
-        For each pair list the position of each row in it, and its length.
+        For each pair list the positions of the rows in it.
     """
     n, p = X.shape
     sizes = [block.n_levels for block in blocks]
-    widths = [block.columns.shape[1] for block in blocks]
+    widths = [block.incidence.k for block in blocks]
     sums = RowSums(
         [np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)],
         [np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)],
-        [np.zeros((widths[f], widths[g], size)) for (f, g), (_, size) in pairs.items()],
+        [np.zeros((widths[f], widths[g], where.size)) for (f, g), where in pairs.items()],
         np.zeros((p + 1, p + 1)),
     )
     to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
@@ -142,14 +169,19 @@ def sum_rows(
         fixed[:p] = to_fixed @ X[rows].T
         fixed[p] = y[rows] - conditioning.coefficients @ fixed[:p]
         weighted = fixed * weights[rows]
-        effects = [T @ block.columns[rows].T for T, block in zip(to_effects, blocks, strict=True)]
+        effects = [
+            [T @ each.columns[rows].T for each in block.memberships]
+            for T, block in zip(to_effects, blocks, strict=True)
+        ]
         sums.gram[:] += fixed @ weighted.T
         for f, block in enumerate(blocks):
-            codes = block.codes[rows]
-            _add_products(sums.diagonal[f], effects[f], effects[f] * weights[rows], codes, symmetric=True)
-            _add_products(sums.cross[f], effects[f], weighted, codes)
-        for total, ((f, g), (position, _)) in zip(sums.pairs, pairs.items(), strict=True):
-            _add_products(total, effects[f], effects[g] * weights[rows], position[rows])
+            for own, each in zip(effects[f], block.memberships, strict=True):
+                codes = each.codes[rows]
+                _add_products(sums.diagonal[f], own, own * weights[rows], codes, symmetric=True)
+                _add_products(sums.cross[f], own, weighted, codes)
+        for total, ((f, g), where) in zip(sums.pairs, pairs.items(), strict=True):
+            for (a, b), position in where.positions.items():
+                _add_products(total, effects[f][a], effects[g][b] * weights[rows], position[rows])
     return sums
 
 
@@ -163,12 +195,13 @@ def sum_left_over(
 ) -> Float[Array, "c c"]:
     """[Q e]'W[Q e] of what is left of [Q e] when coefficients times a factor's columns are taken off."""
     to_fixed, (to_effects,) = conditioning.to_fixed, conditioning.to_effects
+    (membership,) = block.memberships
     gram = np.zeros((X.shape[1] + 1,) * 2)
     for rows in chunks(len(y)):
         fixed = to_fixed @ X[rows].T
         left = np.vstack([fixed, y[rows] - conditioning.coefficients @ fixed])
-        for effect, share in zip(to_effects @ block.columns[rows].T, coefficients, strict=True):
-            left -= share.take(block.codes[rows], axis=1) * effect
+        for effect, share in zip(to_effects @ membership.columns[rows].T, coefficients, strict=True):
+            left -= share.take(membership.codes[rows], axis=1) * effect
         gram += left @ (left * weights[rows]).T
     return gram
 
@@ -185,7 +218,8 @@ def dense_rows(
     root, rows, effects = np.sqrt(weights), np.arange(len(y)), []
     for T, block in zip(conditioning.to_effects, blocks, strict=True):
         dense = np.zeros((len(T), block.n_levels, len(y)))
-        dense[:, block.codes, rows] = T @ block.columns.T * root
+        for each in block.memberships:
+            dense[:, each.codes, rows] += T @ each.columns.T * root
         effects.append(dense)
     fixed = conditioning.to_fixed @ X.T
     return effects, change.T @ np.vstack([fixed, y - conditioning.coefficients @ fixed]) * root

@@ -39,21 +39,30 @@ class Screen:
 
     Notes
     -----
-    The factor with the most levels is eliminated level by level, as in `bayesmm.marginal.elimination`; what remains is
-    one dense matrix. The numbers are those of `bayesmm.marginal.likelihood.criterion`.
+    Of the factors whose levels do not touch each other, the one with the most levels is eliminated level by level, as
+    in `bayesmm.marginal.elimination`; what remains is one dense matrix. The numbers are those of
+    `bayesmm.marginal.likelihood.criterion`.
     """
 
     def __init__(self, products: CrossProducts, sigma: float | None, restriction: float) -> None:
         self.products, self.sigma, self.restriction = products, sigma, restriction
-        sizes = [G.shape[2] for G in products.diagonal]
-        self._first = int(np.argmax(sizes))
+        touching = {f for f, g in products.shape.pairs if f == g}
+        sizes = {f: G.shape[2] for f, G in enumerate(products.diagonal) if f not in touching}
+        self._first = max(sizes, key=sizes.__getitem__) if sizes else None
 
     @property
     def work(self) -> float:
         """Multiplications that one value takes, about."""
-        k, c, q = self.products.cross[self._first].shape
+        k, c, q = self._eliminated
         m = sum(G.shape[0] * G.shape[2] for G in self.products.diagonal) - k * q
         return float(k * q * (k + c + m) * (k + c + m) + m**3)
+
+    @property
+    def _eliminated(self) -> tuple[int, int, int]:
+        """Effects of a level, columns, and levels of what is eliminated level by level."""
+        if self._first is None:
+            return 0, self.products.gram.shape[0], 0
+        return self.products.cross[self._first].shape
 
     @cached_property
     def _remaining(self) -> _Remaining:
@@ -62,7 +71,7 @@ class Screen:
         for g, G in enumerate(products.diagonal):
             if g != first:
                 starts[g], m = m, m + G.shape[0] * G.shape[2]
-        k, c, q = products.cross[first].shape
+        k, c, q = self._eliminated
         found = _Remaining(np.zeros((k, m, q)), np.zeros((m, m)), np.zeros((m, c)), starts)
         for g, start in starts.items():
             rows = _rows(start, products.diagonal[g].shape[0], np.arange(products.diagonal[g].shape[2]))
@@ -89,7 +98,7 @@ class Screen:
         factors : sequence of arrays, shape (b, k, k)
             Λ of each grouping factor, b of them.
         """
-        k, c, q = self.products.cross[self._first].shape
+        k, c, q = self._eliminated
         m = self._remaining.products.shape[0]
         at_once = max(1, AT_ONCE // (k * q * (k + c + m) + m * m))
         n = len(factors[0])
@@ -100,15 +109,9 @@ class Screen:
 
     def _values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
         products, remaining, n = self.products, self._remaining, len(factors[0])
-        L = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
-        G = products.diagonal[self._first][:, :, None]
-        M = np.eye(len(L))[:, :, None, None] + contract(L, contract(G, L))
-        pivots, root = batched_cholesky(np, M, L.swapaxes(0, 1))
-        log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
-        K = _through(root, products.cross[self._first])  # (b, c, k q)
+        log_det, K, A = self._eliminate(factors)  # (b,), (b, c, k q), (b, m, k q)
         gram = products.gram - K @ K.swapaxes(1, 2)
         if remaining.starts:
-            A = _through(root, remaining.first)
             Lambda = self._dense_factors(factors, n)
             scaled = Lambda.swapaxes(1, 2) @ (remaining.cross - A @ K.swapaxes(1, 2))
             H = np.eye(A.shape[1]) + Lambda.swapaxes(1, 2) @ (remaining.products - A @ A.swapaxes(1, 2)) @ Lambda
@@ -117,6 +120,18 @@ class Screen:
             solved = np.linalg.solve(C, scaled)
             gram = gram - solved.swapaxes(1, 2) @ solved
         return self._read(log_det, gram)
+
+    def _eliminate(self, factors: Sequence[Float[Array, "b k k"]]) -> tuple[Array, Array, Array]:
+        """Share of the first factor in log|H|, and L⁻¹Λ'Z' of its levels times the columns and the other factors' Z."""
+        products, remaining, n = self.products, self._remaining, len(factors[0])
+        if self._first is None:
+            return np.zeros(n), np.zeros((n, len(products.gram), 0)), np.zeros((n, len(remaining.products), 0))
+        L = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
+        G = products.diagonal[self._first][:, :, None]
+        M = np.eye(len(L))[:, :, None, None] + contract(L, contract(G, L))
+        pivots, root = batched_cholesky(np, M, L.swapaxes(0, 1))
+        log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
+        return log_det, _through(root, products.cross[self._first]), _through(root, remaining.first)
 
     def _dense_factors(self, factors: Sequence[Float[Array, "b k k"]], n: int) -> Float[Array, "b m m"]:
         remaining = self._remaining
@@ -149,7 +164,7 @@ def _rows(start: int, width: int, levels: np.ndarray) -> np.ndarray:
 def _through(root: Float[Array, "k k b q"], columns: Float[Array, "k c q"]) -> Float[Array, "b c r"]:
     """L⁻¹Λ'Z'WK of all levels, end to end."""
     solved = contract(root.swapaxes(0, 1), columns[:, :, None])  # (k, c, b, q)
-    return solved.transpose(2, 1, 0, 3).reshape(root.shape[2], columns.shape[1], -1)
+    return solved.transpose(2, 1, 0, 3).reshape(root.shape[2], columns.shape[1], solved.shape[0] * solved.shape[3])
 
 
 def _cholesky(M: Float[Array, "b m m"]) -> Float[Array, "b m m"]:

@@ -25,7 +25,7 @@ class Case:
     @property
     def dense(self) -> DenseModel:
         design = self.design
-        Z = np.hstack([random_columns(block.codes, block.columns, block.q) for block in design.blocks])
+        Z = np.hstack([random_columns(block.incidence.only.codes, block.columns, block.q) for block in design.blocks])
         X = design.X[:, design.kept]
         return DenseModel(y=design.y - design.offset, X=X, Z=Z, weights=design.weights)
 
@@ -41,9 +41,7 @@ def make_case(formula, data, *, priors=None, weights=None, sigma=None) -> Case:
     labels = build_labels(design)
     arrays = [
         BlockArrays(
-            codes=block.codes,
-            columns=block.columns,
-            n_levels=block.q,
+            incidence=block.incidence,
             pieces=block.layout,
         )
         for block in design.blocks

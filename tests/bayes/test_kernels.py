@@ -67,7 +67,7 @@ def test_another_likelihood_on_the_linear_predictor_has_the_same_prior(model):
     with jax.enable_x64(True):
         normal, student = (float(log_density(each, (data,), {}, sites)[0]) for each in (program, robust))
     y, residual_sd = model.design.y, 50.0
-    mean = 1520.0 + 40.0 * z[model.design.blocks[0].codes, 0]
+    mean = 1520.0 + 40.0 * z[model.design.blocks[0].incidence.only.codes, 0]
     expected = st.t(4.0, mean, residual_sd).logpdf(y).sum() - st.norm(mean, residual_sd).logpdf(y).sum()
     assert student - normal == pytest.approx(expected, rel=1e-9)
 

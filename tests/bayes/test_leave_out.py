@@ -23,7 +23,7 @@ def left_out(posterior, of, draw) -> np.ndarray:
     X, T, beta = design.X[:, design.kept], posterior.priors.contrast, draws.beta[draw]
     V = np.diag(draws.sigma[draw] ** 2 / design.weights)
     for block, covariance in zip(design.blocks, draws.covariances, strict=True):
-        same = block.codes[:, None] == block.codes
+        same = block.incidence.only.codes[:, None] == block.incidence.only.codes
         V += np.where(same, block.columns @ covariance[draw] @ block.columns.T, 0.0)
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Normal)]
     free = [j for j in range(len(rows)) if j not in sampled]
@@ -38,7 +38,7 @@ def left_out(posterior, of, draw) -> np.ndarray:
 
     codes = np.arange(design.n)
     if of != "row":
-        codes = next(block.codes for block in design.blocks if block.group == of)
+        codes = next(block.incidence.only.codes for block in design.blocks if block.group == of)
     return density(codes >= 0) - np.array([density(codes != g) for g in range(codes.max() + 1)])
 
 
@@ -111,7 +111,7 @@ def test_conditional_log_likelihoods_are_those_given_the_effects(slopes):
     rows = slopes.log_likelihood(predictive="conditional")["log_likelihood"]["y"].to_numpy()
     np.testing.assert_allclose(rows, expected)
     groups = slopes.log_likelihood("Subject", "conditional", draws=8)["log_likelihood"]["y"].to_numpy()
-    third = slopes.design.blocks[0].codes == 2
+    third = slopes.design.blocks[0].incidence.only.codes == 2
     np.testing.assert_allclose(groups[:, :, 2], expected[:, [0, 999]][:, :, third].sum(axis=-1))
 
 
@@ -134,7 +134,11 @@ def test_loo_pit_averages_predictive_distribution_functions_by_the_weights(slope
     below = []
     for draw in range(0, 4000, 40):  # the textbook, on a subset of draws that has its own weights
         V = np.diag(np.full(rows.n, draws.sigma[draw] ** 2))
-        V += np.where(Z.codes[:, None] == Z.codes, Z.columns @ draws.covariances[0][draw] @ Z.columns.T, 0.0)
+        V += np.where(
+            Z.incidence.only.codes[:, None] == Z.incidence.only.codes,
+            Z.columns @ draws.covariances[0][draw] @ Z.columns.T,
+            0.0,
+        )
         T = slopes.priors.contrast
         back = np.linalg.inv(T)
         prior = [row.prior for row in slopes.priors.of_kind("fixed")]
@@ -184,7 +188,7 @@ def elpd_by_quadrature(model, codes, grid, log_prior) -> np.ndarray:
     """Log p(y_g | y_-g) by sums over a grid of (sd, sigma): no importance sampling anywhere."""
     design, (prior,) = model.design, [row.prior for row in model.priors.of_kind("fixed")]
     block = design.blocks[0]
-    same = (block.codes[:, None] == block.codes).astype(float)
+    same = (block.incidence.only.codes[:, None] == block.incidence.only.codes).astype(float)
     n_groups = codes.max() + 1
     whole, without = np.empty(len(grid)), np.empty((len(grid), n_groups))
     for t, (sd, sigma) in enumerate(grid):
@@ -210,7 +214,7 @@ def test_importance_weights_find_what_integration_without_a_school_finds(program
     )
     posterior = model.sample(seed=3, program=program, target_accept=0.99, draws=2000, progress=False)
     grid = [(sd, 1.0) for sd in 5.0 * np.tan(np.pi / 2 * (np.arange(300) + 0.5) / 300)]  # even in the prior
-    exact = elpd_by_quadrature(model, model.design.blocks[0].codes, grid, lambda sd, sigma: 0.0)
+    exact = elpd_by_quadrature(model, model.design.blocks[0].incidence.only.codes, grid, lambda sd, sigma: 0.0)
     np.testing.assert_allclose(posterior.loo("school").elpd_i, exact, atol=0.01)
 
 
@@ -222,7 +226,7 @@ def test_importance_weights_find_what_integration_without_a_row_or_a_batch_finds
     posterior = model.sample(seed=3, draws=2000, progress=False)
     middles = (np.arange(30) + 0.5) / 30  # with ends of intervals the integrals would be off in the second digit
     grid = [(sd, sigma) for sd in 300.0 * middles for sigma in 20.0 + 100.0 * middles]
-    codes = model.design.blocks[0].codes
+    codes = model.design.blocks[0].incidence.only.codes
 
     def log_prior(sd, sigma):
         return st.halfnorm.logpdf(sd, scale=100) + st.halfnorm.logpdf(sigma, scale=100)

@@ -138,7 +138,7 @@ def test_pointwise_log_likelihood_is_the_normal_density_given_the_effects(made, 
     sites = {name: made.draws(name)[:, :5] for name in ("beta", "sigma", "b_Subject")}
     values, notes = pointwise_log_likelihood(sites, design, labels, None, 10**6)
     (block,) = design.blocks
-    b = sites["b_Subject"][1, 2][block.codes]
+    b = sites["b_Subject"][1, 2][block.incidence.only.codes]
     mean = design.X @ sites["beta"][1, 2] + (block.columns * b).sum(axis=1)
     assert notes == ()
     np.testing.assert_allclose(values[1, 2], st.norm(mean, sites["sigma"][1, 2]).logpdf(design.y))

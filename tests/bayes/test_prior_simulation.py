@@ -96,7 +96,7 @@ def test_random_effects_have_the_drawn_covariances(drawn):
 
 def test_responses_have_offset_weights_and_residuals(drawn, model):
     design, block = model.design, model.design.blocks[0]
-    effects = (block.columns * drawn["b_Subject"][:, block.codes]).sum(axis=2)
+    effects = (block.columns * drawn["b_Subject"][:, block.incidence.only.codes]).sum(axis=2)
     residual = drawn["y"] - design.offset - drawn["beta"] @ design.X.T - effects
     z = residual * np.sqrt(design.weights) / drawn["sigma"][:, None]
     assert design.offset.any()

@@ -50,7 +50,7 @@ def test_log_priors_are_those_of_the_textbook(varied):
 def test_log_likelihood_is_that_of_all_data_given_the_parameters(varied):
     values = scaling_tree(varied)["log_likelihood"]["y"].to_numpy().reshape(-1)
     draws, design, (block,) = read_draws(varied), varied.design, varied.design.blocks
-    same = block.codes[:, None] == block.codes
+    same = block.incidence.only.codes[:, None] == block.incidence.only.codes
     for draw in (0, 1234, 3999):
         V = np.where(same, block.columns @ draws.covariances[0][draw] @ block.columns.T, 0.0)
         V += draws.sigma[draw] ** 2 * np.eye(design.n)

@@ -43,7 +43,9 @@ def test_shares_of_slopes_average_over_the_rows(slopes):
     r2 = slopes.r2()
     assert float(r2["marginal"].mean()) == pytest.approx(shares["fixed effects"])
     mean = slopes.beta.reshape(-1, 2) @ design.X.T
-    mean += np.einsum("ni,dni->dn", block.columns, slopes.draws("b_Subject").reshape(4000, 18, 2)[:, block.codes])
+    mean += np.einsum(
+        "ni,dni->dn", block.columns, slopes.draws("b_Subject").reshape(4000, 18, 2)[:, block.incidence.only.codes]
+    )
     fitted = mean.var(axis=1, ddof=1)
     np.testing.assert_allclose(r2["conditional"].to_numpy().ravel(), fitted / (fitted + residual))
 

@@ -70,8 +70,8 @@ def test_inner_levels_are_centred_around_outer_ones_and_these_around_the_interce
     assert both.parents == (None, 0)
     assert [M.sum() for M in both.means] == [1.0, 0.0]
     assert not both.X.any()
-    assert not both.columns[0].any()
-    assert (both.parent_codes[1][blocks[1].codes] == blocks[0].codes).all()
+    assert not both.incidences[0].only.columns.any()
+    assert (both.parent_codes[1][blocks[1].incidence.only.codes] == blocks[0].incidence.only.codes).all()
     inner = centre_effects(X, blocks, ("noncentred", "centred"))
     assert [M.sum() for M in inner.means] == [0.0, 1.0]
     neither = centre_effects(X, blocks, ("noncentred", "noncentred"))

@@ -46,14 +46,15 @@ def test_levels_are_in_the_order_of_categories_or_sorted(group, levels):
     (block,) = blocks(f"(1 | {group})")
     assert block.levels == levels
     texts = np.array([str(int(v)) if isinstance(v, float) else str(v) for v in DATA[group]])
-    assert_array_equal(np.array(levels)[block.codes], texts)
+    assert_array_equal(np.array(levels)[block.incidence.only.codes], texts)
 
 
 def test_only_observed_combinations_are_levels_in_lexicographic_order():
     (block,) = blocks("(1 | cat:flag)")
     assert block.levels == ("lo:False", "lo:True", "mid:False", "hi:True")
     assert_array_equal(
-        np.array(block.levels)[block.codes], [f"{c}:{f}" for c, f in zip(DATA["cat"], DATA["flag"], strict=True)]
+        np.array(block.levels)[block.incidence.only.codes],
+        [f"{c}:{f}" for c, f in zip(DATA["cat"], DATA["flag"], strict=True)],
     )
 
 
@@ -147,7 +148,7 @@ def test_random_effects_matrix_equals_dense_khatri_rao():
     indicator = (np.array(block.levels)[None, :] == DATA["g"].to_numpy()[:, None]).astype(float)
     dense = (indicator[:, :, None] * block.columns[:, None, :]).reshape(N, -1)
     ours = np.zeros((N, block.q, block.k))
-    ours[np.arange(N), block.codes] = block.columns
+    ours[np.arange(N), block.incidence.only.codes] = block.columns
     assert_allclose(ours.reshape(N, -1), dense)
 
 

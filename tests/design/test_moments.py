@@ -60,7 +60,7 @@ def dense_covariance(design, labels, values):
         for cor in names.cors:
             i, j = map(block.effects.index, cor.split(", "))
             cov[i, j] = cov[j, i] = values[f"cor({cor} | {names.group})"] * np.sqrt(cov[i, i] * cov[j, j])
-        Z.append(random_columns(block.codes, block.columns, block.q))
+        Z.append(random_columns(block.incidence.only.codes, block.columns, block.q))
         G.append(level_covariance(cov, block.q))
     stacked = np.hstack(Z)
     return stacked @ block_diagonal(G) @ stacked.T + values["sigma"] ** 2 * np.diag(1 / design.weights)

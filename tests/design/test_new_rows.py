@@ -36,8 +36,8 @@ def test_rows_of_the_fit_give_the_columns_of_the_fit():
     assert_allclose(rows.y, DESIGN.y)
     for new, block in zip(rows.blocks, DESIGN.blocks, strict=True):
         assert new.group == block.group
-        assert_array_equal(new.codes, block.codes)
-        assert_array_equal(new.labels, np.array(block.levels)[block.codes])
+        assert_array_equal(new.incidence.only.codes, block.incidence.only.codes)
+        assert_array_equal(new.labels[0], np.array(block.levels)[block.incidence.only.codes])
         assert_allclose(new.columns, block.columns)
 
 
@@ -70,8 +70,8 @@ def test_rows_with_missing_values_come_back_as_nan():
     assert np.isnan(rows.X).any(axis=1).tolist() == [True, False, True, True, False, False]
     assert np.isnan(rows.offset).tolist() == [False, False, True, False, False, False]
     by_g, by_both = rows.blocks
-    assert by_g.codes[1] == by_both.codes[1] == -1
-    assert by_g.labels[1] is by_both.labels[1] is None
+    assert by_g.incidence.only.codes[1] == by_both.incidence.only.codes[1] == -1
+    assert by_g.labels[0][1] is by_both.labels[0][1] is None
     assert np.isnan(by_g.columns).any(axis=1).tolist() == [False, False, False, True, False, False]
     assert np.isnan(by_both.columns).any(axis=1).tolist() == [True, False, False, False, False, False]
     assert_allclose(rows.X[4:], DESIGN.X[4:6], atol=1e-12)
@@ -80,16 +80,20 @@ def test_rows_with_missing_values_come_back_as_nan():
 def test_new_levels_have_code_minus_one_and_their_label():
     data = DATA.iloc[:3].assign(g=["308", "new", "309"], num=[1.0, 1.0, 1.0])
     by_g, by_both = DESIGN.evaluate(data).blocks
-    assert by_g.codes.tolist() == [DESIGN.blocks[0].levels.index("308"), -1, DESIGN.blocks[0].levels.index("309")]
-    assert by_g.labels.tolist() == ["308", "new", "309"]
+    assert by_g.incidence.only.codes.tolist() == [
+        DESIGN.blocks[0].levels.index("308"),
+        -1,
+        DESIGN.blocks[0].levels.index("309"),
+    ]
+    assert by_g.labels[0].tolist() == ["308", "new", "309"]
     # 309 occurs with 2, 3 and 4 only
-    assert by_both.labels.tolist() == ["308:1", "new:1", "309:1"]
-    assert by_both.codes.tolist() == [DESIGN.blocks[1].levels.index("308:1"), -1, -1]
+    assert by_both.labels[0].tolist() == ["308:1", "new:1", "309:1"]
+    assert by_both.incidence.only.codes.tolist() == [DESIGN.blocks[1].levels.index("308:1"), -1, -1]
 
 
 @pytest.mark.parametrize("g", [[308, 309], [308.0, 309.0], ["308", "309"], pd.Categorical([308, 309])])
 def test_levels_are_matched_by_their_labels(g):
-    assert (DESIGN.evaluate(DATA.iloc[:2].assign(g=g)).blocks[0].codes >= 0).all()
+    assert (DESIGN.evaluate(DATA.iloc[:2].assign(g=g)).blocks[0].incidence.only.codes >= 0).all()
 
 
 def test_factors_are_matched_by_their_labels_in_any_type():

@@ -16,6 +16,7 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 
 from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
 from bayesmm.covariance.table import STRUCTURES
+from bayesmm.incidence import Incidence
 from bayesmm.marginal import crossproducts, plan
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.rows import BlockArrays
@@ -54,6 +55,11 @@ METHODS = st.sampled_from(["reml", "ml"])
 SIGMAS = st.sampled_from([None, 1.7])  # profiled out, known
 
 
+def dense_columns(block: BlockArrays) -> np.ndarray:
+    """Z of one factor, the sum over its memberships."""
+    return sum(random_columns(each.codes, each.columns, block.n_levels) for each in block.incidence.memberships)
+
+
 @dataclass(frozen=True)
 class RandomDesign:
     X: np.ndarray
@@ -67,13 +73,13 @@ class RandomDesign:
 
     @property
     def dense(self) -> DenseModel:
-        Z = np.hstack([random_columns(block.codes, block.columns, block.n_levels) for block in self.blocks])
+        Z = np.hstack([dense_columns(block) for block in self.blocks])
         return DenseModel(y=self.y, X=self.X, Z=Z, weights=self.weights)
 
     @property
     def offsets(self) -> np.ndarray:
         """Column of Z where each factor starts."""
-        return np.cumsum([0, *(block.n_levels * block.columns.shape[1] for block in self.blocks)])
+        return np.cumsum([0, *(block.n_levels * block.incidence.k for block in self.blocks)])
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         return assemble_factors(np, theta, self.layout)
@@ -106,7 +112,7 @@ class RandomDesign:
     def conditioned(self, products: CrossProducts) -> RandomDesign:
         """The same design on the columns that θ belongs to."""
         pairs = zip(self.blocks, products.effect_roots, strict=True)
-        blocks = (replace(block, columns=block.columns @ np.linalg.inv(T)) for block, T in pairs)
+        blocks = (replace(block, incidence=block.incidence.times(np.linalg.inv(T))) for block, T in pairs)
         return replace(self, blocks=tuple(blocks))
 
     def derivatives(self, theta: np.ndarray, method: Method, sigma: float | None = None) -> Derivatives:
@@ -123,7 +129,7 @@ class RandomDesign:
 
     def level_blocks(self, matrix: np.ndarray, f: int, rows: np.ndarray, g: int, columns: np.ndarray) -> np.ndarray:
         """Blocks (k_f, k_g, P) of a matrix over the columns of Z, of pairs of levels."""
-        k, m = self.blocks[f].columns.shape[1], self.blocks[g].columns.shape[1]
+        k, m = self.blocks[f].incidence.k, self.blocks[g].incidence.k
         first, second = self.offsets[f] + rows * k, self.offsets[g] + columns * m
         return matrix[first + np.arange(k)[:, None, None], second + np.arange(m)[:, None]]
 
@@ -184,9 +190,13 @@ def random_design(shape: str, seed: int, n: int = 90, most_effects: int = 3) -> 
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
         first, second = (STRUCTURES[str(name)] for name in rng.choice(["us", "diag"], size=2))
         pieces = (Piece(0, cut, first),) + ((Piece(cut, k, second),) if cut < k else ())
-        blocks.append(BlockArrays(codes=codes, columns=columns, n_levels=int(codes.max()) + 1, pieces=pieces))
+        blocks.append(BlockArrays(incidence=Incidence.single(codes, columns, int(codes.max()) + 1), pieces=pieces))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, int(rng.integers(0, 4))))])
-    y = 5.0 + rng.normal(size=n) * 3.0 + sum(rng.normal(size=block.n_levels)[block.codes] for block in blocks)
+    y = (
+        5.0
+        + rng.normal(size=n) * 3.0
+        + sum(rng.normal(size=block.n_levels)[block.incidence.only.codes] for block in blocks)
+    )
     return RandomDesign(X, y, rng.uniform(0.5, 2.0, n), tuple(blocks))
 
 
@@ -196,7 +206,7 @@ def design_of(*codes: np.ndarray, slopes: bool = False) -> RandomDesign:
     rng = np.random.default_rng(0)
     columns = np.column_stack([np.ones(n), rng.normal(size=n)])[:, : 1 + slopes]
     pieces = (Piece(0, 1 + slopes, STRUCTURES["us"]),)
-    blocks = (BlockArrays(codes=c, columns=columns, n_levels=int(c.max()) + 1, pieces=pieces) for c in codes)
+    blocks = (BlockArrays(incidence=Incidence.single(c, columns, int(c.max()) + 1), pieces=pieces) for c in codes)
     return RandomDesign(columns, rng.normal(size=n), np.ones(n), tuple(blocks))
 
 

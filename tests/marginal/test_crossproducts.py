@@ -4,6 +4,7 @@ from designs import SHAPES, random_design
 
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.table import STRUCTURES
+from bayesmm.incidence import Incidence
 from bayesmm.marginal.crossproducts import CrossProducts, build_products, effect_root
 from bayesmm.marginal.rows import BlockArrays
 
@@ -13,7 +14,7 @@ ROUNDING = 1e-10  # absolute, of sums of some hundred terms of order one
 def products_of_one_group(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> CrossProducts:
     n = len(y)
     block = BlockArrays(
-        codes=np.arange(n) % 5, columns=np.ones((n, 1)), n_levels=5, pieces=(Piece(0, 1, STRUCTURES["us"]),)
+        incidence=Incidence.single(np.arange(n) % 5, np.ones((n, 1)), 5), pieces=(Piece(0, 1, STRUCTURES["us"]),)
     )
     return build_products(X, y, weights, [block])[0]
 
@@ -43,8 +44,10 @@ def test_unstructured_effect_columns_are_orthonormalised_and_diagonal_ones_scale
     block = design.blocks[0]
     columns = np.column_stack([np.ones(90), np.linspace(2000, 2009, 90)])
     for structure in ("us", "diag"):
-        pieces = (Piece(0, 2, STRUCTURES[structure]),)
-        changed = type(block)(codes=block.codes, columns=columns, n_levels=block.n_levels, pieces=pieces)
+        changed = type(block)(
+            incidence=Incidence.single(block.incidence.only.codes, columns, block.n_levels),
+            pieces=(Piece(0, 2, STRUCTURES[structure]),),
+        )
         T = effect_root(changed, np.ones(90))
         mean_squares = (columns @ np.linalg.inv(T)).T @ (columns @ np.linalg.inv(T)) / 90
         np.testing.assert_allclose(np.diag(mean_squares), 1.0, rtol=1e-9)

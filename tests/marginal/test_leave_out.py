@@ -63,7 +63,7 @@ def set_up(shape, fill, *, flat=True, seed=3):
 def test_density_of_a_level_given_the_others_is_the_dense_one(shape, fill, factor, kind):
     design, products, rows, draw, prior, given = set_up(shape, fill)
     block = design.blocks[factor]
-    groups = group_rows(rows, block.codes, block.n_levels, products)
+    groups = group_rows(rows, block.incidence.members(), products)
     assert isinstance(groups, kind)
 
     def density(groups, draw):
@@ -72,7 +72,7 @@ def test_density_of_a_level_given_the_others_is_the_dense_one(shape, fill, facto
         leave = leave_crossed if kind is CrossedGroups else leave_together
         return read_groups(leave(products, prior, groups, draw), groups.rows, draw.sigma)
 
-    expected = log_density_without(design, draw.factors, given, block.codes)
+    expected = log_density_without(design, draw.factors, given, block.incidence.only.codes)
     np.testing.assert_allclose(compiled(density, groups, draw), expected, rtol=0, atol=TOLERANCE)
 
 
@@ -119,10 +119,10 @@ def test_rows_that_a_flat_coefficient_needs_are_found():
     some = replace(rows, fixed=alone)
     flat = condition_prior(products, np.zeros(p), np.zeros((p, p)))
     proper = condition_prior(products, np.zeros(p), np.eye(p))
-    codes = np.arange(len(alone))
-    assert find_indispensable(some, codes, len(codes), flat).tolist() == [7]
-    assert find_indispensable(some, codes, len(codes), proper).tolist() == []
-    assert find_indispensable(rows, codes, len(codes), flat).tolist() == []
+    single = list(np.arange(len(alone))[:, None])
+    assert find_indispensable(some, single, flat).tolist() == [7]
+    assert find_indispensable(some, single, proper).tolist() == []
+    assert find_indispensable(rows, single, flat).tolist() == []
 
 
 def test_too_many_crossed_effects_are_refused_with_a_way_out():
@@ -135,5 +135,5 @@ def test_too_many_crossed_effects_are_refused_with_a_way_out():
     with pytest.raises(
         BayesmmError, match=r"1,\d\d\d random effects in all.* 1,000 effects are the most. Leave out rows"
     ):
-        group_rows(rows, block.codes, block.n_levels, pad_products(products))
-    assert single_rows(rows, products).levels[0].shape == (n,)
+        group_rows(rows, block.incidence.members(), pad_products(products))
+    assert single_rows(rows, products).levels[0][0].shape == (n,)

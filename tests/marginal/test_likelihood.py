@@ -9,6 +9,7 @@ from oracle import DenseModel, random_columns
 
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.table import STRUCTURES
+from bayesmm.incidence import Incidence
 from bayesmm.marginal import host
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.likelihood import condition_factors, criterion, deviance, profile_fixed, reduce_products
@@ -51,7 +52,7 @@ def test_permuting_rows_and_shifting_the_response_leave_the_criterion(shape: str
     order = np.random.default_rng(0).permutation(len(design.y))
     high = 1e9 + design.y
     design = replace(design, y=high - 1e9)  # rounded as the shifted response is
-    blocks = (replace(block, codes=block.codes[order], columns=block.columns[order]) for block in design.blocks)
+    blocks = (replace(block, incidence=block.incidence.rows(order)) for block in design.blocks)
     moved = RandomDesign(design.X[order], high[order], design.weights[order], tuple(blocks))
     values = [profiled(each, each.products(), theta, "reml") for each in (moved, design)]
     assert values[0] == pytest.approx(values[1], rel=RELATIVE)
@@ -79,7 +80,7 @@ def test_more_fixed_effects_than_small_matrices_have_rows_leave_the_criterion_ex
     rng = np.random.default_rng(0)
     n, p, q = 400, host.LAPACK_FROM + 30, 20
     X, y, codes = np.column_stack([np.ones(n), rng.normal(size=(n, p - 1))]), rng.normal(size=n), np.arange(n) % q
-    block = BlockArrays(codes=codes, columns=np.ones((n, 1)), n_levels=q, pieces=(Piece(0, 1, STRUCTURES["us"]),))
+    block = BlockArrays(incidence=Incidence.single(codes, np.ones((n, 1)), q), pieces=(Piece(0, 1, STRUCTURES["us"]),))
     products, _ = build_products(X, y, np.ones(n), [block])
     dense = DenseModel(y=y, X=X, Z=random_columns(codes, np.ones((n, 1)), q))
     found = criterion(host, np.array([0.7]), products, None, float(method == "reml"), layout=(block.pieces,))

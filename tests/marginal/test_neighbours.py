@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesmm.marginal.neighbours import Incidence, count_pairs, list_incidence, lookup_pairs, neighbour_pairs
+from bayesmm.marginal.neighbours import Neighbours, count_pairs, list_incidence, lookup_pairs, neighbour_pairs
 
 SOME = settings(max_examples=30, deadline=None, derandomize=True)
 N_OWN = 6
@@ -41,7 +41,7 @@ def test_pairs_are_the_unique_combinations_of_levels_whichever_way_they_are_foun
 INCIDENCES = st.lists(st.tuples(st.integers(0, N_OWN - 1), st.integers(0, 4)), max_size=25, unique=True)
 
 
-def incidence_of(edges: list[tuple[int, int]]) -> Incidence:
+def incidence_of(edges: list[tuple[int, int]]) -> Neighbours:
     ends = np.array(edges, int).reshape(-1, 2)
     return list_incidence(ends[:, 0], ends[:, 1], N_OWN)
 

@@ -6,6 +6,7 @@ import pytest
 from designs import SHAPES, WITHOUT_FILL, Fill, RandomDesign, random_design
 from programs import QUICK, compiled, traced_criterion
 
+from bayesmm.incidence import Incidence
 from bayesmm.marginal import host
 from bayesmm.marginal.evaluation import evaluate
 from bayesmm.marginal.likelihood import criterion
@@ -32,8 +33,8 @@ def shortened(design: RandomDesign, n: int) -> RandomDesign:
     """The first rows, and only the levels that are left."""
     blocks = []
     for block in design.blocks:
-        found, codes = np.unique(block.codes[:n], return_inverse=True)
-        blocks.append(replace(block, codes=codes, columns=block.columns[:n], n_levels=len(found)))
+        found, codes = np.unique(block.incidence.only.codes[:n], return_inverse=True)
+        blocks.append(replace(block, incidence=Incidence.single(codes, block.incidence.only.columns[:n], len(found))))
     return RandomDesign(design.X[:n], design.y[:n], design.weights[:n], tuple(blocks))
 
 

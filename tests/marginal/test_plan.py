@@ -20,15 +20,15 @@ def component_rows(design: RandomDesign, factors: tuple[int, ...]) -> list[int]:
         spread = labels
         for block in design.blocks:
             least = np.full(block.n_levels, len(labels))
-            np.minimum.at(least, block.codes, spread)
-            spread = least[block.codes]
+            np.minimum.at(least, block.incidence.only.codes, spread)
+            spread = least[block.incidence.only.codes]
         if (spread == labels).all():
             break
         labels = spread
     rows = dict.fromkeys(labels.tolist(), 0)
     for block in (design.blocks[f] for f in factors):
         for level in range(block.n_levels):
-            rows[int(labels[block.codes == level][0])] += block.columns.shape[1]
+            rows[int(labels[block.incidence.only.codes == level][0])] += block.incidence.only.columns.shape[1]
     return sorted(rows.values())
 
 
@@ -87,7 +87,10 @@ def test_cost_counts_pairs_of_neighbours_of_the_first_factor(shape: str) -> None
     _, made = design.summed()
     first, *others = elimination_order(made.n_levels)
     degrees = [
-        sum(len(np.unique(design.blocks[g].codes[design.blocks[first].codes == level])) for g in others)
+        sum(
+            len(np.unique(design.blocks[g].incidence.only.codes[design.blocks[first].incidence.only.codes == level]))
+            for g in others
+        )
         for level in range(made.n_levels[first])
     ]
     assert made.costs[0].n_pairs == sum(d * (d - 1) // 2 for d in degrees)
@@ -142,8 +145,8 @@ def test_fill_joins_each_two_remaining_neighbours_of_a_level_of_the_first_factor
     remaining = [g for g in made.shape.steps[0].neighbours if g in made.shape.remainder]
     expected = []
     for level in range(made.n_levels[first]):
-        rows = design.blocks[first].codes == level
-        neighbours = [(g, int(j)) for g in remaining for j in np.unique(design.blocks[g].codes[rows])]
+        rows = design.blocks[first].incidence.only.codes == level
+        neighbours = [(g, int(j)) for g in remaining for j in np.unique(design.blocks[g].incidence.only.codes[rows])]
         expected += [frozenset(pair) for pair in combinations(neighbours, 2)]
     found = []
     for update, lists in zip(*list_fill(products.shape, products.index), strict=True):

@@ -1,5 +1,4 @@
 from dataclasses import fields, replace
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -7,8 +6,8 @@ from designs import RandomDesign, random_design
 
 from bayesmm.marginal import rows
 from bayesmm.marginal.crossproducts import effect_root
-from bayesmm.marginal.neighbours import lookup_pairs
-from bayesmm.marginal.rows import Conditioning, RowSums, chunks, sum_rows, triangular_root
+from bayesmm.marginal.pairs import locate_pairs
+from bayesmm.marginal.rows import Conditioning, PairRows, RowSums, chunks, sum_rows, triangular_root
 
 RELATIVE = 1e-12  # of the largest entry: the same terms in another order
 
@@ -22,11 +21,11 @@ def conditioning_of(design: RandomDesign) -> Conditioning:
 def sums_of(design: RandomDesign, conditioning: Conditioning, kept: slice = slice(None)) -> RowSums:
     """Over some of the rows, laid out as those of all rows."""
     blocks = design.blocks
-    pairs = {}
-    for f, g in combinations(range(len(blocks)), 2):
-        keys, position = lookup_pairs(blocks[f].codes, blocks[g].codes, blocks[f].n_levels, blocks[g].n_levels)
-        pairs[f, g] = (position[kept], len(keys))
-    blocks = [replace(block, codes=block.codes[kept], columns=block.columns[kept]) for block in blocks]
+    pairs = {
+        pair: PairRows(where.keys, {sides: position[kept] for sides, position in where.positions.items()})
+        for pair, where in locate_pairs([block.incidence for block in blocks]).items()
+    }
+    blocks = [replace(block, incidence=block.incidence.rows(kept)) for block in blocks]
     return sum_rows(design.X[kept], design.y[kept], design.weights[kept], blocks, conditioning, pairs)
 
 

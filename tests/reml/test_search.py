@@ -14,6 +14,7 @@ from small_models import DenseCriterion, SmallModel, irregular, layout_of, uncen
 
 import bayesmm as bmm
 from bayesmm.covariance.layout import assemble_factors
+from bayesmm.incidence import Incidence
 from bayesmm.marginal.crossproducts import build_products
 from bayesmm.marginal.rows import BlockArrays
 from bayesmm.marginal.screening import Screen
@@ -29,7 +30,7 @@ YEARS = Path(__file__).with_name("uncentred_years.csv")
 def estimate_of(model: SmallModel, method: str) -> Estimate:
     layout = layout_of(model.factors)
     blocks = [
-        BlockArrays(codes=each.codes, columns=each.columns, n_levels=each.q, pieces=pieces)
+        BlockArrays(incidence=Incidence.single(each.codes, each.columns, each.q), pieces=pieces)
         for each, pieces in zip(model.factors, layout, strict=True)
     ]
     products = build_products(model.X, model.y, model.weights, blocks)[0]

@@ -1,0 +1,172 @@
+"""Which levels of a grouping factor each row belongs to, and what their effects are multiplied by there.
+
+Usually a row has one level. Of several, as in multi-membership and between senders and receivers, each is a membership
+with codes and columns of its own, and row i of Zb is the sum over memberships m of columns[m][i] · b[codes[m][i]]. All
+that depends on it goes through `Incidence`, so that nothing else counts on one level a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Membership:
+    """One level of each row.
+
+    Attributes
+    ----------
+    codes : array of int64, shape (n,)
+        Index of the level; −1, in rows to be predicted, for one that has no effects.
+    columns : array, shape (n, k)
+        What each of its effects is multiplied by.
+    """
+
+    codes: np.ndarray
+    columns: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Incidence:
+    """All levels of each row.
+
+    Attributes
+    ----------
+    memberships : tuple of Membership
+        One or several.
+    n_levels : int
+        Number of levels (q).
+    """
+
+    memberships: tuple[Membership, ...]
+    n_levels: int
+
+    @classmethod
+    def single(cls, codes: np.ndarray, columns: np.ndarray, n_levels: int) -> Incidence:
+        """One level a row."""
+        return cls(memberships=(Membership(codes=codes, columns=columns),), n_levels=n_levels)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.memberships[0].codes)
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return self.memberships[0].columns.shape[1]
+
+    @property
+    def only(self) -> Membership:
+        """The membership of a factor that has one level a row."""
+        (membership,) = self.memberships
+        return membership
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """What each effect would be multiplied by if all levels of a row had the same effects, (n, k)."""
+        first, *others = (membership.columns for membership in self.memberships)
+        return sum(others, first)
+
+    @cached_property
+    def ordered(self) -> Incidence:
+        """The same with the levels of each row ascending, those that it has twice added up.
+
+        Of a level that a row has twice, only the first membership has columns that are not zero there. A membership
+        that adds nothing anywhere is left out.
+        """
+        if len(self.memberships) == 1:
+            return self
+        codes = np.stack([membership.codes for membership in self.memberships])  # (m, n)
+        columns = np.stack([membership.columns for membership in self.memberships])  # (m, n, k)
+        order = np.argsort(codes, axis=0, kind="stable")
+        codes = np.take_along_axis(codes, order, axis=0)
+        columns = np.take_along_axis(columns, order[:, :, None], axis=0)
+        for later in range(len(codes) - 1, 0, -1):
+            twice = codes[later] == codes[later - 1]
+            columns[later - 1, twice] += columns[later, twice]
+            columns[later, twice] = 0.0
+        kept = [0, *(m for m in range(1, len(codes)) if (codes[m] != codes[m - 1]).any())]
+        return Incidence(
+            memberships=tuple(Membership(codes=codes[m], columns=columns[m]) for m in kept), n_levels=self.n_levels
+        )
+
+    @property
+    def touches_itself(self) -> bool:
+        """Whether some row has two levels of this factor."""
+        return len(self.ordered.memberships) > 1
+
+    def stacked(self) -> Membership:
+        """Memberships one after the other, as if each were rows of its own."""
+        if len(self.memberships) == 1:
+            return self.memberships[0]
+        return Membership(
+            codes=np.concatenate([membership.codes for membership in self.memberships]),
+            columns=np.concatenate([membership.columns for membership in self.memberships]),
+        )
+
+    def repeat(self, values: np.ndarray) -> np.ndarray:
+        """Repeat values of the rows (n, ...) for each membership, as `stacked` lays them out."""
+        m = len(self.memberships)
+        return values if m == 1 else np.concatenate([values] * m)
+
+    def sum_by_level(self, evaluate: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Sum what `evaluate` makes of each membership's columns (n, k), one number a row, over the rows of each level.
+
+        Levels that a row has twice count as `ordered` has them.
+        """
+        total = np.zeros(self.n_levels)
+        for each in self.ordered.memberships:
+            total += np.bincount(each.codes, weights=evaluate(each.columns), minlength=self.n_levels)
+        return total
+
+    def times(self, T: np.ndarray) -> Incidence:
+        """Return the same with columns ZT."""
+        return self.map(lambda codes: codes, lambda columns: columns @ T)
+
+    def rows(self, part: Any) -> Incidence:
+        """Take some of the rows."""
+        return self.map(lambda codes: codes[part], lambda columns: columns[part])
+
+    def map(
+        self,
+        codes: Callable[[np.ndarray], np.ndarray],
+        columns: Callable[[np.ndarray], np.ndarray] = lambda columns: columns,
+    ) -> Incidence:
+        """Return the same with other codes and columns."""
+        return Incidence(
+            memberships=tuple(Membership(codes=codes(m.codes), columns=columns(m.columns)) for m in self.memberships),
+            n_levels=self.n_levels,
+        )
+
+    def members(self) -> list[np.ndarray]:
+        """Rows of each level, ascending; a row with several levels is among those of each."""
+        stacked, n = self.ordered.stacked().codes, self.n
+        order = np.argsort(stacked, kind="stable")
+        found = np.split(order, np.cumsum(np.bincount(stacked, minlength=self.n_levels))[:-1])
+        return found if len(stacked) == n else [np.unique(rows % n) for rows in found]
+
+    def levels_present(self) -> np.ndarray:
+        """Levels that some row has, ascending."""
+        codes = self.stacked().codes
+        return np.unique(codes[codes >= 0])
+
+    def add_to(self, total: np.ndarray, effects: np.ndarray) -> None:
+        """Add Zb of effects (..., q, k) to a predictor (..., n); a code of −1 adds nothing, or NaN as its column."""
+        for membership in self.memberships:
+            codes, columns = membership.codes, membership.columns
+            known = np.where(codes[:, None] >= 0, columns, np.where(np.isnan(columns), np.nan, 0.0))
+            for j in range(known.shape[1]):
+                total += known[:, j] * np.take(effects[..., j], codes, axis=-1)
+
+    def equals(self, other: Incidence) -> bool:
+        """Whether both have the same levels and columns, row by row."""
+        return len(self.memberships) == len(other.memberships) and all(
+            np.array_equal(one.codes, two.codes) and np.array_equal(one.columns, two.columns)
+            for one, two in zip(self.memberships, other.memberships, strict=True)
+        )
