@@ -144,7 +144,7 @@ def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: n
             family, numbers = correlation_prior(chosen[piece.rows[0]], piece)
             inside = slice(piece.start, piece.stop)
             if family == "LKJ":
-                factors[:, inside, inside] = draw_cholesky(piece.size, numbers["concentration"], rng, draws)
+                factors[:, inside, inside] = draw_cholesky(piece.size, float(numbers["concentration"]), rng, draws)
                 continue
             shares = FAMILIES[family].quantile(rng.uniform(size=draws), **numbers)
             factors[:, inside, inside] = [piece.structure.unit_factor(np, share, piece.size) for share in shares]
