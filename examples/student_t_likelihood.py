@@ -49,7 +49,7 @@ def main() -> None:
     print(f"degrees of freedom {np.median(draws['df']):.1f} (median)", end="\n\n")
 
     # The weight that a row has left: (df + 1) / (df + z²), 1 or a little more for a row on its line.
-    columns, codes = np.column_stack([np.ones(len(sleep)), sleep["Days"]]), np.asarray(data.codes[0])
+    columns, codes = np.column_stack([np.ones(len(sleep)), sleep["Days"]]), np.asarray(data.codes[0][0])
     mean = draws["beta"] @ columns.T + (draws["b_Subject"][:, codes] * columns).sum(axis=2)
     z = (sleep["Reaction"].to_numpy() - mean) / draws["sigma"][:, None]
     df = draws["df"][:, None]
