@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.one_correlation import OneCorrelation
-from bayesmm.covariance.structure import Array
+from bayesmm.covariance.structure import Array, divide
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,22 @@ class Autoregressive(OneCorrelation):
         first = xp.where(column == 0, 1.0, innovation)
         return xp.where(row >= column, powers[np.maximum(row - column, 0)] * first, 0.0)
 
-    def mean_correlation(self, covariance: Array, sd: Array) -> tuple[Array, Array]:
-        """Mean over neighbours."""
-        i = np.arange(covariance.shape[-1] - 1)
-        return covariance[..., i, i + 1].sum(axis=-1), (sd[..., i] * sd[..., i + 1]).sum(axis=-1)
+    def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
+        """Mean over neighbours; where no two of them vary, a root of the mean over effects further apart.
+
+        Of an even root the positive one: without neighbours that vary, the sign changes no covariance.
+        """
+        k = covariance.shape[-1]
+        rho = covariance[..., 0, 0] * np.nan
+        for apart in range(1, k):
+            i = np.arange(k - apart)
+            power = divide(
+                xp, covariance[..., i, i + apart].sum(axis=-1), (sd[..., i] * sd[..., i + apart]).sum(axis=-1)
+            )
+            sign = xp.where(power.real < 0.0, -1.0, 1.0)
+            base = xp.where(xp.isnan(rho), sign * power, 1.0)
+            rho = xp.where(xp.isnan(rho), (sign if apart % 2 else 1.0) * base ** (1.0 / apart), rho)
+        return rho
 
     def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
         """Det R = (1 − ρ²)^(k − 1)."""

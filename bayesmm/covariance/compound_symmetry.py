@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.one_correlation import OneCorrelation
-from bayesmm.covariance.structure import Array
+from bayesmm.covariance.structure import Array, divide
 from bayesmm.covariance.unstructured import pairs
 
 
@@ -39,10 +39,10 @@ class CompoundSymmetry(OneCorrelation):
         entries = xp.stack([*diagonal, *below, rho * 0.0])
         return entries[_places(k)]
 
-    def mean_correlation(self, covariance: Array, sd: Array) -> tuple[Array, Array]:
+    def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
         """Mean over all pairs."""
         i, j = pairs(covariance.shape[-1])
-        return covariance[..., i, j].sum(axis=-1), (sd[..., i] * sd[..., j]).sum(axis=-1)
+        return divide(xp, covariance[..., i, j].sum(axis=-1), (sd[..., i] * sd[..., j]).sum(axis=-1))
 
     def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
         """Det R = (1 + (k − 1)ρ)(1 − ρ)^(k − 1)."""

@@ -17,7 +17,6 @@ from bayesmm.covariance.structure import (
     Axes,
     Structure,
     diagonal,
-    divide,
     is_finite_step,
 )
 from bayesmm.covariance.unstructured import move
@@ -51,8 +50,8 @@ class OneCorrelation(Structure):
         """C (k, k) from √((ρ − l)/(u − l)) and √((u − ρ)/(u − l)), of either sign; analytic in both."""
         raise NotImplementedError
 
-    def mean_correlation(self, covariance: Array, sd: Array) -> tuple[Array, Array]:
-        """ρ as a quotient of a sum of covariances and one of products of standard deviations."""
+    def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
+        """ρ, a sum of covariances over one of products of standard deviations; NaN where that is zero."""
         raise NotImplementedError
 
     @property
@@ -219,8 +218,7 @@ class OneCorrelation(Structure):
         """Read standard deviations, and the mean correlation."""
         variances = diagonal(xp, covariance)
         sd = xp.sqrt(variances.mean(axis=-1, keepdims=True) if self.equal else variances)
-        above, below = self.mean_correlation(covariance, self.spread(sd, covariance.shape[-1]))
-        return sd, divide(xp, above, below)[..., None]
+        return sd, self.mean_correlation(xp, covariance, self.spread(sd, covariance.shape[-1]))[..., None]
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
