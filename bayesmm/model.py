@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from html import escape
 from numbers import Real
@@ -16,17 +14,15 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST, is_one_of, shorten
-from bayesmm.covariance.layout import Layout
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import Labels, build_labels
+from bayesmm.design.labels import Labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import ArgumentError, BayesmmWarning, DesignError, EstimationError, FitStatus, SpecificationError
+from bayesmm.errors import ArgumentError, BayesmmWarning, EstimationError, FitStatus, SpecificationError
 from bayesmm.inside_jax import check_process
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
-from bayesmm.marginal.plan_parts import Plan
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.likelihood import Method
 from bayesmm.plan import PlanDescription, describe_plan
-from bayesmm.reml.criterion import Criterion
+from bayesmm.problem import Problem
+from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import AbsorbedError, estimate
 from bayesmm.reml.fit import Fit, combination
 from bayesmm.reml.search import SaturatedError
@@ -43,9 +39,6 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.start import WarmStart
     from bayesmm.comparison.identity import Identity
-
-MOST_RATIO = 1e12  # of the response's standard deviation to a known sigma, either way
-EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 
 
 class Model:
@@ -96,23 +89,37 @@ class Model:
         missing: Literal["drop", "raise"] = "drop",
         namespace: Mapping[str, Any] | None = None,
     ) -> None:
-        self.known_sigma = _check_sigma(sigma)
+        known_sigma = _check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
-        self.design: Design = build_design(
+        design = build_design(
             parse_formula(formula),
             data,
             weights=weights,
             missing=missing,
             namespace=namespace,
-            sigma_fixed=sigma is not None,
+            known_sigma=known_sigma,
         )
-        _check_sigma_of(self.design, self.known_sigma)
-        self.labels: Labels = build_labels(self.design)
+        self.problem = Problem(design)
         self._prior_choice: PriorChoice = priors
         self._fits: dict[tuple[str, str], Fit] = {}
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
+
+    @property
+    def design(self) -> Design:
+        """Data and specification, as labelled arrays."""
+        return self.problem.design
+
+    @property
+    def labels(self) -> Labels:
+        """Names of everything."""
+        return self.design.labels
+
+    @property
+    def known_sigma(self) -> float | None:
+        """Residual standard deviation (of a row of weight one) where it was given."""
+        return self.design.known_sigma
 
     @property
     def specification(self) -> Specification:
@@ -127,25 +134,9 @@ class Model:
         return resolve_priors(self._prior_choice, self.design, self.labels, sigma=self.known_sigma)
 
     @cached_property
-    def _layout(self) -> Layout:
-        return tuple(block.layout for block in self.design.blocks)
-
-    @cached_property
-    def _summed(self) -> tuple[CrossProducts, Plan]:
-        design = self.design
-        blocks = [
-            BlockArrays(incidence=block.incidence, pieces=pieces)
-            for block, pieces in zip(design.blocks, self._layout, strict=True)
-        ]
-        summed = build_products(design.X[:, design.kept], design.y - design.offset, design.weights, blocks)
-        if self.known_sigma is None:
-            _check_residual(summed[0], design)
-        return summed
-
-    @cached_property
     def plan(self) -> PlanDescription:
         """How the likelihood eliminates the random effects, and why so; prints as text."""
-        return describe_plan(self._summed[1], self.labels, self.specification.shown)
+        return describe_plan(self.problem.plan, self.labels, self.specification.shown)
 
     def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:
         """Estimate by restricted or full maximum likelihood.
@@ -177,41 +168,8 @@ class Model:
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
-        fit = self._fits.get((method, engine)) or self._estimate(method, engine)
+        fit = self._fits.get((method, engine)) or _estimate(self.problem, method, engine)
         return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
-
-    def _estimate(self, method: Literal["reml", "ml"], engine: Literal["numpy", "jax"]) -> Fit:
-        products, _ = self._summed
-        criterion = Criterion(products, self._layout, method, self.known_sigma, engine)
-        try:
-            found = estimate(criterion)
-        except AbsorbedError as absorbed:
-            block = self.labels.blocks[absorbed.factor]
-            what = " and ".join(combination(direction, block.effects) for direction in absorbed.directions.T)
-            raise EstimationError(
-                f"The fixed effects give every level of {block.group} its own {what} already, so that REML has nothing "
-                f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
-                "with a prior, or use method='ml', which will find no variance."
-            ) from None
-        except SaturatedError:
-            n_effects = sum(block.q * block.k for block in self.design.blocks)
-            raise EstimationError(
-                f"The likelihood rises for ever as sigma falls to zero: the {n_effects} random effects and "
-                f"{self.design.p} fixed effects explain all {self.design.n} rows. Simplify the random effects, give a "
-                "known sigma, or sample with a prior."
-            ) from None
-        fit = Fit(
-            design=self.design,
-            labels=self.labels,
-            method=method,
-            known_sigma=self.known_sigma,
-            layout=self._layout,
-            estimate=found,
-        )
-        verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
-        for text in (*verdicts, *fit.confounded):
-            warnings.warn(text, BayesmmWarning, stacklevel=3)
-        return fit
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
         """Write or compute E[Y|X] = Xβ + offset.
@@ -260,21 +218,7 @@ class Model:
 
     @cached_property
     def _warm_start(self) -> WarmStart:
-        from bayesmm.bayes.start import WarmStart, cold_start
-
-        try:
-            start = self.fit().estimate
-        except EstimationError:
-            return cold_start(self.design, self.known_sigma)
-        return WarmStart(
-            sigma=start.sigma,
-            factors=start.factors,
-            beta=start.beta,
-            beta_covariance=start.beta_covariance,
-            effects=start.modes,
-            effect_covariances=start.mode_covariances,
-            elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
-        )
+        return _start_at(self.problem, self.fit)
 
     def program(
         self,
@@ -304,9 +248,7 @@ class Model:
         """
         from bayesmm.bayes.sample import bind_program
 
-        return bind_program(
-            kind, self.design, self.labels, self._summed[0], self.priors, self._warm_start, parameterisation
-        )
+        return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
 
     def sample(
         self,
@@ -375,7 +317,13 @@ class Model:
         BayesmmWarning
             If the draws should not be trusted as they are, or are fewer than asked for.
         """
-        return self._sample(
+        check_process()
+        from bayesmm.bayes.sample import sample
+
+        return sample(
+            problem=self.problem,
+            priors=self.priors,
+            fit=self._warm_start,
             draws=draws,
             tune=tune,
             chains=chains,
@@ -388,19 +336,6 @@ class Model:
             max_tree_depth=max_tree_depth,
             progress=progress,
             checkpoint=checkpoint,
-        )
-
-    def _sample(self, **options: Any) -> Posterior:
-        check_process()
-        from bayesmm.bayes.sample import sample
-
-        return sample(
-            design=self.design,
-            labels=self.labels,
-            products=self._summed[0],
-            priors=self.priors,
-            fit=self._warm_start,
-            **options,
         )
 
     def prior_predictive(self, draws: int = 1000, *, seed: int = 0) -> DataTree:
@@ -505,10 +440,15 @@ class Model:
         PriorError
             If a prior is improper, so that nothing can be drawn from it.
         """
+        check_process()
         from bayesmm.bayes.calibration import calibrate
+        from bayesmm.bayes.sample import sample
 
-        def sample_again(y: np.ndarray, own_seed: int) -> Posterior:
-            return self._with_response(y)._sample(
+        def sample_again(problem: Problem, own_seed: int) -> Posterior:
+            return sample(
+                problem=problem,
+                priors=self.priors,
+                fit=_start_at(problem, lambda: _estimate(problem, "reml", "numpy")),
                 draws=draws,
                 tune=tune,
                 chains=chains,
@@ -523,19 +463,7 @@ class Model:
             )
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
-        return calibrate(
-            self.design, self.labels, self.priors, sample_again, simulations=simulations, seed=seed, way=way
-        )
-
-    def _with_response(self, y: np.ndarray) -> Model:
-        """Bind the same model to another response; default priors stay those of the first one."""
-        model = copy(self)
-        for name in ("_summed", "_warm_start", "plan"):
-            model.__dict__.pop(name, None)
-        model._fits = {}
-        model.design = replace(self.design, y=y)
-        model.__dict__["priors"] = self.priors
-        return model
+        return calibrate(self.problem, self.priors, sample_again, simulations=simulations, seed=seed, way=way)
 
     def __str__(self) -> str:
         return str(self.design)
@@ -544,6 +472,60 @@ class Model:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:
+    """Fit by a method, with what a user is to be told of it as errors and warnings."""
+    design = problem.design
+    criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
+    try:
+        found = estimate(criterion)
+    except AbsorbedError as absorbed:
+        block = problem.labels.blocks[absorbed.factor]
+        what = " and ".join(combination(direction, block.effects) for direction in absorbed.directions.T)
+        raise EstimationError(
+            f"The fixed effects give every level of {block.group} its own {what} already, so that REML has nothing "
+            f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
+            "with a prior, or use method='ml', which will find no variance."
+        ) from None
+    except SaturatedError:
+        n_effects = sum(block.q * block.k for block in design.blocks)
+        raise EstimationError(
+            f"The likelihood rises for ever as sigma falls to zero: the {n_effects} random effects and "
+            f"{design.p} fixed effects explain all {design.n} rows. Simplify the random effects, give a "
+            "known sigma, or sample with a prior."
+        ) from None
+    fit = Fit(
+        design=design,
+        labels=problem.labels,
+        method=method,
+        known_sigma=problem.known_sigma,
+        layout=problem.layout,
+        estimate=found,
+    )
+    verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
+    for text in (*verdicts, *fit.confounded):
+        warnings.warn(text, BayesmmWarning, stacklevel=3)
+    return fit
+
+
+def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:
+    """Start a sampler at a fit, or at least squares where there is none."""
+    from bayesmm.bayes.start import WarmStart, cold_start
+
+    try:
+        start = fit().estimate
+    except EstimationError:
+        return cold_start(problem.design)
+    return WarmStart(
+        sigma=start.sigma,
+        factors=start.factors,
+        beta=start.beta,
+        beta_covariance=start.beta_covariance,
+        effects=start.modes,
+        effect_covariances=start.mode_covariances,
+        elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
+    )
 
 
 def _check_sigma(sigma: float | None) -> float | None:
@@ -561,26 +543,3 @@ def _check_sigma(sigma: float | None) -> float | None:
             "Choose other units of the response."
         )
     return float(sigma)
-
-
-def _check_sigma_of(design: Design, sigma: float | None) -> None:
-    """Refuse a known sigma beside which the response, or which beside the response, is only rounding."""
-    if sigma is None:
-        return
-    spread = float(np.std(design.y - design.offset)) * float(np.sqrt(np.median(design.weights)))
-    if not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
-        raise SpecificationError(
-            f"sigma is {sigma:g}, where the response {design.response!r} has a standard deviation of {spread:.3g} (of "
-            "weight one): with so little in common nothing can be computed. Check the units of both."
-        )
-
-
-def _check_residual(products: CrossProducts, design: Design) -> None:
-    """Refuse a response that the fixed effects leave nothing of but rounding."""
-    total = design.weights @ (design.y - design.offset) ** 2
-    if products.gram[-1, -1] < (EXACT**2) * total:
-        raise DesignError(
-            f"The fixed effects explain the response {design.response!r} exactly (what they leave is "
-            f"{np.sqrt(products.gram[-1, -1] / total):.0e} of it): no variance is left to estimate. Check whether the "
-            "response is among the predictors, or give sigma."
-        )

@@ -27,7 +27,7 @@ def objective(model: Any) -> Callable[[], object]:
     """Make a function that evaluates the criterion with its derivatives once; it holds the sums, not the rows."""
     from bayesmm.reml.criterion import Criterion
 
-    criterion = Criterion(model._summed[0], model._layout, "reml", None)
+    criterion = Criterion(model.problem.products, model.problem.layout, "reml", None)
     theta = np.array([1.0, 0.1, 0.5])
     return lambda: criterion(theta)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 INNER = {  # stage of Model.fit -> where the function that does it is looked up
-    "products": "bayesmm.model.build_products",
+    "products": "bayesmm.problem.build_products",
     "search": "bayesmm.reml.estimate.minimise",
 }
 

@@ -44,7 +44,7 @@ def make_data(columns, group, levels):
 def made(model):
     """Draws in which every number has a mean of its own."""
     sites, count = {}, 0
-    shapes = {name: () for name in ("sigma",) if not model.labels.sigma_fixed}
+    shapes = {name: () for name in ("sigma",) if model.labels.has_sigma}
     for row in model.labels.parameter_rows():
         if row.index is not None:
             shapes[row.variable] = (row.index + 1,)

@@ -92,8 +92,7 @@ def test_search_reaches_one_optimum_from_many_starts(sleepstudy: pd.DataFrame) -
     from bayesmm.reml.estimate import estimate
 
     model = bmm.Model(SLOPES, sleepstudy)
-    products, _ = model._summed
-    criterion = Criterion(products, model._layout, "reml")
+    criterion = Criterion(model.problem.products, model.problem.layout, "reml")
     rng = np.random.default_rng(1)
     starts = [np.zeros(3), np.array([0.864, 0.1425, 0.0]), *rng.normal(scale=3.0, size=(8, 3))]
     for start in starts:

@@ -70,9 +70,7 @@ def test_dense_conditional_modes_at_reference_estimates_are_reference_modes(mode
 
 
 def build_reference_design(model: ReferenceModel) -> Design:
-    return build_design(
-        parse_formula(model.formula), model.frame(), weights=model.weights, sigma_fixed=model.sigma is not None
-    )
+    return build_design(parse_formula(model.formula), model.frame(), weights=model.weights, known_sigma=model.sigma)
 
 
 def kept_coefficients(design: Design) -> list[str]:

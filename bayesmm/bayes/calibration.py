@@ -19,10 +19,10 @@ from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.prior_simulation import simulate_prior
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.console import visible
-from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.problem import Problem
 
 FEWEST = 10  # simulations that say anything
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
@@ -89,10 +89,9 @@ def _variable(name: str) -> str:
 
 
 def calibrate(
-    design: Design,
-    labels: Labels,
+    problem: Problem,
     priors: ResolvedPriors,
-    sample: Callable[[np.ndarray, int], Posterior],
+    sample: Callable[[Problem, int], Posterior],
     *,
     simulations: int,
     seed: int,
@@ -102,10 +101,12 @@ def calibrate(
 
     Parameters
     ----------
-    design, labels, priors
-        The model; its response is not looked at.
+    problem : Problem
+        Its response is not looked at.
+    priors : ResolvedPriors
+        Every prior in force.
     sample : callable
-        Takes a response (n,) and a seed to the posterior given it.
+        Takes the problem with another response, and a seed, to the posterior.
     simulations : int
         How many.
     seed : int
@@ -120,7 +121,9 @@ def calibrate(
     """
     if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < FEWEST:
         raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least {FEWEST}.")
+    design, labels = problem.design, problem.labels
     truths = simulate_prior(design, labels, priors, draws=simulations, seed=seed)
+    problems = problem.with_responses(truths["y"].T)
     rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
     for i in range(simulations):
@@ -128,7 +131,7 @@ def calibrate(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BayesmmWarning)  # counted, and told in the report
-                posterior = sample(truth["y"], int(rng.integers(2**31)))
+                posterior = sample(next(problems), int(rng.integers(2**31)))
                 is_good = posterior.diagnostics.is_good
             ranked = _rank(posterior, truth, labels, rng)
         except KeyboardInterrupt:

@@ -116,7 +116,7 @@ def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any])
 def _conditional(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
     labels = posterior.labels
-    names = ["beta"] * bool(labels.coefficients) + ["sigma"] * (not labels.sigma_fixed)
+    names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
     for block, b in zip(labels.blocks, read_effects(posterior, draws), strict=True):
         sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])

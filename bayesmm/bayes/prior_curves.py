@@ -13,7 +13,6 @@ from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.scales import DataScales, measure_scales
 from bayesmm.design.design import Design
-from bayesmm.design.labels import build_labels
 from bayesmm.specification.prior import Prior
 
 N_POINTS = 401
@@ -79,7 +78,7 @@ def build_curves(
     widths = _widths(priors, scales)
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]
-    marks = dict(zip(names, prior_quantities(priors, build_labels(design), values).tolist(), strict=True))
+    marks = dict(zip(names, prior_quantities(priors, design.labels, values).tolist(), strict=True))
     return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
 
 

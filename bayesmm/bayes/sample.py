@@ -30,10 +30,8 @@ from bayesmm.bayes.start import (
     start_marginal,
 )
 from bayesmm.bayes.tree import build_tree
-from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.errors import ArgumentError, BayesmmWarning
-from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.problem import Problem
 
 POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
 INTERRUPTED = "Interrupted"
@@ -42,9 +40,7 @@ UNCHECKED = f"{INTERRUPTED} while the draws were checked: look at posterior.diag
 
 def sample(
     *,
-    design: Design,
-    labels: Labels,
-    products: CrossProducts,
+    problem: Problem,
     priors: ResolvedPriors,
     fit: WarmStart | None = None,
     draws: int = 1000,
@@ -66,8 +62,8 @@ def sample(
 
     Parameters
     ----------
-    design, labels, products
-        The model: data, names, cross-products of the kept columns and the response less its offset.
+    problem : Problem
+        Data, names and sums.
     priors : ResolvedPriors
         Every prior in force, from `resolve_priors`.
     fit : WarmStart, optional
@@ -111,10 +107,10 @@ def sample(
     )
     _check_kind(program, parameterisation)
     _check_method(method, program, checkpoint)
-    warm = fit if fit is not None else cold_start(design, priors.fixed_sigma)
+    warm = fit if fit is not None else cold_start(problem.design)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
-        warnings.warn(conflict, BayesmmWarning, stacklevel=4)
-    kept = choose_effects(random_effects, labels, settings.chains * settings.draws)
+        warnings.warn(conflict, BayesmmWarning, stacklevel=3)
+    kept = choose_effects(random_effects, problem.labels, settings.chains * settings.draws)
     if program == "conditional" and not is_one_of(random_effects, ("auto", "draws")):
         raise ArgumentError(
             f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "
@@ -122,11 +118,10 @@ def sample(
         )
     held = contextlib.nullcontext()
     if checkpoint is not None:
-        identity = identify(design, priors, settings, program=program, parameterisation=parameterisation)
+        identity = identify(problem.design, priors, settings, program=program, parameterisation=parameterisation)
         held = open_checkpoint(checkpoint, settings, identity)
     asked = _Asked(
-        design=design,
-        labels=labels,
+        problem=problem,
         priors=priors,
         program=program,
         method=method,
@@ -140,19 +135,19 @@ def sample(
     try:
         with held as recorder, progress_bar(settings, progress) as watch:
             if program == "marginal":
-                run = _run_marginal(products, warm, asked, watch, recorder, in_hand)
+                run = _run_marginal(warm, asked, watch, recorder, in_hand)
             else:
-                run = _run_conditional(products, warm, asked, watch, recorder, in_hand, parameterisation)
+                run = _run_conditional(warm, asked, watch, recorder, in_hand, parameterisation)
         posterior = asked.put_together(run)
         told = [] if run.attributes.get("method", method) == method else [*run.notes]
         told += [] if posterior.diagnostics.is_good else [posterior.diagnostics.advice]
         for text in told:
-            warnings.warn(text, BayesmmWarning, stacklevel=4)
+            warnings.warn(text, BayesmmWarning, stacklevel=3)
     except KeyboardInterrupt:
         if not interruptible:
             raise
         if posterior is not None:
-            warnings.warn(UNCHECKED, BayesmmWarning, stacklevel=4)
+            warnings.warn(UNCHECKED, BayesmmWarning, stacklevel=3)
             return posterior
         drawn = in_hand.gather()
         if drawn is None:
@@ -160,7 +155,7 @@ def sample(
         posterior = asked.wind_up(in_hand, drawn)
         told = [note for note in posterior.notes if note.startswith(INTERRUPTED)]
         for text in (*told, *_advice(posterior)):
-            warnings.warn(text, BayesmmWarning, stacklevel=4)
+            warnings.warn(text, BayesmmWarning, stacklevel=3)
     return posterior
 
 
@@ -176,8 +171,7 @@ def _advice(posterior: Posterior) -> list[str]:
 class _Asked:
     """What was asked of a run, for what becomes of it."""
 
-    design: Design
-    labels: Labels
+    problem: Problem
     priors: ResolvedPriors
     program: Literal["marginal", "conditional"]
     method: Method
@@ -202,19 +196,20 @@ class _Asked:
 
     def put_together(self, run: Run, *, briefly: bool = False) -> Posterior:
         """Label the draws, and evaluate their pointwise log-likelihood unless it is to be brief."""
+        design, labels = self.problem.design, self.problem.labels
         pointwise, left_out = None, ()
         if not briefly:
             pointwise, left_out = pointwise_log_likelihood(
-                run.sites, self.design, self.labels, self.priors.fixed_sigma, self.pointwise_limit
+                run.sites, design, labels, self.priors.fixed_sigma, self.pointwise_limit
             )
             left_out = (*_effects_note(self.random_effects, self.effects, self.program), *left_out)
         notes = (*run.notes, *self._interruption(run, briefly), *left_out)
         origin = {"program": self.program, "method": "nuts", "tune": self.settings.tune, "seed": self.settings.seed}
         attributes = origin | run.attributes | {"notes": " ".join(notes)}
         return Posterior(
-            data=build_tree(run, self.design, self.labels, pointwise, attributes),
-            design=self.design,
-            labels=self.labels,
+            data=build_tree(run, design, labels, pointwise, attributes),
+            design=design,
+            labels=labels,
             priors=self.priors,
             program=self.program,
             notes=notes,
@@ -269,9 +264,7 @@ def _effects_note(asked: Effects | Literal["auto"], kept: Effects, program: str)
 
 def bind_program(
     kind: Literal["marginal", "conditional"],
-    design: Design,
-    labels: Labels,
-    products: CrossProducts,
+    problem: Problem,
     priors: ResolvedPriors,
     warm: WarmStart,
     parameterisation: Wish,
@@ -279,8 +272,8 @@ def bind_program(
     """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
     _check_kind(kind, parameterisation)
     if kind == "marginal":
-        return bind_marginal(labels, products, priors)
-    return _bind_conditional(design, labels, priors, warm, parameterisation)[:2]
+        return bind_marginal(problem.labels, problem.products, priors)
+    return _bind_conditional(problem, priors, warm, parameterisation)[:2]
 
 
 def _check_kind(kind: str, parameterisation: Wish) -> None:
@@ -295,8 +288,9 @@ def _check_kind(kind: str, parameterisation: Wish) -> None:
 
 
 def _bind_conditional(
-    design: Design, labels: Labels, priors: ResolvedPriors, warm: WarmStart, wish: Wish
+    problem: Problem, priors: ResolvedPriors, warm: WarmStart, wish: Wish
 ) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
+    design, labels = problem.design, problem.labels
     groups = [block.group for block in labels.blocks]
     seen = move_to_means(warm, design, priors.effect_contrasts)
     chosen = choose_degrees(wish, groups, parameterise(*seen))
@@ -306,19 +300,19 @@ def _bind_conditional(
 
 
 def _run_marginal(
-    products: CrossProducts,
     warm: WarmStart,
     asked: _Asked,
     watch: Watcher | None,
     recorder: Recorder | None,
     in_hand: InHand,
 ) -> Run:
-    program, data = bind_marginal(asked.labels, products, asked.priors)
+    problem = asked.problem
+    program, data = bind_marginal(problem.labels, problem.products, asked.priors)
     return explore(
         program,
         data,
-        start_marginal(program, data, warm, asked.design),
-        asked.labels,
+        start_marginal(program, data, warm, problem.design),
+        problem.labels,
         method=asked.method,
         effects=asked.effects,
         settings=asked.settings,
@@ -329,7 +323,6 @@ def _run_marginal(
 
 
 def _run_conditional(
-    products: CrossProducts,
     warm: WarmStart,
     asked: _Asked,
     watch: Watcher | None,
@@ -337,8 +330,9 @@ def _run_conditional(
     in_hand: InHand,
     parameterisation: Wish,
 ) -> Run:
-    design, labels, priors = asked.design, asked.labels, asked.priors
-    program, data, chosen = _bind_conditional(design, labels, priors, warm, parameterisation)
+    problem, priors = asked.problem, asked.priors
+    design, labels = problem.design, problem.labels
+    program, data, chosen = _bind_conditional(problem, priors, warm, parameterisation)
     return explore_conditional(
         program,
         data,
@@ -346,7 +340,7 @@ def _run_conditional(
         warm,
         design,
         labels,
-        bind_marginal(labels, products, priors),
+        bind_marginal(labels, problem.products, priors),
         settings=asked.settings,
         watch=watch,
         recorder=recorder,

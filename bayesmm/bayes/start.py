@@ -279,7 +279,7 @@ def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]
     return scales
 
 
-def cold_start(design: Design, sigma: float | None = None) -> WarmStart:
+def cold_start(design: Design) -> WarmStart:
     """Least squares and spreads of the size of the residual, for want of a fit."""
     X, y = design.X[:, design.kept], design.y - design.offset
     root = np.sqrt(design.weights)
@@ -290,6 +290,5 @@ def cold_start(design: Design, sigma: float | None = None) -> WarmStart:
     factors = tuple(
         np.diag(1.0 / np.sqrt(np.maximum((b.columns**2).mean(axis=0), np.finfo(float).tiny))) for b in design.blocks
     )
-    return WarmStart(
-        sigma=scale if sigma is None else sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram
-    )
+    sigma = scale if design.known_sigma is None else design.known_sigma
+    return WarmStart(sigma=sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram)

@@ -19,7 +19,7 @@ from bayesmm.bayes.tree import SAMPLE_DIMS
 from bayesmm.console import listing
 from bayesmm.design.coordinates import constants, coordinates, dims, variable_order
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import Labels, build_labels
+from bayesmm.design.labels import Labels
 from bayesmm.design.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
 from bayesmm.specification.formula import parse_formula
@@ -105,11 +105,11 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         unpack_frame(description["data"], arrays),
         weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
         namespace=namespace,
-        sigma_fixed=description["sigma"] is not None,
+        known_sigma=description["sigma"],
     )
     dropped = description["dropped"]
     design = dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
-    labels = build_labels(design)
+    labels = design.labels
     priors = ResolvedPriors(
         rows=tuple(_unpack_prior_row(row) for row in description["priors"]),
         pieces=correlation_pieces(design, labels),

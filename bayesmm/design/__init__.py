@@ -2,7 +2,7 @@
 
 from bayesmm.design.blocks import BlockPiece, RandomBlock
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import BlockLabels, Labels, ParameterRow, build_labels
+from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
 from bayesmm.design.new_rows import NewBlock, NewRows
 from bayesmm.design.reshape import to_long
 
@@ -16,6 +16,5 @@ __all__ = [
     "ParameterRow",
     "RandomBlock",
     "build_design",
-    "build_labels",
     "to_long",
 ]

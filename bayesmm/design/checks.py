@@ -9,10 +9,11 @@ from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.console import brief
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.frame import Table
-from bayesmm.errors import DesignError
+from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.limits import SPREADS
 
 LARGEST_WEIGHT = 1e18
+MOST_RATIO = 1e12  # of the response's standard deviation to a known σ, either way
 
 
 def check_finite(table: Table, keep: np.ndarray) -> None:
@@ -72,7 +73,17 @@ def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
         )
 
 
-def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
+def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, text: str) -> None:
+    """Refuse a known σ beside which the response less its offset (n,), or which beside it, is only rounding."""
+    spread = float(np.std(remainder)) * float(np.sqrt(np.median(weights)))
+    if not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
+        raise SpecificationError(
+            f"sigma is {sigma:g}, where the response {text!r} has a standard deviation of {spread:.3g} (of weight "
+            "one): with so little in common nothing can be computed. Check the units of both."
+        )
+
+
+def check_block(block: RandomBlock, n_rows: int, *, has_sigma: bool) -> None:
     """Refuse a grouping factor with one level, and terms with as many random effects as rows while σ is estimated.
 
     Effects that are uncorrelated by ``||`` count as terms of their own, as in lme4; so do those whose covariance has a
@@ -83,7 +94,7 @@ def check_block(block: RandomBlock, n_rows: int, *, sigma_fixed: bool) -> None:
             f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the {n_rows} rows used; "
             f"its spread cannot be estimated. Drop the term {block.pieces[0].term} or add groups."
         )
-    if sigma_fixed:
+    if not has_sigma:
         return
     for piece in block.pieces:
         k = piece.k if piece.structure.correlations == "matrix" else 1
@@ -117,9 +128,9 @@ def check_spreads(blocks: Sequence[RandomBlock]) -> None:
         )
 
 
-def check_rank(n_rows: int, n_kept: int, *, sigma_fixed: bool) -> None:
+def check_rank(n_rows: int, n_kept: int, *, has_sigma: bool) -> None:
     """Refuse data that leave nothing to estimate σ from."""
-    if n_rows <= n_kept and not sigma_fixed:
+    if n_rows <= n_kept and has_sigma:
         raise DesignError(
             f"There are {n_rows} rows for {n_kept} fixed-effects coefficients, so the residual variance cannot be "
             "estimated. Simplify the fixed part or add rows."

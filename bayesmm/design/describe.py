@@ -70,7 +70,7 @@ def equations(design: Design) -> list[str]:
     for block in design.blocks:
         lines += _distributions(block)
     variance = "σ²/wᵢ" if design.has_weights else "σ²"
-    return [*lines, f"εᵢ ~ N(0, {variance}){', σ known' if design.sigma_fixed else ''}"]
+    return [*lines, f"εᵢ ~ N(0, {variance}){', σ known' if design.known_sigma is not None else ''}"]
 
 
 def _of_row(name: str) -> str:

@@ -1,8 +1,9 @@
 """Data and specification together: everything that either engine needs to know, labelled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -11,24 +12,28 @@ from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.checks import (
     check_block,
     check_coefficients,
+    check_known_sigma,
     check_rank,
     check_response,
     check_sizes,
     check_spreads,
+    check_weights,
 )
 from bayesmm.design.columns import distinct_names
 from bayesmm.design.confounding import check_columns
 from bayesmm.design.describe import describe
+from bayesmm.design.labels import Labels, build_labels, check_distinct
 from bayesmm.design.names import Names
 from bayesmm.design.new_rows import NewRows, evaluate_rows
 from bayesmm.design.rank import independent_columns
 from bayesmm.design.rows import Missing
 from bayesmm.design.sources import Sources, build_sources, read_prior_weights, read_used_data
 from bayesmm.design.terms import INTERCEPT
+from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.specification.terms import Specification
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Design:
     """The labelled arrays of one model on one data set.
 
@@ -60,8 +65,8 @@ class Design:
         In how many rows each column is missing.
     frame : pandas.DataFrame
         The used columns of the used rows, with plain dtypes.
-    sigma_fixed : bool
-        Whether the residual standard deviation is known rather than estimated.
+    known_sigma : float, optional
+        Residual standard deviation (of a row of weight one) where it is known rather than estimated.
     weights_text : str, optional
         The weights as they were written, if they were a column's name or an expression.
     user_names : tuple of str
@@ -85,7 +90,7 @@ class Design:
     n_dropped: int
     dropped_by: Mapping[str, int]
     frame: pd.DataFrame
-    sigma_fixed: bool = False
+    known_sigma: float | None = None
     weights_text: str | None = None
     user_names: tuple[str, ...] = ()
     sources: Sources = field(repr=False)
@@ -99,6 +104,64 @@ class Design:
     def p(self) -> int:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Names of coefficients, grouping factors, effects and levels, in tables and for ArviZ."""
+        names = [self.coefficients[j] for j in self.kept]
+        return build_labels(names, self.blocks, has_sigma=self.known_sigma is None)
+
+    def with_response(self, y: np.ndarray) -> Self:
+        """Return the same design with another response; its `frame` stays that of the data.
+
+        Parameters
+        ----------
+        y : array, shape (n,)
+            For the rows used, offset included.
+
+        Raises
+        ------
+        DesignError
+            If it is not finite, or nothing can be estimated from it.
+        """
+        y = self._column("y", y)
+        bad = ~np.isfinite(y)
+        if bad.any():
+            raise DesignError(
+                f"y has {int(bad.sum())} value(s) that are not finite, the first in row {self.rows[bad.argmax()]!r}: "
+                "give numbers, offset included, for all rows used."
+            )
+        check_sizes([(self.response, y)])
+        check_response(y, self.offset, self.response)
+        if self.known_sigma is not None:
+            check_known_sigma(self.known_sigma, y - self.offset, self.weights, self.response)
+        return replace(self, y=y)
+
+    def with_weights(self, weights: np.ndarray) -> Self:
+        """Return the same design with other prior weights.
+
+        Parameters
+        ----------
+        weights : array, shape (n,)
+            For the rows used.
+
+        Raises
+        ------
+        DesignError
+            If one of them is not positive and finite.
+        """
+        weights = self._column("weights", weights)
+        check_weights(weights, self.rows)
+        return replace(self, weights=weights, has_weights=True, weights_text=None)
+
+    def _column(self, name: str, values: Any) -> np.ndarray:
+        array = np.array(values, dtype=float)
+        if array.shape != (self.n,):
+            raise ArgumentError(
+                f"{name} has the shape {array.shape}, and the model uses {self.n} rows: give one number for each of "
+                "them, in the order of design.rows."
+            )
+        return array
 
     def evaluate(self, new_data: Any, *, response: bool = False, groups: Sequence[str] | None = None) -> NewRows:
         """Compute the columns of the model for new rows.
@@ -151,7 +214,7 @@ def build_design(
     weights: Any = None,
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
-    sigma_fixed: bool = False,
+    known_sigma: float | None = None,
 ) -> Design:
     """Bring a specification and data together.
 
@@ -168,8 +231,8 @@ def build_design(
         What to do with rows that have missing values in a used column.
     namespace : mapping of str to object, optional
         Functions and values that the formula may use by these names.
-    sigma_fixed : bool
-        Whether σ is known; a term may then have as many random effects as there are rows.
+    known_sigma : float, optional
+        σ where it is known; a term may then have as many random effects as there are rows.
 
     Returns
     -------
@@ -180,7 +243,7 @@ def build_design(
     DesignError
         If the data do not fit the specification.
     SpecificationError
-        If the formula uses a function that is not known.
+        If the formula uses a function that is not known, or σ is in other units than the response.
 
     Warns
     -----
@@ -213,13 +276,13 @@ def build_design(
     check_sizes(pair for block in blocks for pair in zip(block.effects, block.columns.T, strict=True))
     check_response(y, offset, specification.response)
     for block in blocks:
-        check_block(block, n, sigma_fixed=sigma_fixed)
+        check_block(block, n, has_sigma=known_sigma is None)
         check_columns(block)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
     kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
-    check_rank(n, len(kept), sigma_fixed=sigma_fixed)
-    return Design(
+    check_rank(n, len(kept), has_sigma=known_sigma is None)
+    design = Design(
         specification=specification,
         response=specification.response,
         y=y,
@@ -235,8 +298,12 @@ def build_design(
         n_dropped=used.rows.n_dropped,
         dropped_by=used.rows.dropped_by,
         frame=frame,
-        sigma_fixed=sigma_fixed,
+        known_sigma=known_sigma,
         weights_text=weights if isinstance(weights, str) else None,
         user_names=tuple(names.user),
         sources=sources,
     )
+    if known_sigma is not None:
+        check_known_sigma(known_sigma, y - offset, prior_weights, design.response)
+    check_distinct(design.labels)
+    return design

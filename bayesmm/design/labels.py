@@ -13,7 +13,6 @@ from typing import Literal
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import sd_ends
 from bayesmm.design.blocks import RandomBlock
-from bayesmm.design.design import Design
 from bayesmm.errors import DesignError
 from bayesmm.specification.priors import PRIORS
 
@@ -198,13 +197,13 @@ class Labels:
         Fixed effects that are estimated (p,), the coordinates of ``coef``.
     blocks : tuple of BlockLabels
         One for each grouping factor.
-    sigma_fixed : bool
-        Whether sigma is known, and so not a parameter.
+    has_sigma : bool
+        Whether sigma is a parameter: estimated, and not known.
     """
 
     coefficients: tuple[str, ...]
     blocks: tuple[BlockLabels, ...]
-    sigma_fixed: bool = False
+    has_sigma: bool = True
 
     def parameter_rows(self) -> list[ParameterRow]:
         """Return the rows of every table of parameters, in their order.
@@ -215,7 +214,7 @@ class Labels:
             Coefficients; for each grouping factor its standard deviations, then its correlations; sigma.
         """
         spreads = [row for block in self.blocks for row in _block_rows(block)]
-        if not self.sigma_fixed:
+        if self.has_sigma:
             spreads.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
         return [*self._fixed_rows(spreads), *spreads]
 
@@ -237,28 +236,12 @@ class Labels:
         ]
 
 
-def build_labels(design: Design) -> Labels:
-    """Name everything in a design.
-
-    Parameters
-    ----------
-    design : Design
-        Data and specification.
-
-    Returns
-    -------
-    Labels
-
-    Raises
-    ------
-    DesignError
-        If two parameters would have one name.
-    """
-    coefficients = tuple(design.coefficients[j] for j in design.kept)
-    blocks: list[BlockLabels] = []
-    for block in design.blocks:
-        dim = _safe_dim(block, (other.dim for other in blocks))
-        blocks.append(
+def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, has_sigma: bool) -> Labels:
+    """Name everything in a design; see `bayesmm.design.design.Design.labels`."""
+    named: list[BlockLabels] = []
+    for block in blocks:
+        dim = _safe_dim(block, (other.dim for other in named))
+        named.append(
             BlockLabels(
                 group=block.group,
                 dim=dim,
@@ -268,12 +251,17 @@ def build_labels(design: Design) -> Labels:
                 expressions=tuple(piece.term.expression for piece in block.pieces),
             )
         )
-    labels = Labels(coefficients=coefficients, blocks=tuple(blocks), sigma_fixed=design.sigma_fixed)
-    _check_distinct(labels)
-    return labels
+    return Labels(coefficients=tuple(coefficients), blocks=tuple(named), has_sigma=has_sigma)
 
 
-def _check_distinct(labels: Labels) -> None:
+def check_distinct(labels: Labels) -> None:
+    """Refuse two parameters of one name.
+
+    Raises
+    ------
+    DesignError
+        Names it.
+    """
     names = [row.name for row in labels.parameter_rows()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesmm.marginal import host
+from bayesmm.marginal.dense_layout import FactorPair
 from bayesmm.marginal.few_effects import EffectRoots, root_effects
 from bayesmm.marginal.linalg import contract
 from bayesmm.marginal.one_factor import LevelRoots, root_levels
@@ -18,6 +19,7 @@ from bayesmm.marginal.plan_parts import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.rows import (
     BlockArrays,
     Conditioning,
+    PairRows,
     RowSums,
     dense_rows,
     sum_left_over,
@@ -98,9 +100,9 @@ class CrossProducts:
 
 
 def build_products(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray, blocks: Sequence[BlockArrays]
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray, blocks: Sequence[BlockArrays], plan: Plan | None = None
 ) -> tuple[CrossProducts, Plan]:
-    """Sum the cross-products of one design and plan their elimination.
+    """Sum the cross-products of one design, and plan their elimination unless there is a plan of the same levels.
 
     Parameters
     ----------
@@ -112,6 +114,8 @@ def build_products(
         Prior weights, positive.
     blocks : sequence of BlockArrays
         One per grouping factor.
+    plan : Plan, optional
+        From `plan_elimination`, or from sums with other responses, weights or columns.
 
     Returns
     -------
@@ -125,19 +129,18 @@ def build_products(
     The rows are visited twice, in chunks: once for a triangular root of X'WX and the coefficients of least squares, and
     once for the sums over residuals and conditioned columns.
     """
-    centre, shift = _constant_part(X, y)
+    centre, shift = constant_part(X, y)
     y = y - centre
     conditioning = Conditioning(*_condition_fixed(X, y, weights), [effect_root(block, weights) for block in blocks])
-    n_levels, widths = [block.n_levels for block in blocks], [block.incidence.k for block in blocks]
     positions = locate_pairs([block.incidence for block in blocks])
-    plan = make_plan({pair: where.keys for pair, where in positions.items()}, n_levels, widths)
+    plan = plan or _make_plan(blocks, positions)
     lists = {pair: positions[pair] for pair in plan.shape.pairs}
     sums = sum_rows(X, y, weights, blocks, conditioning, lists)
     fixed = _orthonormalise(sums, conditioning)
     levels, effects = None, None
-    if len(blocks) == 1 and n_levels[0] <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
+    if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
-    elif has_few_effects(len(y), sum(q * k for q, k in zip(n_levels, widths, strict=True)), X.shape[1] + 1):
+    elif has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
     products = CrossProducts(
         diagonal=tuple(sums.diagonal),
@@ -160,23 +163,43 @@ def build_products(
     return products, plan
 
 
+def plan_elimination(blocks: Sequence[BlockArrays]) -> Plan:
+    """Plan the elimination of all random effects; of the rows it takes only which levels occur together."""
+    return _make_plan(blocks, locate_pairs([block.incidence for block in blocks]))
+
+
+def _make_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
+    pairs = {pair: where.keys for pair, where in positions.items()}
+    return make_plan(pairs, [block.n_levels for block in blocks], [block.incidence.k for block in blocks])
+
+
 def has_few_effects(n: int, m: int, c: int) -> bool:
     """Whether n rows of m random effects and c other columns are few enough to be taken apart as one dense matrix."""
     return m**2 * min(m, n) <= MOST_EFFECTS**3 and n * (m + c) ** 2 <= FEW_ROWS
 
 
-def _constant_part(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean of y where a column of X is constant, and the coefficients that make it up.
+def constant_part(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each response where a column of X is constant, and the coefficients that make it up.
 
     Subtracting it first loses no digit, whereas a large mean would round every fitted value.
+
+    Parameters
+    ----------
+    X : array, shape (n, p)
+    y : array, shape (..., n)
+
+    Returns
+    -------
+    centre : array, shape (..., 1)
+    shift : array, shape (..., p)
     """
-    shift = np.zeros(X.shape[1])
+    centre, shift = np.zeros((*y.shape[:-1], 1)), np.zeros((*y.shape[:-1], X.shape[1]))
     for j in np.flatnonzero((X[:1] == X[-1:]).all(axis=0) & (X[:1] != 0).all(axis=0)):
         if (X[:, j] == X[0, j]).all():
-            centre = float(y.mean())
-            shift[j] = centre / X[0, j]
-            return centre, shift
-    return 0.0, shift
+            centre = y.mean(axis=-1, keepdims=True)
+            shift[..., j] = centre[..., 0] / X[0, j]
+            break
+    return centre, shift
 
 
 def _condition_fixed(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

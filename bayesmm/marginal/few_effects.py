@@ -37,6 +37,10 @@ class EffectRoots(NamedTuple):
     coefficients: Float[Array, "r c"]
     gram: Float[Array, "c c"]
 
+    def of_columns(self, own: np.ndarray) -> EffectRoots:
+        """Return those of some columns of K alone."""
+        return EffectRoots(self.roots, self.coefficients[:, own], self.gram[np.ix_(own, own)])
+
 
 class FewEffects(NamedTuple):
     """What an evaluation of the criterion needs, at one Λ.

@@ -40,6 +40,10 @@ class LevelRoots(NamedTuple):
     coefficients: Float[Array, "k c q"]
     gram: Float[Array, "c c"]
 
+    def of_columns(self, own: np.ndarray) -> LevelRoots:
+        """Return those of some columns of K alone."""
+        return LevelRoots(self.root, np.ascontiguousarray(self.coefficients[:, own]), self.gram[np.ix_(own, own)])
+
 
 class OneFactor(NamedTuple):
     """What an evaluation of the criterion needs, at one Λ.
@@ -71,6 +75,12 @@ def root_levels(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inverse = np.where(positive, 1.0 / np.where(positive, size, 1.0), 0.0)
     root, back = (np.moveaxis(scale[:, :, None] * vectors.swapaxes(1, 2), 0, -1) for scale in (size, inverse))
     return np.ascontiguousarray(root), np.ascontiguousarray(back)
+
+
+def invert_roots(root: np.ndarray) -> np.ndarray:
+    """Return the generalised inverse (k, k, q) of R' that `root_levels` gave beside R, whose rows are orthogonal."""
+    squares = (root**2).sum(axis=1, keepdims=True)
+    return np.divide(root, squares, out=np.zeros_like(root), where=squares > 0)
 
 
 def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> OneFactor:

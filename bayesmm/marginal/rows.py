@@ -51,14 +51,14 @@ class Conditioning:
     ----------
     root : array, shape (p, p)
         R, upper triangular: XR⁻¹ is nearly orthonormal in the inner product of the weights.
-    coefficients : array, shape (p,)
-        Nearly the least-squares coefficients of y on XR⁻¹.
+    coefficients : array, shape (p,) or (m, p)
+        Nearly the least-squares coefficients of y on XR⁻¹, of one response or of several.
     effect_roots : list of arrays, shape (k, k)
         T of each factor: its columns become ZT⁻¹.
     """
 
     root: Float[Array, "p p"]
-    coefficients: Float[Array, " p"]
+    coefficients: Float[Array, "*#m p"]
     effect_roots: list[Float[Array, "k k"]]
 
     @cached_property
@@ -185,6 +185,38 @@ def sum_rows(
     return sums
 
 
+def sum_residuals(
+    X: np.ndarray,
+    responses: np.ndarray,
+    weights: np.ndarray,
+    blocks: Sequence[BlockArrays],
+    conditioning: Conditioning,
+) -> tuple[Float[Array, "p m"], Float[Array, " m"], list[Float[Array, "k m q"]]]:
+    """Sum what is new where responses are: Q'We, the diagonal of e'We and Z'We of their residuals e.
+
+    Parameters
+    ----------
+    X, weights, blocks, conditioning
+        As in `sum_rows`.
+    responses : array, shape (m, n)
+    """
+    (m, n), p = responses.shape, X.shape[1]
+    sizes = [block.n_levels for block in blocks]
+    left_over, squares = np.zeros((p, m)), np.zeros(m)
+    cross = [np.zeros((block.incidence.k, m, q)) for block, q in zip(blocks, sizes, strict=True)]
+    to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
+    for rows in chunks(n, max(CHUNK // m, *sizes)):
+        fixed = to_fixed @ X[rows].T
+        residuals = responses[:, rows] - conditioning.coefficients @ fixed
+        weighted = residuals * weights[rows]
+        left_over += fixed @ weighted.T
+        squares += np.einsum("mn,mn->m", residuals, weighted)
+        for total, T, block in zip(cross, to_effects, blocks, strict=True):
+            for each in block.memberships:
+                _add_products(total, T @ each.columns[rows].T, weighted, each.codes[rows])
+    return left_over, squares, cross
+
+
 def sum_left_over(
     X: np.ndarray,
     y: np.ndarray,
@@ -193,13 +225,16 @@ def sum_left_over(
     conditioning: Conditioning,
     coefficients: Float[Array, "k c q"],
 ) -> Float[Array, "c c"]:
-    """[Q e]'W[Q e] of what is left of [Q e] when coefficients times a factor's columns are taken off."""
+    """[Q e]'W[Q e] of what is left of [Q e] when coefficients times a factor's columns are taken off.
+
+    The residuals are those of one response (n,) or of several (m, n).
+    """
     to_fixed, (to_effects,) = conditioning.to_fixed, conditioning.to_effects
     (membership,) = block.memberships
-    gram = np.zeros((X.shape[1] + 1,) * 2)
-    for rows in chunks(len(y)):
+    gram = np.zeros((coefficients.shape[1],) * 2)
+    for rows in chunks(len(X), max(CHUNK // max(gram.shape[0] - X.shape[1], 1), 1)):
         fixed = to_fixed @ X[rows].T
-        left = np.vstack([fixed, y[rows] - conditioning.coefficients @ fixed])
+        left = np.vstack([fixed, y[..., rows] - conditioning.coefficients @ fixed])
         for effect, share in zip(to_effects @ membership.columns[rows].T, coefficients, strict=True):
             left -= share.take(membership.codes[rows], axis=1) * effect
         gram += left @ (left * weights[rows]).T
@@ -214,10 +249,13 @@ def dense_rows(
     conditioning: Conditioning,
     change: Float[Array, "c c"],
 ) -> tuple[list[Float[Array, "k q n"]], Float[Array, "c n"]]:
-    """Z of each factor, and [Q e] after a change of its columns, row by row times the roots of the weights."""
-    root, rows, effects = np.sqrt(weights), np.arange(len(y)), []
+    """Z of each factor, and [Q e] after a change of its columns, row by row times the roots of the weights.
+
+    The residuals are those of one response (n,) or of several (m, n).
+    """
+    root, rows, effects = np.sqrt(weights), np.arange(len(X)), []
     for T, block in zip(conditioning.to_effects, blocks, strict=True):
-        dense = np.zeros((len(T), block.n_levels, len(y)))
+        dense = np.zeros((len(T), block.n_levels, len(X)))
         for each in block.memberships:
             dense[:, each.codes, rows] += T @ each.columns.T * root
         effects.append(dense)

@@ -9,9 +9,9 @@ from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 from bayesmm import datasets
 from bayesmm.bayes.resolution import ResolvedPriors, resolve_priors
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import Labels, build_labels
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.design.labels import Labels
+from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.problem import Problem
 from bayesmm.specification.formula import parse_formula
 
 
@@ -37,21 +37,12 @@ class Case:
 
 def make_case(formula, data, *, priors=None, weights=None, sigma=None) -> Case:
     data = datasets.load(data) if isinstance(data, str) else data
-    design = build_design(parse_formula(formula), data, weights=weights, sigma_fixed=sigma is not None)
-    labels = build_labels(design)
-    arrays = [
-        BlockArrays(
-            incidence=block.incidence,
-            pieces=block.layout,
-        )
-        for block in design.blocks
-    ]
-    products, _ = build_products(design.X[:, design.kept], design.y - design.offset, design.weights, arrays)
+    design = build_design(parse_formula(formula), data, weights=weights, known_sigma=sigma)
     return Case(
         design=design,
-        labels=labels,
-        products=products,
-        priors=resolve_priors(priors, design, labels, sigma=sigma),
+        labels=design.labels,
+        products=Problem(design).products,
+        priors=resolve_priors(priors, design, design.labels, sigma=sigma),
     )
 
 

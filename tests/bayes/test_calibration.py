@@ -65,13 +65,11 @@ def test_ranks_are_given_to_arviz(calibration):
 def test_posterior_under_other_priors_than_simulated_is_found_out(model):
     data = datasets.load("dyestuff")
 
-    def sample_otherwise(y, seed):
-        wrong = Model(FORMULA, data.assign(Yield=y), priors=PRIORS | {"sigma": HalfNormal(15)})
+    def sample_otherwise(problem, seed):
+        wrong = Model(FORMULA, data.assign(Yield=problem.design.y), priors=PRIORS | {"sigma": HalfNormal(15)})
         return wrong.sample(draws=250, seed=seed, method="importance")
 
-    found = calibrate(
-        model.design, model.labels, model.priors, sample_otherwise, simulations=SIMULATIONS, seed=1, way="wrong"
-    )
+    found = calibrate(model.problem, model.priors, sample_otherwise, simulations=SIMULATIONS, seed=1, way="wrong")
     assert not found.is_calibrated
     assert found.p_values["sigma"] < DOUBTFUL / len(found.p_values)
     assert found.ranks["sigma"].mean() > 0.6  # true values lie above draws that are too small

@@ -246,7 +246,7 @@ def points_to_start_from(design) -> list[WarmStart]:
 
 def test_the_posterior_does_not_depend_on_where_the_search_begins(uncentred, uncentred_exact) -> None:
     model = uncentred_model(uncentred)
-    parts = {"design": model.design, "labels": model.labels, "products": model._summed[0], "priors": model.priors}
+    parts = {"problem": model.problem, "priors": model.priors}
     for fit in (*points_to_start_from(model.design), None):
         posterior = sample(**parts, fit=fit, method="quadrature", draws=500)
         assert posterior.log_evidence == pytest.approx(uncentred_exact[1], abs=EVIDENCE)
@@ -256,7 +256,7 @@ def test_maxima_that_the_fit_saw_are_starts(uncentred, uncentred_exact, monkeypa
     """Without the points of its own the search knows them from the fit alone."""
     monkeypatch.setattr("bayesmm.bayes.start._near_and_far", lambda warm, design: [])
     model = uncentred_model(uncentred)
-    parts = {"design": model.design, "labels": model.labels, "products": model._summed[0], "priors": model.priors}
+    parts = {"problem": model.problem, "priors": model.priors}
     near, far, *_ = points_to_start_from(model.design)
     both = WarmStart(
         sigma=near.sigma,

@@ -41,7 +41,7 @@ def test_every_example_is_a_model_of_its_data(name):
     description = datasets.describe(name)
     known_variance = description.note.startswith("Known")  # one observation a group, which needs sigma fixed
     specification = parse_formula(description.example)
-    assert build_design(specification, datasets.load(name), sigma_fixed=known_variance).n > 0
+    assert build_design(specification, datasets.load(name), known_sigma=1.0 if known_variance else None).n > 0
 
 
 def test_every_file_is_in_the_catalogue():

@@ -5,7 +5,7 @@ import pytest
 
 from bayesmm import Model
 from bayesmm.datasets import simulate_crossed, simulate_longitudinal, simulate_nested
-from bayesmm.design import build_design, build_labels
+from bayesmm.design import build_design
 from bayesmm.specification import parse_formula
 
 SIMULATIONS = {
@@ -65,7 +65,7 @@ def test_truth_has_sigma_last_and_a_row_for_each_sd(simulate):
 def test_truth_and_results_share_their_names(simulate):
     simulation = simulate(1)
     design = build_design(parse_formula(simulation.formula), simulation.data)
-    assert [row.name for row in build_labels(design).parameter_rows()] == list(simulation.parameters.index)
+    assert [row.name for row in design.labels.parameter_rows()] == list(simulation.parameters.index)
     named = {
         (block.group, level, effect) for block in design.blocks for level in block.levels for effect in block.effects
     }

@@ -59,7 +59,7 @@ def test_group_with_one_level_is_refused():
     message = failure("y ~ x + (1 | one)")
     assert "'one' has the single level 'same' in the 12 rows" in message
     assert "Drop the term (1 | one)" in message
-    assert "single level" in failure("y ~ x + (1 | one)", sigma_fixed=True)
+    assert "single level" in failure("y ~ x + (1 | one)", known_sigma=1.0)
 
 
 @pytest.mark.parametrize("term", ["(1 | row)", "(x | six)", "(x + z | six)"])
@@ -67,7 +67,7 @@ def test_as_many_effects_as_rows_are_refused_unless_sigma_is_fixed(term):
     message = failure(f"y ~ x + {term}")
     assert "random effects" in message
     assert "12 rows" in message
-    assert build_design(parse_formula(f"y ~ x + {term}"), DATA, sigma_fixed=True).n == N
+    assert build_design(parse_formula(f"y ~ x + {term}"), DATA, known_sigma=1.0).n == N
 
 
 def test_uncorrelated_effects_count_as_terms_of_their_own():

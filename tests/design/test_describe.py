@@ -50,7 +50,7 @@ def test_description_of_a_random_slope_model():
 
 def test_equations_show_offset_weights_and_independent_terms():
     lines = equations(
-        design("np.log(y) ~ 0 + x + offset(w) + (1 | batch/cask) + (0 + x + w || batch)", weights="w", sigma_fixed=True)
+        design("np.log(y) ~ 0 + x + offset(w) + (1 | batch/cask) + (0 + x + w || batch)", weights="w", known_sigma=1.0)
     )
     assert "β₁·xᵢ + offset(w)ᵢ" in lines[0]
     assert "b₀[batchᵢ, caskᵢ]" in " ".join(lines)

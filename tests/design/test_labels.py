@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesmm.design import build_design, build_labels
+from bayesmm.design import build_design
 from bayesmm.specification import parse_formula
 
 N = 48
@@ -25,7 +25,7 @@ DATA = pd.DataFrame(
 
 
 def labels(formula, **options):
-    return build_labels(build_design(parse_formula(formula), DATA, **options))
+    return build_design(parse_formula(formula), DATA, **options).labels
 
 
 def rows(formula, **options):
@@ -59,8 +59,8 @@ def test_double_bar_has_no_correlations():
     assert not [row for row in found.parameter_rows() if row.kind == "cor"]
 
 
-def test_fixed_sigma_is_no_parameter():
-    assert "sigma" not in rows("y ~ x + (1 | Subject)", sigma_fixed=True)
+def test_a_known_sigma_is_no_parameter():
+    assert "sigma" not in rows("y ~ x + (1 | Subject)", known_sigma=1.0)
 
 
 def test_aliased_columns_have_no_row():

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from oracle import block_diagonal, level_covariance, random_columns
 
-from bayesmm.design import build_design, build_labels
+from bayesmm.design import build_design
 from bayesmm.design.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import DesignError
 from bayesmm.specification.formula import parse_formula
@@ -43,7 +43,7 @@ WEIGHTS = [None, "w"]
 
 def model(formula, weights=None, data=DATA, **options):
     design = build_design(parse_formula(formula), data, weights=weights, **options)
-    return design, build_labels(design)
+    return design, design.labels
 
 
 def some_values(design, labels):
@@ -178,7 +178,7 @@ def test_a_fit_is_read_by_its_tables():
 
 
 def test_known_sigma_need_not_be_given():
-    design, labels = model("y ~ 1 + (1 | school)", "w", sigma_fixed=True)
+    design, labels = model("y ~ 1 + (1 | school)", "w", known_sigma=3.0)
     values = {"Intercept": 0.0, "sd(Intercept | school)": 2.0}
     with pytest.raises(DesignError, match="no value of 'sigma'"):
         marginal_covariance(design, labels, at=values)

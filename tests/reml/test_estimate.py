@@ -45,7 +45,7 @@ def model_of(name: str) -> bmm.Model:
 def test_many_starts_end_at_one_optimum(name: str, method: str) -> None:
     """None of them is called a success at a worse point than the best."""
     model = model_of(name)
-    criterion = Criterion(model._summed[0], model._layout, method)
+    criterion = Criterion(model.problem.products, model.problem.layout, method)
     k = n_theta(criterion.layout)
     random = np.random.default_rng(1).normal(scale=3.0, size=(4, k))
     found = [estimate(criterion, start) for start in (None, np.zeros(k), start_theta(criterion.layout), *random)]

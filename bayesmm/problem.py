@@ -1,0 +1,202 @@
+"""Problem: one design with the sums over its rows and the plan of their elimination, which both wings take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bayesmm.covariance.layout import Layout
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
+from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.marginal.crossproducts import CrossProducts, build_products, plan_elimination
+from bayesmm.marginal.plan_parts import Plan
+from bayesmm.marginal.responses import Responses, sum_responses
+from bayesmm.marginal.row_groups import Rows, condition_rows
+from bayesmm.marginal.rows import BlockArrays
+
+EXACT = 1e-13  # residual norm relative to the response's that is only rounding
+AT_ONCE = 64  # responses that are summed together
+
+
+class Problem:
+    """What is estimated or sampled, ready for either: everything that likelihood and priors know of the data.
+
+    Plan and sums are made when they are first asked for.
+
+    Parameters
+    ----------
+    design : Design
+        Labelled data, with the residual standard deviation where it is known.
+    plan : Plan, optional
+        Of the same levels in the same rows, if there is one already.
+    products : CrossProducts, optional
+        Of this design, likewise.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+    >>> doubled = model.problem.with_response(2.0 * model.design.y)
+    >>> doubled.plan is model.problem.plan
+    True
+    """
+
+    def __init__(self, design: Design, *, plan: Plan | None = None, products: CrossProducts | None = None) -> None:
+        self.design = design
+        self._plan, self._products = plan, products
+
+    @property
+    def labels(self) -> Labels:
+        """Names of everything."""
+        return self.design.labels
+
+    @property
+    def known_sigma(self) -> float | None:
+        """Residual standard deviation (of a row of weight one) where it is known rather than estimated."""
+        return self.design.known_sigma
+
+    @property
+    def layout(self) -> Layout:
+        """Covariance pieces of each grouping factor, as the numerics take them."""
+        return tuple(block.layout for block in self.design.blocks)
+
+    @property
+    def blocks(self) -> tuple[BlockArrays, ...]:
+        """Random effects of each grouping factor, as the numerics take them."""
+        return tuple(BlockArrays(incidence=block.incidence, pieces=block.layout) for block in self.design.blocks)
+
+    @property
+    def _columns(self) -> np.ndarray:
+        """Columns of the coefficients that are estimated (n, p)."""
+        return self.design.X[:, self.design.kept]
+
+    @property
+    def plan(self) -> Plan:
+        """How the random effects are eliminated; it depends on which levels occur together, and on nothing else."""
+        if self._plan is None:
+            self._plan = plan_elimination(self.blocks)
+        return self._plan
+
+    @property
+    def products(self) -> CrossProducts:
+        """The sums over the rows.
+
+        Raises
+        ------
+        DesignError
+            If the fixed effects leave nothing but rounding of the response to a σ that is estimated.
+        """
+        products = self._summed()
+        if self.known_sigma is None:
+            _check_residual(products, self.design)
+        return products
+
+    def _summed(self) -> CrossProducts:
+        if self._products is None:
+            design = self.design
+            response = design.y - design.offset
+            self._products, self._plan = build_products(
+                self._columns, response, design.weights, self.blocks, self._plan
+            )
+        return self._products
+
+    def conditioned_rows(self) -> Rows:
+        """Return the rows on the columns that the sums are over, for leaving some of them out."""
+        response = self.design.y - self.design.offset
+        return condition_rows(self._columns, response, self.design.weights, self.blocks, self.products)
+
+    def sum_responses(self, responses: np.ndarray) -> Responses:
+        """Sum other responses with the columns of this design, all of them in the same passes over the rows.
+
+        Parameters
+        ----------
+        responses : array, shape (n, m)
+            One a column, offset included, for the rows used.
+
+        Returns
+        -------
+        Responses
+            What is new in their sums, side by side, and the whole of each.
+        """
+        design = self.design
+        if np.ndim(responses) != 2 or len(responses) != design.n:
+            raise ArgumentError(
+                f"responses has the shape {np.shape(responses)}, and the model has {design.n} rows: give an array of "
+                f"shape ({design.n}, m), one response a column."
+            )
+        rows = np.asarray(responses, dtype=float).T - design.offset
+        return sum_responses(self._columns, rows, design.weights, self.blocks, self._summed())
+
+    def with_responses(self, responses: np.ndarray) -> Iterator[Problem]:
+        """Pose the same problem for other responses, which are summed some dozens at a time.
+
+        Parameters
+        ----------
+        responses : array, shape (n, m)
+            One a column, offset included, for the rows used.
+
+        Yields
+        ------
+        Problem
+            Of one response after another, with the plan and the sums of the columns of this one.
+        """
+        m = np.shape(responses)[-1]
+        for start in range(0, m, AT_ONCE):
+            some = responses[:, start : start + AT_ONCE]
+            for y, products in zip(some.T, self.sum_responses(some), strict=True):
+                yield Problem(self.design.with_response(y), plan=self.plan, products=products)
+
+    def with_response(self, y: np.ndarray) -> Problem:
+        """Pose the same problem for another response.
+
+        Parameters
+        ----------
+        y : array, shape (n,)
+            For the rows used, offset included.
+
+        Returns
+        -------
+        Problem
+            With the plan of this one; only the response is summed.
+
+        Raises
+        ------
+        DesignError
+            If it is not finite, or does not vary.
+        """
+        design = self.design.with_response(y)
+        (products,) = self.sum_responses(design.y[:, None])
+        return Problem(design, plan=self.plan, products=products)
+
+    def with_weights(self, weights: np.ndarray) -> Problem:
+        """Pose the same problem with other prior weights.
+
+        Parameters
+        ----------
+        weights : array, shape (n,)
+            For the rows used, positive.
+
+        Returns
+        -------
+        Problem
+            With the plan of this one; its sums are new.
+
+        Raises
+        ------
+        DesignError
+            If a weight is not positive and finite.
+        """
+        return Problem(self.design.with_weights(weights), plan=self.plan)
+
+
+def _check_residual(products: CrossProducts, design: Design) -> None:
+    """Refuse a response that the fixed effects leave nothing of but rounding."""
+    total = design.weights @ (design.y - design.offset) ** 2
+    if products.gram[-1, -1] < (EXACT**2) * total:
+        raise DesignError(
+            f"The fixed effects explain the response {design.response!r} exactly (what they leave is "
+            f"{np.sqrt(products.gram[-1, -1] / total):.0e} of it): no variance is left to estimate. Check whether the "
+            "response is among the predictors, or give sigma."
+        )
