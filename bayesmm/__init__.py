@@ -9,7 +9,7 @@ from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
-    from bayesmm.bayes.storage import load
+    from bayesmm.bayes.loading import load
     from bayesmm.comparison import Comparison, compare
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reshape import to_long
@@ -20,7 +20,7 @@ _HOMES = {
     "Model": "bayesmm.model",
     "compare": "bayesmm.comparison",
     "enable_compilation_cache": "bayesmm.compilation",
-    "load": "bayesmm.bayes.storage",
+    "load": "bayesmm.bayes.loading",
     "to_long": "bayesmm.design.reshape",
 }
 _MODULES = ("datasets", "errors", "priors")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.covariance.public import assemble_covariance
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
@@ -16,9 +17,6 @@ from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.density import FixedPrior
 from bayesmm.marginal.left_out import Draw
 from bayesmm.marginal.rows import BlockArrays
-
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
 
 BATCH = 4_000_000  # numbers held at once, 32 MB
 
@@ -71,12 +69,12 @@ class ParameterDraws:
         return tuple(factors)
 
 
-def read_draws(posterior: Posterior, draws: int | None = None) -> ParameterDraws:
+def read_draws(posterior: DrawnModel, draws: int | None = None) -> ParameterDraws:
     """Read the parameters off a posterior.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : DrawnModel
         The draws.
     draws : int, optional
         How many to read at most, equally spaced in every chain; all by default.
@@ -116,12 +114,12 @@ def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
     return np.linspace(0, length - 1, count).round().astype(int)
 
 
-def sum_products(posterior: Posterior) -> CrossProducts:
+def sum_products(posterior: DrawnModel) -> CrossProducts:
     """Sum the cross-products of a posterior's design."""
     return build_products(*product_arrays(posterior))[0]
 
 
-def product_arrays(posterior: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
+def product_arrays(posterior: DrawnModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
     """Return what the cross-products are sums over: X, y less its offset, weights, grouping factors."""
     design = posterior.design
     blocks = [

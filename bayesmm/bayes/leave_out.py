@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from xarray import DataArray, Dataset, DataTree
 
 from bayesmm.bayes.binding import bind_marginal
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.draws import ParameterDraws, map_draws, product_arrays, read_draws, stack_draws, sum_products
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
@@ -32,9 +33,6 @@ from bayesmm.marginal.leave_out import (
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
 from bayesmm.marginal.row_groups import Rows, condition_rows, group_rows, single_rows
 
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
-
 type Predictive = Literal["marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
 
@@ -42,7 +40,7 @@ MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are
 ROWS = "row"
 
 
-def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> DataTree:
+def log_likelihood(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> DataTree:
     """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
     dim, groups, coordinate = _left_out(posterior, of)
     chosen = read_draws(posterior, draws)
@@ -56,12 +54,12 @@ def log_likelihood(posterior: Posterior, of: str, predictive: Predictive, draws:
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
 
 
-def loo(posterior: Posterior, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
+def loo(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
     """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
     return cast(ELPDData, psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True))
 
 
-def loo_pit(posterior: Posterior, draws: int | None) -> DataTree:
+def loo_pit(posterior: DrawnModel, draws: int | None) -> DataTree:
     """Probability integral transforms of rows given the others; see `Posterior.loo_pit`."""
     chosen = read_draws(posterior, draws)
     dim, _, coordinate = _left_out(posterior, ROWS)
@@ -74,7 +72,7 @@ def loo_pit(posterior: Posterior, draws: int | None) -> DataTree:
     return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
 
 
-def _left_out(posterior: Posterior, of: str) -> tuple[str, list[np.ndarray] | None, Any]:
+def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | None, Any]:
     """Dim, rows of each group (None: each row its own), and coordinate of what is left out."""
     design, labels = posterior.design, posterior.labels
     if of == ROWS:
@@ -96,7 +94,7 @@ def _check_size(draws: ParameterDraws, n_groups: int) -> None:
 
 
 def _tree(
-    posterior: Posterior, draws: ParameterDraws, coordinate: dict[str, Any], values: np.ndarray, predictive: Predictive
+    posterior: DrawnModel, draws: ParameterDraws, coordinate: dict[str, Any], values: np.ndarray, predictive: Predictive
 ) -> DataTree:
     """Log-likelihoods for ArviZ, which finds the relative efficiency from the draws that go with them."""
     kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
@@ -113,7 +111,7 @@ def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any])
     return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
 
 
-def _conditional(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+def _conditional(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
@@ -130,7 +128,7 @@ def _conditional(posterior: Posterior, draws: ParameterDraws, groups: list[np.nd
     return np.add.reduceat(rows[:, np.concatenate(groups)], starts, axis=1)
 
 
-def _marginal(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+def _marginal(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
     if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws))
@@ -140,7 +138,7 @@ def _marginal(posterior: Posterior, draws: ParameterDraws, groups: list[np.ndarr
     return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior))
 
 
-def _leave_rows(posterior: Posterior, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
+def _leave_rows(posterior: DrawnModel, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
@@ -160,14 +158,14 @@ class _Bound:
     rows: Rows
 
 
-def _bind(posterior: Posterior) -> _Bound:
+def _bind(posterior: DrawnModel) -> _Bound:
     products = sum_products(posterior)
     _, data = bind_marginal(posterior.labels, products, posterior.priors)
     X, y, weights, blocks = product_arrays(posterior)
     return _Bound(data, condition_rows(X, y, weights, blocks, products))
 
 
-def _refuse_indispensable(posterior: Posterior, bound: _Bound, groups: list[np.ndarray]) -> None:
+def _refuse_indispensable(posterior: DrawnModel, bound: _Bound, groups: list[np.ndarray]) -> None:
     found = find_indispensable(bound.rows, groups, bound.data.prior)
     if len(found):
         label = posterior.design.rows[groups[found[0]][0]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ class Posterior:
         seed : int
             For the residuals.
         """
-        return add_predictive(self, seed=seed)
+        return replace(self, data=add_predictive(self, seed=seed))
 
     def log_likelihood(
         self, of: str = "row", predictive: Predictive = "marginal", *, draws: int | None = None

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.predictive import DrawnLevels, draw_rows
 from bayesmm.design.predictors import Random
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.columns import DRAWS
 from bayesmm.presenting.intervals import tails
 
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
-
 type PredictionKind = Literal["mean", "observation"]
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
 def predict(
-    posterior: Posterior,
+    posterior: DrawnModel,
     new_data: Any,
     *,
     kind: PredictionKind,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from xarray import DataTree
 
 from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.leave_out import label_draws
 from bayesmm.bayes.recovered import read_effects
@@ -17,9 +18,6 @@ from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.predictors import NewLevels, Predictors, Random, build_predictors
 from bayesmm.errors import PredictionError
 from bayesmm.incidence import Membership
-
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
 
 type DrawnLevels = NewLevels | Literal["sample"]
 MOST_NUMBERS = 50_000_000  # draws times rows, 400 MB
@@ -65,7 +63,7 @@ class RowDraws:
 
 
 def draw_rows(
-    posterior: Posterior,
+    posterior: DrawnModel,
     new_data: Any,
     *,
     random: Random,
@@ -78,7 +76,7 @@ def draw_rows(
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : DrawnModel
         The draws.
     new_data, random, new_levels, weights, seed, draws
         As in `Posterior.posterior_predictive`.
@@ -94,7 +92,7 @@ def draw_rows(
 
 
 def _read_effects(
-    posterior: Posterior, predictors: Predictors, chosen: ParameterDraws
+    posterior: DrawnModel, predictors: Predictors, chosen: ParameterDraws
 ) -> tuple[Predictors, tuple[np.ndarray, ...]]:
     """Read the effects of the levels that occur in the rows, and count the codes of the rows by those."""
     levels = [np.zeros(0, np.int64) if own is None else own.levels_present() for own in predictors.incidences]
@@ -112,7 +110,7 @@ def _read_effects(
 
 
 def _draw_new_levels(
-    posterior: Posterior,
+    posterior: DrawnModel,
     new_data: Any,
     predictors: Predictors,
     draws: ParameterDraws,
@@ -142,7 +140,7 @@ def _draw_new_levels(
     return replace(predictors, incidences=tuple(incidences)), tuple(drawn)
 
 
-def _row_weights(posterior: Posterior, new_data: Any, weights: Any, n_rows: int) -> np.ndarray:
+def _row_weights(posterior: DrawnModel, new_data: Any, weights: Any, n_rows: int) -> np.ndarray:
     if new_data is None:
         if weights is not None:
             raise PredictionError("weights are for new data; the rows of the fit have those of the model.")
@@ -174,7 +172,7 @@ def select_rows(predictors: Predictors, part: slice) -> Predictors:
 
 
 def posterior_predictive(
-    posterior: Posterior,
+    posterior: DrawnModel,
     new_data: Any,
     *,
     random: Random,
@@ -199,9 +197,9 @@ def posterior_predictive(
     return DataTree.from_dict(groups)
 
 
-def add_predictive(posterior: Posterior, *, seed: int) -> Posterior:
-    """Return a posterior that holds predictive draws; see `Posterior.with_predictive`."""
+def add_predictive(posterior: DrawnModel, *, seed: int) -> DataTree:
+    """Return the draws of a posterior with predictive ones beside them; see `Posterior.with_predictive`."""
     tree = posterior_predictive(posterior, None, random="all", new_levels="error", weights=None, seed=seed, draws=None)
     groups = {name: node.to_dataset() for name, node in posterior.data.children.items()}
     groups["posterior_predictive"] = tree["posterior_predictive"].to_dataset()
-    return replace(posterior, data=DataTree.from_dict(groups))
+    return DataTree.from_dict(groups)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from xarray import Dataset
 
 from bayesmm.bayes.binding import bind_marginal
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, stack_draws, sum_products
 from bayesmm.bayes.moments import MomentSum, moment_group
 from bayesmm.bayes.program import MarginalData, conditional_prior
@@ -23,9 +24,6 @@ from bayesmm.marginal.fixed_prior import condition_prior
 from bayesmm.marginal.left_out import Draw
 from bayesmm.marginal.recovery import draw_effects, effect_moments
 from bayesmm.marginal.shapes import Array, Float, Int
-
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
 
 type Levels = Sequence[np.ndarray | None]
 MOST_NUMBERS = 50_000_000  # draws times random effects, 400 MB
@@ -41,12 +39,12 @@ class Numbered(NamedTuple):
     number: Int[Array, ""]
 
 
-def read_effects(posterior: Posterior, draws: ParameterDraws, levels: Levels | None = None) -> tuple[np.ndarray, ...]:
+def read_effects(posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None) -> tuple[np.ndarray, ...]:
     """Read random effects off a posterior; draw them where it was kept without.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : DrawnModel
         The draws.
     draws : ParameterDraws
         Which of them.
@@ -76,7 +74,7 @@ def read_effects(posterior: Posterior, draws: ParameterDraws, levels: Levels | N
 
 
 def effect_parts(
-    posterior: Posterior, draws: ParameterDraws, levels: Levels | None = None
+    posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None
 ) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
     """Read random effects part by part, so that all draws of all effects need not fit in the memory.
 
@@ -110,7 +108,7 @@ def effect_parts(
         yield part, tuple(b[:, : len(block.levels)] if own is None else b[:, own] for block, b, own in pairs)
 
 
-def recover_moments(posterior: Posterior) -> Dataset:
+def recover_moments(posterior: DrawnModel) -> Dataset:
     """Average the conditional moments of the random effects over all draws, as `random_effects="moments"` does."""
     labels = posterior.labels
     draws = read_draws(posterior)
@@ -127,7 +125,7 @@ def recover_moments(posterior: Posterior) -> Dataset:
     return moment_group(labels, sums)
 
 
-def is_kept(posterior: Posterior) -> bool:
+def is_kept(posterior: DrawnModel) -> bool:
     """Whether there are draws of the random effects."""
     kept = posterior.data["posterior"].data_vars
     return all(block.effect_variable in kept for block in posterior.labels.blocks)
@@ -142,7 +140,7 @@ def _n_wanted(block: BlockLabels, levels: np.ndarray | None) -> int:
     return (len(block.levels) if levels is None else len(levels)) * len(block.effects)
 
 
-def _numbers(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
+def _numbers(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     """Count the draws as the run did, chains one after the other."""
     return np.arange(posterior.sigma.size).reshape(posterior.sigma.shape)[:, draws.chosen].ravel()
 

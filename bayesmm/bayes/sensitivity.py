@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from arviz_stats import psense
 from xarray import DataTree
 
 from bayesmm.bayes.distributions import distribution
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, sum_products
 from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow
@@ -26,15 +27,12 @@ from bayesmm.marginal.leave_out import Draw
 from bayesmm.marginal.padding import pad_products
 from bayesmm.specification.priors import Flat
 
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
-
 CONFLICT = "potential prior-data conflict"  # the words of ArviZ
 STRONG = "potential strong prior / weak likelihood"
 SOUND = "✓"
 
 
-def sensitivity(posterior: Posterior, threshold: float) -> pd.DataFrame:
+def sensitivity(posterior: DrawnModel, threshold: float) -> pd.DataFrame:
     """Power-scaling sensitivities of all parameters; see `Posterior.sensitivity`."""
     rows = posterior.priors.rows
     if not any(_says_something(row) for row in rows):
@@ -51,12 +49,12 @@ def sensitivity(posterior: Posterior, threshold: float) -> pd.DataFrame:
     return table
 
 
-def scaling_tree(posterior: Posterior) -> DataTree:
+def scaling_tree(posterior: DrawnModel) -> DataTree:
     """Draws of the parameters, with what power-scaling scales.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : DrawnModel
         The draws.
 
     Returns
@@ -88,7 +86,7 @@ def _says_something(row: PriorRow) -> bool:
     return not isinstance(row.prior, Flat) and row.prior.family != "Uniform"
 
 
-def _log_priors(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
+def _log_priors(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     """Log density of each row's prior, on the scale that it was stated for; (D, rows)."""
     rows, labels = posterior.priors.rows, posterior.labels
     values = stack_parameters(posterior.data, labels).reshape(len(draws.sigma), -1)
@@ -117,7 +115,7 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
     return {name: np.float64(value) for name, value in row.prior.numbers.items()}
 
 
-def _log_likelihood(posterior: Posterior, draws: ParameterDraws) -> np.ndarray:
+def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     """Evaluate log p(y | β, spreads, σ), random effects integrated out; (D,)."""
     products = pad_products(sum_products(posterior))
     p = draws.beta.shape[1]

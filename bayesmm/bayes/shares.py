@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from arviz_base import from_dict
 from xarray import Dataset
 
 from bayesmm.arguments import is_one_of
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.recovered import effect_parts
 from bayesmm.design.design import Design
@@ -17,15 +18,12 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.intervals import tails
 
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
-
 type Total = Literal["unexplained", "response"]
 OTHER_ROWS = ("fixed effects", "residual")  # a grouping factor that is called so keeps its backquotes
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
-def r_squared(posterior: Posterior) -> Dataset:
+def r_squared(posterior: DrawnModel) -> Dataset:
     """Bayesian R², marginal and conditional; see `Posterior.r2`."""
     design, draws = posterior.design, read_draws(posterior)
     predictors = build_predictors(design)
@@ -43,7 +41,7 @@ def r_squared(posterior: Posterior) -> Dataset:
     return from_dict({"posterior": shaped})["posterior"].to_dataset()
 
 
-def variance_shares(posterior: Posterior, total: Total, level: float) -> pd.DataFrame:
+def variance_shares(posterior: DrawnModel, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
     below = tails(level)
     if not is_one_of(total, ("unexplained", "response")):

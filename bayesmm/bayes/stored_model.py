@@ -6,13 +6,14 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from xarray import Dataset, DataTree
 
 from bayesmm.arguments import shorten
 from bayesmm.bayes.checksums import ADVICE
+from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.bayes.prior_keys import correlation_pieces
 from bayesmm.bayes.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.tree import SAMPLE_DIMS
@@ -25,9 +26,6 @@ from bayesmm.errors import StorageError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.priors import PRIORS, Prior
 from bayesmm.version import __version__
-
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
 
 FORMAT = 3  # raised when what a file lacks means something: 2 has what priors of random effects are about
 CHECKED_FROM = 3  # checksums
@@ -44,7 +42,7 @@ class StoredModel(NamedTuple):
     notes: tuple[str, ...]
 
 
-def pack_model(posterior: Posterior) -> Dataset:
+def pack_model(posterior: DrawnModel) -> Dataset:
     """Describe the model of a posterior: data, formula, options, priors.
 
     Returns
