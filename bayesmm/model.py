@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from html import escape
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -471,7 +470,7 @@ class Model:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return self.design._repr_html_()
 
 
 def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import visible
 from bayesmm.design.labels import Labels
 from bayesmm.marginal.plan_parts import Plan, StepCost, StepShape
-
-_WIDTH = 100
+from bayesmm.presenting.parts import Column, Table, Words
+from bayesmm.presenting.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -36,21 +33,24 @@ class PlanDescription:
     block_sizes: np.ndarray
     formula: str
 
-    def __str__(self) -> str:
+    @property
+    def _sentences(self) -> Words:
         sentences = [_sentence(row, self.steps) for row in self.steps.to_dict("records") if row["how"] == "batch"]
         dense = [row for row in self.steps.to_dict("records") if row["how"] == "dense block"]
         if dense:
             sentences.append(_dense_sentence(dense, self.block_sizes))
-        lines = [f"Elimination plan  {self.formula}", ""]
-        for number, sentence in enumerate(sentences, start=1):
-            start = f"  {number}. "
-            lines += wrap(visible(sentence), _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
-        return "\n".join(lines)
+        return Words(role="steps", texts=tuple(sentences))
+
+    def _report(self, *parts: Table) -> Report:
+        return Report(title=f"Elimination plan of {self.formula}", parts=(self._sentences, *parts))
+
+    def __str__(self) -> str:
+        return str(self._report())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return self._report(_step_table(self.steps))._repr_html_()
 
 
 def describe_plan(plan: Plan, labels: Labels, formula: str) -> PlanDescription:
@@ -89,6 +89,22 @@ def _step_row(plan: Plan, labels: Labels, step: StepShape, cost: StepCost) -> di
         "product_seconds": cost.product,
         "neighbours": ", ".join(labels.blocks[g].group for g in step.neighbours),
     }
+
+
+def _step_table(steps: pd.DataFrame) -> Table:
+    rows = steps.to_dict("records")
+    return Table(
+        names=[row["group"] for row in rows],
+        head="group",
+        caption="Grouping factors in the order of elimination",
+        columns=(
+            Column(head="levels", cells=[f"{row['levels']:,}" for row in rows]),
+            Column(head="effects", cells=[f"{row['effects']}" for row in rows]),
+            Column(head="how", cells=[row["how"] for row in rows], is_words=True),
+            Column(head="fill", cells=[row["fill"] for row in rows], is_words=True),
+            Column(head="pairs", cells=[f"{row['pairs']:,}" for row in rows]),
+        ),
+    )
 
 
 def _sentence(row: dict, steps: pd.DataFrame) -> str:

@@ -40,7 +40,7 @@ def test_table_has_one_row_for_each_grouping_factor_in_the_order_of_elimination(
 
 def test_nested_factors_are_said_to_join_nothing() -> None:
     text = str(bound(NESTED, "pastes").plan)
-    assert text.startswith(f"Elimination plan  {NESTED}")
+    assert text.startswith(f"Elimination plan of {NESTED}")
     assert "1. batch:cask, 30 levels" in text
     assert "2. batch, 10 levels" in text
     assert "nothing new is joined" in text
@@ -80,7 +80,7 @@ def test_dense_blocks_of_clusters_are_counted_with_their_sizes(monkeypatch: pyte
 def test_plan_is_shown_in_notebooks_as_it_prints() -> None:
     shown = bound(CROSSED, "penicillin").plan
     assert repr(shown) == str(shown)
-    assert shown._repr_html_().startswith("<pre>Elimination plan")
+    assert "their levels now touch each other" in shown._repr_html_()
 
 
 @pytest.mark.parametrize(

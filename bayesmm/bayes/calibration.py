@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,13 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.prior_simulation import simulate_prior
 from bayesmm.bayes.resolution import ResolvedPriors
-from bayesmm.console import visible
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.presenting.numbers import write_column, write_p
+from bayesmm.presenting.parts import Column, Table, notes
+from bayesmm.presenting.parts import warnings as warnings_
+from bayesmm.presenting.report import Report
 from bayesmm.problem import Problem
 
 FEWEST = 10  # simulations that say anything
@@ -64,23 +66,35 @@ class Calibration:
         ranks = {_variable(str(name)): values.to_numpy()[None] for name, values in self.ranks.items()}
         return from_dict({"prior_sbc": ranks})
 
-    def __str__(self) -> str:
-        table = pd.DataFrame({"mean rank": self.ranks.mean(), "p-value": self.p_values}).rename(index=visible)
-        verdict = (
-            "The ranks are uniform as far as so many simulations can tell."
-            if self.is_calibrated
-            else f"The ranks of {visible(str(self.p_values.idxmin()))} are not uniform: the sampler is not right for "
-            "these priors."
+    @property
+    def _report(self) -> Report:
+        quantities = [str(name) for name in self.ranks]
+        untrusted = f"{self.untrusted} of {len(self.ranks)} posteriors had diagnostics that speak against them."
+        wrong = f"The ranks of {self.p_values.idxmin()} are not uniform: the sampler is not right for these priors."
+        right = "The ranks are uniform as far as so many simulations can tell."
+        return Report(
+            title=self.description,
+            parts=(
+                warnings_(() if self.is_calibrated else (wrong,)),
+                Table(
+                    names=quantities,
+                    columns=(
+                        Column(head="mean rank", cells=write_column(self.ranks.mean(), 3)),
+                        Column(head="p-value", cells=[write_p(value) for value in self.p_values[self.ranks.columns]]),
+                    ),
+                    where="calibration.p_values",
+                ),
+                notes(((right,) if self.is_calibrated else ()) + ((untrusted,) if self.untrusted else ())),
+            ),
         )
-        lines = [self.description, "", table.to_string(float_format="{:.3f}".format), "", verdict]
-        if self.untrusted:
-            lines.append(f"{self.untrusted} of {len(self.ranks)} posteriors had diagnostics that speak against them.")
-        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return str(self._report)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return self._report._repr_html_()
 
 
 def _variable(name: str) -> str:

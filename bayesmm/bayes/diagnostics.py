@@ -12,6 +12,9 @@ from xarray import Dataset, DataTree
 
 from bayesmm.bayes.tables import FEWEST
 from bayesmm.console import visible
+from bayesmm.presenting.numbers import write_number
+from bayesmm.presenting.parts import Column, Table, notes, warnings
+from bayesmm.presenting.report import Report
 
 MOST_R_HAT = 1.01  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16
 LEAST_ESS = 100  # per chain, same source
@@ -124,6 +127,41 @@ class Diagnostics:
 
     def __str__(self) -> str:
         return self.advice
+
+    def _repr_html_(self) -> str:
+        return self._report._repr_html_()
+
+    @property
+    def _report(self) -> Report:
+        rows = self._rows()
+        table = Table(
+            names=[name for name, _, _ in rows],
+            columns=(
+                Column(head="value", cells=[value for _, value, _ in rows]),
+                Column(head="of", cells=[of for _, _, of in rows], is_words=True),
+            ),
+        )
+        verdict = notes((self.advice,)) if self.is_good else warnings((self.advice,))
+        return Report(title="Diagnostics", parts=(verdict, table))
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Return what was measured, its value, and whose it is."""
+        total = f"{self.chains * self.draws:,} draws"
+        rows = [("chains", f"{self.chains}", ""), ("draws", f"{self.draws:,}", "each chain")]
+        if self.pareto_k is None:
+            where = f", mostly at {self.divergent_at}" if self.divergent_at else ""
+            rows += [
+                ("divergences", f"{self.divergences:,}", total + where),
+                ("largest tree depth reached", f"{self.reached_max_tree_depth:,}", total),
+                ("smallest BFMI", write_number(self.bfmi, 2), self.energy_of),
+                ("largest R̂", write_number(self.r_hat, 3), self.r_hat_of),
+            ]
+        else:
+            rows.append(("Pareto k̂", write_number(self.pareto_k, 2), "the weights"))
+        rows.append(("smallest effective number of draws", write_number(self.ess, 0), self.ess_of))
+        if self.modes > 1:
+            rows.append(("modes", f"{self.modes}", "the posterior"))
+        return rows
 
 
 def diagnose(

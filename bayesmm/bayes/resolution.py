@@ -16,6 +16,8 @@ from bayesmm.covariance.public import gather_sds
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels, ParameterRow
 from bayesmm.errors import PriorError
+from bayesmm.presenting.parts import Column, Table, notes
+from bayesmm.presenting.report import Report
 from bayesmm.specification.priors import LKJ, Flat, HalfStudentT, Normal, Prior
 
 PriorChoice = Mapping[str, Prior] | Literal["flat"] | None
@@ -113,7 +115,18 @@ class ResolvedPriors:
         return text if self.fixed_sigma is None else f"{text}\nsigma is fixed at {self.fixed_sigma:g}."
 
     def _repr_html_(self) -> str:
-        return self.table().to_html()
+        return self._report._repr_html_()
+
+    @property
+    def _report(self) -> Report:
+        table = self.table()
+        fixed = () if self.fixed_sigma is None else (f"sigma is fixed at {self.fixed_sigma:g}.",)
+        columns = [
+            Column(head=name, cells=table[name].tolist(), is_words=True) for name in ("prior", "source", "about")
+        ]
+        names = [str(name) for name in table.index]
+        priors = Table(names=names, columns=columns, head="parameter", where="model.priors.table()")
+        return Report(title="Priors in force", parts=(priors, notes(fixed)))
 
 
 def resolve_priors(

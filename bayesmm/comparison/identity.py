@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from bayesmm.bayes.flat_posterior import FlatPosterior, build_flat_posterior
 from bayesmm.bayes.start import WarmStart, interior_factors
 from bayesmm.comparison.flat_modes import FLOOR, FlatModes
-from bayesmm.comparison.identity_text import write_identity
+from bayesmm.comparison.identity_text import build_report
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import lower_triangular
@@ -84,12 +83,12 @@ class Identity:
         return float(np.abs(self.slopes.to_numpy()).max())
 
     def __str__(self) -> str:
-        return write_identity(self)
+        return str(build_report(self))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return build_report(self)._repr_html_()
 
 
 def check_identity(fit: Fit) -> Identity:

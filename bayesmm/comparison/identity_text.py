@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesmm.console import visible
-from bayesmm.presenting.numbers import write_number
+from bayesmm.presenting.numbers import write_column
+from bayesmm.presenting.parts import Column, Table, Words
+from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.comparison.identity import Identity
 
-WIDTH = 100
 SAME_PEAK = 1e-6  # difference of log densities
 NOTHING = 1e-12  # of the values: a constant that is only rounding
 HEADS = {"REML": "REML", "sd": "in sds", "variance": "in variances", "log": "in logarithms"}
 
 
-def write_identity(identity: Identity) -> str:
-    """Write what was checked, what was found, and what it means; lines of at most a hundred characters."""
-    lines = [f"REML as a posterior mode: {identity.formula}"]
-    for heading, sentences in (
-        ("The model", _setting(identity)),
-        ("1. One function", _same_function(identity)),
-        ("2. One peak", _same_peak(identity)),
-    ):
-        lines += ["", heading, *_wrapped(sentences)]
-    lines += ["", "3. The peak depends on the scale", *_table(identity), *_wrapped(_scales(identity))]
-    return "\n".join(lines)
+def build_report(identity: Identity) -> Report:
+    """Say what was checked, what was found, and what it means."""
+    return Report(
+        title=f"REML as a posterior mode: {identity.formula}",
+        parts=(
+            *_section("The model", _setting(identity)),
+            *_section("1. One function", _same_function(identity)),
+            *_section("2. One peak", _same_peak(identity)),
+            Words(role="heading", texts=("3. The peak depends on the scale",)),
+            _table(identity),
+            Words(role="paragraph", texts=(" ".join(_scales(identity)),)),
+        ),
+    )
 
 
-def _wrapped(sentences: Iterator[str]) -> list[str]:
-    text = visible(" ".join(sentences))
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+def _section(heading: str, sentences: Iterator[str]) -> tuple[Words, Words]:
+    return Words(role="heading", texts=(heading,)), Words(role="paragraph", texts=(" ".join(sentences),))
 
 
 def _setting(identity: Identity) -> Iterator[str]:
@@ -86,14 +86,13 @@ def _small(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-") if value else "0"
 
 
-def _table(identity: Identity) -> list[str]:
-    names = [visible(str(name)) for name in identity.modes.index]
-    width = max(map(len, names))
-    lines = [f"  {''.ljust(width)}  " + "  ".join(head.rjust(13) for head in HEADS.values())]
-    for name, row in zip(names, identity.modes[list(HEADS)].to_numpy(dtype=float), strict=True):
-        cells = [write_number(float(value), _decimals(row)) for value in row]
-        lines.append(f"  {name.ljust(width)}  " + "  ".join(cell.rjust(13) for cell in cells))
-    return lines
+def _table(identity: Identity) -> Table:
+    decimals = [_decimals(row) for row in identity.modes[list(HEADS)].to_numpy(dtype=float)]
+    return Table(
+        names=[str(name) for name in identity.modes.index],
+        columns=[Column(head=head, cells=write_column(identity.modes[name], decimals)) for name, head in HEADS.items()],
+        where="identity.modes",
+    )
 
 
 def _decimals(row: np.ndarray) -> int | None:

@@ -1,7 +1,6 @@
 """What is bundled: names and descriptions, read from `files/catalogue.toml` without touching the data."""
 
 import difflib
-import html
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,9 @@ from typing import Any, Literal
 
 from bayesmm.console import LEAST_COLUMNS, fold
 from bayesmm.errors import DatasetError
+from bayesmm.presenting.parts import Column as _Cells
+from bayesmm.presenting.parts import Table, facts, notes
+from bayesmm.presenting.report import Report
 
 FEW = 6  # levels that are worth listing
 
@@ -76,16 +78,14 @@ class Description:
         return [(label, text) for label, text in remarks if text]
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left'>{title}</th>" for title in ("Column", "Type", "Unit", "Meaning"))
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(t)}</td>" for t in cells) + "</tr>"
-            for cells in ((c.name, c.kind, c.unit, c.text) for c in self.columns)
-        )
-        remarks = "<br>".join(f"<b>{label}</b>: {html.escape(text)}" for label, text in self._remarks())
-        return (
-            f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.title)} ({self._size()})</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{remarks}</p>"
-        )
+        columns = [
+            _Cells(head=head, cells=[str(getattr(column, name)) for column in self.columns], is_words=True)
+            for head, name in (("type", "kind"), ("unit", "unit"), ("meaning", "text"))
+        ]
+        table = Table(names=[column.name for column in self.columns], columns=columns, head="column")
+        remarks = notes(f"{label}: {text}" for label, text in self._remarks())
+        title = f"{self.name}: {self.title}"
+        return Report(title=title, parts=(facts((self._size(),)), table, remarks))._repr_html_()
 
 
 def names() -> list[str]:

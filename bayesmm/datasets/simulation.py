@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesmm.presenting.numbers import write_digits
+from bayesmm.presenting.parts import Column, Table
+from bayesmm.presenting.report import Report
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Simulation:
@@ -30,16 +34,20 @@ class Simulation:
     parameters: pd.Series
     random_effects: pd.DataFrame
 
+    @property
+    def _report(self) -> Report:
+        cells = [write_digits(value) for value in self.parameters]
+        names = [str(name) for name in self.parameters.index]
+        table = Table(names=names, columns=(Column(head="truth", cells=cells),), where="simulation.parameters")
+        return Report(title=self._summary(), parts=(table,))
+
     def __str__(self) -> str:
-        width = max(map(len, self.parameters.index))
-        rows = [f"  {name:<{width}}  {value:.4g}" for name, value in self.parameters.items()]
-        return "\n".join([self._summary(), *rows])
+        return str(self._report)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = self.parameters.map("{:.4g}".format).to_frame().to_html()
-        return f"<p>{self._summary()}</p>{table}"
+        return self._report._repr_html_()
 
     def _summary(self) -> str:
         counts = self.random_effects.groupby("group", sort=False)["level"].nunique()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from bayesmm.console import listing, visible
 from bayesmm.design.relations import find_relations
+from bayesmm.presenting.parts import Column, Table, Words, notes
+from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.design.blocks import RandomBlock
@@ -37,12 +39,46 @@ def describe(design: Design) -> str:
     lines += [f"  {line}" for line in equations(design)]
     lines += ["", *_entry("Rows", _rows(design)), *_entry("Columns of X", _columns(design))]
     if design.aliased:
-        lines += _entry("Aliased", f"{_shorten(design.aliased)}: combinations of earlier columns, left out")
+        lines += _entry("Aliased", _aliased(design))
     for position, block in enumerate(design.blocks):
         lines += _entry("Groups" if position == 0 else "", _group(block))
     for position, relation in enumerate(find_relations(design.blocks)):
         lines += _entry("Structure" if position == 0 else "", str(relation))
     return "\n".join(map(visible, lines))
+
+
+def build_report(design: Design) -> Report:
+    """Describe the same for a notebook.
+
+    Parameters
+    ----------
+    design : Design
+        Data and specification.
+    """
+    names, entries = ["Rows", "Columns of X"], [_rows(design), _columns(design)]
+    if design.aliased:
+        names.append("Aliased")
+        entries.append(_aliased(design))
+    blocks = design.blocks
+    groups = Table(
+        names=[block.group for block in blocks],
+        head="group",
+        columns=(
+            Column(head="levels", cells=[f"{block.q}" for block in blocks]),
+            Column(head="they are", cells=[_shorten(block.levels, 4) for block in blocks], is_words=True),
+            Column(head="effects", cells=[_shorten(block.effects) for block in blocks], is_words=True),
+        ),
+        caption="Groups",
+    )
+    return Report(
+        title=f"Linear mixed model {design.specification.shown}",
+        parts=(
+            Words(role="equations", texts=tuple(equations(design))),
+            Table(names=names, columns=(Column(head="", cells=entries, is_words=True),)),
+            groups,
+            notes(map(str, find_relations(blocks))),
+        ),
+    )
 
 
 def equations(design: Design) -> list[str]:
@@ -144,6 +180,10 @@ def _rows(design: Design) -> str:
 
 def _columns(design: Design) -> str:
     return f"{design.p}: {_shorten([design.coefficients[j] for j in design.kept])}" if design.p else "none"
+
+
+def _aliased(design: Design) -> str:
+    return f"{_shorten(design.aliased)}: combinations of earlier columns, left out"
 
 
 def _group(block: RandomBlock) -> str:

@@ -21,7 +21,7 @@ from bayesmm.design.checks import (
 )
 from bayesmm.design.columns import distinct_names
 from bayesmm.design.confounding import check_columns
-from bayesmm.design.describe import describe
+from bayesmm.design.describe import build_report, describe
 from bayesmm.design.labels import Labels, build_labels, check_distinct
 from bayesmm.design.names import Names
 from bayesmm.design.new_rows import NewRows, evaluate_rows
@@ -205,6 +205,9 @@ class Design:
         return self.describe()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return build_report(self)._repr_html_()
 
 
 def build_design(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 DIGITS = 3  # significant digits of the standard deviation that the decimals are chosen for
 VALUE_DIGITS = 5  # of a number whose spread is not known
-MOST_DECIMALS = 6  # beyond these, and from TOO_LONG on, numbers are written with a power of ten
-TOO_LONG = 1e7
+MOST_DECIMALS = 6
+TOO_LONG, TOO_SHORT = 1e7, 1e-4  # numbers beyond have a power of ten, small ones where decimals do not suffice
 UNKNOWN = "–"
 SMALLEST_P = 0.001
 
@@ -30,7 +30,9 @@ def write_number(value: float, decimals: int | None) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    text = f"{value:.{DIGITS}g}" if decimals is None or abs(value) >= TOO_LONG else f"{value:.{decimals}f}"
+    if abs(value) >= TOO_LONG or (decimals is None and abs(value) < TOO_SHORT):
+        return _with_power(value, DIGITS)
+    text = f"{value:.{MOST_DECIMALS if decimals is None else decimals}f}"
     # "-0.00" tells nothing, and a hyphen is no minus sign.
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
@@ -43,13 +45,18 @@ def write_like(value: float, spread: float) -> str:
 
 
 def write_digits(value: float, digits: int = 4) -> str:
-    """Write a number with so many significant digits; whole numbers below ten millions keep all of theirs."""
+    """Write a number with so many significant digits at most; whole numbers below ten millions keep all of theirs."""
     if value == 0 or not math.isfinite(value):
         return write_number(value, 0)
     size = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))  # 9.9996 has four digits as 10.00
-    if not -5 < size < 7:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
-    return write_number(value, max(digits - 1 - size, 0))
+    if not TOO_SHORT <= abs(value) < TOO_LONG:
+        return _with_power(value, digits)
+    text = write_number(value, max(digits - 1 - size, 0))
+    return text.rstrip("0").removesuffix(".") if "." in text else text
+
+
+def _with_power(value: float, digits: int) -> str:
+    return f"{value:.{digits - 1}e}".replace("-", "−")
 
 
 def write_column(values: Iterable[float], decimals: int | Sequence[int | None]) -> list[str]:

@@ -17,7 +17,7 @@ CLASS = "bayesmm"
 # theme calls dark. Selectors are longer than those by which Jupyter stripes and aligns tables. Where a notebook that is
 # not trusted loses the style, tables, heads and words are still there.
 STYLE = """
-.bayesmm{max-width:100%;overflow-x:auto;line-height:1.4;font-variant-numeric:tabular-nums lining-nums}
+.bayesmm{max-width:100%;line-height:1.4;overflow-wrap:anywhere;font-variant-numeric:tabular-nums lining-nums}
 .bayesmm .bayesmm-title{font-weight:600;font-size:1.05em;margin:.3em 0 .2em}
 .bayesmm p,.bayesmm ul,.bayesmm ol{margin:.35em 0;max-width:62em}
 .bayesmm ul,.bayesmm ol{padding-left:1.4em}
@@ -26,20 +26,21 @@ STYLE = """
 .bayesmm .bayesmm-warning{border-left:.3em solid #c77700;padding:.1em .6em}
 .bayesmm .bayesmm-heading{font-weight:600;margin-top:.8em}
 .bayesmm .bayesmm-equations{white-space:pre-wrap;padding-left:1em}
-.bayesmm table{border-collapse:collapse;border:0;margin:.6em 0;color:inherit;background:none;font-size:inherit}
-.bayesmm table caption{caption-side:top;text-align:left;font-weight:600;padding:.2em .5em;color:inherit}
+.bayesmm .bayesmm-scroll{overflow-x:auto;margin:.6em 0}
+.bayesmm table{border-collapse:collapse;border:0;margin:0;color:inherit;background:none;font-size:inherit}
+.bayesmm table caption{caption-side:top;text-align:left;font-weight:600;padding:.2em 0;color:inherit}
 .bayesmm table tr,.bayesmm table tbody tr:nth-child(n){background:none;border:0}
-.bayesmm table th,.bayesmm table td{text-align:right;vertical-align:baseline;padding:.15em .55em;border:0;
+.bayesmm table th,.bayesmm table td{text-align:right;vertical-align:baseline;padding:.15em .5em;border:0;
 white-space:nowrap;background:none;color:inherit;font-weight:400;max-width:none}
 .bayesmm table thead th{font-weight:600;vertical-align:bottom}
 .bayesmm table thead tr:last-child>*{border-bottom:1px solid currentColor}
 .bayesmm table thead th.bayesmm-over{text-align:center;border-bottom:1px solid currentColor}
-.bayesmm table thead th[colspan]{text-align:center}
+.bayesmm table thead th[colspan],.bayesmm table thead th.bayesmm-picture{text-align:center}
 .bayesmm table tbody:last-of-type tr:last-child>*{border-bottom:1px solid currentColor}
-.bayesmm table tbody th,.bayesmm table .bayesmm-words{text-align:left;white-space:normal;overflow-wrap:break-word;
+.bayesmm table tbody th,.bayesmm table .bayesmm-words{text-align:left;white-space:normal;overflow-wrap:anywhere;
 max-width:28em}
 .bayesmm table tbody th.bayesmm-section{font-weight:600;padding-top:.5em}
-.bayesmm table tbody th[scope=row]{min-width:6em}
+.bayesmm table tbody th:not([colspan]),.bayesmm table tbody .bayesmm-words{min-width:5.5em}
 .bayesmm table tbody tr.bayesmm-inside th[scope=row]{padding-left:1.5em}
 .bayesmm table tbody tr:hover>*{background:rgba(128,128,128,.14)}
 .bayesmm svg{vertical-align:middle;overflow:visible}
@@ -94,7 +95,9 @@ def _table(table: Table) -> str:
         body = f'<tbody><tr><td colspan="{width}">(none)</td></tr></tbody>'
     else:
         body = "".join(_bodies(table, width))
-    return f"<table>{caption}<thead>{''.join(_heads(table))}</thead>{body}</table>"
+    heads = "".join(_heads(table))
+    table_ = f"<table>{caption}{f'<thead>{heads}</thead>' if heads else ''}{body}</table>"
+    return f'<div class="{CLASS}-scroll">{table_}</div>'
 
 
 def _span(column: AnyColumn) -> int:
@@ -118,6 +121,8 @@ def _heads(table: Table) -> Iterator[str]:
             for over, span in groups
         )
         yield f"<tr><td></td>{''.join(heads)}</tr>"
+    if not table.head and not any(column.head for column in table.columns):
+        return  # a list of facts by name
     corner = f'<th scope="col" class="{CLASS}-words">{_text(table.head)}</th>' if table.head else "<td></td>"
     yield f"<tr>{corner}{''.join(map(_head, table.columns))}</tr>"
 
@@ -125,6 +130,8 @@ def _heads(table: Table) -> Iterator[str]:
 def _head(column: AnyColumn) -> str:
     if isinstance(column, Interval):
         return f'<th scope="colgroup" colspan="2">{_text(column.head)}</th>'
+    if isinstance(column, Shrinkage):
+        return f'<th scope="col" class="{CLASS}-picture">{_text(column.head)}</th>'
     words = f' class="{CLASS}-words"' if isinstance(column, Column) and column.is_words else ""
     return f'<th scope="col"{words}>{_text(column.head)}</th>'
 
@@ -140,7 +147,7 @@ def _bodies(table: Table, width: int) -> Iterator[str]:
             rows.append(f'<tr><th scope="rowgroup" colspan="{width}" class="{CLASS}-section">{head}</th></tr>')
         for i in range(start, stop):
             if i in shown:
-                rows.append(_row(table, i))
+                rows.append(_row(table, i, shown))
             elif i == FIRST_ROWS:
                 rows.append(_left_out(table, len(table.names) - len(shown), width))
         yield f"<tbody>{''.join(rows)}</tbody>"
@@ -157,10 +164,22 @@ def _left_out(table: Table, n: int, width: int) -> str:
     return f"<tr>{cell}</tr>"
 
 
-def _row(table: Table, i: int) -> str:
+def _row(table: Table, i: int, shown: set[int]) -> str:
     inside = f' class="{CLASS}-inside"' if table.headings else ""
     cells = "".join(cell for column in table.columns for cell in _cells(column, i))
-    return f'<tr{inside}><th scope="row">{_text(table.names[i])}</th>{cells}</tr>'
+    return f"<tr{inside}>{_name(table, i, shown)}{cells}</tr>"
+
+
+def _name(table: Table, i: int, shown: set[int]) -> str:
+    """Write the name of a row; one that several rows in a run have in common is written once, over all of them."""
+    if not table.groups_rows:
+        return f'<th scope="row">{_text(table.names[i])}</th>'
+    if i - 1 in shown and table.names[i - 1] == table.names[i]:
+        return ""
+    stop = i + 1
+    while stop in shown and table.names[stop] == table.names[i]:
+        stop += 1
+    return f'<th scope="rowgroup" rowspan="{stop - i}">{_text(table.names[i])}</th>'
 
 
 def _cells(column: AnyColumn, i: int) -> Iterator[str]:

@@ -119,6 +119,8 @@ class Table:
         What stands above the names.
     headings : mapping of int to str
         Lines before some of the rows, by the position of the row.
+    groups_rows : bool
+        Whether a name that several rows in a run have in common is written once.
     where : str
         Where all rows are, should there be too many for a page: "posterior.parameters".
     """
@@ -128,6 +130,7 @@ class Table:
     caption: str = ""
     head: str = ""
     headings: Mapping[int, str] = field(default_factory=dict)
+    groups_rows: bool = False
     where: str = ""
 
 

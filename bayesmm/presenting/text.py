@@ -87,10 +87,13 @@ def _plain(each: Table) -> list[str]:
         for column in each.columns
         if not isinstance(column, Shrinkage)
     ]
+    left = [*each.names]
+    if each.groups_rows:
+        left = [name if i == 0 or name != left[i - 1] else "" for i, name in enumerate(left)]
     names = max(cells(visible(name)) for name in (each.head, *each.names))
     if INDENT + names + _size(texts) > columns():
-        return table([*each.names], [replace(text, gap=1) for text in texts], head=each.head, indent=0)
-    return table([*each.names], texts, head=each.head)
+        return table(left, [replace(text, gap=1) for text in texts], head=each.head, indent=0)
+    return table(left, texts, head=each.head)
 
 
 def _over(column: AnyColumn) -> str:

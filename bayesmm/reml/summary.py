@@ -18,6 +18,7 @@ from bayesmm.reml.tables import fixed_effect_table
 if TYPE_CHECKING:
     from bayesmm.reml.fit import Fit
 
+RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
 
 
@@ -79,7 +80,7 @@ def _random_table(fit: Fit, level: float) -> Table:
         for (i, head), name in zip(block.cor_cells, block.cor_rows, strict=True):
             value = float(parameters.loc[name, "estimate"])  # pyright: ignore[reportArgumentType]
             correlations.setdefault(head, {})[len(rows) + i] = value
-        groups += [block.group, *[""] * (len(block.sds) - 1)]
+        groups += [block.group] * len(block.sds)
         effects += block.sds
         rows += [parameters.loc[name].to_dict() for name in block.sd_rows]
     known = fit.known_sigma is not None
@@ -97,7 +98,12 @@ def _random_table(fit: Fit, level: float) -> Table:
         ),
     )
     return Table(
-        names=[*groups, "residual"], columns=columns, caption="Random effects", head="group", where="fit.parameters"
+        names=[*(f"`{group}`" if group == RESIDUAL else group for group in groups), RESIDUAL],
+        columns=columns,
+        caption="Random effects",
+        head="group",
+        where="fit.parameters",
+        groups_rows=True,
     )
 
 
