@@ -479,7 +479,8 @@ class Posterior:
         Report
             Prints as text, as wide as the terminal; a notebook shows its table.
         """
-        return build_summary(self, level)
+        table = self.parameter_table(level=level)
+        return build_summary(self, table, self.diagnostics, origin=self.origin, remarks=self.notes, level=float(level))
 
     @property
     def origin(self) -> str:

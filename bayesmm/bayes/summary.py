@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from bayesmm.presenting.intervals import check_level, interval_head
+import pandas as pd
+
+from bayesmm.bayes.diagnostics import Diagnostics
+from bayesmm.bayes.drawn import DrawnModel
+from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import decimals_for, write_column
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
 
-if TYPE_CHECKING:
-    from bayesmm.bayes.posterior import Posterior
-
 PLACES = {"r_hat": 3, "ess_bulk": 0, "ess_tail": 0}  # decimals
 
 
-def build_summary(posterior: Posterior, level: float) -> Report:
-    """Summarise a posterior; see `Posterior.summary`."""
-    level = check_level(level)
-    diagnostics = posterior.diagnostics
+def build_summary(
+    drawn: DrawnModel,
+    table: pd.DataFrame,
+    diagnostics: Diagnostics,
+    *,
+    origin: str,
+    remarks: Sequence[str],
+    level: float,
+) -> Report:
+    """Summarise a posterior, from its table of parameters with intervals of that level; see `Posterior.summary`."""
     good = diagnostics.is_good
     return Report(
-        title=f"Posterior of {posterior.design.specification.shown}",
+        title=f"Posterior of {drawn.design.specification.shown}",
         parts=(
-            facts(_facts(posterior)),
+            facts(_facts(drawn, origin)),
             warnings(() if good else (diagnostics.advice,)),
-            _parameter_table(posterior, level),
-            notes((diagnostics.advice, *posterior.notes) if good else posterior.notes),
+            _parameter_table(table, level),
+            notes((diagnostics.advice, *remarks) if good else remarks),
         ),
     )
 
 
-def _facts(posterior: Posterior) -> list[str]:
-    groups = ", ".join(f"{block.group} {len(block.levels)}" for block in posterior.labels.blocks)
-    sources = sorted({row.source for row in posterior.priors.rows})
-    lines = [f"{posterior.n} rows; levels: {groups}", f"{posterior.origin}; priors: {' and '.join(sources)}"]
-    if posterior.priors.fixed_sigma is not None:
-        lines.append(f"sigma is fixed at {posterior.priors.fixed_sigma:g}")
+def _facts(drawn: DrawnModel, origin: str) -> list[str]:
+    groups = ", ".join(f"{block.group} {len(block.levels)}" for block in drawn.labels.blocks)
+    sources = sorted({row.source for row in drawn.priors.rows})
+    lines = [f"{drawn.design.n} rows; levels: {groups}", f"{origin}; priors: {' and '.join(sources)}"]
+    if drawn.priors.fixed_sigma is not None:
+        lines.append(f"sigma is fixed at {drawn.priors.fixed_sigma:g}")
     return lines
 
 
-def _parameter_table(posterior: Posterior, level: float) -> Table:
+def _parameter_table(table: pd.DataFrame, level: float) -> Table:
     """Show the parameter table without columns that are unknown, such as the R̂ of independent draws."""
-    table = posterior.parameter_table(level=level)
     decimals = [decimals_for(sd) for sd in table["sd"]]
     known = set(table.dropna(axis="columns", how="all"))
     columns: list[AnyColumn] = [Column(head=name, cells=write_column(table[name], decimals)) for name in ("mean", "sd")]
