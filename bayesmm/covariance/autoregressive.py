@@ -15,7 +15,7 @@ from bayesmm.covariance.structure import Array, divide
 class Autoregressive(OneCorrelation):
     """R_ij = ρ^|i − j|, with −1 ≤ ρ ≤ 1; neighbours in the order of the effects are one step apart."""
 
-    words = "first-order autoregressive"
+    pattern = "first-order autoregressive"
     freedom = "correlated by their distance"
 
     def unit(self, xp: Any, low: Array, high: Array, k: int) -> Array:

@@ -16,7 +16,7 @@ from bayesmm.covariance.unstructured import pairs
 class CompoundSymmetry(OneCorrelation):
     """R = (1 − ρ)I + ρ11', with −1/(k − 1) ≤ ρ ≤ 1."""
 
-    words = "compound symmetry"
+    pattern = "compound symmetry"
     freedom = "equally correlated"
 
     def limits(self, k: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class OneCorrelation(Structure):
     """
 
     equal: bool = False
+    pattern: ClassVar[str]  # of the correlations, in words
     correlations = "one"
 
     def unit(self, xp: Any, low: Array, high: Array, k: int) -> Array:
@@ -53,6 +54,11 @@ class OneCorrelation(Structure):
     def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
         """ρ, a sum of covariances over one of products of standard deviations; NaN where that is zero."""
         raise NotImplementedError
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Pattern of the correlations, and whether there is one standard deviation."""
+        return f"{self.pattern}, one standard deviation" if self.equal else self.pattern
 
     @property
     def invariance(self) -> str:  # type: ignore[override]
