@@ -34,7 +34,7 @@ def discrepancies(model: ReferenceModel, fit: Any) -> list[str]:
 
 
 def compare_likelihood(model: ReferenceModel, fit: Any) -> Iterator[str]:
-    tolerance = LOGLIK if model.n < 10_000 else LOGLIK_LARGE * abs(model.loglik)
+    tolerance = model.rough * (LOGLIK if model.n < 10_000 else LOGLIK_LARGE * abs(model.loglik))
     yield from differ("loglik", fit.loglik, model.loglik, tolerance)
     if "lme4" in model.entry["engine"]:  # the others count parameters or rows in their own way
         yield from differ("aic", fit.aic, model.entry["aic"], 2 * tolerance)
@@ -55,8 +55,10 @@ def compare_fixed_effects(model: ReferenceModel, fit: Any) -> Iterator[str]:
         yield f"aliased columns {sorted(aliased)}, expected {sorted(dropped)}"
     for name, estimate, se in zip(names, expected["estimate"], expected.get("se", []), strict=True):
         # Relative to the estimate where it is far from zero, to its standard error where it is near.
-        yield from differ(f"{name}", table.loc[name, "estimate"], estimate, FIXED * max(abs(estimate), se))
-        yield from differ(f"se of {name}", table.loc[name, "std_error"], se, FIXED * se)
+        yield from differ(
+            f"{name}", table.loc[name, "estimate"], estimate, model.rough * FIXED * max(abs(estimate), se)
+        )
+        yield from differ(f"se of {name}", table.loc[name, "std_error"], se, model.rough * FIXED * se)
 
 
 def compare_sigma(model: ReferenceModel, fit: Any) -> Iterator[str]:
@@ -66,7 +68,7 @@ def compare_sigma(model: ReferenceModel, fit: Any) -> Iterator[str]:
 
 def compare_fitted(model: ReferenceModel, fit: Any) -> Iterator[str]:
     fitted, residuals = np.asarray(fit.fitted), np.asarray(fit.residuals())
-    scale = FITTED * (model.sigma or model.entry["sigma"])
+    scale = FITTED * model.scale
     if len(fitted) != model.n:
         yield f"{len(fitted)} rows used, expected {model.n}"
         return
@@ -80,8 +82,10 @@ def compare_fitted(model: ReferenceModel, fit: Any) -> Iterator[str]:
 
 
 def compare_variances(model: ReferenceModel, fit: Any) -> Iterator[str]:
+    """Compare standard deviations and correlations, as rows of the table of parameters and as covariances of effects."""
     estimates = {canonical_row(name): value for name, value in fit.parameters["estimate"].items()}
-    sigma = model.sigma or model.entry["sigma"]
+    for block, factor in zip(fit.design.blocks, fit.factors, strict=True):
+        estimates |= rows_of_effects(block, fit.sigma * factor, estimates)
     for term in model.random:
         group = canonical_group(term.group)
         effects = [canonical_effect(effect) for effect in term.effects]
@@ -90,15 +94,36 @@ def compare_variances(model: ReferenceModel, fit: Any) -> Iterator[str]:
             if row not in estimates:
                 yield f"no row {row} among {sorted(estimates)}"
                 continue
-            yield from differ(f"sd({effects[i]} | {group})", estimates[row], sd, THETA * sigma)
+            within = model.rough * THETA * model.scale
+            yield from differ(f"sd({effects[i]} | {group})", estimates[row], sd, within)
             for j in range(i):
-                if min(sd, term.sds[j]) < ZERO * sigma:
+                if min(sd, term.sds[j]) < ZERO * model.scale:
                     continue
                 row = ("cor", group, *sorted((effects[i], effects[j])))
-                correlation = term.correlations[i][j]
-                tolerance = THETA * max(1.0, sigma / max(sd, term.sds[j]))
+                correlation = term.correlations[i][j] if term.correlations else 0.0
+                tolerance = model.rough * THETA * max(1.0, model.scale / max(sd, term.sds[j]))
                 # A diagonal term has no row for its correlations, which are zero.
                 yield from differ(f"{row}", estimates.get(row, 0.0), correlation, tolerance)
+
+
+def rows_of_effects(block: Any, factor: np.ndarray, estimates: dict[tuple[str, ...], float]) -> dict[Any, float]:
+    """Rows of single effects where the table has one for a term: what the covariance says, if the table says the same."""
+    found: dict[Any, float] = {}
+    group, covariance = canonical_group(block.group), factor @ factor.T
+    for piece in block.pieces:
+        row = canonical_effect(piece.term.expression)
+        names = [canonical_effect(effect) for effect in block.effects[piece.start : piece.stop]]
+        own = covariance[piece.start : piece.stop, piece.start : piece.stop]
+        sds = np.sqrt(np.diag(own))
+        if ("sd", group, row) in estimates:
+            assert np.allclose(sds, estimates["sd", group, row], rtol=1e-10)
+            found |= {("sd", group, name): float(sd) for name, sd in zip(names, sds, strict=True)}
+        if ("cor", group, row) in estimates:
+            assert np.isclose(own[0, 1] / (sds[0] * sds[1]), estimates["cor", group, row], rtol=1e-8)
+            for i, name in enumerate(names):
+                for j in range(i):
+                    found["cor", group, *sorted((name, names[j]))] = float(own[i, j] / (sds[i] * sds[j]))
+    return found
 
 
 def compare_theta(model: ReferenceModel, fit: Any) -> Iterator[str]:

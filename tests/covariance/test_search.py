@@ -1,0 +1,93 @@
+"""Fits of models with covariance structures end at the highest maximum, on the boundary too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from oracle import DenseModel, Method, random_columns
+from scipy.optimize import minimize
+
+import bayesmm as bmm
+
+SHORT = 1e-4  # of −2 log likelihood: what a search may miss
+NAMES = ("homdiag", "cs", "homcs", "ar1", "hetar1")  # the others have searches of their own in tests/reml
+LOG_SDS = (-12.0, 12.0)  # of standard deviations in units of σ
+
+
+class Small:
+    """A few levels with one to three effects each in time, of a truth that may be on the boundary."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        rng = np.random.default_rng([NAMES.index(name), seed])
+        self.name, self.k = name, int(rng.integers(2, 5))
+        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(1, 4))
+        k = self.k
+        low, high = limits(name, k)
+        n = self.q * k * repeats
+        level, time = np.repeat(np.arange(self.q), k * repeats), np.tile(np.arange(k), self.q * repeats)
+        keep = (rng.random(n) < rng.choice([0.75, 1.0])) | (time == 0)
+        self.level, self.time = level[keep], time[keep]
+        n = int(keep.sum())
+        sd = rng.choice([0.0, 0.3, 1.0, 3.0], size=k) if "hom" not in name else np.full(k, rng.choice([0.0, 0.5, 2.0]))
+        rho = float(rng.choice([low, 0.5 * low, 0.0, 0.5, high]))
+        covariance = matrix(name, np.ones(k), rho, k) * np.outer(sd, sd)
+        values, vectors = np.linalg.eigh(covariance)
+        b = rng.normal(size=(self.q, k)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        self.x = rng.normal(size=n)
+        self.columns = np.eye(k)[self.time]
+        if rng.random() < 0.3:  # continuous covariates in place of times
+            self.columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) + rng.choice([0.0, 3.0])])
+        self.is_times = set(np.unique(self.columns)) == {0.0, 1.0} and (self.columns.sum(axis=1) == 1.0).all()
+        self.y = 1.0 + 0.5 * self.x + (self.columns * b[self.level]).sum(axis=1) + rng.normal(size=n)
+
+    def model(self) -> bmm.Model:
+        columns = {f"z{j}": z for j, z in enumerate(self.columns.T)}
+        times = np.array([f"t{t}" for t in self.time])
+        frame = pd.DataFrame({"g": [f"g{i}" for i in self.level], "t": times, "x": self.x, "y": self.y, **columns})
+        effects = "t" if self.is_times else " + ".join(columns)
+        return bmm.Model(f"y ~ x + {self.name}(0 + {effects} | g)", frame)
+
+    def lowest(self, method: Method) -> float:
+        """−2 log likelihood where SciPy's searches in log sds and a transformed correlation end, from several starts."""
+        k, low_high = self.k, limits(self.name, self.k)
+        Z = random_columns(self.level, self.columns, self.q)
+        dense = DenseModel(y=self.y, X=np.column_stack([np.ones(len(self.y)), self.x]), Z=Z)
+        n_sds = k if self.name in ("cs", "hetar1") else 1
+
+        def value(at: np.ndarray) -> float:
+            sd = np.exp(np.clip(at[:n_sds], *LOG_SDS))
+            share = 1.0 / (1.0 + np.exp(-np.clip(at[-1], -30.0, 30.0)))
+            rho = low_high[0] + (low_high[1] - low_high[0]) * share
+            s = np.broadcast_to(sd, k)
+            G = np.kron(np.eye(self.q), matrix(self.name, s, rho, k))
+            return -2.0 * dense.profiled_log_likelihood(G, method)
+
+        rng = np.random.default_rng(0)
+        starts = [
+            np.append(rng.uniform(-3.0, 2.0, n_sds), rng.uniform(-5.0, 5.0, int(self.name != "homdiag")))
+            for _ in range(24)
+        ]
+        starts.sort(key=value)
+        return min(float(minimize(value, start, method="L-BFGS-B").fun) for start in starts[:4])
+
+
+def limits(name: str, k: int) -> tuple[float, float]:
+    return (-1.0 / (k - 1) if "cs" in name else -1.0), 1.0
+
+
+def matrix(name: str, s: np.ndarray, rho: float, k: int) -> np.ndarray:
+    """Σ as textbooks write it."""
+    i, j = np.indices((k, k))
+    powers = {"cs": (i != j) * 1, "homcs": (i != j) * 1, "ar1": abs(i - j), "hetar1": abs(i - j)}
+    R = np.eye(k) if name == "homdiag" else np.where(i == j, 1.0, np.float64(rho) ** powers[name])
+    return R * np.outer(s, s)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", NAMES)
+def test_no_fit_ends_short_of_what_scipy_finds_on_the_dense_likelihood(name, seed) -> None:
+    small, method = Small(name, seed), ("reml", "ml")[seed % 2]
+    fit = small.model().fit(method=method)
+    assert fit.status.name in ("CONVERGED", "BOUNDARY")
+    assert -2.0 * fit.loglik < small.lowest(method) + SHORT
