@@ -151,6 +151,11 @@ class Incidence:
         found = np.split(order, np.cumsum(np.bincount(stacked, minlength=self.n_levels))[:-1])
         return found if len(stacked) == n else [np.unique(rows % n) for rows in found]
 
+    def n_reached(self) -> np.ndarray:
+        """Count the levels of each effect (k,) whose column is not zero in all their rows."""
+        rows = [self.sum_by_level(lambda Z, j=j: (Z[:, j] != 0).astype(float)) for j in range(self.k)]
+        return np.array([int((own > 0).sum()) for own in rows])
+
     def levels_present(self) -> np.ndarray:
         """Levels that some row has, ascending."""
         codes = self.stacked().codes

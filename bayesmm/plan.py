@@ -20,7 +20,8 @@ class PlanDescription:
     Attributes
     ----------
     steps : DataFrame
-        One row a grouping factor in the order of elimination: group, levels, effects; how ("batch" or "dense block");
+        One row a grouping factor in the order of elimination: group, levels, effects; touches (whether
+        rows have several levels of it); how ("batch" or "dense block");
         fill ("none", "scatter" or "product"), pairs: pairs of neighbours that the levels of a batch leave behind;
         scatter_seconds, product_seconds: what either way was predicted to cost an evaluation.
     block_sizes : array of int
@@ -76,6 +77,7 @@ def _factor_row(plan: Plan, labels: Labels, factor: int) -> dict:
         "group": labels.blocks[factor].group,
         "levels": plan.n_levels[factor],
         "effects": plan.shape.widths[factor],
+        "touches": (factor, factor) in plan.shape.pairs,
     }
 
 
@@ -139,10 +141,15 @@ def _time(seconds: float) -> str:
 
 def _dense_sentence(dense: list[dict], sizes: np.ndarray) -> str:
     names = " and ".join(f"{row['group']} ({row['levels']:,} levels)" for row in dense)
+    touching = [row["group"] for row in dense if row["touches"]]
+    if touching:
+        why = f"rows have several levels of {' and of '.join(touching)}, so that levels touch each other"
+    else:
+        why = "their levels now touch each other"
     if len(sizes) == 1:
         blocks = f"one dense block of {sizes[0]:,} rows, one Cholesky factor"
     else:
         few, many = int(sizes.min()), int(sizes.max())
         rows = f"{many}" if few == many else f"{few} to {many}"
         blocks = f"{len(sizes):,} connected components of {rows} rows, each one dense block, factored in batches"
-    return f"{names}: their levels now touch each other. What is left is {blocks}."
+    return f"{names}: {why}. What is left is {blocks}."

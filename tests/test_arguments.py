@@ -76,6 +76,7 @@ def calls(things):
             datasets.simulate_nested,
             {"groups": {"school": 3}, "sds": {"school": 1.0}, "observations": 2},
         ),
+        "simulate_dyads": (datasets.simulate_dyads, {"n_people": 4}),
         "simulate_longitudinal": (datasets.simulate_longitudinal, {"subjects": 3}),
     }
 

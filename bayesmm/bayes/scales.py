@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.bayes.contrasts import ROUNDING, constant_combination, effects_at_means
+from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 
 
@@ -51,9 +52,7 @@ def measure_scales(design: Design) -> DataScales:
     weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
     df = len(y) - has_constant
     contrast, column_spreads = _measure_columns(X, constant, centred=has_constant)
-    effects = [
-        _measure_columns(block.columns, constant_combination(block.columns), centred=True) for block in design.blocks
-    ]
+    effects = [_measure_effects(block) for block in design.blocks]
     return DataScales(
         level=level,
         spread=float(np.sqrt(((y - level) ** 2).sum() / df)),
@@ -64,6 +63,19 @@ def measure_scales(design: Design) -> DataScales:
         effect_contrasts=tuple(contrast for contrast, _ in effects),
         effect_spreads=tuple(spreads for _, spreads in effects),
     )
+
+
+def _measure_effects(block: RandomBlock) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the columns of the effects that multiply the same level, each role by itself."""
+    if len(block.roles) == 1:
+        return _measure_columns(block.columns, constant_combination(block.columns), centred=True)
+    contrast, spreads = np.eye(block.k), np.ones(block.k)
+    for own in block.roles:
+        columns = block.columns[:, own]
+        contrast[np.ix_(own, own)], spreads[own] = _measure_columns(
+            columns, constant_combination(columns), centred=True
+        )
+    return contrast, spreads
 
 
 def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from bayesmm.datasets.catalogue import Column, Description, describe, names
 
 if TYPE_CHECKING:
     from bayesmm.datasets.crossed import simulate_crossed
+    from bayesmm.datasets.dyads import simulate_dyads
     from bayesmm.datasets.longitudinal import simulate_longitudinal
     from bayesmm.datasets.nested import simulate_nested
     from bayesmm.datasets.simulation import Simulation
@@ -20,6 +21,7 @@ __all__ = [
     "load",
     "names",
     "simulate_crossed",
+    "simulate_dyads",
     "simulate_longitudinal",
     "simulate_nested",
 ]
@@ -29,6 +31,7 @@ _HOMES = {
     "Simulation": "simulation",
     "load": "table",
     "simulate_crossed": "crossed",
+    "simulate_dyads": "dyads",
     "simulate_longitudinal": "longitudinal",
     "simulate_nested": "nested",
 }

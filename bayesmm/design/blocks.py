@@ -10,10 +10,11 @@ from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.design.columns import Columns, distinct_names
-from bayesmm.design.levels import read_levels
+from bayesmm.design.levels import read_levels, read_member_levels
+from bayesmm.design.memberships import check_member_weights, member_columns, name_effects, repeat_columns
 from bayesmm.errors import DesignError
-from bayesmm.incidence import Incidence
-from bayesmm.specification.terms import RandomTerm
+from bayesmm.incidence import Incidence, Membership
+from bayesmm.specification.terms import Grouping, RandomTerm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,14 @@ class BlockPiece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockSources:
+    """How the columns of one block are computed for new rows: those of each piece, and the weights of members."""
+
+    columns: tuple[Columns, ...]
+    weights: tuple[Columns, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RandomBlock:
     """All random effects of one grouping factor.
 
@@ -43,8 +52,8 @@ class RandomBlock:
     ----------
     group : str
         Name of the grouping factor, ``"Subject"`` or ``"a:b"``.
-    factors : tuple of str
-        The columns whose combinations are the levels.
+    grouping : Grouping
+        How columns of the data say which levels a row has.
     levels : tuple of str
         Labels of the observed levels (q,).
     incidence : Incidence
@@ -58,12 +67,25 @@ class RandomBlock:
     """
 
     group: str
-    factors: tuple[str, ...]
     levels: tuple[str, ...]
     incidence: Incidence
     effects: tuple[str, ...]
     columns: np.ndarray
+    grouping: Grouping
     pieces: tuple[BlockPiece, ...]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The columns that the levels are made of."""
+        return self.grouping.factors
+
+    @property
+    def roles(self) -> tuple[list[int], ...]:
+        """Effects that multiply the same level of a row: all of them, but of a dyad those of each role."""
+        if self.grouping.kind != "roles":
+            return (list(range(self.k)),)
+        others = [membership.columns.any(axis=0) for membership in self.incidence.memberships]
+        return tuple([j for j in range(self.k) if own[j]] for own in others)
 
     @property
     def q(self) -> int:
@@ -86,8 +108,8 @@ class RandomBlock:
 
 
 def build_blocks(
-    terms: Sequence[RandomTerm], frame: pd.DataFrame, built: Mapping[str, Columns]
-) -> tuple[tuple[RandomBlock, ...], tuple[tuple[Columns, ...], ...]]:
+    terms: Sequence[RandomTerm], frame: pd.DataFrame, built: Mapping[str, Columns], weights: Mapping[str, Columns]
+) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
     Parameters
@@ -98,47 +120,71 @@ def build_blocks(
         The rows used.
     built : mapping of str to Columns
         The columns of each term's expression.
+    weights : mapping of str to Columns
+        The column of each expression of a member's weight.
 
     Returns
     -------
     blocks : tuple of RandomBlock
-    sources : tuple of tuple of Columns
-        For each block and piece, how its columns are computed for new rows.
+    sources : tuple of BlockSources
+        How the columns of each are computed for new rows.
     """
-    by_group: dict[frozenset[str], list[RandomTerm]] = {}
+    by_group: dict[tuple, list[RandomTerm]] = {}
     for term in terms:
-        by_group.setdefault(frozenset(term.factors), []).append(term)
+        by_group.setdefault(term.grouping.key, []).append(term)
     blocks, sources = [], []
     groups = [members[0].group for members in by_group.values()]
     for members in by_group.values():
-        of_block = tuple(built[term.expression] for term in members)
-        group = members[0].group
-        # the column `a:b` beside the combination a:b keeps its backquotes
-        is_column = len(members[0].factors) == 1 and groups.count(group) > 1
-        blocks.append(_block(members, of_block, frame, f"`{group}`" if is_column else group))
+        grouping, group = members[0].grouping, members[0].group
+        of_block = BlockSources(
+            columns=tuple(built[term.expression] for term in members),
+            weights=tuple(weights[text] for text in grouping.weights),
+        )
+        if groups.count(group) > 1 and len(grouping.factors) == 1:
+            group = f"`{group}`"  # the column `a:b` beside the combination a:b keeps its backquotes
+        elif groups.count(group) > 1:
+            group = grouping.write()  # members with weights beside the same without
+        blocks.append(_block(members, of_block, frame, group))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
 
-def _block(terms: list[RandomTerm], sources: tuple[Columns, ...], frame: pd.DataFrame, group: str) -> RandomBlock:
-    factors = terms[0].factors
-    levels = read_levels(factors, [_values(pd.Series(frame[name])) for name in factors])
-    ends = np.cumsum([len(source.names) for source in sources]).tolist()
-    effects = distinct_names(sources)
-    columns = np.column_stack([source.fitted(len(frame)) for source in sources])
-    _check_distinct(terms, [len(source.names) for source in sources], effects)
+def _block(terms: list[RandomTerm], sources: BlockSources, frame: pd.DataFrame, group: str) -> RandomBlock:
+    grouping, values = terms[0].grouping, [_values(pd.Series(frame[name])) for name in terms[0].factors]
+    if grouping.kind == "combination":
+        levels = read_levels(grouping.factors, values)
+        codes, labels = [levels.codes], levels.labels
+    else:
+        codes, labels = read_member_levels(grouping.name, values)
+    names = _effect_names(grouping, sources.columns)
+    effects = tuple(name for own in names for name in own)
+    _check_distinct(terms, list(map(len, names)), effects)
+    parts = [source.fitted(len(frame)) for source in sources.columns]
+    weights = [source.raw() for source in sources.weights]
+    check_member_weights(grouping, weights, frame.index)
+    memberships = [
+        Membership(codes=own, columns=columns)
+        for own, columns in zip(codes, member_columns(grouping, parts, weights), strict=True)
+    ]
+    ends = np.cumsum(list(map(len, names))).tolist()
     return RandomBlock(
         group=group,
-        factors=factors,
-        levels=levels.labels,
-        incidence=Incidence.single(levels.codes, columns, len(levels.labels)),
+        grouping=grouping,
+        levels=labels,
+        incidence=Incidence(memberships=tuple(memberships), n_levels=len(labels)),
         effects=effects,
-        columns=columns,
+        columns=repeat_columns(grouping, parts),
         pieces=tuple(
-            BlockPiece(term=term, start=end - len(source.names), stop=end)
-            for term, source, end in zip(terms, sources, ends, strict=True)
+            BlockPiece(term=term, start=end - len(own), stop=end)
+            for term, own, end in zip(terms, names, ends, strict=True)
         ),
     )
+
+
+def _effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[str, ...]]:
+    """Names of the effects of each term."""
+    distinct = iter(distinct_names(sources))
+    return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]
 
 
 def _values(series: pd.Series) -> np.ndarray | pd.Categorical:

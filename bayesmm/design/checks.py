@@ -98,10 +98,14 @@ def check_block(block: RandomBlock, n_rows: int, *, has_sigma: bool) -> None:
         return
     for piece in block.pieces:
         k = piece.k if piece.structure.correlations == "matrix" else 1
-        if block.q * k >= n_rows:
+        n_effects = block.q * k
+        if block.grouping.kind == "roles":  # not everybody has every role
+            reached = block.incidence.n_reached()[piece.start : piece.stop]
+            n_effects = int(reached.sum() if k > 1 else reached.max())
+        if n_effects >= n_rows:
             effects = f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
             raise DesignError(
-                f"The term {piece.term} has {block.q * k} random effects ({effects}) for {n_rows} rows: they cannot be "
+                f"The term {piece.term} has {n_effects} random effects ({effects}) for {n_rows} rows: they cannot be "
                 "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
             )
 

@@ -69,7 +69,7 @@ def dims(labels: Labels) -> dict[str, list[str]]:
         names[block.sd_variable] = [block.sd_dim]
         names[block.cor_variable] = [block.pair_dim]
         names[block.effect_variable] = [block.dim, block.effect_dim]
-        names[f"{block.dim}_index"] = ["obs"]
+        names[f"{block.dim}_index"] = ["obs", block.member_dim] if block.members else ["obs"]
     return names
 
 
@@ -80,6 +80,7 @@ def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
         known |= effect_coordinates(block) | {
             block.sd_dim: list(block.sds),
             block.pair_dim: list(block.cors),
+            block.member_dim: list(block.members),
         }
     return known
 
@@ -106,5 +107,6 @@ def constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
     if labels.coefficients:
         arrays["X"] = design.X[:, design.kept]
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        arrays[f"{names.dim}_index"] = block.incidence.only.codes
+        codes = [membership.codes for membership in block.incidence.memberships]
+        arrays[f"{names.dim}_index"] = np.stack(codes, axis=1) if names.members else codes[0]
     return arrays

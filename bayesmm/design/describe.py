@@ -128,10 +128,42 @@ def _fixed_summands(design: Design) -> list[str]:
 
 
 def _random_summands(block: RandomBlock) -> list[str]:
+    if block.grouping.kind == "roles":
+        return _role_summands(block)
+    if block.grouping.kind == "members":
+        return _member_summands(block)
     level = ", ".join(_of_row(factor) for factor in block.factors)
     if block.k > _MOST_TERMS:
         return [f"Σⱼ bⱼ[{level}]·Zᵢⱼ (j = 0, ..., {block.k - 1})"]
     return [_product(f"{_numbered('b', j)}[{level}]", name) for j, name in enumerate(block.effects)]
+
+
+def _role_summands(block: RandomBlock) -> list[str]:
+    summands = []
+    for role, own in zip(block.factors, block.roles, strict=True):
+        for j in own:
+            name = "Intercept" if block.effects[j] == role else block.effects[j].removesuffix(f" of {role}")
+            summands.append(_product(f"{_numbered('b', j)}[{_of_row(role)}]", name))
+    return summands
+
+
+def _member_summands(block: RandomBlock) -> list[str]:
+    weights = [_weight(text) for text in block.grouping.weights]
+    total = f"({' + '.join(weights)})" if weights else str(len(block.factors))
+
+    def effect(j: int) -> str:
+        levels = [f"{_numbered('b', j)}[{_of_row(factor)}]" for factor in block.factors]
+        parts = [f"{w}·{level}" for w, level in zip(weights, levels, strict=True)] if weights else levels
+        return f"({' + '.join(parts)})" + (f"/{total}" if block.grouping.scale else "")
+
+    return [_product(effect(j), name) for j, name in enumerate(block.effects)]
+
+
+def _weight(text: str) -> str:
+    """Write the weight of a member in row i: a number as it is."""
+    if text.lstrip("-").replace(".", "", 1).isdigit():
+        return f"({text})" if text.startswith("-") else text
+    return _of_row(text) if text.isidentifier() else f"({text})ᵢ"
 
 
 def _product(coefficient: str, name: str) -> str:

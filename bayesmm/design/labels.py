@@ -15,6 +15,7 @@ from bayesmm.covariance.public import sd_ends
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.errors import DesignError
 from bayesmm.specification.priors import PRIORS
+from bayesmm.specification.terms import CALLEES
 
 type Kind = Literal["fixed", "sd", "cor", "sigma"]
 
@@ -38,7 +39,7 @@ _OURS = {
 _ARVIZ = {"chain", "draw", "sample", "summary", "variable", "label", "ci_bound", "column", "model"}
 _ARVIZ |= {"plot_axis", "kwarg"}
 _PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "correlation", "variance", "share")
-_SUFFIXES = ("effect", "sd", "pair", "index")
+_SUFFIXES = ("effect", "sd", "pair", "index", "member")
 _ENDS = ("mean", "sd", "variance", *map(str, range(10)), *(family.__name__ for family in PRIORS))
 _NOT_IN_FILES = re.compile(r"[/\x00-\x1f\x7f-\x9f]|^[\s.]+|\s+$")
 _TAKEN = frozenset(_OURS | _ARVIZ)  # names of variables and dims, in our groups or in what ArviZ makes of them
@@ -82,6 +83,8 @@ class BlockLabels:
         Name in tables.
     dim : str
         Dim of its levels; the group's name, unless that would break the DataTree.
+    members : tuple of str
+        The columns that each have a level of a row, where there are several.
     effects : tuple of str
         Effects (k,), the coordinates of ``effect_dim``.
     levels : tuple of str
@@ -98,6 +101,7 @@ class BlockLabels:
     levels: tuple[str, ...]
     pieces: tuple[Piece, ...]
     expressions: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
     @cached_property
     def sds(self) -> tuple[str, ...]:
@@ -155,6 +159,11 @@ class BlockLabels:
             for piece, expression in self._terms()
             for names in piece.structure.cor_names(self.effects[piece.inside], expression)
         ]
+
+    @property
+    def member_dim(self) -> str:
+        """Dim of the levels of a row, where it has several."""
+        return f"{self.dim}_member"
 
     @property
     def effect_dim(self) -> str:
@@ -249,6 +258,7 @@ def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, 
                 levels=block.levels,
                 pieces=block.layout,
                 expressions=tuple(piece.term.expression for piece in block.pieces),
+                members=() if block.grouping.kind == "combination" else block.factors,
             )
         )
     return Labels(coefficients=tuple(coefficients), blocks=tuple(named), has_sigma=has_sigma)
@@ -284,7 +294,9 @@ def _block_rows(block: BlockLabels) -> list[ParameterRow]:
 
 def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
     """Return a dim's name that a file can hold, and that goes with no name of a variable or another dim."""
-    dim = _NOT_IN_FILES.sub("_", block.group) or "_"
+    grouping = block.grouping
+    name = block.group if grouping.kind == "combination" else "_".join((CALLEES[grouping.kind], *grouping.factors))
+    dim = _NOT_IN_FILES.sub("_", name) or "_"
     used = set(_TAKEN).union(*map(_derived, others))
     while _derived(dim) & used:
         dim += "_"

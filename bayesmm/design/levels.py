@@ -62,6 +62,44 @@ def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categor
     return Levels(codes.astype(np.int64, copy=False), tuple(labels))
 
 
+def read_member_levels(
+    name: str, values: Sequence[np.ndarray | pd.Categorical]
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Find the levels of several columns that have one set of them.
+
+    Parameters
+    ----------
+    name : str
+        The grouping, for error messages.
+    values : sequence of array or pandas.Categorical, each (n,)
+        Their values, none of them missing.
+
+    Returns
+    -------
+    codes : list of array of int64, shape (n,)
+        Index of each row's level, by column.
+    labels : tuple of str
+        The levels (q,) that occur in any column, matched by their labels: the number 1 is the text "1". Numbers by
+        size, texts by code point; of categories in an order of their own, those of the first column, then the others.
+
+    Raises
+    ------
+    DesignError
+        If two levels of a column have the same label.
+    """
+    found = [read_levels((name,), [column]) for column in values]
+    if not any(isinstance(column, pd.Categorical) for column in values):
+        every = np.concatenate(values)
+        labels = list(read_levels((name,), [every]).labels)
+    else:
+        labels = list(dict.fromkeys(label for levels in found for label in levels.labels))
+        if all(list(levels.labels) == sorted(levels.labels) for levels in found):
+            labels.sort()
+    position = {label: i for i, label in enumerate(labels)}
+    places = [np.array([position[label] for label in levels.labels], dtype=np.int64) for levels in found]
+    return [place[levels.codes] for place, levels in zip(places, found, strict=True)], tuple(labels)
+
+
 def _factor_codes(values: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     if isinstance(values, pd.Categorical):
         return values.codes.astype(np.int64), _level_texts(values.categories.to_numpy())

@@ -16,9 +16,10 @@ from bayesmm.design.dtypes import Column, level_text
 from bayesmm.design.extrapolation import warn_of_extrapolation
 from bayesmm.design.frame import Table, read_table
 from bayesmm.design.levels import read_levels
+from bayesmm.design.memberships import check_member_weights, member_columns
 from bayesmm.design.sources import Sources
 from bayesmm.errors import PredictionError
-from bayesmm.incidence import Incidence
+from bayesmm.incidence import Incidence, Membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +93,11 @@ def evaluate_rows(
         The used columns of the rows of the fit.
     """
     chosen = _chosen_blocks(blocks, groups)
-    expressions = [sources.fixed, *sources.offsets, *(each for i in chosen for each in sources.blocks[i])]
+    expressions = [
+        sources.fixed,
+        *sources.offsets,
+        *(each for i in chosen for each in (*sources.blocks[i].columns, *sources.blocks[i].weights)),
+    ]
     expressions += [sources.response] if response else []
     factors = [name for i in chosen for name in blocks[i].factors]
     needed = dict.fromkeys([*(name for each in expressions for name in each.uses), *factors])
@@ -109,7 +114,13 @@ def evaluate_rows(
         X=columns(sources.fixed),
         offset=sum((columns(each)[:, 0] for each in sources.offsets), np.zeros(table.n_rows)),
         blocks=tuple(
-            _new_block(blocks[i], table, np.column_stack([columns(each) for each in sources.blocks[i]])) for i in chosen
+            _new_block(
+                blocks[i],
+                table,
+                [columns(each) for each in sources.blocks[i].columns],
+                [columns(each)[:, 0] for each in sources.blocks[i].weights],
+            )
+            for i in chosen
         ),
         y=columns(sources.response)[:, 0] if response else None,
     )
@@ -134,9 +145,28 @@ def _with_gaps(source: Columns, table: Table) -> np.ndarray:
     return full
 
 
-def _new_block(block: RandomBlock, table: Table, columns: np.ndarray) -> NewBlock:
-    present = ~table.missing(block.factors)
-    found = read_levels(block.factors, [table.columns[name].rows(present) for name in block.factors])
+def _new_block(
+    block: RandomBlock, table: Table, parts: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+) -> NewBlock:
+    grouping = block.grouping
+    check_member_weights(grouping, weights, table.index)
+    sides = [grouping.factors] if grouping.kind == "combination" else [(name,) for name in grouping.factors]
+    found = [_match_labels(block, table, factors) for factors in sides]
+    memberships = [
+        Membership(codes=codes, columns=columns)
+        for (codes, _), columns in zip(found, member_columns(grouping, parts, weights), strict=True)
+    ]
+    return NewBlock(
+        group=block.group,
+        incidence=Incidence(memberships=tuple(memberships), n_levels=block.q),
+        labels=tuple(labels for _, labels in found),
+    )
+
+
+def _match_labels(block: RandomBlock, table: Table, factors: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the fitted level of each row, −1 where it is new or missing, and its label, None where it is missing."""
+    present = ~table.missing(factors)
+    found = read_levels(factors, [table.columns[name].rows(present) for name in factors])
     position = {label: code for code, label in enumerate(block.levels)}
     fitted_codes = np.array([position.get(label, -1) for label in found.labels], dtype=np.int64)
     codes = np.full(table.n_rows, -1, dtype=np.int64)
@@ -144,7 +174,7 @@ def _new_block(block: RandomBlock, table: Table, columns: np.ndarray) -> NewBloc
     if found.labels:
         codes[present] = fitted_codes[found.codes]
         labels[present] = np.array(found.labels, dtype=object)[found.codes]
-    return NewBlock(group=block.group, incidence=Incidence.single(codes, columns, block.q), labels=(labels,))
+    return codes, labels
 
 
 def _match_kinds(table: Table, names: set[str], frame: pd.DataFrame) -> Table:

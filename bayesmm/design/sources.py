@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.blocks import RandomBlock, build_blocks
+from bayesmm.design.blocks import BlockSources, RandomBlock, build_blocks
 from bayesmm.design.check_texts import check_texts
 from bayesmm.design.checks import check_finite, check_weights
 from bayesmm.design.columns import Columns, build_arithmetic, build_columns, columns_used
@@ -25,7 +25,7 @@ class Sources:
     response: Columns
     fixed: Columns
     offsets: tuple[Columns, ...]
-    blocks: tuple[tuple[Columns, ...], ...]
+    blocks: tuple[BlockSources, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +61,9 @@ def build_sources(
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
     expressions = dict.fromkeys(term.expression for term in specification.random_terms)
     built = {expression: build_columns(expression, numbers, names) for expression in expressions}
-    blocks, block_sources = build_blocks(specification.random_terms, frame, built)
+    members = dict.fromkeys(text for term in specification.random_terms for text in term.grouping.weights)
+    weights = {text: build_arithmetic(text, numbers, names, what="weight of a member") for text in members}
+    blocks, block_sources = build_blocks(specification.random_terms, frame, built, weights)
     sources = Sources(
         response=build_arithmetic(specification.response, numbers, names, what="response"),
         fixed=built.get(specification.fixed) or build_columns(specification.fixed, numbers, names),
@@ -93,6 +95,8 @@ def _needed_columns(specification: Specification, weights: Any, columns: Collect
     for term in specification.random_terms:
         needed += columns_used(term.expression, columns, names)
         needed += term.factors
+        for text in term.grouping.weights:
+            needed += names.columns_of(read_arithmetic(text), columns)
     if isinstance(weights, str):
         needed += names.columns_of(read_arithmetic(weights), columns)
     return list(dict.fromkeys(needed))

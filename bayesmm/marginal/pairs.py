@@ -27,9 +27,10 @@ def locate_pairs(incidences: Sequence[Incidence]) -> dict[FactorPair, PairRows]:
         By factors (f, g), f before g in `elimination_order`; (f, f) where rows have several levels of one.
     """
     ordered = [incidence.ordered for incidence in incidences]
-    order = elimination_order([incidence.n_levels for incidence in ordered])
+    touching = {f for f, incidence in enumerate(ordered) if incidence.touches_itself}
+    order = elimination_order([incidence.n_levels for incidence in ordered], touching)
     pairs = {(f, g): _between(ordered[f], ordered[g]) for i, f in enumerate(order) for g in order[i + 1 :]}
-    return pairs | {(f, f): _within(each) for f, each in enumerate(ordered) if each.touches_itself}
+    return pairs | {(f, f): _within(ordered[f]) for f in touching}
 
 
 def _between(one: Incidence, other: Incidence) -> PairRows:

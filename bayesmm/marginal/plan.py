@@ -13,7 +13,7 @@ the start: such a factor is never batched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,9 +73,9 @@ class _Work:
         return (first, second) if self.key(f, g)[0] == f else (second, first)
 
 
-def elimination_order(n_levels: Sequence[int]) -> list[int]:
-    """Factors from the most levels to the fewest; ties in the order given."""
-    return sorted(range(len(n_levels)), key=lambda f: (-n_levels[f], f))
+def elimination_order(n_levels: Sequence[int], touching: Collection[int] = ()) -> list[int]:
+    """Factors from the most levels to the fewest, ties in the order given; last those whose own levels touch."""
+    return sorted(range(len(n_levels)), key=lambda f: (f in touching, -n_levels[f], f))
 
 
 def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int], widths: Sequence[int]) -> Plan:
@@ -95,10 +95,11 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
     DesignError
         If crossed factors are too large for a dense block.
     """
-    order = elimination_order(n_levels)
+    touching = {f for f, g in pair_keys if f == g}
+    order = elimination_order(n_levels, touching)
     work = _Work(n_levels, widths, order, pair_keys)
     remaining = list(order)
-    work.touching.update(f for f, g in pair_keys if f == g)
+    work.touching.update(touching)
     while not (work.steps and work.steps[-1].kind == "product"):
         factor = next((f for f in remaining if f not in work.touching), None)
         if factor is None:
@@ -205,8 +206,9 @@ def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
     largest = int(layout.block_sizes.max(initial=0))
     if largest > MAX_DENSE:
         raise DesignError(
-            f"The crossed grouping factors need a dense matrix of {largest:,} rows ({8e-9 * largest**2:.0f} GB), more "
-            f"than the {MAX_DENSE:,} that bayesmm handles. Drop a crossed term, or fit parts of the data."
+            f"Crossed grouping factors, and levels that share rows, need a dense matrix of {largest:,} rows "
+            f"({8e-9 * largest**2:.0f} GB), more than the {MAX_DENSE:,} that bayesmm handles. Drop a crossed term, or "
+            "fit parts of the data."
         )
     return layout
 

@@ -8,15 +8,15 @@ grouping factors are named from coarse to fine, ``a:b`` for ``a/b``, where lme4 
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from bayesmm.console import brief
 from bayesmm.errors import SpecificationError
 from bayesmm.limits import RANDOM_TERMS
+from bayesmm.specification.arithmetic import check_arithmetic
 from bayesmm.specification.characters import excerpt
 from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
-from bayesmm.specification.groups import group_factors
+from bayesmm.specification.groups import read_groupings
 from bayesmm.specification.scanner import MOST_SHOWN, complaint, one_line
-from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, Text, walk, write, write_sum
+from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, walk, write, write_sum
 from bayesmm.specification.terms import RandomTerm, Specification
 
 
@@ -64,35 +64,6 @@ def _read(text: str) -> Specification:
         offsets=tuple(sorted_terms.offsets),
         random_terms=_random_terms(sorted_terms.bars, text),
     )
-
-
-def check_arithmetic(node: Node, text: str) -> None:
-    """Refuse what has no meaning in arithmetic: bars, interactions, offsets and texts standing alone.
-
-    Parameters
-    ----------
-    node : Node
-        The parsed expression.
-    text : str
-        The text that it was parsed from.
-
-    Raises
-    ------
-    SpecificationError
-        Pointing at the place.
-    """
-    if isinstance(node, Text):
-        raise complaint(
-            text, node.at, f"{brief(write(node))} is a text, not a column.", "Leave out the quotation marks."
-        )
-    for each in walk(node):
-        match each:
-            case Bar():
-                raise complaint(text, each.at, "A random-effects term cannot stand here.", "Bars belong right of '~'.")
-            case Binary(":"):
-                raise complaint(text, each.at, "':' has no meaning in arithmetic.", "Write a product as a * b.")
-            case Call("offset"):
-                raise complaint(text, each.at, "offset() cannot stand here.", "Add it to the terms: y ~ x + offset(z).")
 
 
 @lru_cache(maxsize=256)
@@ -221,9 +192,8 @@ def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
     return [
         RandomTerm(
             expression=expression,
-            group=":".join(factors),
-            factors=factors,
+            grouping=grouping,
             structure=bar.structure,
         )
-        for factors in group_factors(bar.right, text)
+        for grouping in read_groupings(bar.right, text)
     ]

@@ -1,11 +1,66 @@
 """What was asked, as plain text in frozen dataclasses: no data, no numerics."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bayesmm.console import visible
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.specification.scanner import one_line
 from bayesmm.specification.syntax import quote, write_bar
+
+type GroupingKind = Literal["combination", "members", "roles"]
+
+CALLEES: dict[GroupingKind, str] = {"members": "mm", "roles": "dyad"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """What stands right of a bar: how columns of the data say which levels a row has.
+
+    Attributes
+    ----------
+    factors : tuple of str
+        The columns; of a combination from coarse to fine (lme4 writes ``b:a`` where ``a/b`` has become ``a:b``).
+    kind : {"combination", "members", "roles"}
+        Whether the combination of all columns is the level of a row, ``a:b``; or each column has a level of the same
+        set, whose effects are added by weights, ``mm(a, b)``; or each has a level of the same set with effects of its
+        own, ``dyad(sender, receiver)``.
+    weights : tuple of str
+        Expressions of the weights of members; none if all members weigh the same.
+    scale : bool
+        Whether the weights of each row are scaled to a sum of one.
+    """
+
+    factors: tuple[str, ...]
+    kind: GroupingKind = "combination"
+    weights: tuple[str, ...] = ()
+    scale: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name in tables; weights are not part of it."""
+        if self.kind == "combination":
+            return ":".join(self.factors)
+        return f"{CALLEES[self.kind]}({', '.join(self.factors)})"
+
+    @property
+    def key(self) -> tuple:
+        """What is equal for groupings that are the same whatever the order in which they are written."""
+        if self.kind == "roles":
+            return self.kind, self.factors
+        weights = self.weights or ("",) * len(self.factors)
+        return self.kind, frozenset(zip(self.factors, weights, strict=True)), self.scale
+
+    def write(self) -> str:
+        """Write it so that a formula can hold it."""
+        if self.kind == "combination":
+            return ":".join(map(quote, self.factors))
+        parts = list(map(quote, self.factors))
+        if self.weights:
+            parts.append(f"weights=cbind({', '.join(self.weights)})")
+        if not self.scale:
+            parts.append("scale=False")
+        return f"{CALLEES[self.kind]}({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,24 +71,30 @@ class RandomTerm:
     ----------
     expression : str
         The columns whose effects vary, with the intercept explicit: ``"1 + Days"`` or ``"0 + Days"``.
-    group : str
-        Name of the grouping factor, ``"Subject"``; the parts of a combination are joined from coarse to fine, ``"a:b"``
-        (lme4 writes the same factor as ``b:a`` when it comes from ``a/b``).
-    factors : tuple of str
-        Columns of the data whose combinations are the levels, ``("a", "b")``.
+    grouping : Grouping
+        What the effects vary by.
     structure : str
         Covariance of the effects of one level, a name in `bayesmm.covariance.table.STRUCTURES`: ``|`` leaves it free
         (``"us"``), ``||`` sets every correlation to zero (``"diag"``), others are called, ``cs(x | g)``.
     """
 
     expression: str
-    group: str
-    factors: tuple[str, ...]
+    grouping: Grouping
     structure: str
+
+    @property
+    def group(self) -> str:
+        """Name of the grouping factor: ``"Subject"``, ``"a:b"``, ``"mm(a, b)"``."""
+        return self.grouping.name
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Columns of the data that the levels are made of."""
+        return self.grouping.factors
 
     def write(self) -> str:
         """Write the term so that a formula can hold it."""
-        return write_bar(self.expression, ":".join(map(quote, self.factors)), self.structure)
+        return write_bar(self.expression, self.grouping.write(), self.structure)
 
     def __str__(self) -> str:
         return visible(self.write())

@@ -25,7 +25,12 @@ class Case:
     @property
     def dense(self) -> DenseModel:
         design = self.design
-        Z = np.hstack([random_columns(block.incidence.only.codes, block.columns, block.q) for block in design.blocks])
+        Z = np.hstack(
+            [
+                sum(random_columns(each.codes, each.columns, block.q) for each in block.incidence.memberships)
+                for block in design.blocks
+            ]
+        )
         X = design.X[:, design.kept]
         return DenseModel(y=design.y - design.offset, X=X, Z=Z, weights=design.weights)
 

@@ -1,5 +1,7 @@
 """Leave-one-out of posteriors against textbook densities, and importance weights against exact integration."""
 
+import itertools
+
 import arviz as az
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from bayesmm.errors import BayesmmError
 from bayesmm.priors import HalfCauchy, HalfNormal, Normal, StudentT
 
 TOLERANCE = 1e-9  # of log densities of some units
+DYADS = datasets.simulate_dyads(8, seed=1)
+MEMBERS = "log_count ~ w + (1 + w || mm(sender, receiver, weights=cbind(w, 1))) + (1 | room)"
 LARGE_K = "ignore:Estimated shape parameter"
 SCHOOLS = {"weights": "1 / sigma**2", "sigma": 1.0}
 
@@ -23,8 +27,8 @@ def left_out(posterior, of, draw) -> np.ndarray:
     X, T, beta = design.X[:, design.kept], posterior.priors.contrast, draws.beta[draw]
     V = np.diag(draws.sigma[draw] ** 2 / design.weights)
     for block, covariance in zip(design.blocks, draws.covariances, strict=True):
-        same = block.incidence.only.codes[:, None] == block.incidence.only.codes
-        V += np.where(same, block.columns @ covariance[draw] @ block.columns.T, 0.0)
+        for one, two in itertools.product(block.incidence.memberships, repeat=2):
+            V += np.where(one.codes[:, None] == two.codes, one.columns @ covariance[draw] @ two.columns.T, 0.0)
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Normal)]
     free = [j for j in range(len(rows)) if j not in sampled]
     centre = np.array([rows[j].prior.mean for j in free]) - T[np.ix_(free, sampled)] @ beta[sampled]
@@ -36,10 +40,13 @@ def left_out(posterior, of, draw) -> np.ndarray:
     def density(some):
         return st.multivariate_normal(mean[some], V[np.ix_(some, some)]).logpdf(design.y[some])
 
-    codes = np.arange(design.n)
+    codes = [np.arange(design.n)]
     if of != "row":
-        codes = next(block.incidence.only.codes for block in design.blocks if block.group == of)
-    return density(codes >= 0) - np.array([density(codes != g) for g in range(codes.max() + 1)])
+        block = next(block for block in design.blocks if block.group == of)
+        codes = [membership.codes for membership in block.incidence.memberships]
+    groups = range(np.max(codes) + 1)
+    kept = [np.all([own != g for own in codes], axis=0) for g in groups]
+    return density(np.ones(design.n, dtype=bool)) - np.array([density(some) for some in kept])
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,8 @@ def posteriors(sleep_data, slopes):
         "weights and offset": make_posterior(weighted),
         "known sigma": make_posterior(schools, priors={"Intercept": Normal(0, 5), "sd": HalfCauchy(5)}),
         "nested": make_posterior(Model("strength ~ 1 + (1 | batch/cask)", datasets.load("Pastes"))),
+        "dyads": make_posterior(Model(DYADS.formula, DYADS.data)),
+        "members": make_posterior(Model(MEMBERS, DYADS.data.assign(w=0.5 + np.arange(56) % 5, room=np.arange(56) % 4))),
         "crossed": make_posterior(Model("diameter ~ 1 + (1 | plate) + (1 | sample)", datasets.load("Penicillin"))),
     }
 
@@ -83,6 +92,11 @@ def posteriors(sleep_data, slopes):
         ("nested", "batch"),
         ("nested", "batch:cask"),
         ("crossed", "plate"),
+        ("dyads", "row"),
+        ("dyads", "dyad(sender, receiver)"),
+        ("members", "row"),
+        ("members", "mm(sender, receiver)"),
+        ("members", "room"),
     ],
 )
 def test_marginal_log_likelihoods_equal_the_textbook(posteriors, name, of):

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.program import MarginalProgram
+from bayesmm.datasets import simulate_dyads
 from bayesmm.specification.priors import (
     LKJ,
     Beta,
@@ -31,6 +32,7 @@ from bayesmm.specification.priors import (
 
 RELATIVE = 1e-9  # of log densities of some hundreds; both sides are float64
 CORRELATION = 0.3
+DYADS = simulate_dyads(8, seed=1)
 MODELS = {
     "slopes": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", None),
     "slopes far from the origin": ("Reaction ~ I(Days + 10) + (I(Days + 10) | Subject)", "sleepstudy", None),
@@ -43,6 +45,12 @@ MODELS = {
     "diagonal slopes": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", None),
     "two terms on one group": ("Reaction ~ Days + (Days | Subject) + (0 + I(Days**2) | Subject)", "sleepstudy", None),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
+    "dyads": (DYADS.formula, DYADS.data, None),
+    "members": (
+        "log_count ~ w + (w | mm(sender, receiver, weights=cbind(w, 1))) + (1 | sender)",
+        DYADS.data.assign(w=0.5 + np.arange(56) % 5),
+        None,
+    ),
     "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", None),
     "sampled coefficient": ("Reaction ~ Days + (1 | Subject)", "sleepstudy", {"Days": StudentT(3, 5, 10)}),
     "no fixed effects": ("Yield ~ 0 + (1 | Batch)", "dyestuff", None),

@@ -1,10 +1,10 @@
-"""What all three simulators promise."""
+"""What all simulators promise."""
 
 import pandas as pd
 import pytest
 
 from bayesmm import Model
-from bayesmm.datasets import simulate_crossed, simulate_longitudinal, simulate_nested
+from bayesmm.datasets import simulate_crossed, simulate_dyads, simulate_longitudinal, simulate_nested
 from bayesmm.design import build_design
 from bayesmm.specification import parse_formula
 
@@ -20,6 +20,7 @@ SIMULATIONS = {
     "longitudinal": lambda seed: simulate_longitudinal(
         30, slope=1, treatment_effect=2, dropout=0.1, missed=0.1, seed=seed
     ),
+    "dyads": lambda seed: simulate_dyads(12, share_observed=0.7, repeats=2, seed=seed),
 }
 
 
@@ -41,8 +42,11 @@ def test_random_effects_are_tidy_and_of_levels_in_the_data(simulate):
     assert list(effects.columns) == ["group", "level", "effect", "value"]
     assert not effects.duplicated(["group", "level", "effect"]).any()
     for group, rows in effects.groupby("group"):
-        columns = simulation.data[group.split(":")].astype(str)
-        assert set(rows["level"]) == set(columns.agg(":".join, axis=1))
+        if group.startswith("dyad"):
+            levels = simulation.data[["sender", "receiver"]].to_numpy().ravel()
+        else:
+            levels = simulation.data[group.split(":")].astype(str).agg(":".join, axis=1)
+        assert set(rows["level"]) == set(levels)
 
 
 def test_summary_prints_counts_formula_and_truth(simulate):

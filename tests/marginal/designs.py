@@ -16,7 +16,7 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 
 from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
 from bayesmm.covariance.table import STRUCTURES
-from bayesmm.incidence import Incidence
+from bayesmm.incidence import Incidence, Membership
 from bayesmm.marginal import crossproducts, plan
 from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.rows import BlockArrays
@@ -24,7 +24,9 @@ from bayesmm.marginal.rows import BlockArrays
 Draw = Callable[[int], np.ndarray]  # random levels of all rows, out of so many
 Fill = Literal["scatter", "product", "chosen", "apart"]
 
-SHAPES: dict[str, Callable[[Draw, int], list[np.ndarray]]] = {
+Several = tuple[str, np.ndarray, np.ndarray]  # "members" or "roles", with levels of one set for each
+
+SHAPES: dict[str, Callable[[Draw, int], list[np.ndarray | Several]]] = {
     "one": lambda draw, n: [draw(12)],
     "nested": lambda draw, n: _chain(draw(24), 4),
     "deep": lambda draw, n: _chain(draw(24), 4, 12)[::-1],
@@ -39,13 +41,18 @@ SHAPES: dict[str, Callable[[Draw, int], list[np.ndarray]]] = {
     "chain4": lambda draw, n: [*_chain(draw(36), 2, 6, 18), draw(5)],
     "cells": lambda draw, n: _cells(draw(7), draw(5)),
     "units": lambda draw, n: [np.arange(n), draw(6), draw(4)],
+    "members": lambda draw, n: [("members", draw(12), draw(9))],
+    "dyads": lambda draw, n: [("roles", draw(10), draw(11))],
+    "among": lambda draw, n: [*_chain(draw(36), 6), ("members", draw(10), draw(9), draw(4))],
+    "beside": lambda draw, n: [("roles", draw(8), draw(8)), ("members", draw(7), draw(7)), draw(5)],
 }
-WITHOUT_FILL = ("one", "nested", "deep", "same")
+ALONE = ("members", "dyads")  # nothing can be eliminated as a batch
+WITHOUT_FILL = ("one", "nested", "deep", "same", *ALONE)
 WITH_FILL = tuple(shape for shape in SHAPES if shape not in WITHOUT_FILL)
 KINDS: list[tuple[str, Fill]] = [
     *((shape, "chosen") for shape in WITHOUT_FILL),
     *((shape, fill) for shape in WITH_FILL for fill in ("scatter", "product")),
-    *((shape, "apart") for shape in ("nested", "same", "crossed", "three", "partly", "cells")),
+    *((shape, "apart") for shape in ("nested", "same", "crossed", "three", "partly", "cells", "dyads", "beside")),
 ]
 
 # Examples of each of the kinds above. A smaller seed is not a simpler design, so that failures are not shrunk.
@@ -184,20 +191,34 @@ def random_design(shape: str, seed: int, n: int = 90, most_effects: int = 3) -> 
     rng = np.random.default_rng(seed)
     groupings = SHAPES[shape](lambda q: rng.integers(0, q, n), n)
     blocks = []
-    for codes in (np.unique(codes, return_inverse=True)[1] for codes in groupings):
+    for grouping in groupings:
+        kind, *levels = grouping if isinstance(grouping, tuple) else ("combination", grouping)
+        codes = list(np.unique(np.stack(levels), return_inverse=True)[1].reshape(len(levels), n))
         k = int(rng.integers(1, most_effects + 1))
         columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) * 3.0 + 1.0])
         cut = int(rng.integers(1, k)) if k > 1 and rng.random() < 0.4 else k
         first, second = (STRUCTURES[str(name)] for name in rng.choice(["us", "diag"], size=2))
-        pieces = (Piece(0, cut, first),) + ((Piece(cut, k, second),) if cut < k else ())
-        blocks.append(BlockArrays(incidence=Incidence.single(codes, columns, int(codes.max()) + 1), pieces=pieces))
+        times = 2 if kind == "roles" else 1
+        pieces = (Piece(0, cut * times, first),) + ((Piece(cut * times, k * times, second),) if cut < k else ())
+        blocks.append(BlockArrays(incidence=_incidence(kind, codes, columns, rng), pieces=pieces))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, int(rng.integers(0, 4))))])
-    y = (
-        5.0
-        + rng.normal(size=n) * 3.0
-        + sum(rng.normal(size=block.n_levels)[block.incidence.only.codes] for block in blocks)
-    )
+    y = 5.0 + rng.normal(size=n) * 3.0
+    for block in blocks:
+        effects = rng.normal(size=block.n_levels)
+        y = y + sum(effects[each.codes] for each in block.incidence.memberships)
     return RandomDesign(X, y, rng.uniform(0.5, 2.0, n), tuple(blocks))
+
+
+def _incidence(kind: str, codes: list[np.ndarray], columns: np.ndarray, rng: np.random.Generator) -> Incidence:
+    """Random weights of members, two or more, some of them negative; the columns of each role by turns."""
+    if kind == "combination":
+        each = [columns]
+    elif kind == "members":
+        each = [columns * rng.normal(0.5, 0.5, (len(columns), 1)) for _ in codes]
+    else:
+        each = [np.kron(columns, np.eye(2)[role]) for role in range(2)]
+    memberships = [Membership(codes=own, columns=Z) for own, Z in zip(codes, each, strict=True)]
+    return Incidence(memberships=tuple(memberships), n_levels=int(np.max(codes)) + 1)
 
 
 def design_of(*codes: np.ndarray, slopes: bool = False) -> RandomDesign:
