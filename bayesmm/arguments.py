@@ -1,4 +1,4 @@
-"""Checks of arguments that several functions take."""
+"""Checks and defaults of arguments that several functions take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from bayesmm.errors import ArgumentError
 
+TARGET_ACCEPT = 0.8  # of NUTS, as in NumPyro and Stan
 SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
 
 

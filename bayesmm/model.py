@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import LARGEST, SMALLEST, is_one_of, shorten
+from bayesmm.arguments import LARGEST, SMALLEST, TARGET_ACCEPT, is_one_of, shorten
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
@@ -260,7 +260,7 @@ class Model:
         program: Literal["marginal", "conditional"] = "marginal",
         parameterisation: Wish = "auto",
         random_effects: Literal["auto", "draws", "moments"] | None = "auto",
-        target_accept: float = 0.8,
+        target_accept: float = TARGET_ACCEPT,
         max_tree_depth: int = 10,
         progress: bool | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -412,7 +412,7 @@ class Model:
         seed: int = 0,
         method: Literal["nuts", "importance", "quadrature"] = "nuts",
         program: Literal["marginal", "conditional"] = "marginal",
-        target_accept: float = 0.8,
+        target_accept: float = TARGET_ACCEPT,
     ) -> Calibration:
         """Check by simulation that posteriors under these priors are what they should be.
 

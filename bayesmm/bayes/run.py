@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesmm.arguments import TARGET_ACCEPT
 from bayesmm.bayes.layout import Place
 from bayesmm.errors import ArgumentError
 
@@ -38,7 +39,7 @@ class Settings:
     tune: int = 1000
     chains: int = 4
     seed: int = 0
-    target_accept: float = 0.8
+    target_accept: float = TARGET_ACCEPT
     max_tree_depth: int = 10
 
 

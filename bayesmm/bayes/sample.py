@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import TARGET_ACCEPT, is_one_of
 from bayesmm.bayes.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.checkpoint import identify, open_checkpoint
 from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
@@ -51,7 +51,7 @@ def sample(
     program: Literal["marginal", "conditional"] = "marginal",
     parameterisation: Wish = "auto",
     random_effects: Effects | Literal["auto"] = "auto",
-    target_accept: float,
+    target_accept: float = TARGET_ACCEPT,
     max_tree_depth: int = 10,
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,

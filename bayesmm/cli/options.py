@@ -6,14 +6,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from bayesmm.errors import ArgumentError
+from bayesmm.presenting.intervals import check_level
+
 SAMPLER = "Sampler"
 TEXT_FILE = "Text files"
 
 
 def _check_level(level: float) -> float:
-    if not 0.0 < level < 1.0:
-        raise typer.BadParameter(f"{level:g} is no coverage; give a number between 0 and 1, such as 0.95.")
-    return level
+    try:
+        return check_level(level)
+    except ArgumentError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _check_missing(marks: list[str] | None) -> list[str] | None:

@@ -29,6 +29,8 @@ class Outcome:
         For JSON.
     parameters, effects : DataFrame
         The tables.
+    level : float
+        Coverage of their intervals.
     usable : bool
         Whether the estimates converged and nothing speaks against the draws.
     posterior : Posterior, optional
@@ -41,6 +43,7 @@ class Outcome:
     document: dict[str, Any]
     parameters: pd.DataFrame
     effects: pd.DataFrame
+    level: float
     usable: bool
     posterior: Posterior | None = None
     comparison: Comparison | None = None
@@ -53,6 +56,7 @@ def fit_outcome(model: Model, fit: Fit, source: str, level: float) -> Outcome:
         document={"model": documents.model_entry(model, source), "fit": documents.fit_entry(fit, level)},
         parameters=fit.parameter_table(level=level),
         effects=fit.random_effects(level=level),
+        level=level,
         usable=_converged(fit),
     )
 
@@ -67,6 +71,7 @@ def sample_outcome(model: Model, posterior: Posterior, source: str, level: float
         },
         parameters=posterior.parameter_table(level=level),
         effects=posterior.random_effects(level=level),
+        level=level,
         usable=posterior.diagnostics.is_good,
         posterior=posterior,
     )
@@ -85,6 +90,7 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
         },
         parameters=comparison.table,
         effects=comparison.random_effects,
+        level=level,
         usable=_converged(fit) and posterior.diagnostics.is_good,
         posterior=posterior,
         comparison=comparison,

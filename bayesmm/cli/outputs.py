@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from bayesmm.cli.documents import write_json
 from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import show
-from bayesmm.console import Column, table
 from bayesmm.errors import StorageError
 from bayesmm.files import check_writable
+from bayesmm.presenting.intervals import interval_head
+from bayesmm.presenting.numbers import decimals_for, write_column
+from bayesmm.presenting.parts import Column, Interval, Table
+from bayesmm.presenting.text import write_table
 from bayesmm.replacing import replacing
 
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_ef
     else:
         show(outcome.text)
         if random_effects:
-            show("\n".join(["", "Random effects", *_as_text(outcome.effects)]))
+            show("\n".join(["", *write_table(_effect_table(outcome.effects, outcome.level))]))
     _write_files(outcome, paths, random_effects=random_effects)  # after printing: a full disk must not cost the result
     return 0 if outcome.usable else UNUSABLE
 
@@ -156,14 +159,17 @@ def _guard(cell: Any) -> Any:
     return cell
 
 
-def _as_text(effects: pd.DataFrame) -> list[str]:
-    """Write the random effects as text, each row named by its group."""
-    columns = [
-        Column(
-            head=str(name),
-            cells=[value if name in WORDS else "" if value != value else f"{value:.4g}" for value in values],
-            is_words=name in WORDS,
-        )
-        for name, values in effects.drop(columns="group").items()
-    ]
-    return table([*map(str, effects["group"])], columns, head="group", indent=0)
+def _effect_table(effects: pd.DataFrame, level: float) -> Table:
+    """Put the random effects of every level into a table, each row named by its group."""
+    spreads = [effects[name] for name in ("std_error", "sd") if name in effects]
+    decimals = [decimals_for(*row) for row in zip(*spreads, strict=True)]
+    columns: list[Column | Interval] = []
+    for name, values in effects.drop(columns=["group", "upper"], errors="ignore").items():
+        if name in WORDS:
+            columns.append(Column(head=str(name), cells=values.tolist(), is_words=True))
+        elif name == "lower":
+            lower, upper = (write_column(effects[end], decimals) for end in ("lower", "upper"))
+            columns.append(Interval(head=interval_head(level), cells=list(zip(lower, upper, strict=True))))
+        else:
+            columns.append(Column(head=str(name), cells=write_column(values, 2 if name == "shift" else decimals)))
+    return Table(names=effects["group"].tolist(), columns=columns, head="group", caption="Random effects")

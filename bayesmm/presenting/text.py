@@ -37,7 +37,7 @@ def write_text(title: str, parts: Sequence[Part]) -> str:
             continue
         role = part.role if isinstance(part, Words) else "table"
         lines += [] if role in CLOSE or before == "heading" else [""]
-        lines += _words(part) if isinstance(part, Words) else _table(part)
+        lines += _words(part) if isinstance(part, Words) else write_table(part)
         before = role
     return "\n".join(lines)
 
@@ -71,7 +71,8 @@ def _folded(texts: Iterable[str], *, first: str = "", then: str = "") -> list[st
     return [line for text in texts for line in fold(text, first=first, then=then)]
 
 
-def _table(each: Table) -> list[str]:
+def write_table(each: Table) -> list[str]:
+    """Write one table as lines, its caption first."""
     lines = fold(each.caption) if each.caption else []
     if not each.names:
         return [*lines, "  (none)"]

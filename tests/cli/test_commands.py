@@ -153,7 +153,7 @@ def test_priors_reach_the_model(good_draws):
         (("fit", SLEEP[0], "-d", "sleepstudi"), "Did you mean 'sleepstudy'?"),
         (("fit", *SLEEP, "--sigma", "-1"), "sigma is -1.0: give the known residual standard deviation"),
         (("fit", *SLEEP, "--weights", "w"), "no column 'w'"),
-        (("fit", *SLEEP, "--level", "95"), "95 is no coverage; give a number between 0 and 1"),
+        (("fit", *SLEEP, "--level", "95"), "level is 95.0: give a"),
         (("fit", *SLEEP, "--method", "remll"), "Invalid value for '--method'"),
         (("fit", *SLEEP, "--missing", "raise"), "missing values is said by --missing-rows raise"),
         (("fit", *SLEEP, "--sep", ";"), "'sleepstudy' is a bundled data set: it is not read with --sep."),

@@ -135,9 +135,11 @@ def test_names_stay_different_where_the_encoding_lacks_their_letters():
 @pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
 @pytest.mark.parametrize("command", ["fit", "sample", "compare"])
 def test_every_table_has_the_level_that_was_asked_for(run_at, command):
-    arguments = (*MODELS["sleepstudy"], "--level", "0.8")
+    arguments = (*MODELS["sleepstudy"], "--level", "0.8", "--random-effects")
     shown = run_at(command, arguments[0], "--data", *arguments[1:], width=100)[1]
-    assert "80 % interval" in shown
+    printed, effects = shown.split("\nRandom effects\n  group    level")
+    assert "80 % interval" in printed
+    assert ("80 % interval" in effects) == (command != "compare")  # it has no intervals of effects
     assert "95 %" not in shown
     if command == "fit":  # 10.467 ± 1.2816 · 1.546
         assert "8.49, 12.45" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shutil
@@ -16,6 +17,8 @@ from made_posterior import make_posterior
 from presenting.results import RESULTS, Page, calibration, page_of, pieces, sleepstudy
 
 import bayesmm as bmm
+from bayesmm.bayes.run import Settings
+from bayesmm.bayes.sample import sample
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.page import FIRST_ROWS, LAST_ROWS, STYLE
 
@@ -131,6 +134,12 @@ def test_every_level_is_checked_alike(level):
             take(level=level)
         said.add(str(caught.value))
     assert len(said) == 1
+
+
+def test_samplers_have_one_default_of_the_acceptance():
+    takers = (bmm.Model.sample, bmm.Model.calibrate, sample, Settings)
+    found = {inspect.signature(take).parameters["target_accept"].default for take in takers}
+    assert found == {0.8}
 
 
 def test_tables_of_both_wings_have_the_same_columns_in_the_same_order():
