@@ -5,9 +5,12 @@ Every number is held to dense matrices of the textbook; what models mean is held
 
 from __future__ import annotations
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
+from cli_commands import run_json
+from made_posterior import make_posterior
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import DenseModel, block_diagonal, level_covariance
 
@@ -313,3 +316,71 @@ def test_dyads_are_described_in_words_and_symbols():
     weighted = str(bmm.Model("y ~ 1 + (1 | mm(a, b, weights=cbind(w, 2 * v)))", SCHOOL))
     assert "(wᵢ·b₀[aᵢ] + (2 * v)ᵢ·b₀[bᵢ])/(wᵢ + (2 * v)ᵢ)" in weighted
     assert "rows have several levels of dyad(sender, receiver)" in " ".join(str(dense_of("dyads")[0].plan).split())
+
+
+def test_arviz_labels_each_effect_of_each_person():
+    """Draws have the means of the modes: a number beside a wrong label is a wrong number."""
+    model, _ = dense_of("dyads, slopes")
+    table = az.summary(make_posterior(model).data, var_names=["b_dyad_sender_receiver"], kind="stats", round_to="none")
+    effects = model.fit().random_effects()
+    names = [f"b_dyad_sender_receiver[{row.level}, {row.effect}]" for row in effects.itertuples()]
+    assert_allclose(table.loc[names, "mean"].astype(float), effects["estimate"], atol=1e-9)
+    spreads = az.summary(
+        make_posterior(model).data, var_names=["sd_dyad_sender_receiver"], kind="stats", round_to="none"
+    )
+    group = "dyad(sender, receiver)"
+    expected = {name: f"sd_dyad_sender_receiver[{name}]" for name in model.design.blocks[0].effects}
+    for effect, label in expected.items():
+        value = model.fit().parameters["estimate"][f"sd({effect} | {group})"]
+        assert float(spreads.loc[label, "mean"]) == pytest.approx(value)
+
+
+def test_new_people_are_one_person_whether_they_send_or_receive():
+    """Both effects of a new person are drawn together, once: with a correlation of one a sum of two rows is known."""
+    simulation = bmm.datasets.simulate_dyads(8, seed=1)
+    model = bmm.Model(simulation.formula, simulation.data)
+    group = "dyad(sender, receiver)"
+    chosen = {f"sd(sender | {group})": 1.0, f"sd(receiver | {group})": 1.0, f"cor(sender, receiver | {group})": -1.0}
+    posterior = make_posterior(model, {name: np.full((4, 1000), value) for name, value in chosen.items()})
+    new = pd.DataFrame({"sender": ["new", "p1"], "receiver": ["p1", "new"]})
+    draws = posterior.predict(new, new_levels="sample", seed=1)
+    assert len(draws) == 2
+    rows = posterior.posterior_predictive(new, new_levels="sample", seed=1)["posterior_predictive"]["y"]
+    both = rows.sum("obs").to_numpy()
+    others = posterior.draws("b_dyad_sender_receiver")[:, :, 0].sum(axis=-1) + 2.0 * posterior.draws("beta")[..., 0]
+    noise = np.sqrt(2.0 * np.mean(posterior.sigma**2))
+    assert np.std(both - others) == pytest.approx(noise, rel=0.05)  # the new person's effects cancel
+
+
+def test_saved_posteriors_come_back_with_their_people(tmp_path):
+    model, _ = dense_of("dyads")
+    posterior = make_posterior(model)
+    posterior.save(tmp_path / "dyads.nc")
+    again = bmm.load(tmp_path / "dyads.nc")
+    assert again.design.blocks[0].incidence.equals(model.design.blocks[0].incidence)
+    pd.testing.assert_frame_equal(again.parameters, posterior.parameters)
+    index = again.data["constant_data"]["dyad_sender_receiver_index"]
+    assert index.dims == ("obs", "dyad_sender_receiver_member")
+    texts = np.array(again.labels.blocks[0].levels)[index.to_numpy()]
+    assert_array_equal(texts, LETTERS[["sender", "receiver"]])
+
+
+def test_the_command_line_reads_members_and_roles(tmp_path):
+    LETTERS.to_csv(tmp_path / "letters.csv", index=False)
+    found = run_json("fit", "y ~ x + (1 | dyad(sender, receiver))", "--data", tmp_path / "letters.csv")
+    assert "cor(sender, receiver | dyad(sender, receiver))" in str(found)
+
+
+def test_reml_and_nuts_recover_who_writes_and_who_is_written_to():
+    simulation = bmm.datasets.simulate_dyads(25, sender_sd=0.9, receiver_sd=0.6, correlation=0.6, sigma=0.7, seed=4)
+    model = bmm.Model(simulation.formula, simulation.data)
+    fit, posterior = model.fit(), model.sample(draws=300, tune=300, seed=1, progress=False)
+    for table, value, error in ((fit.parameters, "estimate", "std_error"), (posterior.parameters, "mean", "sd")):
+        assert (abs(table[value] - simulation.parameters) < 3.0 * table[error]).all()
+    truth = simulation.random_effects["value"].to_numpy()
+    drawn = posterior.random_effects()
+    assert np.corrcoef(drawn["mean"], truth)[0, 1] > 0.95
+    assert np.mean(abs(drawn["mean"] - truth) < 2.0 * drawn["sd"]) > 0.85
+    comparison = bmm.compare(fit, posterior)
+    assert abs(comparison.table.loc["cor(sender, receiver | dyad(sender, receiver))", "shift"]) < 1.0
+    assert list(comparison.random_effects["effect"][:2]) == ["sender", "receiver"]

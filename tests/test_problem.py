@@ -15,6 +15,7 @@ import bayesmm as bmm
 from bayesmm.covariance.layout import n_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.incidence import Incidence
 from bayesmm.marginal import crossproducts, plan
 from bayesmm.problem import AT_ONCE, Problem
 from bayesmm.reml.criterion import Criterion
@@ -46,16 +47,33 @@ def model_of(shape: str, seed: int, *, dropped: bool = False) -> tuple[str, pd.D
     frame[fixed] = design.X[:, 1:]
     terms = ["1", *fixed, "offset(o)"]
     for f, block in enumerate(design.blocks):
-        codes, all_columns = block.incidence.only.codes, block.incidence.only.columns
-        frame[f"g{f}"] = codes.astype(str)
-        for start, stop, structure in block.pieces:
+        group, all_columns, times = grouping_of(block.incidence, f, frame)
+        for start, stop, structure in (
+            (start // times, stop // times, structure) for start, stop, structure in block.pieces
+        ):
             bar = "||" if structure is STRUCTURES["diag"] else "|"
             columns = [f"z{f}{j}" for j in range(max(start, 1), stop)]
             frame[columns] = all_columns[:, max(start, 1) : stop]
-            terms.append(f"({' + '.join(['0' if start else '1', *columns])} {bar} g{f})")
+            terms.append(f"({' + '.join(['0' if start else '1', *columns])} {bar} {group})")
     if dropped:
         frame.loc[[3, 40, 41], ["y", "o"]] = np.nan
     return "y ~ " + " + ".join(terms), frame, {"weights": "w", "sigma": 1.5 if shape in ("units", "chain4") else None}
+
+
+def grouping_of(incidence: Incidence, f: int, frame: pd.DataFrame) -> tuple[str, np.ndarray, int]:
+    """What stands right of the bar, with its columns in the frame; the columns of one role; how many roles."""
+    names = [f"g{f}{m}" for m in range(len(incidence.memberships))]
+    for name, membership in zip(names, incidence.memberships, strict=True):
+        frame[name] = membership.codes.astype(str)
+    first = incidence.memberships[0].columns
+    if len(names) == 1:
+        return names[0], first, 1
+    if not incidence.memberships[1].columns[:, 0].any():
+        return f"dyad({', '.join(names)})", first[:, ::2], 2
+    weights = [f"w{name}" for name in names]
+    frame[weights] = np.column_stack([membership.columns[:, 0] for membership in incidence.memberships])
+    group = f"mm({', '.join(names)}, weights=cbind({', '.join(weights)}), scale=False)"
+    return group, first / first[:, :1], 1
 
 
 def flat(value) -> np.ndarray:
