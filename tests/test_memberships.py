@@ -5,6 +5,8 @@ Every number is held to dense matrices of the textbook; what models mean is held
 
 from __future__ import annotations
 
+import warnings
+
 import arviz as az
 import numpy as np
 import pandas as pd
@@ -384,3 +386,21 @@ def test_reml_and_nuts_recover_who_writes_and_who_is_written_to():
     comparison = bmm.compare(fit, posterior)
     assert abs(comparison.table.loc["cor(sender, receiver | dyad(sender, receiver))", "shift"]) < 1.0
     assert list(comparison.random_effects["effect"][:2]) == ["sender", "receiver"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence"),
+    [
+        ("y ~ x + (1 | dyad(sender, receiver)) + (1 | sender)", "variances of sender and Intercept add up to"),
+        (
+            "y ~ x + (1 | dyad(sender, receiver)) + (1 | mm(sender, receiver))",
+            "variances of Intercept add up to",
+        ),
+        ("y ~ x + (1 | mm(sender, receiver)) + (1 | sender)", ""),
+    ],
+)
+def test_variances_that_two_terms_share_arbitrarily_are_named(formula, sentence):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BayesmmWarning)
+        told = " ".join(bmm.Model(formula, LETTERS).fit("ml").confounded)
+    assert (sentence in told) if sentence else not told

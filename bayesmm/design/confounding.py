@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations, permutations
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations, product
 
 import numpy as np
 
 from bayesmm.design.blocks import RandomBlock
 from bayesmm.errors import DesignError
+from bayesmm.incidence import Membership
 
 FAR = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, at 1e6 by 1e-3
 ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
@@ -54,23 +55,39 @@ def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     """
     sentences = []
     for first, second in combinations(blocks, 2):
-        if not _divide_alike(first, second):
-            continue
-        columns = {id(each): each.incidence.ordered.stacked().columns for each in (first, second)}
-        common = {
-            other.effects[j]
-            for one, other in permutations((first, second))
-            for unit in _units(one)
-            for j in range(other.k)
-            if _combination(columns[id(other)][:, j], columns[id(one)][:, unit]) is not None
-        }
-        if common:
-            names = " and ".join(name for name in dict.fromkeys((*first.effects, *second.effects)) if name in common)
-            sentences.append(
-                f"{first.group} and {second.group} divide the rows into the same {first.q} groups: only what the "
-                f"variances of {names} add up to is determined, how the two share it is arbitrary. Drop one of them."
-            )
+        for one, two in product(_faces(first), _faces(second)):
+            common = _in_common(first, one, second, two) if _divide_alike(one, two) else set()
+            if common:
+                names = " and ".join(
+                    name for name in dict.fromkeys((*first.effects, *second.effects)) if name in common
+                )
+                n_groups = len(np.unique(one.codes))
+                sentences.append(
+                    f"{first.group} and {second.group} divide the rows into the same {n_groups} groups: only what the "
+                    f"variances of {names} add up to is determined, how the two share it is arbitrary. Drop one of "
+                    "them."
+                )
+                break
     return tuple(sentences)
+
+
+def _faces(block: RandomBlock) -> Iterator[Membership]:
+    """Ways to see the levels of the rows: all of each row, and those of each role alone."""
+    yield block.incidence.ordered.stacked()
+    if len(block.roles) > 1:
+        yield from block.incidence.memberships
+
+
+def _in_common(first: RandomBlock, one: Membership, second: RandomBlock, two: Membership) -> set[str]:
+    """Effects of two blocks that others of the other block make up, where their levels are seen in these ways."""
+    found = set()
+    for (own, face), (other, its_face) in permutations(((first, one), (second, two))):
+        seen = face.columns.any(axis=0)
+        for unit in ([j for j in unit if seen[j]] for unit in _units(own)):
+            for j in range(other.k):
+                if unit and _combination(its_face.columns[:, j], face.columns[:, unit]) is not None:
+                    found.add(other.effects[j])
+    return found
 
 
 def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
@@ -103,11 +120,11 @@ def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _divide_alike(first: RandomBlock, second: RandomBlock) -> bool:
-    one, two = (block.incidence.ordered.stacked().codes for block in (first, second))
-    if first.q != second.q or len(one) != len(two):
+def _divide_alike(one: Membership, two: Membership) -> bool:
+    if len(one.codes) != len(two.codes):
         return False
-    return len(np.unique(one * second.q + two)) == first.q
+    pairs = one.codes * (two.codes.max() + 1) + two.codes
+    return len(np.unique(pairs)) == len(np.unique(one.codes)) == len(np.unique(two.codes))
 
 
 def _units(block: RandomBlock) -> list[list[int]]:
