@@ -37,8 +37,9 @@ white-space:nowrap;background:none;color:inherit;font-weight:400;max-width:none}
 .bayesmm table thead th.bayesmm-over{text-align:center;border-bottom:1px solid currentColor}
 .bayesmm table thead th[colspan],.bayesmm table thead th.bayesmm-picture{text-align:center}
 .bayesmm table tbody:last-of-type tr:last-child>*{border-bottom:1px solid currentColor}
-.bayesmm table tbody th,.bayesmm table .bayesmm-words{text-align:left;white-space:normal;overflow-wrap:anywhere;
-max-width:28em}
+.bayesmm table tbody th,.bayesmm table .bayesmm-words{text-align:left;white-space:normal;overflow-wrap:break-word;
+max-width:20em}
+.bayesmm table tbody td.bayesmm-words{max-width:28em}
 .bayesmm table tbody th.bayesmm-section{font-weight:600;padding-top:.5em}
 .bayesmm table tbody th:not([colspan]),.bayesmm table tbody .bayesmm-words{min-width:5.5em}
 .bayesmm table tbody tr.bayesmm-inside th[scope=row]{padding-left:1.5em}
