@@ -494,14 +494,7 @@ def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:
             f"{design.p} fixed effects explain all {design.n} rows. Simplify the random effects, give a "
             "known sigma, or sample with a prior."
         ) from None
-    fit = Fit(
-        design=design,
-        labels=problem.labels,
-        method=method,
-        known_sigma=problem.known_sigma,
-        layout=problem.layout,
-        estimate=found,
-    )
+    fit = Fit(problem=problem, estimate=found)
     verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
     for text in (*verdicts, *fit.confounded):
         warnings.warn(text, BayesmmWarning, stacklevel=3)

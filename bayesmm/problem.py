@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class Problem:
             self._plan = plan_elimination(self.blocks)
         return self._plan
 
-    @property
+    @cached_property
     def products(self) -> CrossProducts:
         """The sums over the rows.
 

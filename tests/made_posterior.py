@@ -63,8 +63,7 @@ def make_posterior(
     run = Run(sites=stacked, stats=_stats(divergences, rng))
     return Posterior(
         data=build_tree(run, model.design, labels, None, {}),
-        design=model.design,
-        labels=labels,
+        problem=model.problem,
         priors=resolve_priors(priors, model.design, labels, sigma=model.known_sigma),
         program="marginal",
     )

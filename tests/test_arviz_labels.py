@@ -128,8 +128,7 @@ def made(structure, model):
     stats = {"lp": Z, "diverging": np.zeros(Z.shape, bool)}
     posterior = Posterior(
         data=build_tree(Run(sites=sites, stats=stats), model.design, model.labels, None, {}),
-        design=model.design,
-        labels=model.labels,
+        problem=model.problem,
         priors=model.priors,
         program="marginal",
     )

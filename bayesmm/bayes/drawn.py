@@ -10,6 +10,7 @@ from xarray import DataTree
 from bayesmm.bayes.resolution import ResolvedPriors
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
+from bayesmm.problem import Problem
 
 
 class DrawnModel(Protocol):
@@ -18,6 +19,11 @@ class DrawnModel(Protocol):
     @property
     def data(self) -> DataTree:
         """Draws, in groups as ArviZ has them."""
+        ...
+
+    @property
+    def problem(self) -> Problem:
+        """Data and names, with the sums that the likelihood takes."""
         ...
 
     @property

@@ -13,10 +13,8 @@ from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.covariance.public import assemble_covariance
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.density import FixedPrior
 from bayesmm.marginal.left_out import Draw
-from bayesmm.marginal.rows import BlockArrays
 
 BATCH = 4_000_000  # numbers held at once, 32 MB
 
@@ -112,24 +110,6 @@ def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
         raise ArgumentError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
     count = min(max(int(draws) // chains, 1), length)
     return np.linspace(0, length - 1, count).round().astype(int)
-
-
-def sum_products(posterior: DrawnModel) -> CrossProducts:
-    """Sum the cross-products of a posterior's design."""
-    return build_products(*product_arrays(posterior))[0]
-
-
-def product_arrays(posterior: DrawnModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[BlockArrays]]:
-    """Return what the cross-products are sums over: X, y less its offset, weights, grouping factors."""
-    design = posterior.design
-    blocks = [
-        BlockArrays(
-            incidence=block.incidence,
-            pieces=block.layout,
-        )
-        for block in design.blocks
-    ]
-    return design.X[:, design.kept], design.y - design.offset, design.weights, blocks
 
 
 def stack_draws(draws: ParameterDraws, prior: FixedPrior) -> Draw:

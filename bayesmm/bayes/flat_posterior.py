@@ -17,10 +17,8 @@ from bayesmm.bayes.program import MarginalData, MarginalProgram
 from bayesmm.bayes.resolution import resolve_priors
 from bayesmm.bayes.surface_programs import QUICK
 from bayesmm.covariance.layout import Layout, assemble_factors
-from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.inside_jax import inside_jax
-from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.problem import Problem
 
 STEP = 1e-3  # of differences; those of fourth order lose the fewest digits there
 
@@ -68,9 +66,7 @@ class FlatPosterior:
         return [sigma * np.linalg.solve(np.asarray(T), L) for T, L in zip(roots, factors, strict=True)], sigma
 
 
-def build_flat_posterior(
-    design: Design, labels: Labels, products: CrossProducts, layout: Layout, *, sigma: float | None
-) -> FlatPosterior:
+def build_flat_posterior(problem: Problem) -> FlatPosterior:
     """Bind the marginal program with flat priors on coefficients, standard deviations, correlations and σ.
 
     Raises
@@ -78,9 +74,9 @@ def build_flat_posterior(
     PriorError
         If that posterior is improper.
     """
-    priors = resolve_priors("flat", design, labels, sigma=sigma)
-    program, data = bind_marginal(labels, products, priors)
-    return FlatPosterior(program=program, data=data, layout=layout, known_sigma=sigma)
+    priors = resolve_priors("flat", problem.design, problem.labels, sigma=problem.known_sigma)
+    program, data = bind_marginal(problem.labels, problem.products, priors)
+    return FlatPosterior(program=program, data=data, layout=problem.layout, known_sigma=problem.known_sigma)
 
 
 @partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICK)

@@ -15,7 +15,7 @@ from xarray import DataArray, Dataset, DataTree
 
 from bayesmm.bayes.binding import bind_marginal
 from bayesmm.bayes.drawn import DrawnModel
-from bayesmm.bayes.draws import ParameterDraws, map_draws, product_arrays, read_draws, stack_draws, sum_products
+from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, stack_draws
 from bayesmm.bayes.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.program import MarginalData, conditional_prior
 from bayesmm.bayes.recovered import read_effects
@@ -31,7 +31,7 @@ from bayesmm.marginal.leave_out import (
     read_rows,
 )
 from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
-from bayesmm.marginal.row_groups import Rows, condition_rows, group_rows, single_rows
+from bayesmm.marginal.row_groups import Rows, group_rows, single_rows
 
 type Predictive = Literal["marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
@@ -159,10 +159,9 @@ class _Bound:
 
 
 def _bind(posterior: DrawnModel) -> _Bound:
-    products = sum_products(posterior)
-    _, data = bind_marginal(posterior.labels, products, posterior.priors)
-    X, y, weights, blocks = product_arrays(posterior)
-    return _Bound(data, condition_rows(X, y, weights, blocks, products))
+    problem = posterior.problem
+    _, data = bind_marginal(problem.labels, problem.products, posterior.priors)
+    return _Bound(data, problem.conditioned_rows())
 
 
 def _refuse_indispensable(posterior: DrawnModel, bound: _Bound, groups: list[np.ndarray]) -> None:

@@ -86,11 +86,10 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
             "with arviz.from_netcdf or arviz.from_zarr."
         ) from error
     known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in variables_of(tree, group).items()}
-    check_design(model.design, model.labels, known, name)
+    check_design(model.problem.design, model.problem.labels, known, name)
     return Posterior(
-        data=_with_rows_of(tree, model.design, model.labels),
-        design=model.design,
-        labels=model.labels,
+        data=_with_rows_of(tree, model.problem.design, model.problem.labels),
+        problem=model.problem,
         priors=model.priors,
         program=model.program,
         notes=model.notes,

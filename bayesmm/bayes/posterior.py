@@ -31,6 +31,7 @@ from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
 from bayesmm.errors import VariableError
 from bayesmm.presenting.report import Report
+from bayesmm.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -43,10 +44,8 @@ class Posterior:
     ----------
     data : xarray.DataTree
         For ArviZ: posterior, sample_stats, observed_data, constant_data and, unless it was too large, log_likelihood.
-    design : Design
-        Data and specification.
-    labels : Labels
-        Names of everything.
+    problem : Problem
+        Data and names, with the sums that the likelihood takes.
     priors : ResolvedPriors
         The priors in force.
     program : {"marginal", "conditional"}
@@ -56,14 +55,23 @@ class Posterior:
     """
 
     data: DataTree
-    design: Design
-    labels: Labels
+    problem: Problem
     priors: ResolvedPriors
     program: str
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(visible, self.notes)))  # a file's may be anybody's
+
+    @property
+    def design(self) -> Design:
+        """Data and specification, as labelled arrays."""
+        return self.problem.design
+
+    @property
+    def labels(self) -> Labels:
+        """Names of everything."""
+        return self.problem.labels
 
     @property
     def n(self) -> int:

@@ -12,7 +12,7 @@ from xarray import Dataset
 
 from bayesmm.bayes.binding import bind_marginal
 from bayesmm.bayes.drawn import DrawnModel
-from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, stack_draws, sum_products
+from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, stack_draws
 from bayesmm.bayes.moments import MomentSum, moment_group
 from bayesmm.bayes.program import MarginalData, conditional_prior
 from bayesmm.bayes.surface_programs import generation_key
@@ -92,7 +92,7 @@ def effect_parts(
         flat = [b.reshape(n_draws, *b.shape[2:]) for b in stored]
         yield slice(0, n_draws), tuple(b if own is None else b[:, own] for b, own in zip(flat, wanted, strict=True))
         return
-    _, data = bind_marginal(posterior.labels, sum_products(posterior), posterior.priors)
+    _, data = bind_marginal(posterior.labels, posterior.problem.products, posterior.priors)
     products = data.products
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
@@ -112,7 +112,7 @@ def recover_moments(posterior: DrawnModel) -> Dataset:
     """Average the conditional moments of the random effects over all draws, as `random_effects="moments"` does."""
     labels = posterior.labels
     draws = read_draws(posterior)
-    _, data = bind_marginal(labels, sum_products(posterior), posterior.priors)
+    _, data = bind_marginal(labels, posterior.problem.products, posterior.priors)
     stacked = stack_draws(draws, data.prior)
     sums = [MomentSum() for _ in labels.blocks]
     size = _part_size(labels, len(draws.sigma))

@@ -208,8 +208,7 @@ class _Asked:
         attributes = origin | run.attributes | {"notes": " ".join(notes)}
         return Posterior(
             data=build_tree(run, design, labels, pointwise, attributes),
-            design=design,
-            labels=labels,
+            problem=self.problem,
             priors=self.priors,
             program=self.program,
             notes=notes,

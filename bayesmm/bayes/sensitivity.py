@@ -14,7 +14,7 @@ from xarray import DataTree
 
 from bayesmm.bayes.distributions import distribution
 from bayesmm.bayes.drawn import DrawnModel
-from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws, sum_products
+from bayesmm.bayes.draws import ParameterDraws, map_draws, read_draws
 from bayesmm.bayes.quantities import prior_quantities
 from bayesmm.bayes.resolution import PriorRow
 from bayesmm.bayes.tables import stack_parameters
@@ -117,7 +117,7 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
 
 def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     """Evaluate log p(y | β, spreads, σ), random effects integrated out; (D,)."""
-    products = pad_products(sum_products(posterior))
+    products = pad_products(posterior.problem.products)
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
     stacked: Any = {"factors": draws.factors(), "sigma": draws.sigma, "beta": draws.beta}

@@ -23,6 +23,7 @@ from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels
 from bayesmm.design.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
+from bayesmm.problem import Problem
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.priors import PRIORS, Prior
 from bayesmm.version import __version__
@@ -35,8 +36,7 @@ ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may diff
 class StoredModel(NamedTuple):
     """The fields of a posterior other than its draws."""
 
-    design: Design
-    labels: Labels
+    problem: Problem
     priors: ResolvedPriors
     program: str
     notes: tuple[str, ...]
@@ -118,7 +118,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         fixed_sigma=description["sigma"],
     )
     _check_priors(priors, design, labels, name)
-    return StoredModel(design, labels, priors, description["program"], tuple(description["notes"]))
+    return StoredModel(Problem(design), priors, description["program"], tuple(description["notes"]))
 
 
 def pack_prior(prior: Prior) -> dict[str, Any]:
@@ -247,10 +247,10 @@ def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
         If a variable of the posterior is not there, or has another shape or type; random effects may be left out.
     """
     draws = tree["posterior"].to_dataset() if "posterior" in tree.children else Dataset()
-    own_dims, known = dims(model.labels), coordinates(model.design, model.labels)
-    needed = {row.variable for row in model.labels.parameter_rows()}
+    own_dims, known = dims(model.problem.labels), coordinates(model.problem.design, model.problem.labels)
+    needed = {row.variable for row in model.problem.labels.parameter_rows()}
     sizes = [draws.sizes.get(dim, 0) for dim in SAMPLE_DIMS]
-    for variable in variable_order(model.labels):
+    for variable in variable_order(model.problem.labels):
         if variable not in draws:
             if variable in needed:
                 raise StorageError(f"{name!r} has no draws of {variable}. {ADVICE}.")

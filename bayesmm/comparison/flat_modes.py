@@ -51,15 +51,16 @@ class FlatModes:
         -----
         The gradient by log σ is r²/σ² − (n − p), and what the powers give.
         """
-        n_theta = len(self.fit.theta)
-        sigma = self.fit.known_sigma or float(np.exp(point[-1]))
-        at = Criterion(self._products, self.fit.layout, "reml", sigma).evaluate(point[:n_theta])
+        n_theta, problem = len(self.fit.theta), self.fit.problem
+        sigma = problem.known_sigma or float(np.exp(point[-1]))
+        at = Criterion(problem.products, problem.layout, "reml", sigma).evaluate(point[:n_theta])
         logs, slopes = self._log_spreads(point[:n_theta])
         value, by_theta = -0.5 * float(at.value) + power * logs, -0.5 * at.gradient + power * slopes
-        if self.fit.known_sigma is not None:
+        if problem.known_sigma is not None:
             return value, by_theta
         spreads = 1 + sum(len(block.sds) for block in self.fit.labels.blocks)
-        by_sigma = float(at.fixed.residual_square) / sigma**2 - (self._products.n - self._products.p) + power * spreads
+        df = problem.products.n - problem.products.p
+        by_sigma = float(at.fixed.residual_square) / sigma**2 - df + power * spreads
         return value + power * spreads * float(point[-1]), np.append(by_theta, by_sigma)
 
     def find_mode(
@@ -80,16 +81,12 @@ class FlatModes:
         """By grouping factor, standard deviations (k,) as good as zero, in units of σ."""
         return tuple(FLOOR * level_errors(block, self.fit.design.weights) for block in self.fit.design.blocks)
 
-    @cached_property
-    def _products(self):
-        return self.fit.estimate.criterion_function.products
-
     def _log_spreads(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum of the logarithms of all free relative standard deviations, cut at the floors, with its gradient by θ."""
         total, slopes = 0.0, []
-        layout = self.fit.layout
+        layout = self.fit.problem.layout
         factors, changes = assemble_factors(np, theta, layout), jacobians(np, theta, layout)
-        each = zip(factors, changes, self._products.effect_roots, self.floors, layout, strict=True)
+        each = zip(factors, changes, self.fit.problem.products.effect_roots, self.floors, layout, strict=True)
         for L, change, T, floor, pieces in each:
             L, change = np.linalg.solve(np.asarray(T), L), np.linalg.solve(np.asarray(T), change)
             squares = (L**2).sum(axis=1) + floor**2

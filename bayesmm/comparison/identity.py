@@ -115,8 +115,7 @@ def check_identity(fit: Fit) -> Identity:
             "The identity is one of REML, and the fit is one of maximum likelihood, which maximises over the "
             "coefficients where a posterior integrates them out. Give model.fit('reml')."
         )
-    criterion = fit.estimate.criterion_function
-    flat = build_flat_posterior(fit.design, fit.labels, criterion.products, fit.layout, sigma=fit.known_sigma)
+    flat = build_flat_posterior(fit.problem)
     estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
     reml = fit.parameters["estimate"].loc[[row.name for row in rows]]
@@ -152,11 +151,10 @@ def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> p
     size[n_theta:] = 1.0
     cloud = estimate + AROUND * size * rng.standard_normal((POINTS, len(estimate)))
     none = np.where(np.arange(len(estimate)) < n_theta, 0.0, estimate)
-    products = fit.estimate.criterion_function.products
     records = []
     for point in [estimate, *cloud, none]:
         sigma = fit.known_sigma or float(np.exp(point[-1]))
-        criterion = Criterion(products, fit.layout, "reml", sigma)
+        criterion = Criterion(fit.problem.products, fit.problem.layout, "reml", sigma)
         records.append((flat.evaluate(point), -0.5 * float(criterion.evaluate(point[:n_theta]).value)))
     points = pd.DataFrame(records, columns=["log_posterior", "restricted"])
     return points.assign(difference=points["log_posterior"] - points["restricted"])
@@ -166,9 +164,9 @@ def _interior(fit: Fit, estimate: np.ndarray) -> np.ndarray:
     """Move the estimate off the boundary, to where every standard deviation is above zero."""
     at = fit.estimate
     warm = WarmStart(sigma=at.sigma, factors=at.factors, beta=at.beta, beta_covariance=at.beta_covariance)
-    roots = at.criterion_function.products.effect_roots
+    roots = fit.problem.products.effect_roots
     factors = [lower_triangular(T @ F) for T, F in zip(roots, interior_factors(warm, fit.design), strict=True)]
-    return _point(fit, theta_of(factors, fit.layout), at.sigma)
+    return _point(fit, theta_of(factors, fit.problem.layout), at.sigma)
 
 
 def _mode(search: FlatModes, fit: Fit, estimate: np.ndarray) -> np.ndarray:

@@ -11,13 +11,13 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.console import visible
-from bayesmm.covariance.layout import Layout
 from bayesmm.design.confounding import find_confounded
 from bayesmm.design.design import Design
 from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.marginal.likelihood import Method
+from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table
 
@@ -35,26 +35,34 @@ class Fit:
 
     Attributes
     ----------
-    design : Design
-        Data and specification.
-    labels : Labels
-        Names of everything.
-    method : {"reml", "ml"}
-        Restricted or full maximum likelihood.
-    known_sigma : float or None
-        Residual standard deviation where it was given.
-    layout : Layout
-        Covariance pieces of each grouping factor.
+    problem : Problem
+        Data and names, with the sums that the likelihood takes.
     estimate : Estimate
         The numbers, without labels.
     """
 
-    design: Design
-    labels: Labels
-    method: Method
-    known_sigma: float | None
-    layout: Layout
+    problem: Problem
     estimate: Estimate
+
+    @property
+    def design(self) -> Design:
+        """Data and specification, as labelled arrays."""
+        return self.problem.design
+
+    @property
+    def labels(self) -> Labels:
+        """Names of everything."""
+        return self.problem.labels
+
+    @property
+    def known_sigma(self) -> float | None:
+        """Residual standard deviation (of a row of weight one) where it was given."""
+        return self.problem.known_sigma
+
+    @property
+    def method(self) -> Method:
+        """Restricted ("reml") or full ("ml") maximum likelihood."""
+        return self.estimate.criterion_function.method
 
     @property
     def loglik(self) -> float:

@@ -61,8 +61,7 @@ def test_the_evaluated_density_is_that_of_the_whole_program():
     """Up to the constant density of LKJ(1), 1/2 on (−1, 1) for a pair, and the Jacobian of its Cholesky factor, 1."""
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"), priors="flat")
     fit = model.fit()
-    products = fit.estimate.criterion_function.products
-    flat = build_flat_posterior(model.design, model.labels, products, fit.layout, sigma=None)
+    flat = build_flat_posterior(model.problem)
     program, data = model.program()
     point = np.append(1.2 * fit.estimate.minimum.x, np.log(30.0))
     (F,), sigma = flat.spreads(point)
