@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +23,7 @@ from bayesmm.design.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.design.labels import BlockLabels, Labels
 from bayesmm.design.row_choice import choose_rows, label_rows
-from bayesmm.design.symbols import Coefficient, TextTable, add, multiply, number_text, write_sum
+from bayesmm.design.symbols import Coefficient, TextTable, add_all, multiply, number_text, write_sum
 from bayesmm.errors import DesignError
 
 MOST_SYMBOLIC = 200  # rows of a covariance matrix of texts; it has their square of cells
@@ -170,7 +169,7 @@ def _shared_levels(block: RandomBlock, names: BlockLabels, row: int, other: int)
         ways = ((i, i),) if i == j else ((j, i), (i, j))
         found.setdefault(symbol, []).extend(multiply(z[a], z_other[b]) for z, z_other in shared for a, b in ways)
     for symbol, parts in found.items():
-        yield reduce(add, parts), symbol
+        yield add_all(parts), symbol
 
 
 def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:

@@ -6,8 +6,10 @@ out: factors of one, terms of zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import pandas as pd
 
@@ -56,6 +58,25 @@ def add(first: Coefficient, second: Coefficient) -> Coefficient:
     if first.value > 0 > second.value:
         return Coefficient(total, f"({one} − {other})") if total >= 0 else Coefficient(total, f"({other} − {one})")
     return Coefficient(total, f"({one} + {other})")
+
+
+def add_all(parts: Sequence[Coefficient]) -> Coefficient:
+    """Write the sum of several coefficients, equal ones of more than two counted."""
+    if len(parts) <= 2:
+        return reduce(add, parts)
+    counts = Counter(part.value for part in parts if part.value)
+    first = {part.value: part.text for part in reversed(parts)}
+    merged = [
+        Coefficient(n * value, "·".join(filter(None, (str(n) if n > 1 else "", first[value]))))
+        for value, n in counts.items()
+    ]
+    if len(merged) <= 2:
+        return reduce(add, merged, Coefficient(0.0, ""))
+    total = sum(part.value for part in merged)
+    along = [part for part in merged if (part.value < 0) == (total < 0)]
+    against = [part for part in merged if part not in along]
+    text = " + ".join(part.text or "1" for part in along) + "".join(f" − {part.text or '1'}" for part in against)
+    return Coefficient(total, f"({text})")
 
 
 def write_sum(terms: Iterable[tuple[Coefficient, str]]) -> str:
