@@ -126,7 +126,7 @@ def test_every_library_gives_the_same_design(convert):
     assert_allclose(one.X, other.X)
     for here, there in zip(one.blocks, other.blocks, strict=True):
         assert here.levels == there.levels
-        assert_array_equal(here.codes, there.codes)
+        assert_array_equal(here.incidence.only.codes, there.incidence.only.codes)
         assert_allclose(here.columns, there.columns)
 
 
@@ -139,7 +139,7 @@ def test_permuted_rows_give_permuted_arrays(order):
     assert_allclose(other.y, one.y[order])
     for here, there in zip(one.blocks, other.blocks, strict=True):
         assert here.levels == there.levels
-        assert_array_equal(there.codes, here.codes[order])
+        assert_array_equal(there.incidence.only.codes, here.incidence.only.codes[order])
         assert_allclose(there.columns, here.columns[order])
 
 

@@ -38,7 +38,7 @@ def test_rows_of_the_fit_give_the_columns_of_the_fit():
         assert new.group == block.group
         assert_array_equal(new.incidence.only.codes, block.incidence.only.codes)
         assert_array_equal(new.labels[0], np.array(block.levels)[block.incidence.only.codes])
-        assert_allclose(new.columns, block.columns)
+        assert_allclose(new.incidence.only.columns, block.columns)
 
 
 def test_response_is_not_needed():
@@ -57,7 +57,7 @@ def test_single_rows_keep_state_and_index():
 def test_no_rows_give_no_rows():
     rows = DESIGN.evaluate(DATA.iloc[:0])
     assert rows.X.shape == (0, DESIGN.X.shape[1])
-    assert rows.blocks[0].columns.shape == (0, 3)
+    assert rows.blocks[0].incidence.only.columns.shape == (0, 3)
 
 
 def test_rows_with_missing_values_come_back_as_nan():
@@ -72,8 +72,8 @@ def test_rows_with_missing_values_come_back_as_nan():
     by_g, by_both = rows.blocks
     assert by_g.incidence.only.codes[1] == by_both.incidence.only.codes[1] == -1
     assert by_g.labels[0][1] is by_both.labels[0][1] is None
-    assert np.isnan(by_g.columns).any(axis=1).tolist() == [False, False, False, True, False, False]
-    assert np.isnan(by_both.columns).any(axis=1).tolist() == [True, False, False, False, False, False]
+    assert np.isnan(by_g.incidence.only.columns).any(axis=1).tolist() == [False, False, False, True, False, False]
+    assert np.isnan(by_both.incidence.only.columns).any(axis=1).tolist() == [True, False, False, False, False, False]
     assert_allclose(rows.X[4:], DESIGN.X[4:6], atol=1e-12)
 
 
@@ -99,7 +99,7 @@ def test_levels_are_matched_by_their_labels(g):
 def test_factors_are_matched_by_their_labels_in_any_type():
     for f in (["a", "a"], pd.Categorical(["a", "a"]), pd.Categorical(["a", "a"], categories=["c", "a"])):
         rows = DESIGN.evaluate(DATA.iloc[:2].assign(f=f))
-        assert_allclose(rows.blocks[0].columns, [[0, 1, 0], [0, 1, 0]])
+        assert_allclose(rows.blocks[0].incidence.only.columns, [[0, 1, 0], [0, 1, 0]])
 
 
 def test_polars_rows_are_accepted():
