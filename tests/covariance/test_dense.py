@@ -11,20 +11,22 @@ from oracle import Derivatives, Method
 
 from bayesmm.covariance.layout import Piece, assemble_factors, n_theta, parts
 from bayesmm.covariance.table import STRUCTURES
+from bayesmm.incidence import Incidence
 from bayesmm.marginal import host
 from bayesmm.marginal.evaluation import evaluate
 
 RELATIVE = 1e-9  # of the largest entry, as for the other structures
 BY_DIFFERENCES = 1e-6  # curvature, whose second derivatives are differences of complex steps
 NEAR_ZERO = 1e-6  # where Λ is singular, which is evaluated with singular values of 1e-8
-SHAPES = ("one", "nested", "crossed")
+SHAPES = ("one", "nested", "crossed", "members")
 NAMES = tuple(STRUCTURES)
 
 
 def structured_design(shape: str, name: str, seed: int) -> RandomDesign:
     """Unbalanced, each factor with a piece of the structure, and by chance one of another beside it."""
     rng = np.random.default_rng([seed, NAMES.index(name)])
-    design = random_design(shape, seed, n=45)
+    n = 45
+    design = random_design(shape, seed, n=n)
     blocks = []
     for block in design.blocks:
         cut = int(rng.integers(2, 4))
@@ -32,8 +34,12 @@ def structured_design(shape: str, name: str, seed: int) -> RandomDesign:
         if rng.random() < 0.5:
             pieces += (Piece(cut, cut + 2, STRUCTURES[str(rng.choice(NAMES))]),)
         k = pieces[-1].stop
-        columns = np.column_stack([np.ones(design.X.shape[0]), rng.normal(size=(design.X.shape[0], k - 1)) * 3.0 + 1.0])
-        blocks.append(replace(block, columns=columns, pieces=pieces))
+        memberships = [
+            replace(each, columns=np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) * 3.0 + 1.0]))
+            for each in block.incidence.memberships
+        ]
+        incidence = Incidence(memberships=tuple(memberships), n_levels=block.n_levels)
+        blocks.append(replace(block, incidence=incidence, pieces=pieces))
     return replace(design, blocks=tuple(blocks))
 
 
