@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.bayes.diagnostics import Diagnostics
 from bayesmm.bayes.drawn import DrawnModel
 from bayesmm.presenting.intervals import interval_head
-from bayesmm.presenting.numbers import decimals_for, write_column
+from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
 
@@ -52,8 +52,8 @@ def _parameter_table(table: pd.DataFrame, level: float) -> Table:
     decimals = [decimals_for(sd) for sd in table["sd"]]
     known = set(table.dropna(axis="columns", how="all"))
     columns: list[AnyColumn] = [Column(head=name, cells=write_column(table[name], decimals)) for name in ("mean", "sd")]
-    lower, upper = (write_column(table[end], decimals) for end in ("lower", "upper"))
-    columns.append(Interval(head=interval_head(level), cells=list(zip(lower, upper, strict=True))))
+    limits = write_intervals(*(table[name] for name in ("lower", "upper", "mean", "sd")))
+    columns.append(Interval(head=interval_head(level), cells=limits))
     columns += [
         Column(head=name, cells=write_column(table[name], places)) for name, places in PLACES.items() if name in known
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.presenting.intervals import interval_head
-from bayesmm.presenting.numbers import decimals_for, write_column
+from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals
 from bayesmm.presenting.parts import Column, Interval, Shrinkage, Table, Words, facts, notes
 from bayesmm.presenting.report import Report
 
@@ -103,13 +103,15 @@ def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:
         names += below
         rows += below.values()
     ordered = table.loc[rows]
-    decimals = [decimals_for(*spreads) for spreads in zip(ordered["std_error"], ordered["sd"], strict=True)]
+    spreads = ordered[["std_error", "sd"]].where(lambda spread: spread > 0).min(axis="columns")
+    decimals = [decimals_for(spread) for spread in spreads]
 
     def written(column: str) -> list[str]:
         return write_column(ordered[column], decimals)
 
-    def limits(method: str) -> list[tuple[str, str]]:
-        return list(zip(written(f"{method}_lower"), written(f"{method}_upper"), strict=True))
+    def limits(method: str, centre: str) -> list[tuple[str, str]]:
+        lower, upper = ordered[f"{method}_lower"], ordered[f"{method}_upper"]
+        return write_intervals(lower, upper, ordered[centre], spreads)
 
     over, interval = fit.method.upper(), interval_head(level)
     return Table(
@@ -119,10 +121,10 @@ def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:
         columns=(
             Column(head="estimate", cells=written("estimate"), over=over),
             Column(head="s.e.", cells=written("std_error"), over=over),
-            Interval(head=interval, cells=limits("fit"), over=over),
+            Interval(head=interval, cells=limits("fit", "estimate"), over=over),
             Column(head="mean", cells=written("mean"), over=POSTERIOR),
             Column(head="sd", cells=written("sd"), over=POSTERIOR),
-            Interval(head=interval, cells=limits("posterior"), over=POSTERIOR),
+            Interval(head=interval, cells=limits("posterior", "mean"), over=POSTERIOR),
             Column(head="shift", cells=write_column(ordered["shift"], 2)),
             Column(head="R-hat", cells=write_column(ordered["r_hat"], 3)),
             Column(head="ESS", cells=write_column(ordered["ess_bulk"], 0)),

@@ -9,6 +9,7 @@ DIGITS = 3  # significant digits of the standard deviation that the decimals are
 VALUE_DIGITS = 5  # of a number whose spread is not known
 MOST_DECIMALS = 6
 TOO_LONG, TOO_SHORT = 1e7, 1e-4  # numbers beyond have a power of ten, small ones where decimals do not suffice
+FAR = 100.0  # spreads from the centre on, digits of a limit say nothing
 UNKNOWN = "–"
 SMALLEST_P = 0.001
 
@@ -57,6 +58,18 @@ def write_digits(value: float, digits: int = 4) -> str:
 
 def _with_power(value: float, digits: int) -> str:
     return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def write_intervals(
+    lower: Iterable[float], upper: Iterable[float], centre: Iterable[float], spread: Iterable[float]
+) -> list[tuple[str, str]]:
+    """Write limits as precisely as the spread of each row deserves; those far off, as their distance does."""
+
+    def write(limit: float, value: float, width: float) -> str:
+        return write_like(limit, max(abs(limit - value) / FAR, width) if width > 0 else width)
+
+    rows = zip(lower, upper, centre, spread, strict=True)
+    return [(write(low, value, width), write(high, value, width)) for low, high, value, width in rows]
 
 
 def write_column(values: Iterable[float], decimals: int | Sequence[int | None]) -> list[str]:

@@ -10,7 +10,7 @@ from bayesmm.console import listing
 from bayesmm.design.confounding import find_far
 from bayesmm.errors import FitStatus
 from bayesmm.presenting.intervals import check_level, interval_head
-from bayesmm.presenting.numbers import write_like, write_number, write_p
+from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
 from bayesmm.reml.tables import fixed_effect_table
@@ -108,8 +108,8 @@ def _random_table(fit: Fit, level: float) -> Table:
 
 
 def _interval(rows: Sequence[Mapping[str, float]], level: float) -> Interval:
-    lower, upper = ([write_like(row[end], row["std_error"]) for row in rows] for end in ("lower", "upper"))
-    return Interval(head=interval_head(level), cells=list(zip(lower, upper, strict=True)))
+    columns = ([row[name] for row in rows] for name in ("lower", "upper", "estimate", "std_error"))
+    return Interval(head=interval_head(level), cells=write_intervals(*columns))
 
 
 def _fixed_table(fit: Fit, level: float) -> Table:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bayesmm.presenting.numbers import decimals_for, write_like, write_number
+from bayesmm.presenting.numbers import decimals_for, write_intervals, write_like, write_number
 from bayesmm.presenting.text import STRIP, strip
 
 
@@ -26,6 +26,23 @@ from bayesmm.presenting.text import STRIP, strip
 )
 def test_spread_decides_the_decimals(value, spread, text):
     assert write_like(value, spread) == text
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "shown"),
+    [
+        (-0.1638, 0.1814, ("−0.1638", "0.1814")),
+        (0.0, 2849458.12790, ("0", "2849458")),
+        (-3.0e9, 123.456, ("−3.00e+09", "123.46")),
+        (math.nan, math.inf, ("–", "∞")),
+    ],
+)
+def test_limits_far_out_have_no_more_digits_than_they_deserve(lower, upper, shown):
+    assert write_intervals([lower], [upper], [0.0088], [0.0881]) == [shown]
+
+
+def test_limits_of_an_unknown_spread_have_five_digits():
+    assert write_intervals([1.0], [123456.789], [2.0], [math.nan]) == [("1", "123457")]
 
 
 def test_smaller_of_two_spreads_decides_and_unknown_ones_do_not_count():
