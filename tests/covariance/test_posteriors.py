@@ -1,0 +1,173 @@
+"""Posteriors of models with covariance structures, against sums over dense likelihoods, and all that is read off them."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats as st
+import xarray as xr
+from oracle import DenseModel, random_columns
+
+import bayesmm as bmm
+from bayesmm.covariance.table import STRUCTURES
+from bayesmm.errors import PriorError
+from bayesmm.priors import LKJ, HalfNormal, Normal, Uniform
+
+SIGMA = 0.5
+LEVELS, TIMES, REPEATS = 8, 3, 2
+EXACTLY = 2e-3  # posterior standard deviations: the sum below is over some thousand cells, quantiles are not compared
+DISTANCE = np.abs(np.subtract.outer(np.arange(TIMES), np.arange(TIMES)))
+MODELS = {  # prior of the correlation, its log density and limits, and R
+    "homcs": (
+        Uniform(-0.4, 1.0),
+        lambda rho: st.uniform.logpdf(rho, -0.4, 1.4),
+        (-0.4, 1.0),
+        lambda rho: np.where(DISTANCE == 0, 1.0, rho),
+    ),
+    "ar1": (
+        LKJ(2.0),
+        lambda rho: st.beta.logpdf((rho + 1.0) / 2.0, 3.0, 3.0) - np.log(2.0),  # ∝ det(R) = (1 − ρ²)²
+        (-1.0, 1.0),
+        lambda rho: rho**DISTANCE,
+    ),
+}
+
+
+def simulated() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    level, time = (each.ravel() for each in np.indices((LEVELS, TIMES)).repeat(REPEATS, axis=1).reshape(2, -1))
+    b = rng.multivariate_normal(np.zeros(TIMES), 0.6**DISTANCE, size=LEVELS)
+    y = 1.0 + b[level, time] + SIGMA * rng.normal(size=len(level))
+    return pd.DataFrame({"g": [f"g{i}" for i in level], "f": [f"t{i}" for i in time], "y": y})
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def fitted(request):
+    name = request.param
+    priors = {"Intercept": Normal(0.0, 5.0), "sd(0 + f | g)": HalfNormal(2.0), "cor(0 + f | g)": MODELS[name][0]}
+    model = bmm.Model(f"y ~ 1 + {name}(0 + f | g)", simulated(), sigma=SIGMA, priors=priors)
+    return name, model, model.sample(method="quadrature", draws=500, seed=3)
+
+
+def test_posterior_is_the_sum_over_a_dense_likelihood(fitted) -> None:
+    name, model, posterior = fitted
+    _, log_prior, (low, high), R = MODELS[name]
+    design = model.design
+    codes, columns = pd.factorize(simulated()["g"])[0], pd.get_dummies(simulated()["f"]).to_numpy(dtype=float)
+    Z = random_columns(codes, columns, LEVELS)
+    dense = DenseModel(y=simulated()["y"].to_numpy(), X=np.ones((design.n, 1)), Z=Z)
+    log_sd = np.linspace(-2.5, 2.5, 60)
+    share = (np.arange(80) + 0.5) / 80.0
+    share = share**2 * (3.0 - 2.0 * share)  # denser at the limits
+    weight = np.gradient(share)
+    rho = low + (high - low) * share
+    log_density = np.empty((len(log_sd), len(rho)))
+    for i, s in enumerate(log_sd):
+        for j, r in enumerate(rho):
+            G = np.kron(np.eye(LEVELS), np.exp(2.0 * s) * R(r))
+            value = dense.log_marginal_density(G, SIGMA, np.zeros(1), np.eye(1) / 25.0)
+            value += st.halfnorm.logpdf(np.exp(s), scale=2.0) + s
+            log_density[i, j] = value + log_prior(r) + np.log(weight[j])
+    weights = np.exp(log_density - log_density.max())
+    weights /= weights.sum()
+    for row, values in (("sd(0 + f | g)", np.exp(log_sd)[:, None]), ("cor(0 + f | g)", rho[None, :])):
+        values = np.broadcast_to(values, weights.shape)
+        mean = (weights * values).sum()
+        sd = np.sqrt((weights * (values - mean) ** 2).sum())
+        found = posterior.parameters.loc[row]
+        assert found["mean"] == pytest.approx(mean, abs=EXACTLY * sd)
+        assert found["sd"] == pytest.approx(sd, rel=2 * EXACTLY)
+
+
+def test_arviz_labels_stand_beside_their_numbers(fitted) -> None:
+    _, _, posterior = fitted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ's of its diagnostics
+        table = az.summary(posterior.data, round_to="none")
+    tree = posterior.data.posterior
+    assert table.loc["sd_g[0 + f]", "mean"] == pytest.approx(float(tree["sd_g"].mean()))
+    assert table.loc["cor_g[0 + f]", "mean"] == pytest.approx(float(tree["cor_g"].mean()))
+    for level in tree["g"].to_numpy():
+        for effect in ("f[t0]", "f[t1]", "f[t2]"):
+            expected = float(tree["b_g"].sel(g=level, g_effect=effect).mean())
+            assert table.loc[f"b_g[{level}, {effect}]", "mean"] == pytest.approx(expected)
+
+
+def test_moments_are_those_of_the_structure(fitted) -> None:
+    name, model, _ = fitted
+    at = {"sd(0 + f | g)": 1.3, "cor(0 + f | g)": 0.4, "Intercept": 1.0}
+    first = [0, 1, 2]  # one of each time
+    found = model.marginal_covariance(first, at=at)
+    expected = 1.69 * MODELS[name][3](0.4) + SIGMA**2 * np.eye(TIMES)
+    np.testing.assert_allclose(found.to_numpy(dtype=float), expected, rtol=1e-12)
+    symbols = model.marginal_covariance(first).to_numpy()
+    power = "^2" if name == "ar1" else ""
+    assert "ρ(0 + f | g)·σ²(0 + f | g)" in str(symbols[0, 1])
+    assert f"ρ(0 + f | g){power}·σ²(0 + f | g)" in str(symbols[0, 2])
+
+
+def test_what_is_read_off_a_posterior_works(fitted, tmp_path) -> None:
+    _, model, posterior = fitted
+    new = pd.DataFrame({"g": ["g1", "new"], "f": ["t0", "t2"]})
+    predicted = posterior.predict(new, new_levels="population")
+    assert len(predicted) == 2
+    assert np.isfinite(np.asarray(posterior.loo().elpd))
+    assert {"sd(0 + f | g)", "cor(0 + f | g)"} <= set(posterior.sensitivity().index)
+    comparison = bmm.compare(model.fit(), posterior)
+    assert "cor(0 + f | g)" in str(comparison)
+    again = bmm.load(posterior.save(tmp_path / "posterior.nc"))
+    pd.testing.assert_frame_equal(again.parameters, posterior.parameters)
+    xr.testing.assert_identical(again.data.posterior.to_dataset(), posterior.data.posterior.to_dataset())
+    copied = pickle.loads(pickle.dumps(model))
+    assert copied.fit().loglik == model.fit().loglik
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_restricted_likelihood_is_the_posterior_under_flat_priors(name) -> None:
+    """The program that is sampled, beside the fit; the modes of both are one."""
+    found = bmm.Model(f"y ~ 1 + {name}(0 + f | g)", simulated()).check_identity()
+    assert abs(found.gap) < 1e-8
+    assert (found.slopes.abs() < 1e-3).all()
+
+
+ONE = [name for name, structure in STRUCTURES.items() if structure.correlations == "one"]
+
+
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("prior", [None, LKJ(3.0), Uniform(0.1, 0.7)], ids=str)
+def test_drawn_correlations_have_the_declared_distribution(name, prior) -> None:
+    low, high = STRUCTURES[name].limits(TIMES)
+    model = bmm.Model(
+        f"y ~ 1 + {name}(0 + f | g)",
+        simulated(),
+        priors={"Intercept": Normal(0, 5), "sd": HalfNormal(1), "sigma": HalfNormal(1)}
+        | ({"cor(g)": prior} if prior else {}),
+    )
+    drawn = np.ravel(model.prior_predictive(4000, seed=1).prior["cor_g"])
+    if isinstance(prior, Uniform):
+        expected = st.uniform(0.1, 0.6).cdf
+    else:  # density ∝ det(R)^(η − 1), summed over a fine grid
+        rho = np.linspace(low, high, 4001)[1:-1]
+        R = np.array([MODELS["ar1" if "ar1" in name else "homcs"][3](r) for r in rho])
+        density = np.linalg.det(R) ** (prior.concentration - 1.0 if prior else 0.0)
+        cumulative = np.cumsum(density) / density.sum()
+        expected = lambda values: np.interp(values, rho, cumulative)  # noqa: E731
+    assert st.kstest(drawn, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ({"cor(0 + f | g)": Uniform(-1, 1)}, r"between -0.5 and 1: give limits inside"),
+        ({"cor(f[t0], f[t1] | g)": LKJ(2)}, r"Did you mean 'cor\(0 \+ f \| g\)'"),
+        ({"sd(f[t0] | g)": HalfNormal(1)}, r"Did you mean 'sd\(0 \+ f \| g\)'"),
+    ],
+)
+def test_prior_of_what_the_structure_does_not_have_names_what_it_has(priors, message) -> None:
+    with pytest.raises(PriorError, match=message):
+        bmm.Model("y ~ 1 + homcs(0 + f | g)", simulated(), priors=priors)
