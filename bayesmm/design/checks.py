@@ -7,12 +7,13 @@ import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.console import brief
-from bayesmm.design.blocks import RandomBlock
+from bayesmm.design.blocks import BlockPiece, RandomBlock
 from bayesmm.design.frame import Table
 from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.limits import SPREADS
 
 LARGEST_WEIGHT = 1e18
+EQUAL = 1e-12  # relative difference of numbers that are one but for rounding
 MOST_RATIO = 1e12  # of the response's standard deviation to a known σ, either way
 
 
@@ -83,17 +84,36 @@ def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, 
         )
 
 
-def check_block(block: RandomBlock, n_rows: int, *, has_sigma: bool) -> None:
-    """Refuse a grouping factor with one level, and terms with as many random effects as rows while σ is estimated.
+def check_block(block: RandomBlock, weights: np.ndarray, *, has_sigma: bool) -> None:
+    """Refuse a grouping factor with one level, a correlation of one effect, and what cannot be told from residuals.
 
-    Effects that are uncorrelated by ``||`` count as terms of their own, as in lme4; so do those whose covariance has a
-    structure, which tells them from residuals even with one row a cell.
+    While σ is estimated these are terms with as many random effects as rows, and effects of cells with one row each
+    whose structure absorbs the residual. Effects that are uncorrelated by ``||`` count as terms of their own, as in
+    lme4; so do those of one correlation.
+
+    Parameters
+    ----------
+    block : RandomBlock
+        All effects of one grouping factor.
+    weights : array, shape (n,)
+        Prior weights.
+    has_sigma : bool
+        Whether σ is estimated.
     """
+    n_rows = len(weights)
     if block.q < 2:
         raise DesignError(
             f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the {n_rows} rows used; "
             f"its spread cannot be estimated. Drop the term {block.pieces[0].term} or add groups."
         )
+    for piece in block.pieces:
+        if piece.structure.correlations == "one" and piece.k < 2:
+            raise DesignError(
+                f"The term {piece.term} has the single effect {block.effects[piece.start]!r}: there is nothing that it "
+                f"could correlate with. Name several effects; if they are the values of a number, write "
+                f"{piece.term.structure}(0 + C(x) | {block.group}). For one effect write "
+                f"({piece.term.expression} | {block.group})."
+            )
     if not has_sigma:
         return
     for piece in block.pieces:
@@ -108,6 +128,26 @@ def check_block(block: RandomBlock, n_rows: int, *, has_sigma: bool) -> None:
                 f"The term {piece.term} has {n_effects} random effects ({effects}) for {n_rows} rows: they cannot be "
                 "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
             )
+        if _is_residual(block, piece, weights):
+            raise DesignError(
+                f"The term {piece.term} has one row in each of {n_rows} combinations of level and effect: its "
+                "variances cannot be told from the residual variance, which each of these rows has too. Drop the term, "
+                "use data with several rows in a combination, or fix sigma if it is known."
+            )
+
+
+def _is_residual(block: RandomBlock, piece: BlockPiece, weights: np.ndarray) -> bool:
+    """Whether a multiple of the residuals' covariance matrix can be moved into a term: Z_pZ_p' is one, and fits in."""
+    memberships = block.incidence.memberships
+    if len(memberships) > 1 or len(weights) > block.q * piece.k or not piece.structure.absorbs_noise(piece.k):
+        return False
+    columns = memberships[0].columns[:, piece.start : piece.stop]
+    used = columns != 0.0
+    if (used.sum(axis=1) != 1).any():
+        return False
+    sizes = (columns**2).sum(axis=1) * weights
+    cells = memberships[0].codes * piece.k + used.argmax(axis=1)
+    return bool(np.ptp(sizes) <= EQUAL * sizes.max() and len(np.unique(cells)) == len(cells))
 
 
 def check_spreads(blocks: Sequence[RandomBlock]) -> None:

@@ -279,7 +279,7 @@ def build_design(
     check_sizes(pair for block in blocks for pair in zip(block.effects, block.columns.T, strict=True))
     check_response(y, offset, specification.response)
     for block in blocks:
-        check_block(block, n, has_sigma=known_sigma is None)
+        check_block(block, prior_weights, has_sigma=known_sigma is None)
         check_columns(block)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
