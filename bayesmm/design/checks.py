@@ -138,15 +138,15 @@ def check_block(block: RandomBlock, weights: np.ndarray, *, has_sigma: bool) -> 
 
 def _is_residual(block: RandomBlock, piece: BlockPiece, weights: np.ndarray) -> bool:
     """Whether a multiple of the residuals' covariance matrix can be moved into a term: Z_pZ_p' is one, and fits in."""
-    memberships = block.incidence.memberships
-    if len(memberships) > 1 or len(weights) > block.q * piece.k or not piece.structure.absorbs_noise(piece.k):
+    first, *others = block.incidence.memberships
+    if others or len(weights) > block.q * piece.k or not piece.structure.absorbs_noise(piece.k):
         return False
-    columns = memberships[0].columns[:, piece.start : piece.stop]
+    columns = first.columns[:, piece.start : piece.stop]
     used = columns != 0.0
     if (used.sum(axis=1) != 1).any():
         return False
     sizes = (columns**2).sum(axis=1) * weights
-    cells = memberships[0].codes * piece.k + used.argmax(axis=1)
+    cells = first.codes * piece.k + used.argmax(axis=1)
     return bool(np.ptp(sizes) <= EQUAL * sizes.max() and len(np.unique(cells)) == len(cells))
 
 
