@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST, TARGET_ACCEPT, is_one_of, shorten
+from bayesmm.design.describe import build_report, describe
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.labels import Labels
 from bayesmm.design.moments import marginal_covariance, marginal_mean
@@ -465,12 +466,12 @@ class Model:
         return calibrate(self.problem, self.priors, sample_again, simulations=simulations, seed=seed, way=way)
 
     def __str__(self) -> str:
-        return str(self.design)
+        return describe(self.design)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.design._repr_html_()
+        return build_report(self.design)._repr_html_()
 
 
 def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:

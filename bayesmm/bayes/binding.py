@@ -158,8 +158,8 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
         blocks.append(block)
         sds.append(numbers)
         correlations.append(tuple(correlation_prior(by_name[piece.rows[0]], piece)[1] for piece in pieces))
-    if priors.fixed_sigma is not None:
-        sigma, sigma_data = None, np.float64(priors.fixed_sigma)
+    if priors.known_sigma is not None:
+        sigma, sigma_data = None, np.float64(priors.known_sigma)
     else:
         (row,) = priors.of_kind("sigma")
         sigma, sigma_data = declare_parameter(

@@ -295,7 +295,7 @@ def identify(
         "formula": design.specification.normalised(),
         "data": _hash(arrays),
         "priors": [[row.name, pack_prior(row.prior)] for row in priors.rows],
-        "sigma": priors.fixed_sigma,
+        "sigma": priors.known_sigma,
         "program": program,
         "parameterisation": _plain(parameterisation) if program == "conditional" else None,
         "device": jax.default_backend(),

@@ -139,9 +139,9 @@ class Posterior:
     @property
     def sigma(self) -> np.ndarray:
         """Draws of the residual standard deviation, shape (chains, draws); constant where it is known."""
-        if self.priors.fixed_sigma is None:
+        if self.priors.known_sigma is None:
             return self.draws("sigma")
-        return np.full(self.data["sample_stats"]["lp"].shape, self.priors.fixed_sigma)
+        return np.full(self.data["sample_stats"]["lp"].shape, self.priors.known_sigma)
 
     @property
     def effects(self) -> tuple[np.ndarray, ...]:

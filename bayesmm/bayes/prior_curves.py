@@ -74,7 +74,7 @@ def build_curves(
         variance; a share as a share.
     """
     scales, known = measure_scales(design), dict(estimates or {})
-    sigma = priors.fixed_sigma or known.get("sigma", scales.residual_spread)
+    sigma = priors.known_sigma or known.get("sigma", scales.residual_spread)
     widths = _widths(priors, scales)
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]

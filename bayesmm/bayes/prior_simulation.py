@@ -64,7 +64,7 @@ def simulate_prior(
     with np.errstate(all="ignore"):  # what is not finite is refused
         arrays, factors = _draw_parameters(labels, priors, draws, rng)
     _check_finite(arrays, labels, priors)
-    sigma = arrays["sigma"] if priors.fixed_sigma is None else np.full(draws, priors.fixed_sigma)
+    sigma = arrays["sigma"] if priors.known_sigma is None else np.full(draws, priors.known_sigma)
     arrays |= _draw_effects(design, labels, factors, rng)
     arrays["y"] = _draw_response(design, labels, arrays, sigma, rng)
     return arrays
@@ -97,7 +97,7 @@ def _draw_parameters(
     labels: Labels, priors: ResolvedPriors, draws: int, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Draw coefficients, standard deviations, correlations and sigma, and factors F of each Var(b) = FF'."""
-    sigma = np.full(draws, priors.fixed_sigma or np.nan)
+    sigma = np.full(draws, priors.known_sigma or np.nan)
     for row in priors.of_kind("sigma"):
         sigma = _draw_spread(row, sigma, rng)
     arrays: dict[str, np.ndarray] = {}
@@ -119,7 +119,7 @@ def _draw_parameters(
         if block.cors:
             arrays[block.cor_variable] = correlations
         factors.append(factor)
-    return arrays | ({"sigma": sigma} if priors.fixed_sigma is None else {}), factors
+    return arrays | ({"sigma": sigma} if priors.known_sigma is None else {}), factors
 
 
 def _draw_spread(row: PriorRow, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:

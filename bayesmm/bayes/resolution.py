@@ -89,7 +89,7 @@ class ResolvedPriors:
         T of each grouping factor: priors of standard deviations and correlations are about the effects Tb of a level.
         Blocks of correlated effects are those of `effects_at_means` where their priors are defaults; the rest is that
         of the identity.
-    fixed_sigma : float, optional
+    known_sigma : float, optional
         The residual standard deviation where it is known.
     """
 
@@ -97,7 +97,7 @@ class ResolvedPriors:
     pieces: tuple[CorrelationPiece, ...]
     contrast: np.ndarray
     effect_contrasts: tuple[np.ndarray, ...]
-    fixed_sigma: float | None
+    known_sigma: float | None
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
         """Rows of one kind ("fixed", "sd", "cor", "sigma"), and of one group if it is named."""
@@ -112,7 +112,7 @@ class ResolvedPriors:
     def __str__(self) -> str:
         table = self.table().drop(columns=["kind", "group"]).rename(index=visible)
         text = table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_string()
-        return text if self.fixed_sigma is None else f"{text}\nsigma is fixed at {self.fixed_sigma:g}."
+        return text if self.known_sigma is None else f"{text}\nsigma is fixed at {self.known_sigma:g}."
 
     def _repr_html_(self) -> str:
         return self._report._repr_html_()
@@ -120,7 +120,7 @@ class ResolvedPriors:
     @property
     def _report(self) -> Report:
         table = self.table()
-        fixed = () if self.fixed_sigma is None else (f"sigma is fixed at {self.fixed_sigma:g}.",)
+        fixed = () if self.known_sigma is None else (f"sigma is fixed at {self.known_sigma:g}.",)
         columns = [
             Column(head=name, cells=table[name].tolist(), is_words=True) for name in ("prior", "source", "about")
         ]
@@ -211,7 +211,7 @@ def resolve_priors(
         pieces=pieces,
         contrast=contrast,
         effect_contrasts=effect_contrasts,
-        fixed_sigma=None if sigma is None else float(sigma),
+        known_sigma=None if sigma is None else float(sigma),
     )
 
 

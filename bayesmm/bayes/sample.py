@@ -200,7 +200,7 @@ class _Asked:
         pointwise, left_out = None, ()
         if not briefly:
             pointwise, left_out = pointwise_log_likelihood(
-                run.sites, design, labels, self.priors.fixed_sigma, self.pointwise_limit
+                run.sites, design, labels, self.priors.known_sigma, self.pointwise_limit
             )
             left_out = (*_effects_note(self.random_effects, self.effects, self.program), *left_out)
         notes = (*run.notes, *self._interruption(run, briefly), *left_out)

@@ -58,7 +58,7 @@ def pack_model(posterior: DrawnModel) -> Dataset:
         "bayesmm": __version__,
         "formula": design.specification.formula,
         "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
-        "sigma": priors.fixed_sigma,
+        "sigma": priors.known_sigma,
         "names": _names_used(design),
         "data": frame,
         "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
@@ -115,7 +115,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         effect_contrasts=tuple(
             arrays.get(f"prior_effect_contrast_{f}", np.eye(block.k)) for f, block in enumerate(design.blocks)
         ),
-        fixed_sigma=description["sigma"],
+        known_sigma=description["sigma"],
     )
     _check_priors(priors, design, labels, name)
     return StoredModel(Problem(design), priors, description["program"], tuple(description["notes"]))

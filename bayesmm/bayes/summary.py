@@ -42,8 +42,8 @@ def _facts(drawn: DrawnModel, origin: str) -> list[str]:
     groups = ", ".join(f"{block.group} {len(block.levels)}" for block in drawn.labels.blocks)
     sources = sorted({row.source for row in drawn.priors.rows})
     lines = [f"{drawn.design.n} rows; levels: {groups}", f"{origin}; priors: {' and '.join(sources)}"]
-    if drawn.priors.fixed_sigma is not None:
-        lines.append(f"sigma is fixed at {drawn.priors.fixed_sigma:g}")
+    if drawn.priors.known_sigma is not None:
+        lines.append(f"sigma is fixed at {drawn.priors.known_sigma:g}")
     return lines
 
 

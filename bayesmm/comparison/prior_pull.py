@@ -87,7 +87,7 @@ def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) ->
     jacobian[fixed, fixed] = _slopes([priors.rows[j].prior for j in fixed], x[fixed])
     is_sigma = np.flatnonzero(kinds == "sigma")
     sigma = (
-        float(x[is_sigma[0]]) if len(is_sigma) else priors.fixed_sigma or 1.0
+        float(x[is_sigma[0]]) if len(is_sigma) else priors.known_sigma or 1.0
     )  # without spreads nothing depends on it
     by_own, by_sigma = _spread_slopes([priors.rows[j].prior for j in spreads], x[spreads], sigma)
     jacobian[spreads, spreads] = by_own
@@ -157,7 +157,7 @@ def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.n
     """
     densities = np.zeros(quantities.shape)
     names = [row.name for row in priors.rows]
-    sigma = quantities[:, names.index("sigma")] if "sigma" in names else np.full(len(quantities), priors.fixed_sigma)
+    sigma = quantities[:, names.index("sigma")] if "sigma" in names else np.full(len(quantities), priors.known_sigma)
     with inside_jax():
         for j, row in enumerate(priors.rows):
             if row.kind != "cor":

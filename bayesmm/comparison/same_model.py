@@ -31,7 +31,7 @@ def check_same_model(fit: Fit, posterior: Posterior) -> None:
     ComparisonError
         If formula, rows, data, weights or the known sigma differ; the message says which.
     """
-    difference = _sigma_difference(fit.known_sigma, posterior.priors.fixed_sigma)
+    difference = _sigma_difference(fit.known_sigma, posterior.priors.known_sigma)
     if fit.design is not posterior.design:
         difference = _design_difference(fit.design, posterior.design) or difference
     if difference:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from bayesmm.console import listing, visible
+from bayesmm.design.blocks import RandomBlock
+from bayesmm.design.design import Design
 from bayesmm.design.relations import find_relations
 from bayesmm.presenting.parts import Column, Table, Words, notes
 from bayesmm.presenting.report import Report
-
-if TYPE_CHECKING:
-    from bayesmm.design.blocks import RandomBlock
-    from bayesmm.design.design import Design
 
 _WIDTH = 100
 _INDENT = 14

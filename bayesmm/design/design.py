@@ -21,7 +21,6 @@ from bayesmm.design.checks import (
 )
 from bayesmm.design.columns import distinct_names
 from bayesmm.design.confounding import check_columns
-from bayesmm.design.describe import build_report, describe
 from bayesmm.design.labels import Labels, build_labels, check_distinct
 from bayesmm.design.names import Names
 from bayesmm.design.new_rows import NewRows, evaluate_rows
@@ -197,17 +196,10 @@ class Design:
             groups=groups,
         )
 
-    def describe(self) -> str:
-        """Describe rows, groups and columns, how groups are nested or crossed, and the mathematical form."""
-        return describe(self)
-
-    def __str__(self) -> str:
-        return self.describe()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return build_report(self)._repr_html_()
+    def __repr__(self) -> str:
+        return (
+            f"<Design of {self.specification.shown}: {self.n} rows, {self.p} coefficients, {len(self.blocks)} groups>"
+        )
 
 
 def build_design(

@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bayesmm.design.coordinates import build_groups, constants, variable_order
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from bayesmm.reml.fit import Fit
 
-
-def build_datatree(fit: Fit) -> DataTree:
+def build_datatree(
+    design: Design, parameters: pd.DataFrame, effects: pd.DataFrame, attributes: Mapping[str, Any]
+) -> DataTree:
     """Build the groups estimate, std_error, observed_data and constant_data; see `Fit.to_datatree`."""
     from xarray import DataTree
 
-    design = fit.design
+    labels = design.labels
     groups = {
-        "estimate": _arrays(fit, "estimate"),
-        "std_error": _arrays(fit, "std_error"),
+        "estimate": _arrays(labels, parameters, effects, "estimate"),
+        "std_error": _arrays(labels, parameters, effects, "std_error"),
         "observed_data": {"y": design.y},
-        "constant_data": constants(design, fit.labels),
+        "constant_data": constants(design, labels),
     }
-    tree = DataTree.from_dict(build_groups(groups, design, fit.labels))
-    tree.attrs.update(
-        method=fit.method,
-        formula=design.specification.formula,
-        loglik=fit.loglik,
-        status=fit.status.name,
-    )
+    tree = DataTree.from_dict(build_groups(groups, design, labels))
+    tree.attrs.update(attributes)
     return tree
 
 
-def _arrays(fit: Fit, column: str) -> dict[str, np.ndarray]:
+def _arrays(labels: Labels, parameters: pd.DataFrame, effects: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Put a column of both tables into arrays by variable."""
-    parameters, effects = fit.parameters[column].to_numpy(), fit.random_effects()
+    values = parameters[column].to_numpy()
     arrays: dict[str, np.ndarray] = {}
-    for name in variable_order(fit.labels):
-        inside = [i for i, row in enumerate(fit.labels.parameter_rows()) if row.variable == name]
-        arrays[name] = parameters[inside[0]] if name == "sigma" else parameters[inside]
-    for block in fit.labels.blocks:
+    for name in variable_order(labels):
+        inside = [i for i, row in enumerate(labels.parameter_rows()) if row.variable == name]
+        arrays[name] = values[inside[0]] if name == "sigma" else values[inside]
+    for block in labels.blocks:
         own = effects.loc[effects["group"] == block.group, column].to_numpy()
         arrays[block.effect_variable] = own.reshape(len(block.levels), len(block.effects))
     return arrays

@@ -129,7 +129,7 @@ class Fit:
         """Whether some combination of random effects was estimated to have no variance."""
         return any(directions.size for directions in self.estimate.null_directions)
 
-    @cached_property
+    @property
     def singular_directions(self) -> tuple[str, ...]:
         """The combinations of effects that were estimated to have no variance, in words."""
         return tuple(
@@ -138,7 +138,7 @@ class Fit:
             for direction in directions.T
         )
 
-    @cached_property
+    @property
     def confounded(self) -> tuple[str, ...]:
         """Grouping factors that divide the rows alike, and so share a variance in an arbitrary way; in words."""
         return tuple(map(visible, find_confounded(self.design.blocks)))
@@ -272,7 +272,13 @@ class Fit:
         """
         from bayesmm.reml.datatree import build_datatree
 
-        return build_datatree(self)
+        attributes = {
+            "method": self.method,
+            "formula": self.design.specification.formula,
+            "loglik": self.loglik,
+            "status": self.status.name,
+        }
+        return build_datatree(self.design, self.parameters, self.random_effects(), attributes)
 
     def summary(self, *, level: float = 0.95) -> Report:
         """Summarise the fit for a terminal or a notebook.

@@ -4,25 +4,116 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.design.confounding import find_far
+from bayesmm.design.design import Design
+from bayesmm.design.labels import Labels
 from bayesmm.errors import FitStatus
+from bayesmm.marginal.likelihood import Method
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
+from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table
-
-if TYPE_CHECKING:
-    from bayesmm.reml.fit import Fit
 
 RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
 
 
-def build_summary(fit: Fit, level: float) -> Report:
+class Fitted(Protocol):
+    """What a summary needs of a `Fit`, which is above it."""
+
+    @property
+    def design(self) -> Design:
+        """Data and specification."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """Names of everything."""
+        ...
+
+    @property
+    def estimate(self) -> Estimate:
+        """Point estimates as arrays."""
+        ...
+
+    @property
+    def method(self) -> Method:
+        """REML or ML."""
+        ...
+
+    @property
+    def known_sigma(self) -> float | None:
+        """Residual standard deviation where it is known."""
+        ...
+
+    @property
+    def status(self) -> FitStatus:
+        """The verdict."""
+        ...
+
+    @property
+    def convergence(self) -> str:
+        """How the search ended."""
+        ...
+
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        ...
+
+    @property
+    def n_parameters(self) -> int:
+        """How many are estimated."""
+        ...
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood."""
+        ...
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        ...
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion."""
+        ...
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        ...
+
+    @property
+    def other_maxima(self) -> tuple[LocalMaximum, ...]:
+        """Lower maxima."""
+        ...
+
+    @property
+    def confounded(self) -> tuple[str, ...]:
+        """Factors that share a variance."""
+        ...
+
+    @property
+    def singular_directions(self) -> tuple[str, ...]:
+        """Combinations without variance."""
+        ...
+
+    def parameter_table(self, *, level: float) -> pd.DataFrame:
+        """Tabulate all parameters, with intervals of that probability."""
+        ...
+
+
+def build_summary(fit: Fitted, level: float) -> Report:
     """Summarise a fit; see `Fit.summary`."""
     level, design = check_level(level), fit.design
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
@@ -46,13 +137,13 @@ def build_summary(fit: Fit, level: float) -> Report:
     )
 
 
-def _warnings(fit: Fit) -> tuple[str, ...]:
+def _warnings(fit: Fitted) -> tuple[str, ...]:
     """Say what forbids to rely on the numbers."""
     unfinished = (f"{fit.status.value} Search: {fit.convergence}",) if fit.status is FitStatus.NOT_CONVERGED else ()
     return (*unfinished, *fit.confounded, *find_far(fit.design.blocks))
 
 
-def _notes(fit: Fit) -> tuple[str, ...]:
+def _notes(fit: Fitted) -> tuple[str, ...]:
     said = []
     if fit.design.aliased:
         said.append(
@@ -66,13 +157,13 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _other_maxima(fit: Fit) -> str:
+def _other_maxima(fit: Fitted) -> str:
     lower = [f"{fit.loglik - other.log_likelihood:.3g}" for other in fit.other_maxima]
     count = "Another maximum" if len(lower) == 1 else f"{len(lower)} other maxima"
     return f"{count} of the likelihood seen, lower by {' and '.join(lower)}: see fit.other_maxima."
 
 
-def _random_table(fit: Fit, level: float) -> Table:
+def _random_table(fit: Fitted, level: float) -> Table:
     """Tabulate standard deviations by group and effect, correlations to the right as lme4 prints them."""
     parameters = fit.parameter_table(level=level)
     groups, effects, rows, correlations = [], [], [], {}
@@ -112,7 +203,7 @@ def _interval(rows: Sequence[Mapping[str, float]], level: float) -> Interval:
     return Interval(head=interval_head(level), cells=write_intervals(*columns))
 
 
-def _fixed_table(fit: Fit, level: float) -> Table:
+def _fixed_table(fit: Fitted, level: float) -> Table:
     table = fixed_effect_table(fit.design, fit.labels, fit.estimate, level)
     rows, aliased = table.to_dict("records"), table["estimate"].isna().tolist()
     estimates = [

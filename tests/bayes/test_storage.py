@@ -81,7 +81,7 @@ def assert_same(loaded, saved):
     assert loaded.notes == saved.notes
     assert loaded.priors.rows == saved.priors.rows
     assert loaded.priors.pieces == saved.priors.pieces
-    assert loaded.priors.fixed_sigma == saved.priors.fixed_sigma
+    assert loaded.priors.known_sigma == saved.priors.known_sigma
     np.testing.assert_array_equal(loaded.priors.contrast, saved.priors.contrast)
     for one, other in zip(loaded.priors.effect_contrasts, saved.priors.effect_contrasts, strict=True):
         np.testing.assert_array_equal(one, other)

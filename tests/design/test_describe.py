@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bayesmm.design import build_design
-from bayesmm.design.describe import equations
+from bayesmm.design.describe import describe, equations
 from bayesmm.design.relations import find_relations
 from bayesmm.errors import BayesmmWarning
 from bayesmm.specification import parse_formula
@@ -35,7 +35,7 @@ def relations(random):
 
 
 def test_description_of_a_random_slope_model():
-    assert str(design("y ~ x + (x | batch)")).splitlines() == [
+    assert describe(design("y ~ x + (x | batch)")).splitlines() == [
         "Linear mixed model  y ~ x + (x | batch)",
         "",
         "  yᵢ = β₀ + β₁·xᵢ + b₀[batchᵢ] + b₁[batchᵢ]·xᵢ + εᵢ",
@@ -90,12 +90,12 @@ def test_dropped_rows_are_shown():
     data = DATA.copy()
     data.loc[:3, "x"] = np.nan
     with pytest.warns(BayesmmWarning):
-        text = str(design("y ~ x + (1 | batch)", data))
+        text = describe(design("y ~ x + (1 | batch)", data))
     assert "68 used, 4 dropped because of missing values (x 4)" in text
 
 
 def test_long_descriptions_stay_within_the_page():
-    text = str(design("y ~ x * f * w * C(cask) + poly(x, 6) + (poly(x, 5) | batch) + (1 | sample)"))
+    text = describe(design("y ~ x * f * w * C(cask) + poly(x, 6) + (poly(x, 5) | batch) + (1 | sample)"))
     assert max(map(len, text.splitlines()[1:])) <= 100
     assert "Σⱼ βⱼ·Xᵢⱼ" in text
 

@@ -42,7 +42,6 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Calibration": lambda: calibration(["Days", "sigma"]),
     "Comparison": lambda: bmm.compare(*sleepstudy()[1:]),
     "Description": lambda: bmm.datasets.describe("sleepstudy"),
-    "Design": lambda: penicillin().design,
     "Diagnostics": lambda: make_posterior(sleepstudy()[0], divergences=7).diagnostics,
     "Fit": lambda: sleepstudy()[1],
     "Identity": lambda: sleepstudy()[0].check_identity(),

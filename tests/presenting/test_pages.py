@@ -24,7 +24,7 @@ from bayesmm.presenting.page import FIRST_ROWS, LAST_ROWS, STYLE
 
 PACKAGE = Path(bmm.__file__).parent
 ALL = pytest.mark.parametrize("name", RESULTS)
-PRINTED = [name for name in RESULTS if name not in ("Design", "Diagnostics", "Model", "PlanDescription")]
+PRINTED = [name for name in RESULTS if name not in ("Diagnostics", "Model", "PlanDescription")]
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "&amp;</td></table>", "</style>\x1b[31m"]
 LEVELS = ["<b>a</b>", "</th>", "\u202e", "&lt;", "d", "e"]
 
