@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.stats as st
 import xarray as xr
+from cli_commands import run, run_json
 from oracle import DenseModel, random_columns
 
 import bayesmm as bmm
@@ -171,3 +172,14 @@ def test_drawn_correlations_have_the_declared_distribution(name, prior) -> None:
 def test_prior_of_what_the_structure_does_not_have_names_what_it_has(priors, message) -> None:
     with pytest.raises(PriorError, match=message):
         bmm.Model("y ~ 1 + homcs(0 + f | g)", simulated(), priors=priors)
+
+
+def test_command_line_takes_structures(tmp_path) -> None:
+    data = tmp_path / "cells.csv"
+    simulated().to_csv(data, index=False)
+    formula = "y ~ 1 + cs(0 + f | g, hom=TRUE)"
+    fit = bmm.Model(formula, simulated()).fit()
+    rows = run_json("fit", formula, "--data", data)["fit"]["parameters"]
+    found = {row["parameter"]: row["estimate"] for row in rows}
+    assert found["cor(0 + f | g)"] == pytest.approx(fit.parameters["estimate"]["cor(0 + f | g)"], rel=1e-4)
+    assert "0 + f" in run("fit", formula, "--data", data).stdout
