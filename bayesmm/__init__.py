@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.loading import load
     from bayesmm.comparison import Comparison, compare
     from bayesmm.compilation import enable_compilation_cache
-    from bayesmm.design.reshape import to_long
+    from bayesmm.design.reading.reshape import to_long
     from bayesmm.model import Model
 
 _HOMES = {
@@ -21,7 +21,7 @@ _HOMES = {
     "compare": "bayesmm.comparison",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
-    "to_long": "bayesmm.design.reshape",
+    "to_long": "bayesmm.design.reading.reshape",
 }
 _MODULES = ("datasets", "errors", "priors")
 

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST, TARGET_ACCEPT, is_one_of, shorten
-from bayesmm.design.describe import build_report, describe
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import Labels
-from bayesmm.design.moments import marginal_covariance, marginal_mean
+from bayesmm.design.words.describe import build_report, describe
+from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, BayesmmWarning, EstimationError, FitStatus, SpecificationError
 from bayesmm.inside_jax import check_process
-from bayesmm.marginal.likelihood import Method
+from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion, Engine
@@ -33,11 +33,11 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from matplotlib.figure import Figure
     from xarray import DataTree
 
-    from bayesmm.bayes.calibration import Calibration
-    from bayesmm.bayes.parameterisation import Wish
+    from bayesmm.bayes.checks.calibration import Calibration
+    from bayesmm.bayes.exploring.start import WarmStart
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.bayes.resolution import PriorChoice, ResolvedPriors
-    from bayesmm.bayes.start import WarmStart
+    from bayesmm.bayes.priors.resolution import PriorChoice, ResolvedPriors
+    from bayesmm.bayes.programs.parameterisation import Wish
     from bayesmm.comparison.identity import Identity
 
 
@@ -129,7 +129,7 @@ class Model:
     @cached_property
     def priors(self) -> ResolvedPriors:
         """Every prior in force, with its scale in units of the data; prints as a table."""
-        from bayesmm.bayes.resolution import resolve_priors
+        from bayesmm.bayes.priors.resolution import resolve_priors
 
         return resolve_priors(self._prior_choice, self.design, self.labels, sigma=self.known_sigma)
 
@@ -359,8 +359,8 @@ class Model:
         PriorError
             If a prior in force is improper, or too wide to be drawn from.
         """
-        from bayesmm.bayes.prior_simulation import simulate_prior
-        from bayesmm.bayes.tree import build_prior_tree
+        from bayesmm.bayes.priors.prior_simulation import simulate_prior
+        from bayesmm.bayes.results.tree import build_prior_tree
 
         drawn = simulate_prior(self.design, self.labels, self.priors, draws=draws, seed=seed)
         return build_prior_tree(drawn, self.design, self.labels, {"seed": int(seed)})
@@ -379,7 +379,7 @@ class Model:
         BayesmmError
             If matplotlib is not installed.
         """
-        from bayesmm.bayes.prior_curves import build_curves
+        from bayesmm.bayes.priors.prior_curves import build_curves
         from bayesmm.plots.priors import plot_priors
 
         fit = next((self._fits[key] for key in self._fits if key[0] == "reml"), None)
@@ -441,7 +441,7 @@ class Model:
             If a prior is improper, so that nothing can be drawn from it.
         """
         check_process()
-        from bayesmm.bayes.calibration import calibrate
+        from bayesmm.bayes.checks.calibration import calibrate
         from bayesmm.bayes.sample import sample
 
         def sample_again(problem: Problem, own_seed: int) -> Posterior:
@@ -504,7 +504,7 @@ def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:
 
 def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:
     """Start a sampler at a fit, or at least squares where there is none."""
-    from bayesmm.bayes.start import WarmStart, cold_start
+    from bayesmm.bayes.exploring.start import WarmStart, cold_start
 
     try:
         start = fit().estimate

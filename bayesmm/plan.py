@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.labels import Labels
-from bayesmm.marginal.plan_parts import Plan, StepCost, StepShape
+from bayesmm.design.blocks.labels import Labels
+from bayesmm.marginal.plan.plan_parts import Plan, StepCost, StepShape
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
 
@@ -60,7 +60,7 @@ def describe_plan(plan: Plan, labels: Labels, formula: str) -> PlanDescription:
     Parameters
     ----------
     plan : Plan
-        From `bayesmm.marginal.crossproducts.build_products`.
+        From `bayesmm.marginal.sums.crossproducts.build_products`.
     labels : Labels
         Names of the model.
     formula : str

@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.covariance.layout import Layout
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.errors import ArgumentError, DesignError
-from bayesmm.marginal.crossproducts import CrossProducts, build_products, plan_elimination
-from bayesmm.marginal.plan_parts import Plan
-from bayesmm.marginal.responses import Responses, sum_responses
-from bayesmm.marginal.row_groups import Rows, condition_rows
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
+from bayesmm.marginal.plan.plan_parts import Plan
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
+from bayesmm.marginal.sums.responses import Responses, sum_responses
+from bayesmm.marginal.sums.rows import BlockArrays
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 AT_ONCE = 64  # responses that are summed together

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import small_models
 
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.crossproducts import build_products
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.sums.crossproducts import build_products
+from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import AbsorbedError, estimate
 from bayesmm.reml.search import SaturatedError

@@ -71,7 +71,7 @@ def measure(run: Callable[[], Outcome]) -> dict[str, Any]:
 
 def warm(model: bmm.Model, tune: int, draws: int) -> Callable[[], Outcome]:
     """Sample from our start."""
-    from bayesmm.bayes.tables import stack_parameters
+    from bayesmm.bayes.results.tables import stack_parameters
 
     def run() -> Outcome:
         with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from worker_loop import require
 from worker_sampling_loop import Drawn, serve_draws
 
 bmm = require("bayesmm")
-for module in pkgutil.iter_modules(importlib.import_module("bayesmm.bayes").__path__, "bayesmm.bayes."):
+for module in pkgutil.walk_packages(importlib.import_module("bayesmm.bayes").__path__, "bayesmm.bayes."):
     importlib.import_module(module.name)  # they are imported on first use: imports are not timed
 METHOD = {} if sys.argv[1] == "nuts" else {"method": sys.argv[1]}
 
@@ -22,7 +22,7 @@ def sample(task: dict[str, Any], frame: Any, seed: int) -> Any:
 
 
 def read(posterior: Any) -> Drawn:
-    from bayesmm.bayes.tables import stack_parameters
+    from bayesmm.bayes.results.tables import stack_parameters
 
     draws = stack_parameters(posterior.data, posterior.labels)
     stats = posterior.data["sample_stats"]

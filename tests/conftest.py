@@ -22,7 +22,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Elsewhere a letter means another number in each element of a sequence (k of each grouping factor), which jaxtyping
 # would bind once; those functions are held to the dense oracle instead.
-install_import_hook(["bayesmm.marginal.linalg"], "beartype.beartype")
+install_import_hook(["bayesmm.marginal.arrays.linalg"], "beartype.beartype")
 
 
 @pytest.fixture(autouse=True, scope="session")

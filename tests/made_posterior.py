@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.bayes.exploring.run import Run
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.resolution import resolve_priors
-from bayesmm.bayes.run import Run
-from bayesmm.bayes.tree import build_tree
+from bayesmm.bayes.priors.resolution import resolve_priors
+from bayesmm.bayes.results.tree import build_tree
 from bayesmm.model import Model
 
 SHAPE = (4, 1000)  # chains, draws

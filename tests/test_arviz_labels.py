@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesmm as bmm
+from bayesmm.bayes.exploring.run import Run
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.run import Run
-from bayesmm.bayes.sensitivity import scaling_tree
-from bayesmm.bayes.tree import build_prior_tree, build_tree
+from bayesmm.bayes.results.sensitivity import scaling_tree
+from bayesmm.bayes.results.tree import build_prior_tree, build_tree
 from bayesmm.errors import BayesmmWarning
 from bayesmm.model import Model
 

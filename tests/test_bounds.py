@@ -111,10 +111,10 @@ def test_products_of_many_levels_are_refused_before_they_are_made(terms, place):
 
 
 def test_columns_beyond_memory_are_refused_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("bayesmm.design.terms.NUMBERS", 2_000)
+    monkeypatch.setattr("bayesmm.design.columns.terms.NUMBERS", 2_000)
     assert "6 columns of 400 rows, more than the 2,000 numbers" in refused("y ~ x + w + x0 + x1 + x2 + (1 | g)")
     assert "115 columns of 400 rows, more than the 2,000 numbers" in refused("y ~ 0 + f + (1 | g)")
-    monkeypatch.setattr("bayesmm.design.components.NUMBERS", 2_000)
+    monkeypatch.setattr("bayesmm.design.columns.components.NUMBERS", 2_000)
     assert "400 rows × 2,000 sites" in refused("y ~ 0 + tp(x, df=5) + (1 | g)")
 
 

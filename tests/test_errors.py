@@ -28,11 +28,11 @@ OTHERS = {
     ("cli/options.py", typer.BadParameter),
     ("__init__.py", AttributeError),
     ("datasets/__init__.py", AttributeError),
-    ("marginal/reduction.py", NotImplementedError),
+    ("marginal/in_jax/reduction.py", NotImplementedError),
     # Caught by those who call, and told as a StorageError that names the file.
-    ("bayes/checkpoint.py", ValueError),
-    ("bayes/stored_model.py", TypeError),
-    ("design/stored_frame.py", ValueError),
+    ("bayes/files/checkpoint.py", ValueError),
+    ("bayes/files/stored_model.py", TypeError),
+    ("design/reading/stored_frame.py", ValueError),
     ("locking.py", HeldError),
     ("replacing.py", OSError),
 }

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bayesmm.bayes.diagnostics.Diagnostics.is_good", True)
+        patch.setattr("bayesmm.bayes.results.diagnostics.Diagnostics.is_good", True)
         yield bmm.Model(DYESTUFF[0], bmm.datasets.load("dyestuff"))
 
 

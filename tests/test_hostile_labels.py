@@ -10,9 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import bayesmm as bmm
+from bayesmm.bayes.exploring.run import Run
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.run import Run
-from bayesmm.bayes.tree import build_tree
+from bayesmm.bayes.results.tree import build_tree
 from bayesmm.errors import DesignError
 from bayesmm.priors import LKJ, HalfNormal, Normal
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.bayes.draws import read_draws
+from bayesmm.bayes.results.draws import read_draws
 from bayesmm.covariance.table import STRUCTURES
 
 FORMULA = "y ~ x + f + (x | g)"

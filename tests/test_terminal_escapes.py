@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from made_posterior import make_posterior
 
 import bayesmm as bmm
-from bayesmm.bayes.calibration import Calibration
+from bayesmm.bayes.checks.calibration import Calibration
 from bayesmm.cli.messages import tell
 from bayesmm.console import brief, cells, listing, screenful, visible
-from bayesmm.design.relations import find_relations
+from bayesmm.design.blocks.relations import find_relations
 from bayesmm.errors import BayesmmError
 from bayesmm.priors import Normal
 

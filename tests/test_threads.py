@@ -19,7 +19,8 @@ import pytest
 from numpyro.primitives import Messenger
 
 import bayesmm as bmm
-from bayesmm.bayes import kernel, programs, surface, surface_programs
+from bayesmm.bayes.exploring import compiling as programs
+from bayesmm.bayes.exploring import kernel, surface, surface_programs
 
 SHORT = {"seed": 3, "draws": 50, "tune": 150, "chains": 2, "progress": False}
 METHODS: dict[str, dict[str, Any]] = {

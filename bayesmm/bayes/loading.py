@@ -1,4 +1,4 @@
-"""A posterior from a file that was written by `bayesmm.bayes.storage`, or a sentence that says why not."""
+"""A posterior from a file that was written by `bayesmm.bayes.files.storage`, or a sentence that says why not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from xarray import Dataset, DataTree, open_datatree
 
 from bayesmm.arguments import check_path as as_path
 from bayesmm.arguments import shorten
-from bayesmm.bayes.checksums import ADVICE, changes, check_seal, checksums
-from bayesmm.bayes.plain_files import check_plain_netcdf, check_plain_zarr
-from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.storage import (
+from bayesmm.bayes.files.checksums import ADVICE, changes, check_seal, checksums
+from bayesmm.bayes.files.plain_files import check_plain_netcdf, check_plain_zarr
+from bayesmm.bayes.files.storage import (
     ENGINES,
     GROUP,
     ZARR_FORMAT,
@@ -25,10 +24,11 @@ from bayesmm.bayes.storage import (
     relabel,
     variables_of,
 )
-from bayesmm.bayes.stored_model import CHECKED_FROM, check_design, check_draws, check_format, unpack_model
+from bayesmm.bayes.files.stored_model import CHECKED_FROM, check_design, check_draws, check_format, unpack_model
+from bayesmm.bayes.posterior import Posterior
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.coordinates import coordinates
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.files import naming
 from bayesmm.replacing import whole

@@ -14,20 +14,20 @@ from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
 from bayesmm.arguments import shorten
-from bayesmm.bayes.diagnostics import Diagnostics, diagnose
-from bayesmm.bayes.draws import read_draws
-from bayesmm.bayes.leave_out import Predictive, log_likelihood, loo, loo_pit
-from bayesmm.bayes.prediction import PredictionKind, predict
-from bayesmm.bayes.predictive import DrawnLevels, add_predictive, posterior_predictive
-from bayesmm.bayes.recovered import is_kept, read_effects, recover_moments
-from bayesmm.bayes.resolution import ResolvedPriors
-from bayesmm.bayes.sensitivity import sensitivity
-from bayesmm.bayes.shares import Total, r_squared, variance_shares
-from bayesmm.bayes.summary import build_summary
-from bayesmm.bayes.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
+from bayesmm.bayes.priors.resolution import ResolvedPriors
+from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
+from bayesmm.bayes.results.draws import read_draws
+from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
+from bayesmm.bayes.results.prediction import PredictionKind, predict
+from bayesmm.bayes.results.predictive import DrawnLevels, add_predictive, posterior_predictive
+from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
+from bayesmm.bayes.results.sensitivity import sensitivity
+from bayesmm.bayes.results.shares import Total, r_squared, variance_shares
+from bayesmm.bayes.results.summary import build_summary
+from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
 from bayesmm.console import listing, visible
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import Random
 from bayesmm.errors import VariableError
 from bayesmm.presenting.report import Report
@@ -470,7 +470,7 @@ class Posterior:
         or not there: it is written beside its place, and moved when all of it is on the disk. It has checksums of all
         that is in it.
         """
-        from bayesmm.bayes.storage import save
+        from bayesmm.bayes.files.storage import save
 
         return save(self, path)
 

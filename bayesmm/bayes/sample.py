@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bayesmm.arguments import TARGET_ACCEPT, is_one_of
-from bayesmm.bayes.binding import bind_conditional, bind_marginal
-from bayesmm.bayes.checkpoint import identify, open_checkpoint
-from bayesmm.bayes.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
-from bayesmm.bayes.parameterisation import Choice, Wish, check_parameterisation, choose_degrees
-from bayesmm.bayes.pointwise import pointwise_log_likelihood
-from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
-from bayesmm.bayes.progress import progress_bar
-from bayesmm.bayes.recorder import Recorder
-from bayesmm.bayes.resolution import ResolvedPriors, default_conflicts
-from bayesmm.bayes.run import Drawn, InHand, Run, Settings, Watcher, make_settings
-from bayesmm.bayes.start import (
+from bayesmm.bayes.exploring.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
+from bayesmm.bayes.exploring.progress import progress_bar
+from bayesmm.bayes.exploring.recorder import Recorder
+from bayesmm.bayes.exploring.run import Drawn, InHand, Run, Settings, Watcher, make_settings
+from bayesmm.bayes.exploring.start import (
     WarmStart,
     cold_start,
     interior_factors,
@@ -29,7 +22,14 @@ from bayesmm.bayes.start import (
     start_conditional,
     start_marginal,
 )
-from bayesmm.bayes.tree import build_tree
+from bayesmm.bayes.files.checkpoint import identify, open_checkpoint
+from bayesmm.bayes.posterior import Posterior
+from bayesmm.bayes.priors.resolution import ResolvedPriors, default_conflicts
+from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.programs.parameterisation import Choice, Wish, check_parameterisation, choose_degrees
+from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
+from bayesmm.bayes.results.tree import build_tree
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.problem import Problem
 

@@ -69,7 +69,7 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
             )
         check_writable(path)
         if path.is_dir():
-            from bayesmm.bayes.storage import check_replaceable
+            from bayesmm.bayes.files.storage import check_replaceable
 
             check_replaceable(path)
     return paths

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.quantities import prior_quantities
+from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.comparison.prior_pull import prior_pull
 from bayesmm.comparison.suspects import Suspect, find_suspects
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import minimize
 
-from bayesmm.bayes.start import level_errors
+from bayesmm.bayes.exploring.start import level_errors
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
 from bayesmm.reml.criterion import Criterion

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.flat_posterior import FlatPosterior, build_flat_posterior
-from bayesmm.bayes.start import WarmStart, interior_factors
+from bayesmm.bayes.checks.flat_posterior import FlatPosterior, build_flat_posterior
+from bayesmm.bayes.exploring.start import WarmStart, interior_factors
 from bayesmm.comparison.flat_modes import FLOOR, FlatModes
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.public import read_covariance

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.modes import write_share
+from bayesmm.bayes.exploring.modes import write_share
 from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
 from bayesmm.comparison.suspects import CHOSEN_BY, describe
 from bayesmm.console import visible

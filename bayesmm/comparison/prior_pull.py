@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.distributions import distribution, log_spread_density
-from bayesmm.bayes.quantities import prior_quantities
+from bayesmm.bayes.priors.quantities import prior_quantities
+from bayesmm.bayes.programs.distributions import distribution, log_spread_density
 from bayesmm.inside_jax import inside_jax
 from bayesmm.specification.prior import Prior, Scale
 from bayesmm.specification.priors import Flat
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.bayes.resolution import ResolvedPriors
-    from bayesmm.design.labels import Labels
+    from bayesmm.bayes.priors.resolution import ResolvedPriors
+    from bayesmm.design.blocks.labels import Labels
 
 
 def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.quantities import prior_quantities
-from bayesmm.bayes.scales import measure_scales
+from bayesmm.bayes.priors.quantities import prior_quantities
+from bayesmm.bayes.priors.scales import measure_scales
 from bayesmm.comparison.prior_pull import log_prior_densities
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import assemble_covariance
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.bayes.prior_keys import CorrelationPiece
-    from bayesmm.bayes.resolution import ResolvedPriors
+    from bayesmm.bayes.priors.prior_keys import CorrelationPiece
+    from bayesmm.bayes.priors.resolution import ResolvedPriors
     from bayesmm.reml.fit import Fit
 
 SUSPICIOUS = 2.0  # log units by which a prior must prefer the posterior to the estimate

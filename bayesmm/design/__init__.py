@@ -1,10 +1,10 @@
 """Data into labelled arrays: rows used, columns, levels, and the names that everything goes by."""
 
-from bayesmm.design.blocks import BlockPiece, RandomBlock
+from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
+from bayesmm.design.blocks.labels import BlockLabels, Labels, ParameterRow
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import BlockLabels, Labels, ParameterRow
-from bayesmm.design.new_rows import NewBlock, NewRows
-from bayesmm.design.reshape import to_long
+from bayesmm.design.reading.reshape import to_long
+from bayesmm.design.rows.new_rows import NewBlock, NewRows
 
 __all__ = [
     "BlockLabels",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import BlockLabels, Labels
 
 if TYPE_CHECKING:
     from xarray import Dataset

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.blocks import RandomBlock
-from bayesmm.design.checks import (
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.checks import (
     check_block,
     check_coefficients,
     check_known_sigma,
@@ -19,15 +19,15 @@ from bayesmm.design.checks import (
     check_spreads,
     check_weights,
 )
-from bayesmm.design.columns import distinct_names
-from bayesmm.design.confounding import check_columns
-from bayesmm.design.labels import Labels, build_labels, check_distinct
-from bayesmm.design.names import Names
-from bayesmm.design.new_rows import NewRows, evaluate_rows
-from bayesmm.design.rank import independent_columns
-from bayesmm.design.rows import Missing
-from bayesmm.design.sources import Sources, build_sources, read_prior_weights, read_used_data
-from bayesmm.design.terms import INTERCEPT
+from bayesmm.design.blocks.confounding import check_columns
+from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
+from bayesmm.design.columns.columns import distinct_names
+from bayesmm.design.columns.rank import independent_columns
+from bayesmm.design.columns.terms import INTERCEPT
+from bayesmm.design.reading.names import Names
+from bayesmm.design.reading.rows import Missing
+from bayesmm.design.rows.new_rows import NewRows, evaluate_rows
+from bayesmm.design.rows.sources import Sources, build_sources, read_prior_weights, read_used_data
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.specification.terms import Specification
 

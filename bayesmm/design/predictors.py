@@ -16,7 +16,7 @@ from bayesmm.incidence import Incidence
 
 if TYPE_CHECKING:
     from bayesmm.design.design import Design
-    from bayesmm.design.new_rows import NewBlock
+    from bayesmm.design.rows.new_rows import NewBlock
 
 type Random = Literal["all", "none"] | Sequence[str]
 type NewLevels = Literal["error", "population"]

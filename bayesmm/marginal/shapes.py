@@ -1,4 +1,4 @@
-"""Annotations of array shapes, in the letters of the legend in `bayesmm.marginal.likelihood`.
+"""Annotations of array shapes, in the letters of the legend in `bayesmm.marginal.likelihood.likelihood`.
 
 They are jaxtyping's wherever jaxtyping is imported already, as in the tests, which check them at run time. Otherwise
 they are only read: importing jaxtyping takes longer than a small fit.

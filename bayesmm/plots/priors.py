@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesmm.bayes.prior_curves import PriorCurve
+    from bayesmm.bayes.priors.prior_curves import PriorCurve
 
 MOST_COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.0  # inches
@@ -28,7 +28,7 @@ def plot_priors(curves: Sequence[PriorCurve]) -> Figure:
     Parameters
     ----------
     curves : sequence of PriorCurve
-        As from `bayesmm.bayes.prior_curves.build_curves`.
+        As from `bayesmm.bayes.priors.prior_curves.build_curves`.
 
     Returns
     -------

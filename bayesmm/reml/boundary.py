@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.covariance.layout import Piece, held_theta, map_theta, parts
-from bayesmm.marginal.evaluation import Evaluated
+from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, map_theta, scale_theta
-from bayesmm.marginal import host
-from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.evaluation import Evaluated, evaluate
-from bayesmm.marginal.likelihood import Method
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
+from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.reml.optimise import Evaluation
 
 Engine = Literal["numpy", "jax"]
@@ -86,7 +86,7 @@ class Criterion:
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
         restriction = self.restriction
         if self.engine == "jax":
-            from bayesmm.marginal.compiled import compile_evaluation
+            from bayesmm.marginal.in_jax.compiled import compile_evaluation
 
             return compile_evaluation(self.products, self.sigma, restriction, self.layout)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.coordinates import build_groups, constants, variable_order
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 
 if TYPE_CHECKING:
     from xarray import DataTree

@@ -10,9 +10,9 @@ import numpy as np
 from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, raw_factor, start_theta
 from bayesmm.covariance.public import read_covariance
 from bayesmm.errors import EstimationError
-from bayesmm.marginal import host
-from bayesmm.marginal.evaluation import Evaluated, conditional_covariances
-from bayesmm.marginal.linalg import sandwich
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.arrays.linalg import sandwich
+from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum

@@ -11,12 +11,12 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.console import visible
-from bayesmm.design.confounding import find_confounded
+from bayesmm.design.blocks.confounding import find_confounded
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
-from bayesmm.marginal.likelihood import Method
+from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table

@@ -9,9 +9,9 @@ import numpy as np
 
 from bayesmm.covariance.layout import Piece, assemble_factors, parts, scale_theta, start_theta, theta_of
 from bayesmm.covariance.structure import Axes, lower_triangular
-from bayesmm.marginal import host
-from bayesmm.marginal.likelihood import criterion as criterion_value
-from bayesmm.marginal.screening import Screen
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.likelihood import criterion as criterion_value
+from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.start import moment_start
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, assemble_factors
-from bayesmm.marginal.evaluation import Evaluated
+from bayesmm.marginal.likelihood.evaluation import Evaluated
 
 
 def moment_start(at: Evaluated, theta: np.ndarray, layout: Layout) -> np.ndarray:

@@ -9,11 +9,11 @@ from typing import Protocol
 import pandas as pd
 
 from bayesmm.console import listing
-from bayesmm.design.confounding import find_far
+from bayesmm.design.blocks.confounding import find_far
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.errors import FitStatus
-from bayesmm.marginal.likelihood import Method
+from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings

@@ -8,8 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.labels import Labels
 from bayesmm.presenting.columns import effect_frame, in_order, parameter_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.reml.estimate import Estimate

@@ -15,9 +15,9 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
 import bayesmm as bmm
-import bayesmm.marginal.plan
+from bayesmm.marginal.plan import plan
 
-bayesmm.marginal.plan.SCATTER_NS = 0.0  # so small, one dense product would be cheaper; drawn is what large designs get
+plan.SCATTER_NS = 0.0  # so small, one dense product would be cheaper; drawn is what large designs get
 COLOURS = ["#4477AA", "#CC6677", "#117733"]
 DENSE = "#999999"
 

@@ -7,10 +7,10 @@ import pytest
 from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 
 from bayesmm import datasets
-from bayesmm.bayes.resolution import ResolvedPriors, resolve_priors
+from bayesmm.bayes.priors.resolution import ResolvedPriors, resolve_priors
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.labels import Labels
-from bayesmm.marginal.crossproducts import CrossProducts
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.problem import Problem
 from bayesmm.specification.formula import parse_formula
 

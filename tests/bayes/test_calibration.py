@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import uniform
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.calibration import DOUBTFUL, calibrate, uniformity_p_value
+from bayesmm.bayes.checks.calibration import DOUBTFUL, calibrate, uniformity_p_value
 from bayesmm.errors import PriorError
 from bayesmm.priors import Flat, HalfNormal, Normal
 

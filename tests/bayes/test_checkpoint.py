@@ -18,9 +18,9 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm import priors
-from bayesmm.bayes import checksums
-from bayesmm.bayes.checkpoint import open_checkpoint
-from bayesmm.bayes.run import make_settings
+from bayesmm.bayes.exploring.run import make_settings
+from bayesmm.bayes.files import checksums
+from bayesmm.bayes.files.checkpoint import open_checkpoint
 from bayesmm.errors import BayesmmWarning, StorageError
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
@@ -30,7 +30,7 @@ LENGTH = {"draws": 130, "tune": 120, "chains": 2, "seed": 3}  # chunks of 50: th
 @pytest.fixture(autouse=True)
 def good_draws(monkeypatch):
     """So few draws may or may not pass the diagnostics; here they do."""
-    monkeypatch.setattr("bayesmm.bayes.diagnostics.Diagnostics.is_good", True)
+    monkeypatch.setattr("bayesmm.bayes.results.diagnostics.Diagnostics.is_good", True)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def model(dyestuff):
 def whole(model):
     """The run that nobody interrupts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bayesmm.bayes.diagnostics.Diagnostics.is_good", True)
+        patch.setattr("bayesmm.bayes.results.diagnostics.Diagnostics.is_good", True)
         return {name: model.sample(**LENGTH, program=name) for name in ("marginal", "conditional")}
 
 
@@ -137,7 +137,7 @@ def test_a_run_goes_on_where_chains_are_parted_otherwise(model, whole, interrupt
     """Begun with a program for each chain, ended with one for all."""
     interrupt_after(4)
     run_on(model, checkpoint=run_path)
-    monkeypatch.setattr("bayesmm.bayes.nuts.part_chains", lambda chains: [slice(0, chains)])
+    monkeypatch.setattr("bayesmm.bayes.exploring.nuts.part_chains", lambda chains: [slice(0, chains)])
     interrupt_after(None)
     posterior = run_on(model, checkpoint=run_path)
     expected = whole["marginal"].draws("sigma")
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_other_versions_is_refused(model, interrupt_after, monke
     interrupt_after(1)
     with pytest.raises(KeyboardInterrupt):
         model.sample(**LENGTH, checkpoint=run_path)
-    monkeypatch.setattr("bayesmm.bayes.checkpoint.__version__", "9.9")
+    monkeypatch.setattr("bayesmm.bayes.files.checkpoint.__version__", "9.9")
     with pytest.raises(StorageError, match=r"versions is \{'bayesmm': '0.*there and \{'bayesmm': '9.9'"):
         model.sample(**LENGTH, checkpoint=run_path)
 
@@ -301,7 +301,7 @@ def test_a_state_that_would_not_fit_into_memory_is_refused(model, half):
 
 def test_two_runs_do_not_write_to_one_checkpoint(model, whole, half):
     """Another process holds it; when that is killed, nothing is in the way."""
-    code = f"import time; from pathlib import Path; from bayesmm.bayes.checkpoint import _held\nwith _held(Path({str(half)!r})): print('held', flush=True); time.sleep(60)"
+    code = f"import time; from pathlib import Path; from bayesmm.bayes.files.checkpoint import _held\nwith _held(Path({str(half)!r})): print('held', flush=True); time.sleep(60)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     holder = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     with holder:

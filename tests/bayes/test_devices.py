@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from bayesmm import Model, datasets
-from bayesmm.bayes import nuts
-from bayesmm.bayes.devices import beside, chain_mesh, over_chains, part_chains, place_chains
+from bayesmm.bayes.exploring import nuts
+from bayesmm.bayes.exploring.devices import beside, chain_mesh, over_chains, part_chains, place_chains
 
 # Adaptation amplifies rounding until the draws are others: few iterations of it are compared.
 PROGRAM = """
 import sys, jax, numpy as np, bayesmm as bmm
-from bayesmm.bayes import devices, nuts
+from bayesmm.bayes.exploring import devices, nuts
 placed, place = [], nuts.place_chains
 nuts.place_chains = lambda state: placed.append(place(state)) or placed[-1]
 compiled = []
@@ -115,7 +115,7 @@ def test_a_device_that_the_user_chose_is_kept():
 
 CHOSEN = """
 import jax, numpy as np
-from bayesmm.bayes.programs import Program
+from bayesmm.bayes.exploring.compiling import Program
 program = Program(lambda x: x + 1.0, {})
 for device in jax.devices():
     with jax.default_device(device), jax.enable_x64(True):

@@ -9,8 +9,8 @@ import pytest
 import scipy.stats as st
 
 import bayesmm.bayes
-from bayesmm.bayes import families
-from bayesmm.bayes.distributions import distribution, log_spread_density
+from bayesmm.bayes.priors import families
+from bayesmm.bayes.programs.distributions import distribution, log_spread_density
 from bayesmm.priors import (
     Beta,
     BoxTiao,
@@ -150,7 +150,7 @@ def test_correlations_have_the_distribution_of_lewandowskis_vine(k, concentratio
 
 def test_numpyro_is_loaded_before_parts_of_its_parts_are_imported():
     """ArviZ registers numpyro to be loaded lazily; numpyro.infer first would leave it half loaded."""
-    for path in Path(bayesmm.bayes.__file__).parent.glob("*.py"):
+    for path in Path(bayesmm.bayes.__file__).parent.rglob("*.py"):
         loaded = False
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numpyro."):

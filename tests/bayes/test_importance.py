@@ -5,8 +5,8 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.importance import DF, SHARES, WIDTHS, Approximation, Weighted, resample, weigh
-from bayesmm.bayes.mode import Mode
+from bayesmm.bayes.exploring.importance import DF, SHARES, WIDTHS, Approximation, Weighted, resample, weigh
+from bayesmm.bayes.exploring.mode import Mode
 from bayesmm.errors import BayesmmWarning
 from bayesmm.priors import HalfNormal, Normal, StudentT
 
@@ -115,7 +115,7 @@ def test_same_seed_gives_the_same_draws(model, method: str) -> None:
 
 
 def test_draws_fall_back_to_nuts_where_weights_cannot_be_trusted(model, monkeypatch) -> None:
-    monkeypatch.setattr("bayesmm.bayes.methods.TRUSTED", -10.0)
+    monkeypatch.setattr("bayesmm.bayes.exploring.methods.TRUSTED", -10.0)
     with pytest.warns(BayesmmWarning, match="could not be trusted"):
         posterior = model.sample(draws=400, tune=400, chains=4, seed=1, method="importance")
     assert posterior.method == "nuts"

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import bayesmm as bmm
-from bayesmm.bayes import importance, methods, nuts
 from bayesmm.bayes import posterior as posterior_module
 from bayesmm.bayes import sample as sample_module
-from bayesmm.bayes.surface import Surface
+from bayesmm.bayes.exploring import importance, methods, nuts
+from bayesmm.bayes.exploring.surface import Surface
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
 LENGTH = {"seed": 2, "draws": 120, "tune": 150, "chains": 2, "progress": False}
@@ -180,7 +180,7 @@ def test_an_interruption_while_draws_are_checked_returns_the_whole_posterior(mod
 
 def test_an_interruption_while_a_checkpoint_is_written_loses_no_draw(model, whole, monkeypatch, tmp_path):
     pytest.importorskip("zarr")
-    from bayesmm.bayes.checkpoint import Checkpoint
+    from bayesmm.bayes.files.checkpoint import Checkpoint
 
     save, calls = Checkpoint.save, []
 

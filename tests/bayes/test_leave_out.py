@@ -9,8 +9,8 @@ import scipy.stats as st
 from made_posterior import make_posterior
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.draws import read_draws
-from bayesmm.bayes.pointwise import pointwise_log_likelihood
+from bayesmm.bayes.results.draws import read_draws
+from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.errors import BayesmmError
 from bayesmm.priors import HalfCauchy, HalfNormal, Normal, StudentT
 
@@ -183,7 +183,7 @@ def test_wrong_arguments_are_answered(slopes):
 
 
 def test_too_many_numbers_say_how_many_draws_would_do(slopes, monkeypatch):
-    monkeypatch.setattr("bayesmm.bayes.leave_out.MOST_NUMBERS", 100_000)
+    monkeypatch.setattr("bayesmm.bayes.results.leave_out.MOST_NUMBERS", 100_000)
     with pytest.raises(BayesmmError, match=r"4,000 draws of 180 log-likelihoods .* Use fewer draws: draws=555"):
         slopes.loo()
 

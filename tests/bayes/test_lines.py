@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats as st
 
-from bayesmm.bayes.exact import TWICE
-from bayesmm.bayes.lattice import Lattice, grow_lattice
-from bayesmm.bayes.lines import Scattered, distribution_function
-from bayesmm.bayes.quadrature import line_axes
+from bayesmm.bayes.exploring.exact import TWICE
+from bayesmm.bayes.exploring.lattice import Lattice, grow_lattice
+from bayesmm.bayes.exploring.lines import Scattered, distribution_function
+from bayesmm.bayes.exploring.quadrature import line_axes
 
 PROBABILITY = 2e-4  # of 2¹⁶ points of a Sobol sequence
 STATED = {"raw correlation": 8e-3, "raw sd among four": 8e-3}  # curved so that they turn back along lines

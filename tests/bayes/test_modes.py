@@ -12,10 +12,10 @@ from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 from scipy.interpolate import CubicSpline
 
 import bayesmm as bmm
-from bayesmm.bayes.mode import Mode
-from bayesmm.bayes.modes import STARTED, Modes, Partition, share_chains
+from bayesmm.bayes.exploring.mode import Mode
+from bayesmm.bayes.exploring.modes import STARTED, Modes, Partition, share_chains
+from bayesmm.bayes.exploring.start import WarmStart, cold_start
 from bayesmm.bayes.sample import sample
-from bayesmm.bayes.start import WarmStart, cold_start
 from bayesmm.errors import BayesmmWarning
 from bayesmm.priors import Beta, HalfNormal, InverseGamma, Normal
 
@@ -254,7 +254,7 @@ def test_the_posterior_does_not_depend_on_where_the_search_begins(uncentred, unc
 
 def test_maxima_that_the_fit_saw_are_starts(uncentred, uncentred_exact, monkeypatch) -> None:
     """Without the points of its own the search knows them from the fit alone."""
-    monkeypatch.setattr("bayesmm.bayes.start._near_and_far", lambda warm, design: [])
+    monkeypatch.setattr("bayesmm.bayes.exploring.start._near_and_far", lambda warm, design: [])
     model = uncentred_model(uncentred)
     parts = {"problem": model.problem, "priors": model.priors}
     near, far, *_ = points_to_start_from(model.design)
@@ -406,10 +406,10 @@ def test_one_mode_needs_no_word() -> None:
 
 def test_estimates_at_modes_are_of_the_effects_as_labelled() -> None:
     """Where priors are about effects at the means of the covariates the program's factors are of other effects."""
-    from bayesmm.bayes.methods import _open_marginal, estimates_at
-    from bayesmm.bayes.modes import find_modes
-    from bayesmm.bayes.program import MarginalProgram
-    from bayesmm.bayes.start import start_marginal
+    from bayesmm.bayes.exploring.methods import _open_marginal, estimates_at
+    from bayesmm.bayes.exploring.modes import find_modes
+    from bayesmm.bayes.exploring.start import start_marginal
+    from bayesmm.bayes.programs.program import MarginalProgram
 
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
     marginal = model.program("marginal")

@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats as st
 
-from bayesmm.bayes.nuts import run_nuts
-from bayesmm.bayes.run import Settings
+from bayesmm.bayes.exploring.nuts import run_nuts
+from bayesmm.bayes.exploring.run import Settings
 from bayesmm.errors import BayesmmError
 
 ERRORS = 4.5  # Monte Carlo standard errors, with a third of the draws counted as independent

@@ -7,8 +7,8 @@ from numpyro import handlers
 from numpyro.infer.util import log_density
 
 import bayesmm as bmm
-from bayesmm.bayes.binding import bind_conditional
-from bayesmm.bayes.partial import partial_factor
+from bayesmm.bayes.programs.binding import bind_conditional
+from bayesmm.bayes.programs.partial import partial_factor
 
 RELATIVE = 1e-10  # of log densities of some hundreds
 MODELS = {
@@ -135,7 +135,7 @@ def test_a_degree_means_the_same_in_every_unit(build):
 
 @pytest.mark.parametrize("name", ["slopes", "nested"])
 def test_the_start_of_every_degree_is_the_same_place(name):
-    from bayesmm.bayes.start import start_conditional
+    from bayesmm.bayes.exploring.start import start_conditional
 
     formula, data_name = MODELS[name]
     model = bmm.Model(formula, bmm.datasets.load(data_name))

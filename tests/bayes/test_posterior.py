@@ -8,8 +8,8 @@ import xarray as xr
 from made_posterior import make_posterior
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.pointwise import pointwise_log_likelihood
-from bayesmm.bayes.run import make_settings
+from bayesmm.bayes.exploring.run import make_settings
+from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from made_posterior import make_posterior, normal_draws
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.draws import read_draws
+from bayesmm.bayes.results.draws import read_draws
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PredictionError
 

@@ -10,7 +10,7 @@ from made_posterior import make_posterior
 from numpyro import handlers
 
 import bayesmm as bmm
-from bayesmm.bayes.prior_simulation import simulate_prior
+from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.errors import PriorError
 from bayesmm.priors import LKJ, Beta, BoxTiao, Flat, HalfNormal, InverseGamma, Normal, Reciprocal, StudentT
 
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_draws(model):
 
 def test_batches_do_not_change_the_draws(model, monkeypatch):
     whole = model.prior_predictive(3, seed=1)["prior"]["sigma"].to_numpy()
-    monkeypatch.setattr("bayesmm.bayes.prior_simulation.BATCH_ENTRIES", 1)
+    monkeypatch.setattr("bayesmm.bayes.priors.prior_simulation.BATCH_ENTRIES", 1)
     np.testing.assert_allclose(model.prior_predictive(3, seed=1)["prior"]["sigma"].to_numpy(), whole, rtol=1e-12)
 
 

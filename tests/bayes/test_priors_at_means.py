@@ -7,8 +7,8 @@ import scipy.stats as st
 from oracle import DenseModel, level_covariance, random_columns
 
 import bayesmm as bmm
-from bayesmm.bayes.contrasts import constant_combination, effects_at_means
-from bayesmm.bayes.quantities import prior_quantities
+from bayesmm.bayes.priors.contrasts import constant_combination, effects_at_means
+from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.covariance.public import read_covariance
 from bayesmm.priors import LKJ, Flat, Gamma, HalfNormal
 
@@ -277,7 +277,7 @@ def test_every_method_and_program_finds_the_posterior_far_from_the_origin(sleep:
 
 
 def stack(posterior) -> np.ndarray:
-    from bayesmm.bayes.tables import stack_parameters
+    from bayesmm.bayes.results.tables import stack_parameters
 
     return stack_parameters(posterior.data, posterior.labels).reshape(-1, len(posterior.priors.rows))
 

@@ -8,8 +8,8 @@ import scipy.stats as st
 from numpyro.infer.util import log_density
 from scipy.stats import multivariate_normal
 
-from bayesmm.bayes.binding import bind_conditional, bind_marginal
-from bayesmm.bayes.program import MarginalProgram
+from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.programs.program import MarginalProgram
 from bayesmm.datasets import simulate_dyads
 from bayesmm.specification.priors import (
     LKJ,

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bayesmm.bayes.programs import Program, signature
+from bayesmm.bayes.exploring.compiling import Program, signature
 
 ARGUMENT = np.linspace(0.0, 1.0, 5)
 

@@ -3,8 +3,8 @@ import pytest
 import scipy.stats as st
 
 import bayesmm as bmm
-from bayesmm.bayes.lattice import DEPTH, grow_lattice
-from bayesmm.bayes.quadrature import marginal_distribution
+from bayesmm.bayes.exploring.lattice import DEPTH, grow_lattice
+from bayesmm.bayes.exploring.quadrature import marginal_distribution
 from bayesmm.priors import Beta, HalfCauchy, HalfNormal, Normal, StudentT
 
 CELL = 0.7  # standard deviations; the trapezoidal rule is exact to 1e-15 there

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.bayes.draws import ParameterDraws, read_draws
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.recovered import effect_parts, read_effects
+from bayesmm.bayes.results.draws import ParameterDraws, read_draws
+from bayesmm.bayes.results.recovered import effect_parts, read_effects
 from bayesmm.errors import BayesmmError, BayesmmWarning
 
 ROUNDING = 1e-8
@@ -123,7 +123,7 @@ def test_a_comparison_needs_no_draws_of_effects(three):
 def test_parts_are_the_whole_and_thinned_draws_keep_their_effects(three, monkeypatch):
     posterior = three[None]
     whole = read_effects(posterior, read_draws(posterior))
-    monkeypatch.setattr("bayesmm.bayes.recovered.PART", 18 * 50)
+    monkeypatch.setattr("bayesmm.bayes.results.recovered.PART", 18 * 50)
     draws = read_draws(posterior)
     parts = list(effect_parts(posterior, draws))
     assert len(parts) > 1
@@ -136,7 +136,7 @@ def test_parts_are_the_whole_and_thinned_draws_keep_their_effects(three, monkeyp
 
 
 def test_effects_beyond_the_memory_are_refused_with_what_to_do(three, monkeypatch):
-    monkeypatch.setattr("bayesmm.bayes.recovered.MOST_NUMBERS", 1000)
+    monkeypatch.setattr("bayesmm.bayes.results.recovered.MOST_NUMBERS", 1000)
     with pytest.raises(BayesmmError, match=r"kept without draws.*Ask for fewer levels or fewer draws, or leave the"):
         three[None].predict()
     assert three[None].predict(NEW.iloc[:1], random=["Subject"]).notna().all(axis=None)

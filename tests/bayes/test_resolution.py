@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesmm.bayes.resolution import default_conflicts
+from bayesmm.bayes.priors.resolution import default_conflicts
 from bayesmm.errors import PriorError
 from bayesmm.specification.priors import (
     LKJ,

@@ -4,8 +4,8 @@ import scipy.stats as st
 from made_posterior import SHAPE, make_posterior
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.draws import read_draws
-from bayesmm.bayes.sensitivity import CONFLICT, SOUND, STRONG, scaling_tree
+from bayesmm.bayes.results.draws import read_draws
+from bayesmm.bayes.results.sensitivity import CONFLICT, SOUND, STRONG, scaling_tree
 from bayesmm.errors import PriorError
 from bayesmm.priors import LKJ, Beta, Flat, HalfNormal, InverseGamma, Normal, StudentT
 

@@ -4,9 +4,9 @@ import pytest
 from numpyro.infer.util import log_density
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.binding import bind_conditional, bind_marginal
-from bayesmm.bayes.centring import centre_effects
-from bayesmm.bayes.start import WarmStart, cold_start, start_conditional, start_marginal
+from bayesmm.bayes.exploring.start import WarmStart, cold_start, start_conditional, start_marginal
+from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
+from bayesmm.bayes.programs.centring import centre_effects
 from bayesmm.specification.priors import StudentT, Uniform
 
 

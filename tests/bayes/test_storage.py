@@ -12,7 +12,7 @@ from made_posterior import make_posterior
 
 import bayesmm as bmm
 from bayesmm import priors
-from bayesmm.bayes.stored_model import pack_prior, unpack_prior
+from bayesmm.bayes.files.stored_model import pack_prior, unpack_prior
 from bayesmm.errors import ComparisonError, StorageError
 from bayesmm.replacing import remove
 from bayesmm.specification.priors import PRIORS

@@ -7,7 +7,7 @@ from numpyro.infer.util import log_density
 from scipy.integrate import cumulative_simpson
 
 import bayesmm as bmm
-from bayesmm.bayes.binding import bind_marginal
+from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.priors import Beta, BoxTiao, Flat, InverseGamma, Normal, Reciprocal
 
 SIZE = 5  # rows of a batch

@@ -9,7 +9,7 @@ from cli_commands import DYESTUFF, QUICK, SLEEP, mistake, run, run_json
 import bayesmm as bmm
 from bayesmm import datasets
 
-VERDICT = "bayesmm.bayes.diagnostics.Diagnostics.is_good"
+VERDICT = "bayesmm.bayes.results.diagnostics.Diagnostics.is_good"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 import bayesmm as bmm
-from bayesmm.bayes.flat_posterior import build_flat_posterior
+from bayesmm.bayes.checks.flat_posterior import build_flat_posterior
 from bayesmm.comparison.identity import check_identity
 from bayesmm.errors import ComparisonError, PriorError
 

@@ -9,7 +9,7 @@ import pytest
 from made_posterior import SHAPE, make_posterior
 
 import bayesmm as bmm
-from bayesmm.bayes.distributions import distribution
+from bayesmm.bayes.programs.distributions import distribution
 from bayesmm.comparison.prior_pull import prior_pull, prior_slopes
 from bayesmm.specification import priors
 

@@ -9,7 +9,7 @@ from scipy import stats as st
 import bayesmm as bmm
 from bayesmm import priors
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.bayes.quantities import prior_quantities
+from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.comparison.evidence import FURTHEST, gather
 from bayesmm.comparison.notes import write_notes
 from bayesmm.comparison.prior_pull import log_prior_densities

@@ -12,8 +12,8 @@ from oracle import Derivatives, Method
 from bayesmm.covariance.layout import Piece, assemble_factors, n_theta, parts
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence
-from bayesmm.marginal import host
-from bayesmm.marginal.evaluation import evaluate
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import evaluate
 
 RELATIVE = 1e-9  # of the largest entry, as for the other structures
 BY_DIFFERENCES = 1e-6  # curvature, whose second derivatives are differences of complex steps

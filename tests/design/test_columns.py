@@ -8,9 +8,9 @@ import pytest
 from formulae import design_matrices
 from numpy.testing import assert_allclose
 
-from bayesmm.design.columns import build_columns
-from bayesmm.design.frame import read_table
-from bayesmm.design.names import Names
+from bayesmm.design.columns.columns import build_columns
+from bayesmm.design.reading.frame import read_table
+from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError, SpecificationError
 
 FORMULAE = tuple(int(part) for part in version("formulae").split(".")[:2])

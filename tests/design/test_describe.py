@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from bayesmm.design import build_design
-from bayesmm.design.describe import describe, equations
-from bayesmm.design.relations import find_relations
+from bayesmm.design.blocks.relations import find_relations
+from bayesmm.design.words.describe import describe, equations
 from bayesmm.errors import BayesmmWarning
 from bayesmm.specification import parse_formula
 

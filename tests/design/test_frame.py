@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from bayesmm.design.dtypes import level_text
-from bayesmm.design.frame import read_table
+from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.reading.frame import read_table
 from bayesmm.errors import DesignError
 
 D = decimal.Decimal

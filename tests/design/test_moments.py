@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from oracle import block_diagonal, level_covariance, random_columns
 
 from bayesmm.design import build_design
-from bayesmm.design.moments import marginal_covariance, marginal_mean
+from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import DesignError
 from bayesmm.specification.formula import parse_formula
 

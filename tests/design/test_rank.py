@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bayesmm.design import build_design
-from bayesmm.design.rank import independent_columns
+from bayesmm.design.columns.rank import independent_columns
 from bayesmm.specification import parse_formula
 
 N = 60

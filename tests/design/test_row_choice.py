@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bayesmm.design import build_design
-from bayesmm.design.row_choice import choose_rows, label_rows
+from bayesmm.design.words.row_choice import choose_rows, label_rows
 from bayesmm.errors import DesignError
 from bayesmm.specification.formula import parse_formula
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesmm as bmm
-from bayesmm.design.number_texts import find_disguise
+from bayesmm.design.reading.number_texts import find_disguise
 from bayesmm.errors import BayesmmWarning, DesignError
 
 N = 60

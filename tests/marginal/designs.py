@@ -17,9 +17,10 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence, Membership
-from bayesmm.marginal import crossproducts, plan
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.plan.plan import plan
+from bayesmm.marginal.sums import crossproducts
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.sums.rows import BlockArrays
 
 Draw = Callable[[int], np.ndarray]  # random levels of all rows, out of so many
 Fill = Literal["scatter", "product", "chosen", "apart"]

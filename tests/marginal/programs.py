@@ -11,12 +11,12 @@ import numpy as np
 from designs import RandomDesign
 
 from bayesmm.covariance.layout import Layout
-from bayesmm.marginal import traced
-from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.density import FixedPrior
-from bayesmm.marginal.fixed_prior import condition_prior
-from bayesmm.marginal.likelihood import criterion
-from bayesmm.marginal.padding import pad_products
+from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.density import FixedPrior
+from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.likelihood.likelihood import criterion
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiled as a whole: run op by op, every op would be compiled alone
 

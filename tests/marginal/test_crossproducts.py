@@ -5,8 +5,8 @@ from designs import SHAPES, random_design
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.crossproducts import CrossProducts, build_products, effect_root
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, effect_root
+from bayesmm.marginal.sums.rows import BlockArrays
 
 ROUNDING = 1e-10  # absolute, of sums of some hundred terms of order one
 

@@ -3,7 +3,7 @@ import pytest
 from designs import RandomDesign, random_design
 from programs import compiled, padded, prior_for
 
-from bayesmm.marginal.density import log_density
+from bayesmm.marginal.in_jax.density import log_density
 
 RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
 

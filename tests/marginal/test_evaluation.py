@@ -4,8 +4,8 @@ from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case
 from hypothesis import given
 
 from bayesmm.covariance.layout import assemble_factors
-from bayesmm.marginal import host
-from bayesmm.marginal.evaluation import Evaluated, conditional_covariances, evaluate
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances, evaluate
 
 RELATIVE = 1e-9  # of the largest entry: rounding of well-conditioned designs, some hundred times over
 NEAR_ZERO = 1e-6  # the same of second derivatives where Λ is singular, which is evaluated with singular values of 1e-8

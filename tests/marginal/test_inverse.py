@@ -3,9 +3,9 @@ import pytest
 from designs import A_FEW, KINDS, SEEDS, Case
 from hypothesis import given
 
-from bayesmm.marginal import host
-from bayesmm.marginal.elimination import factorise
-from bayesmm.marginal.inverse import Inverse, invert_on_pattern
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.elimination.elimination import factorise
+from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 
 TOLERANCE = 1e-9  # of the largest entry of the dense covariance
 

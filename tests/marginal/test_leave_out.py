@@ -9,12 +9,12 @@ from oracle import DenseModel
 from programs import compiled
 
 from bayesmm.errors import BayesmmError
-from bayesmm.marginal.fixed_prior import condition_prior
-from bayesmm.marginal.indispensable import find_indispensable
-from bayesmm.marginal.leave_out import leave_apart, leave_crossed, leave_together, read_groups, read_rows
-from bayesmm.marginal.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
-from bayesmm.marginal.padding import pad_products
-from bayesmm.marginal.row_groups import condition_rows, group_rows, single_rows
+from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.leave_out.indispensable import find_indispensable
+from bayesmm.marginal.leave_out.leave_out import leave_apart, leave_crossed, leave_together, read_groups, read_rows
+from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
+from bayesmm.marginal.leave_out.row_groups import condition_rows, group_rows, single_rows
 
 TOLERANCE = 1e-9  # of log densities of some units
 SIGMA = 1.3

@@ -10,10 +10,16 @@ from oracle import DenseModel, random_columns
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence
-from bayesmm.marginal import host
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
-from bayesmm.marginal.likelihood import condition_factors, criterion, deviance, profile_fixed, reduce_products
-from bayesmm.marginal.rows import BlockArrays
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.likelihood import (
+    condition_factors,
+    criterion,
+    deviance,
+    profile_fixed,
+    reduce_products,
+)
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.sums.rows import BlockArrays
 
 RELATIVE = 1e-9  # the engine and the oracle agree to rounding of well-conditioned designs
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from designs import RandomDesign, design_of
 
-from bayesmm.marginal import host
-from bayesmm.marginal.crossproducts import CrossProducts
-from bayesmm.marginal.evaluation import evaluate
-from bayesmm.marginal.rows import CHUNK
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import evaluate
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.rows import CHUNK
 
 DOUBLE = 8  # bytes
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesmm.marginal.neighbours import Neighbours, count_pairs, list_incidence, lookup_pairs, neighbour_pairs
+from bayesmm.marginal.plan.neighbours import Neighbours, count_pairs, list_incidence, lookup_pairs, neighbour_pairs
 
 SOME = settings(max_examples=30, deadline=None, derandomize=True)
 N_OWN = 6

@@ -7,10 +7,10 @@ from designs import SHAPES, WITHOUT_FILL, Fill, RandomDesign, random_design
 from programs import QUICK, compiled, traced_criterion
 
 from bayesmm.incidence import Incidence
-from bayesmm.marginal import host
-from bayesmm.marginal.evaluation import evaluate
-from bayesmm.marginal.likelihood import criterion
-from bayesmm.marginal.padding import pad_products
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.likelihood.evaluation import evaluate
+from bayesmm.marginal.likelihood.likelihood import criterion
 
 RELATIVE = 1e-10  # two programs, both in double precision
 SCATTERED = [(shape, "chosen" if shape in WITHOUT_FILL else "scatter") for shape in SHAPES]

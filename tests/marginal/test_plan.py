@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesmm.errors import DesignError
-from bayesmm.marginal import plan
-from bayesmm.marginal.plan import elimination_order, list_fill
+from bayesmm.marginal.plan.plan import elimination_order, list_fill, plan
 
 SOME = settings(max_examples=20, deadline=None, derandomize=True)
 

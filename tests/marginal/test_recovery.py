@@ -4,7 +4,7 @@ import pytest
 from designs import RandomDesign, random_design
 from programs import compiled, padded, prior_for
 
-from bayesmm.marginal.recovery import Moments, draw_effects, effect_moments
+from bayesmm.marginal.in_jax.recovery import Moments, draw_effects, effect_moments
 
 CLOSE = 1e-8  # the oracle inverts the covariance of all rows
 

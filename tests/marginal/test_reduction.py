@@ -6,11 +6,11 @@ import pytest
 from designs import KINDS, Fill, random_design
 from programs import compiled, padded, prior_for
 
-from bayesmm.marginal import traced
-from bayesmm.marginal.density import log_density, read_density
-from bayesmm.marginal.fixed_prior import condition_prior
-from bayesmm.marginal.likelihood import condition_factors, reduce_products
-from bayesmm.marginal.padding import pad_products
+from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.density import log_density, read_density
+from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.likelihood.likelihood import condition_factors, reduce_products
 
 RELATIVE = 1e-9  # two ways to differentiate one function agree to rounding
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from designs import KINDS, Fill, RandomDesign, random_design
 
-from bayesmm.marginal import host, rows
-from bayesmm.marginal.crossproducts import CrossProducts, build_products
-from bayesmm.marginal.evaluation import evaluate
-from bayesmm.marginal.responses import Responses, sum_responses
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import evaluate
+from bayesmm.marginal.sums import rows
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.sums.responses import Responses, sum_responses
 
 ROUNDING = 1e-11  # of the largest entry of an array: the same sums in another order
 SCALES = np.array([1.0, 1e6, 1e-6])

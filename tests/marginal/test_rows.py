@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from designs import RandomDesign, random_design
 
-from bayesmm.marginal import rows
-from bayesmm.marginal.crossproducts import effect_root
-from bayesmm.marginal.pairs import locate_pairs
-from bayesmm.marginal.rows import Conditioning, PairRows, RowSums, chunks, sum_rows, triangular_root
+from bayesmm.marginal.sums import rows
+from bayesmm.marginal.sums.crossproducts import effect_root
+from bayesmm.marginal.sums.pairs import locate_pairs
+from bayesmm.marginal.sums.rows import Conditioning, PairRows, RowSums, chunks, sum_rows, triangular_root
 
 RELATIVE = 1e-12  # of the largest entry: the same terms in another order
 

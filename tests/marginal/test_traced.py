@@ -6,8 +6,8 @@ import pytest
 from designs import Fill, random_design
 from programs import compiled, traced_criterion
 
-from bayesmm.marginal import host
-from bayesmm.marginal.likelihood import criterion
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.likelihood import criterion
 
 RELATIVE = 1e-9  # of the largest entry
 

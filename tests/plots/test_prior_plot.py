@@ -8,7 +8,7 @@ import pytest
 import scipy.stats as st
 
 import bayesmm as bmm
-from bayesmm.bayes.prior_curves import build_curves
+from bayesmm.bayes.priors.prior_curves import build_curves
 from bayesmm.errors import BayesmmError
 from bayesmm.priors import LKJ, Beta, BoxTiao, Flat, InverseGamma, Normal, Reciprocal, Uniform
 

@@ -14,7 +14,7 @@ import pandas as pd
 from made_posterior import make_posterior
 
 import bayesmm as bmm
-from bayesmm.bayes.calibration import Calibration
+from bayesmm.bayes.checks.calibration import Calibration
 
 VOID = ("br", "path", "circle")
 FORMULA = "Reaction ~ Days + (Days | Subject)"

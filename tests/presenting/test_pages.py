@@ -17,7 +17,7 @@ from made_posterior import make_posterior
 from presenting.results import RESULTS, Page, calibration, page_of, pieces, sleepstudy
 
 import bayesmm as bmm
-from bayesmm.bayes.run import Settings
+from bayesmm.bayes.exploring.run import Settings
 from bayesmm.bayes.sample import sample
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.page import FIRST_ROWS, LAST_ROWS, STYLE

@@ -3,7 +3,7 @@ import pytest
 from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case
 from hypothesis import given
 
-from bayesmm.marginal.evaluation import Evaluated
+from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.reml.criterion import Criterion
 
 DIFFERENCES = 1e-6  # of the largest entry: central differences of exact gradients

@@ -15,9 +15,9 @@ from small_models import DenseCriterion, SmallModel, irregular, layout_of, uncen
 import bayesmm as bmm
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.crossproducts import build_products
-from bayesmm.marginal.rows import BlockArrays
-from bayesmm.marginal.screening import Screen
+from bayesmm.marginal.likelihood.screening import Screen
+from bayesmm.marginal.sums.crossproducts import build_products
+from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import AbsorbedError, Estimate, estimate
 from bayesmm.reml.search import SaturatedError

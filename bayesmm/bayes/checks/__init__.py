@@ -1,0 +1,1 @@
+"""Simulation-based calibration, and the posterior under flat priors."""

@@ -1,0 +1,87 @@
+"""The posterior density of the spreads under flat priors, as the NumPyro program evaluates it; arrays only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array
+
+from bayesmm.bayes.exploring.surface_programs import QUICK
+from bayesmm.bayes.priors.resolution import resolve_priors
+from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.programs.program import MarginalData, MarginalProgram
+from bayesmm.covariance.layout import Layout, assemble_factors
+from bayesmm.inside_jax import inside_jax
+from bayesmm.problem import Problem
+
+STEP = 1e-3  # of differences; those of fourth order lose the fewest digits there
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatPosterior:
+    """Log density of the spreads, coefficients integrated out, with flat priors on all of them.
+
+    Points are (θ, log σ), θ on the conditioned columns of the likelihood; θ alone where σ is known.
+
+    Attributes
+    ----------
+    program, data : MarginalProgram, MarginalData
+        The NumPyro program of flat priors, and its argument.
+    layout : Layout
+        What the entries of θ are.
+    known_sigma : float or None
+        The residual standard deviation where it is known.
+    """
+
+    program: MarginalProgram
+    data: MarginalData
+    layout: Layout
+    known_sigma: float | None
+
+    def evaluate(self, point: np.ndarray) -> float:
+        """Compute the log density at (θ, log σ)."""
+        with inside_jax():
+            return float(_evaluate(self.program, self.layout, self.data, point, self.known_sigma))
+
+    def slopes(self, point: np.ndarray) -> np.ndarray:
+        """Differentiate it by every entry of the point, by differences: what is compiled for values serves them too."""
+
+        def slope(step: np.ndarray) -> float:
+            near, far = (self.evaluate(point + s * step) - self.evaluate(point - s * step) for s in (1.0, 2.0))
+            return (8.0 * near - far) / (12.0 * STEP)
+
+        return np.array([slope(step) for step in STEP * np.eye(len(point))])
+
+    def spreads(self, point: np.ndarray) -> tuple[list[np.ndarray], float]:
+        """Read off factors F (k, k) with Var(b) = FF', and σ."""
+        theta, sigma = (point[:-1], float(np.exp(point[-1]))) if self.known_sigma is None else (point, self.known_sigma)
+        roots = self.data.products.effect_roots
+        factors = assemble_factors(np, theta, self.layout)
+        return [sigma * np.linalg.solve(np.asarray(T), L) for T, L in zip(roots, factors, strict=True)], sigma
+
+
+def build_flat_posterior(problem: Problem) -> FlatPosterior:
+    """Bind the marginal program with flat priors on coefficients, standard deviations, correlations and σ.
+
+    Raises
+    ------
+    PriorError
+        If that posterior is improper.
+    """
+    priors = resolve_priors("flat", problem.design, problem.labels, sigma=problem.known_sigma)
+    program, data = bind_marginal(problem.labels, problem.products, priors)
+    return FlatPosterior(program=program, data=data, layout=problem.layout, known_sigma=problem.known_sigma)
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICK)
+def _evaluate(program: MarginalProgram, layout: Layout, data: MarginalData, point: Any, known_sigma: Any) -> Array:
+    theta, sigma = (point[:-1], jnp.exp(point[-1])) if known_sigma is None else (point, known_sigma)
+    conditioned = assemble_factors(jnp, theta, layout)
+    relative = [solve_triangular(T, L) for T, L in zip(data.products.effect_roots, conditioned, strict=True)]
+    return program.log_likelihood(data, [sigma * L for L in relative], sigma)

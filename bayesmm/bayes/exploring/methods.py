@@ -1,0 +1,383 @@
+"""Three ways to explore the posterior of the marginal program: NUTS, importance sampling, quadrature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from bayesmm.arguments import is_one_of
+from bayesmm.bayes.exploring.exact import quadrature_group
+from bayesmm.bayes.exploring.importance import (
+    FEWEST_EFFECTIVE,
+    TRUSTED,
+    Resampled,
+    Weighted,
+    resample,
+    sample_importance,
+    weigh,
+)
+from bayesmm.bayes.exploring.kernel import Kernel
+from bayesmm.bayes.exploring.modes import MATTERS, Modes, Portraits, find_modes, portray, share_chains
+from bayesmm.bayes.exploring.moments import average_moments
+from bayesmm.bayes.exploring.nuts import Peak, draw_positions, locate, prepare_nuts
+from bayesmm.bayes.exploring.quadrature import MOST_PARAMETERS, integrate
+from bayesmm.bayes.exploring.recorder import Recorder
+from bayesmm.bayes.exploring.run import Drawn, InHand, Run, Settings, Watcher, by_chain
+from bayesmm.bayes.exploring.start import Start, WarmStart, start_marginal
+from bayesmm.bayes.exploring.surface import Surface, open_surface
+from bayesmm.bayes.exploring.surface_programs import Generator
+from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.design.blocks.labels import Labels
+from bayesmm.design.design import Design
+from bayesmm.errors import ArgumentError
+from bayesmm.inside_jax import inside_jax
+
+Method = Literal["nuts", "importance", "quadrature"]
+Effects = Literal["draws", "moments"] | None
+MOST_DRAWN = 50_000_000  # draws of random effects, 400 MB: beyond, "auto" keeps their moments instead
+
+
+def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, draws: int) -> Effects:
+    """Decide whether random effects are drawn; "auto" draws them unless they would fill the memory.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of the choices.
+    """
+    if is_one_of(random_effects, ("auto",)):
+        numbers = draws * sum(len(block.levels) * len(block.effects) for block in labels.blocks)
+        return "draws" if numbers <= MOST_DRAWN else "moments"
+    if not is_one_of(random_effects, ("draws", "moments", None)):
+        raise ArgumentError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
+    return cast(Effects, random_effects)
+
+
+def explore(
+    program: MarginalProgram,
+    data: MarginalData,
+    start: Start,
+    labels: Labels,
+    *,
+    method: Method,
+    effects: Effects,
+    settings: Settings,
+    watch: Watcher | None,
+    recorder: Recorder | None = None,
+    in_hand: InHand,
+) -> Run:
+    """Explore the posterior of one model, and put back what its program integrates out.
+
+    Parameters
+    ----------
+    program, data, start
+        The marginal program, its argument, and where to start.
+    labels : Labels
+        The names.
+    method : {"nuts", "importance", "quadrature"}
+        How.
+    effects : {"draws", "moments"} or None
+        Whether random effects are drawn, or only their means and standard deviations computed.
+    settings : Settings
+        How many draws; the rest is for NUTS.
+    watch, recorder : optional
+        See `bayesmm.bayes.exploring.nuts.run_nuts`.
+    in_hand : InHand
+        Told what there is, should the run be interrupted.
+    """
+    recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
+    with inside_jax():
+        surface, others = _open_marginal(program, data, start, recover, settings.seed)
+        task = Task(
+            surface=surface,
+            others=others,
+            settings=settings,
+            labels=labels,
+            watch=watch,
+            recorder=recorder,
+            in_hand=in_hand,
+            effects=effects,
+            method=method,
+        )
+        return in_hand.leave(METHODS[method](task))
+
+
+def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> Run:
+    """Read off the draws what was integrated out; briefly, what a posterior cannot do without."""
+    surface, labels, groups = task.surface, task.labels, {}
+    method = "importance" if briefly and task.method == "quadrature" else task.method  # without its tables
+    with inside_jax():
+        finishing = surface.generating(MarginalProgram.recover_coefficients) if briefly else surface
+        sites = by_chain(finishing.finish(drawn.place, drawn.positions), task.settings.chains)
+        if not briefly:
+            groups = drawn.tables()
+            if task.effects == "moments" and "quadrature" not in groups:
+                groups["random_effects"] = average_moments(surface, drawn.place, drawn.positions, labels)
+        run = Run(
+            sites=sites,
+            stats=drawn.stats,
+            notes=drawn.notes,
+            attributes={"method": method} | drawn.attributes,
+            groups=groups,
+        )
+        if modes is None or len(modes.found) == 1:
+            return run
+        return tell_modes(run, portray(surface, modes, labels))
+
+
+def explore_conditional(
+    program: ConditionalProgram,
+    data: ConditionalData,
+    start: Callable[[WarmStart], Start],
+    warm: WarmStart,
+    design: Design,
+    labels: Labels,
+    marginal: tuple[MarginalProgram, MarginalData],
+    *,
+    settings: Settings,
+    watch: Watcher | None,
+    recorder: Recorder | None = None,
+    in_hand: InHand,
+    notes: tuple[str, ...],
+    attributes: dict[str, Any],
+) -> Run:
+    """Sample the conditional program by NUTS, its chains begun in the modes of the marginal posterior.
+
+    Parameters
+    ----------
+    program, data
+        The conditional program and its argument.
+    start : callable
+        Takes a point estimate to a start of that program.
+    warm : WarmStart
+        The point estimate.
+    design : Design
+        The data.
+    labels : Labels
+        The names.
+    marginal : (MarginalProgram, MarginalData)
+        The same posterior, of fewer parameters: its modes are sought while the conditional program compiles.
+    settings, watch, recorder
+        See `bayesmm.bayes.exploring.nuts.run_nuts`.
+    in_hand : InHand
+        Told what there is, should the run be interrupted.
+    notes, attributes
+        Of the run.
+    """
+    here = start(warm)
+    with inside_jax():
+        surface = open_surface(
+            program,
+            data,
+            start=here.values,
+            scales=here.scales,
+            small=here.small,
+            diagonal=program.effect_sites,
+            seed=settings.seed,
+        )
+        kernel = prepare_nuts(surface, settings)
+        other = _open_marginal(*marginal, start_marginal(*marginal, warm, design), MarginalProgram.recover_coefficients)
+        modes = None if other[0].layout.diagonal else find_modes(*other)
+        several = modes is not None and len(modes.found) > 1
+        peaks = []
+        if modes is not None and several:
+            points = estimates_at(other[0], modes, marginal, warm, labels)
+            peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
+
+        def finish(drawn: Drawn, briefly: bool) -> Run:  # nothing that could be left out
+            with inside_jax():
+                sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
+                run = Run(sites=sites, stats=drawn.stats, notes=notes, attributes=attributes)
+                return tell_modes(run, portray(other[0], modes, labels)) if modes is not None and several else run
+
+        def hold(gather: Callable[[], Drawn | None]) -> None:
+            in_hand.finish, in_hand.gather = finish, gather
+
+        drawn = draw_positions(surface, kernel, settings, peaks, watch=watch, recorder=recorder, hold=hold)
+        return in_hand.leave(drawn)
+
+
+def estimates_at(
+    surface: Surface,
+    modes: Modes,
+    marginal: tuple[MarginalProgram, MarginalData],
+    warm: WarmStart,
+    labels: Labels,
+) -> list[WarmStart]:
+    """Read off the marginal program what a point estimate at each mode is."""
+    program, data = marginal
+    positions = {"dense": np.stack([mode.position for mode in modes.found])}
+    [described] = surface.describe(modes.place, positions)
+    estimates = []
+    for k in range(len(modes.found)):
+        sites = {name: values[k] for name, values in described.items()}
+        factors, sigma = program.spreads.factors(sites, data.spreads)
+        factors = program.spreads.on_columns(factors, data.spreads)
+        estimates.append(
+            replace(
+                warm,
+                sigma=float(sigma),
+                factors=tuple(np.asarray(factor) / float(sigma) for factor in factors),
+                beta=sites.get("beta_mean", warm.beta),
+                effects=tuple(sites[f"{block.effect_variable}_mean"] for block in labels.blocks),
+            )
+        )
+    return estimates
+
+
+def _open_marginal(
+    program: MarginalProgram, data: MarginalData, start: Start, generate: Generator, seed: int = 0
+) -> tuple[Surface, Sequence[Mapping[str, np.ndarray]]]:
+    """Open the surface of the marginal program, with what else to search it from."""
+    surface = open_surface(
+        program,
+        data,
+        start=start.values,
+        scales=start.scales,
+        small=start.small,
+        generate=generate,
+        describe=MarginalProgram.moments,
+        seed=seed,
+    )
+    return surface, start.others
+
+
+def tell_modes(run: Run, portraits: Portraits) -> Run:
+    """Say of a run which modes there are, and in which one each draw is."""
+    return replace(
+        run,
+        stats=run.stats | {"mode": portraits.nearest(run.sites)},
+        notes=(*run.notes, portraits.note()),
+        groups=run.groups | {"modes": portraits.group()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A posterior to explore, with what is asked for."""
+
+    surface: Surface
+    others: Sequence[Mapping[str, np.ndarray]]
+    settings: Settings
+    labels: Labels
+    watch: Watcher | None
+    recorder: Recorder | None
+    in_hand: InHand
+    effects: Effects
+    method: Method
+
+    def hold(self, gather: Callable[[], Drawn | None], modes: Modes | None) -> None:
+        """Have in hand what there will be."""
+        self.in_hand.finish = partial(_put_back, self, modes)
+        self.in_hand.gather = gather
+
+    def take(self, drawn: Drawn, modes: Modes) -> Drawn:
+        """Have draws in hand."""
+        self.hold(lambda: drawn, modes)
+        return drawn
+
+    def find_modes(self) -> Modes | None:
+        """Find the peaks; None where there are too many coordinates to know the curvature."""
+        return None if self.surface.layout.diagonal else find_modes(self.surface, self.others)
+
+
+def _by_nuts(task: Task) -> Drawn:
+    kernel = prepare_nuts(task.surface, task.settings)
+    return _draw_by_nuts(task, kernel, task.find_modes())
+
+
+def _draw_by_nuts(task: Task, kernel: Kernel, modes: Modes | None, **told: Any) -> Drawn:
+    """Draw; `told` are fields of what is drawn."""
+    peaks = []
+    if modes is not None and len(modes.found) > 1:
+        begun = share_chains(modes.shares, task.settings.chains)
+        peaks = [Peak({"dense": modes.found[k].position}, modes.found[k].covariance) for k in begun]
+
+    def hold(gather: Callable[[], Drawn | None]) -> None:
+        task.hold(lambda: (drawn := gather()) and replace(drawn, **told), modes)
+
+    drawn = draw_positions(
+        task.surface, kernel, task.settings, peaks, watch=task.watch, recorder=task.recorder, hold=hold
+    )
+    return replace(drawn, **told)
+
+
+def _by_importance(task: Task) -> Drawn:
+    surface, settings = task.surface, task.settings
+    _check_dense(surface)
+    n, modes = settings.chains * settings.draws, find_modes(surface, task.others)
+    weighted, resampled, shares = sample_importance(
+        surface, modes.above(MATTERS), n, np.random.default_rng(settings.seed)
+    )
+    if weighted.pareto_k <= TRUSTED and resampled.effective >= FEWEST_EFFECTIVE * n:
+        drawn = Drawn(
+            place=modes.place,
+            positions={"dense": resampled.positions},
+            stats={"lp": _log_density(surface, resampled, settings)},
+            attributes=_weights(weighted, resampled),
+        )
+        return task.take(drawn, modes.with_shares(shares))
+    note = (
+        f"Importance sampling could not be trusted (Pareto k̂ {weighted.pareto_k:.2f}, worth {resampled.effective:.0f} "
+        f"of {n} draws), so these draws are from NUTS."
+    )
+    return _draw_by_nuts(task, prepare_nuts(surface, settings), modes, notes=(note,), attributes={"method": "nuts"})
+
+
+def _by_quadrature(task: Task) -> Drawn:
+    surface, settings = task.surface, task.settings
+    _check_dense(surface)
+    if surface.layout.size > MOST_PARAMETERS:
+        raise ArgumentError(
+            f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients; "
+            f"method='quadrature' is for at most {MOST_PARAMETERS}. Use method='importance' or method='nuts'."
+        )
+    n, rng = settings.chains * settings.draws, np.random.default_rng(settings.seed)
+    modes = find_modes(surface, task.others)
+    quadrature = integrate(surface, modes.above(MATTERS))
+    weighted = weigh(surface, modes.found[0], quadrature.propose, enough=n, rng=rng)
+    resampled = resample(weighted, n, rng)
+    evidence = {"log_evidence": quadrature.log_evidence, "log_evidence_error": quadrature.log_evidence_error}
+    drawn = Drawn(
+        place=modes.place,
+        positions={"dense": resampled.positions},
+        stats={"lp": _log_density(surface, resampled, settings)},
+        attributes=_weights(weighted, resampled) | evidence,
+        tables=lambda: {"quadrature": quadrature_group(surface, quadrature, task.labels)},
+    )
+    return task.take(drawn, modes.with_shares(quadrature.shares))
+
+
+def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> np.ndarray:
+    """Log density of the sites, as in a run of NUTS."""
+    return -(resampled.energies + surface.log_unit).reshape(settings.chains, -1)
+
+
+def _check_dense(surface: Surface) -> None:
+    if surface.layout.diagonal:
+        raise ArgumentError(
+            f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients, "
+            "too many for anything but method='nuts'."
+        )
+
+
+def _weights(weighted: Weighted, resampled: Resampled) -> dict[str, float | int]:
+    return {
+        "pareto_k": weighted.pareto_k,
+        "effective_draws": resampled.effective,
+        "proposals": len(weighted.weights),
+        "efficiency": weighted.efficiency,
+        "log_evidence": weighted.log_evidence,
+        "log_evidence_error": weighted.log_evidence_error,
+    }
+
+
+METHODS: dict[str, Callable[[Task], Drawn]] = {
+    "nuts": _by_nuts,
+    "importance": _by_importance,
+    "quadrature": _by_quadrature,
+}

@@ -1,0 +1,294 @@
+"""Where NUTS starts: at the REML estimate, moved off the boundary, with guesses of how wide the posterior is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bayesmm.bayes.programs.information import choose_automatically, spherical_covariance
+from bayesmm.bayes.programs.parameterisation import Choice
+from bayesmm.bayes.programs.partial import partial_factor
+from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.programs.sites import Numbers, Parameter
+from bayesmm.bayes.programs.spreads import Block, SpreadData, Spreads
+from bayesmm.covariance.public import gather_sds
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.design import Design
+
+LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
+MOST_CORRELATION = 0.95  # a start nearer to ±1 has nearly no density
+FAR = 10.0  # times its estimate: from where on the largest sd that the response allows is a start of its own
+MOST_COMBINED = 9  # combinations of near, estimated and far sds; where there are more, one sd is moved at a time,
+MOST_ALONE = 12  # or, beyond so many, all of them only: each start is worth some dozens of gradients a parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """A point estimate to start from, in plain arrays.
+
+    Attributes
+    ----------
+    sigma : float
+        Residual standard deviation.
+    factors : tuple of array, shape (k, k)
+        Relative factor Λ of each grouping factor on the columns as they stand.
+    beta : array, shape (p,)
+        Coefficients of the kept columns.
+    beta_covariance : array, shape (p, p)
+        Their covariance.
+    effects : tuple of array, shape (q, k), optional
+        Conditional modes of the random effects.
+    effect_covariances : tuple of array, shape (q, k, k), optional
+        Their conditional covariances.
+    elsewhere : tuple of (sigma, factors)
+        The same at lower maxima of the likelihood, best first; empty where it has one only.
+    """
+
+    sigma: float
+    factors: tuple[np.ndarray, ...]
+    beta: np.ndarray
+    beta_covariance: np.ndarray
+    effects: tuple[np.ndarray, ...] | None = None
+    effect_covariances: tuple[np.ndarray, ...] | None = None
+    elsewhere: tuple[tuple[float, tuple[np.ndarray, ...]], ...] = ()
+
+
+class Start(NamedTuple):
+    """What `run_nuts` wants to know of each site.
+
+    Attributes
+    ----------
+    values : dict of str to array
+        Constrained values.
+    scales : dict of str to array
+        Guesses of posterior standard deviations on the unconstrained scale.
+    small : dict of str to array
+        Standard deviations (or variances) of random effects that the data can hardly tell from zero.
+    others : tuple of dict
+        Constrained values of further starts, in other basins perhaps: `bayesmm.bayes.exploring.modes.find_modes`.
+    """
+
+    values: dict[str, np.ndarray]
+    scales: dict[str, np.ndarray]
+    small: dict[str, np.ndarray]
+    others: tuple[dict[str, np.ndarray], ...] = ()
+
+
+def move_to_means(warm: WarmStart, design: Design, contrasts: Sequence[np.ndarray]) -> tuple[WarmStart, Design]:
+    """See an estimate and the effect columns as the priors do.
+
+    Parameters
+    ----------
+    warm : WarmStart
+        The estimate, of effects b on the columns as labelled.
+    design : Design
+        With those columns.
+    contrasts : sequence of array, shape (k, k)
+        T of `bayesmm.bayes.priors.resolution.ResolvedPriors`, by grouping factor.
+
+    Returns
+    -------
+    WarmStart, Design
+        Of the effects Tb, and with their columns.
+    """
+    pairs = list(zip(contrasts, design.blocks, strict=True))
+    blocks = tuple(block.times(np.linalg.inv(T)) for T, block in pairs)
+    effects, covariances = warm.effects, warm.effect_covariances
+    moved = replace(
+        warm,
+        factors=_times(contrasts, warm.factors),
+        elsewhere=tuple((sigma, _times(contrasts, factors)) for sigma, factors in warm.elsewhere),
+        effects=effects and tuple(b @ T.T for T, b in zip(contrasts, effects, strict=True)),
+        effect_covariances=covariances and tuple(T @ C @ T.T for T, C in zip(contrasts, covariances, strict=True)),
+    )
+    return moved, replace(design, blocks=blocks)
+
+
+def _times(contrasts: Sequence[np.ndarray], factors: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return tuple(T @ factor for T, factor in zip(contrasts, factors, strict=True))
+
+
+def _as_priors_see(data: SpreadData, warm: WarmStart, design: Design) -> tuple[WarmStart, Design]:
+    return move_to_means(warm, design, [np.linalg.inv(np.asarray(back)) for back in data.to_columns])
+
+
+def level_errors(block: RandomBlock, weights: np.ndarray) -> np.ndarray:
+    """Return the standard errors (k,) that a typical level's own data give its effects, in units of σ."""
+    incidence = block.incidence.ordered
+    columns, weights = incidence.stacked().columns, incidence.repeat(weights)
+    mean_square = (weights[:, None] * columns**2).sum(axis=0) / block.q
+    return 1.0 / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
+
+
+def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
+    """Relative factors with every standard deviation above zero and every correlation away from ±1."""
+    factors = []
+    for factor, block in zip(warm.factors, design.blocks, strict=True):
+        covariance = factor @ factor.T
+        least = LEAST_SD * level_errors(block, design.weights)
+        sd = np.sqrt(np.diag(covariance))
+        safe = np.where(sd > 0, sd, 1.0)
+        correlation = covariance / np.outer(safe, safe)
+        off = np.abs(correlation - np.diag(np.diag(correlation))).max(initial=0.0)
+        correlation *= min(1.0, MOST_CORRELATION / max(off, MOST_CORRELATION))
+        if block.k > 2:
+            correlation *= MOST_CORRELATION  # three correlations can be singular together without one being ±1
+        np.fill_diagonal(correlation, 1.0)
+        factors.append(np.maximum(sd, least)[:, None] * np.linalg.cholesky(correlation))
+    return tuple(factors)
+
+
+def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
+    """Start of the marginal program; the curvature there tells how wide the posterior of the spreads is."""
+    warm, design = _as_priors_see(data.spreads, warm, design)
+    values = _spread_values(program.spreads, data.spreads, warm.sigma, interior_factors(warm, design))
+    points = [(sigma, interior_factors(replace(warm, factors=factors), design)) for sigma, factors in warm.elsewhere]
+    others = [
+        _spread_values(program.spreads, data.spreads, *point) for point in [*points, *_near_and_far(warm, design)]
+    ]
+    scales: dict[str, np.ndarray] = {}
+    if program.coefficients is not None:
+        sampled = np.asarray(data.prior.sampled)
+        error = np.sqrt(np.diag(warm.beta_covariance))[sampled]
+        start = program.coefficients.start(warm.beta[sampled], data.coefficients)
+        scales |= program.coefficients.scales(warm.beta[sampled], error, data.coefficients)
+        expected = program.coefficients.start_at_priors(warm.beta[sampled], data.coefficients)
+        others = [values | expected, *(other | start for other in others)]
+        values |= start
+    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design), tuple(others))
+
+
+def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np.ndarray, ...]]]:
+    """Points about the estimate with standard deviations as good as zero, or as large as the response allows.
+
+    A standard deviation is far where its effects alone could make the response vary as it does. Where the column of an
+    effect does not vary, its effects may have to make up for those of others, which are far and of other columns: an
+    intercept at the year 0.
+    """
+    estimate = interior_factors(warm, design)
+    options, response = [], float(np.std(design.y - design.offset))
+    for factor, block in zip(estimate, design.blocks, strict=True):
+        near, sd = LEAST_SD * level_errors(block, design.weights), np.linalg.norm(factor, axis=1)
+        mean, spread = np.abs(block.columns.mean(axis=0)), block.columns.std(axis=0)
+        varies = spread > 1e-8 * mean
+        size = np.where(varies, spread, np.maximum(mean, np.finfo(float).tiny))
+        most = max((response * mean / size)[varies].max(initial=0.0), response)
+        far = np.where(varies, response, most) / size / warm.sigma
+        for j in range(block.k):
+            moved = [near[j]] if sd[j] > 2.0 * near[j] else []
+            moved += [far[j]] if far[j] > FAR * sd[j] else []
+            options.append([1.0, *(value / sd[j] for value in moved)])
+    if np.prod([float(len(option)) for option in options]) <= MOST_COMBINED:
+        combined = list(itertools.product(*options))[1:]
+    else:
+        ones, combined = [1.0] * len(options), []
+        for j, option in enumerate(options):
+            combined += [[*ones[:j], ratio, *ones[j + 1 :]] for ratio in option[1:]]
+        combined = combined if len(combined) <= MOST_ALONE else []
+        combined += [[min(option) for option in options], [max(option) for option in options]]
+    ends = np.cumsum([block.k for block in design.blocks])[:-1]
+    return [
+        (warm.sigma, tuple(r[:, None] * F for r, F in zip(np.split(np.array(ratios), ends), estimate, strict=True)))
+        for ratios in combined
+    ]
+
+
+def start_conditional(
+    program: ConditionalProgram, data: ConditionalData, warm: WarmStart, design: Design, contrast: np.ndarray
+) -> Start:
+    """Start of the conditional program, random effects at their conditional modes where these are known."""
+    warm, design = _as_priors_see(data.spreads, warm, design)
+    factors = interior_factors(warm, design)
+    values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
+    scales = {} if program.spreads.sigma is None else _sigma_scale(program.spreads.sigma, design.n)
+    if program.coefficients is not None:
+        error = np.sqrt(np.diag(contrast @ warm.beta_covariance @ contrast.T))
+        values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
+        scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
+    modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
+    sums: dict[int, np.ndarray] = {}
+    for f in program.order:
+        site, block, rows = program.effect_sites[f], program.spreads.blocks[f], design.blocks[f]
+        factor, b = factors[f], modes[f]
+        covariance = spherical_covariance(rows, design.weights, factor)
+        scales |= _block_scales(block, covariance)
+        around: Any = data.means[f] @ warm.beta
+        parent, degree = program.parents[f], data.degrees[f]
+        if parent is not None:
+            around = around + sums[parent][data.parent_codes[f]] @ data.links[f].T
+        sums[f] = around + b
+        F = warm.sigma * factor
+        K = np.eye(block.n_effects) if degree == 0.0 else partial_factor(F, data.references[f], degree)
+        values[site] = degree * around + np.linalg.solve(F, b.T).T @ K.T
+        scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance, K))
+    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
+
+
+def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
+    """Choose how the conditional program samples each grouping factor."""
+    return choose_automatically(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
+
+
+def _spread_values(
+    spreads: Spreads, data: SpreadData, sigma: float, factors: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    values: dict[str, np.ndarray] = {}
+    each = zip(spreads.blocks, data.sds, data.correlations, factors, strict=True)
+    for block, numbers, correlations, factor in each:
+        sd = np.linalg.norm(factor, axis=1)
+        values |= block.sd.start(sigma * gather_sds(np, sd, block.pieces), numbers, sigma)
+        unit = factor / sd[:, None]
+        for matrix, given in zip(block.matrices, correlations, strict=True):
+            inside = slice(matrix.start, matrix.stop)
+            values[matrix.site] = matrix.start_at((unit @ unit.T)[inside, inside], given)
+    if spreads.sigma is not None:
+        values |= spreads.sigma.start(sigma, _site_numbers(data))
+    return values
+
+
+def _small_spreads(spreads: Spreads, data: SpreadData, sigma: float, design: Design) -> dict[str, np.ndarray]:
+    small: dict[str, np.ndarray] = {}
+    for block, numbers, rows in zip(spreads.blocks, data.sds, design.blocks, strict=True):
+        errors = gather_sds(np, level_errors(rows, design.weights), block.pieces)
+        sizes = block.sd.start(sigma * errors, numbers, sigma)
+        small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
+    return small
+
+
+def _site_numbers(data: SpreadData) -> tuple[Numbers, ...]:
+    assert isinstance(data.sigma, tuple)
+    return data.sigma
+
+
+def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
+    return {site.name: np.array(1.0 / np.sqrt(2.0 * n)) for site in sigma.sites}
+
+
+def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
+    """Guess 1/√(2q) for log standard deviations and 1/√q for correlations, more where levels say little."""
+    known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
+    log_sd = gather_sds(np, np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known)), block.pieces)
+    scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}
+    for matrix in block.matrices:
+        width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
+        scales[matrix.site] = np.full(matrix.shape, width)
+    return scales
+
+
+def cold_start(design: Design) -> WarmStart:
+    """Least squares and spreads of the size of the residual, for want of a fit."""
+    X, y = design.X[:, design.kept], design.y - design.offset
+    root = np.sqrt(design.weights)
+    beta = np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]
+    residual = root * (y - X @ beta)
+    scale = float(np.sqrt((residual**2).sum() / max(design.n - design.p, 1))) or 1.0
+    gram = np.linalg.pinv((X * design.weights[:, None]).T @ X)
+    factors = tuple(
+        np.diag(1.0 / np.sqrt(np.maximum((b.columns**2).mean(axis=0), np.finfo(float).tiny))) for b in design.blocks
+    )
+    sigma = scale if design.known_sigma is None else design.known_sigma
+    return WarmStart(sigma=sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram)

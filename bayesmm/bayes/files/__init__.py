@@ -1,0 +1,1 @@
+"""Posteriors and runs in files."""

@@ -1,0 +1,1 @@
+"""From declared priors to the numbers of a model, and priors alone."""

@@ -1,0 +1,173 @@
+"""Densities of the priors in force, as curves to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.bayes.priors.families import FAMILIES, log_density, log_spread_density, quantile
+from bayesmm.bayes.priors.prior_keys import correlation_prior
+from bayesmm.bayes.priors.quantities import prior_quantities
+from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
+from bayesmm.bayes.priors.scales import DataScales, measure_scales
+from bayesmm.design.design import Design
+from bayesmm.specification.prior import Prior
+
+N_POINTS = 401
+MIDDLE = 0.95  # of a prior's mass is in its panel
+WIDEST = 20.0  # standard deviations of the data: a panel is no wider, whatever the prior
+UNBOUNDED = 5.0  # the same for an improper prior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorCurve:
+    """The density of one prior.
+
+    Attributes
+    ----------
+    name : str
+        Row of the parameter table.
+    prior, source : str
+        The declaration, and who chose it.
+    about : str
+        What `x` is, where it is not the parameter itself: a share, or what is at the means of the covariates.
+    x, density : arrays, shape (m,)
+        In units of the data; the density of an improper prior is up to a constant.
+    is_proper : bool
+    given_sigma : float or None
+        The residual standard deviation that the density is drawn for, where it depends on it.
+    estimate : float
+        REML estimate of x; NaN if there is none.
+    """
+
+    name: str
+    prior: str
+    source: str
+    about: str
+    x: np.ndarray
+    density: np.ndarray
+    is_proper: bool
+    given_sigma: float | None
+    estimate: float
+
+
+def build_curves(
+    priors: ResolvedPriors, design: Design, estimates: Mapping[str, float] | None = None
+) -> list[PriorCurve]:
+    """Evaluate the density of every prior over the middle 95 % of its mass, and over the estimate.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+        Every prior in force.
+    design : Design
+        The data, for the scale of priors that have none.
+    estimates : mapping of str to float, optional
+        Point estimates by row.
+
+    Returns
+    -------
+    list of PriorCurve
+        In the order of the table. A spread is drawn as a standard deviation, though its prior may be stated for the
+        variance; a share as a share.
+    """
+    scales, known = measure_scales(design), dict(estimates or {})
+    sigma = priors.known_sigma or known.get("sigma", scales.residual_spread)
+    widths = _widths(priors, scales)
+    values = np.array([known.get(row.name, np.nan) for row in priors.rows])
+    names = [row.name for row in priors.rows]
+    marks = dict(zip(names, prior_quantities(priors, design.labels, values).tolist(), strict=True))
+    return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
+
+
+def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
+    """One standard deviation of the data on the scale of each parameter."""
+    fixed = scales.spread / scales.column_spreads
+    spreads = scales.spread / np.concatenate([np.zeros(0), *scales.effect_spreads])
+    widths = dict(zip([row.name for row in priors.of_kind("fixed")], fixed.tolist(), strict=True))
+    widths |= dict(zip([row.name for row in priors.of_kind("sd")], spreads.tolist(), strict=True))
+    return {row.name: 1.0 for row in priors.rows} | widths | {"sigma": scales.residual_spread}
+
+
+def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float, sigma: float) -> PriorCurve:
+    prior = row.prior
+    about = row.about if row.is_at_means else ""
+    if row.kind == "cor":
+        x, density = _correlation_curve(row, priors)
+    elif prior.stated_for == "share":
+        about, estimate = row.about, estimate**2 / (estimate**2 + sigma**2)
+        x = _grid(0.0, 1.0, inside=True)
+        density = _density(log_density, prior, x, x, sigma)
+    elif row.kind == "fixed":
+        x = _grid(*_reach(prior, width, estimate, is_spread=False), inside=False)
+        density = _density(log_density, prior, x, x, sigma)
+    else:
+        x = _grid(*_reach(prior, width, estimate, is_spread=True), inside=True)
+        stated = x**2 if prior.stated_for == "variance" else x
+        density = _density(log_spread_density, prior, x, stated, sigma)
+    return PriorCurve(
+        name=row.name,
+        prior=str(prior),
+        source=row.source,
+        about=about,
+        x=x,
+        density=density,
+        is_proper=row.is_proper,
+        given_sigma=sigma if prior.family == "BoxTiao" else None,
+        estimate=estimate,
+    )
+
+
+def _density(
+    evaluate: Callable[..., np.ndarray], prior: Prior, x: np.ndarray, stated: np.ndarray, sigma: float
+) -> np.ndarray:
+    """Evaluate the density of x, zero where the quantity that the prior is stated for is outside its support."""
+    lower, upper = prior.numbers.get("lower", -np.inf), prior.numbers.get("upper", np.inf)
+    if prior.support == "positive numbers":
+        lower = 0.0
+    inside = (stated >= lower) & (stated <= upper)
+    density = np.zeros(len(x))
+    density[inside] = np.exp(evaluate(prior, x[inside], sigma))
+    return density
+
+
+def _grid(lower: float, upper: float, *, inside: bool) -> np.ndarray:
+    """Lay points between two limits, without the limits themselves where a density may have a pole there."""
+    margin = (upper - lower) / (2 * N_POINTS) if inside else 0.0
+    return np.linspace(lower + margin, upper - margin, N_POINTS)
+
+
+def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> tuple[float, float]:
+    """Limits of the panel: most of the prior's mass and the estimate are in it."""
+    positive = is_spread or prior.support == "positive numbers"
+    if prior.is_proper:
+        with np.errstate(over="ignore", divide="ignore"):  # an infinite limit is cut
+            limits = quantile(prior, np.array([(1.0 - MIDDLE) / 2.0, (1.0 + MIDDLE) / 2.0]))
+        limits = np.sqrt(limits) if prior.stated_for == "variance" else limits
+        widest = WIDEST * width if positive else np.finfo(float).max / 4.0
+        lower, upper = np.clip(limits, -widest, widest)
+        lower, upper = lower - 0.1 * (upper - lower), upper + 0.1 * (upper - lower)
+    else:
+        lower, upper = -UNBOUNDED * width, UNBOUNDED * width
+    if np.isfinite(estimate):
+        lower, upper = min(lower, estimate - 0.2 * abs(estimate)), max(upper, estimate + 0.2 * abs(estimate))
+    return (0.0, upper) if positive else (lower, upper)
+
+
+def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarray, np.ndarray]:
+    """Marginal density of one correlation: of a k by k matrix (ρ + 1) / 2 ~ Beta(a, a) with a = η − 1 + k/2."""
+    piece = next(piece for piece in priors.pieces if row.name in piece.rows)
+    low, high = piece.structure.limits(piece.size)
+    x = _grid(low, high, inside=True)
+    if piece.is_free:
+        shape = getattr(row.prior, "concentration", 1.0) - 1.0 + 0.5 * piece.size
+        family, numbers = "Beta", {"a": shape, "b": shape}
+    else:
+        family, numbers = correlation_prior(row.prior, piece)
+    share = piece.share(x)
+    density = np.exp(FAMILIES[family].log_density(share, **numbers)) / (high - low)
+    if family == "Uniform":
+        density = np.where((share < numbers["lower"]) | (share > numbers["upper"]), 0.0, density)
+    return x, density

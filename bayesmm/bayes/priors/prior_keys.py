@@ -1,0 +1,284 @@
+"""What a user may write as the key of a prior, and which parameters each key reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import pairwise
+
+import numpy as np
+
+from bayesmm.console import listing
+from bayesmm.covariance.public import cor_ends, sd_ends
+from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.unstructured import pairs
+from bayesmm.design.blocks.labels import Labels, ParameterRow
+from bayesmm.design.design import Design
+from bayesmm.errors import PriorError
+from bayesmm.specification.priors import LKJ, PRIORS, Prior, Uniform
+
+SUITABLE = {
+    "fixed": ("real line", "positive numbers", "interval", "anything"),
+    "sd": ("positive numbers", "interval", "shares", "anything"),
+    "sigma": ("positive numbers", "interval", "anything"),
+    "cor": ("correlations", "anything"),
+    "one cor": ("correlations", "interval", "anything"),
+}
+WHAT = {
+    "fixed": "a coefficient",
+    "sd": "a standard deviation, which is positive",
+    "sigma": "a standard deviation, which is positive",
+    "cor": "a correlation matrix",
+    "one cor": "a correlation that all effects share",
+}
+ONLY_FOR = {"Reciprocal": "sigma", "BoxTiao": "sd"}
+INSTEAD = {
+    "Reciprocal": (
+        "1/sd puts infinite mass at zero, where the likelihood of a random effect's spread is not zero: the posterior "
+        "would be improper. BoxTiao(size) is the reference prior beside Reciprocal() for sigma; HalfStudentT(3, scale) "
+        "is a weak proper one."
+    ),
+    "BoxTiao": "It is a prior of a random effect's variance given sigma; its companion for sigma is Reciprocal().",
+}
+BROADEST = 3  # more than the breadth of any key
+HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCauchy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationPiece:
+    """One correlation matrix: the effects of one term that may be correlated.
+
+    Attributes
+    ----------
+    block : int
+        Position of the grouping factor.
+    start, stop : int
+        Which of its effects, contiguous.
+    structure : Structure
+        How they covary.
+    rows, sd_rows : tuple of str
+        Names of its correlations, and of its standard deviations, in the parameter table.
+    term : str
+        The term as written, "(1 + Days | Subject)".
+    """
+
+    block: int
+    start: int
+    stop: int
+    structure: Structure
+    rows: tuple[str, ...]
+    sd_rows: tuple[str, ...]
+    term: str
+
+    @property
+    def size(self) -> int:
+        """Number of effects."""
+        return self.stop - self.start
+
+    @property
+    def is_free(self) -> bool:
+        """Whether every correlation is a parameter, rather than one of all."""
+        return self.structure.correlations == "matrix"
+
+    def share(self, cor: np.ndarray | float) -> np.ndarray:
+        """Where a correlation lies between its limits, from 0 to 1."""
+        low, high = self.structure.limits(self.size)
+        return (np.asarray(cor) - low) / (high - low)
+
+    def log_density(self, prior: Prior, cors: np.ndarray) -> np.ndarray:
+        """Log density of a prior at correlations (..., c), up to a constant; NaN where one is undefined."""
+        inside = np.isfinite(cors).all(axis=-1)
+        if isinstance(prior, Uniform):
+            inside &= ((prior.lower <= cors) & (cors <= prior.upper)).all(axis=-1)
+            return np.where(inside, 0.0, np.where(np.isnan(cors).any(axis=-1), np.nan, -np.inf))
+        power = getattr(prior, "concentration", 1.0) - 1.0  # a flat prior is LKJ(1)
+        if power == 0.0:
+            return np.zeros(cors.shape[:-1])
+        sign, log_determinant = np.linalg.slogdet(self.structure.correlation(np, np.nan_to_num(cors), self.size))
+        return np.where(inside, power * np.where(sign > 0, log_determinant, -np.inf), np.nan)
+
+    def log_slopes(self, prior: Prior, cors: np.ndarray) -> np.ndarray:
+        """Slopes of the log density of a prior by the correlations (c,): for LKJ (η − 1) ∂ log det(R)."""
+        if not isinstance(prior, LKJ) or prior.concentration == 1.0:
+            return np.zeros(len(cors))
+        if self.is_free:
+            inverse = np.linalg.inv(self.structure.correlation(np, cors, self.size))
+            i, j = pairs(self.size)
+            return 2.0 * (prior.concentration - 1.0) * inverse[i, j]  # ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ
+        a, b = self.structure.lkj_shapes(prior.concentration, self.size)
+        low, high = self.structure.limits(self.size)
+        return (a - 1.0) / (cors - low) - (b - 1.0) / (high - cors)
+
+
+def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
+    """Find the correlation matrices of a model: terms whose effects may be correlated."""
+    pieces = []
+    for position, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
+        layout = names.pieces
+        ends = zip(block.pieces, pairwise(sd_ends(layout)), pairwise(cor_ends(layout)), strict=True)
+        pieces += [
+            CorrelationPiece(
+                block=position,
+                start=piece.start,
+                stop=piece.stop,
+                structure=piece.structure,
+                rows=names.cor_rows[slice(*cors)],
+                sd_rows=names.sd_rows[slice(*sds)],
+                term=str(piece.term),
+            )
+            for piece, sds, cors in ends
+            if cors[0] < cors[1]
+        ]
+    return tuple(pieces)
+
+
+def correlation_prior(prior: Prior, piece: CorrelationPiece) -> tuple[str, dict[str, np.ndarray]]:
+    """Family and numbers of the prior of a matrix, or of where its one correlation lies; a flat prior is LKJ(1)."""
+    if isinstance(prior, Uniform):
+        lower, upper = np.clip(piece.share(np.array([prior.lower, prior.upper])), 0.0, 1.0)
+        return "Uniform", {"lower": np.asarray(lower), "upper": np.asarray(upper)}
+    concentration = getattr(prior, "concentration", 1.0)
+    if piece.is_free:
+        return "LKJ", {"concentration": np.asarray(concentration)}
+    a, b = piece.structure.lkj_shapes(concentration, piece.size)
+    return "Beta", {"a": np.asarray(a), "b": np.asarray(b)}
+
+
+def match_priors(
+    priors: Mapping[str, Prior], rows: Sequence[ParameterRow], pieces: Sequence[CorrelationPiece], sigma: float | None
+) -> dict[str, Prior]:
+    """Give each row the user's prior, if there is one; of several keys that reach it the narrowest counts."""
+    keys = _reach(rows)
+    shared = {row for piece in pieces if not piece.is_free for row in piece.rows}
+    chosen: dict[str, tuple[int, str, Prior]] = {}
+    for key, prior in priors.items():
+        _check_prior(key, prior)
+        meant = _find(key, keys)
+        if meant is None:
+            raise PriorError(_unknown(key, rows, sigma))
+        breadth, reached = keys[meant]
+        for row in reached:
+            _check_suits(key, prior, row, "one cor" if row.name in shared else row.kind)
+            narrowest, other, own = chosen.get(row.name, (BROADEST, "", prior))
+            if breadth == narrowest and own != prior:
+                raise PriorError(f"priors[{other!r}] and priors[{key!r}] are both of {row.name!r}: leave one out.")
+            if breadth < narrowest:
+                chosen[row.name] = (breadth, key, prior)
+    matched_priors = {name: prior for name, (_, _, prior) in chosen.items()}
+    _check_correlations(matched_priors, pieces)
+    return matched_priors
+
+
+def _reach(rows: Sequence[ParameterRow]) -> dict[str, tuple[int, list[ParameterRow]]]:
+    """Rows reached by each key, with its breadth: 0 a row, 1 a kind in a group, 2 a kind."""
+    reach: dict[str, tuple[int, list[ParameterRow]]] = {row.name: (0, [row]) for row in rows}
+    for row in rows:
+        if row.alias:
+            reach.setdefault(row.alias, (0, [row]))
+        if row.kind != "sigma":
+            reach.setdefault(row.kind, (2, []))[1].append(row)
+        if row.group:
+            reach.setdefault(f"{row.kind}({row.group})", (1, []))[1].append(row)
+    return reach
+
+
+def _find(key: object, keys: Mapping[str, tuple[int, list[ParameterRow]]]) -> str | None:
+    """Find the key that is meant, with blanks as written or without."""
+    if key in keys:
+        return str(key)
+    near = [each for each in keys if _squeeze(each) == _squeeze(key)]
+    if len({tuple(row.name for row in keys[each][1]) for each in near}) > 1:
+        raise PriorError(f"priors[{key!r}] may be {' or '.join(map(repr, near))}: write one of them, blanks included.")
+    return near[0] if near else None
+
+
+def _squeeze(key: object) -> str:
+    return "".join(str(key).split())
+
+
+def _check_prior(key: object, prior: object) -> None:
+    if not isinstance(prior, Prior):
+        names = ", ".join(family.__name__ for family in PRIORS)
+        raise PriorError(f"priors[{key!r}] is {prior!r}, not a prior; write one of {names}, for example Normal(0, 10).")
+
+
+def _check_suits(key: str, prior: Prior, row: ParameterRow, kind: str) -> None:
+    """Refuse a prior whose values a parameter cannot have; kinds are those of `SUITABLE`."""
+    said = f"priors[{key!r}] is {prior}"
+    if prior.stated_for == "share" and kind != "sd":
+        raise PriorError(
+            f"{said}, about a random effect's share of the variance; {row.name!r} is {WHAT[kind]} and has none. "
+            "Give it to 'sd' or to a row sd(... | group)."
+        )
+    if prior.support not in SUITABLE[kind]:
+        half = HALVES.get(prior.family)
+        hint = f" {half} is the same prior cut at zero." if half in _suitable(kind) and half is not None else ""
+        raise PriorError(
+            f"{said}, whose values are {prior.support}; {row.name!r} is {WHAT[kind]}. "
+            f"Suitable: {', '.join(_suitable(kind))}.{hint}"
+        )
+    if ONLY_FOR.get(prior.family, kind) != kind:
+        suitable = f"Suitable: {', '.join(_suitable(kind))}."
+        instead = INSTEAD[prior.family] if kind in ("sd", "sigma") else suitable
+        raise PriorError(f"{said}, which is not for {row.name!r}, {WHAT[kind]}. {instead}")
+    if prior.stated_for == "variance" and kind in ("fixed", "cor", "one cor"):
+        raise PriorError(f"{said}; {row.name!r} is {WHAT[kind]} and has no variance: drop on=.")
+    if prior.family == "Uniform" and kind in ("sd", "sigma") and prior.numbers["lower"] < 0:
+        raise PriorError(f"{said}; {row.name!r} cannot be negative: give a lower limit of 0 or more.")
+
+
+def _suitable(kind: str) -> list[str]:
+    """Families that a parameter of one kind may have."""
+    return [
+        family.__name__
+        for family in PRIORS
+        if family.support in SUITABLE[kind] and ONLY_FOR.get(family.__name__, kind) == kind
+    ]
+
+
+def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[CorrelationPiece]) -> None:
+    """Refuse different priors for parts of one correlation matrix, and priors that its correlations cannot have."""
+    for piece in pieces:
+        priors = {chosen.get(row) for row in piece.rows}
+        group = piece.rows[0].rpartition(" | ")[2].removesuffix(")")
+        if len(priors) > 1:
+            raise PriorError(
+                f"The correlations of {piece.term} have one prior together; {len(piece.rows)} were given "
+                f"{len(priors)} different ones. Write {{'cor({group})': LKJ(2)}} instead."
+            )
+        (prior,) = priors
+        if isinstance(prior, Uniform):
+            _check_uniform(prior, piece)
+        if isinstance(prior, LKJ) and not piece.is_free:
+            shapes = piece.structure.lkj_shapes(prior.concentration, piece.size)
+            if min(shapes) <= 0.0:
+                least = 1.0 - 1.0 / (piece.size - 1)
+                raise PriorError(
+                    f"priors: {prior} of {piece.rows[0]!r} is improper with {piece.size} effects; give a concentration "
+                    f"above {least:.4g}."
+                )
+
+
+def _check_uniform(prior: Uniform, piece: CorrelationPiece) -> None:
+    low, high = piece.structure.limits(piece.size)
+    if not low - 1e-12 <= prior.lower < prior.upper <= high + 1e-12:
+        raise PriorError(
+            f"priors: {prior} of {piece.rows[0]!r}, a correlation that lies between {low:.4g} and {high:.4g}: give "
+            "limits inside."
+        )
+
+
+def _unknown(key: object, rows: Sequence[ParameterRow], sigma: float | None) -> str:
+    if key == "sigma" and sigma is not None:
+        return f"sigma is fixed at {sigma:g}, so it has no prior; leave 'sigma' out of priors."
+    names = list(dict.fromkeys(row.name for row in rows))
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    groups = list(dict.fromkeys(f"{row.kind}({row.group})" for row in rows if row.group))
+    valid = list(dict.fromkeys([*names, *kinds, *groups]))
+    near = get_close_matches(str(key), valid, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"priors[{key!r}]: the model has no such parameter.{hint} Parameters: {listing(names, quoted=True)}. "
+        f"Kinds: {listing(dict.fromkeys([*kinds, *groups]), quoted=True)}."
+    )

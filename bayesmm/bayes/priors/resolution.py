@@ -1,0 +1,386 @@
+"""Which prior is in force for each parameter: the user's declarations, the defaults, and the labels they meet in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_pieces, match_priors
+from bayesmm.bayes.priors.scales import DataScales, measure_scales
+from bayesmm.console import visible
+from bayesmm.covariance.public import gather_sds
+from bayesmm.design.blocks.labels import Labels, ParameterRow
+from bayesmm.design.design import Design
+from bayesmm.errors import PriorError
+from bayesmm.presenting.parts import Column, Table, notes
+from bayesmm.presenting.report import Report
+from bayesmm.specification.priors import LKJ, Flat, HalfStudentT, Normal, Prior
+
+PriorChoice = Mapping[str, Prior] | Literal["flat"] | None
+
+WIDTH = 2.5  # standard deviations of the response per standard deviation of the predictor, as rstanarm and brms
+TAIL = 3.0  # degrees of freedom of the half-Student-t of spreads
+MEAN_RESPONSE = "expected response where the other predictors are at their means"
+AT_MEANS = " at the mean"
+BESIDE_PRODUCTS = " where what its column is multiplied with is at its mean"
+SPREADS = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
+NAMED = 3  # columns at whose means something is; of more, their number is said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorRow:
+    """The prior of one row of the parameter table.
+
+    Attributes
+    ----------
+    name, kind, group : str
+        As in the parameter table.
+    prior : Prior
+        The prior in force, in data units.
+    source : {"default", "user", "flat"}
+        Who chose it.
+    about : str
+        The quantity it is a prior on.
+    """
+
+    name: str
+    kind: str
+    group: str
+    prior: Prior
+    source: Literal["default", "user", "flat"]
+    about: str
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the prior can be drawn from; a flat one of correlations is LKJ(1)."""
+        return self.prior.is_proper or self.kind == "cor"
+
+    @property
+    def is_at_means(self) -> bool:
+        """Whether it is about what its parameter is where the covariates are at their means."""
+        return self.about == MEAN_RESPONSE or AT_MEANS in self.about or BESIDE_PRODUCTS in self.about
+
+    @property
+    def where(self) -> str:
+        """Where the effects are that a prior of a spread or a correlation is about: "at the mean of Days", or ""."""
+        _, at_means, columns = self.about.partition(AT_MEANS)
+        return (at_means + columns).strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedPriors:
+    """Every prior in force, in the order of the parameter table.
+
+    Attributes
+    ----------
+    rows : tuple of PriorRow
+        One per row of the parameter table.
+    pieces : tuple of CorrelationPiece
+        The correlation matrices of the model.
+    contrast : array, shape (p, p)
+        T: priors of coefficients are independent priors of the entries of Tβ. Row j is that of the identity, except
+        where a default prior is about the expected response at the means of the predictors, or about the coefficient of
+        a column where what it is multiplied with is at its mean.
+    effect_contrasts : tuple of arrays, shapes (k, k)
+        T of each grouping factor: priors of standard deviations and correlations are about the effects Tb of a level.
+        Blocks of correlated effects are those of `effects_at_means` where their priors are defaults; the rest is that
+        of the identity.
+    known_sigma : float, optional
+        The residual standard deviation where it is known.
+    """
+
+    rows: tuple[PriorRow, ...]
+    pieces: tuple[CorrelationPiece, ...]
+    contrast: np.ndarray
+    effect_contrasts: tuple[np.ndarray, ...]
+    known_sigma: float | None
+
+    def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
+        """Rows of one kind ("fixed", "sd", "cor", "sigma"), and of one group if it is named."""
+        return tuple(row for row in self.rows if row.kind == kind and group in (None, row.group))
+
+    def table(self) -> pd.DataFrame:
+        """One row a parameter: kind, group, prior, who chose it, and the quantity it is about."""
+        columns = ["kind", "group", "prior", "source", "about"]
+        values = [(row.kind, row.group, str(row.prior), row.source, row.about) for row in self.rows]
+        return pd.DataFrame(values, columns=columns, index=pd.Index([row.name for row in self.rows], name="parameter"))
+
+    def __str__(self) -> str:
+        table = self.table().drop(columns=["kind", "group"]).rename(index=visible)
+        text = table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_string()
+        return text if self.known_sigma is None else f"{text}\nsigma is fixed at {self.known_sigma:g}."
+
+    def _repr_html_(self) -> str:
+        return self._report._repr_html_()
+
+    @property
+    def _report(self) -> Report:
+        table = self.table()
+        fixed = () if self.known_sigma is None else (f"sigma is fixed at {self.known_sigma:g}.",)
+        columns = [
+            Column(head=name, cells=table[name].tolist(), is_words=True) for name in ("prior", "source", "about")
+        ]
+        names = [str(name) for name in table.index]
+        priors = Table(names=names, columns=columns, head="parameter", where="model.priors.table()")
+        return Report(title="Priors in force", parts=(priors, notes(fixed)))
+
+
+def resolve_priors(
+    priors: PriorChoice, design: Design, labels: Labels, *, sigma: float | None = None
+) -> ResolvedPriors:
+    """Give every parameter of a model its prior.
+
+    Parameters
+    ----------
+    priors : mapping of str to Prior, "flat", or None
+        Keys are rows of the parameter table ("Days", "sd(Days | Subject)", "cor(Intercept, Days | Subject)", "sigma"),
+        kinds ("fixed", "sd", "cor", "sigma") or a kind in one group ("sd(Subject)"); the narrower key wins. A prior on
+        a coefficient is on the coefficient as the table labels it. What is not named keeps its default. With "flat"
+        the density is constant in the coefficients, the standard deviations, the correlations (LKJ(1)) and sigma.
+    design : Design
+        The data, for the scales of the defaults.
+    labels : Labels
+        The names.
+    sigma : float, optional
+        The residual standard deviation where it is known; it has no prior then.
+
+    Returns
+    -------
+    ResolvedPriors
+
+    Raises
+    ------
+    PriorError
+        For a name that is not a parameter's, a prior that does not suit its parameter, or a flat prior that would leave
+        the posterior improper.
+
+    Notes
+    -----
+    Defaults, with ȳ and s_y of the response less its offset and s_j of column j: coefficients Normal(0, 2.5 s_y / s_j)
+    on centred columns, so the intercept's is Normal(ȳ, 2.5 s_y) and about the expected response at the means of the
+    predictors; standard deviations HalfStudentT(3, 2.5 s_y / s_j) (s = 1 for an intercept); sigma
+    HalfStudentT(3, 2.5 s_y), with s_y weighted; correlations LKJ(1). Standard deviations and correlations of correlated
+    effects are those of the effects of a level where the covariates are at their means: with correlations the model
+    does not depend on the origin of a covariate, and its prior must not either. A standard deviation at the origin of a
+    covariate (of independent effects, or beside a prior of the user's that is about the columns as labelled) has the
+    scale 2.5 s_y √(1 + Σ (m_j / s_j)²), with m_j the means. Where only several columns together make a constant
+    (``0 + f``), each of them is treated as the intercept is, and the others are centred within levels; where no
+    constant can be made, root mean squares stand for standard deviations. A product of two columns
+    before it has the s of the product of these as they are centred, and the priors of these are about where the other
+    is at its mean. Products of what is not in the model (``f + f:year``) keep all variation of the column, and get
+    narrow defaults where the covariate is far from zero: centre it, or state the prior.
+
+    The joint posterior density of (standard deviations, correlations, sigma) under "flat" is the restricted likelihood:
+    its mode is the REML estimate. In other coordinates (variances, logarithms) the mode moves.
+    """
+    if isinstance(priors, str) and priors != "flat":
+        raise PriorError(f"priors={priors!r}; write priors='flat', a dictionary of priors, or None for the defaults.")
+    pieces = correlation_pieces(design, labels)
+    rows = [row for row in labels.parameter_rows() if row.kind != "sigma" or sigma is None]
+    scales = measure_scales(design)
+    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, pieces, sigma)
+    source = "flat" if priors == "flat" else "default"
+    contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
+    effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
+    fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, labels, scales, effect_contrasts)
+    about = _Wording(
+        pieces=pieces,
+        labels=labels,
+        contrast=contrast,
+        carries=scales.constant != 0,
+        effect_contrasts=effect_contrasts,
+    )
+    resolved = tuple(
+        PriorRow(
+            name=row.name,
+            kind=row.kind,
+            group=row.group or "",
+            prior=chosen.get(row.name, prior),
+            source="user" if row.name in chosen else source,
+            about=about.of(row, chosen.get(row.name, prior)),
+        )
+        for row, prior in zip(rows, fallback, strict=True)
+    )
+    _check_proper(resolved, labels)
+    return ResolvedPriors(
+        rows=resolved,
+        pieces=pieces,
+        contrast=contrast,
+        effect_contrasts=effect_contrasts,
+        known_sigma=None if sigma is None else float(sigma),
+    )
+
+
+def default_conflicts(priors: ResolvedPriors, beta: np.ndarray, covariance: np.ndarray) -> list[str]:
+    """Find default priors of coefficients that are at odds with an estimate, and say what to do.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+        The priors in force.
+    beta, covariance : arrays, shapes (p,), (p, p)
+        Estimate of the coefficients and its covariance.
+
+    Returns
+    -------
+    list of str
+        One sentence for each coefficient whose default prior is narrower than its standard error, or centred more than
+        three of its standard deviations away.
+    """
+    rows = priors.of_kind("fixed")
+    value = priors.contrast @ beta
+    error = np.sqrt(np.diag(priors.contrast @ covariance @ priors.contrast.T))
+    conflicts = []
+    for row, estimate, spread in zip(rows, value, error, strict=True):
+        if row.source != "default" or not isinstance(row.prior, Normal):
+            continue
+        if spread > row.prior.sd or abs(estimate - row.prior.mean) > 3.0 * row.prior.sd:
+            conflicts.append(
+                f"The default prior of {row.name!r}, {row.prior}, is at odds with its estimate {estimate:.4g} "
+                f"(standard error {spread:.2g}): centre the covariates that it is a product of, or state a prior, "
+                f"priors={{{row.name!r}: Normal(0, sd)}}."
+            )
+    return conflicts
+
+
+def _defaults(
+    rows: Sequence[ParameterRow], labels: Labels, scales: DataScales, effect_contrasts: Sequence[np.ndarray]
+) -> list[Prior]:
+    """Make the default prior of every row, in data units."""
+    width = WIDTH * scales.spread
+    coefficients = iter(zip(scales.level * scales.constant, width / scales.column_spreads, strict=True))
+    widths = [
+        gather_sds(np, each, block.pieces)
+        for each, block in zip(_effect_widths(scales, effect_contrasts), labels.blocks, strict=True)
+    ]
+    spreads = iter(width * np.concatenate([np.zeros(0), *widths]))
+
+    def default(row: ParameterRow) -> Prior:
+        match row.kind:
+            case "fixed":
+                return Normal(*next(coefficients))
+            case "sd":
+                return HalfStudentT(TAIL, next(spreads))
+            case "sigma":
+                return HalfStudentT(TAIL, WIDTH * scales.residual_spread)
+            case _:
+                return LKJ(1)
+
+    return [default(row) for row in rows]
+
+
+def _effect_widths(scales: DataScales, contrasts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    each = zip(scales.effect_contrasts, scales.effect_spreads, contrasts, strict=True)
+    return [_effect_scales(*block) for block in each]
+
+
+def _effect_scales(at_means: np.ndarray, spreads: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """Scales of the effects that priors are about, where those at the means are independent and of scales 1 / spreads.
+
+    They are those scales themselves where the priors are about the effects at the means; elsewhere an effect at the
+    origin of a covariate is as uncertain as the way to there makes it.
+    """
+    return np.sqrt(((contrast @ np.linalg.inv(at_means) / spreads) ** 2).sum(axis=1))
+
+
+def _flat(row: ParameterRow) -> Prior:
+    return LKJ(1) if row.kind == "cor" else Flat()
+
+
+def _contrast(
+    coefficients: Sequence[ParameterRow], chosen: Mapping[str, Prior], scales: DataScales, source: str
+) -> np.ndarray:
+    """T of `ResolvedPriors`: default priors are about the coefficients where other predictors are at their means."""
+    T = np.eye(len(coefficients))
+    for j, row in enumerate(coefficients):
+        if source == "default" and row.name not in chosen:
+            T[j] = scales.contrast[j]
+    return T
+
+
+def _effect_contrasts(
+    labels: Labels,
+    pieces: Sequence[CorrelationPiece],
+    chosen: Mapping[str, Prior],
+    scales: DataScales,
+    source: str,
+) -> tuple[np.ndarray, ...]:
+    """T of each grouping factor: correlated effects are those at the means, unless the user has a word in them.
+
+    A prior of a slope is about the same quantity at any origin, and leaves the others as they are.
+    """
+    contrasts = [np.eye(len(block.effects)) for block in labels.blocks]
+    for piece in pieces:
+        if piece.structure.invariance != "linear":  # it has no meaning for combinations of the effects
+            continue
+        inside = slice(piece.start, piece.stop)
+        at_means = scales.effect_contrasts[piece.block][inside, inside]
+        moved = (at_means - np.eye(piece.size)).any(axis=1)
+        concerned = [name for name, m in zip(piece.sd_rows, moved, strict=True) if m]
+        if source == "default" and not any(name in chosen for name in (*concerned, *piece.rows)):
+            contrasts[piece.block][inside, inside] = at_means
+    return tuple(contrasts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wording:
+    """What is needed to say what a prior is about."""
+
+    pieces: Sequence[CorrelationPiece]
+    labels: Labels
+    contrast: np.ndarray
+    carries: np.ndarray
+    effect_contrasts: Sequence[np.ndarray]
+
+    def of(self, row: ParameterRow, prior: Prior) -> str:
+        match row.kind:
+            case "fixed":
+                moved = self.contrast - np.eye(len(self.contrast))
+                if not moved[row.index].any():
+                    return "coefficient"
+                return MEAN_RESPONSE if self.carries[row.index or 0] else f"coefficient{BESIDE_PRODUCTS}"
+            case "cor":
+                piece = next(piece for piece in self.pieces if row.name in piece.rows)
+                return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"
+            case "sd":
+                block = [names.group for names in self.labels.blocks].index(row.group or "")
+                assert row.index is not None
+                return (
+                    f"{SPREADS[prior.stated_for]}{self._where(block, self.labels.blocks[block].sd_effects[row.index])}"
+                )
+            case _:
+                return SPREADS[prior.stated_for]
+
+    def _where(self, block: int, rows: slice) -> str:
+        T = self.effect_contrasts[block]
+        moved = T - np.eye(len(T))
+        carries = ~moved.any(axis=0)
+        rows_of_constant = np.flatnonzero(carries[rows]) + (rows.start or 0)
+        if not moved[rows].any():
+            return ""
+        if not moved[rows_of_constant].any():
+            return BESIDE_PRODUCTS
+        is_product = moved[~carries].any(axis=0)
+        columns = np.flatnonzero(moved[rows_of_constant].any(axis=0) & ~is_product)
+        names = [self.labels.blocks[block].effects[j] for j in columns]
+        said = f"{len(names)} columns" if len(names) > NAMED else ", ".join(names)
+        return f"{AT_MEANS}{'' if len(names) == 1 else 's'} of {said}"
+
+
+def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:
+    """Refuse flat priors on spreads of under three levels, on variances of under four.
+
+    Gelman (2006), Bayesian Analysis 1, section 3.2.
+    """
+    levels = {block.group: len(block.levels) for block in labels.blocks}
+    for row in rows:
+        needed = 4 if row.prior.stated_for == "variance" else 3
+        if row.kind == "sd" and isinstance(row.prior, Flat) and levels[row.group] < needed:
+            raise PriorError(
+                f"A flat prior on {row.name!r} leaves its posterior improper: {row.group!r} has {levels[row.group]} "
+                f"levels and {needed} are needed. Give it a proper prior, for example HalfStudentT(3, scale)."
+            )

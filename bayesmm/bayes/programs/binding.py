@@ -1,0 +1,207 @@
+"""A model's programs with their arguments, from its design, labels and priors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from bayesmm.bayes.priors.prior_keys import correlation_prior
+from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
+from bayesmm.bayes.programs.centring import centre_effects
+from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
+from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.programs.sites import declare_parameter
+from bayesmm.bayes.programs.spreads import Block, Matrix, SpreadData, Spreads
+from bayesmm.design.blocks.labels import BlockLabels, Labels
+from bayesmm.design.design import Design
+from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.specification.priors import Flat, Normal
+
+
+def bind_marginal(
+    labels: Labels, products: CrossProducts, priors: ResolvedPriors
+) -> tuple[MarginalProgram, MarginalData]:
+    """Bind the marginal program: coefficients with flat or normal priors are integrated out, others sampled.
+
+    Parameters
+    ----------
+    labels : Labels
+        Names of the model.
+    products : CrossProducts
+        Cross-products of the kept columns and the response less its offset.
+    priors : ResolvedPriors
+        Every prior in force.
+
+    Returns
+    -------
+    program : MarginalProgram
+        The NumPyro model.
+    data : MarginalData
+        Its argument.
+    """
+    spreads, spread_data = _bind_spreads(labels, priors)
+    rows = priors.of_kind("fixed")
+    sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
+    integrated = [j for j in range(len(rows)) if j not in sampled]
+    mean, precision, dependence = _gaussian(rows, priors.contrast, integrated, sampled)
+    coefficients, numbers = None, ()
+    if sampled:
+        chosen = [rows[j].prior for j in sampled]
+        coefficients, numbers = declare_parameter("beta_sampled", chosen, support="real line")
+    padded = pad_products(products)
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "products": padded,
+        "prior": condition_prior(padded, mean, precision, sampled),
+        "dependence": dependence,
+        "spreads": spread_data,
+        "coefficients": numbers,
+    }
+    return MarginalProgram(spreads=spreads, coefficients=coefficients), MarginalData(**leaves)
+
+
+def _gaussian(
+    rows: Sequence[PriorRow], contrast: np.ndarray, integrated: list[int], sampled: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and precision of the integrated coefficients where the sampled ones are zero, and how the mean moves.
+
+    With independent priors N(m, D) of T_I β_I + T_S β_S: precision T_I'D⁻¹T_I, mean T_I⁻¹(m − T_S β_S).
+    """
+    p = len(rows)
+    T = contrast[np.ix_(integrated, integrated)]
+    inverse = np.linalg.inv(T)
+    normal = [rows[j].prior.numbers for j in integrated]
+    centres = np.array([numbers.get("mean", 0.0) for numbers in normal])
+    precisions = np.array([1.0 / numbers["sd"] ** 2 if numbers else 0.0 for numbers in normal])
+    mean, precision = np.zeros(p), np.zeros((p, p))
+    mean[integrated] = inverse @ centres
+    precision[np.ix_(integrated, integrated)] = T.T @ (precisions[:, None] * T)
+    return mean, precision, inverse @ contrast[np.ix_(integrated, sampled)]
+
+
+def bind_conditional(
+    design: Design,
+    labels: Labels,
+    priors: ResolvedPriors,
+    parameterisations: Sequence[Parameterisation],
+    references: Sequence[np.ndarray] | None = None,
+) -> tuple[ConditionalProgram, ConditionalData]:
+    """Bind the conditional program: every coefficient and every random effect is sampled.
+
+    Parameters
+    ----------
+    design : Design
+        The data.
+    labels : Labels
+        Names of the model.
+    priors : ResolvedPriors
+        Every prior in force.
+    parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
+        By grouping factor.
+    references : sequence of array, shape (k, k), optional
+        Factors F of Var(Tb) = FF', of the effects that priors are about and about as large as they will be, for partly
+        centred effects; identities by default.
+
+    Returns
+    -------
+    program : ConditionalProgram
+        The NumPyro model.
+    data : ConditionalData
+        Its argument.
+    """
+    spreads, spread_data = _bind_spreads(labels, priors)
+    rows = priors.of_kind("fixed")
+    coefficients, numbers = None, ()
+    if rows:
+        plain = (priors.contrast == np.eye(len(rows))).all()
+        name = "beta" if plain else "beta_at_means"
+        coefficients, numbers = declare_parameter(name, [row.prior for row in rows], support="real line")
+    centring = centre_effects(
+        design.X[:, design.kept], design.blocks, parameterisations, contrasts=priors.effect_contrasts
+    )
+    degrees = [degree_of(each) for each in parameterisations]
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "y": design.y,
+        "offset": design.offset,
+        "root_weights": np.sqrt(design.weights),
+        "X": centring.X,
+        "codes": tuple(tuple(own.codes for own in each.memberships) for each in centring.incidences),
+        "columns": tuple(tuple(own.columns for own in each.memberships) for each in centring.incidences),
+        "means": centring.means,
+        "parent_codes": centring.parent_codes,
+        "links": centring.links,
+        "inverse_contrast": np.linalg.inv(priors.contrast),
+        "degrees": np.array(degrees),
+        "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
+        "spreads": spread_data,
+        "coefficients": numbers,
+    }
+    program = ConditionalProgram(
+        spreads=spreads,
+        coefficients=coefficients,
+        parameterisations=tuple("centred" if w == 1.0 else "noncentred" if w == 0.0 else "partial" for w in degrees),
+        order=centring.order,
+        parents=centring.parents,
+    )
+    return program, ConditionalData(**leaves)
+
+
+def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:
+    blocks, sds, correlations = [], [], []
+    by_name = {row.name: row.prior for row in priors.rows}
+    for position, names in enumerate(labels.blocks):
+        block, numbers = _bind_block(position, names, priors)
+        pieces = [piece for piece in priors.pieces if piece.block == position]
+        blocks.append(block)
+        sds.append(numbers)
+        correlations.append(tuple(correlation_prior(by_name[piece.rows[0]], piece)[1] for piece in pieces))
+    if priors.known_sigma is not None:
+        sigma, sigma_data = None, np.float64(priors.known_sigma)
+    else:
+        (row,) = priors.of_kind("sigma")
+        sigma, sigma_data = declare_parameter(
+            "sigma", [row.prior], support="positive numbers", scale_names={"variance": "variance"}, scalar=True
+        )
+    data = SpreadData(
+        sds=tuple(sds),
+        correlations=tuple(correlations),
+        to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
+        sigma=cast(Any, sigma_data),
+    )
+    return Spreads(blocks=tuple(blocks), sigma=sigma), data
+
+
+def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:
+    rows = priors.of_kind("sd", names.group)
+    at_means = (priors.effect_contrasts[position] - np.eye(len(names.effects))).any()
+    sd, numbers = declare_parameter(
+        f"at_means_{names.sd_variable}" if at_means else names.sd_variable,
+        [row.prior for row in rows],
+        support="positive numbers",
+        scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
+    )
+    pieces = [piece for piece in priors.pieces if piece.block == position]
+    by_name = {row.name: row.prior for row in priors.of_kind("cor", names.group)}
+    matrices = tuple(
+        Matrix(
+            site=f"{'cholesky' if piece.is_free else 'correlation'}_{names.dim}{f'_{i}' if len(pieces) > 1 else ''}",
+            start=piece.start,
+            stop=piece.stop,
+            structure=piece.structure,
+            family=correlation_prior(by_name[piece.rows[0]], piece)[0],
+        )
+        for i, piece in enumerate(pieces)
+    )
+    block = Block(
+        label=names.dim,
+        n_levels=len(names.levels),
+        n_effects=len(names.effects),
+        sd=sd,
+        at_means=bool(at_means),
+        matrices=matrices,
+        pieces=names.pieces,
+    )
+    return block, numbers

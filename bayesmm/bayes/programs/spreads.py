@@ -1,0 +1,199 @@
+"""Standard deviations, correlations and sigma as NumPyro sites, the same in both programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.public import read_covariance, spread_sds
+from bayesmm.covariance.structure import Structure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """A correlation matrix of the effects ``start:stop`` of a block; hashable.
+
+    Attributes
+    ----------
+    site : str
+        Of its Cholesky factor; or of where its one correlation lies between the limits, from 0 to 1.
+    start, stop : int
+        Which effects.
+    structure : Structure
+        How they covary.
+    family : {"LKJ", "Beta", "Uniform"}
+        Of the prior of what the site holds.
+    """
+
+    site: str
+    start: int
+    stop: int
+    structure: Structure
+    family: str
+
+    @property
+    def size(self) -> int:
+        """Number of effects."""
+        return self.stop - self.start
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the site's unconstrained values."""
+        return (self.structure.n_cors(self.size),) if self.family == "LKJ" else ()
+
+    def sample(self, numbers: Numbers) -> Array:
+        """Sample the site."""
+        if self.family == "LKJ":
+            prior: dist.Distribution = dist.LKJCholesky(self.size, numbers["concentration"])
+        else:
+            prior = distribution(self.family, numbers, (), "shares")
+        return jnp.asarray(numpyro.sample(self.site, prior))
+
+    def factor(self, value: Array) -> Float[Array, "k k"]:
+        """Cholesky factor of the matrix, from the value of the site."""
+        return value if self.family == "LKJ" else self.structure.unit_factor(jnp, value, self.size)
+
+    def start_at(self, correlation: np.ndarray, numbers: Numbers) -> np.ndarray:
+        """Value of the site at a correlation matrix (k, k), inside its limits."""
+        if self.family == "LKJ":
+            return np.linalg.cholesky(correlation)
+        low, high = self.structure.limits(self.size)
+        share = (self.structure.read(np, correlation)[1][0] - low) / (high - low)
+        lower, upper = (float(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
+        margin = INSIDE * (upper - lower)
+        return np.clip(share, lower + margin, upper - margin)
+
+    def __str__(self) -> str:
+        return f"{self.site} ~ {f'LKJCholesky({self.size})' if self.family == 'LKJ' else self.family}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """The random effects of one grouping factor; hashable.
+
+    Attributes
+    ----------
+    label : str
+        Dim of the levels.
+    n_levels, n_effects : int
+        q and k.
+    sd : Parameter
+        Free standard deviations (m,) of the effects that priors are about.
+    at_means : bool
+        Whether these are not the effects on the columns as labelled, but those at the means of the covariates.
+    matrices : tuple of Matrix
+        Correlation matrices.
+    pieces : tuple of Piece
+        Which effects share a covariance matrix, and its structure.
+    """
+
+    label: str
+    n_levels: int
+    n_effects: int
+    sd: Parameter
+    at_means: bool
+    matrices: tuple[Matrix, ...]
+    pieces: tuple[Piece, ...]
+
+
+class SpreadData(NamedTuple):
+    """Numbers of the priors of all spreads.
+
+    Attributes
+    ----------
+    sds : tuple of tuple of mappings
+        By block and site.
+    correlations : tuple of tuple of mappings
+        By block and matrix.
+    to_columns : tuple of array, shape (k, k)
+        T⁻¹ by block: effects on the columns as labelled from those that priors are about.
+    sigma : tuple of mappings, or scalar
+        By site; the value of sigma where it is known.
+    """
+
+    sds: tuple[tuple[Numbers, ...], ...]
+    correlations: tuple[tuple[Numbers, ...], ...]
+    to_columns: tuple[Float[Array, "k k"], ...]
+    sigma: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spreads:
+    """Standard deviations, correlations and sigma; sigma is None where it is known."""
+
+    blocks: tuple[Block, ...]
+    sigma: Parameter | None
+
+    def sample(self, data: SpreadData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
+        """Sample the spreads: a factor F of Var(Tb) = FF' for each block, and sigma, which comes first.
+
+        Tb are the effects that priors are about, T⁻¹F is a factor of Var(b).
+        """
+        sigma = self.sigma.sample(data.sigma) if self.sigma else data.sigma
+        factors = [
+            _sample_factor(block, sds, correlations, back, sigma)
+            for block, sds, correlations, back in zip(
+                self.blocks, data.sds, data.correlations, data.to_columns, strict=True
+            )
+        ]
+        return factors, sigma
+
+    def factors(
+        self, sites: Mapping[str, Array], data: SpreadData
+    ) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
+        """Read the same off a draw."""
+        factors = [
+            spread_sds(jnp, sites[block.sd.name], block.pieces)[:, None] * _correlation_factor(block, sites)
+            for block in self.blocks
+        ]
+        return factors, sites["sigma"] if self.sigma else data.sigma
+
+    def on_columns(self, factors: Sequence[Float[Array, "k k"]], data: SpreadData) -> list[Float[Array, "k k"]]:
+        """Take factors of Var(Tb) to factors of Var(b), which are not triangular."""
+        triples = zip(self.blocks, factors, data.to_columns, strict=True)
+        return [back @ factor if block.at_means else factor for block, factor, back in triples]
+
+    def lines(self) -> list[str]:
+        """One line for each site."""
+        lines = []
+        for block in self.blocks:
+            lines += [str(site) for site in block.sd.sites]
+            lines += [str(matrix) for matrix in block.matrices]
+        return lines + [str(site) for site in (self.sigma.sites if self.sigma else ())]
+
+
+def _sample_factor(
+    block: Block, sds: Sequence[Numbers], correlations: Sequence[Numbers], back: Array, sigma: Array
+) -> Float[Array, "k k"]:
+    sd = block.sd.sample(sds, sigma)
+    sites = {matrix.site: matrix.sample(numbers) for matrix, numbers in zip(block.matrices, correlations, strict=True)}
+    unit = _correlation_factor(block, sites)
+    factor = spread_sds(jnp, sd, block.pieces)[:, None] * unit
+    if block.at_means or block.matrices:
+        labelled = back @ factor if block.at_means else unit
+        on_columns, found = read_covariance(jnp, labelled @ labelled.T, block.pieces)
+        if block.at_means:
+            numpyro.deterministic(f"sd_{block.label}", on_columns)
+        if block.matrices:
+            numpyro.deterministic(f"cor_{block.label}", found)
+    return factor
+
+
+def _correlation_factor(block: Block, sites: Mapping[str, Array]) -> Float[Array, "k k"]:
+    if len(block.matrices) == 1 and block.matrices[0].size == block.n_effects:
+        return block.matrices[0].factor(sites[block.matrices[0].site])
+    factor = jnp.eye(block.n_effects)
+    for matrix in block.matrices:
+        inside = slice(matrix.start, matrix.stop)
+        factor = factor.at[inside, inside].set(matrix.factor(sites[matrix.site]))
+    return factor

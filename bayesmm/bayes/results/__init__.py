@@ -1,0 +1,1 @@
+"""What is read off draws: tables, predictions, diagnostics, leaving out."""

@@ -1,0 +1,152 @@
+"""A posterior as the numerics take it: draws flat over chains, thinned, covariances as factors; sums over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.covariance.public import assemble_covariance
+from bayesmm.errors import ArgumentError
+from bayesmm.inside_jax import inside_jax
+from bayesmm.marginal.in_jax.density import FixedPrior
+from bayesmm.marginal.leave_out.left_out import Draw
+
+BATCH = 4_000_000  # numbers held at once, 32 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterDraws:
+    """Draws of all parameters but the random effects, chains one after the other.
+
+    Attributes
+    ----------
+    chosen : int array, shape (d,), or slice
+        Which draws of each chain; all as a slice, so that nothing is copied.
+    shape : (int, int)
+        Chains, and draws of each.
+    beta : array, shape (D, p)
+        Coefficients.
+    covariances : tuple of arrays, shapes (D, k, k)
+        Of the effects of one level of each grouping factor.
+    sigma : array, shape (D,)
+        Residual standard deviation.
+    """
+
+    chosen: np.ndarray | slice
+    shape: tuple[int, int]
+    beta: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    sigma: np.ndarray
+
+    def factors(self) -> tuple[np.ndarray, ...]:
+        """F of each grouping factor with Var(b) = FF', shapes (D, k, k); singular covariances are ordinary."""
+        factors = []
+        for covariance in self.covariances:
+            values, vectors = np.linalg.eigh(covariance)
+            factors.append(vectors * np.sqrt(np.maximum(values, 0.0))[:, None])
+        return tuple(factors)
+
+    def sampled_factors(self, to_columns: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Return the factors T⁻¹L that the sampler has, L lower triangular of Var(Tb), also where that is singular.
+
+        Parameters
+        ----------
+        to_columns : sequence of array, shapes (k, k)
+            T⁻¹ of each grouping factor, see `bayesmm.bayes.programs.spreads.SpreadData`.
+        """
+        factors = []
+        for factor, back in zip(self.factors(), map(np.asarray, to_columns), strict=True):
+            upper = np.linalg.qr(np.linalg.solve(back, factor).swapaxes(1, 2), mode="r")
+            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
+            factors.append(back @ (signs[:, :, None] * upper).swapaxes(1, 2))
+        return tuple(factors)
+
+
+def read_draws(posterior: DrawnModel, draws: int | None = None) -> ParameterDraws:
+    """Read the parameters off a posterior.
+
+    Parameters
+    ----------
+    posterior : DrawnModel
+        The draws.
+    draws : int, optional
+        How many to read at most, equally spaced in every chain; all by default.
+
+    Raises
+    ------
+    ArgumentError
+        If that is no positive whole number.
+    """
+    sigma = posterior.sigma
+    chosen = _choose(draws, *sigma.shape)
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        kept = values[:, chosen]
+        return kept.reshape(kept.shape[0] * kept.shape[1], *kept.shape[2:])  # also of no coefficients
+
+    covariances = []
+    for block in posterior.labels.blocks:
+        sd = flat(posterior.draws(block.sd_variable))
+        cor = flat(posterior.draws(block.cor_variable)) if block.cors else np.zeros((len(sd), 0))
+        covariances.append(assemble_covariance(np, sd, cor, block.pieces))
+    return ParameterDraws(
+        chosen=chosen,
+        shape=sigma[:, chosen].shape,
+        beta=flat(posterior.beta),
+        covariances=tuple(covariances),
+        sigma=flat(sigma),
+    )
+
+
+def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:
+    if draws is None:
+        return slice(None)
+    if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
+        raise ArgumentError(f"draws is {draws!r}: give a whole number of at least 1, or None for all.")
+    count = min(max(int(draws) // chains, 1), length)
+    return np.linspace(0, length - 1, count).round().astype(int)
+
+
+def stack_draws(draws: ParameterDraws, prior: FixedPrior) -> Draw:
+    """Return the draws as the marginal likelihood takes them, with the coefficients that it does not integrate out."""
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "factors": draws.factors(),
+        "sigma": draws.sigma,
+        "beta": draws.beta[:, np.asarray(prior.sampled)],
+    }
+    return Draw(**leaves)
+
+
+def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Any, *, whole: int | None = None) -> Any:
+    """Evaluate every draw, as many at a time as fit.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Compiled; takes the arguments, draws, and how many at a time.
+    arguments : tuple
+        The same for all draws.
+    draws : Draw, or another named tuple with ``sigma``
+        First axis that of the draws.
+    whole : int, optional
+        Of how many draws this is a part, perhaps the last and shorter: one compiled program then serves all parts.
+
+    Returns
+    -------
+    pytree of NumPy arrays
+        Draws first.
+    """
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
+    n_draws = len(draws.sigma)
+    total = whole or n_draws
+    batch = min(max(BATCH // size, 1), total)
+    extra = total - n_draws + -total % batch  # whole batches only: a rest would be compiled once more
+    padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
+    with inside_jax():
+        values = evaluate(*arguments, padded, batch)
+        return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)

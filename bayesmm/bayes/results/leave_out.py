@@ -1,0 +1,200 @@
+"""Leave-one-out predictions of rows and of groups, without refits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, cast
+
+import jax
+import numpy as np
+from arviz_stats import ELPDData
+from arviz_stats import loo as psis_loo
+from scipy.special import ndtr
+from xarray import DataArray, Dataset, DataTree
+
+from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.programs.program import MarginalData, conditional_prior
+from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, stack_draws
+from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
+from bayesmm.bayes.results.recovered import read_effects
+from bayesmm.console import listing
+from bayesmm.design.coordinates import row_coordinate
+from bayesmm.errors import ArgumentError, PredictionError
+from bayesmm.marginal.leave_out.indispensable import find_indispensable
+from bayesmm.marginal.leave_out.leave_out import (
+    leave_apart,
+    leave_crossed,
+    leave_together,
+    read_groups,
+    read_rows,
+)
+from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
+from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, single_rows
+
+type Predictive = Literal["marginal", "conditional"]
+type Groups = TogetherGroups | ApartGroups | CrossedGroups
+
+MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are needed
+ROWS = "row"
+
+
+def log_likelihood(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> DataTree:
+    """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
+    dim, groups, coordinate = _left_out(posterior, of)
+    chosen = read_draws(posterior, draws)
+    _check_size(chosen, len(coordinate))
+    if predictive == "marginal":
+        values = _marginal(posterior, chosen, groups)
+    elif predictive == "conditional":
+        values = _conditional(posterior, chosen, groups)
+    else:
+        raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
+    return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
+
+
+def loo(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
+    """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
+    return cast(ELPDData, psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True))
+
+
+def loo_pit(posterior: DrawnModel, draws: int | None) -> DataTree:
+    """Probability integral transforms of rows given the others; see `Posterior.loo_pit`."""
+    chosen = read_draws(posterior, draws)
+    dim, _, coordinate = _left_out(posterior, ROWS)
+    _check_size(chosen, len(coordinate))
+    sd, z = _leave_rows(posterior, chosen)
+    tree = _tree(posterior, chosen, {dim: coordinate}, _normal_log_density(sd, z), "marginal")
+    weights = cast(Any, psis_loo(tree, var_name="y", pointwise=True)).log_weights
+    below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
+    pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
+    return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
+
+
+def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | None, Any]:
+    """Dim, rows of each group (None: each row its own), and coordinate of what is left out."""
+    design, labels = posterior.design, posterior.labels
+    if of == ROWS:
+        return "obs", None, row_coordinate(design.rows)
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        if of in (block.group, f"`{block.group}`"):
+            return names.dim, block.incidence.members(), list(block.levels)
+    groups = listing([repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks])
+    raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
+
+
+def _check_size(draws: ParameterDraws, n_groups: int) -> None:
+    numbers = len(draws.sigma) * n_groups
+    if numbers > MOST_NUMBERS:
+        raise PredictionError(
+            f"{len(draws.sigma):,} draws of {n_groups:,} log-likelihoods would be {numbers:,} numbers, more than the "
+            f"{MOST_NUMBERS:,} that are kept. Use fewer draws: draws={max(MOST_NUMBERS // n_groups, 1)}."
+        )
+
+
+def _tree(
+    posterior: DrawnModel, draws: ParameterDraws, coordinate: dict[str, Any], values: np.ndarray, predictive: Predictive
+) -> DataTree:
+    """Log-likelihoods for ArviZ, which finds the relative efficiency from the draws that go with them."""
+    kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
+    if predictive == "marginal":
+        kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks], errors="ignore")
+    likelihood = label_draws(values.reshape(*draws.shape, -1), kept, coordinate)
+    return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
+
+
+def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any]) -> Dataset:
+    """Name draws of one quantity ``y`` (chains, draws, m) like those beside them."""
+    (dim,) = coordinate
+    coordinates = {"chain": beside["chain"], "draw": beside["draw"], **coordinate}
+    return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
+
+
+def _conditional(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+    """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
+    labels = posterior.labels
+    names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
+    sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
+    for block, b in zip(labels.blocks, read_effects(posterior, draws), strict=True):
+        sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])
+    limit = draws.shape[0] * draws.shape[1] * posterior.n
+    values, _ = pointwise_log_likelihood(sites, posterior.design, labels, posterior.priors.known_sigma, limit)
+    assert values is not None
+    rows = values.reshape(-1, posterior.n)
+    if groups is None:
+        return rows
+    starts = np.cumsum([0, *map(len, groups[:-1])])
+    return np.add.reduceat(rows[:, np.concatenate(groups)], starts, axis=1)
+
+
+def _marginal(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+    """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
+    if groups is None:
+        return _normal_log_density(*_leave_rows(posterior, draws))
+    bound = _bind(posterior)
+    turned = group_rows(bound.rows, groups, bound.data.products)
+    _refuse_indispensable(posterior, bound, groups)
+    return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior))
+
+
+def _leave_rows(posterior: DrawnModel, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
+    bound = _bind(posterior)
+    _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
+    groups = single_rows(bound.rows, bound.data.products)
+    return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior))
+
+
+def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return -0.5 * (z**2 + np.log(2.0 * np.pi)) - np.log(sd)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The marginal program's data, and the rows behind them."""
+
+    data: MarginalData
+    rows: Rows
+
+
+def _bind(posterior: DrawnModel) -> _Bound:
+    problem = posterior.problem
+    _, data = bind_marginal(problem.labels, problem.products, posterior.priors)
+    return _Bound(data, problem.conditioned_rows())
+
+
+def _refuse_indispensable(posterior: DrawnModel, bound: _Bound, groups: list[np.ndarray]) -> None:
+    found = find_indispensable(bound.rows, groups, bound.data.prior)
+    if len(found):
+        label = posterior.design.rows[groups[found[0]][0]]
+        what = f"row {label!r}" if len(groups) == posterior.n else f"the group of row {label!r}"
+        more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
+        raise PredictionError(
+            f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
+            "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
+        )
+
+
+@partial(jax.jit, static_argnames="batch")
+def _row_deviations(data: MarginalData, groups: TogetherGroups, draws: Draw, batch: int) -> Any:
+    def one(draw: Draw) -> Any:
+        left = leave_together(data.products, conditional_prior(data, draw.beta), groups, draw)
+        return read_rows(left, groups.rows, draw.sigma)
+
+    return jax.lax.map(one, draws, batch_size=batch)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _group_densities(data: MarginalData, groups: Groups, draws: Draw, batch: int) -> Any:
+    def one(draw: Draw) -> Any:
+        prior = conditional_prior(data, draw.beta)
+        if isinstance(groups, ApartGroups):
+            return leave_apart(data.products, prior, groups, draw)
+        if isinstance(groups, CrossedGroups):
+            left = leave_crossed(data.products, prior, groups, draw)
+        else:
+            left = leave_together(data.products, prior, groups, draw)
+        return read_groups(left, groups.rows, draw.sigma)
+
+    return jax.lax.map(one, draws, batch_size=batch)

@@ -1,0 +1,1 @@
+"""Random effects as labelled blocks: levels, memberships, names, and what is refused."""

@@ -1,0 +1,210 @@
+"""Random effects as blocks: everything that varies by one grouping factor, side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.table import STRUCTURES
+from bayesmm.design.blocks.memberships import check_member_weights, member_columns, name_effects, repeat_columns
+from bayesmm.design.columns.columns import Columns, distinct_names
+from bayesmm.design.reading.levels import read_levels, read_member_levels
+from bayesmm.errors import DesignError
+from bayesmm.incidence import Incidence, Membership
+from bayesmm.specification.terms import Grouping, RandomTerm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPiece:
+    """The columns ``start:stop`` of a block that come from one term; effects of different pieces are independent."""
+
+    term: RandomTerm
+    start: int
+    stop: int
+
+    @property
+    def structure(self) -> Structure:
+        """How its effects covary."""
+        return STRUCTURES[self.term.structure]
+
+    @property
+    def k(self) -> int:
+        """Number of its effects."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockSources:
+    """How the columns of one block are computed for new rows: those of each piece, and the weights of members."""
+
+    columns: tuple[Columns, ...]
+    weights: tuple[Columns, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RandomBlock:
+    """All random effects of one grouping factor.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping factor, ``"Subject"`` or ``"a:b"``.
+    grouping : Grouping
+        How columns of the data say which levels a row has.
+    levels : tuple of str
+        Labels of the observed levels (q,).
+    incidence : Incidence
+        Which levels each row belongs to, and what their effects are multiplied by.
+    effects : tuple of str
+        Names of the columns (k,).
+    columns : array, shape (n, k)
+        Value of each column; `incidence` has them once for each level of a row, times its weight.
+    pieces : tuple of BlockPiece
+        Which columns come from which term.
+    """
+
+    group: str
+    levels: tuple[str, ...]
+    incidence: Incidence
+    effects: tuple[str, ...]
+    columns: np.ndarray
+    grouping: Grouping
+    pieces: tuple[BlockPiece, ...]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The columns that the levels are made of."""
+        return self.grouping.factors
+
+    @property
+    def roles(self) -> tuple[list[int], ...]:
+        """Effects that multiply the same level of a row: all of them, but of a dyad those of each role."""
+        if self.grouping.kind != "roles":
+            return (list(range(self.k)),)
+        others = [membership.columns.any(axis=0) for membership in self.incidence.memberships]
+        return tuple([j for j in range(self.k) if own[j]] for own in others)
+
+    @property
+    def q(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return len(self.effects)
+
+    @property
+    def layout(self) -> tuple[Piece, ...]:
+        """Which effects share a covariance matrix, and its structure."""
+        return tuple(Piece(piece.start, piece.stop, piece.structure) for piece in self.pieces)
+
+    def times(self, T: np.ndarray) -> "RandomBlock":
+        """Return the block with columns ZT."""
+        return replace(self, columns=self.columns @ T, incidence=self.incidence.times(T))
+
+
+def build_blocks(
+    terms: Sequence[RandomTerm], frame: pd.DataFrame, built: Mapping[str, Columns], weights: Mapping[str, Columns]
+) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
+    """Build one block for each grouping factor, in order of appearance.
+
+    Parameters
+    ----------
+    terms : sequence of RandomTerm
+        The terms of the specification; ``a:b`` and ``b:a`` are the same grouping.
+    frame : pandas.DataFrame
+        The rows used.
+    built : mapping of str to Columns
+        The columns of each term's expression.
+    weights : mapping of str to Columns
+        The column of each expression of a member's weight.
+
+    Returns
+    -------
+    blocks : tuple of RandomBlock
+    sources : tuple of BlockSources
+        How the columns of each are computed for new rows.
+    """
+    by_group: dict[tuple, list[RandomTerm]] = {}
+    for term in terms:
+        by_group.setdefault(term.grouping.key, []).append(term)
+    blocks, sources = [], []
+    groups = [members[0].group for members in by_group.values()]
+    for members in by_group.values():
+        grouping, group = members[0].grouping, members[0].group
+        of_block = BlockSources(
+            columns=tuple(built[term.expression] for term in members),
+            weights=tuple(weights[text] for text in grouping.weights),
+        )
+        if groups.count(group) > 1 and len(grouping.factors) == 1:
+            group = f"`{group}`"  # the column `a:b` beside the combination a:b keeps its backquotes
+        elif groups.count(group) > 1:
+            group = grouping.write()  # members with weights beside the same without
+        blocks.append(_block(members, of_block, frame, group))
+        sources.append(of_block)
+    return tuple(blocks), tuple(sources)
+
+
+def _block(terms: list[RandomTerm], sources: BlockSources, frame: pd.DataFrame, group: str) -> RandomBlock:
+    grouping, values = terms[0].grouping, [_values(pd.Series(frame[name])) for name in terms[0].factors]
+    if grouping.kind == "combination":
+        levels = read_levels(grouping.factors, values)
+        codes, labels = [levels.codes], levels.labels
+    else:
+        codes, labels = read_member_levels(grouping.name, values)
+    names = _effect_names(grouping, sources.columns)
+    effects = tuple(name for own in names for name in own)
+    _check_distinct(terms, list(map(len, names)), effects)
+    parts = [source.fitted(len(frame)) for source in sources.columns]
+    weights = [source.raw() for source in sources.weights]
+    check_member_weights(grouping, weights, frame.index)
+    memberships = [
+        Membership(codes=own, columns=columns)
+        for own, columns in zip(codes, member_columns(grouping, parts, weights), strict=True)
+    ]
+    ends = np.cumsum(list(map(len, names))).tolist()
+    return RandomBlock(
+        group=group,
+        grouping=grouping,
+        levels=labels,
+        incidence=Incidence(memberships=tuple(memberships), n_levels=len(labels)),
+        effects=effects,
+        columns=repeat_columns(grouping, parts),
+        pieces=tuple(
+            BlockPiece(term=term, start=end - len(own), stop=end)
+            for term, own, end in zip(terms, names, ends, strict=True)
+        ),
+    )
+
+
+def _effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[str, ...]]:
+    """Names of the effects of each term."""
+    distinct = iter(distinct_names(sources))
+    return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]
+
+
+def _values(series: pd.Series) -> np.ndarray | pd.Categorical:
+    return series.array if isinstance(series.array, pd.Categorical) else series.to_numpy()
+
+
+def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Sequence[str]) -> None:
+    """Refuse the same effect twice in one group: the two variances cannot be told apart."""
+    first: dict[str, RandomTerm] = {}
+    owners = [term for term, width in zip(terms, widths, strict=True) for _ in range(width)]
+    for term, name in zip(owners, effects, strict=True):
+        if name not in first:
+            first[name] = term
+            continue
+        if first[name] is term:
+            raise DesignError(
+                f"Two effects of {term} are both called {name!r}. Rename the columns or the levels in the data so that "
+                "they differ."
+            )
+        raise DesignError(
+            f"The effect {name!r} varies by {term.group!r} in two terms, {first[name]} and {term}. Their variances "
+            f"cannot be told apart. Leave it out of one of them; (0 + x | {term.group}) has no intercept."
+        )

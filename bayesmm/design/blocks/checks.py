@@ -1,0 +1,197 @@
+"""Checks at the door: data that no mixed model can be fitted to, each with its own message."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import LARGEST, SMALLEST
+from bayesmm.console import brief
+from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
+from bayesmm.design.reading.frame import Table
+from bayesmm.errors import DesignError, SpecificationError
+from bayesmm.limits import SPREADS
+
+LARGEST_WEIGHT = 1e18
+EQUAL = 1e-12  # relative difference of numbers that are one but for rounding
+MOST_RATIO = 1e12  # of the response's standard deviation to a known σ, either way
+
+
+def check_finite(table: Table, keep: np.ndarray) -> None:
+    """Refuse infinite values in the rows of a mask (n_rows,) of any column."""
+    for name, column in table.columns.items():
+        if column.values.dtype != np.float64:
+            continue
+        infinite = np.isinf(np.asarray(column.values)) & keep
+        if infinite.any():
+            raise DesignError(
+                f"Column {name!r} has {int(infinite.sum())} infinite value(s), the first in row "
+                f"{table.index[infinite.argmax()]!r}. Correct them, or set them to missing."
+            )
+
+
+def check_sizes(columns: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse columns whose largest entry is so large or small that squares and products of it are lost to rounding.
+
+    Parameters
+    ----------
+    columns : iterable of (str, array)
+        Names and values, (n,) each.
+    """
+    for name, values in columns:
+        size = float(np.abs(values).max(initial=0.0))
+        if size > 0 and not SMALLEST <= size <= LARGEST:
+            raise DesignError(
+                f"The numbers of {name!r} are up to {size:.3g} in size, beyond {SMALLEST:g} to {LARGEST:g}, where "
+                "their squares are lost to rounding. Choose another unit, or correct the data."
+            )
+
+
+def check_weights(weights: np.ndarray, index: pd.Index) -> None:
+    """Refuse weights (n,) that are not positive and finite."""
+    bad = ~(np.isfinite(weights) & (weights > 0))
+    if bad.any():
+        first = int(bad.argmax())
+        raise DesignError(
+            f"{int(bad.sum())} of the {len(weights)} weights are not positive and finite, the first is "
+            f"{weights[first]:g} in row {index[first]!r}. A weight is a precision: leave out rows without information."
+        )
+    if len(weights) and not 1 / LARGEST_WEIGHT <= float(weights.max()) <= LARGEST_WEIGHT:
+        raise DesignError(
+            f"The weights are up to {weights.max():.3g}, beyond {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, where "
+            "they are lost to rounding. Divide them by their mean: while sigma is estimated, only their ratios matter."
+        )
+
+
+def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
+    """Refuse a response (n,) that does not vary around the offset (n,)."""
+    remainder = y - offset
+    if np.ptp(remainder) == 0:
+        less = " minus the offset" if offset.any() else ""
+        raise DesignError(
+            f"The response {text!r}{less} is {remainder[0]:g} in all {len(y)} rows used: nothing is left to explain. "
+            "Check the column and which rows are used."
+        )
+
+
+def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, text: str) -> None:
+    """Refuse a known σ beside which the response less its offset (n,), or which beside it, is only rounding."""
+    spread = float(np.std(remainder)) * float(np.sqrt(np.median(weights)))
+    if not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
+        raise SpecificationError(
+            f"sigma is {sigma:g}, where the response {text!r} has a standard deviation of {spread:.3g} (of weight "
+            "one): with so little in common nothing can be computed. Check the units of both."
+        )
+
+
+def check_block(block: RandomBlock, weights: np.ndarray, *, has_sigma: bool) -> None:
+    """Refuse a grouping factor with one level, a correlation of one effect, and what cannot be told from residuals.
+
+    While σ is estimated these are terms with as many random effects as rows, and effects of cells with one row each
+    whose structure absorbs the residual. Effects that are uncorrelated by ``||`` count as terms of their own, as in
+    lme4; so do those of one correlation.
+
+    Parameters
+    ----------
+    block : RandomBlock
+        All effects of one grouping factor.
+    weights : array, shape (n,)
+        Prior weights.
+    has_sigma : bool
+        Whether σ is estimated.
+    """
+    n_rows = len(weights)
+    if block.q < 2:
+        raise DesignError(
+            f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the {n_rows} rows used; "
+            f"its spread cannot be estimated. Drop the term {block.pieces[0].term} or add groups."
+        )
+    for piece in block.pieces:
+        if piece.structure.correlations == "one" and piece.k < 2:
+            raise DesignError(
+                f"The term {piece.term} has the single effect {block.effects[piece.start]!r}: there is nothing that it "
+                f"could correlate with. Name several effects; if they are the values of a number, write "
+                f"{piece.term.structure}(0 + C(x) | {block.group}). For one effect write "
+                f"({piece.term.expression} | {block.group})."
+            )
+    if not has_sigma:
+        return
+    for piece in block.pieces:
+        k = piece.k if piece.structure.correlations == "matrix" else 1
+        n_effects = block.q * k
+        if block.grouping.kind == "roles":  # not everybody has every role
+            reached = block.incidence.n_reached()[piece.start : piece.stop]
+            n_effects = int(reached.sum() if k > 1 else reached.max())
+        if n_effects >= n_rows:
+            effects = f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
+            raise DesignError(
+                f"The term {piece.term} has {n_effects} random effects ({effects}) for {n_rows} rows: they cannot be "
+                "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
+            )
+        if _is_residual(block, piece, weights):
+            raise DesignError(
+                f"The term {piece.term} has one row in each of {n_rows} combinations of level and effect: its "
+                "variances cannot be told from the residual variance, which each of these rows has too. Drop the term, "
+                "use data with several rows in a combination, or fix sigma if it is known."
+            )
+
+
+def _is_residual(block: RandomBlock, piece: BlockPiece, weights: np.ndarray) -> bool:
+    """Whether a multiple of the residuals' covariance matrix can be moved into a term: Z_pZ_p' is one, and fits in."""
+    first, *others = block.incidence.memberships
+    if others or len(weights) > block.q * piece.k or not piece.structure.absorbs_noise(piece.k):
+        return False
+    columns = first.columns[:, piece.start : piece.stop]
+    used = columns != 0.0
+    if (used.sum(axis=1) != 1).any():
+        return False
+    sizes = (columns**2).sum(axis=1) * weights
+    cells = first.codes * piece.k + used.argmax(axis=1)
+    return bool(np.ptp(sizes) <= EQUAL * sizes.max() and len(np.unique(cells)) == len(cells))
+
+
+def check_spreads(blocks: Sequence[RandomBlock]) -> None:
+    """Refuse more standard deviations and correlations than a search can find.
+
+    Raises
+    ------
+    DesignError
+        Names the term with most of them.
+    """
+    counts = {
+        str(piece.term): piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k)
+        for block in blocks
+        for piece in block.pieces
+    }
+    if sum(counts.values()) > SPREADS:
+        term = max(counts, key=counts.__getitem__)
+        raise DesignError(
+            f"The random effects have {sum(counts.values()):,} standard deviations and correlations, {counts[term]:,} "
+            f"of them in the term {brief(term)}, more than the {SPREADS:,} that a model may have. Let fewer effects "
+            "vary, or leave their correlations out: (x || g)."
+        )
+
+
+def check_rank(n_rows: int, n_kept: int, *, has_sigma: bool) -> None:
+    """Refuse data that leave nothing to estimate σ from."""
+    if n_rows <= n_kept and has_sigma:
+        raise DesignError(
+            f"There are {n_rows} rows for {n_kept} fixed-effects coefficients, so the residual variance cannot be "
+            "estimated. Simplify the fixed part or add rows."
+        )
+
+
+def check_coefficients(names: Sequence[str]) -> None:
+    """Refuse two fixed effects of one name: columns or levels that are called as something computed is.
+
+    Raises
+    ------
+    DesignError
+        Names it.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DesignError(
+            f"Two fixed effects are both called {twice!r}. Rename the columns or the levels in the data so that they "
+            "differ."
+        )

@@ -1,0 +1,311 @@
+"""The one table of names, dims and coordinates that both wings use.
+
+Row names are for people (``sd(Days | Subject)``); variables, dims and coordinates are for ArviZ's DataTree, where a
+variable may not be named like a dim, nor contain a slash.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.public import sd_ends
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.errors import DesignError
+from bayesmm.specification.priors import PRIORS
+from bayesmm.specification.terms import CALLEES
+
+type Kind = Literal["fixed", "sd", "cor", "sigma"]
+
+KINDS: tuple[Kind, ...] = ("fixed", "sd", "cor", "sigma")
+_OURS = {
+    "beta",
+    "sigma",
+    "coef",
+    "obs",
+    "y",
+    "X",
+    "offset",
+    "weights",
+    "lp",
+    "node",
+    "parameter",
+    "point",
+    "weight",
+    "name",
+}
+_ARVIZ = {"chain", "draw", "sample", "summary", "variable", "label", "ci_bound", "column", "model"}
+_ARVIZ |= {"plot_axis", "kwarg"}
+_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "correlation", "variance", "share")
+_SUFFIXES = ("effect", "sd", "pair", "index", "member")
+_ENDS = ("mean", "sd", "variance", *map(str, range(10)), *(family.__name__ for family in PRIORS))
+_NOT_IN_FILES = re.compile(r"[/\x00-\x1f\x7f-\x9f]|^[\s.]+|\s+$")
+_TAKEN = frozenset(_OURS | _ARVIZ)  # names of variables and dims, in our groups or in what ArviZ makes of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRow:
+    """One row of a table of parameters, and where its draws are.
+
+    Attributes
+    ----------
+    name : str
+        ``"Days"``, ``"sd(Days | Subject)"``, ``"cor(Intercept, Days | Subject)"``, ``"sigma"``.
+    kind : {"fixed", "sd", "cor", "sigma"}
+        What it is.
+    group : str or None
+        Grouping factor of an sd or a cor.
+    variable : str
+        Variable of the DataTree.
+    index : int or None
+        Position along that variable's dim; None for a scalar.
+    alias : str
+        What a person may also write for it: ``"beta(Days)"``, ``"cor(Days, Intercept | Subject)"``; "" if nothing.
+    """
+
+    name: str
+    kind: Kind
+    group: str | None
+    variable: str
+    index: int | None
+    alias: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockLabels:
+    """The names of one grouping factor.
+
+    Attributes
+    ----------
+    group : str
+        Name in tables.
+    dim : str
+        Dim of its levels; the group's name, unless that would break the DataTree.
+    members : tuple of str
+        The columns that each have a level of a row, where there are several.
+    effects : tuple of str
+        Effects (k,), the coordinates of ``effect_dim``.
+    levels : tuple of str
+        Levels (q,), the coordinates of ``dim``.
+    pieces : tuple of Piece
+        Which effects share a covariance matrix, and its structure.
+    expressions : tuple of str
+        What each piece's term has left of its bar.
+    """
+
+    group: str
+    dim: str
+    effects: tuple[str, ...]
+    levels: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    expressions: tuple[str, ...]
+    members: tuple[str, ...] = ()
+
+    @cached_property
+    def sds(self) -> tuple[str, ...]:
+        """Names of the free standard deviations, the coordinates of ``sd_dim``: effects, or a term's expression."""
+        return tuple(
+            name
+            for piece, expression in self._terms()
+            for name in piece.structure.sd_names(self.effects[piece.inside], expression)
+        )
+
+    @cached_property
+    def cors(self) -> tuple[str, ...]:
+        """Names of the free correlations, the coordinates of ``pair_dim``: ``"Intercept, Days"``, or a term's."""
+        return tuple(names[0] for names in self._cor_names())
+
+    @property
+    def sd_rows(self) -> tuple[str, ...]:
+        """Row names of the standard deviations."""
+        return tuple(f"sd({name} | {self.group})" for name in self.sds)
+
+    @property
+    def cor_rows(self) -> tuple[str, ...]:
+        """Row names of the correlations."""
+        return tuple(f"cor({name} | {self.group})" for name in self.cors)
+
+    @property
+    def cor_aliases(self) -> tuple[str, ...]:
+        """How else the correlations may be written; "" if in no other way."""
+        return tuple(f"cor({names[1]} | {self.group})" if len(names) > 1 else "" for names in self._cor_names())
+
+    @cached_property
+    def sd_effects(self) -> tuple[slice, ...]:
+        """Which of the effects have each standard deviation."""
+        found: list[slice] = []
+        for piece in self.pieces:
+            is_one = piece.structure.n_sds(piece.k) < piece.k
+            found += [piece.inside] if is_one else [slice(j, j + 1) for j in range(piece.start, piece.stop)]
+        return tuple(found)
+
+    @property
+    def cor_cells(self) -> tuple[tuple[int, str], ...]:
+        """Where a table of the standard deviations shows each correlation: beside which, and under which heading."""
+        return tuple(
+            (start + row, head)
+            for (piece, _), start in zip(self._terms(), sd_ends(self.pieces), strict=False)
+            for row, head in piece.structure.cor_cells(self.effects[piece.inside])
+        )
+
+    def _terms(self) -> Iterator[tuple[Piece, str]]:
+        return zip(self.pieces, self.expressions, strict=True)
+
+    def _cor_names(self) -> list[tuple[str, ...]]:
+        return [
+            names
+            for piece, expression in self._terms()
+            for names in piece.structure.cor_names(self.effects[piece.inside], expression)
+        ]
+
+    @property
+    def member_dim(self) -> str:
+        """Dim of the levels of a row, where it has several."""
+        return f"{self.dim}_member"
+
+    @property
+    def effect_dim(self) -> str:
+        """Dim of the effects of a level."""
+        return f"{self.dim}_effect"
+
+    @property
+    def sd_dim(self) -> str:
+        """Dim of the standard deviations; of its own where the effects are its coordinates, or ArviZ would mislabel."""
+        return f"{self.dim}_sd"
+
+    @property
+    def pair_dim(self) -> str:
+        """Dim of the correlations."""
+        return f"{self.dim}_pair"
+
+    @property
+    def sd_variable(self) -> str:
+        """Variable of the standard deviations, over ``sd_dim``."""
+        return f"sd_{self.dim}"
+
+    @property
+    def cor_variable(self) -> str:
+        """Variable of the correlations, over ``pair_dim``; absent if none is free."""
+        return f"cor_{self.dim}"
+
+    @property
+    def effect_variable(self) -> str:
+        """Variable of the random effects, over ``dim`` and ``effect_dim``."""
+        return f"b_{self.dim}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """All names of one model.
+
+    Attributes
+    ----------
+    coefficients : tuple of str
+        Fixed effects that are estimated (p,), the coordinates of ``coef``.
+    blocks : tuple of BlockLabels
+        One for each grouping factor.
+    has_sigma : bool
+        Whether sigma is a parameter: estimated, and not known.
+    """
+
+    coefficients: tuple[str, ...]
+    blocks: tuple[BlockLabels, ...]
+    has_sigma: bool = True
+
+    def parameter_rows(self) -> list[ParameterRow]:
+        """Return the rows of every table of parameters, in their order.
+
+        Returns
+        -------
+        list of ParameterRow
+            Coefficients; for each grouping factor its standard deviations, then its correlations; sigma.
+        """
+        spreads = [row for block in self.blocks for row in _block_rows(block)]
+        if self.has_sigma:
+            spreads.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
+        return [*self._fixed_rows(spreads), *spreads]
+
+    def _fixed_rows(self, spreads: Sequence[ParameterRow]) -> list[ParameterRow]:
+        """Name coefficients by their columns, or ``beta(column)`` where the name has another meaning in the table."""
+        others = {*KINDS, *(f"beta({name})" for name in self.coefficients)}
+        for row in spreads:
+            others |= {row.name, row.alias, f"{row.kind}({row.group})"}
+        return [
+            ParameterRow(
+                name=f"beta({name})" if name in others else name,
+                kind="fixed",
+                group=None,
+                variable="beta",
+                index=i,
+                alias=f"beta({name})",
+            )
+            for i, name in enumerate(self.coefficients)
+        ]
+
+
+def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, has_sigma: bool) -> Labels:
+    """Name everything in a design; see `bayesmm.design.design.Design.labels`."""
+    named: list[BlockLabels] = []
+    for block in blocks:
+        dim = _safe_dim(block, (other.dim for other in named))
+        named.append(
+            BlockLabels(
+                group=block.group,
+                dim=dim,
+                effects=block.effects,
+                levels=block.levels,
+                pieces=block.layout,
+                expressions=tuple(piece.term.expression for piece in block.pieces),
+                members=() if block.grouping.kind == "combination" else block.factors,
+            )
+        )
+    return Labels(coefficients=tuple(coefficients), blocks=tuple(named), has_sigma=has_sigma)
+
+
+def check_distinct(labels: Labels) -> None:
+    """Refuse two parameters of one name.
+
+    Raises
+    ------
+    DesignError
+        Names it.
+    """
+    names = [row.name for row in labels.parameter_rows()]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DesignError(
+            f"Two parameters would both be called {twice!r}. Rename the columns in the data so that their names, with "
+            "commas and bars between them, can be told apart."
+        )
+
+
+def _block_rows(block: BlockLabels) -> list[ParameterRow]:
+    sds = [
+        ParameterRow(name=name, kind="sd", group=block.group, variable=block.sd_variable, index=i)
+        for i, name in enumerate(block.sd_rows)
+    ]
+    return sds + [
+        ParameterRow(name=name, kind="cor", group=block.group, variable=block.cor_variable, index=i, alias=alias)
+        for i, (name, alias) in enumerate(zip(block.cor_rows, block.cor_aliases, strict=True))
+    ]
+
+
+def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
+    """Return a dim's name that a file can hold, and that goes with no name of a variable or another dim."""
+    grouping = block.grouping
+    name = block.group if grouping.kind == "combination" else "_".join((CALLEES[grouping.kind], *grouping.factors))
+    dim = _NOT_IN_FILES.sub("_", name) or "_"
+    used = set(_TAKEN).union(*map(_derived, others))
+    while _derived(dim) & used:
+        dim += "_"
+    return dim
+
+
+@lru_cache(maxsize=256)
+def _derived(dim: str) -> frozenset[str]:
+    """Names that are made of a dim's, of variables, dims and sites of the programs."""
+    sites = {f"{prefix}_{dim}" for prefix in _PREFIXES}
+    names = (*(f"{dim}_{suffix}" for suffix in _SUFFIXES), *sites, *(f"{s}_{end}" for s in sites for end in _ENDS))
+    return frozenset((dim, *names))

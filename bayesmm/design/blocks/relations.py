@@ -1,0 +1,85 @@
+"""How grouping factors lie in each other: nested, crossed, or the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.console import visible
+from bayesmm.design.blocks.blocks import RandomBlock
+
+type RelationKind = Literal["nested", "same", "fully crossed", "partially crossed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """How two grouping factors lie in each other.
+
+    Attributes
+    ----------
+    first, second : str
+        The groups; if nested, the levels of the first lie within those of the second.
+    kind : {"nested", "same", "fully crossed", "partially crossed"}
+        Nested: every level of the first occurs with one level of the second only.
+    n_pairs, n_possible : int
+        How many pairs of levels occur together, and how many could.
+    """
+
+    first: str
+    second: str
+    kind: RelationKind
+    n_pairs: int
+    n_possible: int
+
+    def __str__(self) -> str:
+        return visible(self._write())
+
+    def _write(self) -> str:
+        match self.kind:
+            case "nested":
+                return f"{self.first} is nested in {self.second}"
+            case "same":
+                return f"{self.first} and {self.second} are the same grouping: their variances cannot be told apart"
+            case "fully crossed":
+                return f"{self.first} and {self.second} are fully crossed: all {self.n_possible} combinations occur"
+            case "partially crossed":
+                return (
+                    f"{self.first} and {self.second} are partially crossed: {self.n_pairs} of {self.n_possible} "
+                    "combinations occur"
+                )
+
+
+def find_relations(blocks: Sequence[RandomBlock]) -> tuple[Relation, ...]:
+    """Find how every two grouping factors lie in each other.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        The blocks of one design.
+
+    Returns
+    -------
+    tuple of Relation
+    """
+    return tuple(_relate(*pair) for pair in combinations(blocks, 2))
+
+
+def _relate(one: RandomBlock, other: RandomBlock) -> Relation:
+    fine, coarse = (one, other) if one.q >= other.q else (other, one)
+    keys = [
+        pd.unique(own.codes * np.int64(coarse.q) + their.codes)
+        for own in fine.incidence.memberships
+        for their in coarse.incidence.memberships
+    ]
+    n_pairs = len(pd.unique(np.concatenate(keys)))
+    n_possible = fine.q * coarse.q
+    kind: RelationKind
+    if n_pairs == fine.q:
+        kind = "same" if fine.q == coarse.q else "nested"
+    else:
+        kind = "fully crossed" if n_pairs == n_possible else "partially crossed"
+    first, second = (fine, coarse) if kind == "nested" else (one, other)
+    return Relation(first=first.group, second=second.group, kind=kind, n_pairs=n_pairs, n_possible=n_possible)

@@ -1,0 +1,1 @@
+"""How columns are computed, for the data and for new rows."""

@@ -1,0 +1,255 @@
+"""The mean and the covariance of the response that a model implies, row by row: the E[Y|X] and Var[Y|X] of textbooks.
+
+Without parameter values they are written in symbols, with them computed. Notation of the symbols, in the names of the
+parameter tables: β(Days) a fixed effect, σ²(Days | Subject) the square of ``sd(Days | Subject)``,
+σ(Intercept, Days | Subject) the covariance ``cor · sd · sd``, ρ(0 + f | Subject) the correlation of a structure with
+one, and σ² the residual variance. Where nothing but the intercept varies by a group, σ²(batch) stands for the square of
+``sd(Intercept | batch)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.console import listing
+from bayesmm.covariance.public import assemble_covariance, cor_ends, spread_sds
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.labels import BlockLabels, Labels
+from bayesmm.design.design import Design
+from bayesmm.design.words.row_choice import choose_rows, label_rows
+from bayesmm.design.words.symbols import Coefficient, TextTable, add_all, multiply, number_text, write_sum
+from bayesmm.errors import DesignError
+
+MOST_SYMBOLIC = 200  # rows of a covariance matrix of texts; it has their square of cells
+MOST_NUMERIC = 5000  # rows of a covariance matrix of numbers: 200 MB
+
+
+def marginal_mean(design: Design, labels: Labels, rows: Any = None, at: Any = None) -> pd.DataFrame:
+    """Write or compute E[Y|X], the mean of the response over all levels that could have been observed.
+
+    Parameters
+    ----------
+    design : Design
+        Data and specification.
+    labels : Labels
+        Names of everything.
+    rows : list, slice or mapping, optional
+        Which rows, as in `marginal_covariance`; all by default.
+    at : Fit or mapping of str to float, optional
+        Values of the parameters, as in `marginal_covariance`, the fixed effects at least; symbols by default.
+
+    Returns
+    -------
+    DataFrame
+        One column, ``mean``: texts, or numbers in units of the response. The index names each row by its levels.
+
+    Raises
+    ------
+    DesignError
+        If a row, a group, a level or a parameter is unknown.
+
+    Notes
+    -----
+    E[Y|X] = Xβ + offset: the random effects have mean zero.
+    """
+    chosen = choose_rows(design, rows)
+    X, offset = design.X[np.ix_(chosen, design.kept)], design.offset[chosen]
+    names = [row.name for row in labels.parameter_rows() if row.kind == "fixed"]
+    index = label_rows(design, chosen)
+    if at is None:
+        symbols = [f"β({name})" for name in labels.coefficients]
+        texts = [_mean_text(values, symbols, known) for values, known in zip(X, offset, strict=True)]
+        return TextTable({"mean": texts}, index=index)
+    mean = X @ _pick(_read_values(at, labels, names), names) + offset
+    return pd.DataFrame({"mean": mean}, index=index)
+
+
+def marginal_covariance(
+    design: Design, labels: Labels, rows: Any = None, at: Any = None, *, known_sigma: float | None = None
+) -> pd.DataFrame:
+    """Write or compute Var[Y|X], the covariance matrix of the response before any random effect is known.
+
+    Parameters
+    ----------
+    design : Design
+        Data and specification.
+    labels : Labels
+        Names of everything.
+    rows : list, slice or mapping, optional
+        Which rows: a list of row labels of the data, a slice of them (both ends included, as in ``data.loc``), or a
+        mapping from a grouping factor to a level or a list of levels, ``{"Subject": ["308", "309"]}``; several groups
+        choose the rows that are in all of them. All rows by default, where they are few.
+    at : Fit or mapping of str to float, optional
+        Values of the parameters: a fit, or a mapping from the names in ``fit.parameters`` to numbers. Symbols by
+        default.
+    known_sigma : float, optional
+        Residual standard deviation where it is known and so not among the parameters.
+
+    Returns
+    -------
+    DataFrame
+        Rows and columns in the order of the data, named by their levels; texts, or numbers in squared units of the
+        response. Numbers in the texts are rounded to five significant digits.
+
+    Raises
+    ------
+    DesignError
+        If a row, a group, a level or a parameter is unknown, a value is impossible, or the rows are too many.
+
+    Notes
+    -----
+    Var[Y|X] = Z G Z' + σ²W⁻¹. Rows that share a level of a grouping factor with effect columns z and covariance Σ
+    covary by z'Σz̃; rows that share no level of any factor are independent (Laird & Ware 1982, Biometrics 38).
+    """
+    chosen = choose_rows(design, rows)
+    _check_size(len(chosen), at is None)
+    index = label_rows(design, chosen)
+    if at is None:
+        return TextTable(_covariance_texts(design, labels, chosen), index=index, columns=index)
+    needed = [row.name for row in labels.parameter_rows() if row.kind in ("sd", "cor")]
+    values = _read_values(at, labels, [*needed, "sigma"], known_sigma)
+    for block in labels.blocks:
+        _check_block(block, values)
+    cells = _covariance(design, labels, chosen, values)
+    return pd.DataFrame(cells, index=index, columns=index)
+
+
+def _check_size(n: int, symbolic: bool) -> None:
+    most, kind = (MOST_SYMBOLIC, "symbols") if symbolic else (MOST_NUMERIC, "numbers")
+    if n > most:
+        raise DesignError(
+            f"The covariance of {n} rows would be a table of {n}² {kind}; {most} rows are shown at most. Choose some, "
+            "rows={'group': 'level'} or rows=[labels of rows]."
+        )
+
+
+def _mean_text(values: np.ndarray, symbols: Sequence[str], offset: float) -> str:
+    terms = [(multiply(value, 1.0), symbol) for value, symbol in zip(values, symbols, strict=True)]
+    known = Coefficient(offset, number_text(offset))
+    return write_sum([*terms, (known, "")])
+
+
+def _covariance_texts(design: Design, labels: Labels, chosen: np.ndarray) -> np.ndarray:
+    """Write every cell (m, m), each pair of rows once."""
+    m = len(chosen)
+    cells = np.full((m, m), "0", dtype=object)
+    for i in range(m):
+        for j in range(i, m):
+            cells[i, j] = cells[j, i] = write_sum(_cell(design, labels, int(chosen[i]), int(chosen[j])))
+    return cells
+
+
+def _cell(design: Design, labels: Labels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
+    """Yield the summands of the covariance of two rows."""
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        yield from _shared_levels(block, names, row, other)
+    if row == other:
+        weight = design.weights[row]
+        yield Coefficient(1.0, ""), "σ²" if weight == 1 else f"σ²/{number_text(weight)}"
+
+
+def _shared_levels(block: RandomBlock, names: BlockLabels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
+    """Yield each variance and covariance of one factor once, with what all levels that the rows share add up to."""
+    shared = [
+        (one.columns[row].tolist(), two.columns[other].tolist())
+        for one in block.incidence.ordered.memberships
+        for two in block.incidence.ordered.memberships
+        if one.codes[row] == two.codes[other]
+    ]
+    if not shared:
+        return
+    found: dict[str, list[Coefficient]] = {}
+    for i, j, symbol in _symbols(names):
+        ways = ((i, i),) if i == j else ((j, i), (i, j))
+        found.setdefault(symbol, []).extend(multiply(z[a], z_other[b]) for z, z_other in shared for a, b in ways)
+    for symbol, parts in found.items():
+        yield add_all(parts), symbol
+
+
+def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
+    """Pairs of effects i ≤ j that covary, and the symbol of their covariance; variances first."""
+    if names.effects == ("Intercept",):
+        yield 0, 0, f"σ²({names.group})"
+        return
+    terms = list(zip(names.pieces, names.expressions, strict=True))
+    for piece, expression in terms:
+        for i, effect in enumerate(names.effects[piece.inside]):
+            own = expression if piece.structure.n_sds(piece.k) == 1 < piece.k else effect
+            yield piece.start + i, piece.start + i, f"σ²({own} | {names.group})"
+    for piece, expression in terms:
+        for j in range(piece.k):
+            for i in range(j):
+                symbol = piece.structure.symbol(i, j, names.effects[piece.inside], expression, names.group)
+                if symbol:
+                    yield piece.start + i, piece.start + j, symbol
+
+
+def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+    """Z G Z' + σ²W⁻¹ of the chosen rows, (m, m)."""
+    total = np.diag(values["sigma"] ** 2 / design.weights[chosen])
+    for block, names in zip(design.blocks, labels.blocks, strict=True):
+        covariance = _effect_covariance(names, values)
+        memberships = block.incidence.rows(chosen).memberships
+        for one in memberships:
+            for two in memberships:
+                shared = one.codes[:, None] == two.codes
+                total += np.where(shared, one.columns @ covariance @ two.columns.T, 0.0)
+    return total
+
+
+def _effect_covariance(names: BlockLabels, values: Mapping[str, float]) -> np.ndarray:
+    """Covariance (k, k) of the effects of one level."""
+    return assemble_covariance(np, _pick(values, names.sd_rows), _pick(values, names.cor_rows), names.pieces)
+
+
+def _pick(values: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
+    return np.array([values[name] for name in names], dtype=float)
+
+
+def _read_values(at: Any, labels: Labels, needed: Sequence[str], known_sigma: float | None = None) -> dict[str, float]:
+    """Read parameter values off a fit or a mapping, and check that they are there."""
+    table = getattr(at, "parameters", None)
+    if isinstance(table, pd.DataFrame) and "estimate" in table:
+        given = {**table["estimate"].to_dict(), "sigma": at.sigma}
+    elif isinstance(at, (Mapping, pd.Series)):
+        given = dict(at.items())
+    else:
+        raise DesignError(
+            f"at is of type {type(at).__name__}. Give a fit, or a mapping from the names in fit.parameters to values."
+        )
+    if known_sigma is not None:
+        given.setdefault("sigma", known_sigma)
+    names = list(dict.fromkeys([*(row.name for row in labels.parameter_rows()), "sigma"]))
+    known = f"The parameters are {listing(names, quoted=True)}."
+    for name in given:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise DesignError(f"at names {name!r}, which the model does not have.{hint} {known}")
+    lacking = [name for name in needed if name not in given]
+    if lacking:
+        raise DesignError(f"at has no value of {lacking[0]!r}. {known}")
+    values = {str(name): float(value) for name, value in given.items()}
+    if not values.get("sigma", 0.0) >= 0:
+        raise DesignError(f"'sigma' is {values['sigma']:g} in at: a standard deviation cannot be negative.")
+    return values
+
+
+def _check_block(block: BlockLabels, values: Mapping[str, float]) -> None:
+    for name in block.sd_rows:
+        if not values[name] >= 0:
+            raise DesignError(f"{name!r} is {values[name]:g} in at: a standard deviation cannot be negative.")
+    sds = spread_sds(np, _pick(values, block.sd_rows), block.pieces)
+    for piece, (start, stop) in zip(block.pieces, pairwise(cor_ends(block.pieces)), strict=True):
+        low, high = piece.structure.limits(piece.k)
+        for row, varies in zip(block.cor_rows[start:stop], piece.structure.is_defined(sds[piece.inside]), strict=True):
+            if varies and not low <= values[row] <= high:
+                raise DesignError(
+                    f"{row!r} is {values[row]:g} in at: a correlation lies between {low:.4g} and {high:.4g}."
+                )

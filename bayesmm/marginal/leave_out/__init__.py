@@ -1,0 +1,1 @@
+"""Densities of rows and of groups given all others."""

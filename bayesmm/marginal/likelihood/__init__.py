@@ -1,0 +1,1 @@
+"""The criterion, and all that follows from one elimination."""

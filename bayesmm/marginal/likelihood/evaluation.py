@@ -1,0 +1,297 @@
+"""The criterion with everything that follows from one elimination: derivatives, curvature, effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bayesmm.covariance.layout import Layout, assemble_factors
+from bayesmm.covariance.tangents import Tangent, tangents
+from bayesmm.marginal.apart.few_effects import EffectRoots, effect_covariances, gram_of_effects, solve_few_effects
+from bayesmm.marginal.apart.one_factor import LevelRoots, level_covariances, solve_one_factor
+from bayesmm.marginal.arrays.linalg import contract
+from bayesmm.marginal.arrays.operations import Operations
+from bayesmm.marginal.elimination.effects import solve_effects
+from bayesmm.marginal.elimination.elimination import Reduced, absorb, eliminate
+from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.likelihood.likelihood import FixedProfile, deviance, profile_fixed
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+
+FLOOR = 1e-8  # least singular value of Λ that is evaluated: Ṽ changes by its square, which is rounding
+
+
+class Evaluated(NamedTuple):
+    """One evaluation of the criterion at θ, on the conditioned columns.
+
+    Attributes
+    ----------
+    value : scalar
+        −2 log likelihood, β and σ profiled or integrated out.
+    gradient : array, shape (t,)
+        With respect to θ.
+    curvature : array, shape (t, t)
+        Average information plus the curvature of ΛΛ' in θ: near the Hessian, but not it.
+    fixed : FixedProfile
+        Fixed effects and r².
+    residual_square_gradient : array, shape (t,)
+        ∂r²/∂θ.
+    modes : list of arrays, shape (k, q)
+        Conditional modes of the random effects.
+    covariances : list of arrays, shape (k, k, q), or None
+        Their conditional covariances over σ², given β; None where the cross-products are taken apart, since then the
+        evaluation does without: `bayesmm.marginal.likelihood.evaluation.conditional_covariances`.
+    expected, observed : lists of arrays, shape (k, k)
+        Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
+    unrestricted : list of arrays, shape (k, k)
+        Σ Z_i'Ṽ⁻¹Z_i: what is expected if fixed effects take nothing off.
+    """
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " t"]
+    curvature: Float[Array, "t t"]
+    fixed: FixedProfile
+    residual_square_gradient: Float[Array, " t"]
+    modes: list[Float[Array, "k q"]]
+    covariances: list[Float[Array, "k k q"]] | None
+    expected: list[Float[Array, "k k"]]
+    observed: list[Float[Array, "k k"]]
+    unrestricted: list[Float[Array, "k k"]]
+
+
+def evaluate(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    *,
+    layout: Layout,
+) -> Evaluated:
+    """Evaluate the criterion and all that follows from the elimination there.
+
+    Parameters
+    ----------
+    ops : module
+        The operations: `bayesmm.marginal.arrays.host` or `bayesmm.marginal.in_jax.traced`.
+    theta : array, shape (t,)
+        Free entries of the relative factors on the conditioned columns; unitless.
+    products : CrossProducts
+        Of the design.
+    sigma : scalar, optional
+        Residual standard deviation where it is known.
+    restriction : 1 or 0
+        REML or ML.
+    layout : Layout
+        Covariance pieces of each factor.
+
+    Notes
+    -----
+    With P = (Ṽ⁻¹ − Ṽ⁻¹X(X'Ṽ⁻¹X)⁻¹X'Ṽ⁻¹) and e = Py, the derivative with respect to Ψ_f = Λ_fΛ_f' is
+
+        Γ_f = Σ_i Z_i'PZ_i − Z_i'e e'Z_i / σ²   (P is Ṽ⁻¹ for ML),
+
+    so that ∂/∂Λ_f = 2Γ_fΛ_f, and the second derivative is nearly e'V_s P V_t e / σ² + ⟨Γ_f, ∂²(ΛΛ')⟩, for entries
+    of Λ_f in rows i and i' of one column 2Γ_ii'. The first part is the average information, less what goes to a
+    profiled σ; the second part, exact, tells a saddle at θ_jj = 0 from a minimum.
+
+    References
+    ----------
+    Gilmour, Thompson & Cullis (1995), Biometrics 51. Johnson & Thompson (1995), J. Dairy Sci. 78.
+    """
+    xp = ops.xp
+    factors = assemble_factors(xp, theta, layout)
+    solved = _solve(ops, products, factors)
+    fixed = profile_fixed(ops, solved.reduced, products)
+    value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
+    df = products.n - restriction * products.p
+    precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
+    v = xp.concatenate([-fixed.beta, xp.ones(1)])
+    rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
+    squares = [r @ r.T for r in rho]
+    weight = restriction * fixed.covariance
+    expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
+    observed = [precision * S for S in squares]
+    slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
+    along = [G @ L for G, L in zip(slopes, factors, strict=True)]
+    ways = tangents(xp, theta, layout)
+    score = _Score(solved.residual, rho, precision, None if sigma is not None else df)
+    return Evaluated(
+        value=value,
+        gradient=2.0 * _along(ops, ways, along),
+        curvature=_information(ops, factors, score, fixed, ways, solved.gram_of) + _bend(ops, ways, slopes, along),
+        fixed=fixed,
+        residual_square_gradient=-2.0 * _along(ops, ways, [S @ L for S, L in zip(squares, factors, strict=True)]),
+        modes=[(b * v[:, None]).sum(1) for b in solved.effects],
+        covariances=solved.covariances,
+        expected=expected,
+        observed=observed,
+        unrestricted=solved.weights,
+    )
+
+
+class _Solved(NamedTuple):
+    """What the elimination gives, whichever way it is made.
+
+    Attributes
+    ----------
+    reduced : Reduced
+        log|H| and S.
+    residual, effects : lists of arrays, shape (k, c, q)
+        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+    weights : list of arrays, shape (k, k)
+        Σ Z_i'Ṽ⁻¹Z_i.
+    covariances : list of arrays, shape (k, k, q), or None
+        Of each level's effects over σ², given β, where they are a by-product.
+    gram_of : callable
+        (Za)'Ṽ⁻¹(Za), shape (t, t), of arrays a (k, t, q).
+    """
+
+    reduced: Reduced
+    residual: list[Float[Array, "k c q"]]
+    effects: list[Float[Array, "k c q"]]
+    weights: list[Float[Array, "k k"]]
+    covariances: list[Float[Array, "k k q"]] | None
+    gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]]
+
+
+def conditional_covariances(
+    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
+) -> list[Float[Array, "k k q"]]:
+    """ΛH⁻¹Λ' of each level where the cross-products are taken apart."""
+    if products.levels is not None:
+        return [level_covariances(ops, products.levels, factors[0])]
+    assert products.effects is not None
+    return effect_covariances(ops, products.effects, factors)
+
+
+def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    """Solve in the way that the design allows."""
+    if products.levels is not None:
+        return _solve_alone(ops, products.levels, factors[0])
+    if products.effects is not None:
+        return _solve_few(ops, products.effects, factors)
+    return _solve_step_by_step(ops, products, factors)
+
+
+def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    inner = _off_zero(ops, factors)
+    elimination, absorbed = eliminate(ops, products, inner)
+    solved = solve_effects(ops, products, elimination, absorbed)
+    inverse = invert_on_pattern(ops, products, elimination, inner)
+
+    def gram_of(moved: list[Float[Array, "k t q"]]) -> Float[Array, "t t"]:
+        """Take them in as further columns, like those of X: what the elimination leaves of [Za]'W[Za]."""
+        cross = _times_products(ops, products, moved)
+        gram = ops.xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
+        return absorb(ops, products, elimination, cross, gram).reduced.gram
+
+    return _Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+
+
+def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+    at = solve_few_effects(ops, roots, factors)
+    return _Solved(
+        Reduced(at.log_det, at.gram),
+        at.residual,
+        at.effects,
+        at.weights,
+        None,
+        lambda moved: gram_of_effects(ops, at.marginal, moved),
+    )
+
+
+def _solve_alone(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> _Solved:
+    at = solve_one_factor(ops, levels, factor)
+    return _Solved(
+        Reduced(at.log_det, at.gram),
+        [at.residual],
+        [at.effects],
+        [at.marginal.sum(-1)],
+        None,
+        lambda moved: _inner(moved[0], contract(at.marginal, moved[0])),
+    )
+
+
+class _Score(NamedTuple):
+    """Z'Ṽ⁻¹[X y], Z'e, 1/σ², and the degrees of freedom where σ is profiled out."""
+
+    residual: Sequence[Float[Array, "k c q"]]
+    rho: Sequence[Float[Array, "k q"]]
+    precision: Float[Array, ""]
+    df: Float[Array, ""] | None
+
+
+def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
+    """Keep singular values from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
+    xp, shifted = ops.xp, []
+    for L in factors:
+        if L.shape[0] == 1:
+            shifted.append(xp.where(abs(L) < FLOOR, FLOOR, L))
+        else:
+            left, values, right = xp.linalg.svd(L)
+            shifted.append((left * xp.maximum(values, FLOOR)) @ right)
+    return shifted
+
+
+def _along(ops: Operations, ways: Sequence[Tangent], matrices: Sequence[Float[Array, "k k"]]) -> Float[Array, " t"]:
+    """⟨M, ∂Λ⟩ of all factors."""
+    found = [way.along(matrix) for way, matrix in zip(ways, matrices, strict=True)]
+    return found[0] if len(found) == 1 else ops.xp.concatenate(found)
+
+
+def _bend(
+    ops: Operations,
+    ways: Sequence[Tangent],
+    slopes: Sequence[Float[Array, "k k"]],
+    along: Sequence[Float[Array, "k k"]],
+) -> Float[Array, "t t"]:
+    """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩."""
+    blocks = [way.bend(G, GL) for way, G, GL in zip(ways, slopes, along, strict=True)]
+    if len(blocks) == 1:
+        return blocks[0]
+    zeros = ops.xp.zeros
+    lines = [[B if f == g else zeros((len(B), len(C))) for g, C in enumerate(blocks)] for f, B in enumerate(blocks)]
+    return ops.xp.concatenate([ops.xp.concatenate(line, axis=1) for line in lines])
+
+
+def _information(
+    ops: Operations,
+    factors: Sequence[Float[Array, "k k"]],
+    score: _Score,
+    fixed: FixedProfile,
+    ways: Sequence[Tangent],
+    gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]],
+) -> Float[Array, "t t"]:
+    """Average information of θ, σ profiled out unless it is known: V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e."""
+    xp = ops.xp
+    moved = [way.move(xp, L, r) for way, L, r in zip(ways, factors, score.rho, strict=True)]
+    left = gram_of(moved)
+    # (t, c): (Za)'Ṽ⁻¹[X y]
+    towards = xp.concatenate([_inner(a, R) for a, R in zip(moved, score.residual, strict=True)])
+    to_fixed, along = towards[:, :-1], towards[:, -1] - towards[:, :-1] @ fixed.beta
+    information = score.precision * (left - to_fixed @ fixed.covariance @ to_fixed.T)
+    if score.df is None:
+        return information
+    return information - (score.precision**2 / score.df) * along[:, None] * along[None]
+
+
+def _inner(a: Float[Array, "k t q"], K: Float[Array, "k c q"]) -> Float[Array, "t c"]:
+    """Σ a_i'K_i over levels."""
+    return a.swapaxes(0, 1).reshape(a.shape[1], -1) @ K.swapaxes(0, 1).reshape(K.shape[1], -1).T
+
+
+def _times_products(
+    ops: Operations, products: CrossProducts, a: Sequence[Float[Array, "k t q"]]
+) -> list[Float[Array, "k t q"]]:
+    """Z_g'WZ_f a_f for all f and g; the columns of all a_f side by side."""
+    xp = ops.xp
+    lines = [[xp.zeros((len(G), b.shape[1], G.shape[2])) for b in a] for G in products.diagonal]
+    for f, (G, b) in enumerate(zip(products.diagonal, a, strict=True)):
+        lines[f][f] = contract(G, b)
+    for position, (f, g) in enumerate(products.shape.pairs):
+        B = products.pairs[position]
+        first, second = products.index.rows[position], products.index.columns[position]
+        lines[g][f] = ops.add_levels(lines[g][f], second, contract(B, ops.take_levels(a[f], first)))
+        lines[f][g] = ops.add_levels(lines[f][g], first, contract(B.swapaxes(0, 1), ops.take_levels(a[g], second)))
+    return [xp.concatenate(line, axis=1) for line in lines]

@@ -1,0 +1,106 @@
+"""Everything read off one reduction.
+
+The legend, used throughout the package: y = Xβ + Zb + ε, b = Λ(θ)u, u ~ N(0, σ²I), ε ~ N(0, σ²W⁻¹); n rows, p fixed
+effects, q random effects in all, k effects per level. θ: free entries of the relative factor Λ.
+Ṽ = W⁻¹ + ZΛΛ'Z' (so Var y = σ²Ṽ), H = Λ'Z'WZΛ + I. One reduction keeps log|H| and S = [X y]'Ṽ⁻¹[X y]; with
+S = [[A, c], [c', s]] and r² = s − c'A⁻¹c:
+
+    ML    −2ℓ(θ)  = log|H| − Σ log wᵢ + n(1 + log(2π r²/n))
+    REML  −2ℓ(θ)  = log|H| − Σ log wᵢ + log|A| + (n−p)(1 + log(2π r²/(n−p)))
+    log p(y | θ, σ, β)         = −½[log|H| − Σ log wᵢ + n log(2πσ²) + (s − 2β'c + β'Aβ)/σ²]
+    log p(y | θ, σ), β flat    = −½[log|H| − Σ log wᵢ + log|A| + (n−p) log(2πσ²) + r²/σ²]
+    β̂ = A⁻¹c,   Var β̂ = σ²A⁻¹
+
+Bates, Mächler, Bolker & Walker (2015), J. Stat. Softw. 67(1); Harville (1977), JASA 72.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from bayesmm.covariance.layout import Layout, assemble_factors
+from bayesmm.marginal.arrays.operations import Operations
+from bayesmm.marginal.elimination.elimination import Reduced, eliminate
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+
+Method = Literal["reml", "ml"]
+
+
+def condition_factors(
+    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
+) -> list[Float[Array, "k k"]]:
+    """Factors on the conditioned columns, from those on the user's."""
+    return [ops.transform(T.T, L) for T, L in zip(products.effect_roots, factors, strict=True)]
+
+
+def reduce_products(ops: Operations, products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> Reduced:
+    """log|H| and S for factors on the conditioned columns."""
+    return eliminate(ops, products, conditioned)[1].reduced
+
+
+class FixedProfile(NamedTuple):
+    """The fixed effects at one θ, on the conditioned columns.
+
+    Attributes
+    ----------
+    log_det : scalar
+        log|A|, for the user's columns.
+    residual_square : scalar
+        r².
+    beta : array, shape (p,)
+        A⁻¹c: fixed effects less the least-squares ones.
+    covariance : array, shape (p, p)
+        A⁻¹: their covariance over σ².
+    """
+
+    log_det: Float[Array, ""]
+    residual_square: Float[Array, ""]
+    beta: Float[Array, " p"]
+    covariance: Float[Array, "p p"]
+
+
+def profile_fixed(ops: Operations, reduced: Reduced, products: CrossProducts) -> FixedProfile:
+    """Profile the fixed effects out of S."""
+    A, c, s = reduced.gram[:-1, :-1], reduced.gram[:-1, -1:], reduced.gram[-1, -1]
+    # one solve for all: [I c]'A⁻¹[I c]
+    log_det, solved = ops.reduce(ops.factor(A[None]), ops.xp.concatenate([ops.xp.eye(len(A)), c], axis=1)[None])
+    log_det = log_det[0] + products.log_det_root
+    return FixedProfile(log_det, s - solved[0, -1, -1], solved[0, :-1, -1], solved[0, :-1, :-1])
+
+
+def deviance(
+    ops: Operations,
+    reduced: Reduced,
+    fixed: FixedProfile,
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+) -> Float[Array, ""]:
+    """−2 log likelihood at one reduction: restricted where `restriction` is 1, full where it is 0."""
+    log, two_pi = ops.xp.log, 2.0 * ops.xp.pi
+    df = products.n - restriction * products.p
+    constant = reduced.log_det - products.log_weights + restriction * fixed.log_det
+    if sigma is None:
+        return constant + df * (1.0 + log(two_pi * fixed.residual_square / df))
+    return constant + df * log(two_pi * sigma**2) + fixed.residual_square / sigma**2
+
+
+def criterion(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    *,
+    layout: Layout,
+) -> Float[Array, ""]:
+    """−2 log likelihood with β (ML: profiled, REML: integrated) and σ (profiled, unless given) out.
+
+    `restriction` is 1 for REML and 0 for ML: a number, so that both share a compiled program. This is the value alone,
+    which JAX can map over replicates and differentiate; the search asks for
+    `bayesmm.marginal.likelihood.evaluation.evaluate`.
+    """
+    reduced = reduce_products(ops, products, assemble_factors(ops.xp, theta, layout))
+    return deviance(ops, reduced, profile_fixed(ops, reduced, products), products, sigma, restriction)

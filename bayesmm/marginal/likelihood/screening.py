@@ -1,0 +1,182 @@
+"""The criterion at many θ at once, its value alone: for small designs, where calls cost more than arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.marginal.arrays.linalg import batched_cholesky, contract
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+
+AT_ONCE = 2**20  # numbers in the largest array of one go
+ROUNDING = 1e-14  # of the response's sum of squares: a residual square below it is only rounding
+
+
+class _Remaining(NamedTuple):
+    """What the first factor leaves, as dense matrices: m effects of all other factors together."""
+
+    first: Float[Array, "k m q"]  # Z_f'WZ of each level of the first factor
+    products: Float[Array, "m m"]
+    cross: Float[Array, "m c"]
+    starts: dict[int, int]  # row where each of the other factors begins; its effects of one level lie together
+
+
+class Screen:
+    """Values of the criterion of one design for batches of relative factors.
+
+    Parameters
+    ----------
+    products : CrossProducts
+        Of the design.
+    sigma : float, optional
+        Residual standard deviation where it is known.
+    restriction : 1 or 0
+        REML or ML.
+
+    Notes
+    -----
+    Of the factors whose levels do not touch each other, the one with the most levels is eliminated level by level, as
+    in `bayesmm.marginal.elimination.elimination`; what remains is one dense matrix. The numbers are those of
+    `bayesmm.marginal.likelihood.likelihood.criterion`.
+    """
+
+    def __init__(self, products: CrossProducts, sigma: float | None, restriction: float) -> None:
+        self.products, self.sigma, self.restriction = products, sigma, restriction
+        touching = {f for f, g in products.shape.pairs if f == g}
+        sizes = {f: G.shape[2] for f, G in enumerate(products.diagonal) if f not in touching}
+        self._first = max(sizes, key=sizes.__getitem__) if sizes else None
+
+    @property
+    def work(self) -> float:
+        """Multiplications that one value takes, about."""
+        k, c, q = self._eliminated
+        m = sum(G.shape[0] * G.shape[2] for G in self.products.diagonal) - k * q
+        return float(k * q * (k + c + m) * (k + c + m) + m**3)
+
+    @property
+    def _eliminated(self) -> tuple[int, int, int]:
+        """Effects of a level, columns, and levels of what is eliminated level by level."""
+        if self._first is None:
+            return 0, self.products.gram.shape[0], 0
+        return self.products.cross[self._first].shape
+
+    @cached_property
+    def _remaining(self) -> _Remaining:
+        products, first = self.products, self._first
+        starts, m = {}, 0
+        for g, G in enumerate(products.diagonal):
+            if g != first:
+                starts[g], m = m, m + G.shape[0] * G.shape[2]
+        k, c, q = self._eliminated
+        found = _Remaining(np.zeros((k, m, q)), np.zeros((m, m)), np.zeros((m, c)), starts)
+        for g, start in starts.items():
+            rows = _rows(start, products.diagonal[g].shape[0], np.arange(products.diagonal[g].shape[2]))
+            found.products[rows[:, None], rows[None]] = products.diagonal[g]
+            found.cross[rows] = products.cross[g].swapaxes(1, 2)
+        for position, (f, g) in enumerate(products.shape.pairs):
+            B, own, other = products.pairs[position], products.index.rows[position], products.index.columns[position]
+            if g == first:
+                f, g, own, other, B = g, f, other, own, B.swapaxes(0, 1)
+            columns = _rows(starts[g], B.shape[1], other)
+            if f == first:
+                found.first[np.arange(k)[:, None, None], columns[None], own] = B
+            else:
+                rows = _rows(starts[f], B.shape[0], own)
+                found.products[rows[:, None], columns[None]] = B
+                found.products[columns[None], rows[:, None]] = B
+        return found
+
+    def values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
+        """−2 log likelihood for each of a batch of factors on the conditioned columns; infinite where it is no number.
+
+        Parameters
+        ----------
+        factors : sequence of arrays, shape (b, k, k)
+            Λ of each grouping factor, b of them.
+        """
+        k, c, q = self._eliminated
+        m = self._remaining.products.shape[0]
+        at_once = max(1, AT_ONCE // (k * q * (k + c + m) + m * m))
+        n = len(factors[0])
+        with np.errstate(all="ignore"):  # far out, numbers overflow
+            parts = [self._values([L[i : i + at_once] for L in factors]) for i in range(0, n, at_once)]
+        values = np.concatenate(parts)
+        return np.where(np.isfinite(values), values, np.inf)
+
+    def _values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
+        products, remaining, n = self.products, self._remaining, len(factors[0])
+        log_det, K, A = self._eliminate(factors)  # (b,), (b, c, k q), (b, m, k q)
+        gram = products.gram - K @ K.swapaxes(1, 2)
+        if remaining.starts:
+            Lambda = self._dense_factors(factors, n)
+            scaled = Lambda.swapaxes(1, 2) @ (remaining.cross - A @ K.swapaxes(1, 2))
+            H = np.eye(A.shape[1]) + Lambda.swapaxes(1, 2) @ (remaining.products - A @ A.swapaxes(1, 2)) @ Lambda
+            C = _cholesky(H)
+            log_det = log_det + 2.0 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1)
+            solved = np.linalg.solve(C, scaled)
+            gram = gram - solved.swapaxes(1, 2) @ solved
+        return self._read(log_det, gram)
+
+    def _eliminate(self, factors: Sequence[Float[Array, "b k k"]]) -> tuple[Array, Array, Array]:
+        """Share of the first factor in log|H|, and L⁻¹Λ'Z' of its levels times the columns and the other factors' Z."""
+        products, remaining, n = self.products, self._remaining, len(factors[0])
+        if self._first is None:
+            return np.zeros(n), np.zeros((n, len(products.gram), 0)), np.zeros((n, len(remaining.products), 0))
+        L = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
+        G = products.diagonal[self._first][:, :, None]
+        M = np.eye(len(L))[:, :, None, None] + contract(L, contract(G, L))
+        pivots, root = batched_cholesky(np, M, L.swapaxes(0, 1))
+        log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
+        return log_det, _through(root, products.cross[self._first]), _through(root, remaining.first)
+
+    def _dense_factors(self, factors: Sequence[Float[Array, "b k k"]], n: int) -> Float[Array, "b m m"]:
+        remaining = self._remaining
+        Lambda = np.zeros((n, *remaining.products.shape))
+        for g, start in remaining.starts.items():
+            rows = _rows(start, factors[g].shape[1], np.arange(self.products.diagonal[g].shape[2]))
+            Lambda[:, rows[:, None], rows[None]] = factors[g][..., None]
+        return Lambda
+
+    def _read(self, log_det: Float[Array, " b"], gram: Float[Array, "b c c"]) -> Float[Array, " b"]:
+        """Read the criterion off the reductions, as `bayesmm.marginal.likelihood.likelihood` does."""
+        products, restriction = self.products, self.restriction
+        root = _cholesky(gram)
+        log_diagonal = np.log(np.diagonal(root, axis1=1, axis2=2))
+        residual_square = root[:, -1, -1] ** 2
+        residual_square[residual_square < ROUNDING * products.gram[-1, -1]] = np.nan
+        df = products.n - restriction * products.p
+        log_det_fixed = 2.0 * log_diagonal[:, :-1].sum(axis=1) + products.log_det_root
+        constant = log_det - products.log_weights + restriction * log_det_fixed
+        if self.sigma is None:
+            return constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))
+        return constant + df * np.log(2.0 * np.pi * self.sigma**2) + residual_square / self.sigma**2
+
+
+def _rows(start: int, width: int, levels: np.ndarray) -> np.ndarray:
+    """Rows (k, P) of the dense matrices that levels have."""
+    return start + np.arange(width)[:, None] + width * levels
+
+
+def _through(root: Float[Array, "k k b q"], columns: Float[Array, "k c q"]) -> Float[Array, "b c r"]:
+    """L⁻¹Λ'Z'WK of all levels, end to end."""
+    solved = contract(root.swapaxes(0, 1), columns[:, :, None])  # (k, c, b, q)
+    return solved.transpose(2, 1, 0, 3).reshape(root.shape[2], columns.shape[1], solved.shape[0] * solved.shape[3])
+
+
+def _cholesky(M: Float[Array, "b m m"]) -> Float[Array, "b m m"]:
+    """Lower triangular roots; NaN for those that are not positive definite, or not finite."""
+    try:
+        return np.linalg.cholesky(M)
+    except np.linalg.LinAlgError:
+        return np.stack([_cholesky_or_nan(each) for each in M])
+
+
+def _cholesky_or_nan(M: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    try:
+        return np.linalg.cholesky(M)
+    except np.linalg.LinAlgError:
+        return np.full_like(M, np.nan)

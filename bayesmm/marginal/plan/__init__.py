@@ -1,0 +1,1 @@
+"""How random effects are eliminated: a plan made once a design, from which levels occur together."""

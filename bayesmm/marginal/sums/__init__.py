@@ -1,0 +1,1 @@
+"""The passes over the rows, and the cross-products that they leave."""
