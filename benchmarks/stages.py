@@ -11,7 +11,7 @@ from typing import Any
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 INNER = {  # stage of Model.fit -> where the function that does it is looked up
     "products": "bayesmm.problem.build_products",
-    "search": "bayesmm.reml.estimate.minimise",
+    "search": "bayesmm.reml.estimate.find_minima",
 }
 
 

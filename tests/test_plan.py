@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.marginal.plan.plan import plan
+from bayesmm.marginal.plan import plan
 
 CROSSED = "diameter ~ 1 + (1 | plate) + (1 | sample)"
 NESTED = "strength ~ 1 + (1 | batch/cask)"

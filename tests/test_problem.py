@@ -16,7 +16,7 @@ from bayesmm.covariance.layout import n_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.plan.plan import plan
+from bayesmm.marginal.plan import plan
 from bayesmm.marginal.sums import crossproducts
 from bayesmm.problem import AT_ONCE, Problem
 from bayesmm.reml.criterion import Criterion

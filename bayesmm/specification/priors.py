@@ -1,8 +1,9 @@
 """Priors as declarations: a family, its numbers, and nothing that computes.
 
 Which family suits which parameter is decided where priors meet the labels of a model
-(`bayesmm.bayes.priors.resolution`). A prior on a standard deviation may be stated for the variance instead, with ``on="variance"``, or for its share of the
-variance, with ``on="share"``; the density of the standard deviation then follows by the change of variables.
+(`bayesmm.bayes.priors.resolution`). A prior on a standard deviation may be stated for the variance instead, with
+``on="variance"``, or for its share of the variance, with ``on="share"``; the density of the standard deviation then
+follows by the change of variables.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence, Membership
-from bayesmm.marginal.plan.plan import plan
+from bayesmm.marginal.plan import plan
 from bayesmm.marginal.sums import crossproducts
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.sums.rows import BlockArrays
