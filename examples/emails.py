@@ -17,9 +17,9 @@ import bayesmm as bmm
 
 
 def main() -> None:
-    emails = bmm.datasets.simulate_dyads(25, sender_sd=0.9, receiver_sd=0.6, correlation=0.6, sigma=0.7, seed=4)
+    emails = bmm.datasets.simulate_dyads(18, sender_sd=0.9, receiver_sd=0.6, correlation=0.6, sigma=0.7, seed=1)
     model = bmm.Model(emails.formula, emails.data)
-    fit, posterior = model.fit(), model.sample(seed=1)
+    fit, posterior = model.fit(), model.sample(seed=1, chains=2, draws=500, tune=500)
     print(bmm.compare(fit, posterior), end="\n\n")
 
     table = pd.DataFrame({"truth": emails.parameters, "REML": fit.parameters["estimate"]})

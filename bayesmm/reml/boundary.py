@@ -76,7 +76,9 @@ def null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Pie
         T = root[start:stop, start:stop]
         left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
         for vector in (T.T @ left[:, values < SINGULAR]).T:
-            vector = np.where(np.abs(vector) < INVISIBLE * np.linalg.norm(T, axis=0), 0.0, vector)
+            seen = np.abs(vector) >= INVISIBLE * np.linalg.norm(T, axis=0)
+            if seen.any():  # columns alike to rounding leave a direction whose parts are all small beside them
+                vector = np.where(seen, vector, 0.0)
             direction = np.zeros(len(root))
             direction[start:stop] = vector / vector[np.argmax(np.abs(vector))]
             directions.append(direction)

@@ -24,7 +24,7 @@ LIGHT = 1e5  # multiplications up to which a value costs little beside the calls
 LIGHT_IF_MANY = 1e6  # the same where effects are nearly as many as rows, and maxima many
 WHOLE = 4e5  # multiplications that looking at a whole grid may take
 FAR_OUT = 100.0  # standard deviations in units of σ
-FAR = 3  # coarse level from which on one axis of a heavy design is looked at alone
+OUTER_LEVEL = 3  # coarse level from which on one axis of a heavy design is looked at alone
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
 ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
 MOST_STARTS = 8
@@ -158,7 +158,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
     grid = _Grid(criterion, moments, COARSE, values)
     d = grid.n_axes
     places = grid.ray(range(d))
-    places += [place for j in range(d) if d > 1 for place in grid.ray([j])[FAR:]]
+    places += [place for j in range(d) if d > 1 for place in grid.ray([j])[OUTER_LEVEL:]]
     found = grid.values(places)
     best = places[int(np.argmin(found))]
     others = [moments, *_elsewhere(criterion, moments)]

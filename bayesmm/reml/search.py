@@ -18,7 +18,7 @@ from bayesmm.reml.start import moment_start
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
 FIRST = 200  # evaluations of the search from the best start at most
 FURTHER = 60  # evaluations of each search but the first
-FAR = 30.0  # standard deviations in units of σ from which on moments lead the way
+FAR_START = 30.0  # standard deviations in units of σ from which on moments lead the way
 MUCH = 0.1  # of −2 log likelihood
 MOST_MOMENTS = 8
 LOW = 0.01  # times σ at the lowest minimum: where a crowded model is searched as if σ were known
@@ -121,7 +121,7 @@ def _approach(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray, int]
     There the data all but show the effects, so that moments are nearly right whatever the directions, while the valley
     that Newton's steps would follow is narrow and bent.
     """
-    if max(np.abs(L).max() for L in assemble_factors(np, theta, criterion.layout)) < FAR:
+    if max(np.abs(L).max() for L in assemble_factors(np, theta, criterion.layout)) < FAR_START:
         return theta, 0
     value, moved = np.inf, theta
     for n in range(MOST_MOMENTS):

@@ -9,7 +9,7 @@ from typing import Protocol
 import pandas as pd
 
 from bayesmm.console import listing
-from bayesmm.design.blocks.confounding import find_far
+from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.errors import FitStatus
@@ -140,7 +140,7 @@ def build_summary(fit: Fitted, level: float) -> Report:
 def _warnings(fit: Fitted) -> tuple[str, ...]:
     """Say what forbids to rely on the numbers."""
     unfinished = (f"{fit.status.value} Search: {fit.convergence}",) if fit.status is FitStatus.NOT_CONVERGED else ()
-    return (*unfinished, *fit.confounded, *find_far(fit.design.blocks))
+    return (*unfinished, *fit.confounded, *find_far_origins(fit.design.blocks))
 
 
 def _notes(fit: Fitted) -> tuple[str, ...]:

@@ -79,3 +79,14 @@ def test_comparison_does_not_call_a_small_unit_zero() -> None:
     draws = {"sd(x | g)": estimate * np.linspace(0.8, 1.3, 4000).reshape(SHAPE)}
     notes = bmm.compare(fit, make_posterior(model, draws)).notes
     assert not any("exactly zero" in note for note in notes)
+
+
+def test_a_singular_fit_of_a_column_far_from_zero_has_a_summary() -> None:
+    """Its columns are alike to rounding, so that every part of a direction without variance is small beside them."""
+    rng = np.random.default_rng(2)
+    near, y = rng.normal(size=120), rng.normal(size=120)
+    frame = pd.DataFrame({"y": y, "near": near, "far": 1e7 + near, "g": np.repeat(list("abcdef"), 20)})
+    fit = bmm.Model("y ~ near + (1 + far | g)", frame).fit()
+    assert len(fit.singular_directions) == 2
+    assert not any("nan" in direction for direction in fit.singular_directions)
+    assert "Singular" in str(fit.summary())

@@ -13,8 +13,8 @@ from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import ParamInfo
 
 from bayesmm.bayes.exploring.compiling import Program
+from bayesmm.bayes.exploring.coordinates import Coordinates, ModelFunction, Place, Position, potential_of
 from bayesmm.bayes.exploring.devices import over_chains
-from bayesmm.bayes.exploring.layout import Layout, Model, Place, Position, potential_of
 from bayesmm.bayes.exploring.surface_programs import BRISK, QUICK, key_of
 
 
@@ -56,16 +56,16 @@ class Chain(NamedTuple):
 
 @lru_cache(maxsize=32)
 def build_kernel(
-    model: Model, layout: Layout, *, tune: int, target_accept: float, max_tree_depth: int, chunk: int
+    model: ModelFunction, coordinates: Coordinates, *, tune: int, target_accept: float, max_tree_depth: int, chunk: int
 ) -> Kernel:
     """Write the programs of one model; they compile when first called with data of a new shape."""
-    init_kernel, sample_kernel = hmc(potential_fn_gen=potential_of(model, layout), algo="NUTS")
+    init_kernel, sample_kernel = hmc(potential_fn_gen=potential_of(model, coordinates), algo="NUTS")
     settings = {
         "num_warmup": tune,
         "target_accept_prob": target_accept,
         "max_tree_depth": max_tree_depth,
-        "step_size": layout.size**-0.25,
-        "dense_mass": [("dense",)] if layout.dense else False,
+        "step_size": coordinates.size**-0.25,
+        "dense_mass": [("dense",)] if coordinates.dense else False,
     }
     return Kernel(
         initialise=Program(over_chains(_initialise(init_kernel, settings)), QUICK),

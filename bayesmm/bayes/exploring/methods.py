@@ -181,7 +181,7 @@ def explore_conditional(
         )
         kernel = prepare_nuts(surface, settings)
         other = _open_marginal(*marginal, start_marginal(*marginal, warm, design), MarginalProgram.recover_coefficients)
-        modes = None if other[0].layout.diagonal else find_modes(*other)
+        modes = None if other[0].coordinates.diagonal else find_modes(*other)
         several = modes is not None and len(modes.found) > 1
         peaks = []
         if modes is not None and several:
@@ -282,7 +282,7 @@ class Task:
 
     def find_modes(self) -> Modes | None:
         """Find the peaks; None where there are too many coordinates to know the curvature."""
-        return None if self.surface.layout.diagonal else find_modes(self.surface, self.others)
+        return None if self.surface.coordinates.diagonal else find_modes(self.surface, self.others)
 
 
 def _by_nuts(task: Task) -> Drawn:
@@ -331,9 +331,9 @@ def _by_importance(task: Task) -> Drawn:
 def _by_quadrature(task: Task) -> Drawn:
     surface, settings = task.surface, task.settings
     _check_dense(surface)
-    if surface.layout.size > MOST_PARAMETERS:
+    if surface.coordinates.size > MOST_PARAMETERS:
         raise ArgumentError(
-            f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients; "
+            f"The posterior is over {surface.coordinates.size} sds, correlations and sampled coefficients; "
             f"method='quadrature' is for at most {MOST_PARAMETERS}. Use method='importance' or method='nuts'."
         )
     n, rng = settings.chains * settings.draws, np.random.default_rng(settings.seed)
@@ -358,9 +358,9 @@ def _log_density(surface: Surface, resampled: Resampled, settings: Settings) -> 
 
 
 def _check_dense(surface: Surface) -> None:
-    if surface.layout.diagonal:
+    if surface.coordinates.diagonal:
         raise ArgumentError(
-            f"The posterior is over {surface.layout.size} standard deviations, correlations and sampled coefficients, "
+            f"The posterior is over {surface.coordinates.size} sds, correlations and sampled coefficients, "
             "too many for anything but method='nuts'."
         )
 

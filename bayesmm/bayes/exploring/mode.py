@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.bayes.exploring.layout import Place
+from bayesmm.bayes.exploring.coordinates import Place
 from bayesmm.bayes.exploring.surface import Surface
 from bayesmm.errors import SamplingError
 
@@ -73,7 +73,7 @@ def find_mode(surface: Surface, known: Sequence[Mode] = ()) -> Mode:
     SamplingError
         If the density is zero at the start.
     """
-    x, quick = np.zeros(surface.layout.n_dense), bool(known)
+    x, quick = np.zeros(surface.coordinates.n_dense), bool(known)
     at = look(surface, x, quick=quick)
     if not np.isfinite(at.energy):
         raise SamplingError(NO_DENSITY)

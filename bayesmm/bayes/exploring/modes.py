@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayesmm.bayes.exploring.layout import Place
+from bayesmm.bayes.exploring.coordinates import Place
 from bayesmm.bayes.exploring.mode import Mode, find_mode
 from bayesmm.bayes.exploring.surface import Surface
 from bayesmm.design.blocks.labels import Labels, ParameterRow
@@ -127,7 +127,7 @@ def find_modes(surface: Surface, others: Sequence[Mapping[str, np.ndarray]] = ()
 
 def _are_apart(surface: Surface, one: Mode, other: Mode) -> bool:
     """Whether the density falls on the way from one peak to another."""
-    t = np.linspace(0.0, 1.0, 2 * surface.layout.n_dense + 3)[1:-1, None]  # one probe
+    t = np.linspace(0.0, 1.0, 2 * surface.coordinates.n_dense + 3)[1:-1, None]  # one probe
     between = surface.probe({"dense": (1.0 - t) * one.position + t * other.position}).energy
     return bool(np.nanmax(np.where(np.isfinite(between), between, np.inf)) > max(one.energy, other.energy) + BARRIER)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from bayesmm.bayes.exploring.layout import Place
+from bayesmm.bayes.exploring.coordinates import Place
 from bayesmm.bayes.exploring.surface import Surface
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.coordinates import effect_coordinates

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 from bayesmm.bayes.exploring.compiling import trace_alone
+from bayesmm.bayes.exploring.coordinates import ModelFunction, Place
 from bayesmm.bayes.exploring.devices import beside, part_chains, place_chains
 from bayesmm.bayes.exploring.kernel import Chain, Kernel, build_kernel
-from bayesmm.bayes.exploring.layout import Model, Place
 from bayesmm.bayes.exploring.mode import NO_DENSITY, look
 from bayesmm.bayes.exploring.recorder import Progress, Recorder
 from bayesmm.bayes.exploring.run import Drawn, Run, Settings, Watcher, by_chain
@@ -30,7 +30,7 @@ CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough 
 
 
 def run_nuts(
-    model: Model,
+    model: ModelFunction,
     data: Any,
     *,
     settings: Settings,
@@ -135,7 +135,7 @@ def prepare_nuts(surface: Surface, settings: Settings) -> Kernel:
     kernel = trace_alone(
         build_kernel,
         surface.model,
-        surface.layout,
+        surface.coordinates,
         tune=settings.tune,
         target_accept=settings.target_accept,
         max_tree_depth=settings.max_tree_depth,
@@ -226,7 +226,7 @@ def _origin(surface: Surface) -> Peak:
     With sites of a diagonal mass matrix held fixed the others would look narrower than they are: no curvature then.
     """
     position = {part: np.zeros(len(values)) for part, values in surface.guess.scale.items()}
-    return Peak(position, None if surface.layout.diagonal else look(surface, position["dense"]).covariance)
+    return Peak(position, None if surface.coordinates.diagonal else look(surface, position["dense"]).covariance)
 
 
 def _dispersion(mass: Mapping[tuple[str], np.ndarray], seed: int) -> dict[str, np.ndarray]:

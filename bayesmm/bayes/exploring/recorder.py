@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from bayesmm.bayes.exploring.layout import Place
+from bayesmm.bayes.exploring.coordinates import Place
 
 
 class Progress(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.arguments import TARGET_ACCEPT
-from bayesmm.bayes.exploring.layout import Place
+from bayesmm.bayes.exploring.coordinates import Place
 from bayesmm.errors import ArgumentError
 
 Watcher = Callable[[int, int], None]  # told how many iterations are done, and how many diverged after warm-up

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bayesmm.bayes.exploring.compiling import signature, trace_alone
-from bayesmm.bayes.exploring.layout import Layout, Model, Place, Position, find_layout
+from bayesmm.bayes.exploring.coordinates import Coordinates, ModelFunction, Place, Position, find_coordinates
 from bayesmm.bayes.exploring.surface_programs import Describer, Generator, Probe, SurfacePrograms, build_programs
 
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
@@ -40,7 +40,7 @@ class Surface:
         The NumPyro model.
     programs : SurfacePrograms
         What evaluates it.
-    layout : Layout
+    coordinates : Coordinates
         Which sites stand where in a position.
     data : pytree of arrays
         Argument of the model.
@@ -50,9 +50,9 @@ class Surface:
         Of all randomness.
     """
 
-    model: Model
+    model: ModelFunction
     programs: SurfacePrograms
-    layout: Layout
+    coordinates: Coordinates
     data: Any
     guess: Guess
     seed: int
@@ -65,7 +65,7 @@ class Surface:
     @property
     def probed(self) -> int:
         """Positions a call of `probe`: one and its neighbours, the same number always for one program to serve all."""
-        return FEW if self.layout.diagonal else self.layout.n_dense + 1
+        return FEW if self.coordinates.diagonal else self.coordinates.n_dense + 1
 
     def probe(self, positions: Mapping[str, np.ndarray]) -> Probe:
         """Evaluate energy and gradient at positions."""
@@ -97,7 +97,7 @@ class Surface:
 
     def generating(self, generate: Generator | None) -> Surface:
         """Let `finish` add other quantities."""
-        programs = trace_alone(build_programs, self.model, self.layout, generate, None)
+        programs = trace_alone(build_programs, self.model, self.coordinates, generate, None)
         return replace(self, programs=self.programs._replace(finish=programs.finish))
 
     def place(self, centre: Position) -> Place:
@@ -174,7 +174,7 @@ def _ahead(calls: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
 
 
 def open_surface(
-    model: Model,
+    model: ModelFunction,
     data: Any,
     *,
     start: Mapping[str, np.ndarray] | None = None,
@@ -199,24 +199,24 @@ def open_surface(
     """
     start = {name: np.asarray(value, dtype=float) for name, value in (start or {}).items()}
     small = {name: np.asarray(value, dtype=float) for name, value in (small or {}).items()}
-    layout = trace_alone(_layout_of, model, data, start, diagonal, tuple(small))
+    coordinates = trace_alone(_layout_of, model, data, start, diagonal, tuple(small))
     return Surface(
         model=model,
-        programs=trace_alone(build_programs, model, layout, generate, describe),
-        layout=layout,
+        programs=trace_alone(build_programs, model, coordinates, generate, describe),
+        coordinates=coordinates,
         data=data,
-        guess=Guess(start, layout.spread(scales or {}), small),
+        guess=Guess(start, coordinates.spread(scales or {}), small),
         seed=seed,
     )
 
 
-_LAYOUTS: dict[Hashable, Layout] = {}  # by model and shapes: finding one traces the model, 20 ms
+_COORDINATES: dict[Hashable, Coordinates] = {}  # by model and shapes: finding one traces the model, 20 ms
 
 
 def _layout_of(
-    model: Model, data: Any, start: Mapping[str, np.ndarray], diagonal: Collection[str], bent: Collection[str]
-) -> Layout:
+    model: ModelFunction, data: Any, start: Mapping[str, np.ndarray], diagonal: Collection[str], bent: Collection[str]
+) -> Coordinates:
     key = model, signature((data, dict(start))), tuple(diagonal), tuple(bent)
-    if key not in _LAYOUTS:
-        _LAYOUTS[key] = find_layout(model, data, start, diagonal=diagonal, bent=bent, most=MAX_DENSE)
-    return _LAYOUTS[key]
+    if key not in _COORDINATES:
+        _COORDINATES[key] = find_coordinates(model, data, start, diagonal=diagonal, bent=bent, most=MAX_DENSE)
+    return _COORDINATES[key]

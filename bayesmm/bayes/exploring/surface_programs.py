@@ -14,9 +14,9 @@ from numpyro import infer  # noqa: F401 - loads numpyro, see the package
 from numpyro.infer.util import potential_energy
 
 from bayesmm.bayes.exploring.compiling import Program
-from bayesmm.bayes.exploring.layout import (
-    Layout,
-    Model,
+from bayesmm.bayes.exploring.coordinates import (
+    Coordinates,
+    ModelFunction,
     Place,
     Position,
     constrained,
@@ -63,15 +63,15 @@ class SurfacePrograms(NamedTuple):
 
 @lru_cache(maxsize=32)
 def build_programs(
-    model: Model, layout: Layout, generate: Generator | None, describe: Describer | None
+    model: ModelFunction, coordinates: Coordinates, generate: Generator | None, describe: Describer | None
 ) -> SurfacePrograms:
     """Write the programs of one model; they compile when first called with data of a new shape."""
-    potential = potential_of(model, layout)
+    potential = potential_of(model, coordinates)
     return SurfacePrograms(
-        probe=Program(_probe(model, layout, potential), QUICK),
-        energies=Program(_energies(model, layout), BRISK),
-        finish=Program(_finish(model, layout, generate), BRISK),
-        describe=Program(_describe(model, layout, describe), BRISK),
+        probe=Program(_probe(model, coordinates, potential), QUICK),
+        energies=Program(_energies(model, coordinates), BRISK),
+        finish=Program(_finish(model, coordinates, generate), BRISK),
+        describe=Program(_describe(model, coordinates, describe), BRISK),
     )
 
 
@@ -85,21 +85,23 @@ def generation_key(seed: Array, number: Array) -> Array:
     return jax.random.fold_in(key_of(seed, 2), number)
 
 
-def _probe(model: Model, layout: Layout, potential: Callable[[Any, Place], Any]) -> Callable[..., Probe]:
+def _probe(
+    model: ModelFunction, coordinates: Coordinates, potential: Callable[[Any, Place], Any]
+) -> Callable[..., Probe]:
     def probe(
         data: Any, start: dict[str, Array], scale: Position, small: dict[str, Array], positions: Position, seed: Array
     ) -> Probe:
-        centre = layout.join(straighten(layout, small, start_sites(model, data, start, key_of(seed, 0))))
+        centre = coordinates.join(straighten(coordinates, small, start_sites(model, data, start, key_of(seed, 0))))
         at = jax.value_and_grad(potential(data, Place(centre, scale, small)))
         return Probe(centre, *jax.lax.map(at, positions))
 
     return probe
 
 
-def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position, Array], Array]:
+def _energies(model: ModelFunction, coordinates: Coordinates) -> Callable[[Any, Place, Position, Array], Array]:
     def energies(data: Any, place: Place, positions: Position, count: Array) -> Array:
         def energy(position: Position) -> Array:
-            sites, log_jacobian = unconstrained(layout, place, position)
+            sites, log_jacobian = unconstrained(coordinates, place, position)
             return potential_energy(model, (data,), {}, sites) - log_jacobian
 
         n = len(jax.tree.leaves(positions)[0])
@@ -114,13 +116,15 @@ def _energies(model: Model, layout: Layout) -> Callable[[Any, Place, Position, A
     return energies
 
 
-def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callable[..., dict[str, Array]]:
+def _finish(
+    model: ModelFunction, coordinates: Coordinates, generate: Generator | None
+) -> Callable[..., dict[str, Array]]:
     """Transform draws in batches of bounded memory, adding what the model generates from each."""
 
     def finish(positions: Position, first: Array, seed: Array, data: Any, place: Place) -> dict[str, Array]:
         def one(draw: tuple[Position, Array], data: Any, place: Place) -> dict[str, Array]:
             position, key = draw
-            sites = constrained(model, layout, data, place, position)
+            sites = constrained(model, coordinates, data, place, position)
             return sites if generate is None else sites | generate(model, sites, data, key)
 
         number = first + jnp.arange(len(jax.tree.leaves(positions)[0]))
@@ -130,10 +134,12 @@ def _finish(model: Model, layout: Layout, generate: Generator | None) -> Callabl
     return finish
 
 
-def _describe(model: Model, layout: Layout, describe: Describer | None) -> Callable[..., dict[str, Array]]:
+def _describe(
+    model: ModelFunction, coordinates: Coordinates, describe: Describer | None
+) -> Callable[..., dict[str, Array]]:
     def described(positions: Position, data: Any, place: Place) -> dict[str, Array]:
         def one(position: Position, data: Any, place: Place) -> dict[str, Array]:
-            sites = constrained(model, layout, data, place, position)
+            sites = constrained(model, coordinates, data, place, position)
             return sites if describe is None else sites | describe(model, sites, data)
 
         return _map(one, positions, data, place)

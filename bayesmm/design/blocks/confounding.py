@@ -11,7 +11,7 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Membership
 
-FAR = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, at 1e6 by 1e-3
+FAR_ORIGIN = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, at 1e6 by 1e-3
 ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
 
 
@@ -90,7 +90,7 @@ def _in_common(first: RandomBlock, one: Membership, second: RandomBlock, two: Me
     return found
 
 
-def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
+def find_far_origins(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     """Find covariates of uncorrelated effects that are so far from zero that the likelihood loses digits.
 
     Parameters
@@ -112,7 +112,7 @@ def find_far(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
             for j in range(piece.start, piece.stop):
                 column = block.columns[:, j]
                 spread, mean = float(np.std(column)), float(np.mean(column))
-                if spread > 0 and abs(mean) > FAR * spread:
+                if spread > 0 and abs(mean) > FAR_ORIGIN * spread:
                     sentences.append(
                         f"{block.effects[j]} in {piece.term} is {abs(mean) / spread:.0e} times further from zero than "
                         "it varies: the log-likelihood and the standard deviations of that term lose digits. Centre it."

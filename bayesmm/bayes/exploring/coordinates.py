@@ -15,7 +15,7 @@ from numpyro import handlers
 from numpyro.infer import init_to_value
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
-Model = Callable[..., Any]
+ModelFunction = Callable[..., Any]
 Position = dict[str, Array]  # "dense" (d,) and "diagonal" (m,); a part without entries is left out
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Coordinates:
     """Which sites stand where in the two vectors; hashable, so that compiled programs can be kept by it.
 
     Attributes
@@ -92,7 +92,7 @@ class Layout:
         return sites
 
 
-def start_sites(model: Model, data: Any, start: Mapping[str, Any], key: Array) -> dict[str, Array]:
+def start_sites(model: ModelFunction, data: Any, start: Mapping[str, Any], key: Array) -> dict[str, Array]:
     """Compute a model's unconstrained sites at constrained values; sites without one start near zero at random."""
     begun = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_value(values=dict(start)))
     trace = handlers.trace(begun).get_trace(data)
@@ -102,9 +102,15 @@ def start_sites(model: Model, data: Any, start: Mapping[str, Any], key: Array) -
     return unconstrain_fn(handlers.substitute(model, data=values), (data,), {}, values)
 
 
-def find_layout(
-    model: Model, data: Any, start: Mapping[str, Any], *, diagonal: Collection[str], bent: Collection[str], most: int
-) -> Layout:
+def find_coordinates(
+    model: ModelFunction,
+    data: Any,
+    start: Mapping[str, Any],
+    *,
+    diagonal: Collection[str],
+    bent: Collection[str],
+    most: int,
+) -> Coordinates:
     """Read a model's sites and shapes without computing anything.
 
     Parameters
@@ -128,10 +134,10 @@ def find_layout(
     if sum(math.prod(shape) for _, shape in dense) > most:
         dense = ()
     others = tuple(item for item in shapes if item not in dense)
-    return Layout(dense=dense, diagonal=others, bent=tuple(sorted(set(bent) & set(sites))))
+    return Coordinates(dense=dense, diagonal=others, bent=tuple(sorted(set(bent) & set(sites))))
 
 
-def unconstrained(layout: Layout, place: Place, position: Position) -> tuple[dict[str, Array], Array]:
+def unconstrained(coordinates: Coordinates, place: Place, position: Position) -> tuple[dict[str, Array], Array]:
     """Take a position of the sampler to unconstrained sites, with the log Jacobian of the bends.
 
     Notes
@@ -142,9 +148,9 @@ def unconstrained(layout: Layout, place: Place, position: Position) -> tuple[dic
     the logarithm still. Measured: the smallest effective sample size is multiplied by 1.8 for eight schools and
     Dyestuff2, by 1.3 for Dyestuff and Pastes, and by 1 where the spread of every grouping factor is well known.
     """
-    sites = layout.split(jax.tree.map(lambda c, s, w: c + s * w, place.centre, place.scale, position))
+    sites = coordinates.split(jax.tree.map(lambda c, s, w: c + s * w, place.centre, place.scale, position))
     log_jacobian = jnp.zeros(())
-    for name in layout.bent:
+    for name in coordinates.bent:
         x = sites[name]
         s = jax.nn.softplus(-x)
         sites[name] = jnp.log(place.small[name]) + x - 0.5 * s * s
@@ -152,23 +158,23 @@ def unconstrained(layout: Layout, place: Place, position: Position) -> tuple[dic
     return sites, log_jacobian
 
 
-def straighten(layout: Layout, small: Mapping[str, Array], sites: Mapping[str, Array]) -> dict[str, Array]:
+def straighten(coordinates: Coordinates, small: Mapping[str, Array], sites: Mapping[str, Array]) -> dict[str, Array]:
     """Undo the bends, near enough for a centre of coordinates."""
     straight = dict(sites)
-    for name in layout.bent:
+    for name in coordinates.bent:
         t = sites[name] - jnp.log(small[name])
         straight[name] = jnp.where(t > 0, t, 1.0 - jnp.sqrt(1.0 - 2.0 * jnp.minimum(t, 0.0)))
     return straight
 
 
-def potential_of(model: Model, layout: Layout) -> Callable[[Any, Place], Callable[[Position], Array]]:
+def potential_of(model: ModelFunction, coordinates: Coordinates) -> Callable[[Any, Place], Callable[[Position], Array]]:
     """Build the negative log density of a model at a position of the sampler, with its gradient traced once.
 
     NUTS differentiates its potential wherever it steps; a stored value-and-gradient is traced at the first.
     """
 
     def energy(data: Any, place: Place, position: Position) -> Array:
-        sites, log_jacobian = unconstrained(layout, place, position)
+        sites, log_jacobian = unconstrained(coordinates, place, position)
         return potential_energy(model, (data,), {}, sites) - log_jacobian
 
     value_and_gradient = jax.jit(jax.value_and_grad(energy, argnums=2))
@@ -184,6 +190,8 @@ def potential_of(model: Model, layout: Layout) -> Callable[[Any, Place], Callabl
     return lambda data, place: lambda position: potential(data, place, position)
 
 
-def constrained(model: Model, layout: Layout, data: Any, place: Place, position: Position) -> dict[str, Array]:
+def constrained(
+    model: ModelFunction, coordinates: Coordinates, data: Any, place: Place, position: Position
+) -> dict[str, Array]:
     """Sites on their own scales, deterministic ones included."""
-    return constrain_fn(model, (data,), {}, unconstrained(layout, place, position)[0], return_deterministic=True)
+    return constrain_fn(model, (data,), {}, unconstrained(coordinates, place, position)[0], return_deterministic=True)
