@@ -256,15 +256,15 @@ def test_an_interruption_at_any_time_returns_what_is_drawn(model, whole):
 
 
 def test_an_interrupted_calibration_reports_the_simulations_so_far(model, monkeypatch):
-    usual, asked = bmm.Model._sample, []
+    usual, asked = sample_module.sample, []
 
-    def interrupted(self, **options):
+    def interrupted(**options):
         asked.append(options)
         if len(asked) == 13:
             raise KeyboardInterrupt
-        return usual(self, **options)
+        return usual(**options)
 
-    monkeypatch.setattr(bmm.Model, "_sample", interrupted)
+    monkeypatch.setattr(sample_module, "sample", interrupted)
     options = {"draws": 20, "tune": 20, "chains": 1, "method": "importance"}
     with pytest.warns(bmm.errors.BayesmmWarning, match="Interrupted: there are 12 of 40 simulations"):
         calibration = model.calibrate(40, **options)

@@ -23,7 +23,7 @@ class Small:
     def __init__(self, name: str, seed: int) -> None:
         rng = np.random.default_rng([NAMES.index(name), seed])
         self.name, self.k = name, int(rng.integers(2, 5))
-        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(1, 4))
+        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(2 if "hom" in name else 1, 4))
         k = self.k
         low, high = limits(name, k)
         n = self.q * k * repeats

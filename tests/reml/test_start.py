@@ -6,6 +6,7 @@ from designs import SHAPES, RandomDesign, design_of, random_design
 
 from bayesmm.covariance.layout import start_theta
 from bayesmm.covariance.structure import LEAST
+from bayesmm.incidence import Incidence
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.start import moment_start
 
@@ -21,7 +22,9 @@ def one_way(y: np.ndarray, *, slopes: bool = False) -> RandomDesign:
     q, m = y.shape
     x = np.column_stack([np.ones(q * m), np.tile(np.arange(float(m)), q)])[:, : 1 + slopes]
     design = design_of(np.repeat(np.arange(q), m), slopes=slopes)
-    return replace(design, X=x, y=y.ravel(), blocks=(replace(design.blocks[0], columns=x),))
+    (block,) = design.blocks
+    incidence = Incidence.single(block.incidence.only.codes, x, q)
+    return replace(design, X=x, y=y.ravel(), blocks=(replace(block, incidence=incidence),))
 
 
 @pytest.mark.parametrize("sd", [0.3, 1.0, 5.0])

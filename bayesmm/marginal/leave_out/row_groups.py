@@ -110,7 +110,8 @@ def _lies_in(incidence: Incidence, codes: np.ndarray) -> bool:
 
 def _shares_levels(incidence: Incidence, which: np.ndarray) -> bool:
     """Whether all rows of a group have the same levels."""
-    return all(np.ptp(membership.codes[which]) == 0 for membership in incidence.memberships)
+    codes = (membership.codes[which] for membership in incidence.memberships)
+    return all(bool((own == own[:1]).all()) for own in codes)  # of no rows, too
 
 
 def _apart(rows: Rows, codes: np.ndarray, n_groups: int, products: CrossProducts) -> ApartGroups:
