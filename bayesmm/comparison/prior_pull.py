@@ -56,11 +56,6 @@ def prior_pull(posterior: Posterior, values: pd.Series, draws: np.ndarray) -> np
     return covariance @ prior_jacobian(priors, labels, values) / np.where(sd > 0, sd, 1.0)[:, None]
 
 
-def prior_slopes(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
-    """Differentiate the log prior density by each quantity that a prior is about; shape (m,)."""
-    return prior_jacobian(priors, labels, values).sum(axis=1)
-
-
 def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) -> np.ndarray:
     """Differentiate the log prior density of every row of the table by every quantity that a prior is about.
 

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.programs.program import MarginalProgram
+from bayesmm.covariance.public import spread_sds
 from bayesmm.datasets import simulate_dyads
 from bayesmm.specification.priors import (
     LKJ,
@@ -44,6 +45,14 @@ MODELS = {
     ),
     "diagonal slopes": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", None),
     "two terms on one group": ("Reaction ~ Days + (Days | Subject) + (0 + I(Days**2) | Subject)", "sleepstudy", None),
+    "one sd": ("Reaction ~ Days + homdiag(Days | Subject)", "sleepstudy", None),
+    "compound symmetry": ("score ~ Machine + cs(0 + Machine | Worker)", "machines", {"cor": Uniform(0.0, 0.9)}),
+    "compound symmetry of one sd, and more": (
+        "score ~ Machine + homcs(0 + Machine | Worker) + (1 | Worker)",
+        "machines",
+        {"cor": LKJ(2)},
+    ),
+    "autoregressive": ("distance ~ age + ar1(0 + C(age) | Subject)", "orthodont", None),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
     "dyads": (DYADS.formula, DYADS.data, None),
     "members": (
@@ -82,13 +91,18 @@ def spread_sites(program, data):
     """Sites of all spreads at plain values, with the factors F of Var(b) = FF' and sigma."""
     sites, factors = {}, []
     for block, numbers, back in zip(program.spreads.blocks, data.spreads.sds, data.spreads.to_columns, strict=True):
-        sd = np.linspace(8.0, 3.0, block.n_effects)
-        sites |= block.sd.start(sd, numbers, 12.0)
-        F = np.eye(block.n_effects)
+        free = np.linspace(8.0, 3.0, block.sd.size)
+        sites |= block.sd.start(free, numbers, 12.0)
+        sd, F = spread_sds(np, free, block.pieces), np.eye(block.n_effects)
         for matrix in block.matrices:
-            size = matrix.stop - matrix.start
-            sites[matrix.site] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
-            F[matrix.start : matrix.stop, matrix.start : matrix.stop] = sites[matrix.site]
+            inside, size = slice(matrix.start, matrix.stop), matrix.stop - matrix.start
+            if matrix.structure.correlations == "matrix":
+                sites[matrix.site] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
+                F[inside, inside] = sites[matrix.site]
+                continue
+            low, high = matrix.structure.limits(size)
+            sites[matrix.site] = (CORRELATION - low) / (high - low)
+            F[inside, inside] = np.linalg.cholesky(matrix.structure.correlation(np, np.array([CORRELATION]), size))
         factors.append(back @ (sd[:, None] * F))
     return sites | {"sigma": 12.0}, factors, 12.0
 

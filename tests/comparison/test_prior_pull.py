@@ -10,7 +10,7 @@ from made_posterior import SHAPE, make_posterior
 
 import bayesmm as bmm
 from bayesmm.bayes.programs.distributions import distribution
-from bayesmm.comparison.prior_pull import prior_pull, prior_slopes
+from bayesmm.comparison.prior_pull import prior_jacobian, prior_pull
 from bayesmm.specification import priors
 
 STEP = 1e-5  # of central differences in float64; their error is far below TOLERANCE
@@ -61,7 +61,7 @@ def difference(prior, x):
 def test_slope_of_a_coefficients_prior_is_that_of_its_log_density(sleep, prior):
     posterior = make_posterior(sleep, priors={"fixed": priors.Normal(0.0, 3.0), "Days": prior})
     values = sleep.fit().parameters["estimate"]
-    slopes = pd.Series(prior_slopes(posterior.priors, posterior.labels, values), index=values.index)
+    slopes = pd.Series(prior_jacobian(posterior.priors, posterior.labels, values).sum(axis=1), index=values.index)
     assert slopes["Days"] == pytest.approx(difference(prior, values["Days"]), abs=TOLERANCE)
     assert slopes["Intercept"] == pytest.approx(-values["Intercept"] / 9.0)
 
@@ -70,7 +70,7 @@ def test_slope_of_a_coefficients_prior_is_that_of_its_log_density(sleep, prior):
 def test_slope_of_a_spreads_prior_is_that_of_its_log_density(sleep, prior):
     posterior = make_posterior(sleep, priors={"sd": prior, "sigma": prior})
     values = sleep.fit().parameters["estimate"]
-    slopes = pd.Series(prior_slopes(posterior.priors, posterior.labels, values), index=values.index)
+    slopes = pd.Series(prior_jacobian(posterior.priors, posterior.labels, values).sum(axis=1), index=values.index)
     for name in ("sd(Intercept | Subject)", "sd(Days | Subject)", "sigma"):
         assert slopes[name] == pytest.approx(difference(prior, values[name]), abs=TOLERANCE)
 
@@ -92,7 +92,7 @@ def test_slope_of_a_prior_given_sigma_is_taken_by_both(sleep, prior):
         priors={"sd(Days | Subject)": prior, "sd(Intercept | Subject)": priors.Flat(), "sigma": priors.Reciprocal()},
     )
     values = sleep.fit().parameters["estimate"]
-    slopes = pd.Series(prior_slopes(posterior.priors, posterior.labels, values), index=values.index)
+    slopes = pd.Series(prior_jacobian(posterior.priors, posterior.labels, values).sum(axis=1), index=values.index)
     sd, sigma, log = values["sd(Days | Subject)"], values["sigma"], GIVEN_SIGMA[prior]
     by_sd = (log(sd + STEP, sigma) - log(sd - STEP, sigma)) / (2.0 * STEP)
     by_sigma = (log(sd, sigma + STEP) - log(sd, sigma - STEP)) / (2.0 * STEP)
@@ -108,7 +108,7 @@ def test_every_family_of_priors_is_covered_here():
 def test_default_prior_of_the_intercept_is_about_the_mean_response(sleep):
     posterior = make_posterior(sleep)
     values = sleep.fit().parameters["estimate"]
-    slopes = prior_slopes(posterior.priors, posterior.labels, values)
+    slopes = prior_jacobian(posterior.priors, posterior.labels, values).sum(axis=1)
     rows = {row.name: row.prior for row in posterior.priors.rows}
     at_mean = values["Intercept"] + sleep.design.frame["Days"].mean() * values["Days"]
     on_mean = -(at_mean - rows["Intercept"].mean) / rows["Intercept"].sd ** 2
@@ -131,7 +131,7 @@ def test_slopes_of_lkj_are_those_of_the_log_determinant():
     steps = STEP * np.eye(3)
     at = values[cors].to_numpy()
     expected = [(log_prior(at + step) - log_prior(at - step)) / (2.0 * STEP) for step in steps]
-    slopes = pd.Series(prior_slopes(posterior.priors, posterior.labels, values), index=values.index)
+    slopes = pd.Series(prior_jacobian(posterior.priors, posterior.labels, values).sum(axis=1), index=values.index)
     np.testing.assert_allclose(slopes[cors], expected, atol=TOLERANCE)
 
 
