@@ -1,8 +1,11 @@
 """Everything that bayesmm raises, warns about or returns as a verdict."""
 
 from enum import Enum
+from pathlib import Path
 
 from bayesmm.console import screenful
+
+PACKAGE = str(Path(__file__).parent)  # where a warning is not from: it points at the line of the user's that called
 
 
 class BayesmmError(Exception):

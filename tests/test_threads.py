@@ -64,7 +64,7 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 def forget_programs() -> None:
     """Make every call the first one of its process; what was compiled comes from the disk."""
-    surface._LAYOUTS.clear()
+    surface._COORDINATES.clear()
     for cached in (kernel.build_kernel, surface_programs.build_programs):
         cached.cache_clear()
 

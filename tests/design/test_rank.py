@@ -6,6 +6,7 @@ import pytest
 
 from bayesmm.design import build_design
 from bayesmm.design.columns.rank import independent_columns
+from bayesmm.design.words.describe import describe
 from bayesmm.specification import parse_formula
 
 N = 60
@@ -83,7 +84,7 @@ def test_aliased_columns_are_named_and_shown():
     assert design.aliased == ("twice",)
     assert design.kept.tolist() == [0, 1, 3]
     assert (design.p, design.X.shape[1]) == (3, 4)
-    assert "Aliased       twice" in str(design)
+    assert "Aliased       twice" in describe(design)
 
 
 def test_cells_that_do_not_occur_are_aliased():

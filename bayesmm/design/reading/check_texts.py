@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,12 @@ from bayesmm.design.reading.dtypes import Column
 from bayesmm.design.reading.frame import Table
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.number_texts import Disguise, find_disguise, is_missing_mark
-from bayesmm.errors import BayesmmWarning, DesignError
+from bayesmm.errors import PACKAGE, BayesmmWarning, DesignError
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.syntax import Binary, Call, Name, Node, Text, children
 from bayesmm.specification.terms import Specification
 
-_PACKAGE = str(Path(__file__).parents[1])
 _FACTORS = ("C", "S", "T")  # calls that say that a column is a factor
 _REMEDIES = {  # for each way of writing numbers: how to undo it, and the option of a reader that does
     "spaces": (r""".str.replace(r"['’\s](?=\d{3})", "", regex=True)""", ""),
@@ -209,4 +207,4 @@ def _note_measurements(name: str, column: Column, keep: np.ndarray) -> None:
 
 
 def _note(text: str) -> None:
-    warnings.warn(text, BayesmmWarning, skip_file_prefixes=(_PACKAGE,))
+    warnings.warn(text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))

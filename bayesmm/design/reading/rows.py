@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -14,11 +13,9 @@ from bayesmm.arguments import is_one_of
 from bayesmm.console import listing
 from bayesmm.design.reading.dtypes import Column, read_column
 from bayesmm.design.reading.frame import Table
-from bayesmm.errors import BayesmmWarning, DesignError
+from bayesmm.errors import PACKAGE, BayesmmWarning, DesignError
 
 type Missing = Literal["drop", "raise"]
-
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +89,7 @@ def _report(n_rows: int, n_dropped: int, counts: Mapping[str, int], missing: Mis
     warnings.warn(
         f"{n_dropped} of {n_rows} rows dropped because of missing values: {by_column}.",
         BayesmmWarning,
-        skip_file_prefixes=(_PACKAGE,),
+        skip_file_prefixes=(PACKAGE,),
     )
 
 

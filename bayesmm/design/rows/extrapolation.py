@@ -2,17 +2,15 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.design.reading.frame import Table
-from bayesmm.errors import BayesmmWarning
+from bayesmm.errors import PACKAGE, BayesmmWarning
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.syntax import Call, Name, Number, walk, write
 
-_PACKAGE = str(Path(__file__).parents[1])
 _BEYOND = {  # what becomes of a curve outside the data
     "bs": "a polynomial, which soon grows without limit",
     "poly": "a polynomial, which soon grows without limit",
@@ -54,7 +52,7 @@ def warn_of_extrapolation(expressions: Iterable[str], table: Table, frame: pd.Da
                 f"rows, {int(outside.sum())} of {len(new)} beyond {low:g} to {high:g}, the range of the fit. There the "
                 f"curve goes on as {_BEYOND[call.callee]}.",
                 BayesmmWarning,
-                skip_file_prefixes=(_PACKAGE,),
+                skip_file_prefixes=(PACKAGE,),
             )
 
 
