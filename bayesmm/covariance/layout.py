@@ -31,7 +31,12 @@ class Piece(NamedTuple):
     @property
     def n_theta(self) -> int:
         """Entries of θ."""
-        return self.structure.n_theta(self.k)
+        return _count(self.structure, self.k)
+
+
+@lru_cache(maxsize=256)
+def _count(structure: Structure, k: int) -> int:
+    return structure.n_theta(k)
 
 
 Layout = tuple[tuple[Piece, ...], ...]  # per grouping factor, its pieces; hashable

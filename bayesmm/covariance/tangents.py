@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -76,6 +77,9 @@ def jacobians(xp: Any, theta: Array, layout: Layout) -> list[Array]:
 
 def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
     """Differentiate the factor of each grouping factor."""
+    placed = _placed(layout)
+    if placed is not None:
+        return placed
     found: list[Tangent] = []
     own = parts(theta, layout)
     for pieces in layout:
@@ -83,6 +87,13 @@ def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
         positions = entry_positions(pieces)
         found.append(Placed(*positions) if positions is not None else _curved(xp, of_pieces))
     return found
+
+
+@lru_cache(maxsize=256)
+def _placed(layout: Layout) -> list[Tangent] | None:
+    """Differentiate where every factor consists of entries of θ: the same at any θ."""
+    found = [entry_positions(pieces) for pieces in layout]
+    return None if any(positions is None for positions in found) else [Placed(*each) for each in found if each]
 
 
 def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:
