@@ -79,7 +79,7 @@ def assemble_factors(xp: Any, theta: Array, layout: Layout) -> list[Array]:
     factors, own = [], parts(theta, layout)
     for pieces in layout:
         found = [piece_factor(xp, theta_p, piece) for piece, theta_p in (next(own) for _ in pieces)]
-        factors.append(_block_diagonal(xp, found, pieces, theta.dtype))
+        factors.append(block_diagonal(xp, found, pieces))
     return factors
 
 
@@ -94,13 +94,15 @@ def piece_factor(xp: Any, theta: Array, piece: Piece) -> Array:
     return entries[place]
 
 
-def _block_diagonal(xp: Any, blocks: Sequence[Array], pieces: Sequence[Piece], dtype: Any) -> Array:
-    k = pieces[-1].stop
-    rows = []
+def block_diagonal(xp: Any, blocks: Sequence[Array], pieces: Sequence[Piece]) -> Array:
+    """Put the matrices (..., k, k) of the pieces of a factor into one, with zeros beside them."""
+    if len(blocks) == 1:
+        return blocks[0]
+    k, rows = pieces[-1].stop, []
     for block, (start, stop, _) in zip(blocks, pieces, strict=True):
-        left, right = (xp.zeros((stop - start, width), dtype=dtype) for width in (start, k - stop))
-        rows.append(xp.concatenate([left, block, right], axis=1))
-    return xp.concatenate(rows)
+        left, right = (xp.zeros((*block.shape[:-1], width), dtype=block.dtype) for width in (start, k - stop))
+        rows.append(xp.concatenate([left, block, right], axis=-1))
+    return xp.concatenate(rows, axis=-2)
 
 
 @lru_cache(maxsize=256)

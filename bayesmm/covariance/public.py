@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import Any
 
-from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.layout import Piece, block_diagonal
 from bayesmm.covariance.structure import Array
 
 
@@ -36,13 +36,7 @@ def assemble_correlation(xp: Any, cor: Array, pieces: tuple[Piece, ...]) -> Arra
         piece.structure.correlation(xp, cor[..., start:stop], piece.k)
         for piece, (start, stop) in zip(pieces, pairwise(ends), strict=True)
     ]
-    if len(blocks) == 1:
-        return blocks[0]
-    k, rows = pieces[-1].stop, []
-    for block, (start, stop, _) in zip(blocks, pieces, strict=True):
-        left, right = (xp.zeros((*cor.shape[:-1], stop - start, width)) for width in (start, k - stop))
-        rows.append(xp.concatenate([left, block, right], axis=-1))
-    return xp.concatenate(rows, axis=-2)
+    return block_diagonal(xp, blocks, pieces)
 
 
 def spread_sds(xp: Any, sd: Array, pieces: tuple[Piece, ...]) -> Array:

@@ -196,8 +196,7 @@ class Structure:
 
         Analytic where no variance is zero. A correlation with a variance of zero is NaN.
         """
-        k = covariance.shape[-1]
-        return xp.sqrt(diagonal(xp, covariance)), covariance[..., 0, :0][..., : self.n_cors(k)]
+        return xp.sqrt(diagonal(xp, covariance)), covariance[..., 0, :0]
 
 
 def diagonal(xp: Any, M: Array) -> Array:
