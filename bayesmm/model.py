@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from numbers import Real
@@ -17,15 +16,12 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.words.describe import build_report, describe
 from bayesmm.design.words.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import ArgumentError, BayesmmWarning, EstimationError, FitStatus, SpecificationError
+from bayesmm.errors import ArgumentError, EstimationError, SpecificationError
+from bayesmm.fit.estimating import fit_problem
+from bayesmm.fit.fit import Fit
 from bayesmm.inside_jax import check_process
-from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.problem import Problem
-from bayesmm.reml.criterion import Criterion, Engine
-from bayesmm.reml.estimate import AbsorbedError, estimate
-from bayesmm.reml.fit import Fit, combination
-from bayesmm.reml.search import SaturatedError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -168,7 +164,7 @@ class Model:
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
-        fit = self._fits.get((method, engine)) or _estimate(self.problem, method, engine)
+        fit = self._fits.get((method, engine)) or fit_problem(self.problem, method, engine)
         return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
@@ -448,7 +444,7 @@ class Model:
             return sample(
                 problem=problem,
                 priors=self.priors,
-                fit=_start_at(problem, lambda: _estimate(problem, "reml", "numpy")),
+                fit=_start_at(problem, lambda: fit_problem(problem, "reml")),
                 draws=draws,
                 tune=tune,
                 chains=chains,
@@ -472,34 +468,6 @@ class Model:
 
     def _repr_html_(self) -> str:
         return build_report(self.design)._repr_html_()
-
-
-def _estimate(problem: Problem, method: Method, engine: Engine) -> Fit:
-    """Fit by a method, with what a user is to be told of it as errors and warnings."""
-    design = problem.design
-    criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
-    try:
-        found = estimate(criterion)
-    except AbsorbedError as absorbed:
-        block = problem.labels.blocks[absorbed.factor]
-        what = " and ".join(combination(direction, block.effects) for direction in absorbed.directions.T)
-        raise EstimationError(
-            f"The fixed effects give every level of {block.group} its own {what} already, so that REML has nothing "
-            f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
-            "with a prior, or use method='ml', which will find no variance."
-        ) from None
-    except SaturatedError:
-        n_effects = sum(block.q * block.k for block in design.blocks)
-        raise EstimationError(
-            f"The likelihood rises for ever as sigma falls to zero: the {n_effects} random effects and "
-            f"{design.p} fixed effects explain all {design.n} rows. Simplify the random effects, give a "
-            "known sigma, or sample with a prior."
-        ) from None
-    fit = Fit(problem=problem, estimate=found)
-    verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
-    for text in (*verdicts, *fit.confounded):
-        warnings.warn(text, BayesmmWarning, stacklevel=3)
-    return fit
 
 
 def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:

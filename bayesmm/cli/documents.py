@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison import Comparison
+    from bayesmm.fit.fit import Fit
     from bayesmm.model import Model
-    from bayesmm.reml.fit import Fit
 
 
 def model_entry(model: Model, source: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from bayesmm.errors import FitStatus
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison import Comparison
+    from bayesmm.fit.fit import Fit
     from bayesmm.model import Model
-    from bayesmm.reml.fit import Fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from bayesmm.comparison.report import build_report
 from bayesmm.comparison.same_model import check_same_model
 from bayesmm.comparison.tables import parameter_table, random_effect_table
 from bayesmm.errors import ComparisonError
+from bayesmm.fit.fit import Fit
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.report import Report
-from bayesmm.reml.fit import Fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from bayesmm.comparison.suspects import Suspect, find_suspects
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.reml.fit import Fit
+    from bayesmm.fit.fit import Fit
 
 NEAR = 0.25  # posterior sds; a shift below this changes nobody's conclusion
 ERRORS = 4.0  # Monte Carlo standard errors below which a shift may be chance

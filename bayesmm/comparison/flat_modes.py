@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 from bayesmm.bayes.exploring.start import level_errors
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
+from bayesmm.fit.fit import Fit
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.fit import Fit
 
 FLOOR = 1e-5  # of the standard error that a level's own data give: where the pole of a density at zero is cut
 FLAT_ENOUGH = 1e-7  # slope of a log density along θ and log σ that ends a search

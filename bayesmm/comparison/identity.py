@@ -15,11 +15,11 @@ from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.errors import ComparisonError
+from bayesmm.fit.fit import Fit
 from bayesmm.presenting.numbers import write_column
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.fit import Fit
 
 POINTS = 10  # at random around the estimate, beside the estimate and a point without random effects
 AROUND = 0.5  # relative width of the cloud of points

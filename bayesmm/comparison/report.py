@@ -16,7 +16,7 @@ from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.reml.fit import Fit
+    from bayesmm.fit.fit import Fit
 
 type Record = dict[Any, Any]  # a row of a table, by column
 

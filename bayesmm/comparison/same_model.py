@@ -11,7 +11,7 @@ from bayesmm.errors import ComparisonError
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.design import Design
-    from bayesmm.reml.fit import Fit
+    from bayesmm.fit.fit import Fit
 
 ADVICE = "Fit and sample one Model: model.fit() and model.sample(seed=1)."
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.priors.prior_keys import CorrelationPiece
     from bayesmm.bayes.priors.resolution import ResolvedPriors
-    from bayesmm.reml.fit import Fit
+    from bayesmm.fit.fit import Fit
 
 SUSPICIOUS = 2.0  # log units by which a prior must prefer the posterior to the estimate
 CHOSEN_BY = {"user": "yours", "default": "the default", "flat": "flat"}

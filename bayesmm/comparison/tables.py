@@ -12,7 +12,7 @@ from bayesmm.presenting.columns import CHECKS
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.blocks.blocks import RandomBlock
-    from bayesmm.reml.fit import Fit
+    from bayesmm.fit.fit import Fit
 
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 

@@ -124,7 +124,7 @@ def test_unreliable_draws_are_exit_code_one(monkeypatch):
 
 
 def test_failed_fit_is_exit_code_one(monkeypatch):
-    monkeypatch.setattr("bayesmm.reml.fit.Fit.status", bmm.errors.FitStatus.NOT_CONVERGED)
+    monkeypatch.setattr("bayesmm.fit.fit.Fit.status", bmm.errors.FitStatus.NOT_CONVERGED)
     document = run_json("fit", *DYESTUFF, code=1)
     assert document["fit"]["status"] == "not_converged"
 

@@ -121,7 +121,7 @@ def test_divergences_come_first_and_leave_nothing_unexplained(dyestuff):
 
 
 def test_fit_that_did_not_converge_comes_first(dyestuff, monkeypatch):
-    monkeypatch.setattr("bayesmm.reml.fit.Fit.status", bmm.errors.FitStatus.NOT_CONVERGED)
+    monkeypatch.setattr("bayesmm.fit.fit.Fit.status", bmm.errors.FitStatus.NOT_CONVERGED)
     notes = notes_of(dyestuff, make_posterior(dyestuff, priors="flat"))
     assert notes[0].startswith("The REML fit did not converge, so nothing below can be relied on.")
 

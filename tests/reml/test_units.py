@@ -8,7 +8,7 @@ import pytest
 from made_posterior import SHAPE, make_posterior
 
 import bayesmm as bmm
-from bayesmm.reml.fit import Fit
+from bayesmm.fit.fit import Fit
 
 TOLERANCE = 1e-6  # standard errors are made of differences
 FORMULAS = [

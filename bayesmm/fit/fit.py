@@ -293,7 +293,7 @@ class Fit:
         Report
             Prints as text, as wide as the terminal; a notebook shows its tables.
         """
-        from bayesmm.reml.summary import build_summary
+        from bayesmm.fit.summary import build_summary
 
         return build_summary(self, level)
 

@@ -4,113 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
-from bayesmm.design.blocks.labels import Labels
-from bayesmm.design.design import Design
 from bayesmm.errors import FitStatus
-from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
-from bayesmm.reml.estimate import Estimate, LocalMaximum
 from bayesmm.reml.tables import fixed_effect_table
 
 RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
-
-
-class Fitted(Protocol):
-    """What a summary needs of a `Fit`, which is above it."""
-
-    @property
-    def design(self) -> Design:
-        """Data and specification."""
-        ...
-
-    @property
-    def labels(self) -> Labels:
-        """Names of everything."""
-        ...
-
-    @property
-    def estimate(self) -> Estimate:
-        """Point estimates as arrays."""
-        ...
-
-    @property
-    def method(self) -> Method:
-        """REML or ML."""
-        ...
-
-    @property
-    def known_sigma(self) -> float | None:
-        """Residual standard deviation where it is known."""
-        ...
-
-    @property
-    def status(self) -> FitStatus:
-        """The verdict."""
-        ...
-
-    @property
-    def convergence(self) -> str:
-        """How the search ended."""
-        ...
-
-    @property
-    def n(self) -> int:
-        """Rows used."""
-        ...
-
-    @property
-    def n_parameters(self) -> int:
-        """How many are estimated."""
-        ...
-
-    @property
-    def loglik(self) -> float:
-        """Log-likelihood."""
-        ...
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion."""
-        ...
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion."""
-        ...
-
-    @property
-    def sigma(self) -> float:
-        """Residual standard deviation."""
-        ...
-
-    @property
-    def other_maxima(self) -> tuple[LocalMaximum, ...]:
-        """Lower maxima."""
-        ...
-
-    @property
-    def confounded(self) -> tuple[str, ...]:
-        """Factors that share a variance."""
-        ...
-
-    @property
-    def singular_directions(self) -> tuple[str, ...]:
-        """Combinations without variance."""
-        ...
-
-    def parameter_table(self, *, level: float) -> pd.DataFrame:
-        """Tabulate all parameters, with intervals of that probability."""
-        ...
 
 
 def build_summary(fit: Fitted, level: float) -> Report:

@@ -1,0 +1,1 @@
+"""What follows from a fit: degrees of freedom, tests, profiles, refits, diagnostics; from the same elimination."""
