@@ -59,7 +59,6 @@ def test_no_search_ends_short_of_what_scipy_finds_from_many_starts(make: Any, se
         (2335, "reml", -44.89185493),  # a narrow bent valley, which took Newton's steps 200 evaluations and more
         (2478, "reml", 81.07918681),  # two matrices that explain nearly all together, in directions of their own
         (2578, "ml", -433.18001511),  # 47 effects, 48 rows, two large variances whose ratio matters to a few percent
-        (2230, "reml", -385.45368274),  # crowded, another maximum on the straight way to the one first found
     ],
 )
 def test_maximum_that_an_earlier_search_missed_is_found(seed: int, method: str, lowest: float) -> None:
