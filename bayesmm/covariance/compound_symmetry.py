@@ -19,6 +19,11 @@ class CompoundSymmetry(OneCorrelation):
     pattern = "compound symmetry"
     freedom = "equally correlated"
 
+    @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        """With one standard deviation: aI + b11'."""
+        return self.equal
+
     def limits(self, k: int) -> tuple[float, float]:
         """Where R is positive semi-definite."""
         return -1.0 / (k - 1), 1.0

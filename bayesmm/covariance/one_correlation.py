@@ -72,6 +72,11 @@ class OneCorrelation(Structure):
         """Not in general."""
         return False
 
+    @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        """Not in general."""
+        return False
+
     # -- θ and Λ ------------------------------------------------------------------------------------------------------
 
     def start(self, k: int) -> np.ndarray:

@@ -53,6 +53,8 @@ class Structure:
         Which changes of columns keep the structure: any; each column's scale; one common scale.
     is_convex : bool
         Whether the matrices between two of the structure have it too.
+    is_linear : bool
+        Whether they are all matrices whose variances and covariances fulfil some linear equations.
     correlations : {"none", "matrix", "one"}
         Whether no correlation is free, all of them, or one parameter gives all.
     """
@@ -61,6 +63,7 @@ class Structure:
     freedom: ClassVar[str]
     invariance: ClassVar[Literal["linear", "column", "scale"]]
     is_convex: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
     correlations: ClassVar[Literal["none", "matrix", "one"]] = "none"
 
     # -- θ and Λ: what the search works with ------------------------------------------------------------------------

@@ -16,10 +16,10 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
+from bayesmm.fit.tables import fixed_effect_table, parameter_table, random_effect_table
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum
-from bayesmm.reml.tables import fixed_effect_table, parameter_table, random_effect_table
 
 if TYPE_CHECKING:
     from xarray import DataTree

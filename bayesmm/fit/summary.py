@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.errors import FitStatus
+from bayesmm.fit.tables import fixed_effect_table
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
-from bayesmm.reml.tables import fixed_effect_table
 
 RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}

@@ -96,7 +96,12 @@ class Estimate:
     @cached_property
     def spread(self) -> Spread:
         """Standard deviations and correlations on the user's columns, and their standard errors."""
-        return _spread(self.criterion_function, self.minimum.x, self.sigma)
+        return read_spread(self, self.parameter_covariance)
+
+    @cached_property
+    def parameter_covariance(self) -> np.ndarray:
+        """Covariance (t + 1, t + 1) of (θ, log σ) from the observed information; zero where held on a boundary."""
+        return _parameter_covariance(self.criterion_function, self.minimum.x, self.sigma)
 
     @cached_property
     def modes(self) -> tuple[np.ndarray, ...]:
@@ -188,7 +193,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
 
 def _sigma(criterion: Criterion, minimum: Minimum) -> float:
     residual_square = minimum.evaluation.detail.fixed.residual_square
-    return criterion.sigma or float(np.sqrt(residual_square / _degrees_of_freedom(criterion)))
+    return criterion.sigma or float(np.sqrt(residual_square / degrees_of_freedom(criterion)))
 
 
 def _raw_factors(criterion: Criterion, minimum: Minimum) -> tuple[np.ndarray, ...]:
@@ -236,27 +241,41 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
     return moment_start(at, unit, criterion.layout)
 
 
-def _degrees_of_freedom(criterion: Criterion) -> float:
+def degrees_of_freedom(criterion: Criterion) -> float:
+    """N − p where the fixed effects are integrated out, n where they are profiled out."""
     products = criterion.products
     return float(products.n - products.p if criterion.method == "reml" else products.n)
 
 
-def _spread(criterion: Criterion, theta: np.ndarray, sigma: float) -> Spread:
-    """Work out standard deviations and correlations, with the delta method in complex steps."""
+def read_spread(found: Estimate, parameter_covariance: np.ndarray) -> Spread:
+    """Work out standard deviations and correlations, with the delta method in complex steps.
 
-    def values_at(log_parameters: np.ndarray) -> np.ndarray:
-        return _public_values(log_parameters[:-1], log_parameters[-1], criterion)
-
-    at = np.append(theta, np.log(sigma))
-    values = values_at(at)
-    step = 1e-30
-    jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
-    covariance = jacobian @ _parameter_covariance(criterion, theta, sigma) @ jacobian.T
+    Parameters
+    ----------
+    found : Estimate
+        Where they are read off.
+    parameter_covariance : array, shape (t + 1, t + 1)
+        Of (θ, log σ).
+    """
+    criterion, theta, sigma = found.criterion_function, found.minimum.x, found.sigma
+    values, jacobian = public_values(found)
+    covariance = jacobian @ parameter_covariance @ jacobian.T
     on_boundary = _on_boundary(criterion, theta, values, sigma)
     unknown = on_boundary | ~(np.diag(covariance) > 0.0) | _is_near_limit(criterion.layout, values, AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan
     return Spread(values=values, covariance=covariance, on_boundary=on_boundary)
+
+
+def public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """Read standard deviations, correlations and σ, as in `Spread`, and their derivatives (m, t + 1) by (θ, log σ)."""
+    at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
+
+    def values_at(log_parameters: np.ndarray) -> np.ndarray:
+        return _public_values(log_parameters[:-1], log_parameters[-1], found.criterion_function)
+
+    jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
+    return values_at(at), jacobian
 
 
 def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
@@ -317,7 +336,7 @@ def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float)
     = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
     """
     at = criterion.derivatives(theta)
-    df = _degrees_of_freedom(criterion)
+    df = degrees_of_freedom(criterion)
     inner = np.flatnonzero(~held_theta(theta, criterion.layout))
     covariance = np.zeros((len(theta) + 1,) * 2)
     block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)

@@ -101,7 +101,7 @@ def evaluate(
     """
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
-    solved = _solve(ops, products, factors)
+    solved = solve(ops, products, factors)
     fixed = profile_fixed(ops, solved.reduced, products)
     value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p
@@ -130,8 +130,8 @@ def evaluate(
     )
 
 
-class _Solved(NamedTuple):
-    """What the elimination gives, whichever way it is made.
+class Solved(NamedTuple):
+    """What the elimination gives at one θ, whichever way it is made.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ def conditional_covariances(
     return effect_covariances(ops, products.effects, factors)
 
 
-def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+def solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Solved:
     """Solve in the way that the design allows."""
     if products.levels is not None:
         return _solve_alone(ops, products.levels, factors[0])
@@ -174,7 +174,7 @@ def _solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Arr
     return _solve_step_by_step(ops, products, factors)
 
 
-def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Solved:
     inner = _off_zero(ops, factors)
     elimination, absorbed = eliminate(ops, products, inner)
     solved = solve_effects(ops, products, elimination, absorbed)
@@ -186,12 +186,12 @@ def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Seque
         gram = ops.xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
         return absorb(ops, products, elimination, cross, gram).reduced.gram
 
-    return _Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+    return Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
 
 
-def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> _Solved:
+def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> Solved:
     at = solve_few_effects(ops, roots, factors)
-    return _Solved(
+    return Solved(
         Reduced(at.log_det, at.gram),
         at.residual,
         at.effects,
@@ -201,9 +201,9 @@ def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Arra
     )
 
 
-def _solve_alone(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> _Solved:
+def _solve_alone(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Solved:
     at = solve_one_factor(ops, levels, factor)
-    return _Solved(
+    return Solved(
         Reduced(at.log_det, at.gram),
         [at.residual],
         [at.effects],

@@ -1,0 +1,76 @@
+"""What Kenward and Roger's correction owes to covariances that are no linear functions of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.covariance.layout import Piece
+from bayesmm.covariance.public import assemble_covariance, cor_ends, sd_ends
+from bayesmm.inference.fitted import Fitted
+from bayesmm.reml.estimate import public_values
+
+STEP = 1e-4  # of a second difference, in units of the value: good to seven digits
+
+
+def curvature_of_covariance(fit: Fitted, W: np.ndarray, R: Sequence[np.ndarray]) -> np.ndarray:
+    """Σ W_ij R'(∂²Σ/∂η_i∂η_j)R / σ² over levels (p, p), η the variances and correlations of pieces that are not linear.
+
+    Parameters
+    ----------
+    fit : Fit
+        Where it is taken.
+    W : array, shape (t + 1, t + 1)
+        Covariance of (θ, log σ).
+    R : list of arrays, shape (k, p, q)
+        Z'Ṽ⁻¹X of each grouping factor on conditioned columns.
+    """
+    estimate = fit.estimate
+    criterion = estimate.criterion_function
+    p = len(estimate.beta)
+    total = np.zeros((p, p))
+    if all(piece.structure.is_linear for pieces in criterion.layout for piece in pieces):
+        return total
+    values, jacobian = public_values(estimate)
+    start = 0
+    for each, T, pieces in zip(R, criterion.products.effect_roots, criterion.layout, strict=True):
+        n_sds, n_cors = sd_ends(pieces)[-1], cor_ends(pieces)[-1]
+        bent = np.zeros((len(T), len(T)))
+        for piece, first_sd, first_cor in zip(pieces, sd_ends(pieces), cor_ends(pieces), strict=False):
+            if piece.structure.is_linear:
+                continue
+            sds = start + first_sd + np.arange(piece.structure.n_sds(piece.k))
+            cors = start + n_sds + first_cor + np.arange(piece.structure.n_cors(piece.k))
+            slopes = np.concatenate([2.0 * values[sds, None] * jacobian[sds], np.nan_to_num(jacobian[cors])])
+            eta = _Eta(values[sds] ** 2, np.nan_to_num(values[cors]), piece)
+            bent[piece.inside, piece.inside] = eta.contracted_curvature(slopes @ W @ slopes.T)
+        total += np.einsum("kcq,kl,ldq->cd", each, T @ bent @ T.T, each, optimize=True)
+        start += n_sds + n_cors
+    return total / estimate.sigma**2
+
+
+class _Eta(NamedTuple):
+    """Variances and correlations of one piece."""
+
+    variances: np.ndarray
+    correlations: np.ndarray
+    piece: Piece
+
+    def covariance(self, step: np.ndarray) -> np.ndarray:
+        """Σ (k, k) of the piece a step from here."""
+        n, alone = len(self.variances), self.piece._replace(start=0, stop=self.piece.k)
+        return assemble_covariance(np, np.sqrt(self.variances + step[:n]), self.correlations + step[n:], (alone,))
+
+    def contracted_curvature(self, weights: np.ndarray) -> np.ndarray:
+        """Σ weights_ij ∂²Σ/∂η_i∂η_j (k, k): second differences along the principal axes of the weights."""
+        scale = np.concatenate([np.where(self.variances > 0.0, self.variances, 1.0), np.ones(len(self.correlations))])
+        values, vectors = np.linalg.eigh(weights / np.outer(scale, scale))
+        total = np.zeros((self.piece.k, self.piece.k))
+        for value, vector in zip(values, vectors.T, strict=True):
+            step = STEP * scale * vector
+            total += (
+                value * (self.covariance(step) - 2.0 * self.covariance(0.0 * step) + self.covariance(-step)) / STEP**2
+            )
+        return total

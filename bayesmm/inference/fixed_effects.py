@@ -1,0 +1,288 @@
+"""How sure the fixed effects are: their covariance, degrees of freedom and tests of contrasts of any rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from scipy import stats
+
+from bayesmm.arguments import is_one_of
+from bayesmm.covariance.layout import assemble_factors
+from bayesmm.covariance.tangents import tangents
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.curvature import curvature_of_covariance
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.information import Information, parameter_covariance
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import solve
+
+type Df = Literal["satterthwaite", "kenward-roger", "residual", "normal"]
+
+DFS = ("satterthwaite", "kenward-roger", "residual", "normal")
+NO_CONTRAST = 1e-9  # part of a coefficient's standard error on unit columns below which a row of a contrast is zero
+
+
+class FTest(NamedTuple):
+    """A test of several contrasts together.
+
+    Attributes
+    ----------
+    statistic : float
+        F: a Wald statistic over its rank, scaled by Kenward & Roger; χ² over its rank where `den_df` is infinite.
+    num_df : int
+        Rank of the contrasts.
+    den_df, p_value : float
+        Denominator degrees of freedom; probability of a larger value if all contrasts are zero.
+    """
+
+    statistic: float
+    num_df: int
+    den_df: float
+    p_value: float
+
+
+class FixedInference(Protocol):
+    """Fixed effects with whatever says how sure they are: what tests and means are made from."""
+
+    @property
+    def beta(self) -> np.ndarray:
+        """Coefficients that are estimated (p,)."""
+        ...
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Their covariance (p, p), adjusted where the method adjusts it."""
+        ...
+
+    def df(self, L: np.ndarray) -> np.ndarray:
+        """Degrees of freedom (r,) of each row of a contrast matrix (r, p)."""
+        ...
+
+    def f_test(self, L: np.ndarray, values: np.ndarray | None = None) -> FTest:
+        """Test Lβ = values, all rows together."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wald:
+    """One number of degrees of freedom for all contrasts: infinite, or n − p.
+
+    Attributes
+    ----------
+    beta, covariance : arrays, shapes (p,), (p, p)
+        Coefficients and their covariance at the estimated variances.
+    degrees : float
+        Degrees of freedom.
+    """
+
+    beta: np.ndarray
+    covariance: np.ndarray
+    degrees: float
+
+    def df(self, L: np.ndarray) -> np.ndarray:
+        """Return the same for every row."""
+        return np.full(len(L), self.degrees)
+
+    def f_test(self, L: np.ndarray, values: np.ndarray | None = None) -> FTest:
+        """Wald's statistic against F, or χ² over its degrees of freedom."""
+        statistic, rank = wald_statistic(self, L, values)
+        return FTest(statistic, rank, self.degrees, upper_tail(statistic, rank, self.degrees))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """Degrees of freedom from how the covariance of the coefficients changes with the covariance parameters.
+
+    Attributes
+    ----------
+    beta : array, shape (p,)
+        Coefficients.
+    covariance : array, shape (p, p)
+        Φ, or Kenward & Roger's Φ_A.
+    plug_in : array, shape (p, p)
+        Φ = (X'V⁻¹X)⁻¹ at the estimated variances.
+    slopes : array, shape (m, p, p)
+        ∂Φ by (θ, log σ).
+    parameters : array, shape (m, m)
+        Covariance of (θ, log σ).
+    is_scaled : bool
+        Whether F is scaled by Kenward & Roger, or gets Fai & Cornelius's degrees of freedom.
+    """
+
+    beta: np.ndarray
+    covariance: np.ndarray
+    plug_in: np.ndarray
+    slopes: np.ndarray
+    parameters: np.ndarray
+    is_scaled: bool
+
+    def df(self, L: np.ndarray) -> np.ndarray:
+        """2v²/Var v of v = l'Φl for each row l (Satterthwaite)."""
+        variance = np.einsum("rp,pq,rq->r", L, self.plug_in, L)
+        slopes = np.einsum("rp,mpq,rq->rm", L, self.slopes, L)
+        noise = np.einsum("rm,mn,rn->r", slopes, self.parameters, slopes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            df = 2.0 * variance**2 / noise
+        return np.where(noise > 0.0, df, np.where(noise == 0.0, np.inf, np.nan))
+
+    def f_test(self, L: np.ndarray, values: np.ndarray | None = None) -> FTest:
+        """F with the degrees of freedom of Fai & Cornelius, or scaled by Kenward & Roger."""
+        statistic, rank = wald_statistic(self, L, values)
+        basis = row_space(L, self.plug_in)
+        if rank == 1 and not self.is_scaled:
+            den_df, scale = float(self.df(basis)[0]), 1.0
+        else:
+            den_df, scale = self._scaled(basis) if self.is_scaled else (self._joined(basis), 1.0)
+        return FTest(scale * statistic, rank, den_df, upper_tail(scale * statistic, rank, den_df))
+
+    def _joined(self, basis: np.ndarray) -> float:
+        """Fai & Cornelius (1996): independent t's along the principal axes of LΦL', and F's expectation from theirs."""
+        ratios = self.df(basis)
+        if not np.isfinite(ratios).all():
+            return float("inf") if np.isinf(ratios).all() else float("nan")
+        if np.allclose(ratios, ratios[0], rtol=1e-8):
+            return float(ratios.mean())
+        if (ratios <= 2.0).any():
+            return 2.0  # F then has no mean
+        expectation = float((ratios / (ratios - 2.0)).sum())
+        return 2.0 * expectation / (expectation - len(basis))
+
+    def _scaled(self, basis: np.ndarray) -> tuple[float, float]:
+        """Degrees of freedom and scale of F by its two first moments; `basis` spans L with LΦL' = I."""
+        inside = np.einsum("rp,mpq,sq->mrs", basis, self.slopes, basis)
+        traces = np.einsum("mrr->m", inside)
+        first = traces @ self.parameters @ traces
+        second = np.einsum("mn,mrs,nsr->", self.parameters, inside, inside)
+        q = len(basis)
+        if second <= 0.0:
+            return float("inf") if second == 0.0 else float("nan"), 1.0
+        B = (first + 6.0 * second) / (2.0 * q)
+        g = ((q + 1) * first - (q + 4) * second) / ((q + 2) * second)
+        below = 3.0 * q + 2.0 * (1.0 - g)
+        c1, c2, c3 = g / below, (q - g) / below, (q + 2 - g) / below
+        mean = 1.0 / (1.0 - second / q)
+        variance = 2.0 / q * (1.0 + c1 * B) / ((1.0 - c2 * B) ** 2 * (1.0 - c3 * B))
+        ratio = variance / (2.0 * mean**2)
+        den_df = 4.0 + (q + 2) / (q * ratio - 1.0)
+        return float(den_df), float(den_df / (mean * (den_df - 2.0)))
+
+
+def infer_fixed_effects(
+    fit: Fitted, df: Df = "satterthwaite", information: Information | None = None
+) -> FixedInference:
+    """Work out what tests of the fixed effects need.
+
+    Parameters
+    ----------
+    fit : Fit
+        REML or ML estimates; REML for Kenward & Roger.
+    df : {"satterthwaite", "kenward-roger", "residual", "normal"}
+        Which degrees of freedom: by Satterthwaite's moments; by Kenward and Roger's, with standard errors corrected for
+        small samples; n − p; infinitely many.
+    information : {"expected", "observed"}, optional
+        What the covariance of the variances comes from. By default observed for Satterthwaite, as in lmerTest, and
+        expected for Kenward and Roger, as in pbkrtest; SAS takes observed for both.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is none of these, if Kenward and Roger's method is asked for an ML fit, or information for a method
+        that takes none.
+
+    Notes
+    -----
+    With P_i = −X'V⁻¹V_iV⁻¹X, Q_ij = X'V⁻¹V_iV⁻¹V_jV⁻¹X and W the covariance of the covariance parameters,
+    ∂_iΦ = −ΦP_iΦ, and Φ_A = Φ + 2Φ[Σ W_ij(Q_ij − P_iΦP_j − ¼R_ij)]Φ. All are read off one elimination. R_ij, of the
+    second derivatives of V, is zero unless V is no linear function of variances and covariances (AR(1); compound
+    symmetry with own standard deviations): there the parameters are variances and correlations, as in SAS.
+
+    References
+    ----------
+    Satterthwaite (1946), Biometrics Bull. 2. Fai & Cornelius (1996), J. Stat. Comput. Simul. 54. Kenward & Roger
+    (1997), Biometrics 53.
+    """
+    if not is_one_of(df, DFS):
+        raise ArgumentError(f"df is {df!r}: give {', '.join(map(repr, DFS[:-1]))} or {DFS[-1]!r}.")
+    estimate = fit.estimate
+    if df in ("residual", "normal"):
+        if information is not None:
+            raise ArgumentError(f"information is {information!r}, and df={df!r} takes none: leave it out.")
+        degrees = float(fit.n - len(estimate.beta)) if df == "residual" else np.inf
+        return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=degrees)
+    if df == "kenward-roger" and fit.method != "reml":
+        raise ArgumentError(
+            "Kenward and Roger's correction is for REML, and this fit is by ML: fit by REML, or take "
+            "df='satterthwaite'."
+        )
+    kind = information or ("observed" if df == "satterthwaite" else "expected")
+    return _moments(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
+
+
+def _moments(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> Moments:
+    """Differentiate Φ = σ²A⁻¹: ∂A = −Σ R'∂Ψ R over levels, with R = Z'Ṽ⁻¹X."""
+    estimate = fit.estimate
+    criterion = estimate.criterion_function
+    theta, layout, products = estimate.minimum.x, criterion.layout, criterion.products
+    factors = assemble_factors(np, theta, layout)
+    solved = solve(host, products, factors)
+    p = len(estimate.beta)
+    R = [block[:, :p] for block in solved.residual]  # (k, p, q)
+    moved = [
+        way.move(np, L, each.reshape(len(L), -1)).reshape(len(L), -1, *each.shape[1:])
+        for way, L, each in zip(tangents(np, theta, layout), factors, R, strict=True)
+    ]  # (k, t, p, q)
+    falls = np.concatenate(
+        [np.einsum("kcq,ktdq->tcd", each, a, optimize=True) for each, a in zip(R, moved, strict=True)]
+    )
+    inverse = estimate.minimum.evaluation.detail.fixed.covariance  # A⁻¹ on conditioned columns
+    root = np.linalg.inv(products.fixed_root)
+    outer = estimate.sigma * root
+
+    def back(M: np.ndarray) -> np.ndarray:
+        return outer @ M @ outer.T
+
+    plug_in = estimate.beta_covariance
+    slopes = np.concatenate([back(inverse @ falls @ inverse), 2.0 * plug_in[None]])
+    covariance = plug_in
+    if is_scaled:
+        columns = [a.reshape(len(a), -1, a.shape[-1]) for a in moved]
+        gram = solved.gram_of(columns).reshape(len(theta), p, len(theta), p)
+        V = W[:-1, :-1]
+        inner = np.einsum("st,sctd->cd", V, gram) - np.einsum(
+            "st,scd,de,tef->cf", V, falls, inverse, falls, optimize=True
+        )
+        inner -= 0.25 * curvature_of_covariance(fit, W, R)
+        covariance = plug_in + 2.0 * back(inverse @ (0.5 * (inner + inner.T)) @ inverse)
+    return Moments(
+        beta=estimate.beta, covariance=covariance, plug_in=plug_in, slopes=slopes, parameters=W, is_scaled=is_scaled
+    )
+
+
+def wald_statistic(of: FixedInference, L: np.ndarray, values: np.ndarray | None) -> tuple[float, int]:
+    """(Lβ − values)'(LΦL')⁻¹(Lβ − values) over the rank of L, and that rank."""
+    basis, weights = _independent(L, of.covariance)
+    missing = L @ of.beta - (0.0 if values is None else values)
+    standard = weights @ missing
+    return float(standard @ standard) / len(basis), len(basis)
+
+
+def row_space(L: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Rows (rank, p) that span those of L, uncorrelated and of variance one."""
+    return _independent(L, covariance)[0]
+
+
+def _independent(L: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of L's rows: they, and what makes them of those."""
+    values, vectors = np.linalg.eigh(L @ covariance @ L.T)
+    keep = values > NO_CONTRAST * values.max()
+    weights = (vectors[:, keep] / np.sqrt(values[keep])).T
+    return weights @ L, weights
+
+
+def upper_tail(statistic: float, num_df: float, den_df: float) -> float:
+    """Probability of a larger F; of a larger χ²/df where the denominator's degrees of freedom are infinite."""
+    if np.isinf(den_df):
+        return float(stats.chi2.sf(num_df * statistic, num_df))
+    return float(stats.f.sf(statistic, num_df, den_df))

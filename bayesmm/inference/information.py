@@ -1,0 +1,85 @@
+"""What the data tell of the covariance parameters: the covariance of their estimates, by either information."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from bayesmm.arguments import is_one_of
+from bayesmm.covariance.layout import assemble_factors, held_theta
+from bayesmm.covariance.tangents import tangents
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.fitted import Fitted
+from bayesmm.reml.criterion import STEP, Criterion
+from bayesmm.reml.estimate import degrees_of_freedom
+
+type Information = Literal["expected", "observed"]
+
+
+def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
+    """Estimate the covariance of (θ, log σ), θ on conditioned columns.
+
+    Parameters
+    ----------
+    fit : Fit
+        REML or ML estimates.
+    information : {"expected", "observed"}
+        Whose inverse it is: of the expected information, or of half the Hessian of −2 log likelihood at the estimates.
+
+    Returns
+    -------
+    array, shape (t + 1, t + 1)
+        Zero where a parameter is held on a boundary, or σ is known.
+
+    Raises
+    ------
+    ArgumentError
+        If `information` is neither.
+
+    Notes
+    -----
+    At a maximum both change as tensors with the parameters, so that any function of the covariance parameters has the
+    same standard error whichever way they are written.
+    """
+    if not is_one_of(information, ("expected", "observed")):
+        raise ArgumentError(f"information is {information!r}: give 'expected' or 'observed'.")
+    found = fit.estimate
+    if information == "observed":
+        return found.parameter_covariance
+    return _invert_expected(found.criterion_function, found.minimum.x)
+
+
+def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
+    """Invert ½tr(PV_iPV_j), where V_i = ∂V/∂θ_i and the last parameter is log σ: V_σ = 2V.
+
+    With K = Σ Z'PZ, in units of σ², tr(PV_iPV_j) = −⟨∂_iΨ, ∂_jK⟩, tr(PV_i P2V) = 2⟨∂_iΨ, K⟩, tr(P2VP2V) = 4 df: the
+    derivatives of K, central differences of what every evaluation returns, are all it takes. P is V⁻¹ under ML.
+    """
+    layout = criterion.layout
+    inner = np.flatnonzero(~held_theta(theta, layout))
+    factors, ways = assemble_factors(np, theta, layout), tangents(np, theta, layout)
+
+    def along(matrices: list[np.ndarray]) -> np.ndarray:
+        """⟨M, ∂Ψ⟩ = 2⟨MΛ, ∂Λ⟩ of all factors."""
+        return np.concatenate([2.0 * way.along(M @ L) for way, M, L in zip(ways, matrices, factors, strict=True)])
+
+    steps = np.diag(STEP * criterion.sizes(theta))[inner]
+    ends = [(criterion.evaluate(theta + e).expected, criterion.evaluate(theta - e).expected) for e in steps]
+    slopes = [
+        along([(up - down) / (2.0 * e.sum()) for up, down in zip(*each, strict=True)])
+        for e, each in zip(steps, ends, strict=True)
+    ]
+    information = np.zeros((len(theta) + 1,) * 2)
+    if len(inner):
+        information[np.ix_(inner, inner)] = -0.5 * np.array(slopes)[:, inner]
+    free = inner
+    if criterion.sigma is None:
+        information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(theta).expected)
+        information[-1, -1] = 2.0 * degrees_of_freedom(criterion)
+        free = np.append(inner, len(theta))
+    covariance = np.zeros_like(information)
+    within = np.ix_(free, free)
+    symmetric = 0.5 * (information + information.T)
+    covariance[within] = np.linalg.pinv(symmetric[within], rcond=1e-12, hermitian=True)
+    return covariance
