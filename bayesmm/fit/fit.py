@@ -16,7 +16,10 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
-from bayesmm.fit.tables import fixed_effect_table, parameter_table, random_effect_table
+from bayesmm.fit.tables import parameter_table, random_effect_table
+from bayesmm.inference.contrasts import coefficient_table
+from bayesmm.inference.fitted import Df, Information
+from bayesmm.inference.fixed_effects import FixedInference, infer_fixed_effects
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum
@@ -182,18 +185,73 @@ class Fit:
 
         Notes
         -----
-        Standard errors come from the inverse information. Wald intervals: fixed effects on their own scale, standard
-        deviations on the log scale, correlations on Fisher's z scale. On the boundary there is no standard error.
+        Standard errors come from the inverse information. Wald intervals: fixed effects on their own scale, with
+        quantiles of t and Satterthwaite's degrees of freedom; standard deviations on the log scale, correlations on
+        Fisher's z scale, with normal quantiles. On the boundary there is no standard error.
         """
-        return parameter_table(self.labels, self.estimate, level)
+        fixed = coefficient_table(self._inference("satterthwaite", None), self.design, level)
+        return parameter_table(self.labels, self.estimate, fixed.loc[list(self.labels.coefficients)], level)
 
     @cached_property
     def fixed_effects(self) -> pd.DataFrame:
         """One row a coefficient: estimate, std_error, df, statistic, p_value, lower, upper; aliased ones are NaN.
 
-        Normal quantiles are used for now, so df is infinite.
+        Degrees of freedom are Satterthwaite's; `coefficients` offers others.
         """
-        return fixed_effect_table(self.design, self.labels, self.estimate, 0.95)
+        return self.coefficients()
+
+    def coefficients(
+        self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Tabulate the fixed effects, with t tests and intervals by a choice of degrees of freedom.
+
+        Parameters
+        ----------
+        df : {"satterthwaite", "kenward-roger", "residual", "normal"}
+            Satterthwaite's degrees of freedom; Kenward and Roger's, with standard errors that are corrected for small
+            samples too (REML only); n − p; or infinitely many, which is z.
+        information : {"expected", "observed"}, optional
+            Where the covariance of the variances comes from: observed by default for Satterthwaite, as in lmerTest,
+            and expected for Kenward and Roger, as in pbkrtest.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Index: names of the coefficients. Columns: estimate, std_error, df, statistic, p_value, lower, upper; NaN
+            where a column is a combination of others.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these, or Kenward and Roger's method is asked for an ML fit.
+
+        References
+        ----------
+        Satterthwaite (1946), Biometrics Bull. 2. Kenward & Roger (1997), Biometrics 53.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(fit.coefficients(df="kenward-roger").round(3).to_string())
+                     estimate  std_error    df  statistic  p_value    lower    upper
+        coefficient
+        Intercept     251.405      6.825  17.0     36.838      0.0  237.006  265.804
+        Days           10.467      1.546  17.0      6.771      0.0    7.206   13.729
+        """
+        return coefficient_table(self._inference(df, information), self.design, level)
+
+    def _inference(self, df: Df, information: Information | None) -> FixedInference:
+        """Work out once what tests of the fixed effects by this method need."""
+        key = (df, information)
+        found = self._inferences.get(key) or infer_fixed_effects(self, df, information)
+        return self._inferences.setdefault(key, found)
+
+    @cached_property
+    def _inferences(self) -> dict[tuple[Any, Any], FixedInference]:
+        return {}
 
     def random_effects(self, *, level: float = 0.95) -> pd.DataFrame:
         """Tabulate the conditional modes (BLUPs).
@@ -280,11 +338,15 @@ class Fit:
         }
         return build_datatree(self.design, self.parameters, self.random_effects(), attributes)
 
-    def summary(self, *, level: float = 0.95) -> Report:
+    def summary(
+        self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95
+    ) -> Report:
         """Summarise the fit for a terminal or a notebook.
 
         Parameters
         ----------
+        df, information : str
+            Degrees of freedom of the fixed effects, as in `coefficients`.
         level : float
             Coverage of the intervals.
 
@@ -295,7 +357,7 @@ class Fit:
         """
         from bayesmm.fit.summary import build_summary
 
-        return build_summary(self, level)
+        return build_summary(self, level, df, information)
 
     def __str__(self) -> str:
         return str(self.summary())

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.errors import FitStatus
-from bayesmm.fit.tables import fixed_effect_table
-from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
@@ -19,7 +18,15 @@ RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
 
 
-def build_summary(fit: Fitted, level: float) -> Report:
+DEGREES = {
+    "satterthwaite": "Satterthwaite's degrees of freedom",
+    "kenward-roger": "Kenward and Roger's standard errors and degrees of freedom",
+    "residual": "n − p degrees of freedom",
+    "normal": "normal quantiles",
+}
+
+
+def build_summary(fit: Fitted, level: float, df: Df, information: Information | None) -> Report:
     """Summarise a fit; see `Fit.summary`."""
     level, design = check_level(level), fit.design
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
@@ -37,7 +44,7 @@ def build_summary(fit: Fitted, level: float) -> Report:
             ),
             warnings(_warnings(fit)),
             _random_table(fit, level),
-            _fixed_table(fit, level),
+            _fixed_table(fit, level, df, information),
             notes(_notes(fit)),
         ),
     )
@@ -109,22 +116,25 @@ def _interval(rows: Sequence[Mapping[str, float]], level: float) -> Interval:
     return Interval(head=interval_head(level), cells=write_intervals(*columns))
 
 
-def _fixed_table(fit: Fitted, level: float) -> Table:
-    table = fixed_effect_table(fit.design, fit.labels, fit.estimate, level)
+def _fixed_table(fit: Fitted, level: float, df: Df, information: Information | None) -> Table:
+    table = fit.coefficients(df=df, information=information, level=level)
     rows, aliased = table.to_dict("records"), table["estimate"].isna().tolist()
     estimates = [
         "aliased" if out else write_like(row["estimate"], row["std_error"])
         for row, out in zip(rows, aliased, strict=True)
     ]
+    is_normal = df == "normal"
+    degrees = () if is_normal else (Column(head="df", cells=[write_number(row["df"], 1) for row in rows]),)
     return Table(
         names=[str(name) for name in table.index],
         columns=(
             Column(head="estimate", cells=estimates),
             Column(head="std_error", cells=[write_like(row["std_error"], row["std_error"]) for row in rows]),
-            Column(head="z", cells=[write_number(row["statistic"], 2) for row in rows]),
+            *degrees,
+            Column(head="z" if is_normal else "t", cells=[write_number(row["statistic"], 2) for row in rows]),
             Column(head="p", cells=[write_p(row["p_value"]) for row in rows]),
             _interval(rows, level),
         ),
-        caption="Fixed effects (normal quantiles: df = ∞)",
-        where="fit.fixed_effects",
+        caption=f"Fixed effects ({DEGREES[df]})",
+        where="fit.coefficients(...)",
     )

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.design.design import Design
-from bayesmm.presenting.columns import effect_frame, in_order, parameter_frame
+from bayesmm.presenting.columns import effect_frame, parameter_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.reml.estimate import Estimate
 
 
-def parameter_table(labels: Labels, estimate: Estimate, level: float) -> pd.DataFrame:
-    """One row a parameter; see `Fit.parameter_table`."""
+def parameter_table(labels: Labels, estimate: Estimate, fixed: pd.DataFrame, level: float) -> pd.DataFrame:
+    """One row a parameter, those of the fixed effects from their own table; see `Fit.parameter_table`."""
     rows = labels.parameter_rows()
     p = len(labels.coefficients)
     values = np.concatenate([estimate.beta, estimate.spread.values])[: len(rows)]
@@ -26,9 +25,10 @@ def parameter_table(labels: Labels, estimate: Estimate, level: float) -> pd.Data
     assert len(values) == len(rows)
     lower, upper = np.empty(len(rows)), np.empty(len(rows))
     z = _quantile(level)
-    for i, kind in enumerate(kinds):
-        lower[i], upper[i] = _interval(values[i], errors[i], z, str(kind))
     assert (kinds[:p] == "fixed").all()
+    lower[:p], upper[:p] = fixed["lower"], fixed["upper"]
+    for i in range(p, len(rows)):
+        lower[i], upper[i] = _interval(values[i], errors[i], z, is_correlation=kinds[i] == "cor")
     return parameter_frame(
         [row.name for row in rows],
         [row.kind for row in rows],
@@ -37,13 +37,11 @@ def parameter_table(labels: Labels, estimate: Estimate, level: float) -> pd.Data
     )
 
 
-def _interval(value: float, error: float, z: float, kind: str) -> tuple[float, float]:
+def _interval(value: float, error: float, z: float, *, is_correlation: bool) -> tuple[float, float]:
     """Wald interval on the scale where the estimate is nearest to normal."""
-    if kind == "fixed":
-        return value - z * error, value + z * error
     if not math.isfinite(error):
         return math.nan, math.nan
-    if kind == "cor":
+    if is_correlation:
         half = z * error / (1.0 - value**2)
         return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
     try:
@@ -51,24 +49,6 @@ def _interval(value: float, error: float, z: float, kind: str) -> tuple[float, f
     except OverflowError:
         ratio = math.inf
     return value / ratio, value * ratio
-
-
-def fixed_effect_table(design: Design, labels: Labels, estimate: Estimate, level: float) -> pd.DataFrame:
-    """One row a column of X; see `Fit.fixed_effects`."""
-    error = np.sqrt(np.diag(estimate.beta_covariance))
-    statistic = estimate.beta / error
-    z = _quantile(level)
-    columns = {
-        "estimate": estimate.beta,
-        "std_error": error,
-        "df": np.full(len(error), np.inf),
-        "statistic": statistic,
-        "p_value": np.array([math.erfc(abs(value) / math.sqrt(2.0)) for value in statistic]),
-        "lower": estimate.beta - z * error,
-        "upper": estimate.beta + z * error,
-    }
-    table = pd.DataFrame(in_order(columns), index=pd.Index(labels.coefficients, name="coefficient"))
-    return table if not design.aliased else table.reindex(pd.Index(design.coefficients, name="coefficient"))
 
 
 def random_effect_table(labels: Labels, estimate: Estimate, level: float) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pandas as pd
 
@@ -12,6 +12,9 @@ from bayesmm.errors import FitStatus
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum
+
+type Df = Literal["satterthwaite", "kenward-roger", "residual", "normal"]
+type Information = Literal["expected", "observed"]
 
 
 class Fitted(Protocol):
@@ -104,4 +107,8 @@ class Fitted(Protocol):
 
     def parameter_table(self, *, level: float) -> pd.DataFrame:
         """Tabulate all parameters, with intervals of that probability."""
+        ...
+
+    def coefficients(self, *, df: Df, information: Information | None, level: float) -> pd.DataFrame:
+        """Tabulate the fixed effects."""
         ...

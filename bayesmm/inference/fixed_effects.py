@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from bayesmm.arguments import is_one_of
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.curvature import curvature_of_covariance
-from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.information import Information, parameter_covariance
+from bayesmm.inference.fitted import Df, Fitted, Information
+from bayesmm.inference.information import parameter_covariance
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
-
-type Df = Literal["satterthwaite", "kenward-roger", "residual", "normal"]
 
 DFS = ("satterthwaite", "kenward-roger", "residual", "normal")
 NO_CONTRAST = 1e-9  # part of a coefficient's standard error on unit columns below which a row of a contrast is zero
@@ -188,8 +186,8 @@ def infer_fixed_effects(
     Raises
     ------
     ArgumentError
-        If an argument is none of these, if Kenward and Roger's method is asked for an ML fit, or information for a method
-        that takes none.
+        If an argument is none of these, if Kenward and Roger's method is asked for an ML fit, or if information is given
+        to a method that takes none.
 
     Notes
     -----
@@ -284,5 +282,5 @@ def _independent(L: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.
 def upper_tail(statistic: float, num_df: float, den_df: float) -> float:
     """Probability of a larger F; of a larger χ²/df where the denominator's degrees of freedom are infinite."""
     if np.isinf(den_df):
-        return float(stats.chi2.sf(num_df * statistic, num_df))
-    return float(stats.f.sf(statistic, num_df, den_df))
+        return float(special.chdtrc(num_df, num_df * statistic))
+    return float(special.fdtrc(num_df, den_df, statistic))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from bayesmm.arguments import is_one_of
 from bayesmm.covariance.layout import assemble_factors, held_theta
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.reml.criterion import STEP, Criterion
 from bayesmm.reml.estimate import degrees_of_freedom
-
-type Information = Literal["expected", "observed"]
 
 
 def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
