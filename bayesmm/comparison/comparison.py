@@ -16,6 +16,7 @@ from bayesmm.comparison.same_model import check_same_model
 from bayesmm.comparison.tables import parameter_table, random_effect_table
 from bayesmm.errors import ComparisonError
 from bayesmm.fit.fit import Fit
+from bayesmm.inference.fitted import Df, Information
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.report import Report
 
@@ -37,11 +38,15 @@ class Comparison:
         The draws.
     level : float
         Coverage of both sets of intervals.
+    df, information : str
+        Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.Fit.coefficients`.
     """
 
     fit: Fit
     posterior: Posterior
     level: float
+    df: Df
+    information: Information | None
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -50,7 +55,7 @@ class Comparison:
         Columns: kind and group; of the fit, estimate, std_error, fit_lower, fit_upper; of the posterior, mean, sd,
         posterior_lower, posterior_upper; shift = (mean − estimate) / sd; r_hat, ess_bulk, ess_tail.
         """
-        return parameter_table(self.fit, self.posterior, self.level)
+        return parameter_table(self.fit, self.posterior, self.level, self.df, self.information)
 
     @cached_property
     def random_effects(self) -> pd.DataFrame:
@@ -65,7 +70,7 @@ class Comparison:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What differs, by how much, and why; plain sentences computed from the numbers."""
-        return write_notes(gather(self.fit, self.posterior, self.table, self.random_effects))
+        return write_notes(gather(self.fit, self.posterior, self.table, self.random_effects), self.df)
 
     def plot(self) -> Figure:
         """Draw both intervals of every parameter.
@@ -98,7 +103,14 @@ class Comparison:
         return self._report._repr_html_()
 
 
-def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Comparison:
+def compare(
+    fit: Fit,
+    posterior: Posterior,
+    *,
+    df: Df = "satterthwaite",
+    information: Information | None = None,
+    level: float = 0.95,
+) -> Comparison:
     """Put point estimates and the posterior of the same model side by side.
 
     Parameters
@@ -107,6 +119,9 @@ def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Compariso
         From `bayesmm.Model.fit`.
     posterior : Posterior
         From `bayesmm.Model.sample`.
+    df, information : str
+        Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.Fit.coefficients`: "satterthwaite",
+        "kenward-roger", "residual" or "normal".
     level : float
         Coverage of both sets of intervals.
 
@@ -131,7 +146,7 @@ def compare(fit: Fit, posterior: Posterior, *, level: float = 0.95) -> Compariso
     _check_kinds(fit, posterior)
     level = check_level(level)
     check_same_model(fit, posterior)
-    return Comparison(fit=fit, posterior=posterior, level=level)
+    return Comparison(fit=fit, posterior=posterior, level=level, df=df, information=information)
 
 
 def _check_kinds(fit: Any, posterior: Any) -> None:

@@ -35,7 +35,7 @@ class Parameter:
     ----------
     name, kind, group : str
         As in the table; group "" where there is none.
-    estimate, std_error : float
+    estimate, std_error, fit_lower, fit_upper : float
         Of the fit.
     mean, sd, lower, upper, median, q95, skewness : float
         Of the posterior.
@@ -57,6 +57,8 @@ class Parameter:
     group: str
     estimate: float
     std_error: float
+    fit_lower: float
+    fit_upper: float
     mean: float
     sd: float
     lower: float

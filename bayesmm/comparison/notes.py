@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from bayesmm.comparison.evidence import Evidence, Parameter, effect_is_certain
 from bayesmm.comparison.suspects import CHOSEN_BY, describe
 from bayesmm.console import visible
 from bayesmm.errors import FitStatus
+from bayesmm.inference.fitted import Df
 from bayesmm.presenting.numbers import write_like
 
 LISTED = 4  # parameters named in one sentence
@@ -20,13 +22,24 @@ VANISHING = 1e-3  # of its largest value at a mode: a spread below is not told f
 FAR = 0.5  # posterior sds by which a random effect must differ to be named
 
 
-def write_notes(evidence: Evidence) -> tuple[str, ...]:
+WIDTHS = 1.33  # the noise of an interval's width over that of a standard deviation, for normal draws and 95 %
+INTERVALS = {
+    "satterthwaite": "t intervals with Satterthwaite's degrees of freedom",
+    "kenward-roger": "Kenward and Roger's t intervals",
+    "residual": "t intervals with n − p degrees of freedom",
+    "normal": "normal intervals",
+}
+
+
+def write_notes(evidence: Evidence, df: Df) -> tuple[str, ...]:
     """Write the notes of a comparison.
 
     Parameters
     ----------
     evidence : Evidence
         From `gather`.
+    df : str
+        How the intervals of the fit's fixed effects are made.
 
     Returns
     -------
@@ -38,7 +51,7 @@ def write_notes(evidence: Evidence) -> tuple[str, ...]:
     parts = [_reliability, _modes, _distance, _agreement, _boundary, _priors, _skewness, _maximum_likelihood]
     if evidence.posterior.diagnostics.is_good:
         parts.append(_unexplained)  # else the sampler explains it
-    parts += [_fixed_widths, _effect_widths, _effect_shifts, _certain_effects]
+    parts += [partial(_fixed_widths, df=df), _effect_widths, _effect_shifts, _certain_effects]
     return tuple(visible(note) for part in parts for note in part(evidence))
 
 
@@ -220,21 +233,34 @@ def _against(parameter: Parameter) -> str:
     return f"{parameter.name} {mean} against {estimate}"
 
 
-def _fixed_widths(evidence: Evidence) -> Iterator[str]:
+def _fixed_widths(evidence: Evidence, df: Df) -> Iterator[str]:
+    """Say how far the intervals of the fixed effects agree."""
     fixed = evidence.of_kind("fixed")
     if not fixed:
         return
-    change = sum(each.sd / each.std_error for each in fixed) / len(fixed) - 1.0
-    on_average = " on average" if len(fixed) > 1 else ""
-    if change > evidence.width_noise:
-        yield (
-            "Standard errors of the fixed effects take the estimated variances as known. The posterior does not: its "
-            f"sds are {_larger(change)}{on_average}."
+    several = len(fixed) > 1
+    change = sum((each.upper - each.lower) / (each.fit_upper - each.fit_lower) for each in fixed) / len(fixed) - 1.0
+    apart = max(max(abs(each.upper - each.fit_upper), abs(each.lower - each.fit_lower)) / each.sd for each in fixed)
+    ends = f"their ends differ by {'at most ' if several else ''}{apart:.2f} posterior sds"
+    average = " on average" if several else ""
+    if math.isnan(change):
+        yield "The fit gives some fixed effects no interval: their degrees of freedom cannot be worked out."
+    elif abs(change) <= WIDTHS * evidence.width_noise:
+        yield f"{_capital(INTERVALS[df])} and posterior intervals of the fixed effects are as wide{average}; {ends}."
+    elif change > 0:
+        why = (
+            "which take the estimated variances as known"
+            if df in ("normal", "residual")
+            else "which allow for the error of the estimated variances, but not for a posterior's skewed ones"
         )
-    elif change < -evidence.width_noise:
         yield (
-            f"Posterior sds of the fixed effects are {_percent(change)} smaller than the standard errors{on_average}: "
-            "the priors add information, or make the variances smaller."
+            f"Posterior intervals of the fixed effects are {_percent(change)} wider{average} than "
+            f"{INTERVALS[df]}, {why}; {ends}."
+        )
+    else:
+        yield (
+            f"Posterior intervals of the fixed effects are {_percent(change)} narrower{average} than {INTERVALS[df]}: "
+            f"the priors add information, or make the variances smaller; {ends}."
         )
 
 
@@ -289,6 +315,10 @@ def _certain_effects(evidence: Evidence) -> Iterator[str]:
             f"A variance of zero leaves BLUPs of {group} no uncertainty; in the posterior their sds go up to "
             f"{write_like(largest, largest)}."
         )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _percent(change: float) -> str:

@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.blocks.blocks import RandomBlock
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.fitted import Df, Information
 
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
 
-def parameter_table(fit: Fit, posterior: Posterior, level: float) -> pd.DataFrame:
+def parameter_table(
+    fit: Fit, posterior: Posterior, level: float, df: Df, information: Information | None
+) -> pd.DataFrame:
     """One row a parameter; see `Comparison.table`."""
-    estimates = fit.parameter_table(level=level).rename(columns={"lower": "fit_lower", "upper": "fit_upper"})
+    estimates = fit.parameter_table(df=df, information=information, level=level).rename(
+        columns={"lower": "fit_lower", "upper": "fit_upper"}
+    )
     draws = posterior.parameter_table(level=level).rename(
         columns={"lower": "posterior_lower", "upper": "posterior_upper"}
     )

@@ -170,11 +170,15 @@ class Fit:
         """One row a parameter: kind, group, estimate, std_error, and a 95 % interval (lower, upper)."""
         return self.parameter_table()
 
-    def parameter_table(self, *, level: float = 0.95) -> pd.DataFrame:
+    def parameter_table(
+        self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
         """Tabulate all parameters.
 
         Parameters
         ----------
+        df, information : str
+            Degrees of freedom of the fixed effects, as in `coefficients`.
         level : float
             Coverage of the intervals.
 
@@ -186,10 +190,10 @@ class Fit:
         Notes
         -----
         Standard errors come from the inverse information. Wald intervals: fixed effects on their own scale, with
-        quantiles of t and Satterthwaite's degrees of freedom; standard deviations on the log scale, correlations on
-        Fisher's z scale, with normal quantiles. On the boundary there is no standard error.
+        quantiles of t; standard deviations on the log scale, correlations on Fisher's z scale, with normal quantiles.
+        On the boundary there is no standard error.
         """
-        fixed = coefficient_table(self._inference("satterthwaite", None), self.design, level)
+        fixed = self.coefficients(df=df, information=information, level=level)
         return parameter_table(self.labels, self.estimate, fixed.loc[list(self.labels.coefficients)], level)
 
     @cached_property

@@ -26,7 +26,7 @@ def parameter_table(labels: Labels, estimate: Estimate, fixed: pd.DataFrame, lev
     lower, upper = np.empty(len(rows)), np.empty(len(rows))
     z = _quantile(level)
     assert (kinds[:p] == "fixed").all()
-    lower[:p], upper[:p] = fixed["lower"], fixed["upper"]
+    errors[:p], lower[:p], upper[:p] = fixed["std_error"], fixed["lower"], fixed["upper"]
     for i in range(p, len(rows)):
         lower[i], upper[i] = _interval(values[i], errors[i], z, is_correlation=kinds[i] == "cor")
     return parameter_frame(

@@ -105,10 +105,12 @@ class Fitted(Protocol):
         """Combinations without variance."""
         ...
 
-    def parameter_table(self, *, level: float) -> pd.DataFrame:
+    def parameter_table(
+        self, *, df: Df = ..., information: Information | None = ..., level: float = ...
+    ) -> pd.DataFrame:
         """Tabulate all parameters, with intervals of that probability."""
         ...
 
-    def coefficients(self, *, df: Df, information: Information | None, level: float) -> pd.DataFrame:
+    def coefficients(self, *, df: Df = ..., information: Information | None = ..., level: float = ...) -> pd.DataFrame:
         """Tabulate the fixed effects."""
         ...

@@ -186,8 +186,8 @@ def infer_fixed_effects(
     Raises
     ------
     ArgumentError
-        If an argument is none of these, if Kenward and Roger's method is asked for an ML fit, or if information is given
-        to a method that takes none.
+        If an argument is none of these, if Kenward and Roger's method is asked for an ML fit, or if a method that takes
+        no information is given one.
 
     Notes
     -----
