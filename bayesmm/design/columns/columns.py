@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, check_column_count, plain_term
+from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
@@ -32,6 +32,11 @@ class Columns:
         self.names = tuple(name for term in terms for name in term.column_names)
         self.are_plain = tuple(term.is_column for term in terms for _ in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
+
+    @property
+    def anatomy(self) -> tuple[tuple[TermPart, ...], ...]:
+        """What the columns of each term are products of, term by term."""
+        return tuple(term.anatomy for term in self._terms)
 
     def fitted(self, n_rows: int) -> np.ndarray:
         """Return the columns (n, k) of the data that they were built from, and check that they are finite."""

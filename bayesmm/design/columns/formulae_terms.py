@@ -12,7 +12,7 @@ import pandas as pd
 from formulae.terms import Intercept, Model, Term
 
 from bayesmm.design.columns.components import ColumnComponent, build_component, component_names, component_width
-from bayesmm.design.columns.terms import INTERCEPT, check_column_count
+from bayesmm.design.columns.terms import INTERCEPT, TermPart, check_column_count
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import Expansion
@@ -48,9 +48,21 @@ class FormulaeTerm:
         """Names and values of its components."""
         return [(component.name, component.value) for component in getattr(self._term, "components", [])]
 
+    @property
+    def anatomy(self) -> tuple[TermPart, ...]:
+        """What its columns are products of, the last part's changing fastest; nothing for the intercept."""
+        return tuple(map(_part, getattr(self._term, "components", [])))
+
     def eval_new_data(self, frame: pd.DataFrame) -> Any:
         """Columns of new rows."""
         return self._term.eval_new_data(frame)
+
+
+def _part(component: Any) -> TermPart:
+    if component.kind == "numeric":
+        return TermPart(component.name, 1 if component.value.ndim < 2 else component.value.shape[1], None)
+    coding = np.asarray(component.contrast_matrix.matrix, dtype=np.float64)
+    return TermPart(component.name, coding.shape[1], coding)
 
 
 def evaluate_terms(expansion: Expansion, frame: pd.DataFrame, names: Names) -> list[FormulaeTerm]:

@@ -1,7 +1,7 @@
 """Evaluated terms: what each can be asked, those that are columns as they stand, and how many columns there may be."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,24 @@ from bayesmm.limits import COLUMNS, NUMBERS
 from bayesmm.specification.syntax import Name, Node
 
 INTERCEPT = "Intercept"
+
+
+class TermPart(NamedTuple):
+    """One of the variables that a term is the product of.
+
+    Attributes
+    ----------
+    name : str
+        As it is written in the formula.
+    width : int
+        How many columns it has.
+    coding : array, shape (levels, width), or None
+        Its columns at each level of a factor; None for numbers.
+    """
+
+    name: str
+    width: int
+    coding: np.ndarray | None
 
 
 class EvaluatedTerm(Protocol):
@@ -35,6 +53,11 @@ class EvaluatedTerm(Protocol):
     @property
     def parts(self) -> list[tuple[str, Any]]:
         """Names and values of its components."""
+        ...
+
+    @property
+    def anatomy(self) -> tuple[TermPart, ...]:
+        """What its columns are products of, the last part's changing fastest; nothing for the intercept."""
         ...
 
     def eval_new_data(self, frame: pd.DataFrame) -> Any:
@@ -63,6 +86,11 @@ class PlainTerm:
     def parts(self) -> list[tuple[str, Any]]:
         """Itself."""
         return [] if self.name is None else [(self.name, self.data)]
+
+    @property
+    def anatomy(self) -> tuple[TermPart, ...]:
+        """Itself."""
+        return () if self.name is None else (TermPart(self.name, 1, None),)
 
     def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the column of new rows."""
