@@ -498,7 +498,7 @@ class Posterior:
             return f"{self.chains} chains of {draws} draws, {self.program} program"
         if self.method == "importance":
             return f"{self.chains * draws} draws by importance sampling, {self.program} program"
-        return f"quadrature over the spreads, with {self.chains * draws} draws, {self.program} program"
+        return f"quadrature over the covariance parameters, with {self.chains * draws} draws, {self.program} program"
 
     def __str__(self) -> str:
         return str(self.summary())

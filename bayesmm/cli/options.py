@@ -135,7 +135,8 @@ By = Annotated[
     Literal["nuts", "importance", "quadrature"],
     typer.Option(
         "--by",
-        help="Explore the posterior by NUTS, importance sampling (up to some ten spreads) or quadrature (up to four).",
+        help="Explore the posterior by NUTS, importance sampling (up to some ten standard deviations "
+        "and correlations) or quadrature (up to four).",
         rich_help_panel=SAMPLER,
     ),
 ]

@@ -135,7 +135,9 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     """Compute what the notes need beyond the tables."""
     draws = _flat_draws(posterior)
     ess = np.maximum(table["ess_bulk"].fillna(1.0).to_numpy(dtype=float), 1.0)
-    on_boundary = np.concatenate([np.zeros(len(fit.labels.coefficients), bool), fit.estimate.spread.on_boundary])
+    on_boundary = np.concatenate(
+        [np.zeros(len(fit.labels.coefficients), bool), fit.estimate.covariance_parameters.on_boundary]
+    )
     on_boundary = on_boundary[: len(table)]  # σ is last, and left out where it is known
     on_boundary |= table["kind"].eq("cor").to_numpy() & table["estimate"].isna().to_numpy()
     estimates = pd.Series(table["estimate"])
@@ -176,7 +178,7 @@ def effect_is_certain(random_effects: pd.DataFrame) -> np.ndarray:
 
 
 def _origins(posterior: Posterior, estimates: pd.Series, draws: np.ndarray, ess: np.ndarray) -> list[str]:
-    """Find spreads and correlations at the origin of covariates that follow from those at the means."""
+    """Find standard deviations and correlations at the origin of covariates that follow from those at the means."""
     priors, labels = posterior.priors, posterior.labels
     quantities = prior_quantities(priors, labels, draws)
     shift = quantities.mean(axis=0) - prior_quantities(priors, labels, estimates.to_numpy(dtype=float))

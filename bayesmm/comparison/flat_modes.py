@@ -1,4 +1,4 @@
-"""Modes of the posterior of the spreads under flat priors, on different scales, by the restricted likelihood.
+"""Modes of the posterior of covariance parameters under flat priors, on several scales, by the restricted likelihood.
 
 Up to a constant the log posterior density of standard deviations is the restricted log-likelihood, whose gradient the
 optimiser's code has in closed form: nothing is compiled to find them.
@@ -54,14 +54,14 @@ class FlatModes:
         n_theta, problem = len(self.fit.theta), self.fit.problem
         sigma = problem.known_sigma or float(np.exp(point[-1]))
         at = Criterion(problem.products, problem.layout, "reml", sigma).evaluate(point[:n_theta])
-        logs, slopes = self._log_spreads(point[:n_theta])
+        logs, slopes = self._log_sds(point[:n_theta])
         value, by_theta = -0.5 * float(at.value) + power * logs, -0.5 * at.gradient + power * slopes
         if problem.known_sigma is not None:
             return value, by_theta
-        spreads = 1 + sum(len(block.sds) for block in self.fit.labels.blocks)
+        n_sds = 1 + sum(len(block.sds) for block in self.fit.labels.blocks)
         df = problem.products.n - problem.products.p
-        by_sigma = float(at.fixed.residual_square) / sigma**2 - df + power * spreads
-        return value + power * spreads * float(point[-1]), np.append(by_theta, by_sigma)
+        by_sigma = float(at.fixed.residual_square) / sigma**2 - df + power * n_sds
+        return value + power * n_sds * float(point[-1]), np.append(by_theta, by_sigma)
 
     def find_mode(
         self, start: np.ndarray, power: float = 0.0, inverse_curvature: np.ndarray | None = None
@@ -81,16 +81,16 @@ class FlatModes:
         """By grouping factor, standard deviations (k,) as good as zero, in units of σ."""
         return tuple(FLOOR * level_errors(block, self.fit.design.weights) for block in self.fit.design.blocks)
 
-    def _log_spreads(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def _log_sds(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum of the logarithms of all free relative standard deviations, cut at the floors, with its gradient by θ."""
         total, slopes = 0.0, []
         layout = self.fit.problem.layout
         factors, changes = assemble_factors(np, theta, layout), jacobians(np, theta, layout)
         each = zip(factors, changes, self.fit.problem.products.effect_roots, self.floors, layout, strict=True)
-        for L, change, T, floor, pieces in each:
-            L, change = np.linalg.solve(np.asarray(T), L), np.linalg.solve(np.asarray(T), change)
-            squares = (L**2).sum(axis=1) + floor**2
+        for Lambda, change, T, floor, pieces in each:
+            Lambda, change = np.linalg.solve(np.asarray(T), Lambda), np.linalg.solve(np.asarray(T), change)
+            squares = (Lambda**2).sum(axis=1) + floor**2
             share = np.concatenate([np.full(p.k, p.structure.n_sds(p.k) / p.k) for p in pieces])  # of one for several
             total += 0.5 * float(share @ np.log(squares))
-            slopes.append((change * L).sum(axis=2) @ (share / squares))
+            slopes.append((change * Lambda).sum(axis=2) @ (share / squares))
         return total, np.concatenate(slopes)

@@ -192,7 +192,7 @@ def _moved_modes(search: FlatModes, fit: Fit, estimate: np.ndarray) -> dict[str,
 
 def _values(flat: FlatPosterior, limits: tuple[np.ndarray, ...], fit: Fit, point: np.ndarray) -> np.ndarray:
     """Read off standard deviations, correlations and σ at a point, in the order of the table."""
-    factors, sigma = flat.spreads(point)
+    factors, sigma = flat.factors(point)
     values: list[float] = []
     for F, floors, block in zip(factors, limits, fit.labels.blocks, strict=True):
         seen = np.linalg.norm(F, axis=1) >= ZERO / FLOOR * floors * sigma

@@ -58,8 +58,9 @@ def find_suspects(fit: Fit, posterior: Posterior, estimates: pd.Series, draws: n
     Returns
     -------
     tuple of Suspect
-        The strongest first. Beside the prior of each row, those of all spreads of a term together, where they are about
-        the columns as labelled: seen from the means of the covariates, a density that is flat there is not.
+        The strongest first. Beside the prior of each row, those of a term's standard deviations and correlations
+        together, where they are about the columns as labelled: seen from the means of the covariates, a density that
+        is flat there is not.
     """
     priors, labels = posterior.priors, posterior.labels
     names = [row.name for row in priors.rows]

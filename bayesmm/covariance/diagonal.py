@@ -25,24 +25,24 @@ class Diagonal(Structure):
         """Give the diagonal."""
         return np.arange(k), np.arange(k)
 
-    def nearest(self, L: np.ndarray) -> np.ndarray:
-        """Diagonal of L, which has nothing beside it where ΛΛ' is diagonal."""
-        return np.diag(L).copy()
+    def nearest(self, Lambda: np.ndarray) -> np.ndarray:
+        """Diagonal of Λ, which has nothing beside it where ΛΛ' is diagonal."""
+        return np.diag(Lambda).copy()
 
     def sizes(self, theta: np.ndarray, k: int) -> np.ndarray:
         """Each entry's own size, one at least."""
         return np.maximum(np.abs(theta), 1.0)
 
-    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """ψ ← ψO/E for each variance."""
-        D, U = L.T @ expected @ L, L.T @ observed @ L
+        D, U = Lambda.T @ expected @ Lambda, Lambda.T @ observed @ Lambda
         if not is_finite_step(D, U):
-            return self.nearest(L)
-        return np.maximum(np.abs(np.diag(L)) * np.sqrt(np.diag(U) / np.diag(D)), LEAST)
+            return self.nearest(Lambda)
+        return np.maximum(np.abs(np.diag(Lambda)) * np.sqrt(np.diag(U) / np.diag(D)), LEAST)
 
-    def axes(self, L: np.ndarray) -> Axes:
+    def axes(self, Lambda: np.ndarray) -> Axes:
         """Take the effects."""
-        k = len(L)
+        k = len(Lambda)
         return Axes(np.eye(k), np.tile(np.arange(k), (k, 1)))
 
     def separate(self, M: np.ndarray) -> np.ndarray:

@@ -31,23 +31,23 @@ class Identity(Structure):
         """Λ is linear in θ."""
         return xp.eye(k)[None], xp.zeros((1, 1, k, k))
 
-    def nearest(self, L: np.ndarray) -> np.ndarray:
+    def nearest(self, Lambda: np.ndarray) -> np.ndarray:
         """Root of the mean variance."""
-        return np.array([np.sqrt((L**2).sum() / len(L))])
+        return np.array([np.sqrt((Lambda**2).sum() / len(Lambda))])
 
     def sizes(self, theta: np.ndarray, k: int) -> np.ndarray:
         """Its own size, one at least."""
         return np.maximum(np.abs(theta), 1.0)
 
-    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """ψ ← ψ tr O / tr E."""
-        theta = self.nearest(L)
+        theta = self.nearest(Lambda)
         ratio = np.trace(observed) / np.trace(expected)
         return np.maximum(theta * np.sqrt(ratio), LEAST) if 0.0 <= ratio < np.inf else theta
 
-    def axes(self, L: np.ndarray) -> Axes:
+    def axes(self, Lambda: np.ndarray) -> Axes:
         """One, of all effects."""
-        k = len(L)
+        k = len(Lambda)
         return Axes(np.eye(k), np.zeros((k, k), dtype=int))
 
     def separate(self, M: np.ndarray) -> np.ndarray:
@@ -75,13 +75,13 @@ class Identity(Structure):
         """One."""
         return 1
 
-    def spread(self, sd: Array, k: int) -> Array:
+    def effect_sds(self, sd: Array, k: int) -> Array:
         """Give all effects the same one."""
         return sd.repeat(k, axis=-1)
 
-    def gather(self, xp: Any, spread: Array) -> Array:
+    def free_sds(self, xp: Any, sds: Array) -> Array:
         """Root of the mean variance."""
-        return xp.sqrt((spread**2).mean(axis=-1, keepdims=True))
+        return xp.sqrt((sds**2).mean(axis=-1, keepdims=True))
 
     def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
         """Root of the mean variance."""

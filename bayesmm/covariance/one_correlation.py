@@ -103,9 +103,9 @@ class OneCorrelation(Structure):
         last = xp.concatenate([mixed, (sd * second)[None]])[None]
         return xp.concatenate([by_scale, (sd * first)[None]]), xp.concatenate([rows, last])
 
-    def nearest(self, L: np.ndarray) -> np.ndarray:
+    def nearest(self, Lambda: np.ndarray) -> np.ndarray:
         """θ with its variances and its mean correlation."""
-        k, covariance = len(L), L @ L.T
+        k, covariance = len(Lambda), Lambda @ Lambda.T
         sd, (rho,) = self.read(np, covariance)
         rho = np.clip(np.nan_to_num(rho), *self.limits(k))
         return np.append(sd if self.equal else np.sqrt(sd), self._angle(float(rho), k))
@@ -118,18 +118,18 @@ class OneCorrelation(Structure):
         """Each scale's own size, one at least; one of the angle."""
         return np.append(np.maximum(np.abs(theta[:-1]), 1.0), 1.0)
 
-    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """θ near the covariance matrix of an unstructured step."""
-        D, U = L.T @ expected @ L, L.T @ observed @ L
-        moved = self.nearest(move(L, D, U) if is_finite_step(D, U) else L)
+        D, U = Lambda.T @ expected @ Lambda, Lambda.T @ observed @ Lambda
+        moved = self.nearest(move(Lambda, D, U) if is_finite_step(D, U) else Lambda)
         least = LEAST if self.equal else np.sqrt(LEAST)
         inside = np.clip(moved[-1], INSIDE / 2, RIGHT_ANGLE - INSIDE / 2)
         return np.append(np.maximum(moved[:-1], least), inside)
 
-    def axes(self, L: np.ndarray) -> Axes:
+    def axes(self, Lambda: np.ndarray) -> Axes:
         """Take the standard deviations, at the correlation that is there."""
-        k = len(L)
-        theta = self.nearest(L)
+        k = len(Lambda)
+        theta = self.nearest(Lambda)
         which = np.zeros((k, k), dtype=int) if self.equal else np.tile(np.arange(k)[:, None], (1, k))
         return Axes(self._unit_at(np, theta[-1], k), which)
 
@@ -217,7 +217,7 @@ class OneCorrelation(Structure):
         """One."""
         return 1
 
-    def spread(self, sd: Array, k: int) -> Array:
+    def effect_sds(self, sd: Array, k: int) -> Array:
         """Give each effect its standard deviation."""
         return sd.repeat(k, axis=-1) if self.equal else sd
 
@@ -228,20 +228,22 @@ class OneCorrelation(Structure):
     def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
         """Write a power of the correlation times standard deviations."""
         power = self.power(i, j)
-        spread = f"σ²({expression} | {group})" if self.equal else f"σ({effects[i]} | {group})·σ({effects[j]} | {group})"
-        return f"ρ({expression} | {group}){f'^{power}' if power > 1 else ''}·{spread}"
+        covariance = (
+            f"σ²({expression} | {group})" if self.equal else f"σ({effects[i]} | {group})·σ({effects[j]} | {group})"
+        )
+        return f"ρ({expression} | {group}){f'^{power}' if power > 1 else ''}·{covariance}"
 
-    def is_defined(self, spread: np.ndarray) -> list[bool]:
+    def is_defined(self, sds: np.ndarray) -> list[bool]:
         """Where two effects vary."""
-        return [bool((spread > 0.0).sum() > 1)]
+        return [bool((sds > 0.0).sum() > 1)]
 
     def cor_cells(self, effects: Sequence[str]) -> list[tuple[int, str]]:
         """Beside the first standard deviation."""
         return [(0, "cor")]
 
-    def gather(self, xp: Any, spread: Array) -> Array:
+    def free_sds(self, xp: Any, sds: Array) -> Array:
         """Root of the mean variance, or each."""
-        return xp.sqrt((spread**2).mean(axis=-1, keepdims=True)) if self.equal else spread
+        return xp.sqrt((sds**2).mean(axis=-1, keepdims=True)) if self.equal else sds
 
     def unit_factor(self, xp: Any, share: Array, k: int) -> Array:
         """Cholesky factor of the correlation matrix."""
@@ -251,7 +253,7 @@ class OneCorrelation(Structure):
         """Read standard deviations, and the mean correlation."""
         variances = diagonal(xp, covariance)
         sd = xp.sqrt(variances.mean(axis=-1, keepdims=True) if self.equal else variances)
-        return sd, self.mean_correlation(xp, covariance, self.spread(sd, covariance.shape[-1]))[..., None]
+        return sd, self.mean_correlation(xp, covariance, self.effect_sds(sd, covariance.shape[-1]))[..., None]
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ def assemble_covariance(xp: Any, sd: Array, cor: Array, pieces: tuple[Piece, ...
 
     An undefined correlation, NaN, is one with a standard deviation of zero, whatever is put for it.
     """
-    spread = spread_sds(xp, sd, pieces)
-    return assemble_correlation(xp, cor, pieces) * spread[..., :, None] * spread[..., None, :]
+    sds = effect_sds(xp, sd, pieces)
+    return assemble_correlation(xp, cor, pieces) * sds[..., :, None] * sds[..., None, :]
 
 
 def assemble_correlation(xp: Any, cor: Array, pieces: tuple[Piece, ...]) -> Array:
@@ -39,21 +39,21 @@ def assemble_correlation(xp: Any, cor: Array, pieces: tuple[Piece, ...]) -> Arra
     return block_diagonal(xp, blocks, pieces)
 
 
-def spread_sds(xp: Any, sd: Array, pieces: tuple[Piece, ...]) -> Array:
+def effect_sds(xp: Any, sd: Array, pieces: tuple[Piece, ...]) -> Array:
     """Give each effect (..., k) its standard deviation, from the free ones (..., m)."""
     ends = sd_ends(pieces)
     return _join(
         xp,
         [
-            piece.structure.spread(sd[..., start:stop], piece.k)
+            piece.structure.effect_sds(sd[..., start:stop], piece.k)
             for piece, (start, stop) in zip(pieces, pairwise(ends), strict=True)
         ],
     )
 
 
-def gather_sds(xp: Any, spread: Array, pieces: tuple[Piece, ...]) -> Array:
+def free_sds(xp: Any, sds: Array, pieces: tuple[Piece, ...]) -> Array:
     """Find the free standard deviations (..., m) nearest to those of the effects (..., k)."""
-    return _join(xp, [piece.structure.gather(xp, spread[..., piece.inside]) for piece in pieces])
+    return _join(xp, [piece.structure.free_sds(xp, sds[..., piece.inside]) for piece in pieces])
 
 
 def sd_ends(pieces: tuple[Piece, ...]) -> list[int]:

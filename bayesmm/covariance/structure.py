@@ -88,7 +88,7 @@ class Structure:
         """∂Λ (t, k, k) and ∂²Λ (t, t, k, k); needed where Λ is not made of entries of θ."""
         raise NotImplementedError
 
-    def nearest(self, L: np.ndarray) -> np.ndarray:
+    def nearest(self, Lambda: np.ndarray) -> np.ndarray:
         """θ of a given lower-triangular factor: the same ΛΛ' where that has the structure, or else one near it."""
         raise NotImplementedError
 
@@ -100,11 +100,11 @@ class Structure:
         """How large a change of each entry of θ is small, one at least: far out θ moves in proportion."""
         raise NotImplementedError
 
-    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """θ one step towards equal expected and observed Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² (k, k)."""
         raise NotImplementedError
 
-    def axes(self, L: np.ndarray) -> Axes:
+    def axes(self, Lambda: np.ndarray) -> Axes:
         """Directions of the standard deviations at a factor."""
         raise NotImplementedError
 
@@ -163,7 +163,7 @@ class Structure:
         """Between which values a correlation may lie."""
         return -1.0, 1.0
 
-    def spread(self, sd: Array, k: int) -> Array:
+    def effect_sds(self, sd: Array, k: int) -> Array:
         """Give each effect its standard deviation: (..., k) from the free ones (..., m)."""
         return sd
 
@@ -171,13 +171,13 @@ class Structure:
         """Write the covariance of two effects i < j: "σ(a, b | g)"; "" where it is zero."""
         return ""
 
-    def is_defined(self, spread: np.ndarray) -> list[bool]:
+    def is_defined(self, sds: np.ndarray) -> list[bool]:
         """Which of the free correlations have a meaning where the effects have these standard deviations (k,)."""
         return []
 
-    def gather(self, xp: Any, spread: Array) -> Array:
-        """Free standard deviations (..., m) nearest to those of the effects (..., k); the inverse of `spread`."""
-        return spread
+    def free_sds(self, xp: Any, sds: Array) -> Array:
+        """Free standard deviations (..., m) nearest to those of the effects (..., k); the inverse of `effect_sds`."""
+        return sds
 
     def correlation(self, xp: Any, cor: Array, k: int) -> Array:
         """Correlation matrix (..., k, k) from the free correlations (..., c)."""

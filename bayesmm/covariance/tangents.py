@@ -18,12 +18,12 @@ class Tangent(Protocol):
         """⟨M, ∂Λ⟩ (t,) of a matrix (k, k)."""
         ...
 
-    def move(self, xp: Any, L: Array, r: Array) -> Array:
+    def move(self, xp: Any, Lambda: Array, r: Array) -> Array:
         """(∂Λ Λ' + Λ ∂Λ')r, shape (k, t, q), of vectors r (k, q)."""
         ...
 
-    def bend(self, G: Array, along: Array) -> Array:
-        """⟨G, ∂²(ΛΛ')⟩ (t, t) of a symmetric matrix G, with `along` = GΛ."""
+    def bend(self, Gamma: Array, along: Array) -> Array:
+        """⟨Γ, ∂²(ΛΛ')⟩ (t, t) of a symmetric matrix Γ, with `along` = ΓΛ."""
         ...
 
 
@@ -37,15 +37,15 @@ class Placed(NamedTuple):
         """Entries of M there."""
         return M[self.rows, self.columns]
 
-    def move(self, xp: Any, L: Array, r: Array) -> Array:
+    def move(self, xp: Any, Lambda: Array, r: Array) -> Array:
         """Each entry moves one effect by one column of Λ, and one column by one effect."""
-        scaled = L.T @ r  # Λ'r
-        unit = xp.eye(len(L))[:, self.rows]
-        return unit[:, :, None] * scaled[self.columns] + L[:, self.columns][:, :, None] * r[self.rows]
+        scaled = Lambda.T @ r  # Λ'r
+        unit = xp.eye(len(Lambda))[:, self.rows]
+        return unit[:, :, None] * scaled[self.columns] + Lambda[:, self.columns][:, :, None] * r[self.rows]
 
-    def bend(self, G: Array, along: Array) -> Array:
+    def bend(self, Gamma: Array, along: Array) -> Array:
         """2G_ii' for entries in rows i and i' of one column."""
-        return 2.0 * G[self.rows[:, None], self.rows] * (self.columns[:, None] == self.columns)
+        return 2.0 * Gamma[self.rows[:, None], self.rows] * (self.columns[:, None] == self.columns)
 
 
 class Curved(NamedTuple):
@@ -58,15 +58,15 @@ class Curved(NamedTuple):
         """Sum over all entries."""
         return (self.first * M).sum(axis=(1, 2))
 
-    def move(self, xp: Any, L: Array, r: Array) -> Array:
+    def move(self, xp: Any, Lambda: Array, r: Array) -> Array:
         """Multiply out."""
-        return (self.first @ (L.T @ r) + L @ (self.first.swapaxes(1, 2) @ r)).swapaxes(0, 1)
+        return (self.first @ (Lambda.T @ r) + Lambda @ (self.first.swapaxes(1, 2) @ r)).swapaxes(0, 1)
 
-    def bend(self, G: Array, along: Array) -> Array:
-        """2⟨G∂Λ, ∂Λ⟩ + 2⟨GΛ, ∂²Λ⟩."""
+    def bend(self, Gamma: Array, along: Array) -> Array:
+        """2⟨Γ∂Λ, ∂Λ⟩ + 2⟨ΓΛ, ∂²Λ⟩."""
         t = len(self.first)
         flat = self.first.reshape(t, -1)
-        return 2.0 * ((G @ self.first).reshape(t, -1) @ flat.T + (self.second * along).sum(axis=(2, 3)))
+        return 2.0 * ((Gamma @ self.first).reshape(t, -1) @ flat.T + (self.second * along).sum(axis=(2, 3)))
 
 
 def jacobians(xp: Any, theta: Array, layout: Layout) -> list[Array]:

@@ -42,9 +42,9 @@ class Unstructured(Structure):
         """Rows and columns of the lower triangle."""
         return _triangle(k)
 
-    def nearest(self, L: np.ndarray) -> np.ndarray:
-        """Entries of L."""
-        return L[_triangle(len(L))]
+    def nearest(self, Lambda: np.ndarray) -> np.ndarray:
+        """Entries of Λ."""
+        return Lambda[_triangle(len(Lambda))]
 
     def sizes(self, theta: np.ndarray, k: int) -> np.ndarray:
         """Norm of the column of Λ that each entry is in, one at least."""
@@ -52,15 +52,15 @@ class Unstructured(Structure):
         squares = np.bincount(columns, theta**2, k)
         return np.maximum(np.sqrt(squares), 1.0)[columns]
 
-    def moments(self, L: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """ΛΛ' ← ΛD⁻½(Λ'OΛ)D⁻½Λ' with D = Λ'EΛ."""
-        D, U = L.T @ expected @ L, L.T @ observed @ L
-        return self.nearest(move(L, D, U) if is_finite_step(D, U) else L)
+        D, U = Lambda.T @ expected @ Lambda, Lambda.T @ observed @ Lambda
+        return self.nearest(move(Lambda, D, U) if is_finite_step(D, U) else Lambda)
 
-    def axes(self, L: np.ndarray) -> Axes:
+    def axes(self, Lambda: np.ndarray) -> Axes:
         """Principal axes of ΛΛ'."""
-        k = len(L)
-        base = np.linalg.svd(L)[0] if k > 1 else np.eye(1)
+        k = len(Lambda)
+        base = np.linalg.svd(Lambda)[0] if k > 1 else np.eye(1)
         return Axes(base, np.tile(np.arange(k), (k, 1)))
 
     def separate(self, M: np.ndarray) -> np.ndarray:
@@ -79,22 +79,22 @@ class Unstructured(Structure):
 
     def way_down(self, theta: np.ndarray, k: int, expected: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
         """Look at Γ once more: at a minimum ΓΛ = 0 in all entries, and Γ is not negative where ΛΛ' is null."""
-        L = np.zeros((k, k))
-        L[_triangle(k)] = theta
-        if np.diag(L).all():
+        Lambda = np.zeros((k, k))
+        Lambda[_triangle(k)] = theta
+        if np.diag(Lambda).all():
             return None
         slope = expected - observed
-        along = slope @ L
+        along = slope @ Lambda
         size = np.abs(along).max()
-        if size > DOWN * np.abs(expected @ L).max():
-            return self.nearest(lower_triangular(L - STEP * along / size))
-        left, values, _ = np.linalg.svd(L)
+        if size > DOWN * np.abs(expected @ Lambda).max():
+            return self.nearest(lower_triangular(Lambda - STEP * along / size))
+        left, values, _ = np.linalg.svd(Lambda)
         basis = left[:, values <= np.finfo(float).eps * max(values[0], 1.0)]
         slopes, directions = np.linalg.eigh(basis.T @ slope @ basis)
         down = slopes < -DOWN * np.abs(expected).max()
         if not down.any():
             return None
-        return self.nearest(lower_triangular(np.hstack([L, STEP * basis @ directions[:, down]])))
+        return self.nearest(lower_triangular(np.hstack([Lambda, STEP * basis @ directions[:, down]])))
 
     def n_cors(self, k: int) -> int:
         """One for each pair of effects."""
@@ -111,10 +111,10 @@ class Unstructured(Structure):
         """Each covariance has a symbol."""
         return f"σ({effects[i]}, {effects[j]} | {group})"
 
-    def is_defined(self, spread: np.ndarray) -> list[bool]:
+    def is_defined(self, sds: np.ndarray) -> list[bool]:
         """Those of two effects that vary."""
-        i, j = pairs(len(spread))
-        return (spread[i] * spread[j] > 0.0).tolist()
+        i, j = pairs(len(sds))
+        return (sds[i] * sds[j] > 0.0).tolist()
 
     def cor_cells(self, effects: Sequence[str]) -> list[tuple[int, str]]:
         """Beside the later effect, under the earlier one."""
@@ -132,12 +132,12 @@ class Unstructured(Structure):
         return sd, divide(xp, covariance[..., i, j], sd[..., i] * sd[..., j])
 
 
-def move(L: np.ndarray, D: np.ndarray, U: np.ndarray) -> np.ndarray:
+def move(Lambda: np.ndarray, D: np.ndarray, U: np.ndarray) -> np.ndarray:
     """Factor after a moment step, from the moments on the columns of Λ."""
     values, vectors = np.linalg.eigh(D)
     root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T
     values, vectors = np.linalg.eigh(root @ U @ root)
-    return lower_triangular(L @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST))
+    return lower_triangular(Lambda @ vectors * np.maximum(np.sqrt(np.maximum(values, 0.0)), LEAST))
 
 
 @lru_cache(maxsize=256)

@@ -12,11 +12,11 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.checks import (
     check_block,
     check_coefficients,
+    check_covariance_parameters,
     check_known_sigma,
     check_rank,
     check_response,
     check_sizes,
-    check_spreads,
     check_weights,
 )
 from bayesmm.design.blocks.confounding import check_columns
@@ -256,7 +256,7 @@ def build_design(
     used = read_used_data(specification, data, weights, missing, names)
     frame, numbers, n = used.frame, used.numbers, len(used.frame)
     sources, blocks = build_sources(specification, frame, numbers, names)
-    check_spreads(blocks)
+    check_covariance_parameters(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
     X = sources.fixed.fitted(n)

@@ -107,9 +107,9 @@ class Fit:
         """Free entries of Λ, column by column, by row and column; or else relative sds and correlations."""
         names: list[str] = []
         values: list[np.ndarray] = []
-        for block, L in zip(self.labels.blocks, self.factors, strict=True):
+        for block, Lambda in zip(self.labels.blocks, self.factors, strict=True):
             for piece, expression in zip(block.pieces, block.expressions, strict=True):
-                effects, own = block.effects[piece.inside], L[piece.inside, piece.inside]
+                effects, own = block.effects[piece.inside], Lambda[piece.inside, piece.inside]
                 positions = piece.structure.positions(piece.k)
                 if positions is not None:
                     names += [

@@ -18,8 +18,9 @@ def parameter_table(labels: Labels, estimate: Estimate, fixed: pd.DataFrame, lev
     """One row a parameter, those of the fixed effects from their own table; see `Fit.parameter_table`."""
     rows = labels.parameter_rows()
     p = len(labels.coefficients)
-    values = np.concatenate([estimate.beta, estimate.spread.values])[: len(rows)]
-    variances = np.concatenate([np.diag(estimate.beta_covariance), np.diag(estimate.spread.covariance)])[: len(rows)]
+    covariance = estimate.covariance_parameters
+    values = np.concatenate([estimate.beta, covariance.values])[: len(rows)]
+    variances = np.concatenate([np.diag(estimate.beta_covariance), np.diag(covariance.covariance)])[: len(rows)]
     errors = np.sqrt(variances)
     kinds = np.array([row.kind for row in rows])
     assert len(values) == len(rows)

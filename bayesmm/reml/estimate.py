@@ -21,7 +21,7 @@ from bayesmm.reml.start import moment_start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class PublicParameters:
     """Standard deviations and correlations with their joint covariance matrix, by the delta method.
 
     Attributes
@@ -94,9 +94,9 @@ class Estimate:
     criterion_function: Criterion
 
     @cached_property
-    def spread(self) -> Spread:
+    def public_parameters(self) -> PublicParameters:
         """Standard deviations and correlations on the user's columns, and their standard errors."""
-        return read_spread(self, self.parameter_covariance)
+        return read_public_parameters(self, self.parameter_covariance)
 
     @cached_property
     def parameter_covariance(self) -> np.ndarray:
@@ -128,8 +128,8 @@ class Estimate:
         criterion = self.criterion_function
         conditioned = assemble_factors(np, self.minimum.x, criterion.layout)
         return tuple(
-            null_directions(L, T, pieces)
-            for L, T, pieces in zip(conditioned, criterion.products.effect_roots, criterion.layout, strict=True)
+            null_directions(Lambda, T, pieces)
+            for Lambda, T, pieces in zip(conditioned, criterion.products.effect_roots, criterion.layout, strict=True)
         )
 
     @property
@@ -137,7 +137,7 @@ class Estimate:
         """From effects on conditioned columns to those on the user's (k, k): none where there is no variance."""
         conditioned = assemble_factors(np, self.minimum.x, self.criterion_function.layout)
         roots = self.criterion_function.products.effect_roots
-        return [np.linalg.inv(T) @ project(L) for T, L in zip(roots, conditioned, strict=True)]
+        return [np.linalg.inv(T) @ project(Lambda) for T, Lambda in zip(roots, conditioned, strict=True)]
 
 
 ZERO = 1e-6  # standard deviations, in units of σ on columns of norm √n, that are zero but for rounding
@@ -199,7 +199,7 @@ def _sigma(criterion: Criterion, minimum: Minimum) -> float:
 def _raw_factors(criterion: Criterion, minimum: Minimum) -> tuple[np.ndarray, ...]:
     """Relative factors on the user's columns."""
     conditioned = assemble_factors(np, minimum.x, criterion.layout)
-    return tuple(raw_factor(L, T) for L, T in zip(conditioned, criterion.products.effect_roots, strict=True))
+    return tuple(raw_factor(Lambda, T) for Lambda, T in zip(conditioned, criterion.products.effect_roots, strict=True))
 
 
 class AbsorbedError(EstimationError):
@@ -247,7 +247,7 @@ def degrees_of_freedom(criterion: Criterion) -> float:
     return float(products.n - products.p if criterion.method == "reml" else products.n)
 
 
-def read_spread(found: Estimate, parameter_covariance: np.ndarray) -> Spread:
+def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) -> PublicParameters:
     """Work out standard deviations and correlations, with the delta method in complex steps.
 
     Parameters
@@ -264,11 +264,11 @@ def read_spread(found: Estimate, parameter_covariance: np.ndarray) -> Spread:
     unknown = on_boundary | ~(np.diag(covariance) > 0.0) | _is_near_limit(criterion.layout, values, AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan
-    return Spread(values=values, covariance=covariance, on_boundary=on_boundary)
+    return PublicParameters(values=values, covariance=covariance, on_boundary=on_boundary)
 
 
 def public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """Read standard deviations, correlations and σ, as in `Spread`, and their derivatives (m, t + 1) by (θ, log σ)."""
+    """Read standard deviations, correlations and σ, as in `PublicParameters`, and their derivatives (m, t + 1) by (θ, log σ)."""
     at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
 
     def values_at(log_parameters: np.ndarray) -> np.ndarray:
@@ -288,7 +288,7 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
     near = _is_near_limit(criterion.layout, values, NEAR_LIMIT) | np.isnan(values)
     start = 0
     factors = assemble_factors(np, theta, criterion.layout)
-    for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
+    for Lambda, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
         unit = np.sqrt((np.linalg.inv(T) ** 2).sum(axis=1))
         for piece in pieces:
             own, n = unit[piece.inside], piece.structure.n_sds(piece.k)
@@ -296,7 +296,7 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
             start += n
         for piece in pieces:
             n = piece.structure.n_cors(piece.k)
-            is_singular = np.linalg.svd(L[piece.inside, piece.inside], compute_uv=False).min() < SINGULAR
+            is_singular = np.linalg.svd(Lambda[piece.inside, piece.inside], compute_uv=False).min() < SINGULAR
             edges.append(near[start : start + n] & is_singular)
             start += n
     return np.concatenate([*edges, [False]])
@@ -307,8 +307,8 @@ def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) 
     sigma = np.exp(log_sigma)
     values: list[np.ndarray] = []
     factors = assemble_factors(np, theta, criterion.layout)
-    for L, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
-        M = np.linalg.solve(T, L)
+    for Lambda, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
+        M = np.linalg.solve(T, Lambda)
         sd, correlations = read_covariance(np, M @ M.T, pieces)
         values += [sigma * sd, correlations]
     return np.concatenate([*values, np.atleast_1d(sigma)])

@@ -152,7 +152,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
 
     def values(factors: Sequence[np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):
-            found = [_value(criterion, [L[i] for L in factors]) for i in range(len(factors[0]))]
+            found = [_value(criterion, [Lambda[i] for Lambda in factors]) for i in range(len(factors[0]))]
         return np.where(np.isfinite(found), found, np.inf)
 
     grid = _Grid(criterion, moments, COARSE, values)
@@ -169,7 +169,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
 
 
 def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:
-    theta = theta_of([lower_triangular(L) for L in factors], criterion.layout)
+    theta = theta_of([lower_triangular(Lambda) for Lambda in factors], criterion.layout)
     return float(
         criterion_value(
             host, theta, criterion.products, criterion.sigma, criterion.restriction, layout=criterion.layout
@@ -195,7 +195,9 @@ class _Grid:
         values: Callable[[Sequence[np.ndarray]], np.ndarray],
     ) -> None:
         self._layout, self._levels, self._values = criterion.layout, levels, values
-        self._axes = [_axes(L[0], pieces) for L, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)]
+        self._axes = [
+            _axes(Lambda[0], pieces) for Lambda, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)
+        ]
         ends = [0, *accumulate(axes.n for axes in self._axes)]
         self._own = [range(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
         self.n_axes = ends[-1]
@@ -217,7 +219,7 @@ class _Grid:
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
         sizes = self._levels[np.array(place)] * np.exp(shift)
-        return theta_of([lower_triangular(L[0]) for L in self._factors(sizes[None])], self._layout)
+        return theta_of([lower_triangular(Lambda[0]) for Lambda in self._factors(sizes[None])], self._layout)
 
     def ray(self, axes: Sequence[int]) -> list[Place]:
         """Places where some axes go through all levels together and the others stay near zero."""
@@ -276,12 +278,12 @@ class _Grid:
         return self.theta(place), self.theta(place, shift)
 
 
-def _axes(L: np.ndarray, pieces: Sequence[Piece]) -> Axes:
+def _axes(Lambda: np.ndarray, pieces: Sequence[Piece]) -> Axes:
     """Axes of all pieces of a factor, one after the other."""
-    base, which, n = np.zeros_like(L), np.zeros(L.shape, dtype=int), 0
+    base, which, n = np.zeros_like(Lambda), np.zeros(Lambda.shape, dtype=int), 0
     for piece in pieces:
         inside = piece.inside, piece.inside
-        own = piece.structure.axes(L[inside])
+        own = piece.structure.axes(Lambda[inside])
         base[inside], which[inside] = own.base, n + own.which
         n += own.n
     return Axes(base, which)

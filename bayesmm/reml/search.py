@@ -121,7 +121,7 @@ def _approach(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray, int]
     There the data all but show the effects, so that moments are nearly right whatever the directions, while the valley
     that Newton's steps would follow is narrow and bent.
     """
-    if max(np.abs(L).max() for L in assemble_factors(np, theta, criterion.layout)) < FAR_START:
+    if max(np.abs(Lambda).max() for Lambda in assemble_factors(np, theta, criterion.layout)) < FAR_START:
         return theta, 0
     value, moved = np.inf, theta
     for n in range(MOST_MOMENTS):

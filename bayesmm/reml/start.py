@@ -34,8 +34,8 @@ def moment_start(at: Evaluated, theta: np.ndarray, layout: Layout) -> np.ndarray
     factors = assemble_factors(np, theta, layout)
     return np.concatenate(
         [
-            piece.structure.moments(*(M[piece.inside, piece.inside] for M in (L, expected, observed)))
-            for L, expected, observed, pieces in zip(factors, at.expected, at.observed, layout, strict=True)
+            piece.structure.moments(*(M[piece.inside, piece.inside] for M in (Lambda, expected, observed)))
+            for Lambda, expected, observed, pieces in zip(factors, at.expected, at.observed, layout, strict=True)
             for piece in pieces
         ]
     )

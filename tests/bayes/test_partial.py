@@ -22,10 +22,10 @@ MODELS = {
 
 
 def point(program, seed=2):
-    """Spreads, coefficients and effects on their own scales."""
+    """Covariances, coefficients and effects on their own scales."""
     rng = np.random.default_rng(seed)
     sites = {"sigma": 7.0}
-    for block in program.spreads.blocks:
+    for block in program.covariances.blocks:
         sites[block.sd.name] = rng.uniform(2.0, 9.0, block.n_effects)
         for matrix in block.matrices:
             root = rng.normal(size=(matrix.stop - matrix.start, 5))
@@ -33,7 +33,9 @@ def point(program, seed=2):
             sd = np.sqrt(np.diag(covariance))
             sites[matrix.site] = np.linalg.cholesky(covariance / np.outer(sd, sd))
     sites[program.coefficients.name] = 100.0 + 30.0 * rng.normal(size=program.coefficients.size)
-    return sites, [rng.normal(scale=4.0, size=(block.n_levels, block.n_effects)) for block in program.spreads.blocks]
+    return sites, [
+        rng.normal(scale=4.0, size=(block.n_levels, block.n_effects)) for block in program.covariances.blocks
+    ]
 
 
 def run(program, data, sites):
@@ -49,7 +51,7 @@ def sites_of_effects(program, data, sites, effects):
         found[program.effect_sites[f]] = np.zeros_like(effects[f])
     log_jacobian = 0.0
     for f in program.order:
-        site, block = program.effect_sites[f], program.spreads.blocks[f]
+        site, block = program.effect_sites[f], program.covariances.blocks[f]
 
         def effect(value, site=site, block=block):
             traced = handlers.trace(handlers.substitute(program, data=found | {site: value}))
@@ -79,7 +81,7 @@ def density_of_effects(case, degrees, seed=2):
         sites, effects = point(program, seed)
         found, log_jacobian = sites_of_effects(program, data, sites, effects)
         value, trace = run(program, data, found)
-        for block, b in zip(program.spreads.blocks, effects, strict=True):
+        for block, b in zip(program.covariances.blocks, effects, strict=True):
             np.testing.assert_allclose(trace[f"b_{block.label}"], b, atol=1e-9)
         return float(value) - log_jacobian
 
@@ -107,7 +109,7 @@ def test_degrees_near_the_ends_are_the_ends(build, name):
                 sites |= dict(zip(program.effect_sites, effects, strict=True))
                 values.append(run(program, data, sites))
         assert float(values[1][0]) == pytest.approx(float(values[0][0]), rel=1e-8)
-        for block in program.spreads.blocks:
+        for block in program.covariances.blocks:
             b = f"b_{block.label}"
             np.testing.assert_allclose(values[1][1][b], values[0][1][b], rtol=1e-8, atol=1e-8)
 
@@ -144,7 +146,7 @@ def test_the_start_of_every_degree_is_the_same_place(name):
         start = start_conditional(program, data, model._warm_start, model.design, model.priors.contrast)
         with jax.enable_x64(True):
             _, trace = run(program, data, dict(start.values))
-        for block, modes in zip(program.spreads.blocks, model._warm_start.effects, strict=True):
+        for block, modes in zip(program.covariances.blocks, model._warm_start.effects, strict=True):
             np.testing.assert_allclose(trace[f"b_{block.label}"], modes, atol=1e-9)
 
 

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
 from bayesmm.bayes.programs.program import MarginalProgram
-from bayesmm.covariance.public import spread_sds
+from bayesmm.covariance.public import effect_sds
 from bayesmm.datasets import simulate_dyads
 from bayesmm.specification.priors import (
     LKJ,
@@ -87,13 +87,15 @@ def density(program, data, sites):
         return float(log_density(program, (data,), {}, {k: np.asarray(v, float) for k, v in sites.items()})[0])
 
 
-def spread_sites(program, data):
-    """Sites of all spreads at plain values, with the factors F of Var(b) = FF' and sigma."""
+def covariance_sites(program, data):
+    """Sites of all covariance parameters at plain values, with the factors F of Var(b) = FF' and sigma."""
     sites, factors = {}, []
-    for block, numbers, back in zip(program.spreads.blocks, data.spreads.sds, data.spreads.to_columns, strict=True):
+    for block, numbers, back in zip(
+        program.covariances.blocks, data.covariances.sds, data.covariances.to_columns, strict=True
+    ):
         free = np.linspace(8.0, 3.0, block.sd.size)
         sites |= block.sd.start(free, numbers, 12.0)
-        sd, F = spread_sds(np, free, block.pieces), np.eye(block.n_effects)
+        sd, F = effect_sds(np, free, block.pieces), np.eye(block.n_effects)
         for matrix in block.matrices:
             inside, size = slice(matrix.start, matrix.stop), matrix.stop - matrix.start
             if matrix.structure.correlations == "matrix":
@@ -111,7 +113,7 @@ def effect_sites(program, data, factors, beta, effects):
     """Sites of random effects, and the log Jacobian of the effects with respect to them."""
     sites, log_jacobian, sums = {}, 0.0, {}
     for f in program.order:
-        block, T = program.spreads.blocks[f], np.linalg.inv(data.spreads.to_columns[f])  # |T| = 1
+        block, T = program.covariances.blocks[f], np.linalg.inv(data.covariances.to_columns[f])  # |T| = 1
         b = effects[f] @ T.T
         if program.parameterisations[f] == "noncentred":
             sites[f"z_{block.label}"] = np.linalg.solve(factors[f], effects[f].T).T
@@ -132,7 +134,7 @@ def test_marginal_is_conditional_with_the_effects_integrated_out(build, name, ho
     case = build(formula, data_name, priors=priors)
     marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
     conditional, data = bind_conditional(case.design, case.labels, case.priors, (how,) * len(case.design.blocks))
-    sites, factors, sigma = spread_sites(conditional, data)
+    sites, factors, sigma = covariance_sites(conditional, data)
     rng = np.random.default_rng(1)
     beta = case.dense.fixed_effects(case.dense_covariance(factors), sigma) + rng.normal(size=case.design.p)
     effects = [rng.normal(size=(block.q, block.k)) @ F.T for block, F in zip(case.design.blocks, factors, strict=True)]
@@ -191,7 +193,7 @@ def test_flat_priors_have_their_mode_at_the_reml_estimate(build):
 def test_recovered_effects_have_the_moments_of_their_conditional(build):
     case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"Days": StudentT(3, 5, 10)})
     program, data = bind_marginal(case.labels, case.products, case.priors)
-    sites, factors, sigma = spread_sites(program, data)
+    sites, factors, sigma = covariance_sites(program, data)
     sites = {name: np.asarray(value) for name, value in sites.items()} | {"beta_sampled": np.array([9.0])}
     n = 20_000
     with jax.enable_x64(True):
@@ -336,7 +338,7 @@ def test_programs_print_their_sites(build):
 def test_without_fixed_effects_there_is_no_beta_to_recover(build):
     case = build("Yield ~ 0 + (1 | Batch)", "dyestuff")
     program, data = bind_marginal(case.labels, case.products, case.priors)
-    sites, _, _ = spread_sites(program, data)
+    sites, _, _ = covariance_sites(program, data)
     with jax.enable_x64(True):
         shapes = jax.eval_shape(lambda key: program.recover(sites, data, key), jax.random.key(0))
     assert {name: value.shape for name, value in shapes.items()} == {"b_Batch": (6, 1)}

@@ -64,7 +64,7 @@ def test_the_evaluated_density_is_that_of_the_whole_program():
     flat = build_flat_posterior(model.problem)
     program, data = model.program()
     point = np.append(1.2 * fit.estimate.minimum.x, np.log(30.0))
-    (F,), sigma = flat.spreads(point)
+    (F,), sigma = flat.factors(point)
     G = F @ F.T
     sd = np.sqrt(np.diag(G))
     sites = {"sd_Subject": sd, "cholesky_Subject": np.linalg.cholesky(G / np.outer(sd, sd)), "sigma": sigma}

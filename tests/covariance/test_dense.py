@@ -108,8 +108,8 @@ def test_conditioning_of_columns_keeps_the_model(name) -> None:
         for piece in pieces:
             own = covariance[piece.inside, piece.inside]
             sd, cor = piece.structure.read(np, own)
-            spread = piece.structure.spread(sd, piece.k)
+            sds = piece.structure.effect_sds(sd, piece.k)
             R = piece.structure.correlation(np, cor, piece.k)
-            np.testing.assert_allclose(R * np.outer(spread, spread), own, rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(R * np.outer(sds, sds), own, rtol=1e-10, atol=1e-10)
             covariance[piece.inside, piece.inside] = 0.0
         np.testing.assert_allclose(covariance, 0.0, atol=1e-12)

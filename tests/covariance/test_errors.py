@@ -79,8 +79,8 @@ def test_what_absorbs_noise_does(name) -> None:
             L[positions] = theta
         noisy = L @ L.T + 0.5 * np.eye(k)
         sd, cor = structure.read(np, noisy)
-        spread = structure.spread(sd, k)
-        again = structure.correlation(np, cor, k) * np.outer(spread, spread)
+        sds = structure.effect_sds(sd, k)
+        again = structure.correlation(np, cor, k) * np.outer(sds, sds)
         assert structure.absorbs_noise(k) == np.allclose(again, noisy, rtol=1e-10)
 
 

@@ -12,9 +12,9 @@ from bayesmm.covariance.layout import Piece, held_theta, piece_factor, scale_the
 from bayesmm.covariance.public import (
     assemble_correlation,
     assemble_covariance,
-    gather_sds,
+    effect_sds,
+    free_sds,
     read_covariance,
-    spread_sds,
 )
 from bayesmm.covariance.structure import Structure, lower_triangular
 from bayesmm.covariance.table import HOMOGENEOUS, STRUCTURES
@@ -122,9 +122,9 @@ def test_free_numbers_and_covariance_are_inverses(name, k) -> None:
         back_sd, back_cor = read_covariance(np, covariance, pieces)
         np.testing.assert_allclose(back_sd, sd, rtol=1e-12)
         np.testing.assert_allclose(back_cor, cor, atol=1e-12)
-        spread = spread_sds(np, sd, pieces)
-        np.testing.assert_allclose(spread, np.sqrt(np.diag(covariance)), rtol=1e-12)
-        np.testing.assert_allclose(gather_sds(np, spread, pieces), sd, rtol=1e-12)
+        sds = effect_sds(np, sd, pieces)
+        np.testing.assert_allclose(sds, np.sqrt(np.diag(covariance)), rtol=1e-12)
+        np.testing.assert_allclose(free_sds(np, sds, pieces), sd, rtol=1e-12)
         theta = theta_of([np.linalg.cholesky(covariance)], (pieces,))
         L = piece_factor(np, theta, pieces[0])
         np.testing.assert_allclose(L @ L.T, covariance, atol=1e-10)

@@ -1,4 +1,4 @@
-"""The posterior density of the spreads under flat priors, as the NumPyro program evaluates it; arrays only."""
+"""Posterior density of covariance parameters under flat priors, as the NumPyro program evaluates it; arrays only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEP = 1e-3  # of differences; those of fourth order lose the fewest digits ther
 
 @dataclass(frozen=True, kw_only=True)
 class FlatPosterior:
-    """Log density of the spreads, coefficients integrated out, with flat priors on all of them.
+    """Log density of the covariance parameters, coefficients integrated out, with flat priors on all of them.
 
     Points are (θ, log σ), θ on the conditioned columns of the likelihood; θ alone where σ is known.
 
@@ -58,12 +58,12 @@ class FlatPosterior:
 
         return np.array([slope(step) for step in STEP * np.eye(len(point))])
 
-    def spreads(self, point: np.ndarray) -> tuple[list[np.ndarray], float]:
+    def factors(self, point: np.ndarray) -> tuple[list[np.ndarray], float]:
         """Read off factors F (k, k) with Var(b) = FF', and σ."""
         theta, sigma = (point[:-1], float(np.exp(point[-1]))) if self.known_sigma is None else (point, self.known_sigma)
         roots = self.data.products.effect_roots
         factors = assemble_factors(np, theta, self.layout)
-        return [sigma * np.linalg.solve(np.asarray(T), L) for T, L in zip(roots, factors, strict=True)], sigma
+        return [sigma * np.linalg.solve(np.asarray(T), Lambda) for T, Lambda in zip(roots, factors, strict=True)], sigma
 
 
 def build_flat_posterior(problem: Problem) -> FlatPosterior:
@@ -83,5 +83,5 @@ def build_flat_posterior(problem: Problem) -> FlatPosterior:
 def _evaluate(program: MarginalProgram, layout: Layout, data: MarginalData, point: Any, known_sigma: Any) -> Array:
     theta, sigma = (point[:-1], jnp.exp(point[-1])) if known_sigma is None else (point, known_sigma)
     conditioned = assemble_factors(jnp, theta, layout)
-    relative = [solve_triangular(T, L) for T, L in zip(data.products.effect_roots, conditioned, strict=True)]
-    return program.log_likelihood(data, [sigma * L for L in relative], sigma)
+    relative = [solve_triangular(T, Lambda) for T, Lambda in zip(data.products.effect_roots, conditioned, strict=True)]
+    return program.log_likelihood(data, [sigma * Lambda for Lambda in relative], sigma)

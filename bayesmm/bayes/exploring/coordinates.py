@@ -62,7 +62,7 @@ class Coordinates:
         """Number of entries in all."""
         return sum(math.prod(shape) for _, shape in self.dense + self.diagonal)
 
-    def spread(self, scales: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def lay_out(self, scales: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Lay out a scale for every entry, 1 where none is given."""
         parts = {"dense": self.dense, "diagonal": self.diagonal}
         return {

@@ -77,7 +77,7 @@ def beside(parts: int) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]
 
 
 def place_chains(state: Any) -> Any:
-    """Spread a pytree, of arrays or of shapes, over the devices along its first axis, the chains."""
+    """Divide a pytree, of arrays or of shapes, over the devices along its first axis, the chains."""
     mesh = chain_mesh(_count(state))
     if mesh is None:
         return state

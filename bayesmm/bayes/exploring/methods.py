@@ -215,8 +215,8 @@ def estimates_at(
     estimates = []
     for k in range(len(modes.found)):
         sites = {name: values[k] for name, values in described.items()}
-        factors, sigma = program.spreads.factors(sites, data.spreads)
-        factors = program.spreads.on_columns(factors, data.spreads)
+        factors, sigma = program.covariances.factors(sites, data.covariances)
+        factors = program.covariances.on_columns(factors, data.covariances)
         estimates.append(
             replace(
                 warm,

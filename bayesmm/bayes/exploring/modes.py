@@ -189,8 +189,8 @@ class Portraits:
     def note(self) -> str:
         """Say how many modes there are, where, and of which share."""
         apart = np.abs(self.centres - self.centres[0]) / np.hypot(self.widths, self.widths[0])
-        spreads = np.array([row.kind != "fixed" for row in self.rows])
-        chosen = np.sort(np.argsort(-(apart.max(axis=0) + 1e3 * (spreads & (apart.max(axis=0) > 3.0))))[:NAMED])
+        covariance = np.array([row.kind != "fixed" for row in self.rows])
+        chosen = np.sort(np.argsort(-(apart.max(axis=0) + 1e3 * (covariance & (apart.max(axis=0) > 3.0))))[:NAMED])
         places = [
             f"{write_share(share)} of the probability about "
             + ", ".join(f"{self.rows[j].name} {values[j]:.4g}" for j in chosen)

@@ -1,4 +1,4 @@
-"""Posteriors by quadrature over the spreads, everything else integrated exactly: no randomness in its numbers."""
+"""Posteriors by quadrature over covariance parameters, all else integrated exactly: no randomness in their numbers."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances
 from bayesmm.bayes.programs.information import choose_automatically, spherical_covariance
 from bayesmm.bayes.programs.parameterisation import Choice
 from bayesmm.bayes.programs.partial import partial_factor
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.sites import Numbers, Parameter
-from bayesmm.bayes.programs.spreads import Block, SpreadData, Spreads
-from bayesmm.covariance.public import gather_sds
+from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
 
@@ -112,7 +112,7 @@ def _times(contrasts: Sequence[np.ndarray], factors: Sequence[np.ndarray]) -> tu
     return tuple(T @ factor for T, factor in zip(contrasts, factors, strict=True))
 
 
-def _as_priors_see(data: SpreadData, warm: WarmStart, design: Design) -> tuple[WarmStart, Design]:
+def _as_priors_see(data: CovarianceData, warm: WarmStart, design: Design) -> tuple[WarmStart, Design]:
     return move_to_means(warm, design, [np.linalg.inv(np.asarray(back)) for back in data.to_columns])
 
 
@@ -143,12 +143,13 @@ def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
 
 
 def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
-    """Start of the marginal program; the curvature there tells how wide the posterior of the spreads is."""
-    warm, design = _as_priors_see(data.spreads, warm, design)
-    values = _spread_values(program.spreads, data.spreads, warm.sigma, interior_factors(warm, design))
+    """Start of the marginal program; the curvature there tells how wide the posterior is."""
+    warm, design = _as_priors_see(data.covariances, warm, design)
+    values = _covariance_values(program.covariances, data.covariances, warm.sigma, interior_factors(warm, design))
     points = [(sigma, interior_factors(replace(warm, factors=factors), design)) for sigma, factors in warm.elsewhere]
     others = [
-        _spread_values(program.spreads, data.spreads, *point) for point in [*points, *_near_and_far(warm, design)]
+        _covariance_values(program.covariances, data.covariances, *point)
+        for point in [*points, *_near_and_far(warm, design)]
     ]
     scales: dict[str, np.ndarray] = {}
     if program.coefficients is not None:
@@ -159,7 +160,7 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
         expected = program.coefficients.start_at_priors(warm.beta[sampled], data.coefficients)
         others = [values | expected, *(other | start for other in others)]
         values |= start
-    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design), tuple(others))
+    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm.sigma, design), tuple(others))
 
 
 def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np.ndarray, ...]]]:
@@ -201,10 +202,10 @@ def start_conditional(
     program: ConditionalProgram, data: ConditionalData, warm: WarmStart, design: Design, contrast: np.ndarray
 ) -> Start:
     """Start of the conditional program, random effects at their conditional modes where these are known."""
-    warm, design = _as_priors_see(data.spreads, warm, design)
+    warm, design = _as_priors_see(data.covariances, warm, design)
     factors = interior_factors(warm, design)
-    values = _spread_values(program.spreads, data.spreads, warm.sigma, factors)
-    scales = {} if program.spreads.sigma is None else _sigma_scale(program.spreads.sigma, design.n)
+    values = _covariance_values(program.covariances, data.covariances, warm.sigma, factors)
+    scales = {} if program.covariances.sigma is None else _sigma_scale(program.covariances.sigma, design.n)
     if program.coefficients is not None:
         error = np.sqrt(np.diag(contrast @ warm.beta_covariance @ contrast.T))
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
@@ -212,7 +213,7 @@ def start_conditional(
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
     sums: dict[int, np.ndarray] = {}
     for f in program.order:
-        site, block, rows = program.effect_sites[f], program.spreads.blocks[f], design.blocks[f]
+        site, block, rows = program.effect_sites[f], program.covariances.blocks[f], design.blocks[f]
         factor, b = factors[f], modes[f]
         covariance = spherical_covariance(rows, design.weights, factor)
         scales |= _block_scales(block, covariance)
@@ -225,7 +226,7 @@ def start_conditional(
         K = np.eye(block.n_effects) if degree == 0.0 else partial_factor(F, data.references[f], degree)
         values[site] = degree * around + np.linalg.solve(F, b.T).T @ K.T
         scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance, K))
-    return Start(values, scales, _small_spreads(program.spreads, data.spreads, warm.sigma, design))
+    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm.sigma, design))
 
 
 def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
@@ -233,33 +234,33 @@ def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
     return choose_automatically(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
 
 
-def _spread_values(
-    spreads: Spreads, data: SpreadData, sigma: float, factors: Sequence[np.ndarray]
+def _covariance_values(
+    covariances: Covariances, data: CovarianceData, sigma: float, factors: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
-    each = zip(spreads.blocks, data.sds, data.correlations, factors, strict=True)
+    each = zip(covariances.blocks, data.sds, data.correlations, factors, strict=True)
     for block, numbers, correlations, factor in each:
         sd = np.linalg.norm(factor, axis=1)
-        values |= block.sd.start(sigma * gather_sds(np, sd, block.pieces), numbers, sigma)
+        values |= block.sd.start(sigma * free_sds(np, sd, block.pieces), numbers, sigma)
         unit = factor / sd[:, None]
         for matrix, given in zip(block.matrices, correlations, strict=True):
             inside = slice(matrix.start, matrix.stop)
             values[matrix.site] = matrix.start_at((unit @ unit.T)[inside, inside], given)
-    if spreads.sigma is not None:
-        values |= spreads.sigma.start(sigma, _site_numbers(data))
+    if covariances.sigma is not None:
+        values |= covariances.sigma.start(sigma, _site_numbers(data))
     return values
 
 
-def _small_spreads(spreads: Spreads, data: SpreadData, sigma: float, design: Design) -> dict[str, np.ndarray]:
+def _small_sds(covariances: Covariances, data: CovarianceData, sigma: float, design: Design) -> dict[str, np.ndarray]:
     small: dict[str, np.ndarray] = {}
-    for block, numbers, rows in zip(spreads.blocks, data.sds, design.blocks, strict=True):
-        errors = gather_sds(np, level_errors(rows, design.weights), block.pieces)
+    for block, numbers, rows in zip(covariances.blocks, data.sds, design.blocks, strict=True):
+        errors = free_sds(np, level_errors(rows, design.weights), block.pieces)
         sizes = block.sd.start(sigma * errors, numbers, sigma)
         small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
     return small
 
 
-def _site_numbers(data: SpreadData) -> tuple[Numbers, ...]:
+def _site_numbers(data: CovarianceData) -> tuple[Numbers, ...]:
     assert isinstance(data.sigma, tuple)
     return data.sigma
 
@@ -271,7 +272,7 @@ def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
 def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
     """Guess 1/√(2q) for log standard deviations and 1/√q for correlations, more where levels say little."""
     known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
-    log_sd = gather_sds(np, np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known)), block.pieces)
+    log_sd = free_sds(np, np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known)), block.pieces)
     scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}
     for matrix in block.matrices:
         width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
@@ -280,7 +281,7 @@ def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]
 
 
 def cold_start(design: Design) -> WarmStart:
-    """Least squares and spreads of the size of the residual, for want of a fit."""
+    """Least squares and standard deviations of the size of the residual, for want of a fit."""
     X, y = design.X[:, design.kept], design.y - design.offset
     root = np.sqrt(design.weights)
     beta = np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]

@@ -205,7 +205,7 @@ def open_surface(
         programs=trace_alone(build_programs, model, coordinates, generate, describe),
         coordinates=coordinates,
         data=data,
-        guess=Guess(start, coordinates.spread(scales or {}), small),
+        guess=Guess(start, coordinates.lay_out(scales or {}), small),
         seed=seed,
     )
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 SPAN_TOLERANCE = 1e-8  # of a constant: how far a combination of columns may be from 1 and still count as an intercept
-ROUNDING = 1e-10  # of a column's spread: a mean nearer to zero is the rounding of a centred column
+ROUNDING = 1e-10  # of a column's standard deviation: a mean nearer to zero is the rounding of a centred column
 
 
 def constant_combination(X: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def build_curves(
         variance; a share as a share.
     """
     scales, known = measure_scales(design), dict(estimates or {})
-    sigma = priors.known_sigma or known.get("sigma", scales.residual_spread)
+    sigma = priors.known_sigma or known.get("sigma", scales.residual_sd)
     widths = _widths(priors, scales)
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]
@@ -84,11 +84,11 @@ def build_curves(
 
 def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
     """One standard deviation of the data on the scale of each parameter."""
-    fixed = scales.spread / scales.column_spreads
-    spreads = scales.spread / np.concatenate([np.zeros(0), *scales.effect_spreads])
+    fixed = scales.response_sd / scales.column_units
+    spreads = scales.response_sd / np.concatenate([np.zeros(0), *scales.effect_units])
     widths = dict(zip([row.name for row in priors.of_kind("fixed")], fixed.tolist(), strict=True))
     widths |= dict(zip([row.name for row in priors.of_kind("sd")], spreads.tolist(), strict=True))
-    return {row.name: 1.0 for row in priors.rows} | widths | {"sigma": scales.residual_spread}
+    return {row.name: 1.0 for row in priors.rows} | widths | {"sigma": scales.residual_sd}
 
 
 def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float, sigma: float) -> PriorCurve:

@@ -11,7 +11,7 @@ from bayesmm.bayes.priors.families import FAMILIES, draw, draw_cholesky
 from bayesmm.bayes.priors.prior_keys import correlation_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.console import listing
-from bayesmm.covariance.public import read_covariance, spread_sds
+from bayesmm.covariance.public import effect_sds, read_covariance
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
@@ -108,7 +108,7 @@ def _draw_parameters(
     for position, block in enumerate(labels.blocks):
         sd = np.column_stack([_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)])
         unit = _draw_correlations(priors, position, draws, rng)
-        factor = spread_sds(np, sd, block.pieces)[:, :, None] * unit
+        factor = effect_sds(np, sd, block.pieces)[:, :, None] * unit
         T = priors.effect_contrasts[position]
         if (np.eye(len(T)) != T).any():
             factor = np.linalg.inv(T) @ factor

@@ -12,7 +12,7 @@ import pandas as pd
 from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_pieces, match_priors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import visible
-from bayesmm.covariance.public import gather_sds
+from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.labels import Labels, ParameterRow
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
@@ -27,7 +27,7 @@ TAIL = 3.0  # degrees of freedom of the half-Student-t of spreads
 MEAN_RESPONSE = "expected response where the other predictors are at their means"
 AT_MEANS = " at the mean"
 BESIDE_PRODUCTS = " where what its column is multiplied with is at its mean"
-SPREADS = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
+SCALES = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
 NAMED = 3  # columns at whose means something is; of more, their number is said
 
 
@@ -235,13 +235,13 @@ def default_conflicts(priors: ResolvedPriors, beta: np.ndarray, covariance: np.n
     value = priors.contrast @ beta
     error = np.sqrt(np.diag(priors.contrast @ covariance @ priors.contrast.T))
     conflicts = []
-    for row, estimate, spread in zip(rows, value, error, strict=True):
+    for row, estimate, std_error in zip(rows, value, error, strict=True):
         if row.source != "default" or not isinstance(row.prior, Normal):
             continue
-        if spread > row.prior.sd or abs(estimate - row.prior.mean) > 3.0 * row.prior.sd:
+        if std_error > row.prior.sd or abs(estimate - row.prior.mean) > 3.0 * row.prior.sd:
             conflicts.append(
                 f"The default prior of {row.name!r}, {row.prior}, is at odds with its estimate {estimate:.4g} "
-                f"(standard error {spread:.2g}): centre the covariates that it is a product of, or state a prior, "
+                f"(standard error {std_error:.2g}): centre the covariates that it is a product of, or state a prior, "
                 f"priors={{{row.name!r}: Normal(0, sd)}}."
             )
     return conflicts
@@ -251,10 +251,10 @@ def _defaults(
     rows: Sequence[ParameterRow], labels: Labels, scales: DataScales, effect_contrasts: Sequence[np.ndarray]
 ) -> list[Prior]:
     """Make the default prior of every row, in data units."""
-    width = WIDTH * scales.spread
-    coefficients = iter(zip(scales.level * scales.constant, width / scales.column_spreads, strict=True))
+    width = WIDTH * scales.response_sd
+    coefficients = iter(zip(scales.level * scales.constant, width / scales.column_units, strict=True))
     widths = [
-        gather_sds(np, each, block.pieces)
+        free_sds(np, each, block.pieces)
         for each, block in zip(_effect_widths(scales, effect_contrasts), labels.blocks, strict=True)
     ]
     spreads = iter(width * np.concatenate([np.zeros(0), *widths]))
@@ -266,7 +266,7 @@ def _defaults(
             case "sd":
                 return HalfStudentT(TAIL, next(spreads))
             case "sigma":
-                return HalfStudentT(TAIL, WIDTH * scales.residual_spread)
+                return HalfStudentT(TAIL, WIDTH * scales.residual_sd)
             case _:
                 return LKJ(1)
 
@@ -274,17 +274,17 @@ def _defaults(
 
 
 def _effect_widths(scales: DataScales, contrasts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    each = zip(scales.effect_contrasts, scales.effect_spreads, contrasts, strict=True)
+    each = zip(scales.effect_contrasts, scales.effect_units, contrasts, strict=True)
     return [_effect_scales(*block) for block in each]
 
 
-def _effect_scales(at_means: np.ndarray, spreads: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """Scales of the effects that priors are about, where those at the means are independent and of scales 1 / spreads.
+def _effect_scales(at_means: np.ndarray, units: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """Scales of the effects that priors are about, where those at the means are independent and of scales 1 / units.
 
     They are those scales themselves where the priors are about the effects at the means; elsewhere an effect at the
     origin of a covariate is as uncertain as the way to there makes it.
     """
-    return np.sqrt(((contrast @ np.linalg.inv(at_means) / spreads) ** 2).sum(axis=1))
+    return np.sqrt(((contrast @ np.linalg.inv(at_means) / units) ** 2).sum(axis=1))
 
 
 def _flat(row: ParameterRow) -> Prior:
@@ -350,10 +350,10 @@ class _Wording:
                 block = [names.group for names in self.labels.blocks].index(row.group or "")
                 assert row.index is not None
                 return (
-                    f"{SPREADS[prior.stated_for]}{self._where(block, self.labels.blocks[block].sd_effects[row.index])}"
+                    f"{SCALES[prior.stated_for]}{self._where(block, self.labels.blocks[block].sd_effects[row.index])}"
                 )
             case _:
-                return SPREADS[prior.stated_for]
+                return SCALES[prior.stated_for]
 
     def _where(self, block: int, rows: slice) -> str:
         T = self.effect_contrasts[block]

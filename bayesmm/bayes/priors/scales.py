@@ -19,28 +19,28 @@ class DataScales:
     ----------
     level : float
         Mean of the response less its offset; zero for a model whose columns cannot make a constant.
-    spread : float
+    response_sd : float
         Standard deviation of the response less its offset; its root mean square where there is no constant.
-    residual_spread : float
+    residual_sd : float
         The same with the prior weights: on the scale of sigma, the residual standard deviation at weight 1.
     constant : array, shape (p,)
         Combination c of the columns with Xc = 1; zeros where there is none. An intercept has c = 1 alone.
     contrast : array, shape (p, p)
         Coefficients where the other columns are at their means, from the coefficients.
-    column_spreads : array, shape (p,)
+    column_units : array, shape (p,)
         Change of a column that counts as one unit for its coefficient's default prior.
-    effect_contrasts, effect_spreads : tuples of arrays, shapes (k, k) and (k,)
+    effect_contrasts, effect_units : tuples of arrays, shapes (k, k) and (k,)
         The same for the effect columns of each grouping factor.
     """
 
     level: float
-    spread: float
-    residual_spread: float
+    response_sd: float
+    residual_sd: float
     constant: np.ndarray
     contrast: np.ndarray
-    column_spreads: np.ndarray
+    column_units: np.ndarray
     effect_contrasts: tuple[np.ndarray, ...]
-    effect_spreads: tuple[np.ndarray, ...]
+    effect_units: tuple[np.ndarray, ...]
 
 
 def measure_scales(design: Design) -> DataScales:
@@ -51,17 +51,17 @@ def measure_scales(design: Design) -> DataScales:
     level = float(y.mean()) if has_constant else 0.0
     weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
     df = len(y) - has_constant
-    contrast, column_spreads = _measure_columns(X, constant, centred=has_constant)
+    contrast, column_units = _measure_columns(X, constant, centred=has_constant)
     effects = [_measure_effects(block) for block in design.blocks]
     return DataScales(
         level=level,
-        spread=float(np.sqrt(((y - level) ** 2).sum() / df)),
-        residual_spread=float(np.sqrt((weights * (y - weighted_level) ** 2).sum() / df)),
+        response_sd=float(np.sqrt(((y - level) ** 2).sum() / df)),
+        residual_sd=float(np.sqrt((weights * (y - weighted_level) ** 2).sum() / df)),
         constant=constant,
         contrast=contrast,
-        column_spreads=column_spreads,
+        column_units=column_units,
         effect_contrasts=tuple(contrast for contrast, _ in effects),
-        effect_spreads=tuple(spreads for _, spreads in effects),
+        effect_units=tuple(units for _, units in effects),
     )
 
 
@@ -69,17 +69,15 @@ def _measure_effects(block: RandomBlock) -> tuple[np.ndarray, np.ndarray]:
     """Measure the columns of the effects that multiply the same level, each role by itself."""
     if len(block.roles) == 1:
         return _measure_columns(block.columns, constant_combination(block.columns), centred=True)
-    contrast, spreads = np.eye(block.k), np.ones(block.k)
+    contrast, units = np.eye(block.k), np.ones(block.k)
     for own in block.roles:
         columns = block.columns[:, own]
-        contrast[np.ix_(own, own)], spreads[own] = _measure_columns(
-            columns, constant_combination(columns), centred=True
-        )
-    return contrast, spreads
+        contrast[np.ix_(own, own)], units[own] = _measure_columns(columns, constant_combination(columns), centred=True)
+    return contrast, units
 
 
 def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
-    """T of `effects_at_means`, and the spread of each column of XT⁻¹.
+    """T of `effects_at_means`, and the unit of each column of XT⁻¹.
 
     That is 1 / |c| for columns that carry the constant (1 for an indicator), else the standard deviation, or the root
     mean square where columns are not centred.
@@ -88,8 +86,8 @@ def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> t
     if X.size == 0:
         return contrast, np.zeros(X.shape[1])
     columns, size = X @ np.linalg.inv(contrast), np.abs(X).max(axis=0)
-    spread = columns.std(axis=0, ddof=1) if centred and len(X) > 1 else np.sqrt((columns**2).mean(axis=0))
-    spread = np.where(spread > ROUNDING * size, spread, X.std(axis=0))  # constant within every level of a factor
+    units = columns.std(axis=0, ddof=1) if centred and len(X) > 1 else np.sqrt((columns**2).mean(axis=0))
+    units = np.where(units > ROUNDING * size, units, X.std(axis=0))  # constant within every level of a factor
     carries = constant != 0
-    spread[carries] = 1.0 / np.abs(constant[carries])
-    return contrast, np.where(spread > 0, spread, np.maximum(size, np.finfo(float).tiny))
+    units[carries] = 1.0 / np.abs(constant[carries])
+    return contrast, np.where(units > 0, units, np.maximum(size, np.finfo(float).tiny))

@@ -10,10 +10,10 @@ import numpy as np
 from bayesmm.bayes.priors.prior_keys import correlation_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.programs.centring import centre_effects
+from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances, Matrix
 from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.sites import declare_parameter
-from bayesmm.bayes.programs.spreads import Block, Matrix, SpreadData, Spreads
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.design import Design
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
@@ -43,7 +43,7 @@ def bind_marginal(
     data : MarginalData
         Its argument.
     """
-    spreads, spread_data = _bind_spreads(labels, priors)
+    covariances, covariance_data = _bind_covariances(labels, priors)
     rows = priors.of_kind("fixed")
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
     integrated = [j for j in range(len(rows)) if j not in sampled]
@@ -57,10 +57,10 @@ def bind_marginal(
         "products": padded,
         "prior": condition_prior(padded, mean, precision, sampled),
         "dependence": dependence,
-        "spreads": spread_data,
+        "covariances": covariance_data,
         "coefficients": numbers,
     }
-    return MarginalProgram(spreads=spreads, coefficients=coefficients), MarginalData(**leaves)
+    return MarginalProgram(covariances=covariances, coefficients=coefficients), MarginalData(**leaves)
 
 
 def _gaussian(
@@ -112,7 +112,7 @@ def bind_conditional(
     data : ConditionalData
         Its argument.
     """
-    spreads, spread_data = _bind_spreads(labels, priors)
+    covariances, covariance_data = _bind_covariances(labels, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
     if rows:
@@ -136,11 +136,11 @@ def bind_conditional(
         "inverse_contrast": np.linalg.inv(priors.contrast),
         "degrees": np.array(degrees),
         "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
-        "spreads": spread_data,
+        "covariances": covariance_data,
         "coefficients": numbers,
     }
     program = ConditionalProgram(
-        spreads=spreads,
+        covariances=covariances,
         coefficients=coefficients,
         parameterisations=tuple("centred" if w == 1.0 else "noncentred" if w == 0.0 else "partial" for w in degrees),
         order=centring.order,
@@ -149,7 +149,7 @@ def bind_conditional(
     return program, ConditionalData(**leaves)
 
 
-def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, SpreadData]:
+def _bind_covariances(labels: Labels, priors: ResolvedPriors) -> tuple[Covariances, CovarianceData]:
     blocks, sds, correlations = [], [], []
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
@@ -165,13 +165,13 @@ def _bind_spreads(labels: Labels, priors: ResolvedPriors) -> tuple[Spreads, Spre
         sigma, sigma_data = declare_parameter(
             "sigma", [row.prior], support="positive numbers", scale_names={"variance": "variance"}, scalar=True
         )
-    data = SpreadData(
+    data = CovarianceData(
         sds=tuple(sds),
         correlations=tuple(correlations),
         to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
         sigma=cast(Any, sigma_data),
     )
-    return Spreads(blocks=tuple(blocks), sigma=sigma), data
+    return Covariances(blocks=tuple(blocks), sigma=sigma), data
 
 
 def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:

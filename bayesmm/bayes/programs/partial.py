@@ -25,7 +25,7 @@ import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from bayesmm.bayes.programs.spreads import Block
+from bayesmm.bayes.programs.covariances import Block
 
 
 def partial_factor(factor: Any, reference: Any, degree: Any) -> Any:

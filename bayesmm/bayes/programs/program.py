@@ -38,9 +38,9 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances
 from bayesmm.bayes.programs.partial import sample_partly_centred
 from bayesmm.bayes.programs.sites import Numbers, Parameter
-from bayesmm.bayes.programs.spreads import Block, SpreadData, Spreads
 from bayesmm.console import visible
 from bayesmm.marginal.in_jax.density import FixedPrior, log_density
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
@@ -62,7 +62,7 @@ class MarginalData(NamedTuple):
     dependence : array, shape (f, s)
         How the prior means of the integrated coefficients fall with the sampled ones (a prior about the expected
         response at the means of the predictors ties them).
-    spreads : SpreadData
+    covariances : CovarianceData
     coefficients : tuple of mappings
         Numbers of the priors of the sampled coefficients, by site.
     """
@@ -70,7 +70,7 @@ class MarginalData(NamedTuple):
     products: CrossProducts
     prior: FixedPrior
     dependence: Float[Array, "f s"]
-    spreads: SpreadData
+    covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
 
 
@@ -80,18 +80,18 @@ class MarginalProgram:
 
     Attributes
     ----------
-    spreads : Spreads
+    covariances : Covariances
     coefficients : Parameter or None
         The coefficients that are sampled, site ``beta_sampled``.
     """
 
-    spreads: Spreads
+    covariances: Covariances
     coefficients: Parameter | None
 
     def __call__(self, data: MarginalData) -> None:
         """Declare the model."""
-        factors, sigma = self.spreads.sample(data.spreads)
-        factors = self.spreads.on_columns(factors, data.spreads)
+        factors, sigma = self.covariances.sample(data.covariances)
+        factors = self.covariances.on_columns(factors, data.covariances)
         sampled = self.coefficients.sample(data.coefficients) if self.coefficients else None
         numpyro.factor("log_likelihood", self.log_likelihood(data, factors, sigma, sampled))
 
@@ -102,7 +102,7 @@ class MarginalProgram:
         sigma: Float[Array, ""],
         sampled: Float[Array, " s"] | None = None,
     ) -> Float[Array, ""]:
-        """Return log p(y | spreads, sampled coefficients), given factors F of Var(b) = FF'; the rest integrated out."""
+        """Return log p(y | covariances, sampled coefficients), given factors F of Var(b); the rest integrated out."""
         return _log_likelihood(data, tuple(factors), sigma, sampled)
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
@@ -125,20 +125,24 @@ class MarginalProgram:
 
     def _given(self, sites: Mapping[str, Array], data: MarginalData, key: Array | None) -> tuple[Any, ...]:
         """Arguments of the functions of `bayesmm.marginal.in_jax.recovery` at one draw."""
-        factors, sigma = self.spreads.factors(sites, data.spreads)
-        factors = self.spreads.on_columns(factors, data.spreads)
+        factors, sigma = self.covariances.factors(sites, data.covariances)
+        factors = self.covariances.on_columns(factors, data.covariances)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]
         return data.products, relative, sigma, conditional_prior(data, sampled), key, sampled
 
     def _named(self, values: Sequence[Array], pattern: str) -> dict[str, Array]:
         """Values of each grouping factor, padded levels cut off, by name."""
-        pairs = zip(self.spreads.blocks, values, strict=True)
+        pairs = zip(self.covariances.blocks, values, strict=True)
         return {pattern.format(block.label): value[: block.n_levels] for block, value in pairs}
 
     def __str__(self) -> str:
         sampled = [str(site) for site in (self.coefficients.sites if self.coefficients else ())]
-        lines = [*self.spreads.lines(), *sampled, "y ~ Normal, random effects and other coefficients integrated out"]
+        lines = [
+            *self.covariances.lines(),
+            *sampled,
+            "y ~ Normal, random effects and other coefficients integrated out",
+        ]
         return "\n".join(["marginal program", *(f"  {visible(line)}" for line in lines)])
 
 
@@ -175,7 +179,7 @@ class ConditionalData(NamedTuple):
         Degrees of centring.
     references : tuple of array, shape (k, k)
         F₀ of partly centred effects, by block.
-    spreads : SpreadData
+    covariances : CovarianceData
     coefficients : tuple of mappings
         Numbers of the priors of the coefficients, by site.
     """
@@ -192,7 +196,7 @@ class ConditionalData(NamedTuple):
     inverse_contrast: Float[Array, "p p"]
     degrees: Float[Array, " blocks"]
     references: tuple[Float[Array, "k k"], ...]
-    spreads: SpreadData
+    covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
 
 
@@ -202,7 +206,7 @@ class ConditionalProgram:
 
     Attributes
     ----------
-    spreads : Spreads
+    covariances : Covariances
     coefficients : Parameter or None
         ``beta``, or ``beta_at_means`` where a prior is about the expected response at the means of the predictors.
     parameterisations : tuple of {"centred", "partial", "noncentred"}
@@ -211,7 +215,7 @@ class ConditionalProgram:
         See `Centring`.
     """
 
-    spreads: Spreads
+    covariances: Covariances
     coefficients: Parameter | None
     parameterisations: tuple[Centred, ...]
     order: tuple[int, ...]
@@ -220,7 +224,7 @@ class ConditionalProgram:
     @property
     def effect_sites(self) -> tuple[str, ...]:
         """Sites of the random effects, block by block."""
-        blocks = zip(self.spreads.blocks, self.parameterisations, strict=True)
+        blocks = zip(self.covariances.blocks, self.parameterisations, strict=True)
         return tuple(f"{PREFIXES[how]}_{block.label}" for block, how in blocks)
 
     def __call__(self, data: ConditionalData) -> None:
@@ -243,19 +247,19 @@ class ConditionalProgram:
         scale : array, shape (n,)
             σ/√w of each row.
         """
-        factors, sigma = self.spreads.sample(data.spreads)
+        factors, sigma = self.covariances.sample(data.covariances)
         beta = self._sample_beta(data)
         mean = data.offset + data.X @ beta
         effects: dict[int, Array] = {}
         for f in self.order:
-            block, parent = self.spreads.blocks[f], self.parents[f]
+            block, parent = self.covariances.blocks[f], self.parents[f]
             around = jnp.zeros(block.n_effects)
             if self.parameterisations[f] != "noncentred":
                 around = data.means[f] @ beta
                 if parent is not None:
                     around = around + effects[parent][data.parent_codes[f]] @ data.links[f].T
             deviations = self._sample_deviations(f, factors[f], around, data)
-            back = data.spreads.to_columns[f]
+            back = data.covariances.to_columns[f]
             numpyro.deterministic(f"b_{block.label}", deviations @ back.T if block.at_means else deviations)
             effects[f] = around + deviations
             for columns, codes in zip(data.columns[f], data.codes[f], strict=True):
@@ -265,7 +269,7 @@ class ConditionalProgram:
     def _sample_deviations(
         self, f: int, factor: Float[Array, "k k"], around: Float[Array, "*q k"], data: ConditionalData
     ) -> Float[Array, "q k"]:
-        block = self.spreads.blocks[f]
+        block = self.covariances.blocks[f]
         match self.parameterisations[f]:
             case "noncentred":
                 return _sample_noncentred(block, factor)
@@ -283,8 +287,11 @@ class ConditionalProgram:
         return jnp.asarray(numpyro.deterministic("beta", data.inverse_contrast @ beta))
 
     def __str__(self) -> str:
-        lines = [*self.spreads.lines(), *(str(site) for site in (self.coefficients.sites if self.coefficients else ()))]
-        for site, block, how in zip(self.effect_sites, self.spreads.blocks, self.parameterisations, strict=True):
+        lines = [
+            *self.covariances.lines(),
+            *(str(site) for site in (self.coefficients.sites if self.coefficients else ())),
+        ]
+        for site, block, how in zip(self.effect_sites, self.covariances.blocks, self.parameterisations, strict=True):
             lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
         return "\n".join(["conditional program", *(f"  {visible(line)}" for line in [*lines, "y ~ Normal"])])
 

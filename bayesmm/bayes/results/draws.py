@@ -57,7 +57,7 @@ class ParameterDraws:
         Parameters
         ----------
         to_columns : sequence of array, shapes (k, k)
-            T⁻¹ of each grouping factor, see `bayesmm.bayes.programs.spreads.SpreadData`.
+            T⁻¹ of each grouping factor, see `bayesmm.bayes.programs.covariances.CovarianceData`.
         """
         factors = []
         for factor, back in zip(self.factors(), map(np.asarray, to_columns), strict=True):

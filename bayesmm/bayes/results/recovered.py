@@ -97,7 +97,11 @@ def effect_parts(
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
     seed = np.int64(posterior.data["sample_stats"].attrs.get("seed", 0))
-    stacked: Any = {"factors": draws.sampled_factors(data.spreads.to_columns), "sigma": draws.sigma, "beta": draws.beta}
+    stacked: Any = {
+        "factors": draws.sampled_factors(data.covariances.to_columns),
+        "sigma": draws.sigma,
+        "beta": draws.beta,
+    }
     numbered = Numbered(**stacked, number=_numbers(posterior, draws))  # pyright: ignore[reportArgumentType]
     size = _part_size(posterior.labels, n_draws)
     for start in range(0, n_draws, size):

@@ -116,7 +116,7 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
 
 
 def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
-    """Evaluate log p(y | β, spreads, σ), random effects integrated out; (D,)."""
+    """Evaluate log p(y | β, covariances, σ), random effects integrated out; (D,)."""
     products = pad_products(posterior.problem.products)
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))

@@ -10,7 +10,7 @@ from bayesmm.console import brief
 from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import DesignError, SpecificationError
-from bayesmm.limits import SPREADS
+from bayesmm.limits import COVARIANCE_PARAMETERS
 
 LARGEST_WEIGHT = 1e18
 EQUAL = 1e-12  # relative difference of numbers that are one but for rounding
@@ -150,7 +150,7 @@ def _is_residual(block: RandomBlock, piece: BlockPiece, weights: np.ndarray) -> 
     return bool(np.ptp(sizes) <= EQUAL * sizes.max() and len(np.unique(cells)) == len(cells))
 
 
-def check_spreads(blocks: Sequence[RandomBlock]) -> None:
+def check_covariance_parameters(blocks: Sequence[RandomBlock]) -> None:
     """Refuse more standard deviations and correlations than a search can find.
 
     Raises
@@ -163,12 +163,12 @@ def check_spreads(blocks: Sequence[RandomBlock]) -> None:
         for block in blocks
         for piece in block.pieces
     }
-    if sum(counts.values()) > SPREADS:
+    if sum(counts.values()) > COVARIANCE_PARAMETERS:
         term = max(counts, key=counts.__getitem__)
         raise DesignError(
             f"The random effects have {sum(counts.values()):,} standard deviations and correlations, {counts[term]:,} "
-            f"of them in the term {brief(term)}, more than the {SPREADS:,} that a model may have. Let fewer effects "
-            "vary, or leave their correlations out: (x || g)."
+            f"of them in the term {brief(term)}, more than the {COVARIANCE_PARAMETERS:,} that a model may have. "
+            "Let fewer effects vary, or leave their correlations out: (x || g)."
         )
 
 

@@ -222,15 +222,15 @@ class Labels:
         list of ParameterRow
             Coefficients; for each grouping factor its standard deviations, then its correlations; sigma.
         """
-        spreads = [row for block in self.blocks for row in _block_rows(block)]
+        covariances = [row for block in self.blocks for row in _block_rows(block)]
         if self.has_sigma:
-            spreads.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
-        return [*self._fixed_rows(spreads), *spreads]
+            covariances.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
+        return [*self._fixed_rows(covariances), *covariances]
 
-    def _fixed_rows(self, spreads: Sequence[ParameterRow]) -> list[ParameterRow]:
+    def _fixed_rows(self, covariances: Sequence[ParameterRow]) -> list[ParameterRow]:
         """Name coefficients by their columns, or ``beta(column)`` where the name has another meaning in the table."""
         others = {*KINDS, *(f"beta({name})" for name in self.coefficients)}
-        for row in spreads:
+        for row in covariances:
             others |= {row.name, row.alias, f"{row.kind}({row.group})"}
         return [
             ParameterRow(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_RELATIVE_TO_SPREAD = 1e-7  # keeps calendar years to the third power, drops copies with rounding errors
+_RELATIVE_TO_SD = 1e-7  # keeps calendar years to the third power, drops copies with rounding errors
 _RELATIVE_TO_SIZE = 1e-13  # a hundred roundings of the column itself
 
 
@@ -46,7 +46,7 @@ def _limits(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:
         first = weighted[:, 0] / sizes[0]
         spreads = np.linalg.norm(weighted - np.outer(first, first @ weighted), axis=0)
         spreads[0] = sizes[0]
-    return np.maximum(_RELATIVE_TO_SPREAD * spreads, _RELATIVE_TO_SIZE * sizes)
+    return np.maximum(_RELATIVE_TO_SD * spreads, _RELATIVE_TO_SIZE * sizes)
 
 
 def _one_by_one(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:

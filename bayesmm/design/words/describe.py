@@ -175,11 +175,11 @@ def _distributions(block: RandomBlock) -> list[str]:
         k = len(effects)
         shown = ", ".join(effects) if k <= _MOST_TERMS else f"{effects[0]}, ..., {effects[-1]}"
         if k == 1:
-            spread = f"sd({block.effects[piece.start]} | {block.group})²"
+            covariance = f"sd({block.effects[piece.start]} | {block.group})²"
         else:
-            spread = f"Σ), Σ {k} × {k} {piece.structure.words}"
+            covariance = f"Σ), Σ {k} × {k} {piece.structure.words}"
         left = shown if k == 1 else f"({shown})"
-        lines.append(f"{left}[{block.group}] ~ N(0, {spread}{')' if k == 1 else ''}, {block.q} levels")
+        lines.append(f"{left}[{block.group}] ~ N(0, {covariance}{')' if k == 1 else ''}, {block.q} levels")
     return lines
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
-from bayesmm.covariance.public import assemble_covariance, cor_ends, spread_sds
+from bayesmm.covariance.public import assemble_covariance, cor_ends, effect_sds
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.design import Design
@@ -104,7 +104,7 @@ def marginal_covariance(
 
     Notes
     -----
-    Var[Y|X] = Z G Z' + σ²W⁻¹. Rows that share a level of a grouping factor with effect columns z and covariance Σ
+    Var[Y|X] = Z Var(b) Z' + σ²W⁻¹. Rows that share a level of a grouping factor with effect columns z and covariance Σ
     covary by z'Σz̃; rows that share no level of any factor are independent (Laird & Ware 1982, Biometrics 38).
     """
     chosen = choose_rows(design, rows)
@@ -191,7 +191,7 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
 
 
 def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
-    """Z G Z' + σ²W⁻¹ of the chosen rows, (m, m)."""
+    """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m)."""
     total = np.diag(values["sigma"] ** 2 / design.weights[chosen])
     for block, names in zip(design.blocks, labels.blocks, strict=True):
         covariance = _effect_covariance(names, values)
@@ -245,7 +245,7 @@ def _check_block(block: BlockLabels, values: Mapping[str, float]) -> None:
     for name in block.sd_rows:
         if not values[name] >= 0:
             raise DesignError(f"{name!r} is {values[name]:g} in at: a standard deviation cannot be negative.")
-    sds = spread_sds(np, _pick(values, block.sd_rows), block.pieces)
+    sds = effect_sds(np, _pick(values, block.sd_rows), block.pieces)
     for piece, (start, stop) in zip(block.pieces, pairwise(cor_ends(block.pieces)), strict=True):
         low, high = piece.structure.limits(piece.k)
         for row, varies in zip(block.cor_rows[start:stop], piece.structure.is_defined(sds[piece.inside]), strict=True):

@@ -97,7 +97,7 @@ def solve_few_effects(ops: Operations, roots: EffectRoots, factors: Sequence[Flo
         log_det=log_det[0],
         gram=roots.gram + solved[0, :c, :c],
         residual=residual,
-        effects=[ops.transform(L @ L.T, each) for L, each in zip(factors, residual, strict=True)],
+        effects=[ops.transform(Lambda @ Lambda.T, each) for Lambda, each in zip(factors, residual, strict=True)],
         marginal=marginal,
         weights=[each.sum(-1) for each in _level_blocks(marginal, _sizes(roots))],
     )
@@ -126,14 +126,14 @@ def effect_covariances(
     B = _times_factors(ops, roots, factors)
     inverse = ops.invert(ops.factor(ops.add_identity(ops.gram(B.T[None]))))[0]
     return [
-        ops.transform(L.T, ops.transform(L.T, block).swapaxes(0, 1)).swapaxes(0, 1)
-        for L, block in zip(factors, _level_blocks(inverse, _sizes(roots)), strict=True)
+        ops.transform(Lambda.T, ops.transform(Lambda.T, block).swapaxes(0, 1)).swapaxes(0, 1)
+        for Lambda, block in zip(factors, _level_blocks(inverse, _sizes(roots)), strict=True)
     ]
 
 
 def _times_factors(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> Float[Array, "m r"]:
     """Λ'R'."""
-    parts = [ops.transform(L, each) for L, each in zip(factors, roots.roots, strict=True)]
+    parts = [ops.transform(Lambda, each) for Lambda, each in zip(factors, roots.roots, strict=True)]
     return ops.xp.concatenate([each.reshape(-1, each.shape[2]) for each in parts])
 
 

@@ -192,9 +192,9 @@ def _reflect(upper: Float[Array, "m m"]) -> Float[Array, "m m"]:
     return upper
 
 
-def fill(fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
+def fill(fill: FillMap, blocks: Float[Array, " t"], length: int) -> Float[Array, " d"]:
     """Apply the fill map, a sparse matrix."""
-    return fill.matrix(length, fill.copies * spread.size) @ np.tile(spread, fill.copies)
+    return fill.matrix(length, fill.copies * blocks.size) @ np.tile(blocks, fill.copies)
 
 
 def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " t"]:

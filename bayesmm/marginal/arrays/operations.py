@@ -93,7 +93,7 @@ class Operations(Protocol):
         """M⁻¹."""
         ...
 
-    def fill(self, fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
+    def fill(self, fill: FillMap, blocks: Float[Array, " t"], length: int) -> Float[Array, " d"]:
         """Apply the fill map."""
         ...
 

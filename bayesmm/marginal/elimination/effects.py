@@ -60,7 +60,7 @@ def solve_effects(
         for g, edge in done.edges.items():
             A = edge.blocks.swapaxes(0, 1)
             right = ops.add_levels(right, edge.own, -contract(A, ops.take_levels(effects[g], edge.other)))
-        effects[f] = contract(done.spread, right)
+        effects[f] = contract(done.covariance, right)
         residual[f] = right - contract(done.products, effects[f])
         if noise is not None:
             effects[f] = effects[f] + contract(done.root, noise[f])
@@ -85,7 +85,7 @@ def _solve_dense(
         b = times_transpose(ops, u, block.bands, axis=1)
         r_rows.append(right - ops.times(block.products, b))
         if noise_rows is not None:
-            spread = ops.solve_root(block.factor, noise_rows[position])
-            b = b + times_transpose(ops, spread, block.bands, axis=1)
+            white = ops.solve_root(block.factor, noise_rows[position])
+            b = b + times_transpose(ops, white, block.bands, axis=1)
         b_rows.append(b)
     return level_blocks(ops, products, b_rows), level_blocks(ops, products, r_rows)

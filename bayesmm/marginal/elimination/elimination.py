@@ -63,7 +63,7 @@ class BatchStep:
         G of each level when its turn came.
     root : array, shape (k, k, q)
         L⁻¹Λ' with M = LL', so that N = root'root.
-    spread : array, shape (k, k, q)
+    covariance : array, shape (k, k, q)
         N.
     edges : dict of int to Edges
         By neighbouring factor.
@@ -71,7 +71,7 @@ class BatchStep:
 
     products: Float[Array, "k k q"]
     root: Float[Array, "k k q"]
-    spread: Float[Array, "k k q"]
+    covariance: Float[Array, "k k q"]
     edges: dict[int, Edges]
 
 
@@ -134,11 +134,11 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
         steps.append(done)
         if dense is None:
             fill, length = products.fill, shape.dense_length
-            dense = ops.xp.zeros(length) if fill is None else ops.fill(fill, done.spread.reshape(-1), length)
+            dense = ops.xp.zeros(length) if fill is None else ops.fill(fill, done.covariance.reshape(-1), length)
         for update, where in zip(step.updates, updates, strict=True):
             left, right = done.edges[update.left], done.edges[update.right]
-            spread = ops.take_levels(done.spread, left.own[where.left])
-            solved = contract(spread, ops.take_levels(right.blocks, where.right))
+            covariance = ops.take_levels(done.covariance, left.own[where.left])
+            solved = contract(covariance, ops.take_levels(right.blocks, where.right))
             term = contract(ops.take_levels(left.blocks, where.left), solved)
             if update.target == "dense":
                 dense = ops.add_flat(dense, block_positions(ops, where.target, where.stride, term.shape), -term)
@@ -168,7 +168,7 @@ def _eliminate_batch(
     xp, G, k = ops.xp, diagonal[step.factor], factor.shape[0]
     M = xp.eye(k)[:, :, None] + sandwich(ops, factor, G)
     pivots, root = batched_cholesky(xp, M, factor.T[:, :, None])
-    spread = contract(root, root)
+    covariance = contract(root, root)
     edges = {}
     for g in step.neighbours:
         pair = pair_name(shape, step.factor, g)
@@ -177,8 +177,10 @@ def _eliminate_batch(
         edges[g] = Edges(A if pair[0] == step.factor else A.swapaxes(0, 1), own, other)
         if step.kind == "scatter":  # a dense product holds these too
             A = edges[g].blocks
-            diagonal[g] = ops.add_levels(diagonal[g], other, -contract(A, contract(ops.take_levels(spread, own), A)))
-    return BatchStep(G, root, spread, edges), 2.0 * sum_logarithms(xp, pivots)
+            diagonal[g] = ops.add_levels(
+                diagonal[g], other, -contract(A, contract(ops.take_levels(covariance, own), A))
+            )
+    return BatchStep(G, root, covariance, edges), 2.0 * sum_logarithms(xp, pivots)
 
 
 def pair_name(shape: PlanShape, f: int, g: int) -> FactorPair:

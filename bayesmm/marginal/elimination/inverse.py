@@ -81,10 +81,10 @@ def invert_on_pattern(
         wanted = neighbours or position > 0
         through, X = _through_edges(ops, products, elimination, position, _Known(flat, diagonal, pairs), wanted)
         for g, V in through.items():
-            block = -contract(ops.take_levels(done.spread, done.edges[g].own), V)
+            block = -contract(ops.take_levels(done.covariance, done.edges[g].own), V)
             pair = pair_name(shape, step.factor, g)
             pairs[pair] = block if pair[0] == step.factor else block.swapaxes(0, 1)
-        N, G = done.spread, done.products
+        N, G = done.covariance, done.products
         kept = ops.xp.eye(G.shape[0])[:, :, None] - contract(N, G)  # I − NG
         if X is None:
             diagonal[step.factor], marginal = N, contract(kept, G)

@@ -69,14 +69,14 @@ class FixedPosterior(NamedTuple):
         return self.drawn(0.0)
 
     @property
-    def spread(self) -> Float[Array, "f f"]:
+    def inverse_root(self) -> Float[Array, "f f"]:
         """L⁻ᵀ with Q = LL': the covariance of γ is this times its transpose."""
         return traced.invert_root(self.Q).T
 
     def drawn(self, noise: Float[Array, " f"] | float) -> Float[Array, " f"]:
         """Draw γ by standard normal numbers."""
-        spread = self.spread
-        return spread @ (self.h @ spread + noise)
+        inverse_root = self.inverse_root
+        return inverse_root @ (self.h @ inverse_root + noise)
 
     def combination(self, prior: FixedPrior, gamma: Float[Array, " f"]) -> Float[Array, " c"]:
         """Combine [X y] into what is left of y once γ and the sampled coefficients are taken away."""

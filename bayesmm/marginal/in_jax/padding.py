@@ -94,11 +94,11 @@ def _pad_update(lists: Update, left_end: int, right_end: int) -> Update:
 
 def _pad_fill(products: CrossProducts) -> FillMap:
     """Pad the map's entries, and move its columns to where the padded N has them."""
-    fill, spread = products.fill, products.diagonal[products.shape.steps[0].factor]
+    fill, diagonal = products.fill, products.diagonal[products.shape.steps[0].factor]
     assert fill is not None
-    block, level = np.divmod(fill.column, spread.shape[2])
+    block, level = np.divmod(fill.column, diagonal.shape[2])
     size = pad_size(len(fill.row))
-    column = block.astype(np.int64) * pad_size(spread.shape[2]) + level
+    column = block.astype(np.int64) * pad_size(diagonal.shape[2]) + level
     return FillMap(_pad_last(fill.coefficient, size), _pad_list(fill.row, size), _pad_list(column, size), fill.copies)
 
 

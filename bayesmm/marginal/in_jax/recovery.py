@@ -94,7 +94,7 @@ def effect_moments(
     conditioned = condition_factors(traced, products, factors)
     elimination, absorbed = eliminate(traced, products, conditioned)
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
-    gamma, spread = fixed.mean, fixed.spread
+    gamma, inverse_root = fixed.mean, fixed.inverse_root
     combination = fixed.combination(prior, gamma)
     solved = solve_effects(traced, products, elimination, absorbed).effects
     inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
@@ -102,10 +102,10 @@ def effect_moments(
     for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
         back = traced.solve_upper(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns
         means.append((back @ jnp.tensordot(B, combination, axes=(1, 0))).T)
-        moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ spread)
+        moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ inverse_root)
         own = jnp.einsum("ij,jlq,il->iq", back, C, back)
         variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
-    free = traced.solve_upper(prior.root, jnp.column_stack([gamma, spread]))
+    free = traced.solve_upper(prior.root, jnp.column_stack([gamma, inverse_root]))
     beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
     variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
     return Moments(beta, variance, tuple(means), tuple(variances))

@@ -68,7 +68,8 @@ def _backward(slopes: _Slopes, cotangent: Any) -> tuple[None, list[Float[Array, 
     log_det, gram = (jnp.zeros(x.shape) if isinstance(x, SymbolicZero) else x for x in cotangent)
     weights = gram + gram.T
     return None, [
-        2.0 * log_det * Q - traced.transform(traced.sum_outer(R, weights), L) for R, Q, L in zip(*slopes, strict=True)
+        2.0 * log_det * Q - traced.transform(traced.sum_outer(R, weights), Lambda)
+        for R, Q, Lambda in zip(*slopes, strict=True)
     ]
 
 

@@ -148,9 +148,9 @@ def solve_upper(T: Float[Array, "m m"], B: Float[Array, "m ..."]) -> Float[Array
     return jnp.stack(rows[::-1])
 
 
-def fill(fill: FillMap, spread: Float[Array, " t"], length: int) -> Float[Array, " d"]:
+def fill(fill: FillMap, blocks: Float[Array, " t"], length: int) -> Float[Array, " d"]:
     """Apply the fill map."""
-    return jnp.zeros(length).at[fill.row].add(fill.coefficient * jnp.tile(spread, fill.copies)[fill.column])
+    return jnp.zeros(length).at[fill.row].add(fill.coefficient * jnp.tile(blocks, fill.copies)[fill.column])
 
 
 def fill_transposed(fill: FillMap, covariance: Float[Array, " d"], length: int) -> Float[Array, " t"]:

@@ -1,4 +1,4 @@
-"""What the rest of the data say about rows that are left out, in closed form for one draw of the spreads; in JAX.
+"""What the rest of the data say about rows that are left out, in closed form for one draw of the covariances; in JAX.
 
 For rows g with U'U = [X Z]_g'W_g[X Z]_g, and σ²M the conditional covariance of fixed and random effects given all of y,
 
@@ -101,7 +101,7 @@ def _leave_out(
         Of the coefficients that are integrated out.
     """
     v = columns @ posterior.combination(prior, posterior.mean)
-    turned = columns[:, :, :-1] @ (prior.basis @ posterior.spread)
+    turned = columns[:, :, :-1] @ (prior.basis @ posterior.inverse_root)
     T = jnp.eye(known.shape[1]) - known - turned @ turned.swapaxes(1, 2) / draw.sigma**2
     root = jnp.sqrt(T) if T.shape[1] == 1 else jnp.linalg.cholesky(T)
     return LeftOut(root, v / draw.sigma)

@@ -113,7 +113,7 @@ def evaluate(
     expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
-    along = [G @ L for G, L in zip(slopes, factors, strict=True)]
+    along = [Gamma @ Lambda for Gamma, Lambda in zip(slopes, factors, strict=True)]
     ways = tangents(xp, theta, layout)
     score = _Score(solved.residual, rho, precision, None if sigma is not None else df)
     return Evaluated(
@@ -121,7 +121,8 @@ def evaluate(
         gradient=2.0 * _along(ops, ways, along),
         curvature=_information(ops, factors, score, fixed, ways, solved.gram_of) + _bend(ops, ways, slopes, along),
         fixed=fixed,
-        residual_square_gradient=-2.0 * _along(ops, ways, [S @ L for S, L in zip(squares, factors, strict=True)]),
+        residual_square_gradient=-2.0
+        * _along(ops, ways, [S @ Lambda for S, Lambda in zip(squares, factors, strict=True)]),
         modes=[(b * v[:, None]).sum(1) for b in solved.effects],
         covariances=solved.covariances,
         expected=expected,
@@ -225,11 +226,11 @@ class _Score(NamedTuple):
 def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
     """Keep singular values from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
     xp, shifted = ops.xp, []
-    for L in factors:
-        if L.shape[0] == 1:
-            shifted.append(xp.where(abs(L) < FLOOR, FLOOR, L))
+    for Lambda in factors:
+        if Lambda.shape[0] == 1:
+            shifted.append(xp.where(abs(Lambda) < FLOOR, FLOOR, Lambda))
         else:
-            left, values, right = xp.linalg.svd(L)
+            left, values, right = xp.linalg.svd(Lambda)
             shifted.append((left * xp.maximum(values, FLOOR)) @ right)
     return shifted
 
@@ -247,7 +248,7 @@ def _bend(
     along: Sequence[Float[Array, "k k"]],
 ) -> Float[Array, "t t"]:
     """⟨Γ, ∂²ΛΛ'/∂θ∂θ'⟩."""
-    blocks = [way.bend(G, GL) for way, G, GL in zip(ways, slopes, along, strict=True)]
+    blocks = [way.bend(Gamma, product) for way, Gamma, product in zip(ways, slopes, along, strict=True)]
     if len(blocks) == 1:
         return blocks[0]
     zeros = ops.xp.zeros
@@ -265,7 +266,7 @@ def _information(
 ) -> Float[Array, "t t"]:
     """Average information of θ, σ profiled out unless it is known: V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e."""
     xp = ops.xp
-    moved = [way.move(xp, L, r) for way, L, r in zip(ways, factors, score.rho, strict=True)]
+    moved = [way.move(xp, Lambda, r) for way, Lambda, r in zip(ways, factors, score.rho, strict=True)]
     left = gram_of(moved)
     # (t, c): (Za)'Ṽ⁻¹[X y]
     towards = xp.concatenate([_inner(a, R) for a, R in zip(moved, score.residual, strict=True)])

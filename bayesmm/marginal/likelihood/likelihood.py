@@ -32,7 +32,7 @@ def condition_factors(
     ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
 ) -> list[Float[Array, "k k"]]:
     """Factors on the conditioned columns, from those on the user's."""
-    return [ops.transform(T.T, L) for T, L in zip(products.effect_roots, factors, strict=True)]
+    return [ops.transform(T.T, Lambda) for T, Lambda in zip(products.effect_roots, factors, strict=True)]
 
 
 def reduce_products(ops: Operations, products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]]) -> Reduced:

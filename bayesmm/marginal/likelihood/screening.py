@@ -103,7 +103,7 @@ class Screen:
         at_once = max(1, AT_ONCE // (k * q * (k + c + m) + m * m))
         n = len(factors[0])
         with np.errstate(all="ignore"):  # far out, numbers overflow
-            parts = [self._values([L[i : i + at_once] for L in factors]) for i in range(0, n, at_once)]
+            parts = [self._values([Lambda[i : i + at_once] for Lambda in factors]) for i in range(0, n, at_once)]
         values = np.concatenate(parts)
         return np.where(np.isfinite(values), values, np.inf)
 
@@ -126,10 +126,10 @@ class Screen:
         products, remaining, n = self.products, self._remaining, len(factors[0])
         if self._first is None:
             return np.zeros(n), np.zeros((n, len(products.gram), 0)), np.zeros((n, len(remaining.products), 0))
-        L = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
+        Lambda = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
         G = products.diagonal[self._first][:, :, None]
-        M = np.eye(len(L))[:, :, None, None] + contract(L, contract(G, L))
-        pivots, root = batched_cholesky(np, M, L.swapaxes(0, 1))
+        M = np.eye(len(Lambda))[:, :, None, None] + contract(Lambda, contract(G, Lambda))
+        pivots, root = batched_cholesky(np, M, Lambda.swapaxes(0, 1))
         log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
         return log_det, _through(root, products.cross[self._first]), _through(root, remaining.first)
 

@@ -130,7 +130,7 @@ class PlanIndex:
 
 @dataclass(frozen=True)
 class FillMap:
-    """What the first step adds to the dense blocks, as a linear map of its spreads N: a sparse matrix by columns.
+    """What the first step adds to the dense blocks, as a linear map of its matrices N: a sparse matrix by columns.
 
     The edges of the first factor are those of the data, so that only N changes with θ.
 

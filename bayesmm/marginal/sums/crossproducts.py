@@ -288,7 +288,7 @@ def _scalar(value: float) -> Any:
 
 
 def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> FillMap | None:
-    """Write what the first step adds to the dense blocks as a linear map of its spreads."""
+    """Write what the first step adds to the dense blocks as a linear map of its matrices N."""
     shape, index = plan.shape, plan.index
     if not shape.steps or shape.steps[0].kind == "product":
         return None

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from bayesmm.bayes.programs.distributions import distribution
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
 from bayesmm.covariance.layout import Piece
-from bayesmm.covariance.public import read_covariance, spread_sds
+from bayesmm.covariance.public import effect_sds, read_covariance
 from bayesmm.covariance.structure import Structure
 
 
@@ -106,8 +106,8 @@ class Block:
     pieces: tuple[Piece, ...]
 
 
-class SpreadData(NamedTuple):
-    """Numbers of the priors of all spreads.
+class CovarianceData(NamedTuple):
+    """Numbers of the priors of standard deviations, correlations and sigma.
 
     Attributes
     ----------
@@ -128,14 +128,14 @@ class SpreadData(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spreads:
+class Covariances:
     """Standard deviations, correlations and sigma; sigma is None where it is known."""
 
     blocks: tuple[Block, ...]
     sigma: Parameter | None
 
-    def sample(self, data: SpreadData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
-        """Sample the spreads: a factor F of Var(Tb) = FF' for each block, and sigma, which comes first.
+    def sample(self, data: CovarianceData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
+        """Sample them: a factor F of Var(Tb) = FF' for each block, and sigma, which comes first.
 
         Tb are the effects that priors are about, T⁻¹F is a factor of Var(b).
         """
@@ -149,16 +149,16 @@ class Spreads:
         return factors, sigma
 
     def factors(
-        self, sites: Mapping[str, Array], data: SpreadData
+        self, sites: Mapping[str, Array], data: CovarianceData
     ) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
         """Read the same off a draw."""
         factors = [
-            spread_sds(jnp, sites[block.sd.name], block.pieces)[:, None] * _correlation_factor(block, sites)
+            effect_sds(jnp, sites[block.sd.name], block.pieces)[:, None] * _correlation_factor(block, sites)
             for block in self.blocks
         ]
         return factors, sites["sigma"] if self.sigma else data.sigma
 
-    def on_columns(self, factors: Sequence[Float[Array, "k k"]], data: SpreadData) -> list[Float[Array, "k k"]]:
+    def on_columns(self, factors: Sequence[Float[Array, "k k"]], data: CovarianceData) -> list[Float[Array, "k k"]]:
         """Take factors of Var(Tb) to factors of Var(b), which are not triangular."""
         triples = zip(self.blocks, factors, data.to_columns, strict=True)
         return [back @ factor if block.at_means else factor for block, factor, back in triples]
@@ -178,7 +178,7 @@ def _sample_factor(
     sd = block.sd.sample(sds, sigma)
     sites = {matrix.site: matrix.sample(numbers) for matrix, numbers in zip(block.matrices, correlations, strict=True)}
     unit = _correlation_factor(block, sites)
-    factor = spread_sds(jnp, sd, block.pieces)[:, None] * unit
+    factor = effect_sds(jnp, sd, block.pieces)[:, None] * unit
     if block.at_means or block.matrices:
         labelled = back @ factor if block.at_means else unit
         on_columns, found = read_covariance(jnp, labelled @ labelled.T, block.pieces)
