@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bayesmm.arguments import TARGET_ACCEPT, is_one_of
-from bayesmm.bayes.exploring.methods import METHODS, Effects, Method, choose_effects, explore, explore_conditional
+from bayesmm.bayes.exploring.explorers import EXPLORERS, Effects, Explorer, choose_effects, explore, explore_conditional
 from bayesmm.bayes.exploring.progress import progress_bar
 from bayesmm.bayes.exploring.recorder import Recorder
 from bayesmm.bayes.exploring.run import Drawn, InHand, Run, Settings, Watcher, make_settings
@@ -47,7 +47,7 @@ def sample(
     tune: int = 1000,
     chains: int = 4,
     seed: int = 0,
-    method: Method = "nuts",
+    method: Explorer = "nuts",
     program: Literal["marginal", "conditional"] = "marginal",
     parameterisation: Wish = "auto",
     random_effects: Effects | Literal["auto"] = "auto",
@@ -106,7 +106,7 @@ def sample(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
     _check_kind(program, parameterisation)
-    _check_method(method, program, checkpoint)
+    _check_explorer(method, program, checkpoint)
     warm = fit if fit is not None else cold_start(problem.design)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warnings.warn(conflict, BayesmmWarning, stacklevel=3)
@@ -124,7 +124,7 @@ def sample(
         problem=problem,
         priors=priors,
         program=program,
-        method=method,
+        explorer=method,
         settings=settings,
         checkpoint=checkpoint,
         random_effects=random_effects,
@@ -174,7 +174,7 @@ class _Asked:
     problem: Problem
     priors: ResolvedPriors
     program: Literal["marginal", "conditional"]
-    method: Method
+    explorer: Explorer
     settings: Settings
     checkpoint: str | os.PathLike[str] | None
     random_effects: Effects | Literal["auto"]
@@ -234,13 +234,13 @@ class _Asked:
             left_out.append("the pointwise log-likelihood")
         what = " and ".join(left_out).capitalize()
         said = f" {what} are left out here; the posterior computes them when it is asked for them." if left_out else ""
-        by_draws = " Its tables are those of the draws, not by quadrature." * (self.method == "quadrature")
+        by_draws = " Its tables are those of the draws, not by quadrature." * (self.explorer == "quadrature")
         return [where + said + by_draws + resume]
 
 
-def _check_method(method: Method, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
-    if not is_one_of(method, METHODS):
-        raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, METHODS))}.")
+def _check_explorer(method: Explorer, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
+    if not is_one_of(method, EXPLORERS):
+        raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, EXPLORERS))}.")
     if method == "nuts":
         return
     if checkpoint is not None:
@@ -312,7 +312,7 @@ def _run_marginal(
         data,
         start_marginal(program, data, warm, problem.design),
         problem.labels,
-        method=asked.method,
+        explorer=asked.explorer,
         effects=asked.effects,
         settings=asked.settings,
         watch=watch,

@@ -110,10 +110,10 @@ def sample(
     with plain_errors():
         from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
-        from bayesmm.cli.outputs import DRAWS, TABLES, check_outputs, deliver
+        from bayesmm.cli.outputs import POSTERIORS, TABLES, check_outputs, deliver
 
         reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
-        paths = check_outputs(output, (*TABLES, *DRAWS))
+        paths = check_outputs(output, (*TABLES, *POSTERIORS))
         with stage("reading"):
             model = build_model(
                 formula,
@@ -164,10 +164,10 @@ def compare(
     with plain_errors():
         from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
-        from bayesmm.cli.outputs import DRAWS, FIGURES, TABLES, check_outputs, deliver
+        from bayesmm.cli.outputs import FIGURES, POSTERIORS, TABLES, check_outputs, deliver
 
         reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
-        paths = check_outputs(output, (*TABLES, *DRAWS, *FIGURES))
+        paths = check_outputs(output, (*TABLES, *POSTERIORS, *FIGURES))
         with stage("fitting"):
             model = build_model(
                 formula,

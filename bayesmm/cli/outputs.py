@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bayesmm.cli.outcomes import Outcome
 
 TABLES = (".csv", ".json")
-DRAWS = (".nc", ".zarr")
+POSTERIORS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for one

@@ -115,7 +115,7 @@ def test_same_seed_gives_the_same_draws(model, method: str) -> None:
 
 
 def test_draws_fall_back_to_nuts_where_weights_cannot_be_trusted(model, monkeypatch) -> None:
-    monkeypatch.setattr("bayesmm.bayes.exploring.methods.TRUSTED", -10.0)
+    monkeypatch.setattr("bayesmm.bayes.exploring.explorers.TRUSTED", -10.0)
     with pytest.warns(BayesmmWarning, match="could not be trusted"):
         posterior = model.sample(draws=400, tune=400, chains=4, seed=1, method="importance")
     assert posterior.method == "nuts"

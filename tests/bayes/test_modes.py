@@ -406,7 +406,7 @@ def test_one_mode_needs_no_word() -> None:
 
 def test_estimates_at_modes_are_of_the_effects_as_labelled() -> None:
     """Where priors are about effects at the means of the covariates the program's factors are of other effects."""
-    from bayesmm.bayes.exploring.methods import _open_marginal, estimates_at
+    from bayesmm.bayes.exploring.explorers import _open_marginal, estimates_at
     from bayesmm.bayes.exploring.modes import find_modes
     from bayesmm.bayes.exploring.start import start_marginal
     from bayesmm.bayes.programs.program import MarginalProgram

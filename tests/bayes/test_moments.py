@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bayesmm import Model, datasets
-from bayesmm.bayes.exploring.methods import MOST_DRAWN, choose_effects
+from bayesmm.bayes.exploring.explorers import MOST_DRAWN, choose_effects
 from bayesmm.bayes.exploring.moments import MomentSum
 from bayesmm.priors import HalfNormal, Normal
 
@@ -76,7 +76,7 @@ def test_unknown_choice_of_effects_lists_the_choices(model, wrong):
 
 
 def test_moments_chosen_for_the_user_are_told_in_a_note(model, monkeypatch):
-    monkeypatch.setattr("bayesmm.bayes.exploring.methods.MOST_DRAWN", 100)
+    monkeypatch.setattr("bayesmm.bayes.exploring.explorers.MOST_DRAWN", 100)
     posterior = model.sample(draws=1500, chains=2, seed=4, method="importance")
     assert "b_Batch" not in posterior.data["posterior"]
     assert any("random_effects='draws'" in note for note in posterior.notes)

@@ -34,7 +34,7 @@ from bayesmm.bayes.exploring.recorder import Progress
 from bayesmm.bayes.exploring.run import Settings
 from bayesmm.bayes.files.checksums import check_seal, seal
 from bayesmm.bayes.files.plain_files import check_plain_zarr
-from bayesmm.bayes.files.storage import DRAWS, ZARR_FORMAT, check_path, is_checkpoint
+from bayesmm.bayes.files.storage import DRAWS_FOLDER, ZARR_FORMAT, check_path, is_checkpoint
 from bayesmm.bayes.files.stored_model import pack_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.programs.parameterisation import Wish
@@ -137,7 +137,7 @@ class Checkpoint:
     def _write(self, part: Mapping[str, Any], stop: int) -> None:
         arrays = _flat(part)
         with naming(self.path, "written"):
-            group = _open_group(self.path / DRAWS)
+            group = _open_group(self.path / DRAWS_FOLDER)
             for name, values in arrays.items():
                 chains, n, *shape = values.shape
                 if name not in group:
@@ -154,7 +154,7 @@ class Checkpoint:
         record: dict[str, Any] = {"position": {}}
         try:
             with naming(self.path, "read"):
-                group, folders = _open_group(self.path / DRAWS), sorted((self.path / DRAWS).iterdir())
+                group, folders = _open_group(self.path / DRAWS_FOLDER), sorted((self.path / DRAWS_FOLDER).iterdir())
                 names = [path.name for path in folders if path.is_dir()]
                 arrays = {name: self._first(group[name], n_kept) for name in names}
             self._add(arrays)
@@ -251,8 +251,8 @@ def _held(folder: Path) -> Iterator[None]:
 def _read_identity(folder: Path) -> Identity:
     try:
         with naming(folder, "read"):
-            check_plain_zarr(folder / DRAWS, str(folder), is_growing=True)
-            return dict(_open_group(folder / DRAWS).attrs)
+            check_plain_zarr(folder / DRAWS_FOLDER, str(folder), is_growing=True)
+            return dict(_open_group(folder / DRAWS_FOLDER).attrs)
     except StorageError:
         raise
     except Exception as error:  # of a damaged folder the libraries raise whatever they like
@@ -332,7 +332,7 @@ def _begin(folder: Path, identity: Identity) -> None:
 
     partial = folder.with_name(f"{MARK}{secrets.token_hex(4)}{PARTIAL}.zarr")
     try:
-        zarr.create_group(partial / DRAWS, zarr_format=ZARR_FORMAT, attributes=identity, overwrite=True)
+        zarr.create_group(partial / DRAWS_FOLDER, zarr_format=ZARR_FORMAT, attributes=identity, overwrite=True)
         os.rename(partial, folder)
     except OSError:
         if not is_checkpoint(folder):  # where it is one, another process was faster

@@ -23,7 +23,7 @@ from bayesmm.errors import StorageError
 from bayesmm.files import check_writable, naming
 from bayesmm.replacing import SteadyFile, replacing, undisturbed
 
-DRAWS = "draws"  # of a checkpoint
+DRAWS_FOLDER = "draws"  # of a checkpoint
 GROUP = "bayesmm"  # of a saved posterior, beside ArviZ's groups
 ENGINES = {".nc": "h5netcdf", ".zarr": "zarr"}
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",)}
@@ -61,7 +61,7 @@ def check_path(path: Path, *, is_replaced: bool = True) -> str:
 
 def is_checkpoint(path: Path) -> bool:
     """Say whether a folder is a checkpoint."""
-    return (path / DRAWS / ".zattrs").is_file()
+    return (path / DRAWS_FOLDER / ".zattrs").is_file()
 
 
 def check_replaceable(path: Path) -> None:

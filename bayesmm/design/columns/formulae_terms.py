@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulae.terms import Intercept, Model, Term
+from formulae.terms import Intercept, Term
+from formulae.terms import Model as FormulaeModel
 
 from bayesmm.design.columns.components import ColumnComponent, build_component, component_names, component_width
 from bayesmm.design.columns.terms import INTERCEPT, TermPart, check_column_count
@@ -79,13 +80,13 @@ def evaluate_terms(expansion: Expansion, frame: pd.DataFrame, names: Names) -> l
             terms.append(Term(*(build_component(factor) for factor in factors)))
         except TypeError as error:
             raise DesignError(f"{':'.join(map(write, factors))!r} cannot be built: {error}.") from None
-    model = _BoundedModel(*terms)
+    model = _BoundedTerms(*terms)
     with np.errstate(all="ignore"):
         model.eval(frame, names.environment)
     return [FormulaeTerm(term) for term in model.common_terms]
 
 
-class _BoundedModel(Model):
+class _BoundedTerms(FormulaeModel):
     """Terms whose columns are counted before products of them are made."""
 
     def set_types(self, data: pd.DataFrame, env: Any) -> None:

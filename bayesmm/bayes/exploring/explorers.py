@@ -36,7 +36,7 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 
-Method = Literal["nuts", "importance", "quadrature"]
+Explorer = Literal["nuts", "importance", "quadrature"]
 Effects = Literal["draws", "moments"] | None
 MOST_DRAWN = 50_000_000  # draws of random effects, 400 MB: beyond, "auto" keeps their moments instead
 
@@ -63,7 +63,7 @@ def explore(
     start: Start,
     labels: Labels,
     *,
-    method: Method,
+    explorer: Explorer,
     effects: Effects,
     settings: Settings,
     watch: Watcher | None,
@@ -78,7 +78,7 @@ def explore(
         The marginal program, its argument, and where to start.
     labels : Labels
         The names.
-    method : {"nuts", "importance", "quadrature"}
+    explorer : {"nuts", "importance", "quadrature"}
         How.
     effects : {"draws", "moments"} or None
         Whether random effects are drawn, or only their means and standard deviations computed.
@@ -101,15 +101,15 @@ def explore(
             recorder=recorder,
             in_hand=in_hand,
             effects=effects,
-            method=method,
+            explorer=explorer,
         )
-        return in_hand.leave(METHODS[method](task))
+        return in_hand.leave(EXPLORERS[explorer](task))
 
 
 def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> Run:
     """Read off the draws what was integrated out; briefly, what a posterior cannot do without."""
     surface, labels, groups = task.surface, task.labels, {}
-    method = "importance" if briefly and task.method == "quadrature" else task.method  # without its tables
+    explorer = "importance" if briefly and task.explorer == "quadrature" else task.explorer  # without its tables
     with inside_jax():
         finishing = surface.generating(MarginalProgram.recover_coefficients) if briefly else surface
         sites = by_chain(finishing.finish(drawn.place, drawn.positions), task.settings.chains)
@@ -121,7 +121,7 @@ def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> R
             sites=sites,
             stats=drawn.stats,
             notes=drawn.notes,
-            attributes={"method": method} | drawn.attributes,
+            attributes={"method": explorer} | drawn.attributes,
             groups=groups,
         )
         if modes is None or len(modes.found) == 1:
@@ -268,7 +268,7 @@ class Task:
     recorder: Recorder | None
     in_hand: InHand
     effects: Effects
-    method: Method
+    explorer: Explorer
 
     def hold(self, gather: Callable[[], Drawn | None], modes: Modes | None) -> None:
         """Have in hand what there will be."""
@@ -376,7 +376,7 @@ def _weights(weighted: Weighted, resampled: Resampled) -> dict[str, float | int]
     }
 
 
-METHODS: dict[str, Callable[[Task], Drawn]] = {
+EXPLORERS: dict[str, Callable[[Task], Drawn]] = {
     "nuts": _by_nuts,
     "importance": _by_importance,
     "quadrature": _by_quadrature,
