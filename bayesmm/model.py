@@ -127,7 +127,7 @@ class Model:
         """Every prior in force, with its scale in units of the data; prints as a table."""
         from bayesmm.bayes.priors.resolution import resolve_priors
 
-        return resolve_priors(self._prior_choice, self.design, self.labels, sigma=self.known_sigma)
+        return resolve_priors(self._prior_choice, self.design)
 
     @cached_property
     def plan(self) -> PlanDescription:
@@ -187,7 +187,7 @@ class Model:
         DesignError
             If a row, a group, a level or a parameter is unknown.
         """
-        return marginal_mean(self.design, self.labels, rows, at)
+        return marginal_mean(self.design, rows, at)
 
     def marginal_covariance(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
         """Write or compute Var[Y|X] = ZGZ' + σ²W⁻¹, with the blocks that shared levels make.
@@ -210,7 +210,7 @@ class Model:
         DesignError
             If a row, a group, a level or a parameter is unknown, or the rows are too many.
         """
-        return marginal_covariance(self.design, self.labels, rows, at, known_sigma=self.known_sigma)
+        return marginal_covariance(self.design, rows, at)
 
     @cached_property
     def _warm_start(self) -> WarmStart:
@@ -358,8 +358,8 @@ class Model:
         from bayesmm.bayes.priors.prior_simulation import simulate_prior
         from bayesmm.bayes.results.tree import build_prior_tree
 
-        drawn = simulate_prior(self.design, self.labels, self.priors, draws=draws, seed=seed)
-        return build_prior_tree(drawn, self.design, self.labels, {"seed": int(seed)})
+        drawn = simulate_prior(self.design, self.priors, draws=draws, seed=seed)
+        return build_prior_tree(drawn, self.design, {"seed": int(seed)})
 
     def plot_priors(self) -> Figure:
         """Draw the density of every prior in force, in units of the data.

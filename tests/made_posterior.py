@@ -62,9 +62,9 @@ def make_posterior(
         stacked[block.effect_variable] = drawn.reshape(*SHAPE, len(block.levels), len(block.effects))
     run = Run(sites=stacked, stats=_stats(divergences, rng))
     return Posterior(
-        data=build_tree(run, model.design, labels, None, {}),
+        data=build_tree(run, model.design, None, {}),
         problem=model.problem,
-        priors=resolve_priors(priors, model.design, labels, sigma=model.known_sigma),
+        priors=resolve_priors(priors, model.design),
         program="marginal",
     )
 

@@ -127,7 +127,7 @@ def made(structure, model):
     }
     stats = {"lp": Z, "diverging": np.zeros(Z.shape, bool)}
     posterior = Posterior(
-        data=build_tree(Run(sites=sites, stats=stats), model.design, model.labels, None, {}),
+        data=build_tree(Run(sites=sites, stats=stats), model.design, None, {}),
         problem=model.problem,
         priors=model.priors,
         program="marginal",
@@ -223,7 +223,7 @@ def test_draws_from_the_prior_are_labelled_as_those_from_the_posterior(structure
     arrays, named = numbers(structure, model)
     drawn = {name: np.moveaxis(m[..., 0, None] + m[..., 1, None] * Z.ravel(), -1, 0) for name, m in arrays.items()}
     drawn["y"] = np.zeros((Z.size, model.design.n))
-    tree = build_prior_tree(drawn, model.design, model.labels, {})
+    tree = build_prior_tree(drawn, model.design, {})
     check(summarise(tree, group="prior"), named)
     assert list(tree["prior"].data_vars) == list(made(structure, model)[0].data["posterior"].data_vars)
 

@@ -57,7 +57,7 @@ def made(model):
         sites[name] = means + np.multiply.outer(Z, np.ones(shape)) if shape else means + Z
     stats = {"lp": Z, "diverging": np.zeros(Z.shape, bool)}
     return Posterior(
-        data=build_tree(Run(sites=sites, stats=stats), model.design, model.labels, None, {}),
+        data=build_tree(Run(sites=sites, stats=stats), model.design, None, {}),
         problem=model.problem,
         priors=model.priors,
         program="marginal",

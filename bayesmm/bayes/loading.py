@@ -26,7 +26,6 @@ from bayesmm.bayes.files.storage import (
 )
 from bayesmm.bayes.files.stored_model import CHECKED_FROM, check_design, check_draws, check_format, unpack_model
 from bayesmm.bayes.posterior import Posterior
-from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.coordinates import coordinates
 from bayesmm.design.design import Design
 from bayesmm.errors import BayesmmError, StorageError
@@ -86,9 +85,9 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
             "with arviz.from_netcdf or arviz.from_zarr."
         ) from error
     known = {str(key): values.to_numpy() for group in _OF_DATA for key, values in variables_of(tree, group).items()}
-    check_design(model.problem.design, model.problem.labels, known, name)
+    check_design(model.problem.design, known, name)
     return Posterior(
-        data=_with_rows_of(tree, model.problem.design, model.problem.labels),
+        data=_with_rows_of(tree, model.problem.design),
         problem=model.problem,
         priors=model.priors,
         program=model.program,
@@ -161,7 +160,7 @@ def _in_order(tree: DataTree, order: Mapping[str, list[str]]) -> DataTree:
     return DataTree.from_dict({"/": tree.to_dataset(), **groups})
 
 
-def _with_rows_of(tree: DataTree, design: Design, labels: Labels) -> DataTree:
+def _with_rows_of(tree: DataTree, design: Design) -> DataTree:
     """Undo `_with_plain_rows`."""
-    rows = coordinates(design, labels)["obs"]
+    rows = coordinates(design)["obs"]
     return tree if is_plain(rows) else relabel(tree, rows)

@@ -196,18 +196,16 @@ class _Asked:
 
     def put_together(self, run: Run, *, briefly: bool = False) -> Posterior:
         """Label the draws, and evaluate their pointwise log-likelihood unless it is to be brief."""
-        design, labels = self.problem.design, self.problem.labels
+        design = self.problem.design
         pointwise, left_out = None, ()
         if not briefly:
-            pointwise, left_out = pointwise_log_likelihood(
-                run.sites, design, labels, self.priors.known_sigma, self.pointwise_limit
-            )
+            pointwise, left_out = pointwise_log_likelihood(run.sites, design, self.pointwise_limit)
             left_out = (*_effects_note(self.random_effects, self.effects, self.program), *left_out)
         notes = (*run.notes, *self._interruption(run, briefly), *left_out)
         origin = {"program": self.program, "method": "nuts", "tune": self.settings.tune, "seed": self.settings.seed}
         attributes = origin | run.attributes | {"notes": " ".join(notes)}
         return Posterior(
-            data=build_tree(run, design, labels, pointwise, attributes),
+            data=build_tree(run, design, pointwise, attributes),
             problem=self.problem,
             priors=self.priors,
             program=self.program,
@@ -289,13 +287,13 @@ def _check_kind(kind: str, parameterisation: Wish) -> None:
 def _bind_conditional(
     problem: Problem, priors: ResolvedPriors, warm: WarmStart, wish: Wish
 ) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
-    design, labels = problem.design, problem.labels
-    groups = [block.group for block in labels.blocks]
+    design = problem.design
+    groups = [block.group for block in problem.labels.blocks]
     seen = move_to_means(warm, design, priors.effect_contrasts)
     chosen = choose_degrees(wish, groups, parameterise(*seen))
     references = [warm.sigma * factor for factor in interior_factors(*seen)]
     degrees = [choice.degree for choice in chosen]
-    return *bind_conditional(design, labels, priors, degrees, references), dict(zip(groups, chosen, strict=True))
+    return *bind_conditional(design, priors, degrees, references), dict(zip(groups, chosen, strict=True))
 
 
 def _run_marginal(
@@ -330,7 +328,7 @@ def _run_conditional(
     parameterisation: Wish,
 ) -> Run:
     problem, priors = asked.problem, asked.priors
-    design, labels = problem.design, problem.labels
+    design = problem.design
     program, data, chosen = _bind_conditional(problem, priors, warm, parameterisation)
     return explore_conditional(
         program,
@@ -338,8 +336,7 @@ def _run_conditional(
         lambda point: start_conditional(program, data, point, design, priors.contrast),
         warm,
         design,
-        labels,
-        bind_marginal(labels, problem.products, priors),
+        bind_marginal(problem.labels, problem.products, priors),
         settings=asked.settings,
         watch=watch,
         recorder=recorder,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build_groups(
-    groups: Mapping[str, Mapping[str, np.ndarray]], design: Design, labels: Labels, sample_dims: Sequence[str] = ()
+    groups: Mapping[str, Mapping[str, np.ndarray]], design: Design, sample_dims: Sequence[str] = ()
 ) -> dict[str, Dataset]:
     """Label arrays as groups of a DataTree.
 
@@ -26,8 +26,6 @@ def build_groups(
         Arrays by variable, by group.
     design : Design
         The data.
-    labels : Labels
-        Names of variables, dims and coordinates.
     sample_dims : sequence of str
         First dims of every variable, but of those of groups that end in ``_data``.
 
@@ -41,8 +39,8 @@ def build_groups(
     """
     from xarray import Dataset, Variable
 
-    own_dims = dims(labels)
-    known = {dim: Variable(dim, np.asarray(values)) for dim, values in coordinates(design, labels).items()}
+    own_dims = dims(design.labels)
+    known = {dim: Variable(dim, np.asarray(values)) for dim, values in coordinates(design).items()}
     made = {}
     for group, arrays in groups.items():
         first = [] if group.endswith("_data") else [*sample_dims]
@@ -73,8 +71,9 @@ def dims(labels: Labels) -> dict[str, list[str]]:
     return names
 
 
-def coordinates(design: Design, labels: Labels) -> dict[str, Any]:
+def coordinates(design: Design) -> dict[str, Any]:
     """Coordinate of each dim."""
+    labels = design.labels
     known: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
     for block in labels.blocks:
         known |= effect_coordinates(block) | {
@@ -101,8 +100,9 @@ def variable_order(labels: Labels) -> list[str]:
     return [*parameters, *(block.effect_variable for block in labels.blocks)]
 
 
-def constants(design: Design, labels: Labels) -> dict[str, np.ndarray]:
+def constants(design: Design) -> dict[str, np.ndarray]:
     """Arrays of the data that the likelihood uses, under the names of ``constant_data``."""
+    labels = design.labels
     arrays = {"offset": design.offset, "weights": design.weights}
     if labels.coefficients:
         arrays["X"] = design.X[:, design.kept]

@@ -27,9 +27,9 @@ def build_datatree(
         "estimate": _arrays(labels, parameters, effects, "estimate"),
         "std_error": _arrays(labels, parameters, effects, "std_error"),
         "observed_data": {"y": design.y},
-        "constant_data": constants(design, labels),
+        "constant_data": constants(design),
     }
-    tree = DataTree.from_dict(build_groups(groups, design, labels))
+    tree = DataTree.from_dict(build_groups(groups, design))
     tree.attrs.update(attributes)
     return tree
 

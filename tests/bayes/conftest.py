@@ -47,7 +47,7 @@ def make_case(formula, data, *, priors=None, weights=None, sigma=None) -> Case:
         design=design,
         labels=design.labels,
         products=Problem(design).products,
-        priors=resolve_priors(priors, design, design.labels, sigma=sigma),
+        priors=resolve_priors(priors, design),
     )
 
 

@@ -121,7 +121,7 @@ def test_log_likelihoods_are_labelled_by_what_is_left_out(slopes):
 
 def test_conditional_log_likelihoods_are_those_given_the_effects(slopes):
     sites = {name: slopes.draws(name) for name in ("beta", "sigma", "b_Subject")}
-    expected, _ = pointwise_log_likelihood(sites, slopes.design, slopes.labels, None, 10**9)
+    expected, _ = pointwise_log_likelihood(sites, slopes.design, 10**9)
     rows = slopes.log_likelihood(predictive="conditional")["log_likelihood"]["y"].to_numpy()
     np.testing.assert_allclose(rows, expected)
     groups = slopes.log_likelihood("Subject", "conditional", draws=8)["log_likelihood"]["y"].to_numpy()

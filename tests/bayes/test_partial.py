@@ -76,7 +76,7 @@ def references(case):
 
 def density_of_effects(case, degrees, seed=2):
     """Log density of spreads, coefficients and effects, from a program that samples something else."""
-    program, data = bind_conditional(case.design, case.labels, case.priors, degrees, references(case))
+    program, data = bind_conditional(case.design, case.priors, degrees, references(case))
     with jax.enable_x64(True):
         sites, effects = point(program, seed)
         found, log_jacobian = sites_of_effects(program, data, sites, effects)
@@ -103,7 +103,7 @@ def test_degrees_near_the_ends_are_the_ends(build, name):
     for end, near in ((0.0, 1e-12), (1.0, 1.0 - 1e-12)):
         values = []
         for degree in (end, near):
-            program, data = bind_conditional(case.design, case.labels, case.priors, (degree,) * n)
+            program, data = bind_conditional(case.design, case.priors, (degree,) * n)
             with jax.enable_x64(True):
                 sites, effects = point(program)
                 sites |= dict(zip(program.effect_sites, effects, strict=True))

@@ -134,9 +134,9 @@ def test_effects_of_the_conditional_program_are_checked_too(made):
 
 
 def test_pointwise_log_likelihood_is_the_normal_density_given_the_effects(made, sleep):
-    design, labels = sleep.design, sleep.labels
+    design = sleep.design
     sites = {name: made.draws(name)[:, :5] for name in ("beta", "sigma", "b_Subject")}
-    values, notes = pointwise_log_likelihood(sites, design, labels, None, 10**6)
+    values, notes = pointwise_log_likelihood(sites, design, 10**6)
     (block,) = design.blocks
     b = sites["b_Subject"][1, 2][block.incidence.only.codes]
     mean = design.X @ sites["beta"][1, 2] + (block.columns * b).sum(axis=1)
@@ -146,7 +146,7 @@ def test_pointwise_log_likelihood_is_the_normal_density_given_the_effects(made, 
 
 def test_a_log_likelihood_that_is_too_large_is_left_out_with_a_note(made, sleep):
     sites = {name: made.draws(name) for name in ("beta", "sigma", "b_Subject")}
-    values, (note,) = pointwise_log_likelihood(sites, sleep.design, sleep.labels, None, 1000)
+    values, (note,) = pointwise_log_likelihood(sites, sleep.design, 1000)
     assert values is None
     assert "720,000 numbers, more than pointwise_limit=1,000, and was left out" in note
 

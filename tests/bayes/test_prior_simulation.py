@@ -35,7 +35,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def drawn(model):
-    return simulate_prior(model.design, model.labels, model.priors, draws=DRAWS, seed=5)
+    return simulate_prior(model.design, model.priors, draws=DRAWS, seed=5)
 
 
 def agrees(values, distribution):
@@ -59,7 +59,7 @@ def test_draws_are_those_of_the_numpyro_program(priors):
     """Correlated effects of three columns, whose default priors are about the effects at the means."""
     sleep = bmm.datasets.load("sleepstudy")
     model = bmm.Model("Reaction ~ Days + (Days + I(Days**2) | Subject)", sleep, priors=priors)
-    drawn = simulate_prior(model.design, model.labels, model.priors, draws=1000, seed=2)
+    drawn = simulate_prior(model.design, model.priors, draws=1000, seed=2)
     program, data = model.program("conditional", parameterisation="noncentred")
     names = ("beta", "sd_Subject", "cor_Subject", "sigma", "b_Subject", "y")
 
@@ -106,14 +106,14 @@ def test_responses_have_offset_weights_and_residuals(drawn, model):
 
 def test_default_priors_are_about_the_response_at_the_means(build):
     case = build("Reaction ~ Days + (1 | Subject)", "sleepstudy")
-    drawn = simulate_prior(case.design, case.labels, case.priors, draws=DRAWS, seed=1)
+    drawn = simulate_prior(case.design, case.priors, draws=DRAWS, seed=1)
     prior = case.priors.rows[0].prior
     assert agrees(drawn["beta"] @ [1.0, 4.5], st.norm(prior.mean, prior.sd))
 
 
 def test_a_known_sigma_is_used_and_not_drawn(build):
     case = build("y ~ 1 + (1 | school)", "eight_schools", weights="1 / sigma**2", sigma=1.0)
-    drawn = simulate_prior(case.design, case.labels, case.priors, draws=DRAWS)
+    drawn = simulate_prior(case.design, case.priors, draws=DRAWS)
     residual = drawn["y"] - drawn["beta"] - drawn["b_school"][..., 0]
     assert "sigma" not in drawn
     assert agrees((residual * np.sqrt(case.design.weights)).ravel(), st.norm)
@@ -121,7 +121,7 @@ def test_a_known_sigma_is_used_and_not_drawn(build):
 
 def test_without_fixed_effects_and_with_two_groups_there_is_what_there_is(build):
     case = build("diameter ~ 0 + (1 | plate) + (1 | sample)", "penicillin", priors={"sd": Beta(1, 1)})
-    drawn = simulate_prior(case.design, case.labels, case.priors, draws=3)
+    drawn = simulate_prior(case.design, case.priors, draws=3)
     shapes = {name: values.shape for name, values in drawn.items()}
     # ArviZ has a dim called sample, so the group's is sample_.
     sites = {"sd_plate": (3, 1), "b_plate": (3, 24, 1), "sd_sample_": (3, 1), "b_sample_": (3, 6, 1)}

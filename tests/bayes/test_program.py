@@ -133,7 +133,7 @@ def test_marginal_is_conditional_with_the_effects_integrated_out(build, name, ho
     formula, data_name, priors = MODELS[name]
     case = build(formula, data_name, priors=priors)
     marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
-    conditional, data = bind_conditional(case.design, case.labels, case.priors, (how,) * len(case.design.blocks))
+    conditional, data = bind_conditional(case.design, case.priors, (how,) * len(case.design.blocks))
     sites, factors, sigma = covariance_sites(conditional, data)
     rng = np.random.default_rng(1)
     beta = case.dense.fixed_effects(case.dense_covariance(factors), sigma) + rng.normal(size=case.design.p)
@@ -330,7 +330,7 @@ def test_programs_print_their_sites(build):
         "Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"sigma": InverseGamma(2, 3, on="variance")}
     )
     marginal, _ = bind_marginal(case.labels, case.products, case.priors)
-    conditional, _ = bind_conditional(case.design, case.labels, case.priors, ("centred",))
+    conditional, _ = bind_conditional(case.design, case.priors, ("centred",))
     assert "sd_Subject[0, 1] ~ HalfStudentT\n  cholesky_Subject ~ LKJCholesky(2)\n  variance ~ Inverse" in str(marginal)
     assert "beta_at_means[0, 1] ~ Normal\n  r_Subject[18, 2] ~ Normal (centred)" in str(conditional)
 

@@ -26,7 +26,7 @@ def test_a_singular_fit_gives_a_start_of_finite_density(build, sd, correlation):
     """Zero standard deviations, a correlation of one, three correlations of -1/2: all singular."""
     case = build("Reaction ~ Days + (Days + I(Days**2) | Subject)", "sleepstudy", priors={"Days": StudentT(3, 0, 50)})
     warm = warm_start(case, sd, correlation)
-    conditional, data = bind_conditional(case.design, case.labels, case.priors, ("noncentred",))
+    conditional, data = bind_conditional(case.design, case.priors, ("noncentred",))
     marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
     starts = [
         (marginal, marginal_data, start_marginal(marginal, marginal_data, warm, case.design)),

@@ -17,7 +17,6 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
-from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.presenting.numbers import write_column, write_p
@@ -135,8 +134,8 @@ def calibrate(
     """
     if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < FEWEST:
         raise ArgumentError(f"simulations is {simulations!r}: give a whole number of at least {FEWEST}.")
-    design, labels = problem.design, problem.labels
-    truths = simulate_prior(design, labels, priors, draws=simulations, seed=seed)
+    design = problem.design
+    truths = simulate_prior(design, priors, draws=simulations, seed=seed)
     problems = problem.with_responses(truths["y"].T)
     rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
@@ -147,7 +146,7 @@ def calibrate(
                 warnings.simplefilter("ignore", BayesmmWarning)  # counted, and told in the report
                 posterior = sample(next(problems), int(rng.integers(2**31)))
                 is_good = posterior.diagnostics.is_good
-            ranked = _rank(posterior, truth, labels, rng)
+            ranked = _rank(posterior, truth, rng)
         except KeyboardInterrupt:
             if i < FEWEST:
                 raise
@@ -164,9 +163,7 @@ def calibrate(
     )
 
 
-def _rank(
-    posterior: Posterior, truth: Mapping[str, np.ndarray], labels: Labels, rng: np.random.Generator
-) -> dict[str, float]:
+def _rank(posterior: Posterior, truth: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, float]:
     """Rank every quantity of one simulation among thinned draws; ties, and what lies between ranks, at random."""
     total = posterior.sigma.size
     chosen = np.linspace(0, total - 1, min(RANKED, total)).round().astype(int)
@@ -174,17 +171,17 @@ def _rank(
     draws["sigma"] = _flat(posterior.sigma)[chosen]
     values = {
         row.name: (_pick(truth[row.variable], row.index), _pick(draws[row.variable], row.index))
-        for row in labels.parameter_rows()
+        for row in posterior.labels.parameter_rows()
     }
-    for block in labels.blocks:
+    for block in posterior.labels.blocks:
         level = int(rng.integers(len(block.levels)))
         for j, effect in enumerate(block.effects):
             name = block.effect_variable
             values[f"b({effect} | {block.group})"] = truth[name][level, j], draws[name][:, level, j]
     one = {name: np.asarray(truth.get(name, draws[name][0]))[None] for name in draws}
     values["log-likelihood"] = (
-        _log_likelihood(posterior, labels, one, truth["y"])[0],
-        _log_likelihood(posterior, labels, draws, truth["y"]),
+        _log_likelihood(posterior, one, truth["y"])[0],
+        _log_likelihood(posterior, draws, truth["y"]),
     )
     return {
         name: (float((among < true).sum()) + rng.random() * (1 + int((among == true).sum()))) / (len(among) + 1)
@@ -200,12 +197,12 @@ def _pick(values: np.ndarray, index: int | None) -> np.ndarray:
     return values if index is None else values[..., index]
 
 
-def _log_likelihood(posterior: Posterior, labels: Labels, draws: Mapping[str, np.ndarray], y: np.ndarray) -> np.ndarray:
+def _log_likelihood(posterior: Posterior, draws: Mapping[str, np.ndarray], y: np.ndarray) -> np.ndarray:
     """Evaluate log p(y | β, b, σ) of each draw, constants left out."""
     design = posterior.design
     sigma = draws["sigma"]
     beta = draws.get("beta", np.zeros((len(sigma), 0)))
-    mean = build_predictors(design).mean(beta, [draws[block.effect_variable] for block in labels.blocks])
+    mean = build_predictors(design).mean(beta, [draws[block.effect_variable] for block in posterior.labels.blocks])
     squares = (design.weights * (y - mean) ** 2).sum(axis=1)
     return -len(y) * np.log(sigma) - 0.5 * squares / sigma**2
 

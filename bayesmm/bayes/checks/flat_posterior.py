@@ -74,7 +74,7 @@ def build_flat_posterior(problem: Problem) -> FlatPosterior:
     PriorError
         If that posterior is improper.
     """
-    priors = resolve_priors("flat", problem.design, problem.labels, sigma=problem.known_sigma)
+    priors = resolve_priors("flat", problem.design)
     program, data = bind_marginal(problem.labels, problem.products, priors)
     return FlatPosterior(program=program, data=data, layout=problem.layout, known_sigma=problem.known_sigma)
 

@@ -135,7 +135,6 @@ def explore_conditional(
     start: Callable[[WarmStart], Start],
     warm: WarmStart,
     design: Design,
-    labels: Labels,
     marginal: tuple[MarginalProgram, MarginalData],
     *,
     settings: Settings,
@@ -156,9 +155,7 @@ def explore_conditional(
     warm : WarmStart
         The point estimate.
     design : Design
-        The data.
-    labels : Labels
-        The names.
+        The data, and the names.
     marginal : (MarginalProgram, MarginalData)
         The same posterior, of fewer parameters: its modes are sought while the conditional program compiles.
     settings, watch, recorder
@@ -185,14 +182,16 @@ def explore_conditional(
         several = modes is not None and len(modes.found) > 1
         peaks = []
         if modes is not None and several:
-            points = estimates_at(other[0], modes, marginal, warm, labels)
+            points = estimates_at(other[0], modes, marginal, warm, design.labels)
             peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
 
         def finish(drawn: Drawn, briefly: bool) -> Run:  # nothing that could be left out
             with inside_jax():
                 sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
                 run = Run(sites=sites, stats=drawn.stats, notes=notes, attributes=attributes)
-                return tell_modes(run, portray(other[0], modes, labels)) if modes is not None and several else run
+                return (
+                    tell_modes(run, portray(other[0], modes, design.labels)) if modes is not None and several else run
+                )
 
         def hold(gather: Callable[[], Drawn | None]) -> None:
             in_hand.finish, in_hand.gather = finish, gather

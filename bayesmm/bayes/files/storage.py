@@ -142,7 +142,7 @@ def variables_of(tree: DataTree, group: str) -> Mapping[Any, Any]:
 
 def _with_plain_rows(posterior: DrawnModel) -> DataTree:
     """Copy a tree, with row labels as texts where a file could not hold them as they are."""
-    rows = coordinates(posterior.design, posterior.labels)["obs"]
+    rows = coordinates(posterior.design)["obs"]
     tree = posterior.data if is_plain(rows) else relabel(posterior.data, [str(row) for row in rows])
     return DataTree.from_dict({node.path: _plain(node.to_dataset(inherit=False)) for node in tree.subtree})
 

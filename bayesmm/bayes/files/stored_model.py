@@ -18,7 +18,6 @@ from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.tree import SAMPLE_DIMS
 from bayesmm.console import listing
-from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.coordinates import constants, coordinates, dims, variable_order
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
@@ -107,17 +106,16 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
     )
     dropped = description["dropped"]
     design = dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
-    labels = design.labels
     priors = ResolvedPriors(
         rows=tuple(_unpack_prior_row(row) for row in description["priors"]),
-        pieces=correlation_pieces(design, labels),
+        pieces=correlation_pieces(design),
         contrast=arrays["prior_contrast"],
         effect_contrasts=tuple(
             arrays.get(f"prior_effect_contrast_{f}", np.eye(block.k)) for f, block in enumerate(design.blocks)
         ),
         known_sigma=description["sigma"],
     )
-    _check_priors(priors, design, labels, name)
+    _check_priors(priors, design, name)
     return StoredModel(Problem(design), priors, description["program"], tuple(description["notes"]))
 
 
@@ -199,12 +197,12 @@ def check_format(stored: Dataset, name: str) -> None:
         )
 
 
-def check_design(design: Design, labels: Labels, expected: Mapping[str, np.ndarray], name: str) -> None:
+def check_design(design: Design, expected: Mapping[str, np.ndarray], name: str) -> None:
     """Refuse a rebuilt design that is not the one that the draws were made with.
 
     Parameters
     ----------
-    design, labels
+    design : Design
         As rebuilt.
     expected : mapping of str to array
         The stored arrays under the names of `constants` in `bayesmm.design.coordinates`, and ``y``.
@@ -216,7 +214,7 @@ def check_design(design: Design, labels: Labels, expected: Mapping[str, np.ndarr
     StorageError
         If an array differs by more than rounding, which another version of NumPy may do differently.
     """
-    for variable, values in {"y": design.y, **constants(design, labels)}.items():
+    for variable, values in {"y": design.y, **constants(design)}.items():
         if variable not in expected:
             continue
         other = expected[variable]
@@ -247,7 +245,7 @@ def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
         If a variable of the posterior is not there, or has another shape or type; random effects may be left out.
     """
     draws = tree["posterior"].to_dataset() if "posterior" in tree.children else Dataset()
-    own_dims, known = dims(model.problem.labels), coordinates(model.problem.design, model.problem.labels)
+    own_dims, known = dims(model.problem.labels), coordinates(model.problem.design)
     needed = {row.variable for row in model.problem.labels.parameter_rows()}
     sizes = [draws.sizes.get(dim, 0) for dim in SAMPLE_DIMS]
     for variable in variable_order(model.problem.labels):
@@ -264,7 +262,8 @@ def check_draws(tree: DataTree, model: StoredModel, name: str) -> None:
             )
 
 
-def _check_priors(priors: ResolvedPriors, design: Design, labels: Labels, name: str) -> None:
+def _check_priors(priors: ResolvedPriors, design: Design, name: str) -> None:
+    labels = design.labels
     found = [(row.name, row.kind, row.group) for row in priors.rows]
     expected = [(row.name, row.kind, row.group or "") for row in labels.parameter_rows()]
     if found != expected:

@@ -13,7 +13,7 @@ from bayesmm.console import listing
 from bayesmm.covariance.public import cor_ends, sd_ends
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.unstructured import pairs
-from bayesmm.design.blocks.labels import Labels, ParameterRow
+from bayesmm.design.blocks.labels import ParameterRow
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
 from bayesmm.specification.priors import LKJ, PRIORS, Prior, Uniform
@@ -111,10 +111,10 @@ class CorrelationPiece:
         return (a - 1.0) / (cors - low) - (b - 1.0) / (high - cors)
 
 
-def correlation_pieces(design: Design, labels: Labels) -> tuple[CorrelationPiece, ...]:
+def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
     """Find the correlation matrices of a model: terms whose effects may be correlated."""
     pieces = []
-    for position, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
+    for position, (block, names) in enumerate(zip(design.blocks, design.labels.blocks, strict=True)):
         layout = names.pieces
         ends = zip(block.pieces, pairwise(sd_ends(layout)), pairwise(cor_ends(layout)), strict=True)
         pieces += [

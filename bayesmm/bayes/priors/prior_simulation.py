@@ -27,16 +27,14 @@ EXAMPLES = {
 
 
 def simulate_prior(
-    design: Design, labels: Labels, priors: ResolvedPriors, *, draws: int = 1000, seed: int = 0
+    design: Design, priors: ResolvedPriors, *, draws: int = 1000, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Draw parameters, random effects and responses from the joint distribution that a model states before its data.
 
     Parameters
     ----------
     design : Design
-        Columns, levels, weights and offset; its response is not looked at.
-    labels : Labels
-        Names of the variables.
+        Columns, levels, weights, offset and names; its response is not looked at.
     priors : ResolvedPriors
         Every prior in force, all of them proper.
     draws : int
@@ -62,11 +60,11 @@ def simulate_prior(
     _check_size(draws, design)
     rng = np.random.default_rng(check_seed(seed))
     with np.errstate(all="ignore"):  # what is not finite is refused
-        arrays, factors = _draw_parameters(labels, priors, draws, rng)
-    _check_finite(arrays, labels, priors)
+        arrays, factors = _draw_parameters(design.labels, priors, draws, rng)
+    _check_finite(arrays, design.labels, priors)
     sigma = arrays["sigma"] if priors.known_sigma is None else np.full(draws, priors.known_sigma)
-    arrays |= _draw_effects(design, labels, factors, rng)
-    arrays["y"] = _draw_response(design, labels, arrays, sigma, rng)
+    arrays |= _draw_effects(design, factors, rng)
+    arrays["y"] = _draw_response(design, arrays, sigma, rng)
     return arrays
 
 
@@ -151,11 +149,9 @@ def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: n
     return factors
 
 
-def _draw_effects(
-    design: Design, labels: Labels, factors: Sequence[np.ndarray], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def _draw_effects(design: Design, factors: Sequence[np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw the random effects of every level from N(0, FF')."""
-    each = zip(labels.blocks, design.blocks, factors, strict=True)
+    each = zip(design.labels.blocks, design.blocks, factors, strict=True)
     return {
         names.effect_variable: rng.standard_normal((len(F), block.q, block.k)) @ F.swapaxes(1, 2)
         for names, block, F in each
@@ -163,7 +159,7 @@ def _draw_effects(
 
 
 def _draw_response(
-    design: Design, labels: Labels, arrays: dict[str, np.ndarray], sigma: np.ndarray, rng: np.random.Generator
+    design: Design, arrays: dict[str, np.ndarray], sigma: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     predictors = build_predictors(design)
     beta = arrays.get("beta", np.zeros((len(sigma), 0)))
@@ -171,7 +167,7 @@ def _draw_response(
     y *= sigma[:, None] / np.sqrt(design.weights)
     batch = max(1, BATCH_ENTRIES // design.n)
     for part in (slice(start, start + batch) for start in range(0, len(sigma), batch)):
-        y[part] += predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in labels.blocks])
+        y[part] += predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in design.labels.blocks])
     return y
 
 

@@ -129,9 +129,7 @@ class ResolvedPriors:
         return Report(title="Priors in force", parts=(priors, notes(fixed)))
 
 
-def resolve_priors(
-    priors: PriorChoice, design: Design, labels: Labels, *, sigma: float | None = None
-) -> ResolvedPriors:
+def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
     """Give every parameter of a model its prior.
 
     Parameters
@@ -142,11 +140,7 @@ def resolve_priors(
         a coefficient is on the coefficient as the table labels it. What is not named keeps its default. With "flat"
         the density is constant in the coefficients, the standard deviations, the correlations (LKJ(1)) and sigma.
     design : Design
-        The data, for the scales of the defaults.
-    labels : Labels
-        The names.
-    sigma : float, optional
-        The residual standard deviation where it is known; it has no prior then.
+        The data, for the scales of the defaults, and the names. Where it knows sigma, that has no prior.
 
     Returns
     -------
@@ -179,8 +173,8 @@ def resolve_priors(
     """
     if isinstance(priors, str) and priors != "flat":
         raise PriorError(f"priors={priors!r}; write priors='flat', a dictionary of priors, or None for the defaults.")
-    pieces = correlation_pieces(design, labels)
-    rows = [row for row in labels.parameter_rows() if row.kind != "sigma" or sigma is None]
+    labels, sigma = design.labels, design.known_sigma
+    pieces, rows = correlation_pieces(design), labels.parameter_rows()
     scales = measure_scales(design)
     chosen = {} if priors == "flat" else match_priors(priors or {}, rows, pieces, sigma)
     source = "flat" if priors == "flat" else "default"

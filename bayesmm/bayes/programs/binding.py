@@ -84,7 +84,6 @@ def _gaussian(
 
 def bind_conditional(
     design: Design,
-    labels: Labels,
     priors: ResolvedPriors,
     parameterisations: Sequence[Parameterisation],
     references: Sequence[np.ndarray] | None = None,
@@ -94,9 +93,7 @@ def bind_conditional(
     Parameters
     ----------
     design : Design
-        The data.
-    labels : Labels
-        Names of the model.
+        The data, and the names.
     priors : ResolvedPriors
         Every prior in force.
     parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
@@ -112,7 +109,7 @@ def bind_conditional(
     data : ConditionalData
         Its argument.
     """
-    covariances, covariance_data = _bind_covariances(labels, priors)
+    covariances, covariance_data = _bind_covariances(design.labels, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
     if rows:

@@ -119,7 +119,7 @@ def _conditional(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.n
     for block, b in zip(labels.blocks, read_effects(posterior, draws), strict=True):
         sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])
     limit = draws.shape[0] * draws.shape[1] * posterior.n
-    values, _ = pointwise_log_likelihood(sites, posterior.design, labels, posterior.priors.known_sigma, limit)
+    values, _ = pointwise_log_likelihood(sites, posterior.design, limit)
     assert values is not None
     rows = values.reshape(-1, posterior.n)
     if groups is None:

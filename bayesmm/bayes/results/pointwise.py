@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 
@@ -15,20 +14,16 @@ BATCH = 100_000  # draws times rows at once, so that they stay in the processor'
 
 
 def pointwise_log_likelihood(
-    sites: Mapping[str, np.ndarray], design: Design, labels: Labels, sigma: float | None, limit: int
+    sites: Mapping[str, np.ndarray], design: Design, limit: int
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Evaluate log p(yᵢ | β, b, σ) of every draw and row, given the random effects.
 
     Parameters
     ----------
     sites : mapping of str to array, shape (chains, draws, ...)
-        Draws of "beta", "sigma" and the effect variables of the labels.
+        Draws of "beta", "sigma" and the effect variables of the design's labels.
     design : Design
         The data.
-    labels : Labels
-        The names.
-    sigma : float, optional
-        The residual standard deviation where it is known.
     limit : int
         Most numbers to compute.
 
@@ -39,10 +34,10 @@ def pointwise_log_likelihood(
     notes : tuple of str
         Says so then.
     """
-    if any(block.effect_variable not in sites for block in labels.blocks):
+    if any(block.effect_variable not in sites for block in design.labels.blocks):
         note = "The pointwise log-likelihood given the random effects was left out, as they were; "
         return None, (note + "posterior.log_likelihood(predictive='conditional') computes it.",)
-    effects = [sites[block.effect_variable] for block in labels.blocks]
+    effects = [sites[block.effect_variable] for block in design.labels.blocks]
     shape = effects[0].shape[:2]
     n_draws = shape[0] * shape[1]
     if n_draws * design.n > limit:
@@ -51,7 +46,8 @@ def pointwise_log_likelihood(
             f"{limit:,}, and was left out.",
         )
     beta = sites["beta"].reshape(n_draws, design.p) if design.p else np.zeros((n_draws, 0))
-    scale = np.full(n_draws, sigma) if sigma is not None else sites["sigma"].reshape(n_draws)
+    known = design.known_sigma
+    scale = np.full(n_draws, known) if known is not None else sites["sigma"].reshape(n_draws)
     flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
     predictors = build_predictors(design)
     values = np.empty((n_draws, design.n))

@@ -9,7 +9,6 @@ import numpy as np
 from arviz_base import make_attrs
 from xarray import Dataset, DataTree
 
-from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.coordinates import build_groups, constants, variable_order
 from bayesmm.design.design import Design
 
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 SAMPLE_DIMS = ("chain", "draw")
 
 
-def build_tree(
-    run: Run, design: Design, labels: Labels, log_likelihood: np.ndarray | None, attributes: Mapping[str, Any]
-) -> DataTree:
+def build_tree(run: Run, design: Design, log_likelihood: np.ndarray | None, attributes: Mapping[str, Any]) -> DataTree:
     """Put a run into a DataTree.
 
     Parameters
@@ -30,8 +27,6 @@ def build_tree(
         Draws by site, and sampler statistics; sites that are not variables of the model are left out.
     design : Design
         The data.
-    labels : Labels
-        Names of variables, dims and coordinates.
     log_likelihood : array, shape (chains, draws, n), optional
         Pointwise, given the random effects.
     attributes : mapping
@@ -44,20 +39,18 @@ def build_tree(
         random_effects, quadrature and modes.
     """
     groups: dict[str, dict[str, np.ndarray]] = {
-        "posterior": {name: run.sites[name] for name in variable_order(labels) if name in run.sites},
+        "posterior": {name: run.sites[name] for name in variable_order(design.labels) if name in run.sites},
         "sample_stats": run.stats,
         "observed_data": {"y": design.y},
-        "constant_data": constants(design, labels),
+        "constant_data": constants(design),
     }
     if log_likelihood is not None:
         groups["log_likelihood"] = {"y": log_likelihood}
     origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
-    return _assemble(groups, design, labels, {"sample_stats": origin}, run.groups)
+    return _assemble(groups, design, {"sample_stats": origin}, run.groups)
 
 
-def build_prior_tree(
-    draws: Mapping[str, np.ndarray], design: Design, labels: Labels, attributes: Mapping[str, Any]
-) -> DataTree:
+def build_prior_tree(draws: Mapping[str, np.ndarray], design: Design, attributes: Mapping[str, Any]) -> DataTree:
     """Put draws from the prior into a DataTree.
 
     Parameters
@@ -66,8 +59,6 @@ def build_prior_tree(
         As from `bayesmm.bayes.priors.prior_simulation.simulate_prior`.
     design : Design
         The data.
-    labels : Labels
-        Names of variables, dims and coordinates.
     attributes : mapping
         How the draws were made; attributes of ``prior``.
 
@@ -77,23 +68,22 @@ def build_prior_tree(
         Groups prior, prior_predictive, observed_data and constant_data, one chain.
     """
     groups = {
-        "prior": {name: draws[name][None] for name in variable_order(labels) if name in draws},
+        "prior": {name: draws[name][None] for name in variable_order(design.labels) if name in draws},
         "prior_predictive": {"y": draws["y"][None]},
         "observed_data": {"y": design.y},
-        "constant_data": constants(design, labels),
+        "constant_data": constants(design),
     }
     origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
-    return _assemble(groups, design, labels, {"prior": origin})
+    return _assemble(groups, design, {"prior": origin})
 
 
 def _assemble(
     groups: Mapping[str, Mapping[str, np.ndarray]],
     design: Design,
-    labels: Labels,
     attributes: Mapping[str, Mapping[str, Any]],
     others: Mapping[str, Dataset] | None = None,
 ) -> DataTree:
-    made = build_groups(groups, design, labels, SAMPLE_DIMS)
+    made = build_groups(groups, design, SAMPLE_DIMS)
     for name, group in made.items():
         sample_dims = [] if name.endswith("_data") else list(SAMPLE_DIMS)
         group.attrs = make_attrs(attributes.get(name), sample_dims=sample_dims)

@@ -30,15 +30,13 @@ MOST_SYMBOLIC = 200  # rows of a covariance matrix of texts; it has their square
 MOST_NUMERIC = 5000  # rows of a covariance matrix of numbers: 200 MB
 
 
-def marginal_mean(design: Design, labels: Labels, rows: Any = None, at: Any = None) -> pd.DataFrame:
+def marginal_mean(design: Design, rows: Any = None, at: Any = None) -> pd.DataFrame:
     """Write or compute E[Y|X], the mean of the response over all levels that could have been observed.
 
     Parameters
     ----------
     design : Design
-        Data and specification.
-    labels : Labels
-        Names of everything.
+        Data, specification and names.
     rows : list, slice or mapping, optional
         Which rows, as in `marginal_covariance`; all by default.
     at : Fit or mapping of str to float, optional
@@ -58,7 +56,7 @@ def marginal_mean(design: Design, labels: Labels, rows: Any = None, at: Any = No
     -----
     E[Y|X] = Xβ + offset: the random effects have mean zero.
     """
-    chosen = choose_rows(design, rows)
+    chosen, labels = choose_rows(design, rows), design.labels
     X, offset = design.X[np.ix_(chosen, design.kept)], design.offset[chosen]
     names = [row.name for row in labels.parameter_rows() if row.kind == "fixed"]
     index = label_rows(design, chosen)
@@ -70,26 +68,20 @@ def marginal_mean(design: Design, labels: Labels, rows: Any = None, at: Any = No
     return pd.DataFrame({"mean": mean}, index=index)
 
 
-def marginal_covariance(
-    design: Design, labels: Labels, rows: Any = None, at: Any = None, *, known_sigma: float | None = None
-) -> pd.DataFrame:
+def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.DataFrame:
     """Write or compute Var[Y|X], the covariance matrix of the response before any random effect is known.
 
     Parameters
     ----------
     design : Design
-        Data and specification.
-    labels : Labels
-        Names of everything.
+        Data, specification and names.
     rows : list, slice or mapping, optional
         Which rows: a list of row labels of the data, a slice of them (both ends included, as in ``data.loc``), or a
         mapping from a grouping factor to a level or a list of levels, ``{"Subject": ["308", "309"]}``; several groups
         choose the rows that are in all of them. All rows by default, where they are few.
     at : Fit or mapping of str to float, optional
         Values of the parameters: a fit, or a mapping from the names in ``fit.parameters`` to numbers. Symbols by
-        default.
-    known_sigma : float, optional
-        Residual standard deviation where it is known and so not among the parameters.
+        default. A residual standard deviation that is known is not among them.
 
     Returns
     -------
@@ -107,16 +99,16 @@ def marginal_covariance(
     Var[Y|X] = Z Var(b) Z' + σ²W⁻¹. Rows that share a level of a grouping factor with effect columns z and covariance Σ
     covary by z'Σz̃; rows that share no level of any factor are independent (Laird & Ware 1982, Biometrics 38).
     """
-    chosen = choose_rows(design, rows)
+    chosen, labels = choose_rows(design, rows), design.labels
     _check_size(len(chosen), at is None)
     index = label_rows(design, chosen)
     if at is None:
-        return TextTable(_covariance_texts(design, labels, chosen), index=index, columns=index)
+        return TextTable(_covariance_texts(design, chosen), index=index, columns=index)
     needed = [row.name for row in labels.parameter_rows() if row.kind in ("sd", "cor")]
-    values = _read_values(at, labels, [*needed, "sigma"], known_sigma)
+    values = _read_values(at, labels, [*needed, "sigma"], design.known_sigma)
     for block in labels.blocks:
         _check_block(block, values)
-    cells = _covariance(design, labels, chosen, values)
+    cells = _covariance(design, chosen, values)
     return pd.DataFrame(cells, index=index, columns=index)
 
 
@@ -135,19 +127,19 @@ def _mean_text(values: np.ndarray, symbols: Sequence[str], offset: float) -> str
     return write_sum([*terms, (known, "")])
 
 
-def _covariance_texts(design: Design, labels: Labels, chosen: np.ndarray) -> np.ndarray:
+def _covariance_texts(design: Design, chosen: np.ndarray) -> np.ndarray:
     """Write every cell (m, m), each pair of rows once."""
     m = len(chosen)
     cells = np.full((m, m), "0", dtype=object)
     for i in range(m):
         for j in range(i, m):
-            cells[i, j] = cells[j, i] = write_sum(_cell(design, labels, int(chosen[i]), int(chosen[j])))
+            cells[i, j] = cells[j, i] = write_sum(_cell(design, int(chosen[i]), int(chosen[j])))
     return cells
 
 
-def _cell(design: Design, labels: Labels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
+def _cell(design: Design, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
     """Yield the summands of the covariance of two rows."""
-    for block, names in zip(design.blocks, labels.blocks, strict=True):
+    for block, names in zip(design.blocks, design.labels.blocks, strict=True):
         yield from _shared_levels(block, names, row, other)
     if row == other:
         weight = design.weights[row]
@@ -190,10 +182,10 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
                     yield piece.start + i, piece.start + j, symbol
 
 
-def _covariance(design: Design, labels: Labels, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+def _covariance(design: Design, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
     """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m)."""
     total = np.diag(values["sigma"] ** 2 / design.weights[chosen])
-    for block, names in zip(design.blocks, labels.blocks, strict=True):
+    for block, names in zip(design.blocks, design.labels.blocks, strict=True):
         covariance = _effect_covariance(names, values)
         memberships = block.incidence.rows(chosen).memberships
         for one in memberships:
