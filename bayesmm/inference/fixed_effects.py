@@ -19,7 +19,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
 
 DFS = ("satterthwaite", "kenward-roger", "residual", "normal")
-NO_CONTRAST = 1e-9  # part of a coefficient's standard error on unit columns below which a row of a contrast is zero
+NO_CONTRAST = 1e-9  # singular value of standardised contrasts below which they are combinations of one another
 
 
 class FTest(NamedTuple):
@@ -101,6 +101,8 @@ class Moments:
         Φ, or Kenward & Roger's Φ_A.
     plug_in : array, shape (p, p)
         Φ = (X'V⁻¹X)⁻¹ at the estimated variances.
+    ordinary : array, shape (p, p)
+        (X'WX)⁻¹, which it would be in proportion to without random effects.
     slopes : array, shape (m, p, p)
         ∂Φ by (θ, log σ).
     parameters : array, shape (m, m)
@@ -112,6 +114,7 @@ class Moments:
     beta: np.ndarray
     covariance: np.ndarray
     plug_in: np.ndarray
+    ordinary: np.ndarray
     slopes: np.ndarray
     parameters: np.ndarray
     is_scaled: bool
@@ -129,15 +132,17 @@ class Moments:
         """F with the degrees of freedom of Fai & Cornelius, or scaled by Kenward & Roger."""
         statistic, rank = wald_statistic(self, L, values)
         basis = row_space(L, self.plug_in)
-        if rank == 1 and not self.is_scaled:
-            den_df, scale = float(self.df(basis)[0]), 1.0
-        else:
-            den_df, scale = self._scaled(basis) if self.is_scaled else (self._joined(basis), 1.0)
+        den_df, scale = self._scaled(basis) if self.is_scaled else (self._joined(basis), 1.0)
         return FTest(scale * statistic, rank, den_df, upper_tail(scale * statistic, rank, den_df))
 
     def _joined(self, basis: np.ndarray) -> float:
-        """Fai & Cornelius (1996): independent t's along the principal axes of LΦL', and F's expectation from theirs."""
-        ratios = self.df(basis)
+        """Fai & Cornelius (1996): independent t's, and F's expectation from theirs; `basis` spans L with LΦL' = I.
+
+        Which independent t's is open: here those that least squares would have independent too, so that recoding a
+        factor changes nothing. lmerTest's are the principal axes of LΦL', which depend on the coding.
+        """
+        _, rotation = np.linalg.eigh(basis @ self.ordinary @ basis.T)
+        ratios = self.df(rotation.T @ basis)
         if not np.isfinite(ratios).all():
             return float("inf") if np.isinf(ratios).all() else float("nan")
         if np.allclose(ratios, ratios[0], rtol=1e-8):
@@ -254,7 +259,13 @@ def _moments(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> Moments:
         inner -= 0.25 * curvature_of_covariance(fit, W, R)
         covariance = plug_in + 2.0 * back(inverse @ (0.5 * (inner + inner.T)) @ inverse)
     return Moments(
-        beta=estimate.beta, covariance=covariance, plug_in=plug_in, slopes=slopes, parameters=W, is_scaled=is_scaled
+        beta=estimate.beta,
+        covariance=covariance,
+        plug_in=plug_in,
+        ordinary=root @ root.T,
+        slopes=slopes,
+        parameters=W,
+        is_scaled=is_scaled,
     )
 
 
@@ -272,10 +283,15 @@ def row_space(L: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def _independent(L: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of L's rows: they, and what makes them of those."""
-    values, vectors = np.linalg.eigh(L @ covariance @ L.T)
-    keep = values > NO_CONTRAST * values.max()
-    weights = (vectors[:, keep] / np.sqrt(values[keep])).T
+    """Combinations of L's rows that are uncorrelated, of variance one: they, and what makes them of those."""
+    scale = np.sqrt(np.diag(covariance))
+    root = np.linalg.cholesky(covariance / np.outer(scale, scale)) * scale[:, None]
+    rows = L @ root
+    lengths = np.linalg.norm(rows, axis=1)
+    lengths = np.where(lengths > 0.0, lengths, 1.0)
+    left, sizes, _ = np.linalg.svd(rows / lengths[:, None], full_matrices=False)
+    keep = sizes > NO_CONTRAST * sizes.max(initial=0.0)
+    weights = (left[:, keep] / sizes[keep]).T / lengths
     return weights @ L, weights
 
 

@@ -110,8 +110,10 @@ def _beyond(root: np.ndarray, before: Sequence[_Term], term: _Term) -> np.ndarra
         basis, values, _ = np.linalg.svd(other, full_matrices=False)
         basis = basis[:, values > INDEPENDENT * values.max()]
         own = own - basis @ (basis.T @ own)
-    own = own[:, np.linalg.norm(own, axis=0) > INDEPENDENT * scale]
-    return own.T @ root
+    basis, heights = np.linalg.qr(own)
+    heights = np.diag(heights)
+    kept = np.abs(heights) > INDEPENDENT * scale
+    return basis[:, kept].T @ root / heights[kept, None]
 
 
 def _averaged(terms: Sequence[_Term], term: _Term, p: int) -> np.ndarray:
