@@ -136,7 +136,7 @@ def gather(fit: Fit, posterior: Posterior, table: pd.DataFrame, random_effects: 
     draws = _flat_draws(posterior)
     ess = np.maximum(table["ess_bulk"].fillna(1.0).to_numpy(dtype=float), 1.0)
     on_boundary = np.concatenate(
-        [np.zeros(len(fit.labels.coefficients), bool), fit.estimate.covariance_parameters.on_boundary]
+        [np.zeros(len(fit.labels.coefficients), bool), fit.estimate.public_parameters.on_boundary]
     )
     on_boundary = on_boundary[: len(table)]  # σ is last, and left out where it is known
     on_boundary |= table["kind"].eq("cor").to_numpy() & table["estimate"].isna().to_numpy()

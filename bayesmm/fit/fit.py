@@ -27,6 +27,8 @@ from bayesmm.reml.estimate import Estimate, LocalMaximum
 if TYPE_CHECKING:
     from xarray import DataTree
 
+    from bayesmm.inference.term_contrasts import Type
+    from bayesmm.inference.wald_tests import LinearTest, TermTests
     from bayesmm.presenting.report import Report
 
 
@@ -246,6 +248,90 @@ class Fit:
         Days           10.467      1.546  17.0      6.771      0.0    7.206   13.729
         """
         return coefficient_table(self._inference(df, information), self.design, level)
+
+    def anova(self, *, type: Type = 3, df: Df = "satterthwaite", information: Information | None = None) -> TermTests:
+        """Test each term of the fixed part by F.
+
+        Parameters
+        ----------
+        type : {1, 2, 3}
+            1: each term after those before it in the formula. 2: each after all that do not contain it. 3: its effects
+            in the mean of the levels of factors with which it interacts, at zero of numeric columns with which it does.
+        df, information : str
+            Degrees of freedom, as in `coefficients`.
+
+        Returns
+        -------
+        TermTests
+            Prints as a report; `table` has one row a term: statistic (F), num_df, den_df, p_value.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+
+        Notes
+        -----
+        F and its degrees of freedom do not depend on how factors are coded. With several degrees of freedom in the
+        numerator, Satterthwaite's in the denominator are those of Fai & Cornelius.
+
+        References
+        ----------
+        Fai & Cornelius (1996), J. Stat. Comput. Simul. 54. Kenward & Roger (1997), Biometrics 53.
+        """
+        from bayesmm.inference.term_contrasts import term_contrasts
+        from bayesmm.inference.wald_tests import run_term_tests
+
+        if type not in (1, 2, 3) or isinstance(type, bool):
+            raise ArgumentError(f"type is {type!r}: give 1, 2 or 3.")
+        of = self._inference(df, information)
+        return run_term_tests(self.design, of, term_contrasts(self.design, type), type, df)
+
+    def test(
+        self,
+        hypotheses: Any,
+        *,
+        df: Df = "satterthwaite",
+        information: Information | None = None,
+        level: float = 0.95,
+    ) -> LinearTest:
+        """Test linear hypotheses about the fixed effects, each alone by t and all together by F.
+
+        Parameters
+        ----------
+        hypotheses : str, list of str, dict of str to float, or array of shape (r, p)
+            ``"Days = 0, Intercept = 250"``, with + − * / and brackets between names and numbers, chains
+            (``a = b = c``), and zero where no right side is given; values by name; or combinations of the coefficients
+            that are estimated, each to be zero.
+        df, information : str
+            Degrees of freedom, as in `coefficients`.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        LinearTest
+            Prints as a report; `table` has one row a hypothesis, `joint` the test of all.
+
+        Raises
+        ------
+        ArgumentError
+            If the hypotheses cannot be read, are about no fixed effect, or contradict each other.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> round(fit.test("Days = 0, Intercept = 250").joint.statistic, 3)
+        23.586
+        """
+        from bayesmm.inference.hypotheses import read_hypotheses
+        from bayesmm.inference.wald_tests import run_linear_test
+
+        labels, design = self.labels, self.design
+        others = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
+        read = read_hypotheses(hypotheses, labels.coefficients, design.aliased, others)
+        return run_linear_test(self._inference(df, information), read, df, level)
 
     def _inference(self, df: Df, information: Information | None) -> FixedInference:
         """Work out once what tests of the fixed effects by this method need."""

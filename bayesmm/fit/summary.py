@@ -9,6 +9,7 @@ from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.errors import FitStatus
 from bayesmm.inference.fitted import Df, Fitted, Information
+from bayesmm.inference.wald_tests import DEGREES
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
@@ -16,14 +17,6 @@ from bayesmm.presenting.report import Report
 
 RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
-
-
-DEGREES = {
-    "satterthwaite": "Satterthwaite's degrees of freedom",
-    "kenward-roger": "Kenward and Roger's standard errors and degrees of freedom",
-    "residual": "n − p degrees of freedom",
-    "normal": "normal quantiles",
-}
 
 
 def build_summary(fit: Fitted, level: float, df: Df, information: Information | None) -> Report:

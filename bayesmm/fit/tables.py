@@ -18,7 +18,7 @@ def parameter_table(labels: Labels, estimate: Estimate, fixed: pd.DataFrame, lev
     """One row a parameter, those of the fixed effects from their own table; see `Fit.parameter_table`."""
     rows = labels.parameter_rows()
     p = len(labels.coefficients)
-    covariance = estimate.covariance_parameters
+    covariance = estimate.public_parameters
     values = np.concatenate([estimate.beta, covariance.values])[: len(rows)]
     variances = np.concatenate([np.diag(estimate.beta_covariance), np.diag(covariance.covariance)])[: len(rows)]
     errors = np.sqrt(variances)

@@ -283,7 +283,7 @@ def row_space(L: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def _independent(L: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Combinations of L's rows that are uncorrelated, of variance one: they, and what makes them of those."""
+    """Find combinations of L's rows that are uncorrelated, of variance one; return what makes them of those too."""
     scale = np.sqrt(np.diag(covariance))
     root = np.linalg.cholesky(covariance / np.outer(scale, scale)) * scale[:, None]
     rows = L @ root

@@ -268,7 +268,7 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
 
 
 def public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """Read standard deviations, correlations and σ, as in `PublicParameters`, and their derivatives (m, t + 1) by (θ, log σ)."""
+    """Read standard deviations, correlations and σ, and their derivatives (m, t + 1) by (θ, log σ)."""
     at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
 
     def values_at(log_parameters: np.ndarray) -> np.ndarray:
