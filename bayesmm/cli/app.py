@@ -51,6 +51,8 @@ def fit(
     formula: options.Formula,
     data: options.Data,
     method: options.Method = "reml",
+    df: options.Df = "satterthwaite",
+    information: options.Information = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -77,8 +79,81 @@ def fit(
             estimates = model.fit(method)
         from bayesmm.cli.outcomes import fit_outcome
 
-        outcome = fit_outcome(model, estimates, data, level)
+        outcome = fit_outcome(model, estimates, data, df, information, level)
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
+
+
+@app.command(epilog=EXIT_CODES)
+def anova(
+    formula: options.Formula,
+    data: options.Data,
+    type: options.Type = "3",
+    method: options.Method = "reml",
+    df: options.Df = "satterthwaite",
+    information: options.Information = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.FitOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Test each term of the fixed effects by F."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, TABLES)
+        with stage("fitting"):
+            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            estimates = model.fit(method)
+        from bayesmm.cli.outcomes import anova_outcome
+
+        outcome = anova_outcome(model, estimates, data, int(type), df, information)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=False))
+
+
+@app.command("test", epilog=EXIT_CODES)
+def linear_test(
+    formula: options.Formula,
+    hypotheses: options.Hypotheses,
+    data: options.Data,
+    method: options.Method = "reml",
+    df: options.Df = "satterthwaite",
+    information: options.Information = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    level: options.Level = 0.95,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.FitOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Test linear hypotheses about the fixed effects."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, TABLES)
+        with stage("fitting"):
+            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            estimates = model.fit(method)
+        from bayesmm.cli.outcomes import linear_test_outcome
+
+        outcome = linear_test_outcome(model, estimates, data, hypotheses, df, information, level)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=False))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -139,6 +214,8 @@ def compare(
     formula: options.Formula,
     data: options.Data,
     method: options.Method = "reml",
+    df: options.Df = "satterthwaite",
+    information: options.Information = None,
     draws: options.Draws = 1000,
     tune: options.Tune = 1000,
     chains: options.Chains = 4,
@@ -186,7 +263,9 @@ def compare(
         from bayesmm.cli.outcomes import compare_outcome
         from bayesmm.comparison import compare
 
-        outcome = compare_outcome(model, compare(estimates, posterior, level=level), data)
+        outcome = compare_outcome(
+            model, compare(estimates, posterior, df=df, information=information, level=level), data
+        )
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
 
 

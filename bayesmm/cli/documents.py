@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison import Comparison
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
 
 
@@ -35,7 +36,7 @@ def model_entry(model: Model, source: str) -> dict[str, Any]:
     }
 
 
-def fit_entry(fit: Fit, level: float) -> dict[str, Any]:
+def fit_entry(fit: Fit, df: Df, information: Information | None, level: float) -> dict[str, Any]:
     """Point estimates."""
     return {
         "method": fit.method,
@@ -50,7 +51,10 @@ def fit_entry(fit: Fit, level: float) -> dict[str, Any]:
         "n_parameters": fit.n_parameters,
         "sigma": fit.sigma,
         "level": level,
-        "parameters": records(fit.parameter_table(level=level).reset_index()),
+        "df": df,
+        "information": information,
+        "fixed_effects": records(fit.coefficients(df=df, information=information, level=level).reset_index()),
+        "parameters": records(fit.parameter_table(df=df, information=information, level=level).reset_index()),
         "random_effects": records(fit.random_effects(level=level)),
     }
 

@@ -49,6 +49,30 @@ Data = Annotated[
     ),
 ]
 Method = Annotated[Literal["reml", "ml"], typer.Option(help="Restricted or full maximum likelihood.")]
+Df = Annotated[
+    Literal["satterthwaite", "kenward-roger", "residual", "normal"],
+    typer.Option("--df", help="Degrees of freedom of the fixed effects."),
+]
+Information = Annotated[
+    Literal["expected", "observed"] | None,
+    typer.Option(
+        show_default=False,
+        help="Information that those degrees of freedom come from; by default observed for Satterthwaite, expected for "
+        "Kenward and Roger.",
+    ),
+]
+Type = Annotated[
+    Literal["1", "2", "3"],
+    typer.Option(help="Each term after those before it, after all that do not contain it, or after all."),
+]
+Hypotheses = Annotated[
+    str,
+    typer.Argument(
+        metavar="HYPOTHESES",
+        show_default=False,
+        help="Equations between fixed effects, with commas between them: 'Days = 0, Intercept = 250'.",
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison import Comparison
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
 
 
@@ -27,8 +28,10 @@ class Outcome:
         For the terminal.
     document : dict
         For JSON.
-    parameters, effects : DataFrame
-        The tables.
+    parameters : DataFrame
+        Its table.
+    effects : DataFrame, optional
+        The random effects, where the command knows them.
     level : float
         Coverage of their intervals.
     usable : bool
@@ -42,20 +45,72 @@ class Outcome:
     text: str
     document: dict[str, Any]
     parameters: pd.DataFrame
-    effects: pd.DataFrame
     level: float
     usable: bool
+    effects: pd.DataFrame | None = None
     posterior: Posterior | None = None
     comparison: Comparison | None = None
 
 
-def fit_outcome(model: Model, fit: Fit, source: str, level: float) -> Outcome:
+def fit_outcome(model: Model, fit: Fit, source: str, df: Df, information: Information | None, level: float) -> Outcome:
     """Present point estimates."""
     return Outcome(
-        text=str(fit.summary(level=level)),
-        document={"model": documents.model_entry(model, source), "fit": documents.fit_entry(fit, level)},
-        parameters=fit.parameter_table(level=level),
+        text=str(fit.summary(df=df, information=information, level=level)),
+        document={
+            "model": documents.model_entry(model, source),
+            "fit": documents.fit_entry(fit, df, information, level),
+        },
+        parameters=fit.parameter_table(df=df, information=information, level=level),
         effects=fit.random_effects(level=level),
+        level=level,
+        usable=_converged(fit),
+    )
+
+
+def anova_outcome(model: Model, fit: Fit, source: str, type: Any, df: Df, information: Information | None) -> Outcome:
+    """Present a test of each term."""
+    tests = fit.anova(type=type, df=df, information=information)
+    return Outcome(
+        text=str(tests),
+        document={
+            "model": documents.model_entry(model, source),
+            "anova": {
+                "type": tests.type,
+                "df": df,
+                "information": information,
+                "terms": documents.records(tests.table.reset_index()),
+            },
+        },
+        parameters=tests.table,
+        level=0.95,
+        usable=_converged(fit),
+    )
+
+
+def linear_test_outcome(
+    model: Model,
+    fit: Fit,
+    source: str,
+    hypotheses: str,
+    df: Df,
+    information: Information | None,
+    level: float,
+) -> Outcome:
+    """Present a test of hypotheses."""
+    found = fit.test(hypotheses, df=df, information=information, level=level)
+    return Outcome(
+        text=str(found),
+        document={
+            "model": documents.model_entry(model, source),
+            "test": {
+                "df": df,
+                "information": information,
+                "level": level,
+                "hypotheses": documents.records(found.table.reset_index()),
+                "joint": found.joint._asdict(),
+            },
+        },
+        parameters=found.table,
         level=level,
         usable=_converged(fit),
     )
@@ -84,7 +139,7 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
         text=str(comparison),
         document={
             "model": documents.model_entry(model, source),
-            "fit": documents.fit_entry(fit, level),
+            "fit": documents.fit_entry(fit, comparison.df, comparison.information, level),
             "posterior": documents.posterior_entry(posterior, level),
             "comparison": documents.comparison_entry(comparison),
         },

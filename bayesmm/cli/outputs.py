@@ -93,7 +93,7 @@ def deliver(outcome: Outcome, paths: Sequence[Path], *, as_json: bool, random_ef
         print(write_json(outcome.document, ascii_only=not is_universal(sys.stdout)))
     else:
         show(outcome.text)
-        if random_effects:
+        if random_effects and outcome.effects is not None:
             show("\n".join(["", *write_table(_effect_table(outcome.effects, outcome.level))]))
     _write_files(outcome, paths, random_effects=random_effects)  # after printing: a full disk must not cost the result
     return 0 if outcome.usable else UNUSABLE
@@ -116,7 +116,7 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
         case ".csv":
             with replacing(path) as partial:
                 guarded(outcome.parameters.reset_index()).to_csv(partial, index=False)
-            if random_effects:
+            if random_effects and outcome.effects is not None:
                 with replacing(path.with_name(f"{path.stem}_random_effects.csv")) as partial:
                     guarded(outcome.effects).to_csv(partial, index=False)
         case ".json":

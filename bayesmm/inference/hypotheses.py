@@ -192,7 +192,9 @@ class _Reader:
                 raise self._complaint("a bracket is not closed")
             return inner
         rest = self.bare[self.at :]
-        raise self._complaint(f"{rest!r} cannot be read" if rest else "it ends where a coefficient should be")
+        raise self._complaint(
+            f"{rest!r} is no coefficient and no number" if rest else "it ends where a coefficient should be"
+        )
 
     def _coefficient(self, name: str) -> _Form:
         name = name.strip("`") if name not in self.places else name
