@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # runs are short
 SAYS = {
     "model": lambda model: str(model.sample(**SHORT).draws("sd_Subject").tolist()),
     "fit": lambda fit: str(fit) + fit.predict().to_string() + fit.random_effects().to_string(),
-    "jax fit": lambda fit: str(fit) + str(fit.estimate.covariance_parameters) + fit.predict().to_string(),
+    "jax fit": lambda fit: str(fit) + str(fit.estimate.public_parameters) + fit.predict().to_string(),
     "posterior": lambda posterior: str(posterior) + posterior.predict().to_string() + str(posterior.loo()),
     "comparison": str,
     "priors": str,

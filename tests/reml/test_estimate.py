@@ -108,5 +108,5 @@ def test_numpy_and_jax_give_the_same_estimate(shape: str) -> None:
         assert theirs.criterion == pytest.approx(ours.criterion, abs=1e-9)
         np.testing.assert_allclose(theirs.beta, ours.beta, rtol=1e-6)
         np.testing.assert_allclose(
-            theirs.covariance_parameters.covariance, ours.covariance_parameters.covariance, rtol=1e-4, atol=1e-6
+            theirs.public_parameters.covariance, ours.public_parameters.covariance, rtol=1e-4, atol=1e-6
         )

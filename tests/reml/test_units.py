@@ -47,7 +47,7 @@ def test_everything_a_fit_says_is_free_of_the_unit_of_a_slope(formula: str, slop
     pd.testing.assert_frame_equal(table_of(other, scale), table_of(usual, 1.0), rtol=TOLERANCE, atol=1e-9)
     np.testing.assert_allclose(other.fitted, usual.fitted, rtol=TOLERANCE)
     np.testing.assert_array_equal(
-        other.estimate.covariance_parameters.on_boundary, usual.estimate.covariance_parameters.on_boundary
+        other.estimate.public_parameters.on_boundary, usual.estimate.public_parameters.on_boundary
     )
 
 
@@ -70,7 +70,7 @@ def test_origin_of_1e7_leaves_slopes_and_their_uncertainty_alone() -> None:
     names = ["x", "sd(x | g)", "sigma"]
     columns = ["estimate", "std_error"]
     pd.testing.assert_frame_equal(far.parameters.loc[names, columns], usual.parameters.loc[names, columns], rtol=1e-5)
-    assert not far.estimate.covariance_parameters.on_boundary.any()  # the correlation is nearly −1 for its origin alone
+    assert not far.estimate.public_parameters.on_boundary.any()  # the correlation is nearly −1 for its origin alone
 
 
 def test_comparison_does_not_call_a_small_unit_zero() -> None:
