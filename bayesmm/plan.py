@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.marginal.plan.plan_parts import Plan, StepCost, StepShape
+from bayesmm.marginal.plan.plan import Plan, StepCost, StepShape
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
 

@@ -12,7 +12,7 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
-from bayesmm.marginal.plan.plan_parts import Plan
+from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays

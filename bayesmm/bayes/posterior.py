@@ -18,8 +18,7 @@ from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
-from bayesmm.bayes.results.prediction import PredictionKind, predict
-from bayesmm.bayes.results.predictive import DrawnLevels, add_predictive, posterior_predictive
+from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
 from bayesmm.bayes.results.shares import Total, r_squared, variance_shares

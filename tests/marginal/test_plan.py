@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bayesmm.errors import DesignError
 from bayesmm.marginal.plan import plan
-from bayesmm.marginal.plan.plan import elimination_order, list_fill
+from bayesmm.marginal.plan.planning import elimination_order, list_fill
 
 SOME = settings(max_examples=20, deadline=None, derandomize=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 from bayesmm.marginal.shapes import Array, Float, Int
 
 if TYPE_CHECKING:
-    from bayesmm.marginal.plan.plan_parts import FillMap
+    from bayesmm.marginal.plan.plan import FillMap
 
 xp = np
 

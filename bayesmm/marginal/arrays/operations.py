@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from bayesmm.marginal.shapes import Array, Float, Int
 
 if TYPE_CHECKING:
-    from bayesmm.marginal.plan.plan_parts import FillMap
+    from bayesmm.marginal.plan.plan import FillMap
 
 
 @runtime_checkable

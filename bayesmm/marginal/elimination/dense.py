@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.plan.dense_layout import FactorPair
-from bayesmm.marginal.plan.plan_parts import PlanIndex, PlanShape
+from bayesmm.marginal.plan.plan import PlanIndex, PlanShape
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

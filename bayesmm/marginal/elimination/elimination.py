@@ -25,7 +25,7 @@ from bayesmm.marginal.elimination.dense import (
     times_factor,
 )
 from bayesmm.marginal.plan.dense_layout import FactorPair
-from bayesmm.marginal.plan.plan_parts import PlanIndex, PlanShape, StepShape
+from bayesmm.marginal.plan.plan import PlanIndex, PlanShape, StepShape
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

@@ -10,8 +10,8 @@ from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.dense import block_positions, times_transpose
 from bayesmm.marginal.elimination.elimination import Elimination, pair_name
 from bayesmm.marginal.plan.dense_layout import FactorPair
-from bayesmm.marginal.plan.plan import list_fill
-from bayesmm.marginal.plan.plan_parts import StepShape
+from bayesmm.marginal.plan.plan import StepShape
+from bayesmm.marginal.plan.planning import list_fill
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.marginal.plan.plan_parts import FillMap, PlanIndex, Update
+from bayesmm.marginal.plan.plan import FillMap, PlanIndex, Update
 from bayesmm.marginal.plan.sizes import pad_columns, pad_size
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

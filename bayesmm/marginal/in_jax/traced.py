@@ -10,7 +10,7 @@ from jax.tree_util import register_dataclass
 
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract
 from bayesmm.marginal.in_jax.schur import inverse, schur
-from bayesmm.marginal.plan.plan_parts import FillMap, PlanIndex, Update
+from bayesmm.marginal.plan.plan import FillMap, PlanIndex, Update
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

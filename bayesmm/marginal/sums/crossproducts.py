@@ -13,8 +13,8 @@ from bayesmm.marginal.apart.one_factor import LevelRoots, root_levels
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.dense_layout import FactorPair
-from bayesmm.marginal.plan.plan import list_fill, make_plan
-from bayesmm.marginal.plan.plan_parts import FillMap, Plan, PlanIndex, PlanShape
+from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
+from bayesmm.marginal.plan.planning import list_fill, make_plan
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.pairs import locate_pairs
 from bayesmm.marginal.sums.rows import (

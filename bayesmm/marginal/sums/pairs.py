@@ -9,7 +9,7 @@ import numpy as np
 from bayesmm.incidence import Incidence
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.neighbours import lookup_own_pairs, lookup_pairs
-from bayesmm.marginal.plan.plan import elimination_order
+from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.sums.rows import PairRows
 
 

@@ -79,7 +79,7 @@ class PairRows:
     Attributes
     ----------
     keys : int array, shape (P,)
-        The pairs, as in `bayesmm.marginal.plan.plan.make_plan`.
+        The pairs, as in `bayesmm.marginal.plan.planning.make_plan`.
     positions : dict of (int, int) to int array, shape (n,)
         Position of each row's pair, by memberships of the two factors; of one factor, a before b. Where both of these
         have one level, it does not matter, since one of them has columns of zero.
