@@ -16,7 +16,7 @@ import pytest
 import bayesmm as bmm
 from bayesmm.bayes import posterior as posterior_module
 from bayesmm.bayes import sample as sample_module
-from bayesmm.bayes.exploring import importance, methods, nuts
+from bayesmm.bayes.exploring import explorers, importance, nuts
 from bayesmm.bayes.exploring.surface import Surface
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
@@ -82,19 +82,19 @@ def assert_draws_are_those_of(posterior, whole, way, n=None):
 AFTER = {
     "gathering": (nuts, "_gather"),
     "recovery": (Surface, "finish"),
-    "moments": (methods, "average_moments"),
-    "tables": (methods, "quadrature_group"),
+    "moments": (explorers, "average_moments"),
+    "tables": (explorers, "quadrature_group"),
     "pointwise": (sample_module, "pointwise_log_likelihood"),
     "labelling": (sample_module, "build_tree"),
 }
 BEFORE = {
-    "surface": (methods, "open_surface"),
-    "compiling": (methods, "prepare_nuts"),
-    "modes": (methods, "find_modes"),
+    "surface": (explorers, "open_surface"),
+    "compiling": (explorers, "prepare_nuts"),
+    "modes": (explorers, "find_modes"),
     "start": (nuts, "_begin"),
-    "proposals": (methods, "sample_importance"),
-    "lattice": (methods, "integrate"),
-    "resampling": (methods, "resample"),
+    "proposals": (explorers, "sample_importance"),
+    "lattice": (explorers, "integrate"),
+    "resampling": (explorers, "resample"),
     "resampling within": (importance, "resample"),
 }
 
