@@ -29,7 +29,7 @@ def main() -> None:
     machines = bmm.datasets.load("machines")
     model = bmm.Model(FORMULA, machines, priors="flat")
     program, data = model.program("marginal")
-    names = [block.sd.name for block in program.spreads.blocks]
+    names = [block.sd.name for block in program.covariances.blocks]
 
     def hierarchical(data):
         scale = numpyro.sample("scale", dist.HalfCauchy(25.0))
