@@ -101,7 +101,7 @@ def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:
     k, t = of_pieces[-1][0].stop, sum(piece.n_theta for piece, _ in of_pieces)
     first, second, start = [], [], 0
     for piece, theta in of_pieces:
-        own_first, own_second = _derivatives(xp, theta, piece)
+        own_first, own_second = piece_derivatives(xp, theta, piece)
         n, around = piece.n_theta, (piece.start, k - piece.stop)
         first.append(xp.pad(own_first, ((0, 0), around, around)))
         second.append(xp.pad(own_second, ((0, 0), (start, t - start - n), around, around)))
@@ -109,7 +109,8 @@ def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:
     return Curved(xp.concatenate(first), xp.concatenate(second))
 
 
-def _derivatives(xp: Any, theta: Array, piece: Piece) -> tuple[Array, Array]:
+def piece_derivatives(xp: Any, theta: Array, piece: Piece) -> tuple[Array, Array]:
+    """∂Λ (t, k, k) and ∂²Λ (t, t, k, k) of one piece."""
     k, positions = piece.k, piece.structure.positions(piece.k)
     if positions is None:
         return piece.structure.derivatives(xp, theta, k)

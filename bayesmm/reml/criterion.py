@@ -103,9 +103,9 @@ class Criterion:
     def __call__(self, theta: np.ndarray) -> Evaluation:
         """Evaluate for the search, with a curvature that is near the Hessian."""
         at = self.evaluate(theta)
-        return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self._noise(at), detail=at)
+        return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self.noise(at), detail=at)
 
-    def _noise(self, at: Evaluated) -> float:
+    def noise(self, at: Evaluated) -> float:
         """Estimate the rounding error of the value: r² is a difference of squares of the response."""
         products = self.products
         lost = 0.0 if products.is_apart else products.n * products.gram[-1, -1] / at.fixed.residual_square

@@ -85,6 +85,7 @@ def minimise(
     escapes: Callable[[np.ndarray, Evaluation], bool] | None = None,
     max_evaluations: int = 200,
     radius: float = 1.0,
+    tolerance: float = DECREMENT_TOLERANCE,
 ) -> Minimum:
     """Find a minimum by Newton steps within a trust region.
 
@@ -102,6 +103,8 @@ def minimise(
         Give up (with ``converged=False``) after so many.
     radius : float
         First radius of the trust region, in units of `sizes`.
+    tolerance : float
+        What a further step may gain, by the quadratic model, where the search ends.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def minimise(
         unit = sizes(x)
         curvatures, directions, slopes = _decompose(hessian, here.gradient, unit)
         decrement = _decrement(slopes, curvatures)
-        if _is_minimum(here, curvatures, decrement, DECREMENT_TOLERANCE):
+        if _is_minimum(here, curvatures, decrement, tolerance):
             break
         if SMALL > decrement > 0.1 * last_decrement and curvatures[0] > 0.0:
             break

@@ -14,7 +14,7 @@ from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Reduced, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
-from bayesmm.marginal.likelihood.likelihood import FixedProfile, deviance, profile_fixed
+from bayesmm.marginal.likelihood.likelihood import FixedProfile, Held, deviance, hold_fixed, profile_fixed
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -67,6 +67,7 @@ def evaluate(
     restriction: Float[Array, ""] | float,
     *,
     layout: Layout,
+    held: Held | None = None,
 ) -> Evaluated:
     """Evaluate the criterion and all that follows from the elimination there.
 
@@ -84,6 +85,9 @@ def evaluate(
         REML or ML.
     layout : Layout
         Covariance pieces of each factor.
+    held : Held, optional
+        A combination of the fixed effects that is held at a value rather than profiled out. REML's log|A| stays that of
+        all columns, and `fixed` of what is returned is what is best where nothing is held.
 
     Notes
     -----
@@ -102,14 +106,15 @@ def evaluate(
     xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
     solved = solve(ops, products, factors)
-    fixed = profile_fixed(ops, solved.reduced, products)
+    free = profile_fixed(ops, solved.reduced, products)
+    weight = restriction * free.covariance
+    fixed = free if held is None else hold_fixed(free, held)
     value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
     v = xp.concatenate([-fixed.beta, xp.ones(1)])
     rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
     squares = [r @ r.T for r in rho]
-    weight = restriction * fixed.covariance
     expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
     slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
@@ -120,7 +125,7 @@ def evaluate(
         value=value,
         gradient=2.0 * _along(ops, ways, along),
         curvature=_information(ops, factors, score, fixed, ways, solved.gram_of) + _bend(ops, ways, slopes, along),
-        fixed=fixed,
+        fixed=free,
         residual_square_gradient=-2.0
         * _along(ops, ways, [S @ Lambda for S, Lambda in zip(squares, factors, strict=True)]),
         modes=[(b * v[:, None]).sum(1) for b in solved.effects],

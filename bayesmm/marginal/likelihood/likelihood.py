@@ -70,6 +70,37 @@ def profile_fixed(ops: Operations, reduced: Reduced, products: CrossProducts) ->
     return FixedProfile(log_det, s - solved[0, -1, -1], solved[0, :-1, -1], solved[0, :-1, :-1])
 
 
+class Held(NamedTuple):
+    """A combination of the fixed effects that is held at a value, on the conditioned columns.
+
+    Attributes
+    ----------
+    direction : array, shape (p,)
+        The combination a'β.
+    value : float
+        What it is held at.
+    """
+
+    direction: Float[Array, " p"]
+    value: float
+
+
+def hold_fixed(fixed: FixedProfile, held: Held) -> FixedProfile:
+    """Fixed effects and r² where a'β is held at a value and the others are profiled out.
+
+    With δ the value less a'β̂ and v = a'A⁻¹a: β̂ + A⁻¹a δ/v, r² + δ²/v, and A⁻¹ less what is along a. log|A| stays.
+    """
+    along = fixed.covariance @ held.direction
+    variance = held.direction @ along
+    short = held.value - held.direction @ fixed.beta
+    return FixedProfile(
+        fixed.log_det,
+        fixed.residual_square + short**2 / variance,
+        fixed.beta + along * (short / variance),
+        fixed.covariance - along[:, None] * along / variance,
+    )
+
+
 def deviance(
     ops: Operations,
     reduced: Reduced,

@@ -1,0 +1,211 @@
+"""One parameter's profile: points from the estimate outwards, and where ζ has a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.inference.held import Parameter, Point
+
+STEPS = 5  # to the outermost ζ
+GROWTH = 3.0  # of a step, over the one before
+WIDE = 1.6  # steps in ζ: farther apart, a point is put between two
+NEAR = 1e-6  # from a limit, in units of what is between it and the estimate: fitted instead of the limit itself
+DEGREE = 3  # of the polynomial that leads to the next point
+MOST_POINTS = 60  # each way
+FAR = 1e6  # times the size of the estimate, where an end is called infinite
+FALL = 1e-6  # of −2 log likelihood, that is more than rounding
+TOLERANCE = 1e-7  # of ζ at an end
+MOST_TRIALS = 30
+
+
+class End(NamedTuple):
+    """Where a profile has a value of ζ.
+
+    Attributes
+    ----------
+    value : float
+        Of the parameter; its limit, if the profile ends there, or infinite.
+    is_boundary : bool
+        Whether ζ at the limit is less than asked for.
+    """
+
+    value: float
+    is_boundary: bool
+
+
+@dataclass(frozen=True)
+class Side:
+    """A profile on one side of the estimate.
+
+    Attributes
+    ----------
+    parameter : Parameter
+        What is held.
+    sign : 1 or -1
+        Upwards or downwards.
+    points : tuple of Point
+        From the estimate outwards; the last is beyond the outermost ζ, or at the limit.
+    floor : float
+        −2 log likelihood at the estimate.
+    limit : float
+        Of the parameter, this way.
+    """
+
+    parameter: Parameter
+    sign: int
+    points: tuple[Point, ...]
+    floor: float
+    limit: float
+
+    def zeta(self, point: Point) -> float:
+        """|ζ|, the root of twice the log likelihood that is lost."""
+        return float(np.sqrt(max(point.criterion - self.floor, 0.0)))
+
+    @property
+    def zetas(self) -> np.ndarray:
+        """|ζ| of all points."""
+        return np.array([self.zeta(point) for point in self.points])
+
+    @property
+    def ends_at_limit(self) -> bool:
+        """Whether the last point is the limit."""
+        return self.points[-1].value == self.limit
+
+    @property
+    def falls(self) -> bool:
+        """Whether ζ falls somewhere on the way outwards."""
+        criteria = np.array([point.criterion for point in self.points])
+        return bool((np.diff(criteria) < -FALL).any())
+
+    def end(self, zeta: float) -> End:
+        """Find where |ζ| has a value: the outermost place, if there are several."""
+        zetas = self.zetas
+        inside = np.flatnonzero(zetas < zeta)
+        if not inside.size:
+            return End(self.points[0].value, False)
+        last = int(inside[-1])
+        if last + 1 == len(self.points):
+            return End(self.limit if self.ends_at_limit else self.sign * np.inf, True)
+        low, high = self.points[last], self.points[last + 1]
+        value = self._between(low, high, zeta)
+        for _ in range(MOST_TRIALS):
+            share = (value - low.value) / (high.value - low.value)
+            start = (low if share < 0.5 else high).hessian
+            found = self.parameter.solve(value, low.x + share * (high.x - low.x), start)
+            miss = self.zeta(found) - zeta
+            if abs(miss) < TOLERANCE or abs(high.value - low.value) < TOLERANCE**2 * abs(high.value):
+                break
+            low, high = (found, high) if miss < 0.0 else (low, found)
+            slope = self.slope(found)
+            step = value - self.sign * miss / slope if slope > 0.0 else np.nan
+            inner = min(low.value, high.value) < step < max(low.value, high.value)
+            value = step if inner else 0.5 * (low.value + high.value)
+        return End(value, False)
+
+    def slope(self, point: Point) -> float:
+        """d|ζ| a unit of the parameter outwards; NaN at the estimate."""
+        zeta = self.zeta(point)
+        return self.sign * point.slope / (2.0 * zeta) if zeta > 0.0 else np.nan
+
+    def _between(self, low: Point, high: Point, zeta: float) -> float:
+        """Interpolate the parameter as a cubic function of ζ, by values and slopes of both points; or else straight."""
+        (a, b), (x, y) = (self.zeta(low), self.zeta(high)), (low.value, high.value)
+        width, share = b - a, (zeta - a) / (b - a)
+        straight = x + share * (y - x)
+        u, v = (self.sign * width / self.slope(point) for point in (low, high))
+        if not (np.isfinite(u) and np.isfinite(v)):
+            return straight
+        bent = (
+            x * (1.0 + 2.0 * share) * (1.0 - share) ** 2
+            + u * share * (1.0 - share) ** 2
+            + y * share**2 * (3.0 - 2.0 * share)
+            - v * share**2 * (1.0 - share)
+        )
+        return bent if min(x, y) < bent < max(x, y) else straight
+
+
+def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error: float, size: float) -> Side:
+    """Go outwards from the estimate until ζ is beyond a value, or the parameter at its limit.
+
+    Parameters
+    ----------
+    parameter : Parameter
+        What is held.
+    start : Point
+        The estimate.
+    sign : 1 or -1
+        Upwards or downwards.
+    zeta : float
+        How far.
+    error : float
+        Standard error of the parameter: what a step of one in ζ is at first.
+    size : float
+        Beyond so far from the estimate it is not followed.
+    """
+    limit = parameter.limits[0 if sign < 0 else 1]
+    side = Side(parameter, sign, (start,), start.criterion, limit)
+    if start.value == limit:
+        return side
+    step_zeta, points, step = zeta / STEPS, [start], np.inf
+    slope = 1.0 / error
+    while side.zeta(points[-1]) <= zeta and points[-1].value != limit and len(points) < MOST_POINTS:
+        here = points[-1].value
+        if abs(here - start.value) > size:
+            break
+        step = min(step_zeta / slope if slope > 0.0 else np.inf, GROWTH * step if len(points) > 1 else np.inf)
+        if not np.isfinite(step):
+            step = step_zeta * error
+        found = _solve(parameter, points, here + sign * step, start, limit)
+        if found is None:
+            break
+        points.append(found)
+        slope = side.slope(found)
+    return Side(parameter, sign, tuple(_fill(side, points, step_zeta, zeta)), start.criterion, limit)
+
+
+def _solve(parameter: Parameter, points: list[Point], value: float, start: Point, limit: float) -> Point | None:
+    """Fit at a value, or next to the limit if that is not farther; from where two points lead."""
+    here = points[-1]
+    is_limit = abs(value - start.value) >= abs(limit - start.value) or abs(limit - value) < 0.05 * abs(value - here.value)
+    if is_limit:
+        value = limit + NEAR * (start.value - limit)
+    found = parameter.solve(value, _lead(points[-DEGREE - 1 :], value), here.hessian)
+    if not found.converged:
+        found = parameter.solve(value, here.x, here.hessian)
+    if not np.isfinite(found.criterion):
+        return None
+    return found._replace(value=limit) if is_limit else found
+
+
+def _lead(points: Sequence[Point], value: float) -> np.ndarray:
+    """Polynomial through some points, elsewhere (Lagrange)."""
+    at = np.array([point.value for point in points])
+    apart = at[:, None] - at
+    shares = np.where(np.eye(len(at), dtype=bool), 1.0, (value - at) / np.where(apart == 0.0, 1.0, apart)).prod(axis=1)
+    return shares @ np.array([point.x for point in points])
+
+
+def _fill(side: Side, points: list[Point], step: float, zeta: float) -> Iterable[Point]:
+    """Put points between those that are far apart in ζ, as long as they are not beyond the outermost."""
+    done, rest = [points[0]], points[:0:-1]
+    while rest:
+        low, high = done[-1], rest[-1]
+        a, b = side.zeta(low), side.zeta(high)
+        if b - a > WIDE * step and a < zeta and len(done) + len(rest) < MOST_POINTS:
+            value = 0.5 * (low.value + high.value)
+            found = side.parameter.solve(value, 0.5 * (low.x + high.x), low.hessian)
+            if found.converged:
+                rest.append(found)
+                continue
+        done.append(rest.pop())
+    return done
+
+
+def fallen(sides: Iterable[Side]) -> bool:
+    """Whether the profile is not monotone."""
+    return any(low.criterion > high.criterion + FALL for side in sides for low, high in pairwise(side.points))
