@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from bayesmm.inference.term_contrasts import Type
     from bayesmm.inference.wald_tests import LinearTest, TermTests
+    from bayesmm.inference.profile import Profile
     from bayesmm.presenting.report import Report
 
 
@@ -427,6 +429,45 @@ class Fit:
             "status": self.status.name,
         }
         return build_datatree(self.design, self.parameters, self.random_effects(), attributes)
+
+    def profile(
+        self, parameters: str | Sequence[str] | None = None, *, level: float = 0.99, progress: bool | None = None
+    ) -> Profile:
+        """Profile the likelihood (ML) or the restricted likelihood (REML) in one parameter after the other.
+
+        Parameters
+        ----------
+        parameters : str or sequence of str, optional
+            Names as in `parameters`; all by default.
+        level : float
+            How far: intervals up to this coverage can be asked for.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        Profile
+            Intervals with their ends found exactly, the curves, and what is to be known of them.
+
+        Raises
+        ------
+        ArgumentError
+            If a parameter is unknown or the level is no coverage.
+
+        Notes
+        -----
+        ζ(v) is the signed root of twice the log-likelihood that is lost where the parameter is held at v and all others
+        are fitted again (Bates et al. 2015, section 5.1). Standard deviations and correlations are held themselves, not
+        entries of θ. With REML a fixed effect is held in the criterion of the variances plus (b − β̂(θ))² / Var β̂(θ):
+        the restricted likelihood itself does not contain it.
+
+        References
+        ----------
+        Bates, Mächler, Bolker & Walker (2015). J. Stat. Softw. 67(1).
+        """
+        from bayesmm.inference.profile import build_profile
+
+        return build_profile(self, parameters, level=level, progress=progress)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

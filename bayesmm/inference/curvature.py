@@ -10,7 +10,7 @@ import numpy as np
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import assemble_covariance, cor_ends, sd_ends
 from bayesmm.inference.fitted import Fitted
-from bayesmm.reml.estimate import public_values
+from bayesmm.reml.estimate import differentiate_public_values
 
 STEP = 1e-4  # of a second difference, in units of the value: good to seven digits
 
@@ -33,7 +33,7 @@ def curvature_of_covariance(fit: Fitted, W: np.ndarray, R: Sequence[np.ndarray])
     total = np.zeros((p, p))
     if all(piece.structure.is_linear for pieces in criterion.layout for piece in pieces):
         return total
-    values, jacobian = public_values(estimate)
+    values, jacobian = differentiate_public_values(estimate)
     start = 0
     for each, T, pieces in zip(R, criterion.products.effect_roots, criterion.layout, strict=True):
         n_sds, n_cors = sd_ends(pieces)[-1], cor_ends(pieces)[-1]

@@ -62,7 +62,7 @@ class Surface:
 
     def split(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """θ and σ."""
-        return (x, self.criterion.sigma) if self.criterion.sigma is not None else (x[:-1], float(np.exp(x[-1])))
+        return (x, self.criterion.sigma) if self.criterion.sigma is not None else (x[:-1], np.exp(x[-1]))
 
     def join(self, theta: np.ndarray, sigma: float) -> np.ndarray:
         """Put θ and σ into one array (m,)."""
@@ -132,7 +132,7 @@ class Parameter(Protocol):
         ...
 
     def error(self, start: Point) -> float:
-        """Standard error at the estimate; NaN where it is on the boundary."""
+        """Standard error at the estimate; where that is at a limit, how far from it a first step may be."""
         ...
 
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
@@ -411,10 +411,11 @@ class Spread:
 
     def error(self, start: Point) -> float:
         """Root of g'(H/2)⁻¹g."""
-        value, gradient, _ = self.constraint.slopes(start.x)
+        if start.value in self.limits:
+            return abs(self.constraint.slopes(self.constraint.off_limit(start.x))[0] - start.value)
+        _, gradient, _ = self.constraint.slopes(start.x)
         W = _whiten(start.hessian, self.surface.sizes(start.x))
-        error = float(np.sqrt(2.0) * np.linalg.norm(W.T @ gradient)) / self.constraint.scale(start.value or 1.0)[1]
-        return error if np.isfinite(value) and error > 0.0 else np.nan
+        return float(np.sqrt(2.0) * np.linalg.norm(W.T @ gradient)) / self.constraint.scale(start.value)[1]
 
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
         """Search over the points where it has the value."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bayesmm.inference.held import Parameter, Point
 
-STEPS = 5  # to the outermost ζ
+STEPS = 4.75  # to the outermost ζ
 GROWTH = 3.0  # of a step, over the one before
 WIDE = 1.6  # steps in ζ: farther apart, a point is put between two
 NEAR = 1e-6  # from a limit, in units of what is between it and the estimate: fitted instead of the limit itself
 DEGREE = 3  # of the polynomial that leads to the next point
+MOST_STEPS = 4  # each a quarter of the one before, where a search fails
 MOST_POINTS = 60  # each way
 FAR = 1e6  # times the size of the estimate, where an end is called infinite
 FALL = 1e-6  # of −2 log likelihood, that is more than rounding
@@ -54,6 +55,8 @@ class Side:
         −2 log likelihood at the estimate.
     limit : float
         Of the parameter, this way.
+    stopped : {"", "far", "lost"}
+        Whether it was given up before ζ was reached: since there seems to be no end, or since a search failed.
     """
 
     parameter: Parameter
@@ -61,6 +64,7 @@ class Side:
     points: tuple[Point, ...]
     floor: float
     limit: float
+    stopped: Literal["", "far", "lost"] = ""
 
     def zeta(self, point: Point) -> float:
         """|ζ|, the root of twice the log likelihood that is lost."""
@@ -77,10 +81,15 @@ class Side:
         return self.points[-1].value == self.limit
 
     @property
+    def maxima(self) -> tuple[float, ...]:
+        """Where the likelihood has further maxima on the way outwards."""
+        falls = np.append(np.diff([point.criterion for point in self.points]) < -FALL, False)
+        return tuple(self.points[i].value for i in range(1, len(falls)) if falls[i - 1] and not falls[i])
+
+    @property
     def falls(self) -> bool:
         """Whether ζ falls somewhere on the way outwards."""
-        criteria = np.array([point.criterion for point in self.points])
-        return bool((np.diff(criteria) < -FALL).any())
+        return bool(self.maxima)
 
     def end(self, zeta: float) -> End:
         """Find where |ζ| has a value: the outermost place, if there are several."""
@@ -90,7 +99,9 @@ class Side:
             return End(self.points[0].value, False)
         last = int(inside[-1])
         if last + 1 == len(self.points):
-            return End(self.limit if self.ends_at_limit else self.sign * np.inf, True)
+            if self.ends_at_limit:
+                return End(self.limit, True)
+            return End(self.sign * np.inf if self.stopped == "far" else np.nan, False)
         low, high = self.points[last], self.points[last + 1]
         value = self._between(low, high, zeta)
         for _ in range(MOST_TRIALS):
@@ -108,9 +119,15 @@ class Side:
         return End(value, False)
 
     def slope(self, point: Point) -> float:
-        """d|ζ| a unit of the parameter outwards; NaN at the estimate."""
+        """d|ζ| a unit of the parameter outwards; at the estimate by the neighbour."""
         zeta = self.zeta(point)
-        return self.sign * point.slope / (2.0 * zeta) if zeta > 0.0 else np.nan
+        if zeta > 0.0:
+            return self.sign * point.slope / (2.0 * zeta)
+        if point is not self.points[0] or len(self.points) < 2:
+            return np.nan
+        # of the parabola of ζ/Δ through the neighbour's value and slope
+        apart = abs(self.points[1].value - point.value)
+        return 2.0 * self.zeta(self.points[1]) / apart - self.slope(self.points[1])
 
     def _between(self, low: Point, high: Point, zeta: float) -> float:
         """Interpolate the parameter as a cubic function of ζ, by values and slopes of both points; or else straight."""
@@ -127,6 +144,43 @@ class Side:
             - v * share**2 * (1.0 - share)
         )
         return bent if min(x, y) < bent < max(x, y) else straight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The profile of one parameter.
+
+    Attributes
+    ----------
+    name, kind : str
+        As in `Fit.parameters`.
+    estimate : float
+        The maximum; NaN for a correlation that is undefined.
+    limits : (float, float)
+        Between which values it may lie.
+    sides : tuple of Side
+        Downwards and upwards; empty where nothing can be profiled.
+    """
+
+    name: str
+    kind: str
+    estimate: float
+    limits: tuple[float, float]
+    sides: tuple[Side, ...]
+
+    @property
+    def points(self) -> tuple[tuple[Point, float], ...]:
+        """All points with their signed ζ, upwards."""
+        if not self.sides:
+            return ()
+        lower, upper = self.sides
+        below = [(point, -lower.zeta(point)) for point in lower.points[:0:-1]]
+        return (*below, *((point, upper.zeta(point)) for point in upper.points))
+
+    def density(self, point: Point, zeta: float) -> float:
+        """dζ/dvalue times the normal density at ζ."""
+        slopes = [side.slope(point) for side in self.sides if point in side.points]
+        return float(np.nanmean(slopes)) * math.exp(-0.5 * zeta**2) / math.sqrt(2.0 * math.pi)
 
 
 def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error: float, size: float) -> Side:
@@ -149,37 +203,37 @@ def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error
     """
     limit = parameter.limits[0 if sign < 0 else 1]
     side = Side(parameter, sign, (start,), start.criterion, limit)
-    if start.value == limit:
-        return side
-    step_zeta, points, step = zeta / STEPS, [start], np.inf
-    slope = 1.0 / error
-    while side.zeta(points[-1]) <= zeta and points[-1].value != limit and len(points) < MOST_POINTS:
-        here = points[-1].value
-        if abs(here - start.value) > size:
+    step_zeta, points, stopped = zeta / STEPS, [start], ""
+    slope, step = 1.0 / error, np.inf
+    while side.zeta(points[-1]) <= zeta and points[-1].value != limit:
+        if len(points) == MOST_POINTS or abs(points[-1].value - start.value) > size:
+            stopped = "far"
             break
-        step = min(step_zeta / slope if slope > 0.0 else np.inf, GROWTH * step if len(points) > 1 else np.inf)
-        if not np.isfinite(step):
-            step = step_zeta * error
-        found = _solve(parameter, points, here + sign * step, start, limit)
+        wanted = step_zeta / slope if slope > 0.0 else np.inf
+        step = min(wanted, GROWTH * step) if len(points) > 1 else wanted
+        found = _solve(parameter, points, sign * step, limit)
         if found is None:
+            stopped = "lost"
             break
         points.append(found)
         slope = side.slope(found)
-    return Side(parameter, sign, tuple(_fill(side, points, step_zeta, zeta)), start.criterion, limit)
+    return replace(side, points=tuple(_fill(side, points, step_zeta, zeta)), stopped=stopped)
 
 
-def _solve(parameter: Parameter, points: list[Point], value: float, start: Point, limit: float) -> Point | None:
-    """Fit at a value, or next to the limit if that is not farther; from where two points lead."""
-    here = points[-1]
-    is_limit = abs(value - start.value) >= abs(limit - start.value) or abs(limit - value) < 0.05 * abs(value - here.value)
-    if is_limit:
-        value = limit + NEAR * (start.value - limit)
-    found = parameter.solve(value, _lead(points[-DEGREE - 1 :], value), here.hessian)
-    if not found.converged:
-        found = parameter.solve(value, here.x, here.hessian)
-    if not np.isfinite(found.criterion):
-        return None
-    return found._replace(value=limit) if is_limit else found
+def _solve(parameter: Parameter, points: list[Point], step: float, limit: float) -> Point | None:
+    """Fit a step away, or next to the limit if that is not farther; a smaller step where the search fails."""
+    here, start = points[-1], points[0]
+    for _ in range(MOST_STEPS):
+        value = here.value + step
+        is_limit = abs(limit - start.value) <= abs(value - start.value) + 0.05 * abs(step)
+        if is_limit:
+            value = limit + NEAR * (start.value - limit)
+        for x in (_lead(points[-DEGREE - 1 :], value), here.x):
+            found = parameter.solve(value, x, here.hessian)
+            if found.converged:
+                return found._replace(value=limit) if is_limit else found
+        step = 0.25 * (value - here.value)
+    return None
 
 
 def _lead(points: Sequence[Point], value: float) -> np.ndarray:
@@ -190,7 +244,7 @@ def _lead(points: Sequence[Point], value: float) -> np.ndarray:
     return shares @ np.array([point.x for point in points])
 
 
-def _fill(side: Side, points: list[Point], step: float, zeta: float) -> Iterable[Point]:
+def _fill(side: Side, points: list[Point], step: float, zeta: float) -> list[Point]:
     """Put points between those that are far apart in ζ, as long as they are not beyond the outermost."""
     done, rest = [points[0]], points[:0:-1]
     while rest:
@@ -204,8 +258,3 @@ def _fill(side: Side, points: list[Point], step: float, zeta: float) -> Iterable
                 continue
         done.append(rest.pop())
     return done
-
-
-def fallen(sides: Iterable[Side]) -> bool:
-    """Whether the profile is not monotone."""
-    return any(low.criterion > high.criterion + FALL for side in sides for low, high in pairwise(side.points))

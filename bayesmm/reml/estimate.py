@@ -258,7 +258,7 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
         Of (θ, log σ).
     """
     criterion, theta, sigma = found.criterion_function, found.minimum.x, found.sigma
-    values, jacobian = public_values(found)
+    values, jacobian = differentiate_public_values(found)
     covariance = jacobian @ parameter_covariance @ jacobian.T
     on_boundary = _on_boundary(criterion, theta, values, sigma)
     unknown = on_boundary | ~(np.diag(covariance) > 0.0) | _is_near_limit(criterion.layout, values, AT_LIMIT)
@@ -267,7 +267,7 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
     return PublicParameters(values=values, covariance=covariance, on_boundary=on_boundary)
 
 
-def public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
+def differentiate_public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """Read standard deviations, correlations and σ, and their derivatives (m, t + 1) by (θ, log σ)."""
     at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
 
@@ -302,7 +302,7 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
     return np.concatenate([*edges, [False]])
 
 
-def _public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:
+def public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:
     """Return standard deviations, correlations and σ; analytic in its arguments."""
     sigma = np.exp(log_sigma)
     values: list[np.ndarray] = []

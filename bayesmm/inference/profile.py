@@ -1,0 +1,243 @@
+"""Profile likelihood: intervals and curves of every parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import shorten
+from bayesmm.console import listing
+from bayesmm.design.blocks.labels import ParameterRow
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.held import (
+    Coefficient,
+    Correlation,
+    Parameter,
+    Point,
+    Sigma,
+    Spread,
+    StandardDeviation,
+    Surface,
+)
+from bayesmm.inference.profile_path import Curve, Side, trace_side
+from bayesmm.inference.profile_report import build_report, write_notes
+from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.progress import watched
+from bayesmm.presenting.report import Report
+from bayesmm.reml.estimate import public_values
+
+FAR = 1e5  # sizes of an estimate or of its standard error, from which on it is called unbounded
+USUAL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Profile:
+    """Profiles of the (restricted) likelihood of a fit, parameter by parameter.
+
+    Made by `bayesmm.Fit.profile`. Prints as a report; a notebook shows it as a page.
+
+    Attributes
+    ----------
+    fit : Fit
+        What is profiled.
+    level : float
+        How far: all intervals up to this coverage.
+    curves : tuple of Curve
+        One a parameter.
+    """
+
+    fit: Fitted
+    level: float
+    curves: tuple[Curve, ...]
+    _known: dict[float, pd.DataFrame] = field(default_factory=dict)
+
+    def intervals(self, level: float = 0.95) -> pd.DataFrame:
+        """Tabulate profile intervals.
+
+        Parameters
+        ----------
+        level : float
+            Coverage; at most that of the profile.
+
+        Returns
+        -------
+        DataFrame
+            Index: names of the parameters. Columns: estimate, lower, upper; at_boundary, which ends are where the
+            parameter can go no further ("lower", "upper", "both", "") though the likelihood has not fallen enough there;
+            is_monotone, whether ζ only grows from the estimate outwards.
+
+        Raises
+        ------
+        ArgumentError
+            If the profile does not reach so far.
+
+        Notes
+        -----
+        Ends are roots of |ζ| = z, each found by fitting the model with the parameter held there, not read off an
+        interpolation. Where ζ falls again on the way, the outermost root counts.
+        """
+        level = check_level(level)
+        if level > self.level:
+            raise ArgumentError(
+                f"level is {level:g}, and the profile goes as far as {self.level:g}: make it with "
+                f"fit.profile(level={level:g})."
+            )
+        if level not in self._known:
+            self._known[level] = self._find_intervals(level)
+        return self._known[level].copy()
+
+    def _find_intervals(self, level: float) -> pd.DataFrame:
+        zeta, rows = _cutoff(level), []
+        for each in self.curves:
+            (lower, low), (upper, high) = (
+                (side.end(zeta) for side in each.sides) if each.sides else ((limit, True) for limit in each.limits)
+            )
+            where = ("both" if high else "lower") if low else ("upper" if high else "")
+            rows.append((each.estimate, lower, upper, where, not any(side.falls for side in each.sides)))
+        index = pd.Index([each.name for each in self.curves], name="parameter")
+        return pd.DataFrame(rows, index=index, columns=["estimate", "lower", "upper", "at_boundary", "is_monotone"])
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The curves: one row a point.
+
+        Columns: parameter; value; zeta, the signed root of twice the log-likelihood that is lost; density, the slope
+        of ζ times the normal density at ζ (a density over values that has the intervals' ends as its quantiles).
+        """
+        rows = [
+            (each.name, point.value, zeta, each.density(point, zeta))
+            for each in self.curves
+            for point, zeta in each.points
+        ]
+        return pd.DataFrame(rows, columns=["parameter", "value", "zeta", "density"])
+
+    @cached_property
+    def traces(self) -> pd.DataFrame:
+        """All parameters at each point of `table`: what the others are where one is held. One column a parameter."""
+        names = [row.name for row in self.fit.labels.parameter_rows()]
+        rows = [_all_values(self.fit, point)[: len(names)] for each in self.curves for point, _ in each.points]
+        frame = pd.DataFrame(np.array(rows).reshape(-1, len(names)), columns=pd.Index(names))
+        for each in self.curves:  # a limit is a limit, though what was fitted is next to it
+            held = (self.table["parameter"] == each.name).to_numpy()
+            frame.loc[held, each.name] = self.table.loc[held, "value"].to_numpy()
+        return frame
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the curves, in plain sentences."""
+        return write_notes(self.fit, self.curves, self._usual)
+
+    def summary(self, *, level: float = 0.95) -> Report:
+        """Summarise the intervals for a terminal or a notebook.
+
+        Parameters
+        ----------
+        level : float
+            Coverage; at most that of the profile.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+        """
+        return build_report(self.fit, self.intervals(level), level, write_notes(self.fit, self.curves, level))
+
+    @property
+    def _usual(self) -> float:
+        return min(USUAL, self.level)
+
+    def __str__(self) -> str:
+        return str(self.summary(level=self._usual))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.summary(level=self._usual)._repr_html_()
+
+
+def build_profile(
+    fit: Fitted, parameters: str | Sequence[str] | None, *, level: float, progress: bool | None
+) -> Profile:
+    """Profile a fit; see `bayesmm.Fit.profile`."""
+    level = check_level(level)
+    rows = fit.labels.parameter_rows()
+    chosen = _choose(rows, parameters)
+    surface = Surface(fit.estimate.criterion_function)
+    x = surface.join(fit.estimate.minimum.x, fit.sigma)
+    at = surface(x)
+    start = Point(np.nan, at.value, 0.0, x, at.hessian, at.fixed.beta, True)
+    held = _parameters(surface, fit.design.p)
+    estimates = _all_values(fit, start)
+    edges = np.concatenate([np.zeros(fit.design.p, dtype=bool), fit.estimate.spread.on_boundary])
+    curves = [
+        _profile_one(rows[i], held[i], float(estimates[i]), bool(edges[i]), start, _cutoff(level))
+        for i in watched(chosen, "profiling", progress)
+    ]
+    return Profile(fit=fit, level=level, curves=tuple(curves))
+
+
+def _choose(rows: Sequence[ParameterRow], parameters: str | Sequence[str] | None) -> list[int]:
+    """Positions of the parameters that are asked for, in the order of all tables."""
+    if parameters is None:
+        return list(range(len(rows)))
+    asked = [parameters] if isinstance(parameters, str) else parameters
+    if not isinstance(asked, Iterable):
+        raise ArgumentError(f"parameters is {shorten(parameters)}: give a name or several, such as 'sigma'.")
+    places = {name: i for i, row in enumerate(rows) for name in (row.alias, row.name) if name}
+    chosen = set()
+    for name in asked:
+        if not isinstance(name, str) or name not in places:
+            raise ArgumentError(
+                f"parameters has {shorten(name)}, which is no parameter: give some of {listing([row.name for row in rows])}."
+            )
+        chosen.add(places[name])
+    return sorted(chosen)
+
+
+def _parameters(surface: Surface, p: int) -> list[Parameter]:
+    """What can be held, in the order of all tables; σ last, whether it is known or not."""
+    held: list[Parameter] = [Coefficient(surface, j) for j in range(p)]
+    for f, pieces in enumerate(surface.criterion.layout):
+        for kind, count in ((StandardDeviation, "n_sds"), (Correlation, "n_cors")):
+            held += [
+                Spread(surface, kind(surface, f, number, j))
+                for number, piece in enumerate(pieces)
+                for j in range(getattr(piece.structure, count)(piece.k))
+            ]
+    return [*held, Spread(surface, Sigma(surface))]
+
+
+def _profile_one(
+    row: ParameterRow, parameter: Parameter, estimate: float, on_edge: bool, start: Point, zeta: float
+) -> Curve:
+    """Follow one parameter both ways."""
+    limits = parameter.limits
+    if on_edge and not math.isnan(estimate):
+        estimate = min(limits, key=lambda limit: abs(limit - estimate))
+    sides: tuple[Side, ...] = ()
+    if not math.isnan(estimate):
+        start = start._replace(value=estimate)
+        error = parameter.error(start)
+        size = FAR * max(error, abs(estimate))
+        sides = tuple(trace_side(parameter, start, sign, zeta, error, size) for sign in (-1, 1))
+    return Curve(name=row.name, kind=row.kind, estimate=estimate, limits=limits, sides=sides)
+
+
+def _all_values(fit: Fitted, point: Point) -> np.ndarray:
+    """Values of all rows of the tables, and of σ if it is known."""
+    criterion = fit.estimate.criterion_function
+    products = criterion.products
+    theta, sigma = Surface(criterion).split(point.x)
+    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, point.beta)
+    return np.concatenate([beta, public_values(theta, math.log(sigma), criterion)])
+
+
+def _cutoff(level: float) -> float:
+    return NormalDist().inv_cdf(0.5 + 0.5 * level)
