@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from bayesmm.covariance.layout import Piece, piece_factor
+from bayesmm.covariance.layout import Piece, piece_factor, scale_theta
 from bayesmm.covariance.public_slopes import differentiate_correlations, differentiate_variances
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.marginal.arrays import host
@@ -19,8 +19,8 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Evaluation, Minimum, minimise
 
 DECREMENT = 1e-7  # of −2 log likelihood, that a further step may gain: its root is the error in standard errors
-MOST_EVALUATIONS = 60
-MOST_ROUNDS = 4  # of a search, each on a chart of its own
+MOST_EVALUATIONS = 40
+MOST_ROUNDS = 3  # of a search, each on a chart of its own
 MOST_STEPS = 60  # back to where the parameter has its value
 ROUNDING = 1e-10  # relative error of that value
 TINY = 1e-30  # step of a complex-step derivative
@@ -67,6 +67,16 @@ class Surface:
     def join(self, theta: np.ndarray, sigma: float) -> np.ndarray:
         """Put θ and σ into one array (m,)."""
         return theta if self.criterion.sigma is not None else np.append(theta, np.log(sigma))
+
+    def absolute(self, x: np.ndarray) -> np.ndarray:
+        """θ of the factors times σ, with log σ: what changes little where σ alone does."""
+        theta, sigma = self.split(x)
+        return self.join(scale_theta(theta, sigma, self.criterion.layout), sigma)
+
+    def relative(self, x: np.ndarray) -> np.ndarray:
+        """Undo `absolute`."""
+        theta, sigma = self.split(x)
+        return self.join(scale_theta(theta, 1.0 / sigma, self.criterion.layout), sigma)
 
     def sizes(self, x: np.ndarray) -> np.ndarray:
         """How large a change of each coordinate is small."""
@@ -127,12 +137,21 @@ class Parameter(Protocol):
     """One parameter that can be held."""
 
     @property
+    def surface(self) -> Surface:
+        """The criterion."""
+        ...
+
+    @property
     def limits(self) -> tuple[float, float]:
         """Between which values it may lie."""
         ...
 
     def error(self, start: Point) -> float:
         """Standard error at the estimate; where that is at a limit, how far from it a first step may be."""
+        ...
+
+    def step(self, value: float, by: float) -> float:
+        """Value a step farther, on the scale that suits it."""
         ...
 
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
@@ -178,6 +197,10 @@ class Coefficient:
         covariance = self.surface(start.x).fixed.covariance
         return sigma * float(np.sqrt(self._direction @ covariance @ self._direction))
 
+    def step(self, value: float, by: float) -> float:
+        """Add."""
+        return value + by
+
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
         """Search over θ and σ."""
         surface = self.surface
@@ -208,6 +231,10 @@ class Constraint(Protocol):
         """What a value of the parameter is on the scale of the function, and the derivative of that."""
         ...
 
+    def unscale(self, at: float) -> float:
+        """The value of the parameter, of that of the function."""
+        ...
+
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
         """The function, and its derivative in a direction."""
         ...
@@ -232,6 +259,10 @@ class Sigma:
     def scale(self, value: float) -> tuple[float, float]:
         """Log."""
         return float(np.log(value)), 1.0 / value
+
+    def unscale(self, at: float) -> float:
+        """Exp."""
+        return float(np.exp(at))
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
         """Log σ."""
@@ -285,6 +316,14 @@ class _OfPiece:
         start = sum(piece.n_theta for piece in [*before, *layout[self.factor][: self.piece]])
         return slice(start, start + self._piece.n_theta)
 
+    def scale(self, value: float) -> tuple[float, float]:
+        """As it is."""
+        return value, 1.0
+
+    def unscale(self, at: float) -> float:
+        """As it is."""
+        return at
+
     def _embed(self, gradient: np.ndarray, hessian: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
         first, second = np.zeros(m), np.zeros((m, m))
         first[self._own], second[self._own, self._own] = gradient, hessian
@@ -315,10 +354,6 @@ class StandardDeviation(_OfPiece):
     def limits(self) -> tuple[float, float]:
         """Zero below."""
         return 0.0, np.inf
-
-    def scale(self, value: float) -> tuple[float, float]:
-        """As it is."""
-        return value, 1.0
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
         """σ times that of the relative factor."""
@@ -363,9 +398,16 @@ class Correlation(_OfPiece):
         """Of the structure."""
         return self._piece.structure.limits(self._piece.k)
 
-    def scale(self, value: float) -> tuple[float, float]:
-        """As it is."""
-        return value, 1.0
+    @property
+    def vanishing(self) -> tuple[StandardDeviation, ...]:
+        """Standard deviations that leave it without meaning where one of them is zero."""
+        structure, k = self._piece.structure, self._piece.k
+        ways = 1.0 - np.eye(structure.n_sds(k))
+        return tuple(
+            StandardDeviation(self.surface, self.factor, self.piece, s)
+            for s, sd in enumerate(ways)
+            if not structure.is_defined(structure.spread(sd, k))[self.index]
+        )
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
         """Of the relative factor."""
@@ -417,6 +459,11 @@ class Spread:
         W = _whiten(start.hessian, self.surface.sizes(start.x))
         return float(np.sqrt(2.0) * np.linalg.norm(W.T @ gradient)) / self.constraint.scale(start.value)[1]
 
+    def step(self, value: float, by: float) -> float:
+        """Add on the scale of the constraint."""
+        at, stretch = self.constraint.scale(value)
+        return self.constraint.unscale(at + stretch * by)
+
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
         """Search over the points where it has the value."""
         target, stretch = self.constraint.scale(value)
@@ -431,6 +478,8 @@ class Spread:
             x, (at, slope) = chart.point(found.x), found.evaluation.detail
             if found.converged:
                 return Point(value, at.value, slope * stretch, x, at.hessian, at.fixed.beta, True)
+            if not np.isfinite(at.hessian).all():
+                break
             W = _whiten(at.hessian, self.surface.sizes(x))
         return Point(value, np.nan, np.nan, start, hessian, np.full(self._p, np.nan), False)
 

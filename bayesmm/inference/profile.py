@@ -173,14 +173,15 @@ def build_profile(
     x = surface.join(fit.estimate.minimum.x, fit.sigma)
     at = surface(x)
     start = Point(np.nan, at.value, 0.0, x, at.hessian, at.fixed.beta, True)
-    held = _parameters(surface, fit.design.p)
-    estimates = _all_values(fit, start)
-    edges = np.concatenate([np.zeros(fit.design.p, dtype=bool), fit.estimate.spread.on_boundary])
-    curves = [
-        _profile_one(rows[i], held[i], float(estimates[i]), bool(edges[i]), start, _cutoff(level))
-        for i in watched(chosen, "profiling", progress)
-    ]
-    return Profile(fit=fit, level=level, curves=tuple(curves))
+    follow = _Follower(
+        rows=rows,
+        held=_parameters(surface, fit.design.p),
+        estimates=_all_values(fit, start),
+        on_edge=np.concatenate([np.zeros(fit.design.p, dtype=bool), fit.estimate.spread.on_boundary]),
+        start=start,
+        zeta=_cutoff(level),
+    )
+    return Profile(fit=fit, level=level, curves=tuple(follow(i) for i in watched(chosen, "profiling", progress)))
 
 
 def _choose(rows: Sequence[ParameterRow], parameters: str | Sequence[str] | None) -> list[int]:
@@ -214,20 +215,54 @@ def _parameters(surface: Surface, p: int) -> list[Parameter]:
     return [*held, Spread(surface, Sigma(surface))]
 
 
-def _profile_one(
-    row: ParameterRow, parameter: Parameter, estimate: float, on_edge: bool, start: Point, zeta: float
-) -> Curve:
-    """Follow one parameter both ways."""
-    limits = parameter.limits
-    if on_edge and not math.isnan(estimate):
-        estimate = min(limits, key=lambda limit: abs(limit - estimate))
-    sides: tuple[Side, ...] = ()
-    if not math.isnan(estimate):
-        start = start._replace(value=estimate)
-        error = parameter.error(start)
-        size = FAR * max(error, abs(estimate))
-        sides = tuple(trace_side(parameter, start, sign, zeta, error, size) for sign in (-1, 1))
-    return Curve(name=row.name, kind=row.kind, estimate=estimate, limits=limits, sides=sides)
+@dataclass(frozen=True, kw_only=True)
+class _Follower:
+    """Follows parameters both ways, each once.
+
+    Attributes
+    ----------
+    rows, held, estimates, on_edge
+        Of each parameter its names, how it is held, its estimate and whether that is on the boundary.
+    start : Point
+        The maximum.
+    zeta : float
+        How far.
+    """
+
+    rows: Sequence[ParameterRow]
+    held: Sequence[Parameter]
+    estimates: np.ndarray
+    on_edge: np.ndarray
+    start: Point
+    zeta: float
+    _known: dict[int, Curve] = field(default_factory=dict)
+
+    def __call__(self, i: int) -> Curve:
+        if i not in self._known:
+            self._known[i] = self._follow(i)
+        return self._known[i]
+
+    def _follow(self, i: int) -> Curve:
+        row, parameter, estimate = self.rows[i], self.held[i], float(self.estimates[i])
+        limits = parameter.limits
+        if self.on_edge[i] and not math.isnan(estimate):
+            estimate = min(limits, key=lambda limit: abs(limit - estimate))
+        sides: tuple[Side, ...] = ()
+        if not math.isnan(estimate):
+            start, ceiling = self.start._replace(value=estimate), self._ceiling(i)
+            error = parameter.error(start)
+            size = FAR * max(error, abs(estimate))
+            sides = tuple(trace_side(parameter, start, sign, self.zeta, error, size, ceiling) for sign in (-1, 1))
+        return Curve(name=row.name, kind=row.kind, estimate=estimate, limits=limits, sides=sides)
+
+    def _ceiling(self, i: int) -> Point | None:
+        """Find the best fit in which a correlation has no meaning, if that is not too bad."""
+        constraint = getattr(self.held[i], "constraint", None)
+        if not isinstance(constraint, Correlation):
+            return None
+        lows = [self(self.held.index(Spread(constraint.surface, sd))).sides for sd in constraint.vanishing]
+        ends = [low.points[-1] for low, _ in lows if low.ends_at_limit]
+        return min(ends, key=lambda point: point.criterion, default=None)
 
 
 def _all_values(fit: Fitted, point: Point) -> np.ndarray:

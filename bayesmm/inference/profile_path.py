@@ -19,6 +19,7 @@ DEGREE = 3  # of the polynomial that leads to the next point
 MOST_STEPS = 4  # each a quarter of the one before, where a search fails
 MOST_POINTS = 60  # each way
 FAR = 1e6  # times the size of the estimate, where an end is called infinite
+SAME = 1e-4  # of ζ: so near to a ceiling a profile is at it
 FALL = 1e-6  # of −2 log likelihood, that is more than rounding
 TOLERANCE = 1e-7  # of ζ at an end
 MOST_TRIALS = 30
@@ -55,8 +56,9 @@ class Side:
         −2 log likelihood at the estimate.
     limit : float
         Of the parameter, this way.
-    stopped : {"", "far", "lost"}
-        Whether it was given up before ζ was reached: since there seems to be no end, or since a search failed.
+    stopped : {"", "far", "lost", "flat"}
+        Whether it was given up before ζ was reached: since there seems to be no end, since a search failed, or since
+        the parameter has no meaning where the likelihood is higher.
     """
 
     parameter: Parameter
@@ -64,7 +66,7 @@ class Side:
     points: tuple[Point, ...]
     floor: float
     limit: float
-    stopped: Literal["", "far", "lost"] = ""
+    stopped: Literal["", "far", "lost", "flat"] = ""
 
     def zeta(self, point: Point) -> float:
         """|ζ|, the root of twice the log likelihood that is lost."""
@@ -105,9 +107,8 @@ class Side:
         low, high = self.points[last], self.points[last + 1]
         value = self._between(low, high, zeta)
         for _ in range(MOST_TRIALS):
-            share = (value - low.value) / (high.value - low.value)
-            start = (low if share < 0.5 else high).hessian
-            found = self.parameter.solve(value, low.x + share * (high.x - low.x), start)
+            near = min(low, high, key=lambda point: abs(point.value - value))
+            found = self.parameter.solve(value, _lead(self.parameter, (low, high), value), near.hessian)
             miss = self.zeta(found) - zeta
             if abs(miss) < TOLERANCE or abs(high.value - low.value) < TOLERANCE**2 * abs(high.value):
                 break
@@ -134,8 +135,9 @@ class Side:
         (a, b), (x, y) = (self.zeta(low), self.zeta(high)), (low.value, high.value)
         width, share = b - a, (zeta - a) / (b - a)
         straight = x + share * (y - x)
-        u, v = (self.sign * width / self.slope(point) for point in (low, high))
-        if not (np.isfinite(u) and np.isfinite(v)):
+        slopes = self.slope(low), self.slope(high)
+        u, v = (self.sign * width / slope if slope else np.nan for slope in slopes)
+        if not math.isfinite(u + v):
             return straight
         bent = (
             x * (1.0 + 2.0 * share) * (1.0 - share) ** 2
@@ -183,7 +185,9 @@ class Curve:
         return float(np.nanmean(slopes)) * math.exp(-0.5 * zeta**2) / math.sqrt(2.0 * math.pi)
 
 
-def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error: float, size: float) -> Side:
+def trace_side(
+    parameter: Parameter, start: Point, sign: int, zeta: float, error: float, size: float, ceiling: Point | None = None
+) -> Side:
     """Go outwards from the estimate until ζ is beyond a value, or the parameter at its limit.
 
     Parameters
@@ -200,12 +204,16 @@ def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error
         Standard error of the parameter: what a step of one in ζ is at first.
     size : float
         Beyond so far from the estimate it is not followed.
+    ceiling : Point, optional
+        A fit that has any value of the parameter: where a standard deviation is zero, its correlations are what one
+        likes. The profile is nowhere higher.
     """
     limit = parameter.limits[0 if sign < 0 else 1]
     side = Side(parameter, sign, (start,), start.criterion, limit)
     step_zeta, points, stopped = zeta / STEPS, [start], ""
     slope, step = 1.0 / error, np.inf
-    while side.zeta(points[-1]) <= zeta and points[-1].value != limit:
+    reach = zeta if ceiling is None else min(zeta, side.zeta(ceiling) - SAME)
+    while side.zeta(points[-1]) <= reach and points[-1].value != limit:
         if len(points) == MOST_POINTS or abs(points[-1].value - start.value) > size:
             stopped = "far"
             break
@@ -217,31 +225,44 @@ def trace_side(parameter: Parameter, start: Point, sign: int, zeta: float, error
             break
         points.append(found)
         slope = side.slope(found)
-    return replace(side, points=tuple(_fill(side, points, step_zeta, zeta)), stopped=stopped)
+    if ceiling is not None and side.zeta(ceiling) < min(zeta, side.zeta(points[-1]) if stopped != "lost" else np.inf):
+        points, stopped = [*_below(side, points, ceiling), ceiling._replace(value=limit, slope=0.0)], "flat"
+    return replace(side, points=tuple(_fill(side, points, step_zeta, reach)), stopped=stopped)
+
+
+def _below(side: Side, points: list[Point], ceiling: Point) -> list[Point]:
+    """Points that are below a ceiling, and where the profile meets it."""
+    whole, zeta = replace(side, points=tuple(points)), side.zeta(ceiling)
+    if whole.zetas[-1] <= zeta:
+        return points
+    first = int(np.flatnonzero(whole.zetas > zeta)[0])
+    meets = replace(whole, points=whole.points[: first + 1]).end(zeta).value
+    return [*points[:first], ceiling._replace(value=meets, slope=0.0)]
 
 
 def _solve(parameter: Parameter, points: list[Point], step: float, limit: float) -> Point | None:
     """Fit a step away, or next to the limit if that is not farther; a smaller step where the search fails."""
     here, start = points[-1], points[0]
     for _ in range(MOST_STEPS):
-        value = here.value + step
+        value = parameter.step(here.value, step)
         is_limit = abs(limit - start.value) <= abs(value - start.value) + 0.05 * abs(step)
         if is_limit:
             value = limit + NEAR * (start.value - limit)
-        for x in (_lead(points[-DEGREE - 1 :], value), here.x):
+        for x in (_lead(parameter, points[-DEGREE - 1 :], value), here.x):
             found = parameter.solve(value, x, here.hessian)
             if found.converged:
                 return found._replace(value=limit) if is_limit else found
-        step = 0.25 * (value - here.value)
+        step = 0.25 * (value - here.value if is_limit else step)
     return None
 
 
-def _lead(points: Sequence[Point], value: float) -> np.ndarray:
-    """Polynomial through some points, elsewhere (Lagrange)."""
+def _lead(parameter: Parameter, points: Sequence[Point], value: float) -> np.ndarray:
+    """Go on along the polynomial through some points (Lagrange)."""
     at = np.array([point.value for point in points])
     apart = at[:, None] - at
     shares = np.where(np.eye(len(at), dtype=bool), 1.0, (value - at) / np.where(apart == 0.0, 1.0, apart)).prod(axis=1)
-    return shares @ np.array([point.x for point in points])
+    surface = parameter.surface
+    return surface.relative(shares @ np.array([surface.absolute(point.x) for point in points]))
 
 
 def _fill(side: Side, points: list[Point], step: float, zeta: float) -> list[Point]:
@@ -252,7 +273,7 @@ def _fill(side: Side, points: list[Point], step: float, zeta: float) -> list[Poi
         a, b = side.zeta(low), side.zeta(high)
         if b - a > WIDE * step and a < zeta and len(done) + len(rest) < MOST_POINTS:
             value = 0.5 * (low.value + high.value)
-            found = side.parameter.solve(value, 0.5 * (low.x + high.x), low.hessian)
+            found = side.parameter.solve(value, _lead(side.parameter, (low, high), value), low.hessian)
             if found.converged:
                 rest.append(found)
                 continue

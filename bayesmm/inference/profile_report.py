@@ -65,12 +65,20 @@ def _of_curve(curve: Curve, zeta: float) -> Iterator[str]:
     if not curve.sides:
         yield f"{name} is undefined, since a standard deviation is zero: any value is as likely."
         return
+    if flat := [side for side in curve.sides if side.stopped == "flat"]:
+        lost = 0.5 * flat[0].zeta(flat[0].points[-1]) ** 2
+        yield (
+            f"{name} may be anything: with a standard deviation of zero it has no meaning, and there the log-likelihood is only "
+            f"{write_digits(lost, 3)} below its maximum."
+        )
     for side in curve.sides:
         last = side.points[-1]
         if side.stopped == "lost":
             yield f"The profile of {name} could not be followed beyond {write_digits(last.value)}."
         elif side.stopped == "far":
             yield f"The interval of {name} has no end: the likelihood stays near its maximum however far it goes."
+        elif side.stopped == "flat":
+            continue
         elif side.ends_at_limit and side.zeta(last) < zeta and len(side.points) > 1:
             lost = 0.5 * side.zeta(last) ** 2
             yield (
