@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +24,7 @@ MOST_ROUNDS = 3  # of a search, each on a chart of its own
 MOST_STEPS = 60  # back to where the parameter has its value
 ROUNDING = 1e-10  # relative error of that value
 TINY = 1e-30  # step of a complex-step derivative
+VOID = 1e-3  # of a standard deviation, relative to σ: what its correlations are changes the criterion by n times its square
 LEAST = 1e-9  # of a slope, that is none: the parameter is at its limit
 
 
@@ -146,6 +147,11 @@ class Parameter(Protocol):
         """Between which values it may lie."""
         ...
 
+    @property
+    def near(self) -> float:
+        """Which part of the way from a limit to the estimate is as good as the limit itself."""
+        ...
+
     def error(self, start: Point) -> float:
         """Standard error at the estimate; where that is at a limit, how far from it a first step may be."""
         ...
@@ -180,6 +186,7 @@ class Coefficient:
 
     surface: Surface
     index: int
+    near: ClassVar[float] = 0.0
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -227,6 +234,11 @@ class Constraint(Protocol):
         """Between which values the parameter may lie."""
         ...
 
+    @property
+    def near(self) -> float:
+        """Which part of the way from a limit is as good as the limit itself."""
+        ...
+
     def scale(self, value: float) -> tuple[float, float]:
         """What a value of the parameter is on the scale of the function, and the derivative of that."""
         ...
@@ -247,6 +259,10 @@ class Constraint(Protocol):
         """A point near x where the parameter is inside its limits."""
         ...
 
+    def is_void(self, x: np.ndarray) -> bool:
+        """Whether the parameter has next to no meaning at x."""
+        ...
+
 
 @dataclass(frozen=True)
 class Sigma:
@@ -255,6 +271,7 @@ class Sigma:
     surface: Surface
 
     limits = (0.0, np.inf)
+    near = 1e-3  # the criterion is smooth in σ²
 
     def scale(self, value: float) -> tuple[float, float]:
         """Log."""
@@ -276,6 +293,10 @@ class Sigma:
         """It is inside."""
         return x
 
+    def is_void(self, x: np.ndarray) -> bool:
+        """Never."""
+        return False
+
 
 @dataclass(frozen=True)
 class _OfPiece:
@@ -295,6 +316,7 @@ class _OfPiece:
     factor: int
     piece: int
     index: int
+    near: ClassVar[float] = 1e-6
 
     @cached_property
     def _piece(self) -> Piece:
@@ -381,6 +403,10 @@ class StandardDeviation(_OfPiece):
         slope = 0.5 * first / value
         return float(value), slope, (0.5 * second - slope[:, None] * slope) / value
 
+    def is_void(self, x: np.ndarray) -> bool:
+        """Never."""
+        return False
+
     def off_limit(self, x: np.ndarray) -> np.ndarray:
         """Give the effects that have it some variance."""
         piece = self._piece
@@ -419,6 +445,22 @@ class Correlation(_OfPiece):
         at = differentiate_correlations(x[self._own], self._piece, self._back)
         return float(at.values[self.index]), *self._embed(at.first[self.index], at.second[self.index], len(x))
 
+    def is_void(self, x: np.ndarray) -> bool:
+        """Where a standard deviation is next to zero, in units of what a factor of one gives."""
+        sd, _ = self._read(x, np.zeros_like(x))
+        small = sd.real < VOID * self._units
+        return (
+            bool(small.any())
+            and not self._piece.structure.is_defined(
+                self._piece.structure.spread(np.where(small, 0.0, 1.0), self._piece.k)
+            )[self.index]
+        )
+
+    @cached_property
+    def _units(self) -> np.ndarray:
+        spread = np.sqrt((self._back**2).sum(axis=1))
+        return self._piece.structure.gather(np, spread)
+
     def off_limit(self, x: np.ndarray) -> np.ndarray:
         """Add independent effects, a tenth as large as those that are there."""
         sd, _ = self._read(x, np.zeros_like(x))
@@ -451,6 +493,11 @@ class Spread:
         """Between which values it may lie."""
         return self.constraint.limits
 
+    @property
+    def near(self) -> float:
+        """Which part of the way from a limit to the estimate is as good as the limit itself."""
+        return self.constraint.near
+
     def error(self, start: Point) -> float:
         """Root of g'(H/2)⁻¹g."""
         if start.value in self.limits:
@@ -474,8 +521,10 @@ class Spread:
                 chart = _Chart(self.surface, self.constraint, target, self._reach(target, x, W), W)
             if not chart.is_defined:
                 break
-            found = _minimise(chart, len(x) - 1)
-            x, (at, slope) = chart.point(found.x), found.evaluation.detail
+            found = _minimise(chart, len(x) - 1, chart.is_void)
+            at, slope, x = found.evaluation.detail
+            if found.escaped:
+                return Point(value, at.value, 0.0, x, at.hessian, at.fixed.beta, True)
             if found.converged:
                 return Point(value, at.value, slope * stretch, x, at.hessian, at.fixed.beta, True)
             if not np.isfinite(at.hessian).all():
@@ -534,6 +583,10 @@ class _Chart:
             x = x - self._normal * (miss / slope)
         return np.full_like(x, np.nan)
 
+    def is_void(self, s: np.ndarray, at: Evaluation) -> bool:
+        """Whether the search has come to where the parameter has no meaning."""
+        return self._constraint.is_void(at.detail[-1])
+
     def __call__(self, s: np.ndarray) -> Evaluation:
         x = self.point(s)
         if not np.isfinite(x).all():
@@ -544,15 +597,19 @@ class _Chart:
         slope = float(at.gradient @ self._normal / along)
         tangent = self._plane - self._normal[:, None] * (gradient @ self._plane / along)
         curved = tangent.T @ (at.hessian - slope * hessian) @ tangent
-        return _evaluation(at, tangent.T @ at.gradient, curved, (at, slope))
+        return _evaluation(at, tangent.T @ at.gradient, curved, (at, slope, x))
 
 
 def _evaluation(at: At, gradient: np.ndarray, hessian: np.ndarray, detail: object) -> Evaluation:
     return Evaluation(at.value, gradient, hessian, is_exact=False, noise=at.noise, detail=detail)
 
 
-def _minimise(objective: Callable[[np.ndarray], Evaluation], m: int) -> Minimum:
-    return minimise(objective, np.zeros(m), tolerance=DECREMENT, max_evaluations=MOST_EVALUATIONS)
+def _minimise(
+    objective: Callable[[np.ndarray], Evaluation],
+    m: int,
+    escapes: Callable[[np.ndarray, Evaluation], bool] | None = None,
+) -> Minimum:
+    return minimise(objective, np.zeros(m), escapes=escapes, tolerance=DECREMENT, max_evaluations=MOST_EVALUATIONS)
 
 
 def _whiten(hessian: np.ndarray, sizes: np.ndarray) -> np.ndarray:

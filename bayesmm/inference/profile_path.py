@@ -14,7 +14,6 @@ from bayesmm.inference.held import Parameter, Point
 STEPS = 4.75  # to the outermost ζ
 GROWTH = 3.0  # of a step, over the one before
 WIDE = 1.6  # steps in ζ: farther apart, a point is put between two
-NEAR = 1e-6  # from a limit, in units of what is between it and the estimate: fitted instead of the limit itself
 DEGREE = 3  # of the polynomial that leads to the next point
 MOST_STEPS = 4  # each a quarter of the one before, where a search fails
 MOST_POINTS = 60  # each way
@@ -219,13 +218,20 @@ def trace_side(
             break
         wanted = step_zeta / slope if slope > 0.0 else np.inf
         step = min(wanted, GROWTH * step) if len(points) > 1 else wanted
-        found = _solve(parameter, points, sign * step, limit)
+        left = abs(limit - points[-1].value)
+        is_last = len(points) > 1 and side.zeta(points[-1]) + abs(slope) * left < reach
+        found = _solve(parameter, points, sign * (left if is_last else step), limit)
         if found is None:
             stopped = "lost"
             break
         points.append(found)
         slope = side.slope(found)
-    if ceiling is not None and side.zeta(ceiling) < min(zeta, side.zeta(points[-1]) if stopped != "lost" else np.inf):
+    last = points[-1]
+    if (
+        ceiling is not None
+        and side.zeta(ceiling) < zeta
+        and (last.value != limit or side.zeta(last) > side.zeta(ceiling))
+    ):
         points, stopped = [*_below(side, points, ceiling), ceiling._replace(value=limit, slope=0.0)], "flat"
     return replace(side, points=tuple(_fill(side, points, step_zeta, reach)), stopped=stopped)
 
@@ -245,9 +251,9 @@ def _solve(parameter: Parameter, points: list[Point], step: float, limit: float)
     here, start = points[-1], points[0]
     for _ in range(MOST_STEPS):
         value = parameter.step(here.value, step)
-        is_limit = abs(limit - start.value) <= abs(value - start.value) + 0.05 * abs(step)
+        is_limit = abs(limit - here.value) <= abs(step) or abs(limit - value) <= 0.05 * abs(value - here.value)
         if is_limit:
-            value = limit + NEAR * (start.value - limit)
+            value = limit + parameter.near * (start.value - limit)
         for x in (_lead(parameter, points[-DEGREE - 1 :], value), here.x):
             found = parameter.solve(value, x, here.hessian)
             if found.converged:

@@ -65,7 +65,7 @@ def _of_curve(curve: Curve, zeta: float) -> Iterator[str]:
     if not curve.sides:
         yield f"{name} is undefined, since a standard deviation is zero: any value is as likely."
         return
-    if flat := [side for side in curve.sides if side.stopped == "flat"]:
+    if flat := [side for side in curve.sides if side.stopped == "flat" and side.zetas[-1] < zeta]:
         lost = 0.5 * flat[0].zeta(flat[0].points[-1]) ** 2
         yield (
             f"{name} may be anything: with a standard deviation of zero it has no meaning, and there the log-likelihood is only "
