@@ -28,9 +28,9 @@ from bayesmm.reml.estimate import Estimate, LocalMaximum
 if TYPE_CHECKING:
     from xarray import DataTree
 
+    from bayesmm.inference.profile import Profile
     from bayesmm.inference.term_contrasts import Type
     from bayesmm.inference.wald_tests import LinearTest, TermTests
-    from bayesmm.inference.profile import Profile
     from bayesmm.presenting.report import Report
 
 

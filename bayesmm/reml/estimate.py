@@ -272,7 +272,7 @@ def differentiate_public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray
     at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
 
     def values_at(log_parameters: np.ndarray) -> np.ndarray:
-        return _public_values(log_parameters[:-1], log_parameters[-1], found.criterion_function)
+        return public_values(log_parameters[:-1], log_parameters[-1], found.criterion_function)
 
     jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
     return values_at(at), jacobian

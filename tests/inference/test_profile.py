@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 from reference_models import ReferenceModel, reference_models
 from reference_names import canonical_effect, canonical_group
