@@ -83,6 +83,15 @@ def assemble_factors(xp: Any, theta: Array, layout: Layout) -> list[Array]:
     return factors
 
 
+def stack_factors(thetas: np.ndarray, layout: Layout) -> list[np.ndarray]:
+    """Λ (m, k, k) of each grouping factor, of several θ (m, t)."""
+    places = _places(layout)
+    if places is not None:
+        entries = np.concatenate([thetas, np.zeros((len(thetas), 1))], axis=1)
+        return [entries[:, place] for place in places]
+    return [np.stack(each) for each in zip(*(assemble_factors(np, own, layout) for own in thetas), strict=True)]
+
+
 def piece_factor(xp: Any, theta: Array, piece: Piece) -> Array:
     """Λ (k, k) of one piece."""
     positions = piece.structure.positions(piece.k)

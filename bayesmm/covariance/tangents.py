@@ -89,6 +89,21 @@ def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
     return found
 
 
+def stack_tangents(thetas: np.ndarray, layout: Layout) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """∂Λ (m, t, k, k) and ∂²Λ (m, t, t, k, k) of each grouping factor, of several θ (m, t).
+
+    Where θ are entries of Λ, the first are the same for all, (1, t, k, k), and there are no second ones.
+    """
+    placed = _placed(layout)
+    if placed is not None:
+        return [(first[None], None) for first in jacobians(np, thetas[0], layout)]
+    found = []
+    for own in thetas:
+        each = parts(own, layout)
+        found.append([_curved(np, [next(each) for _ in pieces]) for pieces in layout])
+    return [(np.stack([one.first for one in own]), np.stack([one.second for one in own])) for own in zip(*found, strict=True)]
+
+
 @lru_cache(maxsize=256)
 def _placed(layout: Layout) -> list[Tangent] | None:
     """Differentiate where every factor consists of entries of θ: the same at any θ."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, combinations, pairwise, product
 
 import numpy as np
@@ -139,6 +139,35 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
     return bool((np.diff(screen.values(factors)) <= 0.0).all())
 
 
+def look_around(criterion: Criterion, start: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Where `choose_starts` looks for basins, as factors on the conditioned columns: for responses that share them.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        Of one of the responses.
+    start : array, shape (t,)
+        Where its minimum is; standard deviations are varied along its principal axes.
+    """
+    light = is_light(criterion)
+    levels = FINE if light else COARSE
+    for theta in [start, *_elsewhere(criterion, start)]:
+        grid = _Grid(criterion, theta, levels, _no_values)
+        work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
+        if light and len(FINE) ** grid.n_axes * work <= WHOLE:
+            places = grid.all_places()
+        elif light:
+            places = [place for axes in grid.subsets() for place in grid.ray(axes)]
+        else:
+            places = _few_rays(grid)
+        for place in dict.fromkeys(places):
+            yield grid.factors(place)
+
+
+def _no_values(factors: Sequence[np.ndarray]) -> np.ndarray:
+    raise AssertionError("nobody asks for these")
+
+
 def _between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Factors whose ΛΛ' are on the straight line between two."""
     ends = [np.sqrt(1.0 - WAY)[:, None, None] * first, np.sqrt(WAY)[:, None, None] * last]
@@ -156,9 +185,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
         return np.where(np.isfinite(found), found, np.inf)
 
     grid = _Grid(criterion, moments, COARSE, values)
-    d = grid.n_axes
-    places = grid.ray(range(d))
-    places += [place for j in range(d) if d > 1 for place in grid.ray([j])[OUTER_LEVEL:]]
+    places = _few_rays(grid)
     found = grid.values(places)
     best = places[int(np.argmin(found))]
     others = [moments, *_elsewhere(criterion, moments)]
@@ -166,6 +193,12 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
     moments = others[int(np.argmin(at_others))]
     starts = [grid.theta(best)] if found.min() < at_others.min() else []
     return [*starts, moments], len(grid.seen) + len(others)
+
+
+def _few_rays(grid: _Grid) -> list[Place]:
+    """Places where all axes go together, and the outer ones of each alone."""
+    d = grid.n_axes
+    return grid.ray(range(d)) + [place for j in range(d) if d > 1 for place in grid.ray([j])[OUTER_LEVEL:]]
 
 
 def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:
@@ -221,6 +254,14 @@ class _Grid:
         sizes = self._levels[np.array(place)] * np.exp(shift)
         return theta_of([lower_triangular(Lambda[0]) for Lambda in self._factors(sizes[None])], self._layout)
 
+    def factors(self, place: Place) -> list[np.ndarray]:
+        """Factors (k, k) at a place, not triangular."""
+        return [F[0] for F in self._factors(self._levels[np.array(place)][None])]
+
+    def all_places(self) -> list[Place]:
+        """Every combination of levels."""
+        return list(product(range(len(self._levels)), repeat=self.n_axes))
+
     def ray(self, axes: Sequence[int]) -> list[Place]:
         """Places where some axes go through all levels together and the others stay near zero."""
         return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self._levels))]
@@ -249,7 +290,7 @@ class _Grid:
 
     def all_minima(self) -> list[Place]:
         """All places without a lower neighbour, best first."""
-        places = list(product(range(len(self._levels)), repeat=self.n_axes))
+        places = self.all_places()
         values = self.values(places).reshape((len(self._levels),) * self.n_axes)
         lowest = _is_minimum(values)
         return sorted((tuple(map(int, place)) for place in np.argwhere(lowest)), key=lambda place: self.seen[place])

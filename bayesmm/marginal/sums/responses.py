@@ -49,6 +49,34 @@ class Responses:
     def __iter__(self) -> Iterator[CrossProducts]:
         return map(self.__getitem__, range(len(self)))
 
+    def take(self, which: np.ndarray) -> Responses:
+        """Return some of them."""
+        p = self.origins.shape[1]
+        own = np.concatenate([np.arange(p), p + which])
+        return Responses(
+            columns=self.columns,
+            cross=tuple(K[:, which] for K in self.cross),
+            squares=self.squares[which],
+            origins=self.origins[which],
+            levels=self.levels and self.levels.of_columns(own),
+            effects=self.effects and self.effects.of_columns(own),
+        )
+
+    def together(self) -> CrossProducts:
+        """Return the cross-products of the design with all responses as its last columns, one beside the other.
+
+        Of two responses they have zero where they are not taken apart: nobody asks for these.
+        """
+        columns, p = self.columns, self.origins.shape[1]
+        pairs = zip(columns.cross, self.cross, strict=True)
+        return replace(
+            columns,
+            cross=tuple(np.concatenate([K[:, :p], Y], axis=1) for K, Y in pairs),
+            gram=np.diag(np.append(np.ones(p), self.squares)),
+            levels=self.levels,
+            effects=self.effects,
+        )
+
     def __getitem__(self, i: int) -> CrossProducts:
         """Return the cross-products of one response; what is of the columns alone is not copied."""
         columns, p = self.columns, self.origins.shape[1]

@@ -1,0 +1,244 @@
+"""The criterion of many responses of one design: all at one θ, or each at a θ of its own.
+
+Only columns of y differ between them. At one θ the elimination is made once for all. With one factor alone each
+response may have its own θ, too: what `bayesmm.marginal.apart.one_factor` does for the levels is done for levels and
+responses in the same calls of NumPy, which cost more than the arithmetic in a small design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.covariance.layout import Layout, stack_factors
+from bayesmm.covariance.tangents import stack_tangents
+from bayesmm.marginal.apart.one_factor import LevelRoots
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sum_logarithms
+from bayesmm.marginal.elimination.elimination import absorb, factorise
+from bayesmm.marginal.likelihood.evaluation import solve
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.responses import Responses
+
+
+class Profiles(NamedTuple):
+    """What m responses have at their θ, on the conditioned columns.
+
+    Attributes
+    ----------
+    value : array, shape (m,)
+        −2 log likelihood.
+    residual_square : array, shape (m,)
+        r².
+    beta : array, shape (m, p)
+        Fixed effects less the least-squares ones.
+    """
+
+    value: Float[Array, " m"]
+    residual_square: Float[Array, " m"]
+    beta: Float[Array, "m p"]
+
+
+class Evaluations(NamedTuple):
+    """Profiles, with gradient (m, t) and a matrix (m, t, t) near the Hessian, as in `evaluation.py`."""
+
+    profiles: Profiles
+    gradient: Float[Array, "m t"]
+    curvature: Float[Array, "m t t"]
+
+
+class _Reduced(NamedTuple):
+    """log|H|, and S = [X y]'Ṽ⁻¹[X y] in parts; each of all responses, or one for all."""
+
+    log_det: Array
+    fixed: Float[Array, "*m p p"]
+    cross: Float[Array, "m p"]
+    squares: Float[Array, " m"]
+
+
+def profile_together(
+    responses: Responses, factors: Sequence[Float[Array, "k k"]], sigma: float | None, restriction: float
+) -> Profiles:
+    """Profile all responses at one Λ, on the conditioned columns."""
+    if responses.levels is not None:
+        parts = _reduce_levels(responses.levels, factors[0], responses.origins.shape[1])
+        return _profile(responses.columns, parts, sigma, restriction)[0]
+    columns, p = responses.together(), responses.origins.shape[1]
+    if responses.effects is not None:
+        reduced = solve(host, columns, factors).reduced
+    else:
+        elimination = factorise(host, columns, factors)
+        reduced = absorb(host, columns, elimination, columns.cross, columns.gram).reduced
+    S = reduced.gram
+    parts = _Reduced(reduced.log_det, S[:p, :p], S[p:, :p], np.diagonal(S)[p:])
+    return _profile(responses.columns, parts, sigma, restriction)[0]
+
+
+def _reduce_levels(levels: LevelRoots, factor: Float[Array, "k k"], p: int) -> _Reduced:
+    """Reduce as `bayesmm.marginal.apart.one_factor.solve_one_factor` does, without products of two responses."""
+    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])
+    H = np.eye(len(factor))[:, :, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1))
+    pivots, rooted = batched_cholesky(np, H, levels.coefficients)
+    X, Y, gram = rooted[:, :p], rooted[:, p:], levels.gram
+    return _Reduced(
+        2.0 * sum_logarithms(np, pivots),
+        gram[:p, :p] + host.sum_gram(X),
+        gram[p:, :p] + sum(own @ one.T for own, one in zip(Y, X, strict=True)),
+        np.diagonal(gram)[p:] + np.einsum("kmq,kmq->m", Y, Y),
+    )
+
+
+class Scores(NamedTuple):
+    """Profiles at one θ, and the gradient (m, t) of each response there."""
+
+    profiles: Profiles
+    gradient: Float[Array, "m t"]
+
+
+def score_together(
+    responses: Responses, theta: Float[Array, " t"], sigma: float | None, restriction: float, layout: Layout
+) -> Scores:
+    """Gradients of all responses at one θ."""
+    columns, p = responses.together(), responses.origins.shape[1]
+    factors = [L[0] for L in stack_factors(theta[None], layout)]
+    solved = solve(host, columns, factors)
+    S = solved.reduced.gram
+    parts = _Reduced(solved.reduced.log_det, S[:p, :p], S[p:, :p], np.diagonal(S)[p:])
+    profiles, covariance = _profile(responses.columns, parts, sigma, restriction)
+    precision = _precision(responses.columns, profiles, sigma, restriction)
+    gradients = []
+    for L, R, weights, (D, _) in zip(
+        factors, solved.residual, solved.weights, stack_tangents(theta[None], layout), strict=True
+    ):
+        expected = weights - restriction * host.sum_outer(R[:, :p], covariance)
+        rho = R[:, p:] - np.stack([profiles.beta @ own for own in R[:, :p]])  # (k, m, q)
+        observed = precision[:, None, None] * np.einsum("amq,bmq->mab", rho, rho)
+        gradients.append(2.0 * np.einsum("mab,tab->mt", (expected - observed) @ L, D[0]))
+    return Scores(profiles, np.concatenate(gradients, axis=1))
+
+
+def evaluate_each(
+    responses: Responses, thetas: Float[Array, "m t"], sigma: float | None, restriction: float, layout: Layout
+) -> Evaluations:
+    """Evaluate each response at its own θ, where one factor is alone and taken apart.
+
+    Notes
+    -----
+    The arrays of `bayesmm.marginal.apart.one_factor` with an axis of responses before that of levels. Sums over levels
+    are products of matrices, one a response; what the average information needs of them is Σ (Z'Ṽ⁻¹Z) ⊗ ρρ', whatever
+    the number of entries of θ. See `bayesmm.marginal.likelihood.evaluation.evaluate` for the equations.
+    """
+    levels, products = responses.levels, responses.columns
+    assert levels is not None
+    m, p = responses.origins.shape
+    k, _, q = levels.root.shape
+    factors = stack_factors(thetas, layout)[0]  # (m, k, k)
+    ((D, second),) = stack_tangents(thetas, layout)
+    L = np.moveaxis(factors, 0, -1)[..., None]  # (k, k, m, 1)
+    B = contract(levels.root.swapaxes(0, 1)[:, :, None], L)  # RΛ
+    H = np.eye(k)[:, :, None, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1))
+    right = np.empty((k, p + 1 + k, m, q))
+    right[:, :p], right[:, p], right[:, p + 1 :] = (
+        levels.coefficients[:, :p, None],
+        levels.coefficients[:, p:],
+        levels.root[:, :, None],
+    )
+    pivots, rooted = batched_cholesky(np, H, right)
+    S = sum(_sum_products(each, each) for each in rooted)  # (m, p + 1 + k, ...)
+    left = levels.gram
+    parts = _Reduced(
+        2.0 * np.log(pivots).sum(axis=(0, 2)),
+        S[:, :p, :p] + left[:p, :p],
+        S[:, p, :p] + left[p:, :p],
+        S[:, p, p] + np.diagonal(left)[p:],
+    )
+    profiles, covariance = _profile(products, parts, sigma, restriction)
+    between = rooted[:, p + 1 :]
+    R, marginal = contract(between, rooted[:, : p + 1]), contract(between, between)
+    rho = R[:, p] - sum((R[:, j] * profiles.beta[:, j, None] for j in range(p)), 0.0)  # (k, m, q)
+    rows = np.concatenate([R[:, :p].reshape(k * p, m, q), rho])
+    sums = _sum_products(rows, rows)
+    squares = sums[:, k * p :, k * p :]  # Σ ρρ'
+    to_fixed = sums[:, k * p :, : k * p].reshape(m, k, k, p)  # Σ ρ ⊗ R_X
+    of_fixed = sums[:, : k * p, : k * p].reshape(m, k, p, k, p)
+    precision = _precision(products, profiles, sigma, restriction)
+    expected = S[:, p + 1 :, p + 1 :] - restriction * np.einsum("maibj,mij->mab", of_fixed, covariance)
+    slope = expected - precision[:, None, None] * squares  # Γ
+    along = slope @ factors
+    moves = D @ factors[:, None].swapaxes(2, 3)
+    moves = moves + moves.swapaxes(2, 3)  # (m, t, k, k): ∂(ΛΛ')
+    fourth = _sum_fourth(marginal, rho)  # (m, a, b, c, d): Σ (Z'Ṽ⁻¹Z)_ab ρ_c ρ_d
+    t = D.shape[1]
+    half = fourth.transpose(0, 2, 4, 1, 3).reshape(m, k * k, k * k)
+    flat = moves.reshape(m, t, k * k)
+    information = (flat @ half) @ flat.swapaxes(1, 2)
+    towards = np.einsum("mtab,mbap->mtp", moves, to_fixed)
+    information = information - towards @ covariance @ towards.swapaxes(1, 2)
+    information *= precision[:, None, None]
+    if sigma is None:
+        own = np.einsum("mtab,mab->mt", moves, squares)
+        df = products.n - restriction * products.p
+        information -= (precision**2 / df)[:, None, None] * own[:, :, None] * own[:, None]
+    bend = np.einsum("msab,mtab->mst", slope[:, None] @ D, np.broadcast_to(D, (m, *D.shape[1:])))
+    if second is not None:
+        bend = bend + np.einsum("mstab,mab->mst", second, along)
+    return Evaluations(
+        profiles, 2.0 * np.einsum("mab,mtab->mt", along, np.broadcast_to(D, (m, *D.shape[1:]))), information + 2.0 * bend
+    )
+
+
+def _profile(
+    products: CrossProducts, parts: _Reduced, sigma: float | None, restriction: float
+) -> tuple[Profiles, Float[Array, "*m p p"]]:
+    """Profile the fixed effects out of S, and A⁻¹."""
+    with np.errstate(all="ignore"):
+        root = _cholesky(parts.fixed)
+        log_det = 2.0 * np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1) + products.log_det_root
+        inverse_root = np.linalg.solve(root, np.broadcast_to(np.eye(root.shape[-1]), root.shape))
+        covariance = inverse_root.swapaxes(-1, -2) @ inverse_root
+        beta = (covariance @ parts.cross[..., None])[..., 0]
+        residual_square = parts.squares - (beta * parts.cross).sum(axis=-1)
+        df = products.n - restriction * products.p
+        constant = parts.log_det - products.log_weights + restriction * log_det
+        if sigma is None:
+            value = constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))
+        else:
+            value = constant + df * np.log(2.0 * np.pi * sigma**2) + residual_square / sigma**2
+    return Profiles(value, residual_square, beta), covariance
+
+
+def _precision(
+    products: CrossProducts, profiles: Profiles, sigma: float | None, restriction: float
+) -> Float[Array, " m"]:
+    """1/σ² of each response."""
+    if sigma is not None:
+        return np.full(len(profiles.value), 1.0 / sigma**2)
+    return (products.n - restriction * products.p) / profiles.residual_square
+
+
+def _cholesky(A: Float[Array, "*m p p"]) -> Float[Array, "*m p p"]:
+    """Roots; NaN of those that are not positive definite."""
+    try:
+        return np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        if A.ndim == 2:
+            return np.full_like(A, np.nan)
+        return np.stack([_cholesky(each) for each in A])
+
+
+def _sum_products(left: Float[Array, "a m q"], right: Float[Array, "b m q"]) -> Float[Array, "m a b"]:
+    """Sums over levels of products of rows, for each response."""
+    return left.transpose(1, 0, 2) @ right.transpose(1, 2, 0)
+
+
+def _sum_fourth(marginal: Float[Array, "k k m q"], rho: Float[Array, "k m q"]) -> Float[Array, "m k k k k"]:
+    """Σ marginal_ab ρ_c ρ_d over levels: symmetric in a, b and in c, d."""
+    k = len(rho)
+    i, j = np.triu_indices(k)
+    place = np.zeros((k, k), int)
+    place[i, j] = place[j, i] = np.arange(len(i))
+    sums = _sum_products(marginal[i, j], rho[i] * rho[j])
+    return sums[:, place[:, :, None, None], place]

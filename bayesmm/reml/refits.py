@@ -1,0 +1,189 @@
+"""The same design fitted to many responses, from the estimates of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, parts, stack_factors
+from bayesmm.covariance.public import read_covariance
+from bayesmm.covariance.structure import STEP, lower_triangular
+from bayesmm.errors import EstimationError
+from bayesmm.marginal.likelihood.side_by_side import evaluate_each, profile_together
+from bayesmm.marginal.sums.responses import Responses
+from bayesmm.reml.criterion import NOISE, Criterion
+from bayesmm.reml.estimate import estimate
+from bayesmm.reml.screen import look_around
+from bayesmm.reml.search import SAME, find_minimum
+from bayesmm.reml.side_by_side import Points, minimise_side_by_side
+
+TOGETHER = 2**19  # numbers in the largest array of evaluations side by side
+NEAR_BOUNDARY = 1e-2  # smallest singular value of Λ, relative to the largest or to one, below which it is looked closer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refits:
+    """Estimates from m responses.
+
+    Attributes
+    ----------
+    theta : array, shape (m, t)
+        On the conditioned columns; NaN, like all else, where there is no maximum, or none was reached.
+    criterion : array, shape (m,)
+        −2 log likelihood.
+    sigma : array, shape (m,)
+        Residual standard deviations.
+    beta : array, shape (m, p)
+        Fixed effects of the kept columns.
+    """
+
+    theta: np.ndarray
+    criterion: np.ndarray
+    sigma: np.ndarray
+    beta: np.ndarray
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Which have estimates (m,)."""
+        return np.isfinite(self.criterion)
+
+
+def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refits:
+    """Fit each response as `bayesmm.reml.estimate.estimate` would.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        Of the design with a response whose estimates are known.
+    responses : Responses
+        Of the same design.
+    start : array, shape (t,)
+        Those estimates, θ on the conditioned columns.
+
+    Notes
+    -----
+    Each search begins at the estimates that are known. With one factor alone all searches are made side by side. What
+    then is no minimum beyond doubt, or is near the boundary, is searched on by itself, and left there if it is a saddle.
+    The likelihood of all responses is looked at in the places where the search of one response looks for basins: a
+    response that has a lower value in one of them than at its minimum is searched anew, from all its basins.
+    """
+    p, m = responses.origins.shape[1], len(responses)
+    found = _Found(criterion, responses)
+    if criterion.has_many_effects:  # basins are many, and narrow
+        for i in range(m):
+            found.search(i, None)
+        return found.refits
+    start = off_boundary(start, criterion.layout)
+    if responses.levels is None:
+        for i in range(m):
+            found.search(i, start)
+    else:
+        k, _, q = responses.levels.root.shape
+        size = max(TOGETHER // (k * (p + 1 + k) * q), 1)
+        for first in range(0, m, size):
+            found.search_together(np.arange(first, min(first + size, m)), start)
+    lowest = np.full(m, np.inf)
+    for factors in look_around(criterion, start):
+        values = profile_together(responses, factors, criterion.sigma, criterion.restriction).value
+        lowest = np.fmin(lowest, values)
+    for i in np.flatnonzero(lowest < found.value - SAME):
+        found.search(i, None)
+    return found.refits
+
+
+class _Found:
+    """What the searches have found so far."""
+
+    def __init__(self, criterion: Criterion, responses: Responses) -> None:
+        self._criterion, self._responses = criterion, responses
+        m, p = responses.origins.shape
+        self.value, self._theta = np.full(m, np.nan), np.full((m, _n_theta(criterion.layout)), np.nan)
+        self._residual_square, self._beta = np.full(m, np.nan), np.full((m, p), np.nan)
+
+    @property
+    def refits(self) -> Refits:
+        """On the user's columns."""
+        criterion, products = self._criterion, self._criterion.products
+        if criterion.sigma is None:
+            sigma = np.sqrt(self._residual_square / (products.n - criterion.restriction * products.p))
+        else:
+            sigma = np.where(np.isfinite(self.value), criterion.sigma, np.nan)
+        beta = self._responses.origins + np.linalg.solve(products.fixed_root, self._beta.T).T
+        return Refits(theta=self._theta, criterion=self.value, sigma=sigma, beta=beta)
+
+    def search(self, i: int, start: np.ndarray | None) -> None:
+        """Search by itself: from one start, or from one in each basin."""
+        own = replace(self._criterion, products=self._responses[i])
+        try:
+            minimum = estimate(own).minimum if start is None else find_minimum(own, start)
+        except (EstimationError, np.linalg.LinAlgError):
+            return self._forget(i)
+        if not minimum.converged:
+            return self._forget(i) if start is None else self.search(i, None)
+        fixed = minimum.evaluation.detail.fixed
+        self.value[i], self._theta[i] = minimum.evaluation.value, minimum.x
+        self._residual_square[i], self._beta[i] = fixed.residual_square, fixed.beta
+        return None
+
+    def _forget(self, i: int) -> None:
+        for each in (self.value, self._theta, self._residual_square, self._beta):
+            each[i] = np.nan
+
+    def search_together(self, which: np.ndarray, start: np.ndarray) -> None:
+        """Search side by side from one start, and go on alone where that is not the end."""
+        criterion, responses = self._criterion, self._responses.take(which)
+
+        def objective(thetas: np.ndarray, some: np.ndarray) -> Points:
+            own = responses if len(some) == len(which) else responses.take(some)
+            with np.errstate(all="ignore"):  # a step too long overflows
+                at = evaluate_each(own, thetas, criterion.sigma, criterion.restriction, criterion.layout)
+            value = at.profiles.value
+            return Points(value, at.gradient, at.curvature, NOISE * np.maximum(1.0, np.abs(value)))
+
+        ends = minimise_side_by_side(objective, np.tile(start, (len(which), 1)))
+        with np.errstate(all="ignore"):
+            at = evaluate_each(responses, ends.x, criterion.sigma, criterion.restriction, criterion.layout).profiles
+        self.value[which], self._theta[which] = at.value, ends.x
+        self._residual_square[which], self._beta[which] = at.residual_square, at.beta
+        for i in np.flatnonzero(~ends.is_minimum):
+            self.search(which[i], start)
+        for i in np.flatnonzero(ends.is_minimum & _is_near_boundary(ends.x, criterion.layout)):
+            self.search(which[i], ends.x[i])
+
+
+def off_boundary(theta: np.ndarray, layout: Layout) -> np.ndarray:
+    """θ nearby from which each variance may grow: at zero a slope in θ says nothing."""
+    if not held_theta(theta, layout).any():
+        return theta
+    moved = []
+    for piece, own in parts(theta, layout):
+        if piece.structure.held(own, piece.k).any():
+            (L,) = assemble_factors(np, own, ((piece._replace(start=0, stop=piece.k),),))
+            own = piece.structure.nearest(lower_triangular(np.hstack([L, STEP * np.eye(piece.k)])))
+        moved.append(own)
+    return np.concatenate(moved)
+
+
+def public_values(theta: np.ndarray, sigma: np.ndarray, criterion: Criterion) -> np.ndarray:
+    """Standard deviations, correlations and σ of several θ (m, t), in the order of `Spread`."""
+    values = []
+    for L, T, pieces in zip(
+        stack_factors(theta, criterion.layout), criterion.products.effect_roots, criterion.layout, strict=True
+    ):
+        M = np.linalg.solve(T, L) * sigma[:, None, None]
+        values += read_covariance(np, M @ M.swapaxes(1, 2), pieces)
+    return np.concatenate([*values, sigma[:, None]], axis=1)
+
+
+def _n_theta(layout: Layout) -> int:
+    return sum(piece.n_theta for pieces in layout for piece in pieces)
+
+
+def _is_near_boundary(thetas: np.ndarray, layout: Layout) -> np.ndarray:
+    near = np.zeros(len(thetas), bool)
+    for L, pieces in zip(stack_factors(thetas, layout), layout, strict=True):
+        for piece in pieces:
+            values = np.linalg.svd(L[:, piece.inside, piece.inside], compute_uv=False)
+            near |= values[:, -1] < NEAR_BOUNDARY * np.maximum(values[:, 0], 1.0)
+    return near
