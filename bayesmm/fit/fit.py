@@ -28,7 +28,9 @@ from bayesmm.reml.estimate import Estimate, LocalMaximum
 if TYPE_CHECKING:
     from xarray import DataTree
 
+    from bayesmm.inference.bootstrap import Bootstrap
     from bayesmm.inference.profile import Profile
+    from bayesmm.inference.replicates import BootstrapKind, Statistic
     from bayesmm.inference.term_contrasts import Type
     from bayesmm.inference.wald_tests import LinearTest, TermTests
     from bayesmm.presenting.report import Report
@@ -410,6 +412,64 @@ class Fit:
         predictors = build_predictors(self.design, new_data, random=random, new_levels=new_levels)
         mean = predictors.mean(self.estimate.beta, self.estimate.modes)
         return pd.Series(mean, index=predictors.index, name=self.design.response)
+
+    def bootstrap(
+        self,
+        n: int = 1000,
+        *,
+        kind: BootstrapKind = "parametric",
+        statistic: Statistic | None = None,
+        group: str | None = None,
+        seed: int = 1,
+        progress: bool | None = None,
+    ) -> Bootstrap:
+        """Refit to resampled data.
+
+        Parameters
+        ----------
+        n : int
+            How many times.
+        kind : {"parametric", "residual", "case"}
+            New effects and residuals from the normal distributions that were estimated; predicted effects and residuals
+            resampled, after they were given the estimated covariances; levels of a grouping factor resampled with all
+            their rows.
+        statistic : callable, optional
+            A function of a `Fit` that returns a number, a vector or a dict of numbers; it is bootstrapped beside the
+            parameters.
+        group : str, optional
+            Whose levels are resampled where ``kind="case"``; by default those of the factor that holds all others.
+        seed : int
+            The same numbers for the same seed; with more replicates the first ones stay.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        Bootstrap
+            A refit that failed is NaN and counted.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range, or no factor's levels can be resampled.
+
+        Warns
+        -----
+        BayesmmWarning
+            If refits failed.
+
+        Notes
+        -----
+        Parametric replicates without a statistic are drawn as sums over the rows, not row by row: their cost does not
+        depend on the number of rows. A statistic is given a fit with rows, so that rows are drawn for it.
+
+        References
+        ----------
+        Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
+        """
+        from bayesmm.inference.bootstrap import bootstrap
+
+        return bootstrap(self, n, kind, statistic, group, seed, progress)
 
     def to_datatree(self) -> DataTree:
         """Store the estimates under the names that posterior draws have.

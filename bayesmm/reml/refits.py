@@ -11,10 +11,12 @@ from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.likelihood.side_by_side import evaluate_each, profile_together
+from bayesmm.marginal.likelihood.screening import Screen
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import NOISE, Criterion
 from bayesmm.reml.estimate import estimate
-from bayesmm.reml.screen import look_around
+from bayesmm.reml.screen import is_light, look_around
 from bayesmm.reml.search import SAME, find_minimum
 from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
@@ -90,6 +92,34 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
     for i in np.flatnonzero(lowest < found.value - SAME):
         found.search(i, None)
     return found.refits
+
+
+def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:
+    """Fit data that share nothing with others, from one start, and from all basins if there is a lower value elsewhere."""
+    found = _Found(criterion, _only(criterion.products))
+    if criterion.has_many_effects:
+        found.search(0, None)
+        return found.refits
+    start = off_boundary(start, criterion.layout)
+    found.search(0, start)
+    if found.refits.converged[0] and is_light(criterion):
+        places = [np.stack(each) for each in zip(*look_around(criterion, start), strict=True)]
+        values = Screen(criterion.products, criterion.sigma, criterion.restriction).values(places)
+        if values.min() < found.value[0] - SAME:
+            found.search(0, None)
+    return found.refits
+
+
+def _only(products: CrossProducts) -> Responses:
+    """The response of a design as the only one of several."""
+    return Responses(
+        columns=products,
+        cross=tuple(K[:, -1:] for K in products.cross),
+        squares=products.gram[-1:, -1],
+        origins=products.fixed_origin[None],
+        levels=products.levels,
+        effects=products.effects,
+    )
 
 
 class _Found:

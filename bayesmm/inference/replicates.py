@@ -1,0 +1,287 @@
+"""Estimates from resampled data, replicate by replicate: what a bootstrap tabulates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import shorten
+from bayesmm.covariance.layout import assemble_factors, held_theta, theta_of
+from bayesmm.covariance.structure import lower_triangular
+from bayesmm.design.columns.rank import independent_columns
+from bayesmm.design.columns.terms import INTERCEPT
+from bayesmm.design.design import Design
+from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
+from bayesmm.marginal.likelihood.side_by_side import score_together
+from bayesmm.marginal.sums.drawn import SumSource
+from bayesmm.marginal.sums.responses import Responses
+from bayesmm.problem import Problem
+from bayesmm.reml.criterion import Criterion, Derivatives
+from bayesmm.reml.estimate import estimate
+from bayesmm.reml.refits import Refits, public_values, refit, refit_alone
+
+type BootstrapKind = Literal["parametric", "residual", "case"]
+type Statistic = Callable[[Any], Any]
+
+NUMBERS = 2**22  # held at once in the sums of responses, or in their rows
+MOST = 500  # replicates at a time
+SLOPE = 1e-6  # relative step of a derivative of the public parameters in θ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicates:
+    """What n refits gave.
+
+    Attributes
+    ----------
+    parameters : array, shape (n, m)
+        In the order of the table of parameters; NaN where a refit failed.
+    statistics : array, shape (n, s)
+        Values of the statistic that was asked for.
+    acceleration : array, shape (m + s,)
+        Of parameters and statistics, for BCa intervals; NaN where there is none.
+    """
+
+    parameters: np.ndarray
+    statistics: np.ndarray
+    acceleration: np.ndarray
+
+
+def make_replicates(
+    fit: Fitted,
+    n: int,
+    kind: BootstrapKind,
+    statistic: NamedStatistic | None,
+    levels: LevelSampler | None,
+    seed: int,
+    watch: Callable[[int], None],
+) -> Replicates:
+    """Refit to n resampled data sets; see `bayesmm.fit.Fit.bootstrap`."""
+    maker = _Cases(fit, levels, statistic) if levels is not None else _Responses(fit, kind, statistic)
+    parameters, statistics, influences = [], [], []
+    for first in range(0, n, maker.at_once):
+        numbers = range(first, min(first + maker.at_once, n))
+        made = maker.make([np.random.default_rng([seed, number]) for number in numbers])
+        parameters.append(made[0])
+        statistics.append(made[1])
+        influences.append(made[2])
+        watch(len(numbers))
+    parameters, statistics, influences = (np.concatenate(each) for each in (parameters, statistics, influences))
+    return Replicates(
+        parameters=parameters,
+        statistics=statistics,
+        acceleration=maker.acceleration(np.concatenate([parameters, statistics], axis=1), influences),
+    )
+
+
+class NamedStatistic:
+    """A function of a fit, with names for what it returns: a number, several, or a mapping of names to numbers."""
+
+    def __init__(self, function: Statistic, fit: Fitted) -> None:
+        self._function = function
+        value = function(fit)
+        if isinstance(value, pd.Series):
+            value = value.to_dict()
+        if isinstance(value, Mapping):
+            self.names = tuple(map(str, value))
+        else:
+            size = np.size(value)
+            self.names = ("statistic",) if np.ndim(value) == 0 else tuple(f"statistic[{i}]" for i in range(size))
+        self.estimates = self._read(value)
+
+    def __call__(self, fit: Fitted) -> np.ndarray:
+        """Return the numbers (s,) of a fit."""
+        return self._read(self._function(fit))
+
+    def _read(self, value: Any) -> np.ndarray:
+        value = list(value.values()) if isinstance(value, Mapping) else value
+        try:
+            numbers = np.ravel(np.asarray(value, dtype=float))
+        except (TypeError, ValueError):
+            numbers = np.empty(0)
+        if len(numbers) != len(self.names) or not len(numbers):
+            raise ArgumentError(
+                f"statistic returned {shorten(value)}: give a function that returns a number, a vector or a dict of "
+                "numbers, as many for each fit."
+            )
+        return numbers
+
+
+class _Responses:
+    """Replicates that differ in the response alone."""
+
+    def __init__(self, fit: Fitted, kind: BootstrapKind, statistic: NamedStatistic | None) -> None:
+        self._fit, self._kind, self._statistic = fit, kind, statistic
+        problem, criterion = fit.problem, fit.estimate.criterion_function
+        self._criterion, self._theta = criterion, fit.estimate.minimum.x
+        self._factors = assemble_factors(np, self._theta, criterion.layout)
+        self._source, self._rows = None, None
+        size = sum(G.shape[0] * G.shape[2] for G in problem.products.diagonal) + problem.design.p
+        if kind == "parametric" and statistic is None:
+            self._source = SumSource(problem.products)
+        else:
+            self._rows: DrawRows | None = (parametric_rows if kind == "parametric" else residual_rows)(fit)
+            size += fit.n
+        self.at_once = int(np.clip(NUMBERS // size, 1, MOST))
+
+    def make(self, streams: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parameters, statistics, and parameters were they linear in the response's products."""
+        fit, rows = self._fit, None
+        if self._source is not None:
+            responses = self._source.draw(streams, self._factors, fit.sigma, fit.estimate.beta)
+        else:
+            assert self._rows is not None
+            rows = self._rows(streams)
+            responses = fit.problem.sum_responses(rows)
+        found = refit(self._criterion, responses, self._theta)
+        parameters = _parameters(fit, found, self._criterion)
+        statistics = np.full((len(streams), len(self._statistic.names) if self._statistic else 0), np.nan)
+        if self._statistic is not None and rows is not None:
+            for i in np.flatnonzero(found.converged):
+                design = replace(fit.design, y=rows[:, i])
+                problem = Problem(design, plan=fit.problem.plan, products=responses[i])
+                statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[i]))
+        return parameters, statistics, self._linear(responses)
+
+    def _linear(self, responses: Responses) -> np.ndarray:
+        """Parameters (m, P), were they linear in the scores: one Newton step from the estimates, by their own Hessian.
+
+        Entries of θ on the boundary stay there.
+        """
+        criterion, theta = self._criterion, self._theta
+        scores = score_together(responses, theta, criterion.sigma, criterion.restriction, criterion.layout)
+        inner = np.flatnonzero(~held_theta(theta, criterion.layout))
+        hessian = self._derivatives.hessian[np.ix_(inner, inner)]
+        steps = np.zeros_like(scores.gradient)
+        steps[:, inner] = -scores.gradient[:, inner] @ np.linalg.pinv(hessian, rcond=1e-12, hermitian=True)
+        log_sigma = np.zeros(len(responses))
+        if criterion.sigma is None:
+            here = self._fit.estimate.minimum.evaluation.detail.fixed.residual_square
+            slope = self._derivatives.residual_square_gradient / (2.0 * here)
+            log_sigma = 0.5 * (scores.profiles.residual_square / here - 1.0) + steps @ slope
+        spreads = np.column_stack([steps, log_sigma]) @ self._jacobian.T
+        fixed = responses.origins + np.linalg.solve(criterion.products.fixed_root, scores.profiles.beta.T).T
+        return np.concatenate([fixed, spreads], axis=1)[:, : len(self._fit.labels.parameter_rows())]
+
+    @cached_property
+    def _derivatives(self) -> Derivatives:
+        return self._criterion.derivatives(self._theta)
+
+    @cached_property
+    def _jacobian(self) -> np.ndarray:
+        """Derivatives of standard deviations, correlations and σ with respect to (θ, log σ)."""
+        criterion, at = self._criterion, np.append(self._theta, np.log(self._fit.sigma))
+        steps = SLOPE * np.append(criterion.sizes(self._theta), 1.0)
+        ends = np.concatenate([at + np.diag(steps), at - np.diag(steps)])
+        with np.errstate(all="ignore"):  # a correlation of nothing is no number
+            up, down = np.split(public_values(ends[:, :-1], np.exp(ends[:, -1]), criterion), 2)
+        return ((up - down) / (2.0 * steps[:, None])).T
+
+    def acceleration(self, values: np.ndarray, linear: np.ndarray) -> np.ndarray:
+        """Skewness of the linear parameters over six; of a statistic, of its regression on them.
+
+        Efron (1987, section 4): in the least favourable family a parameter moves along its score, whose skewness this is.
+        Under the model fixed effects at given covariances are normal.
+        """
+        P = linear.shape[1]
+        influences = np.concatenate([linear, _regress(values[:, P:], linear)], axis=1)
+        centred = influences - influences.mean(axis=0)
+        with np.errstate(all="ignore"):
+            found = (centred**3).mean(axis=0) / (centred**2).mean(axis=0) ** 1.5 / 6.0
+        if self._kind == "parametric":
+            found[: self._fit.design.p] = 0.0
+        return found
+
+
+class _Cases:
+    """Replicates of resampled levels of one factor."""
+
+    def __init__(self, fit: Fitted, levels: LevelSampler, statistic: NamedStatistic | None) -> None:
+        self._fit, self._levels, self._statistic = fit, levels, statistic
+        self.at_once = 20
+
+    def make(self, streams: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parameters, statistics, and how often each level was drawn."""
+        q, fit = self._levels.n_levels, self._fit
+        parameters = np.full((len(streams), len(fit.labels.parameter_rows())), np.nan)
+        statistics = np.full((len(streams), len(self._statistic.names) if self._statistic else 0), np.nan)
+        counts = np.zeros((len(streams), q))
+        for i, stream in enumerate(streams):
+            chosen = np.sort(stream.integers(q, size=q))
+            counts[i] = np.bincount(chosen, minlength=q)
+            problem = Problem(self._levels.draw(chosen))
+            if len(_independent(problem.design)) < problem.design.p:
+                continue
+            try:
+                criterion = replace(fit.estimate.criterion_function, products=problem.products)
+            except (DesignError, np.linalg.LinAlgError):
+                continue
+            found = refit_alone(criterion, self._start(criterion))
+            if found.converged[0]:
+                parameters[i] = _parameters(fit, found, criterion)[0]
+                if self._statistic is not None:
+                    statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[0]))
+        return parameters, statistics, counts
+
+    def _start(self, criterion: Criterion) -> np.ndarray:
+        """The estimates, on the columns as these rows condition them."""
+        pairs = zip(criterion.products.effect_roots, self._fit.estimate.factors, strict=True)
+        return theta_of([lower_triangular(T @ L) for T, L in pairs], criterion.layout)
+
+    def acceleration(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Σu³/6(Σu²)^1.5 of the influences u of the levels, by regression on how often each was drawn.
+
+        Efron (1987, section 7) for what is not parametric; influences by regression as in Davison & Hinkley (1997, section
+        2.7.4). Of fewer replicates than twice the levels there are none.
+        """
+        if len(counts) < 2 * counts.shape[1]:
+            return np.full(values.shape[1], np.nan)
+        coefficients = _coefficients(values, counts)
+        centred = coefficients - coefficients.mean(axis=0)
+        with np.errstate(all="ignore"):
+            return (centred**3).sum(axis=0) / (centred**2).sum(axis=0) ** 1.5 / 6.0
+
+
+def _independent(design: Design) -> np.ndarray:
+    X = design.X[:, design.kept]
+    names = [design.coefficients[j] for j in design.kept]
+    return independent_columns(X, design.weights, has_intercept=names[:1] == [INTERCEPT])
+
+
+def _parameters(fit: Fitted, found: Refits, criterion: Criterion) -> np.ndarray:
+    """Parameters (m, P) in the order of the table."""
+    with np.errstate(all="ignore"):
+        spreads = public_values(found.theta, found.sigma, criterion)
+    return np.concatenate([found.beta, spreads], axis=1)[:, : len(fit.labels.parameter_rows())]
+
+
+def _fit_of(fit: Fitted, problem: Problem, theta: np.ndarray) -> Fitted:
+    """The whole fit of other data, whose θ is known."""
+    criterion = replace(fit.estimate.criterion_function, products=problem.products)
+    return cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=estimate(criterion, theta)))
+
+
+def _regress(values: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """Values (n, s) as linear functions of others (n, P), by least squares."""
+    centred = on - on.mean(axis=0)
+    known = np.isfinite(centred).all(axis=0)
+    return centred[:, known] @ _coefficients(values, centred[:, known])
+
+
+def _coefficients(values: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """Coefficients (P, s) of least squares, each from the replicates in which there is a value."""
+    scale = np.where(on.std(axis=0) > 0.0, on.std(axis=0), 1.0)
+    found = np.full((on.shape[1], values.shape[1]), np.nan)
+    for j, own in enumerate(values.T):
+        known = np.isfinite(own)
+        if known.any():
+            columns = np.column_stack([np.ones(known.sum()), on[known] / scale])
+            found[:, j] = np.linalg.lstsq(columns, own[known], rcond=None)[0][1:] / scale
+    return found

@@ -1,0 +1,210 @@
+"""New data for a bootstrap: responses drawn from the estimates, resampled effects and residuals, resampled levels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bayesmm.console import listing
+from bayesmm.design.design import Design
+from bayesmm.errors import ArgumentError
+from bayesmm.incidence import Incidence, Membership
+from bayesmm.inference.fitted import Fitted
+
+type DrawRows = Callable[[Sequence[np.random.Generator]], np.ndarray]
+
+RANK = 1e-10  # share of the largest eigenvalue that is rounding
+
+
+def parametric_rows(fit: Fitted) -> DrawRows:
+    """Draw responses (n, m) with new effects and new residuals, normal with the estimated covariances."""
+    design, sigma = fit.design, fit.sigma
+    residual_sd = sigma / np.sqrt(design.weights)
+
+    def draw(streams: Sequence[np.random.Generator]) -> np.ndarray:
+        effects = [
+            np.stack([sigma * stream.standard_normal((block.q, block.k)) @ L.T for stream in streams])
+            for block, L in zip(design.blocks, fit.estimate.factors, strict=True)
+        ]
+        return _add_up(fit, effects) + residual_sd[:, None] * np.stack(
+            [stream.standard_normal(design.n) for stream in streams], axis=1
+        )
+
+    return draw
+
+
+def residual_rows(fit: Fitted) -> DrawRows:
+    """Resample predicted effects and residuals, after they were given the estimated covariances.
+
+    Notes
+    -----
+    Predicted effects and residuals are shrunken. They are centred and multiplied by the matrix A nearest to one (in the
+    sense of optimal transport) that gives them the estimated covariance matrix: ASA = Σ̂ for their covariance matrix S,
+    A = S^(−½)(S^½ Σ̂ S^½)^½ S^(−½). Carpenter, Goldstein & Rasbash (2003) take roots of Cholesky, which depend on the
+    order of the effects. Levels of each factor, and rows, are resampled on their own; residuals times the roots of their
+    weights.
+
+    References
+    ----------
+    Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
+    """
+    design, sigma = fit.design, fit.sigma
+    roots = np.sqrt(design.weights)
+    fitted = _add_up(fit, [modes[None] for modes in fit.estimate.modes])[:, 0]
+    residuals = _reflate((roots * (design.y - fitted))[:, None], np.array([[sigma**2]]))[:, 0]
+    pools = [
+        _reflate(modes, sigma**2 * L @ L.T) for modes, L in zip(fit.estimate.modes, fit.estimate.factors, strict=True)
+    ]
+
+    def draw(streams: Sequence[np.random.Generator]) -> np.ndarray:
+        effects = [np.stack([pool[stream.integers(len(pool), size=len(pool))] for stream in streams]) for pool in pools]
+        noise = np.stack([residuals[stream.integers(design.n, size=design.n)] for stream in streams], axis=1)
+        return _add_up(fit, effects) + noise / roots[:, None]
+
+    return draw
+
+
+def _add_up(fit: Fitted, effects: Sequence[np.ndarray]) -> np.ndarray:
+    """Xβ̂ + offset + Zb (n, m) of effects (m, q, k) of each factor."""
+    design = fit.design
+    fixed = design.X[:, design.kept] @ fit.estimate.beta + design.offset
+    total = np.tile(fixed, (len(effects[0]), 1))
+    for block, own in zip(design.blocks, effects, strict=True):
+        block.incidence.add_to(total, own)
+    return total.T
+
+
+def _reflate(values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Centre values (q, k) and give them a covariance matrix, as far as they vary at all."""
+    values = values - values.mean(axis=0)
+    root, back = _roots(values.T @ values / len(values))
+    middle, _ = _roots(root @ covariance @ root)
+    return values @ (back @ middle @ back)
+
+
+def _roots(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric root of a matrix, and its generalised inverse."""
+    values, vectors = np.linalg.eigh(M)
+    seen = values > RANK * max(values[-1], 0.0)
+    sizes = np.sqrt(np.where(seen, values, 0.0))
+    inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=seen)
+    return vectors * sizes @ vectors.T, vectors * inverse @ vectors.T
+
+
+class LevelSampler:
+    """Data sets of levels of one grouping factor, with all their rows, drawn with replacement.
+
+    Parameters
+    ----------
+    design : Design
+        The data.
+    group : str, optional
+        The factor; by default the one that all others are nested in.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such factor, or others are not nested in it.
+    """
+
+    def __init__(self, design: Design, group: str | None) -> None:
+        self._design = design
+        outermost = [f for f in range(len(design.blocks)) if _holds_all(design, f)]
+        names = [block.group for block in design.blocks]
+        if group is not None and group not in names:
+            raise ArgumentError(f"group is {group!r}, which is no grouping factor: give one of {listing(names)}.")
+        wanted = outermost if group is None else [f for f in outermost if names[f] == group]
+        if not wanted and outermost:
+            raise ArgumentError(
+                f"group is {group!r}, and its levels share rows with levels of factors that are not nested in it: "
+                f"resampling them would tear apart what belongs together. Give {listing([names[f] for f in outermost])}."
+            )
+        if not wanted:
+            raise ArgumentError(
+                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, or a row has several "
+                "levels, resampling the levels of one would tear apart what belongs together. Take kind='parametric' or "
+                "kind='residual'."
+            )
+        self._outer = min(wanted, key=lambda f: design.blocks[f].q)
+        block = design.blocks[self._outer]
+        self.group, self.n_levels = block.group, block.q
+        self._members = block.incidence.members()
+        self._inner = {g: self._locate(g) for g in range(len(names)) if g != self._outer}
+
+    def _locate(self, g: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Levels of another factor in each level of this one, and the place of each row's levels among them."""
+        outer = self._design.blocks[self._outer].incidence.memberships[0].codes
+        incidence = self._design.blocks[g].incidence
+        holder, place = np.zeros(incidence.n_levels, int), np.zeros(incidence.n_levels, int)
+        for each in incidence.memberships:
+            holder[each.codes] = outer
+        order = np.argsort(holder, kind="stable")
+        counts = np.bincount(holder, minlength=self.n_levels)
+        own = np.split(order, np.cumsum(counts)[:-1])
+        for levels in own:
+            place[levels] = np.arange(len(levels))
+        return own, [place[each.codes] for each in incidence.memberships]
+
+    def draw(self, chosen: np.ndarray) -> Design:
+        """Return the data of some levels, copies of a level as levels of their own."""
+        design, blocks = self._design, list(self._design.blocks)
+        rows = np.concatenate([self._members[level] for level in chosen])
+        copy = np.repeat(np.arange(len(chosen)), [len(self._members[level]) for level in chosen])
+        outer = blocks[self._outer]
+        blocks[self._outer] = replace(
+            outer,
+            levels=_name_copies([outer.levels[level] for level in chosen]),
+            columns=outer.columns[rows],
+            incidence=Incidence.single(copy, outer.incidence.memberships[0].columns[rows], len(chosen)),
+        )
+        for g, (own, places) in self._inner.items():
+            block = blocks[g]
+            starts = np.concatenate([[0], np.cumsum([len(own[level]) for level in chosen])])
+            names = [block.levels[inner] for level in chosen for inner in own[level]]
+            memberships = tuple(
+                Membership(codes=starts[copy] + place[rows], columns=each.columns[rows])
+                for place, each in zip(places, block.incidence.memberships, strict=True)
+            )
+            blocks[g] = replace(
+                block,
+                levels=_name_copies(names),
+                columns=block.columns[rows],
+                incidence=Incidence(memberships=memberships, n_levels=int(starts[-1])),
+            )
+        return replace(
+            design,
+            y=design.y[rows],
+            offset=design.offset[rows],
+            weights=design.weights[rows],
+            X=design.X[rows],
+            blocks=tuple(blocks),
+            rows=design.rows[rows],
+            frame=design.frame.iloc[rows],
+        )
+
+
+def _holds_all(design: Design, f: int) -> bool:
+    """Whether each row has one level of a factor, and each level of the others is in one level of it."""
+    if len(design.blocks[f].incidence.memberships) > 1:
+        return False
+    outer = design.blocks[f].incidence.memberships[0].codes
+    for g, block in enumerate(design.blocks):
+        if g != f:
+            stacked = block.incidence.stacked().codes
+            pairs = np.unique(stacked * np.int64(design.blocks[f].q) + block.incidence.repeat(outer))
+            if len(pairs) > len(np.unique(stacked)):
+                return False
+    return True
+
+
+def _name_copies(names: Sequence[str]) -> tuple[str, ...]:
+    """Number the copies of a level from the second on."""
+    seen: Counter[str] = Counter()
+    named = []
+    for name in names:
+        seen[name] += 1
+        named.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(named)
