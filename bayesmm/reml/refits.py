@@ -16,11 +16,14 @@ from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import NOISE, Criterion
 from bayesmm.reml.estimate import estimate
+from bayesmm.reml.predicted import predict_minima
 from bayesmm.reml.screen import is_light, look_around
 from bayesmm.reml.search import SAME, find_minimum
 from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
 TOGETHER = 2**19  # numbers in the largest array of evaluations side by side
+TOLERANCE = 1e-10  # of a search by itself: θ is right to a hundred-thousandth of its standard error
+WORTH_IT = 20  # responses from which on predicting their minima costs less than it saves
 NEAR_BOUNDARY = 1e-2  # smallest singular value of Λ, relative to the largest or to one, below which it is looked closer
 
 
@@ -76,10 +79,12 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
         for i in range(m):
             found.search(i, None)
         return found.refits
+    is_inside = not held_theta(start, criterion.layout).any()
     start = off_boundary(start, criterion.layout)
     if responses.levels is None:
+        starts = predict_minima(criterion, responses, start) if is_inside and m >= WORTH_IT else np.tile(start, (m, 1))
         for i in range(m):
-            found.search(i, start)
+            found.search(i, starts[i])
     else:
         k, _, q = responses.levels.root.shape
         size = max(TOGETHER // (k * (p + 1 + k) * q), 1)
@@ -146,7 +151,7 @@ class _Found:
         """Search by itself: from one start, or from one in each basin."""
         own = replace(self._criterion, products=self._responses[i])
         try:
-            minimum = estimate(own).minimum if start is None else find_minimum(own, start)
+            minimum = estimate(own).minimum if start is None else find_minimum(own, start, tolerance=TOLERANCE)
         except (EstimationError, np.linalg.LinAlgError):
             return self._forget(i)
         if not minimum.converged:

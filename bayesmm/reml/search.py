@@ -11,7 +11,7 @@ from bayesmm.covariance.layout import assemble_factors, scale_theta
 from bayesmm.errors import EstimationError
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.optimise import Minimum, minimise
+from bayesmm.reml.optimise import DECREMENT_TOLERANCE, Minimum, minimise
 from bayesmm.reml.screen import choose_starts, falling_rays, is_downhill, is_light
 from bayesmm.reml.start import moment_start
 
@@ -107,10 +107,22 @@ def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[
     return [replace(further, n_evaluations=further.n_evaluations + at_low.n_evaluations)], n_values
 
 
-def find_minimum(criterion: Criterion, start: np.ndarray, max_evaluations: int = FIRST) -> Minimum:
-    """Search from one start, to a minimum that may be on the boundary."""
+def find_minimum(
+    criterion: Criterion,
+    start: np.ndarray,
+    max_evaluations: int = FIRST,
+    tolerance: float = DECREMENT_TOLERANCE,
+) -> Minimum:
+    """Search from one start, to a minimum that may be on the boundary; `tolerance` is that of `minimise`."""
     near, n_evaluations = _approach(criterion, start)
-    found = minimise(criterion, near, sizes=criterion.sizes, escapes=criterion.escapes, max_evaluations=max_evaluations)
+    found = minimise(
+        criterion,
+        near,
+        sizes=criterion.sizes,
+        escapes=criterion.escapes,
+        max_evaluations=max_evaluations,
+        tolerance=tolerance,
+    )
     found = leave_saddle(criterion, snap_to_boundary(criterion, found))
     return replace(found, n_evaluations=found.n_evaluations + n_evaluations)
 
