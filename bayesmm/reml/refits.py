@@ -68,8 +68,9 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
 
     Notes
     -----
-    Each search begins at the estimates that are known. With one factor alone all searches are made side by side. What
-    then is no minimum beyond doubt, or is near the boundary, is searched on by itself, and left there if it is a saddle.
+    Each search begins at the estimates that are known, or where a polynomial through what all responses have in common
+    predicts the minimum. Where the design is taken apart all searches are made side by side. What then is no minimum
+    beyond doubt, or is near the boundary, is searched on by itself, and left there if it is a saddle.
     The likelihood of all responses is looked at in the places where the search of one response looks for basins: a
     response that has a lower value in one of them than at its minimum is searched anew, from all its basins.
     """
@@ -81,13 +82,12 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
         return found.refits
     is_inside = not held_theta(start, criterion.layout).any()
     start = off_boundary(start, criterion.layout)
-    if responses.levels is None:
+    if not responses.columns.is_apart:
         starts = predict_minima(criterion, responses, start) if is_inside and m >= WORTH_IT else np.tile(start, (m, 1))
         for i in range(m):
             found.search(i, starts[i])
     else:
-        k, _, q = responses.levels.root.shape
-        size = max(TOGETHER // (k * (p + 1 + k) * q), 1)
+        size = max(TOGETHER // _size(responses), 1)
         for first in range(0, m, size):
             found.search_together(np.arange(first, min(first + size, m)), start)
     lowest = np.full(m, np.inf)
@@ -125,6 +125,13 @@ def _only(products: CrossProducts) -> Responses:
         levels=products.levels,
         effects=products.effects,
     )
+
+
+def _size(responses: Responses) -> int:
+    """Numbers in the largest array of one evaluation."""
+    p, k = responses.origins.shape[1], max(len(K) for K in responses.cross)
+    m = sum(K.shape[0] * K.shape[2] for K in responses.cross)
+    return m * (p + 1 + (k if responses.levels is not None else m))
 
 
 class _Found:

@@ -1,8 +1,8 @@
 """The criterion of many responses of one design: all at one θ, or each at a θ of its own.
 
-Only columns of y differ between them. At one θ the elimination is made once for all. With one factor alone each
-response may have its own θ, too: what `bayesmm.marginal.apart.one_factor` does for the levels is done for levels and
-responses in the same calls of NumPy, which cost more than the arithmetic in a small design.
+Only columns of y differ between them. At one θ the elimination is made once for all. Where a design is taken apart, each
+response may have its own θ, too: all are solved in the same calls of NumPy, which cost more than the arithmetic in a
+small design.
 """
 
 from __future__ import annotations
@@ -123,29 +123,85 @@ def score_together(
 def evaluate_each(
     responses: Responses, thetas: Float[Array, "m t"], sigma: float | None, restriction: float, layout: Layout
 ) -> Evaluations:
-    """Evaluate each response at its own θ, where one factor is alone and taken apart.
+    """Evaluate each response at its own θ, where the design is taken apart.
 
     Notes
     -----
-    The arrays of `bayesmm.marginal.apart.one_factor` with an axis of responses before that of levels. Sums over levels
-    are products of matrices, one a response; what the average information needs of them is Σ (Z'Ṽ⁻¹Z) ⊗ ρρ', whatever
-    the number of entries of θ. See `bayesmm.marginal.likelihood.evaluation.evaluate` for the equations.
+    See `bayesmm.marginal.likelihood.evaluation.evaluate` for the equations.
+    """
+    factors, tangents = stack_factors(thetas, layout), stack_tangents(thetas, layout)
+    moves = []
+    for L, (D, _) in zip(factors, tangents, strict=True):
+        half = D @ L[:, None].swapaxes(2, 3)
+        moves.append(half + half.swapaxes(2, 3))
+    if responses.levels is not None:
+        solved = _solve_levels(responses, factors[0], moves[0], sigma, restriction)
+    else:
+        solved = _solve_few(responses, factors, moves, sigma, restriction)
+    precision, products = solved.precision, responses.columns
+    information = solved.left - solved.to_fixed @ solved.covariance @ solved.to_fixed.swapaxes(1, 2)
+    information *= precision[:, None, None]
+    if sigma is None:
+        df = products.n - restriction * products.p
+        information -= (precision**2 / df)[:, None, None] * solved.along[:, :, None] * solved.along[:, None]
+    gradients, end = [], 0
+    for L, (D, second), expected, squares in zip(factors, tangents, solved.expected, solved.squares, strict=True):
+        slope = expected - precision[:, None, None] * squares  # Γ
+        GL = slope @ L
+        start, end = end, end + D.shape[1]
+        D = np.broadcast_to(D, (len(L), *D.shape[1:]))
+        gradients.append(2.0 * np.einsum("mab,mtab->mt", GL, D))
+        information[:, start:end, start:end] += 2.0 * np.einsum("msab,mtab->mst", slope[:, None] @ D, D)
+        if second is not None:
+            information[:, start:end, start:end] += 2.0 * np.einsum("mstab,mab->mst", second, GL)
+    return Evaluations(solved.profiles, np.concatenate(gradients, axis=1), information)
+
+
+class _Each(NamedTuple):
+    """What the derivatives of m responses are made of, each at its own Λ.
+
+    Attributes
+    ----------
+    profiles, covariance, precision
+        As of one θ; A⁻¹ (m, p, p); 1/σ² (m,).
+    expected, squares : lists of arrays, shape (m, k, k)
+        Σ Z_i'PZ_i and Σ ρρ' of each factor, with ρ = Z_i'e.
+    left, to_fixed, along : arrays, shapes (m, t, t), (m, t, p), (m, t)
+        (Za)'Ṽ⁻¹[Za X e] with a = ∂(ΛΛ')ρ.
+    """
+
+    profiles: Profiles
+    covariance: Float[Array, "m p p"]
+    precision: Float[Array, " m"]
+    expected: list[Float[Array, "m k k"]]
+    squares: list[Float[Array, "m k k"]]
+    left: Float[Array, "m t t"]
+    to_fixed: Float[Array, "m t p"]
+    along: Float[Array, "m t"]
+
+
+def _solve_levels(
+    responses: Responses,
+    factors: Float[Array, "m k k"],
+    moves: Float[Array, "m t k k"],
+    sigma: float | None,
+    restriction: float,
+) -> _Each:
+    """Solve as `bayesmm.marginal.apart.one_factor` does, with an axis of responses before that of levels.
+
+    Sums over levels are products of matrices, one a response. Of the average information they are Σ (Z'Ṽ⁻¹Z) ⊗ ρρ',
+    whatever the number of entries of θ.
     """
     levels, products = responses.levels, responses.columns
     assert levels is not None
     m, p = responses.origins.shape
     k, _, q = levels.root.shape
-    factors = stack_factors(thetas, layout)[0]  # (m, k, k)
-    ((D, second),) = stack_tangents(thetas, layout)
     L = np.moveaxis(factors, 0, -1)[..., None]  # (k, k, m, 1)
     B = contract(levels.root.swapaxes(0, 1)[:, :, None], L)  # RΛ
     H = np.eye(k)[:, :, None, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1))
     right = np.empty((k, p + 1 + k, m, q))
-    right[:, :p], right[:, p], right[:, p + 1 :] = (
-        levels.coefficients[:, :p, None],
-        levels.coefficients[:, p:],
-        levels.root[:, :, None],
-    )
+    right[:, :p], right[:, p] = levels.coefficients[:, :p, None], levels.coefficients[:, p:]
+    right[:, p + 1 :] = levels.root[:, :, None]
     pivots, rooted = batched_cholesky(np, H, right)
     S = sum(_sum_products(each, each) for each in rooted)  # (m, p + 1 + k, ...)
     left = levels.gram
@@ -161,32 +217,81 @@ def evaluate_each(
     rho = R[:, p] - sum((R[:, j] * profiles.beta[:, j, None] for j in range(p)), 0.0)  # (k, m, q)
     rows = np.concatenate([R[:, :p].reshape(k * p, m, q), rho])
     sums = _sum_products(rows, rows)
-    squares = sums[:, k * p :, k * p :]  # Σ ρρ'
-    to_fixed = sums[:, k * p :, : k * p].reshape(m, k, k, p)  # Σ ρ ⊗ R_X
+    squares = sums[:, k * p :, k * p :]
     of_fixed = sums[:, : k * p, : k * p].reshape(m, k, p, k, p)
-    precision = _precision(products, profiles, sigma, restriction)
-    expected = S[:, p + 1 :, p + 1 :] - restriction * np.einsum("maibj,mij->mab", of_fixed, covariance)
-    slope = expected - precision[:, None, None] * squares  # Γ
-    along = slope @ factors
-    moves = D @ factors[:, None].swapaxes(2, 3)
-    moves = moves + moves.swapaxes(2, 3)  # (m, t, k, k): ∂(ΛΛ')
-    fourth = _sum_fourth(marginal, rho)  # (m, a, b, c, d): Σ (Z'Ṽ⁻¹Z)_ab ρ_c ρ_d
-    t = D.shape[1]
-    half = fourth.transpose(0, 2, 4, 1, 3).reshape(m, k * k, k * k)
-    flat = moves.reshape(m, t, k * k)
-    information = (flat @ half) @ flat.swapaxes(1, 2)
-    towards = np.einsum("mtab,mbap->mtp", moves, to_fixed)
-    information = information - towards @ covariance @ towards.swapaxes(1, 2)
-    information *= precision[:, None, None]
-    if sigma is None:
-        own = np.einsum("mtab,mab->mt", moves, squares)
-        df = products.n - restriction * products.p
-        information -= (precision**2 / df)[:, None, None] * own[:, :, None] * own[:, None]
-    bend = np.einsum("msab,mtab->mst", slope[:, None] @ D, np.broadcast_to(D, (m, *D.shape[1:])))
-    if second is not None:
-        bend = bend + np.einsum("mstab,mab->mst", second, along)
-    return Evaluations(
-        profiles, 2.0 * np.einsum("mab,mtab->mt", along, np.broadcast_to(D, (m, *D.shape[1:]))), information + 2.0 * bend
+    fourth = _sum_fourth(marginal, rho).transpose(0, 2, 4, 1, 3).reshape(m, k * k, k * k)
+    flat = moves.reshape(m, moves.shape[1], k * k)
+    return _Each(
+        profiles,
+        covariance,
+        _precision(products, profiles, sigma, restriction),
+        [S[:, p + 1 :, p + 1 :] - restriction * np.einsum("maibj,mij->mab", of_fixed, covariance)],
+        [squares],
+        (flat @ fourth) @ flat.swapaxes(1, 2),
+        np.einsum("mtab,mbap->mtp", moves, sums[:, k * p :, : k * p].reshape(m, k, k, p)),
+        np.einsum("mtab,mab->mt", moves, squares),
+    )
+
+
+def _solve_few(
+    responses: Responses,
+    factors: Sequence[Float[Array, "m k k"]],
+    moves: Sequence[Float[Array, "m t k k"]],
+    sigma: float | None,
+    restriction: float,
+) -> _Each:
+    """Solve as `bayesmm.marginal.apart.few_effects` does, one dense matrix a response."""
+    roots, products = responses.effects, responses.columns
+    assert roots is not None
+    m, p = responses.origins.shape
+    sizes = [R.shape[:2] for R in roots.roots]
+    B = np.concatenate(
+        [
+            (L.swapaxes(1, 2) @ R.reshape(len(R), -1)).reshape(m, -1, R.shape[2])
+            for L, R in zip(factors, roots.roots, strict=True)
+        ],
+        axis=1,
+    )  # Λ'R'
+    C = _cholesky(np.eye(B.shape[2]) + B.swapaxes(1, 2) @ B)
+    flat = np.concatenate([R.reshape(-1, R.shape[2]) for R in roots.roots]).T
+    right = np.empty((m, B.shape[2], p + 1 + flat.shape[1]))
+    right[:, :, :p], right[:, :, p] = roots.coefficients[:, :p], roots.coefficients[:, p:].T
+    right[:, :, p + 1 :] = flat
+    rooted = np.linalg.solve(C, right)
+    S = rooted.swapaxes(1, 2) @ rooted
+    left = roots.gram
+    parts = _Reduced(
+        2.0 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1),
+        S[:, :p, :p] + left[:p, :p],
+        S[:, p, :p] + left[p:, :p],
+        S[:, p, p] + np.diagonal(left)[p:],
+    )
+    profiles, covariance = _profile(products, parts, sigma, restriction)
+    R, marginal = S[:, p + 1 :, :p], S[:, p + 1 :, p + 1 :]
+    rho = S[:, p + 1 :, p] - (R @ profiles.beta[..., None])[..., 0]
+    expected, squares, moved, end = [], [], [], 0
+    for f, (k, q) in enumerate(sizes):
+        start, end = end, end + k * q
+        own = R[:, start:end].reshape(m, k, q, p)
+        block = marginal[:, start:end, start:end].reshape(m, k, q, k, q)
+        fixed = np.einsum("maqi,mij,mbqj->mab", own, covariance, own, optimize=True)
+        expected.append(np.einsum("maqbq->mab", block) - restriction * fixed)
+        of_factor = rho[:, start:end].reshape(m, k, q)
+        squares.append(of_factor @ of_factor.swapaxes(1, 2))
+        t = moves[f].shape[1]
+        a = np.zeros((m, t, rho.shape[1]))
+        a[:, :, start:end] = (moves[f] @ of_factor[:, None]).reshape(m, t, k * q)
+        moved.append(a)
+    a = np.concatenate(moved, axis=1)
+    return _Each(
+        profiles,
+        covariance,
+        _precision(products, profiles, sigma, restriction),
+        expected,
+        squares,
+        (a @ marginal) @ a.swapaxes(1, 2),
+        a @ R,
+        (a @ rho[..., None])[..., 0],
     )
 
 
