@@ -248,6 +248,8 @@ def bootstrap(
     with progress_bar(f"{kind} bootstrap", int(n), progress) as watch:
         made = make_replicates(fit, int(n), kind, named, levels, seed, watch)
     n_rows = len(fit.labels.parameter_rows())
+    on_boundary = np.concatenate([np.zeros(fit.design.p, bool), fit.estimate.spread.on_boundary])[:n_rows]
+    made.acceleration[: n_rows][on_boundary] = np.nan
     found = Bootstrap(
         problem=fit.problem,
         method=fit.method,

@@ -124,7 +124,8 @@ class _Responses:
         self._factors = assemble_factors(np, self._theta, criterion.layout)
         self._source, self._rows = None, None
         size = sum(G.shape[0] * G.shape[2] for G in problem.products.diagonal) + problem.design.p
-        if kind == "parametric" and statistic is None:
+        has_sums = problem.products.is_apart or not criterion.has_many_effects  # else rows are as few as effects
+        if kind == "parametric" and statistic is None and has_sums:
             self._source = SumSource(problem.products)
         else:
             self._rows: DrawRows | None = (parametric_rows if kind == "parametric" else residual_rows)(fit)

@@ -85,7 +85,7 @@ def _reduce_levels(levels: LevelRoots, factor: Float[Array, "k k"], p: int) -> _
     X, Y, gram = rooted[:, :p], rooted[:, p:], levels.gram
     return _Reduced(
         2.0 * sum_logarithms(np, pivots),
-        gram[:p, :p] + host.sum_gram(X),
+        gram[:p, :p] + sum(own @ own.T for own in X),
         gram[p:, :p] + sum(own @ one.T for own, one in zip(Y, X, strict=True)),
         np.diagonal(gram)[p:] + np.einsum("kmq,kmq->m", Y, Y),
     )

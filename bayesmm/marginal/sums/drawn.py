@@ -25,7 +25,7 @@ from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 
 NOTHING = 1e-12  # share of a fixed effect's column that is only rounding where random effects leave no more of it
-SMALL = 1e-10  # beside the mean of the diagonal of Z'WZ: what is added to that where it has no root of its own
+SMALL = 1e-7  # beside the mean of the diagonal of Z'WZ: what is added to that where it has no root of its own
 
 
 class SumSource:
@@ -45,9 +45,10 @@ class SumSource:
     def __init__(self, products: CrossProducts) -> None:
         self.products, self._space = products, _space_of(products)
         values, vectors = np.linalg.eigh(self._space.left)
-        self._root = np.sqrt(np.where(values > NOTHING, values, 0.0))[:, None] * vectors.T  # B, B'B = what is left of X'WX
-        self._seen = (values > NOTHING)[:, None]
-        self._df = max(float(products.n) - self._space.rank - float(self._seen.sum()), 0.0)
+        beyond = max(float(products.n) - self._space.rank, 0.0)  # dimensions that Z leaves
+        seen = (values > NOTHING) & (np.arange(len(values), 0, -1) <= beyond)
+        self._seen, self._df = seen[:, None], beyond - seen.sum()
+        self._root = np.sqrt(np.where(seen, values, 0.0))[:, None] * vectors.T  # B, B'B = what is left of X'WX
 
     def draw(
         self,
@@ -87,8 +88,8 @@ class SumSource:
         ]
         inside, beyond = space.coordinates(effects, inside), np.where(self._seen, beyond, 0.0)
         explained = space.along_fixed(inside) + self._root.T @ beyond  # X'Wu, least squares since X'WX = I
-        inside, beyond = space.without_fixed(inside, explained), beyond - np.where(self._seen, self._root @ explained, 0.0)
-        cross, squares = space.sum(inside)
+        inside, cross, squares = space.residual(inside, explained)
+        beyond = np.where(self._seen, beyond - self._root @ explained, 0.0)
         rest += (beyond**2).sum(axis=0)
         levels, few = space.take_apart(inside, self._root.T @ beyond, rest)
         return Responses(
@@ -116,12 +117,10 @@ class _Space(Protocol):
         """X'W times what has these coordinates."""
         ...
 
-    def without_fixed(self, inside: Float[Array, "r m"], explained: Float[Array, "p m"]) -> Float[Array, "r m"]:
-        """Coordinates less those of X times coefficients."""
-        ...
-
-    def sum(self, inside: Float[Array, "r m"]) -> tuple[list[Float[Array, "k m q"]], Float[Array, " m"]]:
-        """Z'W times what has these coordinates, and its squares."""
+    def residual(
+        self, inside: Float[Array, "r m"], explained: Float[Array, "p m"]
+    ) -> tuple[Float[Array, "r m"], list[Float[Array, "k m q"]], Float[Array, " m"]]:
+        """Coordinates less those of X times coefficients; Z'W times what has these, and its squares."""
         ...
 
     def take_apart(
@@ -155,11 +154,11 @@ class _Levels:
     def along_fixed(self, inside: Array) -> Float[Array, "p m"]:
         return _inner(self._fixed, inside)
 
-    def without_fixed(self, inside: Array, explained: Float[Array, "p m"]) -> Array:
-        return inside - np.stack([explained.T @ own for own in self._fixed])
-
-    def sum(self, inside: Array) -> tuple[list[Float[Array, "k m q"]], Float[Array, " m"]]:
-        return [contract(self._root, inside)], np.einsum("kmq,kmq->m", inside, inside)
+    def residual(
+        self, inside: Array, explained: Float[Array, "p m"]
+    ) -> tuple[Array, list[Float[Array, "k m q"]], Float[Array, " m"]]:
+        inside = inside - np.stack([explained.T @ own for own in self._fixed])
+        return inside, [contract(self._root, inside)], np.einsum("kmq,kmq->m", inside, inside)
 
     def take_apart(
         self, inside: Array, cross: Float[Array, "p m"], squares: Float[Array, " m"]
@@ -183,11 +182,11 @@ class _Few:
     def along_fixed(self, inside: Float[Array, "r m"]) -> Float[Array, "p m"]:
         return self._fixed.T @ inside
 
-    def without_fixed(self, inside: Float[Array, "r m"], explained: Float[Array, "p m"]) -> Float[Array, "r m"]:
-        return inside - self._fixed @ explained
-
-    def sum(self, inside: Float[Array, "r m"]) -> tuple[list[Float[Array, "k m q"]], Float[Array, " m"]]:
-        return [(R @ inside).swapaxes(1, 2) for R in self._roots], (inside**2).sum(axis=0)
+    def residual(
+        self, inside: Float[Array, "r m"], explained: Float[Array, "p m"]
+    ) -> tuple[Float[Array, "r m"], list[Float[Array, "k m q"]], Float[Array, " m"]]:
+        inside = inside - self._fixed @ explained
+        return inside, [(R @ inside).swapaxes(1, 2) for R in self._roots], (inside**2).sum(axis=0)
 
     def take_apart(
         self, inside: Float[Array, "r m"], cross: Float[Array, "p m"], squares: Float[Array, " m"]
@@ -212,7 +211,6 @@ class _Crossed:
         p = len(products.gram) - 1
         self._fixed = [K[:, :p] for K in products.cross]
         absorbed = absorb(host, products, self._elimination, self._fixed, products.gram[:p, :p])
-        self._fixed_effects = solve_effects(host, products, self._elimination, absorbed).effects
         self.left = absorbed.reduced.gram
         self.n_coordinates = sum(G.shape[0] * G.shape[2] for G in products.diagonal)
         lost = sum(each * np.einsum("iiq->", C) for each, C in zip(added, inverse, strict=True))
@@ -235,13 +233,15 @@ class _Crossed:
     def along_fixed(self, inside: Array) -> Float[Array, "p m"]:
         return sum((_inner(C, v) for C, v in zip(self._fixed, inside, strict=True)), 0.0)
 
-    def without_fixed(self, inside: Array, explained: Float[Array, "p m"]) -> Array:
-        pairs = zip(inside, self._fixed_effects, strict=True)
-        return [v - np.stack([explained.T @ own for own in F]) for v, F in pairs]
-
-    def sum(self, inside: Array) -> tuple[list[Float[Array, "k m q"]], Float[Array, " m"]]:
-        cross = times_effects(self._products, inside)
-        return cross, sum((np.einsum("kmq,kmq->m", v, K) for v, K in zip(inside, cross, strict=True)), 0.0)
+    def residual(
+        self, inside: Array, explained: Float[Array, "p m"]
+    ) -> tuple[Array, list[Float[Array, "k m q"]], Float[Array, " m"]]:
+        products = times_effects(self._products, inside)
+        squares = sum((np.einsum("kmq,kmq->m", v, K) for v, K in zip(inside, products, strict=True)), 0.0)
+        seen = np.eye(len(self.left)) - self.left  # of X'WX, in the space of Z
+        squares = squares + (explained * (seen @ explained - 2.0 * self.along_fixed(inside))).sum(axis=0)
+        pairs = zip(products, self._fixed, strict=True)
+        return inside, [K - np.stack([explained.T @ own for own in C]) for K, C in pairs], squares
 
     def take_apart(
         self, inside: Array, cross: Float[Array, "p m"], squares: Float[Array, " m"]
