@@ -124,10 +124,9 @@ class _Responses:
         self._factors = assemble_factors(np, self._theta, criterion.layout)
         self._source, self._rows = None, None
         size = sum(G.shape[0] * G.shape[2] for G in problem.products.diagonal) + problem.design.p
-        has_sums = problem.products.is_apart or not criterion.has_many_effects  # else rows are as few as effects
-        if kind == "parametric" and statistic is None and has_sums:
-            self._source = SumSource(problem.products)
-        else:
+        if kind == "parametric" and statistic is None:
+            self._source = _sum_source(criterion)
+        if self._source is None:
             self._rows: DrawRows | None = (parametric_rows if kind == "parametric" else residual_rows)(fit)
             size += fit.n
         self.at_once = int(np.clip(NUMBERS // size, 1, MOST))
@@ -199,6 +198,14 @@ class _Responses:
         if self._kind == "parametric":
             found[: self._fit.design.p] = 0.0
         return found
+
+
+def _sum_source(criterion: Criterion) -> SumSource | None:
+    """Sums, unless rows are as few as effects, or little is left of a fixed effect's column between crossed factors."""
+    if criterion.has_many_effects and not criterion.products.is_apart:
+        return None
+    source = SumSource(criterion.products)
+    return source if source.is_exact else None
 
 
 class _Cases:

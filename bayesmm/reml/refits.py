@@ -17,7 +17,7 @@ from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import NOISE, Criterion
 from bayesmm.reml.estimate import estimate
 from bayesmm.reml.predicted import predict_minima
-from bayesmm.reml.screen import is_light, look_around
+from bayesmm.reml.screen import has_further_basins, is_light, look_around
 from bayesmm.reml.search import SAME, find_minimum
 from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
@@ -72,7 +72,7 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
     predicts the minimum. Where the design is taken apart all searches are made side by side. What then is no minimum
     beyond doubt, or is near the boundary, is searched on by itself, and left there if it is a saddle.
     The likelihood of all responses is looked at in the places where the search of one response looks for basins: a
-    response that has a lower value in one of them than at its minimum is searched anew, from all its basins.
+    response that has a second basin there, or a lower value than at its minimum, is searched anew, from all its basins.
     """
     p, m = responses.origins.shape[1], len(responses)
     found = _Found(criterion, responses)
@@ -90,11 +90,13 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
         size = max(TOGETHER // _size(responses), 1)
         for first in range(0, m, size):
             found.search_together(np.arange(first, min(first + size, m)), start)
-    lowest = np.full(m, np.inf)
-    for factors in look_around(criterion, start):
-        values = profile_together(responses, factors, criterion.sigma, criterion.restriction).value
-        lowest = np.fmin(lowest, values)
-    for i in np.flatnonzero(lowest < found.value - SAME):
+    further = np.zeros(m, bool)
+    for look in look_around(criterion, start):
+        values = np.stack(
+            [profile_together(responses, L, criterion.sigma, criterion.restriction).value for L in look.factors]
+        )
+        further |= [has_further_basins(own, look, value - SAME) for own, value in zip(values.T, found.value, strict=True)]
+    for i in np.flatnonzero(further):
         found.search(i, None)
     return found.refits
 
@@ -108,10 +110,12 @@ def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:
     start = off_boundary(start, criterion.layout)
     found.search(0, start)
     if found.refits.converged[0] and is_light(criterion):
-        places = [np.stack(each) for each in zip(*look_around(criterion, start), strict=True)]
-        values = Screen(criterion.products, criterion.sigma, criterion.restriction).values(places)
-        if values.min() < found.value[0] - SAME:
-            found.search(0, None)
+        screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+        for look in look_around(criterion, start):
+            values = screen.values([np.stack(each) for each in zip(*look.factors, strict=True)])
+            if has_further_basins(values, look, found.value[0] - SAME):
+                found.search(0, None)
+                break
     return found.refits
 
 

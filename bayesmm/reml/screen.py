@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, combinations, pairwise, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -139,8 +140,23 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
     return bool((np.diff(screen.values(factors)) <= 0.0).all())
 
 
-def look_around(criterion: Criterion, start: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Where `choose_starts` looks for basins, as factors on the conditioned columns: for responses that share them.
+class Look(NamedTuple):
+    """Places where a basin may be.
+
+    Attributes
+    ----------
+    factors : list of lists of arrays, shape (k, k)
+        At each place, Λ of each grouping factor, not triangular.
+    shape : tuple of int
+        Of the grid that they are; empty where they are not a whole one.
+    """
+
+    factors: list[list[np.ndarray]]
+    shape: tuple[int, ...]
+
+
+def look_around(criterion: Criterion, start: np.ndarray) -> list[Look]:
+    """Where `choose_starts` looks for basins, for responses that share the places.
 
     Parameters
     ----------
@@ -149,19 +165,25 @@ def look_around(criterion: Criterion, start: np.ndarray) -> Iterator[list[np.nda
     start : array, shape (t,)
         Where its minimum is; standard deviations are varied along its principal axes.
     """
-    light = is_light(criterion)
-    levels = FINE if light else COARSE
+    light, found = is_light(criterion), []
+    work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
     for theta in [start, *_elsewhere(criterion, start)]:
-        grid = _Grid(criterion, theta, levels, _no_values)
-        work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
+        grid, shape = _Grid(criterion, theta, FINE if light else COARSE, _no_values), ()
         if light and len(FINE) ** grid.n_axes * work <= WHOLE:
-            places = grid.all_places()
+            places, shape = grid.all_places(), (len(FINE),) * grid.n_axes
         elif light:
             places = [place for axes in grid.subsets() for place in grid.ray(axes)]
         else:
             places = _few_rays(grid)
-        for place in dict.fromkeys(places):
-            yield grid.factors(place)
+        found.append(Look([grid.factors(place) for place in dict.fromkeys(places)], shape))
+    return found
+
+
+def has_further_basins(values: np.ndarray, look: Look, lowest: float) -> bool:
+    """Whether values at places show a basin besides that of a minimum: a second one, or a lower one."""
+    if look.shape and _is_minimum(values.reshape(look.shape)).sum() > 1:
+        return True
+    return bool(np.nanmin(values, initial=np.inf) < lowest)
 
 
 def _no_values(factors: Sequence[np.ndarray]) -> np.ndarray:

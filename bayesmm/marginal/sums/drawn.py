@@ -24,7 +24,7 @@ from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 
-NOTHING = 1e-12  # share of a fixed effect's column that is only rounding where random effects leave no more of it
+NOTHING = 1e-12  # share of a fixed effect's column that is only rounding, if random effects leave no more of it
 SMALL = 1e-7  # beside the mean of the diagonal of Z'WZ: what is added to that where it has no root of its own
 
 
@@ -36,19 +36,25 @@ class SumSource:
     products : CrossProducts
         Of the design, with any response.
 
+    Attributes
+    ----------
+    is_exact : bool
+        Whether what the random effects leave of the fixed effects' columns is known well enough, if little is left.
+
     Notes
     -----
-    It does not matter for what is drawn how many dimensions r and s are counted where columns are all but dependent: a
-    coordinate that is left out is one more degree of freedom of the rest.
+    A dimension that is not counted, of columns that are all but dependent, is one more degree of freedom of the rest.
     """
 
     def __init__(self, products: CrossProducts) -> None:
         self.products, self._space = products, _space_of(products)
         values, vectors = np.linalg.eigh(self._space.left)
         beyond = max(float(products.n) - self._space.rank, 0.0)  # dimensions that Z leaves
-        seen = (values > NOTHING) & (np.arange(len(values), 0, -1) <= beyond)
+        seen = (values > self._space.nothing) & (np.arange(len(values), 0, -1) <= beyond)
         self._seen, self._df = seen[:, None], beyond - seen.sum()
         self._root = np.sqrt(np.where(seen, values, 0.0))[:, None] * vectors.T  # B, B'B = what is left of X'WX
+
+        self.is_exact = not ((values > self._space.nothing) & (values < self._space.clear)).any()
 
     def draw(
         self,
@@ -108,6 +114,8 @@ class _Space(Protocol):
     n_coordinates: int
     rank: float
     left: Float[Array, "p p"]  # of X'WX
+    nothing: float  # share of a column that is only rounding
+    clear: float  # share that is not
 
     def coordinates(self, effects: list[Float[Array, "k m q"]], noise: Float[Array, "r m"]) -> Float[Array, "r m"]:
         """Of Zb, plus those of noise."""
@@ -141,6 +149,8 @@ def _space_of(products: CrossProducts) -> _Space:
 class _Levels:
     """Coordinates in an orthonormal basis of each level."""
 
+    nothing, clear = NOTHING, NOTHING
+
     def __init__(self, levels: LevelRoots) -> None:
         self._root, self._fixed = levels.root, levels.coefficients[:, :-1]
         self._seen = (levels.root**2).sum(axis=1) > 0.0  # (k, q)
@@ -169,6 +179,8 @@ class _Levels:
 
 class _Few:
     """Coordinates in one orthonormal basis for all effects."""
+
+    nothing, clear = NOTHING, NOTHING
 
     def __init__(self, roots: EffectRoots) -> None:
         self._roots, self._fixed = roots.roots, roots.coefficients[:, :-1]
@@ -201,6 +213,8 @@ class _Crossed:
     Z'WZ, of which one level of another factor makes a combination, has no inverse; so δ is added to its diagonal. A
     square λ of it becomes λ²/(λ + δ), and a direction in which it is zero gets next to nothing.
     """
+
+    nothing, clear = 100.0 * SMALL, 1e4 * SMALL
 
     def __init__(self, products: CrossProducts) -> None:
         self._products = products
