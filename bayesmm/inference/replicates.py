@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
-from bayesmm.covariance.layout import assemble_factors, held_theta, theta_of
+from bayesmm.covariance.layout import assemble_factors, theta_of
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
@@ -23,8 +23,8 @@ from bayesmm.marginal.likelihood.side_by_side import score_together
 from bayesmm.marginal.sums.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
-from bayesmm.reml.criterion import Criterion, Derivatives
-from bayesmm.reml.estimate import estimate
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.estimate import estimate, parameter_covariance
 from bayesmm.reml.refits import Refits, public_values, refit, refit_alone
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
@@ -94,6 +94,8 @@ class NamedStatistic:
         else:
             size = np.size(value)
             self.names = ("statistic",) if np.ndim(value) == 0 else tuple(f"statistic[{i}]" for i in range(size))
+        taken = {row.name for row in fit.labels.parameter_rows()}
+        self.names = tuple(f"statistic({name})" if name in taken else name for name in self.names)
         self.estimates = self._read(value)
 
     def __call__(self, fit: Fitted) -> np.ndarray:
@@ -151,28 +153,18 @@ class _Responses:
         return parameters, statistics, self._linear(responses)
 
     def _linear(self, responses: Responses) -> np.ndarray:
-        """Parameters (m, P), were they linear in the scores: one Newton step from the estimates, by their own Hessian.
-
-        Entries of θ on the boundary stay there.
-        """
-        criterion, theta = self._criterion, self._theta
-        scores = score_together(responses, theta, criterion.sigma, criterion.restriction, criterion.layout)
-        inner = np.flatnonzero(~held_theta(theta, criterion.layout))
-        hessian = self._derivatives.hessian[np.ix_(inner, inner)]
-        steps = np.zeros_like(scores.gradient)
-        steps[:, inner] = -scores.gradient[:, inner] @ np.linalg.pinv(hessian, rcond=1e-12, hermitian=True)
-        log_sigma = np.zeros(len(responses))
-        if criterion.sigma is None:
-            here = self._fit.estimate.minimum.evaluation.detail.fixed.residual_square
-            slope = self._derivatives.residual_square_gradient / (2.0 * here)
-            log_sigma = 0.5 * (scores.profiles.residual_square / here - 1.0) + steps @ slope
-        spreads = np.column_stack([steps, log_sigma]) @ self._jacobian.T
+        """Parameters (m, P), were they linear in the scores of θ and σ at the estimates; the boundary is not left."""
+        criterion, theta, sigma = self._criterion, self._theta, self._fit.sigma
+        scores = score_together(responses, theta, sigma, criterion.restriction, criterion.layout)
+        df = criterion.products.n - criterion.restriction * criterion.products.p
+        of_log_sigma = 2.0 * (df - scores.profiles.residual_square / sigma**2)
+        steps = -0.5 * np.column_stack([scores.gradient, of_log_sigma]) @ self._covariance
         fixed = responses.origins + np.linalg.solve(criterion.products.fixed_root, scores.profiles.beta.T).T
-        return np.concatenate([fixed, spreads], axis=1)[:, : len(self._fit.labels.parameter_rows())]
+        return np.concatenate([fixed, steps @ self._jacobian.T], axis=1)[:, : len(self._fit.labels.parameter_rows())]
 
     @cached_property
-    def _derivatives(self) -> Derivatives:
-        return self._criterion.derivatives(self._theta)
+    def _covariance(self) -> np.ndarray:
+        return parameter_covariance(self._criterion, self._theta, self._fit.sigma)
 
     @cached_property
     def _jacobian(self) -> np.ndarray:
