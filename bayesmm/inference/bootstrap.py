@@ -21,7 +21,6 @@ from bayesmm.inference.replicates import BootstrapKind, NamedStatistic, Statisti
 from bayesmm.inference.resampling import LevelSampler
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.intervals import check_level
-from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 
 if TYPE_CHECKING:
@@ -245,10 +244,9 @@ def bootstrap(
         raise ArgumentError(f"group is {group!r}, but only kind='case' resamples the levels of one factor.")
     seed, named = check_seed(seed), None if statistic is None else NamedStatistic(statistic, fit)
     levels = LevelSampler(fit.design, group) if kind == "case" else None
-    with progress_bar(f"{kind} bootstrap", int(n), progress) as watch:
-        made = make_replicates(fit, int(n), kind, named, levels, seed, watch)
+    made = make_replicates(fit, int(n), kind, named, levels, seed, progress)
     n_rows = len(fit.labels.parameter_rows())
-    on_boundary = np.concatenate([np.zeros(fit.design.p, bool), fit.estimate.spread.on_boundary])[:n_rows]
+    on_boundary = np.concatenate([np.zeros(fit.design.p, bool), fit.estimate.public_parameters.on_boundary])[:n_rows]
     made.acceleration[: n_rows][on_boundary] = np.nan
     found = Bootstrap(
         problem=fit.problem,
@@ -256,7 +254,7 @@ def bootstrap(
         kind=kind,
         group=levels and levels.group,
         seed=seed,
-        estimates=np.concatenate([fit.estimate.beta, fit.estimate.spread.values])[:n_rows],
+        estimates=np.concatenate([fit.estimate.beta, fit.estimate.public_parameters.values])[:n_rows],
         replicates=made.parameters,
         statistic_names=named.names if named else (),
         statistic_estimates=named.estimates if named else np.empty(0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,17 +21,17 @@ from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows
 from bayesmm.marginal.likelihood.side_by_side import score_together
 from bayesmm.marginal.sums.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses
+from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.estimate import estimate, parameter_covariance
-from bayesmm.reml.refits import Refits, public_values, refit, refit_alone
+from bayesmm.reml.estimate import differentiate_public_values, estimate
+from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
 
 NUMBERS = 2**22  # held at once in the sums of responses, or in their rows
 MOST = 500  # replicates at a time
-SLOPE = 1e-6  # relative step of a derivative of the public parameters in θ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +60,19 @@ def make_replicates(
     statistic: NamedStatistic | None,
     levels: LevelSampler | None,
     seed: int,
-    watch: Callable[[int], None],
+    progress: bool | None,
 ) -> Replicates:
     """Refit to n resampled data sets; see `bayesmm.fit.Fit.bootstrap`."""
     maker = _Cases(fit, levels, statistic) if levels is not None else _Responses(fit, kind, statistic)
-    parameters, statistics, influences = [], [], []
-    for first in range(0, n, maker.at_once):
-        numbers = range(first, min(first + maker.at_once, n))
-        made = maker.make([np.random.default_rng([seed, number]) for number in numbers])
-        parameters.append(made[0])
-        statistics.append(made[1])
-        influences.append(made[2])
-        watch(len(numbers))
+    parameters, statistics, influences, streams = [], [], [], []
+    for number in watched(range(n), f"{kind} bootstrap", progress):
+        streams.append(np.random.default_rng([seed, number]))
+        if len(streams) == maker.at_once or number == n - 1:
+            made = maker.make(streams)
+            parameters.append(made[0])
+            statistics.append(made[1])
+            influences.append(made[2])
+            streams = []
     parameters, statistics, influences = (np.concatenate(each) for each in (parameters, statistics, influences))
     return Replicates(
         parameters=parameters,
@@ -158,23 +158,9 @@ class _Responses:
         scores = score_together(responses, theta, sigma, criterion.restriction, criterion.layout)
         df = criterion.products.n - criterion.restriction * criterion.products.p
         of_log_sigma = 2.0 * (df - scores.profiles.residual_square / sigma**2)
-        steps = -0.5 * np.column_stack([scores.gradient, of_log_sigma]) @ self._covariance
+        steps = -0.5 * np.column_stack([scores.gradient, of_log_sigma]) @ self._fit.estimate.parameter_covariance
         fixed = responses.origins + np.linalg.solve(criterion.products.fixed_root, scores.profiles.beta.T).T
-        return np.concatenate([fixed, steps @ self._jacobian.T], axis=1)[:, : len(self._fit.labels.parameter_rows())]
-
-    @cached_property
-    def _covariance(self) -> np.ndarray:
-        return parameter_covariance(self._criterion, self._theta, self._fit.sigma)
-
-    @cached_property
-    def _jacobian(self) -> np.ndarray:
-        """Derivatives of standard deviations, correlations and σ with respect to (θ, log σ)."""
-        criterion, at = self._criterion, np.append(self._theta, np.log(self._fit.sigma))
-        steps = SLOPE * np.append(criterion.sizes(self._theta), 1.0)
-        ends = np.concatenate([at + np.diag(steps), at - np.diag(steps)])
-        with np.errstate(all="ignore"):  # a correlation of nothing is no number
-            up, down = np.split(public_values(ends[:, :-1], np.exp(ends[:, -1]), criterion), 2)
-        return ((up - down) / (2.0 * steps[:, None])).T
+        return np.concatenate([fixed, steps @ differentiate_public_values(self._fit.estimate)[1].T], axis=1)[:, : len(self._fit.labels.parameter_rows())]
 
     def acceleration(self, values: np.ndarray, linear: np.ndarray) -> np.ndarray:
         """Skewness of the linear parameters over six; of a statistic, of its regression on them.
@@ -258,7 +244,7 @@ def _independent(design: Design) -> np.ndarray:
 def _parameters(fit: Fitted, found: Refits, criterion: Criterion) -> np.ndarray:
     """Parameters (m, P) in the order of the table."""
     with np.errstate(all="ignore"):
-        spreads = public_values(found.theta, found.sigma, criterion)
+        spreads = public_values_together(found.theta, found.sigma, criterion)
     return np.concatenate([found.beta, spreads], axis=1)[:, : len(fit.labels.parameter_rows())]
 
 

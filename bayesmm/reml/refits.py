@@ -211,8 +211,8 @@ def off_boundary(theta: np.ndarray, layout: Layout) -> np.ndarray:
     return np.concatenate(moved)
 
 
-def public_values(theta: np.ndarray, sigma: np.ndarray, criterion: Criterion) -> np.ndarray:
-    """Standard deviations, correlations and σ of several θ (m, t), in the order of `Spread`."""
+def public_values_together(theta: np.ndarray, sigma: np.ndarray, criterion: Criterion) -> np.ndarray:
+    """Standard deviations, correlations and σ of several θ (m, t), in the order of `PublicParameters`."""
     values = []
     for L, T, pieces in zip(
         stack_factors(theta, criterion.layout), criterion.products.effect_roots, criterion.layout, strict=True

@@ -18,7 +18,7 @@ from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.estimate import estimate
 from bayesmm.reml.optimise import Evaluation, minimise
 from bayesmm.reml.predicted import predict_minima
-from bayesmm.reml.refits import off_boundary, public_values, refit
+from bayesmm.reml.refits import off_boundary, public_values_together, refit
 from bayesmm.reml.search import find_minimum
 from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
@@ -52,13 +52,13 @@ def test_refits_are_ordinary_fits(name, method) -> None:
     fit = bmm.Model(formula, load(data), **options).fit(method)
     criterion, responses = fit.estimate.criterion_function, drawn(fit, n)
     found = refit(criterion, responses, fit.estimate.minimum.x)
-    values = public_values(found.theta, found.sigma, criterion)
+    values = public_values_together(found.theta, found.sigma, criterion)
     for i, products in enumerate(responses):
         alone = estimate(replace(criterion, products=products))
         assert abs(found.criterion[i] - alone.criterion) < DEVIANCE
         np.testing.assert_allclose(found.sigma[i], alone.sigma, rtol=1e-5)
         np.testing.assert_allclose(found.beta[i], alone.beta, rtol=1e-6)
-        sds = alone.spread.values[: criterion.layout[0][0].k]
+        sds = alone.public_parameters.values[: criterion.layout[0][0].k]
         np.testing.assert_allclose(values[i, : len(sds)], sds, rtol=1e-4, atol=1e-4 * alone.sigma)
 
 
