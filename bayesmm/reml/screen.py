@@ -137,7 +137,8 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
         factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
     else:
         factors = _stack(criterion, [(1.0 - share) * start + share * end for share in WAY])
-    return bool((np.diff(screen.values(factors)) <= 0.0).all())
+    values = screen.values(factors)
+    return bool(((values[1:] <= values[:-1]) & np.isfinite(values[1:])).all())
 
 
 class Look(NamedTuple):
