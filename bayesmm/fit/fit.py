@@ -21,17 +21,24 @@ from bayesmm.fit.tables import parameter_table, random_effect_table
 from bayesmm.inference.contrasts import coefficient_table
 from bayesmm.inference.fitted import Df, Information
 from bayesmm.inference.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
-from bayesmm.reml.estimate import Estimate, LocalMaximum
+from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xarray import DataTree
 
+    from bayesmm.bayes.posterior import Posterior
     from bayesmm.inference.bootstrap import Bootstrap
+    from bayesmm.inference.boundary_report import BoundaryReport
     from bayesmm.inference.profile import Profile
     from bayesmm.inference.replicates import BootstrapKind, Statistic
     from bayesmm.inference.term_contrasts import Type
+    from bayesmm.inference.variance_tests import Kind as VarianceTestKind
+    from bayesmm.inference.variance_tests import VarianceTests
     from bayesmm.inference.wald_tests import LinearTest, TermTests
     from bayesmm.presenting.report import Report
 
@@ -184,7 +191,8 @@ class Fit:
         Parameters
         ----------
         df, information : str
-            Degrees of freedom of the fixed effects, as in `coefficients`.
+            Degrees of freedom of the fixed effects, as in `coefficients`; standard errors of standard deviations and
+            correlations are by the observed information unless the expected is asked for.
         level : float
             Coverage of the intervals.
 
@@ -200,7 +208,10 @@ class Fit:
         On the boundary there is no standard error.
         """
         fixed = self.coefficients(df=df, information=information, level=level)
-        return parameter_table(self.labels, self.estimate, fixed.loc[list(self.labels.coefficients)], level)
+        public = self.estimate.public_parameters
+        if information is not None:
+            public = read_public_parameters(self.estimate, parameter_covariance(self, information))
+        return parameter_table(self.labels, self.estimate, public, fixed.loc[list(self.labels.coefficients)], level)
 
     @cached_property
     def fixed_effects(self) -> pd.DataFrame:
@@ -528,6 +539,107 @@ class Fit:
         from bayesmm.inference.profile import build_profile
 
         return build_profile(self, parameters, level=level, progress=progress)
+
+    def variance_tests(
+        self,
+        parameters: str | Sequence[str] | None = None,
+        *,
+        kind: VarianceTestKind | None = None,
+        n: int | None = None,
+        seed: int = 0,
+    ) -> VarianceTests:
+        """Test variances and correlations by likelihood ratios, with null distributions that know of the boundary.
+
+        Parameters
+        ----------
+        parameters : str or list of str, optional
+            What is zero under the null: a standard deviation (``"sd(Days | Subject)"``; its correlations go with it), a
+            correlation (all those of its term), or a random-effects term as the formula has it. Each standard
+            deviation by default. Where a structure has one parameter for all correlations, or for all standard
+            deviations, the whole term is tested.
+        kind : {"exact", "mixture", "bootstrap"}, optional
+            Where the null distribution comes from: drawn from its spectral representation, for one variance without
+            correlations; the asymptotic mixture of χ²; refits to responses drawn under the null. By default the first
+            of these that there is.
+        n : int, optional
+            Draws: by default 100,000 of the exact distribution (fewer where levels are very many), 999 refits.
+        seed : int
+            Of the draws.
+
+        Returns
+        -------
+        VarianceTests
+            Prints as a table; `table` is a data frame.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such parameter, or no such distribution for it.
+
+        Notes
+        -----
+        REML fits are compared by their restricted likelihoods, with the same fixed effects.
+
+        References
+        ----------
+        Self & Liang (1987), JASA 82. Stram & Lee (1994), Biometrics 50. Crainiceanu & Ruppert (2004), JRSS-B 66.
+        Greven, Crainiceanu, Küchenhoff & Peters (2008), JCGS 17.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+        >>> round(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"], 4)
+        6.369
+        """
+        from bayesmm.inference.variance_tests import check_variances
+
+        return check_variances(self, parameters, kind, n, seed)
+
+    def boundary(
+        self,
+        parameter: str,
+        posterior: Posterior | None = None,
+        *,
+        level: float = 0.95,
+        n: int | None = None,
+        seed: int = 0,
+    ) -> BoundaryReport:
+        """Say by every method what is known of a standard deviation that may be zero.
+
+        Parameters
+        ----------
+        parameter : str
+            Its row in the table of parameters: ``"sd(Intercept | Batch)"``.
+        posterior : Posterior, optional
+            Of the same model.
+        level : float
+            Coverage of the intervals.
+        n : int, optional
+            Refits of the bootstrap, 999 by default.
+        seed : int
+            Of all draws.
+
+        Returns
+        -------
+        BoundaryReport
+            Prints as a table and three sentences: the estimate, the profile's interval, the likelihood-ratio test, the
+            boundary-avoiding estimate, the parametric bootstrap, and the posterior.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such standard deviation.
+        ComparisonError
+            If the posterior is of another model.
+
+        References
+        ----------
+        Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78. Crainiceanu & Ruppert (2004), JRSS-B 66.
+        """
+        from bayesmm.inference.boundary_report import build_boundary_report
+
+        return build_boundary_report(self, parameter, posterior, level, n, seed)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

@@ -11,16 +11,17 @@ import pandas as pd
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.presenting.columns import effect_frame, parameter_frame
 from bayesmm.presenting.intervals import tails
-from bayesmm.reml.estimate import Estimate
+from bayesmm.reml.estimate import Estimate, PublicParameters
 
 
-def parameter_table(labels: Labels, estimate: Estimate, fixed: pd.DataFrame, level: float) -> pd.DataFrame:
+def parameter_table(
+    labels: Labels, estimate: Estimate, public: PublicParameters, fixed: pd.DataFrame, level: float
+) -> pd.DataFrame:
     """One row a parameter, those of the fixed effects from their own table; see `Fit.parameter_table`."""
     rows = labels.parameter_rows()
     p = len(labels.coefficients)
-    covariance = estimate.public_parameters
-    values = np.concatenate([estimate.beta, covariance.values])[: len(rows)]
-    variances = np.concatenate([np.diag(estimate.beta_covariance), np.diag(covariance.covariance)])[: len(rows)]
+    values = np.concatenate([estimate.beta, public.values])[: len(rows)]
+    variances = np.concatenate([np.diag(estimate.beta_covariance), np.diag(public.covariance)])[: len(rows)]
     errors = np.sqrt(variances)
     kinds = np.array([row.kind for row in rows])
     assert len(values) == len(rows)

@@ -39,6 +39,7 @@ def calibration(names: list[str]) -> Calibration:
 
 # By the class of the result: what makes one.
 RESULTS: dict[str, Callable[[], Any]] = {
+    "BoundaryReport": lambda: sleepstudy()[1].boundary("sd(Days | Subject)", sleepstudy()[2], n=20),
     "Calibration": lambda: calibration(["Days", "sigma"]),
     "Comparison": lambda: bmm.compare(*sleepstudy()[1:]),
     "Description": lambda: bmm.datasets.describe("sleepstudy"),
@@ -51,6 +52,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Report": lambda: sleepstudy()[2].summary(level=0.8),
     "ResolvedPriors": lambda: sleepstudy()[0].priors,
     "Simulation": lambda: bmm.datasets.simulate_longitudinal(seed=1),
+    "VarianceTests": lambda: sleepstudy()[1].variance_tests(),
 }
 
 

@@ -1,0 +1,260 @@
+"""What several methods say of one standard deviation that may be zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bayesmm.arguments import check_seed, shorten
+from bayesmm.covariance.public import read_covariance
+from bayesmm.errors import ArgumentError, ComparisonError, EstimationError
+from bayesmm.inference.boundary_avoiding import PenalisedSd
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.null_models import variance_hypotheses
+from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.inference.variance_tests import AT_ONCE, VarianceTest, check_count, check_variance
+from bayesmm.presenting.intervals import check_level, interval_head, tails
+from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number, write_p
+from bayesmm.presenting.parts import Column, Interval, Table, notes
+from bayesmm.presenting.report import Report
+from bayesmm.reml.estimate import Estimate, estimate
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+N_BOOTSTRAP = 999
+METHODS = {"reml": "REML", "ml": "maximum likelihood"}
+PROFILE, TEST, AVOIDING = "profile likelihood", "likelihood-ratio test", "boundary-avoiding"
+BOOTSTRAP, POSTERIOR = "bootstrap", "posterior"
+OF = {PROFILE: "the highest likelihood", BOOTSTRAP: "the refits", POSTERIOR: "the highest density"}
+MUCH = 0.5  # density at zero, of the highest, from which on a posterior does not tell the standard deviation from zero
+GRID = 512  # places where a density of draws is looked at
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class BoundaryReport:
+    """One standard deviation near zero, by every method.
+
+    Attributes
+    ----------
+    parameter : str
+        Its row in the table of parameters.
+    level : float
+        Coverage of the intervals.
+    table : DataFrame
+        One row a method: estimate, std_error, lower, upper, at_zero. What stands in `at_zero`, between 0 and 1: of the
+        profile the likelihood of zero relative to the highest; of the test its p-value; of the bootstrap the share of
+        estimates that are zero; of the posterior its density at zero relative to the highest.
+    test : VarianceTest
+        That it is zero.
+    n_failed : int
+        Refits of the bootstrap that found no maximum, and are left out.
+    sentences : tuple of str
+        What that means.
+    """
+
+    parameter: str
+    level: float
+    table: pd.DataFrame
+    test: VarianceTest
+    n_failed: int
+    sentences: tuple[str, ...]
+
+    def _report(self) -> Report:
+        table, width = self.table, _usual_width(self.table)
+        own, lower, upper = (table[name].to_list() for name in ("estimate", "lower", "upper"))
+        limits = write_intervals(lower, upper, own, [width] * len(own))
+        columns = (
+            Column(head="estimate", cells=_known(own, [write_like(value, width) for value in own])),
+            Interval(head=interval_head(self.level), cells=_known(upper, limits, ("", ""))),
+            Column(head="at zero", cells=_known(table["at_zero"], list(map(_at_zero, table.index, table["at_zero"])))),
+        )
+        failed = f"{self.n_failed} refits of the bootstrap found no maximum and are left out."
+        return Report(
+            title=f"{self.parameter}: is it zero?",
+            parts=(
+                Table(names=[str(name) for name in table.index], columns=columns, where="report.table"),
+                notes((*self.sentences, *self.test.remarks, *([failed] if self.n_failed else []))),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self._report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._report()._repr_html_()
+
+
+def _known[T](values: Iterable[float], cells: Sequence[T], blank: Any = "") -> list[T]:
+    """Leave cells blank that a method says nothing of."""
+    return [blank if np.isnan(value) else cell for value, cell in zip(values, cells, strict=True)]
+
+
+def _usual_width(table: pd.DataFrame) -> float:
+    """Find a width that tells how many decimals deserve to be seen."""
+    widths = (table["upper"] - table["lower"]).to_numpy()
+    return float(np.median(widths[np.isfinite(widths)])) / 4.0 if np.isfinite(widths).any() else np.nan
+
+
+def _at_zero(method: str, value: float) -> str:
+    if method == TEST:
+        return f"p = {write_p(value)}".replace("= <", "<")
+    return f"{write_number(value, 2)} of {OF.get(method, '')}"
+
+
+def build_boundary_report(
+    fit: Fitted, parameter: str, posterior: Posterior | None, level: float, n: int | None, seed: int
+) -> BoundaryReport:
+    """Look at one standard deviation by every method; see `bayesmm.fit.fit.Fit.boundary`."""
+    level, seed, n = check_level(level), check_seed(seed), check_count(n) or N_BOOTSTRAP
+    hypotheses = variance_hypotheses(fit)
+    if not isinstance(parameter, str) or parameter not in hypotheses:
+        raise ArgumentError(
+            f"parameter is {shorten(parameter)}: give the name of a standard deviation ({', '.join(hypotheses)})."
+        )
+    drawn = None if posterior is None else _posterior_draws(fit, posterior, parameter)
+    block, index = next(
+        (b, labels.sd_rows.index(parameter))
+        for b, labels in enumerate(fit.labels.blocks)
+        if parameter in labels.sd_rows
+    )
+    test = check_variance(fit, hypotheses[parameter], None, None, np.random.default_rng([seed, 0]))
+    own = _read_sd(fit, fit.estimate, block, index)
+    penalised = PenalisedSd(fit, block, index)
+    sds, n_failed = _bootstrap(fit, block, index, n, np.random.default_rng([seed, 1]))
+    rows = {
+        METHODS[fit.method]: {"estimate": own},
+        PROFILE: _profile_row(penalised, test, level),
+        TEST: {"at_zero": test.p_value},
+        AVOIDING: {"estimate": penalised.maximise().sd},
+        BOOTSTRAP: _draws_row(sds, level) | {"at_zero": float((sds == 0.0).mean())},
+    }
+    if drawn is not None:
+        rows[POSTERIOR] = _draws_row(drawn, level) | {"at_zero": _density_at_zero(drawn)}
+    columns = ["estimate", "std_error", "lower", "upper", "at_zero"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index.name = "method"
+    return BoundaryReport(
+        parameter=parameter,
+        level=level,
+        table=table,
+        test=test,
+        n_failed=n_failed,
+        sentences=_sentences(parameter, table, test, level),
+    )
+
+
+def _read_sd(fit: Fitted, found: Estimate, block: int, index: int) -> float:
+    L = found.factors[block]
+    sd, _ = read_covariance(np, L @ L.T, fit.labels.blocks[block].pieces)
+    return found.sigma * float(sd[index])
+
+
+def _bootstrap(fit: Fitted, block: int, index: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Draw responses from the fit, and estimate the standard deviation from each."""
+    at, criterion = fit.estimate, fit.estimate.criterion_function
+    found: list[float] = []
+    for start in range(0, n, AT_ONCE):
+        size = min(AT_ONCE, n - start)
+        drawn = simulate_responses(fit.design, at.beta, at.factors, at.sigma, size, rng)
+        for products in fit.problem.sum_responses(drawn):
+            try:
+                refitted = estimate(replace(criterion, products=products))
+            except EstimationError:
+                continue
+            found.append(_read_sd(fit, refitted, block, index))
+    return np.array(found), n - len(found)
+
+
+def _profile_row(penalised: PenalisedSd, test: VarianceTest, level: float) -> dict[str, float]:
+    rise = float(stats.chi2.ppf(level, 1))
+    target = penalised.fit.estimate.criterion + rise
+    lower = 0.0 if test.statistic < rise else np.nan
+    high = 1.0
+    while penalised.maximise(high).deviance < target:
+        high *= 2.0
+    low = 0.0
+    for _ in range(60):
+        mid = 0.5 * (low + high)
+        at = penalised.maximise(mid)
+        low, high = (mid, high) if at.deviance < target else (low, mid)
+    return {"lower": lower, "upper": at.sd, "at_zero": float(np.exp(-0.5 * test.statistic))}
+
+
+def _draws_row(draws: np.ndarray, level: float) -> dict[str, float]:
+    lower, upper = np.quantile(draws, tails(level))
+    return {"estimate": draws.mean(), "std_error": draws.std(ddof=1), "lower": lower, "upper": upper}
+
+
+def _density_at_zero(draws: np.ndarray) -> float:
+    """Density of draws of a positive quantity at zero relative to its highest, mirrored at zero."""
+    density = stats.gaussian_kde(np.concatenate([draws, -draws]), bw_method=0.5 * len(draws) ** -0.2)
+    values = density(np.linspace(0.0, draws.max(), GRID))
+    return float(values[0] / values.max())
+
+
+def _posterior_draws(fit: Fitted, posterior: Posterior, parameter: str) -> np.ndarray:
+    rows = {row.name: row for row in posterior.labels.parameter_rows()}
+    if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
+        raise ComparisonError(
+            "The fit and the posterior are not of the same model and data. Fit and sample one Model: model.fit() and "
+            "model.sample(seed=1)."
+        )
+    row = rows[parameter]
+    return posterior.draws(row.variable)[..., row.index].ravel()
+
+
+def _sentences(parameter: str, table: pd.DataFrame, test: VarianceTest, level: float) -> tuple[str, ...]:
+    """Say what the table means: of the estimate, of zero, and of what to report."""
+    width = _usual_width(table)
+
+    def cell(method: str, column: str) -> str:
+        return write_like(float(table.loc[method, column]), width)  # pyright: ignore[reportArgumentType]
+
+    def share(method: str) -> str:
+        return f"{100.0 * float(table.loc[method, 'at_zero']):.0f} %"  # pyright: ignore[reportArgumentType]
+
+    own = str(table.index[0])
+    upper = f"its {interval_head(level).replace(' interval', '')} profile interval"
+    if float(table.loc[own, "estimate"]) == 0.0:  # pyright: ignore[reportArgumentType]
+        first = (
+            f"{own} puts {parameter} at zero, which is where the likelihood is highest and no proof that there is no "
+            f"variation: {upper} reaches up to {cell(PROFILE, 'upper')}."
+        )
+    else:
+        first = (
+            f"{own} estimates {parameter} as {cell(own, 'estimate')}; {upper} goes from {cell(PROFILE, 'lower')} to "
+            f"{cell(PROFILE, 'upper')}."
+        )
+    third = f"Where a value above zero is needed, the boundary-avoiding estimate is {cell(AVOIDING, 'estimate')}"
+    if np.isnan(table.loc[AVOIDING, "estimate"]):
+        third = (
+            "There is no boundary-avoiding estimate, since so few levels leave the standard deviation without an end"
+        )
+    if POSTERIOR not in table.index:
+        return first, _of_test(test, level), f"{third}; a posterior (model.sample) would say how likely each value is."
+    density = float(table.loc[POSTERIOR, "at_zero"])  # pyright: ignore[reportArgumentType]
+    meaning = "does not tell it from zero" if density > MUCH else "is away from zero"
+    third += (
+        f"; the posterior has the mean {cell(POSTERIOR, 'estimate')}, and with a density at zero of {share(POSTERIOR)} "
+        f"of its highest it {meaning}."
+    )
+    return first, _of_test(test, level), third
+
+
+def _of_test(test: VarianceTest, level: float) -> str:
+    often = f"{100.0 * test.share_at_zero:.0f} % of samples" if test.draws.size else "half of all samples"
+    if test.statistic == 0.0:
+        return f"If it were zero, {often} would have an estimate of zero as well: the data do not speak against zero."
+    verdict = "speak against zero" if test.p_value < 1.0 - level else "do not speak against zero"
+    return (
+        f"If it were zero, a likelihood ratio of {write_number(test.statistic, 2)} or more would have a probability of "
+        f"{write_digits(test.p_value, 2)} ({test.null}), and {often} an estimate of zero: the data {verdict}."
+    )

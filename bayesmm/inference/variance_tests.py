@@ -1,0 +1,356 @@
+"""Likelihood-ratio tests of variances and correlations, with null distributions that know of the boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.errors import ArgumentError, EstimationError
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
+from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.inference.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
+from bayesmm.presenting.numbers import write_number, write_p
+from bayesmm.presenting.parts import Column, Table, facts, notes
+from bayesmm.presenting.report import Report
+
+type Kind = Literal["exact", "mixture", "bootstrap"]
+
+KINDS = ("exact", "mixture", "bootstrap")
+N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
+AT_ONCE = 64  # responses that are drawn together
+ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VarianceTest:
+    """One hypothesis on variances or correlations, tested.
+
+    Attributes
+    ----------
+    parameter : str
+        What is zero under the null: "sd(Days | Subject)"; with a standard deviation of zero its correlations go too.
+    kind : {"exact", "mixture", "bootstrap"}
+        Where the null distribution comes from.
+    null : str
+        The null distribution in words.
+    statistic : float
+        Twice the logarithm of the ratio of the (restricted) likelihoods.
+    p_value : float
+        Probability under the null of a statistic as large.
+    p_error : float
+        Monte Carlo standard error of `p_value`; zero for a mixture.
+    null_loglik : float
+        (Restricted) log-likelihood of the model without what is tested.
+    draws : array, shape (n,)
+        Statistics drawn under the null; empty for a mixture.
+    n_failed : int
+        Refits of the bootstrap that found no maximum; they are not among the draws.
+    remarks : tuple of str
+        When not to trust the p-value.
+    """
+
+    parameter: str
+    kind: Kind
+    null: str
+    statistic: float
+    p_value: float
+    p_error: float
+    null_loglik: float
+    draws: np.ndarray
+    n_failed: int
+    remarks: tuple[str, ...]
+
+    @property
+    def share_at_zero(self) -> float:
+        """Share of the draws at zero: how often the estimate would be zero if the variance is; NaN without draws."""
+        return float((self.draws == 0.0).mean()) if self.draws.size else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VarianceTests:
+    """Likelihood-ratio tests of some variances and correlations of one fit.
+
+    Attributes
+    ----------
+    title : str
+        Which fit.
+    tests : tuple of VarianceTest
+        One for each hypothesis.
+    """
+
+    title: str
+    tests: tuple[VarianceTest, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a hypothesis: kind, null, statistic, p_value."""
+        return pd.DataFrame(
+            {
+                "kind": [test.kind for test in self.tests],
+                "null": [test.null for test in self.tests],
+                "statistic": [test.statistic for test in self.tests],
+                "p_value": [test.p_value for test in self.tests],
+            },
+            index=pd.Index([test.parameter for test in self.tests], name="parameter"),
+        )
+
+    def _report(self) -> Report:
+        said = dict.fromkeys(remark for test in self.tests for remark in test.remarks)
+        return Report(
+            title=self.title,
+            parts=(
+                facts(("each row: what is zero under the null; statistic: twice the log likelihood ratio",)),
+                Table(
+                    names=[test.parameter for test in self.tests],
+                    columns=(
+                        Column(head="null distribution", cells=[test.null for test in self.tests], is_words=True),
+                        Column(head="statistic", cells=[write_number(test.statistic, 3) for test in self.tests]),
+                        Column(head="p", cells=[write_p(test.p_value) for test in self.tests]),
+                    ),
+                    where="tests.table",
+                ),
+                notes(said),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self._report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._report()._repr_html_()
+
+
+def check_variances(
+    fit: Fitted, parameters: str | Sequence[str] | None, kind: Kind | None, n: int | None, seed: int
+) -> VarianceTests:
+    """Test variances and correlations of a fit; see `bayesmm.fit.fit.Fit.variance_tests`."""
+    if not is_one_of(kind, (*KINDS, None)):
+        raise ArgumentError(f"kind is {shorten(kind)}: give 'exact', 'mixture' or 'bootstrap', or leave it out.")
+    seed, n = check_seed(seed), check_count(n)
+    restricted = "restricted " if fit.method == "reml" else ""
+    return VarianceTests(
+        title=f"Variances tested by {restricted}likelihood ratios: {fit.design.specification.shown}",
+        tests=tuple(
+            check_variance(fit, hypothesis, kind, n, np.random.default_rng([seed, position]))
+            for position, hypothesis in enumerate(_hypotheses(fit, parameters))
+        ),
+    )
+
+
+def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis]:
+    if parameters is None:
+        distinct = {(each.block, each.effects): each for each in variance_hypotheses(fit).values()}
+        return list(distinct.values())
+    names = [parameters] if isinstance(parameters, str) else parameters
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(
+            f"parameters is {shorten(parameters)}: give a name such as 'sd(Days | Subject)', or a list."
+        )
+    return [find_hypothesis(fit, name) for name in names]
+
+
+def check_count(n: Any) -> int | None:
+    """Return how many draws are asked for; refuse what is no whole number from one on."""
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
+        raise ArgumentError(f"n is {shorten(n)}: give a whole number of draws, at least 1.")
+    return None if n is None else int(n)
+
+
+def check_variance(
+    fit: Fitted, hypothesis: Hypothesis, kind: Kind | None, n: int | None, rng: np.random.Generator
+) -> VarianceTest:
+    """Test one hypothesis.
+
+    Parameters
+    ----------
+    fit : Fit
+        REML or ML estimates.
+    hypothesis : Hypothesis
+        What is zero under the null.
+    kind : {"exact", "mixture", "bootstrap"}, optional
+        Where the null distribution comes from; by default the first of these that there is.
+    n : int, optional
+        Draws.
+    rng : numpy.random.Generator
+        Where they come from.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such distribution of this hypothesis.
+    """
+    refusals = {"exact": _refuse_exact(fit, hypothesis), "mixture": _refuse_mixture(hypothesis), "bootstrap": ""}
+    kind = kind or next(each for each in KINDS if not refusals[each])
+    if refusals[kind]:
+        others = [repr(each) for each in KINDS if not refusals[each]]
+        raise ArgumentError(f"kind is {kind!r}, and {refusals[kind]} Give {' or '.join(others)}.")
+    null = fit_null(fit, hypothesis)
+    difference = null.deviance - fit.estimate.criterion
+    statistic = _positive(difference, fit.estimate.criterion)
+    if kind == "mixture":
+        found = _by_mixture(null, statistic)
+    elif kind == "exact":
+        found = _by_spectrum(null, statistic, n, rng)
+    else:
+        found = _by_bootstrap(fit, null, statistic, n or N_BOOTSTRAP, rng)
+    return VarianceTest(
+        parameter=hypothesis.name,
+        kind=kind,
+        null=found.words,
+        statistic=statistic,
+        p_value=found.p_value,
+        p_error=found.p_error,
+        null_loglik=-0.5 * null.deviance,
+        draws=found.draws,
+        n_failed=found.n_failed,
+        remarks=found.remarks,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """A p-value, and what it comes from."""
+
+    words: str
+    p_value: float
+    p_error: float = 0.0
+    draws: np.ndarray
+    n_failed: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def _positive(difference: float, deviance: float) -> float:
+    """Likelihood ratio statistic without what is only rounding."""
+    return difference if difference > ROUNDING * max(1.0, abs(deviance)) else 0.0
+
+
+def _refuse_exact(fit: Fitted, hypothesis: Hypothesis) -> str:
+    if not hypothesis.is_one_variance:
+        return (
+            f"the exact distribution is of one variance alone, while {hypothesis.name} takes "
+            f"{hypothesis.n_variances} variance(s) and {hypothesis.n_correlations} correlation(s)."
+        )
+    products = fit.estimate.criterion_function.products
+    tested = len(hypothesis.effects) * products.diagonal[hypothesis.block].shape[2]
+    if tested > MOST_TESTED or n_effects(products) > MOST_EFFECTS:
+        return (
+            f"it takes eigenvalues of {tested} effects beside {n_effects(products) - tested} others (at most "
+            f"{MOST_TESTED}, and {MOST_EFFECTS} together); with so many levels the mixture is as good."
+        )
+    return ""
+
+
+def _refuse_mixture(hypothesis: Hypothesis) -> str:
+    if hypothesis.is_smooth or not hypothesis.n_variances:
+        return ""
+    return (
+        f"the correlation that goes with {hypothesis.name} has no meaning under the null, so that no mixture is known."
+    )
+
+
+def _by_mixture(null: Null, statistic: float) -> _Found:
+    """Take the asymptotic distribution (Self & Liang 1987, Stram & Lee 1994).
+
+    One variance of zero is on the edge of a half-space, whatever goes with it: half of ½χ²_c + ½χ²_{c+1} has the
+    variance at zero. The cone of several variances lies in such a half-space, so that the same is a bound.
+    """
+    hypothesis = null.hypothesis
+    m = hypothesis.n_variances + hypothesis.n_correlations
+    upper = float(stats.chi2.sf(statistic, m))
+    if hypothesis.n_variances == 0:
+        return _Found(words=_chi_square(m), p_value=upper, draws=np.zeros(0), remarks=_singular_null(null))
+    lower = float(stats.chi2.sf(statistic, m - 1)) if m > 1 else float(statistic == 0.0)
+    words, remarks = f"½{_chi_square(m - 1)} + ½{_chi_square(m)}", _singular_null(null)
+    if hypothesis.n_variances > 1:
+        words = f"at most {words}"
+        remarks = (
+            f"{hypothesis.name}: several variances at once; the p-value is an upper bound, and kind='bootstrap' is "
+            "nearer.",
+            *remarks,
+        )
+    return _Found(words=words, p_value=0.5 * (lower + upper), draws=np.zeros(0), remarks=remarks)
+
+
+def _chi_square(df: int) -> str:
+    return f"χ²{str(df).translate(SUBSCRIPTS)}"
+
+
+def _singular_null(null: Null) -> tuple[str, ...]:
+    if null.estimate is None or not any(each.size for each in null.estimate.null_directions):
+        return ()
+    return (
+        f"{null.hypothesis.name}: without it another variance is estimated as zero; the mixture takes all others for "
+        "positive, and its p-value may be off.",
+    )
+
+
+def _by_spectrum(null: Null, statistic: float, n: int | None, rng: np.random.Generator) -> _Found:
+    spectrum = find_spectrum(null)
+    draws = spectrum.simulate(n or spectrum.n_usual, rng)
+    p, error = _share_beyond(draws, statistic)
+    if null.estimate is None:
+        return _Found(words="exact", p_value=p, p_error=error, draws=draws)
+    return _Found(
+        words="exact given the others",
+        p_value=p,
+        p_error=error,
+        draws=draws,
+        remarks=(
+            "exact given the others: their variances, relative to sigma's, are taken as known from the fit without "
+            "what is tested, an approximation in the manner of Greven et al. (2008); where the others have few levels, "
+            "compare kind='bootstrap'.",
+        ),
+    )
+
+
+def _share_beyond(draws: np.ndarray, statistic: float) -> tuple[float, float]:
+    """Monte Carlo p-value, never zero (Davison & Hinkley 1997), and its standard error."""
+    p = (1.0 + float((draws >= statistic).sum())) / (1.0 + len(draws))
+    return p, float(np.sqrt(p * (1.0 - p) / len(draws)))
+
+
+def _by_bootstrap(fit: Fitted, null: Null, statistic: float, n: int, rng: np.random.Generator) -> _Found:
+    draws, n_failed = _refit(fit, null, n, rng)
+    if not len(draws):
+        raise EstimationError(
+            f"None of {n} responses drawn without {null.hypothesis.name} could be fitted. Simplify the random effects."
+        )
+    p, error = _share_beyond(draws, statistic)
+    failed = (f"{null.hypothesis.name}: {n_failed} of {n} refits found no maximum and are left out.",) * (n_failed > 0)
+    return _Found(
+        words=f"bootstrap, {len(draws)} refits",
+        p_value=p,
+        p_error=error,
+        draws=draws,
+        n_failed=n_failed,
+        remarks=failed,
+    )
+
+
+def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Draw responses under the null, and fit both models to each."""
+    factors = () if null.estimate is None else null.estimate.factors
+    found: list[float] = []
+    for start in range(0, n, AT_ONCE):
+        size = min(AT_ONCE, n - start)
+        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, size, rng)
+        of_full = fit.problem.sum_responses(drawn)
+        of_null = of_full if null.problem is None else null.problem.sum_responses(drawn)
+        for i in range(size):
+            try:
+                full, restricted = null.refit_full(of_full[i]), null.refit(of_null[i])
+            except EstimationError:
+                continue
+            found.append(_positive(restricted - full, full))
+    return np.array(found), n - len(found)
