@@ -21,13 +21,15 @@ from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo
 from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
-from bayesmm.bayes.results.shares import Total, r_squared, variance_shares
+from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, variance_shares
 from bayesmm.bayes.results.summary import build_summary
 from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
 from bayesmm.console import listing, visible
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import Random
+from bayesmm.design.words.explained import Explained
+from bayesmm.design.words.variances import Total
 from bayesmm.errors import VariableError
 from bayesmm.presenting.report import Report
 from bayesmm.problem import Problem
@@ -358,14 +360,21 @@ class Posterior:
         """
         return loo_pit(self, draws)
 
-    def r2(self) -> Dataset:
-        """Evaluate the Bayesian R² of each draw.
+    def r2(self, *, kind: R2Kind = "fitted") -> Dataset:
+        """Evaluate the R² of each draw.
+
+        Parameters
+        ----------
+        kind : {"fitted", "variances"}
+            What the random effects explain: in "fitted" the variance over the rows of the fitted values of the observed
+            levels (Gelman's Bayesian R²); in "variances" the variance that the draw gives to levels (Nakagawa &
+            Schielzeth's R², as of `Fit.explained`).
 
         Returns
         -------
         xarray.Dataset
-            ``marginal``: what fixed effects explain of the variance for new levels; ``conditional``: what fixed and
-            random effects explain for the observed ones; each (chain, draw).
+            ``marginal``: what fixed effects explain of the variance for new levels, the same in both kinds;
+            ``conditional``: what fixed and random effects explain; each (chain, draw).
 
         Notes
         -----
@@ -375,9 +384,26 @@ class Posterior:
 
         References
         ----------
-        Gelman, Goodrich, Gabry & Vehtari (2019), The American Statistician 73(3).
+        Gelman, Goodrich, Gabry & Vehtari (2019), The American Statistician 73(3). Nakagawa & Schielzeth (2013), Methods
+        Ecol. Evol. 4.
         """
-        return r_squared(self)
+        return r_squared(self, kind)
+
+    def explained(self, *, level: float = 0.95) -> Explained:
+        """Say what explains the variance of the response: R², ICC, and shares.
+
+        Parameters
+        ----------
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        Explained
+            The rows of `Fit.explained`, worked out draw by draw: ``table`` and ``shares`` with the columns mean, sd,
+            lower, upper. Prints as a report.
+        """
+        return explained(self, level)
 
     def variance_shares(self, *, total: Total = "unexplained", level: float = 0.95) -> pd.DataFrame:
         """Tabulate which share of the variance each grouping factor and the residual have.

@@ -1,0 +1,75 @@
+"""R², ICC and shares of variance as a result: the same rows for point estimates and for draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bayesmm.presenting.intervals import interval_head
+from bayesmm.presenting.numbers import write_number
+from bayesmm.presenting.parts import Column, Interval, Table, notes
+from bayesmm.presenting.report import Report
+
+DECIMALS = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Explained:
+    """What explains the variance of the response, and how sure that is.
+
+    Made by `Fit.explained` and `Posterior.explained`, with the same rows. Prints as a report.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Index: R2 marginal, R2 conditional, ICC adjusted, ICC unadjusted. Columns of a fit: estimate, std_error, lower,
+        upper; of a posterior: mean, sd, lower, upper.
+    shares : DataFrame
+        Shares of the variance of the response: fixed effects, grouping factors, residual; the same columns.
+    formula : str
+        Of the model.
+    level : float
+        Coverage of the intervals.
+    remarks : tuple of str
+        What is to be known of them.
+    """
+
+    table: pd.DataFrame
+    shares: pd.DataFrame
+    formula: str
+    level: float
+    remarks: tuple[str, ...] = ()
+
+    def report(self) -> Report:
+        """Write the report."""
+        return Report(
+            title=f"What explains the variance of the response: {self.formula}",
+            parts=(
+                self._write(self.table, "", "explained.table"),
+                self._write(self.shares, "Shares of the variance of the response", "explained.shares"),
+                notes(self.remarks),
+            ),
+        )
+
+    def _write(self, table: pd.DataFrame, caption: str, where: str) -> Table:
+        centre, spread, lower, upper = table.columns
+        texts = {name: [write_number(value, DECIMALS) for value in table[name]] for name in table}
+        return Table(
+            names=[str(name) for name in table.index],
+            columns=(
+                Column(head=str(centre), cells=texts[centre]),
+                Column(head=str(spread), cells=texts[spread]),
+                Interval(head=interval_head(self.level), cells=list(zip(texts[lower], texts[upper], strict=True))),
+            ),
+            caption=caption,
+            where=where,
+        )
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
