@@ -10,15 +10,17 @@ from bayesmm.version import __version__
 if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
     from bayesmm.bayes.loading import load
-    from bayesmm.comparison import Comparison, compare
+    from bayesmm.comparison.comparison import Comparison, compare
+    from bayesmm.comparison.models import anova
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reading.reshape import to_long
     from bayesmm.model import Model
 
 _HOMES = {
-    "Comparison": "bayesmm.comparison",
+    "Comparison": "bayesmm.comparison.comparison",
     "Model": "bayesmm.model",
-    "compare": "bayesmm.comparison",
+    "anova": "bayesmm.comparison.models",
+    "compare": "bayesmm.comparison.comparison",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
     "to_long": "bayesmm.design.reading.reshape",
@@ -29,6 +31,7 @@ __all__ = [
     "Comparison",
     "Model",
     "__version__",
+    "anova",
     "compare",
     "datasets",
     "enable_compilation_cache",

@@ -33,6 +33,7 @@ def test_public_names_are_these() -> None:
         "Comparison",
         "Model",
         "__version__",
+        "anova",
         "compare",
         "datasets",
         "enable_compilation_cache",

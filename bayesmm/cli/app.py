@@ -261,7 +261,7 @@ def compare(
             draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
         )
         from bayesmm.cli.outcomes import compare_outcome
-        from bayesmm.comparison import compare
+        from bayesmm.comparison.comparison import compare
 
         outcome = compare_outcome(
             model, compare(estimates, posterior, df=df, information=information, level=level), data

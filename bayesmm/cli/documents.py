@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.comparison import Comparison
+    from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model

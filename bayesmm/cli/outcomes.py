@@ -12,7 +12,7 @@ from bayesmm.errors import FitStatus
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.comparison import Comparison
+    from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model

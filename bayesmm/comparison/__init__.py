@@ -1,5 +1,1 @@
-"""Both results of one model side by side, and what their difference means."""
-
-from bayesmm.comparison.comparison import Comparison, compare
-
-__all__ = ["Comparison", "compare"]
+"""Results side by side, and what their difference means: both of one model, and several models."""

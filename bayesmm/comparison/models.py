@@ -1,0 +1,255 @@
+"""Likelihood-ratio tests and information criteria of several models of the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bayesmm.arguments import shorten
+from bayesmm.comparison.nesting import Nesting, examine, is_in_span
+from bayesmm.console import listing
+from bayesmm.errors import ComparisonError, FitStatus
+from bayesmm.fit.estimating import fit_problem
+from bayesmm.fit.fit import Fit
+from bayesmm.presenting.numbers import write_number, write_p
+from bayesmm.presenting.parts import Column, Table, facts, notes, warnings
+from bayesmm.presenting.report import Report
+
+LOWER = 1e-6  # by which the likelihood of a larger model may be lower through rounding
+METHODS = {"reml": "restricted maximum likelihood", "ml": "maximum likelihood"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ModelTable:
+    """Several models of the same data, by the number of their parameters.
+
+    Made by `bayesmm.anova`. Prints as a report.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Index: names of the models. Columns: n_parameters, aic, bic, loglik, deviance (−2 log-likelihood); and of each
+        model against the one above it chisq, df and p_value.
+    fits : dict of str to Fit
+        The fits that are compared, in the order of the table: by ML where they were refitted.
+    remarks : tuple of str
+        What is to be known of the tests.
+    """
+
+    table: pd.DataFrame
+    fits: dict[str, Fit]
+    remarks: tuple[str, ...]
+
+    def report(self) -> Report:
+        """Write the report."""
+        method = next(iter(self.fits.values())).method
+        written = {
+            "parameters": self._write("n_parameters", 0),
+            "AIC": self._write("aic", 2),
+            "BIC": self._write("bic", 2),
+            "log-lik.": self._write("loglik", 3),
+            "χ²": self._write("chisq", 3),
+            "df": self._write("df", 0),
+            "p": ["" if np.isnan(p) else write_p(p) for p in self.table["p_value"]],
+        }
+        unfinished = [name for name, fit in self.fits.items() if fit.status is FitStatus.NOT_CONVERGED]
+        return Report(
+            title=f"Models by {METHODS[method]}",
+            parts=(
+                facts(f"{name}: {fit.design.specification.shown}" for name, fit in self.fits.items()),
+                warnings([f"The search did not converge for {listing(unfinished)}."] if unfinished else []),
+                Table(
+                    names=[str(name) for name in self.table.index],
+                    columns=tuple(Column(head=head, cells=cells) for head, cells in written.items()),
+                    head="model",
+                    where="models.table",
+                ),
+                notes(self.remarks),
+            ),
+        )
+
+    def _write(self, column: str, decimals: int) -> list[str]:
+        return ["" if np.isnan(value) else write_number(value, decimals) for value in self.table[column]]
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+
+def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -> ModelTable:
+    """Compare models of the same data by likelihood-ratio tests, each with the next larger one.
+
+    Parameters
+    ----------
+    *fits : Fit
+        Two or more fits of the same response in the same rows.
+    refit : bool
+        Whether REML fits are fitted anew by maximum likelihood, as models with different fixed effects need.
+    names : sequence of str, optional
+        What the fits are called, in the order in which they are given; "model 1", "model 2", ... by default.
+
+    Returns
+    -------
+    ModelTable
+        ``table`` with one row a model, by the number of parameters. Prints as a report that says where models are not
+        seen to be nested, and where a tested variance is on its boundary.
+
+    Raises
+    ------
+    ComparisonError
+        If the fits are of different rows, responses or weights, by different methods, or by REML with different fixed
+        effects, unless ``refit=True`` helps.
+
+    Notes
+    -----
+    p is the probability of a larger χ² with as many degrees of freedom as there are parameters more. Where these are
+    variances, zero in the smaller model, p is too large: of one variance alone up to twice as large. Where the fixed
+    effects are not nested there is no such test, and p is NaN. Restricted likelihoods of the same fixed effects on
+    different columns differ by a constant, which is taken off: they are those on the columns of the first fit.
+
+    References
+    ----------
+    Self & Liang (1987), JASA 82. Stram & Lee (1994), Biometrics 50.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> data = bmm.datasets.load("sleepstudy")
+    >>> formulas = ["Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days || Subject)"]
+    >>> models = bmm.anova(*(bmm.Model(formula, data).fit(method="ml") for formula in formulas))
+    >>> round(models.table.loc["model 2", "chisq"], 2)
+    42.08
+    """
+    named = _name(fits, names)
+    _check_data(named)
+    if refit:
+        named = {name: _by_ml(fit) for name, fit in named.items()}
+    _check_methods(named)
+    logliks = _logliks(named)
+    named = dict(sorted(named.items(), key=lambda pair: pair[1].n_parameters))
+    table = pd.DataFrame(
+        [_criteria(fit, logliks[name]) for name, fit in named.items()], index=pd.Index(named, name="model")
+    ).assign(chisq=np.nan, df=np.nan, p_value=np.nan)
+    remarks = []
+    for small, large in pairwise(named):
+        nesting = examine(named[small].design, named[large].design)
+        chisq = 2.0 * (logliks[large] - logliks[small])
+        df = named[large].n_parameters - named[small].n_parameters
+        p = stats.chi2.sf(max(chisq, 0.0), df) if df and nesting.fixed else np.nan
+        table.loc[large, ["chisq", "df", "p_value"]] = [chisq, df, p]
+        remarks += _remarks(small, large, nesting, chisq, df)
+    return ModelTable(table=table, fits=named, remarks=tuple(remarks))
+
+
+def _logliks(named: dict[str, Fit]) -> dict[str, float]:
+    """Log-likelihoods; restricted ones as they are on the columns of the first fit."""
+    first = next(iter(named.values()))
+    if first.method == "ml":
+        return {name: fit.loglik for name, fit in named.items()}
+    roots = {name: float(fit.problem.products.log_det_root) for name, fit in named.items()}
+    of_first = next(iter(roots.values()))
+    return {name: fit.loglik + 0.5 * (roots[name] - of_first) for name, fit in named.items()}
+
+
+def _criteria(fit: Fit, loglik: float) -> dict[str, float]:
+    k, deviance = fit.n_parameters, -2.0 * loglik
+    return {
+        "n_parameters": k,
+        "aic": deviance + 2.0 * k,
+        "bic": deviance + float(np.log(fit.n)) * k,
+        "loglik": loglik,
+        "deviance": deviance,
+    }
+
+
+def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) -> list[str]:
+    pair = f"{small} and {large}"
+    if not df:
+        return [f"{pair} have as many parameters: there is nothing to test; compare AIC or BIC."]
+    if not nesting.fixed:
+        return [
+            f"{pair} are not nested: fixed effects of {small} are no combinations of those of {large}. There is no "
+            "test; compare AIC or BIC."
+        ]
+    said = []
+    if not nesting.random:
+        said.append(
+            f"{small} was not seen to be a special case of {large}: its random effects are others. p supposes that it "
+            "is."
+        )
+    elif nesting.on_boundary:
+        said.append(
+            f"In {small} there are variances of zero, by {listing(list(nesting.on_boundary))}, that {large} has free. "
+            "Zero is the boundary, and p is too large (for one variance alone up to twice): fit.variance_test has the "
+            "exact one."
+        )
+    if nesting.random and chisq < -LOWER:
+        said.append(f"The likelihood of {large} is lower than that of {small}, one of its cases: look at its search.")
+    return said
+
+
+def _name(fits: tuple[Any, ...], names: Sequence[str] | None) -> dict[str, Fit]:
+    wrong = next((fit for fit in fits if not isinstance(fit, Fit)), None)
+    if wrong is not None:
+        raise ComparisonError(
+            f"anova was given {type(wrong).__name__} {shorten(wrong) if isinstance(wrong, (str, int)) else ''}".rstrip()
+            + ": give fits, from model.fit(). Posteriors are compared by posterior.loo() and arviz.compare."
+        )
+    if len(fits) < 2:
+        raise ComparisonError(f"anova was given {len(fits)} fit(s): give two or more; fit.anova() tests within one.")
+    names = [f"model {i}" for i in range(1, len(fits) + 1)] if names is None else [str(name) for name in names]
+    if len(names) != len(fits) or len(set(names)) < len(names):
+        raise ComparisonError(f"names is {shorten(names)}: give {len(fits)} different names, one for each fit.")
+    return dict(zip(names, fits, strict=True))
+
+
+def _check_data(named: dict[str, Fit]) -> None:
+    (first, one), *others = named.items()
+    for name, other in others:
+        a, b = one.design, other.design
+        pair = f"{first} and {name}"
+        if a.n != b.n or not a.rows.equals(b.rows):
+            counts = f"{a.n} and {b.n} rows" if a.n != b.n else f"{a.n} rows each, but not the same"
+            raise ComparisonError(
+                f"{pair} used different rows ({counts}), and their likelihoods say nothing of each other. Drop the "
+                "rows with missing values of either from the data, and fit both to what is left."
+            )
+        if not np.array_equal(a.y, b.y):
+            raise ComparisonError(
+                f"{pair} have different responses ({a.response!r} and {b.response!r} differ in "
+                f"{int((a.y != b.y).sum())} of {a.n} rows): likelihoods are comparable on one scale only."
+            )
+        if not np.array_equal(a.weights, b.weights):
+            raise ComparisonError(f"{pair} have different weights: fit both with the same ones.")
+
+
+def _check_methods(named: dict[str, Fit]) -> None:
+    methods = {name: fit.method for name, fit in named.items()}
+    if len(set(methods.values())) > 1:
+        by = ", ".join(f"{name} {method.upper()}" for name, method in methods.items())
+        raise ComparisonError(f"The fits are by different methods ({by}): give refit=True, or fit all by one.")
+    (first, one), *others = named.items()
+    if one.method == "ml":
+        return
+    X = one.design.X[:, one.design.kept]
+    for name, other in others:
+        own = other.design.X[:, other.design.kept]
+        if own.shape != X.shape or not is_in_span(own, X):
+            raise ComparisonError(
+                f"{first} and {name} are REML fits with different fixed effects, whose restricted likelihoods are of "
+                "different data. Give refit=True to fit them by maximum likelihood."
+            )
+
+
+def _by_ml(fit: Fit) -> Fit:
+    return fit if fit.method == "ml" else fit_problem(fit.problem, "ml", fit.estimate.criterion_function.engine)

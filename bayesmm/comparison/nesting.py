@@ -1,0 +1,137 @@
+"""Whether one model is a special case of another, as far as their columns and covariance structures tell."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.covariance.layout import block_diagonal, piece_factor
+from bayesmm.covariance.public import assemble_covariance, read_covariance
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.design import Design
+
+OUTSIDE = 1e-8  # part of a column's norm outside the span of others, from which on it is not in it
+DIFFERENT = 1e-6  # of the largest variance: what covariances may differ by rounding
+SINGULAR = 1e-9  # share of the largest eigenvalue below which there is no variance
+SPREAD = 0.4  # of θ about Λ = I in covariances that are drawn
+TRIED = 3  # covariances of the smaller model that must be in the larger one
+
+
+class Nesting(NamedTuple):
+    """What is known of a smaller and a larger model.
+
+    Attributes
+    ----------
+    fixed : bool
+        Whether the fixed effects of the smaller one are combinations of those of the larger.
+    random : bool
+        Whether every covariance of its random effects was seen to be one of the larger model's.
+    on_boundary : tuple of str
+        Grouping factors in which some effects of the larger model have no variance in the smaller one.
+    """
+
+    fixed: bool
+    random: bool
+    on_boundary: tuple[str, ...]
+
+
+def examine(small: Design, large: Design) -> Nesting:
+    """Look whether a model is a special case of another.
+
+    Parameters
+    ----------
+    small, large : Design
+        On the same rows.
+
+    Notes
+    -----
+    Random effects are compared grouping factor by grouping factor: covariances of the smaller model, some drawn at
+    random, are carried over to the columns of the larger one, and must have its structure. A model that is nested in
+    another way, across grouping factors, is not seen to be.
+    """
+    fixed = is_in_span(small.X[:, small.kept], large.X[:, large.kept])
+    random, on_boundary = True, []
+    of_small = {block.group: block for block in small.blocks}
+    matched = set()
+    for block in large.blocks:
+        other = next((name for name, own in of_small.items() if _same_levels(own, block)), None)
+        if other is None:
+            on_boundary.append(block.group)
+            continue
+        matched.add(other)
+        carried = _carry(of_small[other], block)
+        if carried is None or not all(_has_structure(block, covariance) for covariance in carried):
+            random = False
+        elif min(_least_share(block, covariance) for covariance in carried) < SINGULAR:
+            on_boundary.append(block.group)
+    same_residual = large.known_sigma is None or large.known_sigma == small.known_sigma
+    random = random and same_residual and matched == set(of_small)
+    return Nesting(fixed=fixed, random=random, on_boundary=tuple(on_boundary))
+
+
+def is_in_span(columns: np.ndarray, of: np.ndarray) -> bool:
+    """Whether columns (n, p) are combinations of others (n, r)."""
+    if not columns.shape[1]:
+        return True
+    if not of.shape[1]:
+        return False
+    basis = np.linalg.qr(of / np.linalg.norm(of, axis=0))[0]
+    unit = columns / np.linalg.norm(columns, axis=0)
+    rest = unit - basis @ (basis.T @ unit)
+    rest -= basis @ (basis.T @ rest)
+    return bool((np.linalg.norm(rest, axis=0) < OUTSIDE).all())
+
+
+def _same_levels(first: RandomBlock, second: RandomBlock) -> bool:
+    """Whether the rows have the same levels, whatever these are called."""
+    memberships = first.incidence.memberships, second.incidence.memberships
+    if first.q != second.q or len(memberships[0]) != len(memberships[1]):
+        return False
+    pairs = np.unique(
+        np.concatenate([np.stack([a.codes, b.codes], 1) for a, b in zip(*memberships, strict=True)]), axis=0
+    )
+    return len(pairs) == first.q
+
+
+def _carry(small: RandomBlock, large: RandomBlock) -> list[np.ndarray] | None:
+    """Covariances of the smaller block on the columns of the larger one; None where its columns are not among them."""
+    columns, others = (block.incidence.stacked().columns for block in (small, large))
+    if not is_in_span(columns, others):
+        return None
+    size = np.linalg.norm(others, axis=0)
+    T = np.linalg.lstsq(others / size, columns, rcond=None)[0] / size[:, None]  # Z_small = Z_large T
+    T[np.abs(T) < OUTSIDE * np.abs(T).max(axis=0)] = 0.0
+    rng = np.random.default_rng(0)
+    return [T @ _draw(small, rng) @ T.T for _ in range(TRIED)]
+
+
+def _draw(block: RandomBlock, rng: np.random.Generator) -> np.ndarray:
+    """Draw a covariance matrix that a block may have, with effects of about the same weight."""
+    pieces = block.layout
+    sizes = np.linalg.norm(block.incidence.stacked().columns, axis=0)
+    factors = []
+    for piece in pieces:
+        theta = piece.structure.start(piece.k) + rng.uniform(-SPREAD, SPREAD, piece.n_theta)
+        own = sizes[piece.inside]
+        scale = own if piece.structure.invariance != "scale" else np.full(piece.k, own.mean())
+        factors.append(piece_factor(np, theta, piece) / scale[:, None])
+    L = block_diagonal(np, factors, pieces)
+    return L @ L.T
+
+
+def _has_structure(block: RandomBlock, covariance: np.ndarray) -> bool:
+    """Whether a covariance matrix is that of its own standard deviations and correlations in the block's structure."""
+    sizes = np.linalg.norm(block.incidence.stacked().columns, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd, cor = read_covariance(np, covariance, block.layout)
+        again = assemble_covariance(np, np.nan_to_num(sd), cor, block.layout)
+    scaled = (covariance - again) * np.outer(sizes, sizes)
+    return bool(np.abs(scaled).max() < DIFFERENT * np.abs(covariance * np.outer(sizes, sizes)).max())
+
+
+def _least_share(block: RandomBlock, covariance: np.ndarray) -> float:
+    """Smallest eigenvalue over the largest, of columns of unit norm."""
+    sizes = np.linalg.norm(block.incidence.stacked().columns, axis=0)
+    values = np.linalg.eigvalsh(covariance * np.outer(sizes, sizes))
+    return float(values[0] / values[-1])

@@ -1,0 +1,196 @@
+"""Information criteria: of the marginal likelihood, and of the one given the random effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.covariance.layout import assemble_factors, held_theta
+from bayesmm.design.predictors import build_predictors
+from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
+from bayesmm.presenting.numbers import write_number
+from bayesmm.presenting.parts import Column, Table, notes
+from bayesmm.presenting.report import Report
+
+STEP = 1e-5  # of central differences of exact gradients and effects, in sizes of θ
+FLAT = 1e-12  # share of the largest curvature below which a direction of θ is undetermined
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Criteria:
+    """Information criteria of a fit; smaller is better.
+
+    Made by `Fit.criteria`. Prints as a report.
+
+    Attributes
+    ----------
+    method : {"reml", "ml"}
+        Of the fit: REML criteria compare models of the same fixed effects only.
+    n, n_parameters : int
+        Rows; parameters that are estimated.
+    loglik, conditional_loglik : float
+        Log-likelihood of the fit (restricted for REML), and of the responses given the random effects as predicted.
+    hat_trace : float
+        ρ, trace of the matrix that turns responses into fitted values, as if the variances were known.
+    uncertainty : float
+        What estimating the variances adds to it.
+    n_residual : int
+        One if σ is estimated.
+    formula : str
+        Of the model.
+    """
+
+    method: str
+    n: int
+    n_parameters: int
+    loglik: float
+    conditional_loglik: float
+    hat_trace: float
+    uncertainty: float
+    n_residual: int
+    formula: str
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return -2.0 * self.loglik + 2.0 * self.n_parameters
+
+    @property
+    def aicc(self) -> float:
+        """Akaike's with Hurvich & Tsai's correction for few rows; NaN where there are too few for it."""
+        k = self.n_parameters
+        return self.aic + 2.0 * k * (k + 1) / (self.n - k - 1) if self.n > k + 1 else np.nan
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, with the rows as n."""
+        return -2.0 * self.loglik + np.log(self.n) * self.n_parameters
+
+    @property
+    def effective_df(self) -> float:
+        """Effective degrees of freedom of the conditional criterion."""
+        return self.hat_trace + self.uncertainty + self.n_residual
+
+    @property
+    def caic(self) -> float:
+        """The conditional criterion of Greven & Kneib."""
+        return -2.0 * self.conditional_loglik + 2.0 * self.effective_df
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a criterion: value, loglik, and df, the parameters or effective degrees of freedom that it counts."""
+        k, marginal, conditional = float(self.n_parameters), self.loglik, self.conditional_loglik
+        return pd.DataFrame(
+            {
+                "value": [self.aic, self.aicc, self.bic, self.caic],
+                "loglik": [marginal, marginal, marginal, conditional],
+                "df": [k, k, k, self.effective_df],
+            },
+            index=pd.Index(["AIC", "AICc", "BIC", "cAIC"], name="criterion"),
+        )
+
+    def report(self) -> Report:
+        """Write the report."""
+        said = [
+            "AIC, AICc and BIC ask about new levels of the grouping factors, cAIC about new rows of the levels that "
+            "there are."
+        ]
+        if self.method == "reml":
+            said.append("By REML they compare models with the same fixed effects only.")
+        return Report(
+            title=f"Information criteria: {self.formula}",
+            parts=(
+                Table(
+                    names=self.table.index.tolist(),
+                    columns=tuple(
+                        Column(head=name, cells=[write_number(value, 2) for value in self.table[name]])
+                        for name in self.table
+                    ),
+                    where="criteria.table",
+                ),
+                notes(said),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+
+def information_criteria(fit: Fitted) -> Criteria:
+    """Work out the information criteria of a fit; see `bayesmm.fit.Fit.criteria`."""
+    design, estimate = fit.design, fit.estimate
+    fitted = build_predictors(design).mean(estimate.beta, estimate.modes)
+    residual = design.y - fitted
+    weighted = design.weights @ residual**2 / estimate.sigma**2
+    constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - np.log(design.weights).sum()
+    return Criteria(
+        method=fit.method,
+        n=fit.n,
+        n_parameters=fit.n_parameters,
+        loglik=fit.loglik,
+        conditional_loglik=float(-0.5 * (constant + weighted)),
+        hat_trace=_hat_trace(fit),
+        uncertainty=_uncertainty(fit, residual),
+        n_residual=int(fit.known_sigma is None),
+        formula=design.specification.shown,
+    )
+
+
+def _hat_trace(fit: Fitted) -> float:
+    """ρ = n − tr(W⁻¹P) = p + Σ ⟨ΛΛ', Σ Z_i'PZ_i⟩, since tr(ṼP) = n − p; P is that of REML for either method."""
+    criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
+    at = evaluate(host, theta, criterion.products, criterion.sigma, 1.0, layout=criterion.layout)
+    factors = assemble_factors(np, theta, criterion.layout)
+    return fit.design.p + sum(float(np.sum((L @ L.T) * E)) for L, E in zip(factors, at.expected, strict=True))
+
+
+def _uncertainty(fit: Fitted, residual: np.ndarray) -> float:
+    """Σ_j (∂ŷ/∂θ_j)'∂θ̂_j/∂y: how far the estimated variances follow the responses.
+
+    With the Hessian C of the criterion, e = y − ŷ and g_j = ∂ŷ/∂θ_j = W⁻¹PV_jPy, the estimates change by
+
+        ∂θ̂_j/∂y = (2/σ²) Σ_k C⁻¹_jk W(g_k + (∂_kr²/r²) e),    without the last part where σ is known.
+
+    Entries of θ on the boundary stay there.
+    """
+    estimate, design = fit.estimate, fit.design
+    criterion, theta = estimate.criterion_function, estimate.minimum.x
+    free = np.flatnonzero(~held_theta(theta, criterion.layout))
+    if not len(free):
+        return 0.0
+    predictors, steps = build_predictors(design), STEP * criterion.sizes(theta)
+    gradients, moved = [], []
+    for j in free:
+        step = np.zeros(len(theta))
+        step[j] = steps[j]
+        up, down = criterion.evaluate(theta + step), criterion.evaluate(theta - step)
+        gradients.append((up.gradient - down.gradient)[free] / (2.0 * steps[j]))
+        change = [(a - b) / (2.0 * steps[j]) for a, b in zip(_effects(fit, up), _effects(fit, down), strict=True)]
+        moved.append(predictors.mean(change[0], change[1:]) - predictors.offset)
+    g = np.array(moved)  # (t, n)
+    towards = g.copy()
+    if fit.known_sigma is None:
+        at: Evaluated = estimate.minimum.evaluation.detail
+        towards += np.outer(at.residual_square_gradient[free] / at.fixed.residual_square, residual)
+    hessian = np.array(gradients)
+    inverse = np.linalg.pinv(0.5 * (hessian + hessian.T), rcond=FLAT, hermitian=True)
+    cross = (g * design.weights) @ towards.T
+    return float(2.0 / estimate.sigma**2 * np.sum(inverse * cross))
+
+
+def _effects(fit: Fitted, at: Evaluated) -> list[np.ndarray]:
+    """β̂ and the modes (q, k) of each grouping factor on the user's columns."""
+    products = fit.estimate.criterion_function.products
+    beta = np.linalg.solve(products.fixed_root, at.fixed.beta)
+    modes = [(np.linalg.solve(T, b) if len(T) else b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
+    return [beta, *modes]
