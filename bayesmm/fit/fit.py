@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.design.words.explained import Explained
+    from bayesmm.design.words.variances import Total
     from bayesmm.inference.bootstrap import Bootstrap
     from bayesmm.inference.boundary_report import BoundaryReport
+    from bayesmm.inference.criteria import Criteria
     from bayesmm.inference.profile import Profile
     from bayesmm.inference.replicates import BootstrapKind, Statistic
+    from bayesmm.inference.robust import Kind, Robust
     from bayesmm.inference.term_contrasts import Type
     from bayesmm.inference.variance_tests import Kind as VarianceTestKind
     from bayesmm.inference.variance_tests import VarianceTests
@@ -640,6 +644,119 @@ class Fit:
         from bayesmm.inference.boundary_report import build_boundary_report
 
         return build_boundary_report(self, parameter, posterior, level, n, seed)
+
+    def criteria(self) -> Criteria:
+        """Work out the information criteria: AIC, AICc, BIC, and the conditional AIC.
+
+        Returns
+        -------
+        Criteria
+            ``table`` with one row a criterion; ``caic``, ``effective_df`` and their parts. Prints as a report.
+
+        Notes
+        -----
+        cAIC = −2 log p(y | β̂, b̂, σ̂) + 2(tr ∂ŷ/∂y + 1), where the fitted values follow the responses also by the
+        estimated variances, and 1 is for σ (0 where it is known). Variances on the boundary stay there. It needs two
+        evaluations of the criterion for each entry of θ, and passes over the rows.
+
+        References
+        ----------
+        Vaida & Blanchard (2005), Biometrika 92. Greven & Kneib (2010), Biometrika 97. Hurvich & Tsai (1989), Biometrika
+        76.
+        """
+        from bayesmm.inference.criteria import information_criteria
+
+        return information_criteria(self)
+
+    def explained(self, *, level: float = 0.95) -> Explained:
+        """Say what explains the variance of the response: R², ICC, and shares.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        Explained
+            ``table``: marginal R² (of the fixed effects) and conditional R² (of fixed and random effects); ICC adjusted
+            (random effects in what the fixed effects leave) and unadjusted (in all). ``shares``: fixed effects,
+            grouping factors and residual. Prints as a report; `Posterior.explained` has the same rows.
+
+        Notes
+        -----
+        The variance of a grouping factor is z'Σz averaged over the rows, that of the fixed effects the variance of Xβ̂
+        over the rows, that of the residual σ²/w averaged. Intervals are by the delta method on the logit scale, from
+        the observed information. In a model with one random effect and its residual that of the adjusted ICC is exact.
+
+        References
+        ----------
+        Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5. Harville & Fenech
+        (1985), Biometrics 41.
+        """
+        from bayesmm.inference.explained import explained
+
+        return explained(self, level)
+
+    def variance_shares(self, *, total: Total = "unexplained", level: float = 0.95) -> pd.DataFrame:
+        """Tabulate which share of the variance each grouping factor and the residual have.
+
+        Parameters
+        ----------
+        total : {"unexplained", "response"}
+            Of the variance that fixed effects leave, or of all of it, with a row for the fixed effects.
+        level : float
+            Coverage of the intervals, as in `explained`.
+
+        Returns
+        -------
+        DataFrame
+            Index: grouping factors, "residual". Columns: estimate, std_error, lower, upper. With one random intercept
+            its share is the intraclass correlation.
+        """
+        from bayesmm.inference.explained import variance_shares
+
+        return variance_shares(self, total, level)
+
+    def robust(self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95) -> Robust:
+        """Work out standard errors of the fixed effects that hold where the variances of the model are wrong.
+
+        Parameters
+        ----------
+        cluster : str or array-like, optional
+            Rows of different clusters are independent: a grouping factor of the model in which all others are nested, a
+            column that it uses, or one label for each row used. By default the outermost grouping factor.
+        kind : {"CR0", "CR1", "CR2"}
+            Residuals as they are; times m/(m − 1) for m clusters; or corrected so that the covariance is unbiased if
+            the fitted variances are right (Bell & McCaffrey's bias-reduced linearization).
+        level : float
+            Coverage of the intervals that are shown.
+
+        Returns
+        -------
+        Robust
+            ``covariance``, ``table``; ``df(L)`` and ``f_test(L)`` of contrasts. Prints as a report.
+
+        Raises
+        ------
+        ArgumentError
+            If the clusters are not independent in this model, as with crossed factors, or are fewer than two.
+
+        Notes
+        -----
+        The covariance is M Σ_c X_c'V_c⁻¹A_c e_c e_c'A_c'V_c⁻¹X_c M over clusters c, with M = (X'V⁻¹X)⁻¹ and V the
+        covariance of the fitted model, which is also what degrees of freedom are worked out under; they are those of
+        R's clubSandwich. A cluster takes matrices of the size of its rows, or with equal weights of its random and
+        fixed effects.
+
+        References
+        ----------
+        Liang & Zeger (1986), Biometrika 73. Bell & McCaffrey (2002), Surv. Methodol. 28. Pustejovsky & Tipton (2018),
+        JBES 36.
+        """
+        from bayesmm.inference.robust import robust_fixed_effects
+
+        return robust_fixed_effects(self, cluster, kind, level)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

@@ -17,6 +17,7 @@ import bayesmm as bmm
 from bayesmm.bayes.checks.calibration import Calibration
 
 VOID = ("br", "path", "circle")
+NESTED = ("Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days || Subject)")
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
 
@@ -40,6 +41,10 @@ def calibration(names: list[str]) -> Calibration:
 # By the class of the result: what makes one.
 RESULTS: dict[str, Callable[[], Any]] = {
     "BoundaryReport": lambda: sleepstudy()[1].boundary("sd(Days | Subject)", sleepstudy()[2], n=20),
+    "Criteria": lambda: sleepstudy()[1].criteria(),
+    "Explained": lambda: sleepstudy()[1].explained(),
+    "ModelTable": lambda: bmm.anova(*(bmm.Model(f, bmm.datasets.load("sleepstudy")).fit() for f in NESTED)),
+    "Robust": lambda: sleepstudy()[1].robust(),
     "Calibration": lambda: calibration(["Days", "sigma"]),
     "Comparison": lambda: bmm.compare(*sleepstudy()[1:]),
     "Description": lambda: bmm.datasets.describe("sleepstudy"),

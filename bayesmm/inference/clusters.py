@@ -1,0 +1,147 @@
+"""Independent clusters of rows: which rows belong together, and whether all random effects are nested in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import shorten
+from bayesmm.console import listing
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.design import Design
+from bayesmm.errors import ArgumentError
+
+LEAST = 2  # clusters whose spread says anything
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clusters:
+    """Rows that belong together, each to one cluster.
+
+    Attributes
+    ----------
+    name : str
+        What they are called.
+    codes : array of int, shape (n,)
+        Cluster of each row.
+    labels : tuple of str
+        One a cluster (m,).
+    """
+
+    name: str
+    codes: np.ndarray
+    labels: tuple[str, ...]
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """Positions of the rows of each cluster."""
+        order = np.argsort(self.codes, kind="stable")
+        ends = np.cumsum(np.bincount(self.codes, minlength=len(self.labels)))
+        yield from np.split(order, ends[:-1])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each cluster (m,)."""
+        return np.bincount(self.codes, minlength=len(self.labels))
+
+
+def find_clusters(design: Design, cluster: Any = None) -> Clusters:
+    """Read which rows belong together.
+
+    Parameters
+    ----------
+    design : Design
+        Of the model.
+    cluster : str or array-like, optional
+        A grouping factor of the model, a column that the model uses, or one label for each row used (a Series is taken
+        by the labels of its rows). By default the grouping factor in which all others are nested.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of these, has fewer than two clusters, or some level of a grouping factor has rows in several of
+        them.
+    """
+    found = _outermost(design) if cluster is None else _read(design, cluster)
+    if len(found.labels) < LEAST:
+        raise ArgumentError(
+            f"cluster={found.name} puts all {design.n} rows into {len(found.labels)} cluster: give one of at least "
+            f"{LEAST}, and better of ten or more."
+        )
+    for block in design.blocks:
+        level = _first_divided(block, found.codes)
+        if level is not None:
+            raise ArgumentError(
+                f"Clusters by {found.name} are not independent: rows with level {block.levels[level]!r} of "
+                f"{block.group!r} are in several of them. Give a cluster in which every grouping factor of the model "
+                "is nested; crossed factors have none."
+            )
+    return found
+
+
+def _outermost(design: Design) -> Clusters:
+    for block in sorted(design.blocks, key=lambda block: block.q):
+        if block.incidence.touches_itself:
+            continue
+        clusters = _of_block(block)
+        if all(_first_divided(other, clusters.codes) is None for other in design.blocks):
+            return clusters
+    groups = listing([block.group for block in design.blocks])
+    raise ArgumentError(
+        f"None of the grouping factors ({groups}) has all others nested in it, so that no clusters are independent. "
+        "Give cluster= a coarser division of the rows, if there is one."
+    )
+
+
+def _of_block(block: RandomBlock) -> Clusters:
+    return Clusters(name=block.group, codes=block.incidence.only.codes, labels=block.levels)
+
+
+def _read(design: Design, cluster: Any) -> Clusters:
+    if isinstance(cluster, str):
+        block = next((block for block in design.blocks if block.group == cluster), None)
+        if block is not None and not block.incidence.touches_itself:
+            return _of_block(block)
+        if cluster not in design.frame:
+            groups = listing([block.group for block in design.blocks])
+            raise ArgumentError(
+                f"cluster is {cluster!r}: give a grouping factor of the model ({groups}), a column that it uses, or "
+                f"one label for each of its {design.n} rows."
+            )
+        return _label(cluster, design.frame[cluster].to_numpy())
+    if isinstance(cluster, pd.Series) and not cluster.index.equals(design.rows):
+        missing = design.rows.difference(cluster.index)
+        if len(missing) or not cluster.index.is_unique:
+            raise ArgumentError(
+                f"cluster is a Series whose index does not tell each of the {design.n} rows used: give one with the "
+                "index of the data, or an array in the order of fit.design.rows."
+            )
+        cluster = cluster.reindex(design.rows)
+    values = np.asarray(cluster)
+    if values.shape != (design.n,):
+        raise ArgumentError(
+            f"cluster is {shorten(cluster)}, of shape {values.shape}: give the name of a grouping factor, or one label "
+            f"for each of the {design.n} rows used, in the order of fit.design.rows."
+        )
+    return _label(str(cluster.name) if isinstance(cluster, pd.Series) and cluster.name else "cluster", values)
+
+
+def _label(name: str, values: np.ndarray) -> Clusters:
+    codes, labels = pd.factorize(values, sort=False)
+    if (codes < 0).any():
+        raise ArgumentError(f"{int((codes < 0).sum())} of the rows used have no cluster: give each row a label.")
+    return Clusters(name=name, codes=codes, labels=tuple(map(str, labels)))
+
+
+def _first_divided(block: RandomBlock, codes: np.ndarray) -> int | None:
+    """Find a level whose rows are in several clusters."""
+    low, high = np.full(block.q, len(codes)), np.full(block.q, -1)
+    for each in block.incidence.memberships:
+        present = each.columns.any(axis=1)
+        np.minimum.at(low, each.codes[present], codes[present])
+        np.maximum.at(high, each.codes[present], codes[present])
+    divided = low < high
+    return int(divided.argmax()) if divided.any() else None

@@ -1,0 +1,338 @@
+"""Covariance of the fixed effects that holds where the model's variances are wrong: from residuals of clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bayesmm.arguments import is_one_of
+from bayesmm.console import listing
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.clusters import Clusters, find_clusters
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.fixed_effects import FTest, upper_tail
+from bayesmm.presenting.columns import in_order
+from bayesmm.presenting.intervals import check_level, interval_head, tails
+from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
+from bayesmm.presenting.parts import Column, Interval, Table, facts, notes
+from bayesmm.presenting.report import Report
+
+type Kind = Literal["CR0", "CR1", "CR2"]
+
+KINDS = ("CR0", "CR1", "CR2")
+FULLY_FITTED = 1e-10  # share of a direction's variance that fixed effects leave, below which they leave nothing
+NO_CONTRAST = 1e-9  # of the length of contrasts of variance one: what is shorter is a combination of others
+FEW_DF = 4.0  # degrees of freedom below which the t distribution is no good approximation (Pustejovsky & Tipton 2018)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Robust:
+    """Fixed effects with a cluster-robust covariance.
+
+    Made by `bayesmm.fit.Fit.robust`. Prints as a report.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Coefficients, also those that are aliased.
+    kept : array of int, shape (p,)
+        Which of them are estimated.
+    beta, covariance : arrays, shapes (p,), (p, p)
+        Coefficients, and their cluster-robust covariance.
+    kind : {"CR0", "CR1", "CR2"}
+        How residuals are corrected for having been fitted.
+    clusters : Clusters
+        Which rows belong together.
+    root : array, shape (p, p)
+        C with Var β̂ = CC' if the fitted variances are right.
+    spreads, pulls : arrays, shapes (m, p, p)
+        K and N: what clusters c and d add to C⁻¹β̂ has the covariance δ_cd K_c − N_c N_d' if the fitted variances are
+        right.
+    level : float
+        Coverage of the intervals of the report.
+    """
+
+    names: tuple[str, ...]
+    kept: np.ndarray
+    beta: np.ndarray
+    covariance: np.ndarray
+    kind: Kind
+    clusters: Clusters
+    root: np.ndarray
+    spreads: np.ndarray
+    pulls: np.ndarray
+    level: float
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a coefficient: estimate, std_error, df, statistic, p_value, lower, upper."""
+        return self.coefficients(level=self.level)
+
+    def coefficients(self, *, level: float = 0.95) -> pd.DataFrame:
+        """Tabulate the coefficients.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Index: coefficients. Columns: estimate, std_error, df, statistic, p_value, lower, upper; NaN where aliased.
+        """
+        error = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        df = self.df(np.eye(len(self.beta)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = self.beta / error
+        half = stats.t.ppf(tails(level)[1], df) * error
+        columns = {
+            "estimate": self.beta,
+            "std_error": error,
+            "df": df,
+            "statistic": statistic,
+            "p_value": 2.0 * stats.t.sf(np.abs(statistic), df),
+            "lower": self.beta - half,
+            "upper": self.beta + half,
+        }
+        estimated = pd.Index([self.names[j] for j in self.kept], name="coefficient")
+        table = pd.DataFrame(in_order(columns), index=estimated)
+        return table if len(estimated) == len(self.names) else table.reindex(pd.Index(self.names, name="coefficient"))
+
+    def df(self, L: np.ndarray) -> np.ndarray:
+        """Degrees of freedom of each row of a contrast matrix, after Bell & McCaffrey.
+
+        Parameters
+        ----------
+        L : array, shape (r, p)
+            Contrasts.
+
+        Returns
+        -------
+        array, shape (r,)
+            2E²/Var of the robust variance of each contrast, if the fitted variances are right.
+        """
+        return np.array([1.0 / self._noise(row[None]) for row in self._on_unit_scale(L)])
+
+    def f_test(self, L: np.ndarray, values: np.ndarray | None = None) -> FTest:
+        """Test Lβ = values, all rows together, after Pustejovsky & Tipton (HTZ).
+
+        Parameters
+        ----------
+        L : array, shape (r, p)
+            Contrasts.
+        values : array, shape (r,), optional
+            What they are under the hypothesis; zero by default.
+
+        Returns
+        -------
+        FTest
+            NaN where there are too few clusters for so many contrasts.
+
+        Notes
+        -----
+        With q independent contrasts and Q their Wald statistic, (η − q + 1)/(ηq) Q is about F with q and η − q + 1
+        degrees of freedom, where η makes the total variance of the robust covariance that of a Wishart matrix. For one
+        contrast it is the square of t.
+
+        References
+        ----------
+        Pustejovsky & Tipton (2018), JBES 36. Zhang (2012), JSPI 142.
+        """
+        L = np.atleast_2d(np.asarray(L, dtype=float))
+        off = L @ self.beta - (0.0 if values is None else values)
+        lengths = np.linalg.norm(L @ self.root, axis=1)
+        left, sizes, basis = np.linalg.svd(self._on_unit_scale(L), full_matrices=False)
+        kept = sizes > NO_CONTRAST * sizes.max()
+        q, basis = int(kept.sum()), basis[kept]
+        standard = (left[:, kept] / sizes[kept]).T @ (off / np.where(lengths > 0.0, lengths, 1.0))
+        robust = basis @ np.linalg.solve(self.root, np.linalg.solve(self.root, self.covariance).T) @ basis.T
+        variances = np.linalg.eigvalsh(robust)
+        eta = q * (q + 1) / (2.0 * self._noise(basis))
+        if not (eta > q - 1.0 and variances.min() > NO_CONTRAST * variances.max()):
+            return FTest(np.nan, q, np.nan, np.nan)
+        den_df = float(eta - q + 1.0)
+        statistic = float(den_df / (eta * q) * (standard @ np.linalg.solve(robust, standard)))
+        return FTest(statistic, q, den_df, upper_tail(statistic, q, den_df))
+
+    def _on_unit_scale(self, L: np.ndarray) -> np.ndarray:
+        """Contrasts (r, p) of C⁻¹β, each of variance one if the fitted variances are right; rows of zeros stay."""
+        rows = np.atleast_2d(np.asarray(L, dtype=float)) @ self.root
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.where(lengths > 0.0, lengths, 1.0)
+
+    def _noise(self, rows: np.ndarray) -> float:
+        """Half the total variance of the robust covariance of q contrasts, in units where its mean is the identity.
+
+        What clusters c and d add to the contrasts has the covariance E_cd = δ_cd K_c − N_c N_d', and the robust
+        covariance the variance Σ_cd [(tr E_cd)² + tr(E_cd E_cd)] over all its entries. The sums over pairs of clusters
+        are products of sums over clusters.
+        """
+        K, N = rows @ self.spreads @ rows.T, rows @ self.pulls  # (m, q, q), (m, q, p)
+        mean = K.sum(0) - np.einsum("csi,cti->st", N, N)
+        values, vectors = np.linalg.eigh(mean)
+        if values.min() <= NO_CONTRAST * max(values.max(), 1.0):
+            return np.nan
+        unit = (vectors / np.sqrt(values)).T
+        K, N = unit @ K @ unit.T, unit @ N
+        NN = N @ N.swapaxes(1, 2)
+        traces, pulled = np.einsum("css->c", K), np.einsum("css->c", NN)
+        own = traces**2 - 2.0 * traces * pulled + np.einsum("cst,cts->c", K, K - 2.0 * NN)
+        pairs = np.einsum("csi,ctj->sitj", N, N, optimize=True)
+        between = np.einsum("sisj->ij", pairs)
+        return 0.5 * float(own.sum() + (between**2).sum() + np.einsum("sitj,tisj->", pairs, pairs))
+
+    def report(self) -> Report:
+        """Write the report."""
+        sizes = self.clusters.sizes
+        rows = self.table.to_dict("records")
+        few = [name for name, row in zip(self.names, rows, strict=True) if row["df"] < FEW_DF]
+        said = [
+            "Standard errors hold where the model's variances and correlations are wrong, as long as rows of different "
+            "clusters are independent. The coefficients are those of the fit."
+        ]
+        if few:
+            said.append(
+                f"Fewer than {FEW_DF:g} degrees of freedom: {listing(few)}. So few clusters tell of these that "
+                "neither p-value nor interval can be relied on."
+            )
+        columns = (
+            Column(head="estimate", cells=[_write_estimate(row) for row in rows]),
+            Column(head="std_error", cells=[write_like(row["std_error"], row["std_error"]) for row in rows]),
+            Column(head="df", cells=[write_number(row["df"], 1) for row in rows]),
+            Column(head="t", cells=[write_number(row["statistic"], 2) for row in rows]),
+            Column(head="p", cells=[write_p(row["p_value"]) for row in rows]),
+            Interval(
+                head=interval_head(self.level),
+                cells=write_intervals(*(self.table[name] for name in ("lower", "upper", "estimate", "std_error"))),
+            ),
+        )
+        between = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+        return Report(
+            title=f"Fixed effects with cluster-robust standard errors ({self.kind})",
+            parts=(
+                facts((f"{len(sizes)} clusters by {self.clusters.name}, of {between} rows",)),
+                Table(names=list(self.names), columns=columns, where="robust.table"),
+                notes(said),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+
+def _write_estimate(row: Mapping[Any, float]) -> str:
+    return "aliased" if np.isnan(row["estimate"]) else write_like(row["estimate"], row["std_error"])
+
+
+def robust_fixed_effects(fit: Fitted, cluster: Any = None, kind: Kind = "CR2", level: float = 0.95) -> Robust:
+    """Work out the cluster-robust covariance of the fixed effects; see `bayesmm.fit.Fit.robust`."""
+    if not is_one_of(kind, KINDS):
+        raise ArgumentError(f"kind is {kind!r}: give {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}.")
+    level = check_level(level)
+    clusters = find_clusters(fit.design, cluster)
+    root = _root(fit)
+    m, p = len(clusters.labels), len(root)
+    added, spreads, pulls = np.empty((m, p)), np.empty((m, p, p)), np.empty((m, p, p))
+    for c, own in enumerate(_pieces(fit, clusters, root)):
+        P = own.X.T @ np.linalg.solve(own.V, _adjustment(own, kind, m))  # (p, r)
+        added[c], spreads[c], pulls[c] = P @ own.residual, P @ own.V @ P.T, P @ own.X
+    return Robust(
+        names=fit.design.coefficients,
+        kept=fit.design.kept,
+        beta=fit.estimate.beta,
+        covariance=root @ added.T @ added @ root.T,
+        kind=kind,
+        clusters=clusters,
+        root=root,
+        spreads=spreads,
+        pulls=pulls,
+        level=level,
+    )
+
+
+def _root(fit: Fitted) -> np.ndarray:
+    """C with Var β̂ = CC', from the conditioned columns: nothing is lost where the user's are far from their origin."""
+    estimate = fit.estimate
+    products = estimate.criterion_function.products
+    inside = np.linalg.cholesky(estimate.minimum.evaluation.detail.fixed.covariance)
+    return estimate.sigma * np.linalg.solve(products.fixed_root, inside)
+
+
+class _Piece(NamedTuple):
+    """One cluster: XC (r, p), y − Xβ̂ (r,) and V (r, r), on an orthonormal basis of all that matters of its rows."""
+
+    X: np.ndarray
+    residual: np.ndarray
+    V: np.ndarray
+
+
+def _pieces(fit: Fitted, clusters: Clusters, root: np.ndarray) -> Iterator[_Piece]:
+    """Read the rows of each cluster.
+
+    With equal weights V is a multiple of the identity on all that is orthogonal to Z and X, where nothing that is
+    estimated lies: r is then the rank of [Z X], not the number of rows.
+    """
+    design, estimate = fit.design, fit.estimate
+    X = design.X[:, design.kept]
+    residual = design.y - design.offset - X @ estimate.beta
+    X = X @ root
+    factors = [estimate.sigma * L for L in estimate.factors]
+    for rows in clusters.rows():
+        U = np.concatenate(
+            [_effects(block.incidence.rows(rows), L) for block, L in zip(design.blocks, factors, strict=True)], axis=1
+        )
+        own, e, noise = X[rows], residual[rows], estimate.sigma**2 / design.weights[rows]
+        if U.shape[1] + own.shape[1] < len(rows) and np.ptp(noise) <= 1e-14 * noise[0]:
+            basis = np.linalg.qr(np.concatenate([U, own], axis=1))[0]
+            U, own, e, noise = basis.T @ U, basis.T @ own, basis.T @ e, np.full(basis.shape[1], noise[0])
+        yield _Piece(X=own, residual=e, V=U @ U.T + np.diag(noise))
+
+
+def _effects(incidence: Any, L: np.ndarray) -> np.ndarray:
+    """Z(I ⊗ L) of the levels that occur in these rows."""
+    codes = np.concatenate([each.codes for each in incidence.memberships])
+    levels, own = np.unique(codes, return_inverse=True)
+    n, k = incidence.n, incidence.k
+    found = np.zeros((n, len(levels), k))
+    for place, each in zip(own.reshape(-1, n), incidence.memberships, strict=True):
+        found[np.arange(n), place] += each.columns @ L
+    return found.reshape(n, -1)
+
+
+def _adjustment(piece: _Piece, kind: Kind, m: int) -> np.ndarray:
+    """Return the matrix A that residuals are multiplied by: for CR2 with A Var(e) A' = V, where e has all of V's rank.
+
+    Var(e) = V − XCC'X' = V^½(I − Y)V^½. Of the matrices that do this clubSandwich takes A = D'B^{+½}D with V = D'D and
+    B = D Var(e) D'; A is the same for every root D. With the symmetric one, B = KK' for K = V(I − Y)^½, whose singular
+    values are of the size of V's, not of its square's.
+    """
+    if kind == "CR0":
+        return np.eye(len(piece.V))
+    if kind == "CR1":
+        return np.sqrt(m / (m - 1.0)) * np.eye(len(piece.V))
+    values, vectors = np.linalg.eigh(piece.V)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    half = (vectors / np.sqrt(values)) @ vectors.T @ piece.X
+    left, shares = _eigen(np.eye(len(root)) - half @ half.T)
+    sides, sizes, _ = np.linalg.svd(piece.V @ (left * np.sqrt(shares)), full_matrices=False)
+    outer = root @ sides
+    return (outer / sizes) @ outer.T
+
+
+def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (r, s) that fixed effects leave something of, and which share."""
+    shares, vectors = np.linalg.eigh(matrix)
+    kept = shares > FULLY_FITTED
+    return vectors[:, kept], shares[kept]
