@@ -14,7 +14,8 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import evaluate
 from bayesmm.presenting.intervals import tails
 
-FAR = 1e4  # relative standard deviation on conditioned columns that is as good as infinite
+FAR = 1e5  # relative standard deviation on conditioned columns that is as good as infinite
+FAR_BY_STEPS = 1e4  # the same where the elimination loses digits far out
 NEAR = 1e-4  # one that is as good as zero
 
 
@@ -58,8 +59,9 @@ def ratio_interval(fit: Fitted, level: float) -> tuple[float, float] | None:
             here = evaluate(host, np.array([theta]), products, criterion.sigma, 1.0, layout=criterion.layout)
         return float(here.fixed.residual_square), float(here.expected[0][0, 0])
 
-    least, trace = at(FAR)
-    rank = round(FAR**2 * trace)
+    far = FAR if products.is_apart else FAR_BY_STEPS
+    least, trace = at(far)
+    rank = round(far**2 * trace)
     rest = n - p - rank
     if rank < 1 or (fit.known_sigma is None and rest < 1):
         return None
@@ -70,18 +72,18 @@ def ratio_interval(fit: Fitted, level: float) -> tuple[float, float] | None:
         return (at(theta)[0] - least) / unit
 
     below, above = tails(level)
-    lower, upper = (_crossing(statistic, float(law.ppf(probability))) for probability in (above, below))
+    lower, upper = (_crossing(statistic, float(law.ppf(probability)), far) for probability in (above, below))
     return (lower / scale) ** 2, (upper / scale) ** 2
 
 
-def _crossing(statistic: Callable[[float], float], value: float) -> float:
+def _crossing(statistic: Callable[[float], float], value: float, far: float) -> float:
     """Where a falling function has a value; zero if it never is so large, infinity if never so small."""
     if statistic(0.0) <= value:
         return 0.0
-    if statistic(FAR) >= value:
+    if statistic(far) >= value:
         return np.inf
-    low, high = np.log(NEAR), np.log(FAR)
+    low, high = np.log(NEAR), np.log(far)
     if statistic(NEAR) <= value:
         return NEAR
-    found: Any = brentq(lambda log_theta: statistic(np.exp(log_theta)) - value, low, high, xtol=1e-12)
+    found: Any = brentq(lambda log_theta: statistic(np.exp(log_theta)) - value, low, high, xtol=1e-9)
     return float(np.exp(found))

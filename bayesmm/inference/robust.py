@@ -185,8 +185,7 @@ class Robust:
         traces, pulled = np.einsum("css->c", K), np.einsum("css->c", NN)
         own = traces**2 - 2.0 * traces * pulled + np.einsum("cst,cts->c", K, K - 2.0 * NN)
         pairs = np.einsum("csi,ctj->sitj", N, N, optimize=True)
-        between = np.einsum("sisj->ij", pairs)
-        return 0.5 * float(own.sum() + (between**2).sum() + np.einsum("sitj,tisj->", pairs, pairs))
+        return 0.5 * float(own.sum() + (pairs**2).sum() + np.einsum("sitj,tisj->", pairs, pairs))
 
     def report(self) -> Report:
         """Write the report."""
