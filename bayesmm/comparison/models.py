@@ -199,11 +199,11 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
 
 
 def _name(fits: tuple[Any, ...], names: Sequence[str] | None) -> dict[str, Fit]:
-    wrong = next((fit for fit in fits if not isinstance(fit, Fit)), None)
-    if wrong is not None:
+    wrong = [type(fit).__name__ for fit in fits if not isinstance(fit, Fit)]
+    if wrong:
         raise ComparisonError(
-            f"anova was given {type(wrong).__name__} {shorten(wrong) if isinstance(wrong, (str, int)) else ''}".rstrip()
-            + ": give fits, from model.fit(). Posteriors are compared by posterior.loo() and arviz.compare."
+            f"anova was given {listing(wrong)}: give fits, from model.fit(). Posteriors are compared by "
+            "posterior.loo() and arviz.compare."
         )
     if len(fits) < 2:
         raise ComparisonError(f"anova was given {len(fits)} fit(s): give two or more; fit.anova() tests within one.")

@@ -25,8 +25,8 @@ from bayesmm.presenting.columns import in_order
 from bayesmm.presenting.intervals import check_level, tails
 
 STEP = 1e-30  # of complex differences, which lose no digits however small it is
+EXACT = "exact (Wald 1940; Harville & Fenech 1985)"
 DELTA = "are by the delta method on the logit scale: rough where there are few levels."
-WITHOUT_FIXED = ("R2 conditional", "ICC unadjusted")  # what is the adjusted ICC where fixed effects explain nothing
 AT_END = 1e-12  # a share that is nearer to 0 or 1 is at the boundary
 
 
@@ -35,14 +35,14 @@ def explained(fit: Fitted, level: float) -> Explained:
     level = check_level(level)
     table = _tabulate(fit, EXPLAINED, explain, level, "quantity")
     shares = _tabulate(fit, share_names(fit.design, "response"), lambda parts: share(parts, "response"), level, "group")
-    remarks = ["Intervals are by the delta method on the logit scale: rough where there are few levels."]
     exact, remarks = _exact_icc(fit, level), [f"Intervals {DELTA}"]
-    if exact is not None:
-        nothing_fixed = table.loc["R2 marginal", "estimate"] <= AT_END
-        table.loc[["ICC adjusted", *(WITHOUT_FIXED if nothing_fixed else ())], ["lower", "upper"]] = exact
-        if nothing_fixed:
-            shares.iloc[1:, -2:] = _with_residual(exact)
-        remarks = [f"The interval of the adjusted ICC is exact (Wald 1940; Harville & Fenech 1985). Others {DELTA}"]
+    if exact is not None and table.loc["R2 marginal", "estimate"] <= AT_END:
+        table.loc[EXPLAINED[1:], ["lower", "upper"]] = exact
+        shares.iloc[1:, -2:] = _with_residual(exact)
+        remarks = [f"Intervals are {EXACT}."]
+    elif exact is not None:
+        table.loc["ICC adjusted", ["lower", "upper"]] = exact
+        remarks = [f"The interval of the adjusted ICC is {EXACT}. Others {DELTA}"]
     if shares["std_error"].iloc[1:].isna().any():
         remarks.append("A share of 0 or 1 is on the boundary and has no standard error.")
     return Explained(

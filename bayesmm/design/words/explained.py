@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bayesmm.presenting.intervals import interval_head
-from bayesmm.presenting.numbers import write_number
+from bayesmm.presenting.numbers import write_intervals, write_like
 from bayesmm.presenting.parts import Column, Interval, Table, notes
 from bayesmm.presenting.report import Report
-
-DECIMALS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -53,14 +51,13 @@ class Explained:
         )
 
     def _write(self, table: pd.DataFrame, caption: str, where: str) -> Table:
-        centre, spread, lower, upper = table.columns
-        texts = {name: [write_number(value, DECIMALS) for value in table[name]] for name in table}
+        centre, spread, lower, upper = (table[name].tolist() for name in table)
         return Table(
             names=[str(name) for name in table.index],
             columns=(
-                Column(head=str(centre), cells=texts[centre]),
-                Column(head=str(spread), cells=texts[spread]),
-                Interval(head=interval_head(self.level), cells=list(zip(texts[lower], texts[upper], strict=True))),
+                Column(head=str(table.columns[0]), cells=[*map(write_like, centre, spread)]),
+                Column(head=str(table.columns[1]), cells=[*map(write_like, spread, spread)]),
+                Interval(head=interval_head(self.level), cells=write_intervals(lower, upper, centre, spread)),
             ),
             caption=caption,
             where=where,
