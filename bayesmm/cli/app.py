@@ -269,6 +269,43 @@ def compare(
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=random_effects))
 
 
+@app.command(epilog=EXIT_CODES)
+def check(
+    formula: options.Formula,
+    data: options.Data,
+    method: options.Method = "reml",
+    sets: options.Sets = 499,
+    seed: options.CheckSeed = 1,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.CheckOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look at a fit from all sides: what to check, and what to do, before its numbers are read."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, TABLES)
+        with stage("fitting"):
+            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            estimates = model.fit(method)
+        with stage("checking"):
+            checked = estimates.check(n=sets, seed=seed)
+        from bayesmm.cli.outcomes import check_outcome
+
+        outcome = check_outcome(model, estimates, checked, data)
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=False))
+
+
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set to describe.")] = None,

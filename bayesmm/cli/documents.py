@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.check import Check
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
 
@@ -56,6 +57,24 @@ def fit_entry(fit: Fit, df: Df, information: Information | None, level: float) -
         "fixed_effects": records(fit.coefficients(df=df, information=information, level=level).reset_index()),
         "parameters": records(fit.parameter_table(df=df, information=information, level=level).reset_index()),
         "random_effects": records(fit.random_effects(level=level)),
+    }
+
+
+def check_entry(fit: Fit, check: Check) -> dict[str, Any]:
+    """What was looked at, and found."""
+    return {
+        "good": check.is_good,
+        "status": fit.status.name.lower(),
+        "findings": [
+            {"topic": each.topic, "concern": each.is_concern, "text": each.text, "advice": each.advice}
+            for each in check.findings
+        ],
+        "looks": records(check.patterns.table),
+        "sets": check.patterns.n,
+        "p_any": check.patterns.p_any,
+        "levels": records(check.levels.reset_index()),
+        "influence": {by: records(each.table.reset_index(names=by)) for by, each in check.influence.items()},
+        "principal_components": records(check.principal_components.reset_index()),
     }
 
 

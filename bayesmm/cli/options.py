@@ -141,10 +141,15 @@ def _output(*what: str) -> Any:
 
 _TABLES = (".csv the table of parameters (with -r another one of the random effects)", ".json everything")
 _DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
+CheckOutput = Annotated[list[str] | None, _output(".csv the looks at residuals and random effects", ".json everything")]
 FitOutput = Annotated[list[str] | None, _output(*_TABLES)]
 SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
 CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Sets = Annotated[
+    int, typer.Option("--sets", min=20, help="Data sets that the model draws, beside which the data are seen.")
+]
+CheckSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same sets.")]
 Draws = Annotated[int, typer.Option(min=1, help="Draws kept per chain.", rich_help_panel=SAMPLER)]
 Tune = Annotated[int, typer.Option(min=0, help="Iterations of warm-up before them.", rich_help_panel=SAMPLER)]
 Chains = Annotated[int, typer.Option(min=1, help="Chains.", rich_help_panel=SAMPLER)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.check import Check
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
 
@@ -112,6 +113,18 @@ def linear_test_outcome(
         },
         parameters=found.table,
         level=level,
+        usable=_converged(fit),
+    )
+
+
+def check_outcome(model: Model, fit: Fit, check: Check, source: str) -> Outcome:
+    """Present a check; its table is that of the looks."""
+    return Outcome(
+        text=str(check),
+        document={"model": documents.model_entry(model, source), "check": documents.check_entry(fit, check)},
+        parameters=check.patterns.table.set_index("what"),
+        effects=fit.random_effects(),
+        level=0.95,
         usable=_converged(fit),
     )
 

@@ -17,6 +17,7 @@ from bayesmm.design.blocks.checks import (
     check_rank,
     check_response,
     check_sizes,
+    check_told_apart,
     check_weights,
 )
 from bayesmm.design.blocks.confounding import check_columns
@@ -271,8 +272,10 @@ def build_design(
     check_sizes(pair for block in blocks for pair in zip(block.effects, block.columns.T, strict=True))
     check_response(y, offset, specification.response)
     for block in blocks:
-        check_block(block, prior_weights, has_sigma=known_sigma is None)
+        check_block(block)
         check_columns(block)
+    if known_sigma is None:
+        check_told_apart(blocks, prior_weights)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
     kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))

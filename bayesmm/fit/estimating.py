@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+from bayesmm.design.blocks.told_apart import find_crowded, find_indistinct
+from bayesmm.design.design import Design
 from bayesmm.errors import BayesmmWarning, EstimationError, FitStatus
 from bayesmm.fit.fit import Fit, combination
 from bayesmm.marginal.likelihood.likelihood import Method
@@ -16,6 +18,7 @@ from bayesmm.reml.search import SaturatedError
 def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> Fit:
     """Fit by a method, with what a user is to be told of it as errors and warnings; see `bayesmm.Model.fit`."""
     design = problem.design
+    crowded = _check_told_apart(design, method)
     criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
     try:
         found = estimate(criterion)
@@ -36,6 +39,26 @@ def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> F
         ) from None
     fit = Fit(problem=problem, estimate=found)
     verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
-    for text in (*verdicts, *fit.confounded):
+    for text in (*verdicts, *crowded, *fit.confounded):
         warnings.warn(text, BayesmmWarning, stacklevel=3)
     return fit
+
+
+def _check_told_apart(design: Design, method: Method) -> list[str]:
+    """Refuse a flat restricted likelihood; and say of terms with as many effects as rows what it costs."""
+    if design.known_sigma is not None:
+        return []
+    if method == "reml":
+        found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
+        if found:
+            terms = " and ".join(dict.fromkeys(str(piece.term) for piece in found))
+            raise EstimationError(
+                f"The restricted likelihood is flat: once the {design.p} fixed effects are taken off the {design.n} "
+                f"rows, a part of the residual variance can go to {terms} without any change. Drop the term or some "
+                "fixed effects, fix sigma if it is known, or sample with priors."
+            )
+    return [
+        f"The term {piece.term} has {words}. What tells them from the residuals is only how the columns or the weights "
+        "differ between levels: look at the standard errors of its parameters and of sigma before using them."
+        for piece, words in find_crowded(design.blocks, design.n)
+    ]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import is_one_of
 from bayesmm.console import visible
 from bayesmm.design.blocks.confounding import find_confounded
 from bayesmm.design.blocks.labels import Labels
@@ -36,10 +35,13 @@ if TYPE_CHECKING:
     from bayesmm.design.words.variances import Total
     from bayesmm.inference.bootstrap import Bootstrap
     from bayesmm.inference.boundary_report import BoundaryReport
+    from bayesmm.inference.check import Check
     from bayesmm.inference.criteria import Criteria
+    from bayesmm.inference.influence import Influence
     from bayesmm.inference.profile import Profile
     from bayesmm.inference.replicates import BootstrapKind, Statistic
     from bayesmm.inference.robust import Kind, Robust
+    from bayesmm.inference.simulated_residuals import SimulatedResiduals
     from bayesmm.inference.term_contrasts import Type
     from bayesmm.inference.variance_tests import Kind as VarianceTestKind
     from bayesmm.inference.variance_tests import VarianceTests
@@ -383,24 +385,60 @@ class Fit:
         """Xβ̂ + Zb̂ + offset (n,), in units of the response."""
         return build_predictors(self.design).mean(self.estimate.beta, self.estimate.modes)
 
-    def residuals(self, kind: Literal["response", "pearson"] = "response") -> np.ndarray:
-        """Response less fitted values.
+    def residuals(
+        self,
+        kind: Literal["response", "pearson", "standardised", "cholesky"] = "response",
+        *,
+        random: Literal["all", "none"] | None = None,
+    ) -> np.ndarray:
+        """Response less what the model says of it.
 
         Parameters
         ----------
-        kind : {"response", "pearson"}
-            In units of the response, or in residual standard deviations √w (y − ŷ)/σ.
+        kind : {"response", "pearson", "standardised", "cholesky"}
+            "response": in units of the response. "pearson": over the standard deviation of the row. "standardised":
+            over the residual's own standard deviation, which the estimated effects make smaller (internally
+            studentised). "cholesky": L⁻¹(y − Xβ̂) with Var y = LL', each row given those before it of the same
+            independent part of the data, so that all are uncorrelated.
+        random : {"all", "none"}
+            Less the conditional modes too (conditional residuals), or less the fixed effects and offset alone (marginal
+            ones). By default "all"; "cholesky" are marginal always.
 
         Returns
         -------
         array, shape (n,)
+            NaN for a standardised residual of a row that a coefficient of its own fits exactly.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these, or too many crossed effects hang together to be whitened.
+
+        Notes
+        -----
+        With e = y − Xβ̂ − Zb̂ and r = y − Xβ̂ (less the offset), and V = Var y at the estimates:
+
+        ============== ================== ============================
+        kind           random="all"       random="none"
+        ============== ================== ============================
+        response       e                  r
+        pearson        √w e/σ             r / √V_ii
+        standardised   √w e/(σ√(1 − h))   r / √(V − X Var(β̂) X')_ii
+        cholesky       (pearson)          L⁻¹r
+        ============== ================== ============================
+
+        h are the leverages of `influence`. The residuals of lme4 and the `resid` of statsmodels are of the column
+        "all"; nlme's `level=0` gives those of "none", but over σ alone; SAS calls "cholesky" scaled residuals (VCIRY).
+        None of them knows that the variances are estimates.
+
+        References
+        ----------
+        Nobre & Singer (2007), Biometrical Journal 49. Fitzmaurice, Laird & Ware (2011), Applied Longitudinal Analysis,
+        chapter 10. Houseman, Ryan & Coull (2004), JASA 99.
         """
-        raw = self.design.y - self.fitted
-        if is_one_of(kind, ("response",)):
-            return raw
-        if is_one_of(kind, ("pearson",)):
-            return np.sqrt(self.design.weights) * raw / self.sigma
-        raise ArgumentError(f"kind is {kind!r}: give 'response' or 'pearson'.")
+        from bayesmm.inference.residuals import compute_residuals
+
+        return compute_residuals(self, kind, random)
 
     def predict(self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error") -> pd.Series:
         """Predict the expected response.
@@ -757,6 +795,173 @@ class Fit:
         from bayesmm.inference.robust import robust_fixed_effects
 
         return robust_fixed_effects(self, cluster, kind, level)
+
+    def influence(self, by: str = "rows", *, refit: bool = False) -> Influence:
+        """Measure how much each row, or each level with all its rows, decides what the fit says.
+
+        Parameters
+        ----------
+        by : str
+            "rows", or a grouping factor.
+        refit : bool
+            Whether variances are estimated anew without each, from the estimate with all rows. By default they stay,
+            and what is said of the fixed effects is exact for them: nothing is refitted.
+
+        Returns
+        -------
+        Influence
+            Leverage, Cook's distance, MDFFITS, covariance ratio and trace, how far each lies from what the others
+            predict; DFBETA and DFBETAS; with `refit` all parameters without it and their relative change.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such grouping factor, or a level has too many levels of others to be left out.
+
+        Notes
+        -----
+        With p coefficients and V = Var β̂, Cook's distance is (β̂ − β̂_(i))'V⁻¹(β̂ − β̂_(i))/p, MDFFITS the same with
+        V_(i), the covariance ratio |V_(i)|/|V|, its trace |tr(V⁻¹V_(i)) − p|, as in HLMdiag. For G levels lme4's
+        `cooks.distance(influence(m, "g"))` is that of a refit times (G − p)/G; its `cooks.distance(m)` for rows is
+        another measure, of the fitted values: h/(1 − h)² · e²/(pσ²). DFBETAS have the sign of influence.ME, the
+        opposite of lme4's. The leverage is the diagonal of what takes y to the fitted values (`hatvalues` of lme4),
+        summed over the rows of a level. `statistic` is how far the rows lie from what the others predict,
+        F-distributed given the relative variances; of a row it is the square of its externally studentised residual.
+
+        References
+        ----------
+        Cook & Weisberg (1982), Residuals and Influence in Regression. Belsley, Kuh & Welsch (1980), Regression
+        Diagnostics. Christensen, Pearson & Johnson (1992), Technometrics 34. Loy & Hofmann (2014), J. Stat. Softw. 56.
+        """
+        from bayesmm.inference.influence import measure_influence
+
+        return measure_influence(self, by, refit=refit)
+
+    def principal_components(self) -> pd.DataFrame:
+        """Decompose the covariance matrix of each grouping factor: along which combinations its levels differ.
+
+        Returns
+        -------
+        DataFrame
+            Index: group, component. Columns: sd along the component, in units of the response; the same relative to σ;
+            share and cumulative share of the variance; and the weight of each effect in it. Components without variance
+            are where the fit is singular.
+
+        Notes
+        -----
+        As lme4's rePCA. Shares depend on the units of the columns: only whether one is zero does not.
+        """
+        from bayesmm.inference.principal_components import decompose_covariances
+
+        return decompose_covariances(self)
+
+    def envelopes(
+        self,
+        of: Literal["residuals", "random_effects"] = "residuals",
+        *,
+        n: int = 999,
+        level: float = 0.95,
+        seed: int = 1,
+        refit: bool = False,
+    ) -> pd.DataFrame:
+        """Tabulate a normal quantile plot with envelopes from data that the model draws.
+
+        Parameters
+        ----------
+        of : {"residuals", "random_effects"}
+            Standardised conditional residuals; or conditional modes, each over its own standard deviation.
+        n : int
+            Simulated sets.
+        level : float
+            Share of the sets inside: at each place (lower, upper), and as a whole (lower_simultaneous,
+            upper_simultaneous).
+        seed : int
+            The same seed gives the same numbers.
+        refit : bool
+            Whether the variances of every set are estimated too, rather than kept at those of the fit; fixed effects
+            and σ always are.
+
+        Returns
+        -------
+        DataFrame
+            Index: row labels, or levels. Columns: expected (normal quantile), observed, and the limits; of random
+            effects group and effect before them. Ascending in observed.
+
+        Notes
+        -----
+        Modes shrink, each by as much as its level has rows, and so are no sample from their distribution; over their
+        own standard deviations, of G − C with C the conditional covariance, they are nearly one if the model is right.
+        Even then they look more normal than the effects are, where levels have few rows: the envelope knows, since the
+        simulated sets go the same way.
+
+        References
+        ----------
+        Lange & Ryan (1989), Annals of Statistics 17. Atkinson (1985), Plots, Transformations and Regression. Myllymäki
+        et al. (2017), JRSS-B 79, for simultaneous envelopes.
+        """
+        from bayesmm.inference.envelopes import simulate_envelopes
+
+        return simulate_envelopes(self, of, n, level, seed, refit=refit)
+
+    def simulated_residuals(
+        self, n: int = 250, *, random: Literal["none", "all"] = "none", seed: int = 1
+    ) -> SimulatedResiduals:
+        """Scale residuals by simulation: where each row lies among what the model draws for it.
+
+        Parameters
+        ----------
+        n : int
+            Simulated sets.
+        random : {"none", "all"}
+            Residuals from the fixed effects alone, or from the conditional modes too.
+        seed : int
+            The same seed gives the same numbers.
+
+        Returns
+        -------
+        SimulatedResiduals
+            The residuals, uniform between 0 and 1 if the model is right, and tests of uniformity, dispersion, outliers.
+
+        Notes
+        -----
+        As DHARMa does, but that every simulated set goes through what the observed one went through: its fixed effects
+        (and for "all" its modes) are estimated and taken off. So the tests hold in small samples and where the rows of
+        a level are alike, given the relative variances, which are those of the fit. σ is the fit's, so that dispersion
+        says little unless σ is known.
+
+        References
+        ----------
+        Dunn & Smyth (1996), JCGS 5. Hartig, DHARMa (R package), for the idea.
+        """
+        from bayesmm.inference.simulated_residuals import simulate_residuals
+
+        return simulate_residuals(self, n, seed, random)
+
+    def check(self, *, n: int = 499, seed: int = 1) -> Check:
+        """Look at the fit from all sides before its numbers are read.
+
+        Parameters
+        ----------
+        n : int
+            Data sets that the model draws, beside which the data are seen.
+        seed : int
+            The same seed gives the same page.
+
+        Returns
+        -------
+        Check
+            Prints a page: convergence, singularity, levels, influence, residuals and random effects, each in plain
+            sentences with what to do. The numbers behind each are attributes.
+
+        Notes
+        -----
+        All looks at residuals and random effects are taken at simulated data too, each estimated as the data were
+        given the relative variances. What counts is how often the most extreme of all looks is as extreme there: one
+        look in twenty stands out by chance. Rows and levels are judged likewise, with all of them counted (Šidák).
+        """
+        from bayesmm.inference.check import check_fit
+
+        return check_fit(self, n, seed)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

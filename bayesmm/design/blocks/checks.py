@@ -7,13 +7,13 @@ import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.console import brief
-from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.told_apart import find_crowded, find_indistinct
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import DesignError, SpecificationError
 from bayesmm.limits import COVARIANCE_PARAMETERS
 
 LARGEST_WEIGHT = 1e18
-EQUAL = 1e-12  # relative difference of numbers that are one but for rounding
 MOST_RATIO = 1e12  # of the response's standard deviation to a known σ, either way
 
 
@@ -84,27 +84,13 @@ def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, 
         )
 
 
-def check_block(block: RandomBlock, weights: np.ndarray, *, has_sigma: bool) -> None:
-    """Refuse a grouping factor with one level, a correlation of one effect, and what cannot be told from residuals.
-
-    While σ is estimated these are terms with as many random effects as rows, and effects of cells with one row each
-    whose structure absorbs the residual. Effects that are uncorrelated by ``||`` count as terms of their own, as in
-    lme4; so do those of one correlation.
-
-    Parameters
-    ----------
-    block : RandomBlock
-        All effects of one grouping factor.
-    weights : array, shape (n,)
-        Prior weights.
-    has_sigma : bool
-        Whether σ is estimated.
-    """
-    n_rows = len(weights)
+def check_block(block: RandomBlock) -> None:
+    """Refuse a grouping factor with one level, and a correlation of one effect."""
     if block.q < 2:
         raise DesignError(
-            f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the {n_rows} rows used; "
-            f"its spread cannot be estimated. Drop the term {block.pieces[0].term} or add groups."
+            f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the "
+            f"{block.incidence.n} rows used; its spread cannot be estimated. Drop the term {block.pieces[0].term} or "
+            "add groups."
         )
     for piece in block.pieces:
         if piece.structure.correlations == "one" and piece.k < 2:
@@ -114,40 +100,45 @@ def check_block(block: RandomBlock, weights: np.ndarray, *, has_sigma: bool) -> 
                 f"{piece.term.structure}(0 + C(x) | {block.group}). For one effect write "
                 f"({piece.term.expression} | {block.group})."
             )
-    if not has_sigma:
+
+
+def check_told_apart(blocks: Sequence[RandomBlock], weights: np.ndarray) -> None:
+    """Refuse terms that can take over a part of the residual variance without any change of the model.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        All random effects.
+    weights : array, shape (n,)
+        Prior weights of a σ that is estimated.
+
+    Raises
+    ------
+    DesignError
+        Names them.
+    """
+    found = find_indistinct(blocks, weights)
+    if not found:
         return
-    for piece in block.pieces:
-        k = piece.k if piece.structure.correlations == "matrix" else 1
-        n_effects = block.q * k
-        if block.grouping.kind == "roles":  # not everybody has every role
-            reached = block.incidence.n_reached()[piece.start : piece.stop]
-            n_effects = int(reached.sum() if k > 1 else reached.max())
-        if n_effects >= n_rows:
-            effects = f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
-            raise DesignError(
-                f"The term {piece.term} has {n_effects} random effects ({effects}) for {n_rows} rows: they cannot be "
-                "told from the residuals. Simplify the term; with known residual variances fix sigma instead."
-            )
-        if _is_residual(block, piece, weights):
-            raise DesignError(
-                f"The term {piece.term} has one row in each of {n_rows} combinations of level and effect: its "
-                "variances cannot be told from the residual variance, which each of these rows has too. Drop the term, "
-                "use data with several rows in a combination, or fix sigma if it is known."
-            )
-
-
-def _is_residual(block: RandomBlock, piece: BlockPiece, weights: np.ndarray) -> bool:
-    """Whether a multiple of the residuals' covariance matrix can be moved into a term: Z_pZ_p' is one, and fits in."""
-    first, *others = block.incidence.memberships
-    if others or len(weights) > block.q * piece.k or not piece.structure.absorbs_noise(piece.k):
-        return False
-    columns = first.columns[:, piece.start : piece.stop]
-    used = columns != 0.0
-    if (used.sum(axis=1) != 1).any():
-        return False
-    sizes = (columns**2).sum(axis=1) * weights
-    cells = first.codes * piece.k + used.argmax(axis=1)
-    return bool(np.ptp(sizes) <= EQUAL * sizes.max() and len(np.unique(cells)) == len(cells))
+    n_rows, term = len(weights), found[0].term
+    crowded = {id(piece): words for piece, words in find_crowded(blocks, n_rows)}
+    if len(found) > 1:
+        terms = " and ".join(str(piece.term) for piece in found)
+        raise DesignError(
+            f"The terms {terms} together give each of the {n_rows} rows random effects of its own that add up to one "
+            "more residual: their variances cannot be told from the residual variance. Drop one of the terms, or fix "
+            "sigma if it is known."
+        )
+    if id(found[0]) in crowded:
+        raise DesignError(
+            f"The term {term} has {crowded[id(found[0])]}: they cannot be told from the residuals. Simplify the term; "
+            "with known residual variances fix sigma instead."
+        )
+    raise DesignError(
+        f"The term {term} has one row in each of {n_rows} combinations of level and effect: its variances cannot be "
+        "told from the residual variance, which each of these rows has too. Drop the term, use data with several rows "
+        "in a combination, or fix sigma if it is known."
+    )
 
 
 def check_covariance_parameters(blocks: Sequence[RandomBlock]) -> None:

@@ -1,0 +1,156 @@
+"""Whether random effects can be told from the residuals: by rank, not by their number.
+
+With rows weighted so that the residuals' covariance matrix is σ²I, a small change of the parameters of the random
+effects changes that of the response by Σ_j c_j A_j, A_j = Z(I ⊗ E_j)Z', with E_j the derivatives of the covariance
+matrix of a level's effects. Where some combination of the A_j is the identity, that much of σ² can go to the effects
+without any change of the likelihood; where none is, it cannot. REML sees the rows only as far as the fixed effects
+leave them, N = I − QQ': there NA_jN and N take the places of A_j and I. All inner products are read off Z'WZ and Z'WX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from bayesmm.covariance.layout import Piece, piece_factor
+from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
+
+ALIKE = 1e-12  # share of the identity that the A_j leave, below which it is rounding
+PART = 1e-6  # of a term in the combination, below which it has none
+DEPENDENT = 1e-10  # share of a column that others leave, below which they make it up
+TINY = 1e-30  # a complex step
+
+
+def find_indistinct(
+    blocks: Sequence[RandomBlock], weights: np.ndarray, X: np.ndarray | None = None
+) -> list[BlockPiece]:
+    """Find the terms that together can take over a part of the residual variance.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        All random effects.
+    weights : array, shape (n,)
+        Prior weights.
+    X : array, shape (n, p), optional
+        Columns of full rank that the rows are free of, as REML sees them.
+
+    Returns
+    -------
+    list of BlockPiece
+        None where the residual variance is determined.
+
+    References
+    ----------
+    Rao & Kleffe (1988), Estimation of Variance Components and Applications, chapter 4: a variance is identified if its
+    matrix is no combination of the others. Demidenko (2013), Mixed Models, section 3.2.
+    """
+    p = 0 if X is None else X.shape[1]
+    n = len(weights)
+    if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
+        return []
+    owners, moves = zip(*_moves(blocks), strict=True)
+    root = np.sqrt(weights)
+    Z: Any = sparse.hstack([_columns(block, root) for block in blocks], format="csr")
+    G = (Z.T @ Z).tocsr()
+    C = np.zeros((Z.shape[1], 0)) if X is None else Z.T @ np.linalg.qr(X * root[:, None])[0]
+    moved, taken = [K @ G for K in moves], [K @ C for K in moves]  # K G and K C, with K = I ⊗ E
+    small = [C.T @ F for F in taken]
+    gram = np.array(
+        [
+            [
+                A.multiply(B.T).sum() - 2.0 * (E * (G @ F)).sum() + (c * d.T).sum()
+                for B, F, d in zip(moved, taken, small, strict=True)
+            ]
+            for A, E, c in zip(moved, taken, small, strict=True)
+        ]
+    )
+    towards = np.array([A.trace() - np.trace(c) for A, c in zip(moved, small, strict=True)])
+    scale = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+    parts = np.linalg.lstsq(gram / scale / scale[:, None], towards / scale, rcond=ALIKE)[0]
+    if n - p - parts @ (towards / scale) > ALIKE * n:
+        return []
+    found = dict.fromkeys(
+        id(owner) for owner, part in zip(owners, parts, strict=True) if abs(part) > PART * np.abs(parts).max()
+    )
+    return [piece for block in blocks for piece in block.pieces if id(piece) in found]
+
+
+def find_crowded(blocks: Sequence[RandomBlock], n_rows: int) -> list[tuple[BlockPiece, str]]:
+    """Find terms with as many random effects as rows, by lme4's count, and how many they are in words.
+
+    Effects that are uncorrelated by ``||`` count as terms of their own; so do those of one correlation.
+    """
+    return [
+        (piece, f"{n_effects} random effects ({words}) for {n_rows} rows")
+        for block in blocks
+        for piece in block.pieces
+        for n_effects, words in [_count(block, piece)]
+        if n_effects >= n_rows
+    ]
+
+
+def _count(block: RandomBlock, piece: BlockPiece) -> tuple[int, str]:
+    k = piece.k if piece.structure.correlations == "matrix" else 1
+    n_effects = block.q * k
+    if block.grouping.kind == "roles":  # not everybody has every role
+        reached = block.incidence.n_reached()[piece.start : piece.stop]
+        n_effects = int(reached.sum() if k > 1 else reached.max())
+    return n_effects, f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")
+
+
+def _columns(block: RandomBlock, root: np.ndarray) -> Any:
+    """Z of one factor times the roots of the weights, (n, kq), on columns that are nearly of one size."""
+    incidence = block.incidence.ordered
+    every = incidence.stacked().columns * incidence.repeat(root)[:, None]
+    T = np.zeros((block.k, block.k))
+    for piece in block.layout:
+        T[piece.inside, piece.inside] = _conditioning(piece, every[:, piece.inside])
+    n, k, q = incidence.n, incidence.k, incidence.n_levels
+    rows = np.repeat(np.arange(n), k)
+    parts = [
+        ((m.columns @ T * root[:, None]).ravel(), rows, (m.codes[:, None] + q * np.arange(k)).ravel())
+        for m in incidence.memberships
+    ]
+    values, own, where = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return sparse.csr_array((values, (own, where)), shape=(n, k * q))
+
+
+def _conditioning(piece: Piece, columns: np.ndarray) -> np.ndarray:
+    """Return a change of columns (k, k) that the structure allows, and that leaves them tame."""
+    norms = np.sqrt((columns**2).sum(axis=0))
+    norms = np.where(norms > 0, norms, 1.0)
+    if piece.structure.invariance == "scale":
+        return np.eye(piece.k) / np.sqrt((norms**2).mean())
+    if piece.structure.invariance == "linear" and len(columns) >= piece.k:
+        R = np.linalg.qr(columns / norms, mode="r")
+        if np.abs(np.diag(R)).min() > DEPENDENT:
+            return np.linalg.inv(R) / norms[:, None]
+    return np.diag(1.0 / norms)
+
+
+def _moves(blocks: Sequence[RandomBlock]) -> Iterator[tuple[BlockPiece, Any]]:
+    """I ⊗ E_j among all effects, for each parameter of each term, at covariance matrices that are nothing special."""
+    sizes = [block.q * block.k for block in blocks]
+    for f, block in enumerate(blocks):
+        before, after = sum(sizes[:f]), sum(sizes[f + 1 :])
+        for piece, own in zip(block.pieces, block.layout, strict=True):
+            for E in _derivatives(own):
+                wide = np.zeros((block.k, block.k))
+                wide[own.inside, own.inside] = E
+                parts = [sparse.csr_array((before, before)), sparse.kron(wide, sparse.eye_array(block.q))]
+                yield piece, sparse.block_diag([*parts, sparse.csr_array((after, after))], format="csr")
+
+
+def _derivatives(piece: Piece) -> list[np.ndarray]:
+    """∂ΛΛ'/∂θ_j (k, k), by complex steps."""
+    start = piece.structure.start(piece.k)
+    theta = start + 0.2 * np.sin(1.0 + np.arange(len(start)))
+    found = []
+    for e in np.eye(len(theta)):
+        L = piece_factor(np, theta + 1j * TINY * e, piece)
+        found.append(np.imag(L @ L.T) / TINY)
+    return found

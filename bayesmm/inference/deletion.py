@@ -1,0 +1,187 @@
+"""What a fit's fixed effects would be without some of its rows, at its variances: exact, and without a refit.
+
+For rows g with D = (Ṽ⁻¹)_gg, U = (Ṽ⁻¹X)_g, e = (Py)_g and T = P_gg = D − UA⁻¹U', all of which one elimination gives,
+
+    β̂ − β̂_(g) = A⁻¹U'T⁻¹e,    Var β̂_(g) = σ²(A⁻¹ + A⁻¹U'T⁻¹UA⁻¹),    r² − r²_(g) = e'T⁻¹e.
+
+To leave rows out is to give each of them a coefficient of its own (Cook & Weisberg 1982, section 2.2), which in a mixed
+model takes V in the place of σ²I (Christensen, Pearson & Johnson 1992, Technometrics 34; Demidenko 2013, Mixed Models,
+section 4). Groups of many rows are turned (QR) to as many as they have columns first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.eliminated import AT_ONCE, Eliminated
+
+GONE = 1e-9  # share of T that is nothing: without these rows a coefficient is not determined
+MOST_ROWS = 3000  # of one group after turning: a dense matrix of their square
+
+
+class Deleted(NamedTuple):
+    """All groups, on the conditioned columns; NaN for those without which a coefficient is not determined.
+
+    Attributes
+    ----------
+    change : array, shape (G, p)
+        β̂ − β̂_(g).
+    variance : array, shape (G, p, p)
+        Var β̂_(g) / σ².
+    explained : array, shape (G,)
+        e'T⁻¹e: what r² loses with the rows.
+    log_left, log_own : arrays, shape (G,)
+        log|T| and log|D|.
+    leverage : array, shape (G,)
+        Sum of the rows' leverages.
+    size : array, shape (G,)
+        Number of rows.
+    """
+
+    change: np.ndarray
+    variance: np.ndarray
+    explained: np.ndarray
+    log_left: np.ndarray
+    log_own: np.ndarray
+    leverage: np.ndarray
+    size: np.ndarray
+
+
+def delete_rows(at: Eliminated) -> Deleted:
+    """Leave out each row by itself."""
+    u, left, n = at.solved[:, :-1], at.left, len(at.left)
+    known = left > GONE * at.own
+    T = np.where(known, left, np.nan)
+    v = u @ at.covariance
+    return Deleted(
+        change=v * (at.residual / T)[:, None],
+        variance=at.covariance + v[:, :, None] * (v / T[:, None])[:, None],
+        explained=at.residual**2 / T,
+        log_left=np.log(T),
+        log_own=np.log(at.own),
+        leverage=1.0 - left,
+        size=np.ones(n, dtype=int),
+    )
+
+
+def delete_groups(at: Eliminated, groups: Sequence[np.ndarray]) -> Deleted:
+    """Leave out groups of rows, each of which hangs together by a level of some factor.
+
+    Parameters
+    ----------
+    at : Eliminated
+        The fit.
+    groups : sequence of int array
+        Rows of each.
+
+    Raises
+    ------
+    ArgumentError
+        If a group has too many levels of other factors.
+    """
+    p, n_groups = at.p, len(groups)
+    found = Deleted(
+        change=np.full((n_groups, p), np.nan),
+        variance=np.full((n_groups, p, p), np.nan),
+        explained=np.full(n_groups, np.nan),
+        log_left=np.full(n_groups, np.nan),
+        log_own=np.full(n_groups, np.nan),
+        leverage=np.array([(1.0 - at.left[rows]).sum() for rows in groups]),
+        size=np.array(list(map(len, groups))),
+    )
+    Z = sparse.hstack(at.columns, format="csr")
+    for batch in _batches(at, Z, groups):
+        for turned, D in _solve(at, Z, batch):
+            V = turned.solved[:, :-1] @ at.covariance
+            T = D - V @ turned.solved[:, :-1].T
+            e = turned.solved[:, -1] - turned.solved[:, :-1] @ at.beta
+            values, vectors = np.linalg.eigh(0.5 * (T + T.T))
+            if len(values) and values[0] <= GONE:
+                continue
+            half = (vectors / np.sqrt(values)).T
+            rooted, score = half @ V, half @ e
+            g = turned.group
+            found.change[g] = rooted.T @ score
+            found.variance[g] = at.covariance + rooted.T @ rooted
+            found.explained[g] = score @ score + turned.rest
+            found.log_left[g] = np.log(values).sum()
+            found.log_own[g] = np.linalg.slogdet(D)[1]
+    return found
+
+
+def columns_needed(at: Eliminated, groups: Sequence[np.ndarray]) -> int:
+    """Count, at most, the columns that leaving out these groups takes through the elimination."""
+    needed: dict[int, int] = defaultdict(int)
+    for rows in groups:
+        if len(rows):
+            needed[int(at.components[rows[0]])] += len(rows)
+    return max(needed.values(), default=0)
+
+
+class _Turned(NamedTuple):
+    """The rows of one group, turned: Q (n_g, r), Q'Ṽ⁻¹[X y], and the square of Py that Q does not reach."""
+
+    group: int
+    rows: np.ndarray
+    Q: np.ndarray
+    solved: np.ndarray
+    rest: float
+    part: int
+
+
+def _turn(at: Eliminated, Z: Any, group: int, rows: np.ndarray) -> _Turned:
+    """Reduce rows to as many as they have columns."""
+    own = Z[rows]
+    touched = np.unique(own.indices)
+    Q, rest = np.eye(len(rows)), 0.0
+    if len(touched) + at.p < len(rows):
+        Q = np.linalg.qr(np.hstack([own[:, touched].toarray(), at.rows.fixed[rows, :-1]]))[0]
+        rest = float(at.residual[rows] @ at.residual[rows] - ((Q.T @ at.residual[rows]) ** 2).sum())
+    if Q.shape[1] > MOST_ROWS:
+        raise ArgumentError(
+            f"A level with {len(rows):,} rows has {len(touched):,} random effects in them; leaving it out takes a "
+            f"dense matrix of {Q.shape[1]:,} rows, and {MOST_ROWS:,} are the most. Leave out rows, or levels of "
+            "another factor."
+        )
+    return _Turned(group, rows, Q, Q.T @ at.solved[rows], max(rest, 0.0), int(at.components[rows[0]]))
+
+
+def _batches(at: Eliminated, Z: Any, groups: Sequence[np.ndarray]) -> Iterator[list[tuple[_Turned, int]]]:
+    """Put groups together, each with its first column; those of independent parts share columns."""
+    width = max(AT_ONCE // Z.shape[1], 1)
+    batches: dict[int, list[tuple[_Turned, int]]] = defaultdict(list)
+    at_end: dict[int, tuple[int, int]] = {}  # by part: its last batch, and its next column there
+    for group, rows in enumerate(groups):
+        if not len(rows):
+            continue
+        turned = _turn(at, Z, group, rows)
+        batch, column = at_end.get(turned.part, (0, 0))
+        if column and column + turned.Q.shape[1] > width:
+            batch, column = batch + 1, 0
+        batches[batch].append((turned, column))
+        at_end[turned.part] = batch, column + turned.Q.shape[1]
+    yield from batches.values()
+
+
+def _solve(at: Eliminated, Z: Any, batch: list[tuple[_Turned, int]]) -> Iterator[tuple[_Turned, np.ndarray]]:
+    """D of each group of a batch."""
+    width = max(column + turned.Q.shape[1] for turned, column in batch)
+    cross = np.zeros((Z.shape[1], width))
+    for turned, column in batch:
+        cross[:, column : column + turned.Q.shape[1]] += Z[turned.rows].T @ turned.Q
+    parts, start = [], 0
+    for incidence in at.rows.incidences:
+        k, q = incidence.k, incidence.n_levels
+        parts.append(np.ascontiguousarray(cross[start : start + k * q].reshape(k, q, width).swapaxes(1, 2)))
+        start += k * q
+    effects = np.concatenate([b.swapaxes(1, 2).reshape(-1, width) for b in at.solve_levels(parts)])
+    for turned, column in batch:
+        own = Z[turned.rows]
+        D = np.eye(turned.Q.shape[1]) - turned.Q.T @ (own @ effects[:, column : column + turned.Q.shape[1]])
+        yield turned, 0.5 * (D + D.T)

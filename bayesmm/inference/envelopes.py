@@ -1,0 +1,118 @@
+"""Normal quantile plots of residuals and of random effects with envelopes from simulation, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from bayesmm.arguments import is_one_of
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.eliminated import Eliminated, eliminate_at, eliminate_fit
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.residuals import standardise
+from bayesmm.inference.simulated_sets import Sets, degrees_of_freedom, draw_sets, treat
+from bayesmm.presenting.intervals import check_level
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.estimate import estimate
+
+type Of = Literal["residuals", "random_effects"]
+
+MOST_NUMBERS = 50_000_000  # sets times values: 400 MB
+
+
+def simulate_envelopes(fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool) -> pd.DataFrame:
+    """Tabulate sorted standardised values beside what the model draws; see `Fit.envelopes`."""
+    if not is_one_of(of, ("residuals", "random_effects")):
+        raise ArgumentError(f"of is {of!r}: give 'residuals' or 'random_effects'.")
+    level = check_level(level)
+    at = eliminate_fit(fit)
+    n_values = fit.n if of == "residuals" else sum(v.size for v in at.mode_variances)
+    if n_values * (n + 1) > MOST_NUMBERS:
+        raise ArgumentError(
+            f"n is {n}: with {n_values:,} values that would be {n_values * n:,} numbers, more than the "
+            f"{MOST_NUMBERS:,} that are kept. Draw fewer: n={max(MOST_NUMBERS // n_values - 1, 20)}."
+        )
+    df = degrees_of_freedom(fit.method, fit.n, at.p)
+    sets = draw_sets(at, n, seed, fit.known_sigma, df)
+    if of == "residuals":
+        found = [_refitted(fit, at, each, of) if refit else [standard_residuals(at, each)] for each in sets]
+        values = np.concatenate([part for parts in found for part in parts], axis=1)
+        return _envelope(values, fit.design.rows, level, {})
+    pieces: dict[tuple[int, int], list[np.ndarray]] = {}
+    for each in sets:
+        for modes in _refitted(fit, at, each, of) if refit else [standard_modes(at, each)]:
+            for f, own in enumerate(modes):
+                for j, z in enumerate(own):
+                    pieces.setdefault((f, j), []).append(z)
+    tables = []
+    for (f, j), parts in pieces.items():
+        block = fit.labels.blocks[f]
+        values = np.concatenate(parts, axis=0).T  # (q, sets)
+        if np.isfinite(values[:, 0]).any():
+            names = {"group": block.group, "effect": block.effects[j]}
+            tables.append(_envelope(values, pd.Index(block.levels, name="level"), level, names))
+    if not tables:
+        raise ArgumentError("of is 'random_effects', and no random effect of this fit has a variance.")
+    return pd.concat(tables)
+
+
+def standard_residuals(at: Eliminated, sets: Sets) -> np.ndarray:
+    """Conditional residuals over their own standard deviations, (n, c); NaN in rows that are fitted exactly."""
+    unit = np.broadcast_to(at.left[:, None], sets.conditional.shape)
+    return standardise(sets.conditional / sets.sigma, unit)
+
+
+def standard_modes(at: Eliminated, sets: Sets) -> list[np.ndarray]:
+    """Conditional modes over their own standard deviations (k, c, q); NaN where there is no variance."""
+    found = []
+    for modes, variance in zip(sets.modes, at.mode_variances, strict=True):
+        spread = np.sqrt(np.where(variance > 0, variance, np.nan))
+        found.append(modes / sets.sigma[:, None] / spread[:, None])
+    return found
+
+
+def _refitted(fit: Fitted, at: Eliminated, sets: Sets, of: Of) -> Iterator:
+    """Estimate the variances of each set anew, from those of the fit."""
+    design = fit.design
+    root = np.sqrt(design.weights)
+    population = design.offset + design.X[:, design.kept] @ fit.estimate.beta
+    df = degrees_of_freedom(fit.method, fit.n, at.p)
+    for y in sets.marginal.T:
+        problem = fit.problem.with_response(population + y / root)
+        criterion = Criterion(problem.products, problem.layout, fit.method, fit.known_sigma)
+        own = eliminate_at(problem, estimate(criterion, fit.estimate.minimum.x))
+        one = treat(own, own.rows.fixed[:, -1:], fit.known_sigma, df)
+        yield standard_residuals(own, one) if of == "residuals" else standard_modes(own, one)
+
+
+def _envelope(values: np.ndarray, index: pd.Index, level: float, names: dict[str, str]) -> pd.DataFrame:
+    """Sort each set; the first is the observed one.
+
+    The pointwise envelope has the central share `level` of all sets at each place. The simultaneous one is as many
+    standard deviations wide everywhere, so that this share of the sets lies in it as a whole (Myllymäki et al. 2017).
+    """
+    known = np.isfinite(values[:, 0])
+    order = np.argsort(values[known, 0], kind="stable")
+    ordered = np.sort(values[known], axis=0)
+    m = len(order)
+    tail = 0.5 * (1.0 - level)
+    lower, upper = np.quantile(ordered, (tail, 1.0 - tail), axis=1)
+    centre, spread = ordered.mean(axis=1), ordered.std(axis=1)
+    distance = np.abs(ordered - centre[:, None]) / np.where(spread > 0, spread, np.inf)[:, None]
+    width = np.quantile(distance.max(axis=0), level) * spread
+    return pd.DataFrame(
+        {
+            **names,
+            "expected": ndtri((np.arange(1, m + 1) - 0.5) / m),
+            "observed": ordered[:, 0],
+            "lower": lower,
+            "upper": upper,
+            "lower_simultaneous": centre - width,
+            "upper_simultaneous": centre + width,
+        },
+        index=index[known][order],
+    )

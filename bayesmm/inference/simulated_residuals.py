@@ -1,0 +1,120 @@
+"""Scaled residuals by simulation: where each observation lies among those that the model draws for its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import is_one_of
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.envelopes import MOST_NUMBERS
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_sets import degrees_of_freedom, draw_sets, monte_carlo_p
+from bayesmm.presenting.numbers import write_digits, write_p
+from bayesmm.presenting.parts import Column, Table, facts, notes
+from bayesmm.presenting.report import Report
+
+MEANS = {
+    "uniformity": "largest distance of their distribution from a uniform one (Kolmogorov-Smirnov)",
+    "dispersion": "standard deviation of the residuals over what the model expects",
+    "outliers": "rows more extreme than all simulated ones",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SimulatedResiduals:
+    """Scaled residuals, uniform between 0 and 1 if the model is right; made by `bayesmm.fit.Fit.simulated_residuals`.
+
+    Attributes
+    ----------
+    residuals : Series
+        One a row, on the labels of the rows.
+    tests : DataFrame
+        Index: uniformity, dispersion, outliers. Columns: statistic, the central 95 % of it under the model (lower,
+        upper), p_value.
+    n : int
+        Simulated sets.
+    random : str
+        "none": marginal residuals; "all": conditional ones.
+    formula : str
+        The model.
+    """
+
+    residuals: pd.Series
+    tests: pd.DataFrame
+    n: int
+    random: str
+    formula: str
+
+    def summary(self) -> Report:
+        """Show the tests."""
+        kind = "marginal residuals" if self.random == "none" else "conditional residuals"
+        table = self.tests
+        columns = [
+            Column(head=name, cells=[write_digits(value) for value in table[name]])
+            for name in ("statistic", "lower", "upper")
+        ]
+        columns.append(Column(head="p", cells=[write_p(value) for value in table["p_value"]]))
+        return Report(
+            title=f"Simulated residuals of {self.formula}",
+            parts=(
+                facts((f"{len(self.residuals)} {kind} among those of {self.n} sets that the model draws",)),
+                Table(names=list(table.index), columns=columns, where="simulated.tests"),
+                notes(
+                    (
+                        *(f"{name}: {text}." for name, text in MEANS.items()),
+                        "lower and upper enclose 95 % of the simulated sets, which are treated as the observed one; p "
+                        f"is not below {1 / (self.n + 1):.2g}, however bad the model. The three look at the same rows.",
+                    )
+                ),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def simulate_residuals(fit: Fitted, n: int, seed: int, random: Literal["none", "all"]) -> SimulatedResiduals:
+    """Rank each observation among simulated ones; see `Fit.simulated_residuals`."""
+    if not is_one_of(random, ("none", "all")):
+        raise ArgumentError(f"random is {random!r}: give 'none' (marginal residuals) or 'all' (conditional ones).")
+    at = eliminate_fit(fit)
+    if isinstance(n, int) and fit.n * (n + 1) > MOST_NUMBERS:
+        raise ArgumentError(
+            f"n is {n}: with {fit.n:,} rows that would be {fit.n * n:,} numbers, more than the {MOST_NUMBERS:,} that "
+            f"are kept. Draw fewer: n={max(MOST_NUMBERS // fit.n - 1, 20)}."
+        )
+    sets = draw_sets(at, n, seed, fit.known_sigma, degrees_of_freedom(fit.method, fit.n, at.p))
+    values = np.concatenate([each.marginal if random == "none" else each.conditional for each in sets], axis=1)
+    ranks = np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1)  # of the set at each row, 0 to n
+    jitter = np.random.default_rng([seed, 1]).random(fit.n)
+    places = (np.sort(ranks, axis=0) + 0.5) / (n + 1)
+    expected = (np.arange(1, fit.n + 1) - 0.5)[:, None] / fit.n
+    spread = np.sqrt((values**2).mean(axis=0))
+    ratio = spread / np.sqrt((values[:, 1:] ** 2).mean())
+    extreme = ((ranks == 0) | (ranks == n)).sum(axis=0).astype(float)
+    statistics = {"uniformity": np.abs(places - expected).max(axis=0) + 0.5 / fit.n, "dispersion": ratio}
+    rows = {name: _test(each) for name, each in statistics.items()}
+    rows["dispersion"]["p_value"] = monte_carlo_p(np.abs(np.log(ratio)))
+    rows["outliers"] = _test(extreme)
+    return SimulatedResiduals(
+        residuals=pd.Series((ranks[:, 0] + jitter) / (n + 1), index=fit.design.rows, name="scaled_residual"),
+        tests=pd.DataFrame.from_dict(rows, orient="index"),
+        n=n,
+        random=random,
+        formula=fit.design.specification.shown,
+    )
+
+
+def _test(statistics: np.ndarray) -> dict[str, float]:
+    lower, upper = np.quantile(statistics[1:], (0.025, 0.975))
+    return {"statistic": statistics[0], "lower": lower, "upper": upper, "p_value": monte_carlo_p(statistics)}
