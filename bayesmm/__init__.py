@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bayesmm.comparison.models import anova
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reading.reshape import to_long
+    from bayesmm.inference.means.comparisons import comparisons
+    from bayesmm.inference.means.emmeans import emmeans
+    from bayesmm.inference.means.slopes import slopes
     from bayesmm.model import Model
 
 _HOMES = {
@@ -21,8 +24,12 @@ _HOMES = {
     "Model": "bayesmm.model",
     "anova": "bayesmm.comparison.models",
     "compare": "bayesmm.comparison.comparison",
+    "compare": "bayesmm.comparison",
+    "comparisons": "bayesmm.inference.means.comparisons",
+    "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
+    "slopes": "bayesmm.inference.means.slopes",
     "to_long": "bayesmm.design.reading.reshape",
 }
 _MODULES = ("datasets", "errors", "priors")
@@ -33,11 +40,14 @@ __all__ = [
     "__version__",
     "anova",
     "compare",
+    "comparisons",
     "datasets",
+    "emmeans",
     "enable_compilation_cache",
     "errors",
     "load",
     "priors",
+    "slopes",
     "to_long",
 ]
 

@@ -35,11 +35,14 @@ def test_public_names_are_these() -> None:
         "__version__",
         "anova",
         "compare",
+        "comparisons",
         "datasets",
+        "emmeans",
         "enable_compilation_cache",
         "errors",
         "load",
         "priors",
+        "slopes",
         "to_long",
     ]
     for name in bmm.__all__:

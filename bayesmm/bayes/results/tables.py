@@ -33,19 +33,35 @@ def parameter_table(data: DataTree, labels: Labels, level: float) -> pd.DataFram
     """One row a parameter; see `Posterior.parameter_table`."""
     rows = labels.parameter_rows()
     draws = stack_parameters(data, labels)
+    columns = draw_columns(draws, level, data["sample_stats"].attrs.get("effective_draws"))
+    if "quadrature" in data:
+        exact = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
+        columns |= dict(zip(("mean", "sd", "lower", "upper"), exact, strict=True))
+    return parameter_frame([row.name for row in rows], [row.kind for row in rows], [row.group for row in rows], columns)
+
+
+def draw_columns(draws: np.ndarray, level: float, worth: float | None) -> dict[str, np.ndarray]:
+    """Summarise draws of quantities in the columns that all tables of draws have.
+
+    Parameters
+    ----------
+    draws : array, shape (chains, draws, m)
+        Of m quantities.
+    level : float
+        Probability of the equal-tailed intervals.
+    worth : float, optional
+        Effective number of draws that are independent, made by importance sampling or quadrature.
+
+    Returns
+    -------
+    dict of str to array, shape (m,)
+        mean, sd, lower, upper, r_hat, ess_bulk, ess_tail.
+    """
     mean, sd = draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1)
     lower, upper = _interval(draws, level)
-    if "quadrature" in data:
-        mean, sd, lower, upper = summarise_parameters(data["quadrature"].to_dataset(), labels, level)
-    worth = data["sample_stats"].attrs.get("effective_draws")
     r_hat, bulk, tail = _convergence(draws) if worth is None else _independent(worth, draws.shape[2])
     columns = {"mean": mean, "sd": sd, "lower": lower, "upper": upper}
-    return parameter_frame(
-        [row.name for row in rows],
-        [row.kind for row in rows],
-        [row.group for row in rows],
-        columns | {"r_hat": r_hat, "ess_bulk": bulk, "ess_tail": tail},
-    )
+    return columns | {"r_hat": r_hat, "ess_bulk": bulk, "ess_tail": tail}
 
 
 def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -303,6 +303,14 @@ def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
     return dim
 
 
+def safe_name(name: str, taken: Iterable[str] = ()) -> str:
+    """Return a name of a dim that a file can hold, and that is no other's: not ours, not ArviZ's, not one taken."""
+    dim = _NOT_IN_FILES.sub("_", name) or "_"
+    while dim in _TAKEN or dim in taken:
+        dim += "_"
+    return dim
+
+
 @lru_cache(maxsize=256)
 def _derived(dim: str) -> frozenset[str]:
     """Names that are made of a dim's, of variables, dims and sites of the programs."""

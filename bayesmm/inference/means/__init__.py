@@ -1,0 +1,1 @@
+"""Means, slopes, comparisons and their contrasts: rows of combinations of fixed effects, estimated or drawn."""
