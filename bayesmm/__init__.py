@@ -24,7 +24,6 @@ _HOMES = {
     "Model": "bayesmm.model",
     "anova": "bayesmm.comparison.models",
     "compare": "bayesmm.comparison.comparison",
-    "compare": "bayesmm.comparison",
     "comparisons": "bayesmm.inference.means.comparisons",
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",

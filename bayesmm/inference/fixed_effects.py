@@ -219,6 +219,8 @@ def infer_fixed_effects(
             "Kenward and Roger's correction is for REML, and this fit is by ML: fit by REML, or take "
             "df='satterthwaite'."
         )
+    if not len(estimate.beta):
+        return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=np.inf)
     kind = information or ("observed" if df == "satterthwaite" else "expected")
     return _moments(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
 

@@ -50,6 +50,8 @@ def read_hypotheses(hypotheses: Any, names: Sequence[str], aliased: Sequence[str
     ArgumentError
         If they cannot be read, name what is no fixed effect, say nothing, or contradict each other.
     """
+    if not names:
+        raise ArgumentError("The model has no fixed effects that are estimated: there is nothing to test.")
     if isinstance(hypotheses, Mapping):
         hypotheses = [f"{name} = {value!r}" for name, value in hypotheses.items()]
     if isinstance(hypotheses, str):
