@@ -24,9 +24,12 @@ BASIS_COLUMNS = 500  # of one bs, cr, cc, tp or poly; some ten are usual
 BASIS_SITES = 2_000  # of tp: its own default, and mgcv's; their kernel is a dense matrix
 COLUMNS = 2_000  # of the fixed part or of what stands left of a bar; which of them depend on others takes a minute
 NUMBERS = 2**30  # of one dense matrix of columns: 8 GiB
-COVARIANCE_PARAMETERS = (
-    2_000  # standard deviations and correlations: sixty correlated effects; the search inverts a matrix of them
-)
+COVARIANCE_PARAMETERS = 2_000  # sds and correlations: sixty correlated effects; the search inverts a matrix of them
+
+# Posteriors.
+CHAINS = 10_000  # some dozens are many, thousands fill an accelerator
+TUNE = 1_000_000  # iterations of warm-up: hours even where one takes milliseconds
+KEPT_DRAWS = 2**26  # of all chains together: half a GiB for each parameter
 
 # Files of data, on the command line.
 FILE_BYTES = 4 * 2**30  # of text, packed or not: the numbers in it take several times as much memory

@@ -17,7 +17,7 @@ from bayesmm.design.design import Design, build_design
 from bayesmm.design.words.describe import build_report, describe
 from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, EstimationError, SpecificationError
-from bayesmm.fit.estimating import fit_problem
+from bayesmm.fit.estimating import fit_problem, fit_quietly
 from bayesmm.fit.fit import Fit
 from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
@@ -444,7 +444,7 @@ class Model:
             return sample(
                 problem=problem,
                 priors=self.priors,
-                fit=_start_at(problem, lambda: fit_problem(problem, "reml")),
+                fit=_start_at(problem, lambda: fit_quietly(problem, "reml")),
                 draws=draws,
                 tune=tune,
                 chains=chains,
@@ -456,6 +456,7 @@ class Model:
                 progress=False,
                 pointwise_limit=0,
                 interruptible=False,
+                warn=lambda text: None,  # what cannot be trusted is counted, and told in the report
             )
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")

@@ -14,7 +14,7 @@ from made_posterior import make_posterior
 import bayesmm as bmm
 from bayesmm import limits
 from bayesmm.console import cells
-from bayesmm.errors import BayesmmError, DesignError, SpecificationError, StorageError
+from bayesmm.errors import ArgumentError, BayesmmError, DesignError, SpecificationError, StorageError
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import parse_formula
 
@@ -213,3 +213,21 @@ def test_a_name_in_a_wide_table_is_looked_for_soon():
     assert len(str(caught.value)) < 1920
     with pytest.raises(SpecificationError):
         bmm.Model("gene7 ~ gene1", wide)
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"chains": 10**9}, r"^chains is 1000000000: give at most 10,000\.$"),
+        ({"tune": 10**30}, r"^tune is 10+.*: give at most 1,000,000\.$"),
+        ({"draws": 10**8}, r"^draws is 100000000, from each of 4 chains: .* Give at most draws=16777216\.$"),
+        ({"draws": 10**8, "method": "quadrature"}, r"Give at most draws=16777216\.$"),
+    ],
+)
+def test_more_draws_than_anybody_can_keep_are_refused_before_work_begins(asked, complaint):
+    model = bmm.Model("y ~ x + (1 | g)", DATA)
+    model.program()  # with its libraries
+    begin = time.process_time()
+    with pytest.raises(ArgumentError, match=complaint):
+        model.sample(**asked)
+    assert time.process_time() - begin < SOON

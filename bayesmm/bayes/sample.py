@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +58,7 @@ def sample(
     checkpoint: str | os.PathLike[str] | None = None,
     pointwise_limit: int = POINTWISE_LIMIT,
     interruptible: bool = True,
+    warn: Callable[[str], None] | None = None,
 ) -> Posterior:
     """Sample the posterior of one model.
 
@@ -92,6 +94,8 @@ def sample(
         Pointwise log-likelihoods are left out when there are more of them than this.
     interruptible : bool
         Whether an interruption (Ctrl-C) ends the run with what is drawn by then, or goes on.
+    warn : callable, optional
+        Told every sentence that a user is to know of, instead of a warning.
 
     Returns
     -------
@@ -102,6 +106,7 @@ def sample(
     BayesmmWarning
         If the draws should not be trusted as they are, or a default prior is at odds with the data.
     """
+    warn = warn or _warn_user
     settings = make_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
@@ -109,7 +114,7 @@ def sample(
     _check_explorer(method, program, checkpoint)
     warm = fit if fit is not None else cold_start(problem.design)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
-        warnings.warn(conflict, BayesmmWarning, stacklevel=3)
+        warn(conflict)
     kept = choose_effects(random_effects, problem.labels, settings.chains * settings.draws)
     if program == "conditional" and not is_one_of(random_effects, ("auto", "draws")):
         raise ArgumentError(
@@ -142,12 +147,12 @@ def sample(
         told = [] if run.attributes.get("method", method) == method else [*run.notes]
         told += [] if posterior.diagnostics.is_good else [posterior.diagnostics.advice]
         for text in told:
-            warnings.warn(text, BayesmmWarning, stacklevel=3)
+            warn(text)
     except KeyboardInterrupt:
         if not interruptible:
             raise
         if posterior is not None:
-            warnings.warn(UNCHECKED, BayesmmWarning, stacklevel=3)
+            warn(UNCHECKED)
             return posterior
         drawn = in_hand.gather()
         if drawn is None:
@@ -155,8 +160,12 @@ def sample(
         posterior = asked.wind_up(in_hand, drawn)
         told = [note for note in posterior.notes if note.startswith(INTERRUPTED)]
         for text in (*told, *_advice(posterior)):
-            warnings.warn(text, BayesmmWarning, stacklevel=3)
+            warn(text)
     return posterior
+
+
+def _warn_user(text: str) -> None:
+    warnings.warn(text, BayesmmWarning, stacklevel=4)  # at the line that called `Model.sample`
 
 
 def _advice(posterior: Posterior) -> list[str]:

@@ -17,8 +17,23 @@ from bayesmm.reml.search import SaturatedError
 
 def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> Fit:
     """Fit by a method, with what a user is to be told of it as errors and warnings; see `bayesmm.Model.fit`."""
+    fit = fit_quietly(problem, method, engine)
+    for text in complaints(fit):
+        warnings.warn(text, BayesmmWarning, stacklevel=3)
+    return fit
+
+
+def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> Fit:
+    """Fit by a method; the fit says itself whether it can be trusted, and nothing else does.
+
+    Raises
+    ------
+    EstimationError
+        If there is no estimate.
+    """
     design = problem.design
-    crowded = _check_told_apart(design, method)
+    if method == "reml":
+        _refuse_flat(design)
     criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
     try:
         found = estimate(criterion)
@@ -37,28 +52,35 @@ def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> F
             f"{design.p} fixed effects explain all {design.n} rows. Simplify the random effects, give a "
             "known sigma, or sample with a prior."
         ) from None
-    fit = Fit(problem=problem, estimate=found)
-    verdicts = [fit.status.value] if fit.status is FitStatus.NOT_CONVERGED else []
-    for text in (*verdicts, *crowded, *fit.confounded):
-        warnings.warn(text, BayesmmWarning, stacklevel=3)
-    return fit
+    return Fit(problem=problem, estimate=found)
 
 
-def _check_told_apart(design: Design, method: Method) -> list[str]:
-    """Refuse a flat restricted likelihood; and say of terms with as many effects as rows what it costs."""
+def complaints(fit: Fit) -> tuple[str, ...]:
+    """Name what a user is to be warned of."""
+    unfinished = (fit.status.value,) if fit.status is FitStatus.NOT_CONVERGED else ()
+    return (*unfinished, *_crowded(fit.design), *fit.confounded)
+
+
+def _refuse_flat(design: Design) -> None:
+    """Refuse a restricted likelihood that is flat."""
     if design.known_sigma is not None:
-        return []
-    if method == "reml":
-        found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
-        if found:
-            terms = " and ".join(dict.fromkeys(str(piece.term) for piece in found))
-            raise EstimationError(
-                f"The restricted likelihood is flat: once the {design.p} fixed effects are taken off the {design.n} "
-                f"rows, a part of the residual variance can go to {terms} without any change. Drop the term or some "
-                "fixed effects, fix sigma if it is known, or sample with priors."
-            )
-    return [
+        return
+    found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
+    if found:
+        terms = " and ".join(dict.fromkeys(str(piece.term) for piece in found))
+        raise EstimationError(
+            f"The restricted likelihood is flat: once the {design.p} fixed effects are taken off the {design.n} "
+            f"rows, a part of the residual variance can go to {terms} without any change. Drop the term or some "
+            "fixed effects, fix sigma if it is known, or sample with priors."
+        )
+
+
+def _crowded(design: Design) -> tuple[str, ...]:
+    """Say of terms with as many effects as rows what it costs."""
+    if design.known_sigma is not None:
+        return ()
+    return tuple(
         f"The term {piece.term} has {words}. What tells them from the residuals is only how the columns or the weights "
         "differ between levels: look at the standard errors of its parameters and of sigma before using them."
         for piece, words in find_crowded(design.blocks, design.n)
-    ]
+    )

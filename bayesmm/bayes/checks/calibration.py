@@ -142,10 +142,8 @@ def calibrate(
     for i in range(simulations):
         truth = {name: values[i] for name, values in truths.items()}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", BayesmmWarning)  # counted, and told in the report
-                posterior = sample(next(problems), int(rng.integers(2**31)))
-                is_good = posterior.diagnostics.is_good
+            posterior = sample(next(problems), int(rng.integers(2**31)))
+            is_good = posterior.diagnostics.is_good
             ranked = _rank(posterior, truth, rng)
         except KeyboardInterrupt:
             if i < FEWEST:

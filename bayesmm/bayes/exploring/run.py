@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesmm.arguments import TARGET_ACCEPT
+from bayesmm.arguments import TARGET_ACCEPT, shorten
 from bayesmm.bayes.exploring.coordinates import Place
 from bayesmm.errors import ArgumentError
+from bayesmm.limits import CHAINS, KEPT_DRAWS, TUNE
 
 Watcher = Callable[[int, int], None]  # told how many iterations are done, and how many diverged after warm-up
 
@@ -49,13 +50,21 @@ def make_settings(**values: int | float) -> Settings:
     Raises
     ------
     ArgumentError
-        If one of them makes no sense.
+        If one of them makes no sense, or asks for more than fits into the memory of anybody.
     """
     for name, least in (("draws", 1), ("tune", 0), ("chains", 1), ("max_tree_depth", 1), ("seed", 0)):
         value = values[name]
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ArgumentError(f"{name} is {value!r}: give a whole number of at least {least}.")
         values[name] = int(value)
+    for name, most in (("chains", CHAINS), ("tune", TUNE)):
+        if values[name] > most:
+            raise ArgumentError(f"{name} is {shorten(values[name])}: give at most {most:,}.")
+    if values["draws"] * values["chains"] > KEPT_DRAWS:
+        raise ArgumentError(
+            f"draws is {shorten(values['draws'])}, from each of {values['chains']:,} chains: that is more than the "
+            f"{KEPT_DRAWS:,} that are kept of all together. Give at most draws={int(KEPT_DRAWS // values['chains'])}."
+        )
     if values["seed"] >= 2**63:
         raise ArgumentError(f"seed is {values['seed']}: give a whole number below 2**63.")
     accept = values["target_accept"]
