@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.covariance.layout import Piece, piece_factor
+from bayesmm.covariance.structure import Array
 from bayesmm.covariance.tangents import piece_derivatives
 
 TINY = 1e-30  # step of a complex-step derivative
@@ -95,6 +96,6 @@ def _unstack(values: np.ndarray, along: np.ndarray) -> Slopes:
     return Slopes(values, along[:t].T, along[t:].T.reshape(m, t, t))
 
 
-def _read(piece: Piece, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _read(piece: Piece, covariance: np.ndarray) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):  # a standard deviation of zero has no correlation
         return piece.structure.read(np, covariance)

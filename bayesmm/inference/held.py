@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from bayesmm.covariance.layout import Piece, piece_factor, scale_theta
 from bayesmm.covariance.public_slopes import differentiate_correlations, differentiate_variances
-from bayesmm.covariance.structure import lower_triangular
+from bayesmm.covariance.structure import Array, lower_triangular
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import evaluate
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, Held, hold_fixed
@@ -24,7 +24,7 @@ MOST_ROUNDS = 3  # of a search, each on a chart of its own
 MOST_STEPS = 60  # back to where the parameter has its value
 ROUNDING = 1e-10  # relative error of that value
 TINY = 1e-30  # step of a complex-step derivative
-VOID = 1e-3  # of a standard deviation, relative to σ: what its correlations are changes the criterion by n times its square
+VOID = 1e-3  # a standard deviation, over σ and on conditioned columns, whose square is next to nothing
 LEAST = 1e-9  # of a slope, that is none: the parameter is at its limit
 
 
@@ -153,7 +153,7 @@ class Parameter(Protocol):
         ...
 
     def error(self, start: Point) -> float:
-        """Standard error at the estimate; where that is at a limit, how far from it a first step may be."""
+        """Give its standard error at the estimate; where that is at a limit, how far from it a first step may be."""
         ...
 
     def step(self, value: float, by: float) -> float:
@@ -186,12 +186,16 @@ class Coefficient:
 
     surface: Surface
     index: int
-    near: ClassVar[float] = 0.0
 
     @property
     def limits(self) -> tuple[float, float]:
         """None."""
         return -np.inf, np.inf
+
+    @property
+    def near(self) -> float:
+        """None: there are no limits."""
+        return 0.0
 
     @cached_property
     def _direction(self) -> np.ndarray:
@@ -240,27 +244,27 @@ class Constraint(Protocol):
         ...
 
     def scale(self, value: float) -> tuple[float, float]:
-        """What a value of the parameter is on the scale of the function, and the derivative of that."""
+        """Put a value of the parameter on the scale of the function, with the derivative of that."""
         ...
 
     def unscale(self, at: float) -> float:
-        """The value of the parameter, of that of the function."""
+        """Undo `scale`."""
         ...
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
-        """The function, and its derivative in a direction."""
+        """Evaluate the function, and its derivative in a direction."""
         ...
 
     def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """The function, its gradient (m,) and its Hessian (m, m)."""
+        """Evaluate the function, its gradient (m,) and its Hessian (m, m)."""
         ...
 
     def off_limit(self, x: np.ndarray) -> np.ndarray:
-        """A point near x where the parameter is inside its limits."""
+        """Find a point near x where the parameter is inside its limits."""
         ...
 
     def is_void(self, x: np.ndarray) -> bool:
-        """Whether the parameter has next to no meaning at x."""
+        """Say whether the parameter has next to no meaning at x."""
         ...
 
 
@@ -270,8 +274,15 @@ class Sigma:
 
     surface: Surface
 
-    limits = (0.0, np.inf)
-    near = 1e-3  # the criterion is smooth in σ²
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Zero below."""
+        return 0.0, np.inf
+
+    @property
+    def near(self) -> float:
+        """A thousandth: the criterion is smooth in σ²."""
+        return 1e-3
 
     def scale(self, value: float) -> tuple[float, float]:
         """Log."""
@@ -290,7 +301,7 @@ class Sigma:
         return float(x[-1]), np.eye(len(x))[-1], np.zeros((len(x), len(x)))
 
     def off_limit(self, x: np.ndarray) -> np.ndarray:
-        """It is inside."""
+        """Stay: it is inside."""
         return x
 
     def is_void(self, x: np.ndarray) -> bool:
@@ -316,7 +327,11 @@ class _OfPiece:
     factor: int
     piece: int
     index: int
-    near: ClassVar[float] = 1e-6
+
+    @property
+    def near(self) -> float:
+        """A millionth, by which the criterion changes at most linearly."""
+        return 1e-6
 
     @cached_property
     def _piece(self) -> Piece:
@@ -351,8 +366,8 @@ class _OfPiece:
         first[self._own], second[self._own, self._own] = gradient, hessian
         return first, second
 
-    def _read(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard deviations over σ and correlations, with a complex step in a direction."""
+    def _read(self, x: np.ndarray, direction: np.ndarray) -> tuple[Array, Array]:
+        """Read standard deviations over σ and correlations, with a complex step in a direction."""
         theta = x[self._own] + 1j * TINY * direction[self._own]
         M = self._back @ piece_factor(np, theta, self._piece)
         with np.errstate(all="ignore"):
@@ -378,7 +393,7 @@ class StandardDeviation(_OfPiece):
         return 0.0, np.inf
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
-        """σ times that of the relative factor."""
+        """Evaluate σ times that of the relative factor."""
         relative = self._read(x, direction)[0][self.index]
         _, sigma = self.surface.split(x)
         value, slope = sigma * relative.real, sigma * relative.imag / TINY
@@ -389,7 +404,7 @@ class StandardDeviation(_OfPiece):
         return sum(piece.n_theta for pieces in self.surface.criterion.layout for piece in pieces)
 
     def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Derivatives of s = σ√q, by those of its square: s s' = ½(s²)', s s'' = ½(s²)'' − s's''."""
+        """Differentiate s by way of its square: s s' = ½(s²)', s s'' = ½(s²)'' − s's'."""
         at = differentiate_variances(x[self._own], self._piece, self._back)
         _, sigma = self.surface.split(x)
         square = sigma**2 * at.values[self.index]
@@ -436,12 +451,12 @@ class Correlation(_OfPiece):
         )
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
-        """Of the relative factor."""
+        """Evaluate that of the relative factor."""
         value = self._read(x, direction)[1][self.index]
         return float(value.real), float(value.imag / TINY)
 
     def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Derivatives in θ."""
+        """Differentiate in θ."""
         at = differentiate_correlations(x[self._own], self._piece, self._back)
         return float(at.values[self.index]), *self._embed(at.first[self.index], at.second[self.index], len(x))
 
@@ -584,7 +599,7 @@ class _Chart:
         return np.full_like(x, np.nan)
 
     def is_void(self, s: np.ndarray, at: Evaluation) -> bool:
-        """Whether the search has come to where the parameter has no meaning."""
+        """Say whether the search has come to where the parameter has no meaning."""
         return self._constraint.is_void(at.detail[-1])
 
     def __call__(self, s: np.ndarray) -> Evaluation:

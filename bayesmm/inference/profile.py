@@ -69,9 +69,9 @@ class Profile:
         Returns
         -------
         DataFrame
-            Index: names of the parameters. Columns: estimate, lower, upper; at_boundary, which ends are where the
-            parameter can go no further ("lower", "upper", "both", "") though the likelihood has not fallen enough there;
-            is_monotone, whether ζ only grows from the estimate outwards.
+            Index: names of the parameters. Columns: estimate, lower, upper; at_boundary, which ends are limits of the
+            parameter at which the likelihood has not fallen far enough ("lower", "upper", "both" or ""); is_monotone,
+            whether it only falls from the estimate outwards.
 
         Raises
         ------
@@ -196,14 +196,15 @@ def _choose(rows: Sequence[ParameterRow], parameters: str | Sequence[str] | None
     for name in asked:
         if not isinstance(name, str) or name not in places:
             raise ArgumentError(
-                f"parameters has {shorten(name)}, which is no parameter: give some of {listing([row.name for row in rows])}."
+                f"parameters has {shorten(name)}, which is no parameter of the model: give some of "
+                f"{listing([row.name for row in rows])}."
             )
         chosen.add(places[name])
     return sorted(chosen)
 
 
 def _parameters(surface: Surface, p: int) -> list[Parameter]:
-    """What can be held, in the order of all tables; σ last, whether it is known or not."""
+    """List what can be held, in the order of all tables; σ last, whether it is known or not."""
     held: list[Parameter] = [Coefficient(surface, j) for j in range(p)]
     for f, pieces in enumerate(surface.criterion.layout):
         for kind, count in ((StandardDeviation, "n_sds"), (Correlation, "n_cors")):

@@ -17,7 +17,6 @@ WIDE = 1.6  # steps in ζ: farther apart, a point is put between two
 DEGREE = 3  # of the polynomial that leads to the next point
 MOST_STEPS = 4  # each a quarter of the one before, where a search fails
 MOST_POINTS = 60  # each way
-FAR = 1e6  # times the size of the estimate, where an end is called infinite
 SAME = 1e-4  # of ζ: so near to a ceiling a profile is at it
 FALL = 1e-6  # of −2 log likelihood, that is more than rounding
 TOLERANCE = 1e-7  # of ζ at an end
@@ -103,20 +102,25 @@ class Side:
             if self.ends_at_limit:
                 return End(self.limit, True)
             return End(self.sign * np.inf if self.stopped == "far" else np.nan, False)
-        low, high = self.points[last], self.points[last + 1]
-        value = self._between(low, high, zeta)
+        return End(self._root(self.points[last], self.points[last + 1], zeta), False)
+
+    def _root(self, low: Point, high: Point, zeta: float) -> float:
+        """Search between two points, by Newton steps that are kept inside; as interpolated, should a search fail."""
+        value = first = self._between(low, high, zeta)
         for _ in range(MOST_TRIALS):
-            near = min(low, high, key=lambda point: abs(point.value - value))
+            near = low if abs(low.value - value) < abs(high.value - value) else high
             found = self.parameter.solve(value, _lead(self.parameter, (low, high), value), near.hessian)
+            if not found.converged:
+                return first
             miss = self.zeta(found) - zeta
-            if abs(miss) < TOLERANCE or abs(high.value - low.value) < TOLERANCE**2 * abs(high.value):
-                break
             low, high = (found, high) if miss < 0.0 else (low, found)
             slope = self.slope(found)
             step = value - self.sign * miss / slope if slope > 0.0 else np.nan
+            if abs(miss) < TOLERANCE or low.value == high.value:
+                break
             inner = min(low.value, high.value) < step < max(low.value, high.value)
             value = step if inner else 0.5 * (low.value + high.value)
-        return End(value, False)
+        return value
 
     def slope(self, point: Point) -> float:
         """d|ζ| a unit of the parameter outwards; at the estimate by the neighbour."""
@@ -180,7 +184,7 @@ class Curve:
 
     def density(self, point: Point, zeta: float) -> float:
         """dζ/dvalue times the normal density at ζ."""
-        slopes = [side.slope(point) for side in self.sides if point in side.points]
+        slopes = [side.slope(point) for side in self.sides if any(each is point for each in side.points)]
         return float(np.nanmean(slopes)) * math.exp(-0.5 * zeta**2) / math.sqrt(2.0 * math.pi)
 
 

@@ -11,11 +11,12 @@ from bayesmm.console import listing
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.profile_path import FALL, Curve
 from bayesmm.presenting.intervals import interval_head
-from bayesmm.presenting.numbers import write_digits, write_intervals, write_like
-from bayesmm.presenting.parts import Column, Interval, Table, facts, notes
+from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number
+from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes
 from bayesmm.presenting.report import Report
 
 METHODS = {"reml": "restricted likelihood", "ml": "likelihood"}
+KINDS = {"reml": "restricted log-likelihood", "ml": "log-likelihood"}
 
 
 def build_report(fit: Fitted, intervals: pd.DataFrame, level: float, remarks: Sequence[str]) -> Report:
@@ -23,8 +24,9 @@ def build_report(fit: Fitted, intervals: pd.DataFrame, level: float, remarks: Se
     rows = intervals.to_dict("records")
     widths = [(row["upper"] - row["lower"]) / 4.0 for row in rows]
     estimates = [write_like(row["estimate"], width) for row, width in zip(rows, widths, strict=True)]
-    limits = write_intervals(*([row[name] for row in rows] for name in ("lower", "upper", "estimate")), widths)
-    columns = [
+    lower, upper, centre = ([row[name] for row in rows] for name in ("lower", "upper", "estimate"))
+    limits = write_intervals(lower, upper, centre, widths)
+    columns: list[AnyColumn] = [
         Column(head="estimate", cells=estimates),
         Interval(head=interval_head(level), cells=limits),
     ]
@@ -33,7 +35,7 @@ def build_report(fit: Fitted, intervals: pd.DataFrame, level: float, remarks: Se
     return Report(
         title=f"Profile of the {METHODS[fit.method]}: {fit.design.specification.shown}",
         parts=(
-            facts([f"{fit.n} rows; log-likelihood at the maximum {fit.loglik:.4f}".replace("-", "−")]),
+            facts([f"{fit.n} rows; {KINDS[fit.method]} at the estimates {write_number(fit.loglik, 4)}"]),
             Table(names=[str(name) for name in intervals.index], columns=columns, where="profile.intervals()"),
             notes(remarks),
         ),
@@ -67,8 +69,8 @@ def _of_curve(curve: Curve, zeta: float) -> Iterator[str]:
     if flat := [side for side in curve.sides if side.stopped == "flat" and side.zetas[-1] < zeta]:
         lost = 0.5 * flat[0].zeta(flat[0].points[-1]) ** 2
         yield (
-            f"{name} may be anything: with a standard deviation of zero it has no meaning, and there the log-likelihood is only "
-            f"{write_digits(lost, 3)} below its maximum."
+            f"{name} may be anything: with a standard deviation of zero it has no meaning, and there the "
+            f"log-likelihood is only {write_digits(lost, 3)} below its maximum."
         )
     for side in curve.sides:
         last = side.points[-1]

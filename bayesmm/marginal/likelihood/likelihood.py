@@ -86,7 +86,7 @@ class Held(NamedTuple):
 
 
 def hold_fixed(fixed: FixedProfile, held: Held) -> FixedProfile:
-    """Fixed effects and r² where a'β is held at a value and the others are profiled out.
+    """Give fixed effects and r² where a'β is held at a value and the others are profiled out.
 
     With δ the value less a'β̂ and v = a'A⁻¹a: β̂ + A⁻¹a δ/v, r² + δ²/v, and A⁻¹ less what is along a. log|A| stays.
     """
