@@ -101,7 +101,10 @@ def stack_tangents(thetas: np.ndarray, layout: Layout) -> list[tuple[np.ndarray,
     for own in thetas:
         each = parts(own, layout)
         found.append([_curved(np, [next(each) for _ in pieces]) for pieces in layout])
-    return [(np.stack([one.first for one in own]), np.stack([one.second for one in own])) for own in zip(*found, strict=True)]
+    return [
+        (np.stack([one.first for one in own]), np.stack([one.second for one in own]))
+        for own in zip(*found, strict=True)
+    ]
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -126,8 +126,8 @@ class Bootstrap:
         Returns
         -------
         DataFrame
-            Index: names of the parameters. Columns: kind, group, estimate (from the data), std_error (standard deviation
-            of the replicates), lower, upper, bias (mean of the replicates less the estimate).
+            Index: names of the parameters. Columns: kind, group, estimate (from the data), std_error (standard
+            deviation of the replicates), lower, upper, bias (mean of the replicates less the estimate).
         """
         return self._table(kind, level).iloc[: len(self.estimates)]
 
@@ -148,15 +148,17 @@ class Bootstrap:
 
         Notes
         -----
-        Quantiles are those of n + 1 intervals between the ordered replicates (Davison & Hinkley 1997, section 5.2). What a
-        basic interval has beyond the range of a parameter, below a standard deviation of zero or beyond a correlation of
-        ±1, is cut off. The acceleration of BCa is that of the least favourable family where responses were resampled: a
-        sixth of the skewness of the parameters, were they linear in the scores; where levels were, it is that of their
-        influences. BCa is not defined for an estimate on the boundary, nor where all replicates are on one side of it.
+        Quantiles are those of n + 1 intervals between the ordered replicates (Davison & Hinkley 1997, section 5.2).
+        What a basic interval has beyond the range of a parameter, below a standard deviation of zero or beyond a
+        correlation of ±1, is cut off. The acceleration of BCa is that of the least favourable family where responses
+        were resampled: a sixth of the skewness of the parameters, were they linear in the scores. Where levels were, it
+        is that of their influences. BCa is not defined for an estimate on the boundary, nor where all replicates are on
+        one side of it.
 
         References
         ----------
-        Efron (1987), J. Am. Stat. Assoc. 82, 171-185. Davison & Hinkley (1997), Bootstrap Methods and their Application.
+        Efron (1987), J. Am. Stat. Assoc. 82, 171-185. Davison & Hinkley (1997), Bootstrap Methods and their
+        Application, Cambridge.
         """
         return self._table(kind, level)[["estimate", "lower", "upper"]]
 
@@ -193,8 +195,8 @@ class Bootstrap:
         """The replicates as draws for ArviZ, under the names and coordinates of a posterior.
 
         Group posterior has one chain; ``draw`` is the number of the replicate, and failed ones are left out: attribute
-        ``n_failed`` counts them. There are no random effects: new ones are drawn in each replicate, and estimate nothing
-        in the data.
+        ``n_failed`` counts them. There are no random effects: new ones are drawn in each replicate, and estimate
+        nothing in the data.
         """
         from bayesmm.inference.bootstrap_tree import build_tree
 
@@ -247,7 +249,7 @@ def bootstrap(
     made = make_replicates(fit, int(n), kind, named, levels, seed, progress)
     n_rows = len(fit.labels.parameter_rows())
     on_boundary = np.concatenate([np.zeros(fit.design.p, bool), fit.estimate.public_parameters.on_boundary])[:n_rows]
-    made.acceleration[: n_rows][on_boundary] = np.nan
+    made.acceleration[:n_rows][on_boundary] = np.nan
     found = Bootstrap(
         problem=fit.problem,
         method=fit.method,
@@ -265,8 +267,8 @@ def bootstrap(
         array.setflags(write=False)
     if found.n_failed:
         warnings.warn(
-            f"{found.n_failed} of {n} refits failed: they are NaN in `draws`, and intervals and standard errors are those "
-            "of the others.",
+            f"{found.n_failed} of {n} refits failed: they are NaN in `draws`, and intervals and standard errors are "
+            "those of the others.",
             BayesmmWarning,
             stacklevel=3,
         )

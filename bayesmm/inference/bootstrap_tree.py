@@ -74,7 +74,7 @@ def build_tree(found: Replicated) -> DataTree:
     groups = {
         "posterior": variables,
         "observed_data": {"y": design.y},
-        "constant_data": constants(design, labels),
+        "constant_data": constants(design),
     }
     made = build_groups(groups, design, labels, SAMPLE_DIMS)
     made["posterior"] = made["posterior"].assign_coords(draw=kept)

@@ -18,8 +18,8 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
-from bayesmm.marginal.likelihood.side_by_side import score_together
-from bayesmm.marginal.sums.drawn import SumSource
+from bayesmm.marginal.many.side_by_side import score_together
+from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem
@@ -160,13 +160,14 @@ class _Responses:
         of_log_sigma = 2.0 * (df - scores.profiles.residual_square / sigma**2)
         steps = -0.5 * np.column_stack([scores.gradient, of_log_sigma]) @ self._fit.estimate.parameter_covariance
         fixed = responses.origins + np.linalg.solve(criterion.products.fixed_root, scores.profiles.beta.T).T
-        return np.concatenate([fixed, steps @ differentiate_public_values(self._fit.estimate)[1].T], axis=1)[:, : len(self._fit.labels.parameter_rows())]
+        spreads = steps @ differentiate_public_values(self._fit.estimate)[1].T
+        return np.concatenate([fixed, spreads], axis=1)[:, : len(self._fit.labels.parameter_rows())]
 
     def acceleration(self, values: np.ndarray, linear: np.ndarray) -> np.ndarray:
         """Skewness of the linear parameters over six; of a statistic, of its regression on them.
 
-        Efron (1987, section 4): in the least favourable family a parameter moves along its score, whose skewness this is.
-        Under the model fixed effects at given covariances are normal.
+        Efron (1987, section 4): in the least favourable family a parameter moves along its score, whose skewness this
+        is. Under the model fixed effects at given covariances are normal.
         """
         P = linear.shape[1]
         influences = np.concatenate([linear, _regress(values[:, P:], linear)], axis=1)
@@ -179,7 +180,7 @@ class _Responses:
 
 
 def _sum_source(criterion: Criterion) -> SumSource | None:
-    """Sums, unless rows are as few as effects, or little is left of a fixed effect's column between crossed factors."""
+    """Draw sums, unless rows are as few as effects, or crossed factors leave little of a fixed effect's column."""
     if criterion.has_many_effects and not criterion.products.is_apart:
         return None
     source = SumSource(criterion.products)
@@ -217,15 +218,15 @@ class _Cases:
         return parameters, statistics, counts
 
     def _start(self, criterion: Criterion) -> np.ndarray:
-        """The estimates, on the columns as these rows condition them."""
+        """Take the estimates to the columns as these rows condition them."""
         pairs = zip(criterion.products.effect_roots, self._fit.estimate.factors, strict=True)
         return theta_of([lower_triangular(T @ L) for T, L in pairs], criterion.layout)
 
     def acceleration(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Σu³/6(Σu²)^1.5 of the influences u of the levels, by regression on how often each was drawn.
 
-        Efron (1987, section 7) for what is not parametric; influences by regression as in Davison & Hinkley (1997, section
-        2.7.4). Of fewer replicates than twice the levels there are none.
+        Efron (1987, section 7) for what is not parametric; influences by regression as in Davison & Hinkley (1997,
+        section 2.7.4). Of fewer replicates than twice the levels there are none.
         """
         if len(counts) < 2 * counts.shape[1]:
             return np.full(values.shape[1], np.nan)
@@ -249,7 +250,7 @@ def _parameters(fit: Fitted, found: Refits, criterion: Criterion) -> np.ndarray:
 
 
 def _fit_of(fit: Fitted, problem: Problem, theta: np.ndarray) -> Fitted:
-    """The whole fit of other data, whose θ is known."""
+    """Make the whole fit of other data, whose θ is known."""
     criterion = replace(fit.estimate.criterion_function, products=problem.products)
     return cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=estimate(criterion, theta)))
 

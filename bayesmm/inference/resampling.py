@@ -44,8 +44,8 @@ def residual_rows(fit: Fitted) -> DrawRows:
     Predicted effects and residuals are shrunken. They are centred and multiplied by the matrix A nearest to one (in the
     sense of optimal transport) that gives them the estimated covariance matrix: ASA = Σ̂ for their covariance matrix S,
     A = S^(−½)(S^½ Σ̂ S^½)^½ S^(−½). Carpenter, Goldstein & Rasbash (2003) take roots of Cholesky, which depend on the
-    order of the effects. Levels of each factor, and rows, are resampled on their own; residuals times the roots of their
-    weights.
+    order of the effects. Levels of each factor, and rows, are resampled on their own; residuals times the roots of
+    their weights.
 
     References
     ----------
@@ -120,13 +120,14 @@ class LevelSampler:
         if not wanted and outermost:
             raise ArgumentError(
                 f"group is {group!r}, and its levels share rows with levels of factors that are not nested in it: "
-                f"resampling them would tear apart what belongs together. Give {listing([names[f] for f in outermost])}."
+                "resampling them would tear apart what belongs together. "
+                f"Give {listing([names[f] for f in outermost])}."
             )
         if not wanted:
             raise ArgumentError(
-                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, or a row has several "
-                "levels, resampling the levels of one would tear apart what belongs together. Take kind='parametric' or "
-                "kind='residual'."
+                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, or a row has "
+                "several levels, resampling the levels of one would tear apart what belongs together. Take "
+                "kind='parametric' or kind='residual'."
             )
         self._outer = min(wanted, key=lambda f: design.blocks[f].q)
         block = design.blocks[self._outer]
@@ -201,7 +202,7 @@ def _holds_all(design: Design, f: int) -> bool:
 
 
 def _name_copies(names: Sequence[str]) -> tuple[str, ...]:
-    """Number the copies of a level from the second on."""
+    """Tell the copies of a level apart by numbers, from the second on."""
     seen: Counter[str] = Counter()
     named = []
     for name in names:

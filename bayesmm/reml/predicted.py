@@ -2,8 +2,8 @@
 
 At one θ the elimination is made once for all responses, so that values and gradients of hundreds cost little more than
 those of one. Near the estimates −2 log likelihood is nearly quadratic, and a polynomial of the fourth degree through
-values and gradients around them tells the minimum to some thousandths of a standard error: a search that begins there ends
-after an evaluation or two of its own.
+values and gradients around them tells the minimum to about a hundredth of a standard error: a search that begins there
+ends after two or three evaluations of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from bayesmm.marginal.likelihood.side_by_side import score_together
+from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.side_by_side import Points, minimise_side_by_side
@@ -54,9 +54,7 @@ def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarra
     powers = np.array([each for each in product(range(degree + 1), repeat=t) if sum(each) <= degree])
     known = []
     for place in places:
-        at = score_together(
-            responses, centre + unit @ place, criterion.sigma, criterion.restriction, criterion.layout
-        )
+        at = score_together(responses, centre + unit @ place, criterion.sigma, criterion.restriction, criterion.layout)
         known.append(np.concatenate([at.profiles.value[None], unit.T @ at.gradient.T]))
     values, slopes, _ = _monomials(places, powers)
     columns = np.concatenate([values[:, None], slopes.swapaxes(1, 2)], axis=1).reshape(-1, len(powers))

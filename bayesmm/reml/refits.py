@@ -10,8 +10,8 @@ from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, part
 from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
-from bayesmm.marginal.likelihood.side_by_side import evaluate_each, profile_together
 from bayesmm.marginal.likelihood.screening import Screen
+from bayesmm.marginal.many.side_by_side import evaluate_each, profile_together
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import NOISE, Criterion
@@ -74,7 +74,7 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
     The likelihood of all responses is looked at in the places where the search of one response looks for basins: a
     response that has a second basin there, or a lower value than at its minimum, is searched anew, from all its basins.
     """
-    p, m = responses.origins.shape[1], len(responses)
+    m = len(responses)
     found = _Found(criterion, responses)
     if criterion.has_many_effects:  # basins are many, and narrow
         for i in range(m):
@@ -95,14 +95,16 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
         values = np.stack(
             [profile_together(responses, L, criterion.sigma, criterion.restriction).value for L in look.factors]
         )
-        further |= [has_further_basins(own, look, value - SAME) for own, value in zip(values.T, found.value, strict=True)]
+        further |= [
+            has_further_basins(own, look, value - SAME) for own, value in zip(values.T, found.value, strict=True)
+        ]
     for i in np.flatnonzero(further):
         found.search(i, None)
     return found.refits
 
 
 def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:
-    """Fit data that share nothing with others, from one start, and from all basins if there is a lower value elsewhere."""
+    """Fit data that share nothing with others: from one start, and from all basins if there is a further one."""
     found = _Found(criterion, _only(criterion.products))
     if criterion.has_many_effects:
         found.search(0, None)
@@ -120,7 +122,7 @@ def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:
 
 
 def _only(products: CrossProducts) -> Responses:
-    """The response of a design as the only one of several."""
+    """Take the response of a design as the only one of several."""
     return Responses(
         columns=products,
         cross=tuple(K[:, -1:] for K in products.cross),
@@ -212,7 +214,7 @@ def off_boundary(theta: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def public_values_together(theta: np.ndarray, sigma: np.ndarray, criterion: Criterion) -> np.ndarray:
-    """Standard deviations, correlations and σ of several θ (m, t), in the order of `PublicParameters`."""
+    """Read standard deviations, correlations and σ of several θ (m, t), in the order of `PublicParameters`."""
     values = []
     for L, T, pieces in zip(
         stack_factors(theta, criterion.layout), criterion.products.effect_roots, criterion.layout, strict=True

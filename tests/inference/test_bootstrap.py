@@ -164,11 +164,13 @@ def test_case_replicates_are_fits_of_the_levels_that_were_drawn() -> None:
 def test_levels_inside_a_copy_are_levels_of_their_own() -> None:
     design = bmm.Model("strength ~ 1 + (1 | batch/cask)", load("pastes")).design
     sampler = LevelSampler(design, None)
-    assert sampler.group == "batch" and sampler.n_levels == 10
+    assert sampler.group == "batch"
+    assert sampler.n_levels == 10
     drawn = sampler.draw(np.array([2, 2, 5, 5, 5, 0, 1, 3, 4, 6]))
     outer, inner = (next(block for block in drawn.blocks if block.group == name) for name in ("batch", "batch:cask"))
     assert outer.levels[:5] == ("C", "C (2)", "F", "F (2)", "F (3)")
-    assert inner.q == 30 and len(set(inner.levels)) == 30
+    assert inner.q == 30
+    assert len(set(inner.levels)) == 30
     codes = inner.incidence.memberships[0].codes
     assert (np.bincount(codes) == 2).all()
     assert (outer.incidence.memberships[0].codes == codes // 3).all()
@@ -180,8 +182,10 @@ def test_a_replicate_that_lacks_a_coefficient_is_counted_and_not_a_number() -> N
     fit = bmm.Model("Reaction ~ Days + one + (1 | Subject)", data).fit()
     with pytest.warns(BayesmmWarning, match=r"of 20 refits failed: they are NaN") as caught:
         found = fit.bootstrap(20, kind="case")
-    assert 0 < found.n_failed < 20 and caught[0].filename == __file__
-    assert found.draws[found.failed].isna().all(axis=None) and found.draws[~found.failed].notna().all(axis=None)
+    assert 0 < found.n_failed < 20
+    assert caught[0].filename == __file__
+    assert found.draws[found.failed].isna().all(axis=None)
+    assert found.draws[~found.failed].notna().all(axis=None)
     assert f"{found.n_failed} of 20 refits failed" in str(found)
     assert found.data["posterior"].sizes["draw"] == 20 - found.n_failed
     assert found.data["posterior"].attrs["n_failed"] == found.n_failed
@@ -294,12 +298,14 @@ def test_statistics_are_bootstrapped_beside_the_parameters(statistic: Callable[[
     assert (found.statistics[second] == 2.0).all()
     table = found.intervals("bca")
     np.testing.assert_allclose(table.loc[first, "lower"], table.loc["sigma", "lower"], rtol=1e-3)
-    assert first not in found.parameters.index and first in str(found)
+    assert first not in found.parameters.index
+    assert first in str(found)
 
 
 def test_statistic_of_resampled_levels_sees_their_data() -> None:
     found = sleepstudy().bootstrap(3, kind="case", statistic=lambda fit: {"n": fit.n, "mean": fit.design.y.mean()})
-    assert (found.statistics["n"] == 180).all() and found.statistics["mean"].nunique() == 3
+    assert (found.statistics["n"] == 180).all()
+    assert found.statistics["mean"].nunique() == 3
 
 
 def test_undefined_correlations_and_zero_variances_are_said() -> None:
@@ -350,7 +356,8 @@ def test_interruption_leaves_nothing() -> None:
 def test_pickle_gives_the_same_numbers_and_arrays_are_read_only() -> None:
     found = parametric()
     again = pickle.loads(pickle.dumps(found))
-    assert str(again) == str(found) and again.draws.equals(found.draws)
+    assert str(again) == str(found)
+    assert again.draws.equals(found.draws)
     with pytest.raises(ValueError, match="read-only"):
         found.replicates[0, 0] = 0.0
 

@@ -8,7 +8,7 @@ from designs import KINDS, Case, Fill, RandomDesign, dense_columns, random_desig
 
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import evaluate
-from bayesmm.marginal.sums.drawn import SumSource
+from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 
 ROUNDING = 1e-5  # relative; apart, 1e-11, but a root of Z'WZ where it has none is one of Z'WZ and a little

@@ -8,7 +8,7 @@ from designs import KINDS, Fill, random_design
 
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import evaluate
-from bayesmm.marginal.likelihood.side_by_side import evaluate_each, profile_together, score_together
+from bayesmm.marginal.many.side_by_side import evaluate_each, profile_together, score_together
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 
 APART = [kind for kind in KINDS if kind[1] == "apart" or kind[0] == "one"]

@@ -13,7 +13,7 @@ import bayesmm as bmm
 from bayesmm.covariance.layout import assemble_factors, theta_of
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.likelihood import condition_factors
-from bayesmm.marginal.sums.drawn import SumSource
+from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.estimate import estimate
 from bayesmm.reml.optimise import Evaluation, minimise
@@ -96,7 +96,9 @@ def test_what_has_no_maximum_is_no_number() -> None:
     bad.levels.gram[3, 3] = np.nan  # type: ignore[union-attr]
     found = refit(fit.estimate.criterion_function, bad, fit.estimate.minimum.x)
     assert found.converged.tolist() == [True, False, True]
-    assert np.isnan(found.theta[1]).all() and np.isnan(found.beta[1]).all() and np.isnan(found.sigma[1])
+    assert np.isnan(found.theta[1]).all()
+    assert np.isnan(found.beta[1]).all()
+    assert np.isnan(found.sigma[1])
 
 
 def test_a_start_off_the_boundary_has_positive_variances_nearby() -> None:

@@ -2,8 +2,9 @@
 
 Of u = Zb + ε with ε ~ N(0, σ²W⁻¹) the sums Z'Wu, X'Wu and u'Wu are jointly known. In the inner product of W, ε has a
 part in the space of Z, a part in what that leaves of the space of X, and a rest. They are independent. The first two
-have as many independent coordinates of variance σ² as dimensions, r and s; the square of the rest is σ²χ² with n − r − s
-degrees of freedom. A response costs as many random numbers as there are random effects, however many rows there are.
+have as many independent coordinates of variance σ² as dimensions, r and s; the square of the rest is σ²χ² with
+n − r − s degrees of freedom. A response costs as many random numbers as there are random effects, however many rows
+there are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The criterion of many responses of one design: all at one θ, or each at a θ of its own.
 
-Only columns of y differ between them. At one θ the elimination is made once for all. Where a design is taken apart, each
-response may have its own θ, too: all are solved in the same calls of NumPy, which cost more than the arithmetic in a
-small design.
+Only columns of y differ between them. At one θ the elimination is made once for all. Where a design is taken apart,
+each response may have its own θ, too: all are solved in the same calls of NumPy, which cost more than the arithmetic in
+a small design.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ def _cholesky(A: Float[Array, "*m p p"]) -> Float[Array, "*m p p"]:
 
 
 def _sum_products(left: Float[Array, "a m q"], right: Float[Array, "b m q"]) -> Float[Array, "m a b"]:
-    """Sums over levels of products of rows, for each response."""
+    """Sum products of rows over levels, for each response."""
     return left.transpose(1, 0, 2) @ right.transpose(1, 2, 0)
 
 

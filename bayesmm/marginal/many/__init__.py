@@ -1,0 +1,1 @@
+"""Many responses of one design: drawn without rows, and evaluated side by side."""
