@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +11,17 @@ import pandas as pd
 from scipy import stats
 
 from bayesmm.arguments import check_seed, shorten
-from bayesmm.covariance.public import read_covariance
-from bayesmm.errors import ArgumentError, ComparisonError, EstimationError
-from bayesmm.inference.boundary_avoiding import PenalisedSd
+from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.inference.bootstrap import bootstrap
+from bayesmm.inference.boundary_avoiding import avoid_boundary
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.null_models import variance_hypotheses
-from bayesmm.inference.simulated_responses import simulate_responses
-from bayesmm.inference.variance_tests import AT_ONCE, VarianceTest, check_count, check_variance
+from bayesmm.inference.profile import build_profile
+from bayesmm.inference.variance_tests import VarianceTest, check_count, check_variance
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, notes
 from bayesmm.presenting.report import Report
-from bayesmm.reml.estimate import Estimate, estimate
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -120,24 +119,19 @@ def build_boundary_report(
             f"parameter is {shorten(parameter)}: give the name of a standard deviation ({', '.join(hypotheses)})."
         )
     drawn = None if posterior is None else _posterior_draws(fit, posterior, parameter)
-    block, index = next(
-        (b, labels.sd_rows.index(parameter))
-        for b, labels in enumerate(fit.labels.blocks)
-        if parameter in labels.sd_rows
-    )
-    test = check_variance(fit, hypotheses[parameter], None, None, np.random.default_rng([seed, 0]))
-    own = _read_sd(fit, fit.estimate, block, index)
-    penalised = PenalisedSd(fit, block, index)
-    sds, n_failed = _bootstrap(fit, block, index, n, np.random.default_rng([seed, 1]))
+    test = check_variance(fit, hypotheses[parameter], None, None, np.random.default_rng(seed))
+    ends = build_profile(fit, parameter, level=level, progress=False).intervals(level).loc[parameter]
+    refits = bootstrap(fit, n, "parametric", None, None, seed, None)
+    sds = refits.draws[parameter].dropna().to_numpy()
     rows = {
-        METHODS[fit.method]: {"estimate": own},
-        PROFILE: _profile_row(penalised, test, level),
+        METHODS[fit.method]: {"estimate": float(ends["estimate"])},
+        PROFILE: {**ends[["lower", "upper"]], "at_zero": float(np.exp(-0.5 * test.statistic))},
         TEST: {"at_zero": test.p_value},
-        AVOIDING: {"estimate": penalised.maximise().sd},
-        BOOTSTRAP: _draws_row(sds, level) | {"at_zero": float((sds == 0.0).mean())},
+        AVOIDING: {"estimate": avoid_boundary(fit, parameter).sd},
+        BOOTSTRAP: {**_of_draws(sds, level), "at_zero": float((sds == 0.0).mean())},
     }
     if drawn is not None:
-        rows[POSTERIOR] = _draws_row(drawn, level) | {"at_zero": _density_at_zero(drawn)}
+        rows[POSTERIOR] = {**_of_draws(drawn, level), "at_zero": _density_at_zero(drawn)}
     columns = ["estimate", "std_error", "lower", "upper", "at_zero"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "method"
@@ -146,49 +140,12 @@ def build_boundary_report(
         level=level,
         table=table,
         test=test,
-        n_failed=n_failed,
+        n_failed=refits.n_failed,
         sentences=_sentences(parameter, table, test, level),
     )
 
 
-def _read_sd(fit: Fitted, found: Estimate, block: int, index: int) -> float:
-    L = found.factors[block]
-    sd, _ = read_covariance(np, L @ L.T, fit.labels.blocks[block].pieces)
-    return found.sigma * float(sd[index])
-
-
-def _bootstrap(fit: Fitted, block: int, index: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Draw responses from the fit, and estimate the standard deviation from each."""
-    at, criterion = fit.estimate, fit.estimate.criterion_function
-    found: list[float] = []
-    for start in range(0, n, AT_ONCE):
-        size = min(AT_ONCE, n - start)
-        drawn = simulate_responses(fit.design, at.beta, at.factors, at.sigma, size, rng)
-        for products in fit.problem.sum_responses(drawn):
-            try:
-                refitted = estimate(replace(criterion, products=products))
-            except EstimationError:
-                continue
-            found.append(_read_sd(fit, refitted, block, index))
-    return np.array(found), n - len(found)
-
-
-def _profile_row(penalised: PenalisedSd, test: VarianceTest, level: float) -> dict[str, float]:
-    rise = float(stats.chi2.ppf(level, 1))
-    target = penalised.fit.estimate.criterion + rise
-    lower = 0.0 if test.statistic < rise else np.nan
-    high = 1.0
-    while penalised.maximise(high).deviance < target:
-        high *= 2.0
-    low = 0.0
-    for _ in range(60):
-        mid = 0.5 * (low + high)
-        at = penalised.maximise(mid)
-        low, high = (mid, high) if at.deviance < target else (low, mid)
-    return {"lower": lower, "upper": at.sd, "at_zero": float(np.exp(-0.5 * test.statistic))}
-
-
-def _draws_row(draws: np.ndarray, level: float) -> dict[str, float]:
+def _of_draws(draws: np.ndarray, level: float) -> dict[str, float]:
     lower, upper = np.quantile(draws, tails(level))
     return {"estimate": draws.mean(), "std_error": draws.std(ddof=1), "lower": lower, "upper": upper}
 

@@ -426,7 +426,7 @@ class StandardDeviation(_OfPiece):
         """Give the effects that have it some variance."""
         piece = self._piece
         own = np.eye(piece.structure.n_sds(piece.k))[self.index]
-        spread = piece.structure.spread(own, piece.k)
+        spread = piece.structure.effect_sds(own, piece.k)
         return self._spread_out(x, 0.1 * spread / np.linalg.norm(self._root @ np.diag(spread)))
 
 
@@ -447,7 +447,7 @@ class Correlation(_OfPiece):
         return tuple(
             StandardDeviation(self.surface, self.factor, self.piece, s)
             for s, sd in enumerate(ways)
-            if not structure.is_defined(structure.spread(sd, k))[self.index]
+            if not structure.is_defined(structure.effect_sds(sd, k))[self.index]
         )
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
@@ -467,19 +467,19 @@ class Correlation(_OfPiece):
         return (
             bool(small.any())
             and not self._piece.structure.is_defined(
-                self._piece.structure.spread(np.where(small, 0.0, 1.0), self._piece.k)
+                self._piece.structure.effect_sds(np.where(small, 0.0, 1.0), self._piece.k)
             )[self.index]
         )
 
     @cached_property
     def _units(self) -> np.ndarray:
         spread = np.sqrt((self._back**2).sum(axis=1))
-        return self._piece.structure.gather(np, spread)
+        return self._piece.structure.free_sds(np, spread)
 
     def off_limit(self, x: np.ndarray) -> np.ndarray:
         """Add independent effects, a tenth as large as those that are there."""
         sd, _ = self._read(x, np.zeros_like(x))
-        return self._spread_out(x, 0.1 * self._piece.structure.spread(sd.real, self._piece.k))
+        return self._spread_out(x, 0.1 * self._piece.structure.effect_sds(sd.real, self._piece.k))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, degrees_of_freedom, estimate
+from bayesmm.reml.refits import refit
 from bayesmm.specification.formula import parse_formula
 
 
@@ -156,7 +157,9 @@ class Null:
     @property
     def deviance(self) -> float:
         """−2 log likelihood."""
-        return _linear_deviance(self.full) if self.estimate is None else self.estimate.criterion
+        if self.estimate is not None:
+            return self.estimate.criterion
+        return float(_linear_deviance(self.full, self.full.products.gram[-1, -1]))
 
     @property
     def beta(self) -> np.ndarray:
@@ -171,15 +174,14 @@ class Null:
         residual_square = self.full.products.gram[-1, -1]
         return self.full.sigma or float(np.sqrt(residual_square / degrees_of_freedom(self.full)))
 
-    def refit(self, products: CrossProducts) -> float:
-        """−2 log likelihood for another response, from its sums here, or in the larger model if nothing is left."""
-        if self.estimate is None:
-            return _linear_deviance(replace(self.full, products=products))
-        return estimate(replace(self.estimate.criterion_function, products=products)).criterion
+    def refit(self, responses: Responses) -> np.ndarray:
+        """−2 log likelihood (m,) of other responses, from their sums here; NaN where there is no maximum.
 
-    def refit_full(self, products: CrossProducts) -> float:
-        """−2 log likelihood of the larger model for another response, from its sums there."""
-        return estimate(replace(self.full, products=products)).criterion
+        Their sums in the larger model serve where no random effect is left.
+        """
+        if self.estimate is None:
+            return _linear_deviance(self.full, responses.squares)
+        return refit(self.estimate.criterion_function, responses, self.estimate.minimum.x).criterion
 
 
 def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
@@ -193,17 +195,13 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
     return Null(hypothesis=hypothesis, design=design, problem=problem, estimate=estimate(criterion), full=full)
 
 
-def _linear_deviance(full: Criterion) -> float:
-    """−2 log likelihood without random effects, from the sums of a model with some.
-
-    The sums are over an orthonormal basis of the fixed effects and the residual of least squares.
-    """
+def _linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
+    """−2 log likelihood without random effects, from the sums of a model with some and residual squares (...)."""
     products, df = full.products, degrees_of_freedom(full)
-    residual_square = float(products.gram[-1, -1])
     constant = full.restriction * products.log_det_root - products.log_weights
     if full.sigma is None:
-        return float(constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df)))
-    return float(constant + df * np.log(2.0 * np.pi * full.sigma**2) + residual_square / full.sigma**2)
+        return constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))
+    return constant + df * np.log(2.0 * np.pi * full.sigma**2) + residual_square / full.sigma**2
 
 
 def _remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBlock, ...]:

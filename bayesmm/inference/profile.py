@@ -177,7 +177,7 @@ def build_profile(
         rows=rows,
         held=_parameters(surface, fit.design.p),
         estimates=_all_values(fit, start),
-        on_edge=np.concatenate([np.zeros(fit.design.p, dtype=bool), fit.estimate.spread.on_boundary]),
+        on_edge=np.concatenate([np.zeros(fit.design.p, dtype=bool), fit.estimate.public_parameters.on_boundary]),
         start=start,
         zeta=_cutoff(level),
     )

@@ -20,12 +20,13 @@ from bayesmm.inference.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum,
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report
+from bayesmm.reml.refits import refit
 
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
 KINDS = ("exact", "mixture", "bootstrap")
 N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
-AT_ONCE = 64  # responses that are drawn together
+NUMBERS, MOST_AT_ONCE = 2**22, 500  # responses are drawn together as far as they are not more numbers
 ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -341,16 +342,15 @@ def _by_bootstrap(fit: Fitted, null: Null, statistic: float, n: int, rng: np.ran
 def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Draw responses under the null, and fit both models to each."""
     factors = () if null.estimate is None else null.estimate.factors
-    found: list[float] = []
-    for start in range(0, n, AT_ONCE):
-        size = min(AT_ONCE, n - start)
-        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, size, rng)
+    at_once, found = int(np.clip(NUMBERS // fit.n, 1, MOST_AT_ONCE)), []
+    for start in range(0, n, at_once):
+        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, min(at_once, n - start), rng)
         of_full = fit.problem.sum_responses(drawn)
         of_null = of_full if null.problem is None else null.problem.sum_responses(drawn)
-        for i in range(size):
-            try:
-                full, restricted = null.refit_full(of_full[i]), null.refit(of_null[i])
-            except EstimationError:
-                continue
-            found.append(_positive(restricted - full, full))
-    return np.array(found), n - len(found)
+        full = refit(null.full, of_full, fit.estimate.minimum.x).criterion
+        difference = null.refit(of_null) - full
+        with np.errstate(invalid="ignore"):  # NaN of a refit that failed
+            is_rounding = difference <= ROUNDING * np.maximum(1.0, np.abs(full))
+        found.append(np.where(is_rounding, 0.0, difference))
+    draws = np.concatenate(found)
+    return draws[np.isfinite(draws)], int((~np.isfinite(draws)).sum())
