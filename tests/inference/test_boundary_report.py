@@ -66,7 +66,7 @@ def test_boundary_avoiding_estimate_maximises_the_dense_likelihood_times_the_sd(
     )
     found = avoid_boundary(model(data).fit(method=method), SCHOOL if data == "eight_schools" else BATCH)
     assert found.sd == pytest.approx(best.x, rel=1e-4)
-    assert found.deviance == pytest.approx(-2.0 * log_likelihood(data, best.x, method), abs=1e-6)
+    assert found.deviance == pytest.approx(-2.0 * log_likelihood(data, best.x, method), abs=1e-5)  # it is no minimum
 
 
 def test_boundary_avoiding_estimate_of_a_correlated_effect_is_above_its_estimate():
@@ -83,7 +83,7 @@ def test_two_groups_have_no_boundary_avoiding_estimate():
     data = pd.DataFrame({"y": rng.normal(size=12), "g": np.repeat(["a", "b"], 6)})
     fit = bmm.Model("y ~ 1 + (1 | g)", data).fit()
     assert np.isnan(avoid_boundary(fit, "sd(Intercept | g)").sd)
-    assert "no boundary-avoiding estimate" in fit.boundary("sd(Intercept | g)", n=20).sentences[2]
+    assert "no boundary-avoiding estimate" in fit.boundary("sd(Intercept | g)", n=5).sentences[2]
 
 
 @pytest.mark.parametrize(("data", "name"), [("dyestuff2", BATCH), ("eight_schools", SCHOOL), ("dyestuff", BATCH)])
@@ -128,14 +128,14 @@ def test_posterior_is_read_with_its_density_at_zero():
     rng = np.random.default_rng(1)
     half_normal, far = np.abs(rng.normal(scale=2.0, size=SHAPE)), rng.normal(5.0, 0.5, size=SHAPE)
     fit = model("dyestuff2").fit()
-    near = fit.boundary(BATCH, make_posterior(model("dyestuff2"), {BATCH: half_normal}), n=20)
+    near = fit.boundary(BATCH, make_posterior(model("dyestuff2"), {BATCH: half_normal}), n=5)
     assert near.table.loc["posterior", "estimate"] == pytest.approx(half_normal.mean(), rel=1e-12)
     np.testing.assert_allclose(
         near.table.loc["posterior", ["lower", "upper"]], np.quantile(half_normal, [0.025, 0.975])
     )
     assert near.table.loc["posterior", "at_zero"] > 0.95
     assert "does not tell it from zero" in near.sentences[2]
-    away = fit.boundary(BATCH, make_posterior(model("dyestuff2"), {BATCH: far}), n=20)
+    away = fit.boundary(BATCH, make_posterior(model("dyestuff2"), {BATCH: far}), n=5)
     assert away.table.loc["posterior", "at_zero"] < 1e-6
     assert "away from zero" in away.sentences[2]
 
@@ -154,7 +154,7 @@ def test_report_follows_the_units_of_the_response():
 
 def test_same_seed_gives_the_same_report():
     fit = model("eight_schools").fit()
-    pd.testing.assert_frame_equal(fit.boundary(SCHOOL, n=20, seed=4).table, fit.boundary(SCHOOL, n=20, seed=4).table)
+    pd.testing.assert_frame_equal(fit.boundary(SCHOOL, n=5, seed=4).table, fit.boundary(SCHOOL, n=5, seed=4).table)
 
 
 def test_report_prints_within_a_terminal():
