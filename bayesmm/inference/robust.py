@@ -9,16 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bayesmm.arguments import is_one_of
 from bayesmm.console import listing
+from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.clusters import Clusters, find_clusters
+from bayesmm.inference.contrasts import coefficient_table
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.fixed_effects import FTest, upper_tail
-from bayesmm.presenting.columns import in_order
-from bayesmm.presenting.intervals import check_level, interval_head, tails
+from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes
 from bayesmm.presenting.report import Report
@@ -39,10 +39,8 @@ class Robust:
 
     Attributes
     ----------
-    names : tuple of str
-        Coefficients, also those that are aliased.
-    kept : array of int, shape (p,)
-        Which of them are estimated.
+    design : Design
+        Names of the coefficients, also of those that are aliased.
     beta, covariance : arrays, shapes (p,), (p, p)
         Coefficients, and their cluster-robust covariance.
     kind : {"CR0", "CR1", "CR2"}
@@ -58,8 +56,7 @@ class Robust:
         Coverage of the intervals of the report.
     """
 
-    names: tuple[str, ...]
-    kept: np.ndarray
+    design: Design
     beta: np.ndarray
     covariance: np.ndarray
     kind: Kind
@@ -87,23 +84,7 @@ class Robust:
         DataFrame
             Index: coefficients. Columns: estimate, std_error, df, statistic, p_value, lower, upper; NaN where aliased.
         """
-        error = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
-        df = self.df(np.eye(len(self.beta)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = self.beta / error
-        half = stats.t.ppf(tails(level)[1], df) * error
-        columns = {
-            "estimate": self.beta,
-            "std_error": error,
-            "df": df,
-            "statistic": statistic,
-            "p_value": 2.0 * stats.t.sf(np.abs(statistic), df),
-            "lower": self.beta - half,
-            "upper": self.beta + half,
-        }
-        estimated = pd.Index([self.names[j] for j in self.kept], name="coefficient")
-        table = pd.DataFrame(in_order(columns), index=estimated)
-        return table if len(estimated) == len(self.names) else table.reindex(pd.Index(self.names, name="coefficient"))
+        return coefficient_table(self, self.design, check_level(level))
 
     def df(self, L: np.ndarray) -> np.ndarray:
         """Degrees of freedom of each row of a contrast matrix, after Bell & McCaffrey.
@@ -191,7 +172,7 @@ class Robust:
         """Write the report."""
         sizes = self.clusters.sizes
         rows = self.table.to_dict("records")
-        few = [name for name, row in zip(self.names, rows, strict=True) if row["df"] < FEW_DF]
+        few = [name for name, row in zip(self.design.coefficients, rows, strict=True) if row["df"] < FEW_DF]
         said = [
             "Standard errors hold where the model's variances and correlations are wrong, as long as rows of different "
             "clusters are independent. The coefficients are those of the fit."
@@ -217,7 +198,7 @@ class Robust:
             title=f"Fixed effects with cluster-robust standard errors ({self.kind})",
             parts=(
                 facts((f"{len(sizes)} clusters by {self.clusters.name}, of {between} rows",)),
-                Table(names=list(self.names), columns=columns, where="robust.table"),
+                Table(names=list(self.design.coefficients), columns=columns, where="robust.table"),
                 notes(said),
             ),
         )
@@ -248,8 +229,7 @@ def robust_fixed_effects(fit: Fitted, cluster: Any = None, kind: Kind = "CR2", l
         P = own.X.T @ np.linalg.solve(own.V, _adjustment(own, kind, m))  # (p, r)
         added[c], spreads[c], pulls[c] = P @ own.residual, P @ own.V @ P.T, P @ own.X
     return Robust(
-        names=fit.design.coefficients,
-        kept=fit.design.kept,
+        design=fit.design,
         beta=fit.estimate.beta,
         covariance=root @ added.T @ added @ root.T,
         kind=kind,
