@@ -267,7 +267,7 @@ def test_wrong_variances_are_made_good_for():
     x = rng.normal(size=m * size) * np.where(s < 6, 2.0, 0.5)
     noise = np.where(s < 6, 3.0, 0.3)
     problem = bmm.Model("y ~ x + (1 | s)", pd.DataFrame({"y": x + rng.normal(size=m * size), "x": x, "s": s})).problem
-    responses = x[:, None] + rng.normal(size=(m, 60))[s] + noise[:, None] * rng.normal(size=(m * size, 60))
+    responses = x[:, None] + rng.normal(size=(m, 40))[s] + noise[:, None] * rng.normal(size=(m * size, 40))
     fits = [fit_problem(each, "reml") for each in problem.with_responses(responses)]
     slopes = np.array([fit.estimate.beta[1] for fit in fits])
     robust = np.array([fit.robust().covariance[1, 1] for fit in fits])
