@@ -190,8 +190,8 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
     elif nesting.on_boundary:
         said.append(
             f"In {small} there are variances of zero, by {listing(list(nesting.on_boundary))}, that {large} has free. "
-            "Zero is the boundary, and p is too large (for one variance alone up to twice): fit.variance_test has the "
-            "exact one."
+            "Zero is the boundary, and p is too large (for one variance alone up to twice): fit.variance_tests() has "
+            "the exact one."
         )
     if nesting.random and chisq < -LOWER:
         said.append(f"The likelihood of {large} is lower than that of {small}, one of its cases: look at its search.")
