@@ -199,7 +199,7 @@ def test_residuals_are_weighted_when_asked(sleepstudy: pd.DataFrame) -> None:
     np.testing.assert_allclose(
         found.residuals("pearson"), np.sqrt(data["w"]) * found.residuals() / found.sigma, rtol=1e-12
     )
-    with pytest.raises(ValueError, match="'response' or 'pearson'"):
+    with pytest.raises(ValueError, match="'response', 'pearson', 'standardised' or 'cholesky'"):
         found.residuals("scaled")
 
 

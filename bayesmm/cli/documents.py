@@ -61,7 +61,7 @@ def fit_entry(fit: Fit, df: Df, information: Information | None, level: float) -
 
 
 def check_entry(fit: Fit, check: Check) -> dict[str, Any]:
-    """What was looked at, and found."""
+    """Write out what was looked at, and found."""
     return {
         "good": check.is_good,
         "status": fit.status.name.lower(),

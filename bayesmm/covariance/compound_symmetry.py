@@ -61,10 +61,6 @@ class CompoundSymmetry(OneCorrelation):
         """R."""
         return xp.where(np.eye(k, dtype=bool), 1.0, cor[..., None])
 
-    def absorbs_noise(self, k: int) -> bool:
-        """With one variance always: ρ is less then."""
-        return self.equal or k == 2
-
     def separate(self, M: np.ndarray) -> np.ndarray:
         """With one variance, its parts along the mean of the effects and beside it."""
         if not self.equal:

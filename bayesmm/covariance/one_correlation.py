@@ -142,10 +142,6 @@ class OneCorrelation(Structure):
         k = len(M)
         return np.trace(M) / k * np.eye(k) if self.equal else np.diag(np.diag(M))
 
-    def absorbs_noise(self, k: int) -> bool:
-        """Only where two effects leave nothing that would show it."""
-        return k == 2
-
     # -- the boundary -------------------------------------------------------------------------------------------------
 
     def held(self, theta: np.ndarray, k: int) -> np.ndarray:

@@ -116,10 +116,6 @@ class Structure:
         """Leave of a matrix (k, k) what the structure's own parameters of variance can see of it."""
         raise NotImplementedError
 
-    def absorbs_noise(self, k: int) -> bool:
-        """Whether Σ + cI has the structure too: then one row a cell cannot tell it from residuals."""
-        return True
-
     # -- the boundary -------------------------------------------------------------------------------------------------
 
     def held(self, theta: np.ndarray, k: int) -> np.ndarray:

@@ -64,26 +64,6 @@ def test_two_effects_of_one_correlation_are_the_residual_too(cells) -> None:
         bmm.Model("y ~ 1 + ar1(0 + f | g)", two)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
-def test_what_absorbs_noise_does(name) -> None:
-    """Σ + cI has the structure for every Σ, or for none of these."""
-    structure = STRUCTURES[name]
-    rng = np.random.default_rng(3)
-    for k in (2, 3, 4):
-        theta = structure.start(k) + rng.uniform(-0.3, 0.3, structure.n_theta(k))
-        positions = structure.positions(k)
-        if positions is None:
-            L = structure.factor(np, theta, k)
-        else:
-            L = np.zeros((k, k))
-            L[positions] = theta
-        noisy = L @ L.T + 0.5 * np.eye(k)
-        sd, cor = structure.read(np, noisy)
-        sds = structure.effect_sds(sd, k)
-        again = structure.correlation(np, cor, k) * np.outer(sds, sds)
-        assert structure.absorbs_noise(k) == np.allclose(again, noisy, rtol=1e-10)
-
-
 @pytest.mark.parametrize(
     ("term", "message"),
     [

@@ -62,12 +62,17 @@ def test_group_with_one_level_is_refused():
     assert "single level" in failure("y ~ x + (1 | one)", known_sigma=1.0)
 
 
-@pytest.mark.parametrize("term", ["(1 | row)", "(x | six)", "(x + z | six)"])
-def test_as_many_effects_as_rows_are_refused_unless_sigma_is_fixed(term):
+@pytest.mark.parametrize("term", ["(1 | row)", "(flag | six)", "(0 + flag | six)"])
+def test_as_many_effects_as_rows_that_reach_all_levels_alike_are_refused_unless_sigma_is_fixed(term):
     message = failure(f"y ~ x + {term}")
     assert "random effects" in message
     assert "12 rows" in message
     assert build_design(parse_formula(f"y ~ x + {term}"), DATA, known_sigma=1.0).n == N
+
+
+@pytest.mark.parametrize("term", ["(x | six)", "(x + z | six)"])
+def test_as_many_effects_as_rows_that_reach_levels_differently_are_accepted(term):
+    assert build_design(parse_formula(f"y ~ x + {term}"), DATA).n == N
 
 
 def test_uncorrelated_effects_count_as_terms_of_their_own():

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bayesmm.arguments import LARGEST, SMALLEST
 from bayesmm.console import brief
-from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.blocks.told_apart import find_crowded, find_indistinct
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import DesignError, SpecificationError
@@ -120,25 +120,33 @@ def check_told_apart(blocks: Sequence[RandomBlock], weights: np.ndarray) -> None
     found = find_indistinct(blocks, weights)
     if not found:
         return
-    n_rows, term = len(weights), found[0].term
-    crowded = {id(piece): words for piece, words in find_crowded(blocks, n_rows)}
+    n_rows, terms = len(weights), [piece.term for piece in found]
+    fix = "fix sigma if it is known."
     if len(found) > 1:
-        terms = " and ".join(str(piece.term) for piece in found)
         raise DesignError(
-            f"The terms {terms} together give each of the {n_rows} rows random effects of its own that add up to one "
-            "more residual: their variances cannot be told from the residual variance. Drop one of the terms, or fix "
-            "sigma if it is known."
+            f"The terms {' and '.join(map(str, terms))} together give each of the {n_rows} rows an effect of its own, "
+            f"of one variance: it cannot be told from the residual variance. Drop one of the terms, or {fix}"
         )
+    crowded = {id(piece): words for piece, words in find_crowded(blocks, n_rows)}
     if id(found[0]) in crowded:
         raise DesignError(
-            f"The term {term} has {crowded[id(found[0])]}: they cannot be told from the residuals. Simplify the term; "
-            "with known residual variances fix sigma instead."
+            f"The term {terms[0]} has {crowded[id(found[0])]}, and reaches the rows of every level alike: they cannot "
+            "be told from the residuals. Simplify the term; with known residual variances fix sigma instead."
         )
     raise DesignError(
-        f"The term {term} has one row in each of {n_rows} combinations of level and effect: its variances cannot be "
-        "told from the residual variance, which each of these rows has too. Drop the term, use data with several rows "
-        "in a combination, or fix sigma if it is known."
+        f"The term {terms[0]} has one row in each of {n_rows} combinations of level and effect: its variances cannot "
+        "be told from the residual variance, which each of these rows has too. Drop the term, use data with several rows "
+        f"in a combination, or {fix}"
+        if _is_of_cells(blocks, found[0])
+        else f"The term {terms[0]} can take over a part of the residual variance without any change of the model: it "
+        f"reaches the rows of every level alike. Drop the term or some of its effects, or {fix}"
     )
+
+
+def _is_of_cells(blocks: Sequence[RandomBlock], piece: BlockPiece) -> bool:
+    """Whether every row has one effect of a term."""
+    (block,) = (block for block in blocks if any(piece is own for own in block.pieces))
+    return bool(((block.columns[:, piece.start : piece.stop] != 0).sum(axis=1) == 1).all())
 
 
 def check_covariance_parameters(blocks: Sequence[RandomBlock]) -> None:
