@@ -108,7 +108,7 @@ class Check:
         return Report(title=f"Check of {self.formula}", parts=tuple(parts))
 
     def _looks(self) -> Table:
-        shown = self.patterns.table.sort_values("p_value", kind="stable").head(LOOKS_SHOWN)
+        shown = self.patterns.table.sort_values("distance", ascending=False, kind="stable").head(LOOKS_SHOWN)
         columns = [Column(head="look", cells=shown["look"].tolist(), is_words=True)]
         columns += [
             Column(head=name, cells=[write_digits(value, 3) for value in shown[name]])
@@ -342,7 +342,7 @@ def _moving(by: str, each: Influence) -> Iterator[Finding]:
 
 def _patterns(patterns: Patterns) -> Iterator[Finding]:
     table = patterns.table
-    first = table.to_dict("records")[int(table["p_value"].to_numpy().argmin())]
+    first = table.to_dict("records")[int(table["distance"].to_numpy().argmax())]
     p = patterns.p_any
     share = f"{100.0 * p:.0f} %" if p >= LEAST_SHARE else f"less than {100.0 * LEAST_SHARE:.0f} %"
     look = first["look"] if first["what"] == "residuals" else f"{first['look']} of {visible(first['what'])}"

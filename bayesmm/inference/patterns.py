@@ -11,7 +11,7 @@ import pandas as pd
 from bayesmm.inference.eliminated import Eliminated
 from bayesmm.inference.envelopes import standard_modes, standard_residuals
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_sets import Sets, degrees_of_freedom, draw_sets
+from bayesmm.inference.simulated_sets import Sets, degrees_of_freedom, draw_sets, monte_carlo_p
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
 SIGNED = ("skewness", "excess kurtosis", "curvature", "spread against fitted")
@@ -25,10 +25,11 @@ class Patterns:
     ----------
     table : DataFrame
         One row a look. Columns: what (residuals, or the effect and its group), look, statistic; the central 95 % of it
-        among the simulated sets (lower, upper); p_value, the share of sets that are as extreme.
+        among the simulated sets (lower, upper); distance from their middle, one at these limits; p_value, the share of
+        sets that are as far.
     p_any : float
-        Share of simulated sets whose most extreme look is as extreme as that of the data: what remains of the smallest
-        p-value once it is counted that so many were looked at.
+        Share of the sets whose most extreme look is as far as that of the data: what remains of the smallest p-value
+        once it is counted that so many were looked at.
     n : int
         Simulated sets.
     """
@@ -48,29 +49,36 @@ def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int) -> Pattern
         names = list(looks)
         values.append(np.array(list(looks.values())))
     found = np.concatenate(values, axis=1)  # (looks, sets)
+    lower, middle, upper = np.quantile(found[:, 1:], (0.025, 0.5, 0.975), axis=1)
     signed = np.array([look in SIGNED for _, look in names])
-    extremes = _extremes(found, signed)
+    distance = _distances(found, lower, middle, upper, signed)
+    largest = distance.max(axis=0)
     table = pd.DataFrame(
         {
             "what": [what for what, _ in names],
             "look": [look for _, look in names],
             "statistic": found[:, 0],
-            "lower": np.quantile(found[:, 1:], 0.025, axis=1),
-            "upper": np.quantile(found[:, 1:], 0.975, axis=1),
-            "p_value": extremes[:, 0],
+            "lower": lower,
+            "upper": upper,
+            "distance": distance[:, 0],
+            "p_value": [monte_carlo_p(each) for each in distance],
         }
     )
-    smallest = extremes.min(axis=0)
-    return Patterns(table=table, p_any=float((smallest <= smallest[0]).mean()), n=n)
+    return Patterns(table=table, p_any=monte_carlo_p(largest), n=n)
 
 
-def _extremes(found: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Share of the sets that are as extreme as each, (looks, sets): to both sides of what is signed."""
-    m = found.shape[1]
-    ranks = np.argsort(np.argsort(found, axis=1, kind="stable"), axis=1)
-    above = (m - ranks) / m
-    both = np.minimum(2.0 * np.minimum(above, (ranks + 1) / m), 1.0)
-    return np.where(signed[:, None], both, above)
+def _distances(
+    found: np.ndarray, lower: np.ndarray, middle: np.ndarray, upper: np.ndarray, signed: np.ndarray
+) -> np.ndarray:
+    """How far each set's look is from the middle, over the half-width of the central 95 % to that side (looks, sets).
+
+    To both sides of what is signed, upwards otherwise. So looks of all scales can be compared, and the largest of them
+    be judged beside the largest of every set (directional quantile envelopes, Myllymäki et al. 2017, JRSS-B 79).
+    """
+    off = found - middle[:, None]
+    width = np.where(off > 0, (upper - middle)[:, None], (middle - lower)[:, None])
+    scaled = off / np.where(width > 0, width, np.inf)
+    return np.where(signed[:, None], np.abs(scaled), scaled)
 
 
 def _looks(fit: Fitted, at: Eliminated, sets: Sets) -> Iterator[tuple[tuple[str, str], np.ndarray]]:

@@ -29,7 +29,7 @@ def test_check_as_json_holds_findings_looks_and_influence():
 def test_check_writes_its_looks(tmp_path):
     run("check", *DYESTUFF, "--sets", 49, "--output", tmp_path / "looks.csv")
     looks = pd.read_csv(tmp_path / "looks.csv")
-    assert list(looks) == ["what", "look", "statistic", "lower", "upper", "p_value"]
+    assert list(looks) == ["what", "look", "statistic", "lower", "upper", "distance", "p_value"]
 
 
 def test_check_of_the_same_seed_is_the_same():

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from oracle import DenseModel, block_diagonal, level_covariance, random_columns
+from dense_fits import MODELS, SLEEP, dense_of
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
 
-SLEEP = "Reaction ~ Days + (Days | Subject)"
 # R 4.2, lme4 1.1-31: influence(m, groups = "Subject") of the REML fit, and hatvalues, cooks.distance, rstudent of its rows.
 LME4_COOK = [0.0821484798, 0.1320220418, 0.0982418783, 0.0741469514, 0.0501218902, 0.0056134852, 0.0186403662, 0.0055252304, 0.1150937779, 0.1119976332, 0.0458514751, 0.0661323322, 0.0122621119, 0.0304441113, 0.0010645402, 0.0815302189, 0.0011237569, 0.0092162726]  # fmt: skip
 LME4_DFBETA = [[0.42426093, -0.66455391], [2.72647996, 0.48267650], [2.81887526, 0.25602277], [-2.25176399, 0.43877725]]
@@ -24,31 +23,10 @@ LME4_ROWS = {
 }
 LEVERAGES = {"ml": 28.611601, "reml": 29.022067}
 
-MODELS = {
-    "slopes": (SLEEP, "sleepstudy", {}),
-    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {}),
-    "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", {}),
-    "diagonal": ("score ~ Machine + (1 | Worker) + (0 + Machine || Worker)", "machines", {}),
-    "singular": ("Yield ~ 1 + (1 | Batch)", "dyestuff2", {}),
-    "one correlation": ("distance ~ age * Sex + homcs(1 + age | Subject)", "orthodont", {}),
-    "known sigma": ("y ~ 1 + (1 | school)", "eight_schools", {"weights": "1 / sigma**2", "sigma": 1.0}),
-}
-
 
 @pytest.fixture(scope="module")
 def sleep():
     return bmm.Model(SLEEP, bmm.datasets.load("sleepstudy")).fit()
-
-
-def dense_of(fit):
-    """The textbook's matrices of a fit: the model, V and σ²."""
-    design = fit.design
-    Z, G = [], []
-    for block, L in zip(design.blocks, fit.factors, strict=True):
-        Z.append(sum(random_columns(own.codes, own.columns, block.q) for own in block.incidence.memberships))
-        G.append(level_covariance(fit.sigma**2 * L @ L.T, block.q))
-    model = DenseModel(y=design.y - design.offset, X=design.X[:, design.kept], Z=np.hstack(Z), weights=design.weights)
-    return model, block_diagonal(G)
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -135,8 +135,8 @@ def check_told_apart(blocks: Sequence[RandomBlock], weights: np.ndarray) -> None
         )
     raise DesignError(
         f"The term {terms[0]} has one row in each of {n_rows} combinations of level and effect: its variances cannot "
-        "be told from the residual variance, which each of these rows has too. Drop the term, use data with several rows "
-        f"in a combination, or {fix}"
+        "be told from the residual variance, which each of these rows has too. Drop the term, use data with several "
+        f"rows in a combination, or {fix}"
         if _is_of_cells(blocks, found[0])
         else f"The term {terms[0]} can take over a part of the residual variance without any change of the model: it "
         f"reaches the rows of every level alike. Drop the term or some of its effects, or {fix}"
