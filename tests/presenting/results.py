@@ -28,6 +28,12 @@ def sleepstudy() -> Any:
 
 
 @cache
+def machines() -> Any:
+    fit = bmm.Model("score ~ Machine + (1 | Worker)", bmm.datasets.load("machines")).fit()
+    return bmm.emmeans(fit, "Machine")
+
+
+@cache
 def penicillin() -> Any:
     return bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bmm.datasets.load("penicillin"))
 
@@ -53,6 +59,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Fit": lambda: sleepstudy()[1],
     "Identity": lambda: sleepstudy()[0].check_identity(),
     "Influence": lambda: sleepstudy()[1].influence("Subject"),
+    "Margins": lambda: machines().contrasts(),
+    "MarginsDrawn": lambda: bmm.emmeans(sleepstudy()[2], "Days", at={"Days": [0, 9]}),
     "Model": lambda: sleepstudy()[0],
     "PlanDescription": lambda: penicillin().plan,
     "Posterior": lambda: sleepstudy()[2],

@@ -100,7 +100,7 @@ def adjust_tests(adjust: Adjust, family: Family, level: float) -> tuple[np.ndarr
     p, reach : arrays, shape (m,)
     """
     m, plain = family.m, two_sided(family.statistic, family.df)
-    if m <= 1 or adjust == "none":
+    if _is_alone(adjust, family):
         return plain, t_quantile(0.5 + level / 2.0, family.df)
     if adjust == "tukey":
         assert family.means is not None
@@ -116,6 +116,11 @@ def adjust_tests(adjust: Adjust, family: Family, level: float) -> tuple[np.ndarr
     if adjust == "bonferroni":
         return np.minimum(m * plain, 1.0), reach
     return (_holm if adjust == "holm" else _fdr)(plain), reach
+
+
+def _is_alone(adjust: Adjust, family: Family) -> bool:
+    """Say whether there is nothing to adjust for; Tukey's family are the means, also those that cannot be estimated."""
+    return adjust == "none" or family.m == 0 or (family.m == 1 and (adjust != "tukey" or family.means == 2))
 
 
 def _by_largest(
@@ -158,6 +163,6 @@ def _put_back(values: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 def say_adjust(adjust: Adjust, family: Family) -> str | None:
     """Say in words how tests were adjusted; None if they were not."""
-    if adjust == "none" or family.m <= 1:
+    if _is_alone(adjust, family):
         return None
     return NAMES[adjust].format(m=family.m, k=family.means, rank=family.rank)

@@ -73,6 +73,8 @@ def average(grid: Grid, rows: np.ndarray, offset: np.ndarray, stays: Sequence[st
 
 
 def _labels(grid: Grid, stays: Sequence[str]) -> pd.DataFrame:
+    if not stays:
+        return pd.DataFrame(index=range(1))
     values = [grid.variable(name).labels for name in reversed(stays)]
     index = pd.MultiIndex.from_product(values, names=list(reversed(stays)))
     return pd.DataFrame(index.to_frame(index=False), columns=list(stays))

@@ -85,9 +85,10 @@ def emmeans(
     Notes
     -----
     The grid has every level of every factor, and each number at its mean over the rows used, where transformations such
-    as ``poly(x, 2)`` are evaluated; a number of two distinct values stands at both, like a factor. Offsets are added
-    where their columns stand. Random effects are zero: means are of the population. A mean that is no combination of
-    rows of X, for example over cells without data, is NaN. Rows run through the first of `specs` fastest.
+    as ``poly(x, 2)`` are evaluated; a number of two distinct values stands at both, like a factor. An offset stands at
+    its mean too, unless it has columns of the fixed part: then it is evaluated with them. Random effects are zero:
+    means are of the population. A mean that is no combination of rows of X, for example over cells without data, is
+    NaN. Rows run through the first of `specs` fastest.
 
     References
     ----------
@@ -112,9 +113,9 @@ def emmeans(
     if not inside:
         raise ArgumentError("specs is empty: name one or several columns of the fixed part.")
     grid = build_grid(evidence.design, at, [*inside, *outside])
-    rows = evidence.design.evaluate(grid.frame, groups=[])
+    X, offset = grid.columns(grid.frame)
     stays = [*inside, *outside]
-    means = average(grid, rows.X, rows.offset, stays, weights)
+    means = average(grid, X, offset, stays, weights)
     return Margins(
         kind="mean",
         title=f"Estimated marginal means of {listing(inside)}",

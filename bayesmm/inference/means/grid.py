@@ -73,7 +73,7 @@ class Grid:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a combination; columns that only offsets use stand at their means."""
+        """One row a combination; columns that only offsets use are there too, at their means."""
         rows = list(itertools.product(*(each.values for each in self.variables)))
         frame = pd.DataFrame(
             {each.name: pd.Series([row[i] for row in rows]) for i, each in enumerate(self.variables)},
@@ -82,6 +82,22 @@ class Grid:
         used = dict.fromkeys(name for source in self.design.sources.offsets for name in source.uses)
         known = set(frame)
         return frame.assign(**{name: self.design.frame[name].mean() for name in used if name not in known})
+
+    def columns(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Compute all columns of the model (m, p_all) and the offset (m,) in rows like those of `frame`.
+
+        An offset of columns that are not in the fixed part stands at its own mean over the rows used, as in emmeans.
+        """
+        rows = self.design.evaluate(frame, groups=[])
+        return rows.X, rows.offset + self._shift
+
+    @cached_property
+    def _shift(self) -> float:
+        """What the means of offsets are above offsets at the means of their columns."""
+        known = {each.name for each in self.variables}
+        apart = [source for source in self.design.sources.offsets if not known & set(source.uses)]
+        means = sum(float(source.fitted(self.design.n).mean()) for source in apart)
+        return means - sum(float(source.evaluate(self.frame.iloc[:1]).sum()) for source in apart)
 
     def variable(self, name: str) -> Variable:
         """Return one of the variables."""

@@ -92,15 +92,15 @@ def slopes(
     grid = build_grid(design, at, [*inside, *outside])
     numbers = design.frame[variable].to_numpy(dtype=float)
     step = STEP * (float(np.ptp(numbers)) or 1.0)
-    rows = design.evaluate(grid.frame, groups=[])
-    X, offset = np.zeros_like(rows.X), np.zeros_like(rows.offset)
+    here = grid.columns(grid.frame)
+    X, offset = np.zeros_like(here[0]), np.zeros_like(here[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BayesmmWarning)  # said of the rows themselves, not of a step beyond the last
         for steps, weight in STENCIL:
             moved = grid.frame.assign(**{variable: grid.frame[variable] + steps * step})
-            near = design.evaluate(moved, groups=[])
-            X += weight / step * (near.X - rows.X)
-            offset += weight / step * (near.offset - rows.offset)
+            near = grid.columns(moved)
+            X += weight / step * (near[0] - here[0])
+            offset += weight / step * (near[1] - here[1])
     stays = [*inside, *outside]
     means = average(grid, X, offset, stays, weights)
     labels = pd.DataFrame(means.labels, columns=[*outside, *inside])
