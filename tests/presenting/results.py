@@ -60,7 +60,6 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Identity": lambda: sleepstudy()[0].check_identity(),
     "Influence": lambda: sleepstudy()[1].influence("Subject"),
     "Margins": lambda: machines().contrasts(),
-    "MarginsDrawn": lambda: bmm.emmeans(sleepstudy()[2], "Days", at={"Days": [0, 9]}),
     "Model": lambda: sleepstudy()[0],
     "PlanDescription": lambda: penicillin().plan,
     "Posterior": lambda: sleepstudy()[2],
