@@ -18,8 +18,8 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
-from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.many.drawn import SumSource
+from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem

@@ -41,7 +41,9 @@ def in_order(model: ReferenceModel, table: pd.DataFrame, column: str) -> np.ndar
 
 @pytest.mark.filterwarnings("ignore:2 of 378 rows dropped")  # Glucose has two missing values
 @pytest.mark.parametrize(
-    "model", [model for model in COVERED if reliable(model, "satterthwaite", "kenward_roger")], ids=lambda model: model.id
+    "model",
+    [model for model in COVERED if reliable(model, "satterthwaite", "kenward_roger")],
+    ids=lambda model: model.id,
 )
 def test_degrees_of_freedom_and_standard_errors_are_those_of_r(model: ReferenceModel) -> None:
     fit, entry = fitted(model), model.entry
@@ -53,9 +55,7 @@ def test_degrees_of_freedom_and_standard_errors_are_those_of_r(model: ReferenceM
         assert in_order(model, table, "p_value") == pytest.approx(expected["p_value"], rel=1e-5, abs=1e-300)
 
 
-@pytest.mark.parametrize(
-    "model", [model for model in COVERED if reliable(model, "anova")], ids=lambda model: model.id
-)
+@pytest.mark.parametrize("model", [model for model in COVERED if reliable(model, "anova")], ids=lambda model: model.id)
 def test_tests_of_terms_are_those_of_r(model: ReferenceModel) -> None:
     fit = fitted(model)
     for entry in model.entry["anova"]:
@@ -152,17 +152,17 @@ class Dense:
         self.same_person = (frame["h"].to_numpy()[:, None] == frame["h"].to_numpy()).astype(float)
         self.level = frame["f"].str[1:].astype(int).to_numpy()
 
-    def V(self, eta: np.ndarray) -> np.ndarray:
+    def total(self, eta: np.ndarray) -> np.ndarray:
         S = COVARIANCES[self.name](eta[:-2])[np.ix_(self.level, self.level)]
         return S * self.same_group + eta[-2] * self.same_person + eta[-1] * np.eye(len(self.y))
 
     def slopes(self) -> list[np.ndarray]:
         steps = 1e-5 * np.diag(np.maximum(np.abs(self.eta), 0.1))
-        return [(self.V(self.eta + h) - self.V(self.eta - h)) / (2.0 * h.sum()) for h in steps]
+        return [(self.total(self.eta + h) - self.total(self.eta - h)) / (2.0 * h.sum()) for h in steps]
 
     def bends(self) -> list[list[np.ndarray]]:
         steps = 1e-4 * np.diag(np.maximum(np.abs(self.eta), 0.1))
-        V = self.V
+        V = self.total
         return [
             [
                 (V(self.eta + h + k) - V(self.eta + h - k) - V(self.eta - h + k) + V(self.eta - h - k))
@@ -174,7 +174,7 @@ class Dense:
 
     def criterion(self, eta: np.ndarray) -> float:
         """Compute −2 restricted log-likelihood, up to a constant."""
-        V = self.V(eta)
+        V = self.total(eta)
         inverse = np.linalg.inv(V)
         A = self.X.T @ inverse @ self.X
         beta = np.linalg.solve(A, self.X.T @ inverse @ self.y)
@@ -183,7 +183,7 @@ class Dense:
 
     def covariance(self, information: str) -> np.ndarray:
         if information == "expected":
-            inverse = np.linalg.inv(self.V(self.eta))
+            inverse = np.linalg.inv(self.total(self.eta))
             A = self.X.T @ inverse @ self.X
             P = inverse - inverse @ self.X @ np.linalg.solve(A, self.X.T @ inverse)
             products = [P @ slope for slope in self.slopes()]
@@ -203,7 +203,7 @@ class Dense:
     def methods(self, information: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Φ_A, and the degrees of freedom of single coefficients and Φ."""
         W, slopes, bends = self.covariance(information), self.slopes(), self.bends()
-        inverse = np.linalg.inv(self.V(self.eta))
+        inverse = np.linalg.inv(self.total(self.eta))
         U = inverse @ self.X
         Phi = np.linalg.inv(self.X.T @ U)
         first = [-U.T @ slope @ U for slope in slopes]
@@ -238,7 +238,7 @@ def test_scaled_f_equals_the_dense_moments() -> None:
     dense = Dense("ar1", frame, fit)
     adjusted, _, Phi = dense.methods("expected")
     W, slopes = dense.covariance("expected"), dense.slopes()
-    U = np.linalg.solve(dense.V(dense.eta), dense.X)
+    U = np.linalg.solve(dense.total(dense.eta), dense.X)
     L = np.array([[0.0, 0, 1, 0, 0], [0, 0, 1, -1, 0], [0, 0, 0, 0, 1]])
     Theta = L.T @ np.linalg.solve(L @ Phi @ L.T, L)
     first = [Theta @ Phi @ (-U.T @ slope @ U) @ Phi for slope in slopes]
