@@ -18,6 +18,9 @@ from bayesmm.inference.clusters import Clusters, find_clusters
 from bayesmm.inference.contrasts import coefficient_table
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.fixed_effects import FTest, upper_tail
+from bayesmm.inference.hypotheses import read_hypotheses
+from bayesmm.inference.term_contrasts import Type, term_contrasts
+from bayesmm.inference.wald_tests import LinearTest, TermTests, run_linear_test, run_term_tests
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes
@@ -167,6 +170,45 @@ class Robust:
         own = traces**2 - 2.0 * traces * pulled + np.einsum("cst,cts->c", K, K - 2.0 * NN)
         pairs = np.einsum("csi,ctj->sitj", N, N, optimize=True)
         return 0.5 * float(own.sum() + (pairs**2).sum() + np.einsum("sitj,tisj->", pairs, pairs))
+
+    def test(self, hypotheses: Any, *, level: float = 0.95) -> LinearTest:
+        """Test linear hypotheses by name, each by t and all together by F.
+
+        Parameters
+        ----------
+        hypotheses : str, list of str, dict of str to float, or array of shape (r, p)
+            As in `bayesmm.fit.Fit.test`: ``"Days = 0, Intercept = 250"``.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        LinearTest
+            Prints as a report.
+        """
+        labels, aliased = self.design.labels, self.design.aliased
+        others = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
+        read = read_hypotheses(hypotheses, labels.coefficients, aliased, others)
+        return run_linear_test(self, read, self._degrees, check_level(level))
+
+    def anova(self, *, type: Type = 3) -> TermTests:
+        """Test each term of the fixed part by F.
+
+        Parameters
+        ----------
+        type : {1, 2, 3}
+            As in `bayesmm.fit.Fit.anova`.
+
+        Returns
+        -------
+        TermTests
+            Prints as a report.
+        """
+        return run_term_tests(self.design, self, term_contrasts(self.design, type), type, self._degrees)
+
+    @property
+    def _degrees(self) -> str:
+        return f"cluster-robust covariance {self.kind} and its degrees of freedom, clusters by {self.clusters.name}"
 
     def report(self) -> Report:
         """Write the report."""

@@ -10,7 +10,6 @@ import pandas as pd
 
 from bayesmm.design.design import Design
 from bayesmm.inference.contrasts import contrast_table, two_sided
-from bayesmm.inference.fitted import Df
 from bayesmm.inference.fixed_effects import DFS, FixedInference, FTest
 from bayesmm.inference.hypotheses import Hypotheses
 from bayesmm.inference.term_contrasts import TermContrasts, Type
@@ -42,7 +41,7 @@ class TermTests:
     type : {1, 2, 3}
         Which hypotheses a term stands for.
     df : str
-        Which degrees of freedom.
+        Which degrees of freedom: a name that `bayesmm.fit.Fit.coefficients` takes, or words for others.
     terms : tuple of TermContrasts
         What is tested of each term.
     tests : tuple of FTest
@@ -51,7 +50,7 @@ class TermTests:
 
     formula: str
     type: Type
-    df: Df
+    df: str
     terms: tuple[TermContrasts, ...]
     tests: tuple[FTest, ...]
 
@@ -76,7 +75,7 @@ class TermTests:
         return Report(
             title=f"Tests of fixed effects, type {ROMAN[self.type]}: {self.formula}",
             parts=(
-                facts((f"F tests with {DEGREES[self.df]}",)),
+                facts((f"F tests with {DEGREES.get(self.df, self.df)}",)),
                 Table(names=list(map(str, self.table.index)), columns=columns, head="term", where="fit.anova().table"),
                 notes(self._remarks()),
             ),
@@ -102,7 +101,7 @@ class TermTests:
         return self._report._repr_html_()
 
 
-def run_term_tests(design: Design, of: FixedInference, terms: list[TermContrasts], type: Type, df: Df) -> TermTests:
+def run_term_tests(design: Design, of: FixedInference, terms: list[TermContrasts], type: Type, df: str) -> TermTests:
     """Test each term by F."""
     lost = FTest(float("nan"), 0, float("nan"), float("nan"))
     return TermTests(
@@ -123,7 +122,7 @@ class LinearTest:
     Attributes
     ----------
     df : str
-        Which degrees of freedom.
+        Which degrees of freedom: a name that `bayesmm.fit.Fit.coefficients` takes, or words for others.
     level : float
         Coverage of the intervals.
     hypotheses : Hypotheses
@@ -135,7 +134,7 @@ class LinearTest:
         std_error, df, statistic, p_value, and an interval (lower, upper) for the estimate.
     """
 
-    df: Df
+    df: str
     level: float
     hypotheses: Hypotheses
     joint: FTest
@@ -167,7 +166,7 @@ class LinearTest:
         return Report(
             title="Test of linear hypotheses",
             parts=(
-                facts((DEGREES[self.df],)),
+                facts((DEGREES.get(self.df, self.df),)),
                 Table(
                     names=list(map(str, self.table.index)),
                     columns=columns,
@@ -191,7 +190,7 @@ def _equals(p: str) -> str:
     return p if p.startswith("<") else f"= {p}"
 
 
-def run_linear_test(of: FixedInference, hypotheses: Hypotheses, df: Df, level: float) -> LinearTest:
+def run_linear_test(of: FixedInference, hypotheses: Hypotheses, df: str, level: float) -> LinearTest:
     """Test hypotheses by t, and together by F."""
     index = pd.Index(hypotheses.texts, name="hypothesis")
     table = contrast_table(of, hypotheses.L, index, level)
