@@ -33,8 +33,10 @@ AT_END = 1e-12  # a share that is nearer to 0 or 1 is at the boundary
 def explained(fit: Fitted, level: float) -> Explained:
     """R², ICC and shares with their intervals; see `bayesmm.fit.Fit.explained`."""
     level = check_level(level)
-    table = _tabulate(fit, EXPLAINED, explain, level, "quantity")
-    shares = _tabulate(fit, share_names(fit.design, "response"), lambda parts: share(parts, "response"), level, "group")
+    values, errors = _delta(fit, lambda parts: [*explain(parts), *share(parts, "response")])
+    n = len(EXPLAINED)
+    table = _tabulate(EXPLAINED, values[:n], errors[:n], level, "quantity")
+    shares = _tabulate(share_names(fit.design, "response"), values[n:], errors[n:], level, "group")
     exact, remarks = _exact_icc(fit, level), [f"Intervals {DELTA}"]
     if exact is not None and table.loc["R2 marginal", "estimate"] <= AT_END:
         table.loc[EXPLAINED[1:], ["lower", "upper"]] = exact
@@ -57,17 +59,14 @@ def explained(fit: Fitted, level: float) -> Explained:
 def variance_shares(fit: Fitted, total: Total, level: float) -> pd.DataFrame:
     """Shares of the grouping factors in the variance; see `bayesmm.fit.Fit.variance_shares`."""
     level, names = check_level(level), share_names(fit.design, total)
-    table = _tabulate(fit, names, lambda parts: share(parts, total), level, "group")
+    table = _tabulate(names, *_delta(fit, lambda parts: share(parts, total)), level, "group")
     exact = _exact_icc(fit, level) if total == "unexplained" else None
     if exact is not None:
         table[["lower", "upper"]] = _with_residual(exact)
     return table
 
 
-def _tabulate(
-    fit: Fitted, names: Sequence[str], function: Callable[[VarianceParts], list[np.ndarray]], level: float, head: str
-) -> pd.DataFrame:
-    values, errors = _delta(fit, function)
+def _tabulate(names: Sequence[str], values: np.ndarray, errors: np.ndarray, level: float, head: str) -> pd.DataFrame:
     inside = (values > AT_END) & (values < 1.0 - AT_END)
     logit = np.log(np.where(inside, values / np.where(inside, 1.0 - values, 1.0), 1.0))
     with np.errstate(invalid="ignore"):

@@ -75,7 +75,7 @@ class ColumnMoments(NamedTuple):
         independent. Complex arguments give complex parts.
         """
         return VarianceParts(
-            fixed=np.einsum("...i,ij,...j->...", beta, self.fixed, beta, optimize=True),
+            fixed=((beta @ self.fixed) * beta).sum(-1),
             groups=tuple(np.einsum("...ij,ij->...", S, M) for S, M in zip(covariances, self.groups, strict=True)),
             residual=sigma**2 * self.residual,
         )
