@@ -33,9 +33,13 @@ Z = np.random.default_rng(5).standard_normal((CHAINS, DRAWS))
 Z = (Z - Z.mean()) / Z.std(ddof=1)  # each quantity is mean + sd Z
 
 
+ONE_SD = ("homdiag", "homcs", "ar1")
+ONE_CORRELATION = ("cs", "homcs", "ar1", "hetar1")
+
+
 @dataclass(frozen=True)
 class Group:
-    """A grouping factor: terms of effects, correlated within a term unless ``||``."""
+    """A grouping factor: terms of effects, correlated within a term unless ``||``, or as a structure's name says."""
 
     name: str
     n_levels: int
@@ -46,11 +50,29 @@ class Group:
         return [effect for effects, _ in self.terms for effect in effects]
 
     @property
-    def pairs(self):
-        return [pair for effects, bar in self.terms if bar == "|" for pair in _pairs(effects)]
+    def sds(self):
+        """What each standard deviation is called by: its effect, or the term whose effects have one together."""
+        return [
+            name
+            for effects, bar in self.terms
+            for name in ([" + ".join(_written(effects))] if bar in ONE_SD else effects)
+        ]
+
+    @property
+    def cors(self):
+        """What each correlation is called by: its pair of effects, or the term that has one."""
+        names = []
+        for effects, bar in self.terms:
+            if bar == "|":
+                names += [f"{a}, {b}" for a, b in _pairs(effects)]
+            elif bar in ONE_CORRELATION:
+                names.append(" + ".join(_written(effects)))
+        return names
 
     def written(self):
-        return [f"({' + '.join(_written(effects))} {bar} {self.name})" for effects, bar in self.terms]
+        names = [("", bar) if bar in ("|", "||") else (bar, "|") for _, bar in self.terms]
+        terms = [" + ".join(_written(effects)) for effects, _ in self.terms]
+        return [f"{name}({term} {bar} {self.name})" for (name, bar), term in zip(names, terms, strict=True)]
 
 
 def _pairs(effects):
@@ -105,10 +127,9 @@ def numbers(structure, model):
         add("beta", (len(structure.fixed),), [(f"beta[{name}]", name) for name in structure.fixed])
     for group in structure.groups:
         g = group.name
-        add(f"sd_{g}", (len(group.effects),), [(f"sd_{g}[{e}]", f"sd({e} | {g})") for e in group.effects])
-        if group.pairs:
-            pairs = [f"{a}, {b}" for a, b in group.pairs]
-            add(f"cor_{g}", (len(pairs),), [(f"cor_{g}[{pair}]", f"cor({pair} | {g})") for pair in pairs])
+        add(f"sd_{g}", (len(group.sds),), [(f"sd_{g}[{name}]", f"sd({name} | {g})") for name in group.sds])
+        if group.cors:
+            add(f"cor_{g}", (len(group.cors),), [(f"cor_{g}[{name}]", f"cor({name} | {g})") for name in group.cors])
     if structure.sigma is None:
         add("sigma", (), [("sigma", "sigma")])
     for group in structure.groups:
@@ -147,6 +168,7 @@ def summarise(data, **options):
     return az.summary(data, kind="stats", round_to="none", **options)
 
 
+BARS = ["|", "||", "diag", "homdiag", *ONE_CORRELATION]
 EFFECTS = st.lists(st.sampled_from(["Intercept", "u", "v", "w"]), min_size=1, max_size=4, unique=True)
 
 
@@ -158,7 +180,7 @@ def structures(draw):
         effects = sorted(draw(EFFECTS), key=["Intercept", "u", "v", "w"].index)
         cut = draw(st.integers(0, len(effects) - 1))
         parts = [part for part in (effects[:cut], effects[cut:]) if part]
-        terms = tuple((tuple(part), draw(st.sampled_from(["|", "||"]))) for part in parts)
+        terms = tuple((tuple(part), draw(st.sampled_from(BARS if len(part) > 1 else BARS[:2]))) for part in parts)
         groups.append(Group(name, draw(st.integers(2, 5)), terms))
     if len(groups) > 1 and draw(st.booleans()):
         groups.append(Group(f"{names[0]}:{names[1]}", 2, ((("Intercept",), "|"),)))
@@ -204,7 +226,16 @@ def test_our_tables_have_the_numbers_that_arviz_labels(structure):
 NESTED = Structure((Group("a", 3, ((("Intercept", "u"), "|"),)), Group("a:b", 3, ((("Intercept",), "|"),))))
 CROSSED = Structure((Group("a", 5, ((("Intercept", "u"), "||"),)), Group("b", 3, ((("Intercept", "v", "w"), "|"),))))
 SEVERAL = Structure((Group("a", 3, ((("Intercept",), "|"), (("u", "v"), "|"), (("w",), "|"))),), ("u", "v"), 2.0)
-EXAMPLES = pytest.mark.parametrize("structure", [NESTED, CROSSED, SEVERAL], ids=["nested", "crossed", "several"])
+STRUCTURED = Structure(
+    (
+        Group("a", 4, ((("Intercept", "u", "v"), "cs"), (("w",), "|"))),
+        Group("b", 3, ((("u", "v"), "ar1"), (("Intercept", "w"), "homdiag"))),
+        Group("c", 5, ((("Intercept", "u"), "hetar1"), (("v", "w"), "homcs"))),
+    )
+)
+EXAMPLES = pytest.mark.parametrize(
+    "structure", [NESTED, CROSSED, SEVERAL, STRUCTURED], ids=["nested", "crossed", "several", "structured"]
+)
 
 
 @EXAMPLES

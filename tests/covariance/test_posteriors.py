@@ -85,6 +85,51 @@ def test_posterior_is_the_sum_over_a_dense_likelihood(fitted) -> None:
         assert found["sd"] == pytest.approx(sd, rel=2 * EXACTLY)
 
 
+OWN = {  # R, by the correlation
+    "homdiag": lambda rho: np.eye(TIMES),
+    "cs": lambda rho: np.where(DISTANCE == 0, 1.0, rho),
+    "hetar1": lambda rho: float(rho) ** DISTANCE,
+}
+FEW_CELLS = 5e-3  # of a sum over fewer cells, in four dimensions
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_posterior_of_own_or_one_standard_deviation_is_the_sum_over_a_dense_likelihood(name) -> None:
+    """All levels have the same rows, so that the density of a level's rows is that of one matrix."""
+    data, has_own = simulated(), name != "homdiag"
+    effects = [f"f[t{t}]" for t in range(TIMES)]
+    sds = [f"sd({effect} | g)" for effect in effects] if has_own else ["sd(0 + f | g)"]
+    correlation = {"cor(0 + f | g)": Uniform(-0.4, 1.0)} if has_own else {}
+    priors = {"Intercept": Normal(0.0, 5.0), "sd": HalfNormal(2.0)} | correlation
+    model = bmm.Model(f"y ~ 1 + {name}(0 + f | g)", data, sigma=SIGMA, priors=priors)
+    found = model.sample(method="quadrature", draws=200, seed=3).parameters
+    log_sd = np.linspace(-2.6, 1.9, 19)
+    share = (np.arange(32) + 0.5) / 32.0
+    share, weight = share**2 * (3.0 - 2.0 * share), 6.0 * share * (1.0 - share)  # denser at the limits
+    rho, log_weight = (-0.4 + 1.4 * share, np.log(weight)) if has_own else (np.zeros(1), np.zeros(1))
+    axes = np.meshgrid(*([log_sd] * len(sds)), np.arange(len(rho)), indexing="ij")
+    s = np.stack([np.exp(axis.ravel()) for axis in axes[:-1]], axis=-1)
+    which = axes[-1].ravel()
+    R = np.array([OWN[name](r) for r in rho])[which]
+    wide = np.broadcast_to(s, (len(s), TIMES))
+    V = np.tile(wide[:, :, None] * R * wide[:, None, :], (1, REPEATS, REPEATS)) + SIGMA**2 * np.eye(TIMES * REPEATS)
+    y = data["y"].to_numpy().reshape(LEVELS, -1).T  # (rows of a level, levels)
+    both = np.concatenate([np.ones((len(y), 1)), y], axis=1)
+    solved = np.linalg.solve(V, np.broadcast_to(both, (len(V), *both.shape)))
+    products = both.T @ solved
+    a, c, q = LEVELS * products[:, 0, 0], products[:, 0, 1:].sum(1), np.trace(products[:, 1:, 1:], axis1=1, axis2=2)
+    log_det = LEVELS * np.linalg.slogdet(V)[1] + np.log1p(25.0 * a)  # the intercept ~ N(0, 25) integrated out
+    log_density = -0.5 * (log_det + q - 25.0 * c**2 / (1.0 + 25.0 * a))
+    log_density += (st.halfnorm.logpdf(s, scale=2.0) + np.log(s)).sum(axis=1) + log_weight[which]
+    weights = np.exp(log_density - log_density.max())
+    weights /= weights.sum()
+    for row, values in [*zip(sds, s.T, strict=True), *([("cor(0 + f | g)", rho[which])] if has_own else [])]:
+        mean = (weights * values).sum()
+        sd = np.sqrt((weights * (values - mean) ** 2).sum())
+        assert found.loc[row, "mean"] == pytest.approx(mean, abs=FEW_CELLS * sd), row
+        assert found.loc[row, "sd"] == pytest.approx(sd, rel=2 * FEW_CELLS), row
+
+
 def test_arviz_labels_stand_beside_their_numbers(fitted) -> None:
     _, _, posterior = fitted
     with warnings.catch_warnings():
