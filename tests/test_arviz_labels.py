@@ -228,9 +228,9 @@ CROSSED = Structure((Group("a", 5, ((("Intercept", "u"), "||"),)), Group("b", 3,
 SEVERAL = Structure((Group("a", 3, ((("Intercept",), "|"), (("u", "v"), "|"), (("w",), "|"))),), ("u", "v"), 2.0)
 STRUCTURED = Structure(
     (
-        Group("a", 4, ((("Intercept", "u", "v"), "cs"), (("w",), "|"))),
-        Group("b", 3, ((("u", "v"), "ar1"), (("Intercept", "w"), "homdiag"))),
-        Group("c", 5, ((("Intercept", "u"), "hetar1"), (("v", "w"), "homcs"))),
+        Group("a", 3, ((("Intercept", "u"), "cs"), (("v", "w"), "ar1"))),
+        Group("b", 2, ((("Intercept", "u"), "hetar1"), (("v", "w"), "homcs"))),
+        Group("c", 4, ((("Intercept", "u"), "homdiag"),)),
     )
 )
 EXAMPLES = pytest.mark.parametrize(

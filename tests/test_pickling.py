@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ MOST_BYTES = {
 }
 
 
+@cache
+def made(what):
+    """One of each for all tests of this process, and its pickle from before it was used."""
+    one = make(what)
+    return one, pickle.dumps(one)
+
+
 def make(what):
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
     match what:
@@ -44,16 +52,20 @@ def make(what):
         case "posterior":
             return model.sample(**SHORT)
         case "comparison":
-            return bmm.compare(model.fit(), model.sample(**SHORT))
+            return bmm.compare(made("fit")[0], made("posterior")[0])
         case "priors":
             return model.priors
 
 
+@cache
+def said(what):
+    """What the original says."""
+    return SAYS[what](made(what)[0])
+
+
 @pytest.mark.parametrize("what", SAYS)
 def test_copies_made_before_and_after_use_say_what_the_original_says(what):
-    one = make(what)
-    before = pickle.dumps(one)
-    expected = SAYS[what](one)
+    (one, before), expected = made(what), said(what)
     after = pickle.dumps(one)
     assert max(len(before), len(after)) < MOST_BYTES[what]
     for other in (pickle.loads(before), pickle.loads(after), copy.deepcopy(one)):
@@ -61,13 +73,12 @@ def test_copies_made_before_and_after_use_say_what_the_original_says(what):
 
 
 def test_what_is_read_in_another_process_says_what_the_original_says(tmp_path):
-    ones = {what: make(what) for what in SAYS}
-    (tmp_path / "ones.pickle").write_bytes(pickle.dumps(ones))
+    (tmp_path / "ones.pickle").write_bytes(pickle.dumps({what: made(what)[1] for what in SAYS}))
     script = (
         "import pickle, sys, warnings; warnings.simplefilter('ignore'); sys.path.insert(0, sys.argv[2])\n"
         "from test_pickling import SAYS\n"
         "ones = pickle.load(open(sys.argv[1] + '/ones.pickle', 'rb'))\n"
-        "said = {what: SAYS[what](one) for what, one in ones.items()}\n"
+        "said = {what: SAYS[what](pickle.loads(one)) for what, one in ones.items()}\n"
         "pickle.dump(said, open(sys.argv[1] + '/said.pickle', 'wb'))\n"
     )
     folder = str(Path(__file__).parent)
@@ -75,5 +86,4 @@ def test_what_is_read_in_another_process_says_what_the_original_says(tmp_path):
         [sys.executable, "-c", script, str(tmp_path), folder], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    said = pickle.loads((tmp_path / "said.pickle").read_bytes())
-    assert said == {what: SAYS[what](one) for what, one in ones.items()}
+    assert pickle.loads((tmp_path / "said.pickle").read_bytes()) == {what: said(what) for what in SAYS}
