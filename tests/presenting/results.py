@@ -63,6 +63,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Model": lambda: sleepstudy()[0],
     "PlanDescription": lambda: penicillin().plan,
     "Posterior": lambda: sleepstudy()[2],
+    "Profile": lambda: sleepstudy()[1].profile(),
     "Report": lambda: sleepstudy()[2].summary(level=0.8),
     "ResolvedPriors": lambda: sleepstudy()[0].priors,
     "SimulatedResiduals": lambda: sleepstudy()[1].simulated_residuals(n=49),
