@@ -76,7 +76,7 @@ def build_tree(found: Replicated) -> DataTree:
         "observed_data": {"y": design.y},
         "constant_data": constants(design),
     }
-    made = build_groups(groups, design, labels, SAMPLE_DIMS)
+    made = build_groups(groups, design, SAMPLE_DIMS)
     made["posterior"] = made["posterior"].assign_coords(draw=kept)
     made["posterior"].attrs = {
         "sample_dims": list(SAMPLE_DIMS),

@@ -51,6 +51,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Explained": lambda: sleepstudy()[1].explained(),
     "ModelTable": lambda: bmm.anova(*(bmm.Model(f, bmm.datasets.load("sleepstudy")).fit() for f in NESTED)),
     "Robust": lambda: sleepstudy()[1].robust(),
+    "Bootstrap": lambda: sleepstudy()[1].bootstrap(50),
     "Calibration": lambda: calibration(["Days", "sigma"]),
     "Check": lambda: sleepstudy()[1].check(n=49),
     "Comparison": lambda: bmm.compare(*sleepstudy()[1:]),
