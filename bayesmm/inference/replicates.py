@@ -19,13 +19,14 @@ from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
 from bayesmm.marginal.many.drawn import SumSource
+from bayesmm.marginal.many.resampled import sum_levels
 from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
-from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone
+from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
@@ -191,19 +192,30 @@ class _Cases:
     """Replicates of resampled levels of one factor."""
 
     def __init__(self, fit: Fitted, levels: LevelSampler, statistic: NamedStatistic | None) -> None:
-        self._fit, self._levels, self._statistic = fit, levels, statistic
+        self._fit, self._levels, self._statistic, self._sums = fit, levels, statistic, None
+        design, products = fit.design, fit.problem.products
         self.at_once = 20
+        if products.levels is not None and not fit.estimate.criterion_function.has_many_effects:
+            X, y = design.X[:, design.kept], design.y - design.offset
+            self._sums = sum_levels(X, y, design.weights, fit.problem.blocks[0], products)
+            k, c, q = products.levels.coefficients.shape
+            self.at_once = int(np.clip(NUMBERS // (k * (c + k) * q), 1, MOST))
 
     def make(self, streams: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters, statistics, and how often each level was drawn."""
-        q, fit = self._levels.n_levels, self._fit
-        parameters = np.full((len(streams), len(fit.labels.parameter_rows())), np.nan)
-        statistics = np.full((len(streams), len(self._statistic.names) if self._statistic else 0), np.nan)
-        counts = np.zeros((len(streams), q))
-        for i, stream in enumerate(streams):
-            chosen = np.sort(stream.integers(q, size=q))
-            counts[i] = np.bincount(chosen, minlength=q)
-            problem = Problem(self._levels.draw(chosen))
+        q, fit, m = self._levels.n_levels, self._fit, len(streams)
+        parameters = np.full((m, len(fit.labels.parameter_rows())), np.nan)
+        statistics = np.full((m, len(self._statistic.names) if self._statistic else 0), np.nan)
+        chosen = [np.sort(stream.integers(q, size=q)) for stream in streams]
+        counts = np.stack([np.bincount(own, minlength=q) for own in chosen]).astype(float)
+        alone = np.arange(m)
+        if self._sums is not None and self._statistic is None:
+            criterion = fit.estimate.criterion_function
+            found, is_final = refit_resampled(criterion, self._sums.resample(counts), fit.estimate.minimum.x)
+            parameters[is_final] = _parameters(fit, found, criterion)[is_final]
+            alone = np.flatnonzero(~is_final)
+        for i in alone:
+            problem = Problem(self._levels.draw(chosen[i]))
             if len(_independent(problem.design)) < problem.design.p:
                 continue
             try:

@@ -11,7 +11,14 @@ from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.likelihood.screening import Screen
-from bayesmm.marginal.many.side_by_side import evaluate_each, profile_together
+from bayesmm.marginal.many.resampled import ResampledLevels
+from bayesmm.marginal.many.side_by_side import (
+    Evaluations,
+    evaluate_each,
+    evaluate_resampled,
+    profile_resampled,
+    profile_together,
+)
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import NOISE, Criterion
@@ -24,6 +31,7 @@ from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 TOGETHER = 2**19  # numbers in the largest array of evaluations side by side
 TOLERANCE = 1e-10  # of a search by itself: θ is right to a hundred-thousandth of its standard error
 WORTH_IT = 20  # responses from which on predicting their minima costs less than it saves
+LACKING = 1e-8  # share of X'WX, below which a data set may lack one of its columns
 NEAR_BOUNDARY = 1e-2  # smallest singular value of Λ, relative to the largest or to one, below which it is looked closer
 
 
@@ -101,6 +109,47 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
     for i in np.flatnonzero(further):
         found.search(i, None)
     return found.refits
+
+
+def refit_resampled(criterion: Criterion, resampled: ResampledLevels, start: np.ndarray) -> tuple[Refits, np.ndarray]:
+    """Fit data sets of resampled levels, side by side from one start.
+
+    Returns
+    -------
+    Refits
+        θ on the columns of the design.
+    is_final : array of bool, shape (m,)
+        Of which data sets these are the estimates beyond doubt; the others are to be searched by themselves: near the
+        boundary, with a further basin, or without some column of X.
+    """
+    m, products = len(resampled), resampled.columns
+    start = off_boundary(start, criterion.layout)
+
+    def evaluations(thetas: np.ndarray, which: np.ndarray) -> Evaluations:
+        own = resampled if len(which) == m else resampled.take(which)
+        with np.errstate(all="ignore"):  # a step too long overflows; a data set may lack a column
+            return evaluate_resampled(own, thetas, criterion.sigma, criterion.restriction, criterion.layout)
+
+    def objective(thetas: np.ndarray, which: np.ndarray) -> Points:
+        at = evaluations(thetas, which)
+        value = at.profiles.value
+        return Points(value, at.gradient, at.curvature, NOISE * np.maximum(1.0, np.abs(value)))
+
+    ends = minimise_side_by_side(objective, np.tile(start, (m, 1)))
+    at = evaluations(ends.x, np.arange(m)).profiles
+    is_final = ends.is_minimum & ~_is_near_boundary(ends.x, criterion.layout)
+    if products.p:
+        is_final &= np.linalg.eigvalsh(resampled.fixed_grams)[:, 0] > LACKING
+    for look in look_around(criterion, start):
+        values = np.stack(
+            [profile_resampled(resampled, L, criterion.sigma, criterion.restriction).value for (L,) in look.factors]
+        )
+        pairs = zip(values.T, at.value, strict=True)
+        is_final &= ~np.array([has_further_basins(own, look, value - SAME) for own, value in pairs])
+    df = products.n - criterion.restriction * products.p
+    sigma = np.sqrt(at.residual_square / df) if criterion.sigma is None else np.full(m, criterion.sigma)
+    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, at.beta.T).T
+    return Refits(theta=ends.x, criterion=at.value, sigma=sigma, beta=beta), is_final
 
 
 def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:

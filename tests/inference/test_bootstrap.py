@@ -150,14 +150,23 @@ def test_residual_bootstrap_without_between_variance_has_none() -> None:
     np.testing.assert_allclose(means.var(), fit.sigma**2 / 5, rtol=0.15)
 
 
-def test_case_replicates_are_fits_of_the_levels_that_were_drawn() -> None:
-    data = load("sleepstudy")
-    found = sleepstudy().bootstrap(3, kind="case", seed=4)
-    for i, stream in enumerate(streams(3, 4)):
-        chosen = np.sort(stream.integers(18, size=18))
-        names = data.Subject.cat.categories[chosen]
+@pytest.mark.parametrize(
+    ("formula", "options", "method"),
+    [
+        (SLOPES, {}, "reml"),
+        (SLOPES, {"weights": "1 + Days"}, "ml"),
+        ("Reaction ~ 0 + offset(Days) + (1 | Subject)", {"sigma": 40.0}, "reml"),
+    ],
+)
+def test_case_replicates_are_fits_of_the_levels_that_were_drawn(formula, options, method) -> None:
+    data = load("sleepstudy").iloc[:-13]  # a level less, and one of 7 rows
+    data = data.assign(Subject=data.Subject.cat.remove_unused_categories())
+    fit = bmm.Model(formula, data, **options).fit(method)
+    found, q = fit.bootstrap(4, kind="case", seed=4), data.Subject.nunique()
+    for i, stream in enumerate(streams(4, 4)):
+        names = data.Subject.cat.categories[np.sort(stream.integers(q, size=q))]
         copies = [data[data.Subject == name].assign(Subject=f"copy {j}") for j, name in enumerate(names)]
-        again = bmm.Model(SLOPES, pd.concat(copies)).fit()
+        again = bmm.Model(formula, pd.concat(copies), **options).fit(method)
         np.testing.assert_allclose(found.draws.loc[i], again.parameters["estimate"], rtol=1e-4, atol=1e-4)
 
 

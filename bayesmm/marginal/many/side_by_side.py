@@ -19,6 +19,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sum_logarithms
 from bayesmm.marginal.elimination.elimination import absorb, factorise
 from bayesmm.marginal.likelihood.evaluation import solve
+from bayesmm.marginal.many.resampled import ResampledLevels
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
@@ -79,9 +80,7 @@ def profile_together(
 
 def _reduce_levels(levels: LevelRoots, factor: Float[Array, "k k"], p: int) -> _Reduced:
     """Reduce as `bayesmm.marginal.apart.one_factor.solve_one_factor` does, without products of two responses."""
-    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])
-    H = np.eye(len(factor))[:, :, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1))
-    pivots, rooted = batched_cholesky(np, H, levels.coefficients)
+    pivots, rooted = _root_levels(levels, factor[:, :, None], levels.coefficients)
     X, Y, gram = rooted[:, :p], rooted[:, p:], levels.gram
     return _Reduced(
         2.0 * sum_logarithms(np, pivots),
@@ -129,16 +128,74 @@ def evaluate_each(
     -----
     See `bayesmm.marginal.likelihood.evaluation.evaluate` for the equations.
     """
-    factors, tangents = stack_factors(thetas, layout), stack_tangents(thetas, layout)
-    moves = []
-    for L, (D, _) in zip(factors, tangents, strict=True):
-        half = D @ L[:, None].swapaxes(2, 3)
-        moves.append(half + half.swapaxes(2, 3))
-    if responses.levels is not None:
-        solved = _solve_levels(responses, factors[0], moves[0], sigma, restriction)
-    else:
-        solved = _solve_few(responses, factors, moves, sigma, restriction)
-    precision, products = solved.precision, responses.columns
+    point = _Point.at(thetas, layout)
+    if responses.levels is None:
+        return _differentiate(
+            point, _solve_few(responses, point, sigma, restriction), responses.columns, sigma, restriction
+        )
+    levels, p = responses.levels, responses.origins.shape[1]
+    left = levels.gram
+    own = _Left(left[:p, :p], left[p:, :p], np.diagonal(left)[p:])
+    solved = _solve_levels(levels, own, None, point, responses.columns, sigma, restriction)
+    return _differentiate(point, solved, responses.columns, sigma, restriction)
+
+
+def evaluate_resampled(
+    resampled: ResampledLevels, thetas: Float[Array, "m t"], sigma: float | None, restriction: float, layout: Layout
+) -> Evaluations:
+    """Evaluate each data set of resampled levels at its own θ."""
+    products, counts = resampled.columns, resampled.counts
+    assert products.levels is not None
+    left = np.tensordot(counts, resampled.left, axes=1)
+    own = _Left(left[:, :-1, :-1], left[:, -1, :-1], left[:, -1, -1])
+    point = _Point.at(thetas, layout)
+    solved = _solve_levels(products.levels, own, counts, point, products, sigma, restriction)
+    return _differentiate(point, solved, products, sigma, restriction)
+
+
+def profile_resampled(
+    resampled: ResampledLevels, factor: Float[Array, "k k"], sigma: float | None, restriction: float
+) -> Profiles:
+    """Profile all data sets of resampled levels at one Λ: what levels have is worked out once, and counted."""
+    products, counts = resampled.columns, resampled.counts
+    levels = products.levels
+    assert levels is not None
+    pivots, rooted = _root_levels(levels, factor[:, :, None], levels.coefficients)
+    S = np.tensordot(counts, resampled.left + np.einsum("kiq,kjq->qij", rooted, rooted), axes=1)
+    log_det = counts @ (2.0 * np.log(pivots).sum(axis=0))
+    parts = _Reduced(log_det, S[:, :-1, :-1], S[:, -1, :-1], S[:, -1, -1])
+    return _profile(products, parts, sigma, restriction)[0]
+
+
+class _Point(NamedTuple):
+    """Factors (m, k, k) of each grouping factor at several θ, their derivatives, and those of ΛΛ' (m, t, k, k)."""
+
+    factors: list[Float[Array, "m k k"]]
+    tangents: list[tuple[Array, Array | None]]
+    moves: list[Float[Array, "m t k k"]]
+
+    @classmethod
+    def at(cls, thetas: Float[Array, "m t"], layout: Layout) -> _Point:
+        factors, tangents, moves = stack_factors(thetas, layout), stack_tangents(thetas, layout), []
+        for L, (D, _) in zip(factors, tangents, strict=True):
+            half = D @ L[:, None].swapaxes(2, 3)
+            moves.append(half + half.swapaxes(2, 3))
+        return cls(factors, tangents, moves)
+
+
+class _Left(NamedTuple):
+    """What the effects leave of [X y]'W[X y], of each response or one for all."""
+
+    fixed: Float[Array, "*m p p"]
+    cross: Float[Array, "m p"]
+    squares: Float[Array, " m"]
+
+
+def _differentiate(
+    point: _Point, solved: _Each, products: CrossProducts, sigma: float | None, restriction: float
+) -> Evaluations:
+    """Put gradient and curvature together."""
+    factors, tangents, precision = point.factors, point.tangents, solved.precision
     information = solved.left - solved.to_fixed @ solved.covariance @ solved.to_fixed.swapaxes(1, 2)
     information *= precision[:, None, None]
     if sigma is None:
@@ -180,46 +237,53 @@ class _Each(NamedTuple):
     along: Float[Array, "m t"]
 
 
+def _root_levels(
+    levels: LevelRoots, L: Float[Array, "k k *m 1"], right: Float[Array, "k c *m q"]
+) -> tuple[Float[Array, "k *m q"], Float[Array, "k c *m q"]]:
+    """Pivots of the roots of M = I + RΛΛ'R' of each level, and right-hand sides through them."""
+    root = levels.root.reshape(*levels.root.shape[:2], *(1,) * (L.ndim - 3), -1)
+    B = contract(root.swapaxes(0, 1), L)  # RΛ
+    identity = np.eye(len(L)).reshape(len(L), len(L), *(1,) * (L.ndim - 2))
+    return batched_cholesky(np, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
+
+
 def _solve_levels(
-    responses: Responses,
-    factors: Float[Array, "m k k"],
-    moves: Float[Array, "m t k k"],
+    levels: LevelRoots,
+    left: _Left,
+    counts: Float[Array, "m q"] | None,
+    point: _Point,
+    products: CrossProducts,
     sigma: float | None,
     restriction: float,
 ) -> _Each:
     """Solve as `bayesmm.marginal.apart.one_factor` does, with an axis of responses before that of levels.
 
-    Sums over levels are products of matrices, one a response. Of the average information they are Σ (Z'Ṽ⁻¹Z) ⊗ ρρ',
-    whatever the number of entries of θ.
+    Sums over levels, each as often as it counts, are products of matrices, one a response. Of the average information
+    they are Σ (Z'Ṽ⁻¹Z) ⊗ ρρ', whatever the number of entries of θ.
     """
-    levels, products = responses.levels, responses.columns
-    assert levels is not None
-    m, p = responses.origins.shape
-    k, _, q = levels.root.shape
-    L = np.moveaxis(factors, 0, -1)[..., None]  # (k, k, m, 1)
-    B = contract(levels.root.swapaxes(0, 1)[:, :, None], L)  # RΛ
-    H = np.eye(k)[:, :, None, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1))
+    factors, moves = point.factors[0], point.moves[0]
+    m, (k, _, q), p = len(factors), levels.root.shape, left.fixed.shape[-1]
     right = np.empty((k, p + 1 + k, m, q))
     right[:, :p], right[:, p] = levels.coefficients[:, :p, None], levels.coefficients[:, p:]
     right[:, p + 1 :] = levels.root[:, :, None]
-    pivots, rooted = batched_cholesky(np, H, right)
-    S = sum(_sum_products(each, each) for each in rooted)  # (m, p + 1 + k, ...)
-    left = levels.gram
+    pivots, rooted = _root_levels(levels, np.moveaxis(factors, 0, -1)[..., None], right)
+    S = sum(_sum_products(each, each, counts) for each in rooted)  # (m, p + 1 + k, ...)
+    logarithms = 2.0 * np.log(pivots).sum(axis=0)
     parts = _Reduced(
-        2.0 * np.log(pivots).sum(axis=(0, 2)),
-        S[:, :p, :p] + left[:p, :p],
-        S[:, p, :p] + left[p:, :p],
-        S[:, p, p] + np.diagonal(left)[p:],
+        (logarithms if counts is None else logarithms * counts).sum(axis=1),
+        S[:, :p, :p] + left.fixed,
+        S[:, p, :p] + left.cross,
+        S[:, p, p] + left.squares,
     )
     profiles, covariance = _profile(products, parts, sigma, restriction)
     between = rooted[:, p + 1 :]
     R, marginal = contract(between, rooted[:, : p + 1]), contract(between, between)
     rho = R[:, p] - sum((R[:, j] * profiles.beta[:, j, None] for j in range(p)), 0.0)  # (k, m, q)
     rows = np.concatenate([R[:, :p].reshape(k * p, m, q), rho])
-    sums = _sum_products(rows, rows)
+    sums = _sum_products(rows, rows, counts)
     squares = sums[:, k * p :, k * p :]
     of_fixed = sums[:, : k * p, : k * p].reshape(m, k, p, k, p)
-    fourth = _sum_fourth(marginal, rho).transpose(0, 2, 4, 1, 3).reshape(m, k * k, k * k)
+    fourth = _sum_fourth(marginal, rho, counts).transpose(0, 2, 4, 1, 3).reshape(m, k * k, k * k)
     flat = moves.reshape(m, moves.shape[1], k * k)
     return _Each(
         profiles,
@@ -233,14 +297,9 @@ def _solve_levels(
     )
 
 
-def _solve_few(
-    responses: Responses,
-    factors: Sequence[Float[Array, "m k k"]],
-    moves: Sequence[Float[Array, "m t k k"]],
-    sigma: float | None,
-    restriction: float,
-) -> _Each:
+def _solve_few(responses: Responses, point: _Point, sigma: float | None, restriction: float) -> _Each:
     """Solve as `bayesmm.marginal.apart.few_effects` does, one dense matrix a response."""
+    factors, moves = point.factors, point.moves
     roots, products = responses.effects, responses.columns
     assert roots is not None
     m, p = responses.origins.shape
@@ -334,16 +393,21 @@ def _cholesky(A: Float[Array, "*m p p"]) -> Float[Array, "*m p p"]:
         return np.stack([_cholesky(each) for each in A])
 
 
-def _sum_products(left: Float[Array, "a m q"], right: Float[Array, "b m q"]) -> Float[Array, "m a b"]:
-    """Sum products of rows over levels, for each response."""
-    return left.transpose(1, 0, 2) @ right.transpose(1, 2, 0)
+def _sum_products(
+    left: Float[Array, "a m q"], right: Float[Array, "b m q"], counts: Float[Array, "m q"] | None
+) -> Float[Array, "m a b"]:
+    """Sum products of rows over levels, each as often as it counts, for each response."""
+    counted = left if counts is None else left * counts
+    return counted.transpose(1, 0, 2) @ right.transpose(1, 2, 0)
 
 
-def _sum_fourth(marginal: Float[Array, "k k m q"], rho: Float[Array, "k m q"]) -> Float[Array, "m k k k k"]:
+def _sum_fourth(
+    marginal: Float[Array, "k k m q"], rho: Float[Array, "k m q"], counts: Float[Array, "m q"] | None
+) -> Float[Array, "m k k k k"]:
     """Σ marginal_ab ρ_c ρ_d over levels: symmetric in a, b and in c, d."""
     k = len(rho)
     i, j = np.triu_indices(k)
     place = np.zeros((k, k), int)
     place[i, j] = place[j, i] = np.arange(len(i))
-    sums = _sum_products(marginal[i, j], rho[i] * rho[j])
+    sums = _sum_products(marginal[i, j], rho[i] * rho[j], counts)
     return sums[:, place[:, :, None, None], place]
