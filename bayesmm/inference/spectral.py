@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.inference.null_models import Null
@@ -175,7 +176,7 @@ def find_spectrum(null: Null) -> Spectrum:
         right = np.concatenate([dense.effects[np.ix_(others, tested)], dense.cross[others, :p]], axis=1)
         H = scale.times(scale.times(dense.effects[np.ix_(others, others)]).T)
         H[np.diag_indices_from(H)] += 1.0
-        solved = np.linalg.solve(np.linalg.cholesky(H), scale.times(right))
+        solved = solve_triangular(np.linalg.cholesky(H), scale.times(right), lower=True)
         own, fixed = solved[:, : len(tested)], solved[:, len(tested) :]
         M, C, gram = M - own.T @ own, C - own.T @ fixed, gram - fixed.T @ fixed
     by_fixed = np.linalg.solve(np.linalg.cholesky(gram), C.T)

@@ -17,7 +17,7 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
 from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
-from bayesmm.presenting.numbers import write_number, write_p
+from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report
 from bayesmm.reml.refits import refit
@@ -28,6 +28,7 @@ KINDS = ("exact", "mixture", "bootstrap")
 N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
 NUMBERS, MOST_AT_ONCE = 2**22, 500  # responses are drawn together as far as they are not more numbers
 ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
+LOWER = 1e-4  # of −2 log likelihood, that is more than where a search ends
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -215,7 +216,7 @@ def check_variance(
         null_loglik=-0.5 * null.deviance,
         draws=found.draws,
         n_failed=found.n_failed,
-        remarks=found.remarks,
+        remarks=(*_lower_maximum(hypothesis, difference), *found.remarks),
     )
 
 
@@ -234,6 +235,16 @@ class _Found:
 def _positive(difference: float, deviance: float) -> float:
     """Likelihood ratio statistic without what is only rounding."""
     return difference if difference > ROUNDING * max(1.0, abs(deviance)) else 0.0
+
+
+def _lower_maximum(hypothesis: Hypothesis, difference: float) -> tuple[str, ...]:
+    """Say where the likelihood of the null is higher, which it cannot be."""
+    if difference >= -LOWER:
+        return ()
+    return (
+        f"{hypothesis.name}: the model without it has a higher log-likelihood, by {write_digits(-0.5 * difference, 3)}: "
+        "the fit is not at its highest maximum, and the test tells nothing.",
+    )
 
 
 def _refuse_exact(fit: Fitted, hypothesis: Hypothesis) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -227,6 +228,14 @@ def test_draws_are_uniform_p_values_under_the_null():
     p = np.array([(draws >= t).mean() for t in statistics])
     inside = statistics > 1e-9  # below them all p-values are one
     assert stats.kstest(p[inside] / stats.f.sf(1.0, 5, 24), "uniform").pvalue > 1e-3
+
+
+def test_fit_below_its_null_model_is_said_to_be_no_maximum():
+    fit = fitted("Yield ~ 1 + (1 | Batch)", "dyestuff")
+    lower = replace(fit, estimate=replace(fit.estimate, criterion=fit.estimate.criterion + 8.0))
+    (test,) = lower.variance_tests(kind="mixture").tests
+    assert test.statistic == 0.0
+    assert "higher log-likelihood, by 0.816" in test.remarks[0]
 
 
 # -- invariance -------------------------------------------------------------------------------------------------------
