@@ -589,6 +589,7 @@ class Fit:
         kind: VarianceTestKind | None = None,
         n: int | None = None,
         seed: int = 0,
+        progress: bool | None = None,
     ) -> VarianceTests:
         """Test variances and correlations by likelihood ratios, with null distributions that know of the boundary.
 
@@ -607,6 +608,8 @@ class Fit:
             Draws: by default 100,000 of the exact distribution (fewer where levels are very many), 999 refits.
         seed : int
             Of the draws.
+        progress : bool, optional
+            Whether refits show a bar; by default where a person can see it.
 
         Returns
         -------
@@ -636,7 +639,7 @@ class Fit:
         """
         from bayesmm.inference.variance_tests import check_variances
 
-        return check_variances(self, parameters, kind, n, seed)
+        return check_variances(self, parameters, kind, n, seed, progress)
 
     def boundary(
         self,
@@ -646,6 +649,7 @@ class Fit:
         level: float = 0.95,
         n: int | None = None,
         seed: int = 0,
+        progress: bool | None = None,
     ) -> BoundaryReport:
         """Say by every method what is known of a standard deviation that may be zero.
 
@@ -661,6 +665,8 @@ class Fit:
             Refits of the bootstrap, 999 by default.
         seed : int
             Of all draws.
+        progress : bool, optional
+            Whether the bootstrap shows a bar; by default where a person can see it.
 
         Returns
         -------
@@ -681,7 +687,7 @@ class Fit:
         """
         from bayesmm.inference.boundary_report import build_boundary_report
 
-        return build_boundary_report(self, parameter, posterior, level, n, seed)
+        return build_boundary_report(self, parameter, posterior, level, n, seed, progress)
 
     def criteria(self) -> Criteria:
         """Work out the information criteria: AIC, AICc, BIC, and the conditional AIC.

@@ -17,7 +17,7 @@ from bayesmm.inference.boundary_avoiding import avoid_boundary
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.null_models import variance_hypotheses
 from bayesmm.inference.profile import build_profile
-from bayesmm.inference.variance_tests import VarianceTest, check_count, check_variance
+from bayesmm.inference.variance_tests import VarianceTest, check_count, check_variance, usual_kind
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, notes
@@ -109,7 +109,13 @@ def _at_zero(method: str, value: float) -> str:
 
 
 def build_boundary_report(
-    fit: Fitted, parameter: str, posterior: Posterior | None, level: float, n: int | None, seed: int
+    fit: Fitted,
+    parameter: str,
+    posterior: Posterior | None,
+    level: float,
+    n: int | None,
+    seed: int,
+    progress: bool | None,
 ) -> BoundaryReport:
     """Look at one standard deviation by every method; see `bayesmm.fit.fit.Fit.boundary`."""
     level, seed, n = check_level(level), check_seed(seed), check_count(n) or N_BOOTSTRAP
@@ -119,13 +125,16 @@ def build_boundary_report(
             f"parameter is {shorten(parameter)}: give the name of a standard deviation ({', '.join(hypotheses)})."
         )
     drawn = None if posterior is None else _posterior_draws(fit, posterior, parameter)
-    test = check_variance(fit, hypotheses[parameter], None, None, np.random.default_rng(seed))
+    hypothesis = hypotheses[parameter]
+    kind, rng = usual_kind(fit, hypothesis), np.random.default_rng(seed)
+    test = check_variance(fit, hypothesis, kind, n if kind == "bootstrap" else None, rng, progress)
     ends = build_profile(fit, parameter, level=level, progress=False).intervals(level).loc[parameter]
-    refits = bootstrap(fit, n, "parametric", None, None, seed, None)
+    refits = bootstrap(fit, n, "parametric", None, None, seed, progress)
     sds = refits.draws[parameter].dropna().to_numpy()
+    at_zero = float(np.exp(-0.5 * test.statistic)) if hypothesis.n_variances == 1 else np.nan
     rows = {
         METHODS[fit.method]: {"estimate": float(ends["estimate"])},
-        PROFILE: {**ends[["lower", "upper"]], "at_zero": float(np.exp(-0.5 * test.statistic))},
+        PROFILE: {**ends[["lower", "upper"]], "at_zero": at_zero},
         TEST: {"at_zero": test.p_value},
         AVOIDING: {"estimate": avoid_boundary(fit, parameter).sd},
         BOOTSTRAP: {**_of_draws(sds, level), "at_zero": float((sds == 0.0).mean())},

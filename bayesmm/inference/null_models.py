@@ -63,7 +63,7 @@ def variance_hypotheses(fit: Fitted) -> dict[str, Hypothesis]:
             for j in range(n):
                 name = next(names)
                 found[name] = Hypothesis(
-                    name=name,
+                    name=str(fit.design.blocks[b].pieces[position].term) if whole and n > 1 else name,
                     block=b,
                     piece=position,
                     effects=tuple(range(piece.start, piece.stop)) if whole else (piece.start + j,),

@@ -19,14 +19,15 @@ from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
+from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 from bayesmm.reml.refits import refit
 
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
-KINDS = ("exact", "mixture", "bootstrap")
+KINDS: tuple[Kind, ...] = ("exact", "mixture", "bootstrap")
 N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
-NUMBERS, MOST_AT_ONCE = 2**22, 500  # responses are drawn together as far as they are not more numbers
+NUMBERS, MOST_AT_ONCE = 2**22, 250  # responses are drawn together as far as they are not more numbers
 ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
 LOWER = 1e-4  # of −2 log likelihood, that is more than where a search ends
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -134,7 +135,12 @@ class VarianceTests:
 
 
 def check_variances(
-    fit: Fitted, parameters: str | Sequence[str] | None, kind: Kind | None, n: int | None, seed: int
+    fit: Fitted,
+    parameters: str | Sequence[str] | None,
+    kind: Kind | None,
+    n: int | None,
+    seed: int,
+    progress: bool | None,
 ) -> VarianceTests:
     """Test variances and correlations of a fit; see `bayesmm.fit.fit.Fit.variance_tests`."""
     if not is_one_of(kind, (*KINDS, None)):
@@ -144,7 +150,7 @@ def check_variances(
     return VarianceTests(
         title=f"Variances tested by {restricted}likelihood ratios: {fit.design.specification.shown}",
         tests=tuple(
-            check_variance(fit, hypothesis, kind, n, np.random.default_rng([seed, position]))
+            check_variance(fit, hypothesis, kind, n, np.random.default_rng([seed, position]), progress)
             for position, hypothesis in enumerate(_hypotheses(fit, parameters))
         ),
     )
@@ -170,7 +176,12 @@ def check_count(n: Any) -> int | None:
 
 
 def check_variance(
-    fit: Fitted, hypothesis: Hypothesis, kind: Kind | None, n: int | None, rng: np.random.Generator
+    fit: Fitted,
+    hypothesis: Hypothesis,
+    kind: Kind | None,
+    n: int | None,
+    rng: np.random.Generator,
+    progress: bool | None,
 ) -> VarianceTest:
     """Test one hypothesis.
 
@@ -186,14 +197,16 @@ def check_variance(
         Draws.
     rng : numpy.random.Generator
         Where they come from.
+    progress : bool, optional
+        Whether refits show a bar; by default where a person can see it.
 
     Raises
     ------
     ArgumentError
         If there is no such distribution of this hypothesis.
     """
-    refusals = {"exact": _refuse_exact(fit, hypothesis), "mixture": _refuse_mixture(hypothesis), "bootstrap": ""}
-    kind = kind or next(each for each in KINDS if not refusals[each])
+    refusals = _refusals(fit, hypothesis)
+    kind = kind or usual_kind(fit, hypothesis)
     if refusals[kind]:
         others = [repr(each) for each in KINDS if not refusals[each]]
         raise ArgumentError(f"kind is {kind!r}, and {refusals[kind]} Give {' or '.join(others)}.")
@@ -205,7 +218,7 @@ def check_variance(
     elif kind == "exact":
         found = _by_spectrum(null, statistic, n, rng)
     else:
-        found = _by_bootstrap(fit, null, statistic, n or N_BOOTSTRAP, rng)
+        found = _by_bootstrap(fit, null, statistic, n or N_BOOTSTRAP, rng, progress)
     return VarianceTest(
         parameter=hypothesis.name,
         kind=kind,
@@ -218,6 +231,17 @@ def check_variance(
         n_failed=found.n_failed,
         remarks=(*_lower_maximum(hypothesis, difference), *found.remarks),
     )
+
+
+def usual_kind(fit: Fitted, hypothesis: Hypothesis) -> Kind:
+    """Choose the first null distribution that a hypothesis has."""
+    refusals = _refusals(fit, hypothesis)
+    return next(kind for kind in KINDS if not refusals[kind])
+
+
+def _refusals(fit: Fitted, hypothesis: Hypothesis) -> dict[Kind, str]:
+    """Say why a hypothesis has no null distribution of a kind; nothing if it has."""
+    return {"exact": _refuse_exact(fit, hypothesis), "mixture": _refuse_mixture(hypothesis), "bootstrap": ""}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -242,8 +266,8 @@ def _lower_maximum(hypothesis: Hypothesis, difference: float) -> tuple[str, ...]
     if difference >= -LOWER:
         return ()
     return (
-        f"{hypothesis.name}: the model without it has a higher log-likelihood, by {write_digits(-0.5 * difference, 3)}: "
-        "the fit is not at its highest maximum, and the test tells nothing.",
+        f"{hypothesis.name}: the model without it has a higher log-likelihood, by "
+        f"{write_digits(-0.5 * difference, 3)}: the fit is not at its highest maximum, and the test tells nothing.",
     )
 
 
@@ -332,8 +356,10 @@ def _share_beyond(draws: np.ndarray, statistic: float) -> tuple[float, float]:
     return p, float(np.sqrt(p * (1.0 - p) / len(draws)))
 
 
-def _by_bootstrap(fit: Fitted, null: Null, statistic: float, n: int, rng: np.random.Generator) -> _Found:
-    draws, n_failed = _refit(fit, null, n, rng)
+def _by_bootstrap(
+    fit: Fitted, null: Null, statistic: float, n: int, rng: np.random.Generator, progress: bool | None
+) -> _Found:
+    draws, n_failed = _refit(fit, null, n, rng, progress)
     if not len(draws):
         raise EstimationError(
             f"None of {n} responses drawn without {null.hypothesis.name} could be fitted. Simplify the random effects."
@@ -350,11 +376,11 @@ def _by_bootstrap(fit: Fitted, null: Null, statistic: float, n: int, rng: np.ran
     )
 
 
-def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: bool | None) -> tuple[np.ndarray, int]:
     """Draw responses under the null, and fit both models to each."""
     factors = () if null.estimate is None else null.estimate.factors
     at_once, found = int(np.clip(NUMBERS // fit.n, 1, MOST_AT_ONCE)), []
-    for start in range(0, n, at_once):
+    for start in watched(range(0, n, at_once), f"refits without {null.hypothesis.name}", progress):
         drawn = simulate_responses(null.design, null.beta, factors, null.sigma, min(at_once, n - start), rng)
         of_full = fit.problem.sum_responses(drawn)
         of_null = of_full if null.problem is None else null.problem.sum_responses(drawn)

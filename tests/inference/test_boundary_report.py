@@ -152,6 +152,19 @@ def test_report_follows_the_units_of_the_response():
     np.testing.assert_allclose(again.table["at_zero"], own["at_zero"], rtol=1e-6)
 
 
+def test_standard_deviation_of_a_structured_term_has_a_report():
+    """With a standard deviation of zero of one cell the term stays, while the test is of the whole term."""
+    rng = np.random.default_rng(3)
+    g, f = np.repeat(np.arange(12), 6), np.tile(np.repeat([0, 1], 3), 12)
+    y = rng.normal(size=12)[g] + rng.normal(size=(12, 2))[g, f] + rng.normal(size=72)
+    data = pd.DataFrame({"y": y, "g": g.astype(str), "f": np.array(["a", "b"])[f]})
+    found = bmm.Model("y ~ f + cs(0 + f | g)", data).fit().boundary("sd(f[a] | g)", n=5)
+    assert found.test.parameter == "cs(0 + f | g)"
+    assert found.test.kind == "bootstrap"
+    assert np.isnan(found.table.loc["profile likelihood", "at_zero"])
+    assert found.table.loc["profile likelihood", "lower"] < found.table.loc["REML", "estimate"]
+
+
 def test_same_seed_gives_the_same_report():
     fit = model("eight_schools").fit()
     pd.testing.assert_frame_equal(fit.boundary(SCHOOL, n=5, seed=4).table, fit.boundary(SCHOOL, n=5, seed=4).table)

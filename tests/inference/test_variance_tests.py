@@ -245,15 +245,15 @@ def test_fit_below_its_null_model_is_said_to_be_no_maximum():
 def test_tests_do_not_depend_on_units_names_or_order(kind):
     data = made()
     names = ["sd(Intercept | g)", "sd(x | g)", "sd(Intercept | h)"]
-    tests = bmm.Model("y ~ x + (x || g) + (1 | h)", data).fit().variance_tests(names, kind=kind, n=12)
+    tests = bmm.Model("y ~ x + (x || g) + (1 | h)", data).fit().variance_tests(names, kind=kind, n=6)
     other = data.assign(y=1000.0 + 1e-3 * data["y"], x=40.0 * data["x"])
-    again = bmm.Model("y ~ x + (x || g) + (1 | h)", other).fit().variance_tests(names, kind=kind, n=12)
+    again = bmm.Model("y ~ x + (x || g) + (1 | h)", other).fit().variance_tests(names, kind=kind, n=6)
     np.testing.assert_allclose(again.table["statistic"], tests.table["statistic"], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(again.table["p_value"], tests.table["p_value"], rtol=1e-5)
     renamed = data.assign(g=data["g"].str.replace("g", "z"), h=data["h"].map({f"h{i}": f"k{9 - i}" for i in range(5)}))
     if kind != "bootstrap":  # whose responses are drawn row by row
         renamed = renamed.sample(frac=1.0, random_state=1)
-    again = bmm.Model("y ~ x + (x || g) + (1 | h)", renamed).fit().variance_tests(names, kind=kind, n=12)
+    again = bmm.Model("y ~ x + (x || g) + (1 | h)", renamed).fit().variance_tests(names, kind=kind, n=6)
     np.testing.assert_allclose(again.table["statistic"], tests.table["statistic"], rtol=1e-5, atol=1e-7)
     if kind != "bootstrap":
         np.testing.assert_allclose(again.table["p_value"], tests.table["p_value"], rtol=1e-5)
@@ -283,7 +283,7 @@ def test_every_standard_deviation_is_tested_once():
     assert list(fit.variance_tests().table.index) == [SUBJECT, DAYS]
     cells = bmm.Model("y ~ x + cs(0 + h | g)", made()).fit()
     assert len(variance_hypotheses(cells)) == 5  # five standard deviations of one term
-    assert len({each.effects for each in variance_hypotheses(cells).values()}) == 1
+    assert {each.name for each in variance_hypotheses(cells).values()} == {"cs(0 + h | g)"}
 
 
 def test_levels_that_share_rows_are_tested_too():
