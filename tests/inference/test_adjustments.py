@@ -35,7 +35,9 @@ def test_quantiles_of_the_studentized_range_are_those_of_r():
     # qtukey(p, k, df)
     known = ((0.95, 3, 10.0, 3.876776749), (0.95, 10, 10.0, 5.598386462), (0.95, 10, 20.0, 5.007882655))
     for p, k, df, expected in (*known, (0.99, 4, 5.5, 7.370904504)):
-        assert quantile(StudentizedRange(k).upper_tail, 1.0 - p, df) == pytest.approx(expected, abs=1e-6)
+        assert quantile(StudentizedRange(k).upper_tail, 1.0 - p, df) == pytest.approx(
+            expected, abs=1e-5
+        )  # qtukey has 1e-4 as its own aim
 
 
 def test_one_and_two_means_have_t():

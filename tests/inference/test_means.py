@@ -339,7 +339,6 @@ def tabulate(ask):
         (lambda: pup(at={"Treatment": ["Placebo"]}), "no level 'Placebo'.*Control, High, Low"),
         (lambda: pup(at={"Lsize": "many"}), "'Lsize' is set to 'many'"),
         (lambda: pup(weights="even"), "weights is 'even': give 'equal'"),
-        (lambda: pup([]), "specs is empty"),
         (lambda: pup(by="Treatment"), "'Treatment' is in by= too"),
         (lambda: pup(3), "specs is 3"),
         (lambda: pup(level=2), "level is 2"),
@@ -363,3 +362,60 @@ def tabulate(ask):
 def test_what_cannot_be_is_refused_with_the_value_and_what_to_do(ask, message):
     with pytest.raises(BayesmmError, match=message):
         tabulate(ask)
+
+
+def test_without_columns_there_is_the_overall_mean():
+    constant = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    table = bmm.emmeans(constant, []).table
+    assert table.loc["overall", "estimate"] == pytest.approx(1527.5)
+    assert table.loc["overall", "df"] == pytest.approx(5.0, rel=1e-3)
+    assert pup([], by="sex").table.index.to_list() == [("Female", "overall"), ("Male", "overall")]
+
+
+def test_columns_called_like_ours_keep_their_names():
+    frame = data("pup").rename(columns={"Treatment": "contrast", "sex": "variable"})
+    fit = bmm.Model("weight ~ contrast * variable + Lsize + (1 | Litter)", frame).fit()
+    table = bmm.emmeans(fit, "variable", by="contrast").contrasts().table
+    assert table.index.names == ["contrast", "contrast_"]
+    assert bmm.comparisons(fit, "contrast", by="variable").table.index.names == ["variable", "variable_", "contrast"]
+    posterior = make_posterior(bmm.Model("weight ~ contrast * variable + Lsize + (1 | Litter)", frame))
+    assert bmm.emmeans(posterior, "variable").data["posterior"]["mean"].dims == ("chain", "draw", "variable_")
+
+
+def test_comparisons_take_rows_of_any_library_and_leave_incomplete_ones_out():
+    import polars as pl
+
+    rows = data("pup")[["Treatment", "sex", "Lsize"]].iloc[:40]
+    expected = bmm.comparisons(fitted("pup"), "sex", data=rows).table
+    lacking = pd.concat([rows, rows.iloc[:1].assign(Lsize=np.nan)])
+    of_polars = pl.DataFrame(
+        {name: lacking[name].astype(object if name != "Lsize" else float).to_list() for name in lacking}
+    )
+    for other in (lacking, of_polars):
+        pd.testing.assert_frame_equal(bmm.comparisons(fitted("pup"), "sex", data=other).table, expected)
+
+
+def test_every_kind_of_model_has_means():
+    rows = data("pup").assign(w=np.linspace(0.5, 2.0, 322))
+    for formula, how, fitting in (
+        ("weight ~ 0 + Treatment + (1 | Litter)", {}, {"method": "ml"}),
+        ("weight ~ Treatment + cs(0 + sex | Litter)", {"weights": "w"}, {}),
+        ("weight ~ Treatment + bs(Lsize, 4) + (1 | Litter)", {"sigma": 0.4}, {}),
+    ):
+        fit = bmm.Model(formula, rows, **how).fit(**fitting)
+        predicted = fit.predict(
+            pd.DataFrame({"Treatment": ["Control", "High", "Low"], "Lsize": rows["Lsize"].mean()}), random="none"
+        )
+        np.testing.assert_allclose(bmm.emmeans(fit, "Treatment").table["estimate"], predicted, rtol=1e-10)
+        assert (bmm.emmeans(fit, "Treatment").contrasts().table["p_value"] < 1.0).all()
+
+
+def test_slopes_at_the_end_of_a_spline_do_not_warn():
+    fit = bmm.Model("weight ~ bs(Lsize, 4) + (1 | Litter)", data("pup")).fit()
+    assert np.isfinite(bmm.slopes(fit, "Lsize", "Lsize", at={"Lsize": [2, 18]}).table["estimate"]).all()
+
+
+def test_normal_quantiles_have_z_in_the_report():
+    text = str(pup(df="normal").contrasts())
+    assert " z " in text
+    assert " df " not in text

@@ -13,6 +13,7 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.reading.frame import read_table
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed_effects import FixedInference
@@ -21,7 +22,7 @@ from bayesmm.inference.means.averaging import keep_estimable
 from bayesmm.inference.means.emmeans import read_names
 from bayesmm.inference.means.evidence import read_evidence
 from bayesmm.inference.means.grid import as_list, check_columns, choose_levels, is_factor, read_numbers
-from bayesmm.inference.means.margins import CONTRAST, Margins
+from bayesmm.inference.means.margins import CONTRAST, Margins, free_name
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.drawn import DrawnModel
@@ -34,7 +35,7 @@ def comparisons(
     variables: str | Sequence[str] | Mapping[str, Any],
     *,
     by: str | Sequence[str] | None = None,
-    data: pd.DataFrame | None = None,
+    data: Any = None,
     df: Df | None = None,
     information: Information | None = None,
     covariance: FixedInference | None = None,
@@ -55,7 +56,7 @@ def comparisons(
         Columns of the data whose values make groups: averages are over the rows of each. Any column that the model uses
         will do, a grouping factor too; a number makes a group a value.
     data : data frame, optional
-        Rows to average over; the rows used by default.
+        Rows to average over, without those that miss a value; the rows used by default.
     df, information, covariance, adjust, level
         As in `bayesmm.emmeans`.
 
@@ -90,7 +91,7 @@ def comparisons(
     outside = read_names("by", by)
     asked = _read_variables(variables)
     check_columns(design, list(asked))
-    frame = design.frame if data is None else pd.DataFrame(data)
+    frame = design.frame if data is None else _read_rows(design, data, outside)
     places = _groups(frame, outside)
     labels, L, offset = [], [], []
     changes = [(name, change) for name, values in asked.items() for change in _changes(design, frame, name, values)]
@@ -103,7 +104,7 @@ def comparisons(
     return Margins(
         kind="comparison",
         title=f"Comparisons of predictions by {listing(asked)}",
-        labels=pd.DataFrame(labels, columns=[*outside, "variable", CONTRAST]),
+        labels=pd.DataFrame(labels, columns=[*outside, free_name("variable", outside), free_name(CONTRAST, outside)]),
         by=tuple(outside),
         L=keep_estimable(design, np.array(L)),
         offset=np.array(offset),
@@ -112,6 +113,17 @@ def comparisons(
         level=level,
         notes=(f"Averaged over {len(frame)} rows{' in groups by ' + listing(outside) if outside else ''}.",),
     )
+
+
+def _read_rows(design: Design, data: Any, by: Sequence[str]) -> pd.DataFrame:
+    """Read the complete rows of a table of any library, with the columns that predictions and groups need."""
+    sources = design.sources
+    uses = dict.fromkeys(name for source in (sources.fixed, *sources.offsets) for name in source.uses)
+    table = read_table(data, list(uses | dict.fromkeys(by)))
+    complete = ~table.missing(table.columns)
+    if not complete.any():
+        raise ArgumentError(f"All {table.n_rows} rows of data= miss a value: give rows with {listing(uses)}.")
+    return table.rows(complete)
 
 
 def _read_variables(variables: Any) -> dict[str, Any]:
@@ -184,11 +196,12 @@ def _difference(
     design: Design, frame: pd.DataFrame, name: str, before: Any, after: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Columns of the model, and offset, after a change less those before it."""
-    first, second = (design.evaluate(_set(frame, name, value), groups=[]) for value in (before, after))
+    first, second = (design.evaluate(_set(design, frame, name, value), groups=[]) for value in (before, after))
     return second.X - first.X, second.offset - first.offset
 
 
-def _set(frame: pd.DataFrame, name: str, value: Any) -> pd.DataFrame:
-    if isinstance(frame[name].dtype, pd.CategoricalDtype):
-        value = pd.Categorical([value] * len(frame), categories=frame[name].cat.categories)
+def _set(design: Design, frame: pd.DataFrame, name: str, value: Any) -> pd.DataFrame:
+    kind = design.frame[name].dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        value = pd.Categorical([value] * len(frame), dtype=kind)
     return frame.assign(**{name: value})

@@ -16,7 +16,7 @@ from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import Weights, average, check_weights
 from bayesmm.inference.means.evidence import read_evidence
 from bayesmm.inference.means.grid import Grid, Variable, build_grid, interacting
-from bayesmm.inference.means.margins import Margins
+from bayesmm.inference.means.margins import Margins, free_name
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.drawn import DrawnModel
@@ -50,7 +50,8 @@ def emmeans(
     result : Fit or Posterior
         Estimates or draws.
     specs : str or sequence of str
-        Columns of the fixed part whose means are wanted: of one, or of all combinations of several.
+        Columns of the fixed part whose means are wanted: of one, or of all combinations of several; with none, ``[]``,
+        the overall mean.
     by : str or sequence of str, optional
         Columns that make groups; contrasts compare inside a group.
     at : mapping of str to value or sequence, optional
@@ -110,16 +111,17 @@ def emmeans(
     check_weights(weights)
     inside, outside = read_names("specs", specs), read_names("by", by)
     check_apart(inside, outside)
-    if not inside:
-        raise ArgumentError("specs is empty: name one or several columns of the fixed part.")
     grid = build_grid(evidence.design, at, [*inside, *outside])
     X, offset = grid.columns(grid.frame)
     stays = [*inside, *outside]
     means = average(grid, X, offset, stays, weights)
+    labels = pd.DataFrame(means.labels, columns=[*outside, *inside])
+    if not inside:
+        labels.insert(len(outside), free_name("mean", outside), "overall")
     return Margins(
         kind="mean",
-        title=f"Estimated marginal means of {listing(inside)}",
-        labels=pd.DataFrame(means.labels, columns=[*outside, *inside]),
+        title=f"Estimated marginal means{f' of {listing(inside)}' if inside else ''}",
+        labels=labels,
         by=tuple(outside),
         L=means.L,
         offset=means.offset,
@@ -145,8 +147,18 @@ def check_apart(inside: Sequence[str], outside: Sequence[str]) -> None:
         raise ArgumentError(f"{both[0]!r} is in by= too: name it in one of the two.")
 
 
-def averaging_notes(grid: Grid, stays: Sequence[str], weights: Weights) -> tuple[str, ...]:
-    """Say what means are averaged over, where numbers stand, and which interactions make averages hard to read."""
+def averaging_notes(
+    grid: Grid, stays: Sequence[str], weights: Weights, *, moved: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Say what means are averaged over, where numbers stand, and which interactions make averages hard to read.
+
+    Parameters
+    ----------
+    grid, stays, weights
+        As `average` takes them.
+    moved : sequence of str
+        Variables whose slope is taken, which differs between levels because of an interaction.
+    """
     over = [each for each in grid.variables if each.name not in stays and len(each.values) > 1]
     held = [each for each in grid.variables if len(each.values) == 1]
     said = []
@@ -154,15 +166,23 @@ def averaging_notes(grid: Grid, stays: Sequence[str], weights: Weights) -> tuple
         said.append(f"Averaged over {listing([each.name for each in over])}{WEIGHED[weights]}.")
     if held:
         said.append(f"At {listing([f'{each.name} = {_value(each)}' for each in held])}.")
-    names = {each.name for each in over}
-    mixed = [term for term in interacting(grid.design) if term & names and term & set(stays)]
+    mixed = _mixed(grid, over, stays)
     if mixed:
-        terms = listing([":".join(name for name in grid.design.sources.fixed.uses if name in term) for term in mixed])
         said.append(
-            f"The model has the interaction {terms}: what is averaged over differs between levels, and an average may "
+            f"The model has the interaction {mixed}: what is averaged over differs between levels, and an average may "
             "mislead. Name these columns in by= to see them apart."
         )
+    elsewhere = _mixed(grid, [each for each in held if each.name not in moved], stays)
+    if elsewhere:
+        said.append(f"The model has the interaction {elsewhere}: at other values the differences are others.")
     return tuple(said)
+
+
+def _mixed(grid: Grid, some: Sequence[Variable], stays: Sequence[str]) -> str:
+    """Name the terms that have both one of some variables and one that means are by."""
+    names = {each.name for each in some}
+    found = [term for term in interacting(grid.design) if term & names and term & set(stays)]
+    return listing([":".join(name for name in grid.design.sources.fixed.uses if name in term) for term in found])
 
 
 def _value(variable: Variable) -> str:

@@ -94,7 +94,8 @@ class Estimates:
         variance = np.einsum("rp,pq,rq->r", L[known], of.covariance, L[known])
         noise = ROUNDING * (np.abs(L[known]) @ np.sqrt(np.diag(of.covariance)))
         error[known] = np.where(variance > noise**2, np.sqrt(np.maximum(variance, 0.0)), 0.0)
-        df[known] = of.df(L[known]) if known.any() else 0.0
+        moves = error > 0.0
+        df[moves] = of.df(L[moves]) if moves.any() else np.nan
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic = np.where(error > 0.0, estimate / error, np.nan)
         p, reach = two_sided(statistic, df), t_quantile(0.5 + level / 2.0, df)

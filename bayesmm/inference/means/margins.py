@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -236,6 +236,7 @@ class Margins:
         for group in self.groups:
             own = self.labels.iloc[group]
             made, labels = self._contrasts_of(own, method, ref, interaction)
+            labels.columns = [free_name(name, by) for name in labels]
             keys = pd.DataFrame({name: [own[name].iloc[0]] * len(labels) for name in by}, index=labels.index)
             parts.append(pd.concat([keys, labels], axis=1))
             L.append(_times(made.matrix, self.L[group]))
@@ -321,6 +322,13 @@ class Margins:
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return a name for a column of labels that none of the data's has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _times(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:

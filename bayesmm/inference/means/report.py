@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.design.reading.dtypes import level_text
@@ -65,9 +66,13 @@ def _estimate_columns(table: pd.DataFrame, level: float) -> list[AnyColumn]:
         Column(head=name, cells=[write_like(value, spread) for value, spread in zip(table[name], spreads, strict=True)])
         for name in ("estimate", "std_error")
     ]
-    columns.append(Column(head="df", cells=[write_number(value, 1) for value in table["df"]]))
+    is_normal = bool(np.isinf(table["df"]).any())
+    if not is_normal:
+        columns.append(Column(head="df", cells=[write_number(value, 1) for value in table["df"]]))
     if "statistic" in table:
-        columns.append(Column(head="t", cells=[write_number(value, 2) for value in table["statistic"]]))
+        columns.append(
+            Column(head="z" if is_normal else "t", cells=[write_number(value, 2) for value in table["statistic"]])
+        )
         columns.append(Column(head="p", cells=[write_p(value) for value in table["p_value"]]))
     return [*columns, _interval(table, "estimate", "std_error", level)]
 

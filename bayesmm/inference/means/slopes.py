@@ -18,7 +18,7 @@ from bayesmm.inference.means.averaging import Weights, average, check_weights
 from bayesmm.inference.means.emmeans import averaging_notes, check_apart, read_names
 from bayesmm.inference.means.evidence import read_evidence
 from bayesmm.inference.means.grid import build_grid, check_columns, is_factor
-from bayesmm.inference.means.margins import Margins
+from bayesmm.inference.means.margins import Margins, free_name
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.drawn import DrawnModel
@@ -105,7 +105,7 @@ def slopes(
     means = average(grid, X, offset, stays, weights)
     labels = pd.DataFrame(means.labels, columns=[*outside, *inside])
     if not inside:
-        labels.insert(len(outside), "slope", variable)
+        labels.insert(len(outside), free_name("slope", outside), variable)
     of = f" by {listing(inside)}" if inside else ""
     return Margins(
         kind="slope",
@@ -117,5 +117,5 @@ def slopes(
         evidence=evidence,
         adjust=adjust,
         level=level,
-        notes=averaging_notes(grid, stays, weights),
+        notes=averaging_notes(grid, stays, weights, moved=[variable]),
     )
