@@ -419,3 +419,20 @@ def test_normal_quantiles_have_z_in_the_report():
     text = str(pup(df="normal").contrasts())
     assert " z " in text
     assert " df " not in text
+
+
+def test_robust_contrasts_are_robust_coefficients():
+    fit = bmm.Model("weight ~ Treatment + sex + Lsize + (1 | Litter)", data("pup")).fit()
+    robust = fit.robust("Litter")
+    against = bmm.emmeans(fit, "Treatment", covariance=robust).contrasts("trt.vs.ctrl", adjust="none")
+    expected = robust.coefficients().loc[["Treatment[T.High]", "Treatment[T.Low]"]]
+    np.testing.assert_allclose(against.table, expected, rtol=1e-9)
+    assert "cluster-robust covariance CR2" in str(against)
+
+
+def test_intervals_of_several_means_are_adjusted_when_asked():
+    plain, wider = pup().table, pup(adjust="bonferroni").table
+    np.testing.assert_allclose(wider["estimate"], plain["estimate"])
+    alone = pup(level=1.0 - 0.05 / 3.0).table
+    np.testing.assert_allclose(wider[["lower", "upper"]], alone[["lower", "upper"]])
+    assert "Intervals are adjusted: Bonferroni's method for 3 tests." in " ".join(str(pup(adjust="bonferroni")).split())

@@ -140,7 +140,10 @@ def _groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[Any, ...
     """Rows of each combination of values that occurs."""
     for name in by:
         if name not in frame:
-            raise ArgumentError(f"by names {name!r}, and the rows have {listing(frame.columns)}: name one of these.")
+            raise ArgumentError(
+                f"by names {name!r}, which the model does not use; it has {listing(frame.columns)}. Name one of these, "
+                "or give rows that have it as data=."
+            )
     if not by:
         return [((), np.arange(len(frame)))]
     found = frame.groupby(list(by), observed=True, sort=True).indices
