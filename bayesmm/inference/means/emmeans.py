@@ -101,11 +101,11 @@ def emmeans(
     >>> import bayesmm as bmm
     >>> fit = bmm.Model("score ~ Machine + (Machine | Worker)", bmm.datasets.load("machines")).fit()
     >>> print(bmm.emmeans(fit, "Machine").table.round(2).to_string())
-             estimate  std_error    df  lower  upper
+             estimate  std_error   df  lower  upper
     Machine
-    A           52.36       1.68  5.01  48.04  56.67
-    B           60.32       3.53  5.00  51.25  69.39
-    C           66.27       1.81  5.00  61.62  70.92
+    A           52.36       1.68  5.0  48.04  56.68
+    B           60.32       3.53  5.0  51.25  69.39
+    C           66.27       1.81  5.0  61.63  70.92
     """
     evidence = read_evidence(result, df, information, covariance)
     check_weights(weights)
