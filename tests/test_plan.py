@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.marginal.plan import plan
+from bayesmm.marginal.plan import planning
 
 CROSSED = "diameter ~ 1 + (1 | plate) + (1 | sample)"
 NESTED = "strength ~ 1 + (1 | batch/cask)"
@@ -57,7 +57,7 @@ def test_nested_factors_are_said_to_join_nothing() -> None:
 def test_text_names_the_way_of_fill_and_what_either_was_predicted_to_cost(
     cost: float, fill: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "SCATTER_NS", cost)
+    monkeypatch.setattr(planning, "SCATTER_NS", cost)
     shown = bound(CROSSED, "penicillin").plan
     first, last = shown.steps.to_dict("records")
     assert (first["group"], first["fill"], first["pairs"]) == ("plate", fill, 360)
@@ -69,7 +69,7 @@ def test_text_names_the_way_of_fill_and_what_either_was_predicted_to_cost(
 
 
 def test_dense_blocks_of_clusters_are_counted_with_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "SCATTER_NS", 1e-6)
+    monkeypatch.setattr(planning, "SCATTER_NS", 1e-6)
     formula = "y ~ 1 + (1 | pupil) + (1 | teacher)"
     for sizes, rows in (((3, 4, 2), "2 to 4"), ((3, 3, 3), "3")):
         shown = bmm.Model(formula, clustered(sizes)).plan

@@ -16,7 +16,7 @@ from bayesmm.covariance.layout import n_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.plan import plan
+from bayesmm.marginal.plan import planning
 from bayesmm.marginal.sums import crossproducts
 from bayesmm.problem import AT_ONCE, Problem
 from bayesmm.reml.criterion import Criterion
@@ -32,7 +32,7 @@ SUMMED = ("diagonal", "cross", "pairs", "gram", "fixed_root", "fixed_origin", "e
 def eliminating(fill: Fill):
     """Choose the way of fill, as the designs' own sums do."""
     with (
-        patch.object(plan, "SCATTER_NS", COST[fill]) if fill in COST else contextlib.nullcontext(),
+        patch.object(planning, "SCATTER_NS", COST[fill]) if fill in COST else contextlib.nullcontext(),
         patch.object(crossproducts, "MOST_EFFECTS", 200 if fill == "apart" else 0),
         warnings.catch_warnings(),
     ):

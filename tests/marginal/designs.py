@@ -17,7 +17,7 @@ from oracle import DenseModel, Derivatives, Method, block_diagonal, level_covari
 from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, start_theta
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence, Membership
-from bayesmm.marginal.plan import plan
+from bayesmm.marginal.plan import planning
 from bayesmm.marginal.sums import crossproducts
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.sums.rows import BlockArrays
@@ -112,7 +112,7 @@ class RandomDesign:
         """Cross-products and plan: eliminated by one of the two ways of fill where there is any, or all taken apart."""
         cost = {"scatter": 1e-6, "product": 1e6}
         with (
-            patch.object(plan, "SCATTER_NS", cost[fill]) if fill in cost else nullcontext(),
+            patch.object(planning, "SCATTER_NS", cost[fill]) if fill in cost else nullcontext(),
             patch.object(crossproducts, "MOST_EFFECTS", 200 if fill == "apart" else 0),
         ):
             return build_products(self.X, self.y, self.weights, self.blocks)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesmm.errors import DesignError
-from bayesmm.marginal.plan import plan
+from bayesmm.marginal.plan import planning
 from bayesmm.marginal.plan.planning import elimination_order, list_fill
 
 SOME = settings(max_examples=20, deadline=None, derandomize=True)
@@ -99,41 +99,41 @@ def test_cost_counts_pairs_of_neighbours_of_the_first_factor(shape: str) -> None
 
 
 def test_too_many_pairs_to_list_are_made_by_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_SCATTER", 10)
+    monkeypatch.setattr(planning, "MAX_SCATTER", 10)
     _, made = random_design("sparse", 1).summed("scatter")
     assert made.shape.steps[0].kind == "product"
 
 
 def test_nested_levels_are_never_made_into_a_dense_product_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_SCATTER", 10)
+    monkeypatch.setattr(planning, "MAX_SCATTER", 10)
     _, made = random_design("deep", 1).summed()
     assert [step.kind for step in made.shape.steps] == ["scatter"] * 3
 
 
 def test_neither_way_being_possible_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_PRODUCT", 10)
-    monkeypatch.setattr(plan, "MAX_SCATTER", 10)
+    monkeypatch.setattr(planning, "MAX_PRODUCT", 10)
+    monkeypatch.setattr(planning, "MAX_SCATTER", 10)
     with pytest.raises(DesignError, match="pairs of levels to be joined, more than the 10 that bayesmm lists"):
         random_design("crossed", 1).summed("product")
 
 
 def test_a_product_too_large_for_memory_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_PRODUCT", 10)
+    monkeypatch.setattr(planning, "MAX_PRODUCT", 10)
     _, made = random_design("crossed", 1).summed("product")
     assert made.shape.steps[0].kind == "scatter"
     assert made.costs[0].product == np.inf
 
 
 def test_too_many_pairs_for_either_way_are_refused_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_SCATTER", 10)
-    monkeypatch.setattr(plan, "MAX_PRODUCT", 100)
+    monkeypatch.setattr(planning, "MAX_SCATTER", 10)
+    monkeypatch.setattr(planning, "MAX_PRODUCT", 100)
     codes = np.arange(100)
     with pytest.raises(DesignError, match=r"450 pairs .* more than the 10 .* more than 0 GB\. Drop a crossed term"):
         design_of(codes // 10, codes % 10).summed()
 
 
 def test_too_large_crossed_factors_are_refused_with_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_DENSE", 25)
+    monkeypatch.setattr(planning, "MAX_DENSE", 25)
     codes = np.arange(900)
     with pytest.raises(DesignError, match=r"dense matrix of 30 rows .* more than the 25 .* Drop a crossed term"):
         design_of(codes // 30, codes % 30).summed()
