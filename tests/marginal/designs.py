@@ -18,6 +18,7 @@ from bayesmm.covariance.layout import Layout, Piece, assemble_factors, n_theta, 
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.marginal.plan import planning
+from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.sums import crossproducts
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
 from bayesmm.marginal.sums.rows import BlockArrays
@@ -108,7 +109,7 @@ class RandomDesign:
     def products(self, fill: Fill = "chosen") -> CrossProducts:
         return self.summed(fill)[0]
 
-    def summed(self, fill: Fill = "chosen") -> tuple[CrossProducts, plan.Plan]:
+    def summed(self, fill: Fill = "chosen") -> tuple[CrossProducts, Plan]:
         """Cross-products and plan: eliminated by one of the two ways of fill where there is any, or all taken apart."""
         cost = {"scatter": 1e-6, "product": 1e6}
         with (
