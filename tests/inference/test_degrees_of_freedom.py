@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from itertools import product
 
@@ -122,13 +123,14 @@ COVARIANCES = {
 }
 
 
-def parameters_of(name: str, sds: np.ndarray, correlations: np.ndarray) -> np.ndarray:
+def parameters_of(name: str, sds: np.ndarray, by_name: pd.Series) -> np.ndarray:
     """η from the standard deviations and correlations of the table of parameters."""
+    correlations = by_name.to_numpy()
     if name == "us":
         R = np.eye(LEVELS)
-        below = [(i, j) for j in range(LEVELS) for i in range(j + 1, LEVELS)]
-        for (i, j), rho in zip(below, correlations, strict=True):
-            R[i, j] = rho
+        for row, rho in by_name.items():
+            j, i = (int(found) for found in re.findall(r"f\[f(\d)\]", str(row)))
+            R[i, j] = R[j, i] = rho
         return (R * np.outer(sds, sds))[TRIANGLE]
     if name == "homcs":
         return np.array([sds[0] ** 2, correlations[0] * sds[0] ** 2])
@@ -143,7 +145,7 @@ class Dense:
         table = fit.parameters
         of_groups = table[table["group"] == "g"]
         sds = of_groups.loc[of_groups["kind"] == "sd", "estimate"].to_numpy()
-        correlations = of_groups.loc[of_groups["kind"] == "cor", "estimate"].to_numpy()
+        correlations = of_groups.loc[of_groups["kind"] == "cor", "estimate"]
         eta = parameters_of(name, sds, correlations)
         people, sigma = table.loc[["sd(Intercept | h)", "sigma"], "estimate"]
         self.eta = np.append(eta, [people**2, sigma**2])
