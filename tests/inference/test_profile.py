@@ -19,6 +19,8 @@ from bayesmm.covariance.public_slopes import differentiate_correlations, differe
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.datasets import load
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.held import Point
+from bayesmm.inference.profile_path import trace_side
 
 END = 1e-4  # of the width of the interval: both are roots of the same function
 SPLINE = 1e-3  # the same, for ends that lme4 interpolates
@@ -157,11 +159,59 @@ def test_a_correlation_has_no_ends_where_a_standard_deviation_may_be_zero() -> N
 
 def test_an_undefined_correlation_may_be_anything() -> None:
     frame = load("sleepstudy")
-    flat = frame.assign(Reaction=frame["Reaction"] - frame.groupby("Subject")["Reaction"].transform("mean"))
-    fit = Model("Reaction ~ Days + cs(1 + Days | Subject)", flat).fit("ml")
-    row = fit.profile("cor(1 + Days | Subject)").intervals().iloc[0]
-    if np.isnan(row["estimate"]):
-        assert (row["lower"], row["upper"], row["at_boundary"]) == (-1.0, 1.0, "both")
+    means = frame.groupby("Subject")["Reaction"].transform("mean")
+    frame = frame.assign(left=frame["Reaction"] - means, late=frame["Days"] - 4.5)
+    fit = Model("left ~ late + (late | Subject)", frame).fit("ml")
+    name = "cor(Intercept, late | Subject)"
+    profile = fit.profile(name)
+    row = profile.intervals().loc[name]
+    assert np.isnan(row["estimate"])
+    assert (row["lower"], row["upper"], row["at_boundary"]) == (-1.0, 1.0, "both")
+    assert profile.notes == (f"{name} is undefined, since a standard deviation is zero: any value is as likely.",)
+    assert profile.table.empty
+
+
+class OneDimensional:
+    """A parameter whose profile is a given function, with nothing else to fit."""
+
+    limits, near = (-np.inf, np.inf), 0.0
+
+    class surface:  # noqa: N801  the interface's name
+        @staticmethod
+        def absolute(x):
+            return x
+
+        relative = absolute
+
+    def __init__(self, function) -> None:
+        self.function = function
+
+    def step(self, value, by):
+        return value + by
+
+    def solve(self, value, start, hessian):
+        slope = (self.function(value + 1e-6) - self.function(value - 1e-6)) / 2e-6
+        return Point(value, self.function(value), slope, np.zeros(1), np.eye(1), np.zeros(0), True)
+
+    def side(self, zeta):
+        start = self.solve(0.0, None, None)
+        return trace_side(self, start, 1, zeta, error=1.0, size=100.0)
+
+
+def test_a_profile_with_two_maxima_reaches_over_both_and_says_so() -> None:
+    side = OneDimensional(lambda v: v**2 * (v - 3.0) ** 2 / 4.0 + 0.1 * v).side(1.96)
+    assert side.falls
+    assert np.allclose(side.maxima, 3.0, atol=0.5)
+    end = side.end(1.0).value
+    assert end > 3.0
+    assert np.isclose(side.parameter.function(end), 1.0)
+
+
+def test_a_likelihood_that_stays_high_has_no_end() -> None:
+    side = OneDimensional(lambda v: v**2 / (1.0 + v**2)).side(1.96)
+    assert side.stopped == "far"
+    assert side.end(1.5) == (np.inf, False)
+    assert np.isclose(side.end(0.5).value, np.sqrt(1.0 / 3.0))
 
 
 def test_intervals_follow_units_origin_and_order() -> None:
