@@ -129,5 +129,5 @@ def _fixed_table(fit: Fitted, level: float, df: Df, information: Information | N
             _interval(rows, level),
         ),
         caption=f"Fixed effects ({DEGREES[df]})",
-        where="fit.coefficients(...)",
+        where="fit.fixed_effects" if df == "satterthwaite" else f"fit.coefficients(df={df!r})",
     )

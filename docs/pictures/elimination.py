@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 import bayesmm as bmm
 from bayesmm.marginal.plan import planning
 
-plan.SCATTER_NS = 0.0  # so small, one dense product would be cheaper; drawn is what large designs get
+planning.SCATTER_NS = 0.0  # so small, one dense product would be cheaper; drawn is what large designs get
 COLOURS = ["#4477AA", "#CC6677", "#117733"]
 DENSE = "#999999"
 

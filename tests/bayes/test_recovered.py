@@ -65,6 +65,7 @@ READERS = {
     "loo": lambda p, _: p.loo(predictive="conditional").elpd_i.to_numpy(),
     "loo_pit": lambda p, _: y(p.loo_pit(), "loo_pit"),
     "r2": lambda p, _: p.r2().to_dataframe(),
+    "explained": lambda p, _: p.explained().table,
     "variance_shares": lambda p, _: p.variance_shares(total="response"),
     "sensitivity": lambda p, _: p.sensitivity()[["prior", "likelihood"]],
     "diagnostics": lambda p, _: [p.diagnostics.ess, p.diagnostics.pareto_k],

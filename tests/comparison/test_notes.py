@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_posterior import SHAPE, make_posterior, normal_draws
+from scipy import special
 
 import bayesmm as bmm
 from bayesmm.comparison.evidence import gather
@@ -18,8 +19,8 @@ def dyestuff():
     return bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
 
 
-def notes_of(model, posterior, method="reml"):
-    return bmm.compare(model.fit(method), posterior).notes
+def notes_of(model, posterior, method="reml", df="normal"):
+    return bmm.compare(model.fit(method), posterior, df=df).notes
 
 
 def gamma_draws(mean, sd, seed=5):
@@ -32,6 +33,8 @@ def test_equal_results_agree_and_nothing_else_is_said_of_the_parameters(dyestuff
     notes = notes_of(dyestuff, make_posterior(dyestuff, priors="flat"))
     assert notes == (
         "They agree: every posterior mean is within 0.01 posterior sds of its REML estimate.",
+        "Normal intervals and posterior intervals of the fixed effects are as wide; their ends differ by 0.04 posterior "
+        "sds.",
         "Posterior sds of the random effects equal the BLUPs' conditional sds on average.",
     )
 
@@ -92,7 +95,7 @@ def test_undefined_correlation_is_called_undefined():
     comparison = bmm.compare(fit, posterior)
     table = comparison.table.copy()
     table.loc[name, ["estimate", "std_error", "shift"]] = np.nan
-    notes = write_notes(gather(fit, posterior, table, comparison.random_effects))
+    notes = write_notes(gather(fit, posterior, table, comparison.random_effects), "satterthwaite")
     start = f"{name} is undefined in the REML fit; the posterior has mean {draws.mean():.3f}"
     assert any(note.startswith(start) for note in notes)
 
@@ -128,11 +131,24 @@ def test_fit_that_did_not_converge_comes_first(dyestuff, monkeypatch):
 
 def test_widths_are_compared_in_percent(dyestuff):
     notes = notes_of(dyestuff, make_posterior(dyestuff, widen=1.2, priors="flat"))
-    assert any("The posterior does not: its sds are 20 % larger." in note for note in notes)
+    start = "Posterior intervals of the fixed effects are 19 % wider than normal intervals, which take the estimated"
+    assert any(note.startswith(start) for note in notes)
     assert any("random effects are on average 20 % larger (Batch)." in note for note in notes)
 
 
 def test_narrower_posteriors_are_said_to_be_so(dyestuff):
     notes = notes_of(dyestuff, make_posterior(dyestuff, widen=0.8, priors="flat"))
-    assert any("sds of the fixed effects are 20 % smaller" in note for note in notes)
+    assert any("intervals of the fixed effects are 20 % narrower than normal intervals" in note for note in notes)
     assert any("random effects are on average 20 % smaller (Batch)" in note for note in notes)
+
+
+def test_small_samples_are_allowed_for_by_t_intervals(dyestuff):
+    """Draws as wide as a t of five degrees of freedom: the intervals agree, where normal ones are too short."""
+    n = int(np.prod(SHAPE))
+    t = np.random.default_rng(3).permutation(special.stdtrit(5.0, (np.arange(n) + 0.5) / n)).reshape(SHAPE)
+    fit = dyestuff.fit()
+    estimate, error = fit.fixed_effects.loc["Intercept", ["estimate", "std_error"]]
+    posterior = make_posterior(dyestuff, {"Intercept": estimate + error * t}, priors="flat")
+    fair, short = (notes_of(dyestuff, posterior, df=df) for df in ("kenward-roger", "normal"))
+    assert any(note.startswith("Kenward and Roger's t intervals and posterior intervals") for note in fair)
+    assert any("wider than normal intervals" in note for note in short)

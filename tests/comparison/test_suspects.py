@@ -58,7 +58,7 @@ def test_nothing_far_is_said_to_agree_and_the_first_thing_said_of_it_is_why(mode
         method = rng.choice(["reml", "ml"])
         comparison = bmm.compare(model.fit(method), random_posterior(model, rng))
         evidence = gather(comparison.fit, comparison.posterior, comparison.table, comparison.random_effects)
-        notes = write_notes(evidence)
+        notes = write_notes(evidence, "satterthwaite")
         far = [each for each in evidence.parameters if abs(each.shift) > FURTHEST]
         about_fit = [
             note for note in notes if not note.startswith(("The draws are not", f"The {method.upper()} fit did"))

@@ -18,6 +18,7 @@ from bayesmm.bayes.checks.calibration import Calibration
 
 VOID = ("br", "path", "circle")
 NESTED = ("Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days || Subject)")
+CAKE = "angle ~ recipe + temp + (1 | recipe:replicate)"
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
 
@@ -46,29 +47,31 @@ def calibration(names: list[str]) -> Calibration:
 
 # By the class of the result: what makes one.
 RESULTS: dict[str, Callable[[], Any]] = {
-    "BoundaryReport": lambda: sleepstudy()[1].boundary("sd(Days | Subject)", sleepstudy()[2], n=20),
-    "Criteria": lambda: sleepstudy()[1].criteria(),
-    "Explained": lambda: sleepstudy()[1].explained(),
-    "ModelTable": lambda: bmm.anova(*(bmm.Model(f, bmm.datasets.load("sleepstudy")).fit() for f in NESTED)),
-    "Robust": lambda: sleepstudy()[1].robust(),
     "Bootstrap": lambda: sleepstudy()[1].bootstrap(50),
+    "BoundaryReport": lambda: sleepstudy()[1].boundary("sd(Days | Subject)", sleepstudy()[2], n=20),
     "Calibration": lambda: calibration(["Days", "sigma"]),
     "Check": lambda: sleepstudy()[1].check(n=49),
     "Comparison": lambda: bmm.compare(*sleepstudy()[1:]),
+    "Criteria": lambda: sleepstudy()[1].criteria(),
     "Description": lambda: bmm.datasets.describe("sleepstudy"),
     "Diagnostics": lambda: make_posterior(sleepstudy()[0], divergences=7).diagnostics,
+    "Explained": lambda: sleepstudy()[1].explained(),
     "Fit": lambda: sleepstudy()[1],
     "Identity": lambda: sleepstudy()[0].check_identity(),
     "Influence": lambda: sleepstudy()[1].influence("Subject"),
+    "LinearTest": lambda: sleepstudy()[1].test("Days = 0, Intercept = 250"),
     "Margins": lambda: machines().contrasts(),
     "Model": lambda: sleepstudy()[0],
+    "ModelTable": lambda: bmm.anova(*(bmm.Model(f, bmm.datasets.load("sleepstudy")).fit() for f in NESTED)),
     "PlanDescription": lambda: penicillin().plan,
     "Posterior": lambda: sleepstudy()[2],
     "Profile": lambda: sleepstudy()[1].profile(),
     "Report": lambda: sleepstudy()[2].summary(level=0.8),
     "ResolvedPriors": lambda: sleepstudy()[0].priors,
+    "Robust": lambda: sleepstudy()[1].robust(),
     "SimulatedResiduals": lambda: sleepstudy()[1].simulated_residuals(n=49),
     "Simulation": lambda: bmm.datasets.simulate_longitudinal(seed=1),
+    "TermTests": lambda: bmm.Model(CAKE, bmm.datasets.load("cake")).fit().anova(),
     "VarianceTests": lambda: sleepstudy()[1].variance_tests(),
 }
 

@@ -95,10 +95,11 @@ def test_pages_hold_the_numbers_of_the_tables():
     table = fit.fixed_effects
     assert [row[0] for row in fixed.rows()] == table.index.tolist()
     for row, (_, record) in zip(fixed.rows(), table.iterrows(), strict=True):
-        shown = numbers([*row[1:3], *row[5:]])
+        shown = numbers([*row[1:3], *row[6:]])
         error = shown - record[["estimate", "std_error", "lower", "upper"]].to_numpy(dtype=float)
         assert np.abs(error).max() <= 0.0051 * record["std_error"]
-        assert row[4] == "< 0.001"
+        assert row[3] == "17.0"
+        assert row[5] == "< 0.001"
     comparison = RESULTS["Comparison"]()
     rows = [row for row in page_of("Comparison").tables[0].rows() if len(row) > 1]
     names = ["estimate", "std_error", "fit_lower", "fit_upper", "mean", "sd", "posterior_lower", "posterior_upper"]
