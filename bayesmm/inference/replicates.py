@@ -211,9 +211,11 @@ class _Cases:
         alone = np.arange(m)
         if self._sums is not None and self._statistic is None:
             criterion = fit.estimate.criterion_function
-            found, is_final = refit_resampled(criterion, self._sums.resample(counts), fit.estimate.minimum.x)
-            parameters[is_final] = _parameters(fit, found, criterion)[is_final]
-            alone = np.flatnonzero(~is_final)
+            resampled = self._sums.resample(counts)
+            whole = np.flatnonzero(resampled.has_all_columns)
+            found, is_final = refit_resampled(criterion, resampled.take(whole), fit.estimate.minimum.x)
+            parameters[whole[is_final]] = _parameters(fit, found, criterion)[is_final]
+            alone = np.setdiff1d(alone, whole[is_final])
         for i in alone:
             problem = Problem(self._levels.draw(chosen[i]))
             if len(_independent(problem.design)) < problem.design.p:

@@ -31,7 +31,6 @@ from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 TOGETHER = 2**19  # numbers in the largest array of evaluations side by side
 TOLERANCE = 1e-10  # of a search by itself: θ is right to a hundred-thousandth of its standard error
 WORTH_IT = 20  # responses from which on predicting their minima costs less than it saves
-LACKING = 1e-8  # share of X'WX, below which a data set may lack one of its columns
 NEAR_BOUNDARY = 1e-2  # smallest singular value of Λ, relative to the largest or to one, below which it is looked closer
 
 
@@ -120,14 +119,14 @@ def refit_resampled(criterion: Criterion, resampled: ResampledLevels, start: np.
         θ on the columns of the design.
     is_final : array of bool, shape (m,)
         Of which data sets these are the estimates beyond doubt; the others are to be searched by themselves: near the
-        boundary, with a further basin, or without some column of X.
+        boundary, or with a further basin.
     """
     m, products = len(resampled), resampled.columns
     start = off_boundary(start, criterion.layout)
 
     def evaluations(thetas: np.ndarray, which: np.ndarray) -> Evaluations:
         own = resampled if len(which) == m else resampled.take(which)
-        with np.errstate(all="ignore"):  # a step too long overflows; a data set may lack a column
+        with np.errstate(all="ignore"):  # a step too long overflows
             return evaluate_resampled(own, thetas, criterion.sigma, criterion.restriction, criterion.layout)
 
     def objective(thetas: np.ndarray, which: np.ndarray) -> Points:
@@ -138,8 +137,6 @@ def refit_resampled(criterion: Criterion, resampled: ResampledLevels, start: np.
     ends = minimise_side_by_side(objective, np.tile(start, (m, 1)))
     at = evaluations(ends.x, np.arange(m)).profiles
     is_final = ends.is_minimum & ~_is_near_boundary(ends.x, criterion.layout)
-    if products.p:
-        is_final &= np.linalg.eigvalsh(resampled.fixed_grams)[:, 0] > LACKING
     for look in look_around(criterion, start):
         values = np.stack(
             [profile_resampled(resampled, L, criterion.sigma, criterion.restriction).value for (L,) in look.factors]

@@ -12,6 +12,8 @@ from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.rows import BlockArrays
 
+LACKING = 1e-8  # share of X'WX, below which a data set may lack one of its columns
+
 
 @dataclass(frozen=True)
 class LevelSums:
@@ -66,12 +68,13 @@ class ResampledLevels:
         return ResampledLevels(own, self.counts[which], self.left)
 
     @property
-    def fixed_grams(self) -> Float[Array, "m p p"]:
-        """X'WX of each."""
+    def has_all_columns(self) -> np.ndarray:
+        """In which of them the columns of X are surely independent (m,)."""
         assert self.columns.levels is not None
         X = self.columns.levels.coefficients[:, :-1]
         inside = np.einsum("kiq,kjq->qij", X, X)
-        return np.tensordot(self.counts, inside + self.left[:, :-1, :-1], axes=1)
+        grams = np.tensordot(self.counts, inside + self.left[:, :-1, :-1], axes=1)  # X'WX of each, of all the identity
+        return (np.linalg.eigvalsh(grams) > LACKING).all(axis=1)
 
 
 def sum_levels(
