@@ -213,9 +213,10 @@ class _Cases:
             criterion = fit.estimate.criterion_function
             resampled = self._sums.resample(counts)
             whole = np.flatnonzero(resampled.has_all_columns)
-            found, is_final = refit_resampled(criterion, resampled.take(whole), fit.estimate.minimum.x)
-            parameters[whole[is_final]] = _parameters(fit, found, criterion)[is_final]
-            alone = np.setdiff1d(alone, whole[is_final])
+            if len(whole):
+                found, is_final = refit_resampled(criterion, resampled.take(whole), fit.estimate.minimum.x)
+                parameters[whole[is_final]] = _parameters(fit, found, criterion)[is_final]
+                alone = np.setdiff1d(alone, whole[is_final])
         for i in alone:
             problem = Problem(self._levels.draw(chosen[i]))
             if len(_independent(problem.design)) < problem.design.p:
