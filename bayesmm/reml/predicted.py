@@ -9,6 +9,7 @@ ends after two or three evaluations of its own.
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,15 @@ REACH = 4.0  # standard errors within which a polynomial is believed
 FLAT = 1e-6  # curvature relative to the largest, below which θ has no standard error
 
 
-def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarray) -> np.ndarray:
-    """Predict θ (m, t) of the minimum of each response.
+class Predicted(NamedTuple):
+    """Where minima will be: θ (m, t), and Hessians (m, t, t) there."""
+
+    theta: np.ndarray
+    hessian: np.ndarray
+
+
+def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarray) -> Predicted | None:
+    """Predict θ of the minimum of each response.
 
     Parameters
     ----------
@@ -38,13 +46,13 @@ def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarra
 
     Returns
     -------
-    array, shape (m, t)
-        The centre itself, for all, where it is no minimum.
+    Predicted or None
+        None where the centre is no minimum to go by.
     """
     m, t = len(responses), len(centre)
     curvatures, directions = np.linalg.eigh(criterion.derivatives(centre).hessian)
     if not curvatures[0] > FLAT * curvatures[-1]:
-        return np.tile(centre, (m, 1))
+        return None
     unit = directions * np.sqrt(2.0 / curvatures)  # one standard error each
     places = np.concatenate([np.zeros((1, t)), OUT * np.eye(t), -OUT * np.eye(t)])
     degree = 3
@@ -73,7 +81,9 @@ def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarra
         )
 
     ends = minimise_side_by_side(objective, np.zeros((m, t)))
-    return centre + np.where(np.isfinite(ends.x), ends.x, 0.0) @ unit.T
+    bends = np.einsum("mpst,pm->mst", _monomials(ends.x, powers)[2], coefficients)
+    back = np.linalg.inv(unit)
+    return Predicted(centre + ends.x @ unit.T, back.T @ bends @ back)
 
 
 def _monomials(points: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

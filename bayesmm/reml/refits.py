@@ -10,6 +10,7 @@ from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, part
 from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
+from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.marginal.many.resampled import ResampledLevels
 from bayesmm.marginal.many.side_by_side import (
@@ -30,6 +31,8 @@ from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
 TOGETHER = 2**19  # numbers in the largest array of evaluations side by side
 TOLERANCE = 1e-10  # of a search by itself: θ is right to a hundred-thousandth of its standard error
+SETTLED = 1e-7  # of the criterion, what a further step would gain at a minimum that was predicted
+FEW = 4  # steps from there
 WORTH_IT = 20  # responses from which on predicting their minima costs less than it saves
 NEAR_BOUNDARY = 1e-2  # smallest singular value of Λ, relative to the largest or to one, below which it is looked closer
 
@@ -90,9 +93,10 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
     is_inside = not held_theta(start, criterion.layout).any()
     start = off_boundary(start, criterion.layout)
     if not responses.columns.is_apart:
-        starts = predict_minima(criterion, responses, start) if is_inside and m >= WORTH_IT else np.tile(start, (m, 1))
+        near = predict_minima(criterion, responses, start) if is_inside and m >= WORTH_IT else None
         for i in range(m):
-            found.search(i, starts[i])
+            if near is None or not found.settle(i, near.theta[i], near.hessian[i]):
+                found.search(i, start)
     else:
         size = max(TOGETHER // _size(responses), 1)
         for first in range(0, m, size):
@@ -215,10 +219,27 @@ class _Found:
             return self._forget(i)
         if not minimum.converged:
             return self._forget(i) if start is None else self.search(i, None)
-        fixed = minimum.evaluation.detail.fixed
-        self.value[i], self._theta[i] = minimum.evaluation.value, minimum.x
-        self._residual_square[i], self._beta[i] = fixed.residual_square, fixed.beta
-        return None
+        return self._keep(i, minimum.x, minimum.evaluation.detail)
+
+    def settle(self, i: int, theta: np.ndarray, hessian: np.ndarray) -> bool:
+        """Go from a predicted minimum by the Hessian predicted there; say whether that ends at a minimum inside."""
+        own = replace(self._criterion, products=self._responses[i])
+        if not np.linalg.eigvalsh(hessian)[0] > 0.0:
+            return False
+        for _ in range(FEW):
+            at = own.evaluate(theta)
+            step = np.linalg.solve(hessian, at.gradient)
+            if not np.isfinite(step).all() or not np.isfinite(at.value):
+                return False
+            if 0.5 * at.gradient @ step < SETTLED:
+                self._keep(i, theta, at)
+                return not _is_near_boundary(theta[None], own.layout)[0]
+            theta = theta - step
+        return False
+
+    def _keep(self, i: int, theta: np.ndarray, at: Evaluated) -> None:
+        self.value[i], self._theta[i] = at.value, theta
+        self._residual_square[i], self._beta[i] = at.fixed.residual_square, at.fixed.beta
 
     def _forget(self, i: int) -> None:
         for each in (self.value, self._theta, self._residual_square, self._beta):
