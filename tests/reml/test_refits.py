@@ -26,14 +26,14 @@ DEVIANCE = 1e-6
 load = bmm.datasets.load
 YEARS = Path(__file__).with_name("uncentred_years.csv")
 MODELS = {
-    "slopes": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", {}, 30),
-    "independent": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", {"weights": "1 + Days"}, 15),
-    "known": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", {"sigma": 25.0}, 15),
-    "on the boundary": ("Yield ~ 1 + (1 | Batch)", "dyestuff2", {}, 30),
-    "one correlation": ("Reaction ~ Days + cs(Days | Subject)", "sleepstudy", {}, 4),
+    "slopes": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", {}, 12),
+    "independent": ("Reaction ~ Days + (Days || Subject)", "sleepstudy", {"weights": "1 + Days"}, 8),
+    "known": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", {"sigma": 25.0}, 8),
+    "on the boundary": ("Yield ~ 1 + (1 | Batch)", "dyestuff2", {}, 12),
+    "one correlation": ("Reaction ~ Days + cs(Days | Subject)", "sleepstudy", {}, 2),
     "no fixed effects": ("Reaction ~ 0 + (1 | Subject)", "sleepstudy", {}, 10),
-    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {}, 25),
-    "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", {}, 15),
+    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {}, 10),
+    "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", {}, 8),
     "three effects": ("score ~ Machine + (Machine | Worker)", "machines", {}, 10),
 }
 
