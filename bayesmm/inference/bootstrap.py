@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -129,7 +129,7 @@ class Bootstrap:
             Index: names of the parameters. Columns: kind, group, estimate (from the data), std_error (standard
             deviation of the replicates), lower, upper, bias (mean of the replicates less the estimate).
         """
-        return self._table(kind, level).iloc[: len(self.estimates)]
+        return cast(pd.DataFrame, self._table(kind, level).iloc[: len(self.estimates)])
 
     def intervals(self, kind: IntervalKind = "percentile", level: float = 0.95) -> pd.DataFrame:
         """Intervals for all parameters and statistics.
@@ -160,7 +160,7 @@ class Bootstrap:
         Efron (1987), J. Am. Stat. Assoc. 82, 171-185. Davison & Hinkley (1997), Bootstrap Methods and their
         Application, Cambridge.
         """
-        return self._table(kind, level)[["estimate", "lower", "upper"]]
+        return cast(pd.DataFrame, self._table(kind, level)[["estimate", "lower", "upper"]])
 
     def _table(self, kind: IntervalKind, level: float) -> pd.DataFrame:
         if not is_one_of(kind, ("percentile", "basic", "bca")):
@@ -182,7 +182,7 @@ class Bootstrap:
             "bias": mean - estimates,
         }
         names = [*(row.name for row in rows), *self.statistic_names]
-        return pd.DataFrame(columns, index=pd.Index(names, name="parameter"))[COLUMNS]
+        return pd.DataFrame(columns, index=pd.Index(names, name="parameter"), columns=pd.Index(COLUMNS))
 
     def _ranges(self) -> np.ndarray:
         """Between which values each parameter and statistic may lie (m + s, 2)."""

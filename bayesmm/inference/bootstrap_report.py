@@ -75,7 +75,7 @@ def _notes(found: Replicated, table: pd.DataFrame, kind: IntervalKind) -> Sequen
                 f"{row.name} is zero in {zero} of {n} replicates: near the boundary bootstrap intervals for it do not "
                 "have their coverage."
             )
-    if kind == "bca" and table["lower"].isna().any():
+    if kind == "bca" and table["lower"].isna().to_numpy().any():
         said.append("No BCa interval where an estimate is on the boundary, or its acceleration cannot be found.")
     if n < FEW:
         said.append(f"{n} replicates are few for the limits of intervals; 1000 are usual.")

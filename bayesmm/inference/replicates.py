@@ -147,7 +147,7 @@ class _Responses:
         parameters = _parameters(fit, found, self._criterion)
         statistics = np.full((len(streams), len(self._statistic.names) if self._statistic else 0), np.nan)
         if self._statistic is not None and rows is not None:
-            for i in np.flatnonzero(found.converged):
+            for i in np.flatnonzero(found.converged).tolist():
                 design = replace(fit.design, y=rows[:, i])
                 problem = Problem(design, plan=fit.problem.plan, products=responses[i])
                 statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[i]))

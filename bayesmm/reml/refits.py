@@ -109,7 +109,7 @@ def refit(criterion: Criterion, responses: Responses, start: np.ndarray) -> Refi
         further |= [
             has_further_basins(own, look, value - SAME) for own, value in zip(values.T, found.value, strict=True)
         ]
-    for i in np.flatnonzero(further):
+    for i in np.flatnonzero(further).tolist():
         found.search(i, None)
     return found.refits
 

@@ -267,7 +267,7 @@ def _solve_levels(
     right[:, :p], right[:, p] = levels.coefficients[:, :p, None], levels.coefficients[:, p:]
     right[:, p + 1 :] = levels.root[:, :, None]
     pivots, rooted = _root_levels(levels, np.moveaxis(factors, 0, -1)[..., None], right)
-    S = sum(_sum_products(each, each, counts) for each in rooted)  # (m, p + 1 + k, ...)
+    S = np.sum([_sum_products(each, each, counts) for each in rooted], axis=0)  # (m, p + 1 + k, ...)
     logarithms = 2.0 * np.log(pivots).sum(axis=0)
     parts = _Reduced(
         (logarithms if counts is None else logarithms * counts).sum(axis=1),
