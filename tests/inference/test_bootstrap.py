@@ -53,9 +53,9 @@ def streams(n: int, seed: int = 3) -> list[np.random.Generator]:
 
 def test_share_of_zero_variances_is_that_of_the_f_distribution() -> None:
     """In a balanced one-way layout the REML estimate is zero where the F ratio is at most one."""
-    found = one_way("dyestuff2").bootstrap(2000)
+    found = one_way("dyestuff2").bootstrap(1000)
     share, expected = (found.draws["sd(Intercept | Batch)"] == 0.0).mean(), stats.f.cdf(1.0, 5, 24)
-    assert abs(share - expected) < SURE * np.sqrt(expected * (1.0 - expected) / 2000)
+    assert abs(share - expected) < SURE * np.sqrt(expected * (1.0 - expected) / 1000)
 
 
 def test_estimates_of_a_balanced_layout_have_their_exact_distributions() -> None:
