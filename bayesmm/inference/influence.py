@@ -15,7 +15,7 @@ from bayesmm.errors import ArgumentError
 from bayesmm.inference.deletion import Deleted, delete_groups, delete_rows
 from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.refits import parameter_values, refit_without
+from bayesmm.inference.without_rows import parameter_values, refit_without
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report

@@ -54,9 +54,8 @@ def _sum_without(fit: Fitted, rows: np.ndarray) -> CrossProducts:
 def parameter_values(fit: Fitted, estimates: Sequence[Estimate | None]) -> np.ndarray:
     """All parameters of some estimates, (m, number of parameters) as in `Fit.parameters`; NaN where there is none."""
     n = len(fit.labels.parameter_rows())
-    return np.array(
-        [
-            np.full(n, np.nan) if each is None else np.concatenate([each.beta, public_values(each)[0]])[:n]
-            for each in estimates
-        ]
-    ).reshape(-1, n)
+    return np.array([np.full(n, np.nan) if each is None else _values(each)[:n] for each in estimates]).reshape(-1, n)
+
+
+def _values(found: Estimate) -> np.ndarray:
+    return np.concatenate([found.beta, public_values(found.minimum.x, np.log(found.sigma), found.criterion_function)])
