@@ -31,6 +31,7 @@ SURPRISING = 0.01  # probability of so extreme a row or level, all of them consi
 LEAST_SHARE = 0.01  # that is written as a number
 UNUSUAL = 0.05  # of so extreme a look, all of them considered
 MOST_WORK = 300_000_000  # columns times effects that leaving out levels may take without being asked for
+MANY_ROWS = 5000
 LOOKS_SHOWN = 6
 
 
@@ -123,8 +124,10 @@ class Check:
         )
 
     def _notes(self) -> list[str]:
-        n = self.patterns.n
+        n, n_rows = self.patterns.n, len(self.influence[ROWS].table)
+        many = f"Among {n_rows:,} rows departures too small to matter stand out, too: judge by their size."
         return [
+            *([many] if n_rows >= MANY_ROWS else []),
             f"lower and upper enclose 95 % of {n} data sets that the model draws, each treated as the data were; p is "
             "the share of them that are as extreme in this one look. Judge by the share that counts all looks, above.",
             "A fit that passes is not shown to be right: small data hide what is wrong with a model.",
@@ -352,16 +355,18 @@ def _patterns(patterns: Patterns) -> Iterator[Finding]:
         is_concern=is_concern,
         text=f"Of {len(table)} looks at residuals and random effects the most extreme is: {look}. Of the data sets "
         f"that the model draws {share} have a look as extreme.",
-        advice=_advice(first["look"]) if is_concern else "",
+        advice=_advice(first["look"], first["statistic"] < first["lower"]) if is_concern else "",
     )
 
 
-def _advice(look: str) -> str:
+def _advice(look: str, is_low: bool) -> str:
     """Say what to do about a pattern."""
     if look == "curvature":
         return "Something in the fixed effects is not a straight line: try a curve or an interaction."
     if look.startswith("spread"):
         return "The residuals do not have one spread: try the logarithm of the response, or weights."
+    if look == "excess kurtosis" and is_low:
+        return "Tails are lighter than normal, as on a scale with ends: estimates stand, limits for new rows do not."
     if look in ("excess kurtosis", "largest residual", "largest effect"):
         return "Tails are heavier than normal: look at the extreme ones, and compare with a fit without them."
     return "The distribution is lopsided: try the logarithm or another scale of the response."

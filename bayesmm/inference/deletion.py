@@ -137,19 +137,24 @@ class _Turned(NamedTuple):
 
 def _turn(at: Eliminated, Z: Any, group: int, rows: np.ndarray) -> _Turned:
     """Reduce rows to as many as they have columns."""
+    part = int(at.components[rows[0]])
+    if len(rows) <= at.p + sum(incidence.k for incidence in at.rows.incidences):
+        return _Turned(group, rows, np.eye(len(rows)), at.solved[rows], 0.0, part)
     own = Z[rows]
     touched = np.unique(own.indices)
-    Q, rest = np.eye(len(rows)), 0.0
-    if len(touched) + at.p < len(rows):
+    if len(touched) + at.p >= len(rows):
+        turned = _Turned(group, rows, np.eye(len(rows)), at.solved[rows], 0.0, part)
+    else:
         Q = np.linalg.qr(np.hstack([own[:, touched].toarray(), at.rows.fixed[rows, :-1]]))[0]
         rest = float(at.residual[rows] @ at.residual[rows] - ((Q.T @ at.residual[rows]) ** 2).sum())
-    if Q.shape[1] > MOST_ROWS:
+        turned = _Turned(group, rows, Q, Q.T @ at.solved[rows], max(rest, 0.0), part)
+    if turned.Q.shape[1] > MOST_ROWS:
         raise ArgumentError(
             f"A level with {len(rows):,} rows has {len(touched):,} random effects in them; leaving it out takes a "
-            f"dense matrix of {Q.shape[1]:,} rows, and {MOST_ROWS:,} are the most. Leave out rows, or levels of "
+            f"dense matrix of {turned.Q.shape[1]:,} rows, and {MOST_ROWS:,} are the most. Leave out rows, or levels of "
             "another factor."
         )
-    return _Turned(group, rows, Q, Q.T @ at.solved[rows], max(rest, 0.0), int(at.components[rows[0]]))
+    return turned
 
 
 def _batches(at: Eliminated, Z: Any, groups: Sequence[np.ndarray]) -> Iterator[list[tuple[_Turned, int]]]:
@@ -172,16 +177,37 @@ def _batches(at: Eliminated, Z: Any, groups: Sequence[np.ndarray]) -> Iterator[l
 def _solve(at: Eliminated, Z: Any, batch: list[tuple[_Turned, int]]) -> Iterator[tuple[_Turned, np.ndarray]]:
     """D of each group of a batch."""
     width = max(column + turned.Q.shape[1] for turned, column in batch)
-    cross = np.zeros((Z.shape[1], width))
-    for turned, column in batch:
-        cross[:, column : column + turned.Q.shape[1]] += Z[turned.rows].T @ turned.Q
+    cross = Z.T @ _side_by_side(batch, width, len(at.rows.fixed))
     parts, start = [], 0
     for incidence in at.rows.incidences:
         k, q = incidence.k, incidence.n_levels
-        parts.append(np.ascontiguousarray(cross[start : start + k * q].reshape(k, q, width).swapaxes(1, 2)))
+        parts.append(cross[start : start + k * q].toarray().reshape(k, q, width).swapaxes(1, 2).copy())
         start += k * q
     effects = np.concatenate([b.swapaxes(1, 2).reshape(-1, width) for b in at.solve_levels(parts)])
+    for some in _chunks(batch, max(AT_ONCE // width, 1)):
+        taken = Z[np.concatenate([turned.rows for turned, _ in some])] @ effects  # (rows, width)
+        ends = np.cumsum([len(turned.rows) for turned, _ in some])
+        for (turned, column), own in zip(some, np.split(taken, ends[:-1]), strict=True):
+            r = turned.Q.shape[1]
+            D = np.eye(r) - turned.Q.T @ own[:, column : column + r]
+            yield turned, 0.5 * (D + D.T)
+
+
+def _side_by_side(batch: list[tuple[_Turned, int]], width: int, n: int) -> Any:
+    """All Q of a batch as one sparse matrix (n, width)."""
+    values = np.concatenate([turned.Q.ravel() for turned, _ in batch])
+    rows = np.concatenate([np.repeat(turned.rows, turned.Q.shape[1]) for turned, _ in batch])
+    columns = np.concatenate([np.tile(np.arange(c, c + t.Q.shape[1]), len(t.rows)) for t, c in batch])
+    return sparse.csr_array((values, (rows, columns)), shape=(n, width))
+
+
+def _chunks(batch: list[tuple[_Turned, int]], most: int) -> Iterator[list[tuple[_Turned, int]]]:
+    """Groups of no more rows together than `most`, one group at least."""
+    some, n = [], 0
     for turned, column in batch:
-        own = Z[turned.rows]
-        D = np.eye(turned.Q.shape[1]) - turned.Q.T @ (own @ effects[:, column : column + turned.Q.shape[1]])
-        yield turned, 0.5 * (D + D.T)
+        if some and n + len(turned.rows) > most:
+            yield some
+            some, n = [], 0
+        some.append((turned, column))
+        n += len(turned.rows)
+    yield some
