@@ -264,8 +264,8 @@ def _range(fewest: int, most: int) -> str:
 def _influence(fit: Fitted, at: Eliminated) -> tuple[dict[str, Influence], list[str]]:
     found, skipped = {ROWS: measure_influence(fit, ROWS, refit=False)}, []
     effects = sum(Z.shape[1] for Z in at.columns)
-    for block in fit.design.blocks:
-        if columns_needed(at, block.incidence.members()) * effects > MOST_WORK:
+    for f, block in enumerate(fit.design.blocks):
+        if columns_needed(at, f) * effects > MOST_WORK:
             skipped.append(block.group)
         else:
             found[block.group] = measure_influence(fit, f"`{block.group}`", refit=False)

@@ -22,6 +22,7 @@ from bayesmm.errors import ArgumentError
 from bayesmm.inference.eliminated import AT_ONCE, Eliminated
 
 GONE = 1e-9  # share of T that is nothing: without these rows a coefficient is not determined
+MOST_NUMBERS = 50_000_000  # in C between all effects and those of the other factors: 400 MB
 MOST_ROWS = 3000  # of one group after turning: a dense matrix of their square
 
 
@@ -70,21 +71,22 @@ def delete_rows(at: Eliminated) -> Deleted:
     )
 
 
-def delete_groups(at: Eliminated, groups: Sequence[np.ndarray]) -> Deleted:
-    """Leave out groups of rows, each of which hangs together by a level of some factor.
+def delete_levels(at: Eliminated, factor: int) -> Deleted:
+    """Leave out each level of a factor with all its rows.
 
     Parameters
     ----------
     at : Eliminated
         The fit.
-    groups : sequence of int array
-        Rows of each.
+    factor : int
+        Which.
 
     Raises
     ------
     ArgumentError
         If a group has too many levels of other factors.
     """
+    groups = at.rows.incidences[factor].members()
     p, n_groups = at.p, len(groups)
     found = Deleted(
         change=np.full((n_groups, p), np.nan),
@@ -96,32 +98,100 @@ def delete_groups(at: Eliminated, groups: Sequence[np.ndarray]) -> Deleted:
         size=np.array(list(map(len, groups))),
     )
     Z = sparse.hstack(at.columns, format="csr")
-    for batch in _batches(at, Z, groups):
-        for turned, D in _solve(at, Z, batch):
-            V = turned.solved[:, :-1] @ at.covariance
-            T = D - V @ turned.solved[:, :-1].T
-            e = turned.solved[:, -1] - turned.solved[:, :-1] @ at.beta
-            values, vectors = np.linalg.eigh(0.5 * (T + T.T))
-            if len(values) and values[0] <= GONE:
-                continue
-            half = (vectors / np.sqrt(values)).T
-            rooted, score = half @ V, half @ e
-            g = turned.group
-            found.change[g] = rooted.T @ score
-            found.variance[g] = at.covariance + rooted.T @ rooted
-            found.explained[g] = score @ score + turned.rest
-            found.log_left[g] = np.log(values).sum()
-            found.log_own[g] = np.linalg.slogdet(D)[1]
+    for turned, D in _solve_levels(at, Z, groups, factor):
+        V = turned.solved[:, :-1] @ at.covariance
+        T = D - V @ turned.solved[:, :-1].T
+        e = turned.solved[:, -1] - turned.solved[:, :-1] @ at.beta
+        values, vectors = np.linalg.eigh(0.5 * (T + T.T))
+        if len(values) and values[0] <= GONE:
+            continue
+        half = (vectors / np.sqrt(values)).T
+        rooted, score = half @ V, half @ e
+        g = turned.group
+        found.change[g] = rooted.T @ score
+        found.variance[g] = at.covariance + rooted.T @ rooted
+        found.explained[g] = score @ score + turned.rest
+        found.log_left[g] = np.log(values).sum()
+        found.log_own[g] = np.linalg.slogdet(D)[1]
     return found
 
 
-def columns_needed(at: Eliminated, groups: Sequence[np.ndarray]) -> int:
-    """Count, at most, the columns that leaving out these groups takes through the elimination."""
+def columns_needed(at: Eliminated, factor: int) -> float:
+    """Count, at most, the columns that leaving out the levels of a factor takes through the elimination."""
+    return min(_columns_of_rows(at, at.rows.incidences[factor].members()), _columns_of_others(at, factor))
+
+
+def _columns_of_rows(at: Eliminated, groups: Sequence[np.ndarray]) -> int:
+    """Count one column a row, which groups in independent parts of the data share."""
     needed: dict[int, int] = defaultdict(int)
     for rows in groups:
         if len(rows):
             needed[int(at.components[rows[0]])] += len(rows)
     return max(needed.values(), default=0)
+
+
+def _columns_of_others(at: Eliminated, factor: int) -> float:
+    """Count one column for each effect of the other factors; too many where rows have several levels of this one."""
+    n = sum(Z.shape[1] for f, Z in enumerate(at.columns) if f != factor)
+    total = n + at.columns[factor].shape[1]
+    several = len(at.rows.incidences[factor].memberships) > 1
+    return np.inf if several or n * total > MOST_NUMBERS else n
+
+
+def _solve_levels(
+    at: Eliminated, Z: Any, groups: Sequence[np.ndarray], factor: int
+) -> Iterator[tuple[_Turned, np.ndarray]]:
+    """D of each group, in the way that takes fewer columns through the elimination."""
+    if _columns_of_others(at, factor) < _columns_of_rows(at, groups):
+        yield from _solve_by_others(at, Z, groups, factor)
+    else:
+        for batch in _batches(at, Z, groups):
+            yield from _solve(at, Z, batch)
+
+
+def _solve_by_others(
+    at: Eliminated, Z: Any, groups: Sequence[np.ndarray], factor: int
+) -> Iterator[tuple[_Turned, np.ndarray]]:
+    """D from C between a level, whose own block is known, and all effects of the other factors."""
+    sizes = [each.shape[1] for each in at.columns]
+    start, m = sum(sizes[:factor]), sum(sizes)
+    others = np.concatenate([np.arange(start), np.arange(start + sizes[factor], m)])
+    place = np.full(m, -1)
+    place[others] = np.arange(len(others))
+    C = np.empty((m, len(others)))
+    step = max(AT_ONCE // m, 1)
+    for first in range(0, len(others), step):
+        some = others[first : first + step]
+        C[:, first : first + step] = _solve_columns(
+            at, sparse.csr_array((np.ones(len(some)), (some, np.arange(len(some)))), shape=(m, len(some)))
+        )
+    own, q = at.own_covariances[factor], at.rows.incidences[factor].n_levels
+    for level, rows in enumerate(groups):
+        if not len(rows):
+            continue
+        turned = _turn(at, Z, level, rows)
+        columns = Z[rows]
+        touched = np.unique(columns.indices)
+        among = place[touched]
+        left = turned.Q.T @ columns[:, touched].toarray()
+        to_others = C[touched][:, among[among >= 0]]
+        block = np.empty((len(touched), len(touched)))
+        block[:, among >= 0] = to_others
+        block[np.ix_(among >= 0, among < 0)] = to_others[among < 0].T
+        effects = (touched[among < 0] - start) // q
+        block[np.ix_(among < 0, among < 0)] = own[np.ix_(effects, effects, [level])][:, :, 0]
+        D = np.eye(len(left)) - left @ block @ left.T
+        yield turned, 0.5 * (D + D.T)
+
+
+def _solve_columns(at: Eliminated, cross: Any) -> np.ndarray:
+    """C times columns (m, c) of all effects, sparse."""
+    width, parts, start = cross.shape[1], [], 0
+    for incidence in at.rows.incidences:
+        k, q = incidence.k, incidence.n_levels
+        parts.append(cross[start : start + k * q].toarray().reshape(k, q, width).swapaxes(1, 2).copy())
+        start += k * q
+    return np.concatenate([b.swapaxes(1, 2).reshape(-1, width) for b in at.solve_levels(parts)])
 
 
 class _Turned(NamedTuple):
@@ -177,13 +247,7 @@ def _batches(at: Eliminated, Z: Any, groups: Sequence[np.ndarray]) -> Iterator[l
 def _solve(at: Eliminated, Z: Any, batch: list[tuple[_Turned, int]]) -> Iterator[tuple[_Turned, np.ndarray]]:
     """D of each group of a batch."""
     width = max(column + turned.Q.shape[1] for turned, column in batch)
-    cross = Z.T @ _side_by_side(batch, width, len(at.rows.fixed))
-    parts, start = [], 0
-    for incidence in at.rows.incidences:
-        k, q = incidence.k, incidence.n_levels
-        parts.append(cross[start : start + k * q].toarray().reshape(k, q, width).swapaxes(1, 2).copy())
-        start += k * q
-    effects = np.concatenate([b.swapaxes(1, 2).reshape(-1, width) for b in at.solve_levels(parts)])
+    effects = _solve_columns(at, Z.T @ _side_by_side(batch, width, len(at.rows.fixed)))
     for some in _chunks(batch, max(AT_ONCE // width, 1)):
         taken = Z[np.concatenate([turned.rows for turned, _ in some])] @ effects  # (rows, width)
         ends = np.cumsum([len(turned.rows) for turned, _ in some])
@@ -202,7 +266,7 @@ def _side_by_side(batch: list[tuple[_Turned, int]], width: int, n: int) -> Any:
 
 
 def _chunks(batch: list[tuple[_Turned, int]], most: int) -> Iterator[list[tuple[_Turned, int]]]:
-    """Groups of no more rows together than `most`, one group at least."""
+    """Cut a batch into groups of no more rows together than `most`, one group at least."""
     some, n = [], 0
     for turned, column in batch:
         if some and n + len(turned.rows) > most:

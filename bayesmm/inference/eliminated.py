@@ -119,6 +119,11 @@ class Eliminated:
         off = [_off_zero(L) for L in self.factors]
         return invert_on_pattern(host, self.products, self.elimination, off, neighbours=True)
 
+    @property
+    def own_covariances(self) -> list[np.ndarray]:
+        """C of each level's own effects, (k, k, q) of each factor."""
+        return self._inverse.diagonal
+
     @cached_property
     def mode_variances(self) -> list[np.ndarray]:
         """Variances over σ² of the conditional modes themselves, on the user's columns, (k, q) of each factor.

@@ -12,7 +12,7 @@ from scipy import stats
 
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.deletion import Deleted, delete_groups, delete_rows
+from bayesmm.inference.deletion import Deleted, delete_levels, delete_rows
 from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.without_rows import parameter_values, refit_without
@@ -127,9 +127,9 @@ class Influence:
 
 def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
     """Leave out rows or levels, each by itself; see `Fit.influence`."""
-    index, groups = _left_out(fit, by)
+    index, groups, factor = _left_out(fit, by)
     at = eliminate_fit(fit)
-    deleted = delete_rows(at) if by == ROWS else delete_groups(at, groups)
+    deleted = delete_rows(at) if factor is None else delete_levels(at, factor)
     to_user = np.linalg.inv(np.asarray(at.products.fixed_root))
     change = deleted.change @ to_user.T
     variance = np.einsum("ai,gij,bj->gab", to_user, deleted.variance, to_user) * fit.sigma**2
@@ -166,13 +166,13 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
     )
 
 
-def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray]]:
-    """Labels, and the rows of each."""
+def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
+    """Labels, the rows of each, and of which factor they are levels."""
     if by == ROWS:
-        return fit.design.rows, [np.array([i]) for i in range(fit.n)]
-    for block in fit.design.blocks:
+        return fit.design.rows, [np.array([i]) for i in range(fit.n)], None
+    for f, block in enumerate(fit.design.blocks):
         if by in (block.group, f"`{block.group}`"):
-            return pd.Index(block.levels, name=block.group), block.incidence.members()
+            return pd.Index(block.levels, name=block.group), block.incidence.members(), f
     groups = listing([repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in fit.design.blocks])
     raise ArgumentError(f"by is {by!r}: give 'rows', or a grouping factor of the model: {groups}.")
 
