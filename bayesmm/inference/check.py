@@ -30,7 +30,7 @@ MOVES = 1.0  # standard errors by which a coefficient may change without one lev
 SURPRISING = 0.01  # probability of so extreme a row or level, all of them considered
 LEAST_SHARE = 0.01  # that is written as a number
 UNUSUAL = 0.05  # of so extreme a look, all of them considered
-MOST_WORK = 300_000_000  # columns times effects that leaving out levels may take without being asked for
+MOST_WORK = 10_000_000  # columns times effects that leaving out levels may take without being asked for
 MANY_ROWS = 5000
 LOOKS_SHOWN = 6
 
