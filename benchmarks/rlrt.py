@@ -21,8 +21,8 @@ from report import print_line
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm.inference.null_models import fit_null, variance_hypotheses
-from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.inference.variances.null_models import fit_null, variance_hypotheses
+from bayesmm.inference.variances.simulated_responses import simulate_responses
 
 DRAWS = 10_000
 REPEATS = 5

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
-    from bayesmm.inference.check import Check
+    from bayesmm.inference.diagnostics.check import Check
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
 

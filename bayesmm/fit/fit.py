@@ -17,10 +17,10 @@ from bayesmm.design.design import Design
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table, random_effect_table
-from bayesmm.inference.contrasts import coefficient_table
 from bayesmm.inference.fitted import Df, Information
-from bayesmm.inference.fixed_effects import FixedInference, infer_fixed_effects
-from bayesmm.inference.information import parameter_covariance
+from bayesmm.inference.fixed.contrasts import coefficient_table
+from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.words.explained import Explained
     from bayesmm.design.words.variances import Total
-    from bayesmm.inference.bootstrap import Bootstrap
-    from bayesmm.inference.boundary_report import BoundaryReport
-    from bayesmm.inference.check import Check
-    from bayesmm.inference.criteria import Criteria
-    from bayesmm.inference.influence import Influence
-    from bayesmm.inference.profile import Profile
-    from bayesmm.inference.replicates import BootstrapKind, Statistic
-    from bayesmm.inference.robust import Kind, Robust
-    from bayesmm.inference.simulated_residuals import SimulatedResiduals
-    from bayesmm.inference.term_contrasts import Type
-    from bayesmm.inference.variance_tests import Kind as VarianceTestKind
-    from bayesmm.inference.variance_tests import VarianceTests
-    from bayesmm.inference.wald_tests import LinearTest, TermTests
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
+    from bayesmm.inference.bootstrap.replicates import BootstrapKind, Statistic
+    from bayesmm.inference.diagnostics.check import Check
+    from bayesmm.inference.diagnostics.influence import Influence
+    from bayesmm.inference.diagnostics.simulated_residuals import SimulatedResiduals
+    from bayesmm.inference.explained.criteria import Criteria
+    from bayesmm.inference.fixed.robust import Kind, Robust
+    from bayesmm.inference.fixed.term_contrasts import Type
+    from bayesmm.inference.fixed.wald_tests import LinearTest, TermTests
+    from bayesmm.inference.profile.profile import Profile
+    from bayesmm.inference.variances.boundary_report import BoundaryReport
+    from bayesmm.inference.variances.variance_tests import Kind as VarianceTestKind
+    from bayesmm.inference.variances.variance_tests import VarianceTests
     from bayesmm.presenting.report import Report
 
 
@@ -300,8 +300,8 @@ class Fit:
         ----------
         Fai & Cornelius (1996), J. Stat. Comput. Simul. 54. Kenward & Roger (1997), Biometrics 53.
         """
-        from bayesmm.inference.term_contrasts import term_contrasts
-        from bayesmm.inference.wald_tests import run_term_tests
+        from bayesmm.inference.fixed.term_contrasts import term_contrasts
+        from bayesmm.inference.fixed.wald_tests import run_term_tests
 
         if type not in (1, 2, 3) or isinstance(type, bool):
             raise ArgumentError(f"type is {type!r}: give 1, 2 or 3.")
@@ -346,8 +346,8 @@ class Fit:
         >>> round(fit.test("Days = 0, Intercept = 250").joint.statistic, 3)
         23.586
         """
-        from bayesmm.inference.hypotheses import read_hypotheses
-        from bayesmm.inference.wald_tests import run_linear_test
+        from bayesmm.inference.fixed.hypotheses import read_hypotheses
+        from bayesmm.inference.fixed.wald_tests import run_linear_test
 
         labels, design = self.labels, self.design
         others = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
@@ -436,7 +436,7 @@ class Fit:
         Nobre & Singer (2007), Biometrical Journal 49. Fitzmaurice, Laird & Ware (2011), Applied Longitudinal Analysis,
         chapter 10. Houseman, Ryan & Coull (2004), JASA 99.
         """
-        from bayesmm.inference.residuals import compute_residuals
+        from bayesmm.inference.diagnostics.residuals import compute_residuals
 
         return compute_residuals(self, kind, random)
 
@@ -520,7 +520,7 @@ class Fit:
         ----------
         Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
         """
-        from bayesmm.inference.bootstrap import bootstrap
+        from bayesmm.inference.bootstrap.bootstrap import bootstrap
 
         return bootstrap(self, n, kind, statistic, group, seed, progress)
 
@@ -578,7 +578,7 @@ class Fit:
         ----------
         Bates, Mächler, Bolker & Walker (2015). J. Stat. Softw. 67(1).
         """
-        from bayesmm.inference.profile import build_profile
+        from bayesmm.inference.profile.profile import build_profile
 
         return build_profile(self, parameters, level=level, progress=progress)
 
@@ -637,7 +637,7 @@ class Fit:
         >>> round(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"], 4)
         6.369
         """
-        from bayesmm.inference.variance_tests import check_variances
+        from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)
 
@@ -685,7 +685,7 @@ class Fit:
         ----------
         Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78. Crainiceanu & Ruppert (2004), JRSS-B 66.
         """
-        from bayesmm.inference.boundary_report import build_boundary_report
+        from bayesmm.inference.variances.boundary_report import build_boundary_report
 
         return build_boundary_report(self, parameter, posterior, level, n, seed, progress)
 
@@ -708,7 +708,7 @@ class Fit:
         Vaida & Blanchard (2005), Biometrika 92. Greven & Kneib (2010), Biometrika 97. Hurvich & Tsai (1989), Biometrika
         76.
         """
-        from bayesmm.inference.criteria import information_criteria
+        from bayesmm.inference.explained.criteria import information_criteria
 
         return information_criteria(self)
 
@@ -738,7 +738,7 @@ class Fit:
         Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5. Harville & Fenech
         (1985), Biometrics 41.
         """
-        from bayesmm.inference.explained import explained
+        from bayesmm.inference.explained.explained import explained
 
         return explained(self, level)
 
@@ -758,7 +758,7 @@ class Fit:
             Index: grouping factors, "residual". Columns: estimate, std_error, lower, upper. With one random intercept
             its share is the intraclass correlation.
         """
-        from bayesmm.inference.explained import variance_shares
+        from bayesmm.inference.explained.explained import variance_shares
 
         return variance_shares(self, total, level)
 
@@ -798,7 +798,7 @@ class Fit:
         Liang & Zeger (1986), Biometrika 73. Bell & McCaffrey (2002), Surv. Methodol. 28. Pustejovsky & Tipton (2018),
         JBES 36.
         """
-        from bayesmm.inference.robust import robust_fixed_effects
+        from bayesmm.inference.fixed.robust import robust_fixed_effects
 
         return robust_fixed_effects(self, cluster, kind, level)
 
@@ -839,7 +839,7 @@ class Fit:
         Cook & Weisberg (1982), Residuals and Influence in Regression. Belsley, Kuh & Welsch (1980), Regression
         Diagnostics. Christensen, Pearson & Johnson (1992), Technometrics 34. Loy & Hofmann (2014), J. Stat. Softw. 56.
         """
-        from bayesmm.inference.influence import measure_influence
+        from bayesmm.inference.diagnostics.influence import measure_influence
 
         return measure_influence(self, by, refit=refit)
 
@@ -857,7 +857,7 @@ class Fit:
         -----
         As lme4's rePCA. Shares depend on the units of the columns: only whether one is zero does not.
         """
-        from bayesmm.inference.principal_components import decompose_covariances
+        from bayesmm.inference.diagnostics.principal_components import decompose_covariances
 
         return decompose_covariances(self)
 
@@ -905,7 +905,7 @@ class Fit:
         Lange & Ryan (1989), Annals of Statistics 17. Atkinson (1985), Plots, Transformations and Regression. Myllymäki
         et al. (2017), JRSS-B 79, for simultaneous envelopes.
         """
-        from bayesmm.inference.envelopes import simulate_envelopes
+        from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
         return simulate_envelopes(self, of, n, level, seed, refit=refit)
 
@@ -939,7 +939,7 @@ class Fit:
         ----------
         Dunn & Smyth (1996), JCGS 5. Hartig, DHARMa (R package), for the idea.
         """
-        from bayesmm.inference.simulated_residuals import simulate_residuals
+        from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
         return simulate_residuals(self, n, seed, random)
 
@@ -965,7 +965,7 @@ class Fit:
         given the relative variances. What counts is how often the most extreme of all looks is as extreme there: one
         look in twenty stands out by chance. Rows and levels are judged likewise, with all of them counted (Šidák).
         """
-        from bayesmm.inference.check import check_fit
+        from bayesmm.inference.diagnostics.check import check_fit
 
         return check_fit(self, n, seed)
 

@@ -9,7 +9,7 @@ from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.errors import FitStatus
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.wald_tests import DEGREES
+from bayesmm.inference.fixed.wald_tests import DEGREES
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings

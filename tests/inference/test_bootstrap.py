@@ -18,9 +18,9 @@ import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.fit import Fit
 from bayesmm.inference import replicates
-from bayesmm.inference.bootstrap import Bootstrap
-from bayesmm.inference.bootstrap_intervals import interval_limits
-from bayesmm.inference.resampling import LevelSampler, parametric_rows, residual_rows
+from bayesmm.inference.bootstrap.bootstrap import Bootstrap
+from bayesmm.inference.bootstrap.intervals import interval_limits
+from bayesmm.inference.bootstrap.resampling import LevelSampler, parametric_rows, residual_rows
 from bayesmm.marginal.sums import responses as sums
 from bayesmm.model import Model
 

@@ -14,7 +14,7 @@ from scipy import optimize, stats
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, ComparisonError
-from bayesmm.inference.boundary_avoiding import avoid_boundary
+from bayesmm.inference.variances.boundary_avoiding import avoid_boundary
 
 BATCH, SCHOOL = "sd(Intercept | Batch)", "sd(Intercept | school)"
 FEW = 60  # refits

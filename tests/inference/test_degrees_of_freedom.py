@@ -14,7 +14,7 @@ from reference_names import canonical_effect
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.fixed_effects import infer_fixed_effects
+from bayesmm.inference.fixed.fixed_effects import infer_fixed_effects
 
 SATTERTHWAITE = 1e-3  # lmerTest's are numerical derivatives
 DF, ERROR = 1e-7, 1e-8  # pbkrtest's are exact; ours differences of exact gradients

@@ -18,7 +18,7 @@ import bayesmm as bmm
 from bayesmm.design.predictors import build_predictors
 from bayesmm.design.words.variances import explain, measure_columns
 from bayesmm.fit.fit import Fit
-from bayesmm.inference.ratio import ratio_interval
+from bayesmm.inference.explained.ratio import ratio_interval
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate
 

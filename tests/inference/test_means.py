@@ -12,7 +12,7 @@ from reference_models import reference_models
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmError, BayesmmWarning
-from bayesmm.inference.fixed_effects import infer_fixed_effects
+from bayesmm.inference.fixed.fixed_effects import infer_fixed_effects
 
 R = json.loads((Path(__file__).parent / "means.json").read_text(encoding="utf-8"))
 RENAMED = {"emmean": "estimate", "Lsize.trend": "estimate", "SE": "std_error", "lower.CL": "lower", "upper.CL": "upper"}

@@ -19,8 +19,8 @@ from bayesmm.covariance.public_slopes import differentiate_correlations, differe
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.datasets import load
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.held import Point
-from bayesmm.inference.profile_path import trace_side
+from bayesmm.inference.profile.held import Point
+from bayesmm.inference.profile.path import trace_side
 
 END = 1e-4  # of the width of the interval: both are roots of the same function
 SPLINE = 1e-3  # the same, for ends that lme4 interpolates

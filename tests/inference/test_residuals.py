@@ -94,7 +94,7 @@ def test_residuals_that_cannot_be_had_are_refused(sleep, monkeypatch):
 
 def test_modes_have_the_standard_deviations_of_the_textbook(fitted):
     """Lange and Ryan (1989): Var b̂ = G Z'PZ G."""
-    from bayesmm.inference.eliminated import eliminate_fit
+    from bayesmm.inference.diagnostics.eliminated import eliminate_fit
 
     model, G = dense_of(fitted)
     _, _, P, _, _ = textbook(fitted)

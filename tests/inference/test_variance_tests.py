@@ -14,9 +14,9 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.null_models import find_hypothesis, fit_null, variance_hypotheses
-from bayesmm.inference.simulated_responses import simulate_responses
-from bayesmm.inference.spectral import find_spectrum
+from bayesmm.inference.variances.null_models import find_hypothesis, fit_null, variance_hypotheses
+from bayesmm.inference.variances.simulated_responses import simulate_responses
+from bayesmm.inference.variances.spectral import find_spectrum
 from bayesmm.reml.refits import refit
 
 BATCH, SUBJECT, DAYS = "sd(Intercept | Batch)", "sd(Intercept | Subject)", "sd(Days | Subject)"

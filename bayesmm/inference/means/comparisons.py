@@ -16,7 +16,7 @@ from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.frame import read_table
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed_effects import FixedInference
+from bayesmm.inference.fixed.fixed_effects import FixedInference
 from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import keep_estimable
 from bayesmm.inference.means.emmeans import read_names

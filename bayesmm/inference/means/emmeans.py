@@ -11,7 +11,7 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed_effects import FixedInference
+from bayesmm.inference.fixed.fixed_effects import FixedInference
 from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import Weights, average, check_weights
 from bayesmm.inference.means.evidence import read_evidence

@@ -11,11 +11,11 @@ import numpy as np
 from bayesmm.arguments import shorten
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.contrasts import t_quantile, two_sided
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
+from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.fixed.wald_tests import DEGREES
 from bayesmm.inference.means.adjust import Adjust, Family, adjust_tests, say_adjust
-from bayesmm.inference.wald_tests import DEGREES
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.drawn import DrawnModel

@@ -12,7 +12,7 @@ import pandas as pd
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed_effects import FixedInference
+from bayesmm.inference.fixed.fixed_effects import FixedInference
 from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import Weights, average, check_weights
 from bayesmm.inference.means.emmeans import averaging_notes, check_apart, read_names

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.inference.bootstrap_intervals import IntervalKind
-from bayesmm.inference.bootstrap_tree import Replicated
+from bayesmm.inference.bootstrap.intervals import IntervalKind
+from bayesmm.inference.bootstrap.tree import Replicated
 from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings

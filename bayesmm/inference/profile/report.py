@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.profile_path import FALL, Curve
+from bayesmm.inference.profile.path import FALL, Curve
 from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes

@@ -14,9 +14,9 @@ from scipy import stats
 from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
-from bayesmm.inference.simulated_responses import simulate_responses
-from bayesmm.inference.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
+from bayesmm.inference.variances.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
+from bayesmm.inference.variances.simulated_responses import simulate_responses
+from bayesmm.inference.variances.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched

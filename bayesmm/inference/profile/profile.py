@@ -16,7 +16,7 @@ from bayesmm.console import listing
 from bayesmm.design.blocks.labels import ParameterRow
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.held import (
+from bayesmm.inference.profile.held import (
     Coefficient,
     Correlation,
     Parameter,
@@ -26,8 +26,8 @@ from bayesmm.inference.held import (
     StandardDeviation,
     Surface,
 )
-from bayesmm.inference.profile_path import Curve, Side, trace_side
-from bayesmm.inference.profile_report import build_report, write_notes
+from bayesmm.inference.profile.path import Curve, Side, trace_side
+from bayesmm.inference.profile.report import build_report, write_notes
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report

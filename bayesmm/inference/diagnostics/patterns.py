@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.inference.eliminated import Eliminated
-from bayesmm.inference.envelopes import standard_modes, standard_residuals
+from bayesmm.inference.diagnostics.eliminated import Eliminated
+from bayesmm.inference.diagnostics.envelopes import standard_modes, standard_residuals
+from bayesmm.inference.diagnostics.simulated_sets import Sets, degrees_of_freedom, draw_sets, monte_carlo_p
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_sets import Sets, degrees_of_freedom, draw_sets, monte_carlo_p
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
 SIGNED = ("skewness", "excess kurtosis", "curvature", "spread against fitted")

@@ -14,13 +14,13 @@ from bayesmm.arguments import is_one_of
 from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.clusters import Clusters, find_clusters
-from bayesmm.inference.contrasts import coefficient_table
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.fixed_effects import FTest, upper_tail
-from bayesmm.inference.hypotheses import read_hypotheses
-from bayesmm.inference.term_contrasts import Type, term_contrasts
-from bayesmm.inference.wald_tests import LinearTest, TermTests, run_linear_test, run_term_tests
+from bayesmm.inference.fixed.clusters import Clusters, find_clusters
+from bayesmm.inference.fixed.contrasts import coefficient_table
+from bayesmm.inference.fixed.fixed_effects import FTest, upper_tail
+from bayesmm.inference.fixed.hypotheses import read_hypotheses
+from bayesmm.inference.fixed.term_contrasts import Type, term_contrasts
+from bayesmm.inference.fixed.wald_tests import LinearTest, TermTests, run_linear_test, run_term_tests
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes

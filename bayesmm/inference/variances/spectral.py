@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.covariance.layout import assemble_factors
-from bayesmm.inference.null_models import Null
+from bayesmm.inference.variances.null_models import Null
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 

@@ -12,9 +12,9 @@ from bayesmm.arguments import is_one_of
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.curvature import curvature_of_covariance
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.information import parameter_covariance
+from bayesmm.inference.fixed.curvature import curvature_of_covariance
+from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
 

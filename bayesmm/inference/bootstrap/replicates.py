@@ -16,8 +16,8 @@ from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.inference.bootstrap.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
 from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.many.resampled import sum_levels
 from bayesmm.marginal.many.side_by_side import score_together

@@ -19,8 +19,8 @@ from bayesmm.design.words.variances import (
     share,
     share_names,
 )
+from bayesmm.inference.explained.ratio import ratio_interval
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.ratio import ratio_interval
 from bayesmm.presenting.columns import in_order
 from bayesmm.presenting.intervals import check_level, tails
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.eliminated import AT_ONCE, Eliminated
+from bayesmm.inference.diagnostics.eliminated import AT_ONCE, Eliminated
 
 
 class Sets(NamedTuple):

@@ -25,7 +25,7 @@ def interval_limits(
     Parameters
     ----------
     kind : {"percentile", "basic", "bca"}
-        See `bayesmm.inference.bootstrap.Bootstrap.intervals`.
+        See `bayesmm.inference.bootstrap.bootstrap.Bootstrap.intervals`.
     level : float
         Coverage.
     estimates : array, shape (m,)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bayesmm.inference.held import Parameter, Point
+from bayesmm.inference.profile.held import Parameter, Point
 
 STEPS = 4.75  # to the outermost ζ
 GROWTH = 3.0  # of a step, over the one before

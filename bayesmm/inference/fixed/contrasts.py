@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import special
 
 from bayesmm.design.design import Design
-from bayesmm.inference.fixed_effects import FixedInference
+from bayesmm.inference.fixed.fixed_effects import FixedInference
 from bayesmm.presenting.columns import in_order
 from bayesmm.presenting.intervals import tails
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.eliminated import eliminate_fit
-from bayesmm.inference.envelopes import MOST_NUMBERS
+from bayesmm.inference.diagnostics.eliminated import eliminate_fit
+from bayesmm.inference.diagnostics.envelopes import MOST_NUMBERS
+from bayesmm.inference.diagnostics.simulated_sets import degrees_of_freedom, draw_sets, monte_carlo_p
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_sets import degrees_of_freedom, draw_sets, monte_carlo_p
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report

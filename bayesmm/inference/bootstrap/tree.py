@@ -17,7 +17,7 @@ SAMPLE_DIMS = ("chain", "draw")
 
 
 class Replicated(Protocol):
-    """A `bayesmm.inference.bootstrap.Bootstrap`, as what is below it sees it."""
+    """A `bayesmm.inference.bootstrap.bootstrap.Bootstrap`, as what is below it sees it."""
 
     @property
     def problem(self) -> Problem:

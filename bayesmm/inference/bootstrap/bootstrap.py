@@ -14,11 +14,11 @@ import pandas as pd
 from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.errors import ArgumentError, BayesmmWarning
-from bayesmm.inference.bootstrap_intervals import IntervalKind, interval_limits
-from bayesmm.inference.bootstrap_report import build_report
+from bayesmm.inference.bootstrap.intervals import IntervalKind, interval_limits
+from bayesmm.inference.bootstrap.replicates import BootstrapKind, NamedStatistic, Statistic, make_replicates
+from bayesmm.inference.bootstrap.report import build_report
+from bayesmm.inference.bootstrap.resampling import LevelSampler
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.replicates import BootstrapKind, NamedStatistic, Statistic, make_replicates
-from bayesmm.inference.resampling import LevelSampler
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.intervals import check_level
 from bayesmm.problem import Problem
@@ -198,7 +198,7 @@ class Bootstrap:
         ``n_failed`` counts them. There are no random effects: new ones are drawn in each replicate, and estimate
         nothing in the data.
         """
-        from bayesmm.inference.bootstrap_tree import build_tree
+        from bayesmm.inference.bootstrap.tree import build_tree
 
         return build_tree(self)
 

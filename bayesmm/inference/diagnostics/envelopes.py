@@ -11,10 +11,10 @@ from scipy.special import ndtri
 
 from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.eliminated import Eliminated, eliminate_at, eliminate_fit
+from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_at, eliminate_fit
+from bayesmm.inference.diagnostics.residuals import standardise
+from bayesmm.inference.diagnostics.simulated_sets import Sets, degrees_of_freedom, draw_sets, treat
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.residuals import standardise
-from bayesmm.inference.simulated_sets import Sets, degrees_of_freedom, draw_sets, treat
 from bayesmm.presenting.intervals import check_level
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate

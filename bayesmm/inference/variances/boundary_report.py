@@ -12,12 +12,12 @@ from scipy import stats
 
 from bayesmm.arguments import check_seed, shorten
 from bayesmm.errors import ArgumentError, ComparisonError
-from bayesmm.inference.bootstrap import bootstrap
-from bayesmm.inference.boundary_avoiding import avoid_boundary
+from bayesmm.inference.bootstrap.bootstrap import bootstrap
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.null_models import variance_hypotheses
-from bayesmm.inference.profile import build_profile
-from bayesmm.inference.variance_tests import VarianceTest, check_count, check_variance, usual_kind
+from bayesmm.inference.profile.profile import build_profile
+from bayesmm.inference.variances.boundary_avoiding import avoid_boundary
+from bayesmm.inference.variances.null_models import variance_hypotheses
+from bayesmm.inference.variances.variance_tests import VarianceTest, check_count, check_variance, usual_kind
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, notes

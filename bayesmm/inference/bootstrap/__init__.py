@@ -1,0 +1,1 @@
+"""Refits to resampled data, and what is read off them."""

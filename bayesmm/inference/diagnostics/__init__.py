@@ -1,0 +1,1 @@
+"""Whether a fit can be relied on: residuals, influence, envelopes, checks."""

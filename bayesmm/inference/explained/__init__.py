@@ -1,0 +1,1 @@
+"""How much a model explains: information criteria, R², shares of variance."""

@@ -1,0 +1,1 @@
+"""Fixed effects: their covariance, degrees of freedom, contrasts and tests."""

@@ -1,0 +1,1 @@
+"""Profiles of the likelihood in one parameter after the other."""

@@ -1,0 +1,1 @@
+"""Tests of variances, and the report on one near zero."""
