@@ -931,9 +931,9 @@ class Fit:
         Notes
         -----
         As DHARMa does, but that every simulated set goes through what the observed one went through: its fixed effects
-        (and for "all" its modes) are estimated and taken off. So the tests hold in small samples and where the rows of
-        a level are alike, given the relative variances, which are those of the fit. σ is the fit's, so that dispersion
-        says little unless σ is known.
+        (and for "all" its modes) are estimated and taken off. So the tests are not misled by rows of a level that are
+        alike. Relative variances and σ are the fit's: the tests err on the quiet side, and dispersion says little
+        unless σ is known.
 
         References
         ----------

@@ -116,7 +116,7 @@ def test_no_look_is_called_unusual_for_being_the_most_unusual_of_many():
 def test_costly_levels_are_left_to_the_reader(monkeypatch):
     from bayesmm.inference import check as module
 
-    monkeypatch.setattr(module, "MOST_WORK", 1)
+    monkeypatch.setattr(module, "MOST_WORK", -1)
     found = check(made())
     assert list(found.influence) == ["rows"]
     assert any("fit.influence('g') does it" in each.text for each in found.findings)

@@ -25,7 +25,7 @@ class Patterns:
     ----------
     table : DataFrame
         One row a look. Columns: what (residuals, or the effect and its group), look, statistic; the central 95 % of it
-        among the simulated sets (lower, upper); distance from their middle, one at these limits; p_value, the share of
+        among all sets (lower, upper); distance from their middle, one at these limits; p_value, the share of
         sets that are as far.
     p_any : float
         Share of the sets whose most extreme look is as far as that of the data: what remains of the smallest p-value
@@ -49,7 +49,7 @@ def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int) -> Pattern
         names = list(looks)
         values.append(np.array(list(looks.values())))
     found = np.concatenate(values, axis=1)  # (looks, sets)
-    lower, middle, upper = np.quantile(found[:, 1:], (0.025, 0.5, 0.975), axis=1)
+    lower, middle, upper = np.quantile(found, (0.025, 0.5, 0.975), axis=1)  # of all sets alike: ranks stay exact
     signed = np.array([look in SIGNED for _, look in names])
     distance = _distances(found, lower, middle, upper, signed)
     largest = distance.max(axis=0)
