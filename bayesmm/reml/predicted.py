@@ -1,7 +1,7 @@
 """Where the minima of many responses will be: a polynomial through what all have at a few θ that they share.
 
 At one θ the elimination is made once for all responses, so that values and gradients of hundreds cost little more than
-those of one. Near the estimates −2 log likelihood is nearly quadratic, and a polynomial of the fourth degree through
+those of one. Near the estimates −2 log likelihood is nearly quadratic, and a polynomial of the fifth degree through
 values and gradients around them tells the minimum to about a hundredth of a standard error: a search that begins there
 ends after two or three evaluations of its own.
 """
@@ -20,7 +20,7 @@ from bayesmm.reml.side_by_side import Points, minimise_side_by_side
 
 OUT = 2.5  # standard errors: how far from the estimates the places along the axes are
 CORNER = 1.5  # the same for each coordinate of a corner
-MOST_CORNERS = 4  # entries of θ up to which there are corners, and a polynomial of the fourth degree
+MOST_CORNERS = 4  # entries of θ up to which there are corners, and a polynomial of the fifth degree
 REACH = 4.0  # standard errors within which a polynomial is believed
 FLAT = 1e-6  # curvature relative to the largest, below which θ has no standard error
 
@@ -57,8 +57,9 @@ def predict_minima(criterion: Criterion, responses: Responses, centre: np.ndarra
     places = np.concatenate([np.zeros((1, t)), OUT * np.eye(t), -OUT * np.eye(t)])
     degree = 3
     if t <= MOST_CORNERS:
-        degree = 4
-        places = np.concatenate([places, CORNER * np.array(list(product((-1.0, 1.0), repeat=t)))])
+        degree = 5
+        corners = CORNER * np.array(list(product((-1.0, 1.0), repeat=t)))
+        places = np.concatenate([places, 0.5 * places[1:], corners])
     powers = np.array([each for each in product(range(degree + 1), repeat=t) if sum(each) <= degree])
     known = []
     for place in places:
