@@ -17,7 +17,7 @@ from scipy import stats
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.fit import Fit
-from bayesmm.inference import replicates
+from bayesmm.inference.bootstrap import replicates
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.bootstrap.intervals import interval_limits
 from bayesmm.inference.bootstrap.resampling import LevelSampler, parametric_rows, residual_rows

@@ -99,7 +99,7 @@ def test_reliability_is_that_of_balanced_levels():
 
 
 def test_same_seed_gives_the_same_page_whatever_is_drawn_at_once(monkeypatch):
-    from bayesmm.inference import simulated_sets
+    from bayesmm.inference.diagnostics import simulated_sets
 
     fit = bmm.Model("y ~ x + (1 | g)", made()).fit()
     page = str(fit.check(n=60, seed=4))
@@ -114,7 +114,7 @@ def test_no_look_is_called_unusual_for_being_the_most_unusual_of_many():
 
 
 def test_costly_levels_are_left_to_the_reader(monkeypatch):
-    from bayesmm.inference import check as module
+    from bayesmm.inference.diagnostics import check as module
 
     monkeypatch.setattr(module, "MOST_WORK", -1)
     found = check(made())

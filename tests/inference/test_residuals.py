@@ -8,7 +8,7 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
-from bayesmm.inference import residuals
+from bayesmm.inference.diagnostics import residuals
 from bayesmm.inference.diagnostics.eliminated import eliminate_fit
 from bayesmm.inference.diagnostics.patterns import look_for_patterns
 
