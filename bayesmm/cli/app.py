@@ -99,7 +99,7 @@ def anova(
     thousands: options.Thousands = None,
     missing: options.Missing = None,
     encoding: options.Encoding = None,
-    output: options.FitOutput = None,
+    output: options.TestOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Test each term of the fixed effects by F."""
@@ -136,7 +136,7 @@ def linear_test(
     thousands: options.Thousands = None,
     missing: options.Missing = None,
     encoding: options.Encoding = None,
-    output: options.FitOutput = None,
+    output: options.TestOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Test linear hypotheses about the fixed effects."""

@@ -63,7 +63,10 @@ Information = Annotated[
 ]
 Type = Annotated[
     Literal["1", "2", "3"],
-    typer.Option(help="Each term after those before it, after all that do not contain it, or after all."),
+    typer.Option(
+        help="1: each term after those before it. 2: after all that do not contain it. 3: in the mean of the levels of "
+        "other factors."
+    ),
 ]
 Hypotheses = Annotated[
     str,
@@ -142,6 +145,7 @@ def _output(*what: str) -> Any:
 _TABLES = (".csv the table of parameters (with -r another one of the random effects)", ".json everything")
 _DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
 CheckOutput = Annotated[list[str] | None, _output(".csv the looks at residuals and random effects", ".json everything")]
+TestOutput = Annotated[list[str] | None, _output(".csv the table of tests", ".json everything")]
 FitOutput = Annotated[list[str] | None, _output(*_TABLES)]
 SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
 CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]

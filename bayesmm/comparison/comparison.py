@@ -12,10 +12,11 @@ from bayesmm.bayes.posterior import Posterior
 from bayesmm.comparison.evidence import gather
 from bayesmm.comparison.notes import write_notes
 from bayesmm.comparison.report import build_report
-from bayesmm.comparison.same_model import check_same_model
+from bayesmm.comparison.same_model import check_same_fit, check_same_model
 from bayesmm.comparison.tables import parameter_table, random_effect_table
 from bayesmm.errors import ComparisonError
 from bayesmm.fit.fit import Fit
+from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.fitted import Df, Information
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.report import Report
@@ -36,6 +37,8 @@ class Comparison:
         The estimates.
     posterior : Posterior
         The draws.
+    bootstrap : Bootstrap, optional
+        Refits of the same fit to resampled data.
     level : float
         Coverage of both sets of intervals.
     df, information : str
@@ -44,6 +47,7 @@ class Comparison:
 
     fit: Fit
     posterior: Posterior
+    bootstrap: Bootstrap | None
     level: float
     df: Df
     information: Information | None
@@ -52,10 +56,11 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """One row a parameter.
 
-        Columns: kind and group; of the fit, estimate, std_error, fit_lower, fit_upper; of the posterior, mean, sd,
+        Columns: kind and group; of the fit, estimate, std_error, fit_lower, fit_upper; of a bootstrap, if there is one,
+        bootstrap_std_error, bootstrap_lower, bootstrap_upper (percentiles); of the posterior, mean, sd,
         posterior_lower, posterior_upper; shift = (mean − estimate) / sd; r_hat, ess_bulk, ess_tail.
         """
-        return parameter_table(self.fit, self.posterior, self.level, self.df, self.information)
+        return parameter_table(self.fit, self.posterior, self.bootstrap, self.level, self.df, self.information)
 
     @cached_property
     def random_effects(self) -> pd.DataFrame:
@@ -92,7 +97,9 @@ class Comparison:
 
     @cached_property
     def _report(self) -> Report:
-        return build_report(self.fit, self.posterior, self.table, self.random_effects, self.notes, self.level)
+        return build_report(
+            self.fit, self.posterior, self.bootstrap, self.table, self.random_effects, self.notes, self.level
+        )
 
     def __str__(self) -> str:
         return str(self._report)
@@ -105,8 +112,7 @@ class Comparison:
 
 def compare(
     fit: Fit,
-    posterior: Posterior,
-    *,
+    *others: Posterior | Bootstrap,
     df: Df = "satterthwaite",
     information: Information | None = None,
     level: float = 0.95,
@@ -117,13 +123,13 @@ def compare(
     ----------
     fit : Fit
         From `bayesmm.Model.fit`.
-    posterior : Posterior
-        From `bayesmm.Model.sample`.
+    *others : Posterior and Bootstrap
+        From `bayesmm.Model.sample`; and from `bayesmm.fit.fit.Fit.bootstrap`, if one is to stand beside them.
     df, information : str
-        Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.Fit.coefficients`: "satterthwaite",
+        Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.fit.Fit.coefficients`: "satterthwaite",
         "kenward-roger", "residual" or "normal".
     level : float
-        Coverage of both sets of intervals.
+        Coverage of all intervals.
 
     Returns
     -------
@@ -142,17 +148,24 @@ def compare(
     >>> import bayesmm as bmm
     >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
     >>> comparison = bmm.compare(model.fit(), model.sample(seed=1))  # doctest: +SKIP
+    >>> bmm.compare(model.fit(), model.fit().bootstrap(), model.sample(seed=1))  # doctest: +SKIP
     """
-    _check_kinds(fit, posterior)
+    posterior, bootstrap = _told_apart(fit, others)
     level = check_level(level)
     check_same_model(fit, posterior)
-    return Comparison(fit=fit, posterior=posterior, level=level, df=df, information=information)
+    if bootstrap is not None:
+        check_same_fit(fit, bootstrap)
+    return Comparison(fit=fit, posterior=posterior, bootstrap=bootstrap, level=level, df=df, information=information)
 
 
-def _check_kinds(fit: Any, posterior: Any) -> None:
-    if isinstance(fit, Fit) and isinstance(posterior, Posterior):
-        return
+def _told_apart(fit: Any, others: tuple[Any, ...]) -> tuple[Posterior, Bootstrap | None]:
+    posteriors = [each for each in others if isinstance(each, Posterior)]
+    bootstraps = [each for each in others if isinstance(each, Bootstrap)]
+    known = len(posteriors) + len(bootstraps) == len(others)
+    if isinstance(fit, Fit) and known and len(posteriors) == 1 and len(bootstraps) <= 1:
+        return posteriors[0], bootstraps[0] if bootstraps else None
+    given = [f"a {type(each).__name__}" for each in (fit, *others)]
     raise ComparisonError(
-        f"compare takes a Fit and a Posterior, in this order; it was given a {type(fit).__name__} and a "
-        f"{type(posterior).__name__}. Write compare(model.fit(), model.sample(seed=1))."
+        f"compare takes a Fit and a Posterior, in this order, and a Bootstrap if there is one; it was given "
+        f"{' and '.join(given)}. Write compare(model.fit(), model.sample(seed=1))."
     )

@@ -238,30 +238,35 @@ def _fixed_widths(evidence: Evidence, df: Df) -> Iterator[str]:
     fixed = evidence.of_kind("fixed")
     if not fixed:
         return
-    several = len(fixed) > 1
     change = sum((each.upper - each.lower) / (each.fit_upper - each.fit_lower) for each in fixed) / len(fixed) - 1.0
     apart = max(max(abs(each.upper - each.fit_upper), abs(each.lower - each.fit_lower)) / each.sd for each in fixed)
+    several = len(fixed) > 1
+    what = "the fixed effects" if several else fixed[0].name
     ends = f"their ends differ by {'at most ' if several else ''}{apart:.2f} posterior sds"
     average = " on average" if several else ""
     if math.isnan(change):
-        yield "The fit gives some fixed effects no interval: their degrees of freedom cannot be worked out."
+        yield f"The fit gives {what} no interval: degrees of freedom cannot be worked out."
     elif abs(change) <= WIDTHS * evidence.width_noise:
-        yield f"{_capital(INTERVALS[df])} and posterior intervals of the fixed effects are as wide{average}; {ends}."
+        yield f"{_capital(INTERVALS[df])} and posterior intervals of {what} are as wide{average}; {ends}."
     elif change > 0:
-        why = (
-            "which take the estimated variances as known"
-            if df in ("normal", "residual")
-            else "which allow for the error of the estimated variances, but not for a posterior's skewed ones"
-        )
         yield (
-            f"Posterior intervals of the fixed effects are {_percent(change)} wider{average} than "
-            f"{INTERVALS[df]}, {why}; {ends}."
+            f"Posterior intervals of {what} are {_percent(change)} wider{average} than {INTERVALS[df]}, "
+            f"{_left_out(evidence, df)}; {ends}."
         )
     else:
         yield (
-            f"Posterior intervals of the fixed effects are {_percent(change)} narrower{average} than {INTERVALS[df]}: "
+            f"Posterior intervals of {what} are {_percent(change)} narrower{average} than {INTERVALS[df]}: "
             f"the priors add information, or make the variances smaller; {ends}."
         )
+
+
+def _left_out(evidence: Evidence, df: Df) -> str:
+    """Say what the fit's intervals do not allow for."""
+    if df in ("normal", "residual"):
+        return "which take the estimated variances as known"
+    if evidence.fit.is_singular:
+        return "which hold the variance that was estimated as zero there"
+    return "which allow for the error of the estimated variances, but not for a posterior's skewed ones"
 
 
 def _effect_widths(evidence: Evidence) -> Iterator[str]:

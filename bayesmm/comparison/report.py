@@ -17,6 +17,7 @@ from bayesmm.presenting.report import Report
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 
 type Record = dict[Any, Any]  # a row of a table, by column
 
@@ -24,12 +25,14 @@ SHOWN_LEVELS = 4  # of each grouping factor
 SHOWN_EFFECTS = 3  # of each level
 SHOWN_GROUPS = 3
 POSTERIOR = "posterior"
+BOOTSTRAP = "bootstrap"
 EFFECTS_LEGEND = "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average"
 
 
 def build_report(
     fit: Fit,
     posterior: Posterior,
+    bootstrap: Bootstrap | None,
     table: pd.DataFrame,
     random_effects: pd.DataFrame,
     remarks: tuple[str, ...],
@@ -39,7 +42,7 @@ def build_report(
 
     Parameters
     ----------
-    fit, posterior
+    fit, posterior, bootstrap
         What is compared.
     table, random_effects : DataFrame
         `Comparison.table` and `Comparison.random_effects`.
@@ -53,7 +56,7 @@ def build_report(
     return Report(
         title=fit.design.specification.shown,
         parts=(
-            facts(_facts(fit, posterior)),
+            facts(_facts(fit, posterior, bootstrap)),
             _parameter_table(fit, table, level),
             _legend("shift: (posterior mean − estimate) / posterior sd;  ESS: effective draws, bulk"),
             notes(remarks),
@@ -67,7 +70,7 @@ def _legend(text: str) -> Words:
     return Words(role="legend", texts=(text,))
 
 
-def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
+def _facts(fit: Fit, posterior: Posterior, bootstrap: Bootstrap | None) -> tuple[str, ...]:
     design = fit.design
     dropped = f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else ""
     levels = ", ".join(f"{block.q} levels of {block.group}" for block in design.blocks)
@@ -77,6 +80,9 @@ def _facts(fit: Fit, posterior: Posterior) -> tuple[str, ...]:
         + ("estimated" if fit.known_sigma is None else f"known to be {fit.known_sigma:g}"),
         f"posterior: {posterior.origin}, {sources} priors",
     ]
+    if bootstrap is not None:
+        failed = f", of which {bootstrap.n_failed} failed" if bootstrap.n_failed else ""
+        facts.append(f"bootstrap: {bootstrap.n} refits, {bootstrap.kind}{failed}; percentile intervals")
     if design.aliased:
         facts.append(f"left out, being combinations of other columns: {listing(design.aliased)}")
     return tuple(facts)
@@ -114,6 +120,14 @@ def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:
         return write_intervals(lower, upper, ordered[centre], spreads)
 
     over, interval = fit.method.upper(), interval_head(level)
+    refits = (
+        (
+            Column(head="s.e.", cells=written("bootstrap_std_error"), over=BOOTSTRAP),
+            Interval(head=interval, cells=limits("bootstrap", "estimate"), over=BOOTSTRAP),
+        )
+        if "bootstrap_lower" in ordered
+        else ()
+    )
     return Table(
         names=names,
         headings=headings,
@@ -122,6 +136,7 @@ def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:
             Column(head="estimate", cells=written("estimate"), over=over),
             Column(head="s.e.", cells=written("std_error"), over=over),
             Interval(head=interval, cells=limits("fit", "estimate"), over=over),
+            *refits,
             Column(head="mean", cells=written("mean"), over=POSTERIOR),
             Column(head="sd", cells=written("sd"), over=POSTERIOR),
             Interval(head=interval, cells=limits("posterior", "mean"), over=POSTERIOR),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.design import Design
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 
 ADVICE = "Fit and sample one Model: model.fit() and model.sample(seed=1)."
 
@@ -38,13 +39,32 @@ def check_same_model(fit: Fit, posterior: Posterior) -> None:
         raise ComparisonError(f"The fit and the posterior are not of the same model: {difference}. {ADVICE}")
 
 
-def _design_difference(first: Design, second: Design) -> str | None:
+def check_same_fit(fit: Fit, bootstrap: Bootstrap) -> None:
+    """Refuse a bootstrap of another fit.
+
+    Raises
+    ------
+    ComparisonError
+        If method, formula, rows, data, weights or the known sigma differ; the message says which.
+    """
+    difference = None
+    if fit.method != bootstrap.method:
+        difference = f"the fit is by {fit.method.upper()}, the bootstrap by {bootstrap.method.upper()}"
+    elif fit.problem is not bootstrap.problem:
+        second = bootstrap.problem.design
+        difference = _sigma_difference(fit.known_sigma, second.known_sigma, "bootstrap")
+        difference = _design_difference(fit.design, second, "bootstrap") or difference
+    if difference:
+        raise ComparisonError(f"The bootstrap is not of this fit: {difference}. Write fit.bootstrap().")
+
+
+def _design_difference(first: Design, second: Design, other: str = "posterior") -> str | None:
     """Say in what two designs differ, the most telling difference first; None if in nothing."""
     formulas = [design.specification.normalised() for design in (first, second)]
     if formulas[0] != formulas[1]:
         return f"the formulas are {first.specification.formula!r} and {second.specification.formula!r}"
     if first.n != second.n:
-        return f"the fit used {first.n} rows, the posterior {second.n}"
+        return f"the fit used {first.n} rows, the {other} {second.n}"
     if not first.rows.equals(second.rows):
         return f"each used {first.n} rows, but not the same ones"
     if not np.array_equal(first.y, second.y):
@@ -72,8 +92,8 @@ def _weights(design: Design) -> str:
     return f"{design.weights.min():.4g} to {design.weights.max():.4g}" if design.has_weights else "none"
 
 
-def _sigma_difference(first: float | None, second: float | None) -> str | None:
+def _sigma_difference(first: float | None, second: float | None, other: str = "posterior") -> str | None:
     if first == second:
         return None
     known = ["estimated" if sigma is None else f"known as {sigma:g}" for sigma in (first, second)]
-    return f"sigma is {known[0]} in the fit and {known[1]} in the posterior"
+    return f"sigma is {known[0]} in the fit and {known[1]} in the {other}"

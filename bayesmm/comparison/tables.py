@@ -13,22 +13,31 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.blocks.blocks import RandomBlock
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
     from bayesmm.inference.fitted import Df, Information
 
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
 
 def parameter_table(
-    fit: Fit, posterior: Posterior, level: float, df: Df, information: Information | None
+    fit: Fit,
+    posterior: Posterior,
+    bootstrap: Bootstrap | None,
+    level: float,
+    df: Df,
+    information: Information | None,
 ) -> pd.DataFrame:
     """One row a parameter; see `Comparison.table`."""
-    estimates = fit.parameter_table(df=df, information=information, level=level).rename(
+    table = fit.parameter_table(df=df, information=information, level=level).rename(
         columns={"lower": "fit_lower", "upper": "fit_upper"}
     )
+    if bootstrap is not None:
+        refits = bootstrap.parameter_table(level=level)[["std_error", "lower", "upper"]]
+        table = table.join(refits.add_prefix("bootstrap_"))
     draws = posterior.parameter_table(level=level).rename(
         columns={"lower": "posterior_lower", "upper": "posterior_upper"}
     )
-    table = estimates.join(draws.drop(columns=["kind", "group"]))
+    table = table.join(draws.drop(columns=["kind", "group"]))
     table["shift"] = (table["mean"] - table["estimate"]) / table["sd"]
     return table.reindex(columns=[*(name for name in table if name not in CHECKS), *CHECKS])
 

@@ -69,6 +69,29 @@ def test_random_effects_are_printed_on_demand():
     assert [line.split()[:3] for line in lines[-6:]] == [["Batch", level, "Intercept"] for level in "ABCDEF"]
 
 
+def test_degrees_of_freedom_reach_the_tables():
+    document = run_json("fit", *SLEEP, "--df", "kenward-roger", "--information", "observed")["fit"]
+    fit = bmm.Model(SLEEP[0], datasets.load("sleepstudy")).fit()
+    table = fit.coefficients(df="kenward-roger", information="observed")
+    assert [row["df"] for row in document["fixed_effects"]] == pytest.approx(table["df"].tolist())
+    assert document["parameters"][1]["lower"] == pytest.approx(table.loc["Days", "lower"])
+    assert "normal quantiles" in run("fit", *SLEEP, "--df", "normal").stdout
+    assert "is for REML" in mistake("fit", *SLEEP, "--method", "ml", "--df", "kenward-roger")
+
+
+def test_terms_and_hypotheses_are_tested(tmp_path):
+    file = tmp_path / "terms.csv"
+    formula = "angle ~ recipe * temp + (1 | recipe:replicate)"
+    result = run("anova", formula, "--data", "cake", "--type", "2", "-o", str(file))
+    expected = bmm.Model(formula, datasets.load("cake")).fit().anova(type=2)
+    assert result.stdout.startswith("Tests of fixed effects, type II")
+    pd.testing.assert_frame_equal(pd.read_csv(file, index_col="term"), expected.table)
+    found = run_json("test", SLEEP[0], "Days = 0, Intercept = 250", *SLEEP[1:])["test"]
+    assert [row["hypothesis"] for row in found["hypotheses"]] == ["Days = 0", "Intercept = 250"]
+    assert found["joint"]["num_df"] == 2
+    assert "'Dayz'" in mistake("test", SLEEP[0], "Dayz = 0", *SLEEP[1:])
+
+
 def test_weights_and_known_sigma_reach_the_model():
     arguments = ("y ~ 1 + (1 | school)", "--data", "eight_schools", "--weights", "1 / sigma**2", "--sigma", "1")
     document = run_json("fit", *arguments)

@@ -9,6 +9,7 @@ import pytest
 from made_posterior import make_posterior
 
 import bayesmm as bmm
+from bayesmm.errors import ComparisonError
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,19 @@ class _Balance(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_a_bootstrap_stands_beside_fit_and_posterior():
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+    fit, posterior = model.fit(), make_posterior(model)
+    refits = fit.bootstrap(60, progress=False)
+    comparison = bmm.compare(fit, refits, posterior)
+    for name, column in (("std_error", "std_error"), ("lower", "lower"), ("upper", "upper")):
+        expected = refits.parameter_table(level=0.95)[name]
+        pd.testing.assert_series_equal(comparison.table[f"bootstrap_{column}"], expected, check_names=False)
+    assert "bootstrap: 60 refits, parametric" in str(comparison)
+    assert bmm.compare(fit, posterior, refits).table.equals(comparison.table)
+    with pytest.raises(ComparisonError, match="the fit is by ML, the bootstrap by REML"):
+        bmm.compare(model.fit("ml"), posterior, refits)
+    with pytest.raises(ComparisonError, match="was given a Fit and a Bootstrap"):
+        bmm.compare(fit, refits)

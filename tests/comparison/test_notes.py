@@ -33,8 +33,7 @@ def test_equal_results_agree_and_nothing_else_is_said_of_the_parameters(dyestuff
     notes = notes_of(dyestuff, make_posterior(dyestuff, priors="flat"))
     assert notes == (
         "They agree: every posterior mean is within 0.01 posterior sds of its REML estimate.",
-        "Normal intervals and posterior intervals of the fixed effects are as wide; their ends differ by 0.04 posterior "
-        "sds.",
+        "Normal intervals and posterior intervals of Intercept are as wide; their ends differ by 0.04 posterior sds.",
         "Posterior sds of the random effects equal the BLUPs' conditional sds on average.",
     )
 
@@ -131,14 +130,14 @@ def test_fit_that_did_not_converge_comes_first(dyestuff, monkeypatch):
 
 def test_widths_are_compared_in_percent(dyestuff):
     notes = notes_of(dyestuff, make_posterior(dyestuff, widen=1.2, priors="flat"))
-    start = "Posterior intervals of the fixed effects are 19 % wider than normal intervals, which take the estimated"
+    start = "Posterior intervals of Intercept are 19 % wider than normal intervals, which take the estimated"
     assert any(note.startswith(start) for note in notes)
     assert any("random effects are on average 20 % larger (Batch)." in note for note in notes)
 
 
 def test_narrower_posteriors_are_said_to_be_so(dyestuff):
     notes = notes_of(dyestuff, make_posterior(dyestuff, widen=0.8, priors="flat"))
-    assert any("intervals of the fixed effects are 20 % narrower than normal intervals" in note for note in notes)
+    assert any("intervals of Intercept are 20 % narrower than normal intervals" in note for note in notes)
     assert any("random effects are on average 20 % smaller (Batch)" in note for note in notes)
 
 

@@ -220,8 +220,8 @@ def _singularity(fit: Fitted, components: pd.DataFrame) -> Iterator[Finding]:
             topic="singularity",
             is_concern=True,
             text=f"{sentence[0].upper()}{sentence[1:]}, as far as the data tell.",
-            advice="A simpler covariance, (x || g) or without the effect, fits as well; keep this one only if the "
-            "design calls for it, and do not read its correlations.",
+            advice="The model without it fits as well (or with (x || g), where correlations make it singular); keep it "
+            "only if the design calls for it, and read no correlation of it.",
         )
 
 

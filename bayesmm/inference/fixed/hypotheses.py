@@ -52,6 +52,7 @@ def read_hypotheses(hypotheses: Any, names: Sequence[str], aliased: Sequence[str
     """
     if not names:
         raise ArgumentError("The model has no fixed effects that are estimated: there is nothing to test.")
+    given = hypotheses
     if isinstance(hypotheses, Mapping):
         hypotheses = [f"{name} = {value!r}" for name, value in hypotheses.items()]
     if isinstance(hypotheses, str):
@@ -62,7 +63,7 @@ def read_hypotheses(hypotheses: Any, names: Sequence[str], aliased: Sequence[str
     else:
         rows = _read_matrix(hypotheses, len(names))
     if not rows:
-        raise ArgumentError(f"There is no hypothesis in {shorten(hypotheses)}. {ADVICE}")
+        raise ArgumentError(f"There is no hypothesis in {shorten(given)}. {ADVICE}")
     L = np.array([row[1] for row in rows])
     values = np.array([row[2] for row in rows])
     for text, row in zip((row[0] for row in rows), L, strict=True):
@@ -136,6 +137,8 @@ class _Reader:
     def read(self, text: str) -> list[Row]:
         """Read one equation, or a chain of them: ``a = b = 0``."""
         sides = [_bare(side) for side in _split(text, "=")]
+        if text.replace("==", "=").strip().endswith("=") or text.strip().startswith("="):
+            raise self._complaint("a side of the equation is empty", text)
         forms = [self._read_side(side, text) for side in sides]
         if len(sides) == 1:
             return [(f"{text.strip()} = 0", forms[0].row, -forms[0].constant)]
@@ -207,7 +210,7 @@ class _Reader:
         if name in self.aliased:
             raise self._complaint(f"{name!r} is a combination of other columns, and not estimated")
         raise self._complaint(
-            f"{name!r} is no fixed effect: tests of standard deviations and correlations are fit.variance_test(...)"
+            f"{name!r} is no fixed effect: tests of standard deviations and correlations are fit.variance_tests(...)"
         )
 
     def _name(self) -> str | None:
@@ -225,9 +228,9 @@ class _Reader:
             return mark
         return ""
 
-    def _complaint(self, what: str) -> ArgumentError:
+    def _complaint(self, what: str, text: str = "") -> ArgumentError:
         return ArgumentError(
-            f"The hypothesis {self.text!r} cannot be tested: {what}. {ADVICE} The coefficients are "
+            f"The hypothesis {text.strip() or self.text!r} cannot be tested: {what}. {ADVICE} The coefficients are "
             f"{listing(self.names, 6)}."
         )
 

@@ -103,10 +103,10 @@ def _columns_of_terms(design: Design) -> list[tuple[tuple[TermPart, ...], slice]
 def _beyond(root: np.ndarray, before: Sequence[_Term], term: _Term) -> np.ndarray:
     """Find what the term's columns have beyond those of other terms, as combinations of all coefficients."""
     own = root[:, term.columns]
-    scale = np.linalg.norm(own, axis=0)
+    scale = _lengths(own)
     if before:
         other = np.concatenate([root[:, each.columns] for each in before], axis=1)
-        other = other / np.linalg.norm(other, axis=0)
+        other = other / _lengths(other)
         basis, values, _ = np.linalg.svd(other, full_matrices=False)
         basis = basis[:, values > INDEPENDENT * values.max()]
         own = own - basis @ (basis.T @ own)
@@ -114,6 +114,12 @@ def _beyond(root: np.ndarray, before: Sequence[_Term], term: _Term) -> np.ndarra
     heights = np.diag(heights)
     kept = np.abs(heights) > INDEPENDENT * scale
     return basis[:, kept].T @ root / heights[kept, None]
+
+
+def _lengths(columns: np.ndarray) -> np.ndarray:
+    """Lengths of columns, one for those of zeros: a cell that is empty has such."""
+    lengths = np.linalg.norm(columns, axis=0)
+    return np.where(lengths > 0.0, lengths, 1.0)
 
 
 def _averaged(terms: Sequence[_Term], term: _Term, p: int) -> np.ndarray:
@@ -184,7 +190,7 @@ def _differences(coding: np.ndarray) -> np.ndarray:
 def _estimable(design: Design, root: np.ndarray, term: _Term, L: np.ndarray) -> TermContrasts:
     """Keep the combinations of L's rows that are the same for all coefficients with the same fitted values."""
     if design.aliased and len(L):
-        scale = np.linalg.norm(root, axis=0)
+        scale = _lengths(root)
         *_, vectors = np.linalg.svd(root / scale)
         none = vectors[len(design.kept) :].T / scale[:, None]  # combinations of coefficients that do nothing
         outside = L @ none
