@@ -14,8 +14,8 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.variances.null_models import find_hypothesis, fit_null, variance_hypotheses
-from bayesmm.inference.variances.simulated_responses import simulate_responses
 from bayesmm.inference.variances.spectral import find_spectrum
 from bayesmm.reml.refits import refit
 
@@ -221,7 +221,7 @@ def test_draws_are_uniform_p_values_under_the_null():
     """The F test's p-values of responses drawn without the variance, and those of the exact distribution, rank by rank."""
     fit = fitted("Yield ~ 1 + (1 | Batch)", "dyestuff")
     null = fit_null(fit, find_hypothesis(fit, BATCH))
-    Y = simulate_responses(null.design, null.beta, (), null.sigma, 100, np.random.default_rng(5))
+    Y = simulate_responses(null.design, null.beta, (), null.sigma, np.random.default_rng(5).spawn(100))
     draws = find_spectrum(null).simulate(DRAWS, np.random.default_rng(6))
     responses = fit.problem.sum_responses(Y)
     statistics = null.refit(responses) - refit(null.full, responses, fit.estimate.minimum.x).criterion

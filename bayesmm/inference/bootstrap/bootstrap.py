@@ -169,9 +169,7 @@ class Bootstrap:
         estimates = np.concatenate([self.estimates, self.statistic_estimates])
         values = np.concatenate([self.replicates, self.statistic_replicates], axis=1)
         limits = interval_limits(kind, check_level(level), estimates, values, self.acceleration, self._ranges())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no replicate has a value
-            mean, error = np.nanmean(values, axis=0), np.nanstd(values, axis=0, ddof=1)
+        mean, error = _moments(values)
         columns = {
             "kind": [*(row.kind for row in rows), *("statistic" for _ in self.statistic_names)],
             "group": [*(row.group for row in rows), *(None for _ in self.statistic_names)],
@@ -273,3 +271,12 @@ def bootstrap(
             stacklevel=3,
         )
     return found
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, its NaN left out; NaN where nothing is left."""
+    counts = np.isfinite(values).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(counts > 0, np.nansum(values, axis=0) / counts, np.nan)
+        error = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / (counts - 1))
+    return mean, np.where(counts > 1, error, np.nan)

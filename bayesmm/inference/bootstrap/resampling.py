@@ -13,6 +13,7 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import simulate_responses
 
 type DrawRows = Callable[[Sequence[np.random.Generator]], np.ndarray]
 
@@ -21,17 +22,10 @@ RANK = 1e-10  # share of the largest eigenvalue that is rounding
 
 def parametric_rows(fit: Fitted) -> DrawRows:
     """Draw responses (n, m) with new effects and new residuals, normal with the estimated covariances."""
-    design, sigma = fit.design, fit.sigma
-    residual_sd = sigma / np.sqrt(design.weights)
+    estimate = fit.estimate
 
     def draw(streams: Sequence[np.random.Generator]) -> np.ndarray:
-        effects = [
-            np.stack([sigma * stream.standard_normal((block.q, block.k)) @ L.T for stream in streams])
-            for block, L in zip(design.blocks, fit.estimate.factors, strict=True)
-        ]
-        return _add_up(fit, effects) + residual_sd[:, None] * np.stack(
-            [stream.standard_normal(design.n) for stream in streams], axis=1
-        )
+        return simulate_responses(fit.design, estimate.beta, estimate.factors, estimate.sigma, streams)
 
     return draw
 

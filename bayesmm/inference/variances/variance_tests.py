@@ -14,8 +14,8 @@ from scipy import stats
 from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.variances.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
-from bayesmm.inference.variances.simulated_responses import simulate_responses
 from bayesmm.inference.variances.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
@@ -381,7 +381,7 @@ def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: 
     factors = () if null.estimate is None else null.estimate.factors
     at_once, found = int(np.clip(NUMBERS // fit.n, 1, MOST_AT_ONCE)), []
     for start in watched(range(0, n, at_once), f"refits without {null.hypothesis.name}", progress):
-        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, min(at_once, n - start), rng)
+        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, rng.spawn(min(at_once, n - start)))
         of_full = fit.problem.sum_responses(drawn)
         of_null = of_full if null.problem is None else null.problem.sum_responses(drawn)
         full = refit(null.full, of_full, fit.estimate.minimum.x).criterion

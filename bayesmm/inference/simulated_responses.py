@@ -14,8 +14,7 @@ def simulate_responses(
     beta: np.ndarray,
     factors: Sequence[np.ndarray],
     sigma: float,
-    n_draws: int,
-    rng: np.random.Generator,
+    streams: Sequence[np.random.Generator],
 ) -> np.ndarray:
     """Draw y = Xβ + offset + Zb + ε, with b = σΛu and ε of variance σ²/w.
 
@@ -29,17 +28,19 @@ def simulate_responses(
         Relative factors Λ on the user's columns, of each grouping factor of the design.
     sigma : float
         Residual standard deviation of a row of weight one.
-    n_draws : int
-        How many.
-    rng : numpy.random.Generator
-        Where they come from.
+    streams : sequence of numpy.random.Generator
+        One for each response, so that what is drawn of one does not depend on how many are drawn with it.
 
     Returns
     -------
-    array, shape (n, n_draws)
+    array, shape (n, m)
     """
-    mean = design.X[:, design.kept] @ beta + design.offset
-    drawn = mean + sigma / np.sqrt(design.weights) * rng.standard_normal((n_draws, design.n))
-    for block, L in zip(design.blocks, factors, strict=True):
-        block.incidence.add_to(drawn, sigma * rng.standard_normal((n_draws, block.q, block.k)) @ L.T)
+    effects = [
+        np.stack([sigma * stream.standard_normal((block.q, block.k)) @ L.T for stream in streams])
+        for block, L in zip(design.blocks, factors, strict=True)
+    ]
+    residuals = np.stack([stream.standard_normal(design.n) for stream in streams])
+    drawn = design.X[:, design.kept] @ beta + design.offset + sigma / np.sqrt(design.weights) * residuals
+    for block, own in zip(design.blocks, effects, strict=True):
+        block.incidence.add_to(drawn, own)
     return drawn.T
