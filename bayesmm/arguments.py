@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesmm.errors import ArgumentError
+from bayesmm.limits import REPLICATES
 
 TARGET_ACCEPT = 0.8  # of NUTS, as in NumPyro and Stan
 SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
@@ -30,6 +31,19 @@ def check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ArgumentError(f"seed is {shorten(seed)}: give a whole number of at least 0.")
     return int(seed)
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Return how many data sets are to be drawn; refuse what is no whole number, or more than can be kept.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= REPLICATES:
+        raise ArgumentError(f"{name} is {shorten(value)}: give a whole number from {least} to {REPLICATES:,}.")
+    return int(value)
 
 
 def check_path(name: str, path: Any) -> Path:

@@ -21,8 +21,8 @@ from report import print_line
 from scipy import stats
 
 import bayesmm as bmm
+from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.variances.null_models import fit_null, variance_hypotheses
-from bayesmm.inference.variances.simulated_responses import simulate_responses
 
 DRAWS = 10_000
 REPEATS = 5
@@ -109,7 +109,7 @@ def _size(data: pd.DataFrame, formula: str, parameter: str, n: int) -> dict[str,
     fit = template.fit()
     null = fit_null(fit, variance_hypotheses(fit)[parameter])
     factors = [np.eye(block.k) for block in null.design.blocks]
-    Y = simulate_responses(null.design, np.zeros(null.design.p), factors, 1.0, n, rng)
+    Y = simulate_responses(null.design, np.zeros(null.design.p), factors, 1.0, rng.spawn(n))
     kinds = ["exact", "mixture"] if null.hypothesis.is_one_variance else ["mixture"]
     rejected = dict.fromkeys(kinds, 0)
     for y in Y.T:

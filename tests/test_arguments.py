@@ -22,6 +22,8 @@ STRANGE = {
     "numpy": np.float64(0.9), "fraction": Fraction(1, 2), "function": len, "class": dict, "object": object(),
     "series": pd.Series([1.0, 2.0]), "frame": pd.DataFrame({"a": [1]}), "path": Path("nowhere"), "range": range(3),
 }  # fmt: skip
+ANOVA = {"refit": False, "names": None}
+COMPARED = {"df": "satterthwaite", "information": None, "level": 0.95}
 LONGEST = 1200  # characters of a message
 WIDE = pd.DataFrame({"who": ["a", "b"], "Y1": [1, 2], "Y2": [3, 4]})
 
@@ -31,13 +33,16 @@ def things():
     data = datasets.load("sleepstudy")
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", data)
     fit = model.fit()
-    return {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model)}
+    bootstrap = fit.bootstrap(5, progress=False)
+    return {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model), "bootstrap": bootstrap}
 
 
 def calls(things):
     """Public functions with arguments that are right, by name; each of them is then replaced in turn."""
     model, fit, posterior = (things[name] for name in ("model", "fit", "posterior"))
     new = things["data"].iloc[:3]
+    bootstrap, margins = things["bootstrap"], bmm.emmeans(fit, "Days", at={"Days": [1, 3, 4]})
+    other = bmm.Model("Reaction ~ Days + (1 | Subject)", things["data"]).fit()
     small = {"draws": 2, "tune": 2, "chains": 1, "seed": 1, "progress": False}
     return {
         "Model": (bmm.Model, {"formula": "Reaction ~ Days + (1 | Subject)", "data": things["data"]}),
@@ -62,7 +67,37 @@ def calls(things):
         "Posterior.with_predictive": (posterior.with_predictive, {}),
         "Posterior.variance_shares": (posterior.variance_shares, {}),
         "Posterior.save": (posterior.save, {"path": "no folder/x.nc"}),
-        "compare": (bmm.compare, {"fit": fit, "posterior": posterior}),
+        "Fit.coefficients": (fit.coefficients, {}),
+        "Fit.anova": (fit.anova, {}),
+        "Fit.test": (fit.test, {"hypotheses": "Days = 0"}),
+        "Fit.profile": (fit.profile, {"parameters": "sigma", "progress": False}),
+        "Fit.bootstrap": (fit.bootstrap, {"n": 3, "progress": False}),
+        "Bootstrap.intervals": (bootstrap.intervals, {}),
+        "Bootstrap.parameter_table": (bootstrap.parameter_table, {}),
+        "Fit.variance_tests": (fit.variance_tests, {"parameters": "sd(Days | Subject)", "n": 3, "progress": False}),
+        "Fit.boundary": (fit.boundary, {"parameter": "sd(Days | Subject)", "n": 3, "progress": False}),
+        "Fit.criteria": (fit.criteria, {}),
+        "Fit.explained": (fit.explained, {}),
+        "Fit.variance_shares": (fit.variance_shares, {}),
+        "Fit.robust": (fit.robust, {}),
+        "Fit.influence": (fit.influence, {"by": "Subject"}),
+        "Fit.envelopes": (fit.envelopes, {"n": 20}),
+        "Fit.simulated_residuals": (fit.simulated_residuals, {"n": 20}),
+        "Fit.check": (fit.check, {"n": 20}),
+        "anova": (
+            lambda refit, names: bmm.anova(fit, other, refit=refit, names=names),
+            ANOVA,
+        ),
+        "emmeans": (bmm.emmeans, {"result": fit, "specs": [], "at": {"Days": 3}}),
+        "slopes": (bmm.slopes, {"result": fit, "variable": "Days"}),
+        "comparisons": (bmm.comparisons, {"result": fit, "variables": {"Days": [1, 2]}}),
+        "Margins.contrasts": (margins.contrasts, {}),
+        "Margins.joint_test": (margins.joint_test, {}),
+        "compare": (lambda fit, other: bmm.compare(fit, other), {"fit": fit, "other": posterior}),
+        "compare options": (
+            lambda df, information, level: bmm.compare(fit, posterior, df=df, information=information, level=level),
+            COMPARED,
+        ),
         "load": (bmm.load, {"path": "nowhere.nc"}),
         "to_long": (bmm.to_long, {"data": WIDE, "pattern": "{variable}{time}", "id": "who"}),
         "to_long columns": (bmm.to_long, {"data": WIDE, "columns": {"Y": ["Y1", "Y2"]}, "id": "who"}),

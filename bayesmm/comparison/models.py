@@ -14,7 +14,7 @@ from scipy import stats
 from bayesmm.arguments import shorten
 from bayesmm.comparison.nesting import Nesting, examine, is_in_span
 from bayesmm.console import listing
-from bayesmm.errors import ComparisonError, FitStatus
+from bayesmm.errors import ArgumentError, ComparisonError, FitStatus
 from bayesmm.fit.estimating import fit_problem
 from bayesmm.fit.fit import Fit
 from bayesmm.presenting.numbers import write_number, write_p
@@ -130,6 +130,10 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
     >>> round(models.table.loc["model 2", "chisq"], 2)
     42.08
     """
+    if not isinstance(refit, bool):
+        raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
+    if names is not None and (not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names)):
+        raise ArgumentError(f"names is {shorten(names)}: give a list of texts, one for each model.")
     named = _name(fits, names)
     _check_data(named)
     if refit:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.console import visible
 from bayesmm.design.blocks.confounding import find_confounded
 from bayesmm.design.blocks.labels import Labels
@@ -19,7 +20,7 @@ from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table, random_effect_table
 from bayesmm.inference.fitted import Df, Information
 from bayesmm.inference.fixed.contrasts import coefficient_table
-from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices, infer_fixed_effects
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
@@ -303,8 +304,8 @@ class Fit:
         from bayesmm.inference.fixed.term_contrasts import term_contrasts
         from bayesmm.inference.fixed.wald_tests import run_term_tests
 
-        if type not in (1, 2, 3) or isinstance(type, bool):
-            raise ArgumentError(f"type is {type!r}: give 1, 2 or 3.")
+        if isinstance(type, bool) or not isinstance(type, int) or type not in (1, 2, 3):
+            raise ArgumentError(f"type is {shorten(type)}: give 1, 2 or 3.")
         of = self._inference(df, information)
         return run_term_tests(self.design, of, term_contrasts(self.design, type), type, df)
 
@@ -356,6 +357,7 @@ class Fit:
 
     def _inference(self, df: Df, information: Information | None) -> FixedInference:
         """Work out once what tests of the fixed effects by this method need."""
+        check_choices(df, information)
         key = (df, information)
         found = self._inferences.get(key) or infer_fixed_effects(self, df, information)
         return self._inferences.setdefault(key, found)

@@ -167,10 +167,10 @@ def look_around(criterion: Criterion, start: np.ndarray) -> list[Look]:
         Where its minimum is; standard deviations are varied along its principal axes.
     """
     light, found = is_light(criterion), []
-    work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
+    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
     for theta in [start, *_elsewhere(criterion, start)]:
-        grid, shape = _Grid(criterion, theta, FINE if light else COARSE, _no_values), ()
-        if light and len(FINE) ** grid.n_axes * work <= WHOLE:
+        grid, shape = _Grid(criterion, theta, FINE if light else COARSE, screen.values), ()
+        if light and len(FINE) ** grid.n_axes * screen.work <= WHOLE:
             places, shape = grid.all_places(), (len(FINE),) * grid.n_axes
         elif light:
             places = [place for axes in grid.subsets() for place in grid.ray(axes)]
@@ -185,10 +185,6 @@ def has_further_basins(values: np.ndarray, look: Look, lowest: float) -> bool:
     if look.shape and _is_minimum(values.reshape(look.shape)).sum() > 1:
         return True
     return bool(np.nanmin(values, initial=np.inf) < lowest)
-
-
-def _no_values(factors: Sequence[np.ndarray]) -> np.ndarray:
-    raise AssertionError("nobody asks for these")
 
 
 def _between(first: np.ndarray, last: np.ndarray) -> np.ndarray:

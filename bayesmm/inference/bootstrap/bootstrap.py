@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.inference.bootstrap.intervals import IntervalKind, interval_limits
@@ -236,15 +235,14 @@ def bootstrap(
     progress: bool | None,
 ) -> Bootstrap:
     """Refit to resampled data; see `bayesmm.fit.Fit.bootstrap`."""
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 2:
-        raise ArgumentError(f"n is {shorten(n)}: give a whole number of replicates, at least 2; 1000 is usual.")
-    if kind not in KINDS:
+    n = check_count("n", n, 2)
+    if not is_one_of(kind, KINDS):
         raise ArgumentError(f"kind is {shorten(kind)}: give 'parametric', 'residual' or 'case'.")
     if group is not None and kind != "case":
         raise ArgumentError(f"group is {group!r}, but only kind='case' resamples the levels of one factor.")
     seed, named = check_seed(seed), None if statistic is None else NamedStatistic(statistic, fit)
     levels = LevelSampler(fit.design, group) if kind == "case" else None
-    made = make_replicates(fit, int(n), kind, named, levels, seed, progress)
+    made = make_replicates(fit, n, kind, named, levels, seed, progress)
     n_rows = len(fit.labels.parameter_rows())
     on_boundary = np.concatenate([np.zeros(fit.design.p, bool), fit.estimate.public_parameters.on_boundary])[:n_rows]
     made.acceleration[:n_rows][on_boundary] = np.nan

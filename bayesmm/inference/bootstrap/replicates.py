@@ -87,7 +87,13 @@ class NamedStatistic:
 
     def __init__(self, function: Statistic, fit: Fitted) -> None:
         self._function = function
-        value = function(fit)
+        try:
+            value = function(fit)
+        except Exception as error:
+            raise ArgumentError(
+                f"statistic cannot be had of the fit itself: {type(error).__name__}: {error}. Give a function of a fit "
+                "that returns a number, a vector or a dict of numbers."
+            ) from error
         if isinstance(value, pd.Series):
             value = value.to_dict()
         if isinstance(value, Mapping):

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_at, eliminate_fit
 from bayesmm.inference.diagnostics.residuals import standardise
-from bayesmm.inference.diagnostics.simulated_sets import Sets, degrees_of_freedom, draw_sets, treat
+from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, degrees_of_freedom, draw_sets, treat
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level
 from bayesmm.reml.criterion import Criterion
@@ -27,7 +27,10 @@ MOST_NUMBERS = 50_000_000  # sets times values: 400 MB
 def simulate_envelopes(fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool) -> pd.DataFrame:
     """Tabulate sorted standardised values beside what the model draws; see `Fit.envelopes`."""
     if not is_one_of(of, ("residuals", "random_effects")):
-        raise ArgumentError(f"of is {of!r}: give 'residuals' or 'random_effects'.")
+        raise ArgumentError(f"of is {shorten(of)}: give 'residuals' or 'random_effects'.")
+    if not isinstance(refit, bool):
+        raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
+    check_sets(n, seed)
     level = check_level(level)
     at = eliminate_fit(fit)
     n_values = fit.n if of == "residuals" else sum(v.size for v in at.mode_variances)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.deletion import Deleted, delete_levels, delete_rows
@@ -127,6 +128,8 @@ class Influence:
 
 def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
     """Leave out rows or levels, each by itself; see `Fit.influence`."""
+    if not isinstance(refit, bool):
+        raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     index, groups, factor = _left_out(fit, by)
     at = eliminate_fit(fit)
     deleted = delete_rows(at) if factor is None else delete_levels(at, factor)
@@ -168,6 +171,8 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
 
 def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
     """Labels, the rows of each, and of which factor they are levels."""
+    if not isinstance(by, str):
+        raise ArgumentError(f"by is {shorten(by)}: give 'rows', or a grouping factor of the model.")
     if by == ROWS:
         return fit.design.rows, [np.array([i]) for i in range(fit.n)], None
     for f, block in enumerate(fit.design.blocks):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.errors import ArgumentError
+from bayesmm.arguments import check_count, check_seed
 from bayesmm.inference.diagnostics.eliminated import AT_ONCE, Eliminated
 
 
@@ -66,9 +66,8 @@ def draw_sets(at: Eliminated, n: int, seed: int, known_sigma: float | None, df: 
 
 def check_sets(n: int, seed: int) -> None:
     """Refuse a number of sets, or a seed, that cannot be one."""
-    for name, value, least in (("n", n, 20), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ArgumentError(f"{name} is {value!r}: give a whole number, {least} at least.")
+    check_count("n", n, 20)
+    check_seed(seed)
 
 
 def _draw(at: Eliminated, rng: np.random.Generator, c: int) -> np.ndarray:

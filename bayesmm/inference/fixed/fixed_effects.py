@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy import special
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
@@ -206,8 +206,7 @@ def infer_fixed_effects(
     Satterthwaite (1946), Biometrics Bull. 2. Fai & Cornelius (1996), J. Stat. Comput. Simul. 54. Kenward & Roger
     (1997), Biometrics 53.
     """
-    if not is_one_of(df, DFS):
-        raise ArgumentError(f"df is {df!r}: give {', '.join(map(repr, DFS[:-1]))} or {DFS[-1]!r}.")
+    check_choices(df, information)
     estimate = fit.estimate
     if df in ("residual", "normal"):
         if information is not None:
@@ -223,6 +222,20 @@ def infer_fixed_effects(
         return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=np.inf)
     kind = information or ("observed" if df == "satterthwaite" else "expected")
     return _moments(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
+
+
+def check_choices(df: Any, information: Any) -> None:
+    """Refuse degrees of freedom, and information, that there are not.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if not is_one_of(df, DFS):
+        raise ArgumentError(f"df is {shorten(df)}: give {', '.join(map(repr, DFS[:-1]))} or {DFS[-1]!r}.")
+    if information is not None and not is_one_of(information, ("expected", "observed")):
+        raise ArgumentError(f"information is {shorten(information)}: give 'expected' or 'observed'.")
 
 
 def _moments(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> Moments:

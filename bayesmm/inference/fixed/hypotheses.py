@@ -79,7 +79,7 @@ type Row = tuple[str, np.ndarray, float]
 def _read_matrix(given: Any, p: int) -> list[Row]:
     try:
         L = np.atleast_2d(np.asarray(given, dtype=float))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         L = np.empty((0, 0))
     if L.ndim != 2 or L.shape[1] != p or not np.isfinite(L).all():
         raise ArgumentError(

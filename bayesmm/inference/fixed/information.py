@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.covariance.layout import assemble_factors, held_theta
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
@@ -39,7 +39,7 @@ def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
     same standard error whichever way they are written.
     """
     if not is_one_of(information, ("expected", "observed")):
-        raise ArgumentError(f"information is {information!r}: give 'expected' or 'observed'.")
+        raise ArgumentError(f"information is {shorten(information)}: give 'expected' or 'observed'.")
     found = fit.estimate
     if information == "observed":
         return found.parameter_covariance

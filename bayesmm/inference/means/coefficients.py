@@ -159,7 +159,7 @@ def _given(method: Any, labels: Sequence[str]) -> Contrasts:
         values, names = method, []
     try:
         matrix = np.atleast_2d(np.array(values, dtype=float))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.empty((0, 0))
     if matrix.ndim != 2 or not len(matrix) or matrix.shape[1] != len(labels) or not np.isfinite(matrix).all():
         raise ArgumentError(

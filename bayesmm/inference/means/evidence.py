@@ -189,7 +189,7 @@ def read_evidence(
     if hasattr(result, "estimate"):
         fit: Any = result
         if covariance is None:
-            method = df or "satterthwaite"
+            method = "satterthwaite" if df is None else df
             inference = infer_fixed_effects(fit, method, information)
             return Estimates(design=design, inference=inference, words=DEGREES[method])
         for name in ("df", "information"):

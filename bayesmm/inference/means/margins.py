@@ -260,6 +260,8 @@ class Margins:
     ) -> tuple[Contrasts, pd.DataFrame]:
         """Coefficients of the rows of one group, and the labels of the contrasts."""
         inside = list(self.inside)
+        if not isinstance(interaction, bool):
+            raise ArgumentError(f"interaction is {shorten(interaction)}: give True or False.")
         if not interaction:
             made = build_contrasts(method, _names(pd.DataFrame(labels, columns=inside)), ref)
             return made, pd.DataFrame({CONTRAST: made.names})

@@ -167,6 +167,13 @@ def _density_at_zero(draws: np.ndarray) -> float:
 
 
 def _posterior_draws(fit: Fitted, posterior: Posterior, parameter: str) -> np.ndarray:
+    from bayesmm.bayes.posterior import Posterior
+
+    if not isinstance(posterior, Posterior):
+        raise ArgumentError(
+            f"posterior is {shorten(posterior)}: give a Posterior of the same model, from model.sample(), or leave it "
+            "out."
+        )
     rows = {row.name: row for row in posterior.labels.parameter_rows()}
     if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
         raise ComparisonError(

@@ -168,10 +168,13 @@ def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis]:
     return [find_hypothesis(fit, name) for name in names]
 
 
+MOST_DRAWS = 10_000_000  # of a null distribution: a p of 1e-4 then has two digits and a half
+
+
 def check_count(n: Any) -> int | None:
     """Return how many draws are asked for; refuse what is no whole number from one on."""
-    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
-        raise ArgumentError(f"n is {shorten(n)}: give a whole number of draws, at least 1.")
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= int(n) <= MOST_DRAWS):
+        raise ArgumentError(f"n is {shorten(n)}: give a whole number of draws from 1 to {MOST_DRAWS:,}.")
     return None if n is None else int(n)
 
 
