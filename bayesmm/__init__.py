@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.means.comparisons import comparisons
     from bayesmm.inference.means.emmeans import emmeans
     from bayesmm.inference.means.slopes import slopes
+    from bayesmm.inference.simulation.simulate import simulate
     from bayesmm.model import Model
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
+    "simulate": "bayesmm.inference.simulation.simulate",
     "slopes": "bayesmm.inference.means.slopes",
     "to_long": "bayesmm.design.reading.reshape",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "errors",
     "load",
     "priors",
+    "simulate",
     "slopes",
     "to_long",
 ]

@@ -42,6 +42,7 @@ def test_public_names_are_these() -> None:
         "errors",
         "load",
         "priors",
+        "simulate",
         "slopes",
         "to_long",
     ]

@@ -22,6 +22,7 @@ from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_pr
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
 from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, variance_shares
+from bayesmm.bayes.results.simulation import simulate
 from bayesmm.bayes.results.summary import build_summary
 from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
 from bayesmm.console import listing, visible
@@ -29,6 +30,7 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import Random
 from bayesmm.design.words.explained import Explained
+from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import Total
 from bayesmm.errors import VariableError
 from bayesmm.presenting.report import Report
@@ -278,6 +280,31 @@ class Posterior:
         return posterior_predictive(
             self, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, draws=draws
         )
+
+    def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
+        """Draw responses for the rows used, each from another draw of all parameters.
+
+        Parameters
+        ----------
+        n : int
+            How many, at most as many as there are draws.
+        random : {"redrawn", "kept"}
+            Whether each simulation draws new random effects from the covariances of its draw, as if for other levels;
+            or keeps the effects of its draw, those of the levels that were observed, as `posterior_predictive` does.
+        seed : int
+            The same seed gives the same numbers; with more simulations the first ones stay.
+
+        Returns
+        -------
+        DataFrame
+            One row for each row used, with its label; columns 0, 1, ..., n − 1; in units of the response.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range.
+        """
+        return simulate(self, n, random, seed)
 
     def with_predictive(self, *, seed: int = 0) -> Posterior:
         """Return the same posterior with a group posterior_predictive in its data.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.design.words.explained import Explained
+    from bayesmm.design.words.simulated import Effects
     from bayesmm.design.words.variances import Total
     from bayesmm.inference.bootstrap.bootstrap import Bootstrap
     from bayesmm.inference.bootstrap.replicates import BootstrapKind, Statistic
@@ -467,6 +468,38 @@ class Fit:
         predictors = build_predictors(self.design, new_data, random=random, new_levels=new_levels)
         mean = predictors.mean(self.estimate.beta, self.estimate.modes)
         return pd.Series(mean, index=predictors.index, name=self.design.response)
+
+    def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
+        """Draw responses from the model at its estimates.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        random : {"redrawn", "kept"}
+            Whether each simulation draws new random effects from their estimated covariances, as if for other levels;
+            or all keep the conditional modes, and only residuals are new.
+        seed : int
+            The same seed gives the same numbers; with more simulations the first ones stay.
+
+        Returns
+        -------
+        DataFrame
+            One row for each row used, with its label; columns 0, 1, ..., n − 1; in units of the response.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range.
+
+        Notes
+        -----
+        lme4's `simulate` with `re.form = NA` and `NULL`. The estimates count as the truth: `Posterior.simulate` carries
+        their uncertainty along. Conditional modes are shrunken, so that with "kept" levels differ less than they do.
+        """
+        from bayesmm.inference.simulation.simulate import simulate_fit
+
+        return simulate_fit(self, n, random, seed)
 
     def bootstrap(
         self,

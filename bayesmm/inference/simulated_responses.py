@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.design import Design
+from bayesmm.design.predictors import build_predictors
 
 
 def simulate_responses(
@@ -35,12 +36,42 @@ def simulate_responses(
     -------
     array, shape (n, m)
     """
-    effects = [
-        np.stack([sigma * stream.standard_normal((block.q, block.k)) @ L.T for stream in streams])
-        for block, L in zip(design.blocks, factors, strict=True)
+    effects = draw_effects(design, [sigma * L for L in factors], streams)
+    return draw_rows(design, beta, effects, sigma, streams)
+
+
+def draw_effects(
+    design: Design, factors: Sequence[np.ndarray], streams: Sequence[np.random.Generator]
+) -> list[np.ndarray]:
+    """Draw effects (m, q, k) of every level of each grouping factor, from N(0, FF') with factors F (k, k)."""
+    return [
+        np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream in streams])
+        for block, F in zip(design.blocks, factors, strict=True)
     ]
+
+
+def draw_rows(
+    design: Design,
+    beta: np.ndarray,
+    effects: Sequence[np.ndarray],
+    sigma: float,
+    streams: Sequence[np.random.Generator],
+) -> np.ndarray:
+    """Draw residuals around Xβ + offset + Zb.
+
+    Parameters
+    ----------
+    design, beta, sigma, streams
+        As in `simulate_responses`.
+    effects : sequence of arrays, shapes (m, q, k) or (q, k)
+        Random effects, of each response or the same in all.
+
+    Returns
+    -------
+    array, shape (n, m)
+    """
     residuals = np.stack([stream.standard_normal(design.n) for stream in streams])
-    drawn = design.X[:, design.kept] @ beta + design.offset + sigma / np.sqrt(design.weights) * residuals
-    for block, own in zip(design.blocks, effects, strict=True):
-        block.incidence.add_to(drawn, own)
-    return drawn.T
+    m = len(streams)
+    shared = [np.broadcast_to(own, (m, *own.shape[-2:])) for own in effects]
+    mean = build_predictors(design).mean(np.broadcast_to(beta, (m, len(beta))), shared)
+    return (mean + sigma / np.sqrt(design.weights) * residuals).T

@@ -118,6 +118,11 @@ def open_frame(data: Any) -> nw.DataFrame:
         raise DesignError(f"Column names must be unique: {error}. Rename the columns.") from None
 
 
+def add_column(frame: nw.DataFrame, name: str, values: np.ndarray) -> nw.DataFrame:
+    """Return a data frame with one more column (n_rows,) of numbers."""
+    return frame.with_columns(nw.new_series(name, values, nw.Float64(), backend=frame.implementation))
+
+
 def missing_column(name: str, columns: Iterable[Any], used_in: str = "") -> DesignError:
     """Return the error that says that a column is not there, with a near name and the names that are."""
     available = [str(column) for column in columns]

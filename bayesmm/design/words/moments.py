@@ -9,20 +9,17 @@ one, and σ² the residual variance. Where nothing but the intercept varies by a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import listing
-from bayesmm.covariance.public import assemble_covariance, cor_ends, effect_sds
 from bayesmm.design.blocks.blocks import RandomBlock
-from bayesmm.design.blocks.labels import BlockLabels, Labels
+from bayesmm.design.blocks.labels import BlockLabels
 from bayesmm.design.design import Design
 from bayesmm.design.words.row_choice import choose_rows, label_rows
+from bayesmm.design.words.stated import pick, read_values, stated_covariances
 from bayesmm.design.words.symbols import Coefficient, TextTable, add_all, multiply, number_text, write_sum
 from bayesmm.errors import DesignError
 
@@ -64,7 +61,7 @@ def marginal_mean(design: Design, rows: Any = None, at: Any = None) -> pd.DataFr
         symbols = [f"β({name})" for name in labels.coefficients]
         texts = [_mean_text(values, symbols, known) for values, known in zip(X, offset, strict=True)]
         return TextTable({"mean": texts}, index=index)
-    mean = X @ _pick(_read_values(at, labels, names), names) + offset
+    mean = X @ pick(read_values(at, labels, names), names) + offset
     return pd.DataFrame({"mean": mean}, index=index)
 
 
@@ -105,10 +102,8 @@ def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.
     if at is None:
         return TextTable(_covariance_texts(design, chosen), index=index, columns=index)
     needed = [row.name for row in labels.parameter_rows() if row.kind in ("sd", "cor")]
-    values = _read_values(at, labels, [*needed, "sigma"], design.known_sigma)
-    for block in labels.blocks:
-        _check_block(block, values)
-    cells = _covariance(design, chosen, values)
+    values = read_values(at, labels, [*needed, "sigma"], design.known_sigma)
+    cells = _covariance(design, chosen, stated_covariances(labels, values), values["sigma"])
     return pd.DataFrame(cells, index=index, columns=index)
 
 
@@ -182,66 +177,13 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
                     yield piece.start + i, piece.start + j, symbol
 
 
-def _covariance(design: Design, chosen: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+def _covariance(design: Design, chosen: np.ndarray, covariances: Sequence[np.ndarray], sigma: float) -> np.ndarray:
     """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m)."""
-    total = np.diag(values["sigma"] ** 2 / design.weights[chosen])
-    for block, names in zip(design.blocks, design.labels.blocks, strict=True):
-        covariance = _effect_covariance(names, values)
+    total = np.diag(sigma**2 / design.weights[chosen])
+    for block, covariance in zip(design.blocks, covariances, strict=True):
         memberships = block.incidence.rows(chosen).memberships
         for one in memberships:
             for two in memberships:
                 shared = one.codes[:, None] == two.codes
                 total += np.where(shared, one.columns @ covariance @ two.columns.T, 0.0)
     return total
-
-
-def _effect_covariance(names: BlockLabels, values: Mapping[str, float]) -> np.ndarray:
-    """Covariance (k, k) of the effects of one level."""
-    return assemble_covariance(np, _pick(values, names.sd_rows), _pick(values, names.cor_rows), names.pieces)
-
-
-def _pick(values: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
-    return np.array([values[name] for name in names], dtype=float)
-
-
-def _read_values(at: Any, labels: Labels, needed: Sequence[str], known_sigma: float | None = None) -> dict[str, float]:
-    """Read parameter values off a fit or a mapping, and check that they are there."""
-    table = getattr(at, "parameters", None)
-    if isinstance(table, pd.DataFrame) and "estimate" in table:
-        given = {**table["estimate"].to_dict(), "sigma": at.sigma}
-    elif isinstance(at, (Mapping, pd.Series)):
-        given = dict(at.items())
-    else:
-        raise DesignError(
-            f"at is of type {type(at).__name__}. Give a fit, or a mapping from the names in fit.parameters to values."
-        )
-    if known_sigma is not None:
-        given.setdefault("sigma", known_sigma)
-    names = list(dict.fromkeys([*(row.name for row in labels.parameter_rows()), "sigma"]))
-    known = f"The parameters are {listing(names, quoted=True)}."
-    for name in given:
-        if name not in names:
-            near = get_close_matches(str(name), names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DesignError(f"at names {name!r}, which the model does not have.{hint} {known}")
-    lacking = [name for name in needed if name not in given]
-    if lacking:
-        raise DesignError(f"at has no value of {lacking[0]!r}. {known}")
-    values = {str(name): float(value) for name, value in given.items()}
-    if not values.get("sigma", 0.0) >= 0:
-        raise DesignError(f"'sigma' is {values['sigma']:g} in at: a standard deviation cannot be negative.")
-    return values
-
-
-def _check_block(block: BlockLabels, values: Mapping[str, float]) -> None:
-    for name in block.sd_rows:
-        if not values[name] >= 0:
-            raise DesignError(f"{name!r} is {values[name]:g} in at: a standard deviation cannot be negative.")
-    sds = effect_sds(np, _pick(values, block.sd_rows), block.pieces)
-    for piece, (start, stop) in zip(block.pieces, pairwise(cor_ends(block.pieces)), strict=True):
-        low, high = piece.structure.limits(piece.k)
-        for row, varies in zip(block.cor_rows[start:stop], piece.structure.is_defined(sds[piece.inside]), strict=True):
-            if varies and not low <= values[row] <= high:
-                raise DesignError(
-                    f"{row!r} is {values[row]:g} in at: a correlation lies between {low:.4g} and {high:.4g}."
-                )

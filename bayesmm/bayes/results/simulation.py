@@ -1,0 +1,50 @@
+"""Responses drawn from a posterior, each from one draw of all parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.bayes.results.draws import ParameterDraws, read_draws
+from bayesmm.bayes.results.recovered import effect_parts
+from bayesmm.design.predictors import build_predictors
+from bayesmm.design.words.simulated import Effects, check_simulations, simulation_frame
+from bayesmm.errors import ArgumentError
+
+
+def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int) -> pd.DataFrame:
+    """Draw responses, each from another draw of the parameters; see `Posterior.simulate`."""
+    design = posterior.design
+    streams = check_simulations(n, random, seed, design.n)
+    draws = read_draws(posterior)
+    if n > len(draws.sigma):
+        raise ArgumentError(
+            f"n is {n}, and the posterior has {len(draws.sigma)} draws, of which each simulation takes one of its own: "
+            "ask for no more, or sample more."
+        )
+    chosen = np.random.default_rng(seed).permutation(len(draws.sigma))[:n]
+    mean = _kept_means(posterior, draws, chosen) if random == "kept" else _new_means(posterior, draws, chosen, streams)
+    noise = np.stack([stream.standard_normal(design.n) for stream in streams])
+    return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
+
+
+def _new_means(
+    posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray, streams: list[np.random.Generator]
+) -> np.ndarray:
+    """Xβ + offset + Zb (n, rows), with effects of every level from the covariances of the draw."""
+    effects = []
+    for block, factors in zip(posterior.design.blocks, draws.factors(), strict=True):
+        pairs = zip(streams, factors[chosen], strict=True)
+        effects.append(np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream, F in pairs]))
+    return build_predictors(posterior.design).mean(draws.beta[chosen], effects)
+
+
+def _kept_means(posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray) -> np.ndarray:
+    """Xβ + offset + Zb (n, rows), with the effects of the draw."""
+    predictors, mean = build_predictors(posterior.design), np.empty((len(chosen), posterior.design.n))
+    for part, effects in effect_parts(posterior, draws):
+        own = np.flatnonzero((chosen >= part.start) & (chosen < part.stop))
+        places = chosen[own] - part.start
+        mean[own] = predictors.mean(draws.beta[chosen[own]], [b[places] for b in effects])
+    return mean

@@ -1,0 +1,122 @@
+"""Responses drawn from a fit, or from a formula with stated parameters, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.design.reading.rows import Missing
+from bayesmm.design.words.simulated import Effects, check_simulations, simulation_frame
+from bayesmm.design.words.stated import pick, read_values, stated_covariances
+from bayesmm.errors import DesignError
+from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import draw_effects, draw_rows, simulate_responses
+from bayesmm.inference.simulation.without_response import build_without_response
+
+
+def simulate_fit(fit: Fitted, n: int, random: Effects, seed: int) -> pd.DataFrame:
+    """Draw responses from the estimates; see `bayesmm.fit.Fit.simulate`."""
+    design, estimate = fit.design, fit.estimate
+    streams = check_simulations(n, random, seed, design.n)
+    if random == "kept":
+        drawn = draw_rows(design, estimate.beta, estimate.modes, estimate.sigma, streams)
+    else:
+        drawn = simulate_responses(design, estimate.beta, estimate.factors, estimate.sigma, streams)
+    return simulation_frame(drawn, design)
+
+
+def simulate(
+    formula: str,
+    data: Any,
+    parameters: Any,
+    n: int = 1,
+    *,
+    random: Effects = "redrawn",
+    seed: int = 0,
+    weights: Any = None,
+    sigma: float | None = None,
+    missing: Missing = "drop",
+    namespace: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Draw responses from a model whose parameters are stated.
+
+    Parameters
+    ----------
+    formula : str
+        As of `bayesmm.Model`. What stands left of ``~`` only has a name; it need not be in the data, and is not read.
+    data : data frame
+        Predictors, grouping factors, offsets: a pandas, polars or pyarrow table, one row an observation.
+    parameters : mapping of str to float, Series, or Fit
+        The value of every parameter, by the names in ``fit.parameters``: ``"Intercept"``, ``"Days"``,
+        ``"sd(Days | Subject)"``, ``"cor(Intercept, Days | Subject)"``, ``"sigma"``. Zero is a value like others.
+    n : int
+        How many.
+    random : {"redrawn", "kept"}
+        Whether each simulation draws random effects of its own, or all have the same, drawn once.
+    seed : int
+        The same seed gives the same numbers; with more simulations the first ones stay.
+    weights, sigma, missing, namespace
+        As of `bayesmm.Model`; σ may be given here or among the parameters.
+
+    Returns
+    -------
+    DataFrame
+        One row for each row of the data that is used, with its label; columns 0, 1, ..., n − 1. In units of the
+        response, as it stands left of ``~``: of ``log(y) ~ x`` the logarithms.
+
+    Raises
+    ------
+    SpecificationError
+        If the formula cannot be read.
+    DesignError
+        If the data do not suit it; if a parameter is lacking, unknown, or impossible.
+    ArgumentError
+        If `n`, `random` or `seed` makes no sense.
+
+    Notes
+    -----
+    y = Xβ + offset + Zb + ε, with b ~ N(0, Σ) for every level and ε ~ N(0, σ²/w). A design from which nothing could be
+    estimated, such as one row a level, can be simulated.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> import pandas as pd
+    >>> plan = pd.DataFrame({"x": [0, 1, 2] * 4, "g": [1, 2, 3, 4] * 3})
+    >>> truth = {"Intercept": 10, "x": 2, "sd(Intercept | g)": 0, "sigma": 0}
+    >>> bmm.simulate("y ~ x + (1 | g)", plan, truth)[0].tolist()[:3]
+    [10.0, 12.0, 14.0]
+    """
+    design = build_without_response(formula, data, weights=weights, missing=missing, namespace=namespace)
+    streams = check_simulations(n, random, seed, design.n)
+    beta, factors, stated_sigma = _read_parameters(design, parameters, sigma)
+    own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]
+    effects = draw_effects(design, factors, own)
+    return simulation_frame(draw_rows(design, beta, effects, stated_sigma, streams), design)
+
+
+def _read_parameters(
+    design: Design, parameters: Any, sigma: float | None
+) -> tuple[np.ndarray, list[np.ndarray], float]:
+    """Coefficients (p,), factors F (k, k) with Var(b) = FF', and σ."""
+    labels = design.labels
+    rows = labels.parameter_rows()
+    if sigma is not None:
+        (sigma,) = read_values({"sigma": sigma}, labels, ["sigma"], argument="sigma").values()
+    values = read_values(parameters, labels, [*(row.name for row in rows), "sigma"], sigma, "parameters")
+    if sigma is not None and values["sigma"] != sigma:
+        raise DesignError(
+            f"sigma is {sigma:g}, and {values['sigma']:g} among the parameters: give it once, in either place."
+        )
+    beta = pick(values, [row.name for row in rows if row.kind == "fixed"])
+    return beta, [_root(each) for each in stated_covariances(labels, values, "parameters")], values["sigma"]
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """F with FF' = Σ, also of a singular Σ."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))

@@ -1,0 +1,56 @@
+"""The design of a formula whose response is yet to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayesmm.design.design import Design, build_design
+from bayesmm.design.reading.frame import add_column, open_frame
+from bayesmm.design.reading.rows import Missing
+from bayesmm.specification.formula import parse_formula
+from bayesmm.specification.syntax import quote
+
+STAND_IN = "simulated response"
+
+
+def build_without_response(
+    formula: str,
+    data: Any,
+    *,
+    weights: Any = None,
+    missing: Missing = "drop",
+    namespace: Mapping[str, Any] | None = None,
+) -> Design:
+    """Build a design in which a column of noise stands for the response.
+
+    Parameters
+    ----------
+    formula, data, weights, missing, namespace
+        As of `bayesmm.Model`. The response of the formula is not read; the data need not have it.
+
+    Returns
+    -------
+    Design
+        Its y means nothing.
+
+    Notes
+    -----
+    σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
+    """
+    specification, frame = parse_formula(formula), open_frame(data)
+    name = STAND_IN
+    while name in formula or name in frame.columns:
+        name += "_"
+    noise = np.random.default_rng(0).standard_normal(len(frame))
+    return build_design(
+        replace(specification, response=quote(name)),
+        add_column(frame, name, noise),
+        weights=weights,
+        missing=missing,
+        namespace=namespace,
+        known_sigma=1.0,
+    )
