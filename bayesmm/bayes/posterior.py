@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from bayesmm.arguments import shorten
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
+from bayesmm.bayes.results.frames import augment, glance
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
 from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
@@ -34,6 +36,7 @@ from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import Total
 from bayesmm.errors import VariableError
 from bayesmm.presenting.report import Report
+from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
 from bayesmm.problem import Problem
 
 
@@ -197,6 +200,73 @@ class Posterior:
     @cached_property
     def _moments(self) -> Dataset:
         return recover_moments(self)
+
+    def tidy(self, effects: Kind | Sequence[Kind] = ("fixed", "ran_pars"), *, level: float = 0.95) -> pd.DataFrame:
+        """Return the results as one plain frame, a row a term, in the sense of R's broom.
+
+        Parameters
+        ----------
+        effects : {"fixed", "ran_pars", "ran_vals"} or sequence of these
+            Fixed effects; standard deviations, correlations and σ; random effects of every level.
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            The columns of `Fit.tidy`, so that both can be stacked: ``estimate`` is the posterior mean and ``std_error``
+            the posterior standard deviation; df, statistic and p_value are NaN. Then r_hat, ess_bulk and ess_tail, of
+            parameters.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+        """
+        kinds = read_kinds(effects)
+        wanted = self.random_effects(level=level) if "ran_vals" in kinds else None
+        return tidy_frame(kinds, self.parameter_table(level=level), wanted)
+
+    def glance(self, *, elpd: bool = False) -> pd.DataFrame:
+        """Return a frame of one row that says what the posterior is like as a whole.
+
+        Parameters
+        ----------
+        elpd : bool
+            Whether rows are left out too, as by `loo`.
+
+        Returns
+        -------
+        DataFrame
+            nobs; ``n_levels(g)`` of each grouping factor; method; posterior means of sigma and of r2_marginal,
+            r2_conditional and icc (adjusted) of `explained`; converged (nothing speaks against the draws), chains,
+            draws, divergences, the largest r_hat, the smallest ess; with `elpd` elpd_loo, elpd_loo_std_error, p_loo.
+        """
+        return glance(self, self.method, self.diagnostics, elpd=elpd)
+
+    def augment(self, data: pd.DataFrame | None = None, *, level: float = 0.95) -> pd.DataFrame:
+        """Return the data with what the posterior says of each row.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame, optional
+            The data that the model was given, to have columns that it does not use too. Rows that were left out have
+            NaN. By default the columns and rows that the model uses.
+        level : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            With .fitted (posterior mean of the expected response), .fixed (the same of the fixed effects alone),
+            .residual (response less .fitted), and .std_error, .lower, .upper of .fitted.
+
+        Raises
+        ------
+        ArgumentError
+            If the data are not those of the model, or have one of these columns.
+        """
+        return augment(self, data, level)
 
     def predict(
         self,

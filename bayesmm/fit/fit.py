@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.variances.variance_tests import Kind as VarianceTestKind
     from bayesmm.inference.variances.variance_tests import VarianceTests
     from bayesmm.presenting.report import Report
+    from bayesmm.presenting.tidy import Kind as TidyKind
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -877,6 +878,76 @@ class Fit:
         from bayesmm.inference.diagnostics.influence import measure_influence
 
         return measure_influence(self, by, refit=refit)
+
+    def tidy(
+        self,
+        effects: TidyKind | Sequence[TidyKind] = ("fixed", "ran_pars"),
+        *,
+        df: Df = "satterthwaite",
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Return the results as one plain frame, a row a term, in the sense of R's broom.
+
+        Parameters
+        ----------
+        effects : {"fixed", "ran_pars", "ran_vals"} or sequence of these
+            Fixed effects; standard deviations, correlations and σ; conditional modes of every level.
+        df : str
+            Degrees of freedom of the fixed effects, as in `coefficients`.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns effect, group, level, term, estimate, std_error, df, statistic, p_value, lower, upper: None or NaN
+            where a row has no such thing. The frame of a posterior has the same columns, so that both can be stacked.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+        """
+        from bayesmm.inference.frames.frames import tidy
+
+        return tidy(self, effects, df, level)
+
+    def glance(self) -> pd.DataFrame:
+        """Return a frame of one row that says what the fit is like as a whole.
+
+        Returns
+        -------
+        DataFrame
+            nobs; ``n_levels(g)`` of each grouping factor; method; sigma; r2_marginal, r2_conditional and icc (adjusted)
+            of `explained`; converged, singular; n_parameters, loglik, aic, bic.
+        """
+        from bayesmm.inference.frames.frames import glance
+
+        return glance(self)
+
+    def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return the data with what the fit says of each row.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame, optional
+            The data that the model was given, to have columns that it does not use too. Rows that were left out have
+            NaN. By default the columns and rows that the model uses.
+
+        Returns
+        -------
+        DataFrame
+            With .fitted (from fixed and random effects), .fixed (from fixed effects alone), .residual,
+            .standardised (as of `residuals`), .leverage and .cooks_distance (as of `influence`).
+
+        Raises
+        ------
+        ArgumentError
+            If the data are not those of the model, or have one of these columns.
+        """
+        from bayesmm.inference.frames.frames import augment
+
+        return augment(self, data)
 
     def principal_components(self) -> pd.DataFrame:
         """Decompose the covariance matrix of each grouping factor: along which combinations its levels differ.

@@ -114,3 +114,7 @@ class Fitted(Protocol):
     def coefficients(self, *, df: Df = ..., information: Information | None = ..., level: float = ...) -> pd.DataFrame:
         """Tabulate the fixed effects."""
         ...
+
+    def random_effects(self, *, level: float = ...) -> pd.DataFrame:
+        """Tabulate the conditional modes."""
+        ...

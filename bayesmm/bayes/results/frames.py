@@ -1,0 +1,54 @@
+"""A posterior as the three frames of R's broom: its terms, its whole, its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bayesmm.bayes.results.diagnostics import Diagnostics
+from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.bayes.results.leave_out import loo
+from bayesmm.bayes.results.prediction import predict
+from bayesmm.bayes.results.shares import explained
+from bayesmm.presenting.tidy import join_rows
+
+
+def glance(posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd: bool) -> pd.DataFrame:
+    """One row; see `Posterior.glance`."""
+    shares = explained(posterior, 0.95).table["mean"]
+    columns: dict[str, Any] = {
+        "nobs": posterior.n,
+        **{f"n_levels({block.group})": block.q for block in posterior.design.blocks},
+        "method": method,
+        "sigma": float(posterior.sigma.mean()),
+        "r2_marginal": shares["R2 marginal"],
+        "r2_conditional": shares["R2 conditional"],
+        "icc": shares["ICC adjusted"],
+        "converged": diagnostics.is_good,
+        "chains": diagnostics.chains,
+        "draws": diagnostics.draws,
+        "divergences": diagnostics.divergences,
+        "r_hat": diagnostics.r_hat,
+        "ess": diagnostics.ess,
+    }
+    if elpd:
+        found = loo(posterior, "row", "marginal", None)
+        columns |= {"elpd_loo": found.elpd, "elpd_loo_std_error": found.se, "p_loo": found.p}
+    return pd.DataFrame({name: [value] for name, value in columns.items()})
+
+
+def augment(posterior: DrawnModel, data: Any, level: float) -> pd.DataFrame:
+    """One row an observation; see `Posterior.augment`."""
+    design = posterior.design
+    given: dict[str, Any] = {"kind": "mean", "new_levels": "error", "level": level, "weights": None, "seed": 0}
+    both, fixed = (predict(posterior, None, random=random, **given) for random in ("all", "none"))
+    columns = {
+        ".fitted": both["mean"].to_numpy(),
+        ".fixed": fixed["mean"].to_numpy(),
+        ".residual": design.y - both["mean"].to_numpy(),
+        ".std_error": both["sd"].to_numpy(),
+        ".lower": both["lower"].to_numpy(),
+        ".upper": both["upper"].to_numpy(),
+    }
+    return join_rows(design.frame, design.rows, data, columns)

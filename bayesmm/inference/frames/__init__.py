@@ -1,0 +1,1 @@
+"""A fit as plain frames, in the sense of R's broom."""

@@ -1,0 +1,65 @@
+"""A fit as the three frames of R's broom: its terms, its whole, its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.predictors import build_predictors
+from bayesmm.errors import FitStatus
+from bayesmm.inference.diagnostics.influence import measure_influence
+from bayesmm.inference.diagnostics.residuals import compute_residuals
+from bayesmm.inference.explained.explained import explained
+from bayesmm.inference.fitted import Df, Fitted
+from bayesmm.presenting.tidy import join_rows, read_kinds, tidy_frame
+
+
+def tidy(fit: Fitted, effects: Any, df: Df, level: float) -> pd.DataFrame:
+    """One row a term; see `bayesmm.fit.Fit.tidy`."""
+    kinds = read_kinds(effects)
+    parameters = fit.parameter_table(df=df, level=level)
+    coefficients = fit.coefficients(df=df, level=level).loc[list(fit.labels.coefficients)]
+    for name in ("df", "statistic", "p_value"):
+        values = np.full(len(parameters), np.nan)
+        values[: len(coefficients)] = coefficients[name]
+        parameters[name] = values
+    return tidy_frame(kinds, parameters, fit.random_effects(level=level) if "ran_vals" in kinds else None)
+
+
+def glance(fit: Fitted) -> pd.DataFrame:
+    """One row; see `bayesmm.fit.Fit.glance`."""
+    shares = explained(fit, 0.95).table["estimate"]
+    return pd.DataFrame(
+        {
+            "nobs": [fit.n],
+            **{f"n_levels({block.group})": [block.q] for block in fit.design.blocks},
+            "method": [fit.method],
+            "sigma": [fit.sigma],
+            "r2_marginal": [shares["R2 marginal"]],
+            "r2_conditional": [shares["R2 conditional"]],
+            "icc": [shares["ICC adjusted"]],
+            "converged": [fit.status is not FitStatus.NOT_CONVERGED],
+            "singular": [bool(fit.singular_directions)],
+            "n_parameters": [fit.n_parameters],
+            "loglik": [fit.loglik],
+            "aic": [fit.aic],
+            "bic": [fit.bic],
+        }
+    )
+
+
+def augment(fit: Fitted, data: Any) -> pd.DataFrame:
+    """One row an observation; see `bayesmm.fit.Fit.augment`."""
+    design, estimate = fit.design, fit.estimate
+    influence = measure_influence(fit, "rows", refit=False).table
+    columns = {
+        ".fitted": build_predictors(design).mean(estimate.beta, estimate.modes),
+        ".fixed": build_predictors(design, random="none").mean(estimate.beta, estimate.modes),
+        ".residual": compute_residuals(fit, "response", None),
+        ".standardised": compute_residuals(fit, "standardised", None),
+        ".leverage": influence["leverage"].to_numpy(),
+        ".cooks_distance": influence["cooks_distance"].to_numpy(),
+    }
+    return join_rows(design.frame, design.rows, data, columns)
