@@ -497,6 +497,7 @@ class Fit:
         -----
         lme4's `simulate` with `re.form = NA` and `NULL`. The estimates count as the truth: `Posterior.simulate` carries
         their uncertainty along. Conditional modes are shrunken, so that with "kept" levels differ less than they do.
+        For other rows than those of the fit: ``bayesmm.simulate(formula, other_rows, fit)``.
         """
         from bayesmm.inference.simulation.simulate import simulate_fit
 

@@ -159,6 +159,16 @@ def test_a_fit_can_state_the_parameters():
     pd.testing.assert_frame_equal(by_fit, by_name)
 
 
+def test_a_fit_states_the_parameters_for_other_rows_than_its_own():
+    fit = bmm.Model(SLEEP, bmm.datasets.load("sleepstudy")).fit()
+    others = pd.DataFrame({"Subject": np.repeat(["a newcomer", "another"], 2), "Days": [0, 20, 0, 20]})
+    drawn = bmm.simulate(SLEEP, others, fit, N, seed=1)
+    z = np.kron(np.eye(2), [[1.0, 0.0], [1.0, 20.0]])
+    G = np.array([[612.10, 9.604], [9.604, 35.072]])  # lme4's VarCorr
+    mean = np.tile(fit.estimate.beta @ [[1.0, 1.0], [0.0, 20.0]], 2)
+    assert_moments(drawn, mean, z @ np.kron(np.eye(2), G) @ z.T + fit.sigma**2 * np.eye(4))
+
+
 def test_known_sigma_is_stated_in_either_place():
     values = {name: value for name, value in TRUTH.items() if name != "sigma"}
     one = bmm.simulate("y ~ x + (x | g)", PLAN, values, seed=1, sigma=0.5)
