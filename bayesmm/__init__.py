@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bayesmm.inference.means.emmeans import emmeans
     from bayesmm.inference.means.slopes import slopes
     from bayesmm.inference.simulation.simulate import simulate
+    from bayesmm.inference.pooling.ranking import ranking
+    from bayesmm.inference.pooling.shrinkage import shrinkage
     from bayesmm.model import Model
 
 _HOMES = {
@@ -30,6 +32,8 @@ _HOMES = {
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
     "simulate": "bayesmm.inference.simulation.simulate",
+    "ranking": "bayesmm.inference.pooling.ranking",
+    "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "slopes": "bayesmm.inference.means.slopes",
     "to_long": "bayesmm.design.reading.reshape",
 }
@@ -49,6 +53,8 @@ __all__ = [
     "load",
     "priors",
     "simulate",
+    "ranking",
+    "shrinkage",
     "slopes",
     "to_long",
 ]

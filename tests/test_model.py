@@ -43,6 +43,8 @@ def test_public_names_are_these() -> None:
         "load",
         "priors",
         "simulate",
+        "ranking",
+        "shrinkage",
         "slopes",
         "to_long",
     ]

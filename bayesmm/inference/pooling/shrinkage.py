@@ -1,0 +1,306 @@
+"""How far each level is pulled from its own rows towards all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
+from bayesmm.inference.pooling.own_rows import OwnRows, read_own_rows
+from bayesmm.presenting.intervals import check_level, interval_head, tails
+from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals, write_number
+from bayesmm.presenting.parts import AnyColumn, Column, Interval, Shrinkage, Table, facts, notes
+from bayesmm.presenting.report import Report
+
+SHOWN = 20  # levels of each effect on the page
+FOR_WEIGHTS = 500  # draws of the covariances that weights are averaged over
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PartialPooling:
+    """No pooling, complete pooling, and what lies between; made by `bayesmm.shrinkage`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per level and effect: group, level, effect, n (rows of the level in which some column of it is not
+        zero), unpooled, complete, estimate, weight, rank_unpooled, rank, rank_change; of a posterior also sd, lower,
+        upper, weight_lower, weight_upper. The largest has rank 1; ranks are among the levels whose own rows determine
+        their effects, and a positive change is a rise.
+    pooling : DataFrame
+        One row per group and effect: pooling_factor, mean_weight, rank_correlation (Spearman's, before and after).
+    weights : dict of str to array, shape (q, k, k)
+        By grouping factor, what the unpooled effects of a level are multiplied by; NaN where its rows do not determine
+        them.
+    level : float
+        Of the intervals.
+    words : str
+        Where the numbers come from.
+    formula : str
+        The model.
+    """
+
+    table: pd.DataFrame
+    pooling: pd.DataFrame
+    weights: dict[str, np.ndarray]
+    level: float
+    words: str
+    formula: str
+
+    def summary(self) -> Report:
+        """Show all three for each effect, and how much is pooled."""
+        return Report(
+            title="Shrinkage",
+            parts=(
+                facts([self.formula, self.words]),
+                *self._effect_tables(),
+                self._pooling_table(),
+                notes(self._notes()),
+            ),
+        )
+
+    def _effect_tables(self) -> Iterator[Table]:
+        for (group, effect), rows in self.table.groupby(["group", "effect"], sort=False):
+            q, caption = len(rows), f"{effect} by {group}"
+            if q > SHOWN:
+                moved = (rows["unpooled"] - rows["estimate"]).abs().to_numpy()
+                rows = rows.iloc[np.sort(np.argsort(-moved, kind="stable")[:SHOWN])]
+                caption += f": the {SHOWN} of {q} levels that are moved furthest"
+            yield Table(
+                names=[str(level) for level in rows["level"]],
+                head=str(group),
+                caption=caption,
+                where="its table",
+                columns=self._columns(rows),
+            )
+
+    def _columns(self, rows: pd.DataFrame) -> list[AnyColumn]:
+        is_drawn = "sd" in rows
+        spread = rows["sd"] if is_drawn else (rows["unpooled"] - rows["complete"]).abs().to_numpy()
+        smallest = float(np.nanmax(spread)) if np.isfinite(spread).any() else np.nan
+        decimals = [decimals_for(smallest)] * len(rows)
+        alone, pooled = write_column(rows["unpooled"], decimals), write_column(rows["estimate"], decimals)
+        columns: list[AnyColumn] = [
+            Column(head="n", cells=[str(n) for n in rows["n"]]),
+            Column(head="alone", cells=alone),
+            Column(head="pooled", cells=pooled),
+        ]
+        if is_drawn:
+            limits = write_intervals(rows["lower"], rows["upper"], rows["estimate"], rows["sd"])
+            columns.append(Interval(head=interval_head(self.level), cells=limits))
+        columns.append(Column(head="weight", cells=write_column(rows["weight"], 3)))
+        for head, name in (("alone", "rank_unpooled"), ("pooled", "rank")):
+            columns.append(
+                Column(head=head, over="rank", cells=[f"{rank:g}" if rank == rank else "–" for rank in rows[name]])
+            )
+        around = rows[["unpooled", "estimate"]].sub(rows["complete"], axis=0)
+        scale = around.abs().max(axis=None)
+        marks = around / (scale if scale > 0 else 1.0)
+        columns.append(
+            Shrinkage(
+                head="shrinkage",
+                marks=list(zip(marks["unpooled"], marks["estimate"], strict=True)),
+                labels=[f"alone {one}, pooled {other}" for one, other in zip(alone, pooled, strict=True)],
+            )
+        )
+        return columns
+
+    def _pooling_table(self) -> Table:
+        names = {
+            "pooling_factor": "pooling factor",
+            "mean_weight": "mean weight",
+            "rank_correlation": "rank correlation",
+        }
+        return Table(
+            names=[f"{effect} by {group}" for group, effect in self.pooling.index],
+            caption="How much is pooled",
+            columns=[
+                Column(head=head, cells=[write_number(value, 3) for value in self.pooling[name]])
+                for name, head in names.items()
+            ],
+        )
+
+    def _notes(self) -> Iterator[str]:
+        yield (
+            "alone: least squares on the level's own rows, all else as estimated. weight: how much of it stays, by "
+            "itself; where effects are correlated the others' own estimates come in too (weights). Pooling factor: 0 "
+            "is none, 1 complete."
+        )
+        lost = self.table["unpooled"].isna()
+        if lost.any():
+            n = self.table.loc[lost, ["group", "level"]].drop_duplicates().shape[0]
+            yield f"The own rows of {n} {'level does' if n == 1 else 'levels do'} not determine its effects: –."
+        for group, effect in self.pooling.index[self.pooling["pooling_factor"] >= 1.0]:
+            yield f"{effect} by {group} was estimated not to vary: pooling is complete."
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95) -> PartialPooling:
+    """Show how far each level is pulled from what its own rows say towards what all levels have in common.
+
+    Parameters
+    ----------
+    result : Fit or Posterior
+        Either.
+    of : {"effects", "coefficients"}
+        Random effects, of which complete pooling makes zeros; or these with the fixed effect of the same name, which is
+        then complete pooling.
+    level : float
+        Probability of the intervals, for a posterior.
+
+    Returns
+    -------
+    PartialPooling
+        Prints as a report; `table`, `pooling` and `weights` have all numbers.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is none of these.
+
+    Notes
+    -----
+    No pooling: least squares b̃ on the level's own rows of what the fixed effects and the other grouping factors leave,
+    at their estimates, or posterior means. Partial pooling: the BLUP, or the posterior mean. Between them stands
+    W = G(G + σ²(Z'WZ)⁻¹)⁻¹, with the level's columns and weights in Z'WZ; with one grouping factor and one level a row
+    b̂ = Wb̃ exactly, otherwise it is the weight given the other effects. A posterior's W is the mean over its draws,
+    500 at most. `weight` is W's diagonal.
+
+    The pooling factor of a batch of effects ε_j is λ = 1 − V_j(E ε_j) / E(V_j ε_j), with V_j the variance over the
+    levels of the data, divisor q − 1; E is over the draws of a posterior, or for a fit over the joint normal
+    distribution of its effects around their BLUPs, fixed effects estimated and variances as estimated: there
+    E(V_j ε_j) = V_j(b̂) + [tr D − 1'D1/q]/(q − 1) with D = Var(b̂ − b). That is Gelman & Pardoe's definition; λ above
+    one half means that the levels together say more of an effect than its own rows.
+
+    References
+    ----------
+    Gelman & Pardoe (2006), Technometrics 48, 241-251. Efron & Morris (1975), JASA 70, for the weights.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> print(bmm.shrinkage(fit).pooling.round(3).to_string())
+                       pooling_factor  mean_weight  rank_correlation
+    group   effect
+    Subject Intercept           0.238        0.751             0.975
+            Days                0.151        0.838             0.973
+    """
+    level = check_level(level)
+    values = read_values(result, of)
+    if isinstance(values, FitValues):
+        estimate = values.fit.estimate
+        own = read_own_rows(result.design, estimate.beta, estimate.modes)
+        drawn = [
+            rows.weights(estimate.sigma**2 * L @ L.T, estimate.sigma**2)[None]
+            for rows, L in zip(own, estimate.factors, strict=True)
+        ]
+        fixed = estimate.beta
+    else:
+        parameters = values.parameters
+        fixed = parameters.beta.mean(axis=0)
+        own = read_own_rows(result.design, fixed, [effects.mean(axis=0) for effects in values.effects])
+        drawn = _drawn_weights(own, values)
+    blocks = [
+        _tabulate(f, rows, weights, fixed, values, result, level)
+        for f, (rows, weights) in enumerate(zip(own, drawn, strict=True))
+    ]
+    table = pd.concat([frame for frame, _ in blocks], ignore_index=True)
+    pooling = pd.DataFrame([row for _, rows in blocks for row in rows]).set_index(["group", "effect"])
+    words = (
+        f"{result.method.upper()}: weights at the estimated variances"
+        if isinstance(values, FitValues)
+        else values.words
+    )
+    return PartialPooling(
+        table=table,
+        pooling=pooling,
+        weights={block.group: weights.mean(axis=0) for block, weights in zip(result.labels.blocks, drawn, strict=True)},
+        level=level,
+        words=words,
+        formula=result.design.specification.shown,
+    )
+
+
+def _drawn_weights(own: list[OwnRows], values: PosteriorValues) -> list[np.ndarray]:
+    """Weights (d, q, k, k) of each grouping factor, of some draws."""
+    of = values.parameters
+    some = np.unique(np.linspace(0, len(of.sigma) - 1, FOR_WEIGHTS).round().astype(int))
+    return [
+        np.stack([rows.weights(covariance[d], of.sigma[d] ** 2) for d in some])
+        for rows, covariance in zip(own, of.covariances, strict=True)
+    ]
+
+
+def _tabulate(
+    f: int,
+    own: OwnRows,
+    weights: np.ndarray,
+    beta: np.ndarray,
+    values: FitValues | PosteriorValues,
+    result: Any,
+    level: float,
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Rows of both tables of one grouping factor."""
+    labels = result.labels
+    block = labels.blocks[f]
+    frames, rows = [], []
+    for e, effect in enumerate(block.effects):
+        is_fixed = values.of == "coefficients" and effect in labels.coefficients
+        complete = float(beta[labels.coefficients.index(effect)]) if is_fixed else 0.0
+        read = values.read(f, e)
+        unpooled, means = own.unpooled[:, e] + complete, read.means
+        before, after = _ranks(unpooled, own.determined), _ranks(means, own.determined)
+        each = weights[:, :, e, e]
+        columns: dict[str, Any] = {
+            "group": block.group,
+            "level": np.asarray(block.levels, dtype=object),
+            "effect": effect,
+            "n": own.n,
+            "unpooled": unpooled,
+            "complete": complete,
+            "estimate": means,
+        }
+        if isinstance(values, PosteriorValues):
+            lower, upper = np.quantile(values.read(f, e).draws, tails(level), axis=0)
+            columns |= {"sd": read.sds, "lower": lower, "upper": upper}
+        columns["weight"] = each.mean(axis=0)
+        if isinstance(values, PosteriorValues):
+            columns["weight_lower"], columns["weight_upper"] = np.quantile(each, tails(level), axis=0)
+        frames.append(pd.DataFrame(columns | {"rank_unpooled": before, "rank": after, "rank_change": before - after}))
+        rows.append(
+            {
+                "group": block.group,
+                "effect": effect,
+                "pooling_factor": read.pooling_factor(),
+                "mean_weight": float(columns["weight"][own.determined].mean()) if own.determined.any() else np.nan,
+                "rank_correlation": _correlation(before[own.determined], after[own.determined]),
+            }
+        )
+    together = pd.concat(frames, keys=range(len(frames)), names=["e", "l"])
+    return together.swaplevel().sort_index().reset_index(drop=True), rows
+
+
+def _ranks(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Ranks from the largest on, NaN of levels not among them."""
+    ranks = np.full(len(values), np.nan)
+    ranks[among] = rankdata(-values[among])
+    return ranks
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    if len(one) < 2 or not np.ptp(one) or not np.ptp(other):
+        return np.nan
+    return float(np.corrcoef(one, other)[0, 1])
