@@ -333,7 +333,7 @@ def test_a_browser_shows_every_text_on_any_ground(ground, tmp_path):
         assert found["least"] >= LEAST_CONTRAST
         assert found["texts"] > 300
         assert found["wrong"] == []
-        assert len(found["pictures"]) == 8
+        assert len(found["pictures"]) == 8 + 36  # of the comparison, and of subjects and effects of the shrinkage
         assert min(found["pictures"]) > 100
         assert found["beyond"] <= 0  # wide tables scroll by themselves
         assert "tabular-nums" in found["digits"]

@@ -65,10 +65,12 @@ class PartialPooling:
         )
 
     def _effect_tables(self) -> Iterator[Table]:
-        for (group, effect), rows in self.table.groupby(["group", "effect"], sort=False):
+        of_group, of_effect = self.table["group"].to_numpy(), self.table["effect"].to_numpy()
+        for group, effect in self.pooling.index:
+            rows = self.table.iloc[np.flatnonzero((of_group == group) & (of_effect == effect))]
             q, caption = len(rows), f"{effect} by {group}"
             if q > SHOWN:
-                moved = (rows["unpooled"] - rows["estimate"]).abs().to_numpy()
+                moved = np.abs(rows["unpooled"].to_numpy() - rows["estimate"].to_numpy())
                 rows = rows.iloc[np.sort(np.argsort(-moved, kind="stable")[:SHOWN])]
                 caption += f": the {SHOWN} of {q} levels that are moved furthest"
             yield Table(
@@ -131,11 +133,14 @@ class PartialPooling:
             "itself; where effects are correlated the others' own estimates come in too (weights). Pooling factor: 0 "
             "is none, 1 complete."
         )
-        lost = self.table["unpooled"].isna()
+        lost = self.table["unpooled"].isna().to_numpy()
         if lost.any():
-            n = self.table.loc[lost, ["group", "level"]].drop_duplicates().shape[0]
-            yield f"The own rows of {n} {'level does' if n == 1 else 'levels do'} not determine its effects: –."
-        for group, effect in self.pooling.index[self.pooling["pooling_factor"] >= 1.0]:
+            n = len(self.table.loc[lost, ["group", "level"]].drop_duplicates())
+            whose = "1 level does not determine its" if n == 1 else f"{n} levels do not determine their"
+            yield f"The own rows of {whose} effects: –."
+        for (group, effect), factor in zip(self.pooling.index, self.pooling["pooling_factor"], strict=True):
+            if factor < 1.0:
+                continue
             yield f"{effect} by {group} was estimated not to vary: pooling is complete."
 
     def __str__(self) -> str:
@@ -239,7 +244,7 @@ def _drawn_weights(own: list[OwnRows], values: PosteriorValues) -> list[np.ndarr
     of = values.parameters
     some = np.unique(np.linspace(0, len(of.sigma) - 1, FOR_WEIGHTS).round().astype(int))
     return [
-        np.stack([rows.weights(covariance[d], of.sigma[d] ** 2) for d in some])
+        np.stack([rows.weights(covariance[d], float(of.sigma[d]) ** 2) for d in some])
         for rows, covariance in zip(own, of.covariances, strict=True)
     ]
 
