@@ -93,8 +93,8 @@ def _plain(each: Table) -> list[str]:
         left = [name if i == 0 or name != left[i - 1] else "" for i, name in enumerate(left)]
     names = max(cells(visible(name)) for name in (each.head, *each.names))
     if INDENT + names + _size(texts) > columns():
-        return table(left, [replace(text, gap=1) for text in texts], head=each.head, indent=0)
-    return table(left, texts, head=each.head)
+        return table(left, [replace(text, gap=1) for text in texts], head=visible(each.head), indent=0)
+    return table(left, texts, head=visible(each.head))
 
 
 def _over(column: AnyColumn) -> str:

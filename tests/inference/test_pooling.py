@@ -259,3 +259,31 @@ def test_what_is_no_result_and_no_level_is_refused(sleep):
         bmm.shrinkage(sleep[0])
     with pytest.raises(ArgumentError, match="no level of Subject"):
         bmm.ranking(sleep[1], "Subject", "Days").pairs(["308", "1"])
+
+
+def test_a_hostile_name_of_a_group_is_seen_and_not_obeyed():
+    data = bmm.datasets.load("dyestuff").rename(columns={"Batch": "g\x1b[31m"})
+    fit = bmm.Model("Yield ~ 1 + (1 | `g\x1b[31m`)", data).fit()
+    for result in (bmm.ranking(fit, "g\x1b[31m"), bmm.shrinkage(fit)):
+        assert "g\\x1b[31m" in str(result)
+        assert "\x1b" not in str(result) + result._repr_html_()
+
+
+def test_probabilities_come_true_as_often_as_they_say():
+    rng, group, sets = np.random.default_rng(11), np.repeat(np.arange(20), 5), 100
+    claims, truth = [], []
+    for _ in range(sets):
+        effects = 0.7 * rng.normal(size=20)
+        fit = bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": group, "y": effects[group] + rng.normal(size=100)})).fit()
+        levels = [int(level) for level in fit.labels.blocks[0].levels]
+        pairs = bmm.ranking(fit, "g", n=1).pairs().to_numpy()
+        for i in range(0, 20, 2):  # each level once: pairs of a set are then nearly independent
+            high, low = (i, i + 1) if pairs[i, i + 1] >= 0.5 else (i + 1, i)
+            claims.append(pairs[high, low])
+            truth.append(effects[levels[high]] > effects[levels[low]])
+    claims, truth = np.array(claims), np.array(truth)
+    for lower, upper in ((0.5, 0.75), (0.75, 0.95), (0.95, 1.0)):
+        own = (claims >= lower) & (claims <= upper)
+        error = np.sqrt((claims[own] * (1 - claims[own])).sum()) / own.sum()
+        assert own.sum() > 100
+        assert truth[own].mean() == pytest.approx(claims[own].mean(), abs=DRAWN * error)
