@@ -18,7 +18,7 @@ import bayesmm as bmm
 ROWS = 6
 
 
-def compare(q: int) -> dict[str, float]:
+def compare(q: int) -> dict[str, object]:
     """Rank the slopes of q simulated groups by both."""
     rng = np.random.default_rng(q)
     group, x = np.repeat(np.arange(q), ROWS), np.tile(np.arange(ROWS) - 2.5, q)
