@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesmm.comparison.models import anova
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reading.reshape import to_long
+    from bayesmm.inference.effects.uncertainty import effect_uncertainty
     from bayesmm.inference.means.comparisons import comparisons
     from bayesmm.inference.means.emmeans import emmeans
     from bayesmm.inference.means.slopes import slopes
@@ -28,6 +29,7 @@ _HOMES = {
     "anova": "bayesmm.comparison.models",
     "compare": "bayesmm.comparison.comparison",
     "comparisons": "bayesmm.inference.means.comparisons",
+    "effect_uncertainty": "bayesmm.inference.effects.uncertainty",
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
@@ -47,6 +49,7 @@ __all__ = [
     "compare",
     "comparisons",
     "datasets",
+    "effect_uncertainty",
     "emmeans",
     "enable_compilation_cache",
     "errors",

@@ -17,7 +17,7 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
-from bayesmm.fit.tables import parameter_table, random_effect_table
+from bayesmm.fit.tables import parameter_table
 from bayesmm.inference.fitted import Df, Information
 from bayesmm.inference.fixed.contrasts import coefficient_table
 from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices, infer_fixed_effects
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.diagnostics.check import Check
     from bayesmm.inference.diagnostics.influence import Influence
     from bayesmm.inference.diagnostics.simulated_residuals import SimulatedResiduals
+    from bayesmm.inference.effects.tables import Layer
     from bayesmm.inference.explained.criteria import Criteria
     from bayesmm.inference.fixed.robust import Kind, Robust
     from bayesmm.inference.fixed.term_contrasts import Type
@@ -368,21 +369,74 @@ class Fit:
     def _inferences(self) -> dict[tuple[Any, Any], FixedInference]:
         return {}
 
-    def random_effects(self, *, level: float = 0.95) -> pd.DataFrame:
-        """Tabulate the conditional modes (BLUPs).
+    def random_effects(
+        self, *, uncertainty: Layer = "conditional", information: Information = "expected", level: float = 0.95
+    ) -> pd.DataFrame:
+        """Tabulate the predicted effects (BLUPs, the conditional modes).
 
         Parameters
         ----------
+        uncertainty : {"conditional", "fixed", "full"}
+            Whose standard errors: given the estimated variances and fixed effects, as lme4's condVar; with the error of
+            the fixed effects; or with that of the variances too, to second order. `bayesmm.effect_uncertainty` has
+            them side by side, with a bootstrap and a posterior.
+        information : {"expected", "observed"}
+            Whose inverse is taken for the covariance of the estimated variances, for "full".
         level : float
-            Coverage of the intervals.
+            Coverage of the intervals, with normal quantiles.
 
         Returns
         -------
         DataFrame
-            One row per level and effect: group, level, effect, estimate, std_error, lower, upper. The standard error is
-            the conditional standard deviation given the estimated variances and fixed effects, as lme4's condVar.
+            One row per level and effect: group, level, effect, estimate, std_error, lower, upper.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+
+        References
+        ----------
+        Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Datta & Lahiri (2000), Stat. Sinica 10.
         """
-        return random_effect_table(self.labels, self.estimate, level)
+        from bayesmm.inference.effects.tables import tabulate_effects
+
+        return tabulate_effects(self, uncertainty, information, level)
+
+    def coef(
+        self, *, uncertainty: Layer = "fixed", information: Information = "expected", level: float = 0.95
+    ) -> pd.DataFrame:
+        """Tabulate the coefficients of each level: fixed plus random effect, with their joint uncertainty.
+
+        Parameters
+        ----------
+        uncertainty : {"fixed", "full", "conditional"}
+            Whose standard errors, as in `random_effects`: by the joint covariance of fixed and predicted effects; with
+            the error of the variances too; or given the fixed effects.
+        information : {"expected", "observed"}
+            As in `random_effects`.
+        level : float
+            Coverage of the intervals, with normal quantiles.
+
+        Returns
+        -------
+        DataFrame
+            One row per level and effect that has the name of a fixed one: group, level, effect, estimate, std_error,
+            lower, upper. With several factors each adds its own effects alone, as lme4's coef.
+
+        Raises
+        ------
+        ArgumentError
+            If no random effect has the name of a fixed one.
+
+        Notes
+        -----
+        Var(β̂_j + b̂ − β_j − b) = g₁ + (B − J)A⁻¹(B − J)', where J picks β_j: the errors of both go against each other,
+        so that it is often less than that of b̂ alone.
+        """
+        from bayesmm.inference.effects.tables import tabulate_coefficients
+
+        return tabulate_coefficients(self, uncertainty, information, level)
 
     @cached_property
     def fitted(self) -> np.ndarray:

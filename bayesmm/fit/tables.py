@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.presenting.columns import effect_frame, parameter_frame
+from bayesmm.presenting.columns import parameter_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.reml.estimate import Estimate, PublicParameters
 
@@ -51,16 +51,6 @@ def _interval(value: float, error: float, z: float, *, is_correlation: bool) -> 
     except OverflowError:
         ratio = math.inf
     return value / ratio, value * ratio
-
-
-def random_effect_table(labels: Labels, estimate: Estimate, level: float) -> pd.DataFrame:
-    """One row per level and effect; see `Fit.random_effects`."""
-    z, blocks = _quantile(level), []
-    for block, modes, covariances in zip(labels.blocks, estimate.modes, estimate.mode_covariances, strict=True):
-        error = np.sqrt(np.maximum(np.einsum("qii->qi", covariances), 0.0))
-        columns = {"estimate": modes, "std_error": error, "lower": modes - z * error, "upper": modes + z * error}
-        blocks.append((block.group, block.levels, block.effects, columns))
-    return effect_frame(blocks)
 
 
 def _quantile(level: float) -> float:

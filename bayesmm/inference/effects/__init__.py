@@ -1,0 +1,1 @@
+"""How sure one is of predicted random effects."""

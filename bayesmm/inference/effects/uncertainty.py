@@ -1,0 +1,270 @@
+"""How sure one is of every level's effect, layer by layer, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.arguments import check_seed, shorten
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.inference.effects.layers import Layers, build_layers
+from bayesmm.inference.effects.refitted import Moved, move_effects
+from bayesmm.inference.effects.tables import spread
+from bayesmm.inference.fitted import Fitted, Information
+from bayesmm.presenting.columns import effect_frame
+from bayesmm.presenting.numbers import decimals_for, write_number
+from bayesmm.presenting.parts import Column, Part, Table, facts, notes
+from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+ALIKE = 0.05  # share of a standard deviation from which on a layer is worth its mention
+MUCH = 0.25  # from which on an expansion to second order is not to be relied on
+NEAR = 2.0  # standard errors of a standard deviation from zero, below which neither is
+FEW_REFITS = 100
+SHOWN = 12  # levels of one effect
+METHODS = {"reml": "REML", "ml": "maximum likelihood"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EffectUncertainty:
+    """Standard deviations of the error of predicted effects.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a level and effect: group, level, effect, estimate, and the roots of the mean squared error as each
+        layer has it: conditional, fixed, full, and bootstrap and posterior where they were asked for.
+    notes : tuple of str
+        Which layer matters here, and why.
+    title, what : str
+        What the report says above its tables.
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+    title: str
+    what: str
+
+    def _report(self) -> Report:
+        shown = self.table.groupby(["group", "effect"], sort=False)
+        tables: list[Part] = [_show(f"{effect} | {group}", own) for (group, effect), own in shown]  # pyright: ignore[reportGeneralTypeIssues]
+        return Report(title=self.title, parts=(facts((self.what,)), *tables, notes(self.notes)))
+
+    def __str__(self) -> str:
+        return str(self._report())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._report()._repr_html_()
+
+
+def effect_uncertainty(
+    fit: Fitted,
+    posterior: Posterior | None = None,
+    bootstrap: int | None = None,
+    *,
+    information: Information = "expected",
+    seed: int = 1,
+    progress: bool | None = None,
+) -> EffectUncertainty:
+    """Say how sure one is of each level's effects, by every layer of uncertainty side by side.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of `bayesmm.Model.fit`; best by REML.
+    posterior : Posterior, optional
+        Of the same model and data.
+    bootstrap : int, optional
+        Refits to data drawn from the estimates; 200 are enough, since only the part of the error that the estimated
+        variances add is simulated. None are made by default.
+    information : {"expected", "observed"}
+        Whose inverse is taken for the covariance of the estimated variances.
+    seed : int
+        Of the bootstrap; the same seed gives the same numbers.
+    progress : bool, optional
+        Whether the bootstrap shows a bar; by default where a person can see it.
+
+    Returns
+    -------
+    EffectUncertainty
+        ``table`` and ``notes``; prints as a report.
+
+    Raises
+    ------
+    ArgumentError
+        If `bootstrap` is no count, or an argument is none of these.
+    ComparisonError
+        If the posterior is of another model.
+
+    Notes
+    -----
+    With b̂ = GZ'Py at the estimated variances, and θ these variances:
+
+    =============  ===================================================================================================
+    conditional    √g₁, the standard deviation of b given y, θ̂ and β̂, as lme4's condVar
+    fixed          √(g₁ + g₂), with the error of β̂ (Henderson)
+    full           √(g₁ + g₂ + 2g₃), with that of θ̂ to second order: g₃ = Σ W_ij E[∂_i b̂ ∂_j b̂'] is what the error of
+                   θ̂ adds, W its covariance, and g₁ at θ̂ is too small by as much again on average, under REML
+    bootstrap      √(g₁ + g₂ + E*(b̂(θ*) − b̂(θ̂))²), the mean squared error if the estimates were the truth
+    posterior      the standard deviation of the posterior
+    =============  ===================================================================================================
+
+    The first three know nothing of a variance that is estimated as zero: given that, there is no effect and no error.
+
+    References
+    ----------
+    Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Prasad & Rao (1990), JASA 85. Datta & Lahiri
+    (2000), Stat. Sinica 10.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> print(bmm.effect_uncertainty(fit).table.head(2).round(2).to_string())
+         group level     effect  estimate  conditional  fixed   full
+    0  Subject   308  Intercept      2.26        12.07  13.25  14.30
+    1  Subject   308       Days      9.20         2.30   2.72   2.84
+    """
+    seed = check_seed(seed)
+    if bootstrap is not None and (isinstance(bootstrap, bool) or not isinstance(bootstrap, Integral) or bootstrap < 2):
+        raise ArgumentError(
+            f"bootstrap is {shorten(bootstrap)}: give how many refits to make, at least 2, such as 200."
+        )
+    drawn = None if posterior is None else _posterior_sds(fit, posterior)
+    layers = build_layers(fit, information)
+    moved = None if bootstrap is None else move_effects(fit, int(bootstrap), seed, progress)
+    modes, blocks = fit.estimate.modes, fit.labels.blocks
+    table = effect_frame((b.group, b.levels, b.effects, {"estimate": m}) for b, m in zip(blocks, modes, strict=True))
+    columns = {
+        "conditional": [spread(own.conditional) for own in layers],
+        "fixed": [spread(own.fixed) for own in layers],
+        "full": [spread(own.full) for own in layers],
+    }
+    if moved is not None:
+        columns["bootstrap"] = [
+            np.sqrt(spread(own.fixed) ** 2 + squares) for own, squares in zip(layers, moved.squares, strict=True)
+        ]
+    for name, parts in columns.items():
+        table[name] = np.concatenate([part.ravel() for part in parts])
+    if drawn is not None:
+        table["posterior"] = drawn
+    return EffectUncertainty(
+        table=table,
+        notes=(*_notes(fit, layers, moved, table),),
+        title=f"How sure are we of each effect? {fit.design.specification.shown}",
+        what=f"Standard deviations of the errors of the effects predicted by {METHODS[fit.method]}",
+    )
+
+
+def _posterior_sds(fit: Fitted, posterior: Any) -> np.ndarray:
+    if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
+        raise ComparisonError(
+            "The fit and the posterior are not of the same model and data. Fit and sample one Model: model.fit() and "
+            "model.sample(seed=1)."
+        )
+    return posterior.random_effects()["sd"].to_numpy()
+
+
+def _notes(fit: Fitted, layers: list[Layers], moved: Moved | None, table: pd.DataFrame) -> Iterable[str]:
+    """Say which layer matters here, and why."""
+    for block, own in zip(fit.design.blocks, layers, strict=True):
+        said = _of_group(block, own)
+        if said:
+            yield said
+    further = [name for name in ("bootstrap", "posterior") if name in table]
+    elsewhere = f"the {' and the '.join(further)} can" if further else "a bootstrap or a posterior can"
+    if fit.singular_directions:
+        yield (
+            f"{'; '.join(fit.singular_directions)}: the layers conditional, fixed and full take that for certain, and "
+            f"what an estimate of zero may hide they cannot know; {elsewhere}."
+        )
+    parameters = fit.parameter_table()
+    sds = parameters[(parameters["kind"] == "sd") & (parameters["estimate"] < NEAR * parameters["std_error"])]
+    if len(sds):
+        verb = "is" if len(sds) == 1 else "are"
+        yield (
+            f"{', '.join(map(str, sds.index))} {verb} less than {NEAR:.0f} standard errors from zero, too near for an "
+            f"expansion to second order: full is rough there; {elsewhere} be taken instead."
+        )
+    if fit.method == "ml":
+        yield (
+            "Maximum likelihood estimates variances too low on average, and full has no term for that: its mean "
+            "squared errors are for REML; fit by REML to report them."
+        )
+    if moved is not None:
+        failed = f" {moved.n_failed} of them found no maximum and are left out." if moved.n_failed else ""
+        few = " They are few." if moved.n < FEW_REFITS else ""
+        yield (
+            f"bootstrap: {moved.n} refits to data drawn from the estimates, taken for the truth; unlike full it does "
+            f"not make up for estimates that came out too low.{failed}{few}"
+        )
+    if "posterior" in table:
+        known = table[table["full"] > 0.0]
+        if len(known):
+            ratio = float((known["posterior"] / known["full"]).median())
+            yield f"posterior: {ratio:.2f} times full (median of levels and effects)."
+
+
+def _of_group(block: RandomBlock, own: Layers) -> str:
+    """Say what each layer adds for the levels of one factor, and so which to report."""
+    conditional, fixed, full = (spread(each) for each in (own.conditional, own.fixed, own.full))
+    if not (conditional > 0.0).any():
+        return ""
+    more_fixed, more_full = _growth(conditional, fixed), _growth(fixed, full)
+    rows = float(np.median(_rows_a_level(block)))
+    size = f"{block.group}: {block.q} levels, {rows:g} {'row' if rows == 1.0 else 'rows'} each (median)"
+    adds = f"the error of the fixed effects adds {_percent(more_fixed)} to the sd"
+    adds += f", that of the variances {_percent(more_full)}"
+    if more_full > MUCH:
+        advice = "the variances are so uncertain that full is a rough guide: take a bootstrap or a posterior"
+    elif more_full > ALIKE:
+        advice = "report full"
+    elif more_fixed > ALIKE:
+        advice = "report fixed or full; conditional is too small"
+    else:
+        advice = "every layer will do"
+    return f"{size}; {adds}: {advice}."
+
+
+def _growth(before: np.ndarray, after: np.ndarray) -> float:
+    """By which share a layer is larger than the one before: median over levels, of the effect with the most."""
+    ratios = np.divide(after, before, out=np.ones_like(after), where=before > 0.0)
+    return float(np.median(ratios, axis=0).max()) - 1.0
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{100.0 * share:.0f} %"
+
+
+def _rows_a_level(block: RandomBlock) -> np.ndarray:
+    counts = np.zeros(block.q)
+    for m in block.incidence.memberships:
+        counts += np.bincount(m.codes[m.codes >= 0], minlength=block.q)
+    return counts
+
+
+def _show(name: str, own: pd.DataFrame) -> Table:
+    """Tabulate one effect: the levels furthest from zero, in the order of the data."""
+    caption = name
+    if len(own) > SHOWN:
+        caption = f"{name}: the {SHOWN} of {len(own)} levels that are furthest from zero"
+        own = own.loc[own["estimate"].abs().sort_values(ascending=False, kind="stable").index[:SHOWN].sort_values()]
+    layers = [column for column in own.columns if column not in ("group", "level", "effect")]
+    decimals = decimals_for(*own[layers[1:]].to_numpy().ravel())
+    return Table(
+        names=[str(level) for level in own["level"]],
+        caption=caption,
+        head="level",
+        where="uncertainty.table",
+        columns=tuple(Column(head=each, cells=[write_number(v, decimals) for v in own[each]]) for each in layers),
+    )
