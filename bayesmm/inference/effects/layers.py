@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
@@ -27,7 +27,9 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import absorb
 
-AT_ONCE = 4_000_000  # numbers in the columns that are solved for together
+DENSE = 5_000  # random effects up to which Z'Ṽ⁻¹Z is formed
+NUMBERS = 4_000_000  # in the columns that are multiplied by it together
+SOLVED = 65_536  # in those that are solved for together where it is not: what a cache holds is faster
 ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
 
 
@@ -82,13 +84,15 @@ def build_layers(
     if shifts is None:
         shifts = [np.zeros((len(T), len(fixed_back))) for T in roots]
     conditioned = [T @ J @ fixed_back for T, J in zip(roots, shifts, strict=True)]
-    ways = _directions(fit, information) if second_order else [[] for _ in roots]
+    W = parameter_covariance(fit, information)[:-1, :-1] if second_order else None
+    theta, layout = fit.estimate.minimum.x, fit.problem.layout
+    factors = assemble_factors(np, theta, layout)
+    halves = [first @ L.T for L, first in zip(factors, jacobians(np, theta, layout), strict=True)]
+    slopes = [half + half.swapaxes(1, 2) for half in halves]  # ∂Ψ
     if products.levels is not None:
-        theta = fit.estimate.minimum.x
-        (factor,) = assemble_factors(np, theta, fit.problem.layout)
-        found = [_one_factor(products.levels, factor, conditioned[0], ways[0])]
+        found = [_one_factor(products.levels, factors[0], conditioned[0], W, slopes[0])]
     else:
-        found = _several_factors(eliminate_fit(fit), conditioned, ways)
+        found = _several_factors(eliminate_fit(fit), conditioned, W, slopes)
     layers = []
     for T, C, (second, third) in zip(roots, fit.estimate.mode_covariances, found, strict=True):
         back = np.linalg.inv(T)
@@ -97,23 +101,8 @@ def build_layers(
     return layers
 
 
-def _directions(fit: Fitted, information: Information) -> list[list[np.ndarray]]:
-    """Of each factor, changes of Ψ (k, k) in the directions in which the estimate varies by one: Σ_ij W_ij Ψ_i·Ψ_j."""
-    theta, layout = fit.estimate.minimum.x, fit.problem.layout
-    values, vectors = np.linalg.eigh(parameter_covariance(fit, information)[:-1, :-1])
-    own = values > ROUNDING * max(values.max(initial=0.0), 0.0)
-    root = vectors[:, own] * np.sqrt(values[own])
-    ways, start = [], 0
-    for L, first in zip(assemble_factors(np, theta, layout), jacobians(np, theta, layout), strict=True):
-        half = first @ L.T
-        moved = np.tensordot(root[start : start + len(first)], half + half.swapaxes(1, 2), axes=(0, 0))
-        ways.append(list(moved))
-        start += len(first)
-    return ways
-
-
 def _one_factor(
-    levels: LevelRoots, factor: np.ndarray, shift: np.ndarray, ways: Sequence[np.ndarray]
+    levels: LevelRoots, factor: np.ndarray, shift: np.ndarray, W: np.ndarray | None, slopes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """g₂ and g₃ over σ², (q, k, k): Z'PZ is block diagonal plus rank p, and so is H."""
     at, p, Psi = solve_one_factor(host, levels, factor), shift.shape[1], factor @ factor.T
@@ -123,7 +112,7 @@ def _one_factor(
     second = towards @ (Psi @ R - shift).swapaxes(1, 2)
     third = np.zeros_like(second)
     own = np.eye(len(Psi)) - Psi @ Q
-    for way in ways:
+    for way in [] if W is None else np.tensordot(_root(W), slopes, axes=(0, 0)):
         left, moved = own @ way, way @ R
         among = np.einsum("qip,qir->pr", R, moved)
         inner = np.einsum("qip,qij,qjr->pr", moved, Q, moved) - among @ inverse @ among
@@ -133,19 +122,26 @@ def _one_factor(
     return second, third
 
 
+def _root(W: np.ndarray) -> np.ndarray:
+    """F (t, r) with FF' = W: directions in which the estimate varies by one."""
+    values, vectors = np.linalg.eigh(W)
+    own = values > ROUNDING * max(values.max(initial=0.0), 0.0)
+    return vectors[:, own] * np.sqrt(values[own])
+
+
 def _several_factors(
-    eliminated: Eliminated, shifts: Sequence[np.ndarray], ways: Sequence[Sequence[np.ndarray]]
+    eliminated: Eliminated, shifts: Sequence[np.ndarray], W: np.ndarray | None, slopes: Sequence[np.ndarray]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """g₂ and g₃ over σ², (q, k, k) of each factor, a batch of levels after the other."""
     p, inverse = eliminated.p, eliminated.covariance
-    space = _EffectSpace(eliminated)
+    space = None if W is None or not W.any() else _EffectSpace(eliminated, W, slopes)
     found = []
     for f, (B, shift) in enumerate(zip(eliminated.fixed_effects, shifts, strict=True)):
         towards = np.moveaxis(B[:, :p] - shift[:, :, None], -1, 0)  # (q, k, p)
         third = np.zeros((len(towards), len(shift), len(shift)))
-        if ways[f]:
+        if space is not None:
             for some in space.batches(f):
-                third[some] = space.second_order(f, some, towards[some] @ inverse, ways)
+                third[some] = space.second_order(f, some, towards[some] @ inverse)
         found.append((towards @ inverse @ towards.swapaxes(1, 2), third))
     return found
 
@@ -153,60 +149,77 @@ def _several_factors(
 class _EffectSpace:
     """Vectors with one entry for each random effect, (N, c): by factor, by effect, by level."""
 
-    def __init__(self, eliminated: Eliminated) -> None:
-        self._at = eliminated
+    def __init__(self, eliminated: Eliminated, W: np.ndarray, slopes: Sequence[np.ndarray]) -> None:
+        self._at, self._slopes = eliminated, slopes
+        bounds = np.cumsum([len(own) for own in slopes])[:-1]
+        self._W = [np.split(own, bounds, axis=1) for own in np.split(W, bounds)]  # of θ of one factor with another's
         Z = sparse.hstack(eliminated.columns, format="csr")
-        self._gram = sparse.csr_array(Z.T @ Z)
+        self._gram = sparse.csc_array(Z.T @ Z)
         self._shapes = [(i.k, i.n_levels) for i in eliminated.rows.incidences]
-        sizes = [k * q for k, q in self._shapes]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        stops = np.cumsum([k * q for k, q in self._shapes])
+        self._n = int(stops[-1])
+        self._own = [slice(stop - k * q, stop) for stop, (k, q) in zip(stops, self._shapes, strict=True)]
         solved = solve_effects(host, eliminated.products, eliminated.elimination, eliminated.absorbed)
         self._fixed = self._join([R[:, : eliminated.p] for R in solved.residual])  # Z'Ṽ⁻¹X
-        self._psi = [L @ L.T for L in eliminated.factors]
+        self._marginal = self._form() if self._n <= DENSE else None
 
     def batches(self, f: int) -> Iterator[np.ndarray]:
         """Levels of a factor, as many at a time as there is room for."""
         k, q = self._shapes[f]
-        size = max(AT_ONCE // (k * int(self._starts[-1])), 1)
+        size = max((SOLVED if self._marginal is None else NUMBERS) // (k * self._n), 1)
         return (np.arange(first, min(first + size, q)) for first in range(0, q, size))
 
-    def second_order(
-        self, f: int, some: np.ndarray, towards: np.ndarray, ways: Sequence[Sequence[np.ndarray]]
-    ) -> np.ndarray:
+    def second_order(self, f: int, some: np.ndarray, towards: np.ndarray) -> np.ndarray:
         """g₃ over σ² (m, k, k) of some levels, with (B − J)A⁻¹ of theirs (m, k, p)."""
         k, q = self._shapes[f]
-        m = len(some)
-        rows = self._starts[f] + np.arange(k)[:, None] * q + some  # (k, m)
-        columns = np.arange(k * m).reshape(k, m)
-        unit = np.zeros((self._starts[-1], k * m))
-        unit[rows, columns] = 1.0
-        flat = towards.swapaxes(0, 1).reshape(k * m, -1)
-        H = unit - self._through(self._times(self._psi, unit)) + self._fixed @ flat.T
+        m, L, inverse = len(some), self._at.factors[f], self._at.covariance
+        unit = np.zeros((k * q, k * m))
+        unit[np.arange(k)[:, None] * q + some, np.arange(k * m).reshape(k, m)] = 1.0
+        H = self._fixed @ towards.swapaxes(0, 1).reshape(k * m, -1).T - self._through(f, self._times(f, L @ L.T, unit))
+        H[self._own[f]] += unit
         total = np.zeros((m, k, k))
-        inverse = self._at.covariance
-        for way in zip(*ways, strict=True):
-            a = self._times(way, H)
-            t = (self._fixed.T @ a).reshape(-1, k, m)
-            a, solved = (each.reshape(-1, k, m) for each in (a, self._through(a)))
-            total += np.einsum("nim,njm->mij", a, solved) - np.einsum("pim,pr,rjm->mij", t, inverse, t)
+        for g, slopes in enumerate(self._slopes):
+            for i, slope in enumerate(slopes):
+                a = self._times(g, slope, H[self._own[g]])
+                reached = self._through(g, a) - self._fixed @ (inverse @ (self._fixed[self._own[g]].T @ a))  # Z'PZa
+                for h, others in enumerate(self._slopes):
+                    together = np.tensordot(self._W[g][h][i], others, axes=(0, 0))
+                    b = self._times(h, together, H[self._own[h]])
+                    pair = (each.reshape(-1, k, m) for each in (b, reached[self._own[h]]))
+                    total += np.einsum("nim,njm->mij", *pair)
         return total
 
-    def _through(self, a: np.ndarray) -> np.ndarray:
-        """Z'Ṽ⁻¹Za."""
+    def _form(self) -> np.ndarray:
+        """Z'Ṽ⁻¹Z = M − (L⁻¹Λ'M)'(L⁻¹Λ'M) with M = Z'Z and LL' = 1 + Λ'MΛ."""
+        M = self._gram.toarray()
+        left = np.concatenate([self._times(g, L.T, M[own]) for g, (own, L) in self._factors()])  # Λ'M
+        H = np.concatenate([self._times(g, L.T, left.T[own]) for g, (own, L) in self._factors()])
+        H[np.diag_indices(self._n)] += 1.0
+        half = linalg.solve_triangular(linalg.cholesky(H, lower=True, overwrite_a=True), left, lower=True)
+        return M - half.T @ half
+
+    def _factors(self) -> Iterator[tuple[int, tuple[slice, np.ndarray]]]:
+        return enumerate(zip(self._own, self._at.factors, strict=True))
+
+    def _through(self, g: int, a: np.ndarray) -> np.ndarray:
+        """Z'Ṽ⁻¹Z_g a (N, c) of effects of one factor."""
+        if self._marginal is not None:
+            return self._marginal[:, self._own[g]] @ a
         c, at = a.shape[1], self._at
-        absorbed = absorb(host, at.products, at.elimination, self._split(self._gram @ a), np.zeros((c, c)))
+        cross = self._split(self._gram[:, self._own[g]] @ a)
+        absorbed = absorb(host, at.products, at.elimination, cross, np.zeros((c, c)))
         return self._join(solve_effects(host, at.products, at.elimination, absorbed).residual)
 
-    def _times(self, matrices: Sequence[np.ndarray], a: np.ndarray) -> np.ndarray:
-        """Multiply the effects of each level by the matrix (k, k) of their factor."""
-        return self._join([np.einsum("ij,jcq->icq", M, b) for M, b in zip(matrices, self._split(a), strict=True)])
+    def _times(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """Multiply the effects of each level of one factor (kq, c) by a matrix (k, k)."""
+        k, q = self._shapes[g]
+        return (matrix @ a.reshape(k, -1)).reshape(k * q, -1)
 
     def _split(self, a: np.ndarray) -> list[np.ndarray]:
         """Into (k, c, q) of each factor."""
-        parts = np.split(a, self._starts[1:-1])
         return [
-            np.ascontiguousarray(part.reshape(k, q, -1).swapaxes(1, 2))
-            for part, (k, q) in zip(parts, self._shapes, strict=True)
+            np.ascontiguousarray(a[own].reshape(k, q, -1).swapaxes(1, 2))
+            for own, (k, q) in zip(self._own, self._shapes, strict=True)
         ]
 
     def _join(self, effects: Sequence[np.ndarray]) -> np.ndarray:
