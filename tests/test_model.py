@@ -37,6 +37,7 @@ def test_public_names_are_these() -> None:
         "compare",
         "comparisons",
         "datasets",
+        "effect_uncertainty",
         "emmeans",
         "enable_compilation_cache",
         "errors",

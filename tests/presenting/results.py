@@ -55,6 +55,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Criteria": lambda: sleepstudy()[1].criteria(),
     "Description": lambda: bmm.datasets.describe("sleepstudy"),
     "Diagnostics": lambda: make_posterior(sleepstudy()[0], divergences=7).diagnostics,
+    "EffectUncertainty": lambda: bmm.effect_uncertainty(*sleepstudy()[1:], 20),
     "Explained": lambda: sleepstudy()[1].explained(),
     "Fit": lambda: sleepstudy()[1],
     "Identity": lambda: sleepstudy()[0].check_identity(),

@@ -1,0 +1,314 @@
+"""Each layer of the error of predicted effects is what dense formulas, published ones, and simulation say."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_posterior import make_posterior
+from scipy.linalg import block_diag
+
+import bayesmm as bmm
+from bayesmm.covariance.layout import assemble_factors
+from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.fit import Fit
+from bayesmm.inference.effects import layers as module
+from bayesmm.inference.effects.layers import build_layers
+from bayesmm.inference.effects.refitted import move_effects
+from bayesmm.reml.estimate import estimate
+
+load = bmm.datasets.load
+SLOPES = "Reaction ~ Days + (Days | Subject)"
+
+
+@cache
+def sleepstudy() -> Fit:
+    return bmm.Model(SLOPES, load("sleepstudy")).fit()
+
+
+@cache
+def data() -> pd.DataFrame:
+    rng, n = np.random.default_rng(5), 120
+    g, h, x = np.repeat(np.arange(15), 8), rng.integers(0, 9, n), rng.normal(size=n) + 1.0
+    y = rng.normal(size=n) + rng.normal(size=15)[g] + 0.7 * rng.normal(size=15)[g] * x + rng.normal(size=9)[h]
+    columns = {"g": g, "h": h, "t": np.tile(np.arange(4), 30), "k": [f"{a}_{b % 2}" for b, a in enumerate(g)]}
+    columns |= {"a": rng.integers(0, 12, n), "b": rng.integers(0, 12, n)}
+    frame = "n" + pd.DataFrame(columns).astype(str)
+    return frame.assign(x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n))
+
+
+class Dense:
+    """Everything from matrices of rows by rows; derivatives of predictions are differences of whole predictions."""
+
+    def __init__(self, fit: Fit, step: float = 1e-5) -> None:
+        design, self._fit = fit.design, fit
+        self.X, self.Z = design.X[:, design.kept], np.hstack([_columns(b, design.n) for b in design.blocks])
+        self._noise = fit.sigma**2 * np.diag(1.0 / design.weights)
+        theta = fit.estimate.minimum.x
+        self.G, self.V, self.P, self.A = self._at(theta)
+        ends = [[self._at(theta + sign * step * e) for sign in (1.0, -1.0)] for e in np.eye(len(theta))]
+        moved = [[self._linear(at) for at in pair] for pair in ends]
+        slopes = [(up - down) / (2.0 * step) for up, down in moved]  # of [b̂; β̂] = My
+        V = [(up[1] - down[1]) / (2.0 * step) for up, down in ends] + [2.0 * self.V] * (fit.known_sigma is None)
+        inner = self.P if fit.method == "reml" else np.linalg.inv(self.V)
+        information = [[0.5 * np.trace(inner @ Vi @ inner @ Vj) for Vj in V] for Vi in V]
+        self.W = np.linalg.pinv(information, rcond=1e-8, hermitian=True)[: len(theta), : len(theta)]
+        pairs = [(i, j) for i in range(len(theta)) for j in range(len(theta))]
+        self.of_variances = sum(self.W[i, j] * slopes[i] @ self.V @ slopes[j].T for i, j in pairs)
+        q = len(self.G)
+        solved = np.linalg.inv(self.V)
+        self.conditional = np.pad(self.G - self.G @ self.Z.T @ solved @ self.Z @ self.G, (0, len(self.A)))
+        M = self._linear(self._at(theta))
+        # error of [b̂; β̂]: M(Xβ + Zb + ε) − [b; β]
+        self.fixed = M @ self.V @ M.T - M @ self.Z @ np.pad(self.G, ((0, 0), (0, len(self.A))))
+        self.fixed += np.pad(self.G, (0, len(self.A))) - (M @ self.Z @ np.pad(self.G, ((0, 0), (0, len(self.A))))).T
+        assert self.fixed.shape == (q + len(self.A),) * 2
+
+    def _at(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        fit, blocks = self._fit, []
+        roots = fit.problem.products.effect_roots
+        for L, T, block in zip(assemble_factors(np, theta, fit.problem.layout), roots, fit.design.blocks, strict=True):
+            own = np.linalg.solve(T, L)
+            blocks.append(np.kron(np.eye(block.q), own @ own.T))
+        G = fit.sigma**2 * block_diag(*blocks)
+        V = self.Z @ G @ self.Z.T + self._noise
+        solved = np.linalg.inv(V)
+        A = np.linalg.inv(self.X.T @ solved @ self.X)
+        return G, V, solved - solved @ self.X @ A @ self.X.T @ solved, A
+
+    def _linear(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
+        G, V, P, A = at
+        return np.vstack([G @ self.Z.T @ P, A @ self.X.T @ np.linalg.inv(V)])
+
+    def blocks(self, matrix: np.ndarray, shifts: list[np.ndarray] | None = None) -> list[np.ndarray]:
+        """Covariances (q, k, k) of each level's effects, plus combinations J of the fixed ones."""
+        found, start, p = [], 0, len(self.A)
+        for f, block in enumerate(self._fit.design.blocks):
+            J, k = np.zeros((block.k, p)) if shifts is None else shifts[f], block.k
+            own = []
+            for _ in range(block.q):
+                pick = np.zeros((k, len(matrix)))
+                pick[:, start : start + k], pick[:, len(matrix) - p :] = np.eye(k), J
+                own.append(pick @ matrix @ pick.T)
+                start += k
+            found.append(np.array(own))
+        return found
+
+
+def _columns(block: Any, n: int) -> np.ndarray:
+    """Z of one factor (n, qk), level by level."""
+    Z = np.zeros((block.q * block.k, n))
+    effects = np.eye(block.q * block.k).reshape(-1, block.q, block.k)
+    block.incidence.add_to(Z, effects)
+    return Z.T
+
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "intercepts": ("y ~ x + (1 | g)", {}),
+    "slopes, weights": ("y ~ x + (x | g)", {"weights": "w"}),
+    "crossed slopes": ("y ~ x + (x | g) + (1 | h)", {"weights": "w"}),
+    "nested": ("y ~ x + (1 | g/k)", {}),
+    "diagonal, known sigma": ("y ~ x + (x || g) + (1 | h)", {"sigma": 1.0}),
+    "one variance": ("y ~ x + homdiag(two | g)", {}),
+    "compound symmetry": ("y ~ x + cs(1 + x | g) + (1 | h)", {}),
+    "equal, compound symmetry": ("y ~ x + homcs(0 + t | g)", {}),
+    "autoregressive": ("y ~ x + ar1(0 + t | g)", {}),
+    "autoregressive, unequal": ("y ~ x + hetar1(0 + t | g)", {}),
+    "multi-membership": ("y ~ x + (1 | mm(a, b)) + (1 | g)", {}),
+    "aliased column": ("y ~ x + I(2 * x) + (1 | g)", {}),
+    "no fixed effects": ("y ~ 0 + (x | g)", {}),
+}
+
+
+@cache
+def model_fit(name: str, method: Any = "reml") -> Fit:
+    formula, options = MODELS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a column is aliased, or a fit singular
+        return bmm.Model(formula, data(), **options).fit(method=method)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_layers_are_those_of_dense_formulas(name: str, method: str) -> None:
+    fit = model_fit(name, method)
+    dense = Dense(fit)
+    for own, conditional, fixed, third in zip(
+        build_layers(fit, "expected"),
+        *map(dense.blocks, (dense.conditional, dense.fixed, dense.of_variances)),
+        strict=True,
+    ):
+        size = np.abs(fixed).max()
+        np.testing.assert_allclose(own.conditional, conditional, rtol=1e-7, atol=1e-9 * size)
+        np.testing.assert_allclose(own.fixed, fixed, rtol=1e-7, atol=1e-9 * size)
+        np.testing.assert_allclose(own.of_variances, third, rtol=1e-4, atol=1e-6 * np.abs(third).max())
+
+
+@pytest.mark.parametrize("name", ["slopes, weights", "crossed slopes"])
+def test_coefficients_have_the_joint_covariance_of_fixed_and_predicted_effects(name: str) -> None:
+    fit = model_fit(name)
+    dense, shifts = Dense(fit), [np.eye(b.k, 2) for b in fit.design.blocks]
+    for layer, matrix in (("fixed", dense.fixed), ("full", dense.fixed + 2.0 * dense.of_variances)):
+        table = fit.coef(uncertainty=layer)
+        expected = np.concatenate([np.sqrt(np.einsum("qii->qi", C)).ravel() for C in dense.blocks(matrix, shifts)])
+        np.testing.assert_allclose(table["std_error"], expected, rtol=1e-4)
+    effects = fit.random_effects()
+    np.testing.assert_allclose(
+        table["estimate"], effects["estimate"] + effects["effect"].map(fit.fixed_effects["estimate"]), rtol=1e-12
+    )
+
+
+def test_batches_of_solves_give_what_one_matrix_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = model_fit("crossed slopes")
+    whole = build_layers(fit, "expected")
+    monkeypatch.setattr(module, "DENSE", 0)
+    monkeypatch.setattr(module, "SOLVED", 300)
+    for one, other in zip(whole, build_layers(fit, "expected"), strict=True):
+        np.testing.assert_allclose(one.of_variances, other.of_variances, rtol=1e-8, atol=1e-12)
+
+
+def area_layers(variances: np.ndarray, X: np.ndarray, between: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """g₁, g₂, g₃ of Fay and Herriot's model as Datta & Lahiri (2000, section 3) print them, ψ by REML.
+
+    θᵢ = xᵢ'β + bᵢ: g₁ = ψD/(ψ + D), g₂ = (D/(ψ + D))² x'(Σ xx'/(ψ + D))⁻¹x, g₃ = D²(ψ + D)⁻³ · 2/Σ(ψ + D)⁻².
+    """
+    total = between + variances
+    A = np.linalg.inv((X / total[:, None]).T @ X)
+    g2 = (variances / total) ** 2 * np.einsum("ni,ij,nj->n", X, A, X)
+    return between * variances / total, g2, variances**2 / total**3 * 2.0 / (total**-2.0).sum()
+
+
+@pytest.mark.parametrize("n", [13, 2000])
+def test_area_models_have_the_published_mean_squared_error(n: int) -> None:
+    if n == 13:
+        frame = load("bcg")
+        y, D = frame["yi"].to_numpy(), frame["vi"].to_numpy()
+    else:
+        rng = np.random.default_rng(3)
+        D = rng.choice([0.4, 0.7, 1.0, 2.0], n)
+        y = 1.0 + rng.normal(size=n) + np.sqrt(D) * rng.normal(size=n)
+    areas = pd.DataFrame({"y": y, "v": D, "area": [f"a{i}" for i in range(n)]})
+    fit = bmm.Model("y ~ 1 + (1 | area)", areas, weights="1 / v", sigma=1).fit()
+    between = float(fit.parameters.loc["sd(Intercept | area)", "estimate"]) ** 2
+    X = np.ones((n, 1))
+    g1, g2, g3 = area_layers(D, X, between)
+    coefficients = fit.coef(uncertainty="full")
+    order = coefficients["level"].str[1:].astype(int).to_numpy()
+    np.testing.assert_allclose(fit.coef(uncertainty="fixed")["std_error"] ** 2, (g1 + g2)[order], rtol=1e-8)
+    # they drop terms of the order 1/n in g₃ itself
+    ours = coefficients["std_error"] ** 2 - (g1 + g2)[order]
+    np.testing.assert_allclose(ours, 2.0 * g3[order], rtol=2.5 / n)
+
+
+def test_full_is_the_mean_squared_error_in_simulations_of_few_groups() -> None:
+    rng, q, m, n = np.random.default_rng(8), 12, 5, 250
+    g = np.repeat([f"g{i:02}" for i in range(q)], m)
+    fit = bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": rng.normal(size=q * m)})).fit()
+    b = rng.normal(size=(n, q))
+    y = np.repeat(b, m, axis=1) + rng.normal(size=(n, q * m))
+    squares, claimed = [], []
+    for problem, truth in zip(fit.problem.with_responses(y.T), b, strict=True):
+        found = estimate(replace(fit.estimate.criterion_function, products=problem.products))
+        (own,) = build_layers(replace(fit, problem=problem, estimate=found), "expected")
+        squares.append(((found.modes[0][:, 0] - truth) ** 2).mean())
+        claimed.append([each.mean() for each in (own.conditional, own.fixed, own.full)])
+    error, noise = np.mean(squares), np.std(squares) / np.sqrt(n)
+    conditional, fixed, full = np.mean(claimed, axis=0)
+    assert conditional < fixed < full
+    assert conditional < error - 2.0 * noise
+    assert abs(full - error) < 3.0 * noise
+
+
+def test_bootstrap_and_second_order_term_agree_where_groups_are_many() -> None:
+    rng, q, m = np.random.default_rng(2), 150, 4
+    g = np.repeat(np.arange(q), m)
+    frame = pd.DataFrame({"g": [f"{i}" for i in g], "y": rng.normal(size=q)[g] + rng.normal(size=q * m)})
+    fit = bmm.Model("y ~ 1 + (1 | g)", frame).fit()
+    (own,) = build_layers(fit, "expected")
+    moved = move_effects(fit, 200, 1, False)
+    assert moved.n_failed == 0
+    assert moved.squares[0].mean() == pytest.approx(own.of_variances.mean(), rel=4.0 * np.sqrt(2.0 / 200))
+
+
+def test_same_seed_same_bootstrap() -> None:
+    one, same, other = (bmm.effect_uncertainty(sleepstudy(), bootstrap=20, seed=s).table for s in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, same)
+    assert not np.allclose(one["bootstrap"], other["bootstrap"])
+
+
+def test_a_variance_of_zero_leaves_it_to_bootstrap_and_posterior() -> None:
+    schools = load("eight_schools")
+    fit = bmm.Model("y ~ 1 + (1 | school)", schools, weights="1 / sigma**2", sigma=1).fit()
+    found = bmm.effect_uncertainty(fit, bootstrap=50)
+    assert (found.table[["conditional", "fixed", "full"]] == 0.0).all(axis=None)
+    assert (found.table["bootstrap"] > 1.0).all()
+    assert any("cannot know; the bootstrap can" in note for note in found.notes)
+    np.testing.assert_allclose(  # of the mean alone
+        fit.coef(uncertainty="full")["std_error"], fit.fixed_effects.loc["Intercept", "std_error"], rtol=1e-8
+    )
+
+
+def test_units_and_origins_do_not_matter() -> None:
+    frame = load("sleepstudy")
+    moved = bmm.Model(SLOPES, frame.assign(Days=frame["Days"] * 24.0, Reaction=frame["Reaction"] / 1000.0)).fit()
+    one, other = (bmm.effect_uncertainty(fit, bootstrap=20).table for fit in (sleepstudy(), moved))
+    scale = np.where(one["effect"] == "Days", 24e3, 1e3)
+    for layer in ("conditional", "fixed", "full", "bootstrap"):
+        np.testing.assert_allclose(one[layer], scale * other[layer], rtol=1e-4)
+    later = bmm.Model("Reaction ~ I(Days - 4) + (I(Days - 4) | Subject)", frame).fit()
+    for layer in ("fixed", "full"):
+        mine, theirs = (fit.coef(uncertainty=layer).query("effect != 'Intercept'") for fit in (sleepstudy(), later))
+        np.testing.assert_allclose(mine["std_error"], theirs["std_error"], rtol=1e-5)
+
+
+def test_names_and_order_of_levels_do_not_matter() -> None:
+    frame = load("sleepstudy")
+    names = {name: f"z{99 - i}" for i, name in enumerate(frame["Subject"].unique())}
+    shuffled = frame.sample(frac=1.0, random_state=1).assign(Subject=lambda d: d["Subject"].map(names).astype(str))
+    one = bmm.effect_uncertainty(sleepstudy()).table
+    other = bmm.effect_uncertainty(bmm.Model(SLOPES, shuffled).fit()).table.set_index(["level", "effect"])
+    wanted = other.loc[list(zip(one["level"].map(names), one["effect"], strict=True))]
+    for layer in ("estimate", "conditional", "fixed", "full"):
+        np.testing.assert_allclose(one[layer], wanted[layer], rtol=1e-5)
+
+
+def test_the_posterior_stands_beside_by_level() -> None:
+    model = bmm.Model(SLOPES, load("sleepstudy"))
+    posterior = make_posterior(model)
+    found = bmm.effect_uncertainty(sleepstudy(), posterior)
+    np.testing.assert_array_equal(found.table["posterior"], posterior.random_effects()["sd"])
+    assert "posterior: " in str(found)
+    with pytest.raises(ComparisonError, match="not of the same model"):
+        bmm.effect_uncertainty(bmm.Model("Reaction ~ Days + (1 | Subject)", load("sleepstudy")).fit(), posterior)
+
+
+def test_random_effects_take_a_layer_and_stay_conditional_by_default() -> None:
+    fit, table = sleepstudy(), bmm.effect_uncertainty(sleepstudy()).table
+    pd.testing.assert_frame_equal(fit.random_effects(), fit.random_effects(uncertainty="conditional"))
+    for layer in ("conditional", "fixed", "full"):
+        own = fit.random_effects(uncertainty=layer, level=0.5)
+        np.testing.assert_allclose(own["std_error"], table[layer], rtol=1e-12)
+        np.testing.assert_allclose(own["upper"] - own["estimate"], 0.6744897501960817 * own["std_error"], rtol=1e-9)
+
+
+def test_what_cannot_be_asked_is_refused_in_words() -> None:
+    with pytest.raises(ArgumentError, match="uncertainty is 'bootstrap': give"):
+        sleepstudy().random_effects(uncertainty="bootstrap")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ArgumentError, match="bootstrap is True"):
+        bmm.effect_uncertainty(sleepstudy(), bootstrap=True)
+    with pytest.raises(ArgumentError, match="No random effect has the name"):
+        bmm.Model("Reaction ~ 0 + Days + (1 | Subject)", load("sleepstudy")).fit().coef()
+
+
+def test_notes_say_which_layer_to_report() -> None:
+    assert any("report full" in note for note in bmm.effect_uncertainty(sleepstudy()).notes)
+    penicillin = bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", load("penicillin"))
+    notes = " ".join(bmm.effect_uncertainty(penicillin.fit(method="ml")).notes)
+    assert "plate: 24 levels, 6 rows each (median)" in notes
+    assert "conditional is too small" in notes
+    assert "Maximum likelihood" in notes
