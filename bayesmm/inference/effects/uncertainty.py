@@ -132,8 +132,8 @@ def effect_uncertainty(
     >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
     >>> print(bmm.effect_uncertainty(fit).table.head(2).round(2).to_string())
          group level     effect  estimate  conditional  fixed   full
-    0  Subject   308  Intercept      2.26        12.07  13.25  14.30
-    1  Subject   308       Days      9.20         2.30   2.72   2.84
+    0  Subject   308  Intercept      2.26        12.07  13.10  14.16
+    1  Subject   308       Days      9.20         2.30   2.64   2.81
     """
     seed = check_seed(seed)
     if bootstrap is not None and (isinstance(bootstrap, bool) or not isinstance(bootstrap, Integral) or bootstrap < 2):
