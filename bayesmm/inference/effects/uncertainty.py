@@ -209,9 +209,9 @@ def _notes(fit: Fitted, layers: list[Layers], moved: Moved | None, table: pd.Dat
             f"not make up for estimates that came out too low.{failed}{few}"
         )
     if "posterior" in table:
-        known = table[table["full"] > 0.0]
-        if len(known):
-            ratio = float((known["posterior"] / known["full"]).median())
+        full, drawn = table["full"].to_numpy(), table["posterior"].to_numpy()
+        if (full > 0.0).any():
+            ratio = float(np.median(drawn[full > 0.0] / full[full > 0.0]))
             yield f"posterior: {ratio:.2f} times full (median of levels and effects)."
 
 
@@ -258,7 +258,7 @@ def _show(name: str, own: pd.DataFrame) -> Table:
     caption = name
     if len(own) > SHOWN:
         caption = f"{name}: the {SHOWN} of {len(own)} levels that are furthest from zero"
-        own = own.loc[own["estimate"].abs().sort_values(ascending=False, kind="stable").index[:SHOWN].sort_values()]
+        own = own.iloc[np.sort(np.argsort(-np.abs(own["estimate"].to_numpy()), kind="stable")[:SHOWN])]
     layers = [column for column in own.columns if column not in ("group", "level", "effect")]
     decimals = decimals_for(*own[layers[1:]].to_numpy().ravel())
     return Table(
