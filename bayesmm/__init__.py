@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bayesmm.inference.means.comparisons import comparisons
     from bayesmm.inference.means.emmeans import emmeans
     from bayesmm.inference.means.slopes import slopes
-    from bayesmm.inference.simulation.simulate import simulate
     from bayesmm.inference.pooling.ranking import ranking
     from bayesmm.inference.pooling.shrinkage import shrinkage
+    from bayesmm.inference.simulation.simulate import simulate
     from bayesmm.model import Model
 
 _HOMES = {
@@ -33,9 +33,9 @@ _HOMES = {
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.bayes.loading",
-    "simulate": "bayesmm.inference.simulation.simulate",
     "ranking": "bayesmm.inference.pooling.ranking",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
+    "simulate": "bayesmm.inference.simulation.simulate",
     "slopes": "bayesmm.inference.means.slopes",
     "to_long": "bayesmm.design.reading.reshape",
 }
@@ -55,9 +55,9 @@ __all__ = [
     "errors",
     "load",
     "priors",
-    "simulate",
     "ranking",
     "shrinkage",
+    "simulate",
     "slopes",
     "to_long",
 ]

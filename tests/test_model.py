@@ -43,9 +43,9 @@ def test_public_names_are_these() -> None:
         "errors",
         "load",
         "priors",
-        "simulate",
         "ranking",
         "shrinkage",
+        "simulate",
         "slopes",
         "to_long",
     ]
