@@ -335,7 +335,7 @@ def test_undefined_correlations_and_zero_variances_are_said() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 1}, "n is 1: give a whole number of replicates"),
+        ({"n": 1}, "n is 1: give a whole number from 2 to"),
         ({"n": 10, "kind": "wild"}, "kind is 'wild': give 'parametric', 'residual' or 'case'"),
         ({"n": 10, "seed": -1}, "seed is -1"),
         ({"n": 10, "group": "Subject"}, "only kind='case'"),

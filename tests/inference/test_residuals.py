@@ -180,7 +180,7 @@ def test_known_sigma_that_is_too_small_is_dispersion():
 
 def test_simulations_that_cannot_be_had_are_refused(sleep):
     for call in (sleep.simulated_residuals, sleep.check, sleep.envelopes):
-        with pytest.raises(ArgumentError, match="n is 3: give a whole number, 20 at least"):
+        with pytest.raises(ArgumentError, match="n is 3: give a whole number from 20 to"):
             call(n=3)
         with pytest.raises(ArgumentError, match="seed is -1"):
             call(seed=-1)
