@@ -1,7 +1,7 @@
-"""Bootstraps: beside lme4's bootMer and refits by statsmodels in the same minutes, and their time against the rows.
+"""Bootstraps: beside those of lme4, mixedlm and statsmodels in the same minutes, and their time against the rows.
 
-lme4 comes from Debian (``apt-get install r-cran-lme4``), statsmodels from ``rivals.txt``; without them their part is
-`skipped`. A rival refits fewer times, and its time is scaled up. Each of lme4's replicates draws rows, and
+lme4 comes from Debian (``apt-get install r-cran-lme4``), mixedlm and statsmodels from ``rivals.txt``; without them
+their part is `skipped`. A rival refits fewer times, and its time is scaled up. Each of lme4's replicates draws rows, and
 searches from the estimates of the data with its own optimiser and tolerance.
 
     .venv/bin/python benchmarks/bootstrap.py [--quick]
@@ -56,6 +56,19 @@ for _ in range(TIMES):
     fit(frame.assign(Reaction=y))
 print((time.perf_counter() - begin) / TIMES, 0.0)
 """
+IN_MIXEDLM = """
+import time, warnings
+import pandas as pd
+from mixedlm import bootMer, lmer
+warnings.simplefilter("ignore")
+frame = pd.read_csv("PATH")
+for name in "FACTORS".split(","): frame[name] = frame[name].astype(str).astype("category")
+fit = lmer(FORMULA, frame)
+bootMer(fit, nsim=2, seed=2)
+begin = time.perf_counter()
+found = bootMer(fit, nsim=TIMES, seed=1)
+print((time.perf_counter() - begin) / TIMES, float(found.beta_samples[:, 0].std(ddof=1)))
+"""
 
 
 def main() -> None:
@@ -84,9 +97,12 @@ def _race(name: str, formula: str, n: int, of_rivals: int) -> None:
     factors = [column for column in data if isinstance(data[column].dtype, pd.CategoricalDtype)]
     r = IN_R.replace("PATH", str(path)).replace("FACTORS", ",".join(map(str, factors))).replace("FORMULA", formula)
     rivals = {"lme4": _run(["Rscript", "-e", r.replace("TIMES", str(of_rivals))])}
+    python = Path(os.environ.get("BAYESMM_RIVALS", ".venv-rivals")) / "bin" / "python"
+    code = IN_MIXEDLM.replace("PATH", str(path)).replace("FACTORS", ",".join(map(str, factors)))
+    code = code.replace("FORMULA", repr(formula)).replace("TIMES", str(of_rivals))
+    rivals["mixedlm"] = _run([str(python), "-c", code])
     if name == "sleepstudy":
         code = IN_STATSMODELS.replace("PATH", str(path)).replace("TIMES", str(min(of_rivals, 20)))
-        python = Path(os.environ.get("BAYESMM_RIVALS", ".venv-rivals")) / "bin" / "python"
         rivals["statsmodels"] = _run([str(python), "-c", code])
     path.unlink()
     for rival in rivals.values():
