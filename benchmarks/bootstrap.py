@@ -1,8 +1,8 @@
 """Bootstraps: beside those of lme4, mixedlm and statsmodels in the same minutes, and their time against the rows.
 
 lme4 comes from Debian (``apt-get install r-cran-lme4``), mixedlm and statsmodels from ``rivals.txt``; without them
-their part is `skipped`. A rival refits fewer times, and its time is scaled up. Each of lme4's replicates draws rows, and
-searches from the estimates of the data with its own optimiser and tolerance.
+their part is `skipped`. A rival refits fewer times, and its time is scaled up. Each of lme4's replicates draws rows,
+and searches from the estimates of the data with its own optimiser and tolerance.
 
     .venv/bin/python benchmarks/bootstrap.py [--quick]
 """
