@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from bayesmm.covariance.layout import Piece, piece_factor
 from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
@@ -52,6 +51,8 @@ def find_indistinct(
     n = len(weights)
     if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
         return []
+    from scipy import sparse  # seldom needed, and 50 ms to import
+
     owners, moves = zip(*_moves(blocks), strict=True)
     root = np.sqrt(weights)
     Z: Any = sparse.hstack([_columns(block, root) for block in blocks], format="csr")
@@ -104,6 +105,8 @@ def _count(block: RandomBlock, piece: BlockPiece) -> tuple[int, str]:
 
 def _columns(block: RandomBlock, root: np.ndarray) -> Any:
     """Z of one factor times the roots of the weights, (n, kq), on columns that are nearly of one size."""
+    from scipy import sparse
+
     incidence = block.incidence.ordered
     every = incidence.stacked().columns * incidence.repeat(root)[:, None]
     T = np.zeros((block.k, block.k))
@@ -134,6 +137,8 @@ def _conditioning(piece: Piece, columns: np.ndarray) -> np.ndarray:
 
 def _moves(blocks: Sequence[RandomBlock]) -> Iterator[tuple[BlockPiece, Any]]:
     """I ⊗ E_j among all effects, for each parameter of each term, at covariance matrices that are nothing special."""
+    from scipy import sparse
+
     sizes = [block.q * block.k for block in blocks]
     for f, block in enumerate(blocks):
         before, after = sum(sizes[:f]), sum(sizes[f + 1 :])

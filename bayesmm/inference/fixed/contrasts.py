@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from bayesmm.design.design import Design
 from bayesmm.inference.fixed.fixed_effects import FixedInference
@@ -58,9 +57,13 @@ def coefficient_table(of: FixedInference, design: Design, level: float) -> pd.Da
 
 def t_quantile(probability: float, df: np.ndarray) -> np.ndarray:
     """Quantiles of t, the normal ones where df is infinite."""
+    from scipy import special  # not imported by a fit
+
     return special.stdtrit(df, probability)
 
 
 def two_sided(statistic: np.ndarray, df: np.ndarray) -> np.ndarray:
     """Probability of a t that is further from zero."""
+    from scipy import special
+
     return 2.0 * special.stdtr(df, -np.abs(statistic))

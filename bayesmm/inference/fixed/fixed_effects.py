@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy import special
 
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.covariance.layout import assemble_factors
@@ -312,6 +311,8 @@ def _independent(L: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.
 
 def upper_tail(statistic: float, num_df: float, den_df: float) -> float:
     """Probability of a larger F; of a larger χ²/df where the denominator's degrees of freedom are infinite."""
+    from scipy import special  # not imported by a fit
+
     if np.isinf(den_df):
         return float(special.chdtrc(num_df, num_df * statistic))
     return float(special.fdtrc(num_df, den_df, statistic))
