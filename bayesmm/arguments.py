@@ -33,7 +33,7 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def check_count(name: str, value: Any, least: int) -> int:
+def check_count(name: str, value: Any, least: int, most: int = REPLICATES) -> int:
     """Return how many data sets are to be drawn; refuse what is no whole number, or more than can be kept.
 
     Raises
@@ -41,8 +41,8 @@ def check_count(name: str, value: Any, least: int) -> int:
     ArgumentError
         With the value seen.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= REPLICATES:
-        raise ArgumentError(f"{name} is {shorten(value)}: give a whole number from {least} to {REPLICATES:,}.")
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        raise ArgumentError(f"{name} is {shorten(value)}: give a whole number from {least} to {most:,}.")
     return int(value)
 
 

@@ -64,6 +64,11 @@ class Criterion:
         return float(self.method == "reml")
 
     @property
+    def degrees_of_freedom(self) -> float:
+        """What r² is divided by for σ̂²: n − p where fixed effects are integrated out, n where they are profiled out."""
+        return float(self.products.n - self.restriction * self.products.p)
+
+    @property
     def has_many_effects(self) -> bool:
         """Whether fixed and random effects are nearly as many as the rows: maxima are then many, and narrow."""
         return self._n_effects >= MANY * self.products.n

@@ -193,7 +193,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
 
 def _sigma(criterion: Criterion, minimum: Minimum) -> float:
     residual_square = minimum.evaluation.detail.fixed.residual_square
-    return criterion.sigma or float(np.sqrt(residual_square / degrees_of_freedom(criterion)))
+    return criterion.sigma or float(np.sqrt(residual_square / criterion.degrees_of_freedom))
 
 
 def _raw_factors(criterion: Criterion, minimum: Minimum) -> tuple[np.ndarray, ...]:
@@ -239,12 +239,6 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
                 directions[start:stop] = found / np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
                 raise AbsorbedError(f, directions)
     return moment_start(at, unit, criterion.layout)
-
-
-def degrees_of_freedom(criterion: Criterion) -> float:
-    """N − p where the fixed effects are integrated out, n where they are profiled out."""
-    products = criterion.products
-    return float(products.n - products.p if criterion.method == "reml" else products.n)
 
 
 def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) -> PublicParameters:
@@ -336,7 +330,7 @@ def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float)
     = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
     """
     at = criterion.derivatives(theta)
-    df = degrees_of_freedom(criterion)
+    df = criterion.degrees_of_freedom
     inner = np.flatnonzero(~held_theta(theta, criterion.layout))
     covariance = np.zeros((len(theta) + 1,) * 2)
     block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)

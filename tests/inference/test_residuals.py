@@ -9,8 +9,8 @@ from scipy import stats
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics import residuals
-from bayesmm.inference.diagnostics.eliminated import eliminate_fit
 from bayesmm.inference.diagnostics.patterns import look_for_patterns
+from bayesmm.inference.eliminated import eliminate_fit
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pandas as pd
 from bayesmm.console import listing, visible
 from bayesmm.errors import FitStatus
 from bayesmm.inference.diagnostics.deletion import columns_needed
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.diagnostics.influence import ROWS, Influence, measure_influence
 from bayesmm.inference.diagnostics.patterns import Patterns, look_for_patterns
 from bayesmm.inference.diagnostics.principal_components import decompose_covariances
+from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Part, Table, Words, facts, notes

@@ -11,9 +11,9 @@ from scipy.special import ndtri
 
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_at, eliminate_fit
 from bayesmm.inference.diagnostics.residuals import standardise
-from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, degrees_of_freedom, draw_sets, treat
+from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, draw_sets, treat
+from bayesmm.inference.eliminated import Eliminated, eliminate_at, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level
 from bayesmm.reml.criterion import Criterion
@@ -39,7 +39,7 @@ def simulate_envelopes(fit: Fitted, of: Of, n: int, level: float, seed: int, *, 
             f"n is {n}: with {n_values:,} values that would be {n_values * n:,} numbers, more than the "
             f"{MOST_NUMBERS:,} that are kept. Draw fewer: n={max(MOST_NUMBERS // n_values - 1, 20)}."
         )
-    df = degrees_of_freedom(fit.method, fit.n, at.p)
+    df = fit.estimate.criterion_function.degrees_of_freedom
     sets = draw_sets(at, n, seed, fit.known_sigma, df)
     if of == "residuals":
         found = [_refitted(fit, at, each, of) if refit else [standard_residuals(at, each)] for each in sets]
@@ -83,7 +83,7 @@ def _refitted(fit: Fitted, at: Eliminated, sets: Sets, of: Of) -> Iterator:
     design = fit.design
     root = np.sqrt(design.weights)
     population = design.offset + design.X[:, design.kept] @ fit.estimate.beta
-    df = degrees_of_freedom(fit.method, fit.n, at.p)
+    df = fit.estimate.criterion_function.degrees_of_freedom
     for y in sets.marginal.T:
         problem = fit.problem.with_response(population + y / root)
         criterion = Criterion(problem.products, problem.layout, fit.method, fit.known_sigma)

@@ -14,8 +14,8 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.deletion import Deleted, delete_levels, delete_rows
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
+from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes

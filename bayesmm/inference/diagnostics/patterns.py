@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.inference.diagnostics.eliminated import Eliminated
 from bayesmm.inference.diagnostics.envelopes import standard_modes, standard_residuals
-from bayesmm.inference.diagnostics.simulated_sets import Sets, degrees_of_freedom, draw_sets, monte_carlo_p
+from bayesmm.inference.diagnostics.simulated_sets import Sets, draw_sets, monte_carlo_p
+from bayesmm.inference.eliminated import Eliminated
 from bayesmm.inference.fitted import Fitted
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
@@ -41,7 +41,7 @@ class Patterns:
 
 def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int) -> Patterns:
     """Look at residuals and random effects of the data and of n sets that the model draws."""
-    df = degrees_of_freedom(fit.method, fit.n, at.p)
+    df = fit.estimate.criterion_function.degrees_of_freedom
     names: list[tuple[str, str]] = []
     values = []
     for sets in draw_sets(at, n, seed, fit.known_sigma, df):

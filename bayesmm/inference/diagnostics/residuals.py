@@ -12,7 +12,7 @@ from bayesmm.arguments import is_one_of
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 
 type ResidualKind = Literal["response", "pearson", "standardised", "cholesky"]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.diagnostics.eliminated import eliminate_fit
 from bayesmm.inference.diagnostics.envelopes import MOST_NUMBERS
-from bayesmm.inference.diagnostics.simulated_sets import degrees_of_freedom, draw_sets, monte_carlo_p
+from bayesmm.inference.diagnostics.simulated_sets import draw_sets, monte_carlo_p
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
@@ -93,7 +93,7 @@ def simulate_residuals(fit: Fitted, n: int, seed: int, random: Literal["none", "
             f"n is {n}: with {fit.n:,} rows that would be {fit.n * n:,} numbers, more than the {MOST_NUMBERS:,} that "
             f"are kept. Draw fewer: n={max(MOST_NUMBERS // fit.n - 1, 20)}."
         )
-    sets = draw_sets(at, n, seed, fit.known_sigma, degrees_of_freedom(fit.method, fit.n, at.p))
+    sets = draw_sets(at, n, seed, fit.known_sigma, fit.estimate.criterion_function.degrees_of_freedom)
     values = np.concatenate([each.marginal if random == "none" else each.conditional for each in sets], axis=1)
     ranks = np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1)  # of the set at each row, 0 to n
     jitter = np.random.default_rng([seed, 1]).random(fit.n)

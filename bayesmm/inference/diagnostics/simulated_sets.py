@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.arguments import check_count, check_seed
-from bayesmm.inference.diagnostics.eliminated import AT_ONCE, Eliminated
+from bayesmm.inference.eliminated import AT_ONCE, Eliminated
 
 
 class Sets(NamedTuple):
@@ -96,11 +96,6 @@ def treat(at: Eliminated, K: np.ndarray, known_sigma: float | None, df: float) -
         modes=[np.einsum("ij,jcq->icq", B, b) for B, b in zip(back, modes, strict=True)],
         sigma=sigma,
     )
-
-
-def degrees_of_freedom(method: str, n: int, p: int) -> float:
-    """Return what r² is divided by for σ̂²."""
-    return float(n - p if method == "reml" else n)
 
 
 def monte_carlo_p(statistics: np.ndarray) -> float:

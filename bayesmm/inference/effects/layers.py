@@ -1,6 +1,6 @@
 """The error of predicted effects, layer by layer: given everything, with that of β̂, with that of the variances.
 
-With Var y = σ²Ṽ on the conditioned columns, Ψ = ΛΛ', P as in `bayesmm.inference.diagnostics.eliminated`, R = Z'Ṽ⁻¹X,
+With Var y = σ²Ṽ on the conditioned columns, Ψ = ΛΛ', P as in `bayesmm.inference.eliminated`, R = Z'Ṽ⁻¹X,
 A = X'Ṽ⁻¹X, and B = ΨR, the error of the predicted effects b̂ = ΨZ'Py plus a combination Jβ̂ of the fixed ones has
 
     g₁ = σ²(Ψ − ΨZ'Ṽ⁻¹ZΨ),    g₂ = σ²(B − J)A⁻¹(B − J)',    g₃ = σ² Σ_ij W_ij HΨ_i(Z'PZ)Ψ_jH',
@@ -19,7 +19,7 @@ from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.apart.one_factor import LevelRoots, solve_one_factor

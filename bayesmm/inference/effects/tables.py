@@ -71,13 +71,13 @@ def _table(
     for block, estimate, covariance, own in zip(fit.labels.blocks, values, covariances, shown, strict=True):
         if not len(own):
             continue
-        error = spread(covariance)[:, own]
+        error = standard_errors(covariance)[:, own]
         centre = estimate[:, own]
         columns = {"estimate": centre, "std_error": error, "lower": centre - z * error, "upper": centre + z * error}
         blocks.append((block.group, block.levels, [block.effects[e] for e in own], columns))
     return effect_frame(blocks)
 
 
-def spread(covariance: np.ndarray) -> np.ndarray:
+def standard_errors(covariance: np.ndarray) -> np.ndarray:
     """Return standard deviations (q, k) of covariances (q, k, k)."""
     return np.sqrt(np.maximum(np.einsum("qii->qi", covariance), 0.0))

@@ -15,7 +15,7 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.effects.layers import Layers, build_layers
 from bayesmm.inference.effects.refitted import Moved, move_effects
-from bayesmm.inference.effects.tables import spread
+from bayesmm.inference.effects.tables import standard_errors
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.numbers import decimals_for, write_number
@@ -146,13 +146,14 @@ def effect_uncertainty(
     modes, blocks = fit.estimate.modes, fit.labels.blocks
     table = effect_frame((b.group, b.levels, b.effects, {"estimate": m}) for b, m in zip(blocks, modes, strict=True))
     columns = {
-        "conditional": [spread(own.conditional) for own in layers],
-        "fixed": [spread(own.fixed) for own in layers],
-        "full": [spread(own.full) for own in layers],
+        "conditional": [standard_errors(own.conditional) for own in layers],
+        "fixed": [standard_errors(own.fixed) for own in layers],
+        "full": [standard_errors(own.full) for own in layers],
     }
     if moved is not None:
         columns["bootstrap"] = [
-            np.sqrt(spread(own.fixed) ** 2 + squares) for own, squares in zip(layers, moved.squares, strict=True)
+            np.sqrt(standard_errors(own.fixed) ** 2 + squares)
+            for own, squares in zip(layers, moved.squares, strict=True)
         ]
     for name, parts in columns.items():
         table[name] = np.concatenate([part.ravel() for part in parts])
@@ -217,7 +218,7 @@ def _notes(fit: Fitted, layers: list[Layers], moved: Moved | None, table: pd.Dat
 
 def _of_group(block: RandomBlock, own: Layers) -> str:
     """Say what each layer adds for the levels of one factor, and so which to report."""
-    conditional, fixed, full = (spread(each) for each in (own.conditional, own.fixed, own.full))
+    conditional, fixed, full = (standard_errors(each) for each in (own.conditional, own.fixed, own.full))
     if not (conditional > 0.0).any():
         return ""
     more_fixed, more_full = _growth(conditional, fixed), _growth(fixed, full)

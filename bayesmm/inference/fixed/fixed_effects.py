@@ -13,7 +13,7 @@ from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.curvature import curvature_of_covariance
-from bayesmm.inference.fixed.information import parameter_covariance
+from bayesmm.inference.fixed.information import check_information, parameter_covariance
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
 
@@ -89,7 +89,7 @@ class Wald:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Moments:
+class SmallSample:
     """Degrees of freedom from how the covariance of the coefficients changes with the covariance parameters.
 
     Attributes
@@ -220,7 +220,7 @@ def infer_fixed_effects(
     if not len(estimate.beta):
         return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=np.inf)
     kind = information or ("observed" if df == "satterthwaite" else "expected")
-    return _moments(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
+    return _small_sample(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
 
 
 def check_choices(df: Any, information: Any) -> None:
@@ -233,11 +233,11 @@ def check_choices(df: Any, information: Any) -> None:
     """
     if not is_one_of(df, DFS):
         raise ArgumentError(f"df is {shorten(df)}: give {', '.join(map(repr, DFS[:-1]))} or {DFS[-1]!r}.")
-    if information is not None and not is_one_of(information, ("expected", "observed")):
-        raise ArgumentError(f"information is {shorten(information)}: give 'expected' or 'observed'.")
+    if information is not None:
+        check_information(information)
 
 
-def _moments(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> Moments:
+def _small_sample(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample:
     """Differentiate Φ = σ²A⁻¹: ∂A = −Σ R'∂Ψ R over levels, with R = Z'Ṽ⁻¹X."""
     estimate = fit.estimate
     criterion = estimate.criterion_function
@@ -272,7 +272,7 @@ def _moments(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> Moments:
         )
         inner -= 0.25 * curvature_of_covariance(fit, W, R)
         covariance = plug_in + 2.0 * back(inverse @ (0.5 * (inner + inner.T)) @ inverse)
-    return Moments(
+    return SmallSample(
         beta=estimate.beta,
         covariance=covariance,
         plug_in=plug_in,

@@ -136,16 +136,15 @@ class _Reader:
 
     def read(self, text: str) -> list[Row]:
         """Read one equation, or a chain of them: ``a = b = 0``."""
-        sides = [_bare(side) for side in _split(text, "=")]
+        sides = [side.strip() for side in _split(text, "=")]
         if text.replace("==", "=").strip().endswith("=") or text.strip().startswith("="):
             raise self._complaint("a side of the equation is empty", text)
-        forms = [self._read_side(side, text) for side in sides]
+        forms = [self._read_side(_bare(side), text) for side in sides]
         if len(sides) == 1:
             return [(f"{text.strip()} = 0", forms[0].row, -forms[0].constant)]
-        shown = [side.strip() for side in _split(text, "=")]
         return [
             (f"{one} = {other}", left.row - right.row, right.constant - left.constant)
-            for (one, left), (other, right) in pairwise(zip(shown, forms, strict=True))
+            for (one, left), (other, right) in pairwise(zip(sides, forms, strict=True))
         ]
 
     def _read_side(self, bare: str, text: str) -> _Form:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bayesmm.arguments import is_one_of, shorten
@@ -10,7 +12,6 @@ from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.reml.criterion import STEP, Criterion
-from bayesmm.reml.estimate import degrees_of_freedom
 
 
 def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
@@ -38,12 +39,23 @@ def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
     At a maximum both change as tensors with the parameters, so that any function of the covariance parameters has the
     same standard error whichever way they are written.
     """
-    if not is_one_of(information, ("expected", "observed")):
-        raise ArgumentError(f"information is {shorten(information)}: give 'expected' or 'observed'.")
+    check_information(information)
     found = fit.estimate
     if information == "observed":
         return found.parameter_covariance
     return _invert_expected(found.criterion_function, found.minimum.x)
+
+
+def check_information(information: Any) -> None:
+    """Refuse what is neither kind of information.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if information is None or not is_one_of(information, ("expected", "observed")):
+        raise ArgumentError(f"information is {shorten(information)}: give 'expected' or 'observed'.")
 
 
 def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
@@ -72,7 +84,7 @@ def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
     free = inner
     if criterion.sigma is None:
         information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(theta).expected)
-        information[-1, -1] = 2.0 * degrees_of_freedom(criterion)
+        information[-1, -1] = 2.0 * criterion.degrees_of_freedom
         free = np.append(inner, len(theta))
     covariance = np.zeros_like(information)
     within = np.ix_(free, free)

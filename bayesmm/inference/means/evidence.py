@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.arguments import shorten
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
 from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
@@ -179,14 +180,10 @@ def read_evidence(
         If the result is neither, has no fixed effects, or an argument does not go with it.
     """
     given: dict[str, Any] = {"df": df, "information": information, "covariance": covariance}
-    design = getattr(result, "design", None)
-    if not isinstance(design, Design) or not (hasattr(result, "estimate") or hasattr(result, "draws")):
-        raise ArgumentError(
-            f"result is {shorten(result)}: give a fit or a posterior, as model.fit() or model.sample()."
-        )
+    is_fit, design = not is_posterior(result), result.design
     if not design.p:
         raise ArgumentError(f"{design.specification.shown!r} has no fixed effects, and so no means of them.")
-    if hasattr(result, "estimate"):
+    if is_fit:
         fit: Any = result
         if covariance is None:
             method = "satterthwaite" if df is None else df

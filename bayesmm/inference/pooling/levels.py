@@ -19,9 +19,9 @@ from scipy.special import ndtr
 
 from bayesmm.arguments import shorten
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.diagnostics.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.either import is_posterior
+from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -228,22 +228,6 @@ def check_of(of: object) -> None:
     """Refuse what is neither effects nor coefficients."""
     if not isinstance(of, str) or of not in ("effects", "coefficients"):
         raise ArgumentError(f"of is {shorten(of)}: give 'effects' or 'coefficients'.")
-
-
-def is_posterior(result: object) -> bool:
-    """Tell a posterior from a fit.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither.
-    """
-    if isinstance(getattr(result, "design", None), Design):
-        if hasattr(result, "estimate"):
-            return False
-        if hasattr(result, "draws"):
-            return True
-    raise ArgumentError(f"result is {shorten(result)}: give a fit or a posterior, as model.fit() or model.sample().")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,13 +13,13 @@ import pandas as pd
 from bayesmm.arguments import check_seed, shorten
 from bayesmm.design.blocks.labels import BlockLabels
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.either import is_posterior
 from bayesmm.inference.pooling.levels import (
     DrawnValues,
     LevelValues,
     NormalValues,
     Of,
     find_group,
-    is_posterior,
     read_values,
 )
 from bayesmm.presenting.intervals import check_level, interval_head, tails

@@ -16,18 +16,11 @@ from bayesmm.console import listing
 from bayesmm.design.blocks.labels import ParameterRow
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.profile.held import (
-    Coefficient,
-    Correlation,
-    Parameter,
-    Point,
-    Sigma,
-    Spread,
-    StandardDeviation,
-    Surface,
-)
+from bayesmm.inference.profile.constraints import Correlation, Sigma, StandardDeviation
+from bayesmm.inference.profile.held import Coefficient, CovarianceParameter, Parameter, Point
 from bayesmm.inference.profile.path import Curve, Side, trace_side
 from bayesmm.inference.profile.report import build_report, write_notes
+from bayesmm.inference.profile.surface import Surface
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
@@ -209,11 +202,11 @@ def _parameters(surface: Surface, p: int) -> list[Parameter]:
     for f, pieces in enumerate(surface.criterion.layout):
         for kind, count in ((StandardDeviation, "n_sds"), (Correlation, "n_cors")):
             held += [
-                Spread(surface, kind(surface, f, number, j))
+                CovarianceParameter(surface, kind(surface, f, number, j))
                 for number, piece in enumerate(pieces)
                 for j in range(getattr(piece.structure, count)(piece.k))
             ]
-    return [*held, Spread(surface, Sigma(surface))]
+    return [*held, CovarianceParameter(surface, Sigma(surface))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +254,7 @@ class _Follower:
         constraint = getattr(self.held[i], "constraint", None)
         if not isinstance(constraint, Correlation):
             return None
-        lows = [self(self.held.index(Spread(constraint.surface, sd))).sides for sd in constraint.vanishing]
+        lows = [self(self.held.index(CovarianceParameter(constraint.surface, sd))).sides for sd in constraint.vanishing]
         ends = [low.points[-1] for low, _ in lows if low.ends_at_limit]
         return min(ends, key=lambda point: point.criterion, default=None)
 

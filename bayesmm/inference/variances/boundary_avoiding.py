@@ -9,7 +9,8 @@ import numpy as np
 from bayesmm.covariance.layout import scale_theta
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.profile.held import StandardDeviation, Surface
+from bayesmm.inference.profile.constraints import StandardDeviation
+from bayesmm.inference.profile.surface import Surface
 from bayesmm.reml.optimise import Evaluation, Minimum, minimise
 
 FAR = 1e3  # times the estimates, from where a search does not come back if there is no maximum

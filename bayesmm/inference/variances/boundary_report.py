@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bayesmm.arguments import check_seed, shorten
+from bayesmm.arguments import check_count, check_seed, shorten
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import bootstrap
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.profile.profile import build_profile
 from bayesmm.inference.variances.boundary_avoiding import avoid_boundary
 from bayesmm.inference.variances.null_models import variance_hypotheses
-from bayesmm.inference.variances.variance_tests import VarianceTest, check_count, check_variance, usual_kind
+from bayesmm.inference.variances.variance_tests import MOST_DRAWS, VarianceTest, check_variance, usual_kind
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import write_digits, write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, notes
@@ -118,7 +118,8 @@ def build_boundary_report(
     progress: bool | None,
 ) -> BoundaryReport:
     """Look at one standard deviation by every method; see `bayesmm.fit.fit.Fit.boundary`."""
-    level, seed, n = check_level(level), check_seed(seed), check_count(n) or N_BOOTSTRAP
+    level, seed = check_level(level), check_seed(seed)
+    n = N_BOOTSTRAP if n is None else check_count("n", n, 1, MOST_DRAWS)
     hypotheses = variance_hypotheses(fit)
     if not isinstance(parameter, str) or parameter not in hypotheses:
         raise ArgumentError(

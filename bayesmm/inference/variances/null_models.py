@@ -14,7 +14,7 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.estimate import Estimate, degrees_of_freedom, estimate
+from bayesmm.reml.estimate import Estimate, estimate
 from bayesmm.reml.refits import refit
 from bayesmm.specification.formula import parse_formula
 
@@ -172,7 +172,7 @@ class Null:
         if self.estimate is not None:
             return self.estimate.sigma
         residual_square = self.full.products.gram[-1, -1]
-        return self.full.sigma or float(np.sqrt(residual_square / degrees_of_freedom(self.full)))
+        return self.full.sigma or float(np.sqrt(residual_square / self.full.degrees_of_freedom))
 
     def refit(self, responses: Responses) -> np.ndarray:
         """−2 log likelihood (m,) of other responses, from their sums here; NaN where there is no maximum.
@@ -197,7 +197,7 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
 
 def _linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
     """−2 log likelihood without random effects, from the sums of a model with some and residual squares (...)."""
-    products, df = full.products, degrees_of_freedom(full)
+    products, df = full.products, full.degrees_of_freedom
     constant = full.restriction * products.log_det_root - products.log_weights
     if full.sigma is None:
         return constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))

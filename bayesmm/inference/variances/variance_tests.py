@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.simulated_responses import simulate_responses
@@ -26,6 +25,7 @@ from bayesmm.reml.refits import refit
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
 KINDS: tuple[Kind, ...] = ("exact", "mixture", "bootstrap")
+MOST_DRAWS = 10_000_000  # of a null distribution: a p of 1e-4 then has two digits and a half
 N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
 NUMBERS, MOST_AT_ONCE = 2**22, 250  # responses are drawn together as far as they are not more numbers
 ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
@@ -145,7 +145,7 @@ def check_variances(
     """Test variances and correlations of a fit; see `bayesmm.fit.fit.Fit.variance_tests`."""
     if not is_one_of(kind, (*KINDS, None)):
         raise ArgumentError(f"kind is {shorten(kind)}: give 'exact', 'mixture' or 'bootstrap', or leave it out.")
-    seed, n = check_seed(seed), check_count(n)
+    seed, n = check_seed(seed), None if n is None else check_count("n", n, 1, MOST_DRAWS)
     restricted = "restricted " if fit.method == "reml" else ""
     return VarianceTests(
         title=f"Variances tested by {restricted}likelihood ratios: {fit.design.specification.shown}",
@@ -166,16 +166,6 @@ def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis]:
             f"parameters is {shorten(parameters)}: give a name such as 'sd(Days | Subject)', or a list."
         )
     return [find_hypothesis(fit, name) for name in names]
-
-
-MOST_DRAWS = 10_000_000  # of a null distribution: a p of 1e-4 then has two digits and a half
-
-
-def check_count(n: Any) -> int | None:
-    """Return how many draws are asked for; refuse what is no whole number from one on."""
-    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= int(n) <= MOST_DRAWS):
-        raise ArgumentError(f"n is {shorten(n)}: give a whole number of draws from 1 to {MOST_DRAWS:,}.")
-    return None if n is None else int(n)
 
 
 def check_variance(
