@@ -39,12 +39,20 @@ def inside_jax() -> Iterator[None]:
     ------
     ProcessError
         If this process was forked after JAX had begun to run.
+    KeyboardInterrupt
+        If it is interrupted, also where JAX makes a ValueError of it: it compares static parts of pytrees in Python,
+        and wraps whatever is raised meanwhile.
     """
     check_process()
     import jax
 
-    with jax.enable_x64(True):
-        yield
+    try:
+        with jax.enable_x64(True):
+            yield
+    except ValueError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 def _after_fork() -> None:

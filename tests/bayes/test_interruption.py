@@ -18,6 +18,7 @@ from bayesmm.bayes import posterior as posterior_module
 from bayesmm.bayes import sample as sample_module
 from bayesmm.bayes.exploring import explorers, importance, nuts
 from bayesmm.bayes.exploring.surface import Surface
+from bayesmm.marginal.plan.plan import PlanShape
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning"),
@@ -299,3 +300,33 @@ def test_an_interrupted_calibration_reports_the_simulations_so_far(model, monkey
     asked[:] = asked[:5]
     with pytest.raises(KeyboardInterrupt):
         model.calibrate(40, **options)
+
+
+def test_an_interruption_while_statics_are_compared_is_one(whole, monkeypatch):
+    """JAX makes a ValueError of what is raised there."""
+    equal, left = PlanShape.__eq__, []
+
+    def compare(self, other):
+        left.append(left.pop() - 1)
+        if not left[0]:
+            raise KeyboardInterrupt
+        return equal(self, other)
+
+    def sample(way, interrupted_at):
+        left[:] = [interrupted_at]
+        model = bmm.Model(
+            "Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")
+        )  # statics that are equal, not the same
+        return model.sample(**LENGTH, **WAYS[way])
+
+    monkeypatch.setattr(PlanShape, "__eq__", compare)
+    for way in WAYS:
+        sample(way, 0)
+        calls = -left[0]
+        assert calls, way
+        for at in {1, 1 + calls // 2, calls}:
+            try:
+                sigma = sample(way, at).sigma
+            except KeyboardInterrupt:
+                continue
+            np.testing.assert_array_equal(sigma, whole[way].sigma[:, : sigma.shape[1]])
