@@ -7,7 +7,8 @@ FORMULAE = 0.6.0 0.6.2 0.7.0 0.8.0 0.9.0
 
 .PHONY: demo test check lint layout types floors install lock benchmarks formulae
 
-demo: install
+demo:
+	@bash .ci/bootstrap demo
 	@.venv/bin/bayesmm compare "Reaction ~ Days + (Days | Subject)" --data sleepstudy --seed 1
 
 test: install
@@ -40,6 +41,7 @@ benchmarks: install  # takes an hour and a half; see benchmarks/README.md for th
 install:
 	@bash .ci/bootstrap
 
+COMPILE = uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate --no-header --no-emit-index-url
 lock:  # needs uv; the lock carries hashes and no addresses
-	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	  --all-extras --group dev --output-file requirements.lock pyproject.toml .ci/build.in
+	$(COMPILE) --output-file requirements.lock pyproject.toml .ci/build.in
+	$(COMPILE) --all-extras --group dev --group docs --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml .ci/build.in
