@@ -26,7 +26,6 @@ from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
 if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
-    from matplotlib.figure import Figure
     from xarray import DataTree
 
     from bayesmm.bayes.checks.calibration import Calibration
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.priors.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.programs.parameterisation import Wish
     from bayesmm.comparison.identity import Identity
+    from bayesmm.plots.canvas import Figure
 
 
 class Model:

@@ -22,7 +22,7 @@ from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from bayesmm.plots.canvas import Figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

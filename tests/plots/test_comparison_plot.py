@@ -49,7 +49,7 @@ def test_estimate_on_the_boundary_has_an_open_marker_and_no_interval():
     figure = compared("Yield ~ 1 + (1 | Batch)", "dyestuff2").plot()
     axis = next(axis for axis in figure.axes if "sd(Intercept | Batch)" in labels_of(axis))
     at_zero = [line for line in axis.lines if list(line.get_xdata()) == [0.0] and line.get_marker() == "s"]
-    assert [line.get_markerfacecolor() for line in at_zero] == ["white"]
+    assert [line.get_markerfacecolor() for line in at_zero] == [axis.get_facecolor()]
 
 
 def test_missing_matplotlib_is_said_with_what_to_install(monkeypatch):

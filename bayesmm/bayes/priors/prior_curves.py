@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,44 +12,13 @@ from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.design.design import Design
+from bayesmm.plots.priors import PriorCurve
 from bayesmm.specification.prior import Prior
 
 N_POINTS = 401
 MIDDLE = 0.95  # of a prior's mass is in its panel
 WIDEST = 20.0  # standard deviations of the data: a panel is no wider, whatever the prior
 UNBOUNDED = 5.0  # the same for an improper prior
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorCurve:
-    """The density of one prior.
-
-    Attributes
-    ----------
-    name : str
-        Row of the parameter table.
-    prior, source : str
-        The declaration, and who chose it.
-    about : str
-        What `x` is, where it is not the parameter itself: a share, or what is at the means of the covariates.
-    x, density : arrays, shape (m,)
-        In units of the data; the density of an improper prior is up to a constant.
-    is_proper : bool
-    given_sigma : float or None
-        The residual standard deviation that the density is drawn for, where it depends on it.
-    estimate : float
-        REML estimate of x; NaN if there is none.
-    """
-
-    name: str
-    prior: str
-    source: str
-    about: str
-    x: np.ndarray
-    density: np.ndarray
-    is_proper: bool
-    given_sigma: float | None
-    estimate: float
 
 
 def build_curves(

@@ -1,0 +1,136 @@
+"""What all figures share: colours and marks of each kind of result, and how a figure is opened and handed over.
+
+Colours are those of Okabe and Ito, which the colour-blind tell apart, and each goes with a mark of its own, so that a
+figure reads in print too. Whatever is neither is a shade between the text and the ground that the user's style has: a
+figure of a dark style is dark.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bayesmm.errors import ArgumentError, BayesmmError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure  # results name the types of matplotlib from here
+
+
+class Look(NamedTuple):
+    """How one kind of result is drawn.
+
+    Attributes
+    ----------
+    colour : str
+    marker : str
+        matplotlib's.
+    line : str
+        Style of its lines, matplotlib's.
+    """
+
+    colour: str
+    marker: str
+    line: str
+
+
+FIT = Look("#0072B2", "s", "-")
+POSTERIOR = Look("#D55E00", "o", "-")
+BOOTSTRAP = Look("#009E73", "^", "-.")
+PROFILE = Look("#56B4E9", "D", ":")
+UNPOOLED = Look("#CC79A7", "x", "--")  # a group's own estimate
+POOLED = Look("#E69F00", "d", "-.")  # that of all groups together
+
+WIDTH = 7.5  # inches, of a figure of one column
+ROW = 0.28  # inches, of a row of a forest
+LINE = 1.8  # points, of an interval
+SMALL = "small"  # of titles of panels
+
+
+def import_pyplot() -> Any:
+    """Import matplotlib, or say that it is not there."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise BayesmmError(
+            f"Plots need matplotlib, which cannot be imported ({error}). Install it: pip install matplotlib."
+        ) from error
+    return pyplot
+
+
+def open_figure(
+    ax: Axes | None = None, *, rows: int = 1, columns: int = 1, size: tuple[float, float], **options: Any
+) -> tuple[Figure, Any]:
+    """Open a figure of some axes, or take the user's axes.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, optional
+        To draw into; `rows` and `columns` must be one.
+    rows, columns : int
+        Of axes.
+    size : (float, float)
+        Width and height in inches, of a new figure.
+    **options
+        Of `matplotlib.pyplot.subplots`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : array of matplotlib.axes.Axes, shape (rows, columns)
+
+    Raises
+    ------
+    BayesmmError
+        If matplotlib is not installed.
+    ArgumentError
+        If `ax` is no axes of matplotlib.
+    """
+    pyplot = import_pyplot()
+    if ax is None:
+        return pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise ArgumentError(f"ax is {ax!r}, but must be axes of matplotlib, as from matplotlib.pyplot.subplots().")
+    return ax.figure, np.array([[ax]], dtype=object)  # pyright: ignore[reportReturnType]
+
+
+def hand_over(figure: Figure) -> Figure:
+    """Return a finished figure: a notebook shows what is returned, and would show an open one once more."""
+    pyplot = import_pyplot()
+    if "inline" in pyplot.get_backend():
+        pyplot.close(figure)
+    return figure
+
+
+def shade(strength: float) -> tuple[float, float, float]:
+    """Mix the text's colour, at 1, with the ground's, at 0, of the style that is in force."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgb
+
+    ground = to_rgb("white") if rcParams["axes.facecolor"] == "none" else to_rgb(rcParams["axes.facecolor"])
+    text = to_rgb(rcParams["text.color"])
+    mixed = [strength * t + (1.0 - strength) * g for t, g in zip(text, ground, strict=True)]
+    return mixed[0], mixed[1], mixed[2]
+
+
+def tidy(axis: Axes, *, grid: str | None = "x") -> None:
+    """Leave the axis of numbers, and a grid behind what is drawn."""
+    if grid is not None:
+        axis.grid(axis=grid, color=shade(0.1))  # pyright: ignore[reportArgumentType]
+        axis.set_axisbelow(True)
+    axis.spines[["left", "right", "top"] if grid == "x" else ["right", "top"]].set_visible(False)
+
+
+def draw_interval(
+    axis: Axes, height: float, value: float, lower: float, upper: float, look: Look, *, label: str | None = None
+) -> None:
+    """Draw a value with its interval along the horizontal axis; open, without an interval, where there is none."""
+    known = math.isfinite(lower) and math.isfinite(upper)
+    if known:
+        axis.plot([lower, upper], [height, height], color=look.colour, linewidth=LINE, solid_capstyle="round")
+    face = look.colour if known else axis.get_facecolor()
+    axis.plot(value, height, look.marker, color=look.colour, markersize=5, markerfacecolor=face, label=label)
