@@ -5,7 +5,7 @@ JOBS ?= 2
 
 FORMULAE = 0.6.0 0.6.2 0.7.0 0.8.0 0.9.0
 
-.PHONY: demo test check lint layout types floors install lock benchmarks formulae
+.PHONY: demo test docs check lint layout types floors install lock benchmarks formulae
 
 demo:
 	@bash .ci/bootstrap demo
@@ -13,6 +13,9 @@ demo:
 
 test: install
 	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+docs: install  # the site, in build/site/html; needs no network
+	.venv/bin/python docs/sphinx/build.py
 
 check: lint layout types floors  # one hook of .pre-commit-config.yaml each
 

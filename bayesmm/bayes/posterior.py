@@ -397,7 +397,7 @@ class Posterior:
             "row", or a grouping factor whose levels are left out one at a time, with all their rows; one that is called
             row is written in backquotes, "`row`".
         predictive : {"marginal", "conditional"}
-            "marginal": log p(y_g | y_-g, θ) with θ the standard deviations, correlations, sigma and any coefficients
+            "marginal": log p(y_g | y₋g, θ) with θ the standard deviations, correlations, sigma and any coefficients
             whose prior is neither flat nor normal; all else is integrated out, in closed form. "conditional":
             log p(y_g | β, b, σ), given the random effects.
         draws : int, optional
@@ -430,7 +430,7 @@ class Posterior:
 
         Notes
         -----
-        p(θ | y) ∝ p(θ | y_-g) p(y_g | y_-g, θ), so that weights 1 / p(y_g | y_-g, θ) turn draws given all data into
+        p(θ | y) ∝ p(θ | y₋g) p(y_g | y₋g, θ), so that weights 1 / p(y_g | y₋g, θ) turn draws given all data into
         draws given the others. Both kinds estimate the same quantity; with "marginal" only a few parameters are
         weighted, and the weights vary little.
 

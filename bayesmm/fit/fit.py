@@ -918,7 +918,7 @@ class Fit:
         Notes
         -----
         With p coefficients and V = Var β̂, Cook's distance is (β̂ − β̂_(i))'V⁻¹(β̂ − β̂_(i))/p, MDFFITS the same with
-        V_(i), the covariance ratio |V_(i)|/|V|, its trace |tr(V⁻¹V_(i)) − p|, as in HLMdiag. For G levels lme4's
+        V₍ᵢ₎, the covariance ratio det V₍ᵢ₎/det V, its trace, tr(V⁻¹V₍ᵢ₎) − p without sign, as in HLMdiag. For G levels lme4's
         `cooks.distance(influence(m, "g"))` is that of a refit times (G − p)/G; its `cooks.distance(m)` for rows is
         another measure, of the fitted values: h/(1 − h)² · e²/(pσ²). DFBETAS have the sign of influence.ME, the
         opposite of lme4's. The leverage is the diagonal of what takes y to the fitted values (`hatvalues` of lme4),

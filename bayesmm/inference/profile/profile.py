@@ -73,7 +73,7 @@ class Profile:
 
         Notes
         -----
-        Ends are roots of |ζ| = z, each found by fitting the model with the parameter held there, not read off an
+        Ends are roots of ζ = ±z, each found by fitting the model with the parameter held there, not read off an
         interpolation. Where ζ falls again on the way, the outermost root counts.
         """
         level = check_level(level)
