@@ -9,7 +9,6 @@ from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
-    from bayesmm.bayes.loading import load
     from bayesmm.comparison.comparison import Comparison, compare
     from bayesmm.comparison.models import anova
     from bayesmm.compilation import enable_compilation_cache
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.pooling.ranking import ranking
     from bayesmm.inference.pooling.shrinkage import shrinkage
     from bayesmm.inference.simulation.simulate import simulate
+    from bayesmm.loading import load
     from bayesmm.model import Model
 
 _HOMES = {
@@ -32,7 +32,7 @@ _HOMES = {
     "effect_uncertainty": "bayesmm.inference.effects.uncertainty",
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
-    "load": "bayesmm.bayes.loading",
+    "load": "bayesmm.loading",
     "ranking": "bayesmm.inference.pooling.ranking",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",

@@ -1,7 +1,7 @@
 """How much is taken from a stranger: the largest formulas, transformations, tables, files and messages, with reasons.
 
 Each limit is far beyond what a mixed model is fitted to, and small enough that what lies below it is done in moments
-or fits into memory. They hold wherever a formula or a table comes from: typed, from a file, or from a saved posterior.
+or fits into memory. They hold wherever a formula or a table comes from: typed, from a file, or from a saved result.
 """
 
 # Messages. A terminal of the usual size must show an error from its beginning to its advice.

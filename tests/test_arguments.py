@@ -77,6 +77,7 @@ def calls(things):
         "Posterior.with_predictive": (posterior.with_predictive, {}),
         "Posterior.variance_shares": (posterior.variance_shares, {}),
         "Posterior.save": (posterior.save, {"path": "no folder/x.nc"}),
+        "Fit.save": (fit.save, {"path": "no folder/x.nc"}),
         "Fit.coefficients": (fit.coefficients, {}),
         "Fit.anova": (fit.anova, {}),
         "Fit.test": (fit.test, {"hypotheses": "Days = 0"}),

@@ -34,7 +34,8 @@ OTHERS = {
     ("covariance/one_correlation.py", NotImplementedError),
     # Caught by those who call, and told as a StorageError that names the file.
     ("bayes/files/checkpoint.py", ValueError),
-    ("bayes/files/stored_model.py", TypeError),
+    ("fit/stored_fit.py", ValueError),
+    ("storage/stored_design.py", TypeError),
     ("design/reading/stored_frame.py", ValueError),
     ("locking.py", HeldError),
     ("replacing.py", OSError),

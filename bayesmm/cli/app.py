@@ -70,10 +70,10 @@ def fit(
     with plain_errors():
         from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
-        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+        from bayesmm.cli.outputs import RESULTS, TABLES, check_outputs, deliver
 
         reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
-        paths = check_outputs(output, TABLES)
+        paths = check_outputs(output, (*TABLES, *RESULTS))
         with stage("fitting"):
             model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
             estimates = model.fit(method)
@@ -185,10 +185,10 @@ def sample(
     with plain_errors():
         from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
-        from bayesmm.cli.outputs import POSTERIORS, TABLES, check_outputs, deliver
+        from bayesmm.cli.outputs import RESULTS, TABLES, check_outputs, deliver
 
         reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
-        paths = check_outputs(output, (*TABLES, *POSTERIORS))
+        paths = check_outputs(output, (*TABLES, *RESULTS))
         with stage("reading"):
             model = build_model(
                 formula,
@@ -241,10 +241,10 @@ def compare(
     with plain_errors():
         from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
-        from bayesmm.cli.outputs import FIGURES, POSTERIORS, TABLES, check_outputs, deliver
+        from bayesmm.cli.outputs import FIGURES, RESULTS, TABLES, check_outputs, deliver
 
         reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
-        paths = check_outputs(output, (*TABLES, *POSTERIORS, *FIGURES))
+        paths = check_outputs(output, (*TABLES, *RESULTS, *FIGURES))
         with stage("fitting"):
             model = build_model(
                 formula,

@@ -146,7 +146,7 @@ _TABLES = (".csv the table of parameters (with -r another one of the random effe
 _DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
 CheckOutput = Annotated[list[str] | None, _output(".csv the looks at residuals and random effects", ".json everything")]
 TestOutput = Annotated[list[str] | None, _output(".csv the table of tests", ".json everything")]
-FitOutput = Annotated[list[str] | None, _output(*_TABLES)]
+FitOutput = Annotated[list[str] | None, _output(*_TABLES, ".nc or .zarr the fit, for bayesmm.load")]
 SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
 CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

@@ -37,8 +37,8 @@ class Outcome:
         Coverage of their intervals.
     usable : bool
         Whether the estimates converged and nothing speaks against the draws.
-    posterior : Posterior, optional
-        Where draws can be written to a file.
+    saved : Fit or Posterior, optional
+        What a file for `bayesmm.load` would have.
     comparison : Comparison, optional
         Where a figure can.
     """
@@ -49,7 +49,7 @@ class Outcome:
     level: float
     usable: bool
     effects: pd.DataFrame | None = None
-    posterior: Posterior | None = None
+    saved: Fit | Posterior | None = None
     comparison: Comparison | None = None
 
 
@@ -65,6 +65,7 @@ def fit_outcome(model: Model, fit: Fit, source: str, df: Df, information: Inform
         effects=fit.random_effects(level=level),
         level=level,
         usable=_converged(fit),
+        saved=fit,
     )
 
 
@@ -141,7 +142,7 @@ def sample_outcome(model: Model, posterior: Posterior, source: str, level: float
         effects=posterior.random_effects(level=level),
         level=level,
         usable=posterior.diagnostics.is_good,
-        posterior=posterior,
+        saved=posterior,
     )
 
 
@@ -160,7 +161,7 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
         effects=comparison.random_effects,
         level=level,
         usable=_converged(fit) and posterior.diagnostics.is_good,
-        posterior=posterior,
+        saved=posterior,
         comparison=comparison,
     )
 

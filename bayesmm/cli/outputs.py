@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bayesmm.cli.outcomes import Outcome
 
 TABLES = (".csv", ".json")
-POSTERIORS = (".nc", ".zarr")
+RESULTS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for one
@@ -69,7 +69,7 @@ def check_outputs(names: Sequence[str] | None, endings: Sequence[str]) -> list[P
             )
         check_writable(path)
         if path.is_dir():
-            from bayesmm.bayes.files.storage import check_replaceable
+            from bayesmm.storage.trees import check_replaceable
 
             check_replaceable(path)
     return paths
@@ -123,8 +123,8 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
             with replacing(path) as partial:
                 partial.write_text(write_json(outcome.document), encoding="utf-8")
         case ".nc" | ".zarr":
-            assert outcome.posterior is not None
-            outcome.posterior.save(path)
+            assert outcome.saved is not None
+            outcome.saved.save(path)
         case ending:
             assert outcome.comparison is not None
             with replacing(path) as partial:

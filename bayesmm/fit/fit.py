@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -633,6 +635,35 @@ class Fit:
             "status": self.status.name,
         }
         return build_datatree(self.design, self.parameters, self.random_effects(), attributes)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write estimates, data and formula to a file, for `bayesmm.load` and for programs that read netCDF or Zarr.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.nc`` (netCDF, one file) or ``.zarr`` (Zarr, a folder). A fit or posterior saved there before is
+            replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it is.
+
+        Raises
+        ------
+        StorageError
+            For another ending, a folder that is not there, a package that is not installed (h5netcdf or zarr), or
+            whatever the disk says. A file that was there before is as it was then.
+
+        Notes
+        -----
+        Nothing is pickled. The file has the groups of `to_datatree`, and one of the columns and rows that the model
+        used, from which it is built again. It has checksums of all that is in it, and is complete or not there.
+        """
+        from bayesmm.fit.stored_fit import save
+
+        return save(self, self.to_datatree(), path)
 
     def profile(
         self, parameters: str | Sequence[str] | None = None, *, level: float = 0.99, progress: bool | None = None

@@ -167,6 +167,33 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     else:
         minimum = find_minimum(criterion, start)
         found = Minima(minimum, (), 0)
+    others = tuple(
+        LocalMaximum(
+            log_likelihood=-0.5 * other.evaluation.value,
+            sigma=_sigma(criterion, other),
+            factors=_raw_factors(criterion, other),
+        )
+        for other in found.others
+    )
+    return read_off(criterion, minimum, others, found.n_screened)
+
+
+def read_off(
+    criterion: Criterion, minimum: Minimum, other_maxima: tuple[LocalMaximum, ...], n_screened: int
+) -> Estimate:
+    """Read the estimates off the elimination at a minimum of the criterion.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        The objective.
+    minimum : Minimum
+        Where the search ended.
+    other_maxima : tuple of LocalMaximum
+        What else it saw, best first.
+    n_screened : int
+        Values that were looked at to find where to start.
+    """
     at: Evaluated = minimum.evaluation.detail
     products = criterion.products
     sigma = _sigma(criterion, minimum)
@@ -178,15 +205,8 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         beta=products.fixed_origin + inverse_root @ at.fixed.beta,
         beta_covariance=sigma**2 * inverse_root @ at.fixed.covariance @ inverse_root.T,
         factors=_raw_factors(criterion, minimum),
-        other_maxima=tuple(
-            LocalMaximum(
-                log_likelihood=-0.5 * other.evaluation.value,
-                sigma=_sigma(criterion, other),
-                factors=_raw_factors(criterion, other),
-            )
-            for other in found.others
-        ),
-        n_screened=found.n_screened,
+        other_maxima=other_maxima,
+        n_screened=n_screened,
         criterion_function=criterion,
     )
 

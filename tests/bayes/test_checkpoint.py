@@ -19,9 +19,9 @@ import pytest
 import bayesmm as bmm
 from bayesmm import priors
 from bayesmm.bayes.exploring.run import make_settings
-from bayesmm.bayes.files import checksums
 from bayesmm.bayes.files.checkpoint import open_checkpoint
 from bayesmm.errors import BayesmmWarning, StorageError
+from bayesmm.storage import checksums
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
 LENGTH = {"draws": 130, "tune": 120, "chains": 2, "seed": 3}  # chunks of 50: three to warm up, the third of both kinds
@@ -231,9 +231,9 @@ def test_a_checkpoint_is_no_saved_posterior_and_is_not_overwritten_by_one(model,
     interrupt_after(1)
     with pytest.raises(KeyboardInterrupt):
         model.sample(**LENGTH, checkpoint=run_path)
-    with pytest.raises(StorageError, match=r"is the checkpoint of a run and no saved posterior\. Call"):
+    with pytest.raises(StorageError, match=r"is the checkpoint of a run and no saved fit or posterior\. Call"):
         bmm.load(run_path)
-    with pytest.raises(StorageError, match="is a folder, and no saved posterior"):
+    with pytest.raises(StorageError, match="is a folder, and no saved fit or posterior"):
         whole["marginal"].save(run_path)
 
 

@@ -249,7 +249,7 @@ def test_a_saved_posterior_is_replaced_and_other_folders_are_not(table, tmp_path
     folder = tmp_path / f"precious{ending}"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(StorageError, match="is a folder, and no saved posterior"):
+    with pytest.raises(StorageError, match="is a folder, and no saved fit or posterior"):
         second.save(folder)
     assert (folder / "thesis.txt").exists()
 
@@ -414,7 +414,7 @@ def test_a_zarr_folder_that_lacks_something_is_refused(lost, table, tmp_path):
 
 def test_a_file_of_arviz_alone_is_refused(saved_file):
     rewrite(saved_file, lambda tree: tree.__delitem__("bayesmm"))
-    with pytest.raises(StorageError, match="holds no model: it was not written by posterior"):
+    with pytest.raises(StorageError, match="holds no model: it was not written by fit"):
         bmm.load(saved_file)
 
 

@@ -238,4 +238,6 @@ def test_a_checkpoint_of_a_command_is_used_again(tmp_path, good_draws):
     command = ("sample", *DYESTUFF, *QUICK, "--checkpoint", tmp_path / "run.zarr")
     assert run(*command).stdout == run(*command).stdout
     assert "seed is 1 there and 2 here" in mistake(*command, "--seed", "2")
-    assert "is a folder, and no saved posterior" in mistake("sample", *DYESTUFF, "--output", tmp_path / "run.zarr")
+    assert "is a folder, and no saved fit or posterior" in mistake(
+        "sample", *DYESTUFF, "--output", tmp_path / "run.zarr"
+    )

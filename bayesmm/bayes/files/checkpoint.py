@@ -32,9 +32,6 @@ from bayesmm.arguments import check_path as as_path
 from bayesmm.arguments import shorten
 from bayesmm.bayes.exploring.recorder import Progress
 from bayesmm.bayes.exploring.run import Settings
-from bayesmm.bayes.files.checksums import check_seal, seal
-from bayesmm.bayes.files.plain_files import check_plain_zarr
-from bayesmm.bayes.files.storage import DRAWS_FOLDER, ZARR_FORMAT, check_path, is_checkpoint
 from bayesmm.bayes.files.stored_model import pack_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.programs.parameterisation import Wish
@@ -43,6 +40,9 @@ from bayesmm.errors import StorageError
 from bayesmm.files import naming
 from bayesmm.locking import HeldError, lock
 from bayesmm.replacing import MARK, PARTIAL, remove, replacing
+from bayesmm.storage.checksums import check_seal, seal
+from bayesmm.storage.plain_files import check_plain_zarr
+from bayesmm.storage.trees import DRAWS_FOLDER, ZARR_FORMAT, check_path, is_checkpoint
 from bayesmm.version import __version__
 
 FORMAT = 2

@@ -1,7 +1,7 @@
 """Files that hold plain data and nothing else: what is looked at before a file that may be a stranger's is read.
 
 HDF5 and Zarr can do more than hold arrays. An HDF5 dataset may lie in another file of the machine, a Zarr folder may
-name a codec that runs code, and either may say that it is of a size that no memory holds. A saved posterior needs
+name a codec that runs code, and either may say that it is of a size that no memory holds. A saved result needs
 none of this, so that all of it is refused, by the description of the data and before any of them are read.
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.bayes.files.checksums import ADVICE
 from bayesmm.errors import StorageError
+from bayesmm.storage.checksums import ADVICE
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of HDF5's own filters
 PACKED = 1000  # times what is stored, at most: deflate packs no more than 1032 into one
@@ -106,7 +106,7 @@ def check_plain_zarr(folder: Path, name: str, *, is_growing: bool = False) -> No
 
 def _refusal(place: str, reason: str) -> StorageError:
     return StorageError(
-        f"{place} is not read: {reason}. Files of posterior.save hold plain arrays only. If you trust who made this "
+        f"{place} is not read: {reason}. Files of save hold plain arrays only. If you trust who made this "
         "one, open it with xarray and save its data anew."
     )
 

@@ -1,0 +1,1 @@
+"""Files of results: what those of fits and of posteriors share."""

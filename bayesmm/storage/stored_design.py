@@ -1,0 +1,183 @@
+"""What a result knows of its data and formula, as arrays and entries of one JSON text, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from xarray import Dataset
+
+from bayesmm.arguments import shorten
+from bayesmm.console import listing
+from bayesmm.design.coordinates import constants
+from bayesmm.design.design import Design, build_design
+from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
+from bayesmm.errors import StorageError
+from bayesmm.specification.formula import parse_formula
+from bayesmm.version import __version__
+
+# Raised when what a file lacks means something: 2 has what priors of random effects are about, 3 checksums, 4 is of a
+# fit. A posterior is written as 3, which earlier versions read.
+POSTERIOR_FORMAT, FIT_FORMAT = 3, 4
+CHECKED_FROM = 3
+FIT = "fit"  # kind of what is stored; a posterior says nothing
+ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
+
+
+def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe a design: data, formula, weights, known sigma.
+
+    Returns
+    -------
+    description : dict
+        What JSON can hold. Nothing in it is code.
+    variables : dict of str to (dim, array)
+        Columns of the data.
+    """
+    frame, arrays = pack_frame(design.frame)
+    given = design.has_weights and design.weights_text is None
+    description = {
+        "bayesmm": __version__,
+        "formula": design.specification.formula,
+        "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
+        "sigma": design.known_sigma,
+        "names": _names_used(design),
+        "data": frame,
+        "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
+    }
+    variables: dict[str, Any] = {name: (f"{name}_row", values) for name, values in arrays.items()}
+    if given:
+        variables["weights"] = ("weights_row", design.weights)
+    return description, variables
+
+
+def unpack_design(
+    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], name: str, namespace: Mapping[str, Any] | None
+) -> Design:
+    """Rebuild the design that `pack_design` described.
+
+    Parameters
+    ----------
+    description, arrays : mappings
+        What it returned, the arrays alone.
+    name : str
+        The file, for error messages.
+    namespace : mapping of str to object, optional
+        Functions and values that the formula was given.
+
+    Raises
+    ------
+    StorageError
+        If a name of the namespace is lacking.
+    TypeError
+        If an entry is of another type than was written.
+    """
+    weights, dropped = description["weights"], description["dropped"]
+    check_types(
+        [
+            (description["formula"], str),
+            (description["sigma"], float | int | None),
+            (dropped["rows"], int),
+            *((each, int) for each in dict(dropped["by"]).values()),
+            *((weights["expression"], str) for _ in range(isinstance(weights, dict))),
+            *((column["name"], str) for column in description["data"]["columns"]),
+        ]
+    )
+    _check_namespace(description["names"], name, namespace)
+    design = build_design(
+        parse_formula(description["formula"]),
+        unpack_frame(description["data"], arrays),
+        weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
+        namespace=namespace,
+        known_sigma=description["sigma"],
+    )
+    return dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
+
+
+def check_types(expected: Iterable[tuple[Any, Any]]) -> None:
+    """Refuse values of other types than were written, which would be met much later.
+
+    Parameters
+    ----------
+    expected : iterable of (value, type)
+        Each with what it should be.
+
+    Raises
+    ------
+    TypeError
+        With the first that is not.
+    """
+    for value, kind in expected:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{shorten(value)} is not of the type {getattr(kind, '__name__', kind)}")
+
+
+def check_format(stored: Dataset, name: str) -> None:
+    """Refuse a file of a later version.
+
+    Raises
+    ------
+    StorageError
+        If its format is one that this version of bayesmm does not know.
+    """
+    found = int(stored.attrs["format"])
+    if found > FIT_FORMAT:
+        raise StorageError(
+            f"{name!r} is of format {found}, from a later bayesmm; this one, {__version__}, reads formats up "
+            f"to {FIT_FORMAT}. Update it: pip install --upgrade bayesmm."
+        )
+
+
+def check_design(design: Design, expected: Mapping[str, np.ndarray], name: str, made: str) -> None:
+    """Refuse a rebuilt design that is not the one that a result was made with.
+
+    Parameters
+    ----------
+    design : Design
+        As rebuilt.
+    expected : mapping of str to array
+        The stored arrays under the names of `constants` in `bayesmm.design.coordinates`, and ``y``.
+    name : str
+        The file, for the error message.
+    made : str
+        What was made with it: "the draws were".
+
+    Raises
+    ------
+    StorageError
+        If an array differs by more than rounding, which another version of NumPy may do differently.
+    """
+    for variable, values in {"y": design.y, **constants(design)}.items():
+        if variable not in expected:
+            continue
+        other = expected[variable]
+        if values.shape == other.shape and np.allclose(values, other, rtol=ROUNDING, atol=ROUNDING * _size(other)):
+            continue
+        raise StorageError(
+            f"The model rebuilt from {name!r} is not the one that {made} made with: {variable} differs. If it was "
+            "given a namespace, pass the same functions; otherwise the file was changed, or needs the bayesmm that "
+            "saved it."
+        )
+
+
+def _names_used(design: Design) -> list[str]:
+    """Names of the namespace that the formula or the weights use."""
+    written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''}"))
+    return [name for name in design.user_names if name in written and name not in design.frame]
+
+
+def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
+    lacking = [each for each in names if each not in (namespace or {})]
+    if lacking:
+        entries = listing([f"{each!r}: {each}" for each in lacking])
+        raise StorageError(
+            f"The formula of {name!r} uses {listing(lacking, quoted=True)} of the namespace that its model was given. "
+            f"Functions are not stored: pass them again, bayesmm.load({name!r}, namespace={{{entries}}})."
+        )
+
+
+def _size(values: np.ndarray) -> float:
+    return float(np.abs(values).max(initial=0.0))
