@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesmm import datasets, errors, priors
     from bayesmm.comparison.comparison import Comparison, compare
     from bayesmm.comparison.models import anova
+    from bayesmm.comparison.publication import publication_table
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reading.reshape import to_long
     from bayesmm.inference.effects.uncertainty import effect_uncertainty
@@ -33,6 +34,7 @@ _HOMES = {
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.loading",
+    "publication_table": "bayesmm.comparison.publication",
     "ranking": "bayesmm.inference.pooling.ranking",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",
@@ -55,6 +57,7 @@ __all__ = [
     "errors",
     "load",
     "priors",
+    "publication_table",
     "ranking",
     "shrinkage",
     "simulate",

@@ -24,6 +24,15 @@ STRANGE = {
 }  # fmt: skip
 ANOVA = {"refit": False, "names": None}
 COMPARED = {"df": "satterthwaite", "information": None, "level": 0.95}
+PUBLISHED = {
+    "names": None,
+    "show": "interval",
+    "labels": None,
+    "title": None,
+    "df": "normal",
+    "centre": "mean",
+    "level": 0.9,
+}
 LONGEST = 1200  # characters of a message
 WIDE = pd.DataFrame({"who": ["a", "b"], "Y1": [1, 2], "Y2": [3, 4]})
 
@@ -108,6 +117,16 @@ def calls(things):
         "compare options": (
             lambda df, information, level: bmm.compare(fit, posterior, df=df, information=information, level=level),
             COMPARED,
+        ),
+        "publication_table": (
+            lambda result: bmm.publication_table(result, fit),
+            {"result": posterior},
+        ),
+        "publication_table options": (
+            lambda names, show, labels, title, df, centre, level: bmm.publication_table(
+                fit, posterior, names=names, show=show, labels=labels, title=title, df=df, centre=centre, level=level
+            ),
+            PUBLISHED,
         ),
         "load": (bmm.load, {"path": "nowhere.nc"}),
         "to_long": (bmm.to_long, {"data": WIDE, "pattern": "{variable}{time}", "id": "who"}),

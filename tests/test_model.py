@@ -43,6 +43,7 @@ def test_public_names_are_these() -> None:
         "errors",
         "load",
         "priors",
+        "publication_table",
         "ranking",
         "shrinkage",
         "simulate",

@@ -35,6 +35,7 @@ from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import Total
 from bayesmm.errors import VariableError
+from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
 from bayesmm.presenting.report import Report
 from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
 from bayesmm.problem import Problem
@@ -621,6 +622,30 @@ class Posterior:
         if self.method == "importance":
             return f"{self.chains * draws} draws by importance sampling, {self.program} program"
         return f"quadrature over the covariance parameters, with {self.chains * draws} draws, {self.program} program"
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        return coefficient_frame(self.tidy("fixed"))
+
+    @cached_property
+    def _glanced(self) -> pd.DataFrame:
+        return self.glance()
+
+    def __maketables_stat__(self, key: str) -> Any:
+        return statistic(self._glanced, key)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        return self.design.response
+
+    @property
+    def __maketables_stat_labels__(self) -> dict[str, str]:
+        levels = {f"n_levels({block.group})": f"N {block.group}" for block in self.design.blocks}
+        return LABELS | levels
+
+    @property
+    def __maketables_default_stat_keys__(self) -> list[str]:
+        return [SHOWN[0], *(f"n_levels({block.group})" for block in self.design.blocks), *SHOWN[1:]]
 
     def __str__(self) -> str:
         return str(self.summary())

@@ -25,6 +25,7 @@ from bayesmm.inference.fixed.contrasts import coefficient_table
 from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices, infer_fixed_effects
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
 
@@ -1181,6 +1182,30 @@ class Fit:
         from bayesmm.fit.summary import build_summary
 
         return build_summary(self, level, df, information)
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        return coefficient_frame(self.tidy("fixed"))
+
+    @cached_property
+    def _glanced(self) -> pd.DataFrame:
+        return self.glance()
+
+    def __maketables_stat__(self, key: str) -> Any:
+        return statistic(self._glanced, key)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        return self.design.response
+
+    @property
+    def __maketables_stat_labels__(self) -> dict[str, str]:
+        levels = {f"n_levels({block.group})": f"N {block.group}" for block in self.design.blocks}
+        return LABELS | levels
+
+    @property
+    def __maketables_default_stat_keys__(self) -> list[str]:
+        return [SHOWN[0], *(f"n_levels({block.group})" for block in self.design.blocks), *SHOWN[1:]]
 
     def __str__(self) -> str:
         return str(self.summary())

@@ -68,6 +68,14 @@ def write_page(title: str, parts: Sequence[Part]) -> str:
     return f'<div class="{CLASS}"><style>{STYLE}</style><p class="{CLASS}-title">{_text(title)}</p>{body}</div>'
 
 
+def write_document(title: str, parts: Sequence[Part]) -> str:
+    """Write a report as a whole page, for a file that a browser opens; see `write_page`."""
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title></head>'
+        f"<body>{write_page(title, parts)}</body></html>\n"
+    )
+
+
 def _text(text: str) -> str:
     return escape(visible(text))
 
@@ -140,7 +148,7 @@ def _head(column: AnyColumn) -> str:
 def _bodies(table: Table, width: int) -> Iterator[str]:
     """Yield a body of the table for each heading."""
     starts = sorted({0, *table.headings})
-    shown = _shown(len(table.names))
+    shown = set(range(len(table.names))) if table.is_whole else _shown(len(table.names))
     for start, stop in zip(starts, [*starts[1:], len(table.names)], strict=True):
         rows = []
         if start in table.headings:

@@ -123,6 +123,8 @@ class Table:
         Whether a name that several rows in a run have in common is written once.
     where : str
         Where all rows are, should there be too many for a page: "posterior.parameters".
+    is_whole : bool
+        Whether a page shows all rows, however many.
     """
 
     names: Sequence[str]
@@ -132,6 +134,7 @@ class Table:
     headings: Mapping[int, str] = field(default_factory=dict)
     groups_rows: bool = False
     where: str = ""
+    is_whole: bool = False
 
 
 type Part = Words | Table

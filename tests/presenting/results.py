@@ -68,6 +68,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "PlanDescription": lambda: penicillin().plan,
     "Posterior": lambda: sleepstudy()[2],
     "Profile": lambda: sleepstudy()[1].profile(),
+    "PublicationTable": lambda: bmm.publication_table(*sleepstudy()[1:]),
     "Ranking": lambda: bmm.ranking(sleepstudy()[1], "Subject", "Days", top=3),
     "Report": lambda: sleepstudy()[2].summary(level=0.8),
     "ResolvedPriors": lambda: sleepstudy()[0].priors,
