@@ -18,7 +18,7 @@ from bayesmm.arguments import shorten
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
-from bayesmm.bayes.results.frames import augment, glance
+from bayesmm.bayes.results.frames import augment, glance, level_coefficients
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
 from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
@@ -207,8 +207,9 @@ class Posterior:
 
         Parameters
         ----------
-        effects : {"fixed", "ran_pars", "ran_vals"} or sequence of these
-            Fixed effects; standard deviations, correlations and σ; random effects of every level.
+        effects : {"fixed", "ran_pars", "ran_vals", "ran_coefs"} or sequence of these
+            Fixed effects; standard deviations, correlations and σ; random effects of every level; coefficients of every
+            level, fixed plus random effect, where both have the same name.
         level : float
             Probability of the equal-tailed intervals.
 
@@ -225,8 +226,11 @@ class Posterior:
             If an argument is none of these.
         """
         kinds = read_kinds(effects)
-        wanted = self.random_effects(level=level) if "ran_vals" in kinds else None
-        return tidy_frame(kinds, self.parameter_table(level=level), wanted)
+        by_level = {
+            "ran_vals": lambda: self.random_effects(level=level),
+            "ran_coefs": lambda: level_coefficients(self, level),
+        }
+        return tidy_frame(kinds, self.parameter_table(level=level), by_level)
 
     def glance(self, *, elpd: bool = False) -> pd.DataFrame:
         """Return a frame of one row that says what the posterior is like as a whole.

@@ -977,8 +977,9 @@ class Fit:
 
         Parameters
         ----------
-        effects : {"fixed", "ran_pars", "ran_vals"} or sequence of these
-            Fixed effects; standard deviations, correlations and σ; conditional modes of every level.
+        effects : {"fixed", "ran_pars", "ran_vals", "ran_coefs"} or sequence of these
+            Fixed effects; standard deviations, correlations and σ; conditional modes of every level; coefficients of
+            every level, as of `coef`.
         df : str
             Degrees of freedom of the fixed effects, as in `coefficients`.
         level : float
@@ -1006,7 +1007,8 @@ class Fit:
         -------
         DataFrame
             nobs; ``n_levels(g)`` of each grouping factor; method; sigma; r2_marginal, r2_conditional and icc (adjusted)
-            of `explained`; converged, singular; n_parameters, loglik, aic, bic.
+            of `explained`; converged, singular; n_parameters, df_residual (rows less parameters), loglik, deviance
+            (−2 log-likelihood; by REML lme4's criterion), aic, bic.
         """
         from bayesmm.inference.frames.frames import glance
 

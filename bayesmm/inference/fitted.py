@@ -118,3 +118,7 @@ class Fitted(Protocol):
     def random_effects(self, *, level: float = ...) -> pd.DataFrame:
         """Tabulate the conditional modes."""
         ...
+
+    def coef(self, *, level: float = ...) -> pd.DataFrame:
+        """Tabulate the coefficients of each level."""
+        ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,9 @@ from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.columns import CHECKS, ESTIMATES
 
-type Kind = Literal["fixed", "ran_pars", "ran_vals"]
+type Kind = Literal["fixed", "ran_pars", "ran_vals", "ran_coefs"]
 
-KINDS: tuple[Kind, ...] = ("fixed", "ran_pars", "ran_vals")
+KINDS: tuple[Kind, ...] = ("fixed", "ran_pars", "ran_vals", "ran_coefs")
 TIDY = ("effect", "group", "level", "term", *ESTIMATES)
 AS_ESTIMATES = {"mean": "estimate", "sd": "std_error"}  # columns of draws, where those of a fit stand
 
@@ -34,7 +34,9 @@ def read_kinds(effects: Any) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if kind in wanted)
 
 
-def tidy_frame(kinds: Sequence[Kind], parameters: pd.DataFrame, effects: pd.DataFrame | None) -> pd.DataFrame:
+def tidy_frame(
+    kinds: Sequence[Kind], parameters: pd.DataFrame, by_level: Mapping[str, Callable[[], pd.DataFrame]]
+) -> pd.DataFrame:
     """Stack tables of results.
 
     Parameters
@@ -43,8 +45,8 @@ def tidy_frame(kinds: Sequence[Kind], parameters: pd.DataFrame, effects: pd.Data
         Which rows.
     parameters : DataFrame
         All parameters by name, with their kind and group.
-    effects : DataFrame, optional
-        Random effects: group, level, effect; where they are wanted.
+    by_level : mapping of str to callable
+        By kind what makes its table, of group, level, effect; called where it is wanted.
 
     Returns
     -------
@@ -53,9 +55,10 @@ def tidy_frame(kinds: Sequence[Kind], parameters: pd.DataFrame, effects: pd.Data
     """
     is_fixed = (parameters["kind"] == "fixed").to_numpy()
     named = parameters.rename(columns=AS_ESTIMATES).assign(term=parameters.index)
-    parts = {"fixed": named[is_fixed], "ran_pars": named[~is_fixed]}
-    if effects is not None:
-        parts["ran_vals"] = effects.rename(columns={**AS_ESTIMATES, "effect": "term"})
+    parts: dict[str, pd.DataFrame] = {"fixed": named.loc[is_fixed], "ran_pars": named.loc[~is_fixed]}
+    for kind in kinds:
+        if kind in by_level:
+            parts[kind] = by_level[kind]().rename(columns={**AS_ESTIMATES, "effect": "term"})
     numbers = [*ESTIMATES, *(name for name in CHECKS if name in parameters)]
     chosen = [parts[kind].assign(effect=kind) for kind in kinds]
     texts = {name: [value for part in chosen for value in _texts(part, name)] for name in TIDY[:4]}
@@ -63,6 +66,21 @@ def tidy_frame(kinds: Sequence[Kind], parameters: pd.DataFrame, effects: pd.Data
         {name: pd.Series(values, dtype=object) for name, values in texts.items()}
         | {name: np.concatenate([_numbers(part, name) for part in chosen]) for name in numbers}
     )
+
+
+def check_named_alike(coefficients: Sequence[str], effects: Iterable[Sequence[str]]) -> None:
+    """Refuse coefficients of levels where no random effect, of any grouping factor, has the name of a fixed one.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the fixed effects.
+    """
+    if not any(name in coefficients for own in effects for name in own):
+        raise ArgumentError(
+            f"No random effect has the name of a fixed one (fixed: {', '.join(coefficients) or 'none'}), so that there "
+            "is nothing to add up: take random_effects()."
+        )
 
 
 def join_rows(frame: pd.DataFrame, rows: pd.Index, data: Any, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -102,6 +102,30 @@ def test_kinds_come_in_one_order_whatever_is_asked_first(sleep):
             make_posterior(sleep).tidy(wrong)
 
 
+def test_coefficients_of_levels_are_sums_of_what_is_named_alike():
+    """Of lme4's coef: 308 of sleepstudy has 253.66 and 19.67; effects without a fixed one have none."""
+    data = bmm.datasets.load("sleepstudy")
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", data)
+    fit, posterior = model.fit(), make_posterior(model)
+    own = fit.tidy("ran_coefs")
+    assert own["estimate"].to_numpy()[:2] == pytest.approx([253.66, 19.67], abs=0.01)
+    pd.testing.assert_series_equal(own["std_error"], fit.coef()["std_error"], check_names=False)
+    drawn = posterior.tidy("ran_coefs")
+    keys = ["effect", "group", "level", "term"]
+    pd.testing.assert_frame_equal(drawn[keys], own[keys])
+    sums = posterior.beta[:, :, None] + posterior.draws("b_Subject")
+    assert drawn["estimate"].to_numpy() == pytest.approx(sums.mean((0, 1)).ravel(), rel=1e-12)
+    assert drawn["std_error"].to_numpy() == pytest.approx(sums.std((0, 1), ddof=1).ravel(), rel=1e-12)
+    assert drawn["upper"].to_numpy() == pytest.approx(np.quantile(sums, 0.975, axis=(0, 1)).ravel(), rel=1e-12)
+    slopes = bmm.Model("Reaction ~ 1 + (Days | Subject)", data)
+    for result in (slopes.fit(), make_posterior(slopes)):
+        assert result.tidy("ran_coefs")["term"].unique().tolist() == ["Intercept"]
+    apart = bmm.Model("Reaction ~ 0 + Days + (1 | Subject)", data)
+    for result in (apart.fit(), make_posterior(apart)):
+        with pytest.raises(ArgumentError, match="No random effect has the name of a fixed one"):
+            result.tidy("ran_coefs")
+
+
 def test_glance_says_what_the_fit_says(model):
     fit = model.fit("ml")
     row = fit.glance().iloc[0]
@@ -110,6 +134,8 @@ def test_glance_says_what_the_fit_says(model):
     assert row["method"] == "ml"
     for name in ("sigma", "loglik", "aic", "bic", "n_parameters"):
         assert row[name] == getattr(fit, name)
+    assert row["deviance"] == -2.0 * fit.loglik
+    assert row["df_residual"] == fit.n - fit.n_parameters
     explained = fit.explained().table["estimate"]
     for name, quantity in (
         ("r2_marginal", "R2 marginal"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.bayes.results.diagnostics import Diagnostics
@@ -11,7 +12,9 @@ from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.leave_out import loo
 from bayesmm.bayes.results.prediction import predict
 from bayesmm.bayes.results.shares import explained
-from bayesmm.presenting.tidy import join_rows
+from bayesmm.presenting.columns import effect_frame
+from bayesmm.presenting.intervals import tails
+from bayesmm.presenting.tidy import check_named_alike, join_rows
 
 
 def glance(posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd: bool) -> pd.DataFrame:
@@ -36,6 +39,27 @@ def glance(posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd
         found = loo(posterior, "row", "marginal", None)
         columns |= {"elpd_loo": found.elpd, "elpd_loo_std_error": found.se, "p_loo": found.p}
     return pd.DataFrame({name: [value] for name, value in columns.items()})
+
+
+def level_coefficients(posterior: DrawnModel, level: float) -> pd.DataFrame:
+    """Tabulate the coefficients of each level: fixed plus random effect, where both have one name.
+
+    Raises
+    ------
+    ArgumentError
+        If there are none.
+    """
+    coefficients, below, beta = posterior.labels.coefficients, tails(level), posterior.beta
+    check_named_alike(coefficients, [block.effects for block in posterior.labels.blocks])
+    blocks = []
+    for block in posterior.labels.blocks:
+        both = [(j, coefficients.index(name)) for j, name in enumerate(block.effects) if name in coefficients]
+        drawn = posterior.draws(block.effect_variable)[..., [j for j, _ in both]]
+        sums = drawn + beta[..., None, [i for _, i in both]]  # (chains, draws, q, effects)
+        lower, upper = np.quantile(sums, below, axis=(0, 1))
+        columns = {"mean": sums.mean(axis=(0, 1)), "sd": sums.std(axis=(0, 1), ddof=1), "lower": lower, "upper": upper}
+        blocks.append((block.group, block.levels, [block.effects[j] for j, _ in both], columns))
+    return effect_frame(blocks)
 
 
 def augment(posterior: DrawnModel, data: Any, level: float) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from bayesmm.inference.effects.layers import build_layers
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
+from bayesmm.presenting.tidy import check_named_alike
 
 type Layer = Literal["conditional", "fixed", "full"]
 
@@ -39,11 +40,7 @@ def tabulate_coefficients(fit: Fitted, uncertainty: Layer, information: Informat
     coefficients = list(fit.labels.coefficients)
     shifts = [_shift(block, coefficients) for block in fit.labels.blocks]
     shared = [np.flatnonzero(J.any(axis=1)) for J in shifts]
-    if not any(map(len, shared)):
-        raise ArgumentError(
-            f"No random effect has the name of a fixed one (fixed: {', '.join(coefficients) or 'none'}), so that there "
-            "is nothing to add up: take random_effects()."
-        )
+    check_named_alike(coefficients, [block.effects for block in fit.labels.blocks])
     layers = build_layers(fit, information, shifts, second_order=uncertainty == "full")
     values = [b + J @ fit.estimate.beta for b, J in zip(fit.estimate.modes, shifts, strict=True)]
     return _table(fit, values, [getattr(own, uncertainty) for own in layers], shared, level)

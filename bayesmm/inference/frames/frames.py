@@ -25,7 +25,8 @@ def tidy(fit: Fitted, effects: Any, df: Df, level: float) -> pd.DataFrame:
         values = np.full(len(parameters), np.nan)
         values[: len(coefficients)] = coefficients[name]
         parameters[name] = values
-    return tidy_frame(kinds, parameters, fit.random_effects(level=level) if "ran_vals" in kinds else None)
+    by_level = {"ran_vals": lambda: fit.random_effects(level=level), "ran_coefs": lambda: fit.coef(level=level)}
+    return tidy_frame(kinds, parameters, by_level)
 
 
 def glance(fit: Fitted) -> pd.DataFrame:
@@ -43,7 +44,9 @@ def glance(fit: Fitted) -> pd.DataFrame:
             "converged": [fit.status is not FitStatus.NOT_CONVERGED],
             "singular": [bool(fit.singular_directions)],
             "n_parameters": [fit.n_parameters],
+            "df_residual": [fit.n - fit.n_parameters],
             "loglik": [fit.loglik],
+            "deviance": [-2.0 * fit.loglik],
             "aic": [fit.aic],
             "bic": [fit.bic],
         }
