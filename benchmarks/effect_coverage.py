@@ -1,25 +1,29 @@
 """What each layer claims of the error of predicted effects, beside the true error, and how often its intervals hold.
 
-    python benchmarks/effect_coverage.py                                   # 2,000 data sets of each: half an hour
-    python benchmarks/effect_coverage.py --simulations 200 --groups 5 15 --designs intercepts --bootstrap 100
+    python benchmarks/effect_coverage.py                                    # 20 data sets of each: a minute
+    python benchmarks/effect_coverage.py --simulations 400 --designs intercepts --posterior 400 --bootstrap 60
 
 Data are drawn of 5, 8, 15 and 50 groups: a random intercept with six rows a group (intercepts), a correlated slope with
 eight (slopes), or groups crossed with six items (crossed). The standard deviations of the groups are 0, 0.25 and 1 of
-σ. A row of the table is one effect by one layer: the square root of the claimed over the true mean squared error, and
-in what share of data sets and levels the 95 % interval by normal quantiles held the effect that was drawn; below them
-the Monte Carlo error of the coverage, from data sets that are independent of each other, and the share of fits that are
-singular. Where the truth is zero an interval of no length holds it.
+σ. A row of the table is one effect by one layer: the square root of the claimed over the true mean squared error; in
+what share of data sets and levels the 95 % interval held the effect that was drawn, and its median length over σ; below
+them the Monte Carlo error of the coverage, from data sets that are independent of each other, and the share of fits
+that are singular. "z" are normal quantiles, "t" those with Satterthwaite's degrees of freedom. The posterior is by
+importance sampling with the default priors, its errors are those of its means. Where the truth is zero an interval of
+no length holds it.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import warnings
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 import bayesmm as bmm
 from bayesmm.errors import EstimationError
@@ -28,7 +32,15 @@ from bayesmm.inference.effects.uncertainty import effect_uncertainty
 from bayesmm.reml.estimate import estimate
 
 Z = 1.959963984540054
-LAYERS = ("conditional", "fixed", "full", "bootstrap")
+TRIED = (
+    "conditional z",
+    "fixed z",
+    "full z",
+    "full t",
+    "bootstrap z",
+    "bootstrap t",
+    "posterior",
+)
 
 
 class Study(NamedTuple):
@@ -37,6 +49,15 @@ class Study(NamedTuple):
     formula: str
     rows: pd.DataFrame
     covariance: np.ndarray
+
+
+class Claim(NamedTuple):
+    """What one layer says of one data set: predictions, their errors, and limits, (q, k) each."""
+
+    estimate: np.ndarray
+    error: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
 
 
 def intercepts(q: int) -> Study:
@@ -65,8 +86,8 @@ def _rows(g: np.ndarray, x: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"g": [f"g{i:03}" for i in g], "item": [f"i{i}" for i in item], "x": x})
 
 
-def simulate(study: Study, sd: float, n: int, bootstrap: int | None, seed: int) -> pd.DataFrame:
-    """Fit n data sets, and compare what is claimed of the effects of g with what is true."""
+def simulate(study: Study, sd: float, n: int, bootstrap: int | None, posterior: int, seed: int) -> pd.DataFrame:
+    """Fit n data sets, the first of them by the posterior too, and compare what is claimed of g with what is true."""
     rng, rows = np.random.default_rng(seed), study.rows
     g, k = pd.factorize(rows["g"])[0], len(study.covariance)
     q, Zx = g.max() + 1, np.column_stack([np.ones(len(g)), rows["x"]])[:, :k]
@@ -75,55 +96,74 @@ def simulate(study: Study, sd: float, n: int, bootstrap: int | None, seed: int) 
     if "item" in study.formula:
         y += rng.normal(size=(n, 6))[:, pd.factorize(rows["item"])[0]]
     first = bmm.Model(study.formula, rows.assign(y=y[0])).fit()
-    effects, singular, failed = first.labels.blocks[0].effects, 0, 0
-    layers = [layer for layer in LAYERS if layer != "bootstrap" or bootstrap]
-    squares, claims, held = [], [], []
+    effects, singular, failed, done = first.labels.blocks[0].effects, 0, 0, 0
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in TRIED}
     for number, (problem, truth) in enumerate(zip(first.problem.with_responses(y.T), b, strict=True)):
         try:
-            found = estimate(replace(first.estimate.criterion_function, products=problem.products))
+            estimated = estimate(replace(first.estimate.criterion_function, products=problem.products))
         except EstimationError:
             failed += 1
             continue
-        fit: Fit = replace(first, problem=problem, estimate=found)
-        table = effect_uncertainty(fit, bootstrap=bootstrap, seed=number, progress=False).table
-        own = table[table["group"] == "g"]
-        errors = (own["estimate"].to_numpy() - truth.ravel()).reshape(q, k)
-        claimed = np.stack([own[layer].to_numpy().reshape(q, k) for layer in layers])
-        singular += fit.is_singular
-        squares.append((errors**2).mean(axis=0))
-        claims.append((claimed**2).mean(axis=1))
-        held.append((np.abs(errors) <= Z * claimed + 1e-12).mean(axis=1))
-    with np.errstate(all="ignore"):
-        ratio = np.sqrt(np.mean(claims, axis=0) / np.mean(squares, axis=0))
-    coverage, noise = np.mean(held, axis=0), np.std(held, axis=0) / np.sqrt(len(held))
-    lines = [
-        {
-            "effect": effect,
-            "layer": layer,
-            "claimed/true": ratio[i, j],
-            "coverage": coverage[i, j],
-            "error": noise[i, j],
-            "singular": singular / len(held),
-            "failed": failed,
-        }
-        for (j, effect), (i, layer) in itertools.product(enumerate(effects), enumerate(layers))
-    ]
-    return pd.DataFrame(lines)
+        fit: Fit = replace(first, problem=problem, estimate=estimated)
+        singular, done = singular + fit.is_singular, done + 1
+        claims = _claims(fit, bootstrap, number, (q, k))
+        if number < posterior:
+            claims["posterior"] = _posterior(bmm.Model(study.formula, rows.assign(y=y[number])), number, (q, k))
+        for name, claim in claims.items():
+            held = (claim.lower <= truth + 1e-12) & (truth <= claim.upper + 1e-12)
+            square, length = (claim.estimate - truth) ** 2, np.median(claim.upper - claim.lower, axis=0)
+            found[name].append((square.mean(axis=0), (claim.error**2).mean(axis=0), held.mean(axis=0), length))
+    lines = []
+    for (j, effect), (name, own) in itertools.product(enumerate(effects), found.items()):
+        if own:
+            squares, claimed, held, lengths = (np.array(each)[:, j] for each in zip(*own, strict=True))
+            with np.errstate(all="ignore"):
+                ratio = np.sqrt(claimed.mean() / squares.mean())
+            noise = held.std() / np.sqrt(len(held))
+            lines.append((effect, name, ratio, held.mean(), noise, np.median(lengths), singular / done, failed))
+    names = ["effect", "layer", "claimed/true", "coverage", "error", "length", "singular", "failed"]
+    return pd.DataFrame(lines, columns=names)
+
+
+def _claims(fit: Fit, bootstrap: int | None, seed: int, shape: tuple[int, int]) -> dict[str, Claim]:
+    """By each layer of the fit, with either kind of quantiles."""
+    found = effect_uncertainty(fit, bootstrap=bootstrap, seed=seed, progress=False)
+    own = found.table["group"] == "g"
+    table, df = found.table.loc[own], found.df.loc[own]
+    centre, claims = table["estimate"].to_numpy().reshape(shape), {}
+    for layer in found.layers:
+        error = table[layer].to_numpy().reshape(shape)
+        quantiles = {"z": np.full(shape, Z)}
+        if layer in df:
+            quantiles["t"] = special.stdtrit(df[layer].to_numpy().reshape(shape), 0.975)
+        for kind, quantile in quantiles.items():
+            claims[f"{layer} {kind}"] = Claim(centre, error, centre - quantile * error, centre + quantile * error)
+    return claims
+
+
+def _posterior(model: bmm.Model, seed: int, shape: tuple[int, int]) -> Claim:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that draws are few
+        table = model.sample(method="importance", draws=250, seed=seed, progress=False).random_effects()
+    own = table.loc[table["group"] == "g"]
+    return Claim(*(own[name].to_numpy().reshape(shape) for name in ("mean", "sd", "lower", "upper")))
 
 
 def main() -> None:
     """Print the table, design by design."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--simulations", type=int, default=20)
     parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
     parser.add_argument("--groups", nargs="+", type=int, default=[5, 8, 15, 50])
     parser.add_argument("--sds", nargs="+", type=float, default=[0.0, 0.25, 1.0], help="of the groups, over sigma")
-    parser.add_argument("--bootstrap", type=int, default=None, help="refits of each data set; none by default")
+    parser.add_argument("--bootstrap", type=int, default=20, help="refits of each data set; 0 for none")
+    parser.add_argument("--posterior", type=int, default=10, help="of how many of the data sets the posterior is had")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     for design, q, sd in itertools.product(given.designs, given.groups, given.sds):
         print(f"\n{design}, {q} groups, sd {sd:g} of sigma, {given.simulations} data sets", flush=True)
-        found = simulate(DESIGNS[design](q), sd, given.simulations, given.bootstrap, given.seed)
+        study, refits = DESIGNS[design](q), given.bootstrap or None
+        found = simulate(study, sd, given.simulations, refits, given.posterior, given.seed)
         print(found.round(3).to_string(index=False), flush=True)
 
 

@@ -306,6 +306,65 @@ def check(
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=False))
 
 
+@app.command(epilog=EXIT_CODES)
+def effects(
+    formula: options.Formula,
+    data: options.Data,
+    group: options.Group = None,
+    effect: options.Effect = None,
+    uncertainty: options.Uncertainty = None,
+    bootstrap: options.Bootstrap = None,
+    with_posterior: options.WithPosterior = False,
+    method: options.Method = "reml",
+    draws: options.Draws = 1000,
+    tune: options.Tune = 1000,
+    chains: options.Chains = 4,
+    seed: options.Seed = 1,
+    by: options.By = "nuts",
+    priors: options.Priors = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    level: options.Level = 0.95,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.EffectsOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say how sure one is of each level's effects, by every layer of uncertainty."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import FIGURES, TABLES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, (*TABLES, *FIGURES))
+        with stage("fitting"):
+            model = build_model(
+                formula,
+                data,
+                reading,
+                weights=weights,
+                sigma=sigma,
+                missing=missing_rows,
+                priors=priors,
+                compiles=with_posterior,
+            )
+            estimates = model.fit(method)
+        from bayesmm.cli.outcomes import choose_effects, effects_outcome
+
+        choose_effects(estimates, group, effect)  # before anything takes long
+        sampler = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "method": by}
+        posterior = model.sample(**sampler) if with_posterior else None
+        outcome = effects_outcome(
+            model, estimates, posterior, data, group, effect, uncertainty, bootstrap=bootstrap, seed=seed, level=level
+        )
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=uncertainty is not None))
+
+
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set to describe.")] = None,

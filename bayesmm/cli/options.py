@@ -149,6 +149,31 @@ TestOutput = Annotated[list[str] | None, _output(".csv the table of tests", ".js
 FitOutput = Annotated[list[str] | None, _output(*_TABLES, ".nc or .zarr the fit, for bayesmm.load")]
 SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
 CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]
+EffectsOutput = Annotated[
+    list[str] | None,
+    _output(
+        ".csv the table of effects", ".json everything", ".png, .pdf or .svg the figure of the first effect chosen"
+    ),
+]
+Group = Annotated[
+    str | None, typer.Option(metavar="NAME", show_default=False, help="A grouping factor; by default all of them.")
+]
+Effect = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default=False, help="A random effect, such as Days; by default all of them."),
+]
+Uncertainty = Annotated[
+    Literal["conditional", "fixed", "full", "bootstrap"] | None,
+    typer.Option(
+        show_default=False,
+        help="Print every level with its interval by this layer, instead of all layers side by side.",
+    ),
+]
+Bootstrap = Annotated[
+    int | None,
+    typer.Option(min=2, metavar="REFITS", show_default=False, help="Add the layer of a bootstrap with so many refits."),
+]
+WithPosterior = Annotated[bool, typer.Option("--posterior", help="Sample, and add the layer of the posterior.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Sets = Annotated[
     int, typer.Option("--sets", min=20, help="Data sets that the model draws, beside which the data are seen.")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.cli import documents
-from bayesmm.errors import FitStatus
+from bayesmm.errors import ArgumentError, FitStatus
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.diagnostics.check import Check
+    from bayesmm.inference.effects.tables import Layer
     from bayesmm.inference.fitted import Df, Information
     from bayesmm.model import Model
+    from bayesmm.plots.canvas import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +45,10 @@ class Outcome:
         Whether the estimates converged and nothing speaks against the draws.
     saved : Fit or Posterior, optional
         What a file for `bayesmm.load` would have.
-    comparison : Comparison, optional
-        Where a figure can.
+    draw : function, optional
+        What draws a figure, where there is one.
+    is_of_effects : bool
+        Whether its table is that of the effects, so that there is no other.
     """
 
     text: str
@@ -50,7 +58,8 @@ class Outcome:
     usable: bool
     effects: pd.DataFrame | None = None
     saved: Fit | Posterior | None = None
-    comparison: Comparison | None = None
+    draw: Callable[[], Figure] | None = None
+    is_of_effects: bool = False
 
 
 def fit_outcome(model: Model, fit: Fit, source: str, df: Df, information: Information | None, level: float) -> Outcome:
@@ -162,7 +171,75 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
         level=level,
         usable=_converged(fit) and posterior.diagnostics.is_good,
         saved=posterior,
-        comparison=comparison,
+        draw=comparison.plot,
+    )
+
+
+def choose_effects(fit: Fit, group: str | None, effect: str | None) -> set[tuple[str, str]]:
+    """Return the groups and effects that are meant.
+
+    Raises
+    ------
+    ArgumentError
+        If there are none.
+    """
+    pairs = [(block.group, name) for block in fit.labels.blocks for name in block.effects]
+    chosen = {(g, e) for g, e in pairs if group in (None, g) and effect in (None, e)}
+    if not chosen:
+        asked = [
+            f"--{what} {shorten(name)}" for what, name in (("group", group), ("effect", effect)) if name is not None
+        ]
+        raise ArgumentError(f"There is no {' '.join(asked)}. There are: {', '.join(f'{e} of {g}' for g, e in pairs)}.")
+    return chosen
+
+
+def effects_outcome(
+    model: Model,
+    fit: Fit,
+    posterior: Posterior | None,
+    source: str,
+    group: str | None,
+    effect: str | None,
+    uncertainty: Layer | None,
+    *,
+    bootstrap: int | None,
+    seed: int,
+    level: float,
+) -> Outcome:
+    """Present the layers of uncertainty of predicted effects, or every level by one of them."""
+    from bayesmm.inference.effects.refitted import REFITS
+    from bayesmm.inference.effects.uncertainty import effect_uncertainty
+
+    chosen = choose_effects(fit, group, effect)
+    if uncertainty == "bootstrap" and bootstrap is None:
+        bootstrap = REFITS
+    found = effect_uncertainty(fit, posterior, bootstrap, seed=seed).only(chosen)
+    table, intervals = found.table, found.intervals(level)
+    one = intervals.loc[intervals["layer"] == uncertainty].drop(columns="layer")
+    if not np.isfinite(one["df"].to_numpy()).any():
+        one = one.drop(columns="df")
+    shown = table if uncertainty is None else one
+    return Outcome(
+        text=str(found) if uncertainty is None else f"{fit.design.specification.shown}\n  {found.what}: {uncertainty}",
+        document={
+            "model": documents.model_entry(model, source),
+            "effects": {
+                "method": fit.method,
+                "status": fit.status.name.lower(),
+                "singular_directions": fit.singular_directions,
+                "level": level,
+                "layers": found.layers,
+                "notes": found.notes,
+                "table": documents.records(table),
+                "intervals": documents.records(intervals),
+            },
+        },
+        parameters=shown.set_index("group"),
+        effects=one,
+        level=level,
+        usable=_converged(fit) and (posterior is None or posterior.diagnostics.is_good),
+        draw=partial(found.plot, layers=uncertainty, level=level),
+        is_of_effects=True,
     )
 
 

@@ -31,6 +31,7 @@ FIGURES = (".png", ".pdf", ".svg")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for one
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+DECIMALS = {"shift": 2, "df": 1}  # where they do not follow from an error
 WORDS = ("level", "effect")  # columns that are no numbers
 UNUSABLE = 1  # exit code
 
@@ -116,7 +117,7 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
         case ".csv":
             with replacing(path) as partial:
                 guarded(outcome.parameters.reset_index()).to_csv(partial, index=False)
-            if random_effects and outcome.effects is not None:
+            if random_effects and outcome.effects is not None and not outcome.is_of_effects:
                 with replacing(path.with_name(f"{path.stem}_random_effects.csv")) as partial:
                     guarded(outcome.effects).to_csv(partial, index=False)
         case ".json":
@@ -126,9 +127,9 @@ def _write_file(outcome: Outcome, path: Path, *, random_effects: bool) -> None:
             assert outcome.saved is not None
             outcome.saved.save(path)
         case ending:
-            assert outcome.comparison is not None
+            assert outcome.draw is not None
             with replacing(path) as partial:
-                outcome.comparison.plot().savefig(partial, dpi=150, format=ending.removeprefix("."))
+                outcome.draw().savefig(partial, dpi=150, format=ending.removeprefix("."))
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,5 +172,5 @@ def _effect_table(effects: pd.DataFrame, level: float) -> Table:
             lower, upper = (write_column(effects[end], decimals) for end in ("lower", "upper"))
             columns.append(Interval(head=interval_head(level), cells=list(zip(lower, upper, strict=True))))
         else:
-            columns.append(Column(head=str(name), cells=write_column(values, 2 if name == "shift" else decimals)))
+            columns.append(Column(head=str(name), cells=write_column(values, DECIMALS.get(str(name), decimals))))
     return Table(names=effects["group"].tolist(), columns=columns, head="group", caption="Random effects")

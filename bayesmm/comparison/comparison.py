@@ -68,7 +68,9 @@ class Comparison:
 
         Columns: group, level, effect; unpooled, the effect that the level's own rows would give (least squares on what
         the rest of the fit leaves, NaN where those rows do not determine it); estimate and std_error, the BLUP and its
-        conditional standard deviation; mean and sd of the posterior; shift = (mean − estimate) / sd.
+        conditional standard deviation; full, the root of its mean squared error with the errors of fixed effects and
+        variances (see `bayesmm.effect_uncertainty`; NaN where crossed factors have more than 5,000 effects, for it
+        would take long); mean and sd of the posterior; shift = (mean − estimate) / sd.
         """
         return random_effect_table(self.fit, self.posterior)
 

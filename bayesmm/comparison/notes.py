@@ -19,6 +19,7 @@ from bayesmm.presenting.numbers import write_like
 
 LISTED = 4  # parameters named in one sentence
 VANISHING = 1e-3  # of its largest value at a mode: a spread below is not told from zero
+SHORT = 0.1  # share by which conditional sds must be too small to be spoken of
 FAR = 0.5  # posterior sds by which a random effect must differ to be named
 
 
@@ -279,17 +280,44 @@ def _effect_widths(evidence: Evidence) -> Iterator[str]:
             "The BLUPs' conditional sds take variances and fixed effects as known. Posterior sds of the random effects "
             f"are on average {_listed(wider, ', ')}."
         )
+        yield from _full_widths(evidence)
     if narrower:
         yield f"Posterior sds of the random effects are on average {_listed(narrower, ', ')} than the conditional sds."
     if changes and not wider and not narrower:
         yield "Posterior sds of the random effects equal the BLUPs' conditional sds on average."
 
 
-def _width_changes(random_effects: pd.DataFrame) -> dict[str, float]:
+def _full_widths(evidence: Evidence) -> Iterator[str]:
+    """Where conditional sds are much smaller, say whether an expansion to second order makes up for it."""
+    table = evidence.random_effects
+    if evidence.fit.method == "ml" or not np.isfinite(table["full"]).all():
+        return  # the expansion is REML's
+    short, rest = _width_changes(table, of="full", by="std_error"), _width_changes(table, by="full")
+    much = [name for name, change in short.items() if change > SHORT]
+    if not much:
+        return
+    alike = [name for name in much if abs(rest[name]) <= max(evidence.width_noise, SHORT)]
+    larger = _listed([f"{_larger(short[name])} ({name})" for name in much], ", ")
+    said = f"Full sds, which allow for the errors of both, are {larger} than the conditional ones"
+    if len(alike) == len(much):
+        yield f"{said} and near the posterior's: report them, as fit.random_effects(uncertainty='full') has them."
+    else:
+        others = [f"{_signed(rest[name])} ({name})" for name in much if name not in alike]
+        yield (
+            f"{said}; the posterior's differ from them by {_listed(others, ', ')}: so near zero, or with so few "
+            "levels, an expansion is rough, and the posterior is to be reported."
+        )
+
+
+def _signed(change: float) -> str:
+    return f"{'+' if change > 0 else '−'}{_percent(change)}"
+
+
+def _width_changes(random_effects: pd.DataFrame, *, of: str = "sd", by: str = "std_error") -> dict[str, float]:
     """Average relative difference of the widths, by group, and by effect where there are several."""
     table = random_effects.loc[~effect_is_certain(random_effects)]
     groups, effects = table["group"].to_numpy(), table["effect"].to_numpy()
-    ratios = table["sd"].to_numpy() / table["std_error"].to_numpy()
+    ratios = table[of].to_numpy() / table[by].to_numpy()
     pairs = list(dict.fromkeys(zip(groups, effects, strict=True)))
     changes = {}
     for group, effect in pairs:

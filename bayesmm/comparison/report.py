@@ -26,7 +26,8 @@ SHOWN_EFFECTS = 3  # of each level
 SHOWN_GROUPS = 3
 POSTERIOR = "posterior"
 BOOTSTRAP = "bootstrap"
-EFFECTS_LEGEND = "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average"
+EFFECTS_LEGEND = "alone: from the level's own rows, all else as fitted (○);  BLUP: partially pooled (●);  │ average;  "
+EFFECTS_LEGEND += "full: sd with the errors of fixed effects and variances"
 
 
 def build_report(
@@ -167,6 +168,8 @@ def _effect_table(method: str, group: str, effects: pd.DataFrame) -> Table:
         return write_column((record[column] for record in records), decimals)
 
     alone, pooled = written("unpooled"), written("estimate")
+    known = all(np.isfinite(record["full"]) for record in records)
+    full = (Column(head="full", cells=written("full"), over=method),) if known else ()
     return Table(
         names=[f"{each['level']}  {each['effect']}" if shown > 1 else f"{each['level']}" for each in records],
         caption=caption,
@@ -175,6 +178,7 @@ def _effect_table(method: str, group: str, effects: pd.DataFrame) -> Table:
             Column(head="alone", cells=alone, over=method),
             Column(head="BLUP", cells=pooled, over=method),
             Column(head="sd", cells=written("std_error"), over=method),
+            *full,
             Column(head="mean", cells=written("mean"), over=POSTERIOR),
             Column(head="sd", cells=written("sd"), over=POSTERIOR),
             Column(head="shift", cells=write_column((record["shift"] for record in records), 2)),

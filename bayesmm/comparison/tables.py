@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesmm.inference.effects.layers import DENSE
 from bayesmm.inference.pooling.own_rows import unpooled_effects
 from bayesmm.presenting.columns import CHECKS
 
@@ -43,6 +44,7 @@ def parameter_table(
 def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
     """One row per level and effect; see `Comparison.random_effects`."""
     modes, draws = fit.random_effects(), posterior.random_effects()
+    quick = fit.problem.products.levels is not None or len(modes) <= DENSE
     return pd.DataFrame(
         {
             "group": modes["group"],
@@ -51,6 +53,7 @@ def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
             "unpooled": np.concatenate([effects.ravel() for effects in unpooled_effects(fit)]),
             "estimate": modes["estimate"],
             "std_error": modes["std_error"],
+            "full": fit.random_effects(uncertainty="full")["std_error"] if quick else np.nan,
             "mean": draws["mean"],
             "sd": draws["sd"],
             "shift": (draws["mean"] - modes["estimate"]) / draws["sd"],

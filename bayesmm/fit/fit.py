@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.variances.boundary_report import BoundaryReport
     from bayesmm.inference.variances.variance_tests import Kind as VarianceTestKind
     from bayesmm.inference.variances.variance_tests import VarianceTests
+    from bayesmm.plots.canvas import Axes, Figure
     from bayesmm.presenting.report import Report
     from bayesmm.presenting.tidy import Kind as TidyKind
 
@@ -373,73 +374,151 @@ class Fit:
         return {}
 
     def random_effects(
-        self, *, uncertainty: Layer = "conditional", information: Information = "expected", level: float = 0.95
+        self,
+        *,
+        uncertainty: Layer = "conditional",
+        information: Information = "expected",
+        bootstrap: int | Bootstrap = 200,
+        seed: int = 1,
+        progress: bool | None = None,
+        level: float = 0.95,
     ) -> pd.DataFrame:
         """Tabulate the predicted effects (BLUPs, the conditional modes).
 
         Parameters
         ----------
-        uncertainty : {"conditional", "fixed", "full"}
+        uncertainty : {"conditional", "fixed", "full", "bootstrap"}
             Whose standard errors: given the estimated variances and fixed effects, as lme4's condVar; with the error of
-            the fixed effects; or with that of the variances too, to second order. `bayesmm.effect_uncertainty` has
-            them side by side, with a bootstrap and a posterior.
+            the fixed effects; with that of the variances too, to second order, or by a parametric bootstrap.
+            `bayesmm.effect_uncertainty` has them side by side, with a posterior.
         information : {"expected", "observed"}
-            Whose inverse is taken for the covariance of the estimated variances, for "full".
+            Whose inverse is taken for the covariance of the estimated variances, for "full" and for degrees of freedom.
+        bootstrap : int or Bootstrap
+            For "bootstrap": how many refits to make, or what `bootstrap` of this fit returned, whose refits are used.
+        seed : int
+            Of the refits that are made here.
+        progress : bool, optional
+            Whether they show a bar; by default where a person can see it.
         level : float
-            Coverage of the intervals, with normal quantiles.
+            Coverage of the intervals: with normal quantiles, and for "full" and "bootstrap" with those of t.
 
         Returns
         -------
         DataFrame
-            One row per level and effect: group, level, effect, estimate, std_error, lower, upper.
+            One row per level and effect: group, level, effect, estimate, std_error, lower, upper; for "full" and
+            "bootstrap" also df.
 
         Raises
         ------
         ArgumentError
             If an argument is none of these.
+        ComparisonError
+            If `bootstrap` is of another fit, or not parametric.
+
+        Notes
+        -----
+        df are Satterthwaite's, 2m²/Var(m̂) of a mean squared error m: Var(m̂) is that of g₁ + g₂ as the estimated
+        variances vary, by its derivatives.
 
         References
         ----------
         Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Datta & Lahiri (2000), Stat. Sinica 10.
+        Satterthwaite (1946), Biometrics Bull. 2.
         """
-        from bayesmm.inference.effects.tables import tabulate_effects
+        from bayesmm.inference.effects.tables import Choice, tabulate_effects
 
-        return tabulate_effects(self, uncertainty, information, level)
+        choice = Choice(
+            uncertainty=uncertainty, information=information, bootstrap=bootstrap, seed=seed, progress=progress
+        )
+        return tabulate_effects(self, choice, level)
 
     def coef(
-        self, *, uncertainty: Layer = "fixed", information: Information = "expected", level: float = 0.95
+        self,
+        *,
+        uncertainty: Layer = "fixed",
+        information: Information = "expected",
+        bootstrap: int | Bootstrap = 200,
+        seed: int = 1,
+        progress: bool | None = None,
+        level: float = 0.95,
     ) -> pd.DataFrame:
         """Tabulate the coefficients of each level: fixed plus random effect, with their joint uncertainty.
 
         Parameters
         ----------
-        uncertainty : {"fixed", "full", "conditional"}
+        uncertainty : {"fixed", "full", "bootstrap", "conditional"}
             Whose standard errors, as in `random_effects`: by the joint covariance of fixed and predicted effects; with
-            the error of the variances too; or given the fixed effects.
-        information : {"expected", "observed"}
+            the error of the variances too, by either way; or given the fixed effects.
+        information, bootstrap, seed, progress, level
             As in `random_effects`.
-        level : float
-            Coverage of the intervals, with normal quantiles.
 
         Returns
         -------
         DataFrame
             One row per level and effect that has the name of a fixed one: group, level, effect, estimate, std_error,
-            lower, upper. With several factors each adds its own effects alone, as lme4's coef.
+            lower, upper, and df as in `random_effects`. With several factors each adds its own effects alone, as lme4's
+            coef.
 
         Raises
         ------
         ArgumentError
-            If no random effect has the name of a fixed one.
+            If no random effect has the name of a fixed one, or an argument is none of these.
+        ComparisonError
+            If `bootstrap` is of another fit, or not parametric.
 
         Notes
         -----
         Var(β̂_j + b̂ − β_j − b) = g₁ + (B − J)A⁻¹(B − J)', where J picks β_j: the errors of both go against each other,
         so that it is often less than that of b̂ alone.
         """
-        from bayesmm.inference.effects.tables import tabulate_coefficients
+        from bayesmm.inference.effects.tables import Choice, tabulate_coefficients
 
-        return tabulate_coefficients(self, uncertainty, information, level)
+        choice = Choice(
+            uncertainty=uncertainty, information=information, bootstrap=bootstrap, seed=seed, progress=progress
+        )
+        return tabulate_coefficients(self, choice, level)
+
+    def plot_effects(
+        self,
+        effect: str | None = None,
+        group: str | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        posterior: Posterior | None = None,
+        bootstrap: int | Bootstrap | None = None,
+        level: float = 0.95,
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Draw the predicted effects of all levels, sorted, with the interval of every layer of uncertainty.
+
+        Parameters
+        ----------
+        effect, group : str, optional
+            Which random effect; by default the first.
+        layers : str or sequence of str, optional
+            Which layers; by default all that there are.
+        posterior, bootstrap
+            As in `bayesmm.effect_uncertainty`, whose result draws.
+        level : float
+            Coverage of the intervals.
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such effect, group or layer, or another argument is none of these.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.inference.effects.uncertainty import effect_uncertainty
+
+        found = effect_uncertainty(self, posterior, bootstrap)
+        return found.plot(effect, group, layers=layers, level=level, ax=ax)
 
     @cached_property
     def fitted(self) -> np.ndarray:

@@ -57,7 +57,18 @@ def test_level_reaches_both_intervals(sleep, comparison):
 def test_random_effects_stand_side_by_side_level_by_level(comparison):
     table = comparison.random_effects
     modes, draws = comparison.fit.random_effects(), comparison.posterior.random_effects()
-    assert list(table) == ["group", "level", "effect", "unpooled", "estimate", "std_error", "mean", "sd", "shift"]
+    assert list(table) == [
+        "group",
+        "level",
+        "effect",
+        "unpooled",
+        "estimate",
+        "std_error",
+        "full",
+        "mean",
+        "sd",
+        "shift",
+    ]
     pd.testing.assert_frame_equal(table[["group", "level", "effect"]], modes[["group", "level", "effect"]])
     np.testing.assert_array_equal(table["std_error"], modes["std_error"])
     np.testing.assert_array_equal(table["sd"], draws["sd"])

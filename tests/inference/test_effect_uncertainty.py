@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_posterior import make_posterior
+from scipy import special, stats
 from scipy.linalg import block_diag
 
 import bayesmm as bmm
@@ -20,6 +21,7 @@ from bayesmm.fit import Fit
 from bayesmm.inference.effects import layers as module
 from bayesmm.inference.effects.layers import build_layers
 from bayesmm.inference.effects.refitted import move_effects
+from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.reml.estimate import estimate
 
 load = bmm.datasets.load
@@ -47,6 +49,7 @@ class Dense:
 
     def __init__(self, fit: Fit, step: float = 1e-5) -> None:
         design, self._fit = fit.design, fit
+        self._step = step
         self.X, self.Z = design.X[:, design.kept], np.hstack([_columns(b, design.n) for b in design.blocks])
         self._noise = fit.sigma**2 * np.diag(1.0 / design.weights)
         theta = fit.estimate.minimum.x
@@ -60,14 +63,28 @@ class Dense:
         self.W = np.linalg.pinv(information, rcond=1e-8, hermitian=True)[: len(theta), : len(theta)]
         pairs = [(i, j) for i in range(len(theta)) for j in range(len(theta))]
         self.of_variances = sum(self.W[i, j] * slopes[i] @ self.V @ slopes[j].T for i, j in pairs)
-        q = len(self.G)
         solved = np.linalg.inv(self.V)
         self.conditional = np.pad(self.G - self.G @ self.Z.T @ solved @ self.Z @ self.G, (0, len(self.A)))
-        M = self._linear(self._at(theta))
-        # error of [b̂; β̂]: M(Xβ + Zb + ε) − [b; β]
-        self.fixed = M @ self.V @ M.T - M @ self.Z @ np.pad(self.G, ((0, 0), (0, len(self.A))))
-        self.fixed += np.pad(self.G, (0, len(self.A))) - (M @ self.Z @ np.pad(self.G, ((0, 0), (0, len(self.A))))).T
-        assert self.fixed.shape == (q + len(self.A),) * 2
+        self.fixed = self._fixed_error(theta)
+        assert self.fixed.shape == (len(self.G) + len(self.A),) * 2
+
+    def _fixed_error(self, theta: np.ndarray) -> np.ndarray:
+        """Covariance of the error of [b̂; β̂]: M(Xβ + Zb + ε) − [b; β]."""
+        G, V, _, A = at = self._at(theta)
+        M, across = self._linear(at), np.pad(G, ((0, 0), (0, len(A))))
+        return M @ V @ M.T - M @ self.Z @ across + np.pad(G, (0, len(A))) - (M @ self.Z @ across).T
+
+    def noise(self, shifts: list[np.ndarray] | None = None) -> list[np.ndarray]:
+        """Variances (q, k) of the estimated diagonal of `fixed`, from differences of all of it."""
+        theta = self._fit.estimate.minimum.x
+        W = parameter_covariance(self._fit, "expected")  # of θ and log σ; checked with the degrees of freedom
+        gradients = [
+            self.blocks((self._fixed_error(theta + e) - self._fixed_error(theta - e)) / (2.0 * self._step), shifts)
+            for e in self._step * np.eye(len(theta))
+        ]
+        gradients.append([2.0 * C for C in self.blocks(self.fixed, shifts)])
+        diagonals = [np.array([np.einsum("qaa->qa", C) for C in own]) for own in zip(*gradients, strict=True)]
+        return [np.einsum("tqa,tu,uqa->qa", own, W, own) for own in diagonals]
 
     def _at(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         fit, blocks = self._fit, []
@@ -149,6 +166,32 @@ def test_layers_are_those_of_dense_formulas(name: str, method: str) -> None:
         np.testing.assert_allclose(own.of_variances, third, rtol=1e-4, atol=1e-6 * np.abs(third).max())
 
 
+@pytest.mark.parametrize("name", ["intercepts", "crossed slopes", "aliased column"])
+def test_degrees_of_freedom_are_those_of_differences_of_dense_errors(name: str) -> None:
+    fit, p = model_fit(name), 2
+    dense, shifts = Dense(fit), [np.eye(b.k, p) for b in model_fit(name).design.blocks]
+    for J in (None, shifts):
+        for own, noise in zip(build_layers(fit, "expected", J), dense.noise(J), strict=True):
+            np.testing.assert_allclose(own.noise, noise, rtol=1e-5)
+    table = fit.random_effects(uncertainty="full")
+    errors = np.concatenate([np.sqrt(n).ravel() for n in dense.noise()])
+    satterthwaite = np.maximum(2.0 * table["std_error"] ** 4 / errors**2, 2.0)
+    np.testing.assert_allclose(table["df"], satterthwaite, rtol=1e-5)
+    np.testing.assert_allclose(
+        table["upper"] - table["estimate"], stats.t(table["df"]).ppf(0.975) * table["std_error"], rtol=1e-9
+    )
+
+
+def test_degrees_of_freedom_without_variance_between_levels_are_those_of_the_residuals() -> None:
+    """A mean with its standard error s/√n, for which t with n − 1 degrees of freedom is exact."""
+    y = load("dyestuff2")["Yield"]
+    table = bmm.Model("Yield ~ 1 + (1 | Batch)", load("dyestuff2")).fit().coef(uncertainty="full")
+    lower, upper = stats.t.interval(0.95, 29, loc=y.mean(), scale=y.std() / np.sqrt(30))
+    np.testing.assert_allclose(table["df"], 29.0, rtol=1e-6)
+    np.testing.assert_allclose(table["lower"], lower, rtol=1e-8)
+    np.testing.assert_allclose(table["upper"], upper, rtol=1e-8)
+
+
 @pytest.mark.parametrize("name", ["slopes, weights", "crossed slopes"])
 def test_coefficients_have_the_joint_covariance_of_fixed_and_predicted_effects(name: str) -> None:
     fit = model_fit(name)
@@ -209,12 +252,15 @@ def test_full_is_the_mean_squared_error_in_simulations_of_few_groups() -> None:
     rng, q, m, n = np.random.default_rng(8), 12, 5, 250
     g = np.repeat([f"g{i:02}" for i in range(q)], m)
     fit = bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": rng.normal(size=q * m)})).fit()
-    b = rng.normal(size=(n, q))
+    b, held = rng.normal(size=(n, q)), []
     y = np.repeat(b, m, axis=1) + rng.normal(size=(n, q * m))
     squares, claimed = [], []
     for problem, truth in zip(fit.problem.with_responses(y.T), b, strict=True):
         found = estimate(replace(fit.estimate.criterion_function, products=problem.products))
         (own,) = build_layers(replace(fit, problem=problem, estimate=found), "expected")
+        size, length = np.abs(found.modes[0][:, 0] - truth), np.sqrt(own.full[:, 0, 0])
+        t_quantile = special.stdtrit(own.df(own.full[:, :, 0])[:, 0], 0.975)
+        held.append([(size <= quantile * length).mean() for quantile in (1.96, t_quantile)])
         squares.append(((found.modes[0][:, 0] - truth) ** 2).mean())
         claimed.append([each.mean() for each in (own.conditional, own.fixed, own.full)])
     error, noise = np.mean(squares), np.std(squares) / np.sqrt(n)
@@ -222,6 +268,9 @@ def test_full_is_the_mean_squared_error_in_simulations_of_few_groups() -> None:
     assert conditional < fixed < full
     assert conditional < error - 2.0 * noise
     assert abs(full - error) < 3.0 * noise
+    (normal, t), spread = np.mean(held, axis=0), np.std(held, axis=0).max() / np.sqrt(n)
+    assert normal < t
+    assert abs(t - 0.95) < 2.0 * spread
 
 
 def test_bootstrap_and_second_order_term_agree_where_groups_are_many() -> None:
@@ -258,8 +307,11 @@ def test_units_and_origins_do_not_matter() -> None:
     moved = bmm.Model(SLOPES, frame.assign(Days=frame["Days"] * 24.0, Reaction=frame["Reaction"] / 1000.0)).fit()
     one, other = (bmm.effect_uncertainty(fit, bootstrap=20).table for fit in (sleepstudy(), moved))
     scale = np.where(one["effect"] == "Days", 24e3, 1e3)
-    for layer in ("conditional", "fixed", "full", "bootstrap"):
+    for layer in ("conditional", "fixed", "full"):
         np.testing.assert_allclose(one[layer], scale * other[layer], rtol=1e-4)
+    np.testing.assert_allclose(one["bootstrap"], scale * other["bootstrap"], rtol=1e-3)  # refits stop where it is flat
+    mine, theirs = (fit.random_effects(uncertainty="full")["df"] for fit in (sleepstudy(), moved))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4)
     later = bmm.Model("Reaction ~ I(Days - 4) + (I(Days - 4) | Subject)", frame).fit()
     for layer in ("fixed", "full"):
         mine, theirs = (fit.coef(uncertainty=layer).query("effect != 'Intercept'") for fit in (sleepstudy(), later))
@@ -293,12 +345,71 @@ def test_random_effects_take_a_layer_and_stay_conditional_by_default() -> None:
     for layer in ("conditional", "fixed", "full"):
         own = fit.random_effects(uncertainty=layer, level=0.5)
         np.testing.assert_allclose(own["std_error"], table[layer], rtol=1e-12)
-        np.testing.assert_allclose(own["upper"] - own["estimate"], 0.6744897501960817 * own["std_error"], rtol=1e-9)
+        quantiles = stats.t(own["df"]).ppf(0.75) if layer == "full" else 0.6744897501960817
+        np.testing.assert_allclose(own["upper"] - own["estimate"], quantiles * own["std_error"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("statistic", [None, lambda fit: fit.sigma])
+def test_refits_of_a_bootstrap_are_used_again(statistic: Any) -> None:
+    fit = sleepstudy()
+    given = fit.bootstrap(30, seed=4, statistic=statistic, progress=False)
+    one = fit.random_effects(uncertainty="bootstrap", bootstrap=given)
+    found = bmm.effect_uncertainty(fit, bootstrap=given).table
+    np.testing.assert_allclose(one["std_error"], found["bootstrap"], rtol=1e-12)
+    if statistic is None:
+        pd.testing.assert_frame_equal(one, fit.random_effects(uncertainty="bootstrap", bootstrap=30, seed=4))
+    assert (one["std_error"] > fit.random_effects(uncertainty="fixed")["std_error"]).all()
+
+
+def test_bootstrap_of_coefficients_is_that_of_new_data_by_dense_formulas() -> None:
+    """New responses with known truth: the error of b̂ + β̂ by the estimated θ, every time from matrices."""
+    fit, rng, n = model_fit("intercepts"), np.random.default_rng(3), 60
+    dense, J = Dense(fit), np.eye(1, 2)
+    y = fit.design.X[:, fit.design.kept] @ fit.estimate.beta + rng.multivariate_normal(np.zeros(fit.n), dense.V, size=n)
+    moved, at = [], dense._linear(dense._at(fit.estimate.minimum.x))
+    for problem, own in zip(fit.problem.with_responses(y.T), y, strict=True):
+        theta = estimate(replace(fit.estimate.criterion_function, products=problem.products)).minimum.x
+        both = (dense._linear(dense._at(theta)) - at) @ own
+        moved.append(both[:-2] + both[-2:] @ J[0])
+    square, noise = np.mean(np.square(moved)), np.std(np.mean(np.square(moved), axis=1)) / np.sqrt(n)
+    ours = fit.coef(uncertainty="bootstrap", bootstrap=400)["std_error"] ** 2
+    ours -= fit.coef(uncertainty="fixed")["std_error"] ** 2
+    assert abs(ours.mean() - square) < 4.0 * noise
+
+
+def test_bootstraps_of_something_else_are_refused() -> None:
+    fit = sleepstudy()
+    with pytest.raises(ComparisonError, match="of kind 'residual'"):
+        fit.coef(uncertainty="bootstrap", bootstrap=fit.bootstrap(3, kind="residual", progress=False))
+    other = bmm.Model("Reaction ~ Days + (1 | Subject)", load("sleepstudy")).fit().bootstrap(3, progress=False)
+    with pytest.raises(ComparisonError, match="not of this fit"):
+        bmm.effect_uncertainty(fit, bootstrap=other)
+
+
+def test_intervals_are_those_of_each_layer() -> None:
+    model, fit = bmm.Model(SLOPES, load("sleepstudy")), sleepstudy()
+    posterior = make_posterior(model)
+    found = bmm.effect_uncertainty(fit, posterior, 20)
+    assert found.layers == ("conditional", "fixed", "full", "bootstrap", "posterior")
+    table = found.intervals(level=0.8)
+    for layer, own in table.groupby("layer"):
+        if layer == "posterior":
+            wanted = posterior.random_effects(level=0.8).rename(columns={"mean": "estimate", "sd": "std_error"})
+        else:
+            wanted = fit.random_effects(uncertainty=layer, bootstrap=20, level=0.8)  # pyright: ignore[reportArgumentType]
+        for column in ("group", "level", "effect", "estimate", "std_error", "lower", "upper"):
+            assert own[column].tolist() == pytest.approx(wanted[column].tolist()), (layer, column)
+    days = found.only([("Subject", "Days")])
+    pd.testing.assert_frame_equal(
+        days.intervals(0.8), table[table["effect"] == "Days"].reset_index(drop=True), check_like=True
+    )
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:
-    with pytest.raises(ArgumentError, match="uncertainty is 'bootstrap': give"):
-        sleepstudy().random_effects(uncertainty="bootstrap")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ArgumentError, match="uncertainty is 'posterior': give"):
+        sleepstudy().random_effects(uncertainty="posterior")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ArgumentError, match="bootstrap is 1: give how many refits"):
+        sleepstudy().random_effects(uncertainty="bootstrap", bootstrap=1)
     with pytest.raises(ArgumentError, match="bootstrap is True"):
         bmm.effect_uncertainty(sleepstudy(), bootstrap=True)
     with pytest.raises(ArgumentError, match="No random effect has the name"):

@@ -57,6 +57,9 @@ class Bootstrap:
         Of what the statistic returns.
     acceleration : array, shape (m + s,)
         Of BCa intervals.
+    theta : array, shape (n, t)
+        Free entries of the relative factors of each replicate, in the likelihood's own coordinates; NaN where there are
+        none, as where levels were resampled.
     """
 
     problem: Problem
@@ -70,6 +73,7 @@ class Bootstrap:
     statistic_estimates: np.ndarray
     statistic_replicates: np.ndarray
     acceleration: np.ndarray
+    theta: np.ndarray
 
     @property
     def labels(self) -> Labels:
@@ -258,8 +262,9 @@ def bootstrap(
         statistic_estimates=named.estimates if named else np.empty(0),
         statistic_replicates=made.statistics,
         acceleration=made.acceleration,
+        theta=made.theta,
     )
-    for array in (found.estimates, found.replicates, found.statistic_replicates, found.acceleration):
+    for array in (found.estimates, found.replicates, found.statistic_replicates, found.acceleration, found.theta):
         array.setflags(write=False)
     if found.n_failed:
         warnings.warn(

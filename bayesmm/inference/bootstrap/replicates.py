@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
-from bayesmm.covariance.layout import assemble_factors, theta_of
+from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
-from bayesmm.inference.bootstrap.resampling import DrawRows, LevelSampler, parametric_rows, residual_rows
+from bayesmm.inference.bootstrap.drawing import MOST, NUMBERS, ResponseSource
+from bayesmm.inference.bootstrap.resampling import LevelSampler
 from bayesmm.inference.fitted import Fitted
-from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.many.resampled import sum_levels
 from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
@@ -30,9 +30,6 @@ from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alo
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
-
-NUMBERS = 2**22  # held at once in the sums of responses, or in their rows
-MOST = 500  # replicates at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +44,24 @@ class Replicates:
         Values of the statistic that was asked for.
     acceleration : array, shape (m + s,)
         Of parameters and statistics, for BCa intervals; NaN where there is none.
+    theta : array, shape (n, t)
+        Free entries of the relative factors, on the conditioned columns of the data; NaN where a refit failed, and
+        where levels were resampled.
     """
 
     parameters: np.ndarray
     statistics: np.ndarray
     acceleration: np.ndarray
+    theta: np.ndarray
+
+
+class Made(NamedTuple):
+    """What the refits of some streams gave; `influences` are what the acceleration is had from."""
+
+    parameters: np.ndarray
+    statistics: np.ndarray
+    influences: np.ndarray
+    theta: np.ndarray
 
 
 def make_replicates(
@@ -64,21 +74,24 @@ def make_replicates(
     progress: bool | None,
 ) -> Replicates:
     """Refit to n resampled data sets; see `bayesmm.fit.Fit.bootstrap`."""
-    maker = _Cases(fit, levels, statistic) if levels is not None else _Responses(fit, kind, statistic)
-    parameters, statistics, influences, streams = [], [], [], []
+    if kind == "case":
+        assert levels is not None
+        maker = _Cases(fit, levels, statistic)
+    else:
+        maker = _Responses(fit, kind, statistic)
+    batches: list[Made] = []
+    streams: list[np.random.Generator] = []
     for number in watched(range(n), f"{kind} bootstrap", progress):
         streams.append(np.random.default_rng([seed, number]))
         if len(streams) == maker.at_once or number == n - 1:
-            made = maker.make(streams)
-            parameters.append(made[0])
-            statistics.append(made[1])
-            influences.append(made[2])
+            batches.append(maker.make(streams))
             streams = []
-    parameters, statistics, influences = (np.concatenate(each) for each in (parameters, statistics, influences))
+    parameters, statistics, influences, theta = (np.concatenate(each) for each in zip(*batches, strict=True))
     return Replicates(
         parameters=parameters,
         statistics=statistics,
         acceleration=maker.acceleration(np.concatenate([parameters, statistics], axis=1), influences),
+        theta=theta,
     )
 
 
@@ -126,29 +139,16 @@ class NamedStatistic:
 class _Responses:
     """Replicates that differ in the response alone."""
 
-    def __init__(self, fit: Fitted, kind: BootstrapKind, statistic: NamedStatistic | None) -> None:
+    def __init__(self, fit: Fitted, kind: Literal["parametric", "residual"], statistic: NamedStatistic | None) -> None:
         self._fit, self._kind, self._statistic = fit, kind, statistic
-        problem, criterion = fit.problem, fit.estimate.criterion_function
-        self._criterion, self._theta = criterion, fit.estimate.minimum.x
-        self._factors = assemble_factors(np, self._theta, criterion.layout)
-        self._source, self._rows = None, None
-        size = sum(G.shape[0] * G.shape[2] for G in problem.products.diagonal) + problem.design.p
-        if kind == "parametric" and statistic is None:
-            self._source = _sum_source(criterion)
-        if self._source is None:
-            self._rows: DrawRows | None = (parametric_rows if kind == "parametric" else residual_rows)(fit)
-            size += fit.n
-        self.at_once = int(np.clip(NUMBERS // size, 1, MOST))
+        self._criterion, self._theta = fit.estimate.criterion_function, fit.estimate.minimum.x
+        self._source = ResponseSource(fit, kind, with_rows=statistic is not None)
+        self.at_once = self._source.at_once
 
-    def make(self, streams: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Parameters, statistics, and parameters were they linear in the response's products."""
-        fit, rows = self._fit, None
-        if self._source is not None:
-            responses = self._source.draw(streams, self._factors, fit.sigma, fit.estimate.beta)
-        else:
-            assert self._rows is not None
-            rows = self._rows(streams)
-            responses = fit.problem.sum_responses(rows)
+    def make(self, streams: Sequence[np.random.Generator]) -> Made:
+        """Refit to new responses; the influences are parameters were they linear in the response's products."""
+        fit = self._fit
+        responses, rows = self._source.draw(streams)
         found = refit(self._criterion, responses, self._theta)
         parameters = _parameters(fit, found, self._criterion)
         statistics = np.full((len(streams), len(self._statistic.names) if self._statistic else 0), np.nan)
@@ -157,7 +157,8 @@ class _Responses:
                 design = replace(fit.design, y=rows[:, i])
                 problem = Problem(design, plan=fit.problem.plan, products=responses[i])
                 statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[i]))
-        return parameters, statistics, self._linear(responses)
+        theta = np.where(found.converged[:, None], found.theta, np.nan)
+        return Made(parameters, statistics, self._linear(responses), theta)
 
     def _linear(self, responses: Responses) -> np.ndarray:
         """Parameters (m, P), were they linear in the scores of θ and σ at the estimates; the boundary is not left."""
@@ -186,14 +187,6 @@ class _Responses:
         return found
 
 
-def _sum_source(criterion: Criterion) -> SumSource | None:
-    """Draw sums, unless rows are as few as effects, or crossed factors leave little of a fixed effect's column."""
-    if criterion.has_many_effects and not criterion.products.is_apart:
-        return None
-    source = SumSource(criterion.products)
-    return source if source.is_exact else None
-
-
 class _Cases:
     """Replicates of resampled levels of one factor."""
 
@@ -207,8 +200,8 @@ class _Cases:
             k, c, q = products.levels.coefficients.shape
             self.at_once = int(np.clip(NUMBERS // (k * (c + k) * q), 1, MOST))
 
-    def make(self, streams: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Parameters, statistics, and how often each level was drawn."""
+    def make(self, streams: Sequence[np.random.Generator]) -> Made:
+        """Refit to new levels; the influences are how often each level was drawn."""
         q, fit, m = self._levels.n_levels, self._fit, len(streams)
         parameters = np.full((m, len(fit.labels.parameter_rows())), np.nan)
         statistics = np.full((m, len(self._statistic.names) if self._statistic else 0), np.nan)
@@ -236,7 +229,8 @@ class _Cases:
                 parameters[i] = _parameters(fit, found, criterion)[0]
                 if self._statistic is not None:
                     statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[0]))
-        return parameters, statistics, counts
+        theta = np.full((m, len(fit.estimate.minimum.x)), np.nan)  # on columns that are conditioned anew each time
+        return Made(parameters, statistics, counts, theta)
 
     def _start(self, criterion: Criterion) -> np.ndarray:
         """Take the estimates to the columns as these rows condition them."""

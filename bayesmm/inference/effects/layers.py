@@ -6,7 +6,9 @@ A = X'Ṽ⁻¹X, and B = ΨR, the error of the predicted effects b̂ = ΨZ'Py pl
     g₁ = σ²(Ψ − ΨZ'Ṽ⁻¹ZΨ),    g₂ = σ²(B − J)A⁻¹(B − J)',    g₃ = σ² Σ_ij W_ij HΨ_i(Z'PZ)Ψ_jH',
 
 H = I − ΨZ'PZ − JA⁻¹R', since ∂_i(b̂ + Jβ̂) = HΨ_iZ'Py and Var Z'Py = σ²Z'PZ. W is the covariance of the estimated θ;
-σ moves no prediction. Only the blocks of each level's own effects are worked out.
+σ moves no prediction. Since b̂ has the least variance that a linear predictor can have, that variance moves with θ as if
+the predictor stayed as it is: ∂_i(g₁ + g₂) = σ²HΨ_iH', and the estimate of g₁ + g₂ varies accordingly. Only the blocks
+of each level's own effects are worked out.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from bayesmm.marginal.elimination.elimination import absorb
 DENSE = 5_000  # random effects up to which Z'Ṽ⁻¹Z is formed
 NUMBERS = 4_000_000  # in the columns that are multiplied by it together
 SOLVED = 65_536  # in those that are solved for together where it is not: what a cache holds is faster
+# Degrees of freedom: with fewer, quantiles of t run away, up to 10^100; intervals hold no more often (simulated with 5
+# and 15 groups whose standard deviation is a quarter of sigma: benchmarks/effect_coverage.py).
+FEWEST = 2.0
 ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
 
 
@@ -45,11 +50,14 @@ class Layers:
         g₂: what the error of β̂ adds.
     of_variances : array
         g₃: what that of θ adds, to second order; zero where all of it is held on a boundary.
+    noise : array, shape (q, k)
+        Variance of the estimate of g₁ + g₂ of each effect, to first order in the estimated variances.
     """
 
     conditional: np.ndarray
     of_fixed: np.ndarray
     of_variances: np.ndarray
+    noise: np.ndarray
 
     @property
     def fixed(self) -> np.ndarray:
@@ -60,6 +68,15 @@ class Layers:
     def full(self) -> np.ndarray:
         """g₁ + g₂ + 2g₃: an estimate of the mean squared error under REML, where g₁ is too small by g₃."""
         return self.fixed + 2.0 * self.of_variances
+
+    def df(self, errors: np.ndarray) -> np.ndarray:
+        """Satterthwaite's degrees of freedom (q, k) of mean squared errors (q, k): 2m²/Var(m̂), ∞ where that is zero.
+
+        A mean squared error m̂ that is estimated is about as variable as one with a χ² distribution of so many. They
+        are `FEWEST` at least.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.noise > 0.0, np.maximum(2.0 * errors**2 / self.noise, FEWEST), np.inf)
 
 
 def build_layers(
@@ -76,7 +93,7 @@ def build_layers(
     shifts : sequence of arrays, shapes (k, p), optional
         J of each factor: fixed effects, on the user's columns, that are added to those of its levels.
     second_order : bool
-        Whether g₃ is worked out; zero otherwise.
+        Whether g₃ and the noise are worked out; zero otherwise.
     """
     products = fit.problem.products
     fixed_back = np.linalg.inv(products.fixed_root)
@@ -84,7 +101,8 @@ def build_layers(
     if shifts is None:
         shifts = [np.zeros((len(T), len(fixed_back))) for T in roots]
     conditioned = [T @ J @ fixed_back for T, J in zip(roots, shifts, strict=True)]
-    W = parameter_covariance(fit, information)[:-1, :-1] if second_order else None
+    whole = parameter_covariance(fit, information) if second_order else None  # of θ and log σ
+    W = None if whole is None else whole[:-1, :-1]
     theta, layout = fit.estimate.minimum.x, fit.problem.layout
     factors = assemble_factors(np, theta, layout)
     halves = [first @ L.T for L, first in zip(factors, jacobians(np, theta, layout), strict=True)]
@@ -94,17 +112,27 @@ def build_layers(
     else:
         found = _several_factors(eliminate_fit(fit), conditioned, W, slopes)
     layers = []
-    for T, C, (second, third) in zip(roots, fit.estimate.mode_covariances, found, strict=True):
+    for T, C, (second, third, ways) in zip(roots, fit.estimate.mode_covariances, found, strict=True):
         back = np.linalg.inv(T)
         g2, g3 = (fit.sigma**2 * (back @ G @ back.T) for G in (second, third))
-        layers.append(Layers(conditional=C, of_fixed=g2, of_variances=g3))
+        own = fit.sigma**2 * np.einsum("ai,tqij,aj->tqa", back, ways, back)
+        layers.append(Layers(conditional=C, of_fixed=g2, of_variances=g3, noise=_noise(whole, own, C + g2)))
     return layers
+
+
+def _noise(W: np.ndarray | None, ways: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Variance (q, k) of the estimate of g₁ + g₂, from its derivatives by θ (t, q, k) and by log σ: twice itself."""
+    of_sigma = 2.0 * np.einsum("qaa->qa", fixed)
+    if W is None:
+        return np.zeros_like(of_sigma)
+    gradient = np.concatenate([ways, of_sigma[None]])
+    return np.maximum(np.einsum("tqa,tu,uqa->qa", gradient, W, gradient, optimize=True), 0.0)
 
 
 def _one_factor(
     levels: LevelRoots, factor: np.ndarray, shift: np.ndarray, W: np.ndarray | None, slopes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """g₂ and g₃ over σ², (q, k, k): Z'PZ is block diagonal plus rank p, and so is H."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """g₂ and g₃ over σ², (q, k, k), and HΨ_iH' (t, q, k, k): Z'PZ is block diagonal plus rank p, and so is H."""
     at, p, Psi = solve_one_factor(host, levels, factor), shift.shape[1], factor @ factor.T
     R, Q = np.moveaxis(at.residual[:, :p], -1, 0), np.moveaxis(at.marginal, -1, 0)
     inverse = np.linalg.inv(at.gram[:p, :p])
@@ -119,7 +147,15 @@ def _one_factor(
         crossed = left @ (Q @ moved - R @ inverse @ among) @ towards.swapaxes(1, 2)
         third += left @ (Q - R @ inverse @ R.swapaxes(1, 2)) @ left.swapaxes(1, 2)
         third += crossed + crossed.swapaxes(1, 2) + towards @ inner @ towards.swapaxes(1, 2)
-    return second, third
+    if W is None:
+        return second, third, np.zeros((0, *second.shape))
+    ways = np.zeros((len(slopes), *second.shape))
+    for way, slope in zip(ways, slopes, strict=True):
+        crossed = own @ slope @ R @ towards.swapaxes(1, 2)
+        among = np.einsum("qip,ij,qjr->pr", R, slope, R, optimize=True)
+        way += own @ slope @ own.swapaxes(1, 2) + crossed + crossed.swapaxes(1, 2)
+        way += towards @ among @ towards.swapaxes(1, 2)
+    return second, third, ways
 
 
 def _root(W: np.ndarray) -> np.ndarray:
@@ -131,18 +167,19 @@ def _root(W: np.ndarray) -> np.ndarray:
 
 def _several_factors(
     eliminated: Eliminated, shifts: Sequence[np.ndarray], W: np.ndarray | None, slopes: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """g₂ and g₃ over σ², (q, k, k) of each factor, a batch of levels after the other."""
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """g₂ and g₃ over σ², (q, k, k), and HΨ_iH' (t, q, k, k) of each factor, a batch of levels after the other."""
     p, inverse = eliminated.p, eliminated.covariance
     space = None if W is None or not W.any() else _EffectSpace(eliminated, W, slopes)
     found = []
     for f, (B, shift) in enumerate(zip(eliminated.fixed_effects, shifts, strict=True)):
         towards = np.moveaxis(B[:, :p] - shift[:, :, None], -1, 0)  # (q, k, p)
         third = np.zeros((len(towards), len(shift), len(shift)))
+        ways = np.zeros((0 if W is None else len(W), *third.shape))
         if space is not None:
             for some in space.batches(f):
-                third[some] = space.second_order(f, some, towards[some] @ inverse)
-        found.append((towards @ inverse @ towards.swapaxes(1, 2), third))
+                third[some], ways[:, some] = space.second_order(f, some, towards[some] @ inverse)
+        found.append((towards @ inverse @ towards.swapaxes(1, 2), third, ways))
     return found
 
 
@@ -169,25 +206,27 @@ class _EffectSpace:
         size = max((SOLVED if self._marginal is None else NUMBERS) // (k * self._n), 1)
         return (np.arange(first, min(first + size, q)) for first in range(0, q, size))
 
-    def second_order(self, f: int, some: np.ndarray, towards: np.ndarray) -> np.ndarray:
-        """g₃ over σ² (m, k, k) of some levels, with (B − J)A⁻¹ of theirs (m, k, p)."""
+    def second_order(self, f: int, some: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """g₃ over σ² (m, k, k) and HΨ_iH' (t, m, k, k) of some levels, with (B − J)A⁻¹ of theirs (m, k, p)."""
         k, q = self._shapes[f]
         m, L, inverse = len(some), self._at.factors[f], self._at.covariance
         unit = np.zeros((k * q, k * m))
         unit[np.arange(k)[:, None] * q + some, np.arange(k * m).reshape(k, m)] = 1.0
         H = self._fixed @ towards.swapaxes(0, 1).reshape(k * m, -1).T - self._through(f, self._times(f, L @ L.T, unit))
         H[self._own[f]] += unit
-        total = np.zeros((m, k, k))
+        total, ways = np.zeros((m, k, k)), []
         for g, slopes in enumerate(self._slopes):
             for i, slope in enumerate(slopes):
                 a = self._times(g, slope, H[self._own[g]])
+                pair = (each.reshape(-1, k, m) for each in (H[self._own[g]], a))
+                ways.append(np.einsum("nim,njm->mij", *pair))
                 reached = self._through(g, a) - self._fixed @ (inverse @ (self._fixed[self._own[g]].T @ a))  # Z'PZa
                 for h, others in enumerate(self._slopes):
                     together = np.tensordot(self._W[g][h][i], others, axes=(0, 0))
                     b = self._times(h, together, H[self._own[h]])
                     pair = (each.reshape(-1, k, m) for each in (b, reached[self._own[h]]))
                     total += np.einsum("nim,njm->mij", *pair)
-        return total
+        return total, np.stack(ways)
 
     def _form(self) -> np.ndarray:
         """Z'Ṽ⁻¹Z = M − (L⁻¹Λ'M)'(L⁻¹Λ'M) with M = Z'Z and LL' = 1 + Λ'MΛ."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
+from bayesmm.arguments import check_seed, shorten
+from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.inference.bootstrap.bootstrap import Bootstrap
+from bayesmm.inference.bootstrap.drawing import MOST, ResponseSource
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.refits import refit
 
-NUMBERS = 2**22  # in the rows of the responses that are drawn together
-MOST = 100  # responses at a time
+REFITS = 200  # if nobody says how many
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,37 +39,121 @@ class Moved:
     n_failed: int
 
 
-def move_effects(fit: Fitted, n: int, seed: int, progress: bool | None) -> Moved:
+def move_effects(
+    fit: Fitted,
+    refits: int | Bootstrap,
+    seed: int,
+    progress: bool | None,
+    shifts: list[np.ndarray] | None = None,
+) -> Moved:
     """Draw data from the estimates, refit, and see how far the predictions are from those by the true variances.
+
+    Parameters
+    ----------
+    fit : Fit
+        Whose estimates are taken for the truth.
+    refits : int or Bootstrap
+        How many, or those of a parametric bootstrap of this fit: its data are drawn again, and not fitted again.
+    seed : int
+        Of the refits that are made here; as `Fit.bootstrap` has the same data for the same seed.
+    progress : bool, optional
+        Whether to show a bar.
+    shifts : list of arrays, shapes (k, p), optional
+        J of each factor: fixed effects that are added to those of its levels.
+
+    Raises
+    ------
+    ArgumentError
+        If `refits` is neither, or the seed is none.
+    ComparisonError
+        If the bootstrap is of another fit, or resampled something else.
 
     Notes
     -----
     b̂(θ̂) − b is independent of all error contrasts, and θ* with b̂(θ*) − b̂(θ̂) is a function of these (Kackar &
     Harville 1984): the mean squared error is g₁ + g₂, which is known, plus this mean square. So the effects that were
-    drawn need not be kept, and what remains to be simulated is the small part.
+    drawn need not be kept, and what remains to be simulated is the small part. The same holds with Jβ̂ added.
     """
+    known = None if not isinstance(refits, Bootstrap) else _check_bootstrap(fit, refits)
+    n = check_refits(refits) if known is None else known.n
+    seed = check_seed(seed) if known is None else known.seed
     criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
-    backs = [np.linalg.inv(T) for T in criterion.products.effect_roots]
-    squares, failed = [np.zeros((block.q, block.k)) for block in fit.design.blocks], 0
-    at_once = int(np.clip(NUMBERS // fit.n, 1, MOST))
-    streams: list[np.random.Generator] = []
+    source = ResponseSource(fit, "parametric", with_rows=known is not None and bool(known.statistic_names))
+    read = _Reader(criterion, shifts)
+    squares, done = [np.zeros((block.q, block.k)) for block in fit.design.blocks], 0
+    for numbers in _batches(n, min(source.at_once, MOST), progress):
+        responses, _ = source.draw([np.random.default_rng([seed, number]) for number in numbers])
+        if known is not None:
+            found = known.theta[numbers]
+        else:
+            new = refit(criterion, responses, theta)
+            found = np.where(new.converged[:, None], new.theta, np.nan)
+        for i in np.flatnonzero(~np.isnan(found).any(axis=1)).tolist():
+            done += 1
+            for total, after, before in zip(
+                squares, read.effects(responses, i, found[i]), read.effects(responses, i, theta), strict=True
+            ):
+                total += (after - before) ** 2
+    return Moved(squares=[total / done if done else total * np.nan for total in squares], n=n, n_failed=n - done)
+
+
+def check_refits(n: Any) -> int:
+    """Return a number of refits; refuse what is none.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 2:
+        raise ArgumentError(
+            f"bootstrap is {shorten(n)}: give how many refits to make, at least 2, such as {REFITS}, or what "
+            "fit.bootstrap() returned."
+        )
+    return int(n)
+
+
+def _check_bootstrap(fit: Fitted, bootstrap: Bootstrap) -> Bootstrap:
+    """Refuse refits whose data were not drawn from this fit's estimates."""
+    same = bootstrap.problem is fit.problem or (
+        bootstrap.labels == fit.labels
+        and np.array_equal(bootstrap.problem.design.y, fit.design.y)
+        and np.array_equal(bootstrap.problem.design.X, fit.design.X)
+        and np.array_equal(bootstrap.problem.design.weights, fit.design.weights)
+    )
+    if not same or bootstrap.method != fit.method:
+        raise ComparisonError("The bootstrap is not of this fit. Write bootstrap=fit.bootstrap(200).")
+    if bootstrap.kind != "parametric":
+        raise ComparisonError(
+            f"The bootstrap is of kind {bootstrap.kind!r}, but only a parametric one draws effects and residuals by "
+            "the fit's covariances, which its mean squared error is about. Write bootstrap=fit.bootstrap(200)."
+        )
+    return bootstrap
+
+
+def _batches(n: int, size: int, progress: bool | None) -> Iterator[list[int]]:
+    """Numbers of the refits, some at a time."""
+    numbers: list[int] = []
     for number in watched(range(n), "bootstrap of predicted effects", progress):
-        streams.append(np.random.default_rng([seed, number]))
-        if len(streams) < at_once and number < n - 1:
-            continue
-        drawn = simulate_responses(fit.design, fit.estimate.beta, fit.estimate.factors, fit.sigma, streams)
-        responses = fit.problem.sum_responses(drawn)
-        refits = refit(criterion, responses, theta)
-        failed += int((~refits.converged).sum())
-        for i in np.flatnonzero(refits.converged).tolist():
-            new, old = (_modes(criterion, responses, i, at) for at in (refits.theta[i], theta))
-            for total, back, after, before in zip(squares, backs, new, old, strict=True):
-                total += (back @ (after - before)).T ** 2
-        streams = []
-    done = n - failed
-    return Moved(squares=[total / done if done else total * np.nan for total in squares], n=n, n_failed=failed)
+        numbers.append(number)
+        if len(numbers) == size or number == n - 1:
+            yield numbers
+            numbers = []
 
 
-def _modes(criterion: Criterion, responses: Responses, i: int, theta: np.ndarray) -> list[np.ndarray]:
-    """Predicted effects (k, q) of each factor, on the conditioned columns."""
-    return replace(criterion, products=responses[i]).evaluate(theta).modes
+class _Reader:
+    """Predictions by θ, on the user's columns."""
+
+    def __init__(self, criterion: Criterion, shifts: list[np.ndarray] | None) -> None:
+        self._criterion, self._shifts = criterion, shifts
+        self._backs = [np.linalg.inv(T) for T in criterion.products.effect_roots]
+        self._fixed_back = np.linalg.inv(criterion.products.fixed_root)
+
+    def effects(self, responses: Responses, i: int, theta: np.ndarray) -> list[np.ndarray]:
+        """b̂ + Jβ̂ (q, k) of each factor; the origin of β̂, which θ does not move, is left out."""
+        at = replace(self._criterion, products=responses[i]).evaluate(theta)
+        found = [(back @ b).T for back, b in zip(self._backs, at.modes, strict=True)]
+        if self._shifts is None:
+            return found
+        beta = self._fixed_back @ at.fixed.beta
+        return [b + J @ beta for b, J in zip(found, self._shifts, strict=True)]

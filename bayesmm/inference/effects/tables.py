@@ -2,56 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import is_one_of, shorten
+from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import BlockLabels
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.effects.layers import build_layers
+from bayesmm.inference.effects.refitted import check_refits, move_effects
 from bayesmm.inference.fitted import Fitted, Information
+from bayesmm.inference.fixed.contrasts import t_quantile
+from bayesmm.inference.fixed.information import check_information
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.tidy import check_named_alike
 
-type Layer = Literal["conditional", "fixed", "full"]
+type Layer = Literal["conditional", "fixed", "full", "bootstrap"]
 
-LAYERS = ("conditional", "fixed", "full")
+type Errors = tuple[np.ndarray, np.ndarray | None]  # (q, k), and their degrees of freedom if they have any
+
+LAYERS = ("conditional", "fixed", "full", "bootstrap")
 
 
-def tabulate_effects(fit: Fitted, uncertainty: Layer, information: Information, level: float) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which layer is asked for, and how it is worked out.
+
+    Attributes
+    ----------
+    uncertainty : {"conditional", "fixed", "full", "bootstrap"}
+    information : {"expected", "observed"}
+    bootstrap : int or Bootstrap
+        Refits, for the layer of that name.
+    seed : int
+    progress : bool, optional
+    """
+
+    uncertainty: Layer
+    information: Information
+    bootstrap: int | Bootstrap
+    seed: int
+    progress: bool | None
+
+    def __post_init__(self) -> None:
+        if self.uncertainty is None or not is_one_of(self.uncertainty, LAYERS):
+            raise ArgumentError(
+                f"uncertainty is {shorten(self.uncertainty)}: give 'conditional', 'fixed', 'full' or 'bootstrap'; for "
+                "a posterior take bayesmm.effect_uncertainty(fit, posterior)."
+            )
+        check_information(self.information)
+        if not isinstance(self.bootstrap, Bootstrap):
+            check_refits(self.bootstrap)
+        check_seed(self.seed)
+
+
+def tabulate_effects(fit: Fitted, choice: Choice, level: float) -> pd.DataFrame:
     """Tabulate the predicted effects; see `bayesmm.fit.fit.Fit.random_effects`."""
-    _check_layer(uncertainty)
-    if uncertainty == "conditional":
-        covariances = fit.estimate.mode_covariances
-    else:
-        layers = build_layers(fit, information, second_order=uncertainty == "full")
-        covariances = [getattr(own, uncertainty) for own in layers]
     every = [np.arange(block.k) for block in fit.design.blocks]
-    return _table(fit, list(fit.estimate.modes), list(covariances), every, level)
+    errors: list[Errors] = [(standard_errors(C), None) for C in fit.estimate.mode_covariances]
+    if choice.uncertainty != "conditional":
+        errors = _errors(fit, choice, None)
+    return _table(fit, list(fit.estimate.modes), errors, every, level)
 
 
-def tabulate_coefficients(fit: Fitted, uncertainty: Layer, information: Information, level: float) -> pd.DataFrame:
+def tabulate_coefficients(fit: Fitted, choice: Choice, level: float) -> pd.DataFrame:
     """Tabulate fixed plus random effects; see `bayesmm.fit.fit.Fit.coef`."""
-    _check_layer(uncertainty)
     coefficients = list(fit.labels.coefficients)
     shifts = [_shift(block, coefficients) for block in fit.labels.blocks]
     shared = [np.flatnonzero(J.any(axis=1)) for J in shifts]
     check_named_alike(coefficients, [block.effects for block in fit.labels.blocks])
-    layers = build_layers(fit, information, shifts, second_order=uncertainty == "full")
     values = [b + J @ fit.estimate.beta for b, J in zip(fit.estimate.modes, shifts, strict=True)]
-    return _table(fit, values, [getattr(own, uncertainty) for own in layers], shared, level)
+    return _table(fit, values, _errors(fit, choice, shifts), shared, level)
 
 
-def _check_layer(uncertainty: Any) -> None:
-    if uncertainty is None or not is_one_of(uncertainty, LAYERS):
-        raise ArgumentError(
-            f"uncertainty is {shorten(uncertainty)}: give 'conditional', 'fixed' or 'full'; for a bootstrap or a "
-            "posterior take bayesmm.effect_uncertainty(fit, posterior, bootstrap=200)."
-        )
+def _errors(fit: Fitted, choice: Choice, shifts: list[np.ndarray] | None) -> list[Errors]:
+    """Work out standard errors (q, k) of each factor, and their degrees of freedom where they have any."""
+    name = choice.uncertainty
+    layers = build_layers(fit, choice.information, shifts, second_order=name in ("full", "bootstrap"))
+    if name in ("conditional", "fixed"):
+        return [(standard_errors(getattr(own, name)), None) for own in layers]
+    squares = [2.0 * np.einsum("qaa->qa", own.of_variances) for own in layers]
+    if name == "bootstrap":
+        squares = move_effects(fit, choice.bootstrap, choice.seed, choice.progress, shifts).squares
+    found = [np.einsum("qaa->qa", own.fixed) + more for own, more in zip(layers, squares, strict=True)]
+    return [(np.sqrt(np.maximum(m, 0.0)), own.df(m)) for own, m in zip(layers, found, strict=True)]
 
 
 def _shift(block: BlockLabels, coefficients: list[str]) -> np.ndarray:
@@ -62,15 +101,23 @@ def _shift(block: BlockLabels, coefficients: list[str]) -> np.ndarray:
 
 
 def _table(
-    fit: Fitted, values: list[np.ndarray], covariances: list[np.ndarray], shown: list[np.ndarray], level: float
+    fit: Fitted,
+    values: list[np.ndarray],
+    errors: list[Errors],
+    shown: list[np.ndarray],
+    level: float,
 ) -> pd.DataFrame:
-    z, blocks = NormalDist().inv_cdf(tails(level)[1]), []
-    for block, estimate, covariance, own in zip(fit.labels.blocks, values, covariances, shown, strict=True):
+    above, blocks = tails(level)[1], []
+    for block, estimate, (error, df), own in zip(fit.labels.blocks, values, errors, shown, strict=True):
         if not len(own):
             continue
-        error = standard_errors(covariance)[:, own]
-        centre = estimate[:, own]
-        columns = {"estimate": centre, "std_error": error, "lower": centre - z * error, "upper": centre + z * error}
+        centre, error = estimate[:, own], error[:, own]
+        columns = {"estimate": centre, "std_error": error}
+        quantiles = NormalDist().inv_cdf(above)
+        if df is not None:
+            columns["df"] = df[:, own]
+            quantiles = t_quantile(above, df[:, own])
+        columns |= {"lower": centre - quantiles * error, "upper": centre + quantiles * error}
         blocks.append((block.group, block.levels, [block.effects[e] for e in own], columns))
     return effect_frame(blocks)
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_seed, shorten
+from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.effects.layers import Layers, build_layers
-from bayesmm.inference.effects.refitted import Moved, move_effects
+from bayesmm.inference.effects.refitted import Moved, check_refits, move_effects
 from bayesmm.inference.effects.tables import standard_errors
 from bayesmm.inference.fitted import Fitted, Information
+from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.presenting.columns import effect_frame
+from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.numbers import decimals_for, write_number
 from bayesmm.presenting.parts import Column, Part, Table, facts, notes
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.plots.canvas import Axes, Figure
 
+LAYERS = ("conditional", "fixed", "full", "bootstrap", "posterior")
 ALIKE = 0.05  # share of a standard deviation from which on a layer is worth its mention
 MUCH = 0.25  # from which on an expansion to second order is not to be relied on
 NEAR = 2.0  # standard errors of a standard deviation from zero, below which neither is
@@ -44,14 +48,154 @@ class EffectUncertainty:
         layer has it: conditional, fixed, full, and bootstrap and posterior where they were asked for.
     notes : tuple of str
         Which layer matters here, and why.
+    df : DataFrame
+        Rows of `table`: degrees of freedom of the mean squared errors of full and, if there is one, bootstrap.
+    posterior : Posterior, optional
+        That was given.
     title, what : str
         What the report says above its tables.
     """
 
     table: pd.DataFrame
     notes: tuple[str, ...]
+    df: pd.DataFrame
+    posterior: Posterior | None
     title: str
     what: str
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that there are, from the one that knows least."""
+        return tuple(layer for layer in LAYERS if layer in self.table)
+
+    def intervals(self, level: float = 0.95) -> pd.DataFrame:
+        """Tabulate the interval of each effect by each layer.
+
+        Parameters
+        ----------
+        level : float
+            Coverage.
+
+        Returns
+        -------
+        DataFrame
+            One row a level, effect and layer: group, level, effect, layer, estimate, std_error, df, lower, upper. The
+            quantiles are normal ones for conditional and fixed, whose df are infinite, and those of t for full and
+            bootstrap. The posterior's estimate is its mean, std_error its standard deviation, its limits are quantiles
+            of the draws, and it has no df.
+
+        Raises
+        ------
+        ArgumentError
+            If `level` is no coverage.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+        >>> bmm.effect_uncertainty(fit).intervals(level=0.8)["layer"].tolist()[:3]
+        ['conditional', 'fixed', 'full']
+        """
+        above = tails(level)[1]
+        drawn = None if self.posterior is None else self.posterior.random_effects(level=level)
+        parts = []
+        for order, layer in enumerate(self.layers):
+            own = self.table[["group", "level", "effect"]].assign(layer=layer, order=order)
+            if layer == "posterior" and drawn is not None:
+                its = drawn.loc[own.index]
+                own = own.assign(estimate=its["mean"], std_error=its["sd"], df=np.nan)
+                parts.append(own.assign(lower=its["lower"], upper=its["upper"]))
+                continue
+            df = self.df.loc[own.index, layer].to_numpy() if layer in self.df else np.full(len(own), np.inf)
+            centre, error = self.table["estimate"].to_numpy(), self.table[layer].to_numpy()
+            half = error * t_quantile(above, df)
+            own = own.assign(estimate=centre, std_error=error, df=df)
+            parts.append(own.assign(lower=centre - half, upper=centre + half))
+        rows = pd.concat(parts).rename_axis("row").sort_values(["row", "order"], kind="stable")
+        return rows.drop(columns="order").reset_index(drop=True)
+
+    def only(self, chosen: Iterable[tuple[str, str]]) -> EffectUncertainty:
+        """Keep some effects alone.
+
+        Parameters
+        ----------
+        chosen : iterable of (str, str)
+            Group and effect of each.
+
+        Returns
+        -------
+        EffectUncertainty
+            With the same notes: they are about the whole fit.
+        """
+        wanted = set(chosen)
+        pairs = zip(self.table["group"], self.table["effect"], strict=True)
+        return replace(self, table=self.table[[pair in wanted for pair in pairs]])
+
+    def plot(
+        self,
+        effect: str | None = None,
+        group: str | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        level: float = 0.95,
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Draw the predicted effects of all levels, sorted, with the interval of every layer side by side.
+
+        Parameters
+        ----------
+        effect : str, optional
+            Name of a random effect, such as ``"Days"``; by default the first of the group.
+        group : str, optional
+            Grouping factor; by default the first that has the effect.
+        layers : str or sequence of str, optional
+            Which layers to draw; by default all that there are.
+        level : float
+            Coverage of the intervals.
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A row a level up to some sixty levels; of more a band a layer over the sorted levels, with the names of the
+            most extreme.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such effect, group or layer, or `level` is no coverage.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.caterpillar import plot_caterpillar
+
+        group, effect = self._choose(effect, group)
+        shown = self._choose_layers(layers)
+        found = self.intervals(level)
+        own = found.loc[(found["group"] == group) & (found["effect"] == effect) & found["layer"].isin(shown)]
+        return plot_caterpillar(own, title=f"{effect} | {group}", coverage=level, ax=ax)
+
+    def _choose(self, effect: Any, group: Any) -> tuple[str, str]:
+        """Return the group and the effect that are meant."""
+        pairs = list(dict.fromkeys(zip(self.table["group"], self.table["effect"], strict=True)))
+        for own_group, own_effect in pairs:
+            if (group is None or is_one_of(group, (own_group,))) and (
+                effect is None or is_one_of(effect, (own_effect,))
+            ):
+                return own_group, own_effect
+        raise ArgumentError(
+            f"There is no effect {shorten(effect)} of group {shorten(group)}: give one of "
+            f"{', '.join(f'{e} of {g}' for g, e in pairs)}."
+        )
+
+    def _choose_layers(self, layers: Any) -> list[str]:
+        if layers is None:
+            return list(self.layers)
+        wanted = [layers] if isinstance(layers, str) else layers
+        if not isinstance(wanted, Sequence) or not wanted or not all(is_one_of(w, self.layers) for w in wanted):
+            raise ArgumentError(f"layers is {shorten(layers)}: give some of {', '.join(self.layers)}.")
+        return list(wanted)
 
     def _report(self) -> Report:
         shown = self.table.groupby(["group", "effect"], sort=False)
@@ -70,7 +214,7 @@ class EffectUncertainty:
 def effect_uncertainty(
     fit: Fitted,
     posterior: Posterior | None = None,
-    bootstrap: int | None = None,
+    bootstrap: int | Bootstrap | None = None,
     *,
     information: Information = "expected",
     seed: int = 1,
@@ -84,9 +228,9 @@ def effect_uncertainty(
         Of `bayesmm.Model.fit`; best by REML.
     posterior : Posterior, optional
         Of the same model and data.
-    bootstrap : int, optional
+    bootstrap : int or Bootstrap, optional
         Refits to data drawn from the estimates; 200 are enough, since only the part of the error that the estimated
-        variances add is simulated. None are made by default.
+        variances add is simulated. None are made by default. What ``fit.bootstrap()`` returned is not refitted.
     information : {"expected", "observed"}
         Whose inverse is taken for the covariance of the estimated variances.
     seed : int
@@ -97,14 +241,14 @@ def effect_uncertainty(
     Returns
     -------
     EffectUncertainty
-        ``table`` and ``notes``; prints as a report.
+        ``table``, ``intervals()``, ``plot()`` and ``notes``; prints as a report.
 
     Raises
     ------
     ArgumentError
         If `bootstrap` is no count, or an argument is none of these.
     ComparisonError
-        If the posterior is of another model.
+        If the posterior or the bootstrap is of another model, or the bootstrap is not parametric.
 
     Notes
     -----
@@ -136,13 +280,11 @@ def effect_uncertainty(
     1  Subject   308       Days      9.20         2.30   2.64   2.81
     """
     seed = check_seed(seed)
-    if bootstrap is not None and (isinstance(bootstrap, bool) or not isinstance(bootstrap, Integral) or bootstrap < 2):
-        raise ArgumentError(
-            f"bootstrap is {shorten(bootstrap)}: give how many refits to make, at least 2, such as 200."
-        )
+    if bootstrap is not None and not isinstance(bootstrap, Bootstrap):
+        bootstrap = check_refits(bootstrap)
     drawn = None if posterior is None else _posterior_sds(fit, posterior)
     layers = build_layers(fit, information)
-    moved = None if bootstrap is None else move_effects(fit, int(bootstrap), seed, progress)
+    moved = None if bootstrap is None else move_effects(fit, bootstrap, seed, progress)
     modes, blocks = fit.estimate.modes, fit.labels.blocks
     table = effect_frame((b.group, b.levels, b.effects, {"estimate": m}) for b, m in zip(blocks, modes, strict=True))
     columns = {
@@ -155,13 +297,18 @@ def effect_uncertainty(
             np.sqrt(standard_errors(own.fixed) ** 2 + squares)
             for own, squares in zip(layers, moved.squares, strict=True)
         ]
+    df = pd.DataFrame(index=table.index)
     for name, parts in columns.items():
         table[name] = np.concatenate([part.ravel() for part in parts])
+        if name in ("full", "bootstrap"):
+            df[name] = np.concatenate([own.df(m**2).ravel() for own, m in zip(layers, parts, strict=True)])
     if drawn is not None:
         table["posterior"] = drawn
     return EffectUncertainty(
         table=table,
         notes=(*_notes(fit, layers, moved, table),),
+        df=df,
+        posterior=posterior,
         title=f"How sure are we of each effect? {fit.design.specification.shown}",
         what=f"Standard deviations of the errors of the effects predicted by {METHODS[fit.method]}",
     )

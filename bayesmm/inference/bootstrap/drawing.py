@@ -1,0 +1,65 @@
+"""Responses of a bootstrap, drawn as sums where that suffices, and as rows where not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from bayesmm.covariance.layout import assemble_factors
+from bayesmm.inference.bootstrap.resampling import DrawRows, parametric_rows, residual_rows
+from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.many.drawn import SumSource
+from bayesmm.marginal.sums.responses import Responses
+from bayesmm.reml.criterion import Criterion
+
+NUMBERS = 2**22  # held at once in the sums of responses, or in their rows
+MOST = 500  # replicates at a time
+
+
+class ResponseSource:
+    """Responses that are drawn from a fit, one for each stream of random numbers.
+
+    Parameters
+    ----------
+    fit : Fit
+        Whose estimates are taken for the truth.
+    kind : {"parametric", "residual"}
+        As in `bayesmm.fit.fit.Fit.bootstrap`.
+    with_rows : bool
+        Whether rows are needed, and not their sums alone.
+
+    Attributes
+    ----------
+    at_once : int
+        For how many streams there is room.
+    """
+
+    def __init__(self, fit: Fitted, kind: Literal["parametric", "residual"], *, with_rows: bool) -> None:
+        self._fit, criterion = fit, fit.estimate.criterion_function
+        self._factors = assemble_factors(np, fit.estimate.minimum.x, criterion.layout)
+        self._sums = _sum_source(criterion) if kind == "parametric" and not with_rows else None
+        self._rows: DrawRows | None = None
+        size = sum(G.shape[0] * G.shape[2] for G in fit.problem.products.diagonal) + fit.design.p
+        if self._sums is None:
+            self._rows = (parametric_rows if kind == "parametric" else residual_rows)(fit)
+            size += fit.n
+        self.at_once = int(np.clip(NUMBERS // size, 1, MOST))
+
+    def draw(self, streams: Sequence[np.random.Generator]) -> tuple[Responses, np.ndarray | None]:
+        """Draw a response from each stream: what the likelihood takes of them, and their rows (n, m) if there are."""
+        if self._sums is not None:
+            fit = self._fit
+            return self._sums.draw(streams, self._factors, fit.sigma, fit.estimate.beta), None
+        assert self._rows is not None
+        rows = self._rows(streams)
+        return self._fit.problem.sum_responses(rows), rows
+
+
+def _sum_source(criterion: Criterion) -> SumSource | None:
+    """Draw sums, unless rows are as few as effects, or crossed factors leave little of a fixed effect's column."""
+    if criterion.has_many_effects and not criterion.products.is_apart:
+        return None
+    source = SumSource(criterion.products)
+    return source if source.is_exact else None
