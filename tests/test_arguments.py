@@ -104,6 +104,7 @@ def calls(things):
         "Fit.envelopes": (fit.envelopes, {"n": 20}),
         "Fit.simulated_residuals": (fit.simulated_residuals, {"n": 20}),
         "Fit.check": (fit.check, {"n": 20}),
+        "Fit.explore": (fit.explore, {"path": "explorer.html"}),
         "anova": (
             lambda refit, names: bmm.anova(fit, other, refit=refit, names=names),
             ANOVA,

@@ -30,6 +30,7 @@ from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from xarray import DataTree
@@ -519,6 +520,60 @@ class Fit:
 
         found = effect_uncertainty(self, posterior, bootstrap)
         return found.plot(effect, group, layers=layers, level=level, ax=ax)
+
+    def explore(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        posterior: Posterior | None = None,
+        level: float = 0.95,
+    ) -> Any:
+        """Move the standard deviation between levels by hand, and see the estimates of all levels follow.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write the explorer to, as a page that any browser opens and that needs no network. Without it the
+            explorer is a widget of a notebook.
+        posterior : Posterior, optional
+            Of the same model and data: its density is drawn under the sliders, its means beside the estimates.
+        level : float
+            Coverage of the intervals, with normal quantiles.
+
+        Returns
+        -------
+        anywidget.AnyWidget or pathlib.Path
+            The widget, or the file that was written.
+
+        Raises
+        ------
+        ArgumentError
+            If the model has several grouping factors, or several levels a row, or an argument is none of these.
+        ComparisonError
+            If the posterior is of another model or other data.
+        StorageError
+            If the file cannot be written.
+        BayesmmError
+            If there is no path, and anywidget is not installed.
+
+        Notes
+        -----
+        The browser has the sums of each level, and computes from them at every position of the sliders: fixed effects
+        by generalised least squares, BLUPs, their standard deviations given the fixed effects or with their error, and
+        the (restricted) likelihood. σ is profiled unless it is held, so that at the estimate every number is that of
+        `coef` and `random_effects`. Names of levels and the sums of their columns are in the file, rows are not.
+
+        References
+        ----------
+        Robinson (1991), That BLUP is a good thing. Statistical Science 6.
+        """
+        if path is None:
+            from bayesmm.explorer.widget import make_widget
+
+            return make_widget(self, posterior, level=level)
+        from bayesmm.explorer.pages import save_page
+
+        return save_page(self, path, posterior, level=level)
 
     @cached_property
     def fitted(self) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""The explorer as HTML: a piece of a page, or a page of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesmm.arguments import check_path, shorten
+from bayesmm.console import visible
+from bayesmm.errors import ArgumentError
+from bayesmm.explorer.data import write_data
+from bayesmm.files import naming
+from bayesmm.inference.fitted import Fitted
+from bayesmm.replacing import replacing
+
+if TYPE_CHECKING:
+    from bayesmm.bayes.posterior import Posterior
+
+# Nothing may be asked for from anywhere, whatever the page should hold.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+STYLE = "html{color-scheme:light dark}body{margin:0;padding:1rem;color:CanvasText;background:Canvas}"
+
+
+@cache
+def read_module() -> str:
+    """Return the text of the ES module."""
+    return files("bayesmm.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
+
+
+def write_fragment(
+    fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95, key: str = "explorer"
+) -> str:
+    """Write the explorer as a piece of the body of a page.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of one grouping factor.
+    posterior : Posterior, optional
+        Of the same model and data.
+    level : float
+        Coverage of the intervals.
+    key : str
+        What ids begin with: a letter, then letters, digits, ``-`` and ``_``; another one for each fragment of a page.
+
+    Returns
+    -------
+    str
+        HTML with data and program in it.
+
+    Raises
+    ------
+    ArgumentError
+        If the model is not one that the explorer takes, or an argument is none of these.
+    ComparisonError
+        If the posterior is of another model.
+    """
+    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key):
+        raise ArgumentError(f"key is {shorten(key)}: give a letter, and letters, digits, - and _ after it.")
+    data = write_json(write_data(fit, posterior, level=level))
+    mount = (
+        f'const read = (id) => document.getElementById("{key}-" + id);\n'
+        f'const given = {{ data: JSON.parse(read("data").textContent), key: "{key}" }};\n'
+        'render({ model: { get: (name) => given[name] }, el: read("place") });\n'
+    )
+    return (
+        f'<div id="{key}-place"><noscript>The shrinkage explorer needs JavaScript.</noscript></div>\n'
+        f'<script type="application/json" id="{key}-data">{data}</script>\n'
+        f'<script type="module">\n{read_module()}\n{mount}</script>\n'
+    )
+
+
+def write_page(fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95) -> str:
+    """Write the explorer as a page of its own; arguments and errors as of `write_fragment`."""
+    fragment = write_fragment(fit, posterior, level=level)
+    title = escape(visible(f"Shrinkage: {fit.design.specification.shown}"))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{fragment}</main>\n</body>\n</html>\n"
+    )
+
+
+def save_page(
+    fit: Fitted, path: str | os.PathLike[str], posterior: Posterior | None = None, *, level: float = 0.95
+) -> Path:
+    """Write that page to a file, and return its path.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
+    where = check_path("path", path)
+    text = write_page(fit, posterior, level=level)
+    with naming(where, "written"), replacing(where) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return where
+
+
+def write_json(data: dict[str, Any]) -> str:
+    """Write JSON that ends no element of HTML: no <, > or & is left in it, nor what ends a line of JavaScript."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
