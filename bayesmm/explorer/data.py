@@ -94,7 +94,7 @@ def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float 
     design, block, products = fit.design, fit.design.blocks[0], fit.problem.products
     q, k, p = block.q, block.k, design.p
     rows, names = fit.problem.conditioned_rows(), fit.labels.blocks[0]
-    ratios, correlations = _read_factor(fit.factors[0])
+    ratios, correlations = _read_factor(fit.estimate.factors[0])
     drawn = None if posterior is None else _read_posterior(fit, posterior)
     sums = _sum_levels(rows.incidences[0].only.codes, rows.incidences[0].only.columns, rows.fixed, q)
     fades = q * (k * k + k * (p + 1) + (p + 1) ** 2) <= FADING_NUMBERS
