@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesmm.arguments import check_path, shorten
 from bayesmm.console import visible
-from bayesmm.errors import ArgumentError
+from bayesmm.errors import ArgumentError, StorageError
 from bayesmm.explorer.data import write_data
 from bayesmm.files import naming
 from bayesmm.inference.fitted import Fitted
@@ -95,10 +95,16 @@ def save_page(
 
     Raises
     ------
+    ArgumentError
+        If the file is not named as a page is, or of `write_fragment`.
     StorageError
         If it cannot be written.
     """
     where = check_path("path", path)
+    if where.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"path is {shorten(path)}: name a file that ends in .html, such as 'explorer.html'.")
+    if where.is_dir():
+        raise StorageError(f"{str(path)!r} cannot be written: it is a folder. Name a file.")
     text = write_page(fit, posterior, level=level)
     with naming(where, "written"), replacing(where) as partial:
         partial.write_text(text, encoding="utf-8")

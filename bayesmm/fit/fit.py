@@ -533,8 +533,8 @@ class Fit:
         Parameters
         ----------
         path : path, optional
-            A file to write the explorer to, as a page that any browser opens and that needs no network. Without it the
-            explorer is a widget of a notebook.
+            A file, ending in .html, to write the explorer to, as a page that any browser opens and that needs no
+            network. Without it the explorer is a widget of a notebook.
         posterior : Posterior, optional
             Of the same model and data: its density is drawn under the sliders, its means beside the estimates.
         level : float

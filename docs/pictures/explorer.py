@@ -1,4 +1,4 @@
-"""Photograph the shrinkage explorer, away from the estimate, with draws under its sliders: python docs/pictures/explorer.py.
+"""Photograph the shrinkage explorer, moved away from the estimate: python docs/pictures/explorer.py.
 
 Needs playwright, and Chromium where the system has it.
 """
@@ -29,7 +29,7 @@ def main() -> None:
         page.wait_for_timeout(500)
         picture = Path(__file__).with_suffix(".png")
         page.screenshot(path=picture)
-        Image.open(picture).quantize(64).save(picture, optimize=True)
+        Image.open(picture).quantize(160).save(picture, optimize=True)
         browser.close()
 
 

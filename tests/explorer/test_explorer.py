@@ -510,7 +510,25 @@ def test_what_cannot_be_explored_is_said(tmp_path):
         fit.explore(tmp_path / "x.html", posterior=other)
     with pytest.raises(StorageError):
         fit.explore(tmp_path / "no folder" / "x.html")
+    for path in ("", ".", tmp_path, "explorer.csv"):
+        with pytest.raises(ArgumentError, match=r"ends in \.html"):
+            fit.explore(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays_where_nothing_can_be_written_and_is_replaced_otherwise(tmp_path):
+    fit = fitted("one")
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    (folder / "kept").write_text("kept")
+    with pytest.raises(StorageError, match="it is a folder"):
+        fit.explore(folder)
+    assert (folder / "kept").read_text() == "kept"
+    path = tmp_path / "page.html"
+    path.write_text("before")
+    fit.explore(str(path))
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder.html", "page.html"]
 
 
 def test_shift_scale_and_order_change_nothing_but_units(ask):
