@@ -6,7 +6,8 @@
 //   log|H| = sum log|M_i|,   S = sum w_i K_i'K_i - V_i'V_i,   V_i = F^-1 w_i L'Z_i'[X y],   D_i = F^-1 L',
 //   b_i = D_i'(V_iy - V_iX beta),   Var(b_i | y, beta) = s^2 D_i'D_i,   B_i = D_i'V_iX.
 //
-// w_i is how often each row of level i counts.
+// w_i is how often each row of level i counts. Where levels are tied to each other by those of another factor, whose
+// variance is held, they are one level of all their effects (tied).
 
 const COLOURS = { partial: "#0072B2", own: "#CC79A7", all: "#E69F00", posterior: "#D55E00", truth: "#009E73" };
 const MOST_DRAWN = 300; // levels in a picture; of more, every second or third
@@ -82,11 +83,26 @@ function factorOf(ratios, correlations) {
   return L.map((value, at) => value * ratios[Math.floor(at / k)]);
 }
 
+/** How many levels are eliminated one by one, and the effects of each. */
+function sizes({ tied, k, q }) {
+  return tied ? { K: k * q, Q: 1 } : { K: k, Q: q };
+}
+
+/** A k by k matrix for each level, side by side where levels are tied. */
+function widen(A, { tied, k, q }) {
+  if (!tied) return A;
+  const wide = new Float64Array((k * q) ** 2);
+  for (let i = 0; i < q; i++)
+    for (let a = 0; a < k; a++) for (let b = 0; b < k; b++) wide[(i * k + a) * k * q + i * k + b] = A[a * k + b];
+  return wide;
+}
+
 /** (log|H|, S) at one factor; with `keep` also F and V of each level. */
 function reduce(sums, Lambda, choice, keep = false) {
-  const { k, p, q, zz, zk, gram } = sums;
+  const { p, zz, zk, gram } = sums;
+  const { K: k, Q: q } = sizes(sums);
   const c = p + 1;
-  const L = times(sums.root, Lambda, k, k, k);
+  const L = widen(times(sums.root, Lambda, sums.k, sums.k, sums.k), sums);
   const left = transpose(L, k, k);
   const { times: m = 1, picked = -1, fade = 1 } = choice;
   const S = gram.map((value) => m * value);
@@ -151,7 +167,8 @@ function logLikelihood(sums, Lambda, choice, sigma) {
  * likewise), weight (how much of its own estimate stays).
  */
 function evaluate(sums, Lambda, choice, sigmaHeld = null) {
-  const { k, p, q, back, fixedBack, shifts } = sums;
+  const { k, p, q, zz, zk, fixedBack, shifts } = sums;
+  const { K, Q } = sizes(sums);
   const c = p + 1;
   const reduced = reduce(sums, Lambda, choice, true);
   const at = readOff(sums, reduced, sigmaHeld);
@@ -160,40 +177,59 @@ function evaluate(sums, Lambda, choice, sigmaHeld = null) {
   const found = { sigma: s, loglik: at.loglik, fixed };
   for (const name of ["own", "effect", "coefficient", "sd", "sdFixed", "sdCoefficient", "weight"])
     found[name] = new Float64Array(q * k);
-  const right = transpose(Lambda, k, k);
+  const right = widen(transpose(Lambda, k, k), sums);
+  const root = widen(sums.root, sums);
   found.centre = Array.from(shifts, (j) => (j < 0 ? 0 : fixed[j]));
-  for (let i = 0; i < q; i++) {
-    const F = reduced.F.subarray(i * k * k, (i + 1) * k * k);
-    const V = reduced.V.subarray(i * k * c, (i + 1) * k * c);
-    const zz = sums.zz.subarray(i * k * k, (i + 1) * k * k);
-    const w = (choice.times ?? 1) * (i === choice.picked ? (choice.fade ?? 1) : 1);
-    const D = forward(F, k, right.slice(), k);
-    const spread = times(transpose(D, k, k), D, k, k, k);
-    const B = times(transpose(D, k, k), V, k, k, c);
-    const moments = Float64Array.from({ length: k }, (_, a) => {
-      let sum = sums.zk[(i * k + a) * c + p];
-      for (let j = 0; j < p; j++) sum -= sums.zk[(i * k + a) * c + j] * at.beta[j];
-      return sum;
-    });
-    const own = ownEstimate(sums, zz, moments, i);
-    const kept = times(spread, times(transpose(sums.root, k, k), times(zz, sums.root, k, k, k), k, k, k), k, k, k);
-    for (let a = 0; a < k; a++) {
-      const here = i * k + a;
+  for (let i = 0; i < Q; i++) {
+    const V = reduced.V.subarray(i * K * c, (i + 1) * K * c);
+    const D = forward(reduced.F.subarray(i * K * K, (i + 1) * K * K), K, right.slice(), K);
+    const turned = transpose(D, K, K);
+    const spread = times(turned, D, K, K, K);
+    const B = times(turned, V, K, K, c);
+    for (let a = 0; a < K; a++) {
+      const here = i * K + a;
       let effect = B[a * c + p];
       for (let j = 0; j < p; j++) effect -= B[a * c + j] * at.beta[j];
-      found.own[here] = own[a] + found.centre[a];
       found.effect[here] = effect;
-      found.coefficient[here] = effect + found.centre[a];
-      found.weight[here] = w * kept[a * k + a];
-      const given = spread[a * k + a];
+      found.coefficient[here] = effect + found.centre[a % k];
+      const given = spread[a * K + a];
       const row = Float64Array.from({ length: p }, (_, j) => B[a * c + j]);
-      const shift = shifts[a] < 0 ? row : row.map((value, j) => value - fixedBack[shifts[a] * p + j]);
+      const shift = shifts[a % k];
+      const moved = shift < 0 ? row : row.map((value, j) => value - fixedBack[shift * p + j]);
       found.sd[here] = s * Math.sqrt(given);
       found.sdFixed[here] = s * Math.sqrt(given + squareOver(at.A, p, row));
-      found.sdCoefficient[here] = s * Math.sqrt(given + squareOver(at.A, p, shift));
+      found.sdCoefficient[here] = s * Math.sqrt(given + squareOver(at.A, p, moved));
+    }
+    // Z'(y - X beta - Zb): what the levels' rows say beyond the partial estimates.
+    const products = zz.subarray(i * K * K, (i + 1) * K * K);
+    const left = times(products, times(root, found.effect.subarray(i * K, (i + 1) * K), K, K, 1), K, K, 1);
+    for (let a = 0; a < K; a++) {
+      left[a] = zk[(i * K + a) * c + p] - left[a];
+      for (let j = 0; j < p; j++) left[a] -= zk[(i * K + a) * c + j] * at.beta[j];
+    }
+    for (let l = 0; l < K / k; l++) {
+      const level = i + l;
+      const own = Float64Array.from({ length: k * k }, (_, n) => products[(l * k + Math.floor(n / k)) * K + l * k + (n % k)]);
+      const w = (choice.times ?? 1) * (level === choice.picked ? (choice.fade ?? 1) : 1);
+      const further = ownEstimate(sums, own, left.subarray(l * k, (l + 1) * k), level);
+      const weight = ownWeight(sums, own.map((value) => w * value), Lambda);
+      for (let a = 0; a < k; a++) {
+        found.own[level * k + a] = found.coefficient[level * k + a] + further[a];
+        found.weight[level * k + a] = weight[a * k + a];
+      }
     }
   }
   return found;
+}
+
+/** GZ'Z(GZ'Z + I)^-1 of one level, on the user's columns, G over s^2. */
+function ownWeight(sums, own, Lambda) {
+  const { k, root } = sums;
+  const L = times(root, Lambda, k, k, k);
+  const M = times(transpose(L, k, k), times(own, L, k, k, k), k, k, k);
+  for (let a = 0; a < k; a++) M[a * k + a] += 1;
+  const D = forward(cholesky(M, k), k, transpose(Lambda, k, k), k);
+  return times(times(transpose(D, k, k), D, k, k, k), times(transpose(root, k, k), times(own, root, k, k, k), k, k, k), k, k, k);
 }
 
 /** row A^-1 row'. */
@@ -201,7 +237,7 @@ function squareOver(A, p, row) {
   return forward(A, p, row.slice(), 1).reduce((sum, value) => sum + value * value, 0);
 }
 
-/** Least squares on one level's own rows, on the user's columns; NaN where they do not determine it. */
+/** From a partial estimate to least squares on the level's own rows; NaN where they do not determine it. */
 function ownEstimate(sums, zz, moments, i) {
   const { k } = sums;
   if (!sums.determined[i]) return new Float64Array(k).fill(NaN);
@@ -619,7 +655,7 @@ class Explorer {
       : "σ is known in this model, and is held.";
     const texts = [
       sigma,
-      "Fixed effects are estimated anew at every position, by generalised least squares. A level's own estimate is least squares on its own rows, the other fixed effects as estimated. Weight is how much of it stays in the partial estimate.",
+      `Fixed effects are estimated anew at every position, by generalised least squares. A level's own estimate is least squares on its own rows, all else as estimated${data.held ? " (of the other grouping factors: their variances)" : ""}. Weight is how much of it stays in the partial estimate.`,
       "A row that counts twice is as good as two rows. Fading a level out lets its rows count for less and less: at zero its estimate is what the population says, with an interval as wide as levels differ.",
       `Curves under sliders: the ${data.method === "reml" ? "restricted " : ""}likelihood along that slider, the others where they stand.${data.posterior ? " Areas: the posterior's density. A Bayesian estimate is an average of what the picture shows, over the sliders' positions, with these weights; ◇ is that average." : ""}`,
       ...data.remarks,
@@ -783,6 +819,7 @@ class Explorer {
     this.sigmaSlider.input.disabled = this.holdSigma.disabled;
     this.holdSigma.checked = state.sigmaHeld !== null;
     this.fadeSlider.input.disabled = state.picked < 0 || this.sums.kk === null;
+    this.timesSlider.input.disabled = state.mode === "data" && this.data.held;
     this.picker.value = String(state.picked);
     this.show();
     clearTimeout(this.later);
