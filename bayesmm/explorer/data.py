@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.console import visible
 from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.explorer.sums import LevelSums, is_tied, sum_levels
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.pooling.own_rows import read_own_rows
+from bayesmm.inference.pooling.own_rows import DETERMINED
 from bayesmm.presenting.intervals import check_level
 
 if TYPE_CHECKING:
@@ -23,43 +24,76 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 200_000  # of all levels' sums: a page of two megabytes, and some tenths of a second a move
 FADING_NUMBERS = 30_000  # with those of [X y], which only fading a level out needs
+MOST_TIED = 120  # effects of levels that are tied to each other: their matrix is inverted a hundred times a move
+MOST_HELD = 2_000  # effects of the others then
 BINS = 48  # of a posterior's histogram along a slider
 SPAN = 2.5  # estimates that a slider reaches
 
 
-def why_not(fit: Fitted) -> str | None:
-    """Say why a model cannot be explored; None if it can."""
-    blocks = fit.design.blocks
-    if len(blocks) != 1:
-        names = ", ".join(block.group for block in blocks)
-        return (
-            f"The explorer takes models of one grouping factor, and this one has {len(blocks)} ({visible(names)}): fit "
-            "a model with one of them alone to explore it."
-        )
-    block = blocks[0]
+def why_not(fit: Fitted, group: str | None = None) -> str | None:
+    """Say why a model cannot be explored; None if it can.
+
+    Parameters
+    ----------
+    fit : Fit
+        Any.
+    group : str, optional
+        Grouping factor; the only one if None.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no grouping factor of this name, or there are several and none is named.
+    """
+    f = find_group(fit, group)
+    block, p = fit.design.blocks[f], fit.design.p
+    name = visible(block.group)
     if block.incidence.touches_itself:
         return (
-            f"The explorer takes one level of {visible(block.group)} a row, and here rows have several: their "
-            "estimates do not fall apart by level."
+            f"The explorer takes one level of {name} a row, and here rows have several: their estimates do not fall "
+            "apart by level."
         )
-    n = block.q * block.k * (block.k + fit.design.p + 1)
+    n = block.q * block.k * (block.k + p + 1)
     if n > MOST_NUMBERS:
         return (
             f"The explorer would send {n:,} numbers to the browser, of {block.q:,} levels, {block.k} effects and "
-            f"{fit.design.p} coefficients, and takes {MOST_NUMBERS:,}: leave levels or coefficients out."
+            f"{p} coefficients, and takes {MOST_NUMBERS:,}: leave levels or coefficients out."
         )
+    if len(fit.design.blocks) > 1 and is_tied(fit, f):
+        others = sum(other.q * other.k for g, other in enumerate(fit.design.blocks) if g != f)
+        if block.q * block.k > MOST_TIED or others > MOST_HELD:
+            return (
+                f"Levels of {name} share levels of other grouping factors, so that the explorer has to work with all "
+                f"their effects in one matrix: {block.q * block.k:,} of {name} and {others:,} of the others, where it "
+                f"takes {MOST_TIED} and {MOST_HELD:,}. Fit a model of {name} alone to explore it."
+            )
     return None
 
 
-def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95) -> dict[str, Any]:
+def find_group(fit: Fitted, group: str | None) -> int:
+    """Return the position of a grouping factor; the only one if None."""
+    names = [block.group for block in fit.design.blocks]
+    if group is None and len(names) == 1:
+        return 0
+    if not is_one_of(group, names) or group is None:
+        seen = f"group is {shorten(group)}" if group is not None else f"The model has {len(names)} grouping factors"
+        raise ArgumentError(f"{visible(seen)}: name one of {visible(', '.join(map(repr, names)))}.")
+    return names.index(group)
+
+
+def write_data(
+    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
+) -> dict[str, Any]:
     """Write what the explorer reads of a fit.
 
     Parameters
     ----------
     fit : Fit
-        Of one grouping factor.
+        Any that `why_not` does not refuse.
     posterior : Posterior, optional
         Of the same model and data.
+    group : str, optional
+        Grouping factor, where there are several; the variances of the others' effects over σ² are held.
     level : float
         Coverage of the intervals, with normal quantiles.
 
@@ -70,14 +104,15 @@ def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float 
         column in the order of the model, on the conditioned columns (`bayesmm.marginal.sums.crossproducts`).
 
         ==============================  =======================================================================
-        zz, zk, kk                      Z_i'WZ_i (q, k, k), Z_i'W[X y] (q, k, p + 1), [X y]'W[X y] of the
-                                        level's rows (q, p + 1, p + 1), null where they are too many
-        gram                            [X y]'W[X y] (p + 1, p + 1)
+        zz, zk, kk, tied                As of `bayesmm.explorer.sums.LevelSums`; kk is null where no level can
+                                        be faded out
+        gram                            the sum of kk (p + 1, p + 1)
         root, back                      T and T⁻¹ (k, k): the user's effect columns are those here times T
         fixedBack, origin               R⁻¹ (p, p), and least-squares coefficients (p,)
         ratios, correlations, sigma     the estimate: sds over σ, correlations (k k), σ
         reach                           right ends of the ratios' sliders
         shifts                          for each effect the position of the coefficient of its name, or −1
+        held                            whether there are other grouping factors
         ==============================  =======================================================================
 
     Raises
@@ -88,20 +123,20 @@ def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float 
         If the posterior is of another model.
     """
     level = check_level(level)
-    reason = why_not(fit)
+    reason = why_not(fit, group)
     if reason is not None:
         raise ArgumentError(reason)
-    design, block, products = fit.design, fit.design.blocks[0], fit.problem.products
+    f = find_group(fit, group)
+    design, block, products = fit.design, fit.design.blocks[f], fit.problem.products
     q, k, p = block.q, block.k, design.p
-    rows, names = fit.problem.conditioned_rows(), fit.labels.blocks[0]
-    ratios, correlations = _read_factor(fit.estimate.factors[0])
-    drawn = None if posterior is None else _read_posterior(fit, posterior)
-    sums = _sum_levels(rows.incidences[0].only.codes, rows.incidences[0].only.columns, rows.fixed, q)
-    fades = q * (k * k + k * (p + 1) + (p + 1) ** 2) <= FADING_NUMBERS
-    own = read_own_rows(design, fit.estimate.beta, fit.estimate.modes)[0]
+    names, root = fit.labels.blocks[f], np.asarray(products.effect_roots[f])
+    ratios, correlations = _read_factor(fit.estimate.factors[f])
+    drawn = None if posterior is None else _read_posterior(fit, posterior, f)
+    sums = sum_levels(fit, f)
+    fades = not sums.tied and q * (k * k + k * (p + 1) + (p + 1) ** 2) <= FADING_NUMBERS
     coefficients = fit.labels.coefficients
     shifts = [coefficients.index(effect) if effect in coefficients else -1 for effect in names.effects]
-    reach = _reach(ratios, rows.incidences[0].only.columns, np.asarray(products.effect_roots[0]), drawn)
+    reach = _reach(ratios, block.columns, drawn)
     data: dict[str, Any] = {
         "formula": visible(design.specification.shown),
         "group": visible(names.group),
@@ -112,19 +147,21 @@ def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float 
         "q": q,
         "k": k,
         "p": p,
+        "tied": sums.tied,
+        "held": len(design.blocks) > 1,
         "method": fit.method,
         "knownSigma": fit.known_sigma,
         "logRoot": float(products.log_det_root),
-        "logWeights": float(products.log_weights),
-        "zz": _pack(sums[:, :k, :k]),
-        "zk": _pack(sums[:, :k, k:]),
-        "kk": _pack(sums[:, k:, k:]) if fades else None,
-        "gram": _pack(rows.fixed.T @ rows.fixed),
-        "root": _pack(np.asarray(products.effect_roots[0])),
-        "back": _pack(np.linalg.inv(products.effect_roots[0])),
+        "logWeights": float(products.log_weights) - sums.log_det,
+        "zz": _pack(sums.zz),
+        "zk": _pack(sums.zk),
+        "kk": _pack(sums.kk) if fades else None,
+        "gram": _pack(sums.kk.sum(axis=0)),
+        "root": _pack(root),
+        "back": _pack(np.linalg.inv(root)),
         "fixedBack": _pack(np.linalg.inv(products.fixed_root)),
         "origin": _pack(np.asarray(products.fixed_origin)),
-        "undetermined": np.flatnonzero(~own.determined).tolist(),
+        "undetermined": _undetermined(sums, root, q),
         "shifts": shifts,
         "ratios": ratios.tolist(),
         "correlations": correlations.ravel().tolist(),
@@ -136,16 +173,22 @@ def write_data(fit: Fitted, posterior: Posterior | None = None, *, level: float 
         "posterior": None,
     }
     if drawn is not None:
-        data["posterior"] = _write_posterior(fit, posterior, drawn, reach, shifts)
-    return data | {"remarks": list(_remarks(fit, fades))}
+        data["posterior"] = _write_posterior(fit, posterior, f, drawn, reach, shifts)
+    return data | {"remarks": list(_remarks(fit, f, fades))}
 
 
-def _sum_levels(codes: np.ndarray, Z: np.ndarray, K: np.ndarray, q: int) -> np.ndarray:
-    """[Z K]'[Z K] of the rows of each level, (q, k + c, k + c)."""
-    columns = np.column_stack([Z, K])
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=q))[:-1]
-    return np.stack([own.T @ own for own in np.split(columns[order], ends)])
+def _undetermined(sums: LevelSums, root: np.ndarray, q: int) -> list[int]:
+    """List the levels whose own rows do not determine their effects."""
+    k = len(root)
+    own = sums.zz
+    if sums.tied:
+        at = np.arange(q)
+        own = sums.zz[0].reshape(q, k, q, k)[at, :, at, :]
+    gram = root.T @ own @ root
+    scale = np.sqrt(np.einsum("qii->qi", gram))
+    scale = np.where(scale > 0, scale, 1.0)
+    smallest = np.linalg.eigvalsh(gram / (scale[:, :, None] * scale[:, None, :]))[:, 0]
+    return np.flatnonzero(smallest <= DETERMINED).tolist()
 
 
 def _pack(values: np.ndarray) -> str:
@@ -162,9 +205,9 @@ def _read_factor(L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ratios, correlations
 
 
-def _reach(ratios: np.ndarray, Z: np.ndarray, T: np.ndarray, drawn: dict[str, np.ndarray] | None) -> list[float]:
+def _reach(ratios: np.ndarray, columns: np.ndarray, drawn: dict[str, np.ndarray] | None) -> list[float]:
     """Choose the right ends of the sliders: some estimates, or where effects are about σ, or the posterior ends."""
-    sizes = np.sqrt(np.mean((Z @ T) ** 2, axis=0))  # of the user's columns
+    sizes = np.sqrt(np.mean(columns**2, axis=0))
     ends = np.maximum(SPAN * ratios, 1.5 / np.where(sizes > 0.0, sizes, 1.0) * (ratios == 0.0))
     if drawn is not None:
         ends = np.maximum(ends, 1.02 * np.quantile(drawn["ratios"], 0.995, axis=0))
@@ -177,7 +220,7 @@ def _round_up(value: float) -> float:
     return float(ceil(2.0 * value / power - 1e-9) / 2.0 * power)
 
 
-def _read_posterior(fit: Fitted, posterior: Any) -> dict[str, np.ndarray]:
+def _read_posterior(fit: Fitted, posterior: Any, f: int) -> dict[str, np.ndarray]:
     try:
         drawn = is_posterior(posterior)
     except ArgumentError:
@@ -192,7 +235,7 @@ def _read_posterior(fit: Fitted, posterior: Any) -> dict[str, np.ndarray]:
     from bayesmm.bayes.results.draws import read_draws
 
     draws = read_draws(posterior)
-    covariances = draws.covariances[0]
+    covariances = draws.covariances[f]
     sds = np.sqrt(np.einsum("dii->di", covariances))
     found = {"beta": draws.beta, "sigma": draws.sigma, "ratios": sds / draws.sigma[:, None]}
     if sds.shape[1] == 2:
@@ -202,20 +245,20 @@ def _read_posterior(fit: Fitted, posterior: Any) -> dict[str, np.ndarray]:
 
 
 def _write_posterior(
-    fit: Fitted, posterior: Any, drawn: dict[str, np.ndarray], reach: list[float], shifts: list[int]
+    fit: Fitted, posterior: Any, f: int, drawn: dict[str, np.ndarray], reach: list[float], shifts: list[int]
 ) -> dict[str, Any]:
-    table = posterior.random_effects()
-    q, k = fit.design.blocks[0].q, fit.design.blocks[0].k
+    table, block = posterior.random_effects(), fit.labels.blocks[f]
+    q, k = len(block.levels), len(block.effects)
     fixed = drawn["beta"].mean(axis=0)
     centre = np.array([fixed[j] if j >= 0 else 0.0 for j in shifts])
     correlation = None
-    if len(fit.labels.blocks[0].cors) and "correlation" in drawn:
+    if len(block.cors) and "correlation" in drawn:
         correlation = _histogram(drawn["correlation"], -1.0, 1.0)
     sigma = None
     if fit.known_sigma is None:
         sigma = _histogram(drawn["sigma"], float(drawn["sigma"].min()), float(drawn["sigma"].max()))
     return {
-        "means": _pack(table["mean"].to_numpy().reshape(q, k) + centre),
+        "means": _pack(table.loc[table["group"] == block.group, "mean"].to_numpy().reshape(q, k) + centre),
         "ratios": [_histogram(drawn["ratios"][:, e], 0.0, end) for e, end in enumerate(reach)],
         "correlation": correlation,
         "sigma": sigma,
@@ -229,14 +272,21 @@ def _histogram(draws: np.ndarray, low: float, high: float) -> dict[str, Any] | N
     return {"edges": [float(f"{edge:.6g}") for edge in edges], "heights": heights.tolist()}
 
 
-def _remarks(fit: Fitted, fades: bool) -> Iterator[str]:
-    if fit.design.blocks[0].k > 2:
+def _remarks(fit: Fitted, f: int, fades: bool) -> Iterator[str]:
+    block = fit.labels.blocks[f]
+    if len(fit.labels.blocks) > 1:
+        others = ", ".join(other.group for other in fit.labels.blocks if other is not block)
+        yield (
+            f"The sds of the effects of {visible(others)} stay, over σ, as they were estimated; the effects follow. "
+            "Rows cannot be counted several times here."
+        )
+    if len(block.effects) > 2:
         yield "The correlations of the effects stay as they were estimated."
-    elif len(fit.labels.blocks[0].pieces) > 1:
+    elif len(block.pieces) > 1:
         yield "The effects are uncorrelated in this model."
-    if len(fit.labels.blocks[0].sds) < fit.design.blocks[0].k:
+    if len(block.sds) < len(block.effects):
         yield "The model ties the standard deviations of effects to each other; here each can be moved by itself."
     if fit.design.has_weights:
         yield "σ is that of a row of weight one."
     if not fades:
-        yield "The levels are too many for one of them to be faded out."
+        yield "No level can be faded out: they are too many, or tied to each other by another grouping factor."

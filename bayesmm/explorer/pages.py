@@ -34,16 +34,23 @@ def read_module() -> str:
 
 
 def write_fragment(
-    fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95, key: str = "explorer"
+    fit: Fitted,
+    posterior: Posterior | None = None,
+    *,
+    group: str | None = None,
+    level: float = 0.95,
+    key: str = "explorer",
 ) -> str:
     """Write the explorer as a piece of the body of a page.
 
     Parameters
     ----------
     fit : Fit
-        Of one grouping factor.
+        Any that `bayesmm.explorer.data.why_not` does not refuse.
     posterior : Posterior, optional
         Of the same model and data.
+    group : str, optional
+        Grouping factor, where there are several.
     level : float
         Coverage of the intervals.
     key : str
@@ -63,7 +70,7 @@ def write_fragment(
     """
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key):
         raise ArgumentError(f"key is {shorten(key)}: give a letter, and letters, digits, - and _ after it.")
-    data = write_json(write_data(fit, posterior, level=level))
+    data = write_json(write_data(fit, posterior, group=group, level=level))
     mount = (
         f'const read = (id) => document.getElementById("{key}-" + id);\n'
         f'const given = {{ data: JSON.parse(read("data").textContent), key: "{key}" }};\n'
@@ -76,9 +83,11 @@ def write_fragment(
     )
 
 
-def write_page(fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95) -> str:
+def write_page(
+    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
+) -> str:
     """Write the explorer as a page of its own; arguments and errors as of `write_fragment`."""
-    fragment = write_fragment(fit, posterior, level=level)
+    fragment = write_fragment(fit, posterior, group=group, level=level)
     title = escape(visible(f"Shrinkage: {fit.design.specification.shown}"))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -89,7 +98,12 @@ def write_page(fit: Fitted, posterior: Posterior | None = None, *, level: float 
 
 
 def save_page(
-    fit: Fitted, path: str | os.PathLike[str], posterior: Posterior | None = None, *, level: float = 0.95
+    fit: Fitted,
+    path: str | os.PathLike[str],
+    posterior: Posterior | None = None,
+    *,
+    group: str | None = None,
+    level: float = 0.95,
 ) -> Path:
     """Write that page to a file, and return its path.
 
@@ -105,7 +119,7 @@ def save_page(
         raise ArgumentError(f"path is {shorten(path)}: name a file that ends in .html, such as 'explorer.html'.")
     if where.is_dir():
         raise StorageError(f"{str(path)!r} cannot be written: it is a folder. Name a file.")
-    text = write_page(fit, posterior, level=level)
+    text = write_page(fit, posterior, group=group, level=level)
     with naming(where, "written"), replacing(where) as partial:
         partial.write_text(text, encoding="utf-8")
     return where

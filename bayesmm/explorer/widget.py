@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
 
-def make_widget(fit: Fitted, posterior: Posterior | None = None, *, level: float = 0.95) -> Any:
+def make_widget(
+    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
+) -> Any:
     """Make a widget of anywidget; arguments and errors as of `bayesmm.explorer.pages.write_fragment`.
 
     Raises
@@ -21,7 +23,7 @@ def make_widget(fit: Fitted, posterior: Posterior | None = None, *, level: float
     BayesmmError
         If anywidget is not installed.
     """
-    data = write_data(fit, posterior, level=level)
+    data = write_data(fit, posterior, group=group, level=level)
     try:
         import anywidget
         import traitlets

@@ -526,6 +526,7 @@ class Fit:
         path: str | os.PathLike[str] | None = None,
         *,
         posterior: Posterior | None = None,
+        group: str | None = None,
         level: float = 0.95,
     ) -> Any:
         """Move the standard deviation between levels by hand, and see the estimates of all levels follow.
@@ -537,6 +538,9 @@ class Fit:
             network. Without it the explorer is a widget of a notebook.
         posterior : Posterior, optional
             Of the same model and data: its density is drawn under the sliders, its means beside the estimates.
+        group : str, optional
+            Whose levels are explored, where the model has several grouping factors. The standard deviations of the
+            others' effects then stay, over σ, as they were estimated.
         level : float
             Coverage of the intervals, with normal quantiles.
 
@@ -548,7 +552,8 @@ class Fit:
         Raises
         ------
         ArgumentError
-            If the model has several grouping factors, or several levels a row, or an argument is none of these.
+            If the model has several levels a row, or more than a browser could move at once, or an argument is none of
+            these.
         ComparisonError
             If the posterior is of another model or other data.
         StorageError
@@ -570,10 +575,10 @@ class Fit:
         if path is None:
             from bayesmm.explorer.widget import make_widget
 
-            return make_widget(self, posterior, level=level)
+            return make_widget(self, posterior, group=group, level=level)
         from bayesmm.explorer.pages import save_page
 
-        return save_page(self, path, posterior, level=level)
+        return save_page(self, path, posterior, group=group, level=level)
 
     @cached_property
     def fitted(self) -> np.ndarray:

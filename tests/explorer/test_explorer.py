@@ -12,7 +12,7 @@ import pytest
 from dense_fits import SLEEP
 from explorer.browser import ASK, open_browser, opened, slide
 from made_posterior import make_posterior
-from oracle import DenseModel, level_covariance, random_columns
+from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmError, ComparisonError, StorageError
@@ -31,6 +31,11 @@ MODELS = {
     "boundary": ("Yield ~ 1 + (1 | Batch)", "dyestuff2", {}),
     "known": ("y ~ 1 + (1 | school)", "eight_schools", {"weights": "1 / sigma**2", "sigma": 1.0}),
     "three": ("score ~ Machine + (0 + Machine | Worker)", "machines", {}),
+    "nested": ("strength ~ 1 + (1 | batch/cask)", "pastes", {"group": "batch"}),
+    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {"group": "sample"}),
+    "crossed the other way": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", {"group": "plate"}),
+    "inner": ("score ~ Machine + (1 | Worker) + (1 | Worker:Machine)", "machines", {"group": "Worker:Machine"}),
+    "slopes beside": ("distance ~ age + (age | Subject) + (1 | Sex)", "orthodont", {"group": "Subject"}),
     "no coefficients": ("Yield ~ 0 + (1 | Batch)", "dyestuff", {}),
 }
 
@@ -38,7 +43,7 @@ MODELS = {
 def fitted(name):
     formula, data, options = MODELS[name]
     method = options.get("method", "reml")
-    rest = {key: value for key, value in options.items() if key != "method"}
+    rest = {key: value for key, value in options.items() if key not in ("method", "group")}
     return bmm.Model(formula, bmm.datasets.load(data), **rest).fit(method=method)
 
 
@@ -84,90 +89,110 @@ def close(found, expected):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_numbers_at_the_estimate_are_the_fits(name, ask):
-    fit = fitted(name)
-    data = write_data(fit)
+    fit, group = fitted(name), MODELS[name][2].get("group")
+    data = write_data(fit, group=group)
     (found,) = ask(data, [estimate_of(data)])
+    group = data["group"]
     assert close(found["sigma"], fit.sigma)
     assert close(found["loglik"], fit.loglik)
     assert close(found["fixed"], fit.estimate.beta)
     given, fixed = fit.random_effects(), fit.random_effects(uncertainty="fixed")
+    given, fixed = (table[table["group"] == group] for table in (given, fixed))
     assert close(found["effect"], given["estimate"])
     assert close(found["sd"], given["std_error"])
     assert close(found["sdFixed"], fixed["std_error"])
     shrunk = bmm.shrinkage(fit, of="coefficients").table
-    assert close(found["own"], shrunk["unpooled"])
-    assert close(found["weight"], shrunk["weight"])
+    shrunk = shrunk[shrunk["group"] == group]
+    if not data["held"]:  # otherwise the others' effects are not taken as they are, as they are there
+        assert close(found["own"], shrunk["unpooled"])
+        assert close(found["weight"], shrunk["weight"])
     assert close(found["coefficient"], shrunk["estimate"])
-    if set(fit.labels.blocks[0].effects) <= set(fit.labels.coefficients):
+    if set(data["effects"]) <= set(fit.labels.coefficients):
         coef = fit.coef()
+        coef = coef[coef["group"] == group]
         assert close(found["coefficient"], coef["estimate"])
         assert close(found["sdCoefficient"], coef["std_error"])
 
 
-def dense(fit, ratios, correlations, rows_count, sigma):
-    """The textbook at a position of the sliders: fixed effects, BLUPs, sds of each layer, sigma, log-likelihood."""
-    design, block = fit.design, fit.design.blocks[0]
-    kept = rows_count > 0
-    own = block.incidence.only
-    Z = random_columns(own.codes, own.columns, block.q)[kept]
-    X, y = design.X[kept][:, design.kept], (design.y - design.offset)[kept]
-    model = DenseModel(y=y, X=X, Z=Z, weights=(design.weights * rows_count)[kept])
-    G = level_covariance(np.outer(ratios, ratios) * np.reshape(correlations, (block.k, block.k)), block.q)
-    df = rows_count.sum() - (design.p if fit.method == "reml" else 0)
+def dense(fit, ratios, correlations, rows_count, sigma, group=None):
+    """The textbook at a position of the sliders: fixed effects, BLUPs, sds of each layer, sigma, log-likelihood.
+
+    With other grouping factors, their covariance over the variance of the noise is the fit's.
+    """
+    design = fit.design
+    kept, weights = rows_count > 0, design.weights * rows_count
+    Z, G, here, start = [], [], slice(0), 0
+    for block, L in zip(design.blocks, fit.factors, strict=True):
+        own = block.incidence.only
+        Z.append(random_columns(own.codes, own.columns, block.q)[kept])
+        relative = L @ L.T
+        if group in (None, block.group):
+            relative = np.outer(ratios, ratios) * np.reshape(correlations, (block.k, block.k))
+            here = slice(start, start + block.q * block.k)
+        G.append(level_covariance(relative, block.q))
+        start += block.q * block.k
+    X, y, G = design.X[kept][:, design.kept], (design.y - design.offset)[kept], block_diagonal(G)
+    model = DenseModel(y=y, X=X, Z=np.hstack(Z), weights=weights[kept])
+    p, df = design.p, rows_count.sum() - (design.p if fit.method == "reml" else 0)
     if sigma is None:
         residual = y - X @ model.fixed_effects(G, 1.0)
         sigma = float(np.sqrt(residual @ np.linalg.solve(model.covariance(G, 1.0), residual) / df))
     mean, covariance = model.joint_moments(sigma**2 * G, sigma)
-    p = design.p
-    variances = np.diag(model.random_effects_covariance(sigma**2 * G, sigma))
+    at = np.r_[np.arange(p), p + np.arange(start)[here]]
     return {
         "sigma": sigma,
         "fixed": mean[:p],
-        "effect": mean[p:],
-        "sd": np.sqrt(variances),
-        "sdFixed": np.sqrt(np.diag(covariance)[p:]),
-        "joint": covariance,
+        "effect": mean[at[p:]],
+        "sd": np.sqrt(np.diag(model.random_effects_covariance(sigma**2 * G, sigma))[here]),
+        "sdFixed": np.sqrt(np.diag(covariance)[at[p:]]),
+        "joint": covariance[np.ix_(at, at)],
         "loglik": model.log_likelihood(sigma**2 * G, sigma, fit.method),
     }
 
 
-@pytest.mark.parametrize("name", ["slopes", "uncorrelated", "covariate", "boundary", "known", "three"])
+def sds_of_coefficients(joint, p, shifts, q):
+    """Of fixed plus random effect, by their joint covariance; NaN where there is no fixed one."""
+    k = len(shifts)
+    found = np.full(q * k, np.nan)
+    for at in range(q * k):
+        if shifts[at % k] >= 0:
+            pick = np.zeros(len(joint))
+            pick[[shifts[at % k], p + at]] = 1.0
+            found[at] = np.sqrt(pick @ joint @ pick)
+    return found
+
+
+@pytest.mark.parametrize("name", ["uncorrelated", "covariate", "boundary", "known", "three", "crossed", "nested"])
 def test_numbers_elsewhere_are_those_of_a_dense_formula(name, ask):
-    fit = fitted(name)
-    data = write_data(fit)
-    k, p, q, n = data["k"], data["p"], data["q"], data["rows"]
+    fit, group = fitted(name), MODELS[name][2].get("group")
+    data = write_data(fit, group=group)
+    k, p, q = data["k"], data["p"], data["q"]
     rng = np.random.default_rng(3)
-    codes = fit.design.blocks[0].incidence.only.codes
+    block = fit.design.blocks[[each.group for each in fit.design.blocks].index(data["group"])]
     moves, expected = [], []
-    for times, fade, held in [(1.0, 1.0, None), (3.0, 1.0, None), (0.5, 0.4, None), (2.0, 0.0, 1.7 * fit.sigma)]:
+    ways = [(1.0, 1.0, None), (1.0, 1.0, 0.6 * fit.sigma)]
+    ways += [] if data["held"] else [(3.0, 1.0, None), (0.5, 0.4, None), (2.0, 0.0, 1.7 * fit.sigma)]
+    for times, fade, held in ways:
         ratios = (np.array(data["reach"]) * rng.uniform(0.05, 0.9, k)).tolist()
         r = float(rng.uniform(-0.9, 0.9))
         correlations = [1, r, r, 1] if k == 2 else data["correlations"]
         held = data["knownSigma"] or held
         choice = {"times": times, "picked": 1, "fade": fade}
         moves.append({"ratios": ratios, "correlations": correlations, "choice": choice, "sigma": held})
-        expected.append(dense(fit, ratios, correlations, times * np.where(codes == 1, fade, 1.0), held))
-    shifts = data["shifts"]
+        counts = times * np.where(block.incidence.only.codes == 1, fade, 1.0)
+        expected.append(dense(fit, ratios, correlations, counts, held, group))
     for move, found, right in zip(moves, ask(data, moves), expected, strict=True):
         for each in ("sigma", "fixed", "effect", "sd", "sdFixed"):
             assert close(found[each], right[each]), each
+        sds = sds_of_coefficients(right["joint"], p, data["shifts"], q)
+        assert close(np.where(np.isnan(sds), np.nan, found["sdCoefficient"]), sds)
         if move["choice"]["fade"] == 1.0 and move["choice"]["times"] == 1.0:
             assert close(found["loglik"], right["loglik"])
-            for e, j in enumerate(shifts):
-                if j < 0:
-                    continue
-                for i in range(q):
-                    at = np.zeros(p + k * q)
-                    at[j] = 1.0
-                    at[p + i * k + e] = 1.0
-                    sd = float(np.sqrt(at @ right["joint"] @ at))
-                    assert close(found["sdCoefficient"][i * k + e], sd)
         if move["choice"]["fade"] == 0.0:  # a level without rows is the population's
             here = slice(k, 2 * k)
             assert close(np.asarray(found["effect"][here]) + 1.0, np.ones(k))
             assert close(found["sd"][here], np.array(move["ratios"]) * found["sigma"])
             assert close(found["weight"][here] + np.ones(k), np.ones(k))
-    assert n == fit.n
 
 
 @pytest.fixture(scope="module")
@@ -499,9 +524,17 @@ def test_lacking_anywidget_is_said(monkeypatch):
 
 
 def test_what_cannot_be_explored_is_said(tmp_path):
-    crossed = bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bmm.datasets.load("penicillin")).fit()
-    with pytest.raises(ArgumentError, match=r"one grouping factor, and this one has 2 \(plate, sample\)"):
+    crossed = fitted("crossed")
+    with pytest.raises(ArgumentError, match=r"has 2 grouping factors: name one of 'plate', 'sample'\."):
         crossed.explore(tmp_path / "x.html")
+    with pytest.raises(ArgumentError, match=r"group is 'no such': name one of 'plate', 'sample'\."):
+        crossed.explore(tmp_path / "x.html", group="no such")
+    people = bmm.datasets.simulate_crossed(groups={"item": 130, "person": 20}, sds={"item": 1.0, "person": 1.0})
+    with pytest.raises(ArgumentError, match=r"one matrix: 130 of item and 20 of the others, where it takes 120"):
+        bmm.Model(people.formula, people.data).fit().explore(tmp_path / "x.html", group="item")
+    dyads = bmm.datasets.simulate_dyads(n_people=6)
+    with pytest.raises(ArgumentError, match="takes one level of"):
+        bmm.Model("log_count ~ 1 + (1 | mm(sender, receiver))", dyads.data).fit().explore(tmp_path / "x.html")
     fit = fitted("one")
     with pytest.raises(ArgumentError, match="posterior is"):
         fit.explore(tmp_path / "x.html", posterior=fit)
