@@ -405,8 +405,8 @@ const STYLE = `
 .bmm-explorer *{box-sizing:border-box}
 .bmm-explorer .bmm-body{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:flex-start}
 .bmm-explorer .bmm-controls{flex:1 1 17rem;max-width:100%;min-width:0}
-.bmm-explorer .bmm-picture{flex:2.2 1 20rem;min-width:0;max-width:100%}
-@container (max-width:40rem){.bmm-explorer .bmm-picture{flex-basis:100%;order:-1}}
+.bmm-explorer .bmm-picture{flex:2.2 1 20rem;min-width:0;max-width:100%;position:sticky;top:.5rem}
+@container (max-width:40rem){.bmm-explorer .bmm-picture{flex-basis:100%;order:-1;position:static}}
 .bmm-explorer h3{font-size:1.15em;margin:.2em 0;font-weight:600;overflow-wrap:anywhere}
 .bmm-explorer p{margin:.4em 0;max-width:44rem}
 .bmm-explorer .bmm-quiet{opacity:.8;font-size:.92em}
@@ -506,7 +506,7 @@ class Slider {
       const most = Math.max(...heights);
       let path = `M${x(edges[0])} ${height}`;
       heights.forEach((h, j) => (path += `V${height - (h / most) * (height - 3)}H${x(edges[j + 1])}`));
-      parts.push(shape("path", { d: `${path}V${height}Z`, fill: COLOURS.posterior, "fill-opacity": 0.32, class: "bmm-density" }));
+      parts.push(shape("path", { d: `${path}V${height}Z`, fill: COLOURS.posterior, "fill-opacity": 0.42, class: "bmm-density" }));
     }
     if (curve) {
       const d = curve.map(([value, h], j) => `${j ? "L" : "M"}${x(value).toFixed(1)} ${(height - h * (height - 3)).toFixed(1)}`);
@@ -545,7 +545,7 @@ class Explorer {
     this.given = readData(data);
     this.data = data;
     this.state = { mode: "data", picked: -1, fade: 1, times: 1, sigmaHeld: data.knownSigma, layer: "fixed", view: 0 };
-    this.truth = { groups: 24, rows: 8, unequal: true, sds: [1, 0.8], correlation: 0.3, sigma: 1.5, seed: 1 };
+    this.truth = { groups: 24, rows: 8, unequal: true, sds: [1, 0.8], correlation: 0.3, sigma: 1.5, seed: 2 };
     this.root = make("section", { className: "bmm-explorer" });
     this.root.setAttribute("aria-label", "Shrinkage explorer");
     el.append(make("style", {}, STYLE), this.root);
@@ -823,7 +823,7 @@ class Explorer {
     this.picker.value = String(state.picked);
     this.show();
     clearTimeout(this.later);
-    if (this.sums.q > 400) this.later = setTimeout(() => this.markSliders(), 120);
+    if (this.sums.q > 400 || this.sums.tied) this.later = setTimeout(() => this.markSliders(), 120);
     else this.markSliders();
   }
 
@@ -937,7 +937,7 @@ class Explorer {
     const a = Math.min(state.view, k - 1);
     const { some, words } = this.shown();
     const labelled = some.length <= LABELLED;
-    const row = labelled ? 20 : Math.max(4, Math.min(12, 1400 / some.length));
+    const row = labelled ? Math.max(14, Math.min(20, 800 / some.length)) : Math.max(3, Math.min(12, 800 / some.length));
     const longest = labelled ? Math.max(...some.map((i) => levels[i].length)) : 0;
     const left = labelled ? Math.min(width * 0.3, 14 + 6.6 * longest) : 12;
     const right = 14;

@@ -207,7 +207,7 @@ def pages(tmp_path_factory):
             drawn = (
                 make_posterior(bmm.Model(*MODELS[name][:1], bmm.datasets.load(MODELS[name][1]))) if posterior else None
             )
-            assert fit.explore(path, posterior=drawn) == path
+            assert fit.explore(path, posterior=drawn, group=MODELS[name][2].get("group")) == path
         return path
 
     return write
@@ -453,6 +453,36 @@ def test_page_fits_every_width_and_ground(width, scheme, browser, pages):
         )
         assert min(box[0] for box in boxes) >= 0
         assert max(box[1] for box in boxes) <= width
+
+
+def test_levels_tied_by_another_factor_are_moved_together(browser, pages):
+    fit = fitted("crossed")
+    with opened(browser, pages("crossed", posterior=True)) as page:
+        open_table(page)
+        coef = fit.coef().query("group == 'sample'").set_index("level")
+        table = table_of(page)
+        assert close(table[["partial", "lower", "upper"]], coef.loc[table.index, ["estimate", "lower", "upper"]])
+        assert page.get_by_label("each row counts").is_disabled()
+        assert page.locator(".bmm-posterior").count() == 6
+        slide(page, "ratio-0", 0)
+        assert table_of(page)["partial"].nunique() == 1
+        page.locator("[data-level]").first.click()
+        assert page.get_by_label("its rows count").is_disabled()
+        page.locator("summary", has_text="computed").click()
+        assert "effects of plate stay" in page.locator(".bmm-explorer").text_content()
+
+
+def test_a_level_of_a_nested_model_fades_out_as_if_it_were_left_out(ask):
+    fit = fitted("nested")
+    data = write_data(fit, group="batch")
+    design = fit.design
+    kept = design.blocks[0].incidence.only.codes != 3
+    assert design.blocks[0].group == data["group"]
+    move = {"ratios": [0.8], "correlations": [1], "choice": {"picked": 3, "fade": 0.0}, "sigma": None}
+    (found,) = ask(data, [move])
+    right = dense(fit, [0.8], [1], kept.astype(float), None, "batch")
+    for each in ("sigma", "fixed", "effect", "sd", "sdFixed"):
+        assert close(found[each], right[each]), each
 
 
 def test_thousands_of_levels_are_thinned_and_answer_at_once(browser, tmp_path):
