@@ -13,7 +13,8 @@ const COLOURS = { partial: "#0072B2", own: "#CC79A7", all: "#E69F00", posterior:
 const MOST_DRAWN = 300; // levels in a picture; of more, every second or third
 const LABELLED = 60; // levels that have their name beside them
 const STEPS = 1000; // of a slider
-const CURVE = 49; // values of the likelihood along a slider
+const CURVE = 43; // values of the likelihood along a slider
+const FINER = 14; // steps about the highest of them
 const SMALL_PIVOT = 1e-8; // of scaled cross-products: as in bayesmm.shrinkage
 
 // ---------------------------------------------------------------------------------------------------------- numbers
@@ -840,10 +841,14 @@ class Explorer {
     const posterior = simulated ? null : this.sums.posterior;
     const width = Math.max(120, this.controls.clientWidth || 280);
     const curve = (slider, place) => {
-      const points = Array.from({ length: CURVE }, (_, j) => slider.valueAt(j / (CURVE - 1)));
-      const heights = points.map((value) => logLikelihood(this.sums, place(value), state, state.sigmaHeld));
-      const most = Math.max(...heights.filter(Number.isFinite));
-      return points.map((value, j) => [value, Number.isFinite(heights[j]) ? Math.exp(heights[j] - most) : 0]);
+      const at = (value) => [value, logLikelihood(this.sums, place(value), state, state.sigmaHeld)];
+      let points = Array.from({ length: CURVE }, (_, j) => at(slider.valueAt(j / (CURVE - 1))));
+      const top = points.reduce((best, point, j) => (point[1] > points[best][1] ? j : best), 0);
+      const [from, to] = [points[Math.max(0, top - 1)][0], points[Math.min(CURVE - 1, top + 1)][0]];
+      for (let j = 1; j < FINER; j++) points.push(at(from + ((to - from) * j) / FINER));
+      points = points.filter((point) => Number.isFinite(point[1])).sort((one, other) => one[0] - other[0]);
+      const most = points.reduce((best, point) => Math.max(best, point[1]), -Infinity);
+      return points.map(([value, height]) => [value, Math.exp(height - most)]);
     };
     this.ratioSliders.forEach((slider, a) => {
       const place = (value) => factorOf(state.ratios.map((r, b) => (a === b ? value : r)), state.correlations);
@@ -1100,7 +1105,8 @@ function frame(at, k, a, z) {
     high = Math.max(high, inner[inner.length - 1]);
   }
   const room = high - low || Math.abs(high) || 1;
-  for (const v of own) if (v > low - room && v < high + room) [low, high] = [Math.min(low, v), Math.max(high, v)];
+  const near = own.filter((v) => v > low - 0.7 * room && v < high + 0.7 * room);
+  for (const v of near) [low, high] = [Math.min(low, v), Math.max(high, v)];
   const margin = 0.04 * (high - low || Math.abs(high) || 1);
   return { low: low - margin, high: high + margin };
 }

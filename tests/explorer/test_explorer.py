@@ -383,7 +383,7 @@ def test_simulated_data_have_their_truth_marked_and_their_reml_estimate_is_a_max
         curve = page.locator(".bmm-slider .bmm-curve").first.get_attribute("d")
         points = np.array([[float(v) for v in each.split()] for each in re.split("[ML]", curve)[1:]])
         mark = float(page.locator(".bmm-slider .bmm-mark-partial").first.get_attribute("x1"))
-        assert abs(points[points[:, 1].argmin(), 0] - mark) <= np.diff(points[:, 0]).max()
+        assert abs(points[points[:, 1].argmin(), 0] - mark) < 3.0  # pixels of some 300: the top of the curve
         page.get_by_text("draw anew").click()
         assert not table_of(page).equals(first)
         slide(page, "groups", 97)
