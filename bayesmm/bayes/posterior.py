@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
 from bayesmm.bayes.results.frames import augment, glance, level_coefficients
+from bayesmm.bayes.results.group_lines import draw_group_lines
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
 from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
@@ -39,6 +40,9 @@ from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statisti
 from bayesmm.presenting.report import Report
 from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
 from bayesmm.problem import Problem
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -326,6 +330,82 @@ class Posterior:
             weights=weights,
             seed=seed,
         )
+
+    def group_lines(
+        self,
+        x: str | None = None,
+        group: str | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
+
+        Parameters
+        ----------
+        x : str, optional
+            Column that lines are over, of the fixed part or of the random effects of the factor, a number or a factor.
+            By default the first number with random effects, the first number, the first factor; with no columns, the
+            number of the row within its level.
+        group : str, optional
+            Grouping factor, of one level a row; by default the first.
+        levels : sequence of str, optional
+            Which levels. By default all of up to 20, otherwise 20 evenly over the ranking by the mean of the random
+            part over the rows of a level, the highest first.
+        level : float
+            Probability of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            level, x, unpooled, complete, estimate, lower, upper; in units of the response.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument suits nothing in the model.
+
+        Notes
+        -----
+        estimate: posterior mean, with quantiles of the draws. complete: fixed effects and offset. unpooled: with them,
+        least squares on the level's own rows of its random-effects columns, all else at posterior means, as in
+        `bayesmm.shrinkage`; NaN beyond its own rows, and where these do not determine it. A model without random slopes
+        therefore has own lines that are parallel. All other columns are held at values of the level's own rows: factors
+        at the most frequent one, numbers at that nearest the mean. Effects of other grouping factors come in where all
+        rows of a level share theirs, as in nested factors, and are zero otherwise.
+        """
+        return draw_group_lines(self, x=x, group=group, levels=levels, level=level).frame
+
+    def plot_groups(
+        self,
+        x: str | None = None,
+        group: str | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        level: float = 0.95,
+    ) -> Figure:
+        """Draw the data of each level with its lines: not pooled, partially and completely pooled.
+
+        Parameters
+        ----------
+        x, group, levels, level
+            As in `group_lines`, whose table is drawn.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A small panel a level. The title says which levels are shown where not all are.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument suits nothing in the model.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.design.words.group_lines import plot_group_lines
+
+        return plot_group_lines([("posterior", draw_group_lines(self, x=x, group=group, levels=levels, level=level))])
 
     def posterior_predictive(
         self,

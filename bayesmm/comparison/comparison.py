@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,40 @@ class Comparison:
         from bayesmm.plots.comparison import plot_comparison
 
         return plot_comparison(self.table, method=self.fit.method.upper(), level=self.level)
+
+    def plot_groups(
+        self,
+        x: str | None = None,
+        group: str | None = None,
+        levels: Sequence[str] | None = None,
+    ) -> Figure:
+        """Draw the data of each level with its lines, partially pooled by both.
+
+        Parameters
+        ----------
+        x, group, levels
+            As in `bayesmm.fit.Fit.group_lines`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            As `bayesmm.fit.Fit.plot_groups`; own and pooled lines are those of the fit.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument suits nothing in the model.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.bayes.results.group_lines import draw_group_lines
+        from bayesmm.design.words.group_lines import plot_group_lines
+        from bayesmm.inference.pooling.group_lines import estimate_group_lines
+
+        lines = estimate_group_lines(self.fit, x=x, group=group, levels=levels, level=self.level)
+        shown = list(dict.fromkeys(lines.table["level"]))
+        drawn = draw_group_lines(self.posterior, x=lines.x, group=lines.group, levels=shown, level=self.level)
+        return plot_group_lines([("fit", lines), ("posterior", drawn)])
 
     @cached_property
     def _report(self) -> Report:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.inference.effects.layers import DENSE
-from bayesmm.inference.pooling.own_rows import unpooled_effects
+from bayesmm.inference.pooling.unpooled import unpooled_effects
 from bayesmm.presenting.columns import CHECKS
 
 if TYPE_CHECKING:

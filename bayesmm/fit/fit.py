@@ -580,6 +580,86 @@ class Fit:
 
         return save_page(self, path, posterior, group=group, level=level)
 
+    def group_lines(
+        self,
+        x: str | None = None,
+        group: str | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
+
+        Parameters
+        ----------
+        x : str, optional
+            Column that lines are over, of the fixed part or of the random effects of the factor, a number or a factor.
+            By default the first number with random effects, the first number, the first factor; with no columns, the
+            number of the row within its level.
+        group : str, optional
+            Grouping factor, of one level a row; by default the first.
+        levels : sequence of str, optional
+            Which levels. By default all of up to 20, otherwise 20 evenly over the ranking by the mean of the random
+            part over the rows of a level, the highest first.
+        level : float
+            Coverage of the intervals, with normal quantiles.
+
+        Returns
+        -------
+        DataFrame
+            level, x, unpooled, complete, estimate, lower, upper; in units of the response.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument suits nothing in the model.
+
+        Notes
+        -----
+        The interval has the joint error of fixed and predicted effects, as `coef` has by default, not that of the
+        variances. complete: fixed effects and offset. unpooled: with them, least squares on the level's own rows of its
+        random-effects columns, all else as fitted, as in `bayesmm.shrinkage`; NaN beyond its own rows, and where these
+        do not determine it. A model without random slopes therefore has own lines that are parallel. All other columns
+        are held at values of the level's own rows: factors at the most frequent one, numbers at that nearest the mean.
+        Effects of other grouping factors come in where all rows of a level share theirs, as in nested factors, and are
+        zero otherwise.
+        """
+        from bayesmm.inference.pooling.group_lines import estimate_group_lines
+
+        return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
+
+    def plot_groups(
+        self,
+        x: str | None = None,
+        group: str | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        level: float = 0.95,
+    ) -> Figure:
+        """Draw the data of each level with its lines: not pooled, partially and completely pooled.
+
+        Parameters
+        ----------
+        x, group, levels, level
+            As in `group_lines`, whose table is drawn.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A small panel a level. The title says which levels are shown where not all are.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument suits nothing in the model.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.design.words.group_lines import plot_group_lines
+        from bayesmm.inference.pooling.group_lines import estimate_group_lines
+
+        return plot_group_lines([("fit", estimate_group_lines(self, x=x, group=group, levels=levels, level=level))])
+
     @cached_property
     def fitted(self) -> np.ndarray:
         """Xβ̂ + Zb̂ + offset (n,), in units of the response."""
@@ -1242,6 +1322,71 @@ class Fit:
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
         return simulate_envelopes(self, of, n, level, seed, refit=refit)
+
+    def plot_envelopes(
+        self,
+        of: Literal["residuals", "random_effects"] = "residuals",
+        *,
+        n: int = 999,
+        level: float = 0.95,
+        seed: int = 1,
+        refit: bool = False,
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Draw normal quantile plots with envelopes from data that the model draws.
+
+        Parameters
+        ----------
+        of, n, level, seed, refit
+            As in `envelopes`, whose table is drawn.
+        ax : matplotlib.axes.Axes, optional
+            To draw one panel into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Of random effects a panel each. The three furthest points outside the simultaneous envelope are named.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these, or `ax` is given for several panels.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.inference.diagnostics.figures import plot_envelopes_of
+
+        return plot_envelopes_of(self, of, n, level, seed, refit=refit, ax=ax)
+
+    def plot_residuals(self, *, n: int = 999, level: float = 0.95, seed: int = 1) -> Figure:
+        """Draw one page of residuals and random effects.
+
+        Parameters
+        ----------
+        n : int
+            Simulated sets behind the envelopes; fewer where more would not fit into memory.
+        level : float
+            Share of the sets that envelopes hold.
+        seed : int
+            The same seed gives the same envelopes.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Standardised conditional residuals against fitted values, and the roots of their sizes; normal quantile
+            plots with envelopes of these residuals and of every random effect that varies; residuals by level of each
+            grouping factor, 60 of more, in the order of their medians.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.inference.diagnostics.figures import plot_residuals
+
+        return plot_residuals(self, n, level, seed)
 
     def simulated_residuals(
         self, n: int = 250, *, random: Literal["none", "all"] = "none", seed: int = 1

@@ -8,15 +8,19 @@ figure of a dark style is dark.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.console import visible
 from bayesmm.errors import ArgumentError, BayesmmError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure as Figure  # results name the types of matplotlib from here
+    from matplotlib.lines import Line2D
 
 
 class Look(NamedTuple):
@@ -47,6 +51,9 @@ WIDTH = 7.5  # inches, of a figure of one column
 ROW = 0.28  # inches, of a row of a forest
 LINE = 1.8  # points, of an interval
 SMALL = "small"  # of titles of panels
+NAME_ROOM = (24.0, 8.0)  # points, that a name beside a point takes
+CHARACTER = 0.07  # inches, the width of a character of a key
+LONGEST = 40  # characters of a name in a figure
 
 
 def import_pyplot() -> Any:
@@ -104,6 +111,65 @@ def hand_over(figure: Figure) -> Figure:
     if "inline" in pyplot.get_backend():
         pyplot.close(figure)
     return figure
+
+
+def literal(name: object, longest: int = LONGEST) -> str:
+    """Write a user's name so that it shows as itself: a dollar sign starts no mathematics, and it is not too long."""
+    shown = visible(str(name))
+    if len(shown) > longest:
+        shown = f"{shown[: longest - 1]}…"
+    return shown.replace("$", r"\$")
+
+
+def opacity(n: int, few: int = 60) -> float:
+    """Say how opaque n marks are that lie on each other: fully up to a few, never less than a tenth."""
+    return min(1.0, max(0.1, math.sqrt(few / max(n, 1))))
+
+
+def show_key(figure: Figure, entries: Mapping[str, Artist], *, title: str | None = None) -> None:
+    """Explain marks above all panels, once each, below what the figure is about."""
+    longest = max(map(len, entries), default=1) + 6
+    n = max(1, min(len(entries), int(figure.get_figwidth() / (CHARACTER * longest))))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside upper center",
+        ncols=n,
+        frameon=False,
+        fontsize=SMALL,
+        title=title,
+    )
+
+
+def line_of(look: Look, **options: Any) -> Line2D:
+    """Make a line with a mark for a key."""
+    from matplotlib.lines import Line2D
+
+    given = {"color": look.colour, "marker": look.marker, "linestyle": look.line, "linewidth": LINE, "markersize": 5}
+    return Line2D([], [], **(given | options))
+
+
+def note_points(axis: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[object], *, before: bool = False) -> None:
+    """Write names behind points, or before them, in this order; one that would lie on an earlier one is left out."""
+    width, height = NAME_ROOM
+    scale = 72.0 / axis.figure.dpi
+    places = scale * axis.transData.transform(np.column_stack([x, y]))  # points
+    written: list[np.ndarray] = []
+    for one, other, place, name in zip(x, y, places, names, strict=True):
+        if any(abs(place[0] - w[0]) < width and abs(place[1] - w[1]) < height for w in written):
+            continue
+        if not np.isfinite(place).all():
+            continue
+        written.append(place)
+        axis.annotate(
+            literal(name, 20),
+            (one, other),
+            xytext=(-6, -3) if before else (5, 2),
+            ha="right" if before else "left",
+            textcoords="offset points",
+            fontsize="x-small",
+            color=shade(0.8),
+        )
 
 
 def shade(strength: float) -> tuple[float, float, float]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
+from bayesmm.arguments import shorten
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import sd_ends
 from bayesmm.design.blocks.blocks import RandomBlock
-from bayesmm.errors import DesignError
+from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.specification.priors import PRIORS
 from bayesmm.specification.terms import CALLEES
 
@@ -317,3 +318,18 @@ def _derived(dim: str) -> frozenset[str]:
     sites = {f"{prefix}_{dim}" for prefix in _PREFIXES}
     names = (*(f"{dim}_{suffix}" for suffix in _SUFFIXES), *sites, *(f"{s}_{end}" for s in sites for end in _ENDS))
     return frozenset((dim, *names))
+
+
+def find_group(labels: Labels, group: object) -> int:
+    """Return which grouping factor a name is of.
+
+    Raises
+    ------
+    ArgumentError
+        If it is of none.
+    """
+    for f, block in enumerate(labels.blocks):
+        if isinstance(group, str) and group in (block.group, f"`{block.group}`"):
+            return f
+    groups = ", ".join(repr(block.group) for block in labels.blocks)
+    raise ArgumentError(f"group is {shorten(group)}: give a grouping factor of the model: {groups}.")

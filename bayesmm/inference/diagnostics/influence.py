@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Figure
 
 ROWS = "rows"
 SHOWN = 8  # of the most influential ones
@@ -77,6 +81,26 @@ class Influence:
         if by not in self.table:
             raise ArgumentError(f"by is {by!r}: give a column of the table: {listing(self.table.columns)}.")
         return self.table.sort_values(by, ascending=False, kind="stable").head(n)
+
+    def plot(self) -> Figure:
+        """Draw Cook's distances, leverages beside distances from what the others predict, and DFBETAS.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The five with the largest Cook's distance are named. The distance from what the others predict is the root
+            of `statistic`: of a row the size of its externally studentised residual. Of more than 30 coefficients the
+            first are drawn.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.influence import plot_influence
+
+        how = "all parameters estimated anew" if self.refit else "variances as estimated from all rows"
+        return plot_influence(self.table, self.dfbetas, by=self.by, title=f"Influence of {self.by}: {how}")
 
     def summary(self) -> Report:
         """Show the most influential ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Axes, Figure
 
 MEANS = {
     "uniformity": "largest distance of their distribution from a uniform one (Kolmogorov-Smirnov)",
@@ -49,6 +52,30 @@ class SimulatedResiduals:
     n: int
     random: str
     formula: str
+
+    def plot(self, *, ax: Axes | None = None) -> Figure:
+        """Draw the sorted residuals beside uniform quantiles, with the p-values of the tests.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.residuals import plot_uniform
+
+        found = ", ".join(
+            f"{name} {write_p(float(p))}" for name, p in zip(self.tests.index, self.tests["p_value"], strict=True)
+        )
+        return plot_uniform(self.residuals, title=f"p: {found}", ax=ax)
 
     def summary(self) -> Report:
         """Show the tests."""

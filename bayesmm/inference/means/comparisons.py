@@ -14,6 +14,7 @@ from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.frame import read_table
+from bayesmm.design.words.factors import is_factor
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.fixed_effects import FixedInference
@@ -21,7 +22,7 @@ from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import keep_estimable
 from bayesmm.inference.means.emmeans import read_names
 from bayesmm.inference.means.evidence import read_evidence
-from bayesmm.inference.means.grid import as_list, check_columns, choose_levels, is_factor, read_numbers
+from bayesmm.inference.means.grid import as_list, check_columns, choose_levels, read_numbers
 from bayesmm.inference.means.margins import CONTRAST, Margins, free_name
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.words.factors import coded_numbers, is_factor, levels_of, names_in
 from bayesmm.errors import ArgumentError
 from bayesmm.specification.expansion import expand_text
-from bayesmm.specification.syntax import Call, Name, Node, walk
 
 LARGEST = 20_000_000  # numbers of the grid's columns, 160 MB
-CODED = ("C", "S", "T")  # calls that make factors of numbers
 FEW = 2  # distinct values of a number up to which it stands in the grid like a factor, as in emmeans
 
 
@@ -145,7 +144,7 @@ def build_grid(design: Design, at: Mapping[str, Any] | None, named: Iterable[str
         raise ArgumentError(f"at is {shorten(at)}: give values by column, such as {{'Days': [0, 9]}}.")
     at = at or {}
     check_columns(design, [*named, *at])
-    coded = _coded_numbers(design)
+    coded = coded_numbers(design)
     variables = tuple(_variable(design, name, at, is_coded=name in coded) for name in names)
     grid = Grid(design=design, variables=variables)
     size = int(np.prod([float(n) for n in grid.shape])) * max(design.X.shape[1], 1)
@@ -169,43 +168,13 @@ def check_columns(design: Design, names: Sequence[str]) -> None:
             )
 
 
-def is_factor(design: Design, name: str) -> bool:
-    """Say whether a column has levels rather than numbers."""
-    values = design.frame[name]
-    return isinstance(values.dtype, pd.CategoricalDtype) or values.dtype == bool or name in _coded_numbers(design)
-
-
-def levels_of(design: Design, name: str) -> tuple[Any, ...]:
-    """Return the levels of a factor in the rows used, in order."""
-    values = design.frame[name]
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return tuple(values.cat.categories)
-    return tuple(np.unique(values.to_numpy()).tolist())
-
-
 def interacting(design: Design) -> tuple[frozenset[str], ...]:
     """Return the columns of each term of the fixed part."""
     known = set(design.sources.fixed.uses)
     return tuple(
-        frozenset(name for factor in term for name in _names(factor) if name in known)
+        frozenset(name for factor in term for name in names_in(factor) if name in known)
         for term in expand_text(design.specification.fixed).terms
     )
-
-
-def _names(node: Node) -> list[str]:
-    return [each.text for each in walk(node) if isinstance(each, Name)]
-
-
-def _coded_numbers(design: Design) -> set[str]:
-    """Numbers that the formula makes factors of, C(x)."""
-    calls = (
-        call
-        for term in expand_text(design.specification.fixed).terms
-        for factor in term
-        for call in walk(factor)
-        if isinstance(call, Call) and call.callee in CODED and call.arguments
-    )
-    return {name for call in calls for name in _names(call.arguments[0])} & set(design.sources.fixed.uses)
 
 
 def _variable(design: Design, name: str, at: Mapping[str, Any], *, is_coded: bool) -> Variable:

@@ -26,6 +26,8 @@ from bayesmm.presenting.report import Report
 if TYPE_CHECKING:
     from xarray import DataTree
 
+    from bayesmm.plots.canvas import Axes, Figure
+
 TESTS = ("statistic", "p_value")
 CONTRAST = "contrast"
 
@@ -288,6 +290,61 @@ class Margins:
             Contrasts(["" for _ in rows], matrix, "none", is_pairs=False),
             pd.DataFrame(rows, columns=[f"{name}_{CONTRAST}" for name in inside]),
         )
+
+    def plot(self, x: str | None = None, *, ax: Axes | None = None) -> Figure:
+        """Draw all rows with their intervals.
+
+        Parameters
+        ----------
+        x : str, optional
+            A column that the rows are by, to draw over: one line for each combination of the others, which shows their
+            interaction. Of means and slopes by two columns or more it is the first that tells the rows of a group
+            apart; all else is a forest, one row each.
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Intervals are those of the table, adjusted where it says so. Contrasts and comparisons have their p-values
+            beside them, and a line at zero.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.means import MeanRows, plot_forest, plot_interaction
+
+        names = [str(name) for name in self.labels]
+        if x is not None and x not in names:
+            raise ArgumentError(f"x is {shorten(x)}: give a column of the rows: {listing(names)}.")
+        are_means = self.kind in ("mean", "slope")
+        if x is None and are_means and len(names) > 1:
+            x = self.inside[0]
+        adjusted = isinstance(self.evidence, Estimates) and self._tabulated[1] is not None
+        rows = MeanRows(
+            table=self.table,
+            labels=self.labels,
+            by=self.by,
+            title=self.title,
+            scale=self._scale(),
+            level=self.level,
+            note=", adjusted" if adjusted else "",
+        )
+        if x is None:
+            return plot_forest(rows, has_zero=self.kind != "mean", ax=ax)
+        return plot_interaction(rows, x, ax=ax)
+
+    def _scale(self) -> str:
+        """Say what the numbers are of."""
+        response = self.evidence.design.response
+        if self.kind == "slope":
+            return f"{self.title.split(' by ')[0].lower()} in {response}"
+        words = {"mean": "mean of", "comparison": "change of"}
+        return f"{words.get(self.kind, 'contrast of')} {response}"
 
     def summary(self) -> Report:
         """Show the table with what it is averaged over, for a terminal or a notebook."""

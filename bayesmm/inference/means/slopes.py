@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
+from bayesmm.design.words.factors import is_factor
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.fixed_effects import FixedInference
@@ -17,7 +18,7 @@ from bayesmm.inference.means.adjust import Adjust
 from bayesmm.inference.means.averaging import Weights, average, check_weights
 from bayesmm.inference.means.emmeans import averaging_notes, check_apart, read_names
 from bayesmm.inference.means.evidence import read_evidence
-from bayesmm.inference.means.grid import build_grid, check_columns, is_factor
+from bayesmm.inference.means.grid import build_grid, check_columns
 from bayesmm.inference.means.margins import Margins, free_name
 
 if TYPE_CHECKING:

@@ -209,21 +209,6 @@ class DrawnValues:
         return _pooling_factor(self.means.var(ddof=1), self.draws.var(axis=1, ddof=1).mean())
 
 
-def find_group(labels: Labels, group: object) -> int:
-    """Return which grouping factor a name is of.
-
-    Raises
-    ------
-    ArgumentError
-        If it is of none.
-    """
-    for f, block in enumerate(labels.blocks):
-        if isinstance(group, str) and group in (block.group, f"`{block.group}`"):
-            return f
-    groups = ", ".join(repr(block.group) for block in labels.blocks)
-    raise ArgumentError(f"group is {shorten(group)}: give a grouping factor of the model: {groups}.")
-
-
 def check_of(of: object) -> None:
     """Refuse what is neither effects nor coefficients."""
     if not isinstance(of, str) or of not in ("effects", "coefficients"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import check_seed, shorten
-from bayesmm.design.blocks.labels import BlockLabels
+from bayesmm.design.blocks.labels import BlockLabels, find_group
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.pooling.levels import (
@@ -19,13 +19,15 @@ from bayesmm.inference.pooling.levels import (
     LevelValues,
     NormalValues,
     Of,
-    find_group,
     read_values,
 )
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_digits, write_number, write_p
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes
 from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Axes, Figure
 
 SHOWN = 20  # levels on the page
 EXACT = 1000  # levels whose pairs are all worked out for expected ranks
@@ -106,6 +108,41 @@ class Ranking:
         np.fill_diagonal(found, np.nan)
         index = pd.Index(wanted, name=self.group)
         return pd.DataFrame(found, index=index, columns=index)
+
+    def plot(self, *, ax: Axes | None = None) -> Figure:
+        """Draw expected ranks with their intervals, and the probabilities of the table beside them.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            To draw the ranks alone into, without probabilities.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Rank 1 is at the top. Of more than 50 levels some are named, evenly over the ranking.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.ranking import plot_ranking
+
+        words = {"best": "of being the best"}
+        if self.top is not None:
+            words["top"] = f"of being among the {self.top} best"
+        if self.threshold is not None:
+            words["above"] = f"of more than {write_digits(self.threshold)}"
+        return plot_ranking(
+            self.table,
+            group=self.group,
+            effect=self.effect,
+            level=self.level,
+            words=words,
+            is_drawn=isinstance(self.values, DrawnValues),
+            ax=ax,
+        )
 
     def summary(self) -> Report:
         """Show the levels that come first."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from bayesmm.arguments import shorten
+from bayesmm.console import listing
+from bayesmm.design.words.own_rows import OwnRows, read_own_rows
+from bayesmm.errors import ArgumentError
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
-from bayesmm.inference.pooling.own_rows import OwnRows, read_own_rows
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals, write_number
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Shrinkage, Table, facts, notes
 from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Axes, Figure
+    from bayesmm.plots.shrinkage import ShrinkagePanel
 
 SHOWN = 20  # levels of each effect on the page
 FOR_WEIGHTS = 500  # draws of the covariances that weights are averaged over
@@ -37,6 +44,11 @@ class PartialPooling:
     weights : dict of str to array, shape (q, k, k)
         By grouping factor, what the unpooled effects of a level are multiplied by; NaN where its rows do not determine
         them.
+    covariances : dict of str to DataFrame
+        By grouping factor, the covariance matrix of the effects of a level that pools them: estimated, or the posterior
+        mean.
+    of : {"effects", "coefficients"}
+        Random effects, or these with the fixed effect.
     level : float
         Of the intervals.
     words : str
@@ -48,6 +60,8 @@ class PartialPooling:
     table: pd.DataFrame
     pooling: pd.DataFrame
     weights: dict[str, np.ndarray]
+    covariances: dict[str, pd.DataFrame]
+    of: Of
     level: float
     words: str
     formula: str
@@ -62,6 +76,78 @@ class PartialPooling:
                 self._pooling_table(),
                 notes(self._notes()),
             ),
+        )
+
+    def plot(
+        self,
+        group: str | None = None,
+        effects: str | Sequence[str] | None = None,
+        *,
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Draw how far each level is pulled.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor; all of them by default, one panel each.
+        effects : str or two of them, optional
+            What is drawn of its effects: of one, lines from each level's own estimate over the partially pooled one to
+            the completely pooled one; of two, arrows in their plane. By default the first two, or the only one.
+        ax : matplotlib.axes.Axes, optional
+            To draw one panel into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Ellipses, or bands, hold 50 and 95 % of the population of levels as estimated. A level whose own rows do not
+            determine its effects has no own estimate. Of up to 25 levels all are named, of more the five that are moved
+            furthest. Of a posterior partially pooled effects have intervals, in the plane for up to 60 levels.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such factor or effect, or `ax` is given for several panels.
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.shrinkage import plot_shrinkage
+
+        names = self._names(group)
+        if ax is not None and len(names) > 1:
+            raise ArgumentError(f"ax is for one panel, and there are {len(names)}: name a grouping factor in group=.")
+        return plot_shrinkage([self._panel(name, effects) for name in names], ax=ax)
+
+    def _names(self, group: object) -> list[str]:
+        known = list(self.covariances)
+        if group is None:
+            return known
+        for name in known:
+            if isinstance(group, str) and group in (name, f"`{name}`"):
+                return [name]
+        raise ArgumentError(f"group is {shorten(group)}: give a grouping factor of the model: {listing(known)}.")
+
+    def _panel(self, group: str, effects: object) -> ShrinkagePanel:
+        from bayesmm.plots.shrinkage import ShrinkagePanel
+
+        covariance = self.covariances[group]
+        known = list(covariance.index)
+        chosen: Any = known[:2] if effects is None else [effects] if isinstance(effects, str) else effects
+        if (
+            not isinstance(chosen, Sequence)
+            or len(chosen) not in (1, 2)
+            or len(set(map(repr, chosen))) < len(chosen)
+            or not all(isinstance(name, str) and name in known for name in chosen)
+        ):
+            raise ArgumentError(f"effects is {shorten(effects)}: give one or two effects of {group}: {listing(known)}.")
+        own = self.table.set_index("level").loc[(self.table["group"] == group).to_numpy()]
+        return ShrinkagePanel(
+            group=group,
+            effects=tuple(chosen),
+            tables=tuple(own.loc[(own["effect"] == name).to_numpy()] for name in chosen),
+            covariance=covariance.loc[list(chosen), list(chosen)].to_numpy(),
+            is_random=self.of == "effects",
+            level=self.level,
         )
 
     def _effect_tables(self) -> Iterator[Table]:
@@ -230,10 +316,24 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95) -> Partia
         table=table,
         pooling=pooling,
         weights={block.group: weights.mean(axis=0) for block, weights in zip(result.labels.blocks, drawn, strict=True)},
+        covariances=_covariances(result, values),
+        of=of,
         level=level,
         words=words,
         formula=result.design.specification.shown,
     )
+
+
+def _covariances(result: Any, values: FitValues | PosteriorValues) -> dict[str, pd.DataFrame]:
+    """Of the effects of a level, as estimated or on average over the draws."""
+    if isinstance(values, FitValues):
+        found = [values.fit.sigma**2 * L @ L.T for L in values.fit.estimate.factors]
+    else:
+        found = [covariance.mean(axis=0) for covariance in values.parameters.covariances]
+    return {
+        block.group: pd.DataFrame(each, index=block.effects, columns=block.effects)
+        for block, each in zip(result.labels.blocks, found, strict=True)
+    }
 
 
 def _drawn_weights(own: list[OwnRows], values: PosteriorValues) -> list[np.ndarray]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
-from bayesmm.inference.fitted import Fitted
 
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
@@ -90,11 +89,6 @@ def read_own_rows(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray
     return [
         _read_block(block, design.weights, weighted, own) for block, own in zip(design.blocks, effects, strict=True)
     ]
-
-
-def unpooled_effects(fit: Fitted) -> list[np.ndarray]:
-    """Estimate every level's effects from its own rows alone, all else as fitted; (q, k) of each grouping factor."""
-    return [own.unpooled for own in read_own_rows(fit.design, fit.estimate.beta, fit.estimate.modes)]
 
 
 def _read_block(block: RandomBlock, weights: np.ndarray, weighted: np.ndarray, effects: np.ndarray) -> OwnRows:

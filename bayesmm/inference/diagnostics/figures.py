@@ -1,0 +1,77 @@
+"""Tables of the figures of residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.predictors import build_predictors
+from bayesmm.errors import ArgumentError
+from bayesmm.inference.diagnostics.envelopes import MOST_NUMBERS, Of, simulate_envelopes
+from bayesmm.inference.diagnostics.residuals import compute_residuals
+from bayesmm.inference.fitted import Fitted
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Axes, Figure
+
+FEWEST = 20  # simulated sets
+
+
+def plot_envelopes_of(
+    fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool, ax: Axes | None = None
+) -> Figure:
+    """Draw envelopes; see `Fit.plot_envelopes`."""
+    from bayesmm.plots.residuals import plot_envelopes
+
+    panels = list(_panels(simulate_envelopes(fit, of, n, level, seed, refit=refit)))
+    if ax is not None and len(panels) > 1:
+        raise ArgumentError(f"ax is for one panel, and there are {len(panels)}: leave it out.")
+    return plot_envelopes(panels, level=level, ax=ax)
+
+
+def plot_residuals(fit: Fitted, n: int, level: float, seed: int) -> Figure:
+    """Draw the page of residuals; see `Fit.plot_residuals`."""
+    from bayesmm.plots.residuals import ResidualPage, plot_residual_page
+
+    envelope = simulate_envelopes(fit, "residuals", _possible(fit, n, fit.n), level, seed, refit=False)
+    rows = {"fitted": build_predictors(fit.design).mean(fit.estimate.beta, fit.estimate.modes)}
+    rows["standardised"] = compute_residuals(fit, "standardised", "all")
+    n_effects = sum(modes.size for modes in fit.estimate.modes)
+    effects: list[tuple[str, pd.DataFrame]] = []
+    if any(modes.any() for modes in fit.estimate.modes):
+        sets = _possible(fit, n, n_effects)
+        effects = list(_panels(simulate_envelopes(fit, "random_effects", sets, level, seed, refit=False)))
+    return plot_residual_page(
+        ResidualPage(
+            rows=pd.DataFrame(rows, index=fit.design.rows),
+            envelope=envelope,
+            effects=effects,
+            levels=[
+                (block.group, np.asarray(block.levels, dtype=object)[block.incidence.memberships[0].codes])
+                for block in fit.design.blocks
+            ],
+            response=fit.design.response,
+            level=level,
+        )
+    )
+
+
+def _panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Tell the effects of a table of envelopes apart."""
+    if "group" not in table:
+        yield "standardised residuals", table
+        return
+    keys = list(zip(table["group"], table["effect"], strict=True))
+    for key in dict.fromkeys(keys):
+        group, effect = key
+        yield f"{effect} by {group}, standardised", table.loc[[other == key for other in keys]]
+
+
+def _possible(fit: Fitted, n: int, n_values: int) -> int:
+    """Take fewer sets where so many values would not be kept."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        return n  # refused where sets are drawn
+    return min(int(n), max(MOST_NUMBERS // max(n_values, 1) - 1, FEWEST))

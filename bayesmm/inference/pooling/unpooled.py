@@ -1,0 +1,13 @@
+"""Effects of a fit that the rows of each level give alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesmm.design.words.own_rows import read_own_rows
+from bayesmm.inference.fitted import Fitted
+
+
+def unpooled_effects(fit: Fitted) -> list[np.ndarray]:
+    """Estimate every level's effects from its own rows alone, all else as fitted; (q, k) of each grouping factor."""
+    return [own.unpooled for own in read_own_rows(fit.design, fit.estimate.beta, fit.estimate.modes)]
