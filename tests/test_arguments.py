@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_posterior import make_posterior
+from matplotlib import pyplot
 
 import bayesmm as bmm
 from bayesmm import datasets
@@ -102,6 +103,17 @@ def calls(things):
         "Fit.robust": (fit.robust, {}),
         "Fit.influence": (fit.influence, {"by": "Subject"}),
         "Fit.envelopes": (fit.envelopes, {"n": 20}),
+        "Fit.plot_envelopes": (fit.plot_envelopes, {"n": 20}),
+        "Fit.plot_residuals": (fit.plot_residuals, {"n": 20}),
+        "Fit.group_lines": (fit.group_lines, {"levels": ["308"]}),
+        "Fit.plot_groups": (fit.plot_groups, {"levels": ["308"]}),
+        "Posterior.group_lines": (posterior.group_lines, {"levels": ["308"]}),
+        "Posterior.plot_groups": (posterior.plot_groups, {"levels": ["308"]}),
+        "Comparison.plot_groups": (bmm.compare(fit, posterior).plot_groups, {"levels": ["308"]}),
+        "PartialPooling.plot": (bmm.shrinkage(fit).plot, {}),
+        "Ranking.plot": (bmm.ranking(fit, "Subject", "Days").plot, {}),
+        "Margins.plot": (margins.plot, {}),
+        "SimulatedResiduals.plot": (fit.simulated_residuals(n=20).plot, {}),
         "Fit.simulated_residuals": (fit.simulated_residuals, {"n": 20}),
         "Fit.check": (fit.check, {"n": 20}),
         "Fit.explore": (fit.explore, {"path": "explorer.html"}),
@@ -170,6 +182,7 @@ def test_strange_arguments_give_a_result_or_an_own_error(things, tmp_path, monke
                             wrong.append(f"{name}({argument}={kind}): a message of {len(str(error))} characters")
                     except Exception as error:
                         wrong.append(f"{name}({argument}={kind}): {type(error).__name__}: {str(error)[:100]}")
+        pyplot.close("all")
     assert wrong == []
 
 

@@ -1358,13 +1358,13 @@ class Fit:
 
         return plot_envelopes_of(self, of, n, level, seed, refit=refit, ax=ax)
 
-    def plot_residuals(self, *, n: int = 999, level: float = 0.95, seed: int = 1) -> Figure:
+    def plot_residuals(self, *, n: int | None = None, level: float = 0.95, seed: int = 1) -> Figure:
         """Draw one page of residuals and random effects.
 
         Parameters
         ----------
-        n : int
-            Simulated sets behind the envelopes; fewer where more would not fit into memory.
+        n : int, optional
+            Simulated sets behind the envelopes; by default 999, or as many as fit into memory.
         level : float
             Share of the sets that envelopes hold.
         seed : int

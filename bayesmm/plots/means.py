@@ -173,6 +173,7 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
     if not is_number:
         axis.set_xticks(positions, labels=[literal(value, 20) for value in values])
         axis.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
+    axis.set_title(literal(rows.title, 90), loc="left", fontsize=SMALL, color=shade(0.6))
     axis.set_xlabel(literal(x))
     axis.set_ylabel(rows.axis_label)
     if others:

@@ -17,7 +17,7 @@ from bayesmm.inference.fitted import Fitted
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Axes, Figure
 
-FEWEST = 20  # simulated sets
+USUAL, FEWEST = 999, 20  # simulated sets
 
 
 def plot_envelopes_of(
@@ -32,17 +32,17 @@ def plot_envelopes_of(
     return plot_envelopes(panels, level=level, ax=ax)
 
 
-def plot_residuals(fit: Fitted, n: int, level: float, seed: int) -> Figure:
+def plot_residuals(fit: Fitted, n: int | None, level: float, seed: int) -> Figure:
     """Draw the page of residuals; see `Fit.plot_residuals`."""
     from bayesmm.plots.residuals import ResidualPage, plot_residual_page
 
-    envelope = simulate_envelopes(fit, "residuals", _possible(fit, n, fit.n), level, seed, refit=False)
+    envelope = simulate_envelopes(fit, "residuals", _sets(n, fit.n), level, seed, refit=False)
     rows = {"fitted": build_predictors(fit.design).mean(fit.estimate.beta, fit.estimate.modes)}
     rows["standardised"] = compute_residuals(fit, "standardised", "all")
     n_effects = sum(modes.size for modes in fit.estimate.modes)
     effects: list[tuple[str, pd.DataFrame]] = []
     if any(modes.any() for modes in fit.estimate.modes):
-        sets = _possible(fit, n, n_effects)
+        sets = _sets(n, n_effects)
         effects = list(_panels(simulate_envelopes(fit, "random_effects", sets, level, seed, refit=False)))
     return plot_residual_page(
         ResidualPage(
@@ -70,8 +70,6 @@ def _panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"{effect} by {group}, standardised", table.loc[[other == key for other in keys]]
 
 
-def _possible(fit: Fitted, n: int, n_values: int) -> int:
-    """Take fewer sets where so many values would not be kept."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        return n  # refused where sets are drawn
-    return min(int(n), max(MOST_NUMBERS // max(n_values, 1) - 1, FEWEST))
+def _sets(n: int | None, n_values: int) -> int:
+    """Take fewer sets than usual where so many values would not be kept."""
+    return min(USUAL, max(MOST_NUMBERS // max(n_values, 1) - 1, FEWEST)) if n is None else n

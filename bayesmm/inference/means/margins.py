@@ -319,7 +319,7 @@ class Margins:
         from bayesmm.plots.means import MeanRows, plot_forest, plot_interaction
 
         names = [str(name) for name in self.labels]
-        if x is not None and x not in names:
+        if x is not None and (not isinstance(x, str) or x not in names):
             raise ArgumentError(f"x is {shorten(x)}: give a column of the rows: {listing(names)}.")
         are_means = self.kind in ("mean", "slope")
         if x is None and are_means and len(names) > 1:
@@ -341,9 +341,7 @@ class Margins:
     def _scale(self) -> str:
         """Say what the numbers are of."""
         response = self.evidence.design.response
-        if self.kind == "slope":
-            return f"{self.title.split(' by ')[0].lower()} in {response}"
-        words = {"mean": "mean of", "comparison": "change of"}
+        words = {"mean": "mean of", "slope": "slope of", "comparison": "change of"}
         return f"{words.get(self.kind, 'contrast of')} {response}"
 
     def summary(self) -> Report:
