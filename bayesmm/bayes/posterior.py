@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from arviz_stats import ELPDData
 from xarray import Dataset, DataTree
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import check_count, is_one_of, shorten
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
@@ -24,7 +24,7 @@ from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo
 from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
-from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, variance_shares
+from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, share_densities, variance_shares
 from bayesmm.bayes.results.simulation import simulate
 from bayesmm.bayes.results.summary import build_summary
 from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
@@ -34,8 +34,8 @@ from bayesmm.design.design import Design
 from bayesmm.design.predictors import Random
 from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.simulated import Effects
-from bayesmm.design.words.variances import Total
-from bayesmm.errors import VariableError
+from bayesmm.design.words.variances import TITLES, Total
+from bayesmm.errors import ArgumentError, VariableError
 from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
 from bayesmm.presenting.report import Report
 from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
@@ -43,6 +43,7 @@ from bayesmm.problem import Problem
 
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Figure
+    from bayesmm.plots.collection import Backend, PlotCollection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -612,6 +613,124 @@ class Posterior:
         Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5.
         """
         return variance_shares(self, total, level)
+
+    def plot_variance_shares(self, *, total: Total = "unexplained", level: float = 0.95) -> Figure:
+        """Draw which share of the variance each grouping factor and the residual have.
+
+        Parameters
+        ----------
+        total, level
+            As in `variance_shares`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One bar that the mean shares divide, and each with its density and interval.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.shares import plot_shares
+
+        shares = self.variance_shares(total=total, level=level)
+        return plot_shares(shares, title=TITLES[total], level=float(level), densities=share_densities(self, total))
+
+    def plot_priors(self) -> Figure:
+        """Draw every prior in force with the posterior density of what it is about.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One small panel for each row of the parameter table, both densities on one scale, over the posterior and not
+            far beyond. Where a prior is about something else than the parameter (the intercept at the means of the
+            covariates, a share of the variance), the panel says so and its draws are of that. Improper priors are
+            dashed, of arbitrary height.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.bayes.priors.prior_curves import build_curves
+        from bayesmm.plots.priors import plot_priors
+
+        draws = stack_parameters(self.data, self.labels)
+        return plot_priors(build_curves(self.priors, self.design, draws=draws.reshape(-1, draws.shape[-1])))
+
+    def plot_predictive(
+        self,
+        *,
+        kind: Literal["kde", "ecdf", "hist"] = "kde",
+        draws: int = 50,
+        seed: int = 0,
+        backend: Backend = "matplotlib",
+    ) -> PlotCollection:
+        """Draw the observed responses over responses that the posterior predicts for the same rows, with ArviZ.
+
+        Parameters
+        ----------
+        kind : {"kde", "ecdf", "hist"}
+            How each set of responses is drawn.
+        draws : int
+            How many predicted sets.
+        seed : int
+            Of what is drawn, as in `posterior_predictive`.
+        backend : {"matplotlib", "plotly", "bokeh", "none"}
+            What draws; "none" returns what would be drawn.
+
+        Returns
+        -------
+        arviz_plots.PlotCollection
+            ``show()`` and ``savefig(path)``; ``viz`` has the figure.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+        BayesmmError
+            If the backend is not installed.
+        """
+        from bayesmm.plots.collection import import_arviz_plots, plot_predictive
+
+        import_arviz_plots(backend)
+        if not is_one_of(kind, ("kde", "ecdf", "hist")):
+            raise ArgumentError(f"kind is {shorten(kind)}: give 'kde', 'ecdf' or 'hist'.")
+        draws = check_count("draws", draws, 1)
+        tree = self.posterior_predictive(seed=seed, draws=draws)
+        return plot_predictive(tree, response=self.design.specification.response, kind=kind, backend=backend)
+
+    def plot_pit(self, *, draws: int | None = None, backend: Backend = "matplotlib") -> PlotCollection:
+        """Draw how far the distribution of `loo_pit` is from uniform, with ArviZ and its test of that.
+
+        Parameters
+        ----------
+        draws : int, optional
+            How many draws to use at most, equally spaced; all by default.
+        backend : {"matplotlib", "plotly", "bokeh", "none"}
+            What draws; "none" returns what would be drawn.
+
+        Returns
+        -------
+        arviz_plots.PlotCollection
+            The distribution function of the rows' probabilities less the uniform one: near zero if the model is right.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+        BayesmmError
+            If the backend is not installed.
+
+        References
+        ----------
+        Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32.
+        """
+        from bayesmm.plots.collection import import_arviz_plots, plot_pit
+
+        import_arviz_plots(backend)
+        return plot_pit(self.loo_pit(draws=draws), response=self.design.specification.response, backend=backend)
 
     def sensitivity(self, *, threshold: float = 0.05) -> pd.DataFrame:
         """Measure how the posterior moves when the prior or the likelihood is made a little stronger or weaker.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bayesmm.bayes.posterior import Posterior
+from bayesmm.comparison.drawn import choose_parameters, densities_of_draws, profile_intervals, stack_intervals
 from bayesmm.comparison.evidence import gather
 from bayesmm.comparison.notes import write_notes
 from bayesmm.comparison.report import build_report
@@ -23,7 +24,19 @@ from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bayesmm.inference.profile.profile import Profile
     from bayesmm.plots.canvas import Figure
+    from bayesmm.plots.collection import Backend, PlotCollection
+    from bayesmm.plots.densities import Density
+
+DF_NAMES: dict[Any, str] = {
+    "satterthwaite": "Satterthwaite",
+    "kenward-roger": "Kenward–Roger",
+    "residual": "residual df",
+    "normal": "Wald",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -80,23 +93,91 @@ class Comparison:
         """What differs, by how much, and why; plain sentences computed from the numbers."""
         return write_notes(gather(self.fit, self.posterior, self.table, self.random_effects), self.df)
 
-    def plot(self) -> Figure:
-        """Draw both intervals of every parameter.
+    def plot(self, *, profile: Profile | bool = False) -> Figure:
+        """Draw all intervals of every parameter, and the densities of draws and replicates.
+
+        Parameters
+        ----------
+        profile : Profile or bool
+            Whether profile intervals are drawn too: a profile of the same fit, or True to make one.
 
         Returns
         -------
         matplotlib.figure.Figure
-            One panel for every scale: the fixed effects, each grouping factor's standard deviations, ...; to be saved
-            with ``savefig`` or shown with ``matplotlib.pyplot.show()``.
+            Each parameter has one row, with the fit's interval (by the degrees of freedom of the comparison), the
+            profile's, the bootstrap's with the density of its replicates, if there is one, and the posterior's with its
+            density. Parameters that can be read on one scale share a panel. To be saved with ``savefig`` or shown with
+            ``matplotlib.pyplot.show()``.
 
         Raises
         ------
         BayesmmError
             If matplotlib is not installed.
+        ArgumentError
+            If `profile` is neither, or does not go as far as the level of the comparison.
+        ComparisonError
+            If it is the profile of another fit.
         """
         from bayesmm.plots.comparison import plot_comparison
 
-        return plot_comparison(self.table, method=self.fit.method.upper(), level=self.level)
+        table = self.table
+        intervals = profile_intervals(self.fit, profile, self.level)
+        if intervals is not None:
+            table = table.join(intervals[["lower", "upper"]].add_prefix("profile_"))
+        return plot_comparison(
+            table,
+            method=self._method,
+            level=self.level,
+            posterior=self.posterior_densities,
+            bootstrap=None if self.bootstrap is None else self.bootstrap.densities,
+        )
+
+    def plot_forest(
+        self,
+        parameters: str | Sequence[str] | None = None,
+        *,
+        profile: Profile | bool = False,
+        backend: Backend = "matplotlib",
+    ) -> PlotCollection:
+        """Draw the intervals of all results beside each other with ArviZ, for matplotlib, Plotly or Bokeh.
+
+        Parameters
+        ----------
+        parameters : str or sequence of str, optional
+            Rows of `table`; all by default, on one scale.
+        profile : Profile or bool
+            As in `plot`.
+        backend : {"matplotlib", "plotly", "bokeh", "none"}
+            What draws; "none" returns what would be drawn.
+
+        Returns
+        -------
+        arviz_plots.PlotCollection
+            ``show()`` and ``savefig(path)``; ``viz`` has the figure. The fit, the profile, the bootstrap and the
+            posterior are the coordinates of its dim ``model``.
+
+        Raises
+        ------
+        ArgumentError
+            If a parameter is unknown, or an argument is none of these.
+        BayesmmError
+            If the backend is not installed.
+        """
+        from bayesmm.plots.collection import import_arviz_plots, plot_forest
+
+        import_arviz_plots(backend)
+        table = choose_parameters(self.table, parameters)
+        intervals = profile_intervals(self.fit, profile, self.level)
+        return plot_forest(stack_intervals(table, intervals, self._method), backend=backend)
+
+    @property
+    def _method(self) -> str:
+        return f"{self.fit.method.upper()} ({DF_NAMES[self.df]})"
+
+    @cached_property
+    def posterior_densities(self) -> Mapping[str, Density]:
+        """Density of each parameter's draws, as `plot` shows it: ``x``, ``density`` and ``atoms`` by name."""
+        return densities_of_draws(self.posterior)
 
     def plot_groups(
         self,

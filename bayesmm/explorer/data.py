@@ -12,11 +12,11 @@ import numpy as np
 
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.console import visible
+from bayesmm.design.words.own_rows import DETERMINED
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.explorer.sums import LevelSums, is_tied, sum_levels
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.pooling.own_rows import DETERMINED
 from bayesmm.presenting.intervals import check_level
 
 if TYPE_CHECKING:

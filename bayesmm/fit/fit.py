@@ -1104,6 +1104,78 @@ class Fit:
 
         return variance_shares(self, total, level)
 
+    def plot_variance_shares(self, *, total: Total = "unexplained", level: float = 0.95) -> Figure:
+        """Draw which share of the variance each grouping factor and the residual have.
+
+        Parameters
+        ----------
+        total, level
+            As in `variance_shares`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One bar that the shares divide, and each with its interval.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.design.words.variances import TITLES
+        from bayesmm.plots.shares import plot_shares
+
+        shares = self.variance_shares(total=total, level=level)
+        return plot_shares(shares, title=TITLES[total], level=float(level))
+
+    def plot_marginal_covariance(
+        self, rows: Any = None, *, correlation: bool = False, ax: Axes | None = None
+    ) -> Figure:
+        """Draw Var[Y|X] at the estimates as an image, with the blocks that shared levels make.
+
+        Parameters
+        ----------
+        rows : list, slice or mapping, optional
+            Row labels of the data, or a mapping from a grouping factor to levels, ``{"Subject": ["308", "309"]}``; all
+            rows by default, in the order of the data.
+        correlation : bool
+            Whether to draw correlations, which go from −1 to 1, instead of squared units of the response.
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The numbers are those of ``model.marginal_covariance(rows, at=fit)``. Neighbouring rows of one level are
+            outlined; for factors whose levels are scattered over the rows, choose or sort rows.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If `correlation` is no truth value.
+        DesignError
+            If a row, a group or a level is unknown, or the rows are too many.
+
+        References
+        ----------
+        Laird & Ware (1982), Biometrics 38.
+        """
+        from bayesmm.design.words.moments import marginal_covariance
+        from bayesmm.design.words.row_choice import choose_rows, row_levels
+        from bayesmm.plots.matrix import plot_matrix
+
+        if not isinstance(correlation, (bool, np.bool_)):
+            raise ArgumentError(f"correlation is {shorten(correlation)}: give True or False.")
+        table = marginal_covariance(self.design, rows, self)
+        what = f"covariance of {self.design.specification.response}"
+        if correlation:
+            spread = np.sqrt(np.diag(table.to_numpy()))
+            table, what = table / np.outer(spread, spread), f"correlation of {self.design.specification.response}"
+        levels = row_levels(self.design, choose_rows(self.design, rows))
+        return plot_matrix(table, levels, what=what, is_correlation=bool(correlation), ax=ax)
+
     def robust(self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95) -> Robust:
         """Work out standard errors of the fixed effects that hold where the variances of the model are wrong.
 
@@ -1169,7 +1241,8 @@ class Fit:
         Notes
         -----
         With p coefficients and V = Var β̂, Cook's distance is (β̂ − β̂_(i))'V⁻¹(β̂ − β̂_(i))/p, MDFFITS the same with
-        V₍ᵢ₎, the covariance ratio det V₍ᵢ₎/det V, its trace, tr(V⁻¹V₍ᵢ₎) − p without sign, as in HLMdiag. For G levels lme4's
+        V₍ᵢ₎, the covariance ratio det V₍ᵢ₎/det V, its trace, tr(V⁻¹V₍ᵢ₎) − p without sign, as in HLMdiag. With G levels
+        lme4's
         `cooks.distance(influence(m, "g"))` is that of a refit times (G − p)/G; its `cooks.distance(m)` for rows is
         another measure, of the fitted values: h/(1 − h)² · e²/(pσ²). DFBETAS have the sign of influence.ME, the
         opposite of lme4's. The leverage is the diagonal of what takes y to the fitted values (`hatvalues` of lme4),

@@ -54,6 +54,9 @@ SMALL = "small"  # of titles of panels
 NAME_ROOM = (24.0, 8.0)  # points, that a name beside a point takes
 CHARACTER = 0.07  # inches, the width of a character of a key
 LONGEST = 40  # characters of a name in a figure
+WHOLE = 60  # characters of a parameter's name, whose end tells what it is of
+MOST_COLUMNS = 3  # of panels
+PANEL = (2.9, 2.0)  # inches, width and height of one of many
 
 
 def import_pyplot() -> Any:
@@ -103,6 +106,42 @@ def open_figure(
     if not isinstance(ax, Axes):
         raise ArgumentError(f"ax is {ax!r}, but must be axes of matplotlib, as from matplotlib.pyplot.subplots().")
     return ax.figure, np.array([[ax]], dtype=object)  # pyright: ignore[reportReturnType]
+
+
+def open_panels(
+    n: int, ax: Axes | None = None, *, panel: tuple[float, float] = PANEL, most_columns: int = MOST_COLUMNS
+) -> tuple[Figure, list[Axes]]:
+    """Open a figure of n panels side by side and in rows, or take the user's axes for a single one.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    ax : matplotlib.axes.Axes, optional
+        To draw into.
+    panel : (float, float)
+        Width and height of a panel in inches.
+    most_columns : int
+        Of a row.
+
+    Raises
+    ------
+    BayesmmError
+        If matplotlib is not installed.
+    ArgumentError
+        If `ax` is no axes of matplotlib, or there is more than one panel.
+    """
+    if n < 1:
+        raise ArgumentError("There is nothing to draw: no parameter has a curve.")
+    if ax is not None and n > 1:
+        raise ArgumentError(f"ax is one axes, but the figure has {n} panels: leave ax out, or choose one parameter.")
+    columns = min(n, most_columns)
+    rows = math.ceil(n / columns)
+    size = (max(panel[0] * columns, 4.0), 0.5 + panel[1] * rows)
+    figure, axes = open_figure(ax, rows=rows, columns=columns, size=size)
+    for axis in axes.flat[n:]:
+        axis.remove()
+    return figure, list(axes.flat[:n])
 
 
 def hand_over(figure: Figure) -> Figure:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmm.plots.canvas import FIT, POSTERIOR, SMALL, hand_over, open_figure, shade
+from bayesmm.plots.canvas import FIT, POSTERIOR, SMALL, WHOLE, hand_over, literal, open_panels, shade
+from bayesmm.plots.densities import CUT, Density, draw_density, finish_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ MOST_COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.0  # inches
 TITLE_WIDTH = 40  # characters
 HEADROOM = 1.15  # of the highest density; a pole is cut at CUT times the median
-CUT = 20.0
+LOW = 0.3  # of the posterior's highest density: where an improper prior is drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class PriorCurve:
         The residual standard deviation that the density is drawn for, where it depends on it.
     estimate : float
         REML estimate of x; NaN if there is none.
+    posterior : Density, optional
+        Of x, where there are draws.
     """
 
     name: str
@@ -53,6 +56,7 @@ class PriorCurve:
     is_proper: bool
     given_sigma: float | None
     estimate: float
+    posterior: Density | None = None
 
 
 def plot_priors(curves: Sequence[PriorCurve]) -> Figure:
@@ -67,40 +71,45 @@ def plot_priors(curves: Sequence[PriorCurve]) -> Figure:
     -------
     matplotlib.figure.Figure
         One panel a row of the parameter table. Proper priors are filled; improper ones are dashed, and of no height
-        that means anything. An estimate is a vertical line.
+        that means anything. An estimate is a vertical line. With a posterior, both densities are on one scale.
 
     Raises
     ------
     BayesmmError
         If matplotlib is not installed.
     """
-    n_columns = min(MOST_COLUMNS, len(curves))
-    n_rows = math.ceil(len(curves) / n_columns)
-    size = (PANEL_WIDTH * n_columns, 0.4 + PANEL_HEIGHT * n_rows)
-    figure, axes = open_figure(rows=n_rows, columns=n_columns, size=size)
-    for axis, curve in zip(axes.flat, curves, strict=False):
+    figure, axes = open_panels(len(curves), panel=(PANEL_WIDTH, PANEL_HEIGHT), most_columns=MOST_COLUMNS)
+    for axis, curve in zip(axes, curves, strict=True):
         _draw_curve(axis, curve)
-    for axis in axes.flat[len(curves) :]:
-        axis.remove()
-    handles, texts = _legend(axes[0, 0], curves)
-    figure.legend(handles, texts, loc="outside upper center", ncols=len(texts), frameon=False, fontsize=SMALL)
+    handles, texts = _legend(axes[0], curves)
+    columns = len(texts) if len(axes) > 1 else 2
+    figure.legend(handles, texts, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL)
     return hand_over(figure)
 
 
 def _draw_curve(axis: Axes, curve: PriorCurve) -> None:
-    top = HEADROOM * _highest(curve)
+    top, density, colour = _highest(curve), curve.density, _colour(curve)
+    if curve.posterior is not None:
+        if not curve.is_proper:
+            density = density * (LOW * curve.posterior.top / top)
+        top = curve.posterior.top if not curve.is_proper else max(curve.posterior.top, top)
     if curve.is_proper:
-        axis.fill_between(curve.x, curve.density, color=POSTERIOR.colour, alpha=0.3, linewidth=0.0)
-    axis.plot(curve.x, curve.density, color=POSTERIOR.colour, linestyle="-" if curve.is_proper else "--")
+        axis.fill_between(curve.x, density, color=colour, alpha=0.3, linewidth=0.0)
+    axis.plot(curve.x, density, color=colour, linestyle="-" if curve.is_proper else "--", gid="prior")
+    if curve.posterior is not None:
+        draw_density(axis, curve.posterior, POSTERIOR)
     if math.isfinite(curve.estimate):
         axis.axvline(curve.estimate, color=FIT.colour, linewidth=1.5)
-    axis.set_ylim(0.0, top)
+    axis.set_ylim(0.0, HEADROOM * top)
     axis.set_xlim(_edge(curve.x[0], curve), curve.x[-1])
-    axis.set_yticks([])
-    axis.set_title(f"{curve.name}\n{_subtitle(curve)}", loc="left", fontsize=SMALL)
-    axis.set_xlabel(textwrap.fill(curve.about, TITLE_WIDTH), fontsize="x-small", color=shade(0.6))
-    axis.tick_params(axis="x", labelsize="x-small")
-    axis.spines[["left", "right", "top"]].set_visible(False)
+    finish_panel(axis, f"{literal(curve.name, WHOLE)}\n{literal(_subtitle(curve), WHOLE)}")
+    about = textwrap.fill(literal(curve.about, 3 * TITLE_WIDTH), TITLE_WIDTH)
+    axis.set_xlabel(about, fontsize="x-small", color=shade(0.6))
+
+
+def _colour(curve: PriorCurve) -> Any:
+    """Say how the prior is coloured: beside a posterior, as what it is the ground of."""
+    return POSTERIOR.colour if curve.posterior is None else shade(0.5)
 
 
 def _edge(first: float, curve: PriorCurve) -> float:
@@ -125,10 +134,12 @@ def _subtitle(curve: PriorCurve) -> str:
 def _legend(axis: Axes, curves: Sequence[PriorCurve]) -> tuple[list[Any], list[str]]:
     entries: list[tuple[Any, str]] = []
     if any(curve.is_proper for curve in curves):
-        entries.append((axis.plot([], [], color=POSTERIOR.colour)[0], "prior"))
+        entries.append((axis.plot([], [], color=_colour(curves[0]))[0], "prior"))
     if not all(curve.is_proper for curve in curves):
-        improper = axis.plot([], [], color=POSTERIOR.colour, linestyle="--")[0]
+        improper = axis.plot([], [], color=_colour(curves[0]), linestyle="--")[0]
         entries.append((improper, "improper prior, of arbitrary height"))
     if any(math.isfinite(curve.estimate) for curve in curves):
         entries.append((axis.plot([], [], color=FIT.colour)[0], "REML estimate"))
+    if curves[0].posterior is not None:
+        entries.append((axis.plot([], [], color=POSTERIOR.colour)[0], "posterior"))
     return [handle for handle, _ in entries], [text for _, text in entries]

@@ -2,21 +2,11 @@
 
 import sys
 
-import matplotlib as mpl
 import pytest
 from made_posterior import make_posterior
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmError
-
-
-@pytest.fixture(autouse=True)
-def quiet_backend():
-    mpl.use("agg")
-    yield
-    from matplotlib import pyplot
-
-    pyplot.close("all")
 
 
 def compared(formula, name, **options):
@@ -39,10 +29,10 @@ def test_each_parameter_is_drawn_once_and_scales_that_differ_are_kept_apart():
     ]
 
 
-def test_legend_names_method_and_level():
+def test_legend_names_method_df_and_level():
     figure = compared("Yield ~ 1 + (1 | Batch)", "dyestuff", level=0.8).plot()
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["REML, 80 % interval", "posterior mean, 80 % interval"]
+    assert texts == ["REML (Satterthwaite), 80 % interval", "posterior mean, 80 % interval"]
 
 
 def test_estimate_on_the_boundary_has_an_open_marker_and_no_interval():

@@ -2,7 +2,6 @@
 
 import sys
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import scipy.stats as st
@@ -11,15 +10,6 @@ import bayesmm as bmm
 from bayesmm.bayes.priors.prior_curves import build_curves
 from bayesmm.errors import BayesmmError
 from bayesmm.priors import LKJ, Beta, BoxTiao, Flat, InverseGamma, Normal, Reciprocal, Uniform
-
-
-@pytest.fixture(autouse=True)
-def quiet_backend():
-    mpl.use("agg")
-    yield
-    from matplotlib import pyplot
-
-    pyplot.close("all")
 
 
 def sleep(priors=None, formula="Reaction ~ Days + (Days | Subject)"):

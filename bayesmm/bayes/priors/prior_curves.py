@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from bayesmm.bayes.densities import LIMITS, estimate_density
 from bayesmm.bayes.priors.families import FAMILIES, log_density, log_spread_density, quantile
 from bayesmm.bayes.priors.prior_keys import correlation_prior
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.design.design import Design
+from bayesmm.plots.densities import Density
 from bayesmm.plots.priors import PriorCurve
 from bayesmm.specification.prior import Prior
 
@@ -19,10 +21,14 @@ N_POINTS = 401
 MIDDLE = 0.95  # of a prior's mass is in its panel
 WIDEST = 20.0  # standard deviations of the data: a panel is no wider, whatever the prior
 UNBOUNDED = 5.0  # the same for an improper prior
+AROUND = 1.5  # widths of the posterior's density, so far beyond it a panel goes
 
 
 def build_curves(
-    priors: ResolvedPriors, design: Design, estimates: Mapping[str, float] | None = None
+    priors: ResolvedPriors,
+    design: Design,
+    estimates: Mapping[str, float] | None = None,
+    draws: np.ndarray | None = None,
 ) -> list[PriorCurve]:
     """Evaluate the density of every prior over the middle 95 % of its mass, and over the estimate.
 
@@ -34,6 +40,9 @@ def build_curves(
         The data, for the scale of priors that have none.
     estimates : mapping of str to float, optional
         Point estimates by row.
+    draws : array, shape (n, m), optional
+        Of the posterior, in the order of the table: then each curve has the posterior density of what its prior is
+        about, and reaches over that and not far beyond.
 
     Returns
     -------
@@ -47,7 +56,25 @@ def build_curves(
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]
     marks = dict(zip(names, prior_quantities(priors, design.labels, values).tolist(), strict=True))
-    return [_curve(row, priors, widths[row.name], marks[row.name], float(sigma)) for row in priors.rows]
+    drawn: list[np.ndarray | None] = [None] * len(names)
+    if draws is not None:
+        drawn = list(_drawn(priors, design, draws).T)
+    return [
+        _curve(row, priors, widths[row.name], marks[row.name], float(sigma), own)
+        for row, own in zip(priors.rows, drawn, strict=True)
+    ]
+
+
+def _drawn(priors: ResolvedPriors, design: Design, draws: np.ndarray) -> np.ndarray:
+    """Draws of what each prior is about (n, m); a spread whose prior is stated for a share as that share."""
+    found = prior_quantities(priors, design.labels, draws)
+    places = {row.name: j for j, row in enumerate(priors.rows)}
+    sigma = draws[:, places["sigma"]] if priors.known_sigma is None else np.full(len(draws), priors.known_sigma)
+    for j, row in enumerate(priors.rows):
+        if row.prior.stated_for == "share":
+            square = found[:, j] ** 2
+            found[:, j] = square / (square + sigma**2)
+    return found
 
 
 def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
@@ -59,8 +86,16 @@ def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
     return {row.name: 1.0 for row in priors.rows} | widths | {"sigma": scales.residual_sd}
 
 
-def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float, sigma: float) -> PriorCurve:
+def _curve(
+    row: PriorRow,
+    priors: ResolvedPriors,
+    width: float,
+    estimate: float,
+    sigma: float,
+    draws: np.ndarray | None,
+) -> PriorCurve:
     prior = row.prior
+    posterior = None if draws is None else _posterior(row, draws)
     about = row.about if row.is_at_means else ""
     if row.kind == "cor":
         x, density = _correlation_curve(row, priors)
@@ -69,10 +104,11 @@ def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float,
         x = _grid(0.0, 1.0, inside=True)
         density = _density(log_density, prior, x, x, sigma)
     elif row.kind == "fixed":
-        x = _grid(*_reach(prior, width, estimate, is_spread=False), inside=False)
+        x = _grid(*_around(_reach(prior, width, estimate, is_spread=False), posterior), inside=False)
         density = _density(log_density, prior, x, x, sigma)
     else:
-        x = _grid(*_reach(prior, width, estimate, is_spread=True), inside=True)
+        lower, upper = _around(_reach(prior, width, estimate, is_spread=True), posterior)
+        x = _grid(max(lower, 0.0), upper, inside=True)
         stated = x**2 if prior.stated_for == "variance" else x
         density = _density(log_spread_density, prior, x, stated, sigma)
     return PriorCurve(
@@ -85,7 +121,22 @@ def _curve(row: PriorRow, priors: ResolvedPriors, width: float, estimate: float,
         is_proper=row.is_proper,
         given_sigma=sigma if prior.family == "BoxTiao" else None,
         estimate=estimate,
+        posterior=posterior,
     )
+
+
+def _posterior(row: PriorRow, draws: np.ndarray) -> Density:
+    limits = (0.0, 1.0) if row.prior.stated_for == "share" else LIMITS[row.kind]
+    return estimate_density(draws, limits)
+
+
+def _around(reach: tuple[float, float], posterior: Density | None) -> tuple[float, float]:
+    """Limits of the panel with a posterior: all of it, and of the prior what is not too far from it."""
+    if posterior is None or not len(posterior.x):
+        return reach
+    low, high = float(posterior.x[0]), float(posterior.x[-1])
+    beyond = AROUND * (high - low)
+    return min(low, max(reach[0], low - beyond)), max(high, min(reach[1], high + beyond))
 
 
 def _density(

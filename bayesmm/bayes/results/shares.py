@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from arviz_base import from_dict
 from xarray import Dataset
 
 from bayesmm.arguments import is_one_of
+from bayesmm.bayes.densities import estimate_density
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.recovered import effect_parts
@@ -26,6 +27,7 @@ from bayesmm.design.words.variances import (
     share_names,
 )
 from bayesmm.errors import ArgumentError
+from bayesmm.plots.densities import Density
 from bayesmm.presenting.intervals import tails
 
 type R2Kind = Literal["fitted", "variances"]
@@ -51,11 +53,13 @@ def explained(posterior: DrawnModel, level: float) -> Explained:
     """R², ICC and shares with their posterior distribution; see `Posterior.explained`."""
     below = tails(level)
     parts = _parts(posterior, read_draws(posterior))
+    quantities, shares, names = explain(parts), share(parts, "response"), share_names(posterior.design, "response")
     return Explained(
-        table=_table(EXPLAINED, explain(parts), below, "quantity"),
-        shares=_table(share_names(posterior.design, "response"), share(parts, "response"), below, "group"),
+        table=_table(EXPLAINED, quantities, below, "quantity"),
+        shares=_table(names, shares, below, "group"),
         formula=posterior.design.specification.shown,
         level=float(level),
+        densities=_densities([*EXPLAINED, *names], [*quantities, *shares]),
     )
 
 
@@ -63,6 +67,16 @@ def variance_shares(posterior: DrawnModel, total: Total, level: float) -> pd.Dat
     """Shares of the grouping factors in the variance of the response; see `Posterior.variance_shares`."""
     below, names = tails(level), share_names(posterior.design, total)
     return _table(names, share(_parts(posterior, read_draws(posterior)), total), below, "group")
+
+
+def share_densities(posterior: DrawnModel, total: Total) -> Mapping[str, Density]:
+    """Density of each share that `variance_shares` tabulates."""
+    parts = _parts(posterior, read_draws(posterior))
+    return _densities(share_names(posterior.design, total), share(parts, total))
+
+
+def _densities(names: Sequence[str], draws: list[np.ndarray]) -> dict[str, Density]:
+    return {name: estimate_density(own, (0.0, 1.0)) for name, own in zip(names, draws, strict=True)}
 
 
 def _table(names: Sequence[str], draws: list[np.ndarray], below: tuple[float, float], head: str) -> pd.DataFrame:

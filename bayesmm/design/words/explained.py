@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,6 +12,10 @@ from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like
 from bayesmm.presenting.parts import Column, Interval, Table, notes
 from bayesmm.presenting.report import Report
+
+if TYPE_CHECKING:
+    from bayesmm.plots.canvas import Figure
+    from bayesmm.plots.densities import Density
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -31,6 +37,8 @@ class Explained:
         Coverage of the intervals.
     remarks : tuple of str
         What is to be known of them.
+    densities : mapping of str to Density, optional
+        Of a posterior: the density of each row of both tables, as `plot` shows it.
     """
 
     table: pd.DataFrame
@@ -38,6 +46,30 @@ class Explained:
     formula: str
     level: float
     remarks: tuple[str, ...] = ()
+    densities: Mapping[str, Density] | None = None
+
+    def plot(self) -> Figure:
+        """Draw the shares as parts of one bar, and below it R², ICC and shares with their intervals.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            With the density of each quantity's draws, where there are draws.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.shares import plot_shares
+
+        return plot_shares(
+            self.shares,
+            self.table,
+            title="Shares of the variance of the response",
+            level=self.level,
+            densities=self.densities,
+        )
 
     def report(self) -> Report:
         """Write the report."""

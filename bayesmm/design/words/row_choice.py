@@ -95,6 +95,15 @@ def _no_row(design: Design, label: Any) -> str:
     )
 
 
+def row_levels(design: Design, chosen: np.ndarray) -> dict[str, list[str]]:
+    """List the level of each chosen row by grouping factor, coarse ones first, without those that have several."""
+    single = [block for block in design.blocks if len(block.incidence.memberships) == 1]
+    return {
+        block.group: [block.levels[code] for code in block.incidence.memberships[0].codes[chosen]]
+        for block in sorted(single, key=lambda block: block.q)
+    }
+
+
 def _by_levels(design: Design, levels: Mapping[Any, Any]) -> np.ndarray:
     keep = np.ones(design.n, dtype=bool)
     for group, wanted in levels.items():

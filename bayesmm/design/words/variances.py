@@ -14,6 +14,10 @@ from bayesmm.errors import ArgumentError
 type Total = Literal["unexplained", "response"]
 
 OTHER_ROWS = ("fixed effects", "residual")  # a grouping factor that is called so keeps its backquotes
+TITLES: dict[Total, str] = {
+    "unexplained": "Shares of the variance that fixed effects leave",
+    "response": "Shares of the variance of the response",
+}
 EXPLAINED = ("R2 marginal", "R2 conditional", "ICC adjusted", "ICC unadjusted")
 
 

@@ -23,8 +23,12 @@ from bayesmm.presenting.intervals import check_level
 from bayesmm.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from xarray import DataTree
 
+    from bayesmm.plots.canvas import Axes, Figure
+    from bayesmm.plots.densities import Density
     from bayesmm.presenting.report import Report
 
 KINDS = ("parametric", "residual", "case")
@@ -190,6 +194,50 @@ class Bootstrap:
         ranges = {"fixed": (-np.inf, np.inf), "sd": (0.0, np.inf), "sigma": (0.0, np.inf), "cor": (-1.0, 1.0)}
         own = [ranges[row.kind] for row in self.labels.parameter_rows()]
         return np.array([*own, *((-np.inf, np.inf) for _ in self.statistic_names)])
+
+    @cached_property
+    def densities(self) -> Mapping[str, Density]:
+        """Density of the replicates of each parameter and statistic, with the share of those at a limit as ``atoms``.
+
+        By ArviZ's kernel estimate; a standard deviation of zero and a correlation of ±1 are not smoothed.
+        """
+        from bayesmm.bayes.densities import densities_by_name
+
+        table = self._table("percentile", 0.95)
+        values = np.concatenate([self.replicates, self.statistic_replicates], axis=1)
+        return densities_by_name(map(str, table.index), table["kind"], values)
+
+    def plot(self, *, kind: IntervalKind = "percentile", level: float = 0.95, ax: Axes | None = None) -> Figure:
+        """Draw the density of the replicates of every parameter and statistic, with intervals.
+
+        Parameters
+        ----------
+        kind : {"percentile", "basic", "bca"}
+            Of the intervals.
+        level : float
+            Their coverage.
+        ax : matplotlib.axes.Axes, optional
+            To draw into, where there is one parameter.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel each: the density, the interval below it, the estimate of the data. Replicates at a limit of the
+            parameter, such as a standard deviation of zero, are a thick line with their share beside it.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If an argument is none of these.
+        """
+        from bayesmm.plots.canvas import BOOTSTRAP
+        from bayesmm.plots.densities import plot_densities
+
+        table = self._table(kind, level)
+        what = f"{self.kind} bootstrap, {self.n - self.n_failed} replicates"
+        return plot_densities(table, self.densities, BOOTSTRAP, what=what, level=level, ax=ax)
 
     @cached_property
     def data(self) -> DataTree:

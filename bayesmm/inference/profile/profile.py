@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,15 +20,21 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.profile.constraints import Correlation, Sigma, StandardDeviation
 from bayesmm.inference.profile.held import Coefficient, CovarianceParameter, Parameter, Point
 from bayesmm.inference.profile.path import Curve, Side, trace_side
-from bayesmm.inference.profile.report import build_report, write_notes
+from bayesmm.inference.profile.report import METHODS, build_report, write_notes
 from bayesmm.inference.profile.surface import Surface
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 from bayesmm.reml.estimate import public_values
 
+if TYPE_CHECKING:
+    from bayesmm.inference.profile.drawn import PairCurves
+    from bayesmm.plots.canvas import Axes, Figure
+    from bayesmm.plots.densities import Density
+
 FAR = 1e5  # sizes of an estimate or of its standard error, from which on it is called unbounded
 USUAL = 0.95
+DRAWN = (0.5, 0.8, 0.95, 0.99)  # coverages of the intervals in a figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -122,6 +129,158 @@ class Profile:
             frame.loc[held, each.name] = self.table.loc[held, "value"].to_numpy()
         return frame
 
+    def plot(self, *, levels: Sequence[float] | None = None, ax: Axes | None = None) -> Figure:
+        """Draw ζ of every parameter, with the ends of intervals.
+
+        Parameters
+        ----------
+        levels : sequence of float, optional
+            Coverages of the intervals; by default 0.5, 0.8, 0.95 and 0.99, as far as the profile goes.
+        ax : matplotlib.axes.Axes, optional
+            To draw into, where one parameter was profiled.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel a parameter: ζ, the straight line that it would be if the likelihood were a parabola with the
+            same standard error, and the ends of each interval where |ζ| is that of its level.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If the profile does not reach so far.
+        """
+        from bayesmm.inference.profile.drawn import draw_zeta
+        from bayesmm.plots.profile import plot_zeta
+
+        chosen = self._levels(levels)
+        errors = self.fit.parameter_table()["std_error"].to_dict()
+        ends = {level: self.intervals(level) for level in chosen}
+        cutoffs = {level: _cutoff(level) for level in chosen}
+        return plot_zeta(draw_zeta(self.curves, errors), ends, cutoffs, ax=ax)
+
+    def plot_density(self, *, level: float | None = None, ax: Axes | None = None) -> Figure:
+        """Draw the density over values that a profile gives, whose quantiles are the ends of its intervals.
+
+        Parameters
+        ----------
+        level : float, optional
+            Coverage of the interval that is marked; 0.95 by default, or that of the profile if it is less.
+        ax : matplotlib.axes.Axes, optional
+            To draw into, where one parameter was profiled.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel a parameter. What is left at a limit of the parameter, such as a standard deviation of zero, is a
+            thick line with its share beside it.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If the profile does not reach so far.
+
+        Notes
+        -----
+        The slope of ζ times the normal density at ζ: no posterior, and no density of replicates.
+        """
+        from bayesmm.plots.canvas import PROFILE
+        from bayesmm.plots.densities import plot_densities
+
+        level = self._usual if level is None else check_level(level)
+        table = self.intervals(level)
+        return plot_densities(
+            table, self.densities, PROFILE, what=f"profile of the {METHODS[self.fit.method]}", level=level, ax=ax
+        )
+
+    @cached_property
+    def densities(self) -> Mapping[str, Density]:
+        """Density of each parameter as `plot_density` shows it: ``x``, ``density`` and ``atoms`` by name."""
+        from bayesmm.inference.profile.drawn import density_of
+
+        found = {curve.name: density_of(curve) for curve in self.curves}
+        return {name: density for name, density in found.items() if density is not None}
+
+    def plot_pairs(self, *, levels: Sequence[float] = (0.5, 0.8, 0.95)) -> Figure:
+        """Draw profiles of pairs of parameters: traces and contours of the likelihood.
+
+        Parameters
+        ----------
+        levels : sequence of float
+            Of joint regions of two parameters.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Above the diagonal in units of the parameters, below it in ζ, as lme4's ``splom`` of a profile. Two lines:
+            where the other parameter is as the first is held, and the other way round. A contour that the profiles do
+            not reach is left out: of a parameter near its boundary, or of a level whose √χ²₂ is beyond ``level`` of the
+            profile.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If there are not two parameters, or a level is no coverage.
+
+        References
+        ----------
+        Bates & Watts (1988), Nonlinear Regression Analysis and Its Applications, section 6.1 and appendix A.6.
+        """
+        from bayesmm.plots.profile import plot_pairs
+
+        pairs = self.pairs(levels=levels)
+        return plot_pairs([curve.name for curve in self._drawable], pairs)
+
+    def pairs(self, *, levels: Sequence[float] = (0.5, 0.8, 0.95)) -> tuple[PairCurves, ...]:
+        """Work out what `plot_pairs` draws: traces and contours of every pair of parameters.
+
+        Parameters
+        ----------
+        levels : sequence of float
+            Of joint regions of two parameters: 2(ℓ̂ − ℓ) is that quantile of χ² with two degrees of freedom.
+
+        Returns
+        -------
+        tuple of PairCurves
+            ``first``, ``second``, ``first_trace``, ``second_trace`` and ``contours`` by level: arrays with the columns
+            value of the first, value of the second, ζ of the first, ζ of the second.
+
+        Raises
+        ------
+        ArgumentError
+            If there are not two parameters, or a level is no coverage.
+        """
+        from bayesmm.inference.profile.drawn import draw_pair
+
+        chosen, curves = check_levels(levels), self._drawable
+        if len(curves) < 2:
+            raise ArgumentError(
+                f"{len(curves)} parameter has a profile here, and a pair needs two: profile several, as fit.profile()."
+            )
+        held = self.table["parameter"]
+        traces = {curve.name: self.traces.loc[np.flatnonzero(held == curve.name)] for curve in curves}
+        return tuple(
+            draw_pair((one, two), (traces[one.name], traces[two.name]), chosen)
+            for i, one in enumerate(curves)
+            for two in curves[i + 1 :]
+        )
+
+    @property
+    def _drawable(self) -> list[Curve]:
+        """Curves of more than one point."""
+        return [curve for curve in self.curves if len(curve.points) > 1]
+
+    def _levels(self, levels: Sequence[float] | None) -> tuple[float, ...]:
+        if levels is not None:
+            return check_levels(levels)
+        return tuple(level for level in DRAWN if level <= self.level) or (self.level,)
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the curves, in plain sentences."""
@@ -153,6 +312,16 @@ class Profile:
 
     def _repr_html_(self) -> str:
         return self.summary(level=self._usual)._repr_html_()
+
+
+def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Return several coverages, upwards; refuse what is none."""
+    if isinstance(levels, (str, bytes)) or not isinstance(levels, Iterable):
+        raise ArgumentError(f"levels is {shorten(levels)}: give several coverages, such as (0.5, 0.95).")
+    found = sorted({check_level(level) for level in levels})
+    if not found:
+        raise ArgumentError("levels is empty: give coverages, such as (0.5, 0.95).")
+    return tuple(found)
 
 
 def build_profile(

@@ -14,6 +14,7 @@ from bayesmm.arguments import check_count, check_seed, shorten
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import bootstrap
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.profile.drawn import relative_likelihood
 from bayesmm.inference.profile.profile import build_profile
 from bayesmm.inference.variances.boundary_avoiding import avoid_boundary
 from bayesmm.inference.variances.null_models import variance_hypotheses
@@ -25,6 +26,7 @@ from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.plots.canvas import Figure
 
 N_BOOTSTRAP = 999
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
@@ -55,6 +57,8 @@ class BoundaryReport:
         Refits of the bootstrap that found no maximum, and are left out.
     sentences : tuple of str
         What that means.
+    curve : DataFrame
+        The profile: value of the standard deviation; likelihood, relative to the highest.
     """
 
     parameter: str
@@ -63,6 +67,33 @@ class BoundaryReport:
     test: VarianceTest
     n_failed: int
     sentences: tuple[str, ...]
+    curve: pd.DataFrame
+
+    def plot(self) -> Figure:
+        """Draw the relative likelihood of the standard deviation, and below it what every method says.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Above: the profile likelihood over its highest value from zero on, how low it is at the ends of the profile
+            interval, and the share of bootstrap estimates that are zero. Below: estimates and intervals by method.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        """
+        from bayesmm.plots.boundary import plot_boundary
+
+        p = float(self.table.loc[TEST, "at_zero"])  # pyright: ignore[reportArgumentType]
+        return plot_boundary(
+            self.parameter,
+            self.table,
+            self.curve,
+            cutoff=float(np.exp(-0.5 * stats.norm.ppf(tails(self.level)[1]) ** 2)),
+            level=self.level,
+            remark=f"test of zero, p = {write_p(p)}".replace("= <", "<"),
+        )
 
     def _report(self) -> Report:
         table, width = self.table, _usual_width(self.table)
@@ -129,7 +160,8 @@ def build_boundary_report(
     hypothesis = hypotheses[parameter]
     kind, rng = usual_kind(fit, hypothesis), np.random.default_rng(seed)
     test = check_variance(fit, hypothesis, kind, n if kind == "bootstrap" else None, rng, progress)
-    ends = build_profile(fit, parameter, level=level, progress=False).intervals(level).loc[parameter]
+    profile = build_profile(fit, parameter, level=level, progress=False)
+    ends = profile.intervals(level).loc[parameter]
     refits = bootstrap(fit, n, "parametric", None, None, seed, progress)
     sds = refits.draws[parameter].dropna().to_numpy()
     at_zero = float(np.exp(-0.5 * test.statistic)) if hypothesis.n_variances == 1 else np.nan
@@ -152,6 +184,7 @@ def build_boundary_report(
         test=test,
         n_failed=refits.n_failed,
         sentences=_sentences(parameter, table, test, level),
+        curve=relative_likelihood(profile.curves[0]),
     )
 
 

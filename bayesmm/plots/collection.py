@@ -1,0 +1,190 @@
+"""Figures of ArviZ, for matplotlib, Plotly and Bokeh, from labelled trees and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from bayesmm.errors import ArgumentError, BayesmmError
+from bayesmm.plots.canvas import BOOTSTRAP, FIT, POSTERIOR, PROFILE
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection as PlotCollection
+    from xarray import DataTree
+
+type Backend = Literal["matplotlib", "plotly", "bokeh", "none"]
+
+BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
+LOOKS = {"profile": PROFILE, "bootstrap": BOOTSTRAP, "posterior": POSTERIOR}
+EXTRA = {"matplotlib": "pip install matplotlib", "plotly": "pip install plotly", "bokeh": "pip install bokeh"}
+
+
+def import_arviz_plots(backend: Any) -> Any:
+    """Import ArviZ's plots for a backend, or say what is not there.
+
+    Raises
+    ------
+    ArgumentError
+        If ArviZ has no such backend.
+    BayesmmError
+        If what it needs is not installed.
+    """
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        shown = ascii(backend) if len(ascii(backend)) <= 60 else f"a {type(backend).__name__}"
+        raise ArgumentError(f"backend is {shown}: give 'matplotlib', 'plotly', 'bokeh' or 'none'.")
+    if backend != "none" and not _is_there(backend):
+        raise BayesmmError(f"backend='{backend}' needs {backend}, which is not installed: {EXTRA[backend]}.")
+    import arviz_plots
+
+    return arviz_plots
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def plot_forest(table: pd.DataFrame, *, backend: Backend) -> PlotCollection:
+    """Draw intervals of several kinds for each parameter with ArviZ's forest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns parameter, source, value, lower, upper: one row an interval. Missing ends are not drawn.
+    backend : {"matplotlib", "plotly", "bokeh", "none"}
+        What draws.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+
+    Raises
+    ------
+    ArgumentError
+        If ArviZ has no such backend.
+    BayesmmError
+        If what it needs is not installed.
+
+    Notes
+    -----
+    ArviZ is given points and ends as its ``stats``, computes nothing, and labels by one dim, ``parameter``, whose
+    coordinates are the rows of our tables.
+    """
+    azp = import_arviz_plots(backend)
+    from xarray import DataArray, Dataset, DataTree
+
+    names, sources = (list(dict.fromkeys(table[column])) for column in ("parameter", "source"))
+    wide = table.set_index(["source", "parameter"])[["value", "lower", "upper"]]
+    cells = wide.reindex(pd.MultiIndex.from_product([sources, names])).to_numpy(dtype=float)
+    values = cells.reshape(len(sources), len(names), 3)
+    coords = {"model": sources, "parameter": names}
+    point = Dataset({"value": DataArray(values[..., 0], dims=("model", "parameter"), coords=coords)})
+    ends = Dataset(
+        {
+            "value": DataArray(
+                values[..., 1:],
+                dims=("model", "parameter", "ci_bound"),
+                coords=coords | {"ci_bound": ["lower", "upper"]},
+            )
+        }
+    )
+    trees = {
+        source: DataTree.from_dict({"posterior": own.expand_dims(chain=[0], draw=[0])})
+        for source, own in ((source, point.sel(model=source, drop=True)) for source in sources)
+    }
+    collection = azp.plot_forest(
+        trees,
+        combined=True,
+        labels=["parameter"],
+        labeller=_labeller(backend),
+        backend=backend,
+        stats={"trunk": ends, "twig": ends, "point_estimate": point},
+        color=[LOOKS.get(source, FIT).colour for source in sources],
+    )
+    if backend == "matplotlib":
+        collection.add_legend("model", title="", loc="outside upper center", ncols=len(sources), frameon=False)
+    elif backend != "none":
+        collection.add_legend("model", title="")
+    return collection
+
+
+def _labeller(backend: Backend, variables: Mapping[str, str] | None = None) -> Any:
+    """Write coordinates and variables as they are."""
+    from arviz_base.labels import BaseLabeller
+
+    known = dict(variables or {})
+
+    class Plain(BaseLabeller):
+        def dim_coord_to_str(self, dim: Any, coord_val: Any, coord_idx: Any) -> str:
+            return _plain(coord_val, backend)
+
+        def var_name_to_str(self, var_name: Any) -> str:
+            return _plain(known.get(var_name, var_name), backend)
+
+    return Plain()
+
+
+def _plain(text: Any, backend: Backend) -> str:
+    """Write a text so that it is shown as it is: in matplotlib a dollar sign would begin a formula."""
+    return str(text).replace("$", "\\$") if backend == "matplotlib" else str(text)
+
+
+def plot_predictive(tree: DataTree, *, response: str, kind: str, backend: Backend) -> PlotCollection:
+    """Draw observed data over predicted ones, with ArviZ's predictive check.
+
+    Parameters
+    ----------
+    tree : DataTree
+        Groups posterior_predictive, all of whose draws are drawn, and observed_data.
+    response : str
+        What the variable ``y`` is called.
+    kind : {"kde", "ecdf", "hist"}
+        How each set of data is drawn.
+    backend : {"matplotlib", "plotly", "bokeh", "none"}
+        What draws.
+    """
+    azp = import_arviz_plots(backend)
+    sizes = tree["posterior_predictive"].sizes
+    collection = azp.plot_ppc_dist(
+        tree,
+        kind=kind,
+        num_samples=sizes["chain"] * sizes["draw"],
+        backend=backend,
+        visuals={"predictive_dist": {"color": POSTERIOR.colour}, "title": False},  # ArviZ's is the variable's name
+    )
+    collection.map(
+        azp.visuals.labelled_title,
+        "title",
+        ignore_aes=collection.aes_set,
+        store_artist=backend == "none",
+        text=_plain(response, backend),
+    )
+    return collection
+
+
+def plot_pit(tree: DataTree, *, response: str, backend: Backend) -> PlotCollection:
+    """Draw probabilities of observed values given the others, less what they would be were they uniform.
+
+    Parameters
+    ----------
+    tree : DataTree
+        Group loo_pit with the variable ``y`` (obs).
+    response : str
+        What the variable is called.
+    backend : {"matplotlib", "plotly", "bokeh", "none"}
+        What draws.
+    """
+    azp = import_arviz_plots(backend)
+    return azp.plot_ecdf_pit(
+        tree,
+        group="loo_pit",
+        sample_dims=["obs"],
+        labeller=_labeller(backend, {"y": response}),
+        backend=backend,
+        visuals={"ecdf_lines": {"color": POSTERIOR.colour}},
+    )
