@@ -44,7 +44,9 @@ def things():
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", data)
     fit = model.fit()
     bootstrap = fit.bootstrap(5, progress=False)
-    return {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model), "bootstrap": bootstrap}
+    profile, pair = fit.profile("sigma", progress=False), fit.profile(["Days", "sigma"], progress=False)
+    made = {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model), "bootstrap": bootstrap}
+    return made | {"profile": profile, "pair": pair}
 
 
 def calls(things):
@@ -97,6 +99,18 @@ def calls(things):
         "Bootstrap.parameter_table": (bootstrap.parameter_table, {}),
         "Fit.variance_tests": (fit.variance_tests, {"parameters": "sd(Days | Subject)", "n": 3, "progress": False}),
         "Fit.boundary": (fit.boundary, {"parameter": "sd(Days | Subject)", "n": 3, "progress": False}),
+        "Fit.plot_variance_shares": (fit.plot_variance_shares, {}),
+        "Fit.plot_marginal_covariance": (fit.plot_marginal_covariance, {"rows": [0, 1]}),
+        "Profile.plot": (things["profile"].plot, {}),
+        "Profile.plot_density": (things["profile"].plot_density, {}),
+        "Profile.pairs": (things["pair"].pairs, {}),
+        "Profile.plot_pairs": (things["pair"].plot_pairs, {}),
+        "Bootstrap.plot": (bootstrap.plot, {}),
+        "Comparison.plot": (bmm.compare(fit, posterior).plot, {}),
+        "Comparison.plot_forest": (bmm.compare(fit, posterior).plot_forest, {"parameters": "Days", "backend": "none"}),
+        "Posterior.plot_variance_shares": (posterior.plot_variance_shares, {}),
+        "Posterior.plot_predictive": (posterior.plot_predictive, {"draws": 2, "backend": "none"}),
+        "Posterior.plot_pit": (posterior.plot_pit, {"draws": 20, "backend": "none"}),
         "Fit.criteria": (fit.criteria, {}),
         "Fit.explained": (fit.explained, {}),
         "Fit.variance_shares": (fit.variance_shares, {}),

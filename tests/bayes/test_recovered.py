@@ -41,6 +41,10 @@ def numeric(table):
     return table.drop(columns=["kind", "group"])
 
 
+def drawn(figure):
+    return np.concatenate([np.ravel(line.get_xdata()) for axis in figure.axes for line in axis.lines])
+
+
 # Every public method and property of a posterior that reads random effects, or could.
 READERS = {
     "beta": lambda p, _: p.beta,
@@ -71,6 +75,12 @@ READERS = {
     "simulate": lambda p, _: p.simulate(3, random="kept", seed=2),
     "explained": lambda p, _: p.explained().table,
     "variance_shares": lambda p, _: p.variance_shares(total="response"),
+    "plot_variance_shares": lambda p, _: drawn(p.plot_variance_shares()),
+    "plot_priors": lambda p, _: drawn(p.plot_priors()),
+    "plot_predictive": lambda p, _: np.concatenate(
+        [each["x"] for each in p.plot_predictive(draws=5, backend="none").viz["predictive_dist"]["y"].values.ravel()]
+    ),
+    "plot_pit": lambda p, _: p.plot_pit(backend="none").viz["ecdf_lines"]["y"].item()["y"],
     "sensitivity": lambda p, _: p.sensitivity()[["prior", "likelihood"]],
     "diagnostics": lambda p, _: [p.diagnostics.ess, p.diagnostics.pareto_k],
     "log_evidence": lambda p, _: p.log_evidence,
