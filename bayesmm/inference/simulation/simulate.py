@@ -93,13 +93,13 @@ def simulate(
     """
     design = build_without_response(formula, data, weights=weights, missing=missing, namespace=namespace)
     streams = check_simulations(n, random, seed, design.n)
-    beta, factors, stated_sigma = _read_parameters(design, parameters, sigma)
+    beta, factors, stated_sigma = read_parameters(design, parameters, sigma)
     own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]
     effects = draw_effects(design, factors, own)
     return simulation_frame(draw_rows(design, beta, effects, stated_sigma, streams), design)
 
 
-def _read_parameters(
+def read_parameters(
     design: Design, parameters: Any, sigma: float | None
 ) -> tuple[np.ndarray, list[np.ndarray], float]:
     """Coefficients (p,), factors F (k, k) with Var(b) = FF', and σ."""

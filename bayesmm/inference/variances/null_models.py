@@ -187,7 +187,7 @@ class Null:
 def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
     """Fit the model of a hypothesis by the method of the fit, with the same fixed effects."""
     full = fit.estimate.criterion_function
-    design = replace(fit.design, blocks=_remaining_blocks(fit.design, hypothesis))
+    design = replace(fit.design, blocks=remaining_blocks(fit.design, hypothesis))
     if not design.blocks:
         return Null(hypothesis=hypothesis, design=design, problem=None, estimate=None, full=full)
     problem = Problem(design, plan=None if hypothesis.effects else fit.problem.plan)
@@ -204,7 +204,7 @@ def _linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray
     return constant + df * np.log(2.0 * np.pi * full.sigma**2) + residual_square / full.sigma**2
 
 
-def _remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBlock, ...]:
+def remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBlock, ...]:
     blocks = list(design.blocks)
     block = blocks[hypothesis.block]
     if not hypothesis.effects:

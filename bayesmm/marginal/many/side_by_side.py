@@ -80,7 +80,7 @@ def profile_together(
 
 def _reduce_levels(levels: LevelRoots, factor: Float[Array, "k k"], p: int) -> _Reduced:
     """Reduce as `bayesmm.marginal.apart.one_factor.solve_one_factor` does, without products of two responses."""
-    pivots, rooted = _root_levels(levels, factor[:, :, None], levels.coefficients)
+    pivots, rooted = root_levels(levels, factor[:, :, None], levels.coefficients)
     X, Y, gram = rooted[:, :p], rooted[:, p:], levels.gram
     return _Reduced(
         2.0 * sum_logarithms(np, pivots),
@@ -160,7 +160,7 @@ def profile_resampled(
     products, counts = resampled.columns, resampled.counts
     levels = products.levels
     assert levels is not None
-    pivots, rooted = _root_levels(levels, factor[:, :, None], levels.coefficients)
+    pivots, rooted = root_levels(levels, factor[:, :, None], levels.coefficients)
     S = np.tensordot(counts, resampled.left + np.einsum("kiq,kjq->qij", rooted, rooted), axes=1)
     log_det = counts @ (2.0 * np.log(pivots).sum(axis=0))
     parts = _Reduced(log_det, S[:, :-1, :-1], S[:, -1, :-1], S[:, -1, -1])
@@ -237,7 +237,7 @@ class _Each(NamedTuple):
     along: Float[Array, "m t"]
 
 
-def _root_levels(
+def root_levels(
     levels: LevelRoots, L: Float[Array, "k k *m 1"], right: Float[Array, "k c *m q"]
 ) -> tuple[Float[Array, "k *m q"], Float[Array, "k c *m q"]]:
     """Pivots of the roots of M = I + RΛΛ'R' of each level, and right-hand sides through them."""
@@ -266,7 +266,7 @@ def _solve_levels(
     right = np.empty((k, p + 1 + k, m, q))
     right[:, :p], right[:, p] = levels.coefficients[:, :p, None], levels.coefficients[:, p:]
     right[:, p + 1 :] = levels.root[:, :, None]
-    pivots, rooted = _root_levels(levels, np.moveaxis(factors, 0, -1)[..., None], right)
+    pivots, rooted = root_levels(levels, np.moveaxis(factors, 0, -1)[..., None], right)
     S = np.sum([_sum_products(each, each, counts) for each in rooted], axis=0)  # (m, p + 1 + k, ...)
     logarithms = 2.0 * np.log(pivots).sum(axis=0)
     parts = _Reduced(
