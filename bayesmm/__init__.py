@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.means.slopes import slopes
     from bayesmm.inference.pooling.ranking import ranking
     from bayesmm.inference.pooling.shrinkage import shrinkage
+    from bayesmm.inference.power.power import power
     from bayesmm.inference.simulation.simulate import simulate
     from bayesmm.loading import load
     from bayesmm.model import Model
@@ -34,6 +35,7 @@ _HOMES = {
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.loading",
+    "power": "bayesmm.inference.power.power",
     "publication_table": "bayesmm.comparison.publication",
     "ranking": "bayesmm.inference.pooling.ranking",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
@@ -56,6 +58,7 @@ __all__ = [
     "enable_compilation_cache",
     "errors",
     "load",
+    "power",
     "priors",
     "publication_table",
     "ranking",

@@ -30,6 +30,7 @@ COVARIANCE_PARAMETERS = 2_000  # sds and correlations: sixty correlated effects;
 CHAINS = 10_000  # some dozens are many, thousands fill an accelerator
 TUNE = 1_000_000  # iterations of warm-up: hours even where one takes milliseconds
 KEPT_DRAWS = 2**26  # of all chains together: half a GiB for each parameter
+DESIGN_ROWS = 10_000_000  # of a design whose power is asked for: some GiB of columns
 REPLICATES = 1_000_000  # data sets that a bootstrap, a test or a check draws: a thousand are usual
 
 # Files of data, on the command line.

@@ -74,9 +74,7 @@ def infer_together(criterion: Criterion, responses: Responses, found: Refits, df
         return
     W = _expected(criterion, found, at) if with_gram else _observed(criterion, responses, found)
     inside = at.covariance[:, None] @ at.falls @ at.covariance[:, None]
-    slopes = np.concatenate(
-        [outer[:, None] @ inside @ outer[:, None].swapaxes(2, 3), 2.0 * plug_in[:, None]], axis=1
-    )
+    slopes = np.concatenate([outer[:, None] @ inside @ outer[:, None].swapaxes(2, 3), 2.0 * plug_in[:, None]], axis=1)
     covariance = _corrected(at, W, plug_in, outer) if with_gram else plug_in
     ordinary = root @ root.T
     for i in range(len(found.theta)):

@@ -99,9 +99,7 @@ def simulate(
     return simulation_frame(draw_rows(design, beta, effects, stated_sigma, streams), design)
 
 
-def read_parameters(
-    design: Design, parameters: Any, sigma: float | None
-) -> tuple[np.ndarray, list[np.ndarray], float]:
+def read_parameters(design: Design, parameters: Any, sigma: float | None) -> tuple[np.ndarray, list[np.ndarray], float]:
     """Coefficients (p,), factors F (k, k) with Var(b) = FF', and σ."""
     labels = design.labels
     rows = labels.parameter_rows()
@@ -113,10 +111,10 @@ def read_parameters(
             f"sigma is {sigma:g}, and {values['sigma']:g} among the parameters: give it once, in either place."
         )
     beta = pick(values, [row.name for row in rows if row.kind == "fixed"])
-    return beta, [_root(each) for each in stated_covariances(labels, values, "parameters")], values["sigma"]
+    return beta, [root_of(each) for each in stated_covariances(labels, values, "parameters")], values["sigma"]
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
+def root_of(covariance: np.ndarray) -> np.ndarray:
     """F with FF' = Σ, also of a singular Σ."""
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(np.maximum(values, 0.0))

@@ -24,6 +24,7 @@ def build_without_response(
     weights: Any = None,
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
+    known_sigma: float | None = 1.0,
 ) -> Design:
     """Build a design in which a column of noise stands for the response.
 
@@ -31,6 +32,8 @@ def build_without_response(
     ----------
     formula, data, weights, missing, namespace
         As of `bayesmm.Model`. The response of the formula is not read; the data need not have it.
+    known_sigma : float, optional
+        σ; None if it will be estimated.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def build_without_response(
 
     Notes
     -----
-    σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
+    By default σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
     """
     specification, frame = parse_formula(formula), open_frame(data)
     name = STAND_IN
@@ -52,5 +55,5 @@ def build_without_response(
         weights=weights,
         missing=missing,
         namespace=namespace,
-        known_sigma=1.0,
+        known_sigma=known_sigma,
     )

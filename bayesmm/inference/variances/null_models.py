@@ -159,7 +159,7 @@ class Null:
         """−2 log likelihood."""
         if self.estimate is not None:
             return self.estimate.criterion
-        return float(_linear_deviance(self.full, self.full.products.gram[-1, -1]))
+        return float(linear_deviance(self.full, self.full.products.gram[-1, -1]))
 
     @property
     def beta(self) -> np.ndarray:
@@ -180,7 +180,7 @@ class Null:
         Their sums in the larger model serve where no random effect is left.
         """
         if self.estimate is None:
-            return _linear_deviance(self.full, responses.squares)
+            return linear_deviance(self.full, responses.squares)
         return refit(self.estimate.criterion_function, responses, self.estimate.minimum.x).criterion
 
 
@@ -195,7 +195,7 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
     return Null(hypothesis=hypothesis, design=design, problem=problem, estimate=estimate(criterion), full=full)
 
 
-def _linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
+def linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
     """−2 log likelihood without random effects, from the sums of a model with some and residual squares (...)."""
     products, df = full.products, full.degrees_of_freedom
     constant = full.restriction * products.log_det_root - products.log_weights

@@ -1,0 +1,1 @@
+"""What a design can find: power and precision by simulation, as the data grow."""

@@ -1,0 +1,132 @@
+"""Power as a person wants to read it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.presenting.numbers import write_digits, write_number
+from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
+from bayesmm.presenting.report import Report
+
+AIM = 0.8  # power that is usually aimed at
+MANY_SINGULAR = 0.2  # share of fits on the boundary that is worth a word
+DEGREES = {
+    "satterthwaite": "Satterthwaite's degrees of freedom",
+    "kenward-roger": "Kenward and Roger's method",
+    "residual": "n − p degrees of freedom",
+    "normal": "normal quantiles",
+}
+METHODS = {"reml": "REML", "ml": "maximum likelihood"}
+SOURCES = {"wald": "of the test", "bootstrap": "of a bootstrap", "posterior": "of the posterior"}
+
+
+class Found(Protocol):
+    """A `bayesmm.inference.power.power.Power`, as its report sees it."""
+
+    formula: str
+    table: pd.DataFrame
+    sizes: tuple[str, ...]
+    n: int
+    alpha: float
+    df: str
+    method: str
+    interval: str
+    seed: int
+
+    def smallest(self, power: float = ...) -> pd.DataFrame:
+        """Rows of the smallest designs that reach a power."""
+        ...
+
+
+def build_report(found: Found) -> Report:
+    """Summarise designs; see `bayesmm.power`."""
+    failed = int(found.table.drop_duplicates(["rows", *found.sizes])["failed"].sum())
+    return Report(
+        title=f"Power of {found.formula}",
+        parts=(
+            facts(
+                (
+                    f"{found.n} data sets of each design, fitted by {METHODS[found.method]}; {DEGREES[found.df]}; "
+                    f"alpha {found.alpha:g}; seed {found.seed}",
+                )
+            ),
+            warnings(
+                (f"{failed} refits failed; they count as data sets in which nothing is found.",) if failed else ()
+            ),
+            _table(found),
+            notes(_notes(found)),
+        ),
+    )
+
+
+def _table(found: Found) -> Table:
+    table = found.table
+    rows = table.to_dict("records")
+    sizes = [name for name in table.columns if name.startswith(("n(", "rows("))]
+    columns: list[Column | Interval] = [Column(head=name, cells=[_whole(row[name]) for row in rows]) for name in sizes]
+    columns.append(Column(head="rows", cells=[_whole(row["rows"]) for row in rows]))
+    columns.append(Column(head="truth", cells=[write_digits(row["truth"]) for row in rows]))
+    columns.append(Column(head="power", cells=[write_number(row["power"], 3) for row in rows]))
+    limits = [(write_number(row["lower"], 3), write_number(row["upper"], 3)) for row in rows]
+    columns.append(Interval(head="95 % interval", cells=limits))
+    for name, head, digits in (("type_s", "type S", 3), ("type_m", "type M", 2)):
+        if table[name].notna().any():
+            columns.append(Column(head=head, cells=[write_number(row[name], digits) for row in rows]))
+    if table["length"].notna().any():
+        columns.append(Column(head="length", cells=[write_digits(row["length"], 3) for row in rows]))
+    if table["aim"].notna().any():
+        columns.append(Column(head="shorter than aim", cells=[write_number(row["precision"], 3) for row in rows]))
+    return Table(names=[str(name) for name in table["effect"]], columns=columns, head="effect", where="power.table")
+
+
+def _whole(value: float) -> str:
+    return write_number(value, 0) if np.isfinite(value) else "–"
+
+
+def _notes(found: Found) -> list[str]:
+    table, said = found.table, []
+    reached = found.smallest(AIM)
+    for row in reached.to_dict("records"):
+        if len(table[table["effect"] == row["effect"]]) > 1:
+            said.append(
+                f"{row['effect']}: the smallest design with a power of {AIM * 100:g} % has {_words(row, found)} "
+                f"({row['power'] * 100:.1f} %, between {row['lower'] * 100:.1f} and {row['upper'] * 100:.1f} %)."
+                + (" Its interval begins below that: take more data sets to be sure." if row["lower"] < AIM else "")
+            )
+    for effect in dict.fromkeys(table["effect"]):
+        own = table[table["effect"] == effect]
+        if effect not in set(reached["effect"]) and len(own) > 1:
+            best = own.loc[own["power"].idxmax()]
+            said.append(
+                f"{effect}: no design reaches a power of {AIM * 100:g} %; {_words(best.to_dict(), found)} come nearest, "
+                f"with {best['power'] * 100:.1f} %."
+            )
+    if table["type_m"].notna().any():
+        said.append(
+            "Of the data sets in which an effect is found: type S is the share with the wrong sign, type M by how many "
+            "times the effect is exaggerated on average (Gelman & Carlin 2014)."
+        )
+    if table["length"].notna().any():
+        said.append(
+            f"length: mean length of the {100 * (1 - found.alpha):g} % interval {SOURCES[found.interval]}, in units of "
+            "the coefficient."
+        )
+    singular = table["singular"].max()
+    if singular > MANY_SINGULAR:
+        said.append(
+            f"Up to {100 * singular:.0f} % of the fits are singular (a variance of zero, or a correlation of ±1): see "
+            "the column singular."
+        )
+    return said
+
+
+def _words(row: dict, found: Found) -> str:
+    """Say how large a design is."""
+    sizes = [
+        f"{row[name]} levels of {name[2:-1]}" if name.startswith("n(") else f"{row[name]} rows for each {name[5:-1]}"
+        for name in found.sizes
+    ]
+    return ", ".join([*sizes, f"{row['rows']} rows"]) if sizes else f"{row['rows']} rows"
