@@ -365,6 +365,71 @@ def effects(
         raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=uncertainty is not None))
 
 
+@app.command(epilog=EXIT_CODES)
+def power(
+    formula: options.Formula,
+    data: options.Data,
+    parameters: options.Parameters = None,
+    fitted: options.Fitted = False,
+    test: options.Test = None,
+    along: options.Along = None,
+    within: options.Within = None,
+    simulations: options.Simulations = 1000,
+    alpha: options.Alpha = 0.05,
+    df: options.Df = "satterthwaite",
+    method: options.Method = "reml",
+    aim: options.Aims = None,
+    interval: options.IntervalKind = "wald",
+    seed: options.SimulationSeed = 0,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.PowerOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Simulate designs: how often effects are found, and how precisely, as the data grow."""
+    with plain_errors():
+        from bayesmm.cli.assignments import read_numbers, read_sizes
+        from bayesmm.cli.data import Reading, read_data
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import FIGURES, TABLES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, (*TABLES, *FIGURES))
+        truth, aims = read_numbers("--parameters", parameters), read_numbers("--aim", aim)
+        sizes, rows = read_sizes("--along", along), read_sizes("--within", within)
+        wanted = {
+            "test": test or None,
+            "along": sizes,
+            "within": rows,
+            "n": simulations,
+            "alpha": alpha,
+            "df": df,
+            "method": method,
+            "aim": aims or None,
+            "interval": interval,
+            "seed": seed,
+        }
+        from bayesmm.inference.power.power import power
+
+        if fitted:
+            with stage("fitting"):
+                model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+                estimates = model.fit(method)
+            found = power(estimates, parameters=truth, **wanted)
+        else:
+            frame = read_data(data, reading)
+            found = power(formula, frame, truth, weights=weights, sigma=sigma, missing=missing_rows, **wanted)
+        from bayesmm.cli.outcomes import power_outcome
+
+        raise typer.Exit(deliver(power_outcome(found, data), paths, as_json=as_json, random_effects=False))
+
+
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set to describe.")] = None,

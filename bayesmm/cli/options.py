@@ -76,6 +76,60 @@ Hypotheses = Annotated[
         help="Equations between fixed effects, with commas between them: 'Days = 0, Intercept = 250'.",
     ),
 ]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        show_default=False,
+        help="The true value of a parameter: 'x=0.5', 'sd(Intercept | g)=1', 'sigma=2', several with semicolons "
+        "between them. Can be repeated.",
+    ),
+]
+Test = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test",
+        metavar="NAME",
+        show_default=False,
+        help="What is to be found: a coefficient, a term, a hypothesis, a standard deviation. Can be repeated. By "
+        "default every coefficient but the intercept.",
+    ),
+]
+Along = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=N,N,...",
+        show_default=False,
+        help="How many levels of a grouping column a design shall have: 'g=10,20,40'. Can be repeated.",
+    ),
+]
+Within = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=N,N,...",
+        show_default=False,
+        help="How many rows each level, or combination 'a:b', shall have: 'g=5,10'. Can be repeated.",
+    ),
+]
+Aims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--aim",
+        metavar="NAME=LENGTH",
+        show_default=False,
+        help="A length that the interval of a coefficient shall be shorter than. Can be repeated.",
+    ),
+]
+Fitted = Annotated[
+    bool, typer.Option("--fitted", help="Take the parameters that are not given from a fit to the data.")
+]
+SimulationSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same data sets.")]
+Simulations = Annotated[int, typer.Option("-n", "--simulations", min=1, help="Data sets drawn of each design.")]
+Alpha = Annotated[float, typer.Option(help="An effect is found if its p-value is at most this.")]
+IntervalKind = Annotated[
+    Literal["wald", "bootstrap", "posterior"],
+    typer.Option("--interval", help="Intervals whose length is told; the latter two take long: ask for few data sets."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -147,6 +201,9 @@ _DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
 CheckOutput = Annotated[list[str] | None, _output(".csv the looks at residuals and random effects", ".json everything")]
 TestOutput = Annotated[list[str] | None, _output(".csv the table of tests", ".json everything")]
 FitOutput = Annotated[list[str] | None, _output(*_TABLES, ".nc or .zarr the fit, for bayesmm.load")]
+PowerOutput = Annotated[
+    list[str] | None, _output(".csv the table", ".json everything", ".png, .pdf or .svg the figure")
+]
 SampleOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS)]
 CompareOutput = Annotated[list[str] | None, _output(*_TABLES, _DRAWS, ".png, .pdf or .svg the figure")]
 EffectsOutput = Annotated[

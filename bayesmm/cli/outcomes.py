@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.diagnostics.check import Check
     from bayesmm.inference.effects.tables import Layer
     from bayesmm.inference.fitted import Df, Information
+    from bayesmm.inference.power.power import Power
     from bayesmm.model import Model
     from bayesmm.plots.canvas import Figure
 
@@ -245,3 +246,27 @@ def effects_outcome(
 
 def _converged(fit: Fit) -> bool:
     return fit.status is not FitStatus.NOT_CONVERGED
+
+
+def power_outcome(found: Power, source: str) -> Outcome:
+    """Present the power of designs."""
+    return Outcome(
+        text=str(found),
+        document={
+            "power": {
+                "formula": found.formula,
+                "data": source,
+                "simulations": found.n,
+                "alpha": found.alpha,
+                "df": found.df,
+                "method": found.method,
+                "interval": found.interval,
+                "seed": found.seed,
+                "designs": documents.records(found.table),
+            }
+        },
+        parameters=found.table.set_index("effect"),
+        level=0.95,
+        usable=True,
+        draw=found.plot,
+    )

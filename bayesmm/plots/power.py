@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.plots.canvas import (
@@ -62,7 +63,7 @@ def plot_power(
     axis = axes[0, 0]
     along, others = (sizes[0] if sizes else "rows"), list(sizes[1:])
     curves = list(table.groupby(["effect", *others], sort=False))
-    reach = float(table[along].max() - table[along].min()) or 1.0
+    reach = float(np.ptp(table[along].to_numpy())) or 1.0
     axis.axhline(aim, color=shade(0.5), linewidth=1.0, linestyle=":")
     axis.text(
         1.0, aim, f"{100 * aim:g} % ", color=shade(0.6), ha="right", va="bottom", transform=axis.get_yaxis_transform()

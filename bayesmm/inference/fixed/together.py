@@ -99,7 +99,7 @@ def _corrected(at: Informed, W: np.ndarray, plug_in: np.ndarray, outer: np.ndarr
 
 
 def _steps(criterion: Criterion, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (m, t) of central differences, and which entries are free."""
+    """Return steps (m, t) of central differences, and which entries are free."""
     sizes = np.stack([criterion.sizes(theta) for theta in thetas])
     free = np.stack([~held_theta(theta, criterion.layout) for theta in thetas])
     return STEP * sizes, free
@@ -133,7 +133,7 @@ def _observed(criterion: Criterion, responses: Responses, found: Refits) -> np.n
 
 
 def _expected(criterion: Criterion, found: Refits, at: Informed) -> np.ndarray:
-    """The same from the expected information: ½tr(PV_iPV_j) = −½⟨∂_iΨ, ∂_jK⟩."""
+    """Return the same from the expected information: ½tr(PV_iPV_j) = −½⟨∂_iΨ, ∂_jK⟩."""
     m, t = found.theta.shape
     steps, free = _steps(criterion, found.theta)
     information = np.zeros((m, t + 1, t + 1))

@@ -169,7 +169,7 @@ def _values(question: Question, beta: np.ndarray, spreads: np.ndarray) -> np.nda
 
 
 def _lower(L: np.ndarray) -> np.ndarray:
-    """A lower triangular factor of LL'."""
+    """Return a lower triangular factor of LL'."""
     return np.linalg.qr(L.T, mode="r").T
 
 

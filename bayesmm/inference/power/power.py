@@ -54,14 +54,15 @@ class Power:
     formula : str
         Of the model.
     table : DataFrame
-        One row for each design and effect. ``n(g)``: levels of each grouping factor; ``rows(g)``: rows a level, where
-        they were asked for; ``rows``: all rows; ``effect``; ``truth``: its true value, less what it is tested against;
-        ``power``: the share of data sets in which it is found at `alpha`, with ``lower`` and ``upper`` (Clopper &
-        Pearson's 95 % interval for that share); ``type_s``: of those in which it is found, the share with the wrong
-        sign; ``type_m``: in the same ones, by how many times its size is exaggerated on average; ``length``: mean
-        length of its 1 − α interval; ``coverage``: share of these intervals that hold the truth; ``aim``, ``precision``:
-        a length that was asked for, and the share of data sets whose interval is shorter; ``failed``: refits without
-        estimates, which count as data sets in which nothing is found; ``singular``: share of fits on the boundary.
+        One row for each design and effect. ``n(g)``: levels of each grouping factor; ``rows(g)``: rows a level,
+        where they were asked for; ``rows``: all rows; ``effect``; ``truth``: its true value, less what it is tested
+        against; ``power``: the share of data sets in which it is found at `alpha`, with ``lower`` and ``upper``
+        (Clopper & Pearson's 95 % interval for that share); ``type_s``: of those in which it is found, the share
+        with the wrong sign; ``type_m``: in the same ones, by how many times its size is exaggerated on average;
+        ``length``: mean length of its 1 − α interval; ``coverage``: share of these intervals that hold the truth;
+        ``aim``, ``precision``: a length that was asked for, and the share of data sets whose interval is shorter;
+        ``failed``: refits without estimates, which count as data sets in which nothing is found; ``singular``:
+        share of fits on the boundary.
     p_values : DataFrame
         One row a data set, one column for each design (its number) and effect; NaN where the refit failed.
     sizes : tuple of str
@@ -177,8 +178,8 @@ def power(
         The value of every parameter, as of `bayesmm.simulate`; with a fit those that shall be other than estimated.
     test : str or list of str, optional
         What is to be found, all of it in one run: coefficients (``"Days"``), terms of several coefficients by a joint F
-        test (``"Variety"``), hypotheses (``"a - b = 0"``), standard deviations (``"sd(Days | Subject)"``), correlations,
-        random-effects terms (``"(Days | Subject)"``). By default every coefficient but the intercept.
+        test (``"Variety"``), hypotheses (``"a - b = 0"``), standard deviations (``"sd(Days | Subject)"``),
+        correlations, random-effects terms (``"(Days | Subject)"``). By default every coefficient but the intercept.
     along : mapping of str to int or sequence of int, optional
         How many levels columns shall have, ``{"Subject": [10, 20, 40]}``: levels are taken, with all their rows, again
         and again until they are so many. Grouping factors nested in the column get new levels with it, crossed ones
@@ -227,9 +228,10 @@ def power(
     -----
     Failed refits count as data sets in which nothing is found, so that power is rather too low than too high.
 
-    A standard deviation is tested by the (restricted) likelihood ratio: against its exact null distribution (Crainiceanu
-    & Ruppert 2004), the other variances at their true values, where no correlation goes with it; else against the
-    mixture ½χ²ₘ₋₁ + ½χ²ₘ, which for several variances at once is a bound. A correlation is tested against χ².
+    A standard deviation is tested by the (restricted) likelihood ratio: against its exact null distribution
+    (Crainiceanu & Ruppert 2004), the other variances at their true values, where no correlation goes with it; else
+    against the mixture ½χ²ₘ₋₁ + ½χ²ₘ, which for several variances at once is a bound. A correlation is tested
+    against χ².
 
     Transformations that look at all of the data, such as ``scale(x)``, look at the larger data: parameters mean what
     they mean there.
@@ -331,7 +333,7 @@ def _simulator(
     seed: int,
 ) -> Simulator:
     """Make one design ready to be simulated."""
-    beta, factors, stated_sigma = read_parameters(design, parameters, sigma)
+    beta, _, stated_sigma = read_parameters(design, parameters, sigma)
     if not stated_sigma > 0.0:
         raise DesignError(
             "'sigma' is 0 in parameters: without residuals every effect is found. Give a positive number."
@@ -376,8 +378,8 @@ def _check_aims(aims: Mapping[str, float], questions: Sequence[Question]) -> Non
     for name in aims:
         if name not in single:
             raise ArgumentError(
-                f"aim names {name!r}, which has no interval here: give one of {', '.join(map(repr, single)) or 'none'}, "
-                "which are tested, or add it to test."
+                f"aim names {name!r}, which has no interval here: give one of "
+                f"{', '.join(map(repr, single)) or 'none'}, which are tested, or add it to test."
             )
 
 

@@ -88,7 +88,7 @@ class VarianceQuestion:
     full: Criterion
 
     def p_values(self, criterion: np.ndarray, of_full: Responses, rows: np.ndarray | None) -> np.ndarray:
-        """P (m,) of responses whose −2 log likelihood in the whole model is known; NaN where a refit failed."""
+        """Return p (m,) of responses whose −2 log likelihood in the whole model is known; NaN where a refit failed."""
         if self.null is None or self.problem is None:
             null = linear_deviance(self.full, of_full.squares)
         else:

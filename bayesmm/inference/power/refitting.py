@@ -197,9 +197,9 @@ def _test_fixed(
         nothing = np.full(m, np.nan)
         p = np.array([each.f_test(L, question.values).p_value for each in inferences])
         return p, nothing, nothing, nothing
-    (l,) = L
-    estimate = np.array([l @ each.beta for each in inferences]) - question.values[0]
-    error = np.sqrt([l @ each.covariance @ l for each in inferences])
+    (row,) = L
+    estimate = np.array([row @ each.beta for each in inferences]) - question.values[0]
+    error = np.sqrt([row @ each.covariance @ row for each in inferences])
     df = np.array([each.df(L)[0] for each in inferences])
     half = t_quantile(1.0 - alpha / 2.0, df) * error
     return two_sided(estimate / error, df), estimate, estimate - half, estimate + half

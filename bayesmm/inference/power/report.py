@@ -73,11 +73,11 @@ def _table(found: Found) -> Table:
     limits = [(write_number(row["lower"], 3), write_number(row["upper"], 3)) for row in rows]
     columns.append(Interval(head="95 % interval", cells=limits))
     for name, head, digits in (("type_s", "type S", 3), ("type_m", "type M", 2)):
-        if table[name].notna().any():
+        if _any(rows, name):
             columns.append(Column(head=head, cells=[write_number(row[name], digits) for row in rows]))
-    if table["length"].notna().any():
+    if _any(rows, "length"):
         columns.append(Column(head="length", cells=[write_digits(row["length"], 3) for row in rows]))
-    if table["aim"].notna().any():
+    if _any(rows, "aim"):
         columns.append(Column(head="shorter than aim", cells=[write_number(row["precision"], 3) for row in rows]))
     return Table(names=[str(name) for name in table["effect"]], columns=columns, head="effect", where="power.table")
 
@@ -87,34 +87,23 @@ def _whole(value: float) -> str:
 
 
 def _notes(found: Found) -> list[str]:
-    table, said = found.table, []
-    reached = found.smallest(AIM)
-    for row in reached.to_dict("records"):
-        if len(table[table["effect"] == row["effect"]]) > 1:
-            said.append(
-                f"{row['effect']}: the smallest design with a power of {AIM * 100:g} % has {_words(row, found)} "
-                f"({row['power'] * 100:.1f} %, between {row['lower'] * 100:.1f} and {row['upper'] * 100:.1f} %)."
-                + (" Its interval begins below that: take more data sets to be sure." if row["lower"] < AIM else "")
-            )
-    for effect in dict.fromkeys(table["effect"]):
-        own = table[table["effect"] == effect]
-        if effect not in set(reached["effect"]) and len(own) > 1:
-            best = own.loc[own["power"].idxmax()]
-            said.append(
-                f"{effect}: no design reaches a power of {AIM * 100:g} %; {_words(best.to_dict(), found)} come nearest, "
-                f"with {best['power'] * 100:.1f} %."
-            )
-    if table["type_m"].notna().any():
+    rows, said = found.table.to_dict("records"), []
+    reached = {row["effect"]: row for row in found.smallest(AIM).to_dict("records")}
+    for effect in dict.fromkeys(row["effect"] for row in rows):
+        own = [row for row in rows if row["effect"] == effect]
+        if len(own) > 1:
+            said.append(_verdict(effect, reached.get(effect), own, found))
+    if _any(rows, "type_m"):
         said.append(
             "Of the data sets in which an effect is found: type S is the share with the wrong sign, type M by how many "
             "times the effect is exaggerated on average (Gelman & Carlin 2014)."
         )
-    if table["length"].notna().any():
+    if _any(rows, "length"):
         said.append(
             f"length: mean length of the {100 * (1 - found.alpha):g} % interval {SOURCES[found.interval]}, in units of "
             "the coefficient."
         )
-    singular = table["singular"].max()
+    singular = max(row["singular"] for row in rows)
     if singular > MANY_SINGULAR:
         said.append(
             f"Up to {100 * singular:.0f} % of the fits are singular (a variance of zero, or a correlation of ±1): see "
@@ -123,10 +112,32 @@ def _notes(found: Found) -> list[str]:
     return said
 
 
+def _verdict(effect: str, reached: dict | None, rows: list[dict], found: Found) -> str:
+    """Say which design is enough for an effect, or that none is."""
+    if reached is None:
+        best = max(rows, key=lambda row: row["power"])
+        return (
+            f"{effect}: no design reaches a power of {AIM * 100:g} %; the one of {_words(best, found)} comes nearest, "
+            f"with {best['power'] * 100:.1f} %."
+        )
+    sure = "" if reached["lower"] >= AIM else " Its interval begins below that: take more data sets to be sure."
+    return (
+        f"{effect}: the smallest design with a power of {AIM * 100:g} % is that of {_words(reached, found)} "
+        f"({reached['power'] * 100:.1f} %, between {reached['lower'] * 100:.1f} and "
+        f"{reached['upper'] * 100:.1f} %).{sure}"
+    )
+
+
+def _any(rows: list[dict], name: str) -> bool:
+    return any(np.isfinite(row[name]) for row in rows)
+
+
 def _words(row: dict, found: Found) -> str:
     """Say how large a design is."""
     sizes = [
-        f"{row[name]} levels of {name[2:-1]}" if name.startswith("n(") else f"{row[name]} rows for each {name[5:-1]}"
+        f"{row[name]} levels of {name[2:-1]}"
+        if name.startswith("n(")
+        else f"{row[name]} row{'s' if row[name] != 1 else ''} for each {name[5:-1]}"
         for name in found.sizes
     ]
     return ", ".join([*sizes, f"{row['rows']} rows"]) if sizes else f"{row['rows']} rows"

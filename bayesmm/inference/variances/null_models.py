@@ -205,6 +205,7 @@ def linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
 
 
 def remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBlock, ...]:
+    """Return the random effects that are left under a hypothesis."""
     blocks = list(design.blocks)
     block = blocks[hypothesis.block]
     if not hypothesis.effects:

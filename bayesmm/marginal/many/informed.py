@@ -17,7 +17,7 @@ from bayesmm.marginal.apart.few_effects import EffectRoots
 from bayesmm.marginal.apart.one_factor import LevelRoots
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.many.side_by_side import root_levels
-from bayesmm.marginal.shapes import Float
+from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 NUMBERS = 2**21  # in the largest array of one go
@@ -40,20 +40,20 @@ class Informed(NamedTuple):
         X'Ṽ⁻¹(∂_sṼ)Ṽ⁻¹(∂_tṼ)Ṽ⁻¹X; no numbers where it is not asked for.
     """
 
-    covariance: Float[np.ndarray, "m p p"]
-    moves: list[Float[np.ndarray, "m t k k"]]
-    falls: Float[np.ndarray, "m t p p"]
-    expected: list[Float[np.ndarray, "m k k"]]
-    gram: Float[np.ndarray, "m t p t p"]
+    covariance: Float[Array, "m p p"]
+    moves: list[Float[Array, "m t k k"]]
+    falls: Float[Array, "m t p p"]
+    expected: list[Float[Array, "m k k"]]
+    gram: Float[Array, "m t p t p"]
 
-    def along(self, matrices: list[Float[np.ndarray, "m k k"]]) -> Float[np.ndarray, "m t"]:
+    def along(self, matrices: list[Float[Array, "m k k"]]) -> Float[Array, "m t"]:
         """⟨∂ΛΛ'/∂θ, M⟩ of each entry of θ, from symmetric M of each factor."""
         pairs = zip(self.moves, matrices, strict=True)
         return np.concatenate([np.einsum("mtab,mab->mt", move, M) for move, M in pairs], axis=1)
 
 
 def inform_each(
-    products: CrossProducts, thetas: Float[np.ndarray, "m t"], restriction: float, layout: Layout, *, with_gram: bool
+    products: CrossProducts, thetas: Float[Array, "m t"], restriction: float, layout: Layout, *, with_gram: bool
 ) -> Informed:
     """Work out the parts of a fixed effects' covariance at many θ.
 
