@@ -46,7 +46,7 @@ def things():
     bootstrap = fit.bootstrap(5, progress=False)
     profile, pair = fit.profile("sigma", progress=False), fit.profile(["Days", "sigma"], progress=False)
     made = {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model), "bootstrap": bootstrap}
-    return made | {"profile": profile, "pair": pair}
+    return made | {"profile": profile, "pair": pair, "power": bmm.power(fit, n=3, progress=False)}
 
 
 def calls(things):
@@ -80,6 +80,13 @@ def calls(things):
             bmm.simulate,
             {"formula": "y ~ Days + (Days | Subject)", "data": things["data"], "parameters": fit},
         ),
+        "power": (
+            bmm.power,
+            {"formula": "y ~ Days + (1 | Subject)", "data": things["data"], "parameters": other, "n": 2}
+            | {"test": "Days", "along": {"Subject": 3}, "within": {"Subject": 4}, "aim": {"Days": 1.0}},
+        ),
+        "power of a fit": (bmm.power, {"formula": other, "parameters": {"Days": 5.0}, "n": 2}),
+        "Power.smallest": (things["power"].smallest, {}),
         "Posterior.draws": (posterior.draws, {"name": "beta"}),
         "Posterior.parameter_table": (posterior.parameter_table, {}),
         "Posterior.random_effects": (posterior.random_effects, {}),

@@ -42,6 +42,7 @@ def test_public_names_are_these() -> None:
         "enable_compilation_cache",
         "errors",
         "load",
+        "power",
         "priors",
         "publication_table",
         "ranking",

@@ -47,6 +47,7 @@ def calibration(names: list[str]) -> Calibration:
 
 # By the class of the result: what makes one.
 RESULTS: dict[str, Callable[[], Any]] = {
+    "Power": lambda: bmm.power(sleepstudy()[1], along={"Subject": [5, 10]}, n=20),
     "Bootstrap": lambda: sleepstudy()[1].bootstrap(50),
     "BoundaryReport": lambda: sleepstudy()[1].boundary("sd(Days | Subject)", sleepstudy()[2], n=20),
     "Calibration": lambda: calibration(["Days", "sigma"]),

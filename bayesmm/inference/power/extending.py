@@ -64,6 +64,7 @@ def _read(name: str, given: Any, columns: Sequence[str], is_within: bool) -> Ite
         for each in several:
             if isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer)) or each < 1:
                 raise ArgumentError(f"{name}[{group!r}] has {shorten(each)}: give whole numbers of at least 1.")
+            _check_rows(int(each))
         yield Sizes(group, tuple(int(each) for each in several), is_within)
 
 
@@ -103,14 +104,17 @@ def extend_levels(frame: pd.DataFrame, size: Size, groupings: Sequence[Grouping]
         )
     codes, levels = pd.factorize(frame[column], sort=False)
     levels = np.asarray(levels, dtype=object)
-    nested = [other for other in _columns(groupings) if other != column and _is_nested(frame[other], codes)]
+    nested = [
+        other for other in _columns(groupings) if other != column and _is_nested(pd.factorize(frame[other])[0], codes)
+    ]
     order = _in_turns(frame, codes, len(levels), [o for o in _columns(groupings) if o != column and o not in nested])
     chosen = order[np.arange(size.number) % len(levels)]
     turn = np.arange(size.number) // len(levels)
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(levels)))[:-1])
+    counts = np.bincount(codes, minlength=len(levels))
+    _check_rows(int(counts[chosen].sum()))
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
     rows = np.concatenate([members[level] for level in chosen])
     copy = np.repeat(turn, [len(members[level]) for level in chosen])
-    _check_rows(len(rows))
     taken = frame.iloc[rows].reset_index(drop=True)
     for name in (column, *nested):
         taken[name] = _name_copies(taken[name], copy)
@@ -129,31 +133,29 @@ def repeat_rows(frame: pd.DataFrame, size: Size) -> pd.DataFrame:
 
 def _check_rows(n: int) -> None:
     if n > DESIGN_ROWS:
-        raise ArgumentError(f"A design would have {n:,} rows: at most {DESIGN_ROWS:,} are simulated. Ask for fewer.")
+        raise ArgumentError(
+            f"A design would have {n:,} rows or more: at most {DESIGN_ROWS:,} are simulated. Ask for fewer."
+        )
 
 
 def _columns(groupings: Sequence[Grouping]) -> list[str]:
     return list(dict.fromkeys(name for grouping in groupings for name in grouping.factors))
 
 
-def _is_nested(values: pd.Series, outer: np.ndarray) -> bool:
+def _is_nested(inner: np.ndarray, outer: np.ndarray) -> bool:
     """Whether each level is within one level of another factor."""
-    return bool(
-        (pd.DataFrame({"own": pd.factorize(values)[0], "outer": outer}).groupby("own")["outer"].nunique() == 1).all()
-    )
+    return len(pd.unique(inner.astype(np.int64) * (int(outer.max()) + 1) + outer)) == len(pd.unique(inner))
 
 
 def _in_turns(frame: pd.DataFrame, codes: np.ndarray, n: int, others: Sequence[str]) -> np.ndarray:
     """Order levels so that those of different levels of what they are nested in take turns."""
-    first = pd.Series(codes).drop_duplicates()
+    levels, first = np.unique(codes, return_index=True)
     rank = np.zeros(n, int)
     for name in others:
         outer = pd.factorize(frame[name])[0]
-        if (pd.DataFrame({"own": codes, "outer": outer}).groupby("own")["outer"].nunique() == 1).all():
-            holder = np.empty(n, int)
-            holder[codes[first.index]] = outer[first.index]
-            within = pd.Series(holder).groupby(holder).cumcount().to_numpy()
-            rank = np.maximum(rank, within)
+        if _is_nested(codes, outer):
+            holder = outer[first[np.argsort(levels)]]
+            rank = np.maximum(rank, pd.Series(holder).groupby(holder).cumcount().to_numpy())
     return np.argsort(rank, kind="stable")
 
 

@@ -101,9 +101,12 @@ class Power:
             If `power` is no number between 0 and 1.
         """
         power = _check_share("power", power)
-        enough = self.table[self.table["power"] >= power].sort_values("rows", kind="stable")
-        first = enough.drop_duplicates("effect").index
-        return self.table.loc[sorted(first)]
+        first: dict[str, tuple[int, int]] = {}
+        columns = (self.table[name] for name in ("effect", "rows", "power"))
+        for position, (effect, rows, share) in enumerate(zip(*columns, strict=True)):
+            if share >= power and (effect not in first or rows < first[effect][0]):
+                first[effect] = (rows, position)
+        return self.table.iloc[sorted(position for _, position in first.values())]
 
     def plot(self, *, power: float = 0.8, ax: Axes | None = None) -> Figure:
         """Draw the power of each effect against the size of the design, with intervals.

@@ -150,7 +150,7 @@ class Simulator:
                     ]
         if self._intervals is not None and len(good):
             own = None if rows is None else rows[:, good]
-            limits = self._intervals.limits(self, kept, own, [numbers[i] for i in good])
+            limits = self._intervals.limits(self, kept, own, [numbers[i] for i in good.tolist()])
             lower[good], upper[good] = limits
         singular = np.zeros(m, bool)
         singular[good] = _is_singular(kept.theta, self.criterion)

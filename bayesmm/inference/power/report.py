@@ -26,15 +26,50 @@ SOURCES = {"wald": "of the test", "bootstrap": "of a bootstrap", "posterior": "o
 class Found(Protocol):
     """A `bayesmm.inference.power.power.Power`, as its report sees it."""
 
-    formula: str
-    table: pd.DataFrame
-    sizes: tuple[str, ...]
-    n: int
-    alpha: float
-    df: str
-    method: str
-    interval: str
-    seed: int
+    @property
+    def formula(self) -> str:
+        """Of the model."""
+        ...
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a design and effect."""
+        ...
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Columns of sizes that were asked for."""
+        ...
+
+    @property
+    def n(self) -> int:
+        """Data sets of each design."""
+        ...
+
+    @property
+    def alpha(self) -> float:
+        """Level of the tests."""
+        ...
+
+    @property
+    def df(self) -> str:
+        """Degrees of freedom."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """REML or ML."""
+        ...
+
+    @property
+    def interval(self) -> str:
+        """Where intervals come from."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the random numbers."""
+        ...
 
     def smallest(self, power: float = ...) -> pd.DataFrame:
         """Rows of the smallest designs that reach a power."""
@@ -43,7 +78,8 @@ class Found(Protocol):
 
 def build_report(found: Found) -> Report:
     """Summarise designs; see `bayesmm.power`."""
-    failed = int(found.table.drop_duplicates(["rows", *found.sizes])["failed"].sum())
+    rows = found.table.to_dict("records")
+    failed = sum({tuple(row[name] for name in (*found.sizes, "rows")): row["failed"] for row in rows}.values())
     return Report(
         title=f"Power of {found.formula}",
         parts=(
