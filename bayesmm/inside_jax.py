@@ -51,7 +51,7 @@ def inside_jax() -> Iterator[None]:
             yield
     except ValueError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
-            raise error.__cause__ from None
+            raise KeyboardInterrupt from None
         raise
 
 

@@ -38,6 +38,7 @@ OTHERS = {
     ("storage/stored_design.py", TypeError),
     ("design/reading/stored_frame.py", ValueError),
     ("locking.py", HeldError),
+    ("inside_jax.py", KeyboardInterrupt),  # what the user did
     ("replacing.py", OSError),
 }
 

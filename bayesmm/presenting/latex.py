@@ -96,8 +96,9 @@ def _sign(found: re.Match[str]) -> str:
 
 
 def _script(found: re.Match[str]) -> str:
-    """Write a letter with what stands above or below it; a second script, or one of no letter, has an empty base."""
+    """Write a letter with what stands above or below it; a second script has an empty base."""
     letter, script, other = found.groups()
     if not script:
         return MATHEMATICS[other]
-    return f"{MATHEMATICS[letter] if letter else '{}'}{SCRIPTS[script[0]]}{{{script.translate(DIGITS)}}}"
+    base = MATHEMATICS[letter] if letter else "{}" if found.start() else ""
+    return f"{base}{SCRIPTS[script[0]]}{{{script.translate(DIGITS)}}}"
