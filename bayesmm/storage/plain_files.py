@@ -106,8 +106,8 @@ def check_plain_zarr(folder: Path, name: str, *, is_growing: bool = False) -> No
 
 def _refusal(place: str, reason: str) -> StorageError:
     return StorageError(
-        f"{place} is not read: {reason}. Files of save hold plain arrays only. If you trust who made this "
-        "one, open it with xarray and save its data anew."
+        f"{place} is not read: {reason}. Files of fit.save and posterior.save hold plain arrays only. If you trust "
+        "who made this one, open it with xarray and save its data anew."
     )
 
 

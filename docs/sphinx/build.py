@@ -40,7 +40,7 @@ CONTENTS = {
     "Posterior": ("posterior", "methods", "predictive_checks", "saving"),
     "Side by side": ("comparison", "model_comparison", "identity"),
     "Designs": ("simulation",),
-    "Figures, tables": ("frames",),
+    "Figures, tables": ("frames", "tables"),
     "Reference": ("reference/*",),
     "How it works": ("engine", "performance", "benchmarks", "limitations", "security", "reporting"),
     "The project": ("changelog", "citation", "design", "contributing", "reference_values"),

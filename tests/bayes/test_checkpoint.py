@@ -277,7 +277,7 @@ def flip_text(path, old, new):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_refused_and_named(damage, model, half):
     DAMAGES[damage](half)
-    with pytest.raises(StorageError, match=r"run\.zarr.*([Dd]elete the folder|Files of posterior\.save)"):
+    with pytest.raises(StorageError, match=r"run\.zarr.*([Dd]elete the folder|Files of fit\.save)"):
         model.sample(**LENGTH, checkpoint=half)
 
 
