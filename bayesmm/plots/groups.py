@@ -17,6 +17,7 @@ from bayesmm.plots.canvas import (
     POSTERIOR,
     SMALL,
     UNPOOLED,
+    WIDTH,
     Look,
     hand_over,
     line_of,
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 5
-PANEL_WIDTH, PANEL_HEIGHT = 1.9, 1.6  # inches
-LEAST = (5.4, 3.8)  # inches, of a figure
+PANEL_WIDTH, LOW, TALL = 1.9, 1.6, 2.2  # inches, of a panel among many or few
 OFFSET = 0.08  # of a category, between what is drawn at it
 
 
@@ -91,8 +91,8 @@ def plot_groups(panels: GroupPanels) -> Figure:
     names = list(dict.fromkeys(panels.rows["level"]))
     n_columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(names))) if len(names) < 2 * MOST_COLUMNS else MOST_COLUMNS)
     n_rows = math.ceil(len(names) / n_columns)
-    width = max(LEAST[0], PANEL_WIDTH * n_columns)
-    size = (width, max(LEAST[1], 0.9 + PANEL_HEIGHT * n_rows))
+    height = LOW if n_rows > 2 else TALL
+    size = (max(WIDTH, PANEL_WIDTH * n_columns), 1.1 + height * n_rows)
     figure, axes = open_figure(rows=n_rows, columns=n_columns, size=size, sharex=True, sharey=True)
     rows = dict(iter(panels.rows.groupby("level", sort=False)))
     tables = [(kind, dict(iter(table.groupby("level", sort=False)))) for kind, table in panels.tables]
@@ -121,7 +121,7 @@ def _draw_level(
     for name, look, place in (("complete", POOLED, -2.0), ("unpooled", UNPOOLED, -1.0)):
         _draw_line(axis, first["x"] + place * apart, first[name], look, has_marks=panels.categories is not None)
     for i, (kind, table) in enumerate(tables):
-        look, x = _look(kind), table["x"] + (i + 1.0) * apart
+        look, x = _look(kind, is_second=i > 0), table["x"] + (i + 1.0) * apart
         if panels.categories is None:
             _draw_band(axis, x, table, look, is_filled=i == 0)
         else:
@@ -134,14 +134,16 @@ def _draw_level(
 def _draw_line(axis: Axes, x: Any, y: Any, look: Look, *, has_marks: bool) -> None:
     alone = np.isfinite(y).sum() == 1
     marker = look.marker if has_marks or alone else None
-    width = LINE if look in (FIT, POSTERIOR) else 1.2
+    width = LINE if look.colour in (FIT.colour, POSTERIOR.colour) else 1.2
     axis.plot(
         x, y, color=look.colour, linestyle=look.line, linewidth=width, marker=marker, markersize=4, zorder=3
     )  # fmt: skip
 
 
-def _look(kind: str) -> Look:
-    return FIT if kind == "fit" else POSTERIOR
+def _look(kind: str, *, is_second: bool) -> Look:
+    """Let the first line be seen through the gaps of a second one."""
+    look = FIT if kind == "fit" else POSTERIOR
+    return look._replace(line="--") if is_second else look
 
 
 def _draw_band(axis: Axes, x: Any, table: pd.DataFrame, look: Look, *, is_filled: bool) -> None:
@@ -180,5 +182,5 @@ def _key(panels: GroupPanels) -> dict[str, Artist]:
         "data": Line2D([], [], color=shade(0.55), marker="o", markersize=3, linestyle="none"),
         "own rows alone": line(UNPOOLED, 1.2),
         "complete pooling": line(POOLED, 1.2),
-        **{words[kind]: line(_look(kind), LINE) for kind, _ in panels.tables},
+        **{words[kind]: line(_look(kind, is_second=i > 0), LINE) for i, (kind, _) in enumerate(panels.tables)},
     }

@@ -87,12 +87,15 @@ def plot_ranking(
 
 
 def _draw_ranks(axis: Axes, rows: pd.DataFrame, colour: str, is_drawn: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     places = np.arange(len(rows))
     clear = opacity(len(rows), 400)
     width = LINE if len(rows) <= ROWS_NAMED else 0.8
     axis.hlines(places, rows["rank_lower"], rows["rank_upper"], color=colour, linewidth=width, alpha=clear)
     marker = POSTERIOR.marker if is_drawn else FIT.marker
     axis.plot(rows["expected_rank"], places, marker, color=colour, markersize=4 if width == LINE else 2)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axis)
 
 

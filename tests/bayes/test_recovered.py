@@ -74,6 +74,8 @@ READERS = {
     "augment": lambda p, _: p.augment()[[".fitted", ".fixed", ".residual"]],
     "simulate": lambda p, _: p.simulate(3, random="kept", seed=2),
     "explained": lambda p, _: p.explained().table,
+    "group_lines": lambda p, _: p.group_lines().drop(columns="level"),
+    "plot_groups": lambda p, _: np.concatenate([line.get_ydata() for line in p.plot_groups().axes[0].lines]),
     "variance_shares": lambda p, _: p.variance_shares(total="response"),
     "plot_variance_shares": lambda p, _: drawn(p.plot_variance_shares()),
     "plot_priors": lambda p, _: drawn(p.plot_priors()),
