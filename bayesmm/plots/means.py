@@ -160,7 +160,7 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
     positions = np.array(values, dtype=float) if is_number else np.arange(len(values), dtype=float)
     place = dict(zip(values, positions, strict=True))
     step = float(np.diff(np.sort(positions)).min()) if len(positions) > 1 else 1.0
-    lines = list(dict.fromkeys(keys))
+    lines, drawn = list(dict.fromkeys(keys)), {}
     for i, key in enumerate(lines):
         own = np.array([other == key for other in keys])
         colour, marker, line = _series(i, rows.look, len(lines))
@@ -168,8 +168,8 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
         at = np.array([place[value] for value in rows.labels[x][own]]) + apart
         table = rows.table[own]
         axis.vlines(at, table["lower"], table["upper"], color=colour, linewidth=LINE)
-        label = literal(", ".join(_named(others, key)), 60)
-        axis.plot(at, rows.values[own], color=colour, marker=marker, linestyle=line, markersize=5, label=label)
+        (shown,) = axis.plot(at, rows.values[own], color=colour, marker=marker, linestyle=line, markersize=5)
+        drawn[", ".join(_named(others, key))] = shown
     if not is_number:
         axis.set_xticks(positions, labels=[literal(value, 20) for value in values])
         axis.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
@@ -177,8 +177,7 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
     axis.set_xlabel(literal(x))
     axis.set_ylabel(rows.axis_label)
     if others:
-        handles, texts = axis.get_legend_handles_labels()
-        axis.legend(handles, texts, fontsize=SMALL, frameon=False)
+        axis.legend(list(drawn.values()), list(drawn), fontsize=SMALL, frameon=False)
     tidy(axis, grid="y")
     return hand_over(figure)
 

@@ -114,7 +114,7 @@ def _draw_plane(axis: Axes, panel: ShrinkagePanel) -> None:
     (x0, x1, x2), (y0, y1, y2) = (_values(table) for table in panel.tables)
     clear = opacity(len(x0))
     for share in SHARES:
-        axis.plot(*_ellipse((x2[0], y2[0]), panel.covariance, share), color=shade(0.45), linewidth=0.9, zorder=1)
+        axis.plot(*_ellipse((x2[0], y2[0]), panel.covariance, share), color=shade(0.6), linewidth=1.0, zorder=3.5)
     axis.quiver(
         x0, y0, x1 - x0, y1 - y0,
         angles="xy", scale_units="xy", scale=1.0, color=shade(0.45), alpha=clear, width=0.003, zorder=2,
@@ -191,7 +191,7 @@ def _key(panel: ShrinkagePanel) -> dict[str, Artist]:
     pooled = f"partial pooling, {interval_head(panel.level)}" if is_drawn else "partial pooling"
     among: Any
     if len(panel.effects) == 2:
-        among = Line2D([], [], color=shade(0.45), linewidth=0.9)
+        among = Line2D([], [], color=shade(0.6), linewidth=1.0)
     else:
         among = Patch(color=shade(0.6), alpha=0.2)
     return {

@@ -42,6 +42,14 @@ def test_means_of_two_columns_are_lines_over_the_first(pups):
     assert [label.get_text() for label in axis.get_xticklabels()] == ["Control", "High", "Low"]
 
 
+def test_keys_show_names_that_begin_with_an_underscore_or_hold_dollars():
+    data = bmm.datasets.load("orthodont").rename(columns={"Sex": "_s$x$"})
+    fit = bmm.Model("distance ~ age * `_s$x$` + (age | Subject)", data).fit()
+    axis = bmm.emmeans(fit, ["age", "_s$x$"], at={"age": [8, 14]}).plot("age").axes[0]
+    texts = [text._preprocess_math(text.get_text()) for text in axis.get_legend().get_texts()]
+    assert texts == [("_s$x$ Female", False), ("_s$x$ Male", False)]
+
+
 def test_numbers_stand_where_they_are(sleep):
     means = bmm.emmeans(sleep, "Days", at={"Days": [0, 1, 9]})
     (line,) = means.plot("Days").axes[0].lines
