@@ -18,6 +18,19 @@ def name(path):
     return str(path.relative_to(documents.ROOT))
 
 
+@pytest.fixture(autouse=True)
+def _no_window():
+    """Draw into memory, and leave no figure open."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+@pytest.mark.filterwarnings("ignore:More than 20 figures have been opened")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
