@@ -63,7 +63,8 @@ def plot_boundary(
     Returns
     -------
     matplotlib.figure.Figure
-        In the upper panel a thick line at zero is the share of bootstrap estimates that are zero.
+        In the upper panel a thick line at zero is the share of bootstrap estimates that are zero. In the lower one an
+        estimate of zero without an interval has an open marker.
 
     Raises
     ------
@@ -101,8 +102,10 @@ def _draw_rows(axis: Axes, table: pd.DataFrame, level: float) -> None:
     rows = table[["estimate", "lower", "upper"]].to_numpy(dtype=float).tolist()
     for position, (method, (value, lower, upper)) in enumerate(zip(table.index, rows, strict=True)):
         look = LOOKS.get(str(method), FIT)
-        if math.isfinite(value):
+        if math.isfinite(value) and (math.isfinite(lower) or value == 0.0):
             draw_interval(axis, position, value, lower, upper, look)
+        elif math.isfinite(value):
+            axis.plot(value, position, look.marker, color=look.colour, markersize=5)
         else:
             _draw_ends(axis, position, lower, upper, look)
     axis.set_yticks(range(len(table)), labels=[str(name) for name in table.index])

@@ -13,18 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+from matplotlib import pyplot
 from PIL import Image
 
 import bayesmm as bmm
 
 if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
     from matplotlib.figure import Figure
 
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.fit.fit import Fit
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
+    from bayesmm.inference.profile.profile import Profile
 
 DPI = 100
 COLOURS = 256  # of a palette, which makes files small
+SOME = ["Days", "sd(Days | Subject)", "cor(Intercept, Days | Subject)", "sigma"]
 FOLDER = Path(__file__).parent / "gallery"
 
 
@@ -57,6 +62,31 @@ class Results:
         formula = "weight ~ Treatment * sex + Lsize + (1 | Litter)"
         return bmm.Model(formula, bmm.datasets.load("ratpupweight")).fit()
 
+    @cached_property
+    def pastes(self) -> Fit:
+        """Strength of a paste, of casks in batches."""
+        return bmm.Model("strength ~ 1 + (1 | batch/cask)", bmm.datasets.load("pastes")).fit()
+
+    @cached_property
+    def zones(self) -> bmm.Model:
+        """Zones of penicillin, of samples on plates."""
+        return bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bmm.datasets.load("penicillin"))
+
+    @cached_property
+    def bootstrap(self) -> Bootstrap:
+        """Refits of the reaction times."""
+        return self.fit.bootstrap(400, progress=False)
+
+    @cached_property
+    def comparison(self) -> bmm.Comparison:
+        """Both engines and the refits."""
+        return bmm.compare(self.fit, self.posterior, self.bootstrap)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Profile of the reaction times."""
+        return self.fit.profile(progress=False)
+
 
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "groups": lambda r: r.fit.plot_groups(),
@@ -71,7 +101,27 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "residuals": lambda r: r.fit.plot_residuals(),
     "envelopes": lambda r: r.fit.plot_envelopes(),
     "simulated_residuals": lambda r: r.fit.simulated_residuals(random="all").plot(),
+    "comparison": lambda r: r.comparison.plot(profile=r.profile),
+    "forest": lambda r: figure_of(r.comparison.plot_forest(["Days", "sd(Days | Subject)"], profile=r.profile)),
+    "profile": lambda r: r.profile.plot(),
+    "profile_density": lambda r: r.pastes.profile(progress=False).plot_density(),
+    "profile_pairs": lambda r: r.fit.profile(SOME, progress=False).plot_pairs(),
+    "bootstrap": lambda r: r.pastes.bootstrap(400, progress=False).plot(),
+    "boundary": lambda r: r.pastes.boundary("sd(Intercept | batch)", n=400, progress=False).plot(),
+    "priors": lambda r: r.model.plot_priors(),
+    "priors_and_posterior": lambda r: r.posterior.plot_priors(),
+    "explained": lambda r: r.posterior.explained().plot(),
+    "variance_shares": lambda r: r.pastes.plot_variance_shares(),
+    "marginal_covariance": lambda r: r.fit.plot_marginal_covariance({"Subject": ["308", "309"]}, correlation=True),
+    "nested_covariance": lambda r: r.pastes.plot_marginal_covariance({"batch": ["A", "B"]}),
+    "predictive": lambda r: figure_of(r.posterior.plot_predictive(seed=1)),
+    "pit": lambda r: figure_of(r.zones.sample(method="importance", seed=1).plot_pit()),
 }
+
+
+def figure_of(collection: PlotCollection) -> Figure:
+    """Take matplotlib's figure out of what ArviZ has drawn."""
+    return collection.viz["figure"].item()
 
 
 def main(names: list[str]) -> None:
@@ -87,6 +137,7 @@ def main(names: list[str]) -> None:
             Image.open(written).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         )
         picture.save(FOLDER / f"{name}.png", optimize=True)
+        pyplot.close(figure)
 
 
 if __name__ == "__main__":
