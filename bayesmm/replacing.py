@@ -65,6 +65,8 @@ def replacing(path: str | os.PathLike[str], *, folder: bool = False, synced: boo
         if _is_stream(target):
             yield target
             return
+        if target.is_dir() and not folder:  # whatever is in it is not what is being replaced
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         _remove_leftovers(target.parent)
         partial = target.with_name(f"{MARK}{secrets.token_hex(4)}{PARTIAL}{target.suffix}")
         try:

@@ -189,3 +189,13 @@ def test_an_interruption_is_put_off_and_not_lost():
 
 def test_deleting_what_is_not_there_is_no_error(tmp_path):
     remove(tmp_path / "nothing")
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
+    folder = tmp_path / "results.csv"
+    folder.mkdir()
+    (folder / "kept.txt").write_text("kept", encoding="utf-8")
+    with pytest.raises(StorageError, match="results.csv"), replacing(folder):
+        pass
+    assert (folder / "kept.txt").read_text(encoding="utf-8") == "kept"
+    assert list(tmp_path.iterdir()) == [folder]
