@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -19,7 +19,7 @@ type Backend = Literal["matplotlib", "plotly", "bokeh", "none"]
 
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 LOOKS = {"profile": PROFILE, "bootstrap": BOOTSTRAP, "posterior": POSTERIOR}
-EXTRA = {"matplotlib": "pip install matplotlib", "plotly": "pip install plotly", "bokeh": "pip install bokeh"}
+INSTALL = "pip install 'arviz-plots[{}]'"
 
 
 def import_arviz_plots(backend: Any) -> Any:
@@ -35,18 +35,15 @@ def import_arviz_plots(backend: Any) -> Any:
     if not isinstance(backend, str) or backend not in BACKENDS:
         shown = ascii(backend) if len(ascii(backend)) <= 60 else f"a {type(backend).__name__}"
         raise ArgumentError(f"backend is {shown}: give 'matplotlib', 'plotly', 'bokeh' or 'none'.")
-    if backend != "none" and not _is_there(backend):
-        raise BayesmmError(f"backend='{backend}' needs {backend}, which is not installed: {EXTRA[backend]}.")
     import arviz_plots
 
-    return arviz_plots
-
-
-def _is_there(module: str) -> bool:
     try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+        import_module(f"arviz_plots.backend.{backend}")
+    except ImportError as error:
+        raise BayesmmError(
+            f"backend='{backend}' needs what cannot be imported ({error}). Install it: {INSTALL.format(backend)}."
+        ) from error
+    return arviz_plots
 
 
 def plot_forest(table: pd.DataFrame, *, backend: Backend) -> PlotCollection:

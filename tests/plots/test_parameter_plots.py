@@ -1,6 +1,7 @@
 """Figures of parameters: what is drawn is what the tables say, and the curves are what they are called."""
 
 import math
+import sys
 from statistics import NormalDist
 
 import numpy as np
@@ -475,9 +476,10 @@ def test_pit_figure_is_the_distribution_of_loo_pit(sleep):
 
 def test_a_backend_that_is_not_there_is_said_with_what_to_install(sleep, monkeypatch):
     comparison = bmm.compare(sleep.fit(), make_posterior(sleep))
-    monkeypatch.setattr("bayesmm.plots.collection.find_spec", lambda name: None)
+    for module in ("matplotlib", "plotly", "bokeh"):
+        monkeypatch.setitem(sys.modules, f"arviz_plots.backend.{module}", None)
     for backend in ("matplotlib", "plotly", "bokeh"):
-        with pytest.raises(BayesmmError, match=f"pip install {backend}"):
+        with pytest.raises(BayesmmError, match=rf"pip install 'arviz-plots\[{backend}\]'"):
             comparison.plot_forest(backend=backend)
     with pytest.raises(ArgumentError, match="give 'matplotlib', 'plotly', 'bokeh' or 'none'"):
         comparison.plot_forest(backend="svg")
