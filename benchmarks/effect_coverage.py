@@ -1,16 +1,16 @@
 """What each layer claims of the error of predicted effects, beside the true error, and how often its intervals hold.
 
-    python benchmarks/effect_coverage.py                                    # 20 data sets of each: a minute
+    python benchmarks/effect_coverage.py                                    # 20 data sets of each: two minutes
     python benchmarks/effect_coverage.py --simulations 400 --designs intercepts --posterior 400 --bootstrap 60
 
 Data are drawn of 5, 8, 15 and 50 groups: a random intercept with six rows a group (intercepts), a correlated slope with
-eight (slopes), or groups crossed with six items (crossed). The standard deviations of the groups are 0, 0.25 and 1 of
-σ. A row of the table is one effect by one layer: the square root of the claimed over the true mean squared error; in
-what share of data sets and levels the 95 % interval held the effect that was drawn, and its median length over σ; below
-them the Monte Carlo error of the coverage, from data sets that are independent of each other, and the share of fits
-that are singular. "z" are normal quantiles, "t" those with Satterthwaite's degrees of freedom. The posterior is by
-importance sampling with the default priors, its errors are those of its means. Where the truth is zero an interval of
-no length holds it.
+eight (slopes), or groups crossed with six items (crossed); --rows gives other numbers. The standard deviations of the
+groups are 0, 0.25 and 1 of σ. A row of the table is one effect by one layer: the square root of the claimed over the
+true mean squared error; in what share of data sets and levels the 95 % interval held the effect that was drawn; the
+Monte Carlo error of the coverage, from data sets that are independent of each other; the median length of the interval
+over σ; and the share of fits that are singular. "z" are normal quantiles, "t" those with Satterthwaite's degrees of
+freedom. The posterior is by importance sampling with the default priors, its errors are those of its means. Where the
+truth is zero an interval of no length holds it.
 """
 
 from __future__ import annotations
@@ -60,30 +60,30 @@ class Claim(NamedTuple):
     upper: np.ndarray
 
 
-def intercepts(q: int) -> Study:
-    """Nest errors: six rows a group, and a covariate of the rows."""
-    g = np.repeat(np.arange(q), 6)
-    return Study("y ~ x + (1 | g)", _rows(g, np.tile(np.arange(6.0) - 2.5, q)), np.eye(1))
+def intercepts(q: int, rows: int = 6) -> Study:
+    """Nest errors, with a covariate of the rows."""
+    return Study("y ~ x + (1 | g)", _rows(q, rows), np.eye(1))
 
 
-def slopes(q: int) -> Study:
-    """Give intercepts and slopes, correlated by 0.3; eight rows a group, the covariate of standard deviation one."""
-    g, x = np.repeat(np.arange(q), 8), np.tile(np.linspace(-1.53, 1.53, 8), q)
-    return Study("y ~ x + (x | g)", _rows(g, x), np.array([[1.0, 0.3], [0.3, 1.0]]))
+def slopes(q: int, rows: int = 8) -> Study:
+    """Give intercepts and slopes, correlated by 0.3; the covariate has a standard deviation of one."""
+    return Study("y ~ x + (x | g)", _rows(q, rows), np.array([[1.0, 0.3], [0.3, 1.0]]))
 
 
-def crossed(q: int) -> Study:
-    """Cross each group with six items, whose standard deviation is σ."""
-    g = np.repeat(np.arange(q), 6)
-    return Study("y ~ 1 + (1 | g) + (1 | item)", _rows(g, np.zeros(len(g))), np.eye(1))
+def crossed(q: int, rows: int = 6) -> Study:
+    """Cross each group with as many items as it has rows, whose standard deviation is σ."""
+    return Study("y ~ 1 + (1 | g) + (1 | item)", _rows(q, rows), np.eye(1))
 
 
 DESIGNS = {"intercepts": intercepts, "slopes": slopes, "crossed": crossed}
 
 
-def _rows(g: np.ndarray, x: np.ndarray) -> pd.DataFrame:
-    item = np.arange(len(g)) % 6
-    return pd.DataFrame({"g": [f"g{i:03}" for i in g], "item": [f"i{i}" for i in item], "x": x})
+def _rows(q: int, rows: int) -> pd.DataFrame:
+    x = np.arange(rows) - (rows - 1) / 2.0
+    g, item = np.repeat(np.arange(q), rows), np.tile(np.arange(rows), q)
+    return pd.DataFrame(
+        {"g": [f"g{i:03}" for i in g], "item": [f"i{i:03}" for i in item], "x": np.tile(x / x.std(), q)}
+    )
 
 
 def simulate(study: Study, sd: float, n: int, bootstrap: int | None, posterior: int, seed: int) -> pd.DataFrame:
@@ -94,7 +94,8 @@ def simulate(study: Study, sd: float, n: int, bootstrap: int | None, posterior: 
     b = sd * rng.normal(size=(n, q, k)) @ np.linalg.cholesky(study.covariance).T
     y = np.einsum("rk,nrk->nr", Zx, b[:, g]) + rng.normal(size=(n, len(g)))
     if "item" in study.formula:
-        y += rng.normal(size=(n, 6))[:, pd.factorize(rows["item"])[0]]
+        item = pd.factorize(rows["item"])[0]
+        y += rng.normal(size=(n, item.max() + 1))[:, item]
     first = bmm.Model(study.formula, rows.assign(y=y[0])).fit()
     effects, singular, failed, done = first.labels.blocks[0].effects, 0, 0, 0
     found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in TRIED}
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=20)
     parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
     parser.add_argument("--groups", nargs="+", type=int, default=[5, 8, 15, 50])
+    parser.add_argument("--rows", type=int, default=None, help="of each group; six, of slopes eight")
     parser.add_argument("--sds", nargs="+", type=float, default=[0.0, 0.25, 1.0], help="of the groups, over sigma")
     parser.add_argument("--bootstrap", type=int, default=20, help="refits of each data set; 0 for none")
     parser.add_argument("--posterior", type=int, default=10, help="of how many of the data sets the posterior is had")
@@ -162,7 +164,8 @@ def main() -> None:
     given = parser.parse_args()
     for design, q, sd in itertools.product(given.designs, given.groups, given.sds):
         print(f"\n{design}, {q} groups, sd {sd:g} of sigma, {given.simulations} data sets", flush=True)
-        study, refits = DESIGNS[design](q), given.bootstrap or None
+        study = DESIGNS[design](q) if given.rows is None else DESIGNS[design](q, given.rows)
+        refits = given.bootstrap or None
         found = simulate(study, sd, given.simulations, refits, given.posterior, given.seed)
         print(found.round(3).to_string(index=False), flush=True)
 

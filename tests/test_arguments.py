@@ -55,6 +55,7 @@ def calls(things):
     new = things["data"].iloc[:3]
     bootstrap, margins = things["bootstrap"], bmm.emmeans(fit, "Days", at={"Days": [1, 3, 4]})
     other = bmm.Model("Reaction ~ Days + (1 | Subject)", things["data"]).fit()
+    uncertainty = bmm.effect_uncertainty(fit)
     small = {"draws": 2, "tune": 2, "chains": 1, "seed": 1, "progress": False}
     return {
         "Model": (bmm.Model, {"formula": "Reaction ~ Days + (1 | Subject)", "data": things["data"]}),
@@ -67,6 +68,13 @@ def calls(things):
         "Model.sample": (model.sample, small | {"checkpoint": "no folder.txt"}),  # likewise
         "Fit.parameter_table": (fit.parameter_table, {}),
         "Fit.random_effects": (fit.random_effects, {}),
+        "Fit.random_effects by refits": (fit.random_effects, {"uncertainty": "bootstrap", "bootstrap": bootstrap}),
+        "Fit.coef": (fit.coef, {"bootstrap": bootstrap, "progress": False}),
+        "Fit.plot_effects": (fit.plot_effects, {}),
+        "effect_uncertainty": (bmm.effect_uncertainty, {"fit": fit, "progress": False}),
+        "EffectUncertainty.intervals": (uncertainty.intervals, {}),
+        "EffectUncertainty.only": (uncertainty.only, {}),
+        "EffectUncertainty.plot": (uncertainty.plot, {}),
         "Fit.summary": (fit.summary, {}),
         "Fit.residuals": (fit.residuals, {}),
         "Fit.predict": (fit.predict, {"new_data": new}),

@@ -144,3 +144,11 @@ def test_each_platform_is_measured_in_a_process_of_its_own() -> None:
     lines = [json.loads(line) for line in run("accelerator.py", "--quick", JAX_PLATFORMS="cpu").splitlines()]
     assert [line["name"] for line in lines][:2] == ["sleepstudy", "10,000 groups"]
     assert all(line["platforms"]["cpu"]["second_call"] > 0 for line in lines)
+
+
+def test_coverage_of_predicted_effects_is_simulated_by_each_layer(module: Any) -> None:
+    coverage = module("effect_coverage")
+    found = coverage.simulate(coverage.slopes(5), 1.0, 4, 3, 0, 1).set_index(["effect", "layer"])
+    assert list(found.loc["x"].index) == [name for name in coverage.TRIED if name != "posterior"]
+    assert (found.loc["x", "claimed/true"]["fixed z"] > found.loc["x", "claimed/true"]["conditional z"]).all()
+    assert found["coverage"].between(0.0, 1.0).all()

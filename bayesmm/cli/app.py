@@ -354,9 +354,9 @@ def effects(
                 compiles=with_posterior,
             )
             estimates = model.fit(method)
-        from bayesmm.cli.outcomes import choose_effects, effects_outcome
+        from bayesmm.cli.outcomes import check_effects, effects_outcome
 
-        choose_effects(estimates, group, effect)  # before anything takes long
+        check_effects(estimates, group, effect)  # before anything takes long
         sampler = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "method": by}
         posterior = model.sample(**sampler) if with_posterior else None
         outcome = effects_outcome(

@@ -176,22 +176,19 @@ def compare_outcome(model: Model, comparison: Comparison, source: str) -> Outcom
     )
 
 
-def choose_effects(fit: Fit, group: str | None, effect: str | None) -> set[tuple[str, str]]:
-    """Return the groups and effects that are meant.
+def check_effects(fit: Fit, group: str | None, effect: str | None) -> None:
+    """Refuse groups and effects that are not there.
 
     Raises
     ------
     ArgumentError
-        If there are none.
+        Naming those that are.
     """
     pairs = [(block.group, name) for block in fit.labels.blocks for name in block.effects]
-    chosen = {(g, e) for g, e in pairs if group in (None, g) and effect in (None, e)}
-    if not chosen:
-        asked = [
-            f"--{what} {shorten(name)}" for what, name in (("group", group), ("effect", effect)) if name is not None
-        ]
-        raise ArgumentError(f"There is no {' '.join(asked)}. There are: {', '.join(f'{e} of {g}' for g, e in pairs)}.")
-    return chosen
+    if not any(group in (None, g) and effect in (None, e) for g, e in pairs):
+        asked = (("group", group), ("effect", effect))
+        named = " ".join(f"--{what} {shorten(name)}" for what, name in asked if name is not None)
+        raise ArgumentError(f"There is no {named}. There are: {', '.join(f'{e} of {g}' for g, e in pairs)}.")
 
 
 def effects_outcome(
@@ -211,10 +208,9 @@ def effects_outcome(
     from bayesmm.inference.effects.refitted import REFITS
     from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
-    chosen = choose_effects(fit, group, effect)
     if uncertainty == "bootstrap" and bootstrap is None:
         bootstrap = REFITS
-    found = effect_uncertainty(fit, posterior, bootstrap, seed=seed).only(chosen)
+    found = effect_uncertainty(fit, posterior, bootstrap, seed=seed).only(effect, group)
     table, intervals = found.table, found.intervals(level)
     one = intervals.loc[intervals["layer"] == uncertainty].drop(columns="layer")
     if not np.isfinite(one["df"].to_numpy()).any():

@@ -71,6 +71,10 @@ def test_random_effects_stand_side_by_side_level_by_level(comparison):
     ]
     pd.testing.assert_frame_equal(table[["group", "level", "effect"]], modes[["group", "level", "effect"]])
     np.testing.assert_array_equal(table["std_error"], modes["std_error"])
+    full = comparison.fit.random_effects(uncertainty="full")["std_error"]
+    np.testing.assert_array_equal(table["full"], full)
+    shown = [line.split() for line in str(comparison).splitlines() if line.split()[:2] == ["308", "Days"]]
+    assert all(f"{full[1]:.2f}" in line for line in shown)
     np.testing.assert_array_equal(table["sd"], draws["sd"])
     np.testing.assert_allclose(table["shift"], (table["mean"] - table["estimate"]) / table["sd"])
 

@@ -135,6 +135,37 @@ def test_widths_are_compared_in_percent(dyestuff):
     assert any("random effects are on average 20 % larger (Batch)." in note for note in notes)
 
 
+def sleepstudy():
+    return bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+
+
+def test_full_layer_is_recommended_where_it_is_near_the_posterior():
+    model = sleepstudy()
+    notes = notes_of(model, make_posterior(model, widen=1.25, priors="flat"))
+    note = next(note for note in notes if note.startswith("Full sds"))
+    table = bmm.compare(model.fit(), make_posterior(model)).random_effects
+    change = (table["full"] / table["std_error"]).groupby(table["effect"]).mean() - 1.0
+    assert f"{100 * change['Days']:.0f} % larger (Subject, Days)" in note
+    assert "near the posterior's: report them" in note
+
+
+def test_posterior_is_recommended_where_it_is_far_from_the_full_layer():
+    model = sleepstudy()
+    notes = notes_of(model, make_posterior(model, widen=2.0, priors="flat"))
+    note = next(note for note in notes if note.startswith("Full sds"))
+    assert "the posterior's differ from them by +" in note
+    assert "the posterior is to be reported" in note
+
+
+def test_full_layer_is_no_matter_where_all_sds_are_alike():
+    rng, g = np.random.default_rng(4), np.repeat(np.arange(80), 6)
+    data = pd.DataFrame({"g": g, "y": rng.normal(size=80)[g] + rng.normal(size=480)})
+    model = bmm.Model("y ~ 1 + (1 | g)", data)
+    assert model.fit().parameters.loc["sd(Intercept | g)", "estimate"] > 0.5
+    posterior = make_posterior(model, priors="flat")
+    assert not any(note.startswith("Full sds") for note in notes_of(model, posterior))
+
+
 def test_narrower_posteriors_are_said_to_be_so(dyestuff):
     notes = notes_of(dyestuff, make_posterior(dyestuff, widen=0.8, priors="flat"))
     assert any("intervals of Intercept are 20 % narrower than normal intervals" in note for note in notes)

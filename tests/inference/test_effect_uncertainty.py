@@ -399,7 +399,7 @@ def test_intervals_are_those_of_each_layer() -> None:
             wanted = fit.random_effects(uncertainty=layer, bootstrap=20, level=0.8)  # pyright: ignore[reportArgumentType]
         for column in ("group", "level", "effect", "estimate", "std_error", "lower", "upper"):
             assert own[column].tolist() == pytest.approx(wanted[column].tolist()), (layer, column)
-    days = found.only([("Subject", "Days")])
+    days = found.only("Days", "Subject")
     pd.testing.assert_frame_equal(
         days.intervals(0.8), table[table["effect"] == "Days"].reset_index(drop=True), check_like=True
     )

@@ -14,6 +14,7 @@ from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.bootstrap.drawing import MOST, ResponseSource
 from bayesmm.inference.fitted import Fitted
+from bayesmm.limits import REPLICATES
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
@@ -105,10 +106,10 @@ def check_refits(n: Any) -> int:
     ArgumentError
         With the value seen.
     """
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 2:
+    if isinstance(n, bool) or not isinstance(n, Integral) or not 2 <= int(n) <= REPLICATES:
         raise ArgumentError(
-            f"bootstrap is {shorten(n)}: give how many refits to make, at least 2, such as {REFITS}, or what "
-            "fit.bootstrap() returned."
+            f"bootstrap is {shorten(n)}: give how many refits to make, from 2 to {REPLICATES:,}, such as {REFITS}, or "
+            "what fit.bootstrap() returned."
         )
     return int(n)
 

@@ -16,6 +16,7 @@ from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.effects.layers import Layers, build_layers
 from bayesmm.inference.effects.refitted import Moved, check_refits, move_effects
 from bayesmm.inference.effects.tables import standard_errors
+from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.presenting.columns import effect_frame
@@ -114,22 +115,29 @@ class EffectUncertainty:
         rows = pd.concat(parts).rename_axis("row").sort_values(["row", "order"], kind="stable")
         return rows.drop(columns="order").reset_index(drop=True)
 
-    def only(self, chosen: Iterable[tuple[str, str]]) -> EffectUncertainty:
+    def only(self, effect: str | None = None, group: str | None = None) -> EffectUncertainty:
         """Keep some effects alone.
 
         Parameters
         ----------
-        chosen : iterable of (str, str)
-            Group and effect of each.
+        effect : str, optional
+            Name of a random effect, such as ``"Days"``; by default all.
+        group : str, optional
+            Grouping factor; by default all that have the effect.
 
         Returns
         -------
         EffectUncertainty
             With the same notes: they are about the whole fit.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such effect or group.
         """
-        wanted = set(chosen)
+        wanted = set(self._find(effect, group))
         pairs = zip(self.table["group"], self.table["effect"], strict=True)
-        return replace(self, table=self.table[[pair in wanted for pair in pairs]])
+        return replace(self, table=self.table.loc[[pair in wanted for pair in pairs]])
 
     def plot(
         self,
@@ -170,24 +178,26 @@ class EffectUncertainty:
         """
         from bayesmm.plots.caterpillar import plot_caterpillar
 
-        group, effect = self._choose(effect, group)
+        group, effect = self._find(effect, group)[0]
         shown = self._choose_layers(layers)
         found = self.intervals(level)
         own = found.loc[(found["group"] == group) & (found["effect"] == effect) & found["layer"].isin(shown)]
         return plot_caterpillar(own, title=f"{effect} | {group}", coverage=level, ax=ax)
 
-    def _choose(self, effect: Any, group: Any) -> tuple[str, str]:
-        """Return the group and the effect that are meant."""
+    def _find(self, effect: Any, group: Any) -> list[tuple[str, str]]:
+        """Return the groups and effects that are meant."""
         pairs = list(dict.fromkeys(zip(self.table["group"], self.table["effect"], strict=True)))
-        for own_group, own_effect in pairs:
-            if (group is None or is_one_of(group, (own_group,))) and (
-                effect is None or is_one_of(effect, (own_effect,))
-            ):
-                return own_group, own_effect
-        raise ArgumentError(
-            f"There is no effect {shorten(effect)} of group {shorten(group)}: give one of "
-            f"{', '.join(f'{e} of {g}' for g, e in pairs)}."
-        )
+        found = [
+            (g, e)
+            for g, e in pairs
+            if (group is None or is_one_of(group, (g,))) and (effect is None or is_one_of(effect, (e,)))
+        ]
+        if not found:
+            raise ArgumentError(
+                f"There is no effect {shorten(effect)} of group {shorten(group)}: give one of "
+                f"{', '.join(f'{e} of {g}' for g, e in pairs)}."
+            )
+        return found
 
     def _choose_layers(self, layers: Any) -> list[str]:
         if layers is None:
@@ -280,6 +290,10 @@ def effect_uncertainty(
     1  Subject   308       Days      9.20         2.30   2.64   2.81
     """
     seed = check_seed(seed)
+    if is_posterior(fit):
+        raise ArgumentError("fit is a posterior: give the fit, and the posterior after it.")
+    if posterior is not None and not is_posterior(posterior):
+        raise ArgumentError("posterior is a fit: give what model.sample() returned.")
     if bootstrap is not None and not isinstance(bootstrap, Bootstrap):
         bootstrap = check_refits(bootstrap)
     drawn = None if posterior is None else _posterior_sds(fit, posterior)
