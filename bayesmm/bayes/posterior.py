@@ -21,7 +21,7 @@ from bayesmm.bayes.results.draws import read_draws
 from bayesmm.bayes.results.frames import augment, glance, level_coefficients
 from bayesmm.bayes.results.group_lines import draw_group_lines
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
-from bayesmm.bayes.results.prediction import DrawnLevels, PredictionKind, add_predictive, posterior_predictive, predict
+from bayesmm.bayes.results.prediction import PredictionKind, add_predictive, posterior_predictive, predict
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
 from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, share_densities, variance_shares
@@ -31,7 +31,7 @@ from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, 
 from bayesmm.console import listing, visible
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.predictors import Random
+from bayesmm.design.predictors import IntervalKind, NewLevels, Random
 from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import TITLES, Total
@@ -282,9 +282,10 @@ class Posterior:
         self,
         new_data: Any = None,
         *,
+        interval: IntervalKind | None = None,
         kind: PredictionKind = "mean",
         random: Random = "all",
-        new_levels: DrawnLevels = "error",
+        new_levels: NewLevels = "error",
         level: float = 0.95,
         weights: Any = None,
         seed: int = 0,
@@ -295,6 +296,9 @@ class Posterior:
         ----------
         new_data : data frame, optional
             Rows to predict; the rows of the fit by default.
+        interval : {"confidence", "prediction"}, optional
+            The words of `Fit.predict` for what `kind` says: "confidence" is of the expected response, "prediction" of
+            an observation. It goes before `kind`.
         kind : {"mean", "observation"}
             Whether the spread and the interval are those of the expected response, or of an observation with its
             residual.
@@ -306,7 +310,8 @@ class Posterior:
         level : float
             Probability of the equal-tailed intervals.
         weights : number or array, optional
-            Prior weights of the new rows, for observations of a model with weights.
+            Prior weights of the new rows, for observations of a model with weights. By default those of the columns
+            that the model's weights were given by, if `new_data` has them.
         seed : int
             For what is drawn.
 
@@ -324,6 +329,7 @@ class Posterior:
         return predict(
             self,
             new_data,
+            interval=interval,
             kind=kind,
             random=random,
             new_levels=new_levels,
@@ -413,7 +419,7 @@ class Posterior:
         new_data: Any = None,
         *,
         random: Random = "all",
-        new_levels: DrawnLevels = "error",
+        new_levels: NewLevels = "error",
         weights: Any = None,
         seed: int = 0,
         draws: int | None = None,

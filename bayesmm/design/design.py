@@ -27,7 +27,7 @@ from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing
-from bayesmm.design.rows.new_rows import NewRows, evaluate_rows
+from bayesmm.design.rows.new_rows import NewRows, evaluate_rows, evaluate_weights
 from bayesmm.design.rows.sources import Sources, build_sources, read_prior_weights, read_used_data
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.specification.terms import Specification
@@ -152,7 +152,8 @@ class Design:
         """
         weights = self._column("weights", weights)
         check_weights(weights, self.rows)
-        return replace(self, weights=weights, has_weights=True, weights_text=None)
+        sources = replace(self.sources, weights=None)
+        return replace(self, weights=weights, has_weights=True, weights_text=None, sources=sources)
 
     def _column(self, name: str, values: Any) -> np.ndarray:
         array = np.array(values, dtype=float)
@@ -196,6 +197,22 @@ class Design:
             response=response,
             groups=groups,
         )
+
+    def evaluate_weights(self, new_data: Any) -> np.ndarray | None:
+        """Compute the prior weights of new rows.
+
+        Parameters
+        ----------
+        new_data : data frame
+            Rows, with the columns of the weights or without.
+
+        Returns
+        -------
+        array, shape (m,), or None
+            NaN where a column is missing a value; None where the weights were not given as a text, or a column is not
+            there.
+        """
+        return evaluate_weights(self.sources, new_data, self.frame)
 
     def __repr__(self) -> str:
         return (
@@ -261,7 +278,7 @@ def build_design(
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
     X = sources.fixed.fitted(n)
-    prior_weights = read_prior_weights(weights, used, names)
+    prior_weights, weight_source = read_prior_weights(weights, used, names)
     check_sizes(
         [
             (specification.response, y),
@@ -299,7 +316,7 @@ def build_design(
         known_sigma=known_sigma,
         weights_text=weights if isinstance(weights, str) else None,
         user_names=tuple(names.user),
-        sources=sources,
+        sources=replace(sources, weights=weight_source),
     )
     if known_sigma is not None:
         check_known_sigma(known_sigma, y - offset, prior_weights, design.response)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from bayesmm.console import visible
 from bayesmm.design.blocks.confounding import find_confounded
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.predictors import NewLevels, Random, build_predictors
+from bayesmm.design.predictors import IntervalKind, NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table
 from bayesmm.inference.fitted import Df, Information
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.fixed.robust import Kind, Robust
     from bayesmm.inference.fixed.term_contrasts import Type
     from bayesmm.inference.fixed.wald_tests import LinearTest, TermTests
+    from bayesmm.inference.prediction.predict import PredictionDf, PredictionLayer
     from bayesmm.inference.profile.profile import Profile
     from bayesmm.inference.variances.boundary_report import BoundaryReport
     from bayesmm.inference.variances.variance_tests import Kind as VarianceTestKind
@@ -720,31 +721,140 @@ class Fit:
 
         return compute_residuals(self, kind, random)
 
-    def predict(self, new_data: Any = None, *, random: Random = "all", new_levels: NewLevels = "error") -> pd.Series:
-        """Predict the expected response.
+    @overload
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        random: Random = "all",
+        new_levels: NewLevels = "error",
+        interval: None = None,
+        level: float = 0.95,
+        uncertainty: PredictionLayer = "full",
+        df: PredictionDf = "satterthwaite",
+        information: Information | None = None,
+        weights: Any = None,
+        refits: int = 200,
+        seed: int = 1,
+        progress: bool | None = None,
+    ) -> pd.Series: ...
+
+    @overload
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        random: Random = "all",
+        new_levels: NewLevels = "error",
+        interval: IntervalKind,
+        level: float = 0.95,
+        uncertainty: PredictionLayer = "full",
+        df: PredictionDf = "satterthwaite",
+        information: Information | None = None,
+        weights: Any = None,
+        refits: int = 200,
+        seed: int = 1,
+        progress: bool | None = None,
+    ) -> pd.DataFrame: ...
+
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        random: Random = "all",
+        new_levels: NewLevels = "error",
+        interval: IntervalKind | None = None,
+        level: float = 0.95,
+        uncertainty: PredictionLayer = "full",
+        df: PredictionDf = "satterthwaite",
+        information: Information | None = None,
+        weights: Any = None,
+        refits: int = 200,
+        seed: int = 1,
+        progress: bool | None = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the response, with intervals if they are asked for.
 
         Parameters
         ----------
         new_data : data frame, optional
             Rows to predict; the rows of the fit by default.
         random : {"all", "none"} or list of str
-            Grouping factors whose conditional modes are included.
-        new_levels : {"error", "population"}
-            Levels that the fit has not seen are refused, or predicted with effects of zero.
+            Grouping factors whose effects are part of what is predicted; those of others count as zero.
+        new_levels : {"error", "population", "sample"}
+            Levels that the fit has not seen are refused; predicted as a level whose effects are zero, which is how far
+            the interval goes too; or predicted as levels like the others, whose effects' variance is in the interval.
+            Rows of one new level share its effects, and those of a missing label have a level of their own each.
+        interval : {"confidence", "prediction"}, optional
+            Of the expected response, Xβ + Zb with these effects; or of one new observation, with its residual.
+        level : float
+            Coverage of the interval.
+        uncertainty : {"full", "fixed", "conditional", "bootstrap"}
+            What counts as an estimate, as in `random_effects`: everything, to second order; fixed and random effects,
+            with the variances as they are; the random effects alone; or everything, by refits to drawn data.
+        df : {"satterthwaite", "residual", "normal"}
+            Degrees of freedom of the t that the interval is by: of the whole variance, the residual's included; n − p;
+            or infinitely many.
+        information : {"expected", "observed"}, optional
+            Whose inverse is the covariance of the estimated variances. By default expected for "full" and "bootstrap",
+            and observed for the others: of fixed effects alone these are Kenward and Roger's standard errors and
+            degrees of freedom, and Satterthwaite's, as `coefficients` and `emmeans` have them.
+        weights : number or array, shape (m,), optional
+            Prior weights w of new rows, whose residual variance is σ²/w. By default those of the columns that the
+            model's weights were given by; without weights in the model, one.
+        refits, seed, progress
+            Of the bootstrap: how many, of its draws, and whether it shows a bar.
 
         Returns
         -------
-        Series
-            Aligned with `new_data`; NaN in rows with missing values.
+        Series or DataFrame
+            The prediction; with an interval columns estimate, std_error, df, lower, upper. In units of the response,
+            aligned with `new_data`, NaN in rows with missing values.
 
         Raises
         ------
         PredictionError
-            If a level is new, or the columns of `new_data` do not suit the model.
+            If a level is new and refused, the columns of `new_data` do not suit the model, or it has weights and those
+            of the new rows are not known.
+        ArgumentError
+            If another argument is none of these.
+
+        Notes
+        -----
+        With the joint covariance of β̂ and b̂ − b, also between levels that meet in a row,
+        V = σ²[z'Cz + (x − B'z)'A⁻¹(x − B'z)] + 2g₃ + u'Σu + σ²/w, for z of seen and u of new levels; g₃ is Kackar &
+        Harville's term for the error of the variances. Satterthwaite's df is 2V²/Var V̂ of V without 2g₃, by the delta
+        method in the covariance parameters, and at least 1; parameters on a boundary are held there.
+
+        References
+        ----------
+        Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Prasad & Rao (1990), JASA 85. Kenward &
+        Roger (1997), Biometrics 53. Satterthwaite (1946), Biometrics Bull. 2.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> print(fit.predict(data.iloc[[9, 19]], interval="prediction").round(1).to_string())
         """
-        predictors = build_predictors(self.design, new_data, random=random, new_levels=new_levels)
-        mean = predictors.mean(self.estimate.beta, self.estimate.modes)
-        return pd.Series(mean, index=predictors.index, name=self.design.response)
+        from bayesmm.inference.prediction.predict import predict
+
+        return predict(
+            self,
+            new_data,
+            random=random,
+            new_levels=new_levels,
+            interval=interval,
+            level=level,
+            uncertainty=uncertainty,
+            df=df,
+            information=information,
+            weights=weights,
+            refits=refits,
+            seed=seed,
+            progress=progress,
+        )
 
     def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
         """Draw responses from the model at its estimates.

@@ -14,7 +14,7 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.memberships import check_member_weights, member_columns
 from bayesmm.design.columns.columns import Columns
 from bayesmm.design.reading.dtypes import Column, level_text
-from bayesmm.design.reading.frame import Table, read_table
+from bayesmm.design.reading.frame import Table, open_frame, read_table
 from bayesmm.design.reading.levels import read_levels
 from bayesmm.design.rows.extrapolation import warn_of_extrapolation
 from bayesmm.design.rows.sources import Sources
@@ -124,6 +124,15 @@ def evaluate_rows(
         ),
         y=columns(sources.response)[:, 0] if response else None,
     )
+
+
+def evaluate_weights(sources: Sources, new_data: Any, fitted: pd.DataFrame) -> np.ndarray | None:
+    """Compute the prior weights of new rows; see `Design.evaluate_weights`."""
+    source = sources.weights
+    if source is None or not set(source.uses) <= set(open_frame(new_data).columns):
+        return None
+    table = read_table(new_data, list(source.uses), may_be_empty=True)
+    return _with_gaps(source, _match_kinds(table, set(source.uses), fitted))[:, 0]
 
 
 def _chosen_blocks(blocks: Sequence[RandomBlock], groups: Sequence[str] | None) -> list[int]:

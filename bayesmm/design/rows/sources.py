@@ -20,12 +20,13 @@ from bayesmm.specification.terms import Specification
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sources:
-    """How every column is computed, for rows that are yet to come."""
+    """How every column is computed, for rows that are yet to come; ``weights`` where they were given as a text."""
 
     response: Columns
     fixed: Columns
     offsets: tuple[Columns, ...]
     blocks: tuple[BlockSources, ...]
+    weights: Columns | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,16 +74,18 @@ def build_sources(
     return sources, blocks
 
 
-def read_prior_weights(weights: Any, used: UsedData, names: Names) -> np.ndarray:
-    """Return the prior weights (n,), ones if none were given; refuse those that are not positive."""
+def read_prior_weights(weights: Any, used: UsedData, names: Names) -> tuple[np.ndarray, Columns | None]:
+    """Return the prior weights (n,), ones if none were given, and how those of a text are computed."""
+    source = None
     if used.weights is not None:
         values = used.weights
     elif weights is None:
-        return np.ones(len(used.frame))
+        return np.ones(len(used.frame)), None
     else:
-        values = build_arithmetic(weights, used.numbers, names, what="weights").raw()
+        source = build_arithmetic(weights, used.numbers, names, what="weights")
+        values = source.raw()
     check_weights(values, used.frame.index)
-    return values
+    return values, source
 
 
 def _needed_columns(specification: Specification, weights: Any, columns: Collection[str], names: Names) -> list[str]:

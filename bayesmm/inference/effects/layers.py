@@ -140,7 +140,7 @@ def _one_factor(
     second = towards @ (Psi @ R - shift).swapaxes(1, 2)
     third = np.zeros_like(second)
     own = np.eye(len(Psi)) - Psi @ Q
-    for way in [] if W is None else np.tensordot(_root(W), slopes, axes=(0, 0)):
+    for way in [] if W is None else np.tensordot(root_directions(W), slopes, axes=(0, 0)):
         left, moved = own @ way, way @ R
         among = np.einsum("qip,qir->pr", R, moved)
         inner = np.einsum("qip,qij,qjr->pr", moved, Q, moved) - among @ inverse @ among
@@ -158,7 +158,7 @@ def _one_factor(
     return second, third, ways
 
 
-def _root(W: np.ndarray) -> np.ndarray:
+def root_directions(W: np.ndarray) -> np.ndarray:
     """F (t, r) with FF' = W: directions in which the estimate varies by one."""
     values, vectors = np.linalg.eigh(W)
     own = values > ROUNDING * max(values.max(initial=0.0), 0.0)

@@ -123,12 +123,34 @@ def effect_covariances(
     ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]
 ) -> list[Float[Array, "k k q"]]:
     """ΛH⁻¹Λ' of each level: the conditional covariance of its effects over σ², given β."""
-    B = _times_factors(ops, roots, factors)
-    inverse = ops.invert(ops.factor(ops.add_identity(ops.gram(B.T[None]))))[0]
+    inverse = _inverse(ops, roots, factors)
     return [
         ops.transform(Lambda.T, ops.transform(Lambda.T, block).swapaxes(0, 1)).swapaxes(0, 1)
         for Lambda, block in zip(factors, _level_blocks(inverse, _sizes(roots)), strict=True)
     ]
+
+
+def joint_covariance(
+    ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]
+) -> Float[Array, "m m"]:
+    """ΛH⁻¹Λ' of all effects together: those of one factor beside each other, the first effect of all levels first."""
+    half = _times_transposes(ops, roots, factors, _inverse(ops, roots, factors))
+    return _times_transposes(ops, roots, factors, half.T)
+
+
+def _inverse(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> Float[Array, "m m"]:
+    """H⁻¹."""
+    B = _times_factors(ops, roots, factors)
+    return ops.invert(ops.factor(ops.add_identity(ops.gram(B.T[None]))))[0]
+
+
+def _times_transposes(
+    ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]], rows: Float[Array, "m c"]
+) -> Float[Array, "m c"]:
+    """Λ times rows."""
+    parts = _split(rows, _sizes(roots))
+    moved = [ops.transform(Lambda.T, each) for Lambda, each in zip(factors, parts, strict=True)]
+    return ops.xp.concatenate([each.reshape(-1, each.shape[2]) for each in moved])
 
 
 def _times_factors(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> Float[Array, "m r"]:

@@ -1,0 +1,1 @@
+"""Predictions of rows, seen and new, and how sure they are."""
