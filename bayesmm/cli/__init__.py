@@ -1,4 +1,4 @@
-"""The command line: ``bayesmm fit | sample | compare | datasets``."""
+"""The command line: ``bayesmm fit | sample | compare | predict | datasets``."""
 
 import io
 import sys

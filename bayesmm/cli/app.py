@@ -430,6 +430,78 @@ def power(
         raise typer.Exit(deliver(power_outcome(found, data), paths, as_json=as_json, random_effects=False))
 
 
+@app.command(epilog=EXIT_CODES)
+def predict(
+    formula: options.Formula,
+    data: options.Data,
+    new: options.New = None,
+    interval: options.Interval = None,
+    level: options.Level = 0.95,
+    random: options.Random = None,
+    new_levels: options.NewLevels = "error",
+    uncertainty: options.PredictionLayer = "full",
+    new_weights: options.NewWeights = None,
+    from_posterior: options.FromPosterior = False,
+    method: options.Method = "reml",
+    draws: options.Draws = 1000,
+    tune: options.Tune = 1000,
+    chains: options.Chains = 4,
+    seed: options.Seed = 0,
+    program: options.Program = "marginal",
+    by: options.By = "nuts",
+    priors: options.Priors = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    output: options.PredictOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Predict rows, seen or new, with intervals."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import TABLES, check_outputs, deliver
+        from bayesmm.cli.predictions import predict_outcome, read_rows
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        paths = check_outputs(output, TABLES)
+        with stage("reading" if from_posterior else "fitting"):
+            rows = read_rows(new, data, reading)
+            model = build_model(
+                formula,
+                data,
+                reading,
+                weights=weights,
+                sigma=sigma,
+                missing=missing_rows,
+                priors=priors,
+                compiles=from_posterior,
+            )
+            result = None if from_posterior else model.fit(method)
+        if result is None:
+            result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program)
+        outcome = predict_outcome(
+            model,
+            result,
+            rows,
+            data,
+            new,
+            interval=interval,
+            level=level,
+            random=random,
+            new_levels=new_levels,
+            uncertainty=uncertainty,
+            weights=new_weights,
+            seed=seed,
+        )
+        raise typer.Exit(deliver(outcome, paths, as_json=as_json, random_effects=False))
+
+
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set to describe.")] = None,

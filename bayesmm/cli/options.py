@@ -200,6 +200,7 @@ _TABLES = (".csv the table of parameters (with -r another one of the random effe
 _DRAWS = ".nc or .zarr the posterior, for bayesmm.load and ArviZ"
 CheckOutput = Annotated[list[str] | None, _output(".csv the looks at residuals and random effects", ".json everything")]
 TestOutput = Annotated[list[str] | None, _output(".csv the table of tests", ".json everything")]
+PredictOutput = Annotated[list[str] | None, _output(".csv the rows with their predictions", ".json everything")]
 FitOutput = Annotated[list[str] | None, _output(*_TABLES, ".nc or .zarr the fit, for bayesmm.load")]
 PowerOutput = Annotated[
     list[str] | None, _output(".csv the table", ".json everything", ".png, .pdf or .svg the figure")
@@ -232,6 +233,58 @@ Bootstrap = Annotated[
 ]
 WithPosterior = Annotated[bool, typer.Option("--posterior", help="Sample, and add the layer of the posterior.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+New = Annotated[
+    str | None,
+    typer.Option(
+        "--new",
+        metavar="FILE_OR_NAME",
+        show_default=False,
+        help="Rows to predict, written as the data are; by default those of the data.",
+    ),
+]
+Interval = Annotated[
+    Literal["confidence", "prediction"] | None,
+    typer.Option(
+        show_default=False,
+        help="Intervals of the expected response (confidence), or of a new observation (prediction). A posterior has "
+        "those of the expected response unless the others are asked for.",
+    ),
+]
+Random = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="all|none|GROUP",
+        show_default=False,
+        help="Whose effects are part of the prediction: all (by default), none, or a grouping factor. Can be repeated.",
+    ),
+]
+NewLevels = Annotated[
+    Literal["error", "population", "sample"],
+    typer.Option(
+        "--new-levels",
+        help="Refuse levels that the data do not have; predict them with effects of zero; or with effects like those "
+        "of the others, whose variance is in the interval.",
+    ),
+]
+PredictionLayer = Annotated[
+    Literal["full", "fixed", "conditional", "bootstrap"],
+    typer.Option(
+        help="What an interval of a fit takes for an estimate: everything; fixed and random effects; random effects "
+        "alone; or everything, by refits to drawn data."
+    ),
+]
+NewWeights = Annotated[
+    float | None,
+    typer.Option(
+        "--new-weights",
+        metavar="NUMBER",
+        show_default=False,
+        help="Prior weight of the new rows, where --new has no column for it.",
+    ),
+]
+FromPosterior = Annotated[
+    bool, typer.Option("--posterior", help="Predict from the posterior rather than from estimates.")
+]
 Sets = Annotated[
     int, typer.Option("--sets", min=20, help="Data sets that the model draws, beside which the data are seen.")
 ]

@@ -108,6 +108,22 @@ def test_known_levels_keep_their_effects_beside_new_ones(sleep):
     assert sleep.predict(new, random="none", new_levels="sample").loc[1, "sd"] < known["sd"][0]
 
 
+def test_the_words_of_a_fit_say_which_interval(sleep):
+    new = pd.DataFrame({"Days": [1.0], "Subject": ["308"]})
+    for interval, kind in (("confidence", "mean"), ("prediction", "observation")):
+        pd.testing.assert_frame_equal(sleep.predict(new, interval=interval), sleep.predict(new, kind=kind))
+    with pytest.raises(ValueError, match="interval='confidence' is of the expected response"):
+        sleep.predict(new, interval="confidence", kind="observation")
+    with pytest.raises(PredictionError, match="interval is 'credible': give 'confidence'"):
+        sleep.predict(new, interval="credible")
+
+
+def test_weights_of_new_rows_are_read_where_their_column_is(weighted):
+    new = pd.DataFrame({"Days": [1.0, 2.0], "Subject": ["308", "309"], "w": [1.0, 100.0]})
+    read = weighted.predict(new, interval="prediction")
+    pd.testing.assert_frame_equal(read, weighted.predict(new, interval="prediction", weights=[1.0, 100.0]))
+
+
 def test_wrong_arguments_are_answered(sleep, weighted):
     new = pd.DataFrame({"Days": [1.0, 2.0], "Subject": ["308", "309"]})
     with pytest.raises(ValueError, match="kind is 'response': give 'mean' or 'observation'"):
