@@ -274,6 +274,37 @@ def test_a_variance_of_zero_is_held_there() -> None:
     np.testing.assert_allclose(found, [y.mean(), error, len(y) - 1.0, y.mean() - half, y.mean() + half], rtol=1e-6)
 
 
+def test_a_new_batch_has_satterthwaites_own_degrees_of_freedom() -> None:
+    """Of combinations of mean squares, as in Satterthwaite (1946): the balanced one-way layout of Dyestuff."""
+    frame = bmm.datasets.load("dyestuff")
+    fit = bmm.Model("Yield ~ 1 + (1 | Batch)", frame).fit()
+    means = frame.groupby("Batch", observed=True)["Yield"].mean()
+    q, n = 6, 5
+    between = n * means.var(ddof=1)
+    within = ((frame["Yield"] - frame["Batch"].map(means).astype(float)) ** 2).sum() / (q * (n - 1))
+    for interval, of_within in (("confidence", -1.0 / n), ("prediction", 1.0 - 1.0 / n)):
+        parts = np.array([(1.0 + 1.0 / q) / n * between, of_within * within])
+        variance, df = parts.sum(), parts.sum() ** 2 / (parts**2 / [q - 1, q * (n - 1)]).sum()
+        new = pd.DataFrame({"Batch": ["Z"]})
+        found = fit.predict(new, interval=interval, new_levels="sample", uncertainty="fixed", information="expected")
+        np.testing.assert_allclose(found["std_error"], np.sqrt(variance), rtol=1e-5)
+        np.testing.assert_allclose(found["df"], df, rtol=1e-4)
+
+
+def test_fit_and_posterior_agree_where_groups_are_many() -> None:
+    rng, q = np.random.default_rng(3), 200
+    g, x = np.repeat(np.arange(q), 4), rng.normal(size=4 * q)
+    y = 1.0 + x + rng.normal(size=q)[g] + 0.5 * rng.normal(size=4 * q)
+    model = bmm.Model("y ~ x + (1 | g)", pd.DataFrame({"g": g.astype(str), "x": x, "y": y}), priors="flat")
+    posterior = model.sample(method="quadrature", draws=5000, seed=1, progress=False)
+    new = pd.DataFrame({"g": ["0", "7", "new"], "x": [0.0, 2.0, 0.0]})
+    for interval in ("confidence", "prediction"):
+        one, other = (each.predict(new, interval=interval, new_levels="sample") for each in (model.fit(), posterior))
+        np.testing.assert_allclose(other["sd"], one["std_error"], rtol=0.02)
+        np.testing.assert_allclose(other["mean"], one["estimate"], atol=0.02)
+        np.testing.assert_allclose(other[["lower", "upper"]], one[["lower", "upper"]], atol=0.08)
+
+
 def test_one_rotating_direction_has_the_second_order_of_differences() -> None:
     """Of a singular covariance of slopes the straight line leaves what is possible, and the curve is corrected."""
     rng, g = np.random.default_rng(3), data()["g"].str[1:].astype(int).to_numpy()

@@ -65,7 +65,14 @@ def level_coefficients(posterior: DrawnModel, level: float) -> pd.DataFrame:
 def augment(posterior: DrawnModel, data: Any, level: float) -> pd.DataFrame:
     """One row an observation; see `Posterior.augment`."""
     design = posterior.design
-    given: dict[str, Any] = {"kind": "mean", "new_levels": "error", "level": level, "weights": None, "seed": 0}
+    given: dict[str, Any] = {
+        "interval": None,
+        "kind": "mean",
+        "new_levels": "error",
+        "level": level,
+        "weights": None,
+        "seed": 0,
+    }
     both, fixed = (predict(posterior, None, random=random, **given) for random in ("all", "none"))
     columns = {
         ".fitted": both["mean"].to_numpy(),
