@@ -837,6 +837,9 @@ class Fit:
         >>> data = bmm.datasets.load("sleepstudy")
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", data).fit()
         >>> print(fit.predict(data.iloc[[9, 19]], interval="prediction").round(1).to_string())
+            estimate  std_error     df  lower  upper
+        9      430.7       29.3  154.1  372.7  488.6
+        19     227.6       29.3  154.1  169.7  285.6
         """
         from bayesmm.inference.prediction.predict import predict
 

@@ -134,7 +134,7 @@ def test_errors_in_the_rows_of_the_fit_are_those_of_dense_formulas(name: str) ->
     check_dense(name, None)
 
 
-@pytest.mark.parametrize("name", ["slopes, weights", "crossed slopes", "nested", "multi-membership"])
+@pytest.mark.parametrize("name", ["slopes, weights", "crossed slopes", "multi-membership"])
 def test_it_is_the_same_whichever_way_the_model_is_solved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def table() -> pd.DataFrame:
         fit = model_fit.__wrapped__(name)
