@@ -8,7 +8,6 @@ import numpy as np
 
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import read_draws
-from bayesmm.bayes.results.prediction import select_rows
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.design.words.group_lines import GroupLines, lay_out_groups
 from bayesmm.presenting.intervals import tails
@@ -31,6 +30,6 @@ def draw_group_lines(posterior: DrawnModel, *, x: Any, group: Any, levels: Any, 
     m, step = len(places.codes), max(1, BATCH // len(draws.sigma))
     parts = []
     for start in range(0, m, step):
-        drawn = select_rows(places.predictors, slice(start, start + step)).mean(draws.beta, effects)
+        drawn = places.predictors.rows(slice(start, start + step)).mean(draws.beta, effects)
         parts.append(np.stack([drawn.mean(axis=0), *np.quantile(drawn, below, axis=0)]))
     return places.with_estimates(*np.concatenate(parts, axis=1))
