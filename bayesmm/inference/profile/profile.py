@@ -143,7 +143,7 @@ class Profile:
         -------
         matplotlib.figure.Figure
             One panel a parameter: ζ, the straight line that it would be if the likelihood were a parabola with the
-            same standard error, and the ends of each interval where |ζ| is that of its level.
+            same standard error, and the ends of each interval where ζ is plus or minus that of its level.
 
         Raises
         ------
