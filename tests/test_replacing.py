@@ -195,7 +195,7 @@ def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
     folder = tmp_path / "results.csv"
     folder.mkdir()
     (folder / "kept.txt").write_text("kept", encoding="utf-8")
-    with pytest.raises(StorageError, match="results.csv"), replacing(folder):
+    with pytest.raises(StorageError, match=r"results\.csv"), replacing(folder):
         pass
     assert (folder / "kept.txt").read_text(encoding="utf-8") == "kept"
     assert list(tmp_path.iterdir()) == [folder]
