@@ -71,14 +71,14 @@ def plot_power(
     for number, (key, rows) in enumerate(curves):
         look = LOOKS[number % len(LOOKS)]
         rows = rows.sort_values(along)
-        x = rows[along] + APART * reach * (number - (len(curves) - 1) / 2.0)
-        below, above = rows["power"] - rows["lower"], rows["upper"] - rows["power"]
+        x = rows[along].to_numpy(dtype=float) + APART * reach * (number - (len(curves) - 1) / 2.0)
+        share, low, high = (rows[name].to_numpy(dtype=float) for name in ("power", "lower", "upper"))
         values = key if isinstance(key, tuple) else (key,)
         words = [f"{_words(name)} {value}" for name, value in zip(others, values[1:], strict=True)]
         axis.errorbar(
             x,
-            rows["power"],
-            yerr=[below, above],
+            share,
+            yerr=[share - low, high - share],
             color=look.colour,
             marker=look.marker,
             linestyle=look.line,

@@ -215,7 +215,7 @@ def test_curves_have_the_words_and_points_of_the_table():
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
     assert texts[0] == "c[T.b], rows for each g 3"
     assert axis.get_xlabel() == "levels of g"
-    drawn = np.concatenate([bars[0].get_ydata() for bars in axis.containers])
+    drawn = np.concatenate([bars[0].get_ydata() for bars in axis.containers]).astype(float)
     assert set(np.round(drawn, 6)) == set(np.round(found.table["power"], 6))
 
 
@@ -248,3 +248,31 @@ def test_designs_that_cannot_be_fitted_are_refused():
     truth = {"Intercept": 0, "sd(Intercept | mm(a, b))": 1, "sigma": 1}
     with pytest.raises(ArgumentError, match="share rows"):
         run("y ~ 1 + (1 | mm(a, b))", people, truth, along={"a": 9})
+
+
+def test_posterior_intervals_are_quantiles_of_the_posterior_of_each_data_set(monkeypatch):
+    asked = []
+
+    class Posterior:
+        def draws(self, name):
+            return np.linspace(0.0, 1.0, 101)[None, :, None] * np.array([0.0, 1.0, 2.0])
+
+        def parameter_table(self, level):
+            assert level == pytest.approx(0.95)
+            return pd.DataFrame({"lower": [0.5], "upper": [3.5]}, index=["sd(Intercept | g)"])
+
+    def sample(**options):
+        asked.append(options)
+        return Posterior()
+
+    monkeypatch.setattr("bayesmm.bayes.sample.sample", sample)
+    found = run(test=["c[T.b]", "sd(Intercept | g)"], interval="posterior", n=2, aim={"c[T.b]": 0.96})
+    assert share(found, "c[T.b]", "length") == pytest.approx(0.95)
+    assert share(found, "c[T.b]", "precision") == 1.0
+    assert share(found, "sd(Intercept | g)", "length") == pytest.approx(3.0)
+    assert {each["method"] for each in asked} == {"quadrature"}
+    for each in asked:  # it starts at the estimates of the data that it is the posterior of
+        estimate = fit_quietly(each["problem"], "reml").estimate
+        np.testing.assert_allclose(each["fit"].beta, estimate.beta, rtol=1e-5)
+        np.testing.assert_allclose(each["fit"].beta_covariance, estimate.beta_covariance, rtol=1e-4)
+        np.testing.assert_allclose(np.abs(each["fit"].factors[0]), np.abs(estimate.factors[0]), rtol=1e-4)

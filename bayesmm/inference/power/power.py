@@ -203,7 +203,7 @@ def power(
     interval : {"wald", "bootstrap", "posterior"}
         Whose length: of the interval of the test; of a parametric bootstrap of 199 refits for each data set; of the
         posterior with default priors by quadrature, or importance sampling where there are more than four variances.
-        The first costs nothing; the second as much as 200 times as many data sets; the third some tenths of a second a
+        The first costs nothing; the second as much as 200 times as many data sets; the third about a second a
         data set: take tens of data sets, not thousands.
     seed : int
         The same seed gives the same numbers; with more data sets, or more designs, the first ones stay.
