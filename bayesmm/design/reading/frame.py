@@ -84,19 +84,35 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
         If data is no data frame, has no rows, repeats a column's name, lacks a column, or a column's type cannot be
         used.
     """
-    frame = open_frame(data)
-    available = frame.columns
+    frame = open_source(data)
+    available = column_names(frame)
     known = set(available)
     lacking = [name for name in names if name not in known]
     if lacking:
         raise missing_column(lacking[0], available)
     if len(frame) == 0 and not may_be_empty:
         raise DesignError("The data have no rows. Pass a data frame with one row for each observation.")
-    native = frame.to_native()
-    source: Any = native if isinstance(native, pd.DataFrame) else frame
+    source: Any = frame
     return Table(
-        columns={name: read_column(name, source[name]) for name in names}, index=_index(frame), n_rows=len(frame)
+        columns={name: read_column(name, source[name]) for name in names},
+        index=frame.index if isinstance(frame, pd.DataFrame) else pd.RangeIndex(len(frame)),
+        n_rows=len(frame),
     )
+
+
+def open_source(data: Any) -> pd.DataFrame | nw.DataFrame:
+    """Open a data frame to read its columns: one of pandas as it is, since a wrapper takes as long as reading."""
+    if isinstance(data, pd.DataFrame):
+        _check_pandas_columns(data)
+        return data
+    frame = open_frame(data)
+    native = frame.to_native()
+    return native if isinstance(native, pd.DataFrame) else frame
+
+
+def column_names(frame: pd.DataFrame | nw.DataFrame) -> list[Any]:
+    """Names of the columns of what `open_source` returned."""
+    return frame.columns.tolist() if isinstance(frame, pd.DataFrame) else frame.columns
 
 
 def open_frame(data: Any) -> nw.DataFrame:
@@ -156,8 +172,3 @@ def _check_pandas_columns(data: pd.DataFrame) -> None:
         raise DesignError(
             f"Column names must be unique: {listing(repeated, quoted=True)} occurs more than once. Rename the columns."
         )
-
-
-def _index(frame: nw.DataFrame) -> pd.Index:
-    native = frame.to_native()
-    return native.index if isinstance(native, pd.DataFrame) else pd.RangeIndex(len(frame))
