@@ -25,6 +25,7 @@ from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
 from bayesmm.design.columns.columns import distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
+from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing
 from bayesmm.design.rows.new_rows import NewRows, evaluate_rows, evaluate_weights
@@ -63,8 +64,8 @@ class Design:
         Rows left out because of missing values.
     dropped_by : dict of str to int
         In how many rows each column is missing.
-    frame : pandas.DataFrame
-        The used columns of the used rows, with plain dtypes.
+    used : UsedRows
+        The used columns of the used rows.
     known_sigma : float, optional
         Residual standard deviation (of a row of weight one) where it is known rather than estimated.
     weights_text : str, optional
@@ -89,7 +90,7 @@ class Design:
     rows: pd.Index
     n_dropped: int
     dropped_by: Mapping[str, int]
-    frame: pd.DataFrame
+    used: UsedRows
     known_sigma: float | None = None
     weights_text: str | None = None
     user_names: tuple[str, ...] = ()
@@ -104,6 +105,11 @@ class Design:
     def p(self) -> int:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The used columns of the used rows, with plain dtypes."""
+        return self.used.frame
 
     @cached_property
     def labels(self) -> Labels:
@@ -272,8 +278,8 @@ def build_design(
     """
     names = Names(namespace)
     used = read_used_data(specification, data, weights, missing, names)
-    frame, numbers, n = used.frame, used.numbers, len(used.frame)
-    sources, blocks = build_sources(specification, frame, numbers, names)
+    n = len(used.columns)
+    sources, blocks = build_sources(specification, used.columns, used.numbers, names)
     check_covariance_parameters(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
@@ -309,10 +315,10 @@ def build_design(
         kept=kept,
         aliased=tuple(np.delete(np.array(coefficients, dtype=object), kept)),
         blocks=blocks,
-        rows=frame.index,
+        rows=used.columns.index,
         n_dropped=used.rows.n_dropped,
         dropped_by=used.rows.dropped_by,
-        frame=frame,
+        used=used.columns,
         known_sigma=known_sigma,
         weights_text=weights if isinstance(weights, str) else None,
         user_names=tuple(names.user),

@@ -35,9 +35,9 @@ DATA = pd.DataFrame(
 
 
 def build(text, namespace=None, data=DATA):
-    frame = read_table(data, list(data.columns)).rows(np.ones(len(data), dtype=bool))
-    columns = build_columns(text, frame, Names(namespace))
-    return columns, columns.fitted(len(data)), frame
+    rows = read_table(data, list(data.columns)).rows(np.ones(len(data), dtype=bool))
+    columns = build_columns(text, rows, Names(namespace))
+    return columns, columns.fitted(len(data)), rows.frame
 
 
 def is_f(level):

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.design.blocks.memberships import check_member_weights, member_columns, name_effects, repeat_columns
 from bayesmm.design.columns.columns import Columns, distinct_names
+from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Incidence, Membership
@@ -108,7 +108,7 @@ class RandomBlock:
 
 
 def build_blocks(
-    terms: Sequence[RandomTerm], frame: pd.DataFrame, built: Mapping[str, Columns], weights: Mapping[str, Columns]
+    terms: Sequence[RandomTerm], rows: UsedRows, built: Mapping[str, Columns], weights: Mapping[str, Columns]
 ) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
@@ -116,8 +116,8 @@ def build_blocks(
     ----------
     terms : sequence of RandomTerm
         The terms of the specification; ``a:b`` and ``b:a`` are the same grouping.
-    frame : pandas.DataFrame
-        The rows used.
+    rows : UsedRows
+        Their grouping columns.
     built : mapping of str to Columns
         The columns of each term's expression.
     weights : mapping of str to Columns
@@ -144,13 +144,13 @@ def build_blocks(
             group = f"`{group}`"  # the column `a:b` beside the combination a:b keeps its backquotes
         elif groups.count(group) > 1:
             group = grouping.write()  # members with weights beside the same without
-        blocks.append(_block(members, of_block, frame, group))
+        blocks.append(_block(members, of_block, rows, group))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
 
-def _block(terms: list[RandomTerm], sources: BlockSources, frame: pd.DataFrame, group: str) -> RandomBlock:
-    grouping, values = terms[0].grouping, [_values(pd.Series(frame[name])) for name in terms[0].factors]
+def _block(terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group: str) -> RandomBlock:
+    grouping, values = terms[0].grouping, [rows.columns[name] for name in terms[0].factors]
     if grouping.kind == "combination":
         levels = read_levels(grouping.factors, values)
         codes, labels = [levels.codes], levels.labels
@@ -159,9 +159,9 @@ def _block(terms: list[RandomTerm], sources: BlockSources, frame: pd.DataFrame, 
     names = _effect_names(grouping, sources.columns)
     effects = tuple(name for own in names for name in own)
     _check_distinct(terms, list(map(len, names)), effects)
-    parts = [source.fitted(len(frame)) for source in sources.columns]
+    parts = [source.fitted(len(rows)) for source in sources.columns]
     weights = [source.raw() for source in sources.weights]
-    check_member_weights(grouping, weights, frame.index)
+    check_member_weights(grouping, weights, rows.index)
     memberships = [
         Membership(codes=own, columns=columns)
         for own, columns in zip(codes, member_columns(grouping, parts, weights), strict=True)
@@ -185,10 +185,6 @@ def _effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[
     """Names of the effects of each term."""
     distinct = iter(distinct_names(sources))
     return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]
-
-
-def _values(series: pd.Series) -> np.ndarray | pd.Categorical:
-    return series.array if isinstance(series.array, pd.Categorical) else series.to_numpy()
 
 
 def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
 from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import expand_text
@@ -69,15 +70,15 @@ def distinct_names(sources: Sequence[Columns]) -> tuple[str, ...]:
     return tuple(f"`{name}`" if is_plain and name in computed else name for name, is_plain in named)
 
 
-def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
+def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     """Build the columns of a sum of terms, ``"1 + x * f"``.
 
     Parameters
     ----------
     text : str
         A sum of terms in the formula language.
-    frame : pandas.DataFrame
-        The rows used; no missing values.
+    rows : UsedRows
+        No missing values.
     names : Names
         What the expressions may use besides columns.
 
@@ -91,24 +92,24 @@ def build_columns(text: str, frame: pd.DataFrame, names: Names) -> Columns:
         If an expression cannot be evaluated.
     """
     expansion = expand_text(text)
-    uses = columns_used(text, frame.columns, names)
-    found = (plain_term(factors[0], frame) if len(factors) == 1 else None for factors in expansion.terms)
+    uses = columns_used(text, rows.columns, names)
+    found = (plain_term(factors[0], rows) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
-    check_column_count(len(expansion.terms) + expansion.intercept, len(frame), text)
+    check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)
     if len(plain) == len(expansion.terms):
-        constant = [PlainTerm(None, np.ones(len(frame)))] * expansion.intercept
+        constant = [PlainTerm(None, np.ones(len(rows)))] * expansion.intercept
         return Columns([*constant, *plain], uses)
     from bayesmm.design.columns.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
-    return Columns(evaluate_terms(expansion, frame, names), uses)
+    return Columns(evaluate_terms(expansion, rows.frame, names), uses)
 
 
-def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str) -> Columns:
+def build_arithmetic(text: str, rows: UsedRows, names: Names, *, what: str) -> Columns:
     """Build the single column of an expression in which ``+`` and ``*`` are arithmetic, such as ``1 / se**2``.
 
     Parameters
     ----------
-    text, frame, names
+    text, rows, names
         As for `build_columns`.
     what : str
         What the column is, for error messages: ``"response"``, ``"offset"``, ``"weights"``.
@@ -119,15 +120,15 @@ def build_arithmetic(text: str, frame: pd.DataFrame, names: Names, *, what: str)
         If the expression cannot be evaluated, or is not one number for each row.
     """
     node = read_arithmetic(text)
-    uses = names.columns_of(node, frame.columns)
-    plain = plain_term(node, frame)
+    uses = names.columns_of(node, rows.columns)
+    plain = plain_term(node, rows)
     if plain is not None:
         return Columns([PlainTerm(text, plain.data)], uses)
     from bayesmm.design.columns.formulae_terms import evaluate_arithmetic
 
-    term = evaluate_arithmetic(node, text, frame, names)
+    term = evaluate_arithmetic(node, text, rows.frame, names)
     if term is None:
-        raise DesignError(_not_numeric(node.text if isinstance(node, Name) else text, frame, what))
+        raise DesignError(_not_numeric(node.text if isinstance(node, Name) else text, rows.frame, what))
     return Columns([term], uses)
 
 

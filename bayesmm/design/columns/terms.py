@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.console import quoted
+from bayesmm.design.reading.frame import UsedRows
 from bayesmm.errors import DesignError
 from bayesmm.limits import COLUMNS, NUMBERS
 from bayesmm.specification.syntax import Name, Node
@@ -97,13 +98,13 @@ class PlainTerm:
         return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
 
 
-def plain_term(node: Node, frame: pd.DataFrame) -> PlainTerm | None:
+def plain_term(node: Node, rows: UsedRows) -> PlainTerm | None:
     """Return the numeric column that an expression is, if it is one."""
-    if not isinstance(node, Name) or node.text not in frame:
+    if not isinstance(node, Name) or node.text not in rows.columns:
         return None
-    values = frame[node.text]
-    is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
-    return PlainTerm(node.text, values.to_numpy(dtype=np.float64)) if is_plain else None
+    values = rows.columns[node.text]
+    is_plain = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
+    return PlainTerm(node.text, np.asarray(values, dtype=np.float64)) if is_plain else None
 
 
 def label_column(name: str) -> str:

@@ -9,6 +9,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -47,19 +48,51 @@ class Table:
             mask |= self.columns[name].missing
         return mask
 
-    def rows(self, keep: np.ndarray) -> pd.DataFrame:
-        """Return the rows of a mask (n_rows,) as a plain data frame, without categories that no longer occur."""
+    def rows(self, keep: np.ndarray) -> "UsedRows":
+        """Return copies of the rows of a mask (n_rows,), without categories that no longer occur."""
         everything = bool(keep.all())
-        return pd.DataFrame(
-            {name: column.rows(None if everything else keep) for name, column in self.columns.items()},
+        return UsedRows(
+            columns={name: column.rows(None if everything else keep) for name, column in self.columns.items()},
             index=self.index if everything else self.index[keep],
-            copy=False,
         )
 
-    def as_floats(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return rows of this table with long identifiers as floats, as arithmetic sees them."""
-        long = [name for name, column in self.columns.items() if column.values.dtype.kind in "iu"]
-        return frame.astype(dict.fromkeys(long, np.float64)) if long else frame
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UsedRows:
+    """Complete rows, column by column; few models need a data frame of them, and pandas takes its time to make one.
+
+    Attributes
+    ----------
+    columns : dict of str to array or pandas.Categorical, shape (n,)
+        Values by name.
+    index : pandas.Index
+        Labels of the rows.
+    """
+
+    columns: Mapping[str, np.ndarray | pd.Categorical]
+    index: pd.Index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The same as a data frame."""
+        return pd.DataFrame(dict(self.columns), index=self.index, copy=False)
+
+    def take(self, rows: np.ndarray) -> "UsedRows":
+        """Return some rows, by their positions (m,), some perhaps several times."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return UsedRows(columns=columns, index=self.index[rows])
+
+    def as_floats(self) -> "UsedRows":
+        """Return them with long identifiers as floats, as arithmetic sees them."""
+        long = {
+            name: values.astype(np.float64)
+            for name, values in self.columns.items()
+            if isinstance(values, np.ndarray) and values.dtype.kind in "iu"
+        }
+        return UsedRows(columns={**self.columns, **long}, index=self.index) if long else self
 
 
 def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -> Table:

@@ -146,7 +146,7 @@ def _chosen_blocks(blocks: Sequence[RandomBlock], groups: Sequence[str] | None) 
 def _with_gaps(source: Columns, table: Table) -> np.ndarray:
     """Evaluate an expression in the complete rows; the others stay NaN."""
     complete = ~table.missing(source.uses)
-    values = source.evaluate(table.rows(complete))
+    values = source.evaluate(table.rows(complete).frame)
     if complete.all():
         return values
     full = np.full((table.n_rows, values.shape[1]), np.nan)

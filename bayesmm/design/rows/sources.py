@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bayesmm.design.blocks.blocks import BlockSources, RandomBlock, build_blocks
 from bayesmm.design.blocks.checks import check_finite, check_weights
 from bayesmm.design.columns.columns import Columns, build_arithmetic, build_columns, columns_used
 from bayesmm.design.reading.check_texts import check_texts
-from bayesmm.design.reading.frame import column_names, open_source, read_table
+from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_table
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, Rows, choose_rows, read_weights
 from bayesmm.specification.formula import read_arithmetic
@@ -31,10 +30,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UsedData:
-    """The used columns of the used rows; ``numbers`` is what expressions see, ``weights`` those given as an array."""
+    """The used columns, and of which rows; ``numbers`` is what expressions see, ``weights`` those given as an array."""
 
-    frame: pd.DataFrame
-    numbers: pd.DataFrame
+    columns: UsedRows
+    numbers: UsedRows
     rows: Rows
     weights: np.ndarray | None
 
@@ -47,24 +46,24 @@ def read_used_data(specification: Specification, data: Any, weights: Any, missin
     rows = choose_rows(table, given, missing)
     check_texts(table, rows.keep, specification, names, weights if isinstance(weights, str) else None)
     check_finite(table, rows.keep)
-    frame = table.rows(rows.keep)
+    columns = table.rows(rows.keep)
     return UsedData(
-        frame=frame,
-        numbers=table.as_floats(frame),
+        columns=columns,
+        numbers=columns.as_floats(),
         rows=rows,
         weights=None if given is None else np.asarray(given.values)[rows.keep].astype(np.float64),
     )
 
 
 def build_sources(
-    specification: Specification, frame: pd.DataFrame, numbers: pd.DataFrame, names: Names
+    specification: Specification, used: UsedRows, numbers: UsedRows, names: Names
 ) -> tuple[Sources, tuple[RandomBlock, ...]]:
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
     expressions = dict.fromkeys(term.expression for term in specification.random_terms)
     built = {expression: build_columns(expression, numbers, names) for expression in expressions}
     members = dict.fromkeys(text for term in specification.random_terms for text in term.grouping.weights)
     weights = {text: build_arithmetic(text, numbers, names, what="weight of a member") for text in members}
-    blocks, block_sources = build_blocks(specification.random_terms, frame, built, weights)
+    blocks, block_sources = build_blocks(specification.random_terms, used, built, weights)
     sources = Sources(
         response=build_arithmetic(specification.response, numbers, names, what="response"),
         fixed=built.get(specification.fixed) or build_columns(specification.fixed, numbers, names),
@@ -80,11 +79,11 @@ def read_prior_weights(weights: Any, used: UsedData, names: Names) -> tuple[np.n
     if used.weights is not None:
         values = used.weights
     elif weights is None:
-        return np.ones(len(used.frame)), None
+        return np.ones(len(used.columns)), None
     else:
         source = build_arithmetic(weights, used.numbers, names, what="weights")
         values = source.raw()
-    check_weights(values, used.frame.index)
+    check_weights(values, used.columns.index)
     return values, source
 
 

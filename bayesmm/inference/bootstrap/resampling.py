@@ -177,7 +177,7 @@ class LevelSampler:
             X=design.X[rows],
             blocks=tuple(blocks),
             rows=design.rows[rows],
-            frame=design.frame.iloc[rows],
+            used=design.used.take(rows),
         )
 
 

@@ -124,7 +124,7 @@ def _read_rows(design: Design, data: Any, by: Sequence[str]) -> pd.DataFrame:
     complete = ~table.missing(table.columns)
     if not complete.any():
         raise ArgumentError(f"All {table.n_rows} rows of data= miss a value: give rows with {listing(uses)}.")
-    return table.rows(complete)
+    return table.rows(complete).frame
 
 
 def _read_variables(variables: Any) -> dict[str, Any]:
