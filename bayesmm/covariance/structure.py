@@ -205,6 +205,8 @@ def diagonal(xp: Any, M: Array) -> Array:
 
 def lower_triangular(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular and of non-negative diagonal, with LL' = FF' for any factor F, singular ones too."""
+    if factor.shape[-2:] == (1, 1):
+        return np.abs(factor)
     R = np.linalg.qr(factor.swapaxes(-1, -2), mode="r")
     signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
     return (R * signs[..., None]).swapaxes(-1, -2)

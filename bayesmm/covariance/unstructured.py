@@ -134,6 +134,8 @@ class Unstructured(Structure):
 
 def move(Lambda: np.ndarray, D: np.ndarray, U: np.ndarray) -> np.ndarray:
     """Factor after a moment step, from the moments on the columns of Λ."""
+    if len(Lambda) == 1:
+        return np.abs(Lambda) * np.maximum(np.sqrt(np.maximum(U / D, 0.0)), LEAST)
     values, vectors = np.linalg.eigh(D)
     root = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())) @ vectors.T
     values, vectors = np.linalg.eigh(root @ U @ root)

@@ -13,6 +13,7 @@ from bayesmm.covariance.layout import Layout, map_theta, scale_theta
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
 from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.reml.optimise import Evaluation
 
@@ -83,9 +84,14 @@ class Criterion:
         products = self.products
         return int(products.p) + sum(G.shape[0] * G.shape[2] for G in products.diagonal)
 
+    @cached_property
+    def screen(self) -> Screen:
+        """Values alone, of many θ at once."""
+        return Screen(self.products, self.sigma, self.restriction)
+
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the data alone: a program is no data, and is made anew where it is first asked for."""
-        return {name: value for name, value in vars(self).items() if name != "_program"}
+        """Pickle the data alone: what computes is no data, and is made anew where it is first asked for."""
+        return {name: value for name, value in vars(self).items() if name not in ("_program", "screen")}
 
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:

@@ -232,6 +232,8 @@ def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float
     low, high = floor, floor + _length(slopes) / radius + scale
     for _ in range(100):  # bisection on the multiplier; eigenvalues are at hand, so each trial is k operations
         shift = 0.5 * (low + high)
+        if not low < shift < high:  # neighbouring numbers
+            break
         if _length(slopes / (curvatures + shift)) > radius:
             low = shift
         else:

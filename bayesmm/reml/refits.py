@@ -11,7 +11,6 @@ from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.likelihood.evaluation import Evaluated
-from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.marginal.many.resampled import ResampledLevels
 from bayesmm.marginal.many.side_by_side import (
     Evaluations,
@@ -162,7 +161,7 @@ def refit_alone(criterion: Criterion, start: np.ndarray) -> Refits:
     start = off_boundary(start, criterion.layout)
     found.search(0, start)
     if found.refits.converged[0] and is_light(criterion):
-        screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+        screen = criterion.screen
         for look in look_around(criterion, start):
             values = screen.values([np.stack(each) for each in zip(*look.factors, strict=True)])
             if has_further_basins(values, look, found.value[0] - SAME):

@@ -12,7 +12,6 @@ from bayesmm.covariance.layout import Piece, assemble_factors, parts, scale_thet
 from bayesmm.covariance.structure import Axes, lower_triangular
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.likelihood import criterion as criterion_value
-from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.start import moment_start
 
@@ -61,7 +60,7 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     covariate is far from its origin under a diagonal covariance matrix: its slopes then need both variances or none.
     A heavy design is looked at in few places.
     """
-    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+    screen = criterion.screen
     if not is_light(criterion):
         return _few_places(criterion, moments)
     grid = _Grid(criterion, moments, FINE, screen.values)
@@ -106,8 +105,7 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
 
 def is_light(criterion: Criterion) -> bool:
     """Whether many values may be looked at: they cost little beside evaluations with derivatives, or are needed."""
-    work = Screen(criterion.products, criterion.sigma, criterion.restriction).work
-    return work <= (LIGHT_IF_MANY if criterion.has_many_effects else LIGHT)
+    return criterion.screen.work <= (LIGHT_IF_MANY if criterion.has_many_effects else LIGHT)
 
 
 def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
@@ -116,7 +114,7 @@ def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nda
     Where the random effects of some axes have rank r < n and the fixed effects explain what is left, r² goes to
     zero as 1/θ² while log|V| rises by 2r log θ only: −2 log likelihood falls by 2(n − r) log θ under ML.
     """
-    grid = _Grid(criterion, moments, OUT, Screen(criterion.products, criterion.sigma, criterion.restriction).values)
+    grid = _Grid(criterion, moments, OUT, criterion.screen.values)
     rays = [grid.ray(axes)[1:] for axes in (grid.subsets() if grid.n_axes > MOST_AXES else grid.all_subsets())]
     values = grid.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
     with np.errstate(invalid="ignore"):
@@ -132,7 +130,7 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
     """
     if not is_light(criterion):
         return False
-    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+    screen = criterion.screen
     if all(piece.structure.is_convex for pieces in criterion.layout for piece in pieces):
         factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
     else:
@@ -167,7 +165,7 @@ def look_around(criterion: Criterion, start: np.ndarray) -> list[Look]:
         Where its minimum is; standard deviations are varied along its principal axes.
     """
     light, found = is_light(criterion), []
-    screen = Screen(criterion.products, criterion.sigma, criterion.restriction)
+    screen = criterion.screen
     for theta in [start, *_elsewhere(criterion, start)]:
         grid, shape = _Grid(criterion, theta, FINE if light else COARSE, screen.values), ()
         if light and len(FINE) ** grid.n_axes * screen.work <= WHOLE:
