@@ -1,16 +1,20 @@
 """One column of any library into plain NumPy values: the dtypes of pandas, polars and pyarrow end here."""
 
+from __future__ import annotations
+
 import datetime
 import decimal
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.errors import DesignError
+
+if TYPE_CHECKING:  # loaded where data are not of pandas
+    import narwhals.stable.v2 as nw
 
 EXACT = 2**53  # float64 holds every whole number up to here
 _TIMES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -58,10 +62,13 @@ def read_column(name: str, series: nw.Series | pd.Series) -> Column:
     DesignError
         For times, complex numbers, mixtures and nested types.
     """
-    native = series if isinstance(series, pd.Series) else series.to_native()
+    if isinstance(series, pd.Series):
+        return _read_pandas(name, series)
+    native = series.to_native()
     if isinstance(native, pd.Series):
         return _read_pandas(name, native)
-    assert isinstance(series, nw.Series)
+    import narwhals.stable.v2 as nw
+
     column = _read_pandas(name, _to_pandas(series))
     return replace(column, is_text=column.is_text and not isinstance(series.dtype, nw.Categorical))
 
@@ -75,6 +82,8 @@ def level_text(level: Any) -> str:
 
 def _to_pandas(series: nw.Series) -> pd.Series:
     """Bring a polars or pyarrow column to pandas, without the help of pyarrow for polars."""
+    import narwhals.stable.v2 as nw
+
     dtype = series.dtype
     missing = series.is_null().to_numpy()
     if isinstance(dtype, nw.Enum):
@@ -96,6 +105,8 @@ def _to_pandas(series: nw.Series) -> pd.Series:
 
 
 def _codes(series: nw.Series, categories: list[str]) -> np.ndarray:
+    import narwhals.stable.v2 as nw
+
     return pd.Index(categories).get_indexer(pd.Index(series.cast(nw.String()).to_list(), dtype=object))
 
 

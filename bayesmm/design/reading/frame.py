@@ -5,20 +5,24 @@ for float64 (identifiers), or an ordered pandas Categorical. A categorical keeps
 texts are sorted by code point.
 """
 
+from __future__ import annotations
+
 import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing, quoted
 from bayesmm.design.reading.dtypes import Column, read_column
 from bayesmm.errors import DesignError
+
+if TYPE_CHECKING:  # loaded where data are not of pandas: it takes a tenth of what pandas itself takes
+    import narwhals.stable.v2 as nw
 
 POWERS = "²³⁴ⁿˆ"  # letters to Python, so that x² is a name
 
@@ -48,7 +52,7 @@ class Table:
             mask |= self.columns[name].missing
         return mask
 
-    def rows(self, keep: np.ndarray) -> "UsedRows":
+    def rows(self, keep: np.ndarray) -> UsedRows:
         """Return copies of the rows of a mask (n_rows,), without categories that no longer occur."""
         everything = bool(keep.all())
         return UsedRows(
@@ -80,12 +84,12 @@ class UsedRows:
         """The same as a data frame."""
         return pd.DataFrame(dict(self.columns), index=self.index, copy=False)
 
-    def take(self, rows: np.ndarray) -> "UsedRows":
+    def take(self, rows: np.ndarray) -> UsedRows:
         """Return some rows, by their positions (m,), some perhaps several times."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         return UsedRows(columns=columns, index=self.index[rows])
 
-    def as_floats(self) -> "UsedRows":
+    def as_floats(self) -> UsedRows:
         """Return them with long identifiers as floats, as arithmetic sees them."""
         long = {
             name: values.astype(np.float64)
@@ -150,6 +154,8 @@ def column_names(frame: pd.DataFrame | nw.DataFrame) -> list[Any]:
 
 def open_frame(data: Any) -> nw.DataFrame:
     """Wrap a data frame in narwhals, after checking that it is one with unique column names."""
+    import narwhals.stable.v2 as nw
+
     if isinstance(data, nw.DataFrame):
         return data
     if isinstance(data, pd.DataFrame):
@@ -169,6 +175,8 @@ def open_frame(data: Any) -> nw.DataFrame:
 
 def add_column(frame: nw.DataFrame, name: str, values: np.ndarray) -> nw.DataFrame:
     """Return a data frame with one more column (n_rows,) of numbers."""
+    import narwhals.stable.v2 as nw
+
     return frame.with_columns(nw.new_series(name, values, nw.Float64(), backend=frame.implementation))
 
 

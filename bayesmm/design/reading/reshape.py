@@ -1,10 +1,11 @@
 """From one row a subject to one row an observation."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
@@ -12,6 +13,9 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.reading.frame import missing_column, open_frame
 from bayesmm.errors import DesignError
+
+if TYPE_CHECKING:  # loaded where data are not of pandas
+    import narwhals.stable.v2 as nw
 
 _SEPARATOR = "\x1f"  # between a variable and the position of its time; no column's name holds it
 _ROW = "\x1frow"

@@ -1,11 +1,12 @@
 """Which rows are used, and why others are not; the prior weights, which decide it too."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
@@ -14,6 +15,9 @@ from bayesmm.console import listing
 from bayesmm.design.reading.dtypes import Column, read_column
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import PACKAGE, BayesmmWarning, DesignError
+
+if TYPE_CHECKING:  # loaded where data are not of pandas
+    import narwhals.stable.v2 as nw
 
 type Missing = Literal["drop", "raise"]
 
@@ -118,6 +122,8 @@ def read_weights(weights: Any, table: Table) -> Column:
 
 
 def _as_series(weights: Any) -> nw.Series:
+    import narwhals.stable.v2 as nw
+
     try:
         return nw.from_native(weights, series_only=True)
     except TypeError:
