@@ -31,6 +31,10 @@ DPI = 100
 COLOURS = 256  # of a palette, which makes files small
 SOME = ["Days", "sd(Days | Subject)", "cor(Intercept, Days | Subject)", "sigma"]
 FOLDER = Path(__file__).parent / "gallery"
+DRAWN_WITH = (
+    "linux",
+    "3.11",
+)  # platform and matplotlib of the pictures that are here; others draw text a little otherwise
 
 
 class Results:
