@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parent / "gallery"
 DRAWN_WITH = (
     "linux",
     "3.11",
-)  # platform and matplotlib of the pictures that are here; others draw text a little otherwise
+)  # platform and matplotlib of these pictures; others draw text otherwise
 
 
 class Results:
