@@ -13,6 +13,9 @@
 # than the average batch is it, and how sure are we? Is it the best of all?**
 
 # %%
+import warnings
+from statistics import NormalDist
+
 import numpy as np
 import pandas as pd
 
@@ -96,10 +99,8 @@ for note in uncertainty.notes:
 #
 # **Predict:** of 100 intervals of the layer `conditional`, how many hold the true effect?
 
+
 # %%
-import warnings
-
-
 def coverage(groups, sd, data_sets):
     """Share of 95 % intervals that hold the true effect, by layer."""
     held = []
@@ -240,7 +241,8 @@ print(f"The first was the best in {np.mean(was):.0%} of the lists; the rankings 
 by_hand = np.sqrt(g1 + (1 - W) ** 2 * (tau**2 + sigma**2 / 5) / 6)
 assert np.allclose(fit.coef()["std_error"], by_hand, rtol=1e-4)
 print(
-    f"The level is μ + W (ȳ − μ): an error of μ goes in with the weight 1 − W, not W. √(g₁ + (1 − W)² Var μ̂) = {by_hand:.1f}"
+    "The level is μ + W (ȳ − μ): an error of μ goes in with the weight 1 − W, not W.\n"
+    f"√(g₁ + (1 − W)² Var μ̂) = {by_hand:.1f}"
 )
 
 # %% [markdown]
@@ -248,8 +250,6 @@ print(
 # of $b_E - b_C$, so that its variance is $2 g_1$. Compare with the fit's ranking.
 
 # %% tags=["hide-cell"]
-from statistics import NormalDist
-
 difference = predicted["E"] - predicted["C"]
 probability = NormalDist().cdf(difference / np.sqrt(2 * g1))
 assert np.isclose(probability, bmm.ranking(fit, "Batch").pairs(["E", "C"]).loc["E", "C"], atol=1e-3)
