@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.simulation.simulate import simulate
     from bayesmm.loading import load
     from bayesmm.model import Model
+    from bayesmm.reporting.report import report
 
 _HOMES = {
     "Comparison": "bayesmm.comparison.comparison",
@@ -38,6 +39,7 @@ _HOMES = {
     "power": "bayesmm.inference.power.power",
     "publication_table": "bayesmm.comparison.publication",
     "ranking": "bayesmm.inference.pooling.ranking",
+    "report": "bayesmm.reporting.report",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",
     "slopes": "bayesmm.inference.means.slopes",
@@ -62,6 +64,7 @@ __all__ = [
     "priors",
     "publication_table",
     "ranking",
+    "report",
     "shrinkage",
     "simulate",
     "slopes",

@@ -39,3 +39,6 @@ PACKED_RATIO = 100  # what a packed file may unpack to, in times of its own size
 PACKED_BYTES = 2**28  # and what it may unpack to however small it is: 256 MiB
 FILE_COLUMNS = 50_000  # all genes of a mammal; read in a second or two
 HEADER_BYTES = 2**24  # of the first line
+
+# Pages that reports are written to.
+PAGE_BYTES = 2_000_000  # what goes into a message; figures that do not fit are left out, the largest first

@@ -46,6 +46,7 @@ def test_public_names_are_these() -> None:
         "priors",
         "publication_table",
         "ranking",
+        "report",
         "shrinkage",
         "simulate",
         "slopes",
