@@ -146,6 +146,8 @@ def calls(things):
         "Fit.simulated_residuals": (fit.simulated_residuals, {"n": 20}),
         "Fit.check": (fit.check, {"n": 20}),
         "Fit.explore": (fit.explore, {"path": "explorer.html"}),
+        # A page takes seconds to draw: it goes where it cannot, so that nothing is drawn before the refusal.
+        "report": (bmm.report, {"fit": fit, "posterior": posterior, "path": "no folder/x.html"}),
         "anova": (
             lambda refit, names: bmm.anova(fit, other, refit=refit, names=names),
             ANOVA,

@@ -307,6 +307,72 @@ def check(
 
 
 @app.command(epilog=EXIT_CODES)
+def report(
+    formula: options.Formula,
+    data: options.Data,
+    output: options.ReportOutput = "report.html",
+    with_posterior: options.AsideFit = True,
+    explorer: options.Explorer = True,
+    title: options.Title = None,
+    method: options.Method = "reml",
+    draws: options.Draws = 1000,
+    tune: options.Tune = 1000,
+    chains: options.Chains = 4,
+    seed: options.Seed = 0,
+    program: options.Program = "marginal",
+    by: options.By = "nuts",
+    priors: options.Priors = None,
+    weights: options.Weights = None,
+    sigma: options.Sigma = None,
+    missing_rows: options.MissingRows = "drop",
+    level: options.Level = 0.95,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    missing: options.Missing = None,
+    encoding: options.Encoding = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put a whole analysis on one page for a browser: model, data, estimates, figures, checks, code."""
+    with plain_errors():
+        from bayesmm.cli.data import Reading
+        from bayesmm.cli.models import build_model
+        from bayesmm.cli.outputs import PAGES, check_outputs, deliver
+
+        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+        (path,) = check_outputs([output], PAGES)
+        with stage("fitting"):
+            model = build_model(
+                formula,
+                data,
+                reading,
+                weights=weights,
+                sigma=sigma,
+                missing=missing_rows,
+                priors=priors,
+                compiles=with_posterior,
+            )
+            estimates = model.fit(method)
+        sampler = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "method": by, "program": program}
+        posterior = model.sample(**sampler) if with_posterior else None
+        from bayesmm.cli.outcomes import name_source, report_outcome
+        from bayesmm.reporting.report import report
+
+        with stage("drawing"):
+            page = report(
+                estimates,
+                posterior,
+                path=path,
+                data=name_source(data, reading),
+                title=title,
+                explorer=explorer,
+                level=level,
+            )
+        outcome = report_outcome(model, estimates, posterior, page, output, data, level)
+        raise typer.Exit(deliver(outcome, [], as_json=as_json, random_effects=False))
+
+
+@app.command(epilog=EXIT_CODES)
 def effects(
     formula: options.Formula,
     data: options.Data,

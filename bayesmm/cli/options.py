@@ -232,6 +232,18 @@ Bootstrap = Annotated[
     typer.Option(min=2, metavar="REFITS", show_default=False, help="Add the layer of a bootstrap with so many refits."),
 ]
 WithPosterior = Annotated[bool, typer.Option("--posterior", help="Sample, and add the layer of the posterior.")]
+AsideFit = Annotated[
+    bool, typer.Option("--posterior/--no-posterior", help="Sample too, and put the posterior beside the estimates.")
+]
+Explorer = Annotated[
+    bool, typer.Option("--explorer/--no-explorer", help="Put the shrinkage explorer on the page, if the model allows.")
+]
+Title = Annotated[
+    str | None, typer.Option(metavar="TEXT", show_default=False, help="What stands on top; by default the formula.")
+]
+ReportOutput = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE.html", help="The page, one file that needs no network.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 New = Annotated[
     str | None,

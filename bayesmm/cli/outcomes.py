@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import pandas as pd
 
 from bayesmm.arguments import shorten
 from bayesmm.cli import documents
+from bayesmm.console import visible
 from bayesmm.errors import ArgumentError, FitStatus
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.cli.data import Reading
     from bayesmm.comparison.comparison import Comparison
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.diagnostics.check import Check
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.power.power import Power
     from bayesmm.model import Model
     from bayesmm.plots.canvas import Figure
+    from bayesmm.reporting.report import ReportPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,43 @@ def check_outcome(model: Model, fit: Fit, check: Check, source: str) -> Outcome:
         effects=fit.random_effects(),
         level=0.95,
         usable=_converged(fit),
+    )
+
+
+def name_source(source: str, reading: Reading) -> str:
+    """Name the data on a page: a file without its folders, which are nobody's business; how it was read if unusually.
+
+    Parameters
+    ----------
+    source : str
+        As the user named it.
+    reading : Reading
+        How its text was read.
+    """
+    name = "standard input" if source == "-" else Path(source).name
+    given = reading.options()
+    return f"{name}, read with {', '.join(given)}" if given else name
+
+
+def report_outcome(
+    model: Model, fit: Fit, posterior: Posterior | None, page: ReportPage, path: str, source: str, level: float
+) -> Outcome:
+    """Say what is on a page, and where it is."""
+    return Outcome(
+        text=f"{page}\n  written to {visible(path)}",
+        document={
+            "model": documents.model_entry(model, source),
+            "report": {
+                "path": path,
+                "title": page.title,
+                "bytes": len(page.html.encode()),
+                "sections": page.sections,
+                "left_out": page.left_out,
+            },
+        },
+        parameters=fit.parameter_table(level=level),
+        level=level,
+        usable=_converged(fit) and (posterior is None or posterior.diagnostics.is_good),
     )
 
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".json")
 RESULTS = (".nc", ".zarr")
 FIGURES = (".png", ".pdf", ".svg")
+PAGES = (".html", ".htm")
 NEEDS = {".nc": ("h5netcdf", "h5py"), ".zarr": ("zarr",), **dict.fromkeys(FIGURES, ("matplotlib",))}
+NEEDS |= dict.fromkeys(PAGES, ("jinja2", "matplotlib"))
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for one
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 DECIMALS = {"shift": 2, "df": 1}  # where they do not follow from an error
