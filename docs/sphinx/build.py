@@ -34,6 +34,7 @@ PLACES = {  # pages outside of docs/, by the name that they have on the site
 }
 CONTENTS = {
     "Begin": ("pages", "for_lme4_users", "datasets", "command_line"),
+    "Lessons": ("lessons/*",),
     "Models": ("formulas", "priors", "programs"),
     "Estimates": ("estimates", "variance_components", "profile", "bootstrap", "robust", "means", "diagnostics"),
     "Groups": ("effect_uncertainty", "shrinkage", "ranking", "prediction"),
