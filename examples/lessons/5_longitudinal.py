@@ -32,7 +32,7 @@ for panel, correlation in zip(panels, (-0.7, 0.0, 0.7), strict=True):
     level = 10 + 2 * first
     slope = 1 + correlation * first + np.sqrt(1 - correlation**2) * second
     panel.plot(ends, level + np.outer(ends, slope), color="C0", alpha=0.5, linewidth=1)
-    panel.set(title=f"correlation {correlation:+.1f}".replace("-", "−"), xlabel="time", xticks=(-1, 0, 1))
+    panel.set(title=f"correlation {correlation:g}".replace("-", "−"), xlabel="time", xticks=(-1, 0, 1))
 _ = panels[0].set_ylabel("response")
 
 # %% [markdown]
@@ -289,8 +289,8 @@ steps.round(1)
 # %% [markdown]
 # Each step is worth it; a gain of 2 would be. The largest one is that the kinds have deviations at all.
 #
-# What model 8 says of one person with four visits, as a picture. Systolic readings are less alike a diastolic one than
-# another systolic one, and the blocks show it:
+# What model 8 says of one person with four visits, as a picture. A systolic reading has more in common with another
+# systolic one than with a diastolic one, and the blocks show it:
 
 # %%
 complete = long.groupby("subject")["bp"].size().eq(8).idxmax()
@@ -299,8 +299,8 @@ fits[8].plot_marginal_covariance({"subject": [str(complete)]})
 # %% [markdown]
 # ## What least squares gets wrong
 #
-# Model 1 takes 3,870 rows for 3,870 pieces of evidence. Age is a property of 600 people. **Predict:** is its standard
-# error of the effect of age too small or too large?
+# Model 1 takes nearly 3,800 rows for as many pieces of evidence. Age is a property of 600 people. **Predict:** is its
+# standard error of the effect of age too small or too large?
 
 # %%
 X = np.column_stack([np.ones(len(long)), long["age"], long["female"], long["sy"]])
@@ -318,8 +318,8 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# Too small, by half, for what differs between people. For the kind, which every person has both of, there is less to
-# lose, and still some: people differ in how far their kinds are apart.
+# Too small, by nearly half, for what differs between people. For the kind, which every person has both of, there is
+# less to lose, and still some: people differ in how far their kinds are apart.
 #
 # ## Exercises
 #

@@ -32,6 +32,9 @@ fit.plot_groups()
 # called the BLUP, the best linear unbiased predictor. It is the deviation of the batch's own mean, made smaller:
 #
 # $$\hat b_i = W (\bar y_i - \hat\mu), \qquad W = \frac{\tau^2}{\tau^2 + \sigma^2 / n}$$
+#
+# The weight $W$ is near one where the batches differ much or have many samples, and near zero where they do not. By
+# hand, for batch E:
 
 # %%
 tau, sigma = fit.parameters.loc["sd(Intercept | Batch)", "estimate"], fit.sigma
@@ -73,6 +76,8 @@ uncertainty.plot()
 # $\tau^2$. The error of the mean, with variance $(\tau^2 + \sigma^2 / n) / 6$, goes into the BLUP with the weight $W$:
 #
 # $$g_1 = (1 - W) \tau^2, \qquad g_2 = W^2 \frac{\tau^2 + \sigma^2 / n}{6}$$
+#
+# and the two errors are $\sqrt{g_1}$ and $\sqrt{g_1 + g_2}$:
 
 # %%
 g1 = (1 - W) * tau**2
@@ -161,8 +166,10 @@ levels.assign(of_deviation=uncertainty.table.set_index("level")["full"]).round(1
 # %% [markdown]
 # ## Is E the best?
 #
-# The order of the BLUPs is a guess at the order of the batches. `bmm.ranking` says how good a guess. **Predict:** E is
-# 28 above the next, C, with a standard error of some 25 each. How probable is it that E is the best of the six?
+# The order of the BLUPs is a guess at the order of the batches. `bmm.ranking` says how good a guess.
+#
+# **Predict:** E is 28 above the next, C, with a standard error of some 25 each. How probable is it that E is the best
+# of the six?
 
 # %%
 best = bmm.ranking(posterior, "Batch", top=2)

@@ -358,8 +358,8 @@ for name, found in {"residuals alone": theirs, "and independent ones": ours}.ite
 #
 # | Prior of | bayesmm | brms | Bambi |
 # |---|---|---|---|
-# | spreads | print `model.priors` | half Student t, 3 degrees of freedom | half normal, wide |
-# | correlations | print `model.priors` | LKJ(1) | none there |
+# | standard deviations | half Student t, 3 df, wide | half Student t, 3 df | half normal, wide |
+# | correlations | LKJ(1) | LKJ(1) | none there |
 
 # %%
 model = bmm.Model("Reaction ~ Days + (Days || Subject)", sleep)
