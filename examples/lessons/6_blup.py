@@ -31,10 +31,10 @@ fit.plot_groups()
 # $\tau^2$ between batches, and sample $j$ from its batch, with variance $\sigma^2$. What the fit predicts for $b_i$ is
 # called the BLUP, the best linear unbiased predictor. It is the deviation of the batch's own mean, made smaller:
 #
-# $$\hat b_i = W (\bar y_i - \hat\mu), \qquad W = \frac{\tau^2}{\tau^2 + \sigma^2 / n}$$
+# $$\mathrm{BLUP}_i = W (m_i - \hat\mu), \qquad W = \frac{\tau^2}{\tau^2 + \sigma^2 / n}$$
 #
-# The weight $W$ is near one where the batches differ much or have many samples, and near zero where they do not. By
-# hand, for batch E:
+# Here $m_i$ is the mean of the batch, and $n = 5$. The weight $W$ is near one where the batches differ much or have
+# many samples, and near zero where they do not. By hand, for batch E:
 
 # %%
 tau, sigma = fit.parameters.loc["sd(Intercept | Batch)", "estimate"], fit.sigma
