@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from bayesmm.arguments import check_path, shorten
 from bayesmm.comparison.same_model import check_same_model
-from bayesmm.console import visible
 from bayesmm.errors import ArgumentError, StorageError
 from bayesmm.files import check_writable, naming
 from bayesmm.inference.either import is_posterior
 from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.parts import facts, notes
+from bayesmm.presenting.report import Report
 from bayesmm.replacing import replacing
 from bayesmm.reporting.page import fill_page, import_jinja
 from bayesmm.reporting.sections import Results, build_sections
@@ -71,9 +72,9 @@ class ReportPage:
         return where
 
     def __str__(self) -> str:
-        size = len(self.html.encode()) / 1000
-        lines = [f"Report: {visible(self.title)}", f"  {size:,.0f} kB; sections: {', '.join(self.sections)}"]
-        return "\n".join([*lines, *(f"  left out for its size: {what}" for what in self.left_out)])
+        size = f"{len(self.html.encode()) / 1000:,.0f} kB; sections: {', '.join(self.sections)}"
+        left_out = (f"Left out for its size: {what}" for what in self.left_out)
+        return str(Report(title=f"Report: {self.title}", parts=(facts((size,)), notes(left_out))))
 
     __repr__ = __str__
 

@@ -13,12 +13,13 @@ from bayesmm.comparison.comparison import Comparison, compare
 from bayesmm.console import listing, visible
 from bayesmm.design.design import Design
 from bayesmm.design.words.describe import build_report
-from bayesmm.errors import FitStatus
+from bayesmm.errors import BayesmmError, FitStatus
 from bayesmm.explorer.pages import write_fragment
 from bayesmm.fit.fit import Fit
 from bayesmm.inference.diagnostics.check import Check
 from bayesmm.inference.effects.uncertainty import EffectUncertainty, effect_uncertainty
 from bayesmm.inference.pooling.shrinkage import PartialPooling, shrinkage
+from bayesmm.inference.variances.boundary_report import BoundaryReport
 from bayesmm.plots.caterpillar import plot_caterpillar
 from bayesmm.plots.vector import write_svg
 from bayesmm.presenting.intervals import interval_head
@@ -179,26 +180,31 @@ def _variances(results: Results) -> Iterator[Piece]:
     if results.is_large:
         yield words("Profiles refit the model many times; this one is large, so they are left out: fit.profile().")
         return
-    fit = results.fit
-    names = [row.name for row in fit.labels.parameter_rows() if row.kind != "fixed"]
-    if not names:
+    yield from _profiles(results, results.fit)
+
+
+def _profiles(results: Results, fit: Fit) -> Iterator[Piece]:
+    """Yield profile intervals, and reports of the standard deviations whose intervals begin at zero."""
+    rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
+    if not rows:
         return
-    profile = fit.profile(names, level=max(results.level, 0.99), progress=False)
+    try:
+        profile = fit.profile([row.name for row in rows], level=max(results.level, 0.99), progress=False)
+        found = profile.intervals(results.level)
+    except BayesmmError as error:
+        yield words(f"There are no profile intervals: {error}")
+        return
     yield shown(profile.summary(level=results.level))
     yield results.figure("profile", "Profiles: a straight line is a symmetric interval.", profile.plot)
-    found = profile.intervals(results.level)
-    near = [
-        row.name for row in fit.labels.parameter_rows() if row.kind == "sd" and not found.loc[row.name, "lower"] > 0.0
-    ]
+    near = [row.name for row in rows if row.kind == "sd" and not found.loc[row.name, "lower"] > 0.0]
     for name in near[:MOST_NEAR_ZERO]:
-        yield attempt(
-            visible(name),
-            lambda name=name: shown(
-                fit.boundary(name, results.posterior, level=results.level, n=REFITS, seed=SEED, progress=False)
-            ),
-        )
+        yield attempt(visible(name), lambda name=name: shown(_boundary(results, fit, name)))
     if near[MOST_NEAR_ZERO:]:
         yield words(f"fit.boundary() says the same of {listing(near[MOST_NEAR_ZERO:])}.")
+
+
+def _boundary(results: Results, fit: Fit, name: str) -> BoundaryReport:
+    return fit.boundary(name, results.posterior, level=results.level, n=REFITS, seed=SEED, progress=False)
 
 
 def _shares(results: Results) -> Piece:
@@ -219,10 +225,13 @@ def _levels(results: Results) -> Iterator[Piece]:
     pairs = [(block.group, effect) for block in results.design.blocks for effect in block.effects]
     if results.uncertainty is not None:
         yield shown(results.uncertainty)
+    elif results.fit is None:
+        yield words("Intervals are quantiles of the draws.")
     else:
-        said = "layers of uncertainty need a fit" if results.fit is None else "this model is large: intervals here are "
-        said += "" if results.fit is None else "given the estimated variances; bayesmm.effect_uncertainty(fit) has more"
-        yield words(f"{said[0].upper()}{said[1:]}.")
+        yield words(
+            "This model is large: intervals here are given the estimated variances and fixed effects. "
+            "bayesmm.effect_uncertainty(fit) has all layers of uncertainty."
+        )
     for i, (group, effect) in enumerate(pairs[:MOST_EFFECTS]):
         yield results.figure(
             f"levels-{i}",

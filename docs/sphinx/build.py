@@ -41,7 +41,7 @@ CONTENTS = {
     "Posterior": ("posterior", "methods", "predictive_checks", "saving"),
     "Side by side": ("comparison", "model_comparison", "identity"),
     "Designs": ("simulation", "power"),
-    "Figures, tables": ("gallery", "explorer", "tables", "frames"),
+    "Figures, tables": ("gallery", "report", "explorer", "tables", "frames"),
     "Reference": ("reference/*",),
     "How it works": ("engine", "performance", "benchmarks", "limitations", "security", "reporting"),
     "The project": ("changelog", "citation", "design", "contributing", "reference_values"),
