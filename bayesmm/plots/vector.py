@@ -24,7 +24,9 @@ FONT = re.compile(r"font: ((?:\w+ )*?[\d.]+px) [^;]*")
 LONG = re.compile(r"-?\d+\.\d{3,}")  # a hundredth of a point is not seen
 ASKED = re.compile(r"(?:href=\"|url\()#([^\")]+)")
 ADDRESS = re.compile(r"url\(#")
-STYLE = {  # whatever the user's own style is: the page follows the reader's, and mends blacks, whites and greys alone
+STYLE: dict[
+    Any, Any
+] = {  # whatever the user's own style is: the page follows the reader's, and mends blacks, whites and greys alone
     "svg.fonttype": "none",
     "figure.facecolor": "white",
     "axes.facecolor": "white",

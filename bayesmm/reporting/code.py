@@ -98,11 +98,11 @@ def _prior(prior: Prior) -> str:
 
 
 def _settings(posterior: Posterior) -> str:
-    group = posterior.data["posterior"]
-    settings: dict[str, Any] = {"draws": group.sizes["draw"], "chains": group.sizes["chain"]}
+    sizes, attributes = posterior.data["posterior"].sizes, posterior.data["sample_stats"].attrs
+    settings: dict[str, Any] = {"draws": sizes["draw"], "chains": sizes["chain"]}
     for name in ("tune", "seed"):
-        if name in group.attrs:
-            settings[name] = int(group.attrs[name])
+        if name in attributes and (name == "seed" or posterior.method == "nuts"):  # others have no warm-up
+            settings[name] = int(attributes[name])
     for name, usual in (("method", "nuts"), ("program", "marginal")):
         value = getattr(posterior, name)
         if value != usual:

@@ -314,7 +314,7 @@ def _again(results: Results) -> Iterator[Piece]:
     yield words("These lines make the results again:")
     yield Piece(kind="code", content=write_code(results.fit, posterior, results.data, results.page))
     if posterior is not None:
-        seed = posterior.data["posterior"].attrs.get("seed")
+        seed = posterior.data["sample_stats"].attrs.get("seed")
         told = "" if seed is None else f", with the seed {int(seed)}"
         yield words(f"The posterior: {posterior.origin}{told}.")
     yield words(f"Checks and refits on this page are drawn with the seed {SEED}.")
