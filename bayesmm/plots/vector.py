@@ -66,7 +66,8 @@ def write_svg(draw: Callable[[], Figure], *, key: str) -> str:
     pyplot = import_pyplot()
     from matplotlib import rc_context
 
-    with rc_context(STYLE | {"svg.hashsalt": key}), warnings.catch_warnings():
+    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": key}
+    with rc_context(style), warnings.catch_warnings():
         # The reader's browser has fonts of its own; what this machine's lack is nothing to warn of.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = draw()
