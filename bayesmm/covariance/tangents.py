@@ -28,10 +28,14 @@ class Tangent(Protocol):
 
 
 class Placed(NamedTuple):
-    """θ are entries of Λ, at these rows and columns."""
+    """θ are entries of Λ, at these rows and columns; `unit` (k, t, 1) has a one at each row, `beside` (t, t) a two at
+    entries of one column.
+    """
 
     rows: np.ndarray
     columns: np.ndarray
+    unit: np.ndarray
+    beside: np.ndarray
 
     def along(self, M: Array) -> Array:
         """Entries of M there."""
@@ -40,12 +44,11 @@ class Placed(NamedTuple):
     def move(self, xp: Any, Lambda: Array, r: Array) -> Array:
         """Each entry moves one effect by one column of Λ, and one column by one effect."""
         scaled = Lambda.T @ r  # Λ'r
-        unit = xp.eye(len(Lambda))[:, self.rows]
-        return unit[:, :, None] * scaled[self.columns] + Lambda[:, self.columns][:, :, None] * r[self.rows]
+        return self.unit * scaled[self.columns] + Lambda[:, self.columns, None] * r[self.rows]
 
     def bend(self, Gamma: Array, along: Array) -> Array:
         """2G_ii' for entries in rows i and i' of one column."""
-        return 2.0 * Gamma[self.rows[:, None], self.rows] * (self.columns[:, None] == self.columns)
+        return Gamma[self.rows[:, None], self.rows] * self.beside
 
 
 class Curved(NamedTuple):
@@ -85,7 +88,7 @@ def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
     for pieces in layout:
         of_pieces = [next(own) for _ in pieces]
         positions = entry_positions(pieces)
-        found.append(Placed(*positions) if positions is not None else _curved(xp, of_pieces))
+        found.append(_place(pieces, *positions) if positions is not None else _curved(xp, of_pieces))
     return found
 
 
@@ -110,8 +113,15 @@ def stack_tangents(thetas: np.ndarray, layout: Layout) -> list[tuple[np.ndarray,
 @lru_cache(maxsize=256)
 def _placed(layout: Layout) -> list[Tangent] | None:
     """Differentiate where every factor consists of entries of θ: the same at any θ."""
-    found = [entry_positions(pieces) for pieces in layout]
-    return None if any(positions is None for positions in found) else [Placed(*each) for each in found if each]
+    found = [(pieces, entry_positions(pieces)) for pieces in layout]
+    if any(positions is None for _, positions in found):
+        return None
+    return [_place(pieces, *positions) for pieces, positions in found if positions is not None]
+
+
+def _place(pieces: tuple[Piece, ...], rows: np.ndarray, columns: np.ndarray) -> Placed:
+    unit = np.eye(pieces[-1].stop)[:, rows, None]
+    return Placed(rows, columns, unit, 2.0 * (columns[:, None] == columns))
 
 
 def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:

@@ -86,8 +86,8 @@ def invert_roots(root: np.ndarray) -> np.ndarray:
 def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> OneFactor:
     """Solve at one Λ, on the conditioned columns."""
     xp, k, c = ops.xp, factor.shape[0], levels.gram.shape[0]
-    identity = xp.eye(k)[:, :, None]
-    B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])  # RΛ
+    identity = np.eye(k)[:, :, None]
+    B = factor.T @ levels.root  # RΛ
     right = xp.concatenate([levels.coefficients, levels.root], axis=1)
     pivots, solved = batched_cholesky(xp, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
     rooted, between = solved[:, :c], solved[:, c:]

@@ -12,6 +12,7 @@ from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
 TOGETHER = 8
+FEW = 1000  # numbers whose logarithms take less time than the calls that would spare them
 
 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
@@ -29,7 +30,9 @@ def sandwich(ops: Operations, T: Float[Array, "r a"], A: Float[Array, "r r q"]) 
 
 
 def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
-    """Σ log of numbers far from overflow, each time for the product of eight: logarithms are dear."""
+    """Σ log of numbers far from overflow, each time for the product of eight where they are many: logarithms are dear."""
+    if values.size < FEW:
+        return xp.log(values).sum()
     flat = values.reshape(-1)
     n = flat.shape[0] // TOGETHER
     parts = flat[: n * TOGETHER].reshape(TOGETHER, n)

@@ -19,13 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from bayesmm.covariance.layout import Layout, assemble_factors
+from bayesmm.marginal.arrays.linalg import batched_cholesky
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.elimination import Reduced, eliminate
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 Method = Literal["reml", "ml"]
+
+FEW_FIXED = 3  # fixed effects up to which written-out loops take less time than three calls of LAPACK
 
 
 def condition_factors(
@@ -63,11 +68,15 @@ class FixedProfile(NamedTuple):
 
 def profile_fixed(ops: Operations, reduced: Reduced, products: CrossProducts) -> FixedProfile:
     """Profile the fixed effects out of S."""
-    A, c, s = reduced.gram[:-1, :-1], reduced.gram[:-1, -1:], reduced.gram[-1, -1]
-    # one solve for all: [I c]'A⁻¹[I c]
-    log_det, solved = ops.reduce(ops.factor(A[None]), ops.xp.concatenate([ops.xp.eye(len(A)), c], axis=1)[None])
-    log_det = log_det[0] + products.log_det_root
-    return FixedProfile(log_det, s - solved[0, -1, -1], solved[0, :-1, -1], solved[0, :-1, :-1])
+    xp, p = ops.xp, reduced.gram.shape[0] - 1
+    A, c, s = reduced.gram[:p, :p], reduced.gram[:p, p:], reduced.gram[p, p]
+    right = xp.concatenate([np.eye(p), c], axis=1)  # one solve for all: [I c]'A⁻¹[I c]
+    if 0 < p <= FEW_FIXED:
+        pivots, half = batched_cholesky(xp, A, right)
+        log_det, solved = 2.0 * xp.log(pivots).sum(), half.T @ half
+    else:
+        log_det, solved = (each[0] for each in ops.reduce(ops.factor(A[None]), right[None]))
+    return FixedProfile(log_det + products.log_det_root, s - solved[p, p], solved[:p, p], solved[:p, :p])
 
 
 class Held(NamedTuple):
