@@ -128,12 +128,14 @@ def minimise(
     if not _is_finite(here):
         return Minimum(x, here, False, False, np.inf, -np.inf, n_evaluations)
     correction = np.zeros_like(here.hessian)
-    escaped, last_decrement = False, np.inf
-    while n_evaluations < max_evaluations and not escaped:
+    escaped, is_stuck, last_decrement = False, False, np.inf
+    while True:
         hessian = here.hessian + correction
         unit = sizes(x)
         curvatures, directions, slopes = _decompose(hessian, here.gradient, unit)
         decrement = _decrement(slopes, curvatures)
+        if n_evaluations >= max_evaluations or escaped or is_stuck:
+            break
         if _is_minimum(here, curvatures, decrement, tolerance):
             break
         if SMALL > decrement > 0.1 * last_decrement and curvatures[0] > 0.0:
@@ -157,11 +159,8 @@ def minimise(
         if is_finite and agreement > 1e-4:
             x, here = x + step, there
             escaped = escapes is not None and escapes(x, here)
-        elif radius < 1e-14:
-            break
-    hessian = here.hessian + correction
-    curvatures, _, slopes = _decompose(hessian, here.gradient, sizes(x))
-    decrement = _decrement(slopes, curvatures)
+        else:
+            is_stuck = radius < 1e-14
     return Minimum(
         x=x,
         evaluation=replace(here, hessian=hessian),

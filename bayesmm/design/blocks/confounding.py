@@ -144,7 +144,7 @@ def _combination(column: np.ndarray, others: np.ndarray) -> list[int] | None:
     if norm == 0 or not norms.all():
         return None
     scaled, target = others / norms, column / norm
-    Q = np.linalg.qr(scaled)[0]
+    Q = scaled if scaled.shape[1] == 1 else np.linalg.qr(scaled)[0]
     left = target - Q @ (Q.T @ target)
     if np.sqrt(left @ left) > ROUNDING:
         return None
