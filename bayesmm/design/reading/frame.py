@@ -122,7 +122,13 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
         used.
     """
     frame = open_source(data)
-    available = column_names(frame)
+    return read_columns(frame, column_names(frame), names, may_be_empty=may_be_empty)
+
+
+def read_columns(
+    frame: pd.DataFrame | nw.DataFrame, available: Sequence[Any], names: Sequence[str], *, may_be_empty: bool = False
+) -> Table:
+    """Read the named columns of what `open_source` returned, with the names that `column_names` gave of it."""
     known = set(available)
     lacking = [name for name in names if name not in known]
     if lacking:

@@ -10,7 +10,7 @@ from bayesmm.design.blocks.blocks import BlockSources, RandomBlock, build_blocks
 from bayesmm.design.blocks.checks import check_finite, check_weights
 from bayesmm.design.columns.columns import Columns, build_arithmetic, build_columns, columns_used
 from bayesmm.design.reading.check_texts import check_texts
-from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_table
+from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_columns
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, Rows, choose_rows, read_weights
 from bayesmm.specification.formula import read_arithmetic
@@ -41,7 +41,8 @@ class UsedData:
 def read_used_data(specification: Specification, data: Any, weights: Any, missing: Missing, names: Names) -> UsedData:
     """Read the columns that a model uses, and choose the rows; the arguments are those of `build_design`."""
     source = open_source(data)
-    table = read_table(source, _needed_columns(specification, weights, column_names(source), names))
+    available = column_names(source)
+    table = read_columns(source, available, _needed_columns(specification, weights, available, names))
     given = None if weights is None or isinstance(weights, str) else read_weights(weights, table)
     rows = choose_rows(table, given, missing)
     check_texts(table, rows.keep, specification, names, weights if isinstance(weights, str) else None)
