@@ -66,14 +66,16 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     grid = _Grid(criterion, moments, FINE, screen.values)
     is_small = len(FINE) ** grid.n_axes * screen.work <= WHOLE
     basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()))[:MOST_STARTS]
-    pairs = [grid.near(place) for place in basins]
+    refined = [grid.refined(place) for place in basins]
     further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
     grids = [_Grid(criterion, theta, FINE, screen.values) for theta in _elsewhere(criterion, moments)]
-    further += [each.near(place)[1] for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
-    starts = [moments, *(theta for pair in pairs for theta in pair), *further]
+    further += [each.refined(place) for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
+    starts = [moments, *refined, *further]
     at_moments, *values = screen.values(_stack(criterion, starts))
-    found = [min(zip(values[2 * i : 2 * i + 2], pair, strict=True), key=_first) for i, pair in enumerate(pairs)]
-    found += zip(values[2 * len(pairs) :], further, strict=True)
+    found = list(zip(values, starts[1:], strict=True))
+    for i, place in enumerate(basins):
+        if grid.seen[place] < values[i]:
+            found[i] = (grid.seen[place], grid.theta(place))
     chosen = sorted((each for each in found if np.isfinite(each[0])), key=_first)
     if not chosen or at_moments <= chosen[0][0]:
         chosen[:1] = [(at_moments, moments)]
@@ -307,9 +309,11 @@ class _Grid:
 
     def all_minima(self) -> list[Place]:
         """All places without a lower neighbour, best first."""
-        places = self.all_places()
-        values = self.values(places).reshape((len(self._levels),) * self.n_axes)
-        lowest = _is_minimum(values)
+        shape = (len(self._levels),) * self.n_axes
+        sizes = self._levels[np.indices(shape).reshape(self.n_axes, -1).T]
+        values = self._values(self._factors(sizes))
+        self.seen.update(zip(self.all_places(), values.tolist(), strict=True))
+        lowest = _is_minimum(values.reshape(shape))
         return sorted((tuple(map(int, place)) for place in np.argwhere(lowest)), key=lambda place: self.seen[place])
 
     def descend(self, places: Iterable[Place]) -> list[Place]:
@@ -324,8 +328,8 @@ class _Grid:
             going = {lowest[place] for place in going} - ends
         return sorted((place for place in ends if np.isfinite(self.seen[place])), key=self.seen.__getitem__)
 
-    def near(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
-        """θ at a place, and at the minimum of the parabolas through its neighbours' values."""
+    def refined(self, place: Place) -> np.ndarray:
+        """θ at the minimum of the parabolas through the values at a place and at its neighbours."""
         shift, last = np.zeros(self.n_axes), len(self._levels) - 1
         for j, level in enumerate(place):
             if 1 < level < last:
@@ -333,7 +337,7 @@ class _Grid:
                 bend = below - 2.0 * here + above
                 if np.isfinite(bend) and bend > 0.0:
                     shift[j] = 0.5 * (below - above) / bend * np.log(self._levels[level] / self._levels[level - 1])
-        return self.theta(place), self.theta(place, shift)
+        return self.theta(place, shift)
 
 
 def _axes(Lambda: np.ndarray, pieces: Sequence[Piece]) -> Axes:
