@@ -28,8 +28,9 @@ class Tangent(Protocol):
 
 
 class Placed(NamedTuple):
-    """θ are entries of Λ, at these rows and columns; `unit` (k, t, 1) has a one at each row, `beside` (t, t) a two at
-    entries of one column.
+    """θ are entries of Λ, at these rows and columns.
+
+    In `unit` (k, t, 1) there is a one at each row, in `beside` (t, t) a two at entries of one column.
     """
 
     rows: np.ndarray

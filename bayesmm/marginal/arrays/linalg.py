@@ -30,7 +30,7 @@ def sandwich(ops: Operations, T: Float[Array, "r a"], A: Float[Array, "r r q"]) 
 
 
 def sum_logarithms(xp: Any, values: Float[Array, "k q"]) -> Float[Array, ""]:
-    """Σ log of numbers far from overflow, each time for the product of eight where they are many: logarithms are dear."""
+    """Σ log of numbers far from overflow; of many for the product of eight each time, since logarithms are dear."""
     if values.size < FEW:
         return xp.log(values).sum()
     flat = values.reshape(-1)
