@@ -458,8 +458,8 @@ class Fit:
         -------
         DataFrame
             One row per level and effect that has the name of a fixed one: group, level, effect, estimate, std_error,
-            lower, upper, and df as in `random_effects`. With several factors each adds its own effects alone, as lme4's
-            coef.
+            lower, upper, and for "full" and "bootstrap" df. With several factors each adds its own effects alone, as
+            lme4's coef.
 
         Raises
         ------
@@ -471,7 +471,7 @@ class Fit:
         Notes
         -----
         Var(β̂_j + b̂ − β_j − b) = g₁ + (B − J)A⁻¹(B − J)', where J picks β_j: the errors of both go against each other,
-        so that it is often less than that of b̂ alone.
+        so that it is often less than that of b̂ alone. df are those of `predict`: 2m²/Var(m̂) with m = g₁ + g₂.
         """
         from bayesmm.inference.effects.tables import Choice, tabulate_coefficients
 

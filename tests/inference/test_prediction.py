@@ -159,16 +159,43 @@ def test_fixed_effects_alone_have_the_errors_of_contrasts(name: str) -> None:
         np.testing.assert_allclose(found, pd.concat(expected), rtol=2e-4)
 
 
-def test_coefficients_of_a_level_have_the_same_errors() -> None:
-    """Of intercept 1 and covariate 0, what is predicted of a level is its coefficient."""
-    fit = model_fit("crossed slopes")
-    levels = fit.labels.blocks[0].levels
-    new = pd.DataFrame({"g": levels, "x": 0.0, "w": 1.0})
+def check_coefficients(fit: Fit, group: str, new: pd.DataFrame) -> None:
+    """Of intercept 1 and covariate 0, what is predicted of a level is its coefficient, with the same limits."""
     for layer in ("fixed", "full"):
         own = fit.coef(uncertainty=layer)
-        own = own[(own["group"] == "g") & (own["effect"] == "Intercept")]
-        found = fit.predict(new, random=["g"], interval="confidence", uncertainty=layer)
-        np.testing.assert_allclose(found[["estimate", "std_error"]], own[["estimate", "std_error"]], rtol=1e-5)
+        own = own[(own["group"] == group) & (own["effect"] == "Intercept")]
+        columns = ["estimate", "std_error", *(["df", "lower", "upper"] if layer == "full" else [])]
+        found = fit.predict(new, random=[group], interval="confidence", uncertainty=layer)
+        size = own[columns].abs().max()
+        np.testing.assert_allclose(found[columns] / size, own[columns].to_numpy() / size.to_numpy(), atol=1e-3)
+
+
+def test_coefficients_of_a_level_are_what_is_predicted_of_it() -> None:
+    fit = model_fit("crossed slopes")
+    check_coefficients(fit, "g", pd.DataFrame({"g": fit.labels.blocks[0].levels, "x": 0.0, "w": 1.0}))
+
+
+def test_the_second_order_holds_near_a_variance_of_zero() -> None:
+    """Where a step of a part of a standard error would leave what variances may be."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        g, k = np.repeat(np.arange(6), 6), np.repeat(np.arange(18), 2)
+        frame = pd.DataFrame({"g": g, "k": k, "x": rng.normal(size=36)}).astype({"g": str, "k": str})
+        noise, own, shared = rng.normal(size=36), rng.normal(size=18)[k], rng.normal(size=6)[g]
+        noise -= np.repeat(noise.reshape(-1, 2).mean(axis=1), 2)
+        none, some = 0.0, 3.0  # multiples of `own` by which k varies not at all, and much
+        for _ in range(20):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                y = noise + shared + 0.5 * (none + some) * own
+                fit = bmm.Model("y ~ x + (1 | g) + (1 | k)", frame.assign(y=y)).fit()
+            share = fit.parameters["estimate"]["sd(Intercept | k)"] / fit.sigma
+            if 0.0 < share < 0.02:
+                break
+            none, some = (none, 0.5 * (none + some)) if share else (0.5 * (none + some), some)
+        assert 0.0 < share < 0.02
+        check_coefficients(fit, "g", pd.DataFrame({"g": fit.labels.blocks[0].levels, "k": "0", "x": 0.0}))
+        check_coefficients(fit, "k", pd.DataFrame({"g": "0", "k": fit.labels.blocks[1].levels, "x": 0.0}))
 
 
 @cache

@@ -35,6 +35,9 @@ SOLVED = 65_536  # in those that are solved for together where it is not: what a
 # Degrees of freedom: with fewer, quantiles of t run away, up to 10^100; intervals hold no more often (simulated with 5
 # and 15 groups whose standard deviation is a quarter of sigma: benchmarks/effect_coverage.py).
 FEWEST = 2.0
+# The same of what has fixed effects in it, coefficients of levels and predictions: a few groups may have no more.
+# Below, an estimate varies by more than itself, which no delta method holds for.
+LEAST = 1.0
 ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
 
 
@@ -69,14 +72,14 @@ class Layers:
         """g₁ + g₂ + 2g₃: an estimate of the mean squared error under REML, where g₁ is too small by g₃."""
         return self.fixed + 2.0 * self.of_variances
 
-    def df(self, errors: np.ndarray) -> np.ndarray:
+    def df(self, errors: np.ndarray, least: float = FEWEST) -> np.ndarray:
         """Satterthwaite's degrees of freedom (q, k) of mean squared errors (q, k): 2m²/Var(m̂), ∞ where that is zero.
 
-        A mean squared error m̂ that is estimated is about as variable as one with a χ² distribution of so many. They
-        are `FEWEST` at least.
+        A mean squared error m̂ that is estimated is about as variable as one with a χ² distribution of so many. There is
+        a least number of them.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.noise > 0.0, np.maximum(2.0 * errors**2 / self.noise, FEWEST), np.inf)
+            return np.where(self.noise > 0.0, np.maximum(2.0 * errors**2 / self.noise, least), np.inf)
 
 
 def build_layers(

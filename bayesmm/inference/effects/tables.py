@@ -13,7 +13,7 @@ from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import BlockLabels
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
-from bayesmm.inference.effects.layers import build_layers
+from bayesmm.inference.effects.layers import LEAST, build_layers
 from bayesmm.inference.effects.refitted import check_refits, move_effects
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile
@@ -81,7 +81,11 @@ def tabulate_coefficients(fit: Fitted, choice: Choice, level: float) -> pd.DataF
 
 
 def _errors(fit: Fitted, choice: Choice, shifts: list[np.ndarray] | None) -> list[Errors]:
-    """Work out standard errors (q, k) of each factor, and their degrees of freedom where they have any."""
+    """Work out standard errors (q, k) of each factor, and their degrees of freedom where they have any.
+
+    Those of an effect are of its mean squared error. Those of a coefficient are of g₁ + g₂, as of predictions and of
+    fixed effects by Kenward & Roger: it is what is predicted where the effect is multiplied by one, others by zero.
+    """
     name = choice.uncertainty
     layers = build_layers(fit, choice.information, shifts, second_order=name in ("full", "bootstrap"))
     if name in ("conditional", "fixed"):
@@ -89,8 +93,12 @@ def _errors(fit: Fitted, choice: Choice, shifts: list[np.ndarray] | None) -> lis
     squares = [2.0 * np.einsum("qaa->qa", own.of_variances) for own in layers]
     if name == "bootstrap":
         squares = move_effects(fit, choice.bootstrap, choice.seed, choice.progress, shifts).squares
-    found = [np.einsum("qaa->qa", own.fixed) + more for own, more in zip(layers, squares, strict=True)]
-    return [(np.sqrt(np.maximum(m, 0.0)), own.df(m)) for own, m in zip(layers, found, strict=True)]
+    found = []
+    for own, more in zip(layers, squares, strict=True):
+        fixed = np.einsum("qaa->qa", own.fixed)
+        degrees = own.df(fixed + more) if shifts is None else own.df(fixed, LEAST)
+        found.append((np.sqrt(np.maximum(fixed + more, 0.0)), degrees))
+    return found
 
 
 def _shift(block: BlockLabels, coefficients: list[str]) -> np.ndarray:

@@ -21,6 +21,7 @@ from bayesmm.design.predictors import (
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.incidence import Incidence
 from bayesmm.inference.bootstrap.drawing import ResponseSource
+from bayesmm.inference.effects.layers import LEAST
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
@@ -36,7 +37,6 @@ type PredictionLayer = Literal["conditional", "fixed", "full", "bootstrap"]
 type PredictionDf = Literal["satterthwaite", "residual", "normal"]
 
 LAYERS = ("conditional", "fixed", "full", "bootstrap")
-LEAST_DF = 1.0  # below, V̂ varies by more than itself, which no delta method holds for, and quantiles of t explode
 DFS = ("satterthwaite", "residual", "normal")
 
 
@@ -129,7 +129,7 @@ def _variances(fit: Fitted, rows: _Rows, noise: np.ndarray, W: np.ndarray, layer
     v = np.maximum(of.value, 0.0) + noise
     spread = (of.slopes**2).sum(axis=1) + 4.0 * v * (of.slopes @ towards) + 4.0 * v**2 * W[-1, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(spread > 0.0, np.maximum(2.0 * v**2 / spread, LEAST_DF), np.inf)
+        df = np.where(spread > 0.0, np.maximum(2.0 * v**2 / spread, LEAST), np.inf)
     return _Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
 
 

@@ -25,6 +25,9 @@ from bayesmm.inference.prediction.joint import RowEffects
 
 STEP = 5e-3  # of the differences of v, in standard errors of θ: g₃ is good to some 1e-5, beside rounding of 1e-8 v
 FARTHEST = 1e-2  # the same in sizes of θ, where standard errors are larger
+SHORTEST = 1.0 / 64.0  # of the step that is taken to stay within what Ψ may be: rounding grows as 1 / s²
+ALONG = 1.0 / 16.0  # of the step, of differences along FF'
+SINGULAR = 1e-8  # share of the largest singular value of Λ
 NEGATIVE = 1e-13  # share of the largest eigenvalue of Ψ that is only rounding
 
 
@@ -83,6 +86,7 @@ def differentiate_variances(
             np.tensordot(own, each, axes=(0, 0)) for own, each in zip(np.split(direction, bounds), first, strict=True)
         ]
         step = min(STEP, FARTHEST / float(np.max(np.abs(direction) / sizes)))
+        step = _shorten(factors, ways, step)
         ends, straight = _ends(factors, ways, step)
         up, down = (rows.variances(each, of_fixed=of_fixed) for each in ends)
         slopes[:, r] = (up - down) / (2.0 * step)
@@ -113,6 +117,17 @@ def _ends(
     return [list(map(lower_triangular, each)) for each in curved], False
 
 
+def _shorten(factors: Sequence[np.ndarray], ways: Sequence[np.ndarray], step: float) -> float:
+    """Halve the way to where a Ψ near the boundary leaves what it may be, if that is not too short."""
+    room = step
+    for L, F in zip(factors, ways, strict=True):
+        sizes = np.linalg.svd(L, compute_uv=False)
+        if sizes[-1] > SINGULAR * sizes[0]:
+            inner = np.linalg.solve(L, F)
+            room = min(room, 0.5 / max(float(np.abs(np.linalg.eigvalsh(inner + inner.T)).max()), 0.5 / step))
+    return room if room >= SHORTEST * step else step
+
+
 def _factor_of(Psi: np.ndarray) -> np.ndarray | None:
     """Λ, lower triangular, with ΛΛ' = Ψ; None where there is none."""
     values, vectors = np.linalg.eigh(Psi)
@@ -130,6 +145,7 @@ def _along_square(
     of_fixed: bool,
 ) -> np.ndarray:
     """∂v along FF', forwards, since backwards Ψ would not be a covariance; exact to second order."""
+    step *= ALONG
     near, far = (
         rows.variances(
             [lower_triangular(np.hstack([L, np.sqrt(s * step) * F])) for L, F in zip(factors, ways, strict=True)],
