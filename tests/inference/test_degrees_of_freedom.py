@@ -287,6 +287,29 @@ def test_known_sigma_and_variances_of_zero_have_their_limits() -> None:
         assert zero.coefficients(df=df).loc["Intercept", "df"] == pytest.approx(29.0)
 
 
+def test_correlated_structures_near_a_variance_of_zero_have_standard_errors() -> None:
+    """Where nothing varies between groups the numbers are those of least squares; nowhere are there none."""
+    times, zeros, left_out = np.tile(np.arange(6), 24), 0, 0
+    frame = pd.DataFrame({"g": np.repeat(np.arange(12), 12).astype(str), "t": [f"t{i}" for i in times]})
+    for seed in (100, 103, 106, 107):
+        rng = np.random.default_rng(seed)
+        frame = frame.assign(x=rng.normal(size=144), y=rng.normal(size=144))
+        for name in ("ar1", "hetar1", "cs"):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                fit = bmm.Model(f"y ~ x + {name}(0 + t | g)", frame).fit()
+                found = fit.coefficients(df="kenward-roger")
+            assert not [each for each in said if issubclass(each.category, RuntimeWarning)]
+            left_out += any("second derivatives" in str(each.message) for each in said)
+            assert (found["std_error"] > 0.5 * fit.fixed_effects["std_error"]).all()
+            if name == "ar1" and fit.parameters["estimate"]["sd(0 + t | g)"] == 0.0:
+                zeros += 1
+                assert found["df"].to_numpy() == pytest.approx(142.0)
+                assert found["std_error"].to_numpy() == pytest.approx(fit.fixed_effects["std_error"].to_numpy())
+    assert zeros
+    assert left_out
+
+
 def test_mistakes_are_told() -> None:
     data = bmm.datasets.load("sleepstudy")
     fit = bmm.Model("Reaction ~ Days + (1 | Subject)", data).fit("ml")

@@ -66,10 +66,12 @@ class _Eta(NamedTuple):
     def contracted_curvature(self, weights: np.ndarray) -> np.ndarray:
         """Σ weights_ij ∂²Σ/∂η_i∂η_j (k, k): second differences along the principal axes of the weights."""
         scale = np.concatenate([np.where(self.variances > 0.0, self.variances, 1.0), np.ones(len(self.correlations))])
-        values, vectors = np.linalg.eigh(weights / np.outer(scale, scale))
+        moves = np.flatnonzero(np.diag(weights) > 0.0)  # not what is held: a variance of zero has no way down
+        values, vectors = np.linalg.eigh((weights / np.outer(scale, scale))[np.ix_(moves, moves)])
         total = np.zeros((self.piece.k, self.piece.k))
         for value, vector in zip(values, vectors.T, strict=True):
-            step = STEP * scale * vector
+            step = np.zeros(len(scale))
+            step[moves] = STEP * scale[moves] * vector
             total += (
                 value * (self.covariance(step) - 2.0 * self.covariance(0.0 * step) + self.covariance(-step)) / STEP**2
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
-from bayesmm.errors import ArgumentError
+from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.curvature import curvature_of_covariance
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
@@ -18,6 +19,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
 
 DFS = ("satterthwaite", "kenward-roger", "residual", "normal")
+SHRUNK = 0.25  # of a variance, below which the term of second derivatives is not believed
 NO_CONTRAST = 1e-9  # singular value of standardised contrasts below which they are combinations of one another
 
 
@@ -198,7 +200,9 @@ def infer_fixed_effects(
     With P_i = −X'V⁻¹V_iV⁻¹X, Q_ij = X'V⁻¹V_iV⁻¹V_jV⁻¹X and W the covariance of the covariance parameters,
     ∂_iΦ = −ΦP_iΦ, and Φ_A = Φ + 2Φ[Σ W_ij(Q_ij − P_iΦP_j − ¼R_ij)]Φ. All are read off one elimination. R_ij, of the
     second derivatives of V, is zero unless V is no linear function of variances and covariances (AR(1); compound
-    symmetry with own standard deviations): there the parameters are variances and correlations, as in SAS.
+    symmetry with own standard deviations): there the parameters are variances and correlations, as in SAS. Near a
+    variance of zero it can leave less than nothing of Φ_A; where it would take three quarters of a variance away, it is
+    left out, with a warning.
 
     References
     ----------
@@ -270,8 +274,19 @@ def _small_sample(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample
         inner = np.einsum("st,sctd->cd", V, gram) - np.einsum(
             "st,scd,de,tef->cf", V, falls, inverse, falls, optimize=True
         )
-        inner -= 0.25 * curvature_of_covariance(fit, W, R)
-        covariance = plug_in + 2.0 * back(inverse @ (0.5 * (inner + inner.T)) @ inverse)
+        bent = inner - 0.25 * curvature_of_covariance(fit, W, R)
+        covariance, linear = (
+            plug_in + 2.0 * back(inverse @ (0.5 * (each + each.T)) @ inverse) for each in (bent, inner)
+        )
+        if _least_ratio(covariance, plug_in) < SHRUNK:
+            warnings.warn(
+                "Kenward and Roger's correction has a term of second derivatives of the covariance, which is rough "
+                "near a variance of zero: here it would take most of the variance of a coefficient away, and is left "
+                "out (as by FIRSTORDER in SAS).",
+                BayesmmWarning,
+                stacklevel=2,
+            )
+            covariance = linear
     return SmallSample(
         beta=estimate.beta,
         covariance=covariance,
@@ -281,6 +296,12 @@ def _small_sample(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample
         parameters=W,
         is_scaled=is_scaled,
     )
+
+
+def _least_ratio(covariance: np.ndarray, plug_in: np.ndarray) -> float:
+    """Find the least ratio of two variances of the same contrast, whichever contrast that is."""
+    half = np.linalg.inv(np.linalg.cholesky(plug_in))
+    return float(np.linalg.eigvalsh(half @ covariance @ half.T).min())
 
 
 def wald_statistic(of: FixedInference, L: np.ndarray, values: np.ndarray | None) -> tuple[float, int]:
