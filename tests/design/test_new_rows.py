@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import bayesmm as bmm
 from bayesmm.design import build_design
 from bayesmm.errors import DesignError, PredictionError
 from bayesmm.specification import parse_formula
@@ -58,6 +59,14 @@ def test_no_rows_give_no_rows():
     rows = DESIGN.evaluate(DATA.iloc[:0])
     assert rows.X.shape == (0, DESIGN.X.shape[1])
     assert rows.blocks[0].incidence.only.columns.shape == (0, 3)
+
+
+@pytest.mark.parametrize("term", ["bs(x, df=4)", "cr(x, df=3)", "poly(x, 2)", "scale(x)", "center(x)", "I(x ** 2)"])
+def test_no_complete_rows_are_as_good_as_some(term):
+    data = bmm.datasets.load("sleepstudy").rename(columns={"Days": "x"})
+    fit = bmm.Model(f"Reaction ~ {term} + (1 | Subject)", data).fit()
+    assert fit.predict(data.iloc[:0], interval="prediction").empty
+    assert fit.predict(data.iloc[:2].assign(x=np.nan), interval="prediction").isna().all(axis=None)
 
 
 def test_rows_with_missing_values_come_back_as_nan():

@@ -55,6 +55,8 @@ class Columns:
         PredictionError
             If a factor has a level that it did not have in the fit.
         """
+        if not len(frame):  # of which splines cannot be computed
+            return np.zeros((0, len(self.names)))
         with np.errstate(all="ignore"):
             return _stack([term.eval_new_data(frame) for term in self._terms], len(frame))
 
