@@ -81,6 +81,9 @@ def predict_outcome(
     table = found.to_frame("estimate") if found.ndim == 1 else found
     frame = model.design.frame if rows is None else rows
     named = {f"{PREFIX}{name}": table[name].to_numpy() for name in table}
+    taken = next((name for name in named if name in frame), None)
+    if taken is not None:
+        raise ArgumentError(f"The rows have a column {taken!r}, which is one that is added: rename or drop it.")
     missing = int(table.iloc[:, 0].isna().sum())
     by = f"the posterior ({result.origin})" if by_draws else METHODS[result.method]
     said = f"By {by}: {OF[interval]}; with {_effects(chosen)}{NEW[new_levels]}"

@@ -76,3 +76,9 @@ def test_mistakes_are_answered(new):
     assert "both be read from standard input" in mistake("predict", SLEEP[0], "--data", "-", "--new", "-")
     assert "writes .csv, .json" in mistake("predict", *SLEEP, "--output", "figure.png")
     assert "--interval" in mistake("predict", *SLEEP, "--interval", "both")
+
+
+def test_a_column_of_the_user_is_not_written_over(new, tmp_path):
+    NEW.assign(**{".estimate": 1.0}).to_csv(tmp_path / "taken.csv", index=False)
+    said = mistake("predict", *SLEEP, "--new", tmp_path / "taken.csv", "--new-levels", "sample")
+    assert "have a column '.estimate'" in said

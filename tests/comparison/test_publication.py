@@ -53,9 +53,14 @@ def test_numbers_are_those_of_lme4(name, formula, table):
     if formula == SLOPES:
         assert below["τ₁₁ Subject.Days"] == pytest.approx(random["variance"][1], rel=1e-4)
         assert below["ρ₀₁ Subject.Days"] == pytest.approx(random["corr"][0][1], abs=1e-4)
-        # performance::r2 and icc of this model, as printed in its documentation
-        published = [whole["Marginal R²"], whole["Conditional R²"], below["ICC"]]
-        assert np.round(published, 3).tolist() == [0.279, 0.799, 0.722]
+        # Johnson (2014): the mean over rows of z'Σz is what the random effects add to the variance of a row
+        variances, rho = random["variance"], random["corr"][0][1]
+        between = variances[0] + 28.5 * variances[1] + 9.0 * rho * np.sqrt(variances[0] * variances[1])  # Days 0 to 9
+        noise, slope = expected["sigma"] ** 2, expected["fixef"]["estimate"][1]
+        total = slope**2 * np.var(np.arange(10.0)) * 180 / 179 + between + noise
+        assert below["ICC"] == pytest.approx(between / (between + noise), rel=1e-4)
+        assert whole["Marginal R²"] == pytest.approx(1.0 - (between + noise) / total, rel=1e-4)
+        assert whole["Conditional R²"] == pytest.approx(1.0 - noise / total, rel=1e-4)
     else:
         slope, total = expected["fixef"]["estimate"][1], random["variance"][0] + expected["sigma"] ** 2
         fixed = slope**2 * np.var(np.arange(10.0)) * 180 / 179
