@@ -119,7 +119,11 @@ def rows_of_effects(block: Any, factor: np.ndarray, estimates: dict[tuple[str, .
             assert np.allclose(sds, estimates["sd", group, row], rtol=1e-10)
             found |= {("sd", group, name): float(sd) for name, sd in zip(names, sds, strict=True)}
         if ("cor", group, row) in estimates:
-            assert np.isclose(own[0, 1] / (sds[0] * sds[1]), estimates["cor", group, row], rtol=1e-8)
+            first = own[0, 1] / (sds[0] * sds[1])
+            if piece.term.structure in ("exp", "ou"):  # at the mean distance of neighbours
+                numbers = [float(re.search(r"\[([-\d.]+)\]$", name)[1]) for name in names]  # type: ignore[index]
+                first **= (max(numbers) - min(numbers)) / (len(numbers) - 1) / abs(numbers[1] - numbers[0])
+            assert np.isclose(first, estimates["cor", group, row], rtol=1e-8)
             for i, name in enumerate(names):
                 for j in range(i):
                     found["cor", group, *sorted((name, names[j]))] = float(own[i, j] / (sds[i] * sds[j]))

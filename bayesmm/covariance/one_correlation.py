@@ -217,7 +217,7 @@ class OneCorrelation(Structure):
         """Give each effect its standard deviation."""
         return sd.repeat(k, axis=-1) if self.equal else sd
 
-    def power(self, i: int, j: int) -> int:
+    def power(self, i: int, j: int) -> float:
         """Say which power of ρ correlates two effects."""
         raise NotImplementedError
 
@@ -227,7 +227,7 @@ class OneCorrelation(Structure):
         covariance = (
             f"σ²({expression} | {group})" if self.equal else f"σ({effects[i]} | {group})·σ({effects[j]} | {group})"
         )
-        return f"ρ({expression} | {group}){f'^{power}' if power > 1 else ''}·{covariance}"
+        return f"ρ({expression} | {group}){f'^{power:g}' if power != 1 else ''}·{covariance}"
 
     def is_defined(self, sds: np.ndarray) -> list[bool]:
         """Where two effects vary."""

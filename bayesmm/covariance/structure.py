@@ -57,6 +57,8 @@ class Structure:
         Whether they are all matrices whose variances and covariances fulfil some linear equations.
     correlations : {"none", "matrix", "one"}
         Whether no correlation is free, all of them, or one parameter gives all.
+    has_lkj : bool
+        Whether a density of one correlation that is a power of det R is a beta density; see `lkj_shapes`.
     """
 
     words: ClassVar[str]
@@ -65,6 +67,17 @@ class Structure:
     is_convex: ClassVar[bool] = True
     is_linear: ClassVar[bool] = True
     correlations: ClassVar[Literal["none", "matrix", "one"]] = "none"
+    has_lkj: ClassVar[bool] = True
+
+    def bound(self, effects: Sequence[str], term: str) -> Structure:
+        """Return the structure of these effects: with their coordinates, where it is one over coordinates.
+
+        Raises
+        ------
+        DesignError
+            If the names of the effects say none; `term` is what the message calls it.
+        """
+        return self
 
     # -- θ and Λ: what the search works with ------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from bayesmm.covariance.autoregressive import Autoregressive
 from bayesmm.covariance.compound_symmetry import CompoundSymmetry
 from bayesmm.covariance.diagonal import Diagonal
+from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.unstructured import Unstructured
@@ -15,6 +16,9 @@ STRUCTURES: dict[str, Structure] = {
     "homcs": CompoundSymmetry(equal=True),
     "ar1": Autoregressive(equal=True),
     "hetar1": Autoregressive(),
+    "exp": ExponentialDecay(equal=True),
+    "hetexp": ExponentialDecay(),
+    "ou": ExponentialDecay(equal=True),
 }
 
 # By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.
@@ -22,4 +26,6 @@ HOMOGENEOUS = {
     "diag": {True: "homdiag", False: "diag"},
     "cs": {True: "homcs", False: "cs"},
     "ar1": {True: "ar1", False: "hetar1"},
+    "exp": {True: "exp", False: "hetexp"},
+    "ou": {True: "ou", False: "hetexp"},
 }

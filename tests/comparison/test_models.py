@@ -169,6 +169,8 @@ NESTED = [
     ("homdiag(0 + f | a)", "diag(0 + f | a)", True, []),
     ("ar1(0 + C(t) | a)", "us(0 + C(t) | a)", True, []),
     ("ar1(0 + C(t) | a)", "hetar1(0 + C(t) | a)", True, []),
+    ("exp(0 + C(t) | a)", "us(0 + C(t) | a)", True, []),
+    ("exp(0 + C(t) | a)", "hetexp(0 + C(t) | a)", True, []),
     ("homcs(0 + C(t) | a)", "hetar1(0 + C(t) | a)", False, []),
     ("(1 | a)", "(0 + x | a) + (1 | b)", False, ["b"]),
     ("(1 | b)", "(x | a)", False, ["a"]),

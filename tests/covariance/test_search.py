@@ -13,7 +13,15 @@ from scipy.optimize import minimize
 import bayesmm as bmm
 
 SHORT = 1e-4  # of −2 log likelihood: what a search may miss
-NAMES = ("homdiag", "cs", "homcs", "ar1", "hetar1")  # the others have searches of their own in tests/reml
+NAMES = (
+    "homdiag",
+    "cs",
+    "homcs",
+    "ar1",
+    "hetar1",
+    "exp",
+    "hetexp",
+)  # the others have searches of their own in tests/reml
 LOG_SDS = (-12.0, 12.0)  # of standard deviations in units of σ
 
 
@@ -23,7 +31,7 @@ class Small:
     def __init__(self, name: str, seed: int) -> None:
         rng = np.random.default_rng([NAMES.index(name), seed])
         self.name, self.k = name, int(rng.integers(2, 5))
-        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(2 if "hom" in name else 1, 4))
+        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(2 if "hom" in name or "exp" in name else 1, 4))
         k = self.k
         low, high = limits(name, k)
         n = self.q * k * repeats
@@ -38,16 +46,16 @@ class Small:
         b = rng.normal(size=(self.q, k)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
         self.x = rng.normal(size=n)
         self.columns = np.eye(k)[self.time]
-        if rng.random() < 0.3:  # continuous covariates in place of times
+        if rng.random() < 0.3 and "exp" not in name:  # continuous covariates in place of times
             self.columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) + rng.choice([0.0, 3.0])])
         self.is_times = set(np.unique(self.columns)) == {0.0, 1.0} and (self.columns.sum(axis=1) == 1.0).all()
         self.y = 1.0 + 0.5 * self.x + (self.columns * b[self.level]).sum(axis=1) + rng.normal(size=n)
 
     def model(self) -> bmm.Model:
         columns = {f"z{j}": z for j, z in enumerate(self.columns.T)}
-        times = np.array([f"t{t}" for t in self.time])
+        times = self.time if "exp" in self.name else np.array([f"t{t}" for t in self.time])
         frame = pd.DataFrame({"g": [f"g{i}" for i in self.level], "t": times, "x": self.x, "y": self.y, **columns})
-        effects = "t" if self.is_times else " + ".join(columns)
+        effects = "C(t)" if self.is_times else " + ".join(columns)
         return bmm.Model(f"y ~ x + {self.name}(0 + {effects} | g)", frame)
 
     def lowest(self, method: Method) -> float:
@@ -55,7 +63,7 @@ class Small:
         k, low_high = self.k, limits(self.name, self.k)
         Z = random_columns(self.level, self.columns, self.q)
         dense = DenseModel(y=self.y, X=np.column_stack([np.ones(len(self.y)), self.x]), Z=Z)
-        n_sds = k if self.name in ("cs", "hetar1") else 1
+        n_sds = k if self.name in ("cs", "hetar1", "hetexp") else 1
 
         def value(at: np.ndarray) -> float:
             sd = np.exp(np.clip(at[:n_sds], *LOG_SDS))
@@ -75,13 +83,14 @@ class Small:
 
 
 def limits(name: str, k: int) -> tuple[float, float]:
-    return (-1.0 / (k - 1) if "cs" in name else -1.0), 1.0
+    return (-1.0 / (k - 1) if "cs" in name else 0.0 if "exp" in name else -1.0), 1.0
 
 
 def matrix(name: str, s: np.ndarray, rho: float, k: int) -> np.ndarray:
     """Σ as textbooks write it."""
     i, j = np.indices((k, k))
     powers = {"cs": (i != j) * 1, "homcs": (i != j) * 1, "ar1": abs(i - j), "hetar1": abs(i - j)}
+    powers |= {"exp": abs(i - j), "hetexp": abs(i - j)}
     R = np.eye(k) if name == "homdiag" else np.where(i == j, 1.0, np.float64(rho) ** powers[name])
     return R * np.outer(s, s)
 
@@ -131,8 +140,8 @@ def test_no_variance_is_a_boundary_at_zero(name) -> None:
     cells = 3 * level + time
     noise = rng.normal(size=len(level))
     y = noise - np.bincount(cells, noise)[cells] / 4.0  # means of cells vary less than they would by chance
-    frame = pd.DataFrame({"g": [f"g{i}" for i in level], "t": [f"t{i}" for i in time], "y": y})
-    fit = bmm.Model(f"y ~ 1 + {name}(0 + t | g)", frame).fit()
+    frame = pd.DataFrame({"g": [f"g{i}" for i in level], "t": time, "y": y})
+    fit = bmm.Model(f"y ~ 1 + {name}(0 + C(t) | g)", frame).fit()
     assert fit.status.name == "BOUNDARY"
     estimates = fit.parameters["estimate"]
     assert (estimates.filter(like="sd(") == 0.0).all()

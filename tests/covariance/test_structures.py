@@ -48,7 +48,15 @@ TEXTBOOK: dict[str, Textbook] = {
     "homcs": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[0]),
     "ar1": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
     "hetar1": lambda s, r, i, j: s[i] * s[j] * r[0] ** abs(i - j),
+    "exp": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
+    "hetexp": lambda s, r, i, j: s[i] * s[j] * r[0] ** abs(i - j),
+    "ou": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
 }
+
+
+def has_positive_correlation(structure: Structure, k: int) -> bool:
+    """Whether the one correlation ends at zero, where effects are independent."""
+    return structure.correlations == "one" and structure.limits(k)[0] == 0.0
 
 
 def textbook(name: str, sd: np.ndarray, cor: np.ndarray, k: int) -> np.ndarray:
@@ -263,7 +271,8 @@ def test_snapped_parameters_are_held_where_they_are_on_the_boundary(name, k) -> 
         np.testing.assert_allclose(structure.snapped(snapped, k), snapped, rtol=ROUNDING)
         held = held_theta(snapped, (pieces,))
         is_singular = np.linalg.matrix_rank(there, tol=1e-10) < k
-        assert held.any() == is_singular
+        is_at_zero = has_positive_correlation(structure, k) and snapped[-1] == 0.0  # regular, and nothing lies beyond
+        assert held.any() == (is_singular or is_at_zero)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +287,8 @@ def test_unit_factor_is_that_of_the_correlation_where_it_lies_between_its_limits
         R = assemble_correlation(np, np.array([low + (high - low) * share]), pieces)
         np.testing.assert_array_equal(C, np.tril(C))
         np.testing.assert_allclose(C @ C.T, R, atol=1e-7)
-    for beyond in (low - 1e-3, high + 1e-3):  # the limits are exact: nothing beyond is a correlation matrix
+    exact = (high + 1e-3,) if has_positive_correlation(structure, k) else (low - 1e-3, high + 1e-3)
+    for beyond in exact:  # the limits are exact: nothing beyond is a correlation matrix
         assert np.linalg.eigvalsh(assemble_correlation(np, np.array([beyond]), pieces))[0] < 0.0
 
 
@@ -290,6 +300,10 @@ def test_unit_factor_is_that_of_the_correlation_where_it_lies_between_its_limits
 def test_lkj_shapes_are_those_of_a_power_of_the_determinant(name, k, concentration) -> None:
     structure, pieces = STRUCTURES[name], pieces_of(name, k)
     low, high = structure.limits(k)
+    if not structure.has_lkj and concentration != 1.0:
+        with pytest.raises(ValueError, match="no beta density"):
+            structure.lkj_shapes(concentration, k)
+        return
     first, second = structure.lkj_shapes(concentration, k)
     shares = np.array([0.1, 0.3, 0.5, 0.8])
     R = assemble_correlation(np, (low + (high - low) * shares)[:, None], pieces)

@@ -100,6 +100,8 @@ def one_correlation(variances: np.ndarray, power: np.ndarray, rho: float) -> np.
 
 
 TIMES = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
+WHEN = np.array([0.0, 0.5, 2.0, 6.0])  # neighbours are 2 apart on average
+APART = np.abs(np.subtract.outer(WHEN, WHEN)) / 2.0
 EQUAL = (TIMES > 0).astype(float)
 TRIANGLE = np.tril_indices(LEVELS)
 
@@ -120,6 +122,8 @@ COVARIANCES = {
     "cs": lambda eta: one_correlation(eta[:LEVELS], EQUAL, eta[LEVELS]),
     "ar1": lambda eta: one_correlation(np.full(LEVELS, eta[0]), TIMES, eta[1]),
     "hetar1": lambda eta: one_correlation(eta[:LEVELS], TIMES, eta[LEVELS]),
+    "exp": lambda eta: one_correlation(np.full(LEVELS, eta[0]), APART, eta[1]),
+    "hetexp": lambda eta: one_correlation(eta[:LEVELS], APART, eta[LEVELS]),
 }
 
 
@@ -223,7 +227,9 @@ def test_methods_equal_dense_formulas_for_each_structure(name: str) -> None:
     frame = unbalanced(8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = bmm.Model(f"y ~ x + f + {name}(0 + f | g) + (1 | h)", frame).fit()
+        effects = "C(t)" if "exp" in name else "f"
+        timed = frame.assign(t=WHEN[frame["f"].str[1:].astype(int)])
+        fit = bmm.Model(f"y ~ x + f + {name}(0 + {effects} | g) + (1 | h)", timed).fit()
     assert not fit.is_singular
     dense = Dense(name, frame, fit)
     for information, tolerance in (("expected", 1e-6), ("observed", 1e-3)):

@@ -250,6 +250,11 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
         (prior,) = priors
         if isinstance(prior, Uniform):
             _check_uniform(prior, piece)
+        if isinstance(prior, LKJ) and not piece.structure.has_lkj and prior.concentration != 1.0:
+            raise PriorError(
+                f"priors: {prior} of {piece.rows[0]!r}: effects at distances have no such prior. Give Uniform(0, 1) or "
+                "limits inside, or leave the default, which is Uniform(0, 1)."
+            )
         if isinstance(prior, LKJ) and not piece.is_free:
             shapes = piece.structure.lkj_shapes(prior.concentration, piece.size)
             if min(shapes) <= 0.0:

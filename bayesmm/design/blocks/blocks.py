@@ -24,11 +24,7 @@ class BlockPiece:
     term: RandomTerm
     start: int
     stop: int
-
-    @property
-    def structure(self) -> Structure:
-        """How its effects covary."""
-        return STRUCTURES[self.term.structure]
+    structure: Structure
 
     @property
     def k(self) -> int:
@@ -175,7 +171,12 @@ def _block(terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group
         effects=effects,
         columns=repeat_columns(grouping, parts),
         pieces=tuple(
-            BlockPiece(term=term, start=end - len(own), stop=end)
+            BlockPiece(
+                term=term,
+                start=end - len(own),
+                stop=end,
+                structure=STRUCTURES[term.structure].bound(own, str(term)),
+            )
             for term, own, end in zip(terms, names, ends, strict=True)
         ),
     )

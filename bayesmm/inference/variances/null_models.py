@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.table import STRUCTURES
 from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, SpecificationError
@@ -36,6 +37,8 @@ class Hypothesis:
     is_smooth : bool
         Whether the covariances that are left out form a cone at the null, as asymptotic mixtures need it: one parameter
         that gives all correlations loses its meaning there.
+    is_one_sided : bool
+        Whether it is one correlation that cannot be negative.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Hypothesis:
     n_variances: int
     n_correlations: int
     is_smooth: bool
+    is_one_sided: bool = False
 
     @property
     def is_one_variance(self) -> bool:
@@ -104,6 +108,7 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
                     n_variances=0,
                     n_correlations=n_cors,
                     is_smooth=True,
+                    is_one_sided=piece.structure.limits(piece.k)[0] == 0.0,
                 )
             if _is_term(name, piece):
                 return Hypothesis(
@@ -222,7 +227,9 @@ def _without_correlations(block: RandomBlock, position: int) -> RandomBlock:
     piece = block.pieces[position]
     independent = "homdiag" if piece.structure.n_sds(piece.k) < piece.k else "diag"
     pieces = list(block.pieces)
-    pieces[position] = replace(piece, term=replace(piece.term, structure=independent))
+    pieces[position] = replace(
+        piece, term=replace(piece.term, structure=independent), structure=STRUCTURES[independent]
+    )
     return replace(block, pieces=tuple(pieces))
 
 

@@ -297,6 +297,9 @@ def _by_mixture(null: Null, statistic: float) -> _Found:
     hypothesis = null.hypothesis
     m = hypothesis.n_variances + hypothesis.n_correlations
     upper = float(stats.chi2.sf(statistic, m))
+    if hypothesis.is_one_sided:
+        words, p_value = f"½{_chi_square(0)} + ½{_chi_square(1)}", 0.5 * (upper + float(statistic == 0.0))
+        return _Found(words=words, p_value=p_value, draws=np.zeros(0), remarks=_singular_null(null))
     if hypothesis.n_variances == 0:
         return _Found(words=_chi_square(m), p_value=upper, draws=np.zeros(0), remarks=_singular_null(null))
     lower = float(stats.chi2.sf(statistic, m - 1)) if m > 1 else float(statistic == 0.0)
