@@ -316,15 +316,19 @@ def _shares(posterior: Any, centre: Centre, level: float) -> dict[str, float]:
 def _random_rows(result: Any, known: Mapping[str, Any]) -> dict[str, str]:
     """Return the rows of variances and correlations, each with the parameter that it shows."""
     rows, correlations = {"σ²": "sigma"}, {}
+
+    def add(to: dict[str, str], row: str, name: str) -> None:
+        to[f"{row}: {name}" if row in to else row] = name  # c of a.b, and b.c of a, would be one row
+
     for block in result.labels.blocks:
         for effect, name in zip(block.sds, block.sd_rows, strict=True):
-            rows[f"τ₀₀ {block.group}" if effect == INTERCEPT else f"τ₁₁ {block.group}.{effect}"] = name
+            add(rows, f"τ₀₀ {block.group}" if effect == INTERCEPT else f"τ₁₁ {block.group}.{effect}", name)
         for pair, name in zip(block.cors, block.cor_rows, strict=True):
             start = f"{INTERCEPT}, "
             shown = (
                 f"₀₁ {block.group}.{pair.removeprefix(start)}" if pair.startswith(start) else f" {block.group}.{pair}"
             )
-            correlations[f"ρ{shown}"] = name
+            add(correlations, f"ρ{shown}", name)
     return {row: name for row, name in (rows | correlations).items() if name in known}
 
 

@@ -123,6 +123,18 @@ def test_rows_of_all_models_stand_in_one_order():
     assert np.isnan(shown.frame.loc[("Random effects", "τ₀₀ plate"), ("model 1", "estimate")])
 
 
+def test_no_variance_is_lost_where_names_run_together():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.integers(0, 8, 120) for name in ("a", "a.b")})
+    frame = frame.assign(**{name: rng.normal(size=120) for name in ("b.c", "c")})
+    frame["y"] = rng.normal(size=120) + rng.normal(size=8)[frame["a"]] * frame["b.c"]
+    frame["y"] += rng.normal(size=8)[frame["a.b"]] * frame["c"]
+    fit = bmm.Model("y ~ 1 + (0 + `b.c` | a) + (0 + c | `a.b`)", frame.astype({"a": str, "a.b": str})).fit()
+    below = bmm.publication_table(fit).frame["y"].loc["Random effects", "estimate"].drop("ICC")
+    sds = fit.parameters["estimate"][["sigma", "sd(b.c | a)", "sd(c | a.b)"]]
+    np.testing.assert_allclose(below, sds**2)
+
+
 def test_labels_names_and_title_are_the_users(results):
     shown = bmm.publication_table(results[1], names=["A"], labels={"Days": "days awake"}, title="Table 1")
     for text in (str(shown), shown.html(), shown.latex(), shown._repr_html_()):

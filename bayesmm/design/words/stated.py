@@ -66,7 +66,9 @@ def read_values(
             raise DesignError(f"{argument} names {name!r}, which the model does not have.{hint} {known}")
     lacking = [name for name in needed if name not in given]
     if lacking:
-        raise DesignError(f"{argument} has no value of {lacking[0]!r}. {known}")
+        raise DesignError(
+            f"{argument} has no value of {lacking[0]!r}. {known} Give each of them, or take the estimates of a fit."
+        )
     correlations = {row.name for row in rows if row.kind == "cor"}
     values = {str(name): _read_number(str(name), given[name], name in correlations, argument) for name in given}
     if not values.get("sigma", 0.0) >= 0:
