@@ -371,3 +371,20 @@ def test_command_says_no_folder_of_a_file():
     assert name_source("/home/someone/own.csv", Reading()) == "own.csv"
     assert name_source("own.csv", Reading(sep=";")) == "own.csv, read with --sep"
     assert name_source("-", Reading()) == "standard input"
+
+
+def test_command_ends_with_one_where_draws_should_not_be_used(made, page):
+    from bayesmm.cli.outcomes import report_outcome
+    from bayesmm.cli.outputs import deliver
+
+    model, fit, posterior = made
+    for draws, code in ((None, 0), (posterior, 0), (make_posterior(model, divergences=500), 1)):
+        outcome = report_outcome(model, fit, draws, page[0], "both.html", "dyestuff", 0.95)
+        assert deliver(outcome, [], as_json=True, random_effects=False) == code
+    assert outcome.document["report"] == {
+        "path": "both.html",
+        "title": DYESTUFF,
+        "bytes": page[1].stat().st_size,
+        "sections": page[0].sections,
+        "left_out": (),
+    }
