@@ -276,6 +276,7 @@ def test_print_leaves_the_explorer_out(browser, page):
         tab.emulate_media(media="print", color_scheme="dark")
         assert not tab.locator("#explorer").is_visible()
         assert tab.locator("#checks").is_visible()
+        assert tab.locator("nav li:visible").count() == len(page[0].sections) - 1
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
