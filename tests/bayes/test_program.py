@@ -53,6 +53,7 @@ MODELS = {
         {"cor": LKJ(2)},
     ),
     "autoregressive": ("distance ~ age + ar1(0 + C(age) | Subject)", "orthodont", None),
+    "exponential": ("weight ~ Diet * Time + ou(0 + C(Time) | Rat)", "bodyweight", None),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
     "dyads": (DYADS.formula, DYADS.data, None),
     "members": (
