@@ -246,6 +246,8 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
         for start, stop, structure in pieces:
             inside = slice(start, stop), slice(start, stop)
             part, total = (structure.separate(M[inside]) for M in (expected, at.unrestricted[f]))
+            if _is_positive(part - ABSORBED * total):
+                continue
             root = np.linalg.cholesky(total)
             values, vectors = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, part).T))
             absorbed = values <= ABSORBED
@@ -259,6 +261,15 @@ def _first_theta(criterion: Criterion) -> np.ndarray:
                 directions[start:stop] = found / np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
                 raise AbsorbedError(f, directions)
     return moment_start(at, unit, criterion.layout)
+
+
+def _is_positive(M: np.ndarray) -> bool:
+    """Whether a symmetric matrix is positive definite."""
+    try:
+        np.linalg.cholesky(M)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) -> PublicParameters:
