@@ -60,9 +60,12 @@ def check_path(name: str, path: Any) -> Path:
 
 
 def shorten(value: Any) -> str:
-    """Write a value that was given, in at most a line."""
+    """Write a value that was given, in at most a line; of one whose text is a page, the type."""
     try:
-        text = " ".join(repr(value).split())
+        text = repr(value)
+        if "\n" in text and not isinstance(value, (str, bytes, list, tuple, dict)):
+            return f"of the type {type(value).__name__}"
+        text = " ".join(text.split())
     except Exception:  # whatever a stranger's class does
         return f"of the type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]} ... (of the type {type(value).__name__})"

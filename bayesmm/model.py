@@ -410,6 +410,7 @@ class Model:
         method: Literal["nuts", "importance", "quadrature"] = "nuts",
         program: Literal["marginal", "conditional"] = "marginal",
         target_accept: float = TARGET_ACCEPT,
+        progress: bool | None = None,
     ) -> Calibration:
         """Check by simulation that posteriors under these priors are what they should be.
 
@@ -424,6 +425,8 @@ class Model:
             How each posterior is sampled; see `sample`.
         seed : int
             The same seed gives the same simulations and draws.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -460,7 +463,9 @@ class Model:
             )
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
-        return calibrate(self.problem, self.priors, sample_again, simulations=simulations, seed=seed, way=way)
+        return calibrate(
+            self.problem, self.priors, sample_again, simulations=simulations, seed=seed, way=way, progress=progress
+        )
 
     def __str__(self) -> str:
         return describe(self.design)

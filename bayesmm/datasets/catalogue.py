@@ -40,17 +40,37 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What is known of a bundled data set; prints as a paragraph and a table."""
+    """What is known of a bundled data set; prints as a paragraph and a table.
+
+    Attributes
+    ----------
+    name, title : str
+        What `load` takes, and what the data are about.
+    source : str
+        The publication.
+    read_from : str
+        Where the numbers were copied from.
+    rows : int
+        How many there are.
+    columns : tuple of Column
+        Name, kind, unit and meaning of each.
+    example : str
+        A formula to start from.
+    note : str
+        What else is to be known; "" where there is nothing to add.
+    file : str
+        Its name inside the package's folder of data.
+    """
 
     name: str
     title: str
-    source: str  # the publication
-    read_from: str  # where the numbers were copied from
+    source: str
+    read_from: str
     rows: int
     columns: tuple[Column, ...]
-    example: str  # a formula to start from
-    note: str  # "" where there is nothing to add
-    file: str  # inside the folder `files`
+    example: str
+    note: str
+    file: str
 
     def __str__(self) -> str:
         cells = [(c.name, c.kind, c.unit, c.text) for c in self.columns]

@@ -1329,7 +1329,7 @@ class Fit:
 
         return robust_fixed_effects(self, cluster, kind, level)
 
-    def influence(self, by: str = "rows", *, refit: bool = False) -> Influence:
+    def influence(self, by: str = "rows", *, refit: bool = False, progress: bool | None = None) -> Influence:
         """Measure how much each row, or each level with all its rows, decides what the fit says.
 
         Parameters
@@ -1339,6 +1339,8 @@ class Fit:
         refit : bool
             Whether variances are estimated anew without each, from the estimate with all rows. By default they stay,
             and what is said of the fixed effects is exact for them: nothing is refitted.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1369,7 +1371,7 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.influence import measure_influence
 
-        return measure_influence(self, by, refit=refit)
+        return measure_influence(self, by, refit=refit, progress=progress)
 
     def tidy(
         self,
@@ -1469,6 +1471,7 @@ class Fit:
         level: float = 0.95,
         seed: int = 1,
         refit: bool = False,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate a normal quantile plot with envelopes from data that the model draws.
 
@@ -1486,6 +1489,8 @@ class Fit:
         refit : bool
             Whether the variances of every set are estimated too, rather than kept at those of the fit; fixed effects
             and σ always are.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1507,7 +1512,7 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
-        return simulate_envelopes(self, of, n, level, seed, refit=refit)
+        return simulate_envelopes(self, of, n, level, seed, refit=refit, progress=progress)
 
     def plot_envelopes(
         self,
@@ -1517,13 +1522,14 @@ class Fit:
         level: float = 0.95,
         seed: int = 1,
         refit: bool = False,
+        progress: bool | None = None,
         ax: Axes | None = None,
     ) -> Figure:
         """Draw normal quantile plots with envelopes from data that the model draws.
 
         Parameters
         ----------
-        of, n, level, seed, refit
+        of, n, level, seed, refit, progress
             As in `envelopes`, whose table is drawn.
         ax : matplotlib.axes.Axes, optional
             To draw one panel into.
@@ -1542,9 +1548,11 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.figures import plot_envelopes_of
 
-        return plot_envelopes_of(self, of, n, level, seed, refit=refit, ax=ax)
+        return plot_envelopes_of(self, of, n, level, seed, refit=refit, progress=progress, ax=ax)
 
-    def plot_residuals(self, *, n: int | None = None, level: float = 0.95, seed: int = 1) -> Figure:
+    def plot_residuals(
+        self, *, n: int | None = None, level: float = 0.95, seed: int = 1, progress: bool | None = None
+    ) -> Figure:
         """Draw one page of residuals and random effects.
 
         Parameters
@@ -1555,6 +1563,8 @@ class Fit:
             Share of the sets that envelopes hold.
         seed : int
             The same seed gives the same envelopes.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1572,10 +1582,15 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.figures import plot_residuals
 
-        return plot_residuals(self, n, level, seed)
+        return plot_residuals(self, n, level, seed, progress)
 
     def simulated_residuals(
-        self, n: int = 250, *, random: Literal["none", "all"] = "none", seed: int = 1
+        self,
+        n: int = 250,
+        *,
+        random: Literal["none", "all"] = "none",
+        seed: int = 1,
+        progress: bool | None = None,
     ) -> SimulatedResiduals:
         """Scale residuals by simulation: where each row lies among what the model draws for it.
 
@@ -1587,6 +1602,8 @@ class Fit:
             Residuals from the fixed effects alone, or from the conditional modes too.
         seed : int
             The same seed gives the same numbers.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1606,9 +1623,9 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
-        return simulate_residuals(self, n, seed, random)
+        return simulate_residuals(self, n, seed, random, progress)
 
-    def check(self, *, n: int = 499, seed: int = 1) -> Check:
+    def check(self, *, n: int = 499, seed: int = 1, progress: bool | None = None) -> Check:
         """Look at the fit from all sides before its numbers are read.
 
         Parameters
@@ -1617,6 +1634,8 @@ class Fit:
             Data sets that the model draws, beside which the data are seen.
         seed : int
             The same seed gives the same page.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1632,7 +1651,7 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.check import check_fit
 
-        return check_fit(self, n, seed)
+        return check_fit(self, n, seed, progress)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

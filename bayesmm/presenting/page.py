@@ -7,10 +7,19 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from bayesmm.console import visible
-from bayesmm.presenting.parts import AnyColumn, Column, Interval, Part, Shrinkage, Table, Words
+from bayesmm.presenting.parts import (
+    FIRST_ROWS,
+    LAST_ROWS,
+    MOST_ROWS,
+    AnyColumn,
+    Column,
+    Interval,
+    Part,
+    Shrinkage,
+    Table,
+    Words,
+)
 
-MOST_ROWS = 60  # of a table; of a longer one the first and the last are shown
-FIRST_ROWS, LAST_ROWS = 40, 10
 CLASS = "bayesmm"
 
 # The text has the colour of its surroundings, rules are that colour thinned: both can be seen on any ground, whatever a

@@ -100,6 +100,9 @@ class Shrinkage:
     labels: Sequence[str]
 
 
+MOST_ROWS = 60  # of a table; of a longer one the first and the last are shown
+FIRST_ROWS, LAST_ROWS = 40, 10
+
 type AnyColumn = Column | Interval | Shrinkage
 
 

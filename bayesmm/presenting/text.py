@@ -8,7 +8,18 @@ from dataclasses import replace
 
 from bayesmm.console import INDENT, LONGEST_NAME, cells, columns, fold, name_width, pad, row, table, visible
 from bayesmm.console import Column as TextColumn
-from bayesmm.presenting.parts import AnyColumn, Column, Interval, Part, Shrinkage, Table, Words
+from bayesmm.presenting.parts import (
+    FIRST_ROWS,
+    LAST_ROWS,
+    MOST_ROWS,
+    AnyColumn,
+    Column,
+    Interval,
+    Part,
+    Shrinkage,
+    Table,
+    Words,
+)
 
 STRIP = 25  # characters of a line that shows shrinkage, odd so that zero has a place
 SHORTEST_STRIP = 9
@@ -72,13 +83,42 @@ def _folded(texts: Iterable[str], *, first: str = "", then: str = "") -> list[st
 
 
 def write_table(each: Table) -> list[str]:
-    """Write one table as lines, its caption first."""
+    """Write one table as lines, its caption first; of a long one the first rows and the last, as a page has them."""
+    n = len(each.names)
+    if n > MOST_ROWS and not each.is_whole:
+        where = f": all are in {each.where}" if each.where else ""
+        said = (
+            f"{n - FIRST_ROWS - LAST_ROWS:,} rows between the first {FIRST_ROWS} and the last {LAST_ROWS} are not shown"
+        )
+        return [*write_table(_shorten(each)), *fold(f"… {said}{where} …", first="  ", then="  ")]
     lines = fold(each.caption) if each.caption else []
     if not each.names:
         return [*lines, "  (none)"]
     if each.headings or any(_over(column) or isinstance(column, Shrinkage) for column in each.columns):
         return [*lines, *_grouped(each)]
     return [*lines, *_plain(each)]
+
+
+def _shorten(each: Table) -> Table:
+    """Keep the first rows and the last, and the headings that the rows shown stand under."""
+    n = len(each.names)
+    kept = [*range(FIRST_ROWS), *range(n - LAST_ROWS, n)]
+    headings = {}
+    for start, text in sorted(each.headings.items()):
+        new = next((i for i, row in enumerate(kept) if row >= start), None)
+        if new is not None:
+            headings[new] = text  # of several headings between, the last is that of the row
+    return replace(
+        each, names=[each.names[i] for i in kept], columns=[_at(c, kept) for c in each.columns], headings=headings
+    )
+
+
+def _at(column: AnyColumn, kept: Sequence[int]) -> AnyColumn:
+    if isinstance(column, Shrinkage):
+        return replace(column, marks=[column.marks[i] for i in kept], labels=[column.labels[i] for i in kept])
+    if isinstance(column, Interval):
+        return replace(column, cells=[column.cells[i] for i in kept])
+    return replace(column, cells=[column.cells[i] for i in kept])
 
 
 def _plain(each: Table) -> list[str]:
@@ -104,12 +144,25 @@ def _over(column: AnyColumn) -> str:
 def _grouped(each: Table) -> list[str]:
     """Write columns under the names of their groups; in two parts where they are too wide, the intervals below."""
     numbers = [column for column in each.columns if not isinstance(column, Shrinkage)]
-    whole = _Columns(each.names, numbers)
     intervals = [column for column in numbers if isinstance(column, Interval)]
-    if whole.fits or not intervals:
-        return _rows(each, whole)
-    others = [column for column in numbers if not isinstance(column, Interval)]
-    return [*_rows(each, _Columns(each.names, others)), "", *_rows(each, _Columns(each.names, intervals))]
+    if _Columns(each.names, numbers).fits or not intervals:
+        divided = [numbers]
+    else:
+        divided = [[column for column in numbers if not isinstance(column, Interval)], intervals]
+    lines: list[str] = []
+    for part in (narrow for wide in divided for narrow in _narrow(each.names, wide)):
+        lines += [*([""] if lines else []), *_rows(each, _Columns(each.names, part))]
+    return lines
+
+
+def _narrow(names: Sequence[str], numbers: Sequence[Column | Interval]) -> list[list[Column | Interval]]:
+    """Divide columns into parts that are no wider than the terminal, where it is a narrow one."""
+    parts: list[list[Column | Interval]] = [[]]
+    for column in numbers:
+        if parts[-1] and _Columns(names, [*parts[-1], column]).width > columns():
+            parts.append([])
+        parts[-1].append(column)
+    return parts
 
 
 def _rows(each: Table, written: _Columns) -> list[str]:

@@ -107,9 +107,10 @@ def check_ending(path: Path) -> str:
     """Return the ending of a path; refuse one of no format, or of one whose packages are not installed."""
     ending = path.suffix.lower()
     if ending not in ENGINES:
+        said = f"ends in {ending!r}" if ending else "has no ending"
         raise StorageError(
-            f"{str(path)!r} ends in {ending or 'nothing'!r}: the ending says the format, .nc for netCDF or .zarr for "
-            "Zarr."
+            f"{str(path)!r} {said}: the ending says the format, .nc for netCDF or .zarr for Zarr. Fits and posteriors "
+            "are saved so; data and tables are read and written by pandas."
         )
     lacking = [package for package in NEEDS[ending] if importlib.util.find_spec(package) is None]
     if lacking:

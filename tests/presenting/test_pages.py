@@ -20,11 +20,12 @@ import bayesmm as bmm
 from bayesmm.bayes.exploring.run import Settings
 from bayesmm.bayes.sample import sample
 from bayesmm.errors import ArgumentError
-from bayesmm.presenting.page import FIRST_ROWS, LAST_ROWS, STYLE
+from bayesmm.presenting.page import STYLE
+from bayesmm.presenting.parts import FIRST_ROWS, LAST_ROWS
 
 PACKAGE = Path(bmm.__file__).parent
 ALL = pytest.mark.parametrize("name", RESULTS)
-PRINTED = [name for name in RESULTS if name not in ("Diagnostics", "Model", "PlanDescription")]
+PRINTED = [name for name in RESULTS if name not in ("Diagnostics", "Model", "PlanDescription", "ResolvedPriors")]
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "&amp;</td></table>", "</style>\x1b[31m"]
 LEVELS = ["<b>a</b>", "</th>", "\u202e", "&lt;", "d", "e"]
 

@@ -22,6 +22,7 @@ from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.presenting.numbers import write_column, write_p
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.parts import warnings as warnings_
+from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 from bayesmm.problem import Problem
 
@@ -109,6 +110,7 @@ def calibrate(
     simulations: int,
     seed: int,
     way: str,
+    progress: bool | None = None,
 ) -> Calibration:
     """Simulate parameters and data, sample the posterior of each, and rank the truth among its draws.
 
@@ -126,6 +128,8 @@ def calibrate(
         Of all randomness.
     way : str
         How the posteriors are sampled, for the report.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
 
     References
     ----------
@@ -139,7 +143,7 @@ def calibrate(
     problems = problem.with_responses(truths["y"].T)
     rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
-    for i in range(simulations):
+    for i in watched(range(simulations), "calibrating", progress):
         truth = {name: values[i] for name, values in truths.items()}
         try:
             posterior = sample(next(problems), int(rng.integers(2**31)))

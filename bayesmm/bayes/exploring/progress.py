@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +29,13 @@ def progress_bar(settings: Settings, show: bool | None) -> Iterator[Watcher | No
     if show is False or (show is None and not _is_watched()):
         yield None
         return
+    state = random.getstate()  # rich draws from Python's generator, whose numbers are the user's
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=show is None) as bar:
+        random.setstate(state)
         task = bar.add_task("compiling", total=settings.tune + settings.draws)
 
         def watch(done: int, divergences: int) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_pieces, match_priors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
-from bayesmm.console import visible
+from bayesmm.console import cells, columns, fold, pad, visible
 from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.labels import Labels, ParameterRow
 from bayesmm.design.design import Design
@@ -100,19 +100,48 @@ class ResolvedPriors:
     known_sigma: float | None
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
-        """Rows of one kind ("fixed", "sd", "cor", "sigma"), and of one group if it is named."""
+        """Choose rows of one kind, and of one group if it is named.
+
+        Parameters
+        ----------
+        kind : {"fixed", "sd", "cor", "sigma"}
+            What they are priors of.
+        group : str, optional
+            A grouping factor.
+
+        Returns
+        -------
+        tuple of PriorRow
+            In the order of the table.
+        """
         return tuple(row for row in self.rows if row.kind == kind and group in (None, row.group))
 
     def table(self) -> pd.DataFrame:
-        """One row a parameter: kind, group, prior, who chose it, and the quantity it is about."""
+        """Tabulate the priors.
+
+        Returns
+        -------
+        DataFrame
+            One row a parameter: kind, group, prior, who chose it (source), and the quantity it is about.
+        """
         columns = ["kind", "group", "prior", "source", "about"]
         values = [(row.kind, row.group, str(row.prior), row.source, row.about) for row in self.rows]
         return pd.DataFrame(values, columns=columns, index=pd.Index([row.name for row in self.rows], name="parameter"))
 
     def __str__(self) -> str:
-        table = self.table().drop(columns=["kind", "group"]).rename(index=visible)
-        text = table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_string()
-        return text if self.known_sigma is None else f"{text}\nsigma is fixed at {self.known_sigma:g}."
+        table = self.table()
+        names = [visible(str(name)) for name in table.index]
+        texts = [[visible(text) for text in table[name]] for name in ("prior", "source", "about")]
+        wide = [max(map(cells, column), default=0) for column in (names, *texts)]
+        lines = []
+        for *words, about in zip(names, *texts, strict=True):
+            line = "  ".join(pad(word, width) for word, width in zip(words, wide, strict=False))
+            if sum(wide) + 6 <= columns():
+                lines.append(f"{line}  {about}".rstrip())
+            else:  # what a prior is about stands below it
+                lines += [line.rstrip()] if cells(line) <= columns() else fold("  ".join(words).strip(), then="  ")
+                lines += fold(about, first="    ", then="    ")
+        return "\n".join([*lines, *(() if self.known_sigma is None else (f"sigma is fixed at {self.known_sigma:g}.",))])
 
     def _repr_html_(self) -> str:
         return self._report._repr_html_()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
-from bayesmm.console import listing, visible
+from bayesmm.console import cells, columns, fold, listing, visible
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.relations import find_relations
 from bayesmm.design.design import Design
@@ -32,8 +31,8 @@ def describe(design: Design) -> str:
     str
         Several lines of plain text.
     """
-    lines = [f"Linear mixed model  {design.specification.shown}", ""]
-    lines += [f"  {line}" for line in equations(design)]
+    lines = [*fold(design.specification.shown, first="Linear mixed model  ", then="    "), ""]
+    lines += [f"  {line}" for line in equations(design, _width() - 2)]
     lines += ["", *_entry("Rows", _rows(design)), *_entry("Columns of X", _columns(design))]
     if design.aliased:
         lines += _entry("Aliased", _aliased(design))
@@ -78,13 +77,15 @@ def build_report(design: Design) -> Report:
     )
 
 
-def equations(design: Design) -> list[str]:
+def equations(design: Design, width: int = _WIDTH) -> list[str]:
     """Write the model as equations.
 
     Parameters
     ----------
     design : Design
         Data and specification.
+    width : int
+        Columns of a line.
 
     Returns
     -------
@@ -99,9 +100,10 @@ def equations(design: Design) -> list[str]:
     summands = [*_fixed_summands(design), *(f"offset({text})ᵢ" for text in design.specification.offsets)]
     for block in design.blocks:
         summands += _random_summands(block)
-    lines = _fold(f"{_of_row(design.response)} = ", [*summands, "εᵢ"])
+    lines = _fold(f"{_of_row(design.response)} = ", [*summands, "εᵢ"], width)
     for block in design.blocks:
-        lines += _distributions(block)
+        for line in _distributions(block):
+            lines += [line] if cells(visible(line)) <= width else fold(line, width, then="    ")
     variance = "σ²/wᵢ" if design.has_weights else "σ²"
     return [*lines, f"εᵢ ~ N(0, {variance}){', σ known' if design.known_sigma is not None else ''}"]
 
@@ -183,21 +185,24 @@ def _distributions(block: RandomBlock) -> list[str]:
     return lines
 
 
-def _fold(start: str, summands: Sequence[str]) -> list[str]:
+def _width() -> int:
+    return min(_WIDTH, columns())
+
+
+def _fold(start: str, summands: Sequence[str], width: int) -> list[str]:
     """Join summands by plus signs, in lines that fit the page."""
     lines, current = [], start + summands[0]
     for summand in summands[1:]:
-        if len(current) + len(summand) + 3 > _WIDTH:
+        if len(current) + len(summand) + 3 > width:
             lines.append(current)
-            current = " " * (len(start) - 2) + f"+ {summand}"
+            current = " " * min(len(start) - 2, width // 4) + f"+ {summand}"
         else:
             current += f" + {summand}"
     return [*lines, current]
 
 
 def _entry(title: str, text: str) -> list[str]:
-    lines = wrap(visible(text), _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False)
-    return [f"{title if i == 0 else '':<{_INDENT}}{line}" for i, line in enumerate(lines)]
+    return fold(text, _width(), first=f"{title:<{_INDENT}}", then=" " * _INDENT)
 
 
 def _rows(design: Design) -> str:

@@ -142,10 +142,10 @@ class Check:
         return self.summary()._repr_html_()
 
 
-def check_fit(fit: Fitted, n: int, seed: int) -> Check:
+def check_fit(fit: Fitted, n: int, seed: int, progress: bool | None) -> Check:
     """Look at a fit from all sides; see `Fit.check`."""
     at = eliminate_fit(fit)
-    patterns = look_for_patterns(fit, at, n, seed)
+    patterns = look_for_patterns(fit, at, n, seed, progress)
     components = decompose_covariances(fit)
     levels = describe_levels(fit, at)
     influence, skipped = _influence(fit, at)

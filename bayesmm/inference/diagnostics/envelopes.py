@@ -16,6 +16,7 @@ from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, draw_
 from bayesmm.inference.eliminated import Eliminated, eliminate_at, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import estimate
 
@@ -24,7 +25,9 @@ type Of = Literal["residuals", "random_effects"]
 MOST_NUMBERS = 50_000_000  # sets times values: 400 MB
 
 
-def simulate_envelopes(fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool) -> pd.DataFrame:
+def simulate_envelopes(
+    fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool, progress: bool | None
+) -> pd.DataFrame:
     """Tabulate sorted standardised values beside what the model draws; see `Fit.envelopes`."""
     if not is_one_of(of, ("residuals", "random_effects")):
         raise ArgumentError(f"of is {shorten(of)}: give 'residuals' or 'random_effects'.")
@@ -40,17 +43,16 @@ def simulate_envelopes(fit: Fitted, of: Of, n: int, level: float, seed: int, *, 
             f"{MOST_NUMBERS:,} that are kept. Draw fewer: n={max(MOST_NUMBERS // n_values - 1, 20)}."
         )
     df = fit.estimate.criterion_function.degrees_of_freedom
-    sets = draw_sets(at, n, seed, fit.known_sigma, df)
+    sets = draw_sets(at, n, seed, fit.known_sigma, df, False if refit else progress)
     if of == "residuals":
-        found = [_refitted(fit, at, each, of) if refit else [standard_residuals(at, each)] for each in sets]
-        values = np.concatenate([part for parts in found for part in parts], axis=1)
+        looks = _refitted(fit, sets, of, n, progress) if refit else (standard_residuals(at, each) for each in sets)
+        values = np.concatenate([*looks], axis=1)
         return _envelope(values, fit.design.rows, level, {})
     pieces: dict[tuple[int, int], list[np.ndarray]] = {}
-    for each in sets:
-        for modes in _refitted(fit, at, each, of) if refit else [standard_modes(at, each)]:
-            for f, own in enumerate(modes):
-                for j, z in enumerate(own):
-                    pieces.setdefault((f, j), []).append(z)
+    for modes in _refitted(fit, sets, of, n, progress) if refit else (standard_modes(at, each) for each in sets):
+        for f, own in enumerate(modes):
+            for j, z in enumerate(own):
+                pieces.setdefault((f, j), []).append(z)
     tables = []
     for (f, j), parts in pieces.items():
         block = fit.labels.blocks[f]
@@ -78,13 +80,14 @@ def standard_modes(at: Eliminated, sets: Sets) -> list[np.ndarray]:
     return found
 
 
-def _refitted(fit: Fitted, at: Eliminated, sets: Sets, of: Of) -> Iterator:
-    """Estimate the variances of each set anew, from those of the fit."""
+def _refitted(fit: Fitted, sets: Iterator[Sets], of: Of, n: int, progress: bool | None) -> Iterator:
+    """Estimate the variances of the observed set and of n simulated ones anew, from those of the fit."""
     design = fit.design
     root = np.sqrt(design.weights)
     population = design.offset + design.X[:, design.kept] @ fit.estimate.beta
     df = fit.estimate.criterion_function.degrees_of_freedom
-    for y in sets.marginal.T:
+    responses = (y for each in sets for y in each.marginal.T)
+    for _, y in zip(watched(range(n + 1), "refitting simulated sets", progress), responses, strict=True):
         problem = fit.problem.with_response(population + y / root)
         criterion = Criterion(problem.products, problem.layout, fit.method, fit.known_sigma)
         own = eliminate_at(problem, estimate(criterion, fit.estimate.minimum.x))

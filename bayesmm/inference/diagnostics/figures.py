@@ -21,29 +21,31 @@ USUAL, FEWEST = 999, 20  # simulated sets
 
 
 def plot_envelopes_of(
-    fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool, ax: Axes | None = None
+    fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool, progress: bool | None, ax: Axes | None
 ) -> Figure:
     """Draw envelopes; see `Fit.plot_envelopes`."""
     from bayesmm.plots.residuals import plot_envelopes
 
-    panels = list(_panels(simulate_envelopes(fit, of, n, level, seed, refit=refit)))
+    panels = list(_panels(simulate_envelopes(fit, of, n, level, seed, refit=refit, progress=progress)))
     if ax is not None and len(panels) > 1:
         raise ArgumentError(f"ax is for one panel, and there are {len(panels)}: leave it out.")
     return plot_envelopes(panels, level=level, ax=ax)
 
 
-def plot_residuals(fit: Fitted, n: int | None, level: float, seed: int) -> Figure:
+def plot_residuals(fit: Fitted, n: int | None, level: float, seed: int, progress: bool | None) -> Figure:
     """Draw the page of residuals; see `Fit.plot_residuals`."""
     from bayesmm.plots.residuals import ResidualPage, plot_residual_page
 
-    envelope = simulate_envelopes(fit, "residuals", _sets(n, fit.n), level, seed, refit=False)
+    sets = _sets(n, fit.n)
+    envelope = simulate_envelopes(fit, "residuals", sets, level, seed, refit=False, progress=progress)
     rows = {"fitted": build_predictors(fit.design).mean(fit.estimate.beta, fit.estimate.modes)}
     rows["standardised"] = compute_residuals(fit, "standardised", "all")
     n_effects = sum(modes.size for modes in fit.estimate.modes)
     effects: list[tuple[str, pd.DataFrame]] = []
     if any(modes.any() for modes in fit.estimate.modes):
         sets = _sets(n, n_effects)
-        effects = list(_panels(simulate_envelopes(fit, "random_effects", sets, level, seed, refit=False)))
+        table = simulate_envelopes(fit, "random_effects", sets, level, seed, refit=False, progress=progress)
+        effects = list(_panels(table))
     return plot_residual_page(
         ResidualPage(
             rows=pd.DataFrame(rows, index=fit.design.rows),

@@ -20,6 +20,7 @@ from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
+from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Influence:
         return self.summary()._repr_html_()
 
 
-def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
+def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | None = False) -> Influence:
     """Leave out rows or levels, each by itself; see `Fit.influence`."""
     if not isinstance(refit, bool):
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
@@ -163,7 +164,8 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool) -> Influence:
     parameters = None
     if refit:
         possible = np.isfinite(deleted.explained)
-        found = [refit_without(fit, rows) if known else None for rows, known in zip(groups, possible, strict=True)]
+        left_out = zip(watched(groups, f"refitting without each of {by}", progress), possible, strict=True)
+        found = [refit_without(fit, rows) if known else None for rows, known in left_out]
         parameters = pd.DataFrame(
             parameter_values(fit, found), index=index, columns=[row.name for row in fit.labels.parameter_rows()]
         )

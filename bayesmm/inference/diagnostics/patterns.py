@@ -39,12 +39,12 @@ class Patterns:
     n: int
 
 
-def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int) -> Patterns:
+def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int, progress: bool | None) -> Patterns:
     """Look at residuals and random effects of the data and of n sets that the model draws."""
     df = fit.estimate.criterion_function.degrees_of_freedom
     names: list[tuple[str, str]] = []
     values = []
-    for sets in draw_sets(at, n, seed, fit.known_sigma, df):
+    for sets in draw_sets(at, n, seed, fit.known_sigma, df, progress):
         looks = dict(_looks(fit, at, sets))
         names = list(looks)
         values.append(np.array(list(looks.values())))

@@ -110,7 +110,9 @@ class SimulatedResiduals:
         return self.summary()._repr_html_()
 
 
-def simulate_residuals(fit: Fitted, n: int, seed: int, random: Literal["none", "all"]) -> SimulatedResiduals:
+def simulate_residuals(
+    fit: Fitted, n: int, seed: int, random: Literal["none", "all"], progress: bool | None
+) -> SimulatedResiduals:
     """Rank each observation among simulated ones; see `Fit.simulated_residuals`."""
     if not is_one_of(random, ("none", "all")):
         raise ArgumentError(f"random is {random!r}: give 'none' (marginal residuals) or 'all' (conditional ones).")
@@ -120,7 +122,8 @@ def simulate_residuals(fit: Fitted, n: int, seed: int, random: Literal["none", "
             f"n is {n}: with {fit.n:,} rows that would be {fit.n * n:,} numbers, more than the {MOST_NUMBERS:,} that "
             f"are kept. Draw fewer: n={max(MOST_NUMBERS // fit.n - 1, 20)}."
         )
-    sets = draw_sets(at, n, seed, fit.known_sigma, fit.estimate.criterion_function.degrees_of_freedom)
+    df = fit.estimate.criterion_function.degrees_of_freedom
+    sets = draw_sets(at, n, seed, fit.known_sigma, df, progress)
     values = np.concatenate([each.marginal if random == "none" else each.conditional for each in sets], axis=1)
     ranks = np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1)  # of the set at each row, 0 to n
     jitter = np.random.default_rng([seed, 1]).random(fit.n)

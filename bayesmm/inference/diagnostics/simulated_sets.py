@@ -14,6 +14,7 @@ import numpy as np
 
 from bayesmm.arguments import check_count, check_seed
 from bayesmm.inference.eliminated import AT_ONCE, Eliminated
+from bayesmm.presenting.progress import watched
 
 
 class Sets(NamedTuple):
@@ -38,7 +39,9 @@ class Sets(NamedTuple):
     sigma: np.ndarray
 
 
-def draw_sets(at: Eliminated, n: int, seed: int, known_sigma: float | None, df: float) -> Iterator[Sets]:
+def draw_sets(
+    at: Eliminated, n: int, seed: int, known_sigma: float | None, df: float, progress: bool | None = False
+) -> Iterator[Sets]:
     """Draw n sets besides the observed one, which comes first, some at a time.
 
     Parameters
@@ -53,6 +56,8 @@ def draw_sets(at: Eliminated, n: int, seed: int, known_sigma: float | None, df: 
         σ, where it is not estimated.
     df : float
         Degrees of freedom of σ² where it is.
+    progress : bool, optional
+        Whether to show a progress bar; None shows it where a person can see it.
     """
     check_sets(n, seed)
     rng = np.random.default_rng(seed)
@@ -60,7 +65,7 @@ def draw_sets(at: Eliminated, n: int, seed: int, known_sigma: float | None, df: 
     rows = len(observed)
     size = max(AT_ONCE // (rows + sum(Z.shape[1] for Z in at.columns)), 1)
     yield treat(at, observed, known_sigma, df)
-    for start in range(0, n, size):
+    for start in watched(range(0, n, size), "simulating sets", progress):
         yield treat(at, _draw(at, rng, min(size, n - start)), known_sigma, df)
 
 
