@@ -5,7 +5,7 @@ JOBS ?= 2
 
 FORMULAE = 0.6.0 0.6.2 0.7.0 0.8.0 0.9.0
 
-.PHONY: demo test docs check lint layout types floors install lock benchmarks formulae
+.PHONY: demo test docs lessons check lint layout types floors install lock benchmarks formulae
 
 demo:
 	@bash .ci/bootstrap demo
@@ -16,6 +16,9 @@ test: install
 
 docs: install  # the site, in build/site/html; needs no network
 	.venv/bin/python docs/sphinx/build.py
+
+lessons: install  # the notebooks of examples/lessons, from the scripts beside them
+	.venv/bin/python docs/sphinx/notebooks.py
 
 check: lint layout types floors  # one hook of .pre-commit-config.yaml each
 

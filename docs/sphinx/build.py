@@ -34,7 +34,7 @@ PLACES = {  # pages outside of docs/, by the name that they have on the site
 }
 CONTENTS = {
     "Begin": ("pages", "for_lme4_users", "datasets", "command_line"),
-    "Lessons": ("lessons/*",),
+    "Lessons": ("lessons", "lessons/*"),
     "Models": ("formulas", "priors", "programs"),
     "Estimates": ("estimates", "variance_components", "profile", "bootstrap", "robust", "means", "diagnostics"),
     "Groups": ("effect_uncertainty", "shrinkage", "ranking", "prediction"),
@@ -81,7 +81,7 @@ def put_together(source: Path) -> None:
     write_reference(source / "reference")
     with (source / "index.md").open("a", encoding="utf-8") as index:
         for caption, names in CONTENTS.items():
-            kind = ":glob:\n" if "*" in names[0] else ""
+            kind = ":glob:\n" if any("*" in name for name in names) else ""
             index.write(f"\n```{{toctree}}\n:hidden:\n{kind}:caption: {caption}\n\n" + "\n".join(names) + "\n```\n")
 
 
