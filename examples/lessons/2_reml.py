@@ -89,7 +89,7 @@ for name, estimates in {"ML": (5 / 6 * b - w) / 5, "REML": (b - w) / 5}.items():
 
 # %%
 identity = model.check_identity()
-identity.modes.round(2)
+identity.modes[["REML", "sd", "variance", "log"]].round(2)
 
 # %% [markdown]
 # The column `sd` equals `REML`. The next ones are peaks of the very same posterior, on other scales: a peak depends on

@@ -24,7 +24,7 @@ emails = made.data
 square = emails.pivot_table(index="sender", columns="receiver", values="log_count", observed=True)
 figure, ax = plt.subplots(figsize=(5.5, 4.5))
 image = ax.imshow(square.to_numpy(), cmap="viridis")
-ax.set(xlabel="receiver", ylabel="sender", title="log number of e-mails")
+ax.set(xlabel="receiver", ylabel="sender", xticks=[], yticks=[], title="log number of e-mails")
 bar = figure.colorbar(image)
 # %% [markdown]
 # A bright row is a person who writes much. A bright column is one who is written to much. Senders are not nested in
