@@ -42,9 +42,9 @@ pd.DataFrame({"ML": ml.parameters["estimate"], "REML": reml.parameters["estimate
 # ## The same with batches
 #
 # Let $a$ be the number of batches, $n$ the samples in each, $S_b$ the mean square between batches and $S_w$ that
-# within. In balanced data both methods can be written down, as long as the results are positive:
+# within. In balanced data both estimates of $\tau^2$ can be written down, as long as they are positive:
 #
-# $$REML: \quad \hat\tau^2 = \frac{S_b - S_w}{n}, \qquad ML: \quad \hat\tau^2 = \frac{(1 - 1/a) S_b - S_w}{n}$$
+# $$t_{REML} = \frac{S_b - S_w}{n}, \qquad t_{ML} = \frac{(1 - 1/a) S_b - S_w}{n}$$
 #
 # Only six batch means speak of the variance between batches, and one of six degrees of freedom went to the mean.
 
@@ -68,7 +68,7 @@ print({name: round(float(value), 2) for name, value in by_hand.items()})
 #
 # We make 20,000 data sets of six batches, with $\tau^2 = 1$ and $\sigma^2 = 1$.
 #
-# **Predict:** what will the two averages of $\hat\tau^2$ be, roughly?
+# **Predict:** what will the averages of $t_{REML}$ and $t_{ML}$ be, roughly?
 
 # %%
 rng = np.random.default_rng(1)
