@@ -14,6 +14,7 @@ import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from sphinx.cmd.build import main as sphinx_build
@@ -47,6 +48,16 @@ CONTENTS = {
     "The project": ("changelog", "citation", "design", "contributing", "reference_values"),
 }
 
+LIVE = "explorer_sleepstudy.html"
+TRY = f"""
+## Try it
+
+```{{raw}} html
+<p>Reaction times of 18 subjects by days without sleep; also <a href="{LIVE}">on a page of its own</a>.</p>
+<iframe src="{LIVE}" title="Shrinkage explorer of sleepstudy" style="width: 100%; height: 60em; border: 0"></iframe>
+```
+"""
+
 
 def main() -> int:
     """Put the pages together, build them and follow their links."""
@@ -56,6 +67,7 @@ def main() -> int:
     put_together(source)
     options = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(HERE), "-d", str(source.parent / "doctrees")]
     failed = sphinx_build([*options, str(source), str(target)])
+    explored().explore(target / LIVE)
     broken = follow_links(target)
     for line in broken:
         print(line, file=sys.stderr)
@@ -76,6 +88,8 @@ def put_together(source: Path) -> None:
     for lesson in lessons:
         text = rewrite_links(lesson.read_text(encoding="utf-8"), str(lesson.relative_to(ROOT)), source)
         (source / "lessons" / lesson.name).write_text(text, encoding="utf-8")
+    with (source / "explorer.md").open("a", encoding="utf-8") as page:
+        page.write(TRY)
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     (source / "citation.md").write_text(f"# Citation\n\nThe file `CITATION.cff`:\n\n```yaml\n{citation}```\n", "utf-8")
     write_reference(source / "reference")
@@ -83,6 +97,11 @@ def put_together(source: Path) -> None:
         for caption, names in CONTENTS.items():
             kind = ":glob:\n" if any("*" in name for name in names) else ""
             index.write(f"\n```{{toctree}}\n:hidden:\n{kind}:caption: {caption}\n\n" + "\n".join(names) + "\n```\n")
+
+
+def explored() -> Any:
+    """Return the fit that the site's explorer is of."""
+    return bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
 
 
 def place(path: str) -> str:
