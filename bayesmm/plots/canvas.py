@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
@@ -59,6 +60,9 @@ MOST_COLUMNS = 3  # of panels
 PANEL = (2.9, 2.0)  # inches, width and height of one of many
 
 
+_OPENED: WeakSet[Figure] = WeakSet()  # figures that were opened here
+
+
 def import_pyplot() -> Any:
     """Import matplotlib, or say that it is not there."""
     try:
@@ -100,12 +104,17 @@ def open_figure(
     """
     pyplot = import_pyplot()
     if ax is None:
-        return pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+        figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+        _OPENED.add(figure)
+        return figure, axes
     from matplotlib.axes import Axes
 
     if not isinstance(ax, Axes):
         raise ArgumentError(f"ax is {ax!r}, but must be axes of matplotlib, as from matplotlib.pyplot.subplots().")
-    return ax.figure, np.array([[ax]], dtype=object)  # pyright: ignore[reportReturnType]
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ArgumentError("ax has been taken out of its figure: give axes that are in one.")
+    return figure, np.array([[ax]], dtype=object)
 
 
 def open_panels(
@@ -145,19 +154,28 @@ def open_panels(
 
 
 def hand_over(figure: Figure) -> Figure:
-    """Return a finished figure: a notebook shows what is returned, and would show an open one once more."""
+    """Return a finished figure: a notebook shows what is returned, and would show an open one once more.
+
+    A figure of the user's own stays open: more may be drawn into it.
+    """
     pyplot = import_pyplot()
-    if "inline" in pyplot.get_backend():
+    if figure in _OPENED and "inline" in pyplot.get_backend():
         pyplot.close(figure)
     return figure
 
 
 def literal(name: object, longest: int = LONGEST) -> str:
     """Write a user's name so that it shows as itself: a dollar sign starts no mathematics, and it is not too long."""
+    return cut(name, longest).replace("$", r"\$")
+
+
+def cut(name: object, longest: int = LONGEST) -> str:
+    """Leave out the middle of a long name: names of levels often differ at their end."""
     shown = visible(str(name))
-    if len(shown) > longest:
-        shown = f"{shown[: longest - 1]}…"
-    return shown.replace("$", r"\$")
+    if len(shown) <= longest:
+        return shown
+    end = longest // 3
+    return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
 def opacity(n: int, few: int = 60) -> float:

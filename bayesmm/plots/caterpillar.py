@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import visible
 from bayesmm.plots.canvas import (
     BOOTSTRAP,
     FIT,
@@ -20,6 +19,7 @@ from bayesmm.plots.canvas import (
     UNPOOLED,
     WIDTH,
     Look,
+    cut,
     hand_over,
     open_figure,
     shade,
@@ -79,7 +79,7 @@ def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Ax
     parts = {str(layer): own.reset_index(drop=True) for layer, own in table.groupby("layer", sort=False)}
     first = next(iter(parts.values()))
     order = np.argsort(first["estimate"].to_numpy(), kind="stable")
-    names = [_shortened(str(level)) for level in first["level"].to_numpy()[order]]
+    names = [cut(level, NAME_WIDTH) for level in first["level"].to_numpy()[order]]
     sorted_parts = {layer: own.iloc[order].reset_index(drop=True) for layer, own in parts.items()}
     q = len(names)
     row = max(ROW, LAYER * (len(parts) + 1)) if q <= ROOMY else ROW
@@ -96,11 +96,6 @@ def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Ax
     else:
         axis.legend(handles, texts, frameon=False, fontsize=SMALL)
     return hand_over(figure)
-
-
-def _shortened(name: str) -> str:
-    name = visible(name)
-    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
 def _draw_rows(axis: Axes, parts: dict[str, pd.DataFrame], names: Sequence[str]) -> list[Any]:

@@ -99,6 +99,8 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "shrinkage_of_draws": lambda r: bmm.shrinkage(r.posterior).plot(effects="Days"),
     "ranking": lambda r: bmm.ranking(r.fit, "Subject", "Days", of="coefficients", top=3).plot(),
     "league": lambda r: bmm.ranking(r.schools, "school", top=10).plot(),
+    "effects": lambda r: bmm.effect_uncertainty(r.fit, r.posterior).plot(effect="Days"),
+    "effects_of_many": lambda r: r.schools.plot_effects(),
     "means": lambda r: bmm.emmeans(r.pups, "Treatment", by="sex").plot(),
     "contrasts": lambda r: bmm.emmeans(r.pups, "Treatment", by="sex").contrasts().plot(),
     "influence": lambda r: r.fit.influence("Subject").plot(),
@@ -118,6 +120,9 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "variance_shares": lambda r: r.pastes.plot_variance_shares(),
     "marginal_covariance": lambda r: r.fit.plot_marginal_covariance({"Subject": ["308", "309"]}, correlation=True),
     "nested_covariance": lambda r: r.pastes.plot_marginal_covariance({"batch": ["A", "B"]}),
+    "power": lambda r: bmm.power(
+        r.fit, parameters={"Days": 5.0}, along={"Subject": [6, 12, 18, 24]}, n=500, progress=False
+    ).plot(),
     "predictive": lambda r: figure_of(r.posterior.plot_predictive(seed=1)),
     "pit": lambda r: figure_of(r.zones.sample(method="importance", seed=1).plot_pit()),
 }

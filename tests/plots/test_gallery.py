@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import bayesmm as bmm
+
 sys.path.insert(0, str(documents.ROOT / "docs" / "pictures"))
 gallery = __import__("gallery")
 
@@ -38,3 +40,11 @@ def test_every_picture_is_in_the_page_and_has_its_line():
     page = (documents.ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
     assert [name for name in gallery.FIGURES if f"pictures/gallery/{name}.png" not in page] == []
     assert {path.stem for path in gallery.FOLDER.glob("*.png")} == set(gallery.FIGURES)
+
+
+def test_every_figure_of_a_result_is_in_the_page():
+    page = (documents.ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    classes = {bmm.Model, bmm.Comparison, *(type(results().__getattribute__(name)) for name in ("fit", "posterior"))}
+    names = {name for each in classes for name in dir(each) if name.startswith("plot")}
+    assert names >= {"plot", "plot_groups", "plot_priors", "plot_effects"}
+    assert sorted(name for name in names if f".{name}(" not in page) == []
