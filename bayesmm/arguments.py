@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from bayesmm.errors import ArgumentError
+from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.limits import REPLICATES
 
 TARGET_ACCEPT = 0.8  # of NUTS, as in NumPyro and Stan
@@ -69,3 +70,27 @@ def shorten(value: Any) -> str:
     except Exception:  # whatever a stranger's class does
         return f"of the type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]} ... (of the type {type(value).__name__})"
+
+
+def check_sigma(sigma: float | None) -> float | None:
+    """Return a known residual standard deviation, if one is given; refuse what cannot be one.
+
+    Raises
+    ------
+    SpecificationError
+        With the value seen.
+    """
+    if sigma is None:
+        return None
+    number = isinstance(sigma, Real) and not isinstance(sigma, bool)
+    if not number or not 0 < sigma < math.inf:
+        raise SpecificationError(
+            f"sigma is {shorten(sigma)}: give the known residual standard deviation, a positive number, or leave it "
+            "out to have it estimated."
+        )
+    if not SMALLEST <= sigma <= LARGEST:
+        raise SpecificationError(
+            f"sigma is {shorten(sigma)}, beyond {SMALLEST:g} to {LARGEST:g}, where its square is lost to rounding. "
+            "Choose other units of the response."
+        )
+    return float(sigma)

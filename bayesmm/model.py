@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import LARGEST, SMALLEST, TARGET_ACCEPT, is_one_of, shorten
+from bayesmm.arguments import TARGET_ACCEPT, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.words.describe import build_report, describe
 from bayesmm.design.words.moments import marginal_covariance, marginal_mean
-from bayesmm.errors import ArgumentError, EstimationError, SpecificationError
+from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.fit.estimating import fit_problem, fit_quietly
 from bayesmm.fit.fit import Fit
 from bayesmm.inside_jax import check_process
@@ -85,7 +83,7 @@ class Model:
         missing: Literal["drop", "raise"] = "drop",
         namespace: Mapping[str, Any] | None = None,
     ) -> None:
-        known_sigma = _check_sigma(sigma)
+        known_sigma = check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
         design = build_design(
@@ -493,20 +491,3 @@ def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:
         effect_covariances=start.mode_covariances,
         elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
     )
-
-
-def _check_sigma(sigma: float | None) -> float | None:
-    if sigma is None:
-        return None
-    number = isinstance(sigma, Real) and not isinstance(sigma, bool)
-    if not number or not 0 < sigma < np.inf:
-        raise SpecificationError(
-            f"sigma is {shorten(sigma)}: give the known residual standard deviation, a positive number, or leave it "
-            "out to have it estimated."
-        )
-    if not SMALLEST <= sigma <= LARGEST:
-        raise SpecificationError(
-            f"sigma is {shorten(sigma)}, beyond {SMALLEST:g} to {LARGEST:g}, where its square is lost to rounding. "
-            "Choose other units of the response."
-        )
-    return float(sigma)

@@ -1,10 +1,12 @@
 """Set up before bayesmm is imported: shapes checked at run time, compiled programs shared between test processes."""
 
 import os
+import sys
 from pathlib import Path
 
 # Processes run side by side: threads of NumPy's that wait for a core make small matrices three times as slow.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "agg"
 
 import pytest
 from hypothesis import settings
@@ -31,3 +33,11 @@ def _unhurried_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda file: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed():
+    """Whatever a test draws, into memory, is gone after it."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

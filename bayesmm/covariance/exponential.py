@@ -130,7 +130,7 @@ class ExponentialDecay(OneCorrelation):
     def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
         """Flat; another power of det R is no beta density."""
         if concentration != 1.0:
-            raise ValueError(f"no beta density of concentration {concentration}")
+            raise NotImplementedError(f"no beta density of concentration {concentration}")
         return 1.0, 1.0
 
     def power(self, i: int, j: int) -> float:

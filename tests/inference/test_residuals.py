@@ -139,7 +139,7 @@ def test_looks_are_as_extreme_as_they_should_be_when_the_model_is_right():
             [
                 *tests[0][["uniformity", "outliers"]],
                 tests[1]["uniformity"],
-                look_for_patterns(fit, eliminate_fit(fit), 39, seed).p_any,
+                look_for_patterns(fit, eliminate_fit(fit), 39, seed, False).p_any,
             ]
         )
     for p_values in np.array(found).T:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
+from bayesmm.arguments import check_count, check_seed, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
 from bayesmm.design.reading.rows import Missing
@@ -256,7 +256,7 @@ def power(
     """
     if not isinstance(formula, str):
         formula, data, parameters, weights, sigma = _of_fit(formula, data, parameters, weights, sigma)
-    n, seed, alpha = check_count("n", n, 1), check_seed(seed), _check_share("alpha", alpha)
+    n, seed, alpha, sigma = check_count("n", n, 1), check_seed(seed), _check_share("alpha", alpha), check_sigma(sigma)
     check_choices(df, None)
     if method is None or not is_one_of(method, ("reml", "ml")):
         raise ArgumentError(f"method is {shorten(method)}: give 'reml' or 'ml'.")
