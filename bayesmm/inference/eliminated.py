@@ -116,7 +116,7 @@ class Eliminated:
 
     @cached_property
     def _inverse(self) -> Inverse:
-        off = [_off_zero(L) for L in self.factors]
+        off = [off_zero(L) for L in self.factors]
         return invert_on_pattern(host, self.products, self.elimination, off, neighbours=True)
 
     @property
@@ -149,12 +149,12 @@ class Eliminated:
         known = np.zeros(len(self.rows.fixed))
         for incidence, C in zip(self.rows.incidences, inverse.diagonal, strict=True):
             for m in incidence.memberships:
-                known += _quadratic(m.columns, C[:, :, m.codes], m.columns)
+                known += quadratic(m.columns, C[:, :, m.codes], m.columns)
         located = locate_pairs(self.rows.incidences)
         for (f, g), C in inverse.pairs.items():
             for (a, b), position in located[(f, g)].positions.items():
                 left, right = self.rows.incidences[f].memberships[a], self.rows.incidences[g].memberships[b]
-                known += 2.0 * _quadratic(left.columns, C[:, :, position], right.columns)
+                known += 2.0 * quadratic(left.columns, C[:, :, position], right.columns)
         return 1.0 - known
 
     @cached_property
@@ -200,8 +200,8 @@ class Eliminated:
         return coefficients, solved - self.solved[:, :-1] @ coefficients, modes
 
 
-def _quadratic(left: np.ndarray, C: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Left times C (k, l, n) times right of every row."""
+def quadratic(left: np.ndarray, C: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Multiply C (k, l, n) by both sides, row by row; (n,)."""
     total = np.zeros(len(left))
     for i in range(C.shape[0]):
         for j in range(C.shape[1]):
@@ -209,8 +209,8 @@ def _quadratic(left: np.ndarray, C: np.ndarray, right: np.ndarray) -> np.ndarray
     return total
 
 
-def _off_zero(L: np.ndarray) -> np.ndarray:
-    """Λ with singular values kept from exactly zero, where a factor in the dense blocks could not be inverted."""
+def off_zero(L: np.ndarray) -> np.ndarray:
+    """Keep the singular values of Λ from exactly zero, where a factor in the dense blocks could not be inverted."""
     left, values, right = np.linalg.svd(L)
     return (left * np.maximum(values, LEAST)) @ right
 

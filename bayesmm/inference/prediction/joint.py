@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.incidence import Incidence
+from bayesmm.inference.eliminated import off_zero, quadratic
 from bayesmm.marginal.apart.few_effects import joint_covariance, solve_few_effects
 from bayesmm.marginal.apart.one_factor import level_covariances, solve_one_factor
 from bayesmm.marginal.arrays import host
@@ -24,7 +25,6 @@ from bayesmm.marginal.elimination.elimination import Elimination, absorb, elimin
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
-LEAST = 1e-8  # singular values of Λ that are inverted: Ψ changes by their square, which is rounding
 ROWS = 2**16  # at a time
 SOLVED = 2**23  # numbers in the columns that are solved for together, 64 MB
 
@@ -103,7 +103,7 @@ class RowEffects:
         found = np.zeros(len(self._fixed[part]))
         for side in self._sides:
             columns = side.columns[part]
-            found += _product(columns, at.diagonal[side.f][:, :, side.codes[part]], columns)
+            found += quadratic(columns, at.diagonal[side.f][:, :, side.codes[part]], columns)
         return found
 
     def _towards(self, at: _At, part: slice) -> np.ndarray:
@@ -147,7 +147,7 @@ class RowEffects:
             some = known[start : start + ROWS]
             rows = meeting.rows[some]
             C = at.between(one.f, two.f, one.codes[rows], two.codes[rows], meeting.position[some])
-            total[rows] += 2.0 * _product(one.columns[rows], C, two.columns[rows])
+            total[rows] += 2.0 * quadratic(one.columns[rows], C, two.columns[rows])
         lacking = meeting.rows[meeting.position < 0]
         if not len(lacking):
             return
@@ -162,7 +162,7 @@ class RowEffects:
             rows = lacking[starts[first] : ends[min(first + size, len(levels)) - 1]]
             C = at.columns_of(one.f, some)[two.f]  # (l, k, levels, q)
             blocks = C[:, :, np.searchsorted(some, one.codes[rows]), two.codes[rows]].swapaxes(0, 1)
-            total[rows] += 2.0 * _product(one.columns[rows], blocks, two.columns[rows])
+            total[rows] += 2.0 * quadratic(one.columns[rows], blocks, two.columns[rows])
 
 
 class _At(NamedTuple):
@@ -224,7 +224,7 @@ def _solve(products: CrossProducts, factors: Sequence[np.ndarray]) -> _At:
         elimination, absorbed = eliminate(host, products, factors)
         gram = absorbed.reduced.gram
         effects = solve_effects(host, products, elimination, absorbed).effects
-        invertible = [_off_zero(L) for L in factors]
+        invertible = [off_zero(L) for L in factors]
         inverse = invert_on_pattern(host, products, elimination, invertible, neighbours=True)
         diagonal, pairs = inverse.diagonal, inverse.pairs
     return _At(
@@ -236,17 +236,3 @@ def _solve(products: CrossProducts, factors: Sequence[np.ndarray]) -> _At:
         joint=joint,
         elimination=elimination,
     )
-
-
-def _product(left: np.ndarray, C: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Multiply C (k, l, m) by both sides, row by row; (m,)."""
-    total = np.zeros(len(left))
-    for i in range(C.shape[0]):
-        for j in range(C.shape[1]):
-            total += left[:, i] * C[i, j] * right[:, j]
-    return total
-
-
-def _off_zero(L: np.ndarray) -> np.ndarray:
-    left, values, right = np.linalg.svd(L)
-    return (left * np.maximum(values, LEAST)) @ right
