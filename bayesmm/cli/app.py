@@ -7,7 +7,7 @@ and point estimates do not wait for the import of a sampler.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,9 @@ def common(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def fit(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     method: options.Method = "reml",
@@ -58,21 +60,14 @@ def fit(
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.FitOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Estimate by REML or maximum likelihood."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import RESULTS, TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *RESULTS))
         with stage("fitting"):
             model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
@@ -84,7 +79,9 @@ def fit(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def anova(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     type: options.Type = "3",
@@ -94,21 +91,14 @@ def anova(
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.TestOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Test each term of the fixed effects by F."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
             model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
@@ -120,7 +110,9 @@ def anova(
 
 
 @app.command("test", epilog=EXIT_CODES)
+@options.reads_files
 def linear_test(
+    reading: Any,
     formula: options.Formula,
     hypotheses: options.Hypotheses,
     data: options.Data,
@@ -131,21 +123,14 @@ def linear_test(
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.TestOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Test linear hypotheses about the fixed effects."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
             model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
@@ -157,7 +142,9 @@ def linear_test(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def sample(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     draws: options.Draws = 1000,
@@ -173,21 +160,14 @@ def sample(
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.SampleOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Explore the posterior."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import RESULTS, TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *RESULTS))
         with stage("reading"):
             model = build_model(
@@ -210,7 +190,9 @@ def sample(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def compare(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     method: options.Method = "reml",
@@ -229,21 +211,14 @@ def compare(
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.CompareOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Put point estimates and the posterior of one model side by side."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import FIGURES, RESULTS, TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *RESULTS, *FIGURES))
         with stage("fitting"):
             model = build_model(
@@ -270,7 +245,9 @@ def compare(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def check(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     method: options.Method = "reml",
@@ -279,21 +256,14 @@ def check(
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.CheckOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Look at a fit from all sides: what to check, and what to do, before its numbers are read."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
             model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
@@ -307,7 +277,9 @@ def check(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def report(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     output: options.ReportOutput = "report.html",
@@ -326,20 +298,13 @@ def report(
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     as_json: options.Json = False,
 ) -> None:
     """Put a whole analysis on one page for a browser: model, data, estimates, figures, checks, code."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import PAGES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         (path,) = check_outputs([output], PAGES)
         with stage("fitting"):
             model = build_model(
@@ -373,7 +338,9 @@ def report(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def effects(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     group: options.Group = None,
@@ -392,21 +359,14 @@ def effects(
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.EffectsOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Say how sure one is of each level's effects, by every layer of uncertainty."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import FIGURES, TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *FIGURES))
         with stage("fitting"):
             model = build_model(
@@ -432,7 +392,9 @@ def effects(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def power(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     parameters: options.Parameters = None,
@@ -450,22 +412,16 @@ def power(
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.PowerOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Simulate designs: how often effects are found, and how precisely, as the data grow."""
     with plain_errors():
         from bayesmm.cli.assignments import read_numbers, read_sizes
-        from bayesmm.cli.data import Reading, read_data
+        from bayesmm.cli.data import read_data
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import FIGURES, TABLES, check_outputs, deliver
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, (*TABLES, *FIGURES))
         truth, aims = read_numbers("--parameters", parameters), read_numbers("--aim", aim)
         sizes, rows = read_sizes("--along", along), read_sizes("--within", within)
@@ -497,7 +453,9 @@ def power(
 
 
 @app.command(epilog=EXIT_CODES)
+@options.reads_files
 def predict(
+    reading: Any,
     formula: options.Formula,
     data: options.Data,
     new: options.New = None,
@@ -519,22 +477,15 @@ def predict(
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
-    sep: options.Sep = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    missing: options.Missing = None,
-    encoding: options.Encoding = None,
     output: options.PredictOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Predict rows, seen or new, with intervals."""
     with plain_errors():
-        from bayesmm.cli.data import Reading
         from bayesmm.cli.models import build_model
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
         from bayesmm.cli.predictions import predict_outcome, read_rows
 
-        reading = Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
         paths = check_outputs(output, TABLES)
         with stage("reading" if from_posterior else "fitting"):
             rows = read_rows(new, data, reading)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import update_wrapper
+from inspect import Signature, signature
 from typing import Annotated, Any, Literal
 
 import typer
@@ -339,3 +342,37 @@ Priors = Annotated[
         rich_help_panel=SAMPLER,
     ),
 ]
+
+
+def _read(
+    sep: Sep = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    missing: Missing = None,
+    encoding: Encoding = None,
+) -> Any:
+    """Say how a text file is written, by options that every command with data has."""
+    from bayesmm.cli.data import Reading
+
+    return Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+
+
+def reads_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of text files, before those of its output, and call it with what they say.
+
+    Typer reads options off a signature: that of the command, with the options in the place of ``reading``.
+    """
+    files = list(signature(_read, eval_str=True).parameters.values())
+    own = [each for each in signature(command, eval_str=True).parameters.values() if each.name != "reading"]
+    at = [each.name for each in own].index("output")
+    parameters = [*own[:at], *files, *own[at:]]
+
+    def called(**given: Any) -> None:
+        reading = _read(**{each.name: given.pop(each.name) for each in files})
+        command(reading=reading, **given)
+
+    update_wrapper(called, command)
+    del called.__wrapped__  # its signature is another
+    called.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called
