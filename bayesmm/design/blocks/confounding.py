@@ -144,8 +144,12 @@ def _combination(column: np.ndarray, others: np.ndarray) -> list[int] | None:
     if norm == 0 or not norms.all():
         return None
     scaled, target = others / norms, column / norm
-    Q = scaled if scaled.shape[1] == 1 else np.linalg.qr(scaled)[0]
-    left = target - Q @ (Q.T @ target)
+    if scaled.shape[1] == 1:
+        only = scaled[:, 0]
+        left = target - only * (only @ target)
+    else:
+        Q = np.linalg.qr(scaled)[0]
+        left = target - Q @ (Q.T @ target)
     if np.sqrt(left @ left) > ROUNDING:
         return None
     weights = np.linalg.lstsq(scaled, target, rcond=None)[0]
