@@ -7,6 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,9 +18,12 @@ import pandas as pd
 import pytest
 from made_posterior import make_posterior
 from presenting.results import RESULTS, sleepstudy
+from xarray import DataTree
 
 import bayesmm as bmm
 from bayesmm.console import LEAST_COLUMNS, cells
+from bayesmm.inference.pooling.ranking import Ranking
+from bayesmm.presenting import progress as progress_module
 from bayesmm.presenting.parts import FIRST_ROWS, LAST_ROWS, MOST_ROWS
 
 FUNCTIONS = [name for name in bmm.__all__ if inspect.isfunction(getattr(bmm, name))]
@@ -28,7 +34,13 @@ WATCHED = {
         *("bootstrap", "boundary", "check", "coef", "envelopes", "influence", "plot_envelopes", "plot_residuals"),
         *("predict", "profile", "random_effects", "simulated_residuals", "variance_tests"),
     },
-    "bayesmm": {"effect_uncertainty", "power"},
+    "Posterior": {
+        *("augment", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "plot_groups", "plot_pit"),
+        *("plot_predictive", "posterior_predictive", "predict", "r2", "random_effects", "sensitivity", "simulate"),
+        *("tidy", "with_predictive"),
+    },
+    "Ranking": {"pairs"},
+    "bayesmm": {"effect_uncertainty", "power", "ranking", "shrinkage"},
 }
 
 
@@ -39,7 +51,7 @@ def public_methods(kind):
 def test_what_takes_long_can_be_watched_and_be_silent():
     _, fit, posterior = sleepstudy()
     found = {"bayesmm": {name for name in FUNCTIONS if "progress" in inspect.signature(getattr(bmm, name)).parameters}}
-    for kind in (bmm.Model, type(fit), type(posterior)):
+    for kind in (bmm.Model, type(fit), type(posterior), Ranking):
         watched = {
             name
             for name in public_methods(kind)
@@ -64,6 +76,84 @@ def test_bars_are_drawn_when_they_are_asked_for(progress, capsys):
         said = capsys.readouterr()
         assert said.out == ""
         assert bool(said.err) is (progress is True), name
+
+
+# What goes through the draws of a posterior, with effects that were kept and without.
+DRAWN = {
+    "loo": lambda p, progress: p.loo(draws=200, progress=progress).elpd_i,
+    "loo of groups": lambda p, progress: p.loo("Subject", draws=200, progress=progress).elpd_i,
+    "loo given effects": lambda p, progress: p.loo(predictive="conditional", draws=200, progress=progress).elpd_i,
+    "loo_pit": lambda p, progress: p.loo_pit(draws=200, progress=progress)["loo_pit"]["y"],
+    "sensitivity": lambda p, progress: p.sensitivity(progress=progress)[["prior", "likelihood"]],
+    "predict": lambda p, progress: p.predict(progress=progress),
+    "posterior_predictive": lambda p, progress: p.posterior_predictive(progress=progress)["posterior_predictive"]["y"],
+    "r2": lambda p, progress: p.r2(progress=progress)["conditional"],
+    "random_effects": lambda p, progress: p.random_effects(progress=progress)[["mean", "sd"]],
+    "ranking": lambda p, progress: bmm.ranking(p, "Subject", "Days", progress=progress).table,
+    "pairs": lambda p, progress: bmm.ranking(p, "Subject", "Days", progress=False).pairs(progress=progress),
+}
+
+
+@pytest.fixture(scope="module")
+def without_effects():
+    kept = sleepstudy()[2]
+    groups = {name: node.to_dataset() for name, node in kept.data.children.items()}
+    groups["posterior"] = groups["posterior"].drop_vars("b_Subject")
+    return replace(kept, data=DataTree.from_dict(groups))
+
+
+def are_over(before):
+    """Whether threads that came later end within a second or two."""
+    for each in set(threading.enumerate()) - before:
+        each.join(2.0)
+    return not set(threading.enumerate()) - before
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_are_gone_through_part_by_part_with_a_bar_that_changes_nothing(
+    name, without_effects, capsys, monkeypatch
+):
+    """The bar hears of every part; Ctrl-C ends the call between two of them, and the next call is as if it had not been."""
+    expected = np.asarray(DRAWN[name](without_effects, False), dtype=float)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("bayesmm.bayes.results.draws.BATCH", 50_000)
+    monkeypatch.setattr("bayesmm.bayes.results.prediction.BATCH", 50_000)
+    monkeypatch.setattr("bayesmm.bayes.results.shares.BATCH", 50_000)
+    monkeypatch.setattr("bayesmm.bayes.results.leave_out.SMOOTHED", 10_000)
+    monkeypatch.setattr("bayesmm.inference.pooling.levels.AT_ONCE", 20_000)
+    heard = []
+
+    def stop(self, steps=1, usual=progress_module._DrawnBar.advance):
+        usual(self, steps)
+        heard.append(steps)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress_module._DrawnBar, "advance", stop)
+    before = set(threading.enumerate())
+    if name == "random_effects":
+        without_effects.__dict__.pop("_moments", None)
+    with pytest.raises(KeyboardInterrupt):
+        DRAWN[name](without_effects, True)
+    assert are_over(before)
+    found = np.asarray(DRAWN[name](without_effects, True), dtype=float)
+    assert len(heard) > 4
+    assert "━" in capsys.readouterr().err
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_bar_that_was_not_asked_for_comes_after_a_moment_and_goes_away(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    before = set(threading.enumerate())
+    for delay, is_seen in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr(progress_module, "DELAY", delay)
+        with progress_module.progress_bar("counting", 3, None) as bar:
+            for _ in range(3):
+                time.sleep(0.1)
+                bar.advance()
+        assert ("counting" in capsys.readouterr().err) is is_seen
+        assert are_over(before)
 
 
 def test_a_bar_changes_no_number():

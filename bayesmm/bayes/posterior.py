@@ -113,7 +113,7 @@ class Posterior:
         """Number of chains."""
         return self.data["posterior"].sizes["chain"]
 
-    def draws(self, name: str) -> np.ndarray:
+    def draws(self, name: str, *, progress: bool | None = None) -> np.ndarray:
         """Draws of one variable.
 
         Parameters
@@ -121,6 +121,8 @@ class Posterior:
         name : str
             "beta", "sigma", "sd_Subject", "cor_Subject", "b_Subject", ...: a variable of ``data["posterior"]``. Random
             effects that were not kept are drawn now, the same each time, from their distribution given the rest.
+        progress : bool, optional
+            Whether to show a progress bar where effects are drawn; by default where a person can see it.
 
         Returns
         -------
@@ -136,7 +138,7 @@ class Posterior:
         if not isinstance(name, str):
             raise VariableError(f"name is {shorten(name)}: give the name of a variable, such as 'beta'.")
         if name not in variables and name in names:
-            return self.effects[names.index(name)]
+            return self._read_effects(progress)[names.index(name)]
         if name not in variables:
             raise VariableError(f"{name!r} is not a variable of the posterior; there are {listing(variables)}.")
         return variables[name].to_numpy()
@@ -158,8 +160,11 @@ class Posterior:
     @property
     def effects(self) -> tuple[np.ndarray, ...]:
         """Draws of the random effects of each grouping factor, shapes (chains, draws, q, k)."""
+        return self._read_effects(None)
+
+    def _read_effects(self, progress: bool | None) -> tuple[np.ndarray, ...]:
         draws = read_draws(self)
-        return tuple(b.reshape(*draws.shape, *b.shape[1:]) for b in read_effects(self, draws))
+        return tuple(b.reshape(*draws.shape, *b.shape[1:]) for b in read_effects(self, draws, progress=progress))
 
     @cached_property
     def parameters(self) -> pd.DataFrame:
@@ -183,13 +188,15 @@ class Posterior:
         """
         return parameter_table(self.data, self.labels, level)
 
-    def random_effects(self, *, level: float = 0.95) -> pd.DataFrame:
+    def random_effects(self, *, level: float = 0.95, progress: bool | None = None) -> pd.DataFrame:
         """Tabulate the random effects.
 
         Parameters
         ----------
         level : float
             Probability of the equal-tailed intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -200,14 +207,19 @@ class Posterior:
         """
         data = self.data
         if not is_kept(self) and not {"quadrature", "random_effects"} & set(data.children):
-            data = DataTree.from_dict({"posterior": data["posterior"].to_dataset(), "random_effects": self._moments})
+            if "_moments" not in self.__dict__:
+                self.__dict__["_moments"] = recover_moments(self, progress)
+            kept = data["posterior"].to_dataset()
+            data = DataTree.from_dict({"posterior": kept, "random_effects": self.__dict__["_moments"]})
         return random_effect_table(data, self.labels, level)
 
-    @cached_property
-    def _moments(self) -> Dataset:
-        return recover_moments(self)
-
-    def tidy(self, effects: Kind | Sequence[Kind] = ("fixed", "ran_pars"), *, level: float = 0.95) -> pd.DataFrame:
+    def tidy(
+        self,
+        effects: Kind | Sequence[Kind] = ("fixed", "ran_pars"),
+        *,
+        level: float = 0.95,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
         """Return the results as one plain frame, a row a term, in the sense of R's broom.
 
         Parameters
@@ -217,6 +229,8 @@ class Posterior:
             level, fixed plus random effect, where both have the same name.
         level : float
             Probability of the equal-tailed intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -232,18 +246,20 @@ class Posterior:
         """
         kinds = read_kinds(effects)
         by_level = {
-            "ran_vals": lambda: self.random_effects(level=level),
-            "ran_coefs": lambda: level_coefficients(self, level),
+            "ran_vals": lambda: self.random_effects(level=level, progress=progress),
+            "ran_coefs": lambda: level_coefficients(self, level, progress),
         }
         return tidy_frame(kinds, self.parameter_table(level=level), by_level)
 
-    def glance(self, *, elpd: bool = False) -> pd.DataFrame:
+    def glance(self, *, elpd: bool = False, progress: bool | None = None) -> pd.DataFrame:
         """Return a frame of one row that says what the posterior is like as a whole.
 
         Parameters
         ----------
         elpd : bool
             Whether rows are left out too, as by `loo`.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -252,9 +268,11 @@ class Posterior:
             r2_conditional and icc (adjusted) of `explained`; converged (nothing speaks against the draws), chains,
             draws, divergences, the largest r_hat, the smallest ess; with `elpd` elpd_loo, elpd_loo_std_error, p_loo.
         """
-        return glance(self, self.method, self.diagnostics, elpd=elpd)
+        return glance(self, self.method, self.diagnostics, elpd=elpd, progress=progress)
 
-    def augment(self, data: pd.DataFrame | None = None, *, level: float = 0.95) -> pd.DataFrame:
+    def augment(
+        self, data: pd.DataFrame | None = None, *, level: float = 0.95, progress: bool | None = None
+    ) -> pd.DataFrame:
         """Return the data with what the posterior says of each row.
 
         Parameters
@@ -264,6 +282,8 @@ class Posterior:
             NaN. By default the columns and rows that the model uses.
         level : float
             Probability of the equal-tailed intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -276,7 +296,7 @@ class Posterior:
         ArgumentError
             If the data are not those of the model, or have one of these columns.
         """
-        return augment(self, data, level)
+        return augment(self, data, level, progress)
 
     def predict(
         self,
@@ -289,6 +309,7 @@ class Posterior:
         level: float = 0.95,
         weights: Any = None,
         seed: int = 0,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Predict the expected response, or new observations.
 
@@ -314,6 +335,8 @@ class Posterior:
             that the model's weights were given by, if `new_data` has them.
         seed : int
             For what is drawn.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -336,6 +359,7 @@ class Posterior:
             level=level,
             weights=weights,
             seed=seed,
+            progress=progress,
         )
 
     def group_lines(
@@ -345,6 +369,7 @@ class Posterior:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
 
@@ -361,6 +386,9 @@ class Posterior:
             part over the rows of a level, the highest first.
         level : float
             Probability of the intervals.
+        progress : bool, optional
+            Whether to show a progress bar where random effects were not kept and are drawn; by default where a person
+            can see it.
 
         Returns
         -------
@@ -381,7 +409,7 @@ class Posterior:
         at the most frequent one, numbers at that nearest the mean. Effects of other grouping factors come in where all
         rows of a level share theirs, as in nested factors, and are zero otherwise.
         """
-        return draw_group_lines(self, x=x, group=group, levels=levels, level=level).frame
+        return draw_group_lines(self, x=x, group=group, levels=levels, level=level, progress=progress).frame
 
     def plot_groups(
         self,
@@ -390,12 +418,13 @@ class Posterior:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        progress: bool | None = None,
     ) -> Figure:
         """Draw the data of each level with its lines: not pooled, partially and completely pooled.
 
         Parameters
         ----------
-        x, group, levels, level
+        x, group, levels, level, progress
             As in `group_lines`, whose table is drawn.
 
         Returns
@@ -412,7 +441,8 @@ class Posterior:
         """
         from bayesmm.design.words.group_lines import plot_group_lines
 
-        return plot_group_lines([("posterior", draw_group_lines(self, x=x, group=group, levels=levels, level=level))])
+        lines = draw_group_lines(self, x=x, group=group, levels=levels, level=level, progress=progress)
+        return plot_group_lines([("posterior", lines)])
 
     def posterior_predictive(
         self,
@@ -423,12 +453,13 @@ class Posterior:
         weights: Any = None,
         seed: int = 0,
         draws: int | None = None,
+        progress: bool | None = None,
     ) -> DataTree:
         """Draw new observations, one for each draw and row.
 
         Parameters
         ----------
-        new_data, random, new_levels, weights, seed
+        new_data, random, new_levels, weights, seed, progress
             As in `predict`.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
@@ -440,10 +471,19 @@ class Posterior:
             observed_data, as ArviZ's plots of predictive checks need it.
         """
         return posterior_predictive(
-            self, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, draws=draws
+            self,
+            new_data,
+            random=random,
+            new_levels=new_levels,
+            weights=weights,
+            seed=seed,
+            draws=draws,
+            progress=progress,
         )
 
-    def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
+    def simulate(
+        self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0, progress: bool | None = None
+    ) -> pd.DataFrame:
         """Draw responses for the rows used, each from another draw of all parameters.
 
         Parameters
@@ -455,6 +495,9 @@ class Posterior:
             or keeps the effects of its draw, those of the levels that were observed, as `posterior_predictive` does.
         seed : int
             The same seed gives the same numbers; with more simulations the first ones stay.
+        progress : bool, optional
+            Whether to show a progress bar where effects were not kept and are drawn; by default where a person can see
+            it.
 
         Returns
         -------
@@ -466,20 +509,32 @@ class Posterior:
         ArgumentError
             If an argument is out of its range.
         """
-        return simulate(self, n, random, seed)
+        return simulate(self, n, random, seed, progress)
 
-    def with_predictive(self, *, seed: int = 0) -> Posterior:
+    def with_predictive(self, *, seed: int = 0, progress: bool | None = None) -> Posterior:
         """Return the same posterior with a group posterior_predictive in its data.
 
         Parameters
         ----------
         seed : int
             For the residuals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        Posterior
+            Its ``data`` has the group beside the others.
         """
-        return replace(self, data=add_predictive(self, seed=seed))
+        return replace(self, data=add_predictive(self, seed=seed, progress=progress))
 
     def log_likelihood(
-        self, of: str = "row", predictive: Predictive = "marginal", *, draws: int | None = None
+        self,
+        of: str = "row",
+        predictive: Predictive = "marginal",
+        *,
+        draws: int | None = None,
+        progress: bool | None = None,
     ) -> DataTree:
         """Evaluate how well the other data predict each row or group, draw by draw.
 
@@ -494,6 +549,8 @@ class Posterior:
             log p(y_g | β, b, σ), given the random effects.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -505,14 +562,21 @@ class Posterior:
         BayesmmError
             If there is no such group, the numbers would be too many, or nothing predicts what is left out.
         """
-        return log_likelihood(self, of, predictive, draws)
+        return log_likelihood(self, of, predictive, draws, progress)
 
-    def loo(self, of: str = "row", predictive: Predictive = "marginal", *, draws: int | None = None) -> ELPDData:
+    def loo(
+        self,
+        of: str = "row",
+        predictive: Predictive = "marginal",
+        *,
+        draws: int | None = None,
+        progress: bool | None = None,
+    ) -> ELPDData:
         """Estimate the expected log predictive density of rows or groups that are left out.
 
         Parameters
         ----------
-        of, predictive, draws
+        of, predictive, draws, progress
             As in `log_likelihood`.
 
         Returns
@@ -531,15 +595,17 @@ class Posterior:
         Vehtari, Gelman & Gabry (2017), Statistics and Computing 27. Vehtari, Mononen, Tolvanen, Sivula & Winther
         (2016), JMLR 17(103).
         """
-        return loo(self, of, predictive, draws)
+        return loo(self, of, predictive, draws, progress)
 
-    def loo_pit(self, *, draws: int | None = None) -> DataTree:
+    def loo_pit(self, *, draws: int | None = None, progress: bool | None = None) -> DataTree:
         """Evaluate the predictive distribution function of each row, given the others, at what was observed.
 
         Parameters
         ----------
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -547,9 +613,9 @@ class Posterior:
             Group loo_pit with the variable ``y`` (obs): uniform between 0 and 1 if the model is right, for
             ``arviz.plot_ecdf_pit(tree, group="loo_pit", sample_dims=["obs"])``.
         """
-        return loo_pit(self, draws)
+        return loo_pit(self, draws, progress)
 
-    def r2(self, *, kind: R2Kind = "fitted") -> Dataset:
+    def r2(self, *, kind: R2Kind = "fitted", progress: bool | None = None) -> Dataset:
         """Evaluate the R² of each draw.
 
         Parameters
@@ -558,6 +624,8 @@ class Posterior:
             What the random effects explain: in "fitted" the variance over the rows of the fitted values of the observed
             levels (Gelman's Bayesian R²); in "variances" the variance that the draw gives to levels (Nakagawa &
             Schielzeth's R², as of `Fit.explained`).
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -576,7 +644,7 @@ class Posterior:
         Gelman, Goodrich, Gabry & Vehtari (2019), The American Statistician 73(3). Nakagawa & Schielzeth (2013), Methods
         Ecol. Evol. 4.
         """
-        return r_squared(self, kind)
+        return r_squared(self, kind, progress)
 
     def explained(self, *, level: float = 0.95) -> Explained:
         """Say what explains the variance of the response: R², ICC, and shares.
@@ -672,6 +740,7 @@ class Posterior:
         draws: int = 50,
         seed: int = 0,
         backend: Backend = "matplotlib",
+        progress: bool | None = None,
     ) -> PlotCollection:
         """Draw the observed responses over responses that the posterior predicts for the same rows, with ArviZ.
 
@@ -685,6 +754,8 @@ class Posterior:
             Of what is drawn, as in `posterior_predictive`.
         backend : {"matplotlib", "plotly", "bokeh", "none"}
             What draws; "none" returns what would be drawn.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -704,10 +775,12 @@ class Posterior:
         if not is_one_of(kind, ("kde", "ecdf", "hist")):
             raise ArgumentError(f"kind is {shorten(kind)}: give 'kde', 'ecdf' or 'hist'.")
         draws = check_count("draws", draws, 1)
-        tree = self.posterior_predictive(seed=seed, draws=draws)
+        tree = self.posterior_predictive(seed=seed, draws=draws, progress=progress)
         return plot_predictive(tree, response=self.design.specification.response, kind=kind, backend=backend)
 
-    def plot_pit(self, *, draws: int | None = None, backend: Backend = "matplotlib") -> PlotCollection:
+    def plot_pit(
+        self, *, draws: int | None = None, backend: Backend = "matplotlib", progress: bool | None = None
+    ) -> PlotCollection:
         """Draw how far the distribution of `loo_pit` is from uniform, with ArviZ and its test of that.
 
         Parameters
@@ -716,6 +789,8 @@ class Posterior:
             How many draws to use at most, equally spaced; all by default.
         backend : {"matplotlib", "plotly", "bokeh", "none"}
             What draws; "none" returns what would be drawn.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -736,15 +811,18 @@ class Posterior:
         from bayesmm.plots.collection import import_arviz_plots, plot_pit
 
         import_arviz_plots(backend)
-        return plot_pit(self.loo_pit(draws=draws), response=self.design.specification.response, backend=backend)
+        pit = self.loo_pit(draws=draws, progress=progress)
+        return plot_pit(pit, response=self.design.specification.response, backend=backend)
 
-    def sensitivity(self, *, threshold: float = 0.05) -> pd.DataFrame:
+    def sensitivity(self, *, threshold: float = 0.05, progress: bool | None = None) -> pd.DataFrame:
         """Measure how the posterior moves when the prior or the likelihood is made a little stronger or weaker.
 
         Parameters
         ----------
         threshold : float
             From which value on a parameter counts as sensitive.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -767,7 +845,7 @@ class Posterior:
         ----------
         Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34.
         """
-        return sensitivity(self, threshold)
+        return sensitivity(self, threshold, progress)
 
     @cached_property
     def diagnostics(self) -> Diagnostics:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bayesmm.bayes.exploring.run import Settings, Watcher
+from bayesmm.presenting import progress
 
 
 @contextmanager
@@ -26,25 +25,11 @@ def progress_bar(settings: Settings, show: bool | None) -> Iterator[Watcher | No
     callable or None
         To be told about every chunk of iterations.
     """
-    if show is False or (show is None and not _is_watched()):
-        yield None
-        return
-    state = random.getstate()  # rich draws from Python's generator, whose numbers are the user's
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=show is None) as bar:
-        random.setstate(state)
-        task = bar.add_task("compiling", total=settings.tune + settings.draws)
+    with progress.progress_bar("compiling", settings.tune + settings.draws, show) as bar:
 
         def watch(done: int, divergences: int) -> None:
             phase = "warm-up" if done < settings.tune else "sampling"
             found = f", {divergences} divergences" if divergences else ""
-            bar.update(task, completed=done, description=f"{settings.chains} chains, {phase}{found}")
+            bar.tell(done, f"{settings.chains} chains, {phase}{found}")
 
-        yield watch
-
-
-def _is_watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+        yield watch if bar.is_watched else None

@@ -66,6 +66,6 @@ class DrawnModel(Protocol):
         """Draws of the residual standard deviation, shape (chains, draws)."""
         ...
 
-    def draws(self, name: str) -> np.ndarray:
+    def draws(self, name: str, *, progress: bool | None = None) -> np.ndarray:
         """Draws of one variable, shape (chains, draws, ...)."""
         ...

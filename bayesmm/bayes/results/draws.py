@@ -15,8 +15,10 @@ from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior
 from bayesmm.marginal.leave_out.left_out import Draw
+from bayesmm.presenting.progress import SILENT, Bar
 
 BATCH = 4_000_000  # numbers held at once, 32 MB
+MOST_CALLS = 50  # of the compiled program: between two a person sees how far it is, and may stop it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,14 @@ def stack_draws(draws: ParameterDraws, prior: FixedPrior) -> Draw:
     return Draw(**leaves)
 
 
-def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: Any, *, whole: int | None = None) -> Any:
+def map_draws(
+    evaluate: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    draws: Any,
+    *,
+    bar: Bar = SILENT,
+    whole: int | None = None,
+) -> Any:
     """Evaluate every draw, as many at a time as fit.
 
     Parameters
@@ -133,6 +142,8 @@ def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: A
         The same for all draws.
     draws : Draw, or another named tuple with ``sigma``
         First axis that of the draws.
+    bar : Bar, optional
+        Told of every draw that is evaluated.
     whole : int, optional
         Of how many draws this is a part, perhaps the last and shorter: one compiled program then serves all parts.
 
@@ -145,8 +156,27 @@ def map_draws(evaluate: Callable[..., Any], arguments: tuple[Any, ...], draws: A
     n_draws = len(draws.sigma)
     total = whole or n_draws
     batch = min(max(BATCH // size, 1), total)
-    extra = total - n_draws + -total % batch  # whole batches only: a rest would be compiled once more
-    padded = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]), draws)
+    n_batches = -(-total // batch)
+    n_calls = -(-n_batches // -(-n_batches // MOST_CALLS))
+    length = batch * -(-n_batches // n_calls)  # all calls have as many: a shorter one would be compiled once more
+    values: Any = None
     with inside_jax():
-        values = evaluate(*arguments, padded, batch)
-        return jax.tree.map(lambda x: np.asarray(x)[:n_draws], values)
+        held = jax.device_put(arguments)
+        for start in range(0, n_draws, length):
+            some = jax.tree.map(lambda x, start=start: _fill(x[start : start + length], length), draws)
+            own = slice(start, min(start + length, n_draws))
+            found = jax.tree.map(lambda x, n=own.stop - start: np.asarray(x)[:n], evaluate(*held, some, batch))
+            bar.advance(own.stop - start)
+            if length >= n_draws:
+                return found
+            if values is None:
+                values = jax.tree.map(lambda x: np.empty((n_draws, *x.shape[1:]), x.dtype), found)
+            for filled, part in zip(jax.tree.leaves(values), jax.tree.leaves(found), strict=True):
+                filled[own] = part
+    return values
+
+
+def _fill(values: np.ndarray, length: int) -> np.ndarray:
+    """Repeat the last of too few draws."""
+    lacking = length - len(values)
+    return np.concatenate([values, np.repeat(values[-1:], lacking, axis=0)]) if lacking else values

@@ -17,7 +17,9 @@ from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.tidy import check_named_alike, join_rows
 
 
-def glance(posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd: bool) -> pd.DataFrame:
+def glance(
+    posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd: bool, progress: bool | None
+) -> pd.DataFrame:
     """One row; see `Posterior.glance`."""
     shares = explained(posterior, 0.95).table["mean"]
     columns: dict[str, Any] = {
@@ -36,12 +38,12 @@ def glance(posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd
         "ess": diagnostics.ess,
     }
     if elpd:
-        found = loo(posterior, "row", "marginal", None)
+        found = loo(posterior, "row", "marginal", None, progress)
         columns |= {"elpd_loo": found.elpd, "elpd_loo_std_error": found.se, "p_loo": found.p}
     return pd.DataFrame({name: [value] for name, value in columns.items()})
 
 
-def level_coefficients(posterior: DrawnModel, level: float) -> pd.DataFrame:
+def level_coefficients(posterior: DrawnModel, level: float, progress: bool | None) -> pd.DataFrame:
     """Tabulate the coefficients of each level: fixed plus random effect, where both have one name.
 
     Raises
@@ -54,7 +56,7 @@ def level_coefficients(posterior: DrawnModel, level: float) -> pd.DataFrame:
     blocks = []
     for block in posterior.labels.blocks:
         both = [(j, coefficients.index(name)) for j, name in enumerate(block.effects) if name in coefficients]
-        drawn = posterior.draws(block.effect_variable)[..., [j for j, _ in both]]
+        drawn = posterior.draws(block.effect_variable, progress=progress)[..., [j for j, _ in both]]
         sums = drawn + beta[..., None, [i for _, i in both]]  # (chains, draws, q, effects)
         lower, upper = np.quantile(sums, below, axis=(0, 1))
         columns = {"mean": sums.mean(axis=(0, 1)), "sd": sums.std(axis=(0, 1), ddof=1), "lower": lower, "upper": upper}
@@ -62,7 +64,7 @@ def level_coefficients(posterior: DrawnModel, level: float) -> pd.DataFrame:
     return effect_frame(blocks)
 
 
-def augment(posterior: DrawnModel, data: Any, level: float) -> pd.DataFrame:
+def augment(posterior: DrawnModel, data: Any, level: float, progress: bool | None) -> pd.DataFrame:
     """One row an observation; see `Posterior.augment`."""
     design = posterior.design
     given: dict[str, Any] = {
@@ -72,6 +74,7 @@ def augment(posterior: DrawnModel, data: Any, level: float) -> pd.DataFrame:
         "level": level,
         "weights": None,
         "seed": 0,
+        "progress": progress,
     }
     both, fixed = (predict(posterior, None, random=random, **given) for random in ("all", "none"))
     columns = {

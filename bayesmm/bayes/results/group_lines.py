@@ -16,13 +16,15 @@ BATCH = 4_000_000  # draws times places held at once, 32 MB
 MOST_NUMBERS = 40_000_000  # of draws times effects, 320 MB
 
 
-def draw_group_lines(posterior: DrawnModel, *, x: Any, group: Any, levels: Any, level: float) -> GroupLines:
+def draw_group_lines(
+    posterior: DrawnModel, *, x: Any, group: Any, levels: Any, level: float, progress: bool | None = None
+) -> GroupLines:
     """Evaluate the lines of levels; see `Posterior.group_lines`."""
     below = tails(level)
     size = sum(len(block.levels) * len(block.effects) for block in posterior.labels.blocks)
     few = None if posterior.sigma.size * size <= MOST_NUMBERS else max(MOST_NUMBERS // size, 1)
     draws = read_draws(posterior, few)
-    effects = read_effects(posterior, draws)
+    effects = read_effects(posterior, draws, progress=progress)
     means = [each.mean(axis=0) for each in effects]
     places = lay_out_groups(
         posterior.design, draws.beta.mean(axis=0), means, x=x, group=group, levels=levels, level=level

@@ -32,44 +32,74 @@ from bayesmm.marginal.leave_out.leave_out import (
 )
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
 from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, single_rows
+from bayesmm.presenting.progress import progress_bar, watched
 
 type Predictive = Literal["marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
 
 MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are needed
+SMOOTHED = 1_000_000  # draws times rows at once, about half a second
 ROWS = "row"
 
 
-def log_likelihood(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> DataTree:
+def log_likelihood(
+    posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None
+) -> DataTree:
     """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
     dim, groups, coordinate = _left_out(posterior, of)
     chosen = read_draws(posterior, draws)
     _check_size(chosen, len(coordinate))
     if predictive == "marginal":
-        values = _marginal(posterior, chosen, groups)
+        values = _marginal(posterior, chosen, groups, progress)
     elif predictive == "conditional":
-        values = _conditional(posterior, chosen, groups)
+        values = _conditional(posterior, chosen, groups, progress)
     else:
         raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
 
 
-def loo(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None) -> ELPDData:
+def loo(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None) -> ELPDData:
     """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
-    return cast(ELPDData, psis_loo(log_likelihood(posterior, of, predictive, draws), var_name="y", pointwise=True))
+    return _weigh(log_likelihood(posterior, of, predictive, draws, progress), progress)
 
 
-def loo_pit(posterior: DrawnModel, draws: int | None) -> DataTree:
+def loo_pit(posterior: DrawnModel, draws: int | None, progress: bool | None) -> DataTree:
     """Probability integral transforms of rows given the others; see `Posterior.loo_pit`."""
     chosen = read_draws(posterior, draws)
     dim, _, coordinate = _left_out(posterior, ROWS)
     _check_size(chosen, len(coordinate))
-    sd, z = _leave_rows(posterior, chosen)
+    sd, z = _leave_rows(posterior, chosen, progress)
     tree = _tree(posterior, chosen, {dim: coordinate}, _normal_log_density(sd, z), "marginal")
-    weights = cast(Any, psis_loo(tree, var_name="y", pointwise=True)).log_weights
+    weights = cast(Any, _weigh(tree, progress)).log_weights
     below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
     pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
     return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
+
+
+def _weigh(tree: DataTree, progress: bool | None) -> ELPDData:
+    """Call ArviZ's `loo`, with its weights made for some of the rows or groups at a time."""
+    values = cast(DataArray, tree["log_likelihood"]["y"])
+    drawn, dim = ["chain", "draw"], str(values.dims[-1])
+    n = values.sizes[dim]
+    efficiency = _efficiency(tree["posterior"].to_dataset())
+    weights, k = np.empty((n, *values.shape[:2])), np.empty(n)
+    size = max(1, SMOOTHED // values[..., 0].size)
+    for start in watched(range(0, n, size), "smoothing weights", progress):
+        some = slice(start, start + size)
+        weights[some], k[some] = values.isel({dim: some}).azstats.psislw(r_eff=efficiency, dim=drawn)
+    labels = {dim: values[dim], **{name: values[name] for name in drawn}}
+    log_weights = DataArray(weights, dims=(dim, *drawn), coords=labels, name="y")
+    pareto_k = DataArray(k, dims=(dim,), coords={dim: values[dim]}, name="y")
+    found = psis_loo(tree, var_name="y", pointwise=True, reff=efficiency, log_weights=log_weights, pareto_k=pareto_k)
+    return cast(ELPDData, found)
+
+
+def _efficiency(draws: Dataset) -> float:
+    """Effective over actual number of draws, as `arviz.loo` takes it: the mean over all parameters."""
+    if draws.sizes["chain"] == 1:
+        return 1.0
+    sizes = draws.azstats.ess(method="mean").data_vars.values()
+    return np.hstack([each.to_numpy().ravel() for each in sizes]).mean() / (draws.sizes["chain"] * draws.sizes["draw"])
 
 
 def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | None, Any]:
@@ -111,12 +141,14 @@ def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any])
     return DataArray(values, dims=("chain", "draw", dim), coords=coordinates, name="y").to_dataset()
 
 
-def _conditional(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+def _conditional(
+    posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
+) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
-    for block, b in zip(labels.blocks, read_effects(posterior, draws), strict=True):
+    for block, b in zip(labels.blocks, read_effects(posterior, draws, progress=progress), strict=True):
         sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])
     limit = draws.shape[0] * draws.shape[1] * posterior.n
     values, _ = pointwise_log_likelihood(sites, posterior.design, limit)
@@ -128,22 +160,26 @@ def _conditional(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.n
     return np.add.reduceat(rows[:, np.concatenate(groups)], starts, axis=1)
 
 
-def _marginal(posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None) -> np.ndarray:
+def _marginal(
+    posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
+) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
     if groups is None:
-        return _normal_log_density(*_leave_rows(posterior, draws))
+        return _normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
     turned = group_rows(bound.rows, groups, bound.data.products)
     _refuse_indispensable(posterior, bound, groups)
-    return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior))
+    with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
+        return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior), bar=bar)
 
 
-def _leave_rows(posterior: DrawnModel, draws: ParameterDraws) -> tuple[np.ndarray, np.ndarray]:
+def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
     groups = single_rows(bound.rows, bound.data.products)
-    return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior))
+    with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
+        return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior), bar=bar)
 
 
 def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:

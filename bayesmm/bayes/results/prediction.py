@@ -27,10 +27,12 @@ from bayesmm.design.predictors import (
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.presenting.columns import DRAWS
 from bayesmm.presenting.intervals import tails
+from bayesmm.presenting.progress import progress_bar, watched
 
 type PredictionKind = Literal["mean", "observation"]
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 MOST_NUMBERS = 50_000_000  # draws times rows that are kept, 400 MB
+EVERY = slice(None)
 
 
 def predict(
@@ -44,6 +46,7 @@ def predict(
     level: float,
     weights: Any,
     seed: int,
+    progress: bool | None,
 ) -> pd.DataFrame:
     """Posterior mean, sd and interval of the response or its expectation; see `Posterior.predict`."""
     below = tails(level)
@@ -57,11 +60,14 @@ def predict(
     kind = "observation" if interval == "prediction" else kind
     if kind == "mean":
         weights = None if new_data is None else 1.0  # there is no residual that they could weigh
-    rows = draw_rows(posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed)
+    rows = draw_rows(
+        posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, progress=progress
+    )
     evaluate = rows.mean if kind == "mean" else rows.observations
     index = rows.predictors.index
     size = max(1, BATCH // max(posterior.sigma.size, 1))
-    parts = [_summarise(evaluate(slice(start, start + size)), below) for start in range(0, max(len(index), 1), size)]
+    starts = watched(range(0, max(len(index), 1), size), "predicting", progress)
+    parts = [_summarise(evaluate(slice(start, start + size)), below) for start in starts]
     return pd.DataFrame(np.concatenate(parts, axis=1).T, index=index, columns=list(DRAWS[:4]))
 
 
@@ -74,9 +80,19 @@ def posterior_predictive(
     weights: Any,
     seed: int,
     draws: int | None,
+    progress: bool | None,
 ) -> DataTree:
     """Draw new observations; see `Posterior.posterior_predictive`."""
-    rows = draw_rows(posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, draws=draws)
+    rows = draw_rows(
+        posterior,
+        new_data,
+        random=random,
+        new_levels=new_levels,
+        weights=weights,
+        seed=seed,
+        draws=draws,
+        progress=progress,
+    )
     chosen, m = read_draws(posterior, draws), len(rows.predictors.index)
     if len(chosen.sigma) * m > MOST_NUMBERS:
         raise PredictionError(
@@ -85,15 +101,23 @@ def posterior_predictive(
         )
     kept = posterior.data["posterior"].to_dataset().isel(draw=chosen.chosen)
     coordinate = {"obs": row_coordinate(rows.predictors.index)}
-    groups = {"posterior_predictive": label_draws(rows.observations().reshape(*chosen.shape, m), kept, coordinate)}
+    drawn = np.empty((len(chosen.sigma), m))
+    size = max(1, BATCH // max(m, 1))
+    with progress_bar("drawing observations", len(drawn), progress) as bar:
+        for start in range(0, len(drawn), size):
+            some = slice(start, min(start + size, len(drawn)))
+            drawn[some] = rows.observations(draws=some)
+            bar.advance(some.stop - start)
+    groups = {"posterior_predictive": label_draws(drawn.reshape(*chosen.shape, m), kept, coordinate)}
     if new_data is None:
         groups["observed_data"] = posterior.data["observed_data"].to_dataset()
     return DataTree.from_dict(groups)
 
 
-def add_predictive(posterior: DrawnModel, *, seed: int) -> DataTree:
+def add_predictive(posterior: DrawnModel, *, seed: int, progress: bool | None) -> DataTree:
     """Return the draws of a posterior with predictive ones beside them; see `Posterior.with_predictive`."""
-    tree = posterior_predictive(posterior, None, random="all", new_levels="error", weights=None, seed=seed, draws=None)
+    asked: Any = {"random": "all", "new_levels": "error", "weights": None, "seed": seed, "draws": None}
+    tree = posterior_predictive(posterior, None, **asked, progress=progress)
     groups = {name: node.to_dataset() for name, node in posterior.data.children.items()}
     groups["posterior_predictive"] = tree["posterior_predictive"].to_dataset()
     return DataTree.from_dict(groups)
@@ -127,15 +151,16 @@ class RowDraws:
         self.predictors, self._draws, self._effects = predictors, draws, effects
         self._weights, self._rng = weights, rng
 
-    def mean(self, part: slice = slice(None)) -> np.ndarray:
-        """Evaluate the expected response; (D, m)."""
-        return self.predictors.rows(part).mean(self._draws.beta, self._effects)
+    def mean(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
+        """Evaluate the expected response in some rows, by some draws; (D, m)."""
+        predictors = self.predictors if part is EVERY else self.predictors.rows(part)
+        return predictors.mean(self._draws.beta[draws], [b[draws] for b in self._effects])
 
-    def observations(self, part: slice = slice(None)) -> np.ndarray:
+    def observations(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
         """Draw observations, others at each call; (D, m)."""
-        mean = self.mean(part)
+        mean = self.mean(part, draws)
         noise = self._rng.standard_normal(mean.shape)
-        return mean + self._draws.sigma[:, None] / np.sqrt(self._weights[part]) * noise
+        return mean + self._draws.sigma[draws, None] / np.sqrt(self._weights[part]) * noise
 
 
 def draw_rows(
@@ -147,6 +172,7 @@ def draw_rows(
     weights: Any,
     seed: int,
     draws: int | None = None,
+    progress: bool | None = False,
 ) -> RowDraws:
     """Make ready to predict rows from posterior draws.
 
@@ -154,20 +180,20 @@ def draw_rows(
     ----------
     posterior : DrawnModel
         The draws.
-    new_data, random, new_levels, weights, seed, draws
+    new_data, random, new_levels, weights, seed, draws, progress
         As in `Posterior.posterior_predictive`.
     """
     rng = np.random.default_rng(check_seed(seed))
     predictors = build_predictors(posterior.design, new_data, random=random, new_levels=new_levels)
     chosen = read_draws(posterior, draws)
-    predictors, effects = _read_effects(posterior, predictors, chosen)
+    predictors, effects = _read_effects(posterior, predictors, chosen, progress)
     effects = _draw_new_levels(predictors, chosen, effects, rng)
     known = read_row_weights(posterior.design, new_data, weights, len(predictors.index))
     return RowDraws(predictors, chosen, effects, known, rng)
 
 
 def _read_effects(
-    posterior: DrawnModel, predictors: Predictors, chosen: ParameterDraws
+    posterior: DrawnModel, predictors: Predictors, chosen: ParameterDraws, progress: bool | None
 ) -> tuple[Predictors, tuple[np.ndarray, ...]]:
     """Read the effects of the levels that occur in the rows, and count the codes of the rows by those."""
     blocks = posterior.design.blocks
@@ -178,7 +204,7 @@ def _read_effects(
     effects = tuple(np.zeros((len(chosen.sigma), 1, block.k)) for block in blocks)  # to take from by codes of −1
     if any(len(own) for own in levels):
         wanted = [None if len(own) == block.q else own for own, block in zip(levels, blocks, strict=True)]
-        known = read_effects(posterior, chosen, wanted)
+        known = read_effects(posterior, chosen, wanted, progress)
         effects = tuple(b if len(own) else zero for b, own, zero in zip(known, levels, effects, strict=True))
     incidences = tuple(
         own and own.map(lambda codes, found=found, q=block.q, n=b.shape[1]: _count_by(codes, found, q, n))

@@ -24,6 +24,7 @@ from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.presenting.progress import SILENT, Bar, progress_bar
 
 type Levels = Sequence[np.ndarray | None]
 MOST_NUMBERS = 50_000_000  # draws times random effects, 400 MB
@@ -39,7 +40,9 @@ class Numbered(NamedTuple):
     number: Int[Array, ""]
 
 
-def read_effects(posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None) -> tuple[np.ndarray, ...]:
+def read_effects(
+    posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None, progress: bool | None = False
+) -> tuple[np.ndarray, ...]:
     """Read random effects off a posterior; draw them where it was kept without.
 
     Parameters
@@ -50,6 +53,8 @@ def read_effects(posterior: DrawnModel, draws: ParameterDraws, levels: Levels | 
         Which of them.
     levels : sequence of int array or None, optional
         Of each grouping factor, the levels that are wanted; None for all.
+    progress : bool, optional
+        Whether to show a progress bar where they are drawn; None shows it where a person can see it.
 
     Returns
     -------
@@ -69,12 +74,13 @@ def read_effects(posterior: DrawnModel, draws: ParameterDraws, levels: Levels | 
             f"{n_draws:,} draws of {sum(sizes):,} effects would be {n_draws * sum(sizes):,} numbers, more than the "
             f"{MOST_NUMBERS:,} that are drawn at once. Ask for fewer levels or fewer draws, or leave the effects out."
         )
-    parts = [effects for _, effects in effect_parts(posterior, draws, levels)]
+    with progress_bar("drawing random effects", n_draws, False if is_kept(posterior) else progress) as bar:
+        parts = [effects for _, effects in effect_parts(posterior, draws, levels, bar)]
     return tuple(own[0] if len(own) == 1 else np.concatenate(own) for own in zip(*parts, strict=True))
 
 
 def effect_parts(
-    posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None
+    posterior: DrawnModel, draws: ParameterDraws, levels: Levels | None = None, bar: Bar = SILENT
 ) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
     """Read random effects part by part, so that all draws of all effects need not fit in the memory.
 
@@ -107,12 +113,12 @@ def effect_parts(
     for start in range(0, n_draws, size):
         part = slice(start, min(start + size, n_draws))
         some = jax.tree.map(lambda x, part=part: x[part], numbered)
-        found = map_draws(_effects, (products, everything_sampled, seed), some, whole=size)
+        found = map_draws(_effects, (products, everything_sampled, seed), some, bar=bar, whole=size)
         pairs = zip(posterior.labels.blocks, found, wanted, strict=True)
         yield part, tuple(b[:, : len(block.levels)] if own is None else b[:, own] for block, b, own in pairs)
 
 
-def recover_moments(posterior: DrawnModel) -> Dataset:
+def recover_moments(posterior: DrawnModel, progress: bool | None) -> Dataset:
     """Average the conditional moments of the random effects over all draws, as `random_effects="moments"` does."""
     labels = posterior.labels
     draws = read_draws(posterior)
@@ -120,12 +126,13 @@ def recover_moments(posterior: DrawnModel) -> Dataset:
     stacked = stack_draws(draws, data.prior)
     sums = [MomentSum() for _ in labels.blocks]
     size = _part_size(labels, len(draws.sigma))
-    for start in range(0, len(draws.sigma), size):
-        some = jax.tree.map(lambda x, start=start: x[start : start + size], stacked)
-        means, variances = map_draws(_moments, (data,), some, whole=size)
-        for block, total, mean, variance in zip(labels.blocks, sums, means, variances, strict=True):
-            q = len(block.levels)  # others are padding
-            total.add(np.ones(len(mean)), mean[:, :q], variance[:, :q])
+    with progress_bar("averaging random effects", len(draws.sigma), progress) as bar:
+        for start in range(0, len(draws.sigma), size):
+            some = jax.tree.map(lambda x, start=start: x[start : start + size], stacked)
+            means, variances = map_draws(_moments, (data,), some, bar=bar, whole=size)
+            for block, total, mean, variance in zip(labels.blocks, sums, means, variances, strict=True):
+                q = len(block.levels)  # others are padding
+                total.add(np.ones(len(mean)), mean[:, :q], variance[:, :q])
     return moment_group(labels, sums)
 
 

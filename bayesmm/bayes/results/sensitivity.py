@@ -25,6 +25,7 @@ from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.leave_out.leave_out import Draw
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.specification.priors import Flat
 
 CONFLICT = "potential prior-data conflict"  # the words of ArviZ
@@ -32,7 +33,7 @@ STRONG = "potential strong prior / weak likelihood"
 SOUND = "✓"
 
 
-def sensitivity(posterior: DrawnModel, threshold: float) -> pd.DataFrame:
+def sensitivity(posterior: DrawnModel, threshold: float, progress: bool | None = False) -> pd.DataFrame:
     """Power-scaling sensitivities of all parameters; see `Posterior.sensitivity`."""
     rows = posterior.priors.rows
     if not any(_says_something(row) for row in rows):
@@ -40,7 +41,7 @@ def sensitivity(posterior: DrawnModel, threshold: float) -> pd.DataFrame:
             "All priors are flat, and a flat prior to any power is the same prior: there is no sensitivity to measure. "
             "Sample under proper priors, such as the defaults, and compare."
         )
-    tree = scaling_tree(posterior)
+    tree = scaling_tree(posterior, progress)
     moved = {group: psense(tree, group=group)["parameter"].to_numpy() for group in ("prior", "likelihood")}
     table = pd.DataFrame(moved, index=pd.Index([row.name for row in rows], name="parameter"))
     table["has_prior"] = [_says_something(row) for row in rows]
@@ -49,13 +50,15 @@ def sensitivity(posterior: DrawnModel, threshold: float) -> pd.DataFrame:
     return table
 
 
-def scaling_tree(posterior: DrawnModel) -> DataTree:
+def scaling_tree(posterior: DrawnModel, progress: bool | None = False) -> DataTree:
     """Draws of the parameters, with what power-scaling scales.
 
     Parameters
     ----------
     posterior : DrawnModel
         The draws.
+    progress : bool, optional
+        Whether to show a progress bar; None shows it where a person can see it.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def scaling_tree(posterior: DrawnModel) -> DataTree:
     draws = read_draws(posterior)
     rows, shape = posterior.priors.rows, draws.shape
     priors = _log_priors(posterior, draws)
-    likelihood = _log_likelihood(posterior, draws)
+    likelihood = _log_likelihood(posterior, draws, progress)
     return from_dict(
         {
             "posterior": {"parameter": stack_parameters(posterior.data, posterior.labels)},
@@ -115,13 +118,14 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
     return {name: np.float64(value) for name, value in row.prior.numbers.items()}
 
 
-def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
+def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
     """Evaluate log p(y | β, covariances, σ), random effects integrated out; (D,)."""
     products = pad_products(posterior.problem.products)
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
     stacked: Any = {"factors": draws.factors(), "sigma": draws.sigma, "beta": draws.beta}
-    return map_draws(_densities, (products, everything_sampled), Draw(**stacked))
+    with progress_bar("evaluating the likelihood", len(draws.sigma), progress) as bar:
+        return map_draws(_densities, (products, everything_sampled), Draw(**stacked), bar=bar)
 
 
 @partial(jax.jit, static_argnames="batch")

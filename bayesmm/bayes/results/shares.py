@@ -14,7 +14,7 @@ from bayesmm.arguments import is_one_of
 from bayesmm.bayes.densities import estimate_density
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
-from bayesmm.bayes.results.recovered import effect_parts
+from bayesmm.bayes.results.recovered import effect_parts, is_kept
 from bayesmm.design.predictors import build_predictors
 from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.variances import (
@@ -29,13 +29,14 @@ from bayesmm.design.words.variances import (
 from bayesmm.errors import ArgumentError
 from bayesmm.plots.densities import Density
 from bayesmm.presenting.intervals import tails
+from bayesmm.presenting.progress import progress_bar
 
 type R2Kind = Literal["fitted", "variances"]
 
 BATCH = 4_000_000  # draws times rows held at once, 32 MB
 
 
-def r_squared(posterior: DrawnModel, kind: R2Kind) -> Dataset:
+def r_squared(posterior: DrawnModel, kind: R2Kind, progress: bool | None) -> Dataset:
     """R² of each draw, marginal and conditional; see `Posterior.r2`."""
     if not is_one_of(kind, ("fitted", "variances")):
         raise ArgumentError(f"kind is {kind!r}: give 'fitted' or 'variances'.")
@@ -43,7 +44,7 @@ def r_squared(posterior: DrawnModel, kind: R2Kind) -> Dataset:
     parts = _parts(posterior, draws)
     marginal, conditional = explain(parts)[:2]
     if kind == "fitted":
-        fitted = _fitted_variance(posterior, draws)
+        fitted = _fitted_variance(posterior, draws, progress)
         conditional = fitted / (fitted + parts.residual)
     shaped = {"marginal": marginal.reshape(draws.shape), "conditional": conditional.reshape(draws.shape)}
     return from_dict({"posterior": shaped})["posterior"].to_dataset()
@@ -92,14 +93,17 @@ def _parts(posterior: DrawnModel, draws: ParameterDraws) -> VarianceParts:
     return measure_columns(posterior.design).split(draws.beta, draws.covariances, draws.sigma)
 
 
-def _fitted_variance(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
+def _fitted_variance(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
     """Variance over the rows of Xβ + Zb; (D,)."""
     design, fitted = posterior.design, np.empty(len(draws.sigma))
     predictors = build_predictors(design)
     size = max(1, BATCH // design.n)
-    for part, effects in effect_parts(posterior, draws):
-        for start in range(part.start, part.stop, size):
-            some = slice(start, min(start + size, part.stop))
-            own = [b[some.start - part.start : some.stop - part.start] for b in effects]
-            fitted[some] = (predictors.mean(draws.beta[some], own) - design.offset).var(1, ddof=1)
+    steps = len(fitted) if is_kept(posterior) else 2 * len(fitted)  # effects that were not kept are drawn before
+    with progress_bar("fitting every draw", steps, progress) as bar:
+        for part, effects in effect_parts(posterior, draws, bar=bar):
+            for start in range(part.start, part.stop, size):
+                some = slice(start, min(start + size, part.stop))
+                own = [b[some.start - part.start : some.stop - part.start] for b in effects]
+                fitted[some] = (predictors.mean(draws.beta[some], own) - design.offset).var(1, ddof=1)
+                bar.advance(some.stop - some.start)
     return fitted

@@ -11,9 +11,10 @@ from bayesmm.bayes.results.recovered import effect_parts
 from bayesmm.design.predictors import build_predictors
 from bayesmm.design.words.simulated import Effects, check_simulations, simulation_frame
 from bayesmm.errors import ArgumentError
+from bayesmm.presenting.progress import progress_bar
 
 
-def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int) -> pd.DataFrame:
+def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress: bool | None) -> pd.DataFrame:
     """Draw responses, each from another draw of the parameters; see `Posterior.simulate`."""
     design = posterior.design
     streams = check_simulations(n, random, seed, design.n)
@@ -24,7 +25,10 @@ def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int) -> pd.Da
             "ask for no more, or sample more."
         )
     chosen = np.random.default_rng(seed).permutation(len(draws.sigma))[:n]
-    mean = _kept_means(posterior, draws, chosen) if random == "kept" else _new_means(posterior, draws, chosen, streams)
+    if random == "kept":
+        mean = _kept_means(posterior, draws, chosen, progress)
+    else:
+        mean = _new_means(posterior, draws, chosen, streams)
     noise = np.stack([stream.standard_normal(design.n) for stream in streams])
     return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
 
@@ -40,11 +44,12 @@ def _new_means(
     return build_predictors(posterior.design).mean(draws.beta[chosen], effects)
 
 
-def _kept_means(posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray) -> np.ndarray:
+def _kept_means(posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray, progress: bool | None) -> np.ndarray:
     """Xβ + offset + Zb (n, rows), with the effects of the draw."""
     predictors, mean = build_predictors(posterior.design), np.empty((len(chosen), posterior.design.n))
-    for part, effects in effect_parts(posterior, draws):
-        own = np.flatnonzero((chosen >= part.start) & (chosen < part.stop))
-        places = chosen[own] - part.start
-        mean[own] = predictors.mean(draws.beta[chosen[own]], [b[places] for b in effects])
+    with progress_bar("drawing random effects", len(draws.sigma), progress) as bar:
+        for part, effects in effect_parts(posterior, draws, bar=bar):
+            own = np.flatnonzero((chosen >= part.start) & (chosen < part.stop))
+            places = chosen[own] - part.start
+            mean[own] = predictors.mean(draws.beta[chosen[own]], [b[places] for b in effects])
     return mean

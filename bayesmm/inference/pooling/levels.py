@@ -23,6 +23,7 @@ from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.eliminated import Eliminated, eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.presenting.progress import SILENT, Bar
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.draws import ParameterDraws
@@ -66,7 +67,7 @@ class LevelValues(Protocol):
         """Draws, some (d, q) at a time: n of a distribution, or all that there are."""
         ...
 
-    def exceed(self, which: np.ndarray) -> np.ndarray:
+    def exceed(self, which: np.ndarray, bar: Bar = SILENT) -> np.ndarray:
         """Probability that one of some levels exceeds another, (m, m); one half on the diagonal."""
         ...
 
@@ -130,7 +131,7 @@ class NormalValues:
             apart = z * root if root.ndim == 1 else z @ root.T
             yield self.means + apart + rng.standard_normal((d, p)) @ self.shared.T
 
-    def exceed(self, which: np.ndarray) -> np.ndarray:
+    def exceed(self, which: np.ndarray, bar: Bar = SILENT) -> np.ndarray:
         """Φ of the differences over their standard deviations, (m, m)."""
         means, shared = self.means[which], self.shared[which]
         difference = means[:, None] - means
@@ -194,11 +195,14 @@ class DrawnValues:
         for start in range(0, len(self.draws), step):
             yield self.draws[start : start + step]
 
-    def exceed(self, which: np.ndarray) -> np.ndarray:
+    def exceed(self, which: np.ndarray, bar: Bar = SILENT) -> np.ndarray:
         """Share of the draws, ties half, (m, m)."""
         draws = self.draws[:, which]
-        more = [0.5 * ((one[:, None] > draws).mean(axis=0) + (one[:, None] >= draws).mean(axis=0)) for one in draws.T]
-        return np.stack(more)
+        more = np.empty((draws.shape[1], draws.shape[1]))
+        for row, one in zip(more, draws.T, strict=True):
+            row[:] = 0.5 * ((one[:, None] > draws).mean(axis=0) + (one[:, None] >= draws).mean(axis=0))
+            bar.advance()
+        return more
 
     def above(self, threshold: float) -> np.ndarray:
         """Share of the draws, (q,)."""
@@ -291,7 +295,7 @@ class PosteriorValues:
         return DrawnValues(draws=draws, words=self.words)
 
 
-def read_values(result: Any, of: Of) -> FitValues | PosteriorValues:
+def read_values(result: Any, of: Of, progress: bool | None) -> FitValues | PosteriorValues:
     """Read random effects, or coefficients, off a fit or a posterior.
 
     Parameters
@@ -300,6 +304,8 @@ def read_values(result: Any, of: Of) -> FitValues | PosteriorValues:
         Either.
     of : {"effects", "coefficients"}
         Random effects; or these with the fixed effect of the same name, where there is one.
+    progress : bool, optional
+        Whether to show a progress bar where a posterior's were not kept and are drawn.
 
     Raises
     ------
@@ -319,7 +325,7 @@ def read_values(result: Any, of: Of) -> FitValues | PosteriorValues:
         labels=result.labels,
         of=of,
         parameters=parameters,
-        effects=read_effects(result, parameters),
+        effects=read_effects(result, parameters, progress=progress),
         words=f"posterior: {len(parameters.sigma):,} draws",
     )
 

@@ -24,6 +24,7 @@ from bayesmm.inference.pooling.levels import (
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_digits, write_number, write_p
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Table, facts, notes
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
@@ -76,13 +77,15 @@ class Ranking:
     values: LevelValues
     formula: str
 
-    def pairs(self, levels: Sequence[object] | None = None) -> pd.DataFrame:
+    def pairs(self, levels: Sequence[object] | None = None, *, progress: bool | None = None) -> pd.DataFrame:
         """Tabulate the probability that one level exceeds another.
 
         Parameters
         ----------
         levels : sequence of str, optional
             Which; all by default.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -104,7 +107,8 @@ class Ranking:
                 f"{len(wanted):,} levels make {len(wanted) ** 2:,} pairs, and at most {MOST_PAIRS:,} levels are put "
                 "beside each other: give those of interest as levels."
             )
-        found = self.values.exceed(np.array([known[level] for level in wanted], dtype=int))
+        with progress_bar("comparing levels", len(wanted), progress) as bar:
+            found = self.values.exceed(np.array([known[level] for level in wanted], dtype=int), bar)
         np.fill_diagonal(found, np.nan)
         index = pd.Index(wanted, name=self.group)
         return pd.DataFrame(found, index=index, columns=index)
@@ -214,6 +218,7 @@ def ranking(
     level: float = 0.95,
     n: int = 10_000,
     seed: int = 1,
+    progress: bool | None = None,
 ) -> Ranking:
     """Rank the levels of a grouping factor, and say how sure their order is.
 
@@ -240,6 +245,8 @@ def ranking(
         Draws from the normal approximation, for a fit; a posterior's are all used.
     seed : int
         Of these: the same seed gives the same numbers.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
 
     Returns
     -------
@@ -282,9 +289,9 @@ def ranking(
     n, threshold = _check_count("n", n), _check_threshold(above)
     if not isinstance(highest, bool):
         raise ArgumentError(f"highest is {shorten(highest)}: give True or False.")
-    values = read_values(result, of).read(f, e)
+    values = read_values(result, of, progress).read(f, e)
     columns = {"estimate": values.means, "std_error": values.sds}
-    columns |= _equal_ranks(q, top) if values.are_equal else _rank(values, highest, top, level, n, seed)
+    columns |= _equal_ranks(q, top) if values.are_equal else _rank(values, highest, top, level, n, seed, progress)
     if threshold is not None:
         columns["above"] = values.above(threshold)
     return Ranking(
@@ -302,10 +309,14 @@ def ranking(
 
 
 def _rank(
-    values: LevelValues, highest: bool, top: int | None, level: float, n: int, seed: int
+    values: LevelValues, highest: bool, top: int | None, level: float, n: int, seed: int, progress: bool | None
 ) -> dict[str, np.ndarray]:
-    q = len(values.means)
-    ranks = np.concatenate([_ranks(-draws if highest else draws) for draws in values.sample(n, seed)])
+    q, parts = len(values.means), []
+    with progress_bar("ranking", len(values.draws) if isinstance(values, DrawnValues) else n, progress) as bar:
+        for draws in values.sample(n, seed):
+            parts.append(_ranks(-draws if highest else draws))
+            bar.advance(len(draws))
+    ranks = np.concatenate(parts)
     if isinstance(values, NormalValues) and q <= EXACT:
         exceed = values.exceed(np.arange(q))  # with one half on the diagonal
         expected = 0.5 + (exceed.sum(axis=0) if highest else exceed.sum(axis=1))

@@ -238,7 +238,7 @@ class PartialPooling:
         return self.summary()._repr_html_()
 
 
-def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95) -> PartialPooling:
+def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress: bool | None = None) -> PartialPooling:
     """Show how far each level is pulled from what its own rows say towards what all levels have in common.
 
     Parameters
@@ -250,6 +250,9 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95) -> Partia
         then complete pooling.
     level : float
         Probability of the intervals, for a posterior.
+    progress : bool, optional
+        Whether to show a progress bar where a posterior's effects were not kept and are drawn; by default where a
+        person can see it.
 
     Returns
     -------
@@ -287,7 +290,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95) -> Partia
     [0.238, 0.151]
     """
     level = check_level(level)
-    values = read_values(result, of)
+    values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
         own = read_own_rows(result.design, estimate.beta, estimate.modes)
