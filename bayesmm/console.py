@@ -10,7 +10,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from bayesmm.limits import MESSAGE_COLUMNS, MESSAGE_LINES, NAME_COLUMNS, NAMES_LISTED
@@ -175,6 +175,13 @@ def fold(
     return [*lines, line]
 
 
+def _ends(text: str, width: int) -> str:
+    """Leave the middle of a text out, so that it fits."""
+    start = _head(text, width // 2)
+    end = _head(text[::-1], width - cells(start) - 1)[::-1]
+    return f"{start}…{end}"
+
+
 def _head(word: str, width: int) -> str:
     """Return the longest beginning of a word that fits, and at least a character."""
     for stop in range(len(word), 1, -1):
@@ -216,6 +223,11 @@ class Column:
         """Columns of a terminal, without the gap."""
         return max(cells(visible(text)) for text in (self.head, *self.cells))
 
+    def cut(self, room: int) -> Column:
+        """Return the same column with a head that fits into so many columns of a terminal, both ends of it."""
+        most = max(room - self.gap, max(map(cells, map(visible, self.cells)), default=0), SHORTEST_NAME)
+        return self if cells(visible(self.head)) <= most else replace(self, head=_ends(visible(self.head), most))
+
     def write(self, text: str) -> str:
         """Write a cell or the head with the gap before it."""
         return " " * self.gap + pad(visible(text), self.width, "<" if self.is_words else ">")
@@ -248,15 +260,19 @@ def table(
     names = [visible(name) for name in names]
     words, numbers = [each for each in columns_ if each.is_words], [each for each in columns_ if not each.is_words]
     widest = max((each.gap + each.width for each in numbers), default=0)
+    lines: list[str] = []
     taken = indent + name_width(names, 0, width, head=head, indent=indent) + _size(words)
     if words and taken + max(widest, width // 3) > width:  # words that need the line for themselves
         names = ["  ".join(filter(None, parts)) for parts in zip(names, *(each.cells for each in words), strict=True)]
+        heads = "  ".join(filter(None, (head, *(each.head for each in words))))
+        lines += fold(heads, width, first=" " * indent, then=" " * (indent + 2)) if heads else []
         head, words = "", []
+    n_above = len(lines)
     left = name_width(names, _size(words) + _size(numbers), width, head=head, indent=indent)
-    lines: list[str] = []
+    numbers = [each.cut(width - indent - left - _size(words)) for each in numbers]
     for part in _parts(numbers, width - indent - left - _size(words)):
         shown = [*words, *part]
-        lines += [""] if lines else []
+        lines += [""] if len(lines) > n_above else []
         lines.append((" " * indent + pad(head, left) + "".join(each.write(each.head) for each in shown)).rstrip())
         for i, name in enumerate(names):
             lines += row(name, "".join(each.write(each.cells[i]) for each in shown), left, width, indent=indent)

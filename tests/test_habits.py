@@ -265,16 +265,16 @@ def crowd():
 
 @pytest.fixture(scope="module")
 def throng():
-    """Thirty coefficients, and ten standard deviations and correlations."""
+    """Thirty coefficients with long names, and ten standard deviations and correlations."""
     rng = np.random.default_rng(2)
-    columns = {f"predictor_number_{i:02d}": rng.normal(size=900) for i in range(30)}
+    columns = {f"a_predictor_with_a_long_name_{i:02d}": rng.normal(size=900) for i in range(30)}
     plot = np.arange(900) % 60
     y = rng.normal(size=900) + rng.normal(size=60)[plot]
     y = y + sum(columns[name] * rng.normal(size=60)[plot] for name in [*columns][:3])
-    data = pd.DataFrame({**columns, "y": y, "plot": [f"plot {i}" for i in plot]})
-    formula = f"y ~ {' + '.join(columns)} + ({' + '.join([*columns][:3])} | plot)"
+    data = pd.DataFrame({**columns, "y": y, "plot of the field": [f"plot number {i} of the field" for i in plot]})
+    formula = f"y ~ {' + '.join(columns)} + ({' + '.join([*columns][:3])} | `plot of the field`)"
     model = bmm.Model(formula, data)
-    return model, model.fit(), make_posterior(model), "plot"
+    return model, model.fit(), make_posterior(model), "plot of the field"
 
 
 def results_of(model, fit, posterior, group):
@@ -285,7 +285,27 @@ def results_of(model, fit, posterior, group):
         "shrinkage": bmm.shrinkage(fit), "robust": fit.robust(group), "anova": fit.anova(), "check": fit.check(n=20),
         "publication": bmm.publication_table(fit, posterior), "residuals": fit.simulated_residuals(20),
         "uncertainty": bmm.effect_uncertainty(fit, posterior), "models": bmm.anova(fit, fit),
+        "variances": fit.variance_tests(), "diagnostics": posterior.diagnostics, "summary": posterior.summary(level=0.8),
     }  # fmt: skip
+
+
+WIDTHS = (LEAST_COLUMNS, 60, 80, 120)
+
+
+def words_of(text):
+    """Words that no width breaks."""
+    return {word for word in re.sub("[│○●─]", " ", text).split() if len(word) < LEAST_COLUMNS // 2}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_result_is_as_wide_as_the_terminal_and_loses_nothing_in_a_narrow_one(name, monkeypatch):
+    result, said = RESULTS[name](), {}
+    for width in WIDTHS:
+        monkeypatch.setenv("COLUMNS", str(width))
+        said[width] = str(result)
+        assert [line for line in said[width].splitlines() if cells(line) > width] == []
+    for width in WIDTHS:
+        assert words_of(said[120]) <= words_of(said[width]), width
 
 
 MOST_LINES = {"crowd": 60, "throng": 170}  # of a hundred columns: 44 parameters, some in two tables
@@ -294,7 +314,7 @@ MOST_LINES = {"crowd": 60, "throng": 170}  # of a hundred columns: 44 parameters
 @pytest.mark.parametrize("size", MOST_LINES)
 def test_results_of_any_size_are_as_wide_as_the_terminal_and_not_longer_than_they_must_be(size, request, monkeypatch):
     results = results_of(*request.getfixturevalue(size))
-    for width in (LEAST_COLUMNS, 80, 200):
+    for width in (*WIDTHS, 200):
         monkeypatch.setenv("COLUMNS", str(width))
         for name, result in results.items():
             lines = str(result).splitlines()

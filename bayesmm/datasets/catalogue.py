@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from bayesmm.console import LEAST_COLUMNS, fold
+from bayesmm.console import LEAST_COLUMNS, columns, fold
 from bayesmm.errors import DatasetError
 from bayesmm.presenting.parts import Column as _Cells
 from bayesmm.presenting.parts import Table, facts, notes
@@ -78,7 +78,10 @@ class Description:
         lines = [*fold(f"{self.name}: {self.title}", then="  "), self._size()]
         for *words, meaning in cells:
             first = "  " + "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)) + "  "
-            lines += fold(meaning, first=first, then=" " * min(len(first), LEAST_COLUMNS // 2))
+            if len(first) > columns() - LEAST_COLUMNS // 2:  # too little room beside
+                lines += [*fold("  ".join(filter(None, words)), first="  ", then="    ")]
+                first = "    "
+            lines += fold(meaning, first=first, then=" " * len(first))
         for label, text in self._remarks():
             lines += fold(f"{label}: {text}", then="  ")
         return "\n".join(line.rstrip() for line in lines)

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from xarray import Dataset, DataTree
 
 from bayesmm.bayes.results.tables import FEWEST
-from bayesmm.console import visible
+from bayesmm.console import fold, visible
 from bayesmm.presenting.numbers import write_number
 from bayesmm.presenting.parts import Column, Table, notes, warnings
 from bayesmm.presenting.report import Report
@@ -126,7 +126,7 @@ class Diagnostics:
         return complaints
 
     def __str__(self) -> str:
-        return self.advice
+        return "\n".join(fold(self.advice, then="  "))
 
     def _repr_html_(self) -> str:
         return self._report._repr_html_()

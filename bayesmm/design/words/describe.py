@@ -198,7 +198,8 @@ def _fold(start: str, summands: Sequence[str], width: int) -> list[str]:
             current = " " * min(len(start) - 2, width // 4) + f"+ {summand}"
         else:
             current += f" + {summand}"
-    return [*lines, current]
+    whole = [*lines, current]
+    return [part for line in whole for part in ([line] if cells(line) <= width else fold(line, width, then="    "))]
 
 
 def _entry(title: str, text: str) -> list[str]:
