@@ -81,8 +81,12 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    # With the module, Python says which name was meant.
-    raise AttributeError(f"module 'bayesmm' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    from bayesmm.habits import FUNCTIONS
+
+    said = f"module 'bayesmm' has no attribute {name!r}"
+    if name in FUNCTIONS:
+        raise AttributeError(f"{said}: {FUNCTIONS[name]}.")
+    raise AttributeError(said, name=name, obj=sys.modules[__name__])  # with it Python says which name was meant
 
 
 def __dir__() -> list[str]:

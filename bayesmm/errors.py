@@ -22,6 +22,10 @@ class ArgumentError(BayesmmError, ValueError):
     """An argument has a value or type that the function cannot take."""
 
 
+class KeywordError(ArgumentError, TypeError):
+    """A keyword was given that another program has; the text says what to write here."""
+
+
 class VariableError(BayesmmError, KeyError):
     """A posterior was asked for a variable that it does not hold."""
 

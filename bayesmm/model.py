@@ -17,6 +17,7 @@ from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.fit.estimating import fit_problem, fit_quietly
 from bayesmm.fit.fit import Fit
+from bayesmm.habits import MODELS, understands_keywords, understands_names
 from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.problem import Problem
@@ -35,6 +36,12 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.plots.canvas import Figure
 
 
+OF_RESULTS = {
+    name: f"that is of a result, such as fit = model.fit(): write fit.{name}" for name in vars(Fit) if name[0] != "_"
+}
+
+
+@understands_names(OF_RESULTS | MODELS)
 class Model:
     """A linear mixed model: one formula bound to one data set.
 
@@ -72,6 +79,7 @@ class Model:
     -871.814
     """
 
+    @understands_keywords
     def __init__(
         self,
         formula: str,
@@ -132,6 +140,7 @@ class Model:
         """How the likelihood eliminates the random effects, and why so; prints as text."""
         return describe_plan(self.problem.plan, self.labels, self.specification.shown)
 
+    @understands_keywords
     def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:
         """Estimate by restricted or full maximum likelihood.
 
@@ -244,6 +253,7 @@ class Model:
 
         return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
 
+    @understands_keywords
     def sample(
         self,
         *,

@@ -28,6 +28,7 @@ OTHERS = {
     ("cli/options.py", typer.BadParameter),
     ("__init__.py", AttributeError),
     ("datasets/__init__.py", AttributeError),
+    ("habits.py", AttributeError),
     ("marginal/in_jax/reduction.py", NotImplementedError),
     # Members of the protocol that not every structure is asked for.
     ("covariance/structure.py", NotImplementedError),

@@ -36,6 +36,7 @@ from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import TITLES, Total
 from bayesmm.errors import ArgumentError, VariableError
+from bayesmm.habits import POSTERIORS, understands_keywords, understands_names
 from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
 from bayesmm.presenting.report import Report
 from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from bayesmm.plots.collection import Backend, PlotCollection
 
 
+@understands_names(POSTERIORS)
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Posterior:
     """Draws from the posterior of one model.
@@ -298,6 +300,7 @@ class Posterior:
         """
         return augment(self, data, level, progress)
 
+    @understands_keywords
     def predict(
         self,
         new_data: Any = None,

@@ -31,7 +31,7 @@ from bayesmm.bayes.programs.parameterisation import Choice, Wish, check_paramete
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.tree import build_tree
-from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.problem import Problem
 
 POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
@@ -165,7 +165,7 @@ def sample(
 
 
 def _warn_user(text: str) -> None:
-    warnings.warn(text, BayesmmWarning, stacklevel=4)  # at the line that called `Model.sample`
+    warnings.warn(text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))
 
 
 def _advice(posterior: Posterior) -> list[str]:

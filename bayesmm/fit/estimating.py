@@ -6,7 +6,7 @@ import warnings
 
 from bayesmm.design.blocks.told_apart import find_crowded, find_indistinct
 from bayesmm.design.design import Design
-from bayesmm.errors import BayesmmWarning, EstimationError, FitStatus
+from bayesmm.errors import PACKAGE, BayesmmWarning, EstimationError, FitStatus
 from bayesmm.fit.fit import Fit, combination
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
@@ -19,7 +19,7 @@ def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> F
     """Fit by a method, with what a user is to be told of it as errors and warnings; see `bayesmm.Model.fit`."""
     fit = fit_quietly(problem, method, engine)
     for text in complaints(fit):
-        warnings.warn(text, BayesmmWarning, stacklevel=3)
+        warnings.warn(text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))
     return fit
 
 

@@ -20,6 +20,7 @@ from bayesmm.design.design import Design
 from bayesmm.design.predictors import IntervalKind, NewLevels, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table
+from bayesmm.habits import RESULTS, understands_keywords, understands_names
 from bayesmm.inference.fitted import Df, Information
 from bayesmm.inference.fixed.contrasts import coefficient_table
 from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices, infer_fixed_effects
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from bayesmm.presenting.tidy import Kind as TidyKind
 
 
+@understands_names(RESULTS)
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Fit:
     """REML or ML estimates of one model.
@@ -757,6 +759,7 @@ class Fit:
         progress: bool | None = None,
     ) -> pd.DataFrame: ...
 
+    @understands_keywords
     def predict(
         self,
         new_data: Any = None,

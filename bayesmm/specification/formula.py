@@ -46,7 +46,9 @@ def parse_formula(text: str) -> Specification:
     (1 + x || batch:cask)
     """
     if not isinstance(text, str):
-        raise SpecificationError(f"A formula is a text such as 'y ~ x + (1 | g)', not {type(text).__name__}.")
+        raise SpecificationError(
+            f"A formula is a text such as 'y ~ x + (1 | g)', not {type(text).__name__}; it comes first, then the data."
+        )
     if not text.strip():
         raise SpecificationError("The formula is empty. Write response ~ fixed effects + (1 | group).")
     return _read(text)

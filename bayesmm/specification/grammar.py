@@ -5,7 +5,7 @@ From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NoReturn
 
@@ -32,9 +32,13 @@ def parse_sides(text: str) -> tuple[Node, Node]:
     parser = _Parser(text)
     tildes = [token.at for token in parser.tokens if token.text == "~" and token.kind == "operator"]
     if not tildes:
+        equals = next((token for token in parser.tokens if token.text in ("=", "==")), None)
+        if equals is not None:
+            advice = "Write response ~ fixed effects + (1 | group)."
+            raise complaint(text, equals.at, f"{equals.text!r} stands where '~' belongs.", advice)
         raise complaint(text, len(text.rstrip()), "There is no '~'.", "Write response ~ fixed effects + (1 | group).")
     if len(tildes) > 1:
-        raise complaint(text, tildes[1], "There is more than one '~'.", "Write response ~ terms, with a single '~'.")
+        raise complaint(text, tildes[1], "There is more than one '~'.", _advise_on_second(parser.tokens))
     if parser.token.text == "~":
         raise complaint(text, tildes[0], "The response is missing left of '~'.", "Write response ~ terms.")
     response = parser.sum()
@@ -45,6 +49,13 @@ def parse_sides(text: str) -> tuple[Node, Node]:
     parser.finish()
     _check_depth((response, terms), text)
     return response, terms
+
+
+def _advise_on_second(tokens: Sequence[Token]) -> str:
+    """Say what to do about a second ``~``: nlme's ``random = ~ x | g`` has one."""
+    if any(token.text == "random" for token in tokens):
+        return "Random effects are terms of the formula: write response ~ terms + (1 | group)."
+    return "Write response ~ terms, with a single '~'."
 
 
 @lru_cache(maxsize=1024)

@@ -33,6 +33,7 @@ _STRANGE = {
     "@": "Matrix products have no meaning in a formula.",
     "&": "Conditions cannot be joined in a formula: compute the column in the data first.",
     "!": "Conditions cannot be negated in a formula: write x != 1, or compute the column in the data first.",
+    "$": "Columns are named alone, without the table that they are of: x for data$x.",
     "#": "Comments are not part of a formula: leave them out.",
 }
 

@@ -8,6 +8,7 @@ texts are sorted by code point.
 from __future__ import annotations
 
 import difflib
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,14 +170,26 @@ def open_frame(data: Any) -> nw.DataFrame:
     try:
         return nw.from_native(data, eager_only=True)
     except TypeError:
-        advice = (
-            "Call .collect() first."
-            if hasattr(data, "collect")
-            else "Pass a pandas, polars or pyarrow table with one row for each observation."
-        )
-        raise DesignError(f"The data are of type {type(data).__name__}, not a data frame. {advice}") from None
+        raise DesignError(f"The data are of type {type(data).__name__}, not a data frame. {_advise(data)}") from None
     except nw.exceptions.DuplicateError as error:
         raise DesignError(f"Column names must be unique: {error}. Rename the columns.") from None
+
+
+def _advise(data: Any) -> str:
+    """Say what to do with data that are no data frame."""
+    if hasattr(data, "collect"):
+        return "Call .collect() first."
+    if isinstance(data, (dict, list)):
+        return "Make one of them: pd.DataFrame(data), with a row for each observation."
+    if isinstance(data, np.ndarray):
+        return "Make one, with names for its columns: pd.DataFrame(data, columns=['y', 'x', 'group'])."
+    if isinstance(data, (str, os.PathLike)):
+        return (
+            "A formula comes first, then the data; a file is read before, by pd.read_csv(path) or pd.read_excel(path)."
+        )
+    if isinstance(data, pd.Series):
+        return "Pass the whole table, with the response, the covariates and the grouping factors as columns."
+    return "Pass a pandas, polars or pyarrow table with one row for each observation."
 
 
 def add_column(frame: nw.DataFrame, name: str, values: np.ndarray) -> nw.DataFrame:
