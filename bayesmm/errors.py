@@ -89,3 +89,7 @@ class FitStatus(Enum):
         "The optimiser did not reach a maximum of the likelihood: do not interpret these estimates; simplify "
         "the random effects."
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(name for name, value in globals().items() if isinstance(value, type) and value.__module__ == __name__)

@@ -167,6 +167,15 @@ class Model:
         -----
         BayesmmWarning
             If the search did not reach a maximum, or grouping factors that divide the rows alike share a variance.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> model.fit().fixed_effects["estimate"].round(2).tolist()
+        [251.41, 10.47]
+        >>> round(model.fit("ml").loglik, 2)
+        -875.97
         """
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
@@ -193,6 +202,13 @@ class Model:
         ------
         DesignError
             If a row, a group, a level or a parameter is unknown.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> model.marginal_mean([0, 1], at=model.fit())["mean"].round(1).tolist()
+        [251.4, 261.9]
         """
         return marginal_mean(self.design, rows, at)
 
@@ -216,6 +232,13 @@ class Model:
         ------
         DesignError
             If a row, a group, a level or a parameter is unknown, or the rows are too many.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> model.marginal_covariance([0, 1], at=model.fit()).round(0).to_numpy().tolist()
+        [[1267.0, 622.0], [622.0, 1321.0]]
         """
         return marginal_covariance(self.design, rows, at)
 
@@ -248,6 +271,14 @@ class Model:
         Notes
         -----
         The arrays are doubles: use the program inside ``with jax.enable_x64(True)``.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> program, data = model.program()
+        >>> sorted(line.split(" ~ ")[0].strip() for line in str(program).splitlines() if " ~ " in line)[:2]
+        ['at_means_sd_Subject[0, 1]', 'cholesky_Subject']
         """
         from bayesmm.bayes.sample import bind_program
 
@@ -320,6 +351,14 @@ class Model:
         -----
         BayesmmWarning
             If the draws should not be trusted as they are, or are fewer than asked for.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.parameters.index.tolist()
+        ['Intercept', 'Days', 'sd(Intercept | Subject)', 'sigma']
         """
         check_process()
         from bayesmm.bayes.sample import sample
@@ -362,6 +401,13 @@ class Model:
         ------
         PriorError
             If a prior in force is improper, or too wide to be drawn from.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> model.prior_predictive(draws=50, seed=1)["prior_predictive"]["y"].sizes["obs"]
+        180
         """
         from bayesmm.bayes.priors.prior_simulation import simulate_prior
         from bayesmm.bayes.results.tree import build_prior_tree
@@ -382,6 +428,13 @@ class Model:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> len(model.plot_priors().axes)
+        6
         """
         from bayesmm.bayes.priors.prior_curves import build_curves
         from bayesmm.plots.priors import plot_priors
@@ -402,6 +455,13 @@ class Model:
         ------
         PriorError
             If flat priors leave the posterior improper: a grouping factor has fewer than three levels.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> print(str(model.check_identity()).splitlines()[0])
+        REML as a posterior mode: Reaction ~ Days + (Days | Subject)
         """
         from bayesmm.comparison.identity import check_identity
 
@@ -446,6 +506,12 @@ class Model:
         ------
         PriorError
             If a prior is improper, so that nothing can be drawn from it.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> print(model.calibrate(simulations=200, seed=1))  # doctest: +SKIP
         """
         check_process()
         from bayesmm.bayes.checks.calibration import calibrate

@@ -134,6 +134,14 @@ class Posterior:
         ------
         VariableError
             If there is no such variable.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.draws("beta").shape
+        (4, 1000, 2)
         """
         variables = self.data["posterior"].data_vars
         names = [block.effect_variable for block in self.labels.blocks]
@@ -187,6 +195,14 @@ class Posterior:
             Index: names of the parameters. Columns: kind, group, mean, sd, lower, upper, r_hat, ess_bulk, ess_tail.
             Draws by importance sampling and quadrature are independent: they have no R̂ (NaN), and their effective
             number comes from the weights, the same for every parameter.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.parameter_table(level=0.9).columns.tolist()
+        ['kind', 'group', 'mean', 'sd', 'lower', 'upper', 'r_hat', 'ess_bulk', 'ess_tail']
         """
         return parameter_table(self.data, self.labels, level)
 
@@ -206,6 +222,14 @@ class Posterior:
             One row per level and effect: group, level, effect, mean, sd, lower, upper. Unlike a BLUP's, these spreads
             carry the uncertainty of the variances. Limits are quantiles; where draws were not kept, those of a normal
             distribution.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.random_effects().columns.tolist()
+        ['group', 'level', 'effect', 'mean', 'sd', 'lower', 'upper']
         """
         data = self.data
         if not is_kept(self) and not {"quadrature", "random_effects"} & set(data.children):
@@ -245,6 +269,14 @@ class Posterior:
         ------
         ArgumentError
             If an argument is none of these.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.tidy("fixed")["term"].tolist()
+        ['Intercept', 'Days']
         """
         kinds = read_kinds(effects)
         by_level = {
@@ -269,6 +301,14 @@ class Posterior:
             nobs; ``n_levels(g)`` of each grouping factor; method; posterior means of sigma and of r2_marginal,
             r2_conditional and icc (adjusted) of `explained`; converged (nothing speaks against the draws), chains,
             draws, divergences, the largest r_hat, the smallest ess; with `elpd` elpd_loo, elpd_loo_std_error, p_loo.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.glance()[["nobs", "method"]].to_numpy().tolist()
+        [[180, 'quadrature']]
         """
         return glance(self, self.method, self.diagnostics, elpd=elpd, progress=progress)
 
@@ -297,6 +337,14 @@ class Posterior:
         ------
         ArgumentError
             If the data are not those of the model, or have one of these columns.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.augment(progress=False).shape
+        (180, 9)
         """
         return augment(self, data, level, progress)
 
@@ -351,6 +399,16 @@ class Posterior:
         ------
         PredictionError
             If a level is new, or the columns of `new_data` do not suit the model.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.predict().columns.tolist()
+        ['mean', 'sd', 'lower', 'upper']
+        >>> posterior.predict(interval="prediction", seed=1).shape
+        (180, 4)
         """
         return predict(
             self,
@@ -411,6 +469,14 @@ class Posterior:
         therefore has own lines that are parallel. All other columns are held at values of the level's own rows: factors
         at the most frequent one, numbers at that nearest the mean. Effects of other grouping factors come in where all
         rows of a level share theirs, as in nested factors, and are zero otherwise.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.group_lines(levels=["308"]).columns.tolist()
+        ['level', 'x', 'unpooled', 'complete', 'estimate', 'lower', 'upper']
         """
         return draw_group_lines(self, x=x, group=group, levels=levels, level=level, progress=progress).frame
 
@@ -441,6 +507,13 @@ class Posterior:
             If an argument suits nothing in the model.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> figure = posterior.plot_groups(levels=["308", "309"])
         """
         from bayesmm.design.words.group_lines import plot_group_lines
 
@@ -472,6 +545,14 @@ class Posterior:
         xarray.DataTree
             Group posterior_predictive with the variable ``y`` (chain, draw, obs); for the rows of the fit also
             observed_data, as ArviZ's plots of predictive checks need it.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.posterior_predictive(draws=200, seed=1)["posterior_predictive"]["y"].sizes["obs"]
+        180
         """
         return posterior_predictive(
             self,
@@ -511,6 +592,14 @@ class Posterior:
         ------
         ArgumentError
             If an argument is out of its range.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.simulate(3, seed=1).shape
+        (180, 3)
         """
         return simulate(self, n, random, seed, progress)
 
@@ -528,6 +617,14 @@ class Posterior:
         -------
         Posterior
             Its ``data`` has the group beside the others.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> "posterior_predictive" in posterior.with_predictive(seed=1).data.children
+        True
         """
         return replace(self, data=add_predictive(self, seed=seed, progress=progress))
 
@@ -564,6 +661,14 @@ class Posterior:
         ------
         BayesmmError
             If there is no such group, the numbers would be too many, or nothing predicts what is left out.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.log_likelihood("Subject", progress=False)["log_likelihood"]["y"].sizes["Subject"]
+        18
         """
         return log_likelihood(self, of, predictive, draws, progress)
 
@@ -597,6 +702,14 @@ class Posterior:
         ----------
         Vehtari, Gelman & Gabry (2017), Statistics and Computing 27. Vehtari, Mononen, Tolvanen, Sivula & Winther
         (2016), JMLR 17(103).
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> int(posterior.loo("Subject", progress=False).n_data_points)
+        18
         """
         return loo(self, of, predictive, draws, progress)
 
@@ -615,6 +728,14 @@ class Posterior:
         xarray.DataTree
             Group loo_pit with the variable ``y`` (obs): uniform between 0 and 1 if the model is right, for
             ``arviz.plot_ecdf_pit(tree, group="loo_pit", sample_dims=["obs"])``.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.loo_pit(progress=False)["loo_pit"]["y"].sizes["obs"]
+        180
         """
         return loo_pit(self, draws, progress)
 
@@ -646,6 +767,14 @@ class Posterior:
         ----------
         Gelman, Goodrich, Gabry & Vehtari (2019), The American Statistician 73(3). Nakagawa & Schielzeth (2013), Methods
         Ecol. Evol. 4.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> list(posterior.r2())
+        ['marginal', 'conditional']
         """
         return r_squared(self, kind, progress)
 
@@ -662,6 +791,14 @@ class Posterior:
         Explained
             The rows of `Fit.explained`, worked out draw by draw: ``table`` and ``shares`` with the columns mean, sd,
             lower, upper. Prints as a report.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.explained().table.index.tolist()
+        ['R2 marginal', 'R2 conditional', 'ICC adjusted', 'ICC unadjusted']
         """
         return explained(self, level)
 
@@ -688,6 +825,14 @@ class Posterior:
         References
         ----------
         Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.variance_shares().index.tolist()
+        ['Subject', 'residual']
         """
         return variance_shares(self, total, level)
 
@@ -708,6 +853,13 @@ class Posterior:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> figure = posterior.plot_variance_shares()
         """
         from bayesmm.plots.shares import plot_shares
 
@@ -729,6 +881,13 @@ class Posterior:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> figure = posterior.plot_priors()
         """
         from bayesmm.bayes.priors.prior_curves import build_curves
         from bayesmm.plots.priors import plot_priors
@@ -771,6 +930,13 @@ class Posterior:
             If an argument is none of these.
         BayesmmError
             If the backend is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> collection = posterior.plot_predictive(draws=20, backend="none")
         """
         from bayesmm.plots.collection import import_arviz_plots, plot_predictive
 
@@ -810,6 +976,13 @@ class Posterior:
         References
         ----------
         Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> collection = posterior.plot_pit(draws=200, backend="none")
         """
         from bayesmm.plots.collection import import_arviz_plots, plot_pit
 
@@ -847,6 +1020,14 @@ class Posterior:
         References
         ----------
         Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.sensitivity(progress=False).columns.tolist()
+        ['prior', 'likelihood', 'has_prior', 'diagnosis', 'advice']
         """
         return sensitivity(self, threshold, progress)
 
@@ -882,6 +1063,16 @@ class Posterior:
         Nothing is pickled. Of the data only the columns and rows that the model used are stored. The file is complete
         or not there: it is written beside its place, and moved when all of it is on the disk. It has checksums of all
         that is in it.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> import tempfile, pathlib
+        >>> path = posterior.save(pathlib.Path(tempfile.mkdtemp()) / "posterior.nc")
+        >>> bool((bmm.load(path).sigma == posterior.sigma).all())
+        True
         """
         from bayesmm.bayes.files.storage import save
 
@@ -899,6 +1090,14 @@ class Posterior:
         -------
         Report
             Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> print(str(posterior.summary(level=0.9)).splitlines()[0])
+        Posterior of Reaction ~ Days + (1 | Subject)
         """
         table = self.parameter_table(level=level)
         return build_summary(self, table, self.diagnostics, origin=self.origin, remarks=self.notes, level=float(level))

@@ -117,6 +117,13 @@ class Comparison:
             If `profile` is neither, or does not go as far as the level of the comparison.
         ComparisonError
             If it is the profile of another fit.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> figure = bmm.compare(model.fit(), posterior).plot()
         """
         from bayesmm.plots.comparison import plot_comparison
 
@@ -162,6 +169,13 @@ class Comparison:
             If a parameter is unknown, or an argument is none of these.
         BayesmmError
             If the backend is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> collection = bmm.compare(model.fit(), posterior).plot_forest("Days", backend="none")
         """
         from bayesmm.plots.collection import import_arviz_plots, plot_forest
 
@@ -203,6 +217,13 @@ class Comparison:
             If an argument suits nothing in the model.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> figure = bmm.compare(model.fit(), posterior).plot_groups(levels=["308", "309"])
         """
         from bayesmm.bayes.results.group_lines import draw_group_lines
         from bayesmm.design.words.group_lines import plot_group_lines

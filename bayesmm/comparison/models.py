@@ -47,7 +47,21 @@ class ModelTable:
     remarks: tuple[str, ...]
 
     def report(self) -> Report:
-        """Write the report."""
+        """Write the report.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> fits = [bmm.Model(f"Reaction ~ Days + ({term} | Subject)", data).fit() for term in ("1", "Days")]
+        >>> print(str(bmm.anova(*fits).report()).splitlines()[0])
+        Models by restricted maximum likelihood
+        """
         method = next(iter(self.fits.values())).method
         written = {
             "parameters": self._write("n_parameters", 0),
@@ -127,7 +141,7 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
     >>> data = bmm.datasets.load("sleepstudy")
     >>> formulas = ["Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days || Subject)"]
     >>> models = bmm.anova(*(bmm.Model(formula, data).fit(method="ml") for formula in formulas))
-    >>> round(models.table.loc["model 2", "chisq"], 2)
+    >>> round(float(models.table.loc["model 2", "chisq"]), 2)
     42.08
     """
     if not isinstance(refit, bool):

@@ -82,7 +82,20 @@ class PublicationTable:
     _remarks: tuple[str, ...]
 
     def report(self) -> Report:
-        """Write the report."""
+        """Write the report.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(bmm.publication_table(fit).report()).splitlines()[0])
+        Linear mixed model
+        """
         return Report(title=self.title, parts=(*_apart(self._table), notes(self._remarks)))
 
     def html(self) -> str:
@@ -92,6 +105,13 @@ class PublicationTable:
         -------
         str
             A document in UTF-8; every text in it is escaped.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bmm.publication_table(fit).html().startswith("<")
+        True
         """
         return write_document(self.title, (self._table, notes(self._remarks)))
 
@@ -104,6 +124,13 @@ class PublicationTable:
             For a document with ``\usepackage{booktabs,textcomp}`` and ``\usepackage[T1]{fontenc}``. What LaTeX would
             obey in a name is escaped. Letters beyond ASCII are in UTF-8; scripts other than Latin need LuaLaTeX or
             XeLaTeX.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> r"\begin{tabular}" in bmm.publication_table(fit).latex()
+        True
         """
         from bayesmm.presenting.latex import write_latex
 
@@ -120,6 +147,12 @@ class PublicationTable:
         ------
         BayesmmError
             If the package is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bmm.publication_table(fit).great_table().save("table.png")  # doctest: +SKIP
         """
         from bayesmm.presenting.great_table import make_great_table
 
@@ -194,14 +227,8 @@ def publication_table(
     >>> sleep = bmm.datasets.load("sleepstudy")
     >>> formulas = ["Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days | Subject)"]
     >>> table = bmm.publication_table(*(bmm.Model(formula, sleep).fit() for formula in formulas))
-    >>> print(table.frame.xs("estimate", axis=1, level=1).loc["Random effects"].round(2).to_string())
-                      model 1  model 2
-    row
-    σ²                 960.46   654.94
-    τ₀₀ Subject       1378.18   612.10
-    τ₁₁ Subject.Days      NaN    35.07
-    ρ₀₁ Subject.Days      NaN     0.07
-    ICC                  0.59     0.72
+    >>> table.frame.xs("estimate", axis=1, level=1).loc["Random effects", "model 2"].round(1).to_dict()
+    {'σ²': 654.9, 'τ₀₀ Subject': 612.1, 'τ₁₁ Subject.Days': 35.1, 'ρ₀₁ Subject.Days': 0.1, 'ICC': 0.7}
     """
     shown = _read_shown(show)
     level = check_level(level)

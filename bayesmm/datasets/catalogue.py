@@ -121,7 +121,8 @@ def names() -> list[str]:
 
     Examples
     --------
-    >>> "sleepstudy" in names()
+    >>> import bayesmm as bmm
+    >>> "sleepstudy" in bmm.datasets.names()
     True
     """
     return sorted(_catalogue())
@@ -147,7 +148,8 @@ def describe(name: str) -> Description:
 
     Examples
     --------
-    >>> describe("eight schools").rows
+    >>> import bayesmm as bmm
+    >>> bmm.datasets.describe("eight schools").rows
     8
     """
     key = _find(name)

@@ -71,7 +71,8 @@ def simulate_crossed(
 
     Examples
     --------
-    >>> simulation = simulate_crossed(
+    >>> import bayesmm as bmm
+    >>> simulation = bmm.datasets.simulate_crossed(
     ...     {"subject": 30, "item": 20}, sds={"subject": (80, 20), "item": 40}, sigma=120, intercept=600,
     ...     condition_effect=30, seed=1,
     ... )

@@ -63,7 +63,8 @@ def simulate_dyads(
 
     Examples
     --------
-    >>> simulation = simulate_dyads(10, correlation=0.8, seed=1)
+    >>> import bayesmm as bmm
+    >>> simulation = bmm.datasets.simulate_dyads(10, correlation=0.8, seed=1)
     >>> simulation.formula
     'log_count ~ 1 + (1 | dyad(sender, receiver))'
     >>> len(simulation.data)

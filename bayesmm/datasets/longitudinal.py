@@ -77,7 +77,10 @@ def simulate_longitudinal(
 
     Examples
     --------
-    >>> simulation = simulate_longitudinal(60, slope=-1, treatment_effect=-0.5, correlation=0.3, dropout=0.1, seed=1)
+    >>> import bayesmm as bmm
+    >>> simulation = bmm.datasets.simulate_longitudinal(
+    ...     60, slope=-1, treatment_effect=-0.5, correlation=0.3, dropout=0.1, seed=1
+    ... )
     >>> simulation.formula
     'y ~ time * treatment + (time | subject)'
     """

@@ -58,7 +58,10 @@ def simulate_nested(
 
     Examples
     --------
-    >>> simulation = simulate_nested({"school": 20, "classroom": 4}, sds={"school": 3, "classroom": 2}, sigma=5, seed=1)
+    >>> import bayesmm as bmm
+    >>> simulation = bmm.datasets.simulate_nested(
+    ...     {"school": 20, "classroom": 4}, sds={"school": 3, "classroom": 2}, sigma=5, seed=1
+    ... )
     >>> simulation.formula
     'y ~ 1 + (1 | school/classroom)'
     """

@@ -29,7 +29,8 @@ def load(name: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> load("sleepstudy").shape
+    >>> import bayesmm as bmm
+    >>> bmm.datasets.load("sleepstudy").shape
     (180, 3)
     """
     description = describe(name)

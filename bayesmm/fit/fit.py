@@ -224,6 +224,13 @@ class Fit:
         Standard errors come from the inverse information. Wald intervals: fixed effects on their own scale, with
         quantiles of t; standard deviations on the log scale, correlations on Fisher's z scale, with normal quantiles.
         On the boundary there is no standard error.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.parameter_table(level=0.9).loc["Days", ["lower", "upper"]].astype(float).round(2).tolist()
+        [7.78, 13.16]
         """
         fixed = self.coefficients(df=df, information=information, level=level)
         public = self.estimate.public_parameters
@@ -274,11 +281,11 @@ class Fit:
         --------
         >>> import bayesmm as bmm
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
-        >>> print(fit.coefficients(df="kenward-roger").round(3).to_string())
-                     estimate  std_error    df  statistic  p_value    lower    upper
+        >>> print(fit.coefficients(df="kenward-roger").round(1).to_string())
+                     estimate  std_error    df  statistic  p_value  lower  upper
         coefficient
-        Intercept     251.405      6.825  17.0     36.838      0.0  237.006  265.804
-        Days           10.467      1.546  17.0      6.771      0.0    7.206   13.729
+        Intercept       251.4        6.8  17.0       36.8      0.0  237.0  265.8
+        Days             10.5        1.5  17.0        6.8      0.0    7.2   13.7
         """
         return coefficient_table(self._inference(df, information), self.design, level)
 
@@ -311,6 +318,13 @@ class Fit:
         References
         ----------
         Fai & Cornelius (1996), J. Stat. Comput. Simul. 54. Kenward & Roger (1997), Biometrics 53.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.anova().table.index.tolist()
+        ['Days']
         """
         from bayesmm.inference.fixed.term_contrasts import term_contrasts
         from bayesmm.inference.fixed.wald_tests import run_term_tests
@@ -428,6 +442,13 @@ class Fit:
         ----------
         Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Datta & Lahiri (2000), Stat. Sinica 10.
         Satterthwaite (1946), Biometrics Bull. 2.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.random_effects().head(2)[["level", "effect", "estimate"]].round(2).to_numpy().tolist()
+        [['308', 'Intercept', 2.26], ['308', 'Days', 9.2]]
         """
         from bayesmm.inference.effects.tables import Choice, tabulate_effects
 
@@ -474,6 +495,13 @@ class Fit:
         -----
         Var(β̂_j + b̂ − β_j − b) = g₁ + (B − J)A⁻¹(B − J)', where J picks β_j: the errors of both go against each other,
         so that it is often less than that of b̂ alone. df are those of `predict`: 2m²/Var(m̂) with m = g₁ + g₂.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.coef().head(2)[["level", "effect", "estimate"]].round(2).to_numpy().tolist()
+        [['308', 'Intercept', 253.66], ['308', 'Days', 19.67]]
         """
         from bayesmm.inference.effects.tables import Choice, tabulate_coefficients
 
@@ -518,6 +546,12 @@ class Fit:
             If there is no such effect, group or layer, or another argument is none of these.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_effects()
         """
         from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
@@ -574,6 +608,12 @@ class Fit:
         References
         ----------
         Robinson (1991), That BLUP is a good thing. Statistical Science 6.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.explore()  # doctest: +SKIP
         """
         if path is None:
             from bayesmm.explorer.widget import make_widget
@@ -626,6 +666,13 @@ class Fit:
         are held at values of the level's own rows: factors at the most frequent one, numbers at that nearest the mean.
         Effects of other grouping factors come in where all rows of a level share theirs, as in nested factors, and are
         zero otherwise.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.group_lines(levels=["308"]).columns.tolist()
+        ['level', 'x', 'unpooled', 'complete', 'estimate', 'lower', 'upper']
         """
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
@@ -657,6 +704,12 @@ class Fit:
             If an argument suits nothing in the model.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_groups(levels=["308", "309"])
         """
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
@@ -718,6 +771,13 @@ class Fit:
         ----------
         Nobre & Singer (2007), Biometrical Journal 49. Fitzmaurice, Laird & Ware (2011), Applied Longitudinal Analysis,
         chapter 10. Houseman, Ryan & Coull (2004), JASA 99.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.residuals().shape
+        (180,)
         """
         from bayesmm.inference.diagnostics.residuals import compute_residuals
 
@@ -890,6 +950,13 @@ class Fit:
         lme4's `simulate` with `re.form = NA` and `NULL`. The estimates count as the truth: `Posterior.simulate` carries
         their uncertainty along. Conditional modes are shrunken, so that with "kept" levels differ less than they do.
         For other rows than those of the fit: ``bayesmm.simulate(formula, other_rows, fit)``.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.simulate(3, seed=1).shape
+        (180, 3)
         """
         from bayesmm.inference.simulation.simulate import simulate_fit
 
@@ -948,6 +1015,13 @@ class Fit:
         References
         ----------
         Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.bootstrap(20, seed=1, progress=False).draws.shape
+        (20, 6)
         """
         from bayesmm.inference.bootstrap.bootstrap import bootstrap
 
@@ -961,6 +1035,13 @@ class Fit:
         xarray.DataTree
             Groups estimate and std_error, with the variables, dims and coordinates of a posterior but for chains and
             draws; observed_data and constant_data.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> list(fit.to_datatree().children)
+        ['estimate', 'std_error', 'observed_data', 'constant_data']
         """
         from bayesmm.reml.datatree import build_datatree
 
@@ -996,6 +1077,15 @@ class Fit:
         -----
         Nothing is pickled. The file has the groups of `to_datatree`, and one of the columns and rows that the model
         used, from which it is built again. It has checksums of all that is in it, and is complete or not there.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> import tempfile, pathlib
+        >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
+        >>> bmm.load(path).loglik == fit.loglik
+        True
         """
         from bayesmm.fit.stored_fit import save
 
@@ -1035,6 +1125,14 @@ class Fit:
         References
         ----------
         Bates, Mächler, Bolker & Walker (2015). J. Stat. Softw. 67(1).
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> profile = fit.profile("sigma", progress=False)
+        >>> profile.intervals(0.95)[["lower", "upper"]].round(1).to_numpy().tolist()
+        [[22.9, 28.9]]
         """
         from bayesmm.inference.profile.profile import build_profile
 
@@ -1092,7 +1190,7 @@ class Fit:
         --------
         >>> import bayesmm as bmm
         >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
-        >>> round(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"], 4)
+        >>> round(float(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"]), 4)
         6.369
         """
         from bayesmm.inference.variances.variance_tests import check_variances
@@ -1142,6 +1240,14 @@ class Fit:
         References
         ----------
         Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78. Crainiceanu & Ruppert (2004), JRSS-B 66.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> report = fit.boundary("sd(Days | Subject)", n=20, progress=False)
+        >>> print(str(report).splitlines()[0])
+        sd(Days | Subject): is it zero?
         """
         from bayesmm.inference.variances.boundary_report import build_boundary_report
 
@@ -1165,6 +1271,13 @@ class Fit:
         ----------
         Vaida & Blanchard (2005), Biometrika 92. Greven & Kneib (2010), Biometrika 97. Hurvich & Tsai (1989), Biometrika
         76.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.criteria()).splitlines()[0])
+        Information criteria: Reaction ~ Days + (Days | Subject)
         """
         from bayesmm.inference.explained.criteria import information_criteria
 
@@ -1195,6 +1308,13 @@ class Fit:
         ----------
         Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4. Johnson (2014), Methods Ecol. Evol. 5. Harville & Fenech
         (1985), Biometrics 41.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.explained().table["estimate"].round(3).to_dict()
+        {'R2 marginal': 0.279, 'R2 conditional': 0.799, 'ICC adjusted': 0.722, 'ICC unadjusted': 0.521}
         """
         from bayesmm.inference.explained.explained import explained
 
@@ -1215,6 +1335,13 @@ class Fit:
         DataFrame
             Index: grouping factors, "residual". Columns: estimate, std_error, lower, upper. With one random intercept
             its share is the intraclass correlation.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.variance_shares().index.tolist()
+        ['Subject', 'residual']
         """
         from bayesmm.inference.explained.explained import variance_shares
 
@@ -1237,6 +1364,12 @@ class Fit:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_variance_shares()
         """
         from bayesmm.design.words.variances import TITLES
         from bayesmm.plots.shares import plot_shares
@@ -1277,6 +1410,12 @@ class Fit:
         References
         ----------
         Laird & Ware (1982), Biometrics 38.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_marginal_covariance({"Subject": ["308", "309"]})
         """
         from bayesmm.design.words.moments import marginal_covariance
         from bayesmm.design.words.row_choice import choose_rows, row_levels
@@ -1327,6 +1466,13 @@ class Fit:
         ----------
         Liang & Zeger (1986), Biometrika 73. Bell & McCaffrey (2002), Surv. Methodol. 28. Pustejovsky & Tipton (2018),
         JBES 36.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.robust("Subject").coefficients()["std_error"].round(2).tolist()
+        [6.82, 1.55]
         """
         from bayesmm.inference.fixed.robust import robust_fixed_effects
 
@@ -1371,6 +1517,13 @@ class Fit:
         ----------
         Cook & Weisberg (1982), Residuals and Influence in Regression. Belsley, Kuh & Welsch (1980), Regression
         Diagnostics. Christensen, Pearson & Johnson (1992), Technometrics 34. Loy & Hofmann (2014), J. Stat. Softw. 56.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.influence("Subject").table["cooks_distance"].idxmax()
+        '309'
         """
         from bayesmm.inference.diagnostics.influence import measure_influence
 
@@ -1405,6 +1558,13 @@ class Fit:
         ------
         ArgumentError
             If an argument is none of these.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.tidy("fixed")["term"].tolist()
+        ['Intercept', 'Days']
         """
         from bayesmm.inference.frames.frames import tidy
 
@@ -1419,6 +1579,13 @@ class Fit:
             nobs; ``n_levels(g)`` of each grouping factor; method; sigma; r2_marginal, r2_conditional and icc (adjusted)
             of `explained`; converged, singular; n_parameters, df_residual (rows less parameters), loglik, deviance
             (−2 log-likelihood; by REML lme4's criterion), aic, bic.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.glance()[["nobs", "sigma"]].round(2).to_numpy().tolist()
+        [[180.0, 25.59]]
         """
         from bayesmm.inference.frames.frames import glance
 
@@ -1443,6 +1610,13 @@ class Fit:
         ------
         ArgumentError
             If the data are not those of the model, or have one of these columns.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.augment().columns[3:].tolist()
+        ['.fitted', '.fixed', '.residual', '.standardised', '.leverage', '.cooks_distance']
         """
         from bayesmm.inference.frames.frames import augment
 
@@ -1461,6 +1635,13 @@ class Fit:
         Notes
         -----
         As lme4's rePCA. Shares depend on the units of the columns: only whether one is zero does not.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.principal_components().columns.tolist()
+        ['sd', 'relative', 'share', 'cumulative', 'Intercept', 'Days']
         """
         from bayesmm.inference.diagnostics.principal_components import decompose_covariances
 
@@ -1512,6 +1693,13 @@ class Fit:
         ----------
         Lange & Ryan (1989), Annals of Statistics 17. Atkinson (1985), Plots, Transformations and Regression. Myllymäki
         et al. (2017), JRSS-B 79, for simultaneous envelopes.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.envelopes(n=20, progress=False).shape
+        (180, 6)
         """
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
@@ -1548,6 +1736,12 @@ class Fit:
             If an argument is none of these, or `ax` is given for several panels.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_envelopes(n=20, progress=False)
         """
         from bayesmm.inference.diagnostics.figures import plot_envelopes_of
 
@@ -1582,6 +1776,12 @@ class Fit:
             If an argument is out of its range.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.plot_residuals(n=20, progress=False)
         """
         from bayesmm.inference.diagnostics.figures import plot_residuals
 
@@ -1623,6 +1823,13 @@ class Fit:
         References
         ----------
         Dunn & Smyth (1996), JCGS 5. Hartig, DHARMa (R package), for the idea.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.simulated_residuals(49, progress=False)).splitlines()[0])
+        Simulated residuals of Reaction ~ Days + (Days | Subject)
         """
         from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
@@ -1651,6 +1858,13 @@ class Fit:
         All looks at residuals and random effects are taken at simulated data too, each estimated as the data were
         given the relative variances. What counts is how often the most extreme of all looks is as extreme there: one
         look in twenty stands out by chance. Rows and levels are judged likewise, with all of them counted (Šidák).
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.check(n=49, progress=False)).splitlines()[0])
+        Check of Reaction ~ Days + (Days | Subject)
         """
         from bayesmm.inference.diagnostics.check import check_fit
 
@@ -1672,6 +1886,13 @@ class Fit:
         -------
         Report
             Prints as text, as wide as the terminal; a notebook shows its tables.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.summary(level=0.9)).splitlines()[0])
+        Linear mixed model fitted by REML: Reaction ~ Days + (Days | Subject)
         """
         from bayesmm.fit.summary import build_summary
 

@@ -25,7 +25,7 @@ POINTED = [
     ("y ~ I(x + (1 | g)", "", "never closed", "closing"),
     ("y ~ x ~ z", "~ z", "more than one '~'", "single '~'"),
     ("y", "", "no '~'", "response ~"),
-    ("y = x + (1 | g)", "", "no '~'", "response ~"),
+    ("y = x + (1 | g)", "= x", "'=' stands where '~' belongs", "response ~"),
     ("~ x + (1 | g)", "~ x", "response is missing", "response ~ terms"),
     ("y ~ ", "~", "nothing right of '~'", "(1 | group)"),
     ("y ~ . + (1 | g)", ". +", "Unexpected '.'", "name the columns"),

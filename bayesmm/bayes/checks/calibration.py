@@ -62,7 +62,19 @@ class Calibration:
         return bool(self.p_values.min() >= DOUBTFUL / len(self.p_values))
 
     def to_datatree(self) -> DataTree:
-        """Give the ranks to ArviZ: ``az.plot_ecdf_pit(tree, group="prior_sbc")`` draws them with their envelope."""
+        """Give the ranks to ArviZ: ``az.plot_ecdf_pit(tree, group="prior_sbc")`` draws them with their envelope.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group prior_sbc with a variable for each parameter, (chain, draw): one chain, a draw a simulation.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> tree = model.calibrate(simulations=200, seed=1).to_datatree()  # doctest: +SKIP
+        """
         ranks = {_variable(str(name)): values.to_numpy()[None] for name, values in self.ranks.items()}
         return from_dict({"prior_sbc": ranks})
 

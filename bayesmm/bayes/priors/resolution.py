@@ -113,6 +113,13 @@ class ResolvedPriors:
         -------
         tuple of PriorRow
             In the order of the table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> len(model.priors.of_kind("sd"))
+        2
         """
         return tuple(row for row in self.rows if row.kind == kind and group in (None, row.group))
 
@@ -123,6 +130,13 @@ class ResolvedPriors:
         -------
         DataFrame
             One row a parameter: kind, group, prior, who chose it (source), and the quantity it is about.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> model.priors.table().columns.tolist()
+        ['kind', 'group', 'prior', 'source', 'about']
         """
         columns = ["kind", "group", "prior", "source", "about"]
         values = [(row.kind, row.group, str(row.prior), row.source, row.about) for row in self.rows]

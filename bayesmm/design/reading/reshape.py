@@ -69,9 +69,10 @@ def to_long(
 
     Examples
     --------
+    >>> import bayesmm as bmm
     >>> import pandas as pd
     >>> wide = pd.DataFrame({"who": ["a", "b"], "Time1Y": [1, 2], "Time2Y": [3, 4]})
-    >>> to_long(wide, pattern="Time{time}{variable}", id="who")
+    >>> bmm.to_long(wide, pattern="Time{time}{variable}", id="who")
       who  time  Y
     0   a     1  1
     1   a     2  3

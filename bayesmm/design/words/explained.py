@@ -60,6 +60,12 @@ class Explained:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.explained().plot()
         """
         from bayesmm.plots.shares import plot_shares
 
@@ -72,7 +78,20 @@ class Explained:
         )
 
     def report(self) -> Report:
-        """Write the report."""
+        """Write the report.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.explained().report()).splitlines()[0])
+        What explains the variance of the response: Reaction ~ Days + (Days | Subject)
+        """
         return Report(
             title=f"What explains the variance of the response: {self.formula}",
             parts=(

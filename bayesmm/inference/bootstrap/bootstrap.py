@@ -135,6 +135,14 @@ class Bootstrap:
         DataFrame
             Index: names of the parameters. Columns: kind, group, estimate (from the data), std_error (standard
             deviation of the replicates), lower, upper, bias (mean of the replicates less the estimate).
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bootstrap = fit.bootstrap(20, seed=1, progress=False)
+        >>> bootstrap.parameter_table().columns.tolist()
+        ['kind', 'group', 'estimate', 'std_error', 'lower', 'upper', 'bias']
         """
         return cast(pd.DataFrame, self._table(kind, level).iloc[: len(self.estimates)])
 
@@ -166,6 +174,14 @@ class Bootstrap:
         ----------
         Efron (1987), J. Am. Stat. Assoc. 82, 171-185. Davison & Hinkley (1997), Bootstrap Methods and their
         Application, Cambridge.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bootstrap = fit.bootstrap(20, seed=1, progress=False)
+        >>> bootstrap.intervals().columns.tolist()
+        ['estimate', 'lower', 'upper']
         """
         return cast(pd.DataFrame, self._table(kind, level)[["estimate", "lower", "upper"]])
 
@@ -231,6 +247,12 @@ class Bootstrap:
             If matplotlib is not installed.
         ArgumentError
             If an argument is none of these.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.bootstrap(20, seed=1, progress=False).plot()
         """
         from bayesmm.plots.canvas import BOOTSTRAP
         from bayesmm.plots.densities import plot_densities
@@ -265,6 +287,13 @@ class Bootstrap:
         -------
         Report
             Prints as text, as wide as the terminal; a notebook shows its tables.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.bootstrap(20, seed=1, progress=False).summary(level=0.9)).splitlines()[0])
+        Parametric bootstrap of Reaction ~ Days + (Days | Subject)
         """
         return build_report(self, self._table(kind, level), kind, level)
 

@@ -95,7 +95,20 @@ class Check:
         return not self.concerns
 
     def summary(self) -> Report:
-        """Show all findings by topic, and the most extreme looks."""
+        """Show all findings by topic, and the most extreme looks.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.check(n=49, progress=False).summary()).splitlines()[0])
+        Check of Reaction ~ Days + (Days | Subject)
+        """
         count = len(self.concerns)
         verdict = "nothing stands out" if not count else f"{count} thing{'s' if count > 1 else ''} to look at, marked ▸"
         parts: list[Part] = [facts((verdict,))]

@@ -78,6 +78,23 @@ class Influence:
             How many.
         by : str
             A column of `table`.
+
+        Returns
+        -------
+        DataFrame
+            These rows of the table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.influence("Subject").largest(2).index.tolist()
+        ['309', '335']
         """
         if by not in self.table:
             raise ArgumentError(f"by is {by!r}: give a column of the table: {listing(self.table.columns)}.")
@@ -97,6 +114,12 @@ class Influence:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.influence("Subject").plot()
         """
         from bayesmm.plots.influence import plot_influence
 
@@ -104,7 +127,20 @@ class Influence:
         return plot_influence(self.table, self.dfbetas, by=self.by, title=f"Influence of {self.by}: {how}")
 
     def summary(self) -> Report:
-        """Show the most influential ones."""
+        """Show the most influential ones.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.influence("Subject").summary()).splitlines()[0])
+        Influence of Subject on Reaction ~ Days + (Days | Subject)
+        """
         shown = self.largest()
         heads = {"leverage": 3, "cooks_distance": 3, "mdffits": 3, "covariance_ratio": 3, "statistic": 2}
         columns = [Column(head="rows", cells=[str(n) for n in shown["n_rows"]])]

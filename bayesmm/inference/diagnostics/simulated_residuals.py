@@ -69,6 +69,12 @@ class SimulatedResiduals:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.simulated_residuals(49, progress=False).plot()
         """
         from bayesmm.plots.residuals import plot_uniform
 
@@ -78,7 +84,20 @@ class SimulatedResiduals:
         return plot_uniform(self.residuals, title=f"p: {found}", ax=ax)
 
     def summary(self) -> Report:
-        """Show the tests."""
+        """Show the tests.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.simulated_residuals(49, progress=False).summary()).splitlines()[0])
+        Simulated residuals of Reaction ~ Days + (Days | Subject)
+        """
         kind = "marginal residuals" if self.random == "none" else "conditional residuals"
         table = self.tests
         columns = [

@@ -134,6 +134,13 @@ class EffectUncertainty:
         ------
         ArgumentError
             If there is no such effect or group.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bmm.effect_uncertainty(fit).only("Days").table["effect"].unique().tolist()
+        ['Days']
         """
         wanted = set(self._find(effect, group))
         pairs = zip(self.table["group"], self.table["effect"], strict=True)
@@ -175,6 +182,12 @@ class EffectUncertainty:
             If there is no such effect, group or layer, or `level` is no coverage.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = bmm.effect_uncertainty(fit).plot()
         """
         from bayesmm.plots.caterpillar import plot_caterpillar
 

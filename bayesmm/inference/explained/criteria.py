@@ -95,7 +95,20 @@ class Criteria:
         )
 
     def report(self) -> Report:
-        """Write the report."""
+        """Write the report.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.criteria().report()).splitlines()[0])
+        Information criteria: Reaction ~ Days + (Days | Subject)
+        """
         said = [
             "AIC, AICc and BIC ask about new levels of the grouping factors, cAIC about new rows of the levels that "
             "there are."

@@ -86,6 +86,13 @@ class Robust:
         -------
         DataFrame
             Index: coefficients. Columns: estimate, std_error, df, statistic, p_value, lower, upper; NaN where aliased.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.robust("Subject").coefficients()["df"].round(1).tolist()
+        [17.0, 17.0]
         """
         return coefficient_table(self, self.design, check_level(level))
 
@@ -101,6 +108,14 @@ class Robust:
         -------
         array, shape (r,)
             2E²/Var of the robust variance of each contrast, if the fitted variances are right.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> import numpy as np
+        >>> fit.robust("Subject").df(np.eye(2)).round(1).tolist()
+        [17.0, 17.0]
         """
         return np.array([1.0 / self._noise(row[None]) for row in self._on_unit_scale(L)])
 
@@ -128,6 +143,14 @@ class Robust:
         References
         ----------
         Pustejovsky & Tipton (2018), JBES 36. Zhang (2012), JSPI 142.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> import numpy as np
+        >>> fit.robust("Subject").f_test(np.eye(2)).__class__.__name__
+        'FTest'
         """
         L = np.atleast_2d(np.asarray(L, dtype=float))
         off = L @ self.beta - (0.0 if values is None else values)
@@ -185,6 +208,13 @@ class Robust:
         -------
         LinearTest
             Prints as a report.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.robust("Subject").test("Days = 0")).splitlines()[0])
+        Test of linear hypotheses
         """
         labels, aliased = self.design.labels, self.design.aliased
         others = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
@@ -203,6 +233,13 @@ class Robust:
         -------
         TermTests
             Prints as a report.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.robust("Subject").anova().table.index.tolist()
+        ['Days']
         """
         return run_term_tests(self.design, self, term_contrasts(self.design, type), type, self._degrees)
 
@@ -211,7 +248,20 @@ class Robust:
         return f"cluster-robust covariance {self.kind} and its degrees of freedom, clusters by {self.clusters.name}"
 
     def report(self) -> Report:
-        """Write the report."""
+        """Write the report.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.robust("Subject").report()).splitlines()[0])
+        Fixed effects with cluster-robust standard errors (CR2)
+        """
         sizes = self.clusters.sizes
         rows = self.table.to_dict("records")
         few = [name for name, row in zip(self.design.coefficients, rows, strict=True) if row["df"] < FEW_DF]

@@ -148,6 +148,14 @@ class Margins:
         ------
         ArgumentError
             If these are no draws.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> bmm.slopes(posterior, "Days").probability(above=5).shape
+        (1,)
         """
         draws = self._draws("probability")
         share = np.where(np.isnan(draws).any(axis=(0, 1)), np.nan, (draws > above).mean(axis=(0, 1)))
@@ -173,6 +181,13 @@ class Margins:
         ------
         ArgumentError
             If these are draws.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("score ~ Machine + (1 | Worker)", bmm.datasets.load("machines")).fit()
+        >>> bmm.emmeans(fit, "Machine").contrasts().joint_test().columns.tolist()
+        ['statistic', 'num_df', 'den_df', 'p_value']
         """
         if not isinstance(self.evidence, Estimates):
             raise ArgumentError("A joint test is of estimates, and these are draws: give a fit, from model.fit().")
@@ -231,6 +246,13 @@ class Margins:
         References
         ----------
         Tukey (1953); Kramer (1956), Biometrics 12. Dunnett (1955), JASA 50. Holm (1979), Scand. J. Stat. 6.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("score ~ Machine + (1 | Worker)", bmm.datasets.load("machines")).fit()
+        >>> bmm.emmeans(fit, "Machine").contrasts().table["estimate"].round(2).tolist()
+        [-7.97, -13.92, -5.95]
         """
         by = list(self.by)
         parts: list[pd.DataFrame] = []
@@ -315,6 +337,12 @@ class Margins:
             If there is no such column.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("score ~ Machine + (1 | Worker)", bmm.datasets.load("machines")).fit()
+        >>> figure = bmm.emmeans(fit, "Machine").plot()
         """
         from bayesmm.plots.means import MeanRows, plot_forest, plot_interaction
 
@@ -345,7 +373,20 @@ class Margins:
         return f"{words.get(self.kind, 'contrast of')} {response}"
 
     def summary(self) -> Report:
-        """Show the table with what it is averaged over, for a terminal or a notebook."""
+        """Show the table with what it is averaged over, for a terminal or a notebook.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("score ~ Machine + (1 | Worker)", bmm.datasets.load("machines")).fit()
+        >>> print(str(bmm.emmeans(fit, "Machine").summary()).splitlines()[0])
+        Estimated marginal means of Machine
+        """
         return build_report(
             title=self.title,
             lines=(self.evidence.design.specification.shown, self.evidence.words),

@@ -96,6 +96,13 @@ class Ranking:
         ------
         ArgumentError
             If a level is not there, or they are more than 1,000.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> bmm.ranking(fit, "Subject", "Days").pairs(["308", "337"]).round(2).loc["308", "337"].item()
+        0.57
         """
         known = {level: i for i, level in enumerate(self.table.index)}
         wanted = list(known) if levels is None else [str(level) for level in levels]
@@ -130,6 +137,12 @@ class Ranking:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = bmm.ranking(fit, "Subject", "Days").plot()
         """
         from bayesmm.plots.ranking import plot_ranking
 
@@ -149,7 +162,20 @@ class Ranking:
         )
 
     def summary(self) -> Report:
-        """Show the levels that come first."""
+        """Show the levels that come first.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(bmm.ranking(fit, "Subject", "Days").summary()).splitlines()[0])
+        Ranking of Days by Subject
+        """
         q, order = len(self.table), np.argsort(self.table["expected_rank"].to_numpy(), kind="stable")[:SHOWN]
         rows = self.table.iloc[order]
         what = "coefficient" if self.of == "coefficients" else "random effect"

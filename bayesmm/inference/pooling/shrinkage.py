@@ -67,7 +67,20 @@ class PartialPooling:
     formula: str
 
     def summary(self) -> Report:
-        """Show all three for each effect, and how much is pooled."""
+        """Show all three for each effect, and how much is pooled.
+
+        Returns
+        -------
+        Report
+            Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(bmm.shrinkage(fit).summary()).splitlines()[0])
+        Shrinkage
+        """
         return Report(
             title="Shrinkage",
             parts=(
@@ -110,6 +123,12 @@ class PartialPooling:
             If there is no such factor or effect, or `ax` is given for several panels.
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = bmm.shrinkage(fit).plot()
         """
         from bayesmm.plots.shrinkage import plot_shrinkage
 

@@ -99,6 +99,14 @@ class Power:
         ------
         ArgumentError
             If `power` is no number between 0 and 1.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> found = bmm.power(fit, along={"Subject": [4, 8]}, n=20, progress=False)
+        >>> found.smallest(0.8).shape
+        (1, 15)
         """
         power = _check_share("power", power)
         first: dict[str, tuple[int, int]] = {}
@@ -128,6 +136,13 @@ class Power:
             If matplotlib is not installed.
         ArgumentError
             If `power` is no number between 0 and 1, or `ax` is no axes of matplotlib.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> found = bmm.power(fit, along={"Subject": [4, 8]}, n=20, progress=False)
+        >>> figure = found.plot()
         """
         from bayesmm.plots.power import plot_power
 

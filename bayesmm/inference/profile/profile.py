@@ -82,6 +82,13 @@ class Profile:
         -----
         Ends are roots of ζ = ±z, each found by fitting the model with the parameter held there, not read off an
         interpolation. Where ζ falls again on the way, the outermost root counts.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.profile("sigma", progress=False).intervals(0.9)[["lower", "upper"]].round(1).to_numpy().tolist()
+        [[23.3, 28.3]]
         """
         level = check_level(level)
         if level > self.level:
@@ -151,6 +158,12 @@ class Profile:
             If matplotlib is not installed.
         ArgumentError
             If the profile does not reach so far.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.profile("sigma", progress=False).plot()
         """
         from bayesmm.inference.profile.drawn import draw_zeta
         from bayesmm.plots.profile import plot_zeta
@@ -187,6 +200,12 @@ class Profile:
         Notes
         -----
         The slope of ζ times the normal density at ζ: no posterior, and no density of replicates.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.profile("sigma", progress=False).plot_density()
         """
         from bayesmm.plots.canvas import PROFILE
         from bayesmm.plots.densities import plot_densities
@@ -231,6 +250,12 @@ class Profile:
         References
         ----------
         Bates & Watts (1988), Nonlinear Regression Analysis and Its Applications, section 6.1 and appendix A.6.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> figure = fit.profile(["Days", "sigma"], progress=False).plot_pairs()
         """
         from bayesmm.plots.profile import plot_pairs
 
@@ -255,6 +280,13 @@ class Profile:
         ------
         ArgumentError
             If there are not two parameters, or a level is no coverage.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> len(fit.profile(["Days", "sigma"], progress=False).pairs())
+        1
         """
         from bayesmm.inference.profile.drawn import draw_pair
 
@@ -298,6 +330,13 @@ class Profile:
         -------
         Report
             Prints as text, as wide as the terminal; a notebook shows its table.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> print(str(fit.profile("sigma", progress=False).summary()).splitlines()[0])
+        Profile of the restricted likelihood: Reaction ~ Days + (Days | Subject)
         """
         return build_report(self.fit, self.intervals(level), level, write_notes(self.fit, self.curves, level))
 

@@ -82,6 +82,13 @@ class BoundaryReport:
         ------
         BayesmmError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> report = fit.boundary("sd(Days | Subject)", n=20, progress=False)
+        >>> figure = report.plot()
         """
         from bayesmm.plots.boundary import plot_boundary
 
