@@ -201,6 +201,8 @@ def test_strange_arguments_give_a_result_or_an_own_error(things, tmp_path, monke
     wrong = []
     for name, (function, right) in calls(things).items():
         for argument in inspect.signature(function).parameters:
+            if argument == "progress" and name != "Fit.bootstrap":
+                continue  # one place reads it for all, and draws a bar of whatever is neither None nor False
             for kind, value in STRANGE.items():
                 if name == "Model.sample" and argument == "checkpoint" and value is None:
                     continue  # a run
