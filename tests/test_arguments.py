@@ -46,6 +46,7 @@ def things():
     bootstrap = fit.bootstrap(5, progress=False)
     profile, pair = fit.profile("sigma", progress=False), fit.profile(["Days", "sigma"], progress=False)
     made = {"data": data, "model": model, "fit": fit, "posterior": make_posterior(model), "bootstrap": bootstrap}
+    made["smooths"] = bmm.Model("Reaction ~ s(Days, k=4) + (1 | Subject)", data).fit().smooths()
     return made | {"profile": profile, "pair": pair, "power": bmm.power(fit, n=3, progress=False)}
 
 
@@ -128,6 +129,8 @@ def calls(things):
         "Posterior.plot_pit": (posterior.plot_pit, {"draws": 20, "backend": "none"}),
         "Fit.criteria": (fit.criteria, {}),
         "Fit.explained": (fit.explained, {}),
+        "Smooths.curves": (things["smooths"].curves, {}),
+        "Smooths.plot": (things["smooths"].plot, {}),
         "Fit.variance_shares": (fit.variance_shares, {}),
         "Fit.robust": (fit.robust, {}),
         "Fit.influence": (fit.influence, {"by": "Subject"}),

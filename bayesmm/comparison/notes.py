@@ -175,9 +175,11 @@ def _skewness(evidence: Evidence) -> Iterator[str]:
     spreads = [each for each in skewed if each.kind in ("sd", "sigma")]
     others = [each for each in skewed if each.kind not in ("sd", "sigma") and _is_read_as_shifted(each)]
     if spreads:
-        levels = {block.group: len(block.levels) for block in evidence.fit.labels.blocks}
+        levels = evidence.fit.labels.n_levels
         groups = [
-            f"{levels[group]} levels of {group}" for group in dict.fromkeys(each.group for each in spreads) if group
+            f"{levels[group]} levels of {group}"
+            for group in dict.fromkeys(each.group for each in spreads)
+            if group in levels
         ]
         known_from = f" ({_listed(groups, ', ')} inform them)" if groups else ""
         yield (

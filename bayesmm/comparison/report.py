@@ -52,7 +52,8 @@ def build_report(
     level : float
         Coverage of the intervals.
     """
-    groups = list(random_effects.groupby("group", sort=False))[:SHOWN_GROUPS]
+    by_level = random_effects[random_effects["group"].isin(list(fit.labels.n_levels))]
+    groups = list(by_level.groupby("group", sort=False))[:SHOWN_GROUPS]
     excerpts = [_effect_table(fit.method.upper(), str(name), effects) for name, effects in groups]
     return Report(
         title=fit.design.specification.shown,
@@ -74,10 +75,10 @@ def _legend(text: str) -> Words:
 def _facts(fit: Fit, posterior: Posterior, bootstrap: Bootstrap | None) -> tuple[str, ...]:
     design = fit.design
     dropped = f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else ""
-    levels = ", ".join(f"{block.q} levels of {block.group}" for block in design.blocks)
+    levels = "".join(f", {n} levels of {group}" for group, n in fit.labels.n_levels.items())
     sources = " and ".join(dict.fromkeys(row.source for row in posterior.priors.rows))
     facts = [
-        f"{design.n} rows{dropped}, {levels}; residual standard deviation "
+        f"{design.n} rows{dropped}{levels}; residual standard deviation "
         + ("estimated" if fit.known_sigma is None else f"known to be {fit.known_sigma:g}"),
         f"posterior: {posterior.origin}, {sources} priors",
     ]
@@ -98,7 +99,7 @@ def _sections(fit: Fit, table: pd.DataFrame) -> Iterator[tuple[str, dict[str, st
     for block in fit.labels.blocks:
         names = {f"sd({name})": row for name, row in zip(block.sds, block.sd_rows, strict=True)}
         names |= {f"cor({name})": row for name, row in zip(block.cors, block.cor_rows, strict=True)}
-        yield f"{block.group}, {len(block.levels)} levels", names
+        yield "All rows" if block.is_whole else f"{block.group}, {len(block.levels)} levels", names
     yield "Residual", of_kind["sigma"]
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.diagnostics.simulated_residuals import SimulatedResiduals
     from bayesmm.inference.effects.tables import Layer
     from bayesmm.inference.explained.criteria import Criteria
+    from bayesmm.inference.explained.smooths import Smooths
     from bayesmm.inference.fixed.robust import Kind, Robust
     from bayesmm.inference.fixed.term_contrasts import Type
     from bayesmm.inference.fixed.wald_tests import LinearTest, TermTests
@@ -1376,6 +1377,42 @@ class Fit:
 
         shares = self.variance_shares(total=total, level=level)
         return plot_shares(shares, title=TITLES[total], level=float(level))
+
+    def smooths(self) -> Smooths:
+        """Say how far each smooth term ``s(x)`` departs from a straight line, and by how many degrees of freedom.
+
+        Returns
+        -------
+        Smooths
+            ``table`` with one row a term, ``curves()`` with the curves and their intervals, ``plot()``. Prints as a
+            report.
+
+        Raises
+        ------
+        ArgumentError
+            If the model has no smooth term.
+
+        Notes
+        -----
+        With b the k − 2 effects of the departures in each level and τ their standard deviation, the effective degrees
+        of freedom are Σ (1 − Var(b̂ⱼ − bⱼ)/τ²), the error of the fixed effects included: with one for the straight line
+        they are those of mgcv.
+
+        References
+        ----------
+        Wood (2017), Generalized Additive Models, 2nd ed., sections 5.8 and 6.1.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("height ~ s(age) + (age | Subject)", bmm.datasets.load("oxboys")).fit()
+        >>> print(fit.smooths().table["edf"].round(2).to_string())
+        term
+        s(age)    3.03
+        """
+        from bayesmm.inference.explained.smooths import tabulate_smooths
+
+        return tabulate_smooths(self)
 
     def plot_marginal_covariance(
         self, rows: Any = None, *, correlation: bool = False, ax: Axes | None = None

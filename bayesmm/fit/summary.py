@@ -24,13 +24,13 @@ def build_summary(fit: Fitted, level: float, df: Df, information: Information | 
     level, design = check_level(level), fit.design
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
-    groups = ", ".join(f"{block.group} {block.q}" for block in design.blocks)
+    levels = ", ".join(f"{group} {n}" for group, n in fit.labels.n_levels.items())
     return Report(
         title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.shown}",
         parts=(
             facts(
                 (
-                    f"{rows}; levels: {groups}",
+                    f"{rows}; levels: {levels}" if levels else rows,
                     f"{kind} {write_number(fit.loglik, 4)}, AIC {write_number(fit.aic, 2)}, "
                     f"BIC {write_number(fit.bic, 2)}, {fit.n_parameters} parameters",
                 )

@@ -59,12 +59,13 @@ def column_tables(design: Design) -> Iterator[Table]:
 
 def level_table(design: Design) -> Table:
     """Tabulate how many rows the levels of each grouping factor have."""
-    rows = [np.bincount(np.concatenate(list(_codes(block))), minlength=block.q) for block in design.blocks]
+    blocks = [block for block in design.blocks if not block.is_whole]
+    rows = [np.bincount(np.concatenate(list(_codes(block))), minlength=block.q) for block in blocks]
     return Table(
-        names=[block.group for block in design.blocks],
+        names=[block.group for block in blocks],
         head="grouping factor",
         columns=[
-            Column(head="levels", cells=[f"{block.q:,}" for block in design.blocks]),
+            Column(head="levels", cells=[f"{block.q:,}" for block in blocks]),
             Column(head="fewest rows", cells=[f"{own.min():,}" for own in rows]),
             Column(head="median", cells=[write_digits(float(np.median(own))) for own in rows]),
             Column(head="most rows", cells=[f"{own.max():,}" for own in rows]),

@@ -134,8 +134,8 @@ def build_sections(results: Results) -> Iterator[Section]:
 
 def _glance(results: Results) -> Iterator[Piece]:
     design, fit, posterior = results.design, results.fit, results.posterior
-    groups = listing([f"{block.q:,} levels of {block.group}" for block in design.blocks])
-    yield words(f"{design.n:,} rows, {groups}, {design.p:,} fixed effects. Intervals cover {100 * results.level:g} %.")
+    groups = "".join(f", {n:,} levels of {group}" for group, n in design.labels.n_levels.items())
+    yield words(f"{design.n:,} rows{groups}, {design.p:,} fixed effects. Intervals cover {100 * results.level:g} %.")
     if fit is not None:
         kind = "words" if fit.status in (FitStatus.CONVERGED, FitStatus.BOUNDARY) else "warning"
         yield Piece(kind=kind, content=f"{fit.method.upper()}: {fit.status.value}")

@@ -16,8 +16,9 @@ from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
 from bayesmm.specification.groups import read_groupings
 from bayesmm.specification.scanner import MOST_SHOWN, complaint, one_line
+from bayesmm.specification.smooths import check_no_smooth, departures, is_departures, is_smooth, read_smooth
 from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, walk, write, write_sum
-from bayesmm.specification.terms import RandomTerm, Specification
+from bayesmm.specification.terms import Grouping, RandomTerm, Specification
 
 
 def parse_formula(text: str) -> Specification:
@@ -27,9 +28,9 @@ def parse_formula(text: str) -> Specification:
     ----------
     text : str
         For example ``"Reaction ~ Days + (Days | Subject)"``. The fixed part knows ``+ - * / : **``, calls,
-        ``offset(...)`` and no intercept (``0 +``, ``- 1``); random-effects terms are ``(x | g)`` with correlated and
-        ``(x || g)`` with uncorrelated effects, grouped by ``g``, ``a:b`` or ``a/b/c``. R's ``I(x^2)`` and
-        ``factor(x)`` are understood as ``I(x**2)`` and ``C(x)``.
+        ``offset(...)``, smooths ``s(x)`` and no intercept (``0 +``, ``- 1``); random-effects terms are ``(x | g)``
+        with correlated and ``(x || g)`` with uncorrelated effects, grouped by ``g``, ``a:b`` or
+        ``a/b/c``. R's ``I(x^2)`` and ``factor(x)`` are understood as ``I(x**2)`` and ``C(x)``.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def _read(text: str) -> Specification:
         response=write(response),
         fixed=_write_columns(sorted_terms, text),
         offsets=tuple(sorted_terms.offsets),
-        random_terms=_random_terms(sorted_terms.bars, text),
+        random_terms=_random_terms(_with_departures(sorted_terms, Number("1")), text),
     )
 
 
@@ -90,10 +91,11 @@ class _Sorted:
     columns: list[tuple[str, Node]] = field(default_factory=list)
     offsets: list[str] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+    smooths: list[Call] = field(default_factory=list)
 
 
 def _sort(terms: Node, text: str) -> _Sorted:
-    """Sort the parts of a sum into intercept, columns, offsets and bars."""
+    """Sort the parts of a sum into intercept, columns, offsets, bars and smooths, which leave a straight line."""
     found = _Sorted()
     for sign, part in signed_parts(terms):
         match part:
@@ -105,6 +107,11 @@ def _sort(terms: Node, text: str) -> _Sorted:
                 found.bars.append(part)
             case Call("offset"):
                 found.offsets.append(_offset(sign, part, text))
+            case Call() if is_smooth(part):
+                if sign == "-":
+                    raise complaint(text, part.at, "A smooth term cannot be subtracted.", "Leave it out instead.")
+                found.smooths.append(part)
+                found.columns.append(("+", read_smooth(part, text).of))
             case Number(number) if number in ("0", "1"):
                 found.intercept = (number == "1") == (sign == "+")
             case _:
@@ -124,6 +131,7 @@ def _offset(sign: str, call: Call, text: str) -> str:
 
 def _check_part(part: Node, text: str) -> None:
     """Refuse bars and offsets that are hidden inside a product or a call, and calls with model operators inside."""
+    check_no_smooth(part, text)
     for each in walk(part):
         if isinstance(each, Bar):
             raise complaint(
@@ -160,6 +168,11 @@ def _check_response(response: Node, text: str) -> None:
     check_arithmetic(response, text)
 
 
+def _with_departures(found: _Sorted, right: Node) -> list[Bar]:
+    """Return the bars of a sum, and for each smooth in it that of its departures from a straight line."""
+    return [*found.bars, *(departures(call, right) for call in dict.fromkeys(found.smooths))]
+
+
 def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
     if not bars:
         shown, _ = excerpt(one_line(text), 0, MOST_SHOWN)
@@ -180,7 +193,11 @@ def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
 
 
 def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
-    """Read one bar; a group ``a/b`` gives one term for ``a`` and one for ``a:b``."""
+    """Read one bar; a group ``a/b`` gives one term for ``a`` and one for ``a:b``, and a smooth a term of its own."""
+    if is_departures(bar):
+        read_smooth(bar.left.parts[1][1], text)
+        whole = [Grouping(factors=())] if bar.right == Number("1") else None
+        return _terms_of(write(bar.left), bar, whole or read_groupings(bar.right, text))
     found = _sort(bar.left, text)
     if found.bars or found.offsets:
         raise complaint(
@@ -191,11 +208,9 @@ def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
         raise complaint(
             text, bar.at, "No effect is left to vary: 0 takes away the intercept.", "Write (1 | g) or (0 + x | g)."
         )
-    return [
-        RandomTerm(
-            expression=expression,
-            grouping=grouping,
-            structure=bar.structure,
-        )
-        for grouping in read_groupings(bar.right, text)
-    ]
+    curved = [term for each in _with_departures(found, bar.right) for term in _random_terms_of(each, text)]
+    return [*_terms_of(expression, bar, read_groupings(bar.right, text)), *curved]
+
+
+def _terms_of(expression: str, bar: Bar, groupings: list[Grouping]) -> list[RandomTerm]:
+    return [RandomTerm(expression=expression, grouping=grouping, structure=bar.structure) for grouping in groupings]

@@ -6,6 +6,7 @@ from typing import Literal
 from bayesmm.console import visible
 from bayesmm.covariance.table import STRUCTURES
 from bayesmm.specification.scanner import one_line
+from bayesmm.specification.smooths import CALLEE, STRUCTURE
 from bayesmm.specification.syntax import quote, write_bar
 
 type GroupingKind = Literal["combination", "members", "roles"]
@@ -20,7 +21,8 @@ class Grouping:
     Attributes
     ----------
     factors : tuple of str
-        The columns; of a combination from coarse to fine (lme4 writes ``b:a`` where ``a/b`` has become ``a:b``).
+        The columns; of a combination from coarse to fine (lme4 writes ``b:a`` where ``a/b`` has become ``a:b``); none
+        where all rows are one level, ``1``.
     kind : {"combination", "members", "roles"}
         Whether the combination of all columns is the level of a row, ``a:b``; or each column has a level of the same
         set, whose effects are added by weights, ``mm(a, b)``; or each has a level of the same set with effects of its
@@ -40,7 +42,7 @@ class Grouping:
     def name(self) -> str:
         """Name in tables; weights are not part of it."""
         if self.kind == "combination":
-            return ":".join(self.factors)
+            return ":".join(self.factors) or "1"
         return f"{CALLEES[self.kind]}({', '.join(self.factors)})"
 
     @property
@@ -54,7 +56,7 @@ class Grouping:
     def write(self) -> str:
         """Write it so that a formula can hold it."""
         if self.kind == "combination":
-            return ":".join(map(quote, self.factors))
+            return ":".join(map(quote, self.factors)) or "1"
         parts = list(map(quote, self.factors))
         if self.weights:
             parts.append(f"weights=cbind({', '.join(self.weights)})")
@@ -81,6 +83,16 @@ class RandomTerm:
     expression: str
     grouping: Grouping
     structure: str
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether its effects are the departures of a smooth curve from a straight line, ``homdiag(0 + s(x) | g)``."""
+        return self.structure == STRUCTURE and self.expression.startswith(f"0 + {CALLEE}(")
+
+    @property
+    def label(self) -> str:
+        """What a parameter of all its effects is named by: the expression, ``s(x)`` alone of a smooth term."""
+        return self.expression.removeprefix("0 + ") if self.is_smooth else self.expression
 
     @property
     def group(self) -> str:
@@ -154,4 +166,7 @@ def _in_words(term: RandomTerm) -> str:
     several = len(effects) > 1 or " + " in slopes
     structure = STRUCTURES[term.structure]
     freedom = f", {structure.freedom}" if several or structure.correlations == "one" else ""
-    return f"{' and '.join(effects)} by {term.group}{freedom}"
+    if term.is_smooth:
+        effects, freedom = [f"departures of {slopes} from a straight line"], ", with one standard deviation"
+    by = f" by {term.group}" if term.factors else ""
+    return f"{' and '.join(effects)}{by}{freedom}"

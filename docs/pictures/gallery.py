@@ -72,6 +72,11 @@ class Results:
         return bmm.Model("strength ~ 1 + (1 | batch/cask)", bmm.datasets.load("pastes")).fit()
 
     @cached_property
+    def boys(self) -> Fit:
+        """Heights of boys, a curve over age."""
+        return bmm.Model("height ~ s(age) + (age | Subject)", bmm.datasets.load("oxboys")).fit()
+
+    @cached_property
     def zones(self) -> bmm.Model:
         """Zones of penicillin, of samples on plates."""
         return bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bmm.datasets.load("penicillin"))
@@ -117,6 +122,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "priors": lambda r: r.model.plot_priors(),
     "priors_and_posterior": lambda r: r.posterior.plot_priors(),
     "explained": lambda r: r.posterior.explained().plot(),
+    "smooths": lambda r: r.boys.smooths().plot(),
     "variance_shares": lambda r: r.pastes.plot_variance_shares(),
     "marginal_covariance": lambda r: r.fit.plot_marginal_covariance({"Subject": ["308", "309"]}, correlation=True),
     "nested_covariance": lambda r: r.pastes.plot_marginal_covariance({"batch": ["A", "B"]}),

@@ -57,6 +57,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Description": lambda: bmm.datasets.describe("sleepstudy"),
     "Diagnostics": lambda: make_posterior(sleepstudy()[0], divergences=7).diagnostics,
     "EffectUncertainty": lambda: bmm.effect_uncertainty(*sleepstudy()[1:], 20),
+    "Smooths": lambda: (
+        bmm.Model("height ~ s(age) + (s(age, k=5) | Subject)", bmm.datasets.load("oxboys")).fit().smooths()
+    ),
     "Explained": lambda: sleepstudy()[1].explained(),
     "Fit": lambda: sleepstudy()[1],
     "Identity": lambda: sleepstudy()[0].check_identity(),

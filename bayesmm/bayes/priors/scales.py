@@ -68,7 +68,11 @@ def measure_scales(design: Design) -> DataScales:
 def _measure_effects(block: RandomBlock) -> tuple[np.ndarray, np.ndarray]:
     """Measure the columns of the effects that multiply the same level, each role by itself."""
     if len(block.roles) == 1:
-        return _measure_columns(block.columns, constant_combination(block.columns), centred=True)
+        contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
+        for piece in block.pieces:
+            if piece.term.is_smooth:  # whose columns have the mean sum of squares one together
+                units[piece.start : piece.stop] = 1.0
+        return contrast, units
     contrast, units = np.eye(block.k), np.ones(block.k)
     for own in block.roles:
         columns = block.columns[:, own]

@@ -108,9 +108,9 @@ def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | N
     if of == ROWS:
         return "obs", None, row_coordinate(design.rows)
     for block, names in zip(design.blocks, labels.blocks, strict=True):
-        if of in (block.group, f"`{block.group}`"):
+        if not block.is_whole and of in (block.group, f"`{block.group}`"):
             return names.dim, block.incidence.members(), list(block.levels)
-    groups = listing([repr(f"`{ROWS}`" if block.group == ROWS else block.group) for block in design.blocks])
+    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in labels.n_levels])
     raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
 

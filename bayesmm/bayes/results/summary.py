@@ -39,9 +39,10 @@ def build_summary(
 
 
 def _facts(drawn: DrawnModel, origin: str) -> list[str]:
-    groups = ", ".join(f"{block.group} {len(block.levels)}" for block in drawn.labels.blocks)
+    levels = ", ".join(f"{group} {n}" for group, n in drawn.labels.n_levels.items())
     sources = sorted({row.source for row in drawn.priors.rows})
-    lines = [f"{drawn.design.n} rows; levels: {groups}", f"{origin}; priors: {' and '.join(sources)}"]
+    rows = f"{drawn.design.n} rows"
+    lines = [f"{rows}; levels: {levels}" if levels else rows, f"{origin}; priors: {' and '.join(sources)}"]
     if drawn.priors.known_sigma is not None:
         lines.append(f"sigma is fixed at {drawn.priors.known_sigma:g}")
     return lines

@@ -76,6 +76,11 @@ class RandomBlock:
         return self.grouping.factors
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all rows are one level, as for a smooth curve."""
+        return not self.grouping.factors
+
+    @property
     def roles(self) -> tuple[list[int], ...]:
         """Effects that multiply the same level of a row: all of them, but of a dyad those of each role."""
         if self.grouping.kind != "roles":
@@ -148,7 +153,7 @@ def build_blocks(
 def _block(terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group: str) -> RandomBlock:
     grouping, values = terms[0].grouping, [rows.columns[name] for name in terms[0].factors]
     if grouping.kind == "combination":
-        levels = read_levels(grouping.factors, values)
+        levels = read_levels(grouping.factors, values, len(rows))
         codes, labels = [levels.codes], levels.labels
     else:
         codes, labels = read_member_levels(grouping.name, values)

@@ -85,8 +85,8 @@ def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, 
 
 
 def check_block(block: RandomBlock) -> None:
-    """Refuse a grouping factor with one level, and a correlation of one effect."""
-    if block.q < 2:
+    """Refuse a grouping factor with one level, unless several effects share a variance, and a correlation of one."""
+    if block.q < 2 and not all(piece.structure.n_sds(piece.k) < piece.k for piece in block.pieces):
         raise DesignError(
             f"The grouping factor {block.group!r} has the single level {block.levels[0]!r} in the "
             f"{block.incidence.n} rows used; its spread cannot be estimated. Drop the term {block.pieces[0].term} or "

@@ -93,7 +93,9 @@ class BlockLabels:
     pieces : tuple of Piece
         Which effects share a covariance matrix, and its structure.
     expressions : tuple of str
-        What each piece's term has left of its bar.
+        What each piece's term has left of its bar; ``s(x)`` alone of a smooth term.
+    is_whole : bool
+        Whether all rows are one level.
     """
 
     group: str
@@ -103,6 +105,7 @@ class BlockLabels:
     pieces: tuple[Piece, ...]
     expressions: tuple[str, ...]
     members: tuple[str, ...] = ()
+    is_whole: bool = False
 
     @cached_property
     def sds(self) -> tuple[str, ...]:
@@ -215,6 +218,11 @@ class Labels:
     blocks: tuple[BlockLabels, ...]
     has_sigma: bool = True
 
+    @property
+    def n_levels(self) -> dict[str, int]:
+        """Numbers of levels by grouping factor, where not all rows are one."""
+        return {block.group: len(block.levels) for block in self.blocks if not block.is_whole}
+
     def parameter_rows(self) -> list[ParameterRow]:
         """Return the rows of every table of parameters, in their order.
 
@@ -258,8 +266,9 @@ def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, 
                 effects=block.effects,
                 levels=block.levels,
                 pieces=block.layout,
-                expressions=tuple(piece.term.expression for piece in block.pieces),
+                expressions=tuple(piece.term.label for piece in block.pieces),
                 members=() if block.grouping.kind == "combination" else block.factors,
+                is_whole=block.is_whole,
             )
         )
     return Labels(coefficients=tuple(coefficients), blocks=tuple(named), has_sigma=has_sigma)
@@ -297,6 +306,7 @@ def _safe_dim(block: RandomBlock, others: Iterable[str]) -> str:
     """Return a dim's name that a file can hold, and that goes with no name of a variable or another dim."""
     grouping = block.grouping
     name = block.group if grouping.kind == "combination" else "_".join((CALLEES[grouping.kind], *grouping.factors))
+    name = name if grouping.factors else "all"
     dim = _NOT_IN_FILES.sub("_", name) or "_"
     used = set(_TAKEN).union(*map(_derived, others))
     while _derived(dim) & used:

@@ -53,7 +53,7 @@ class Relation:
 
 
 def find_relations(blocks: Sequence[RandomBlock]) -> tuple[Relation, ...]:
-    """Find how every two grouping factors lie in each other.
+    """Find how every two grouping factors lie in each other; all rows as one level are none.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def find_relations(blocks: Sequence[RandomBlock]) -> tuple[Relation, ...]:
     -------
     tuple of Relation
     """
-    return tuple(_relate(*pair) for pair in combinations(blocks, 2))
+    return tuple(_relate(*pair) for pair in combinations([block for block in blocks if not block.is_whole], 2))
 
 
 def _relate(one: RandomBlock, other: RandomBlock) -> Relation:

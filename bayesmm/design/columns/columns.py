@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.columns.smooths import SmoothTerm, build_smooth
 from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.frame import UsedRows
@@ -12,7 +13,8 @@ from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
-from bayesmm.specification.syntax import Name
+from bayesmm.specification.smooths import is_smooth, read_smooth
+from bayesmm.specification.syntax import Call, Name, write
 
 
 class Columns:
@@ -33,6 +35,11 @@ class Columns:
         self.names = tuple(name for term in terms for name in term.column_names)
         self.are_plain = tuple(term.is_column for term in terms for _ in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
+
+    @property
+    def smooth(self) -> SmoothTerm | None:
+        """The smooth term whose departures from a straight line they are, if they are that."""
+        return self._terms[0] if self._terms and isinstance(self._terms[0], SmoothTerm) else None
 
     @property
     def anatomy(self) -> tuple[tuple[TermPart, ...], ...]:
@@ -95,6 +102,8 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, rows.columns, names)
+    if any(map(is_smooth, expansion.terms[0] if expansion.terms else ())):
+        return Columns([_smooth(expansion.terms[0][0], text, rows, names)], uses)
     found = (plain_term(factors[0], rows) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
     check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)
@@ -104,6 +113,14 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     from bayesmm.design.columns.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, rows.frame, names), uses)
+
+
+def _smooth(call: Call, text: str, rows: UsedRows, names: Names) -> SmoothTerm:
+    """Build the departures of ``s(x)`` from a straight line, which stand alone left of a bar."""
+    of, k, basis = read_smooth(call, text)
+    source = build_arithmetic(write(of), rows, names, what="column of s()")
+    check_column_count(k, len(rows), write(call))
+    return build_smooth(write(call), write(of), source, k, basis, len(rows))
 
 
 def build_arithmetic(text: str, rows: UsedRows, names: Names, *, what: str) -> Columns:
@@ -147,7 +164,11 @@ def _not_numeric(text: str, frame: pd.DataFrame, what: str) -> str:
 
 def columns_used(text: str, columns: Collection[str], names: Names) -> tuple[str, ...]:
     """Return the columns of the data that a sum of terms uses, after checking every name in it."""
-    factors = (factor for term in expand_text(text).terms for factor in term)
+    factors = (
+        read_smooth(factor, text).of if isinstance(factor, Call) and is_smooth(factor) else factor
+        for term in expand_text(text).terms
+        for factor in term
+    )
     return tuple(dict.fromkeys(column for factor in factors for column in names.columns_of(factor, columns)))
 
 

@@ -27,8 +27,8 @@ class Levels:
     labels: tuple[str, ...]
 
 
-def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categorical]) -> Levels:
-    """Find the levels of a factor, or of the combinations of several that occur.
+def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categorical], n_rows: int) -> Levels:
+    """Find the levels of a factor, or of the combinations of several that occur; of none, one level for all rows.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categor
         Names of the columns.
     values : sequence of array or pandas.Categorical, each (n,)
         Their values, none of them missing.
+    n_rows : int
+        Number of rows (n).
 
     Returns
     -------
@@ -46,6 +48,8 @@ def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categor
     DesignError
         If two levels have the same label.
     """
+    if not values:
+        return Levels(np.zeros(n_rows, dtype=np.int64), ("all",))
     codes, parts = _factor_codes(values[0])
     labels = parts
     for column in values[1:]:
@@ -87,10 +91,10 @@ def read_member_levels(
     DesignError
         If two levels of a column have the same label.
     """
-    found = [read_levels((name,), [column]) for column in values]
+    found = [read_levels((name,), [column], len(column)) for column in values]
     if not any(isinstance(column, pd.Categorical) for column in values):
         every = np.concatenate(values)
-        labels = list(read_levels((name,), [every]).labels)
+        labels = list(read_levels((name,), [every], len(every)).labels)
     else:
         labels = list(dict.fromkeys(label for levels in found for label in levels.labels))
         if all(list(levels.labels) == sorted(levels.labels) for levels in found):

@@ -16,14 +16,15 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing, quoted
 from bayesmm.design.reading.frame import missing_column
 from bayesmm.errors import SpecificationError
+from bayesmm.specification.smooths import CALLEE
 from bayesmm.specification.syntax import Call, Name, Node, walk, write
 
 _NOT_FOR_GAUSSIAN = ("p", "prop", "proportion")  # formulae's binomial responses
-_ELSEWHERE = ("offset", *_NOT_FOR_GAUSSIAN)
+_ELSEWHERE = ("offset", CALLEE, *_NOT_FOR_GAUSSIAN)
 _ADVICE = MappingProxyType(
     {
         "ns": "Write cr(x, df=4) for a natural cubic spline, or bs(x, df=4).",
-        "s": "Write cr(x, df=4) for a natural cubic spline, or bs(x, df=4).",
+        CALLEE: "A smooth term stands by itself in a sum: y ~ s(x) + (1 | g).",
         **dict.fromkeys(("cr", "cc", "tp"), "It came with formulae 0.8: pip install --upgrade formulae."),
         "as.numeric": "Convert the column in the data.",
         "factor": "Write C(x).",

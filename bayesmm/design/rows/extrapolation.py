@@ -9,13 +9,14 @@ import pandas as pd
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import PACKAGE, BayesmmWarning
 from bayesmm.specification.expansion import expand_text
-from bayesmm.specification.syntax import Call, Name, Number, walk, write
+from bayesmm.specification.syntax import Call, Name, Number, Text, walk, write
 
 _BEYOND = {  # what becomes of a curve outside the data
     "bs": "a polynomial, which soon grows without limit",
     "poly": "a polynomial, which soon grows without limit",
     "cr": "a straight line",
     "tp": "what its knots happen to say",
+    "s": "a straight line",
 }
 _ROUNDING = 1e-9  # of the range
 
@@ -50,10 +51,15 @@ def warn_of_extrapolation(expressions: Iterable[str], table: Table, frame: pd.Da
             warnings.warn(
                 f"{write(call)!r} is predicted outside its data: {name!r} is {new.min():g} to {new.max():g} in the new "
                 f"rows, {int(outside.sum())} of {len(new)} beyond {low:g} to {high:g}, the range of the fit. There the "
-                f"curve goes on as {_BEYOND[call.callee]}.",
+                f"curve goes on as {_goes_on(call)}.",
                 BayesmmWarning,
                 skip_file_prefixes=(PACKAGE,),
             )
+
+
+def _goes_on(call: Call) -> str:
+    is_cubic = any(name == "bs" and isinstance(value, Text) and value.value == "bs" for name, value in call.keywords)
+    return _BEYOND["bs" if call.callee == "s" and is_cubic else call.callee]
 
 
 def _curves(text: str) -> Iterator[tuple[Call, str]]:

@@ -175,7 +175,7 @@ def _new_block(
 def _match_labels(block: RandomBlock, table: Table, factors: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Find the fitted level of each row, −1 where it is new or missing, and its label, None where it is missing."""
     present = ~table.missing(factors)
-    found = read_levels(factors, [table.columns[name].rows(present) for name in factors])
+    found = read_levels(factors, [table.columns[name].rows(present) for name in factors], int(present.sum()))
     position = {label: code for code, label in enumerate(block.levels)}
     fitted_codes = np.array([position.get(label, -1) for label in found.labels], dtype=np.int64)
     codes = np.full(table.n_rows, -1, dtype=np.int64)

@@ -131,10 +131,12 @@ def _random_summands(block: RandomBlock) -> list[str]:
         return _role_summands(block)
     if block.grouping.kind == "members":
         return _member_summands(block)
-    level = ", ".join(_of_row(factor) for factor in block.factors)
+    level = f"[{', '.join(_of_row(factor) for factor in block.factors)}]" if not block.is_whole else ""
     if block.k > _MOST_TERMS:
-        return [f"Σⱼ bⱼ[{level}]·Zᵢⱼ (j = 0, ..., {block.k - 1})"]
-    return [_product(f"{_numbered('b', j)}[{level}]", name) for j, name in enumerate(block.effects)]
+        is_smooth = len(block.pieces) == 1 and block.pieces[0].term.is_smooth
+        columns = f"{block.pieces[0].term.label}ᵢⱼ" if is_smooth else "Zᵢⱼ"
+        return [f"Σⱼ bⱼ{level}·{columns} (j = 0, ..., {block.k - 1})"]
+    return [_product(f"{_numbered('b', j)}{level}", name) for j, name in enumerate(block.effects)]
 
 
 def _role_summands(block: RandomBlock) -> list[str]:
@@ -181,7 +183,8 @@ def _distributions(block: RandomBlock) -> list[str]:
         else:
             covariance = f"Σ), Σ {k} × {k} {piece.structure.words}"
         left = shown if k == 1 else f"({shown})"
-        lines.append(f"{left}[{block.group}] ~ N(0, {covariance}{')' if k == 1 else ''}, {block.q} levels")
+        whose, levels = (f"[{block.group}]", f", {block.q} levels") if not block.is_whole else ("", "")
+        lines.append(f"{left}{whose} ~ N(0, {covariance}{')' if k == 1 else ''}{levels}")
     return lines
 
 
@@ -222,7 +225,10 @@ def _aliased(design: Design) -> str:
 
 
 def _group(block: RandomBlock) -> str:
-    return f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), effects {_shorten(block.effects)}"
+    effects = f"effects {_shorten(block.effects)}"
+    if block.is_whole:
+        return f"{block.group} (all rows): {effects}"
+    return f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), {effects}"
 
 
 def _shorten(names: Sequence[str], most: int = _MOST_NAMES) -> str:

@@ -106,7 +106,7 @@ class LevelSampler:
 
     def __init__(self, design: Design, group: str | None) -> None:
         self._design = design
-        outermost = [f for f in range(len(design.blocks)) if _holds_all(design, f)]
+        outermost = [f for f, block in enumerate(design.blocks) if not block.is_whole and _holds_all(design, f)]
         names = [block.group for block in design.blocks]
         if group is not None and group not in names:
             raise ArgumentError(f"group is {group!r}, which is no grouping factor: give one of {listing(names)}.")

@@ -186,6 +186,8 @@ def describe_levels(fit: Fitted, at: Eliminated) -> pd.DataFrame:
     """
     rows = {}
     for block, variances, L in zip(fit.design.blocks, at.mode_variances, fit.estimate.factors, strict=True):
+        if block.is_whole:
+            continue
         counts = np.array(list(map(len, block.incidence.members())))
         total = np.einsum("ij,ij->i", L, L)
         known = total > 0
@@ -278,6 +280,8 @@ def _influence(fit: Fitted, at: Eliminated) -> tuple[dict[str, Influence], list[
     found, skipped = {ROWS: measure_influence(fit, ROWS, refit=False)}, []
     effects = sum(Z.shape[1] for Z in at.columns)
     for f, block in enumerate(fit.design.blocks):
+        if block.is_whole:
+            continue
         if columns_needed(at, f) * effects > MOST_WORK:
             skipped.append(block.group)
         else:

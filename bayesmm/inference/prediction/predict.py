@@ -72,11 +72,11 @@ def predict(
     columns = {"estimate": estimate} | {name: np.full(len(estimate), np.nan) for name in names}
     complete = np.isfinite(estimate) & np.isfinite(noise)
     if complete.any():
-        rows = _condition(fit, predictors.rows(complete))
+        rows = condition_rows(fit, predictors.rows(complete))
         if information is None:
             information = "expected" if uncertainty in ("full", "bootstrap") else "observed"
         W = parameter_covariance(fit, information)
-        found = _variances(fit, rows, noise[complete], W, uncertainty)
+        found = row_variances(fit, rows, noise[complete], W, uncertainty)
         if uncertainty == "bootstrap":
             found = found._replace(variance=found.variance + _moved(fit, rows, refits, seed, progress))
         degrees = found.df if df == "satterthwaite" else np.full(len(found.df), np.inf)
@@ -90,17 +90,18 @@ def predict(
     return pd.DataFrame(in_order(columns), index=predictors.index)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows on the conditioned columns: X (m, p), and the levels of each grouping factor."""
 
     fixed: np.ndarray
     incidences: tuple[Incidence | None, ...]
 
 
-def _condition(fit: Fitted, predictors: Predictors) -> _Rows:
+def condition_rows(fit: Fitted, predictors: Predictors) -> Rows:
+    """Take rows to the conditioned columns."""
     products = fit.problem.products
     inverses = [np.linalg.inv(T) for T in products.effect_roots]
-    return _Rows(
+    return Rows(
         fixed=predictors.X @ np.linalg.inv(products.fixed_root),
         incidences=tuple(
             None if own is None else own.times(inverse)
@@ -109,14 +110,14 @@ def _condition(fit: Fitted, predictors: Predictors) -> _Rows:
     )
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Variance and degrees of freedom (m,) of what is predicted less the prediction."""
 
     variance: np.ndarray
     df: np.ndarray
 
 
-def _variances(fit: Fitted, rows: _Rows, noise: np.ndarray, W: np.ndarray, layer: PredictionLayer) -> _Found:
+def row_variances(fit: Fitted, rows: Rows, noise: np.ndarray, W: np.ndarray, layer: PredictionLayer) -> Found:
     """Add the layers up, and match moments: df = 2V²/Var V̂ with V of what is plugged in.
 
     V = σ²(v + 1/w), so that its derivative is σ²∂v by θ, and 2V by log σ; the term 2g₃ that "full" adds is of an order
@@ -130,10 +131,10 @@ def _variances(fit: Fitted, rows: _Rows, noise: np.ndarray, W: np.ndarray, layer
     spread = (of.slopes**2).sum(axis=1) + 4.0 * v * (of.slopes @ towards) + 4.0 * v**2 * W[-1, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(spread > 0.0, np.maximum(2.0 * v**2 / spread, LEAST), np.inf)
-    return _Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
+    return Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
 
 
-def _moved(fit: Fitted, rows: _Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
+def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
     """Mean square (m,) of how far predictions move when the variances are estimated anew, in refits to drawn data."""
     criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
     source = ResponseSource(fit, "parametric", with_rows=False)
@@ -156,7 +157,7 @@ def _moved(fit: Fitted, rows: _Rows, refits: int, seed: int, progress: bool | No
     return total / done
 
 
-def _move(rows: _Rows, new: Evaluated, old: Evaluated) -> np.ndarray:
+def _move(rows: Rows, new: Evaluated, old: Evaluated) -> np.ndarray:
     """How far each prediction (m,) is from the same with the true variances."""
     move = rows.fixed @ (new.fixed.beta - old.fixed.beta)
     for incidence, after, before in zip(rows.incidences, new.modes, old.modes, strict=True):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
+WRITTEN_OUT = 6  # effects of a level up to which a compiler is given the loops rather than a library's call
 TOGETHER = 8
 FEW = 1000  # numbers whose logarithms take less time than the calls that would spare them
 
@@ -18,6 +21,8 @@ FEW = 1000  # numbers whose logarithms take less time than the calls that would 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
     """A'B for every level."""
     left, right = A[:, :, None], B[:, None]
+    if A.shape[0] > WRITTEN_OUT and not isinstance(A, np.ndarray):
+        return (left * right).sum(0)  # a compiler makes one loop of it
     total = left[0] * right[0]
     for r in range(1, A.shape[0]):
         total += left[r] * right[r]
@@ -63,6 +68,8 @@ def batched_cholesky(
     W : array, shape (k, c, q)
         L⁻¹C.
     """
+    if H.shape[0] > WRITTEN_OUT and xp is not np:
+        return _by_library(xp, H, C)
     diagonal, solved = [], []
     rest, right = H, C
     for _ in range(H.shape[0]):
@@ -75,3 +82,11 @@ def batched_cholesky(
             rest = rest[1:, 1:] - below[:, None] * below[None]
             right = right[1:] - below[:, None] * row[None]
     return xp.array(diagonal), xp.array(solved)
+
+
+def _by_library(xp: Any, H: Float[Array, "k k *q"], C: Float[Array, "k c *#q"]) -> tuple[Array, Array]:
+    """Do the same level by level: of many effects the loops written out take minutes to compile."""
+    L = xp.linalg.cholesky(xp.moveaxis(H, (0, 1), (-2, -1)))
+    right = xp.broadcast_to(C, (*C.shape[:2], *H.shape[2:]))
+    W = xp.linalg.solve(L, xp.moveaxis(right, (0, 1), (-2, -1)))
+    return xp.moveaxis(xp.diagonal(L, axis1=-2, axis2=-1), -1, 0), xp.moveaxis(W, (-2, -1), (0, 1))
