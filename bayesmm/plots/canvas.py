@@ -8,13 +8,14 @@ figure of a dark style is dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
 
-from bayesmm.console import visible
+from bayesmm.console import cells, visible
 from bayesmm.errors import ArgumentError, BayesmmError
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ WIDTH = 7.5  # inches, of a figure of one column
 ROW = 0.28  # inches, of a row of a forest
 LINE = 1.8  # points, of an interval
 SMALL = "small"  # of titles of panels
-NAME_ROOM = (24.0, 8.0)  # points, that a name beside a point takes
-CHARACTER = 0.07  # inches, the width of a character of a key
+USUAL_FONT = 10.0  # points, for which sizes of figures are chosen
+NOTE = 20  # characters of a name beside a point
+LETTER = 0.6  # of the size of a font, that a letter is wide
 LONGEST = 40  # characters of a name in a figure
 WHOLE = 60  # characters of a parameter's name, whose end tells what it is of
 MOST_COLUMNS = 3  # of panels
@@ -86,7 +88,7 @@ def open_figure(
     rows, columns : int
         Of axes.
     size : (float, float)
-        Width and height in inches, of a new figure.
+        Width and height in inches, of a new figure, with letters of the usual size; larger letters make it larger.
     **options
         Of `matplotlib.pyplot.subplots`.
 
@@ -104,7 +106,9 @@ def open_figure(
     """
     pyplot = import_pyplot()
     if ax is None:
-        figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+        larger = max(1.0, pyplot.rcParams["font.size"] / USUAL_FONT)
+        figsize = (larger * size[0], larger * size[1])
+        figure, axes = pyplot.subplots(rows, columns, figsize=figsize, layout="constrained", squeeze=False, **options)
         _OPENED.add(figure)
         return figure, axes
     from matplotlib.axes import Axes
@@ -166,7 +170,16 @@ def hand_over(figure: Figure) -> Figure:
 
 def literal(name: object, longest: int = LONGEST) -> str:
     """Write a user's name so that it shows as itself: a dollar sign starts no mathematics, and it is not too long."""
-    return cut(name, longest).replace("$", r"\$")
+    return _plain(cut(name, longest))
+
+
+def literals(names: Iterable[object], longest: int = LONGEST) -> list[str]:
+    """Write names that stand beside one another, as `literal` does; different ones stay different."""
+    return [_plain(name) for name in cut_all(names, longest)]
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
 
 
 def cut(name: object, longest: int = LONGEST) -> str:
@@ -178,24 +191,59 @@ def cut(name: object, longest: int = LONGEST) -> str:
     return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
+def cut_all(names: Iterable[object], longest: int = LONGEST) -> list[str]:
+    """Cut names, those that would then be the same elsewhere: before and behind where they differ."""
+    whole = [visible(str(name)) for name in names]
+    short = {name: cut(name, longest) for name in whole}
+    alike: dict[str, list[str]] = {}
+    for name, shown in short.items():
+        alike.setdefault(shown, []).append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            short |= _cut_apart(same, longest)
+    return [short[name] for name in whole]
+
+
+def _cut_apart(names: Sequence[str], longest: int) -> dict[str, str]:
+    """Show of each name its beginning, and what follows from where these names differ."""
+    start, head = _common(min(names), max(names)), longest // 3
+    found: dict[str, list[str]] = {}
+    for name in names:
+        rest = name[start:]
+        room = longest - head - 1
+        shown = rest if len(rest) <= room else f"{rest[: room - 1]}…"
+        found.setdefault(f"{name[:head]}…{shown}", []).append(name)
+    apart: dict[str, str] = {}
+    for shown, same in found.items():
+        apart |= {same[0]: shown} if len(same) == 1 else _cut_apart(same, longest)
+    return apart
+
+
+def _common(one: str, other: str) -> int:
+    """Count the characters with which both begin; of the first and last of many names, those of all."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def opacity(n: int, few: int = 60) -> float:
     """Say how opaque n marks are that lie on each other: fully up to a few, never less than a tenth."""
     return min(1.0, max(0.1, math.sqrt(few / max(n, 1))))
 
 
 def show_key(figure: Figure, entries: Mapping[str, Artist], *, title: str | None = None) -> None:
-    """Explain marks above all panels, once each, below what the figure is about."""
-    longest = max(map(len, entries), default=1) + 6
-    n = max(1, min(len(entries), int(figure.get_figwidth() / (CHARACTER * longest))))
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside upper center",
-        ncols=n,
-        frameon=False,
-        fontsize=SMALL,
-        title=title,
-    )
+    """Explain marks above all panels, once each, in as few full rows as the figure's width allows."""
+    for rows in range(1, len(entries) + 1):
+        legend = figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside upper center",
+            ncols=math.ceil(len(entries) / rows),
+            frameon=False,
+            fontsize=SMALL,
+            title=title,
+        )
+        if legend.get_window_extent().width <= figure.bbox.width or rows == len(entries):
+            return
+        legend.remove()
 
 
 def line_of(look: Look, **options: Any) -> Line2D:
@@ -206,27 +254,36 @@ def line_of(look: Look, **options: Any) -> Line2D:
     return Line2D([], [], **(given | options))
 
 
-def note_points(axis: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[object], *, before: bool = False) -> None:
-    """Write names behind points, or before them, in this order; one that would lie on an earlier one is left out."""
-    width, height = NAME_ROOM
-    scale = 72.0 / axis.figure.dpi
-    places = scale * axis.transData.transform(np.column_stack([x, y]))  # points
-    written: list[np.ndarray] = []
-    for one, other, place, name in zip(x, y, places, names, strict=True):
-        if any(abs(place[0] - w[0]) < width and abs(place[1] - w[1]) < height for w in written):
-            continue
-        if not np.isfinite(place).all():
-            continue
-        written.append(place)
-        axis.annotate(
-            literal(name, 20),
-            (one, other),
-            xytext=(-6, -3) if before else (5, 2),
-            ha="right" if before else "left",
-            textcoords="offset points",
-            fontsize="x-small",
-            color=shade(0.8),
-        )
+def note_points(axis: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[object], *, where: str = "around") -> None:
+    """Write names beside points in this order, each where it has room when the figure is drawn, or not at all.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        What is drawn into.
+    x, y : arrays, shape (m,)
+        The points, in data; one that is not finite has no name.
+    names : sequence, length m
+        As they are.
+    where : {"around", "before", "above"}
+        On which sides of their points names may stand: on any, at the left, or over and under them.
+    """
+    from bayesmm.plots.notes import SIDES, Note
+
+    notes: list[Note] = []
+    for one, other, name in zip(x, y, literals(names, NOTE), strict=True):
+        if np.isfinite(one) and np.isfinite(other):
+            point = (float(one), float(other))
+            note = Note(name, point, sides=SIDES[where], earlier=notes, fontsize="x-small", color=shade(0.8))
+            axis.add_artist(note)
+            notes.append(note)
+
+
+def length(text: str, size: str = "medium") -> float:
+    """Guess how long a text of this size of font is, in inches: before a figure is laid out."""
+    from matplotlib.font_manager import FontProperties
+
+    return LETTER * FontProperties(size=size).get_size_in_points() * cells(text) / 72.0
 
 
 def shade(strength: float) -> tuple[float, float, float]:
@@ -234,10 +291,49 @@ def shade(strength: float) -> tuple[float, float, float]:
     from matplotlib import rcParams
     from matplotlib.colors import to_rgb
 
-    ground = to_rgb("white") if rcParams["axes.facecolor"] == "none" else to_rgb(rcParams["axes.facecolor"])
-    text = to_rgb(rcParams["text.color"])
-    mixed = [strength * t + (1.0 - strength) * g for t, g in zip(text, ground, strict=True)]
+    text, below = to_rgb(rcParams["text.color"]), ground(rcParams["figure.facecolor"], rcParams["axes.facecolor"])
+    mixed = [strength * t + (1.0 - strength) * g for t, g in zip(text, below, strict=True)]
     return mixed[0], mixed[1], mixed[2]
+
+
+def ground(*colours: Any) -> tuple[float, float, float]:
+    """Lay colours on white paper, one over the other: "none" lets what is below it be seen."""
+    from matplotlib.colors import to_rgba
+
+    seen = np.ones(3)
+    for colour in colours:
+        *own, opaque = to_rgba(colour)
+        seen = opaque * np.array(own) + (1.0 - opaque) * seen
+    return float(seen[0]), float(seen[1]), float(seen[2])
+
+
+def in_style_of_axes[**P](draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a function draw into the user's axes, `ax`, in the colours that these have, whatever style is in force."""
+
+    @wraps(draw)
+    def drawn(*arguments: P.args, **options: P.kwargs) -> Figure:
+        ax = options.get("ax")
+        if ax is None:
+            return draw(*arguments, **options)
+        with import_pyplot().rc_context(_style_of(ax)):
+            return draw(*arguments, **options)
+
+    return drawn
+
+
+def _style_of(ax: Any) -> dict[Any, Any]:
+    """Read the colours of texts and of the ground off axes; what is none is refused where a figure is opened."""
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes) or ax.figure is None:
+        return {}
+    text, scale = ax.title.get_color(), ax.xaxis.get_major_ticks(1)[0].label1.get_color()
+    colours: dict[Any, Any] = dict.fromkeys(
+        ("xtick.color", "xtick.labelcolor", "ytick.color", "ytick.labelcolor"), scale
+    )
+    below = ground(ax.get_figure(root=True).get_facecolor(), ax.get_facecolor())
+    colours |= {"text.color": text, "axes.labelcolor": ax.xaxis.label.get_color(), "axes.facecolor": below}
+    return {**colours, "axes.titlecolor": "auto"}
 
 
 def tidy(axis: Axes, *, grid: str | None = "x") -> None:
@@ -255,5 +351,5 @@ def draw_interval(
     known = math.isfinite(lower) and math.isfinite(upper)
     if known:
         axis.plot([lower, upper], [height, height], color=look.colour, linewidth=LINE, solid_capstyle="round")
-    face = look.colour if known else axis.get_facecolor()
+    face = look.colour if known else shade(0.0)
     axis.plot(value, height, look.marker, color=look.colour, markersize=5, markerfacecolor=face, label=label)

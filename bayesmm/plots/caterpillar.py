@@ -19,10 +19,12 @@ from bayesmm.plots.canvas import (
     UNPOOLED,
     WIDTH,
     Look,
-    cut,
+    cut_all,
     hand_over,
+    in_style_of_axes,
     open_figure,
     shade,
+    show_key,
     tidy,
 )
 
@@ -47,6 +49,7 @@ EXTREME = 3  # levels named at either end of a band
 NAME_WIDTH = 18  # characters
 
 
+@in_style_of_axes
 def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Axes | None = None) -> Figure:
     """Draw the effects of all levels, sorted by size, once with each layer's interval.
 
@@ -79,7 +82,7 @@ def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Ax
     parts = {str(layer): own.reset_index(drop=True) for layer, own in table.groupby("layer", sort=False)}
     first = next(iter(parts.values()))
     order = np.argsort(first["estimate"].to_numpy(), kind="stable")
-    names = [cut(level, NAME_WIDTH) for level in first["level"].to_numpy()[order]]
+    names = cut_all(first["level"].to_numpy()[order], NAME_WIDTH)
     sorted_parts = {layer: own.iloc[order].reset_index(drop=True) for layer, own in parts.items()}
     q = len(names)
     row = max(ROW, LAYER * (len(parts) + 1)) if q <= ROOMY else ROW
@@ -91,8 +94,7 @@ def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Ax
     axis.set_title(title, loc="left", fontsize=SMALL, color=shade(0.6), parse_math=False)
     texts = [f"{layer}, {coverage * 100:g} %" if i == 0 else layer for i, layer in enumerate(parts)]
     if ax is None:
-        columns = len(texts)
-        figure.legend(handles, texts, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL)
+        show_key(figure, dict(zip(texts, handles, strict=True)))
     else:
         axis.legend(handles, texts, frameon=False, fontsize=SMALL)
     return hand_over(figure)
@@ -171,5 +173,5 @@ def _name_extremes(axis: Axes, estimates: np.ndarray, names: Sequence[str]) -> N
             va="center",
             fontsize="x-small",
             parse_math=False,
-            bbox={"facecolor": axis.get_facecolor(), "alpha": 0.7, "linewidth": 0.0, "pad": 1.0},
+            bbox={"facecolor": shade(0.0), "alpha": 0.7, "linewidth": 0.0, "pad": 1.0},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,11 @@ from bayesmm.plots.canvas import (
     Look,
     draw_interval,
     hand_over,
-    literal,
+    line_of,
+    literals,
     open_figure,
     shade,
+    show_key,
     tidy,
 )
 from bayesmm.plots.densities import Density, draw_density
@@ -110,9 +112,7 @@ def plot_comparison(
     for axis, (kind, names) in zip(axes[:, 0], panels, strict=True):
         _draw_panel(axis, table.loc[names], sources, "" if kind in titled else kind)
         titled.add(kind)
-    handles = [_sample(axes[0, 0], source.look) for source in sources]
-    texts = [source.label for source in sources]
-    figure.legend(handles, texts, loc="outside upper center", ncols=2, frameon=False)
+    show_key(figure, {source.label: line_of(source.look, linestyle="-") for source in sources})
     return hand_over(figure)
 
 
@@ -191,7 +191,7 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, sources: Sequence[Source], title
 
 
 def _finish(axis: Axes, rows: pd.DataFrame, title: str) -> None:
-    axis.set_yticks(range(len(rows)), labels=[literal(name, WHOLE) for name in rows.index])
+    axis.set_yticks(range(len(rows)), labels=literals(rows.index, WHOLE))
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_title(title, loc="left", fontsize=SMALL, color=shade(0.6))
     axis.tick_params(axis="y", length=0)
@@ -211,7 +211,3 @@ def _run_to_the_edge(axis: Axes, open_ends: Sequence[tuple[float, float, float, 
             if math.isinf(end):
                 axis.plot(edge, height, marker, color=look.colour, markersize=5, clip_on=False)
     axis.set_xlim(limits)
-
-
-def _sample(axis: Axes, look: Look) -> Any:
-    return axis.plot([], [], color=look.colour, marker=look.marker, linewidth=LINE)[0]

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.plots.canvas import FIT, SMALL, WHOLE, Look, hand_over, literal, open_panels, shade, show_key
+from bayesmm.plots.canvas import (
+    FIT,
+    SMALL,
+    WHOLE,
+    Look,
+    hand_over,
+    in_style_of_axes,
+    literal,
+    open_panels,
+    shade,
+    show_key,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,6 +103,7 @@ def draw_density(
             )
 
 
+@in_style_of_axes
 def plot_densities(
     table: pd.DataFrame,
     densities: Mapping[str, Density],

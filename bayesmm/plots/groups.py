@@ -22,6 +22,7 @@ from bayesmm.plots.canvas import (
     hand_over,
     line_of,
     literal,
+    literals,
     opacity,
     open_figure,
     shade,
@@ -96,9 +97,9 @@ def plot_groups(panels: GroupPanels) -> Figure:
     figure, axes = open_figure(rows=n_rows, columns=n_columns, size=size, sharex=True, sharey=True)
     rows = dict(iter(panels.rows.groupby("level", sort=False)))
     tables = [(kind, dict(iter(table.groupby("level", sort=False)))) for kind, table in panels.tables]
-    for axis, name in zip(axes.flat, names, strict=False):
+    for axis, name, title in zip(axes.flat, names, literals(names, 24), strict=False):
         _draw_level(axis, rows[name], [(kind, table[name]) for kind, table in tables], panels)
-        axis.set_title(literal(name, 24), loc="left", fontsize=SMALL)
+        axis.set_title(title, loc="left", fontsize=SMALL)
         tidy(axis, grid="both")
     for axis in axes.flat[len(names) :]:
         axis.remove()
@@ -128,7 +129,7 @@ def _draw_level(
             axis.vlines(x, table["lower"], table["upper"], color=look.colour, linewidth=LINE, zorder=2)
         _draw_line(axis, x, table["estimate"], look, has_marks=panels.categories is not None)
     if panels.categories is not None:
-        axis.set_xticks(range(len(panels.categories)), labels=[literal(name, 10) for name in panels.categories])
+        axis.set_xticks(range(len(panels.categories)), labels=literals(panels.categories, 10))
 
 
 def _draw_line(axis: Axes, x: Any, y: Any, look: Look, *, has_marks: bool) -> None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesmm.plots.canvas import FIT, SMALL, hand_over, literal, note_points, opacity, open_figure, shade, tidy
+from bayesmm.plots.canvas import (
+    FIT,
+    SMALL,
+    hand_over,
+    literal,
+    literals,
+    note_points,
+    opacity,
+    open_figure,
+    shade,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,12 +94,12 @@ def _draw_changes(axis: Axes, dfbetas: pd.DataFrame, named: np.ndarray) -> None:
         values = dfbetas[name].to_numpy(dtype=float)
         places = np.full(len(values), float(i))
         axis.plot(values, places, "|", color=FIT.colour, markersize=9, alpha=opacity(len(values), 200))
-        note_points(axis, values[named], places[named] - 0.06, list(dfbetas.index[named]))
+        note_points(axis, values[named], places[named], list(dfbetas.index[named]), where="above")
     cut = 2.0 / math.sqrt(max(len(dfbetas), 1))
     for x in (-cut, cut):
         axis.axvline(x, color=shade(0.5), linewidth=0.8, linestyle=":", zorder=0)
     axis.axvline(0.0, color=shade(0.4), linewidth=0.8, zorder=0)
-    axis.set_yticks(range(len(shown)), labels=[literal(name, 24) for name in shown])
+    axis.set_yticks(range(len(shown)), labels=literals(shown, 24))
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel("DFBETAS, dotted at ±2/√n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.plots.canvas import SMALL, WHOLE, hand_over, literal, open_figure, shade
+from bayesmm.plots.canvas import SMALL, WHOLE, hand_over, in_style_of_axes, literal, literals, open_figure, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ MOST_LEVELS = 40  # names of levels along an axis
 OUTLINES = ("-", "--", ":")  # of the first grouping factor, the second, ...
 
 
+@in_style_of_axes
 def plot_matrix(
     table: pd.DataFrame,
     levels: Mapping[str, Sequence[str]],
@@ -123,7 +124,7 @@ def _name_rows(axis: Axes, table: pd.DataFrame, levels: Mapping[str, Sequence[st
     axis.set_xticks([])
     axis.spines[:].set_color(shade(0.4))
     if n <= MOST_NAMED:
-        axis.set_yticks(range(n), labels=[literal(name, WHOLE) for name in table.index], fontsize="x-small")
+        axis.set_yticks(range(n), labels=literals(table.index, WHOLE), fontsize="x-small")
         axis.tick_params(axis="y", length=0)
         return
     axis.set_yticks([])
@@ -133,6 +134,6 @@ def _name_rows(axis: Axes, table: pd.DataFrame, levels: Mapping[str, Sequence[st
     found = list(runs(levels[group]))
     if len(found) <= MOST_LEVELS:
         middles = [start + 0.5 * (count - 1) for start, count, _ in found]
-        axis.set_yticks(middles, labels=[literal(level, 20) for _, _, level in found], fontsize="x-small")
+        axis.set_yticks(middles, labels=literals([level for _, _, level in found], 20), fontsize="x-small")
         axis.tick_params(axis="y", length=0)
     axis.set_ylabel(literal(group), fontsize=SMALL)

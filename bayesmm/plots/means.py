@@ -17,7 +17,9 @@ from bayesmm.plots.canvas import (
     WIDTH,
     Look,
     hand_over,
+    in_style_of_axes,
     literal,
+    literals,
     open_figure,
     shade,
     tidy,
@@ -84,6 +86,7 @@ class MeanRows:
         return f"{literal(self.scale, 60)}, {interval_head(self.level)}{self.note}"
 
 
+@in_style_of_axes
 def plot_forest(rows: MeanRows, *, has_zero: bool, ax: Axes | None = None) -> Figure:
     """Draw one row a combination, in groups, with p-values where there are tests.
 
@@ -117,7 +120,7 @@ def plot_forest(rows: MeanRows, *, has_zero: bool, ax: Axes | None = None) -> Fi
     if has_zero:
         axis.axvline(0.0, color=shade(0.4), linewidth=0.8, zorder=0)
     inside = [name for name in rows.labels if name not in rows.by]
-    names = [literal(" ".join(map(_text, row))) for row in rows.labels[inside].itertuples(index=False, name=None)]
+    names = literals(" ".join(map(_text, row)) for row in rows.labels[inside].itertuples(index=False, name=None))
     axis.set_yticks([*y, *(place for place, _ in heads)], labels=[*names, *(text for _, text in heads)])
     for label in axis.get_yticklabels()[len(y) :]:
         label.set_fontweight("bold")
@@ -134,6 +137,7 @@ def plot_forest(rows: MeanRows, *, has_zero: bool, ax: Axes | None = None) -> Fi
     return hand_over(figure)
 
 
+@in_style_of_axes
 def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figure:
     """Draw means over one column, one line for each combination of the others.
 
@@ -171,7 +175,7 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
         (shown,) = axis.plot(at, rows.values[own], color=colour, marker=marker, linestyle=line, markersize=5)
         drawn[", ".join(_named(others, key))] = shown
     if not is_number:
-        axis.set_xticks(positions, labels=[literal(value, 20) for value in values])
+        axis.set_xticks(positions, labels=literals(values, 20))
         axis.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
     axis.set_title(literal(rows.title, 90), loc="left", fontsize=SMALL, color=shade(0.6))
     axis.set_xlabel(literal(x))

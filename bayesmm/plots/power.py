@@ -18,6 +18,7 @@ from bayesmm.plots.canvas import (
     UNPOOLED,
     WIDTH,
     hand_over,
+    in_style_of_axes,
     open_figure,
     shade,
     tidy,
@@ -32,6 +33,7 @@ HEIGHT = 3.2  # inches
 APART = 0.006  # of the width, between the curves' intervals at one size
 
 
+@in_style_of_axes
 def plot_power(
     table: pd.DataFrame, *, sizes: Sequence[str], aim: float, alpha: float, ax: Axes | None = None
 ) -> Figure:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmm.plots.canvas import FIT, POSTERIOR, SMALL, WHOLE, hand_over, literal, open_panels, shade
+from bayesmm.plots.canvas import FIT, POSTERIOR, WHOLE, hand_over, literal, open_panels, shade, show_key
 from bayesmm.plots.densities import CUT, Density, draw_density, finish_panel
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -81,9 +82,7 @@ def plot_priors(curves: Sequence[PriorCurve]) -> Figure:
     figure, axes = open_panels(len(curves), panel=(PANEL_WIDTH, PANEL_HEIGHT), most_columns=MOST_COLUMNS)
     for axis, curve in zip(axes, curves, strict=True):
         _draw_curve(axis, curve)
-    handles, texts = _legend(axes[0], curves)
-    columns = len(texts) if len(axes) > 1 else 2
-    figure.legend(handles, texts, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL)
+    show_key(figure, _key(curves))
     return hand_over(figure)
 
 
@@ -131,15 +130,16 @@ def _subtitle(curve: PriorCurve) -> str:
     return ", ".join(said)
 
 
-def _legend(axis: Axes, curves: Sequence[PriorCurve]) -> tuple[list[Any], list[str]]:
-    entries: list[tuple[Any, str]] = []
+def _key(curves: Sequence[PriorCurve]) -> dict[str, Artist]:
+    from matplotlib.lines import Line2D
+
+    entries: dict[str, Artist] = {}
     if any(curve.is_proper for curve in curves):
-        entries.append((axis.plot([], [], color=_colour(curves[0]))[0], "prior"))
+        entries["prior"] = Line2D([], [], color=_colour(curves[0]))
     if not all(curve.is_proper for curve in curves):
-        improper = axis.plot([], [], color=_colour(curves[0]), linestyle="--")[0]
-        entries.append((improper, "improper prior, of arbitrary height"))
+        entries["improper prior, of arbitrary height"] = Line2D([], [], color=_colour(curves[0]), linestyle="--")
     if any(math.isfinite(curve.estimate) for curve in curves):
-        entries.append((axis.plot([], [], color=FIT.colour)[0], "REML estimate"))
+        entries["REML estimate"] = Line2D([], [], color=FIT.colour)
     if curves[0].posterior is not None:
-        entries.append((axis.plot([], [], color=POSTERIOR.colour)[0], "posterior"))
-    return [handle for handle, _ in entries], [text for _, text in entries]
+        entries["posterior"] = Line2D([], [], color=POSTERIOR.colour)
+    return entries

@@ -16,19 +16,21 @@ from bayesmm.plots.canvas import (
     SMALL,
     WHOLE,
     hand_over,
+    in_style_of_axes,
     literal,
     open_figure,
     open_panels,
     shade,
+    show_key,
 )
 from bayesmm.plots.densities import name_what_is_drawn
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL = 1.6  # inches, of a pair
-WIDE = 5  # parameters, from which on the legend has room in one row
 MARGIN = 0.06  # of a panel's width
 ACROSS = slice(0, 2)  # columns of a trace or contour: in units of the parameters
 IN_ZETA = slice(2, 4)
@@ -63,6 +65,7 @@ class Pair(Protocol):
         ...
 
 
+@in_style_of_axes
 def plot_zeta(
     curves: pd.DataFrame, ends: Mapping[float, pd.DataFrame], cutoffs: Mapping[float, float], *, ax: Axes | None = None
 ) -> Figure:
@@ -161,9 +164,7 @@ def plot_pairs(names: Sequence[str], pairs: Sequence[Pair]) -> Figure:
         if j < i:
             axes[i, j].set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(-1.05 * reach, 1.05 * reach))
         _show_scales(axes[i, j], i, j, m)
-    handles, texts = _pair_legend(axes[0, 0], pairs)
-    columns = len(texts) if m >= WIDE else 1
-    figure.legend(handles, texts, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL)
+    show_key(figure, _pair_key(pairs))
     return hand_over(figure)
 
 
@@ -206,14 +207,15 @@ def _show_scales(axis: Axes, i: int, j: int, m: int) -> None:
             axis.xaxis.tick_top()
 
 
-def _pair_legend(axis: Axes, pairs: Sequence[Pair]) -> tuple[list[Any], list[str]]:
+def _pair_key(pairs: Sequence[Pair]) -> dict[str, Artist]:
+    from matplotlib.lines import Line2D
+
     levels = sorted({level for pair in pairs for level in pair.contours})
-    handles = [
-        axis.plot([], [], color=POSTERIOR.colour, linewidth=1.2)[0],
-        axis.plot([], [], color=BOOTSTRAP.colour, linestyle="--", linewidth=1.2)[0],
-        axis.plot([], [], color=FIT.colour, linewidth=1.0)[0],
-    ]
-    said = ", ".join(f"{100 * level:g}" for level in levels)
-    texts = ["trace, earlier parameter held", "trace, later parameter held", f"joint regions, {said} %"]
-    shown = 3 if levels else 2
-    return handles[:shown], texts[:shown]
+    entries: dict[str, Artist] = {
+        "trace, earlier parameter held": Line2D([], [], color=POSTERIOR.colour, linewidth=1.2),
+        "trace, later parameter held": Line2D([], [], color=BOOTSTRAP.colour, linestyle="--", linewidth=1.2),
+    }
+    if levels:
+        said = ", ".join(f"{100 * level:g}" for level in levels)
+        entries[f"joint regions, {said} %"] = Line2D([], [], color=FIT.colour, linewidth=1.0)
+    return entries

@@ -15,7 +15,9 @@ from bayesmm.plots.canvas import (
     SMALL,
     WIDTH,
     hand_over,
+    in_style_of_axes,
     literal,
+    literals,
     opacity,
     open_figure,
     shade,
@@ -32,6 +34,7 @@ ROW, NAME, LONG = 0.2, 0.16, 6.0  # inches, of a row, of a name, and of a panel 
 MARKS = {"best": ("o", "-"), "top": ("s", "--"), "above": ("^", ":")}
 
 
+@in_style_of_axes
 def plot_ranking(
     table: pd.DataFrame,
     *,
@@ -100,11 +103,11 @@ def _draw_ranks(axis: Axes, rows: pd.DataFrame, colour: str, is_drawn: bool) -> 
 
 
 def _name_levels(axis: Axes, rows: pd.DataFrame) -> None:
-    n = len(rows)
+    n, names = len(rows), literals(rows.index, 24)
     axis.set_ylim(n - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     named = np.arange(0, n, 1 if n <= ROWS_NAMED else math.ceil(n * NAME / LONG))
-    axis.set_yticks(named, labels=[literal(rows.index[i], 24) for i in named], fontsize=SMALL)
+    axis.set_yticks(named, labels=[names[i] for i in named], fontsize=SMALL)
 
 
 def _draw_probabilities(axis: Axes, rows: pd.DataFrame, words: dict[str, str]) -> None:

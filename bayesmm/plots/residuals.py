@@ -14,8 +14,10 @@ from bayesmm.plots.canvas import (
     FIT,
     SMALL,
     hand_over,
+    in_style_of_axes,
     line_of,
     literal,
+    literals,
     note_points,
     opacity,
     open_figure,
@@ -87,6 +89,7 @@ def plot_residual_page(page: ResidualPage) -> Figure:
     return hand_over(figure)
 
 
+@in_style_of_axes
 def plot_envelopes(panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, ax: Axes | None = None) -> Figure:
     """Draw normal quantile plots with envelopes.
 
@@ -117,6 +120,7 @@ def plot_envelopes(panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, 
     return hand_over(figure)
 
 
+@in_style_of_axes
 def plot_uniform(residuals: pd.Series, *, title: str, ax: Axes | None = None) -> Figure:
     """Draw scaled residuals beside uniform quantiles.
 
@@ -199,9 +203,7 @@ def _draw_levels(axis: Axes, values: pd.Series, group: str, levels: np.ndarray) 
     shown = f"{len(names)} of {len(middles):,} levels of" if len(names) < len(middles) else "levels of"
     axis.set_xlabel(f"{shown} {literal(group, 24)}, by median (–)")
     if len(names) <= 20:
-        axis.set_xticks(
-            range(len(names)), labels=[literal(name, 10) for name in names], rotation=90, fontsize="x-small"
-        )
+        axis.set_xticks(range(len(names)), labels=literals(names, 10), rotation=90, fontsize="x-small")
     else:
         axis.set_xticks([])
     tidy(axis, grid="y")

@@ -20,6 +20,7 @@ from bayesmm.plots.canvas import (
     draw_interval,
     hand_over,
     literal,
+    literals,
     open_figure,
     shade,
     tidy,
@@ -111,7 +112,7 @@ def _draw_rows(axis: Axes, rows: pd.DataFrame, densities: Mapping[str, Density],
         if name in densities:
             draw_density(axis, densities[name], look, base=position + 0.12, height=-0.55, percent=False)
         draw_interval(axis, position + down, value, float(lower), float(upper), look)
-    names = [literal(name, WHOLE) for name in rows.index]
+    names = literals(rows.index, WHOLE)
     axis.set_yticks(range(len(rows)), labels=names)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlim(0.0, 1.0)

@@ -12,13 +12,17 @@ import pandas as pd
 
 from bayesmm.plots.canvas import (
     FIT,
+    NOTE,
     POOLED,
     POSTERIOR,
     UNPOOLED,
     Look,
     hand_over,
+    in_style_of_axes,
+    length,
     line_of,
     literal,
+    literals,
     note_points,
     opacity,
     open_figure,
@@ -79,6 +83,7 @@ class ShrinkagePanel:
         return f"{what}{literal(self.effects[i])} by {literal(self.group)}"
 
 
+@in_style_of_axes
 def plot_shrinkage(panels: Sequence[ShrinkagePanel], *, ax: Axes | None = None) -> Figure:
     """Draw own, partially and completely pooled effects.
 
@@ -154,11 +159,19 @@ def _draw_columns(axis: Axes, panel: ShrinkagePanel) -> None:
         axis.plot(np.full(len(y), x), y, look.marker, color=look.colour, alpha=clear if x < 2 else 1.0, markersize=5)
     named = _named((partial - own)[None], partial[None])
     starts = np.where(both, own, partial)
-    note_points(axis, np.where(both, 0.0, 1.0)[named], starts[named], list(table.index[named]), before=True)
+    names = list(table.index[named])
+    note_points(axis, np.where(both, 0.0, 1.0)[named], starts[named], names, where="before")
     axis.set_xticks([0.0, 1.0, 2.0], labels=list(COLUMNS))
-    axis.set_xlim(-0.3, 2.3)
+    axis.set_xlim(_before_names(axis, names), 2.3)
     axis.set_ylabel(panel.name(0))
     tidy(axis, grid="y")
+
+
+def _before_names(axis: Axes, names: Sequence[Any]) -> float:
+    """Say where the axis begins, so that names before zero have room; two units and some follow."""
+    longest = max((length(name, "x-small") for name in literals(names, NOTE)), default=0.0) + 0.15  # inches
+    share = longest * axis.get_figure(root=True).dpi / axis.bbox.width
+    return -max(0.3, 2.3 * share / (1.0 - share)) if share < 0.5 else -0.3
 
 
 def _values(table: pd.DataFrame) -> list[np.ndarray]:

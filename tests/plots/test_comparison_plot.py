@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from made_posterior import make_posterior
+from matplotlib.colors import to_rgb
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmError
@@ -39,7 +40,7 @@ def test_estimate_on_the_boundary_has_an_open_marker_and_no_interval():
     figure = compared("Yield ~ 1 + (1 | Batch)", "dyestuff2").plot()
     axis = next(axis for axis in figure.axes if "sd(Intercept | Batch)" in labels_of(axis))
     at_zero = [line for line in axis.lines if list(line.get_xdata()) == [0.0] and line.get_marker() == "s"]
-    assert [line.get_markerfacecolor() for line in at_zero] == [axis.get_facecolor()]
+    assert [line.get_markerfacecolor() for line in at_zero] == [to_rgb(axis.get_facecolor())]
 
 
 def test_missing_matplotlib_is_said_with_what_to_install(monkeypatch):
