@@ -331,7 +331,7 @@ def _style_of(ax: Any) -> dict[Any, Any]:
     colours: dict[Any, Any] = dict.fromkeys(
         ("xtick.color", "xtick.labelcolor", "ytick.color", "ytick.labelcolor"), scale
     )
-    below = ground(ax.get_figure(root=True).get_facecolor(), ax.get_facecolor())
+    below = ground(ax.figure.get_facecolor(), ax.get_facecolor())
     colours |= {"text.color": text, "axes.labelcolor": ax.xaxis.label.get_color(), "axes.facecolor": below}
     return {**colours, "axes.titlecolor": "auto"}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from bayesmm.errors import ArgumentError, BayesmmError
-from bayesmm.plots.canvas import BOOTSTRAP, FIT, POSTERIOR, PROFILE
+from bayesmm.plots.canvas import BOOTSTRAP, FIT, POSTERIOR, PROFILE, WHOLE, Look, line_of, literal, shade, show_key
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection as PlotCollection
+    from matplotlib.artist import Artist
+    from matplotlib.lines import Line2D
     from xarray import DataTree
 
 type Backend = Literal["matplotlib", "plotly", "bokeh", "none"]
@@ -101,13 +103,41 @@ def plot_forest(table: pd.DataFrame, *, backend: Backend) -> PlotCollection:
         labeller=_labeller(backend),
         backend=backend,
         stats={"trunk": ends, "twig": ends, "point_estimate": point},
-        color=[LOOKS.get(source, FIT).colour for source in sources],
+        visuals={"ticklabels": False},  # "parameter", below the names
+        **_looks([LOOKS.get(source, FIT) for source in sources], backend),
     )
     if backend == "matplotlib":
-        collection.add_legend("model", title="", loc="outside upper center", ncols=len(sources), frameon=False)
+        _finish(collection, {source: line_of(LOOKS.get(source, FIT), linestyle="-") for source in sources})
     elif backend != "none":
         collection.add_legend("model", title="")
     return collection
+
+
+def _looks(looks: Sequence[Look], backend: Backend) -> dict[str, Any]:
+    """Say how each of some models is drawn; marks have other names in other backends."""
+    colours = [look.colour for look in looks]
+    if backend != "matplotlib":
+        return {"color": colours}
+    marks = [look.marker for look in looks]
+    own = ("color", "facecolor", "marker")
+    return {
+        "aes": {name: ["model"] for name in own},
+        "aes_by_visuals": {"credible_interval": {"color", "y", "overlay"}, "point_estimate": {*own, "y", "overlay"}},
+        "color": colours,
+        "facecolor": colours,
+        "marker": marks,
+    }
+
+
+def _finish(collection: PlotCollection, entries: Mapping[str, Artist]) -> None:
+    """Give a figure of matplotlib its key, and all that stands around its axes its room."""
+    figure = collection.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    for axis in figure.axes:
+        if not axis.lines and not axis.collections:  # of names
+            axis.spines[:].set_visible(False)
+            axis.set_xticks([])
+    show_key(figure, entries)
 
 
 def _labeller(backend: Backend, variables: Mapping[str, str] | None = None) -> Any:
@@ -128,7 +158,7 @@ def _labeller(backend: Backend, variables: Mapping[str, str] | None = None) -> A
 
 def _plain(text: Any, backend: Backend) -> str:
     """Write a text so that it is shown as it is: in matplotlib a dollar sign would begin a formula."""
-    return str(text).replace("$", "\\$") if backend == "matplotlib" else str(text)
+    return literal(text, WHOLE) if backend == "matplotlib" else str(text)
 
 
 def plot_predictive(tree: DataTree, *, response: str, kind: str, backend: Backend) -> PlotCollection:
@@ -161,7 +191,13 @@ def plot_predictive(tree: DataTree, *, response: str, kind: str, backend: Backen
         store_artist=backend == "none",
         text=_plain(response, backend),
     )
+    if backend == "matplotlib":
+        _finish(collection, {"observed": _line(shade(1.0)), "predicted": _line(POSTERIOR.colour)})
     return collection
+
+
+def _line(colour: Any) -> Line2D:
+    return line_of(POSTERIOR, color=colour, marker=None)
 
 
 def plot_pit(tree: DataTree, *, response: str, backend: Backend) -> PlotCollection:
@@ -177,7 +213,7 @@ def plot_pit(tree: DataTree, *, response: str, backend: Backend) -> PlotCollecti
         What draws.
     """
     azp = import_arviz_plots(backend)
-    return azp.plot_ecdf_pit(
+    collection = azp.plot_ecdf_pit(
         tree,
         group="loo_pit",
         sample_dims=["obs"],
@@ -185,3 +221,9 @@ def plot_pit(tree: DataTree, *, response: str, backend: Backend) -> PlotCollecti
         backend=backend,
         visuals={"ecdf_lines": {"color": POSTERIOR.colour}},
     )
+    if backend == "matplotlib":
+        _finish(
+            collection,
+            {"distribution function of the rows' probabilities, less a uniform one": _line(POSTERIOR.colour)},
+        )
+    return collection

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
 BETWEEN = 1.0  # pixels, that are left between two names
@@ -70,13 +69,13 @@ class Note(Annotation):
 
     def draw(self, renderer: Any) -> None:
         """Draw the name if there is room for it."""
-        self.is_shown = self.get_visible() and self._check_xy(renderer) and self._take_place(renderer)
+        self.is_shown = self.get_visible() and self._take_place(renderer)
         if self.is_shown:
             super().draw(renderer)
 
     def _take_place(self, renderer: Any) -> bool:
         axes = self.axes
-        if axes is None:
+        if axes is None or not axes.bbox.contains(*axes.transData.transform(self.xy)):
             return False
         taken = [note.get_window_extent(renderer).padded(BETWEEN) for note in self.earlier if note.is_shown]
         marks, reach = marks_of(axes), renderer.points_to_pixels(MARK)
@@ -96,7 +95,7 @@ class Note(Annotation):
         self.set(ha=side.ha, va=side.va)
 
 
-def marks_of(axes: Axes) -> np.ndarray:
+def marks_of(axes: Any) -> np.ndarray:
     """Find where the marks in axes are, in pixels (m, 2)."""
     marked = [line for line in axes.lines if line.get_marker() not in ("None", "none", None, "", " ")]
     places = [line.get_transform().transform(np.asarray(line.get_xydata(), dtype=float)) for line in marked]

@@ -170,7 +170,7 @@ def _draw_columns(axis: Axes, panel: ShrinkagePanel) -> None:
 def _before_names(axis: Axes, names: Sequence[Any]) -> float:
     """Say where the axis begins, so that names before zero have room; two units and some follow."""
     longest = max((length(name, "x-small") for name in literals(names, NOTE)), default=0.0) + 0.15  # inches
-    share = longest * axis.get_figure(root=True).dpi / axis.bbox.width
+    share = longest * axis.figure.dpi / axis.bbox.width
     return -max(0.3, 2.3 * share / (1.0 - share)) if share < 0.5 else -0.3
 
 

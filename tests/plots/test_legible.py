@@ -42,6 +42,10 @@ def results(names):
     return model, fit, make_posterior(model)
 
 
+def drawn(collection):
+    return collection.viz["figure"].item()
+
+
 FIGURES = {
     "groups": lambda model, fit, posterior: bmm.compare(fit, posterior).plot_groups(),
     "plane": lambda model, fit, posterior: bmm.shrinkage(fit).plot(),
@@ -54,6 +58,8 @@ FIGURES = {
     "means": lambda model, fit, posterior: bmm.emmeans(fit, "dose", by="x", at={"x": [0, 5]}).plot(),
     "contrasts": lambda model, fit, posterior: bmm.emmeans(fit, "dose").contrasts().plot(),
     "comparison": lambda model, fit, posterior: bmm.compare(fit, posterior).plot(),
+    "forest": lambda model, fit, posterior: drawn(bmm.compare(fit, posterior).plot_forest()),
+    "predictive": lambda model, fit, posterior: drawn(posterior.plot_predictive(draws=5)),
     "shares": lambda model, fit, posterior: fit.plot_variance_shares(),
     "explained": lambda model, fit, posterior: posterior.explained().plot(),
     "covariance": lambda model, fit, posterior: fit.plot_marginal_covariance(range(12), correlation=True),
@@ -70,6 +76,20 @@ def test_no_text_lies_on_another_or_is_cut_off(figure, names):
 def test_larger_letters_have_room(figure):
     with pyplot.style.context({"font.size": 18, "font.family": "serif"}):
         assert complaints(FIGURES[figure](*results("plain"))) == []
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
+def test_figures_of_arviz_say_what_is_drawn():
+    _, fit, posterior = results("plain")
+    pit = drawn(posterior.plot_pit(draws=40))
+    assert complaints(pit) == []
+    assert "PIT" in [axis.get_xlabel() for axis in pit.axes]
+    keys = {name: drawn(each).legends[0] for name, each in (
+        ("predictive", posterior.plot_predictive(draws=5)), ("forest", bmm.compare(fit, posterior).plot_forest("x")),
+    )}  # fmt: skip
+    assert [text.get_text() for text in keys["predictive"].get_texts()] == ["observed", "predicted"]
+    marks = [line.get_marker() for line in keys["forest"].get_lines()]
+    assert len(set(marks)) == len(marks) == 2  # apart in print too
 
 
 # Names beside points
