@@ -11,8 +11,9 @@ For a page of one's own::
 
     html = write_fragment(fit, posterior, key="explorer")
 
-is a piece of a body: an element, the data as escaped JSON, and the module with a line that mounts it, some 60 kB with
+is a piece of a body: an element, the data as escaped JSON, and the module with a line that mounts it, some 70 kB with
 the data of some dozen levels. It has no ``id`` but those that begin with ``key``, no class but those that begin with
 ``bmm-``, asks for nothing from anywhere, and takes text and ground from what it stands in. A page may hold several of
-different keys. `ArgumentError` says which models it does not take, `why_not` the same in advance.
+different keys; ``write_policy(*keys)`` is a content security policy under which they run and no other script does.
+`ArgumentError` says which models it does not take, `why_not` the same in advance.
 """

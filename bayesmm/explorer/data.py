@@ -104,9 +104,9 @@ def write_data(
         column in the order of the model, on the conditioned columns (`bayesmm.marginal.sums.crossproducts`).
 
         ==============================  =======================================================================
-        zz, zk, kk, tied                As of `bayesmm.explorer.sums.LevelSums`; kk is null where no level can
+        levelRoot, cross, rest, tied    As of `bayesmm.explorer.sums.LevelSums`; rest is null where no level can
                                         be faded out
-        gram                            the sum of kk (p + 1, p + 1)
+        allRest                         the sum of rest (p + 1, p + 1)
         root, back                      T and T⁻¹ (k, k): the user's effect columns are those here times T
         fixedBack, origin               R⁻¹ (p, p), and least-squares coefficients (p,)
         ratios, correlations, sigma     the estimate: sds over σ, correlations (k k), σ
@@ -153,10 +153,10 @@ def write_data(
         "knownSigma": fit.known_sigma,
         "logRoot": float(products.log_det_root),
         "logWeights": float(products.log_weights) - sums.log_det,
-        "zz": _pack(sums.zz),
-        "zk": _pack(sums.zk),
-        "kk": _pack(sums.kk) if fades else None,
-        "gram": _pack(sums.kk.sum(axis=0)),
+        "levelRoot": _pack(sums.root),
+        "cross": _pack(sums.cross),
+        "rest": _pack(sums.rest) if fades else None,
+        "allRest": _pack(sums.rest.sum(axis=0)),
         "root": _pack(root),
         "back": _pack(np.linalg.inv(root)),
         "fixedBack": _pack(np.linalg.inv(products.fixed_root)),
@@ -180,10 +180,10 @@ def write_data(
 def _undetermined(sums: LevelSums, root: np.ndarray, q: int) -> list[int]:
     """List the levels whose own rows do not determine their effects."""
     k = len(root)
-    own = sums.zz
+    own = sums.root.swapaxes(1, 2) @ sums.root
     if sums.tied:
         at = np.arange(q)
-        own = sums.zz[0].reshape(q, k, q, k)[at, :, at, :]
+        own = own[0].reshape(q, k, q, k)[at, :, at, :]
     gram = root.T @ own @ root
     scale = np.sqrt(np.einsum("qii->qi", gram))
     scale = np.where(scale > 0, scale, 1.0)

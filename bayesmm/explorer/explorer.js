@@ -1,21 +1,27 @@
 // Partial pooling to be moved by hand. An ES module in anywidget's convention, without dependencies and without requests.
 //
 // Letters as in docs/design.md. All sums are over conditioned columns: X orthonormal, y what least squares leaves, effect
-// columns ZT^-1. For one grouping factor, level i has Z_i'Z_i and Z_i'[X y]; with M_i = I + w_i L'Z_i'Z_i L = FF',
+// columns ZT^-1. For one grouping factor, level i has R_i'R_i = Z_i'Z_i, C_i with R_i'C_i = Z_i'[X y], and W_i, what
+// [X y] have beyond its columns. Least squares of the columns [sqrt(w_i) C_i; 0] on [sqrt(w_i) R_i L; I] gives the
+// root F_i' of M_i = I + w_i L'Z_i'Z_i L, the part V_i that is explained and the part E_i that is not; then
 //
-//   log|H| = sum log|M_i|,   S = sum w_i K_i'K_i - V_i'V_i,   V_i = F^-1 w_i L'Z_i'[X y],   D_i = F^-1 L',
+//   log|H| = sum log|M_i|,   S = sum w_i W_i + E_i'E_i,   V_i = F_i^-1 w_i L'Z_i'[X y],   D_i = F_i^-1 L',
 //   b_i = D_i'(V_iy - V_iX beta),   Var(b_i | y, beta) = s^2 D_i'D_i,   B_i = D_i'V_iX.
 //
-// w_i is how often each row of level i counts. Where levels are tied to each other by those of another factor, whose
-// variance is held, they are one level of all their effects (tied).
+// No difference of large numbers is taken, however much levels differ. w_i is how often each row of level i counts.
+// Where levels are tied to each other by those of another factor, whose variance is held, they are one level of all
+// their effects (tied).
 
 const COLOURS = { partial: "#0072B2", own: "#CC79A7", all: "#E69F00", posterior: "#D55E00", truth: "#009E73" };
 const MOST_DRAWN = 300; // levels in a picture; of more, every second or third
 const LABELLED = 60; // levels that have their name beside them
+const TALLEST = 800; // pixels of all levels, where there is room
+const NARROW = 640; // pixels below which the sliders stand under the picture
+const FONT = "12px system-ui,sans-serif"; // of a picture
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 const STEPS = 1000; // of a slider
 const CURVE = 43; // values of the likelihood along a slider
 const FINER = 14; // steps about the highest of them
-const SMALL_PIVOT = 1e-8; // of scaled cross-products: as in bayesmm.shrinkage
 
 // ---------------------------------------------------------------------------------------------------------- numbers
 
@@ -60,6 +66,32 @@ function backward(F, k, b) {
   return b;
 }
 
+/** Least squares by Gram and Schmidt, in place, of the last columns on the first k: R'; V, and the rest in T. */
+function peel(columns, k) {
+  const c = columns.length - k;
+  const F = new Float64Array(k * k);
+  const V = new Float64Array(k * c);
+  for (let j = 0; j < k; j++) {
+    const q = columns[j];
+    const size = Math.sqrt(dot(q, q));
+    F[j * k + j] = size;
+    if (size > 0) for (let a = 0; a < q.length; a++) q[a] /= size;
+    for (let l = j + 1; l < k + c; l++) {
+      const part = dot(q, columns[l]);
+      if (l < k) F[l * k + j] = part;
+      else V[j * c + l - k] = part;
+      for (let a = 0; a < q.length; a++) columns[l][a] -= part * q[a];
+    }
+  }
+  return { F, V };
+}
+
+function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
 /** A B, A r by s and B s by t. */
 function times(A, B, r, s, t) {
   const C = new Float64Array(r * t);
@@ -100,33 +132,32 @@ function widen(A, { tied, k, q }) {
 
 /** (log|H|, S) at one factor; with `keep` also F and V of each level. */
 function reduce(sums, Lambda, choice, keep = false) {
-  const { p, zz, zk, gram } = sums;
+  const { p, levelRoot, cross } = sums;
   const { K: k, Q: q } = sizes(sums);
   const c = p + 1;
   const L = widen(times(sums.root, Lambda, sums.k, sums.k, sums.k), sums);
-  const left = transpose(L, k, k);
   const { times: m = 1, picked = -1, fade = 1 } = choice;
-  const S = gram.map((value) => m * value);
+  const S = sums.allRest.map((value) => m * value);
   if (picked >= 0 && fade !== 1)
-    for (let a = 0; a < c * c; a++) S[a] -= m * (1 - fade) * sums.kk[picked * c * c + a];
+    for (let a = 0; a < c * c; a++) S[a] -= m * (1 - fade) * sums.rest[picked * c * c + a];
   const F = keep ? new Float64Array(q * k * k) : null;
   const V = keep ? new Float64Array(q * k * c) : null;
   let logDet = 0;
   for (let i = 0; i < q; i++) {
-    const w = m * (i === picked ? fade : 1);
-    const own = times(left, times(zz.subarray(i * k * k, (i + 1) * k * k), L, k, k, k), k, k, k);
-    for (let a = 0; a < k; a++) for (let b = 0; b < k; b++) own[a * k + b] = w * own[a * k + b] + (a === b ? 1 : 0);
-    cholesky(own, k);
-    const v = times(left, zk.subarray(i * k * c, (i + 1) * k * c), k, k, c);
-    for (let a = 0; a < k * c; a++) v[a] *= w;
-    forward(own, k, v, c);
-    for (let a = 0; a < k; a++) {
-      logDet += 2 * Math.log(own[a * k + a]);
-      for (let x = 0; x < c; x++) for (let z = 0; z < c; z++) S[x * c + z] -= v[a * c + x] * v[a * c + z];
-    }
+    const w = Math.sqrt(m * (i === picked ? fade : 1));
+    const A = times(levelRoot.subarray(i * k * k, (i + 1) * k * k), L, k, k, k);
+    const columns = Array.from({ length: k + c }, (_, j) => {
+      const column = new Float64Array(2 * k);
+      for (let a = 0; a < k; a++) column[a] = w * (j < k ? A[a * k + j] : cross[(i * k + a) * c + j - k]);
+      if (j < k) column[k + j] = 1;
+      return column;
+    });
+    const own = peel(columns, k);
+    for (let a = 0; a < k; a++) logDet += 2 * Math.log(own.F[a * k + a]);
+    for (let x = 0; x < c; x++) for (let z = 0; z < c; z++) S[x * c + z] += dot(columns[k + x], columns[k + z]);
     if (keep) {
-      F.set(own, i * k * k);
-      V.set(v, i * k * c);
+      F.set(own.F, i * k * k);
+      V.set(own.V, i * k * c);
     }
   }
   const rows = m * (sums.rows - (picked >= 0 ? (1 - fade) * sums.n[picked] : 0));
@@ -168,7 +199,7 @@ function logLikelihood(sums, Lambda, choice, sigma) {
  * likewise), weight (how much of its own estimate stays).
  */
 function evaluate(sums, Lambda, choice, sigmaHeld = null) {
-  const { k, p, q, zz, zk, fixedBack, shifts } = sums;
+  const { k, p, q, levelRoot, cross, fixedBack, shifts } = sums;
   const { K, Q } = sizes(sums);
   const c = p + 1;
   const reduced = reduce(sums, Lambda, choice, true);
@@ -202,12 +233,15 @@ function evaluate(sums, Lambda, choice, sigmaHeld = null) {
       found.sdCoefficient[here] = s * Math.sqrt(given + squareOver(at.A, p, moved));
     }
     // Z'(y - X beta - Zb): what the levels' rows say beyond the partial estimates.
-    const products = zz.subarray(i * K * K, (i + 1) * K * K);
-    const left = times(products, times(root, found.effect.subarray(i * K, (i + 1) * K), K, K, 1), K, K, 1);
+    const R = levelRoot.subarray(i * K * K, (i + 1) * K * K);
+    const back = transpose(R, K, K);
+    const products = times(back, R, K, K, K);
+    const beyond = times(R, times(root, found.effect.subarray(i * K, (i + 1) * K), K, K, 1), K, K, 1);
     for (let a = 0; a < K; a++) {
-      left[a] = zk[(i * K + a) * c + p] - left[a];
-      for (let j = 0; j < p; j++) left[a] -= zk[(i * K + a) * c + j] * at.beta[j];
+      beyond[a] = cross[(i * K + a) * c + p] - beyond[a];
+      for (let j = 0; j < p; j++) beyond[a] -= cross[(i * K + a) * c + j] * at.beta[j];
     }
+    const left = times(back, beyond, K, K, 1);
     for (let l = 0; l < K / k; l++) {
       const level = i + l;
       const own = Float64Array.from({ length: k * k }, (_, n) => products[(l * k + Math.floor(n / k)) * K + l * k + (n % k)]);
@@ -274,8 +308,8 @@ function simulate({ k, groups, rows, unequal, sds, correlation, sigma, seed }) {
   const truth = [10, 2].slice(0, k);
   const sums = {
     k, p, q: groups, rows: 0, method: "reml", logRoot: 0, logWeights: 0, effects: ["intercept", "slope"].slice(0, k),
-    n: [], levels: [], zz: new Float64Array(groups * k * k), zk: new Float64Array(groups * k * c),
-    kk: new Float64Array(groups * c * c), gram: new Float64Array(c * c), determined: [], origin: truth,
+    n: [], levels: [], levelRoot: new Float64Array(groups * k * k), cross: new Float64Array(groups * k * c),
+    rest: new Float64Array(groups * c * c), allRest: new Float64Array(c * c), determined: [], origin: truth,
     root: identity(k), back: identity(k), fixedBack: identity(p), shifts: [0, 1].slice(0, k), values: [],
   };
   for (let i = 0; i < groups; i++) {
@@ -283,19 +317,19 @@ function simulate({ k, groups, rows, unequal, sds, correlation, sigma, seed }) {
     const first = normal(seed, i, 4);
     const second = correlation * first + Math.sqrt(1 - correlation ** 2) * normal(seed, i, 5);
     const b = [sds[0] * first, (sds[1] ?? 0) * second];
-    for (let r = 0; r < n; r++) {
-      const x = n > 1 ? (2 * r) / (n - 1) - 1 : 0;
-      const y = b[0] + (k > 1 ? b[1] * x : 0) + sigma * normal(seed, i, 6, r);
-      const row = k > 1 ? [1, x, y] : [1, y];
-      for (let a = 0; a < c; a++)
-        for (let d = 0; d < c; d++) {
-          const product = row[a] * row[d];
-          sums.kk[i * c * c + a * c + d] += product;
-          sums.gram[a * c + d] += product;
-          if (a < k) sums.zk[(i * k + a) * c + d] += product;
-          if (a < k && d < k) sums.zz[i * k * k + a * k + d] += product;
-        }
-    }
+    const x = Float64Array.from({ length: n }, (_, r) => (n > 1 ? (2 * r) / (n - 1) - 1 : 0));
+    const y = x.map((at, r) => b[0] + (k > 1 ? b[1] * at : 0) + sigma * normal(seed, i, 6, r));
+    const effects = [x.map(() => 1), x].slice(0, k);
+    const columns = [...effects, ...effects, y].map((column) => column.slice());
+    const { F, V } = peel(columns, k);
+    sums.levelRoot.set(transpose(F, k, k), i * k * k);
+    sums.cross.set(V, i * k * c);
+    for (let a = 0; a < c; a++)
+      for (let d = 0; d < c; d++) {
+        const product = dot(columns[k + a], columns[k + d]);
+        sums.rest[i * c * c + a * c + d] = product;
+        sums.allRest[a * c + d] += product;
+      }
     sums.n.push(n);
     sums.rows += n;
     sums.levels.push(String(i + 1));
@@ -369,7 +403,16 @@ function ticks(low, high, about) {
   const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.999) ?? 10 * power;
   const found = [];
   for (let v = Math.ceil(low / step - 1e-9); v * step <= high + 1e-9 * step; v++) found.push(v * step);
-  return { values: found, text: (v) => (Math.abs(v) < 1e-9 * step ? "0" : write(v, step * 99)) };
+  return { values: found, step, text: (v) => (Math.abs(v) < 1e-9 * step ? "0" : write(v, step * 99)) };
+}
+
+/** Ticks along some pixels: as many as their labels leave room for. */
+function axis(low, high, about, pixels) {
+  for (let n = about; ; n--) {
+    const marks = ticks(low, high, n);
+    const widest = Math.max(0, ...marks.values.map((v) => widthOf(marks.text(v))));
+    if (n <= 1 || (marks.step / (high - low)) * pixels > widest + 8) return { ...marks, widest };
+  }
 }
 
 function round(value) {
@@ -401,14 +444,46 @@ function shape(tag, attributes = {}, text = null) {
   return node;
 }
 
+let pen = null;
+
+/** Pixels of a text in a picture. */
+function widthOf(text, weight = 400) {
+  pen ??= document.createElement("canvas").getContext("2d");
+  pen.font = `${weight} ${FONT}`;
+  return pen.measureText(text).width;
+}
+
+/** The beginning of a text that has room, cut between characters as they are read. */
+function shorten(text, room, weight) {
+  if (widthOf(text, weight) <= room) return text;
+  const letters = Array.from(new Intl.Segmenter().segment(text), (each) => each.segment);
+  const cut = (n) => `${letters.slice(0, n).join("")}…`;
+  let [n, most] = [0, letters.length];
+  while (most - n > 1) {
+    const middle = (n + most) >> 1;
+    if (widthOf(cut(middle), weight) <= room) n = middle;
+    else most = middle;
+  }
+  return cut(n);
+}
+
+/** A name among other words, in its own direction; where no element may stand, by marks. */
+function named(text) {
+  return make("bdi", {}, text);
+}
+
+function marked(text) {
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
+}
+
 const STYLE = `
-.bmm-explorer{max-width:72rem;font:15px/1.45 system-ui,sans-serif;color:inherit;container-type:inline-size}
+.bmm-explorer{max-width:72rem;font:15px/1.45 system-ui,sans-serif;color:inherit;container-type:inline-size;direction:ltr;text-align:left;overflow-wrap:anywhere}
 .bmm-explorer *{box-sizing:border-box}
 .bmm-explorer .bmm-body{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:flex-start}
 .bmm-explorer .bmm-controls{flex:1 1 17rem;max-width:100%;min-width:0}
 .bmm-explorer .bmm-picture{flex:2.2 1 20rem;min-width:0;max-width:100%;position:sticky;top:.5rem}
-@container (max-width:40rem){.bmm-explorer .bmm-picture{flex-basis:100%;order:-1;position:static}}
-.bmm-explorer h3{font-size:1.15em;margin:.2em 0;font-weight:600;overflow-wrap:anywhere}
+@container (max-width:${NARROW}px){.bmm-explorer .bmm-picture{flex-basis:100%;order:-1;position:static}}
+.bmm-explorer h3{font-size:1.15em;margin:.2em 0;font-weight:600}
 .bmm-explorer p{margin:.4em 0;max-width:44rem}
 .bmm-explorer .bmm-quiet{opacity:.8;font-size:.92em}
 .bmm-explorer fieldset{border:0;border-top:1px solid rgba(128,128,128,.45);margin:.6rem 0 0;padding:.3rem 0 0;min-width:0}
@@ -423,14 +498,14 @@ const STYLE = `
 .bmm-explorer input[type=range]::-webkit-slider-thumb{-webkit-appearance:none;width:18px;height:18px;margin-top:-7px;border-radius:50%;border:2px solid #fff;background:${COLOURS.partial};box-shadow:0 0 2px #000}
 .bmm-explorer input[type=range]::-moz-range-thumb{width:14px;height:14px;border-radius:50%;border:2px solid #fff;background:${COLOURS.partial};box-shadow:0 0 2px #000}
 .bmm-explorer input[type=range]:disabled{opacity:.45}
-.bmm-explorer :focus-visible{outline:3px solid ${COLOURS.all};outline-offset:2px;border-radius:3px}
+.bmm-explorer :focus-visible{outline:2px solid currentColor;outline-offset:2px;border-radius:3px}
 .bmm-explorer svg{display:block;width:100%;overflow:visible;color:inherit}
-.bmm-explorer svg text{fill:currentColor;font:12px system-ui,sans-serif}
+.bmm-explorer svg text{fill:currentColor;font:${FONT};unicode-bidi:plaintext}
 .bmm-explorer select,.bmm-explorer button,.bmm-explorer input[type=number]{font:inherit;color:inherit;background:transparent;border:1px solid rgba(128,128,128,.8);border-radius:4px;padding:.2em .5em;max-width:100%;min-height:1.9em}
 .bmm-explorer option{color:CanvasText;background:Canvas}
 .bmm-explorer button{cursor:pointer}
 .bmm-explorer .bmm-row{display:flex;flex-wrap:wrap;gap:.4rem 1rem;align-items:center;margin:.45rem 0}
-.bmm-explorer .bmm-row label{display:inline-flex;gap:.4em;align-items:center;max-width:100%}
+.bmm-explorer .bmm-row label{overflow-wrap:normal;display:inline-flex;gap:.4em;align-items:center;max-width:100%}
 .bmm-explorer .bmm-row select{min-width:0;flex:0 1 auto}
 .bmm-explorer .bmm-key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.88em;margin:.3rem 0;padding:0;list-style:none}
 .bmm-explorer .bmm-key li{display:inline-flex;gap:.4em;align-items:center;margin:0}
@@ -441,10 +516,11 @@ const STYLE = `
 .bmm-explorer .bmm-scroll{overflow-x:auto;max-height:24rem;overflow-y:auto}
 .bmm-explorer table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92em;background:transparent}
 .bmm-explorer th,.bmm-explorer td{padding:.15em .6em;text-align:right;border:0;border-bottom:1px solid rgba(128,128,128,.3);background:transparent;color:inherit}
-.bmm-explorer th[scope=row]{text-align:left;max-width:16em;overflow-wrap:anywhere;font-weight:400}
+.bmm-explorer th[scope=row]{text-align:left;min-width:6em;max-width:16em;font-weight:400}
 .bmm-explorer [hidden]{display:none!important}
 [data-jp-theme-light=false] .bmm-explorer,.vscode-dark .bmm-explorer{color-scheme:dark}
 [data-jp-theme-light=true] .bmm-explorer,.vscode-light .bmm-explorer{color-scheme:light}
+@media (forced-colors:active){.bmm-explorer input[type=range]::-webkit-slider-runnable-track{background:CanvasText;forced-color-adjust:none}.bmm-explorer input[type=range]::-webkit-slider-thumb{background:Highlight;forced-color-adjust:none}}
 @media print{.bmm-explorer .bmm-actions{display:none}.bmm-explorer .bmm-scroll{max-height:none;overflow:visible}.bmm-explorer{font-size:10pt}}
 `;
 
@@ -462,6 +538,7 @@ class Slider {
     this.input.name = name;
     this.steps = steps;
     this.output = make("output", { htmlFor: id });
+    this.output.setAttribute("aria-live", "off"); // the slider says its own value
     this.marks = shape("svg", { "aria-hidden": "true", height: 0 });
     this.label = make("span", {}, label);
     this.node = make("div", { className: "bmm-slider" }, make("label", { htmlFor: id }, this.label, this.output), this.input, this.marks);
@@ -531,7 +608,7 @@ function readData(data) {
   const numbers = (name) => (data[name] === null ? null : unpack(data[name]));
   const lost = new Set(data.undetermined);
   const sums = { ...data, method: data.method, determined: data.levels.map((_, i) => !lost.has(i)), values: null };
-  for (const name of ["zz", "zk", "kk", "gram", "root", "back", "fixedBack", "origin"]) sums[name] = numbers(name);
+  for (const name of ["levelRoot", "cross", "rest", "allRest", "root", "back", "fixedBack", "origin"]) sums[name] = numbers(name);
   if (data.posterior) {
     sums.posterior = { ...data.posterior, means: unpack(data.posterior.means) };
   }
@@ -549,9 +626,14 @@ class Explorer {
     this.truth = { groups: 24, rows: 8, unequal: true, sds: [1, 0.8], correlation: 0.3, sigma: 1.5, seed: 2 };
     this.root = make("section", { className: "bmm-explorer" });
     this.root.setAttribute("aria-label", "Shrinkage explorer");
+    this.root.lang = "en";
     el.append(make("style", {}, STYLE), this.root);
     this.build();
-    this.observer = new ResizeObserver(() => this.width !== this.picture.clientWidth && this.draw());
+    this.observer = new ResizeObserver(() => {
+      if (this.width === this.picture.clientWidth) return;
+      this.draw();
+      this.markSliders();
+    });
     this.observer.observe(this.picture);
   }
 
@@ -599,6 +681,8 @@ class Explorer {
     const title = make("h3", {}, "Partial pooling, by hand");
     this.intro = make("p", { className: "bmm-quiet" });
     const modes = make("div", { className: "bmm-row bmm-actions" });
+    modes.setAttribute("role", "radiogroup");
+    modes.setAttribute("aria-label", "Data");
     for (const [value, text] of [["data", "your data"], ["simulated", "simulated data"]]) {
       const input = make("input", { type: "radio", value, checked: value === "data" });
       input.name = `${prefix}-mode`;
@@ -644,9 +728,9 @@ class Explorer {
   introduction() {
     const { data } = this;
     const what = this.state.mode === "data"
-      ? `${data.formula} — ${plural(data.q, "level")} of ${data.group}, ${plural(data.rows, "row")}.`
-      : `Drawn here, with a known truth: an intercept${this.sums.k > 1 ? ", and a slope along x from −1 to 1," : ""} for each level.`;
-    return `${what} Move the standard deviation of the effects between levels: at zero all levels share one estimate, far to the right each has its own.`;
+      ? [named(data.formula), ` — ${plural(data.q, "level")} of `, named(data.group), `, ${plural(data.rows, "row")}.`]
+      : [`Drawn here, with a known truth: an intercept${this.sums.k > 1 ? ", and a slope along x from −1 to 1," : ""} for each level.`];
+    return [...what, " Move the standard deviation of the effects between levels: at zero all levels share one estimate, far to the right each has its own."];
   }
 
   explanation() {
@@ -677,12 +761,12 @@ class Explorer {
   buildControls() {
     const { state, prefix, data } = this;
     const { k } = this.sums;
-    this.intro.textContent = this.introduction();
+    this.intro.replaceChildren(...this.introduction());
     this.drawn = make("fieldset", {}, make("legend", {}, "Simulated data"));
     if (state.mode === "simulated") this.buildTruth();
     const group = make("fieldset", {}, make("legend", {}, "Between levels"));
     this.ratioSliders = this.effects.map((effect, a) => {
-      const slider = new Slider(prefix, `ratio-${a}`, `sd(${effect}) / σ`, {
+      const slider = new Slider(prefix, `ratio-${a}`, `sd(${marked(effect)}) / σ`, {
         low: 0, high: this.reach(a), value: state.ratios[a],
         changed: (value) => { state.ratios[a] = value; this.update(slider); },
       });
@@ -728,8 +812,8 @@ class Explorer {
     rows.append(make("div", { className: "bmm-row" }, make("label", { htmlFor: this.holdSigma.id }, this.holdSigma, "hold σ")),
       this.sigmaSlider.node, this.timesSlider.node);
     const one = make("fieldset", {}, make("legend", {}, "One level"));
-    this.picker = make("select", { id: `${prefix}-level` }, make("option", { value: "-1" }, "none"));
-    this.sums.levels.forEach((level, i) => this.picker.append(make("option", { value: String(i) }, `${level} (${plural(this.sums.n[i], "row")})`)));
+    this.picker = make("select", { id: `${prefix}-level` });
+    this.fillPicker();
     this.picker.addEventListener("change", () => this.pick(Number(this.picker.value)));
     this.fadeSlider = new Slider(prefix, "fade", "its rows count", {
       low: 0, high: 1, value: 1, changed: (value) => { state.fade = value; this.update(this.fadeSlider); },
@@ -765,7 +849,7 @@ class Explorer {
     slider("rows", "rows a level", { low: 2, high: 60, value: truth.rows, whole: true, text: (v) => String(v) }, (v) => (truth.rows = v));
     slider("true-sigma", "noise σ", { low: 0.2, high: 6, value: truth.sigma }, (v) => (truth.sigma = v));
     for (let a = 0; a < k; a++)
-      slider(`true-sd-${a}`, `sd(${this.effects[a]})`, { low: 0, high: 4, value: truth.sds[a] }, (v) => (truth.sds[a] = v));
+      slider(`true-sd-${a}`, `sd(${marked(this.effects[a])})`, { low: 0, high: 4, value: truth.sds[a] }, (v) => (truth.sds[a] = v));
     if (k > 1) slider("true-correlation", "correlation", { low: -1, high: 1, value: truth.correlation }, (v) => (truth.correlation = v));
     const unequal = make("input", { type: "checkbox", id: `${prefix}-unequal`, checked: truth.unequal });
     unequal.addEventListener("change", () => { truth.unequal = unequal.checked; again(); });
@@ -775,10 +859,14 @@ class Explorer {
     this.drawn.append(make("div", { className: "bmm-row" }, make("label", { htmlFor: unequal.id }, unequal, "levels differ in rows"), draw, seed));
   }
 
+  fillPicker() {
+    this.picker.replaceChildren(make("option", { value: "-1" }, "none"),
+      ...this.sums.levels.map((level, i) => make("option", { value: String(i) }, `${marked(level)} (${plural(this.sums.n[i], "row")})`)));
+  }
+
   /** Rename the levels in the list, and the ends of sliders, after other data were drawn. */
   refill() {
-    this.picker.replaceChildren(make("option", { value: "-1" }, "none"),
-      ...this.sums.levels.map((level, i) => make("option", { value: String(i) }, `${level} (${plural(this.sums.n[i], "row")})`)));
+    this.fillPicker();
     this.ratioSliders.forEach((slider, a) => (slider.high = this.reach(a)));
     this.sigmaSlider.low = this.best.sigma / 5;
     this.sigmaSlider.high = this.best.sigma * 5;
@@ -819,7 +907,7 @@ class Explorer {
     if (this.fadeSlider !== moved) this.fadeSlider.set(state.fade);
     this.sigmaSlider.input.disabled = this.holdSigma.disabled;
     this.holdSigma.checked = state.sigmaHeld !== null;
-    this.fadeSlider.input.disabled = state.picked < 0 || this.sums.kk === null;
+    this.fadeSlider.input.disabled = state.picked < 0 || this.sums.rest === null;
     this.timesSlider.input.disabled = state.mode === "data" && this.data.held;
     this.picker.value = String(state.picked);
     this.show();
@@ -878,16 +966,16 @@ class Explorer {
       let sum = 0;
       for (let i = 0; i < q; i++) sum += values.weight[i * k + a];
       const scale = values.sigma;
-      parts.push(`sd(${this.effects[a]}) is ${write(state.ratios[a] * values.sigma, state.ratios[a] * scale || scale)}: a level's own estimate has a weight of ${write(sum / q, 1)} on average`);
+      parts.push(`sd(${marked(this.effects[a])}) is ${write(state.ratios[a] * values.sigma, state.ratios[a] * scale || scale)}: a level's own estimate has a weight of ${write(sum / q, 1)} on average`);
     }
-    let text = `σ is ${write(values.sigma, values.sigma)}. ${parts.join(". ")}.`;
+    const words = [`σ is ${write(values.sigma, values.sigma)}. ${parts.join(". ")}.`];
     if (state.picked >= 0) {
       const a = Math.min(state.view, k - 1);
       const here = state.picked * k + a;
       const scale = this.frames[a].high - this.frames[a].low;
-      text += ` ${this.effects[a]} of ${this.sums.levels[state.picked]}: alone ${write(values.own[here], scale)}, partial ${write(values.coefficient[here], scale)} ± ${write(this.data.z * this.sdAt(here), scale)}, all levels ${write(values.centre[a], scale)}.`;
+      words.push(" ", named(this.effects[a]), " of ", named(this.sums.levels[state.picked]), `: alone ${write(values.own[here], scale)}, partial ${write(values.coefficient[here], scale)} ± ${write(this.data.z * this.sdAt(here), scale)}, all levels ${write(values.centre[a], scale)}.`);
     }
-    this.says.textContent = text;
+    this.says.replaceChildren(...words);
   }
 
   entry(mark, kind, text) {
@@ -928,9 +1016,9 @@ class Explorer {
   }
 
   /** Which levels are drawn, in order: all of them, or every so many and the picked one. */
-  shown() {
+  shown(most = MOST_DRAWN) {
     const { sorted } = this;
-    const every = Math.ceil(sorted.length / MOST_DRAWN);
+    const every = Math.ceil(sorted.length / most);
     const some = every === 1 ? sorted : sorted.filter((i, at) => at % every === 0 || i === this.state.picked);
     const words = every === 1 ? "" : `${some.length} of ${sorted.length} levels are drawn, all are computed. `;
     return { some, words };
@@ -940,24 +1028,27 @@ class Explorer {
     const { values, state, data } = this;
     const { k, levels } = this.sums;
     const a = Math.min(state.view, k - 1);
-    const { some, words } = this.shown();
+    // Above the sliders it leaves them room in the window.
+    const tall = this.root.clientWidth < NARROW ? Math.max(240, Math.min(TALLEST, 0.45 * window.innerHeight)) : TALLEST;
+    const { some, words } = this.shown(tall < TALLEST ? Math.floor(tall / 3) : MOST_DRAWN);
     const labelled = some.length <= LABELLED;
-    const row = labelled ? Math.max(14, Math.min(20, 800 / some.length)) : Math.max(3, Math.min(12, 800 / some.length));
-    const longest = labelled ? Math.max(...some.map((i) => levels[i].length)) : 0;
-    const left = labelled ? Math.min(width * 0.3, 14 + 6.6 * longest) : 12;
+    const row = labelled ? Math.max(14, Math.min(20, tall / some.length)) : Math.max(3, Math.min(12, tall / some.length));
+    const longest = labelled ? Math.max(...some.map((i) => widthOf(levels[i], 700))) : 0;
+    const left = labelled ? Math.min(width * 0.3, 14 + longest) : 12;
     const right = 14;
     const height = some.length * row + 44;
     const { low, high } = this.frames[a];
     const x = (v) => left + ((Math.min(high, Math.max(low, v)) - low) / (high - low)) * (width - left - right);
     const parts = [];
-    const marks = ticks(low, high, width < 480 ? 4 : 7);
+    const marks = axis(low, high, width < 480 ? 4 : 7, width - left - right);
     const bottom = some.length * row + 8;
     for (const v of marks.values) {
       parts.push(shape("line", { x1: x(v), x2: x(v), y1: 4, y2: bottom, stroke: "rgba(128,128,128,.25)" }));
-      parts.push(shape("text", { x: x(v), y: bottom + 16, "text-anchor": "middle" }, marks.text(v)));
+      const middle = Math.min(width - marks.widest / 2, Math.max(marks.widest / 2, x(v)));
+      parts.push(shape("text", { x: middle, y: bottom + 16, "text-anchor": "middle" }, marks.text(v)));
     }
-    const axis = `${this.effects[a]}${state.mode === "data" ? ` by ${data.group}` : ""}`;
-    parts.push(shape("text", { x: left + (width - left - right) / 2, y: bottom + 34, "text-anchor": "middle" }, axis));
+    const title = `${marked(this.effects[a])}${state.mode === "data" ? ` by ${marked(data.group)}` : ""}`;
+    parts.push(shape("text", { x: width / 2, y: bottom + 34, "text-anchor": "middle" }, shorten(title, width)));
     const centre = values.centre[a];
     parts.push(shape("line", { x1: x(centre), x2: x(centre), y1: 4, y2: bottom, stroke: COLOURS.all, "stroke-width": 2, "stroke-dasharray": "8 3 2 3", class: "bmm-all" }));
     let beyond = 0;
@@ -972,9 +1063,9 @@ class Explorer {
       node.append(shape("title", {}, `${levels[i]}: alone ${write(own, high - low)}, partial ${write(estimate, high - low)}`));
       node.append(shape("rect", { x: 0, y: y - row / 2, width, height: row, fill: picked ? "rgba(230,159,0,.22)" : "transparent" }));
       if (labelled) {
-        const most = Math.max(3, Math.floor((left - 12) / 6.6));
-        const name = levels[i].length > most ? `${levels[i].slice(0, most - 1)}…` : levels[i];
-        node.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end", "font-weight": picked ? 700 : 400, style: picked ? "font-weight:700" : "" }, name));
+        const weight = picked ? 700 : 400;
+        const name = shorten(levels[i], left - 10, weight);
+        node.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end", style: `font-weight:${weight}` }, name));
       }
       const size = Math.min(3.5, row * 0.32);
       if (Number.isFinite(own)) {
@@ -992,7 +1083,7 @@ class Explorer {
       parts.push(node);
     });
     const outside = beyond ? `${plural(beyond, "estimate")} alone ${beyond === 1 ? "lies" : "lie"} beyond the picture, drawn at its edge. ` : "";
-    this.finish(width, height, parts, words + outside, `${axis}: estimates of ${plural(some.length, "level")}, alone and partially pooled; the numbers are in the table below.`);
+    this.finish(width, height, parts, words + outside, `${title}: estimates of ${plural(some.length, "level")}, alone and partially pooled; the numbers are in the table below.`);
   }
 
   drawPlane(width) {
@@ -1000,16 +1091,16 @@ class Explorer {
     const { levels } = this.sums;
     const { some, words } = this.shown();
     const height = Math.round(Math.min(width * 0.8, 560)) + 44;
-    const left = 56;
+    const [across, up] = this.frames;
     const right = 14;
     const bottom = height - 40;
-    const [across, up] = this.frames;
+    const marksY = ticks(up.low, up.high, 6);
+    const left = 30 + Math.max(0, ...marksY.values.map((v) => widthOf(marksY.text(v))));
     const hold = (v, { low, high }) => Math.min(high, Math.max(low, v));
     const x = (v) => left + ((hold(v, across) - across.low) / (across.high - across.low)) * (width - left - right);
     const y = (v) => bottom - ((hold(v, up) - up.low) / (up.high - up.low)) * (bottom - 8);
     const parts = [];
-    const marksX = ticks(across.low, across.high, width < 480 ? 4 : 7);
-    const marksY = ticks(up.low, up.high, 6);
+    const marksX = axis(across.low, across.high, width < 480 ? 4 : 7, width - left - right);
     for (const v of marksX.values) {
       parts.push(shape("line", { x1: x(v), x2: x(v), y1: 8, y2: bottom, stroke: "rgba(128,128,128,.25)" }));
       parts.push(shape("text", { x: x(v), y: bottom + 16, "text-anchor": "middle" }, marksX.text(v)));
@@ -1018,8 +1109,8 @@ class Explorer {
       parts.push(shape("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), stroke: "rgba(128,128,128,.25)" }));
       parts.push(shape("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, marksY.text(v)));
     }
-    parts.push(shape("text", { x: left + (width - left - right) / 2, y: bottom + 34, "text-anchor": "middle" }, this.effects[0]));
-    parts.push(shape("text", { x: 12, y: bottom / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${bottom / 2})` }, this.effects[1]));
+    parts.push(shape("text", { x: width / 2, y: bottom + 34, "text-anchor": "middle" }, shorten(this.effects[0], width)));
+    parts.push(shape("text", { x: 12, y: bottom / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${bottom / 2})` }, shorten(this.effects[1], bottom)));
     const L = factorOf(state.ratios, state.correlations);
     const far = values.sigma * 2.4477; // a circle that holds 95 % of a bivariate normal
     const around = Array.from({ length: 73 }, (_, j) => {
@@ -1043,7 +1134,11 @@ class Explorer {
         node.append(shape("circle", { cx: x(this.sums.values[2 * i]), cy: y(this.sums.values[2 * i + 1]), r: 4.5, fill: "none", stroke: COLOURS.truth, "stroke-width": 1.6 }));
       else if (this.sums.posterior)
         node.append(shape("path", { d: diamond(x(this.sums.posterior.means[2 * i]), y(this.sums.posterior.means[2 * i + 1]), 4.5), fill: "none", stroke: COLOURS.posterior, "stroke-width": 1.8, class: "bmm-posterior" }));
-      if (picked) node.append(shape("text", { x: at[0] + 9, y: at[1] - 8, style: "font-weight:700" }, levels[i]));
+      if (picked) {
+        const name = shorten(levels[i], width / 2 - 10, 700);
+        const before = at[0] > width / 2;
+        node.append(shape("text", { x: at[0] + (before ? -9 : 9), y: at[1] - 8, "text-anchor": before ? "end" : "start", style: "font-weight:700" }, name));
+      }
       parts.push(node);
     }
     parts.push(shape("path", { d: diamond(x(values.centre[0]), y(values.centre[1]), 7), fill: COLOURS.all, stroke: "currentColor", class: "bmm-all" }));
@@ -1076,11 +1171,11 @@ class Explorer {
         const here = i * k + a;
         const [at, sd] = [values.coefficient[here], this.sdAt(here)];
         const limits = [-1, 1].map((side) => cell(at + side * this.data.z * sd));
-        const line = make("tr", {}, make("th", { scope: "row" }, levels[i]), make("td", {}, String(n[i])), cell(values.own[here]), cell(at), cell(sd), ...limits, cell(values.weight[here], 1));
+        const line = make("tr", {}, make("th", { scope: "row" }, named(levels[i])), make("td", {}, String(n[i])), cell(values.own[here]), cell(at), cell(sd), ...limits, cell(values.weight[here], 1));
         if (i === state.picked) line.style.fontWeight = "700";
         return line;
       });
-      return make("table", {}, make("caption", {}, `${this.effects[a]}; all levels ${write(values.centre[a], scale)}`),
+      return make("table", {}, make("caption", {}, named(this.effects[a]), `; all levels ${write(values.centre[a], scale)}`),
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "level"), ...head.map((text) => make("th", { scope: "col" }, text)))),
         make("tbody", {}, ...rows));
     });

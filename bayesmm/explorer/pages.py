@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -22,9 +24,10 @@ from bayesmm.replacing import replacing
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
-# Nothing may be asked for from anywhere, whatever the page should hold.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-STYLE = "html{color-scheme:light dark}body{margin:0;padding:1rem;color:CanvasText;background:Canvas}"
+STYLE = (
+    "html{color-scheme:light dark}body{margin:0;padding:1rem;color:CanvasText;background:Canvas}"
+    "@media print{html{color-scheme:light}}"
+)
 
 
 @cache
@@ -71,15 +74,34 @@ def write_fragment(
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key):
         raise ArgumentError(f"key is {shorten(key)}: give a letter, and letters, digits, - and _ after it.")
     data = write_json(write_data(fit, posterior, group=group, level=level))
-    mount = (
-        f'const read = (id) => document.getElementById("{key}-" + id);\n'
-        f'const given = {{ data: JSON.parse(read("data").textContent), key: "{key}" }};\n'
-        'render({ model: { get: (name) => given[name] }, el: read("place") });\n'
-    )
     return (
         f'<div id="{key}-place"><noscript>The shrinkage explorer needs JavaScript.</noscript></div>\n'
         f'<script type="application/json" id="{key}-data">{data}</script>\n'
-        f'<script type="module">\n{read_module()}\n{mount}</script>\n'
+        f'<script type="module">{_script(key)}</script>\n'
+    )
+
+
+def write_policy(*keys: str) -> str:
+    """Write the content security policy of a page with the fragments of these keys.
+
+    Nothing may be asked for from anywhere, and no script runs but theirs, each known by its hash, whatever else the
+    page should hold.
+    """
+    hashes = (hashlib.sha256(_script(key).encode()).digest() for key in keys)
+    allowed = " ".join(f"'sha256-{base64.b64encode(each).decode('ascii')}'" for each in hashes) or "'none'"
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _script(key: str) -> str:
+    """Write the module with the lines that mount it."""
+    return (
+        f"\n{read_module()}\n"
+        f'const read = (id) => document.getElementById("{key}-" + id);\n'
+        f'const given = {{ data: JSON.parse(read("data").textContent), key: "{key}" }};\n'
+        'render({ model: { get: (name) => given[name] }, el: read("place") });\n'
     )
 
 
@@ -87,11 +109,12 @@ def write_page(
     fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
 ) -> str:
     """Write the explorer as a page of its own; arguments and errors as of `write_fragment`."""
-    fragment = write_fragment(fit, posterior, group=group, level=level)
+    key = "explorer"
+    fragment = write_fragment(fit, posterior, group=group, level=level, key=key)
     title = escape(visible(f"Shrinkage: {fit.design.specification.shown}"))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{write_policy(key)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{fragment}</main>\n</body>\n</html>\n"
     )

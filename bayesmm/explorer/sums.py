@@ -1,7 +1,9 @@
 """The sums of one grouping factor's levels, the variances of the others' effects held over σ².
 
 With Ṽ₀ = W⁻¹ + Σ Z_gΛ_gΛ_g'Z_g' of the other factors g, everything is as with one factor, of [Z X y]'Ṽ₀⁻¹[Z X y]. Where
-no level of another factor is in rows of two levels, this is summed level by level; otherwise levels are tied.
+no level of another factor is in rows of two levels, this is summed level by level; otherwise levels are tied. What is
+written are triangular roots of these sums, out of the rows: where levels differ by thousands of σ, what is left of
+products and their difference would be rounding.
 """
 
 from __future__ import annotations
@@ -23,18 +25,18 @@ class LevelSums(NamedTuple):
     ----------
     tied : bool
         Whether all levels are in one matrix, K = qk and Q = 1, rather than each in its own, K = k and Q = q.
-    zz, zk : arrays, shapes (Q, K, K), (Q, K, p + 1)
-        Z'Ṽ₀⁻¹Z and Z'Ṽ₀⁻¹[X y].
-    kk : array, shape (Q, p + 1, p + 1)
-        [X y]'Ṽ₀⁻¹[X y].
+    root, cross : arrays, shapes (Q, K, K), (Q, K, p + 1)
+        R with R'R = Z'Ṽ₀⁻¹Z, and C with R'C = Z'Ṽ₀⁻¹[X y].
+    rest : array, shape (Q, p + 1, p + 1)
+        [X y]'Ṽ₀⁻¹[X y] − C'C: what [X y] have beyond the columns of Z.
     log_det : float
         log|Ṽ₀| − log|W⁻¹|.
     """
 
     tied: bool
-    zz: np.ndarray
-    zk: np.ndarray
-    kk: np.ndarray
+    root: np.ndarray
+    cross: np.ndarray
+    rest: np.ndarray
     log_det: float
 
 
@@ -64,21 +66,27 @@ def sum_levels(fit: Fitted, f: int) -> LevelSums:
     codes = own.only.codes
     if is_tied(fit, f):
         Z: Any = _columns(own, np.eye(k))
-        gram, log_det = _weigh(np.column_stack([Z.toarray(), rows.fixed]), noise)
-        grams, K = gram[None], k * own.n_levels
-        return LevelSums(True, grams[:, :K, :K], grams[:, :K, K:], grams[:, K:, K:], log_det)
+        roots, log_det = _weigh(np.column_stack([Z.toarray(), rows.fixed]), noise)
+        return _part(True, roots[None], k * own.n_levels, log_det)
     columns = np.column_stack([own.only.columns, rows.fixed])
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=own.n_levels))[:-1]
-    grams, log_det = np.empty((own.n_levels, k + c, k + c)), 0.0
+    roots, log_det = np.zeros((own.n_levels, k + c, k + c)), 0.0
     for i, at in enumerate(np.split(order, ends)):
         if others:
             near = noise[at]
-            grams[i], more = _weigh(columns[at], near[:, np.unique(near.indices)])
+            root, more = _weigh_apart(columns[at], near[:, np.unique(near.indices)].toarray())
             log_det += more
         else:
-            grams[i] = columns[at].T @ columns[at]
-    return LevelSums(False, grams[:, :k, :k], grams[:, :k, k:], grams[:, k:, k:], log_det)
+            root = np.linalg.qr(columns[at], mode="r")
+        roots[i, : len(root)] = root
+    return _part(False, roots, k, log_det)
+
+
+def _part(tied: bool, roots: np.ndarray, K: int, log_det: float) -> LevelSums:
+    """Part triangular roots of [Z X y]'Ṽ₀⁻¹[Z X y]."""
+    rest = roots[:, K:, K:]
+    return LevelSums(tied, roots[:, :K, :K], roots[:, :K, K:], rest.swapaxes(1, 2) @ rest, log_det)
 
 
 def _columns(incidence: Incidence, factor: np.ndarray) -> sparse.csr_array:
@@ -92,9 +100,18 @@ def _columns(incidence: Incidence, factor: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array((values, (row, column)), shape=(n, q * k))
 
 
+def _weigh_apart(K: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return R with R'R = K'(I + NN')⁻¹K, and log|I + NN'|; by K less its least squares on [N; I], to all digits."""
+    m, c = N.shape[1], K.shape[1]
+    root = np.linalg.qr(np.block([[N, K], [np.eye(m), np.zeros((m, c))]]), mode="r")
+    return root[m:, m:], 2.0 * float(np.log(np.abs(np.diag(root[:m, :m]))).sum())
+
+
 def _weigh(K: np.ndarray, noise: Any) -> tuple[np.ndarray, float]:
-    """K'(I + NN')⁻¹K = K'K − K'N(I + N'N)⁻¹N'K, and log|I + NN'|."""
+    """Return the same of sparse N with many columns: a root of K'K − K'N(I + N'N)⁻¹N'K."""
     H = (noise.T @ noise).toarray() + np.eye(noise.shape[1])
-    root = linalg.cholesky(H, lower=True)
-    half = linalg.solve_triangular(root, noise.T @ K, lower=True)
-    return K.T @ K - half.T @ half, 2.0 * float(np.log(np.diag(root)).sum())
+    factor = linalg.cholesky(H, lower=True)
+    half = linalg.solve_triangular(factor, noise.T @ K, lower=True)
+    values, vectors = np.linalg.eigh(K.T @ K - half.T @ half)
+    root = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+    return root, 2.0 * float(np.log(np.diag(factor)).sum())

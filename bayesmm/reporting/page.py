@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 from bayesmm.console import visible
 from bayesmm.errors import BayesmmError
+from bayesmm.explorer.pages import write_policy
 from bayesmm.limits import PAGE_BYTES
 from bayesmm.presenting.page import STYLE
 from bayesmm.reporting.pieces import Section, words
 from bayesmm.version import __version__
-
-# Nothing may be asked for from anywhere, whatever the page should hold.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
 
 
 class Page(NamedTuple):
@@ -66,7 +64,7 @@ def fill_page(title: str, sections: Iterable[Section]) -> Page:
         html = template.render(
             title=title,
             sections=kept,
-            policy=POLICY,
+            policy=write_policy(*(piece.key for section in kept for piece in section.pieces if piece.key)),
             style=_read("page.css"),
             table_style=STYLE,
             version=__version__,

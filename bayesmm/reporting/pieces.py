@@ -23,11 +23,14 @@ class Piece:
         A text, or such an element.
     caption : str
         Of a figure.
+    key : str
+        Of an explorer, by which the page lets its script run.
     """
 
     kind: Literal["words", "warning", "html", "figure", "code", "explorer"]
     content: str
     caption: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -275,6 +275,7 @@ def _explorer(results: Results) -> Iterator[Piece]:
         lambda: Piece(
             kind="explorer",
             content=write_fragment(fit, results.posterior, group=first, level=results.level, key="explorer"),
+            key="explorer",
         ),
     )
     if others:
