@@ -39,4 +39,7 @@ def make_widget(
         _esm = read_module()
         data = traitlets.Dict().tag(sync=True)
 
+        def __repr__(self) -> str:  # no more than 110 characters are shown of it
+            return "Shrinkage explorer; where none is drawn, fit.explore('explorer.html') writes a page"
+
     return ShrinkageExplorer(data=data)

@@ -35,6 +35,8 @@ STYLE = """
 .bayesmm .bayesmm-warning{border-left:.3em solid #c77700;padding:.1em .6em}
 .bayesmm .bayesmm-heading{font-weight:600;margin-top:.8em}
 .bayesmm .bayesmm-equations{white-space:pre-wrap;padding-left:1em}
+.bayesmm .bayesmm-mathml{padding-left:2.5em;text-indent:-1.5em;font-size:1.08em;overflow-wrap:normal}
+.bayesmm .bayesmm-mathml mtext{font-size:.94em}
 .bayesmm .bayesmm-scroll{overflow-x:auto;margin:.6em 0}
 .bayesmm table{border-collapse:collapse;border:0;margin:0;color:inherit;background:none;font-size:inherit}
 .bayesmm table caption{caption-side:top;text-align:left;font-weight:600;padding:.2em 0;color:inherit}
@@ -57,7 +59,7 @@ max-width:20em}
 """.replace("\n", "")
 
 
-def write_page(title: str, parts: Sequence[Part]) -> str:
+def write_page(title: str, parts: Sequence[Part], *, mathematics: bool = False) -> str:
     """Write a report as HTML.
 
     Parameters
@@ -66,6 +68,8 @@ def write_page(title: str, parts: Sequence[Part]) -> str:
         What it is about.
     parts : sequence of Words and Table
         What is said of it.
+    mathematics : bool
+        Whether equations are MathML.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def write_page(title: str, parts: Sequence[Part]) -> str:
         A fragment with a style of its own and no scripts. Every text is escaped, and what cannot be seen in it spelled
         out.
     """
-    body = "".join(_words(part) if isinstance(part, Words) else _table(part) for part in parts)
+    body = "".join(_words(part, mathematics) if isinstance(part, Words) else _table(part) for part in parts)
     return f'<div class="{CLASS}"><style>{STYLE}</style><p class="{CLASS}-title">{_text(title)}</p>{body}</div>'
 
 
@@ -89,7 +93,9 @@ def _text(text: str) -> str:
     return escape(visible(text))
 
 
-def _words(words: Words) -> str:
+def _words(words: Words, mathematics: bool) -> str:
+    if mathematics and words.mathml:
+        return "".join(f'<p class="{CLASS}-mathml">{each}</p>' for each in words.mathml)
     texts = [_text(text) for text in words.texts]
     if not texts:
         return ""

@@ -23,10 +23,14 @@ class Words:
         own. "legend": what the table before it means.
     texts : tuple of str
         One each.
+    mathml : tuple of str
+        Equations as HTML, each of them whole, for pages that show MathML: a notebook that is not trusted, or is shown
+        by a server, would leave their letters without their places.
     """
 
     role: Role
     texts: tuple[str, ...]
+    mathml: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bayesmm.errors import BayesmmError
-from bayesmm.presenting.page import STYLE
+from bayesmm.presenting.page import STYLE, write_page
 from bayesmm.presenting.report import Report
 
 
@@ -62,6 +62,12 @@ def words(text: str) -> Piece:
 def shown(result: Any) -> Piece:
     """Return what a result shows of itself in a notebook, without the style sheet that the page has once."""
     return Piece(kind="html", content=result._repr_html_().replace(f"<style>{STYLE}</style>", ""))
+
+
+def written(report: Report) -> Piece:
+    """Return a report with its equations as MathML."""
+    page = write_page(report.title, report.parts, mathematics=True)
+    return Piece(kind="html", content=page.replace(f"<style>{STYLE}</style>", ""))
 
 
 def table(title: str, *parts: Any) -> Piece:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bayesmm.comparison.comparison import Comparison, compare
 from bayesmm.console import listing, visible
 from bayesmm.design.design import Design
 from bayesmm.design.words.describe import build_report
@@ -27,10 +26,11 @@ from bayesmm.presenting.numbers import write_intervals, write_like
 from bayesmm.presenting.parts import Column, Interval, Table
 from bayesmm.reporting.code import citation, version_table, write_code
 from bayesmm.reporting.data_words import column_tables, describe_rows, level_table
-from bayesmm.reporting.pieces import Piece, Section, attempt, shown, table, words
+from bayesmm.reporting.pieces import Piece, Section, attempt, shown, table, words, written
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.comparison.comparison import Comparison
 
 MANY_ROWS, MANY_EFFECTS = 20_000, 3_000  # from which on what refits or simulates is left to the user: minutes
 SETS, SETS_OF_MANY = 499, 39  # that `check` draws
@@ -86,6 +86,8 @@ class Results:
         """Both side by side."""
         if self.fit is None or self.posterior is None:
             return None
+        from bayesmm.comparison.comparison import compare  # which imports JAX
+
         return compare(self.fit, self.posterior, level=self.level)
 
     @cached_property
@@ -118,7 +120,7 @@ class Results:
 def build_sections(results: Results) -> Iterator[Section]:
     """Yield all sections that these results have."""
     yield Section(key="summary", title="At a glance", pieces=tuple(_glance(results)))
-    yield Section(key="model", title="Model", pieces=(shown(build_report(results.design)),))
+    yield Section(key="model", title="Model", pieces=(written(build_report(results.design)),))
     yield Section(key="data", title="Data", pieces=tuple(_data(results)))
     yield Section(key="estimates", title="Estimates", pieces=tuple(_estimates(results)))
     yield Section(key="variances", title="Variance components", pieces=tuple(_variances(results)))

@@ -6,7 +6,8 @@ import pytest
 
 from bayesmm.design import build_design
 from bayesmm.design.blocks.relations import find_relations
-from bayesmm.design.words.describe import describe, equations
+from bayesmm.design.words import describe as words
+from bayesmm.design.words.describe import describe
 from bayesmm.errors import BayesmmWarning
 from bayesmm.specification import parse_formula
 
@@ -28,6 +29,10 @@ DATA = pd.DataFrame(
 
 def design(formula, data=DATA, **options):
     return build_design(parse_formula(formula), data, **options)
+
+
+def equations(design):
+    return [line for each in words.equations(design) for line in each.lines(100)]
 
 
 def relations(random):

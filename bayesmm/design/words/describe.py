@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from bayesmm.console import cells, columns, fold, listing, visible
+from bayesmm.console import columns, fold, listing, visible
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.relations import find_relations
 from bayesmm.design.design import Design
+from bayesmm.presenting.formula import (
+    Equation,
+    Formula,
+    below,
+    bracketed,
+    joined,
+    number,
+    operator,
+    squared,
+    summed,
+    symbol,
+    upright,
+    word,
+)
 from bayesmm.presenting.parts import Column, Table, Words, notes
 from bayesmm.presenting.report import Report
 
@@ -15,7 +29,6 @@ _WIDTH = 100
 _INDENT = 14
 _MOST_TERMS = 6  # written out in the equation; more are summed over j
 _MOST_NAMES = 12
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def describe(design: Design) -> str:
@@ -32,7 +45,7 @@ def describe(design: Design) -> str:
         Several lines of plain text.
     """
     lines = [*fold(design.specification.shown, first="Linear mixed model  ", then="    "), ""]
-    lines += [f"  {line}" for line in equations(design, _width() - 2)]
+    lines += [f"  {line}" for each in equations(design) for line in each.lines(_width() - 2)]
     lines += ["", *_entry("Rows", _rows(design)), *_entry("Columns of X", _columns(design))]
     if design.aliased:
         lines += _entry("Aliased", _aliased(design))
@@ -55,7 +68,7 @@ def build_report(design: Design) -> Report:
     if design.aliased:
         names.append("Aliased")
         entries.append(_aliased(design))
-    blocks = design.blocks
+    blocks, written = design.blocks, equations(design)
     groups = Table(
         names=[block.group for block in blocks],
         head="group",
@@ -69,7 +82,11 @@ def build_report(design: Design) -> Report:
     return Report(
         title=f"Linear mixed model {design.specification.shown}",
         parts=(
-            Words(role="equations", texts=tuple(equations(design))),
+            Words(
+                role="equations",
+                texts=tuple(line for each in written for line in each.lines(_WIDTH)),
+                mathml=tuple(each.html for each in written),
+            ),
             Table(names=names, columns=(Column(head="", cells=entries, is_words=True),)),
             groups,
             notes(map(str, find_relations(blocks))),
@@ -77,132 +94,139 @@ def build_report(design: Design) -> Report:
     )
 
 
-def equations(design: Design, width: int = _WIDTH) -> list[str]:
+def equations(design: Design) -> list[Equation]:
     """Write the model as equations.
 
     Parameters
     ----------
     design : Design
         Data and specification.
-    width : int
-        Columns of a line.
 
     Returns
     -------
-    list of str
-        The equation of the response (with continuation lines), the distribution of each set of random effects, and
-        that of the residuals.
+    list of Equation
+        That of the response, the distribution of each set of random effects, and that of the residuals.
 
     Notes
     -----
     The subscript i is the row; ``b₁[Subjectᵢ]`` is the second effect of the level that row i belongs to.
     """
-    summands = [*_fixed_summands(design), *(f"offset({text})ᵢ" for text in design.specification.offsets)]
+    summands = _fixed_summands(design)
+    for text in design.specification.offsets:
+        summands.append(below(word("offset") + bracketed(word(text)), "i"))
     for block in design.blocks:
         summands += _random_summands(block)
-    lines = _fold(f"{_of_row(design.response)} = ", [*summands, "εᵢ"], width)
-    for block in design.blocks:
-        for line in _distributions(block):
-            lines += [line] if cells(visible(line)) <= width else fold(line, width, then="    ")
-    variance = "σ²/wᵢ" if design.has_weights else "σ²"
-    return [*lines, f"εᵢ ~ N(0, {variance}){', σ known' if design.known_sigma is not None else ''}"]
+    residual = below(symbol("ε"), "i")
+    response = Equation(left=_of_row(design.response), relation="=", summands=(*summands, residual))
+    variance = squared(symbol("σ"))
+    if design.has_weights:
+        variance += operator("/") + below(symbol("w"), "i")
+    known = ", σ known" if design.known_sigma is not None else ""
+    return [
+        response,
+        *(line for block in design.blocks for line in _distributions(block)),
+        Equation(left=residual, relation="~", summands=(_normal(variance),), note=known),
+    ]
 
 
-def _of_row(name: str) -> str:
+def _normal(variance: Formula) -> Formula:
+    return upright("N") + bracketed(number(0) + operator(", ") + variance)
+
+
+def _of_row(name: str) -> Formula:
     """Write the value of a column in row i."""
-    return f"({name})ᵢ" if " " in name and not name.endswith((")", "]")) else f"{name}ᵢ"
+    own = word(name)
+    return below(bracketed(own) if " " in name and not name.endswith((")", "]")) else own, "i")
 
 
-def _numbered(letter: str, index: int) -> str:
-    return letter + str(index).translate(_SUBSCRIPTS)
+def _numbered(letter: str, index: int) -> Formula:
+    return below(symbol(letter), str(index))
 
 
-def _fixed_summands(design: Design) -> list[str]:
+def _fixed_summands(design: Design) -> list[Formula]:
     names = [design.coefficients[j] for j in design.kept]
     start = 0 if names[:1] == ["Intercept"] else 1
     if len(names) > _MOST_TERMS:
-        intercept = ["β₀"] if start == 0 else []
-        return [*intercept, f"Σⱼ βⱼ·Xᵢⱼ (j = 1, ..., {len(names) - len(intercept)})"]
+        intercept = [_numbered("β", 0)] if start == 0 else []
+        return [*intercept, summed("β", "j", 1, len(names) - len(intercept), operator("·") + below(symbol("X"), "ij"))]
     return [_product(_numbered("β", start + j), name) for j, name in enumerate(names)]
 
 
-def _random_summands(block: RandomBlock) -> list[str]:
+def _random_summands(block: RandomBlock) -> list[Formula]:
     if block.grouping.kind == "roles":
         return _role_summands(block)
     if block.grouping.kind == "members":
         return _member_summands(block)
-    level = f"[{', '.join(_of_row(factor) for factor in block.factors)}]" if not block.is_whole else ""
     if block.k > _MOST_TERMS:
         is_smooth = len(block.pieces) == 1 and block.pieces[0].term.is_smooth
-        columns = f"{block.pieces[0].term.label}ᵢⱼ" if is_smooth else "Zᵢⱼ"
-        return [f"Σⱼ bⱼ{level}·{columns} (j = 0, ..., {block.k - 1})"]
-    return [_product(f"{_numbered('b', j)}{level}", name) for j, name in enumerate(block.effects)]
+        columns = below(word(block.pieces[0].term.label) if is_smooth else symbol("Z"), "ij")
+        product = operator("·") + columns
+        return [summed("b", "j", 0, block.k - 1, product if block.is_whole else _level_of_row(block) + product)]
+    effects = [_numbered("b", j) for j in range(block.k)]
+    if not block.is_whole:
+        effects = [effect + _level_of_row(block) for effect in effects]
+    return [_product(effect, name) for effect, name in zip(effects, block.effects, strict=True)]
 
 
-def _role_summands(block: RandomBlock) -> list[str]:
+def _level_of_row(block: RandomBlock) -> Formula:
+    return bracketed(joined(", ", map(_of_row, block.factors)), "[]")
+
+
+def _role_summands(block: RandomBlock) -> list[Formula]:
     summands = []
     for role, own in zip(block.factors, block.roles, strict=True):
         for j in own:
             name = "Intercept" if block.effects[j] == role else block.effects[j].removesuffix(f" of {role}")
-            summands.append(_product(f"{_numbered('b', j)}[{_of_row(role)}]", name))
+            summands.append(_product(_numbered("b", j) + bracketed(_of_row(role), "[]"), name))
     return summands
 
 
-def _member_summands(block: RandomBlock) -> list[str]:
+def _member_summands(block: RandomBlock) -> list[Formula]:
     weights = [_weight(text) for text in block.grouping.weights]
-    total = f"({' + '.join(weights)})" if weights else str(len(block.factors))
+    total = bracketed(joined(" + ", weights)) if weights else number(len(block.factors))
 
-    def effect(j: int) -> str:
-        levels = [f"{_numbered('b', j)}[{_of_row(factor)}]" for factor in block.factors]
-        parts = [f"{w}·{level}" for w, level in zip(weights, levels, strict=True)] if weights else levels
-        return f"({' + '.join(parts)})" + (f"/{total}" if block.grouping.scale else "")
+    def effect(j: int) -> Formula:
+        parts = [_numbered("b", j) + bracketed(_of_row(factor), "[]") for factor in block.factors]
+        if weights:
+            parts = [w + operator("·") + part for w, part in zip(weights, parts, strict=True)]
+        sum_ = bracketed(joined(" + ", parts))
+        return sum_ + operator("/") + total if block.grouping.scale else sum_
 
     return [_product(effect(j), name) for j, name in enumerate(block.effects)]
 
 
-def _weight(text: str) -> str:
+def _weight(text: str) -> Formula:
     """Write the weight of a member in row i: a number as it is."""
     if text.lstrip("-").replace(".", "", 1).isdigit():
-        return f"({text})" if text.startswith("-") else text
-    return _of_row(text) if text.isidentifier() else f"({text})ᵢ"
+        return bracketed(number(text)) if text.startswith("-") else number(text)
+    return _of_row(text) if text.isidentifier() else below(bracketed(word(text)), "i")
 
 
-def _product(coefficient: str, name: str) -> str:
-    return coefficient if name == "Intercept" else f"{coefficient}·{_of_row(name)}"
+def _product(coefficient: Formula, name: str) -> Formula:
+    return coefficient if name == "Intercept" else coefficient + operator("·") + _of_row(name)
 
 
-def _distributions(block: RandomBlock) -> list[str]:
+def _distributions(block: RandomBlock) -> Iterator[Equation]:
     """Write the distribution of each independent set of effects of one level."""
-    lines = []
+    group = bracketed(word(block.group), "[]")
     for piece in block.pieces:
         effects = [_numbered("b", j) for j in range(piece.start, piece.stop)]
         k = len(effects)
-        shown = ", ".join(effects) if k <= _MOST_TERMS else f"{effects[0]}, ..., {effects[-1]}"
+        shown = effects if k <= _MOST_TERMS else [effects[0], operator("..."), effects[-1]]
         if k == 1:
-            covariance = f"sd({block.effects[piece.start]} | {block.group})²"
+            left, words = effects[0], ""
+            sd = joined(" | ", [word(block.effects[piece.start]), word(block.group)])
+            variance = squared(word("sd") + bracketed(sd))
         else:
-            covariance = f"Σ), Σ {k} × {k} {piece.structure.words}"
-        left = shown if k == 1 else f"({shown})"
-        whose, levels = (f"[{block.group}]", f", {block.q} levels") if not block.is_whole else ("", "")
-        lines.append(f"{left}{whose} ~ N(0, {covariance}{')' if k == 1 else ''}{levels}")
-    return lines
+            left, variance = bracketed(joined(", ", shown)), upright("Σ")
+            words = f", Σ {k} × {k} {piece.structure.words}"
+        note = words if block.is_whole else f"{words}, {block.q} levels"
+        whose = left if block.is_whole else left + group
+        yield Equation(left=whose, relation="~", summands=(_normal(variance),), note=note)
 
 
 def _width() -> int:
     return min(_WIDTH, columns())
-
-
-def _fold(start: str, summands: Sequence[str], width: int) -> list[str]:
-    """Join summands by plus signs, in lines that fit the page."""
-    lines, current = [], start + summands[0]
-    for summand in summands[1:]:
-        if len(current) + len(summand) + 3 > width:
-            lines.append(current)
-            current = " " * min(len(start) - 2, width // 4) + f"+ {summand}"
-        else:
-            current += f" + {summand}"
-    whole = [*lines, current]
-    return [part for line in whole for part in ([line] if cells(line) <= width else fold(line, width, then="    "))]
 
 
 def _entry(title: str, text: str) -> list[str]:

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.eliminated import AT_ONCE, Eliminated
 
 GONE = 1e-9  # share of T that is nothing: without these rows a coefficient is not determined
 MOST_NUMBERS = 50_000_000  # in C between all effects and those of the other factors: 400 MB
+TOGETHER = 128  # columns taken through the elimination at a time: with more their products leave the cache
 MOST_ROWS = 3000  # of one group after turning: a dense matrix of their square
 
 
@@ -102,18 +103,29 @@ def delete_levels(at: Eliminated, factor: int) -> Deleted:
         V = turned.solved[:, :-1] @ at.covariance
         T = D - V @ turned.solved[:, :-1].T
         e = turned.solved[:, -1] - turned.solved[:, :-1] @ at.beta
-        values, vectors = np.linalg.eigh(0.5 * (T + T.T))
-        if len(values) and values[0] <= GONE:
+        half = _inverse_root(0.5 * (T + T.T))
+        if half is None:
             continue
-        half = (vectors / np.sqrt(values)).T
         rooted, score = half @ V, half @ e
         g = turned.group
         found.change[g] = rooted.T @ score
         found.variance[g] = at.covariance + rooted.T @ rooted
         found.explained[g] = score @ score + turned.rest
-        found.log_left[g] = np.log(values).sum()
+        found.log_left[g] = -2.0 * np.log(np.diag(half)).sum()
         found.log_own[g] = np.linalg.slogdet(D)[1]
     return found
+
+
+def _inverse_root(T: np.ndarray) -> np.ndarray | None:
+    """Return L⁻¹ with LL' = T; None where T has an eigenvalue of nothing."""
+    L, failed = linalg.lapack.dpotrf(T, lower=True, clean=True)
+    if not failed:
+        half, failed = linalg.lapack.dtrtri(L, lower=True)
+    if failed:
+        return None
+    if (half * half).sum() * GONE < 1.0:  # 1/‖L⁻¹‖² is below every eigenvalue
+        return half
+    return half if not len(T) or np.linalg.eigvalsh(T)[0] > GONE else None
 
 
 def columns_needed(at: Eliminated, factor: int) -> float:
@@ -169,12 +181,12 @@ def _solve_by_others(
     for level, rows in enumerate(groups):
         if not len(rows):
             continue
-        turned = _turn(at, Z, level, rows)
-        columns = Z[rows]
-        touched = np.unique(columns.indices)
+        own_columns = Z[rows]
+        touched, columns = _touched(own_columns)
+        turned = _turn(at, own_columns, level, rows)
         among = place[touched]
-        left = turned.Q.T @ columns[:, touched].toarray()
-        to_others = C[touched][:, among[among >= 0]]
+        left = turned.Q.T @ columns
+        to_others = C[np.ix_(touched, among[among >= 0])]
         block = np.empty((len(touched), len(touched)))
         block[:, among >= 0] = to_others
         block[np.ix_(among >= 0, among < 0)] = to_others[among < 0].T
@@ -184,8 +196,21 @@ def _solve_by_others(
         yield turned, 0.5 * (D + D.T)
 
 
+def _touched(columns: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Which columns have entries, and these columns dense."""
+    touched, position = np.unique(columns.indices, return_inverse=True)
+    dense = np.zeros((columns.shape[0], len(touched)))
+    np.add.at(dense, (np.repeat(np.arange(len(dense)), np.diff(columns.indptr)), position), columns.data)
+    return touched, dense
+
+
 def _solve_columns(at: Eliminated, cross: Any) -> np.ndarray:
     """C times columns (m, c) of all effects, sparse."""
+    some = [cross[:, first : first + TOGETHER] for first in range(0, cross.shape[1], TOGETHER)]
+    return np.hstack([_solve_some(at, each) for each in some]) if some else np.zeros(cross.shape)
+
+
+def _solve_some(at: Eliminated, cross: Any) -> np.ndarray:
     width, parts, start = cross.shape[1], [], 0
     for incidence in at.rows.incidences:
         k, q = incidence.k, incidence.n_levels
@@ -205,17 +230,16 @@ class _Turned(NamedTuple):
     part: int
 
 
-def _turn(at: Eliminated, Z: Any, group: int, rows: np.ndarray) -> _Turned:
-    """Reduce rows to as many as they have columns."""
+def _turn(at: Eliminated, own: Any, group: int, rows: np.ndarray) -> _Turned:
+    """Reduce rows, whose effects' columns are given, to as many as they have columns."""
     part = int(at.components[rows[0]])
     if len(rows) <= at.p + sum(incidence.k for incidence in at.rows.incidences):
         return _Turned(group, rows, np.eye(len(rows)), at.solved[rows], 0.0, part)
-    own = Z[rows]
-    touched = np.unique(own.indices)
+    touched, columns = _touched(own)
     if len(touched) + at.p >= len(rows):
         turned = _Turned(group, rows, np.eye(len(rows)), at.solved[rows], 0.0, part)
     else:
-        Q = np.linalg.qr(np.hstack([own[:, touched].toarray(), at.rows.fixed[rows, :-1]]))[0]
+        Q = np.linalg.qr(np.hstack([columns, at.rows.fixed[rows, :-1]]))[0]
         rest = float(at.residual[rows] @ at.residual[rows] - ((Q.T @ at.residual[rows]) ** 2).sum())
         turned = _Turned(group, rows, Q, Q.T @ at.solved[rows], max(rest, 0.0), part)
     if turned.Q.shape[1] > MOST_ROWS:
@@ -235,7 +259,7 @@ def _batches(at: Eliminated, Z: Any, groups: Sequence[np.ndarray]) -> Iterator[l
     for group, rows in enumerate(groups):
         if not len(rows):
             continue
-        turned = _turn(at, Z, group, rows)
+        turned = _turn(at, Z[rows], group, rows)
         batch, column = at_end.get(turned.part, (0, 0))
         if column and column + turned.Q.shape[1] > width:
             batch, column = batch + 1, 0
