@@ -627,6 +627,7 @@ class Explorer {
     this.root = make("section", { className: "bmm-explorer" });
     this.root.setAttribute("aria-label", "Shrinkage explorer");
     this.root.lang = "en";
+    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab would take the arrows of sliders
     el.append(make("style", {}, STYLE), this.root);
     this.build();
     this.observer = new ResizeObserver(() => {

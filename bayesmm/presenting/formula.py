@@ -73,7 +73,8 @@ class Equation:
         """As MathML, each summand by itself, so that a narrow page breaks lines between them."""
         first, *others = self.summands
         plus = Formula("+", '<mo form="infix" lspace="0">+</mo>')  # by itself it would be a sign, without a space
-        pieces = [self.left + operator(self.relation) + first, *(plus + summand for summand in others)]
+        relation = Formula(self.relation, f"<mo>{self.relation.replace('~', '∼')}</mo>")
+        pieces = [self.left + relation + first, *(plus + summand for summand in others)]
         return " ".join(f"<math>{piece.mathml}</math>" for piece in pieces) + escape(visible(self.note))
 
 

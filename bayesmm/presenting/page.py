@@ -35,7 +35,8 @@ STYLE = """
 .bayesmm .bayesmm-warning{border-left:.3em solid #c77700;padding:.1em .6em}
 .bayesmm .bayesmm-heading{font-weight:600;margin-top:.8em}
 .bayesmm .bayesmm-equations{white-space:pre-wrap;padding-left:1em}
-.bayesmm .bayesmm-mathml{padding-left:2.5em;text-indent:-1.5em;font-size:1.08em;overflow-wrap:normal}
+.bayesmm .bayesmm-mathml{padding-left:2.5em;text-indent:-1.5em;font-size:1.08em;overflow-wrap:normal;
+overflow-x:auto}
 .bayesmm .bayesmm-mathml mtext{font-size:.94em}
 .bayesmm .bayesmm-scroll{overflow-x:auto;margin:.6em 0}
 .bayesmm table{border-collapse:collapse;border:0;margin:0;color:inherit;background:none;font-size:inherit}

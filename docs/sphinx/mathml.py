@@ -6,19 +6,44 @@ The translation is that of docutils. Sphinx's own renderers load MathJax from a 
 from __future__ import annotations
 
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util.docutils import SphinxTranslator
 
+MATHML = "http://www.w3.org/1998/Math/MathML"
+
+
+def translate(formula: str, *, as_block: bool = False) -> str:
+    r"""Write a formula of LaTeX as MathML.
+
+    Notes
+    -----
+    docutils puts the index of an accented letter under it, as of a sum: ``\hat\beta_j`` becomes β with
+    a hat above and j below. Here the index is one of the accented letter.
+    """
+    ElementTree.register_namespace("", MATHML)
+    root = ElementTree.fromstring(tex2mathml(formula, as_block=as_block))
+    for node in list(root.iter(f"{{{MATHML}}}munderover")):
+        base, index, accent = node
+        if base.tag == f"{{{MATHML}}}mo" or accent.tag != f"{{{MATHML}}}mo":  # a sum has limits above and below
+            continue
+        node.tag = f"{{{MATHML}}}msub"
+        node.clear()
+        accented = ElementTree.SubElement(node, f"{{{MATHML}}}mover", accent="true")
+        accented.extend((base, accent))
+        node.append(index)
+    return ElementTree.tostring(root, encoding="unicode")
+
 
 def _inline(translator: SphinxTranslator, node: nodes.math) -> None:
-    translator.body.append(str(tex2mathml(node.astext())))
+    translator.body.append(translate(node.astext()))
     raise nodes.SkipNode
 
 
 def _block(translator: SphinxTranslator, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="math">{translate(node.astext(), as_block=True)}</div>\n')
     raise nodes.SkipNode
 
 

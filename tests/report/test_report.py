@@ -15,6 +15,7 @@ from made_posterior import make_posterior
 
 import bayesmm as bmm
 from bayesmm import limits
+from bayesmm.design.words.describe import equations
 from bayesmm.errors import ArgumentError, BayesmmError, ComparisonError, StorageError
 from bayesmm.plots.vector import MOST_MARKS, write_svg
 from bayesmm.reporting.page import fill_page
@@ -238,6 +239,62 @@ def test_hostile_names_are_words(hostile):
     assert "{{ 7*7 }}" in read.text
     assert "<b onclick" not in report.html
     assert "<img" not in report.html
+
+
+def test_a_report_of_a_fit_loads_no_jax():
+    code = (
+        "import sys, bayesmm as bmm; fit = bmm.Model('Yield ~ 1 + (1 | Batch)', bmm.datasets.load('dyestuff')).fit();"
+        "bmm.report(fit, explorer=False); print([name for name in ('jax', 'numpyro', 'arviz') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+EQUATIONS = """
+() => [...document.querySelectorAll(".bayesmm-mathml")].map((line) => {
+  const read = (node) => {
+    const parts = [...node.childNodes].map((child) => child.nodeType === 3 ? child.data : read(child));
+    if (node.localName === "msup") return `${parts[0]}²`;
+    if (node.localName !== "msub") return parts.join("");
+    const lowered = { i: "ᵢ", 0: "₀", 1: "₁", 2: "₂" };
+    return parts[0] + [...parts[1]].map((letter) => lowered[letter]).join("");
+  };
+  return read(line);
+})
+"""
+
+
+def test_equations_are_mathml_that_says_what_the_text_says(browser, made, page, hostile):
+    for path, design in ((page[1], made[0].design), (hostile[1], None)):
+        with opened(browser, path) as tab:
+            assert tab.evaluate("getComputedStyle(document.querySelector('math')).display").endswith("math")
+            lines = [re.sub(r"\s", "", line).replace("∼", "~") for line in tab.evaluate(EQUATIONS)]
+            if design is None:
+                assert "</script><bonclick=alert(2)>$" in lines[0]
+                assert "\\'" not in lines[0]
+                assert tab.locator("math b, math i, math script").count() == 0
+            else:
+                expected = [line for each in equations(design) for line in each.lines(1000)]
+                assert lines == [re.sub(r"\s", "", line) for line in expected]
+
+
+def test_long_names_do_not_widen_a_narrow_page(browser, tmp_path):
+    frame = bmm.datasets.load("dyestuff").rename(columns={"Yield": "y" * 60, "Batch": "g" * 60})
+    frame["g" * 60] = frame["g" * 60].astype(str) + "n" * 60
+    path = tmp_path / "long.html"
+    bmm.report(bmm.Model(f"{'y' * 60} ~ 1 + (1 | {'g' * 60})", frame).fit(), path=path, explorer=False)
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
+
+
+def test_page_runs_no_script_but_its_explorer(page):
+    policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page[0].html)[0].replace("&#39;", "'")
+    assert re.search(r"script-src 'sha256-[^']{44}';", policy)
+    without = fill_page("t", [Section(key="a", title="A", pieces=())]).html.replace("&#39;", "'")
+    assert "script-src 'none'" in without
 
 
 def test_page_in_a_browser_logs_nothing_asks_for_nothing_and_its_explorer_moves(browser, page):
