@@ -5,21 +5,28 @@
 Everything below is read off V, formed in full (Harville 1977; Searle, Casella & McCulloch 1992, chapter 7). It imports
 nothing of the package, so that agreement with it means something. G is on the scale of the data; what depends on the
 relative covariance alone, with σ profiled out, takes G / σ² and says so.
+
+`ParametricModel` is the same model with V any function of its parameters ψ, residual covariances among them: likelihood,
+estimates, and what is said of the fixed effects by either information, from numeric derivatives of V.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 Method = Literal["reml", "ml"]
+Information = Literal["observed", "expected"]
 
 LOG_2_PI = np.log(2.0 * np.pi)
+NEAR = 1e-3  # of −2 log likelihood to be gained: Newton's steps from here
+NOTHING_TO_GAIN = 1e-8  # of −2 log likelihood, before the last of quadratically convergent steps
 
 
 def random_columns(codes: NDArray[np.integer], columns: Matrix, n_levels: int) -> Matrix:
@@ -223,3 +230,271 @@ class DenseModel:
             expected=ZQZ,
             observed=precision * np.outer(Ze, Ze),
         )
+
+
+# --- V as a function of parameters: residual covariances, degrees of freedom ---
+
+WithinGroup = Callable[
+    [Matrix, Matrix], Matrix
+]  # (parameters, the times of a group's rows) -> covariance of these rows
+
+
+def residual_covariance(
+    structure: WithinGroup,
+    psi: Matrix,
+    groups: NDArray[Any],
+    times: NDArray[Any],
+    strata: NDArray[np.integer] | None = None,
+) -> Matrix:
+    """R of all rows (n, n), in whatever order: the structure's matrix within a group, zero between groups.
+
+    With strata, a number for every row and the same within a group, psi has one set of parameters after the other.
+    """
+    R = np.zeros((len(groups), len(groups)))
+    sets = np.atleast_2d(psi) if strata is None else np.reshape(psi, (int(np.max(strata)) + 1, -1))
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        own = sets[0 if strata is None else strata[rows[0]]]
+        R[np.ix_(rows, rows)] = structure(own, np.asarray(times)[rows])
+    return R
+
+
+def _lags(times: Matrix) -> Matrix:
+    return np.abs(np.subtract.outer(times, times))
+
+
+def _own_variances(variances: Matrix, times: Matrix, correlations: Matrix) -> Matrix:
+    sds = np.sqrt(variances)[times.astype(int)]
+    return np.outer(sds, sds) * correlations
+
+
+def _steps_multiplied(steps: Matrix, times: Matrix) -> Matrix:
+    """Correlations of first-order ante-dependence: the product of those of all steps from one time to the other."""
+    at = times.astype(int)
+    return np.array([[np.prod(steps[min(s, t) : max(s, t)]) for t in at] for s in at])
+
+
+def _unstructured(psi: Matrix, times: Matrix) -> Matrix:
+    m = int(np.sqrt(2 * len(psi)))
+    covariance = np.zeros((m, m))
+    covariance[np.tril_indices(m)] = psi
+    covariance += np.tril(covariance, -1).T
+    return covariance[np.ix_(times.astype(int), times.astype(int))]
+
+
+def _with_ones(correlations: Matrix) -> Matrix:
+    """The lower triangle of a correlation matrix, row by row, of what is below its diagonal."""
+    m = (1 + int(np.sqrt(1 + 8 * len(correlations)))) // 2
+    matrix = np.eye(m)
+    matrix[np.tril_indices(m, -1)] = correlations
+    return matrix[np.tril_indices(m)]
+
+
+# The covariance within a group. Variances come before correlations; m times are 0, 1, ..., m − 1 where a structure
+# counts them, and any numbers where it measures distances.
+WITHIN_GROUP: dict[str, WithinGroup] = {
+    "us": _unstructured,  # its lower triangle, row by row: linear
+    "homcs": lambda psi, t: psi[1] + (psi[0] - psi[1]) * np.eye(len(t)),  # variance, covariance: linear
+    "cs": lambda psi, t: _own_variances(psi[:-1], t, psi[-1] + (1.0 - psi[-1]) * np.eye(len(t))),
+    "ar1": lambda psi, t: psi[0] * np.sign(psi[1]) ** _lags(t) * np.abs(psi[1]) ** _lags(t),
+    "hetar1": lambda psi, t: _own_variances(psi[:-1], t, np.sign(psi[-1]) ** _lags(t) * np.abs(psi[-1]) ** _lags(t)),
+    "car1": lambda psi, t: psi[0] * psi[1] ** _lags(t),
+    "homus": lambda psi, t: psi[0] * _unstructured(_with_ones(psi[1:]), t),
+    "homtoep": lambda psi, t: np.append(psi[0], psi[0] * psi[1:])[_lags(t).astype(int)],
+    "toep": lambda psi, t: _own_variances(
+        psi[: (len(psi) + 1) // 2], t, np.append(1.0, psi[(len(psi) + 1) // 2 :])[_lags(t).astype(int)]
+    ),
+    "homad": lambda psi, t: psi[0] * _steps_multiplied(psi[1:], t),
+    "ad": lambda psi, t: _own_variances(
+        psi[: (len(psi) + 1) // 2], t, _steps_multiplied(psi[(len(psi) + 1) // 2 :], t)
+    ),
+    "het": lambda psi, t: np.diag(psi[t.astype(int)]),  # a variance for each stratum, which is what t counts
+    "power": lambda psi, t: np.diag(psi[0] * np.abs(t) ** (2.0 * psi[1])),
+    "exponential": lambda psi, t: np.diag(psi[0] * np.exp(2.0 * psi[1] * t)),
+}
+
+
+class ScaledF(NamedTuple):
+    """F, already scaled, with its degrees of freedom."""
+
+    F: float
+    numerator: int
+    denominator: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParametricModel:
+    """y ~ N(X β, V(ψ)), all parameters of V in ψ (t,).
+
+    Everything is the textbook's: derivatives of V by central differences extrapolated once, good to nine digits.
+    """
+
+    y: Matrix
+    X: Matrix
+    V: Callable[[Matrix], Matrix]
+    method: Method = "reml"
+
+    def deviance(self, psi: Matrix) -> float:
+        """−2 log likelihood, infinite where V is no covariance; that of REML without the constant log|X'X|."""
+        with np.errstate(invalid="ignore"):
+            V = self.V(np.asarray(psi, dtype=float))
+        if not np.isfinite(V).all():
+            return np.inf
+        try:
+            log_V = 2.0 * np.log(np.diag(np.linalg.cholesky(V))).sum()
+        except np.linalg.LinAlgError:
+            return np.inf
+        solved = np.linalg.solve(V, np.column_stack([self.X, self.y]))
+        A, c = self.X.T @ solved[:, :-1], self.X.T @ solved[:, -1]
+        value = log_V + self.y @ solved[:, -1] - c @ np.linalg.solve(A, c)
+        n, p = self.X.shape
+        if self.method == "ml":
+            return float(value + n * LOG_2_PI)
+        return float(value + log_determinant(A) + (n - p) * LOG_2_PI)
+
+    def maximise(self, start: Matrix) -> Matrix:
+        """ψ̂ from a start in whose basin it is: Fisher's scoring with halved steps, near it Newton's."""
+        psi, value = np.array(start, dtype=float), self.deviance(start)
+        assert np.isfinite(value), "V is no covariance at the start"
+        kind: Information = "expected"
+        for _ in range(200):
+            here = self.at(psi)
+            step = -0.5 * np.linalg.solve(here.information(kind), here.gradient)
+            promised = -here.gradient @ step
+            if promised < NOTHING_TO_GAIN:
+                return psi + step
+            kind = "observed" if promised < NEAR else "expected"
+            shares = (0.5**k for k in range(40))
+            psi = next(psi + share * step for share in shares if self.deviance(psi + share * step) < value)
+            value = self.deviance(psi)
+        raise AssertionError("no maximum found from this start")
+
+    def at(self, psi: Matrix) -> AtParameters:
+        return AtParameters(model=self, psi=np.asarray(psi, dtype=float))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtParameters:
+    """What one ψ says of a `ParametricModel`."""
+
+    model: ParametricModel
+    psi: Matrix
+
+    @cached_property
+    def inverse(self) -> Matrix:
+        """V⁻¹."""
+        return np.linalg.inv(self.model.V(self.psi))
+
+    @cached_property
+    def covariance(self) -> Matrix:
+        """Φ = (X'V⁻¹X)⁻¹."""
+        return np.linalg.inv(self.model.X.T @ self.inverse @ self.model.X)
+
+    @cached_property
+    def beta(self) -> Matrix:
+        return self.covariance @ self.model.X.T @ self.inverse @ self.model.y
+
+    @cached_property
+    def projection(self) -> Matrix:
+        """P = V⁻¹ − V⁻¹X Φ X'V⁻¹."""
+        VX = self.inverse @ self.model.X
+        return self.inverse - VX @ self.covariance @ VX.T
+
+    @cached_property
+    def steps(self) -> Matrix:
+        """One row a parameter."""
+        return np.diag(2e-3 * np.maximum(np.abs(self.psi), 0.1))
+
+    @cached_property
+    def first(self) -> Matrix:
+        """∂V/∂ψ_i (t, n, n)."""
+        V, psi = self.model.V, self.psi
+
+        def differences(part: float) -> Matrix:
+            return np.array([(V(psi + part * e) - V(psi - part * e)) / (2.0 * part * e.sum()) for e in self.steps])
+
+        return (4.0 * differences(0.5) - differences(1.0)) / 3.0
+
+    def second(self) -> Iterator[tuple[int, int, Matrix]]:
+        """∂²V/∂ψ_i∂ψ_j (n, n), one pair after the other, i ≤ j: all of them at once would be large."""
+        V, psi = self.model.V, self.psi
+
+        def mixed(e: Matrix, f: Matrix) -> Matrix:
+            corners = V(psi + e + f) - V(psi + e - f) - V(psi - e + f) + V(psi - e - f)
+            return corners / (4.0 * e.sum() * f.sum())
+
+        for i, e in enumerate(self.steps):
+            for j, f in enumerate(self.steps[i:], i):
+                yield i, j, (4.0 * mixed(e / 2.0, f / 2.0) - mixed(e, f)) / 3.0
+
+    @cached_property
+    def gradient(self) -> Matrix:
+        """Of −2 log likelihood (t,)."""
+        Q = self.projection if self.model.method == "reml" else self.inverse
+        e = self.projection @ self.model.y
+        return np.einsum("ab,tab->t", Q, self.first) - np.einsum("a,tab,b->t", e, self.first, e)
+
+    def information(self, kind: Information) -> Matrix:
+        """Minus the second derivatives of the log likelihood in ψ (t, t), or their expectation."""
+        Q = self.projection if self.model.method == "reml" else self.inverse
+        moved = Q @ self.first
+        traces = np.einsum("sab,tba->st", moved, moved)
+        if kind == "expected":
+            return 0.5 * traces
+        e = self.projection @ self.model.y
+        turned = self.first @ e
+        gamma, curved = Q - np.outer(e, e), np.zeros_like(traces)
+        for i, j, change in self.second():
+            curved[i, j] = curved[j, i] = (gamma * change).sum()
+        return turned @ self.projection @ turned.T - 0.5 * traces + 0.5 * curved
+
+    def parameter_covariance(self, kind: Information) -> Matrix:
+        return np.linalg.inv(self.information(kind))
+
+    def satterthwaite(self, contrast: Matrix, kind: Information = "observed") -> float:
+        """Degrees of freedom of one contrast (p,): 2 v² / Var v, v = l'Φl (Giesbrecht & Burns 1985)."""
+        row = self.inverse @ self.model.X @ self.covariance @ contrast
+        slopes = np.einsum("a,tab,b->t", row, self.first, row)  # of v: ∂Φ = Φ X'V⁻¹ ∂V V⁻¹X Φ
+        variance = contrast @ self.covariance @ contrast
+        return float(2.0 * variance**2 / (slopes @ self.parameter_covariance(kind) @ slopes))
+
+    def kenward_roger_covariance(self, kind: Information = "expected", *, linear: bool = False) -> Matrix:
+        """Φ_A (p, p) of Kenward & Roger (1997), equation 5; `linear` leaves out the second derivatives of V."""
+        W = self.parameter_covariance(kind)
+        VX = self.inverse @ self.model.X
+        P = -np.einsum("ac,tab,bd->tcd", VX, self.first, VX)
+        moved = self.first @ VX  # (t, n, p)
+        Q = np.einsum("sac,ab,tbd->stcd", moved, self.inverse, moved)
+        inner = np.einsum("st,stcd->cd", W, Q) - np.einsum("st,sce,ef,tfd->cd", W, P, self.covariance, P)
+        if not linear:
+            for i, j, change in self.second():
+                inner -= (0.25 if i == j else 0.5) * W[i, j] * VX.T @ change @ VX
+        return self.covariance + 2.0 * self.covariance @ inner @ self.covariance
+
+    def kenward_roger(self, L: Matrix, kind: Information = "expected", *, linear: bool = False) -> ScaledF:
+        """F test of L β = 0, L (c, p), by their section 3: two moments of F matched, exact in Hotelling's and in Anova's case."""
+        L = np.atleast_2d(L)
+        c, Phi, W = len(L), self.covariance, self.parameter_covariance(kind)
+        VX = self.inverse @ self.model.X
+        P = -np.einsum("ac,tab,bd->tcd", VX, self.first, VX)
+        Theta = L.T @ np.linalg.solve(L @ Phi @ L.T, L)
+        moved = np.array([Theta @ Phi @ each @ Phi for each in P])
+        single = np.trace(moved, axis1=1, axis2=2)
+        A1 = single @ W @ single
+        A2 = np.einsum("st,sab,tba->", W, moved, moved)
+        B = (A1 + 6.0 * A2) / (2.0 * c)
+        g = ((c + 1.0) * A1 - (c + 4.0) * A2) / ((c + 2.0) * A2)
+        below = 3.0 * c + 2.0 * (1.0 - g)
+        c1, c2, c3 = g / below, (c - g) / below, (c + 2.0 - g) / below
+        E = 1.0 / (1.0 - A2 / c)
+        spread = (2.0 / c) * (1.0 + c1 * B) / ((1.0 - c2 * B) ** 2 * (1.0 - c3 * B))
+        rho = spread / (2.0 * E**2)
+        m = 4.0 + (c + 2.0) / (c * rho - 1.0)
+        estimates = L @ self.beta
+        adjusted = L @ self.kenward_roger_covariance(kind, linear=linear) @ L.T
+        F = estimates @ np.linalg.solve(adjusted, estimates) / c
+        return ScaledF(F=float(m / (E * (m - 2.0)) * F), numerator=c, denominator=float(m))
+
+    def predict(self, X_new: Matrix, cross: Matrix) -> Matrix:
+        """The best linear unbiased prediction of rows whose covariance with the data is `cross` (rows, n)."""
+        return X_new @ self.beta + cross @ self.projection @ self.model.y
