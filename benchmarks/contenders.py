@@ -163,9 +163,10 @@ def start_fitter(program: str, task: Mapping[str, Any], *, folder: Path, timeout
     Parameters
     ----------
     program : str
-        "bayesmm", "mixedlm", "statsmodels", "lme4" or "glmmTMB".
+        "bayesmm", "mixedlm", "statsmodels", "lme4", "glmmTMB", "nlme" or "mmrm".
     task : mapping
-        data (path of a CSV file), formula, method, factors (names of columns); more for statsmodels.
+        data (path of a CSV file), formula, method, factors (names of columns); more for statsmodels; residual for
+        ours; call, an expression of R over `frame` and `reml`, for what R's formula alone does not say.
     folder, timeout
         See `Contender`. Caches go to the folder as well.
 
@@ -211,4 +212,6 @@ def _encode(program: str, task: Mapping[str, Any]) -> str:
     if program in (OURS, "mixedlm", "statsmodels"):
         return json.dumps(dict(task))
     # Plain R reads no JSON.
-    return "\t".join([str(task["data"]), task["formula"], task["method"], ",".join(task["factors"])])
+    return "\t".join(
+        [str(task["data"]), task["formula"], task["method"], ",".join(task["factors"]), task.get("call", "")]
+    )

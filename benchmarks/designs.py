@@ -63,6 +63,29 @@ def ratings(*, users: int, films: int, rows: int, seed: int = 7) -> pd.DataFrame
     return _with_response(rng, {"user": (user, 0.5), "film": (film, 0.6)})
 
 
+def trial(*, patients: int, visits: int, missing: float = 0.1, decay: float = 0.8, seed: int = 8) -> pd.DataFrame:
+    """`y ~ arm * visit`: residuals of a patient of correlation decay^|lag| and sds that grow from 1 to 2, visits missing.
+
+    A visit is missing with that probability, the first never; rows are in no order. `number` counts visits from one.
+    """
+    rng = np.random.default_rng(seed)
+    errors = np.empty((patients, visits))
+    errors[:, 0] = rng.standard_normal(patients)
+    for k in range(1, visits):
+        errors[:, k] = decay * errors[:, k - 1] + np.sqrt(1.0 - decay**2) * rng.standard_normal(patients)
+    errors *= np.linspace(1.0, 2.0, visits)
+    seen = rng.random((patients, visits)) >= missing
+    seen[:, 0] = True
+    who, when = np.nonzero(seen)
+    order = rng.permutation(len(who))
+    who, when = who[order], when[order]
+    active = who % 2
+    y = 10.0 + 0.3 * active * when + errors[who, when]
+    arm = pd.Categorical.from_codes(active, ["placebo", "active"])
+    visit = pd.Categorical.from_codes(when, [f"V{k + 1:02d}" for k in range(visits)])
+    return pd.DataFrame({"y": y, "arm": arm, "visit": visit, "number": when + 1, "id": who})
+
+
 def _rated_pairs(rng: np.random.Generator, users: int, films: int, rows: int) -> np.ndarray:
     """Draw distinct pairs, user * films + film, in which every user and every film occurs."""
     everyone = np.arange(max(users, films))

@@ -27,7 +27,7 @@ print(json.dumps({name: installed.get(name) for name in sys.argv[1:]}))
 """
 READ_R = """
 cat(R.version.string, "\\n")
-for (p in c("lme4", "glmmTMB", "Matrix", "rstanarm", "brms", "rstan"))
+for (p in c("lme4", "glmmTMB", "nlme", "mmrm", "Matrix", "rstanarm", "brms", "rstan"))
   cat(p, tryCatch(as.character(packageVersion(p)), error = function(e) "not installed"), "\\n")
 cat("BLAS", basename(extSoftVersion()[["BLAS"]]), "of", basename(dirname(extSoftVersion()[["BLAS"]])), "\\n")
 """

@@ -50,6 +50,7 @@ def race(
     factors: Sequence[str],
     rivals: Sequence[Rival],
     method: str = "reml",
+    residual: str | None = None,
     repeats: int = 5,
     timeout: float = 600.0,
 ) -> dict[str, Any]:
@@ -69,6 +70,8 @@ def race(
         Against whom.
     method : {"reml", "ml"}
         Which likelihood.
+    residual : str, optional
+        Covariance of the residuals, in our grammar; a rival's own call says it in its `task`.
     repeats : int
         Fits after the first.
     timeout : float
@@ -78,6 +81,7 @@ def race(
         folder = Path(scratch)
         frame.to_csv(folder / "data.csv", index=False)
         task = {"data": str(folder / "data.csv"), "formula": formula, "method": method, "factors": list(factors)}
+        task |= {} if residual is None else {"residual": residual}
         runs: list[_Run] = []
         try:
             for entrant in (Rival(program=OURS), *rivals):
@@ -93,7 +97,7 @@ def race(
         "kind": "race",
         "name": name,
         "description": description,
-        "formula": formula,
+        "formula": formula if residual is None else f"{formula}, {residual}",
         "method": method,
         "rows": len(frame),
         "measures": "seconds from formula and data frame to the fit",

@@ -21,6 +21,7 @@ SCRIPTS = (
     "crossed",
     "insteval",
     "nhanes",
+    "residual",
     "gradient_rows",
     "sampling",
     "warmup",

@@ -15,7 +15,7 @@ from cells import gib, seconds, stopped, table, times
 from table_sampling import accelerator_table, calibration_table, sampling_tables, warm_up_table
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-RIVALS = ("lme4", "mixedlm", "glmmTMB", "statsmodels")  # in the order of the columns
+RIVALS = ("lme4", "mixedlm", "glmmTMB", "statsmodels", "nlme", "mmrm")  # in the order of the columns
 Line = dict[str, Any]
 
 

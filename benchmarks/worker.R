@@ -1,5 +1,6 @@
-# Worker: lme4 or glmmTMB, by the first argument. The protocol is that of worker_loop.py; the task is one line of four
-# fields with tabs between them (data, formula, method, factors), because plain R reads no JSON.
+# Worker: lme4, glmmTMB, nlme or mmrm, by the first argument. The protocol is that of worker_loop.py; the task is one line
+# of five fields with tabs between them (data, formula, method, factors, call), because plain R reads no JSON. A call, where
+# there is one, is what is fitted: an expression over `frame` and `reml`.
 options(warn = 1)
 engine <- commandArgs(trailingOnly = TRUE)[1]
 
@@ -8,10 +9,11 @@ source(file.path(here, "worker_answers.R"))
 
 load_or_leave(engine)
 input <- file("stdin", open = "r")
-task <- strsplit(readLines(input, 1), "\t", fixed = TRUE)[[1]]
+task <- strsplit(paste0(readLines(input, 1), "\t "), "\t", fixed = TRUE)[[1]]
 model <- as.formula(task[2])
 reml <- task[3] == "reml"
 frame <- read_frame(task[1], task[4])
+wanted <- if (nzchar(trimws(task[5]))) parse(text = task[5])[[1]]
 
 engines <- list(
   lme4 = list(
@@ -24,9 +26,18 @@ engines <- list(
     fit = function() glmmTMB(model, data = frame, REML = reml),
     tables = function(fit) list(summary(fit)$coefficients$cond, ranef(fit, condVar = FALSE)),
     evaluations = function(fit) fit$fit$evaluations[["function"]]
+  ),
+  nlme = list(
+    tables = function(fit) list(summary(fit)$tTable, if (inherits(fit, "lme")) ranef(fit)),
+    evaluations = function(fit) NA
+  ),
+  mmrm = list(
+    tables = function(fit) coef(summary(fit)),
+    evaluations = function(fit) NA
   )
 )
 chosen <- engines[[engine]]
+if (!is.null(wanted)) chosen$fit <- function() eval(wanted)
 
 tell(ready = text(as.character(packageVersion(engine))))
 fitted <- NULL

@@ -11,7 +11,8 @@ Model = bmm.Model  # names are imported on first use: imports are not timed
 
 
 def fit(task: dict[str, Any], frame: Any) -> Any:
-    return Model(task["formula"], frame).fit(task["method"])
+    residual = {"residual": task["residual"]} if "residual" in task else {}
+    return Model(task["formula"], frame, **residual).fit(task["method"])
 
 
 def tables(result: Any) -> object:

@@ -25,7 +25,7 @@ Method = Literal["reml", "ml"]
 Information = Literal["observed", "expected"]
 
 LOG_2_PI = np.log(2.0 * np.pi)
-NEAR = 1e-3  # of −2 log likelihood to be gained: Newton's steps from here
+NEAR = 0.1  # of −2 log likelihood to be gained: Newton's steps from here
 NOTHING_TO_GAIN = 1e-8  # of −2 log likelihood, before the last of quadratically convergent steps
 
 
@@ -275,11 +275,16 @@ def _steps_multiplied(steps: Matrix, times: Matrix) -> Matrix:
 
 
 def _unstructured(psi: Matrix, times: Matrix) -> Matrix:
-    m = int(np.sqrt(2 * len(psi)))
+    m = _size(psi)
     covariance = np.zeros((m, m))
     covariance[np.tril_indices(m)] = psi
     covariance += np.tril(covariance, -1).T
     return covariance[np.ix_(times.astype(int), times.astype(int))]
+
+
+def _size(psi: Matrix) -> int:
+    """m, of a triangle with m (m + 1) / 2 numbers."""
+    return int(np.sqrt(2 * len(psi)))
 
 
 def _with_ones(correlations: Matrix) -> Matrix:
@@ -299,8 +304,11 @@ WITHIN_GROUP: dict[str, WithinGroup] = {
     "ar1": lambda psi, t: psi[0] * np.sign(psi[1]) ** _lags(t) * np.abs(psi[1]) ** _lags(t),
     "hetar1": lambda psi, t: _own_variances(psi[:-1], t, np.sign(psi[-1]) ** _lags(t) * np.abs(psi[-1]) ** _lags(t)),
     "car1": lambda psi, t: psi[0] * psi[1] ** _lags(t),
+    "variances and correlations": lambda psi, t: _own_variances(  # us again, not linear
+        psi[: _size(psi)], t, _unstructured(_with_ones(psi[_size(psi) :]), t)
+    ),
     "homus": lambda psi, t: psi[0] * _unstructured(_with_ones(psi[1:]), t),
-    "homtoep": lambda psi, t: np.append(psi[0], psi[0] * psi[1:])[_lags(t).astype(int)],
+    "homtoep": lambda psi, t: psi[_lags(t).astype(int)],  # variance, covariance of each lag: linear
     "toep": lambda psi, t: _own_variances(
         psi[: (len(psi) + 1) // 2], t, np.append(1.0, psi[(len(psi) + 1) // 2 :])[_lags(t).astype(int)]
     ),
@@ -356,14 +364,17 @@ class ParametricModel:
         """ψ̂ from a start in whose basin it is: Fisher's scoring with halved steps, near it Newton's."""
         psi, value = np.array(start, dtype=float), self.deviance(start)
         assert np.isfinite(value), "V is no covariance at the start"
-        kind: Information = "expected"
+        near = False
         for _ in range(200):
             here = self.at(psi)
-            step = -0.5 * np.linalg.solve(here.information(kind), here.gradient)
+            curvature = here.information("observed" if near else "expected")
+            if near and np.linalg.eigvalsh(curvature)[0] <= 0.0:
+                curvature = here.information("expected")
+            step = -0.5 * np.linalg.solve(curvature, here.gradient)
             promised = -here.gradient @ step
             if promised < NOTHING_TO_GAIN:
                 return psi + step
-            kind = "observed" if promised < NEAR else "expected"
+            near = bool(promised < NEAR)
             shares = (0.5**k for k in range(40))
             psi = next(psi + share * step for share in shares if self.deviance(psi + share * step) < value)
             value = self.deviance(psi)

@@ -49,11 +49,15 @@ class ResidualCase:
         return " + ".join([self.fixed, *self.random])
 
     def covariance(self) -> tuple[Callable[[Matrix], Matrix], Matrix]:
-        """V(ψ) and a start: variances of the random effects, then what `WITHIN_GROUP` says, then ratios of the factors."""
+        """V(ψ) and a start: variances of the random effects, then what `WITHIN_GROUP` says, then what factors add.
+
+        A factor `het(f)` adds the variance in each stratum but the first, where all else is at its reference, as tables
+        have it; an exponent is one. Kenward and Roger's correction depends on that.
+        """
         first, *others = read_residual(self.residual)
         times, n_times = _times(self.frame, first)
         groups = np.arange(len(self.frame)) if first.group is None else pd.factorize(self.frame[first.group])[0]
-        name = first.structure
+        name = "variances and correlations" if first.structure == "us" and others else first.structure
         structure = WITHIN_GROUP[name]
         strata = None if self.by is None else self.frame[self.by].cat.codes.to_numpy()
         own = _start(name, n_times, float(np.var(self.y - self.X @ np.linalg.lstsq(self.X, self.y, rcond=None)[0])))
@@ -61,7 +65,7 @@ class ResidualCase:
         Z = [self._columns(term) for term in self.random]
         variances = np.concatenate([np.full(len(each), own[0] / 2.0) for each in Z]) if Z else np.zeros(0)
         spreads = [each @ each.T for blocks in Z for each in blocks]
-        factors = [_row_factor(self.frame, each) for each in others]
+        factors = [_row_factor(self.frame, each, own[0]) for each in others]
         weights = np.ones(len(self.y)) if self.weights is None else self.weights
 
         def rows(psi: Matrix) -> Matrix:
@@ -70,7 +74,7 @@ class ResidualCase:
             R = residual_covariance(structure, parts[1], groups, times, strata)
             sds = 1.0 / np.sqrt(weights)
             for (factor, _), part in zip(factors, parts[2:], strict=True):
-                sds = sds * np.sqrt(factor(part))
+                sds = sds * np.sqrt(factor(part, parts[1][0]))
             return sum((v * S for v, S in zip(parts[0], spreads, strict=True)), start=sds[:, None] * R * sds)
 
         return rows, np.concatenate([variances, own, *(start for _, start in factors)])
@@ -103,6 +107,7 @@ def _start(structure: str, m: int, v: float) -> Matrix:
     """Variances first."""
     half = 0.5 ** np.arange(1, m)
     return {
+        "variances and correlations": lambda: np.append(np.full(m, v), np.full(m * (m - 1) // 2, 0.3)),
         "us": lambda: (v * 0.3 ** np.abs(np.subtract.outer(np.arange(m), np.arange(m))))[np.tril_indices(m)],
         "homcs": lambda: np.array([v, 0.3 * v]),
         "cs": lambda: np.append(np.full(m, v), 0.3),
@@ -112,7 +117,7 @@ def _start(structure: str, m: int, v: float) -> Matrix:
         "homus": lambda: np.append(
             v, 0.3 ** np.abs(np.subtract.outer(np.arange(m), np.arange(m)))[np.tril_indices(m, -1)]
         ),
-        "homtoep": lambda: np.append(v, half),
+        "homtoep": lambda: v * np.append(1.0, half),
         "toep": lambda: np.append(np.full(m, v), half),
         "homad": lambda: np.append(v, np.full(m - 1, 0.5)),
         "ad": lambda: np.append(np.full(m, v), np.full(m - 1, 0.5)),
@@ -122,12 +127,12 @@ def _start(structure: str, m: int, v: float) -> Matrix:
     }[structure]()
 
 
-def _row_factor(frame: pd.DataFrame, residual: Residual) -> tuple[Callable[[Matrix], Matrix], Matrix]:
-    """A factor of the variances of rows, one in the first stratum or where the covariate says so, and a start."""
+def _row_factor(frame: pd.DataFrame, residual: Residual, v: float) -> tuple[Callable[[Matrix, float], Matrix], Matrix]:
+    """What multiplies the variances of rows, given own parameters and the reference variance; and a start."""
     if residual.structure == "het":
         codes = frame[residual.of].cat.codes.to_numpy()
-        return lambda ratios: np.append(1.0, ratios)[codes], np.ones(int(codes.max()))
+        return lambda own, reference: np.append(1.0, own / reference)[codes], np.full(int(codes.max()), v)
     x = frame[residual.of].to_numpy(dtype=float)
     if residual.structure == "power":
-        return lambda delta: np.abs(x) ** (2.0 * delta[0]), np.zeros(1)
-    return lambda delta: np.exp(2.0 * delta[0] * x), np.zeros(1)
+        return lambda delta, _: np.abs(x) ** (2.0 * delta[0]), np.zeros(1)
+    return lambda delta, _: np.exp(2.0 * delta[0] * x), np.zeros(1)

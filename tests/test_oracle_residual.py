@@ -47,7 +47,11 @@ def reference_parameters(entry):
     visits = variance * np.array([by_visit.get(f"V{k}", 1.0) for k in range(1, 6)]) ** 2
     matrix = np.array(entry.get("correlation_matrix", np.eye(5)))
     own = {
-        "us": lambda: (np.sqrt(np.outer(visits, visits)) * matrix)[np.tril_indices(5)],
+        "us": lambda: (
+            np.append(visits, matrix[np.tril_indices(5, -1)])
+            if others
+            else (np.sqrt(np.outer(visits, visits)) * matrix)[np.tril_indices(5)]
+        ),
         "homcs": lambda: variance * np.array([1.0, matrix[0, 1]]),
         "cs": lambda: np.append(visits, matrix[0, 1]),
         "ar1": lambda: np.array([variance, matrix[0, 1]]),
@@ -63,7 +67,7 @@ def reference_parameters(entry):
     rest = [
         np.array([ratios["power"]])
         if each.structure == "power"
-        else np.array([by_arm["active"] / by_arm["placebo"]]) ** 2
+        else np.array([by_arm["active"] / by_arm["placebo"]]) ** 2 * own[0]
         for each in others
     ]
     return np.concatenate([np.array(list(entry.get("random_sd", {}).values())) ** 2, own, *rest])

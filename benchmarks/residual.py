@@ -1,0 +1,159 @@
+"""Residual covariances: trials with missing visits, beside nlme, glmmTMB and mmrm; evaluations and fits against the rows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import designs
+from race import Rival, race
+from report import is_quick, print_line
+from straight_line import log_slope
+
+import bayesmm as bmm
+from bayesmm.fit.estimating import fit_quietly
+
+FORMULA = "y ~ arm * visit"
+METHOD = "if (reml) 'REML' else 'ML'"
+BY_VISIT = "weights = varIdent(form = ~ 1 | visit)"
+
+
+def gls(*arguments: str, formula: str = FORMULA) -> Rival:
+    """nlme without random effects."""
+    call = f"gls({', '.join([formula, 'data = frame', f'method = {METHOD}', *arguments])})"
+    return Rival(program="nlme", task={"call": call})
+
+
+def lme(*arguments: str, formula: str = FORMULA) -> Rival:
+    """nlme with a random intercept of patients."""
+    call = f"lme({', '.join([formula, 'data = frame', 'random = ~ 1 | id', f'method = {METHOD}', *arguments])})"
+    return Rival(program="nlme", task={"call": call})
+
+
+def glmmtmb(term: str, dispersion: str = "~ 0") -> Rival:
+    """glmmTMB, whose residual structures are those of random effects without a residual."""
+    call = f"glmmTMB({FORMULA} + {term}, data = frame, REML = reml, dispformula = {dispersion})"
+    return Rival(program="glmmTMB", task={"call": call})
+
+
+def mmrm(term: str) -> Rival:
+    """R's mmrm, if it is installed."""
+    return Rival(program="mmrm", task={"call": f"mmrm({FORMULA} + {term}, data = frame, reml = reml)"})
+
+
+def trials(*, quick: bool) -> None:
+    """Race on trials of some hundred patients."""
+    repeats = 2 if quick else 5
+    small = designs.trial(patients=60 if quick else 400, visits=4)
+    long = designs.trial(patients=40 if quick else 200, visits=8 if quick else 20, missing=0.2)
+    wide = designs.trial(patients=80 if quick else 1_000, visits=5 if quick else 10)
+    unstructured = "correlation = corSymm(form = ~ number | id)"
+    serial = "correlation = corAR1(form = ~ number | id)"
+    continuous = "correlation = corCAR1(form = ~ number | id)"
+    factors = ["arm", "visit", "id"]
+    common: dict[str, Any] = {"factors": factors, "repeats": repeats, "timeout": 60.0 if quick else 600.0}
+    race(
+        "mmrm 4",
+        "A trial, four visits unstructured",
+        small,
+        formula=FORMULA,
+        residual="us(visit | id)",
+        rivals=[gls(unstructured, BY_VISIT), glmmtmb("us(0 + visit | id)"), mmrm("us(visit | id)")],
+        **common,
+    )
+    race(
+        "mmrm 10",
+        "A larger trial, ten visits unstructured",
+        wide,
+        formula=FORMULA,
+        residual="us(visit | id)",
+        rivals=[gls(unstructured, BY_VISIT), glmmtmb("us(0 + visit | id)"), mmrm("us(visit | id)")],
+        **(common | {"repeats": 1}),
+    )
+    race(
+        "ar1",
+        "Twenty visits, some missing, AR(1)",
+        long,
+        formula=FORMULA,
+        residual="ar1(number | id)",
+        rivals=[gls(serial), glmmtmb("ar1(0 + visit | id)"), mmrm("ar1(visit | id)")],
+        **common,
+    )
+    race(
+        "hetar1",
+        "Twenty visits, AR(1), a variance each",
+        long,
+        formula=FORMULA,
+        residual="hetar1(visit | id)",
+        rivals=[gls(serial, BY_VISIT), mmrm("ar1h(visit | id)")],
+        **common,
+    )
+    race(
+        "intercept and car1",
+        "Random intercepts and continuous AR(1)",
+        long,
+        formula=f"{FORMULA} + (1 | id)",
+        residual="car1(number | id)",
+        rivals=[lme(continuous)],
+        **common,
+    )
+    race(
+        "intercept and het",
+        "Random intercepts, a variance each visit",
+        wide,
+        formula=f"{FORMULA} + (1 | id)",
+        residual="het(visit)",
+        rivals=[lme(BY_VISIT), glmmtmb("(1 | id)", "~ visit")],
+        **common,
+    )
+
+
+def against_rows(*, quick: bool) -> None:
+    """Time whole models and their fits on the same five visits and ever more patients: there are 16 sets of visits."""
+    sizes = [500, 2_000, 8_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
+    for residual, formula in (
+        ("us(visit | id)", FORMULA),
+        ("ar1(number | id)", FORMULA),
+        ("us(visit | id) * het(arm)", FORMULA),
+        ("ar1(number | id)", f"{FORMULA} + (1 | id)"),
+    ):
+        taken, built = [], []
+        for rows in sizes:
+            frame = designs.trial(patients=round(rows / 4.6), visits=5)
+            seconds: list[float] = []
+            for _ in range(1 if rows > 1_000_000 else 3):
+                begin = time.perf_counter()
+                model = bmm.Model(formula, frame, residual=residual)
+                model.fit()
+                first = time.perf_counter() - begin
+                begin = time.perf_counter()
+                fit_quietly(model.problem, "reml")  # its sums are there
+                seconds.append(time.perf_counter() - begin)
+                built.append((rows, first))
+            taken.append(statistics.median(seconds))
+        slope, error = log_slope(sizes, taken)
+        print_line(
+            {
+                "kind": "rows",
+                "name": f"residual rows {residual}",
+                "description": f"Five visits, `{formula}`, `{residual}`; sums made before",
+                "formula": formula,
+                "measures": "seconds for a further fit of a model",
+                "rows": sizes,
+                "seconds": taken,
+                "with_sums": [min(s for n, s in built if n == rows) for rows in sizes],
+                "slope": slope,
+                "slope_std_error": error,
+            }
+        )
+
+
+def main() -> None:
+    quick = is_quick(__doc__)
+    trials(quick=quick)
+    against_rows(quick=quick)
+
+
+if __name__ == "__main__":
+    main()
