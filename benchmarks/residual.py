@@ -1,4 +1,4 @@
-"""Residual covariances: trials with missing visits, beside nlme, glmmTMB and mmrm; evaluations and fits against the rows."""
+"""Residual covariances: trials with missing visits, beside nlme, glmmTMB and mmrm; fits against the rows."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ BY_VISIT = "weights = varIdent(form = ~ 1 | visit)"
 
 
 def gls(*arguments: str, formula: str = FORMULA) -> Rival:
-    """nlme without random effects."""
+    """Call nlme, without random effects."""
     call = f"gls({', '.join([formula, 'data = frame', f'method = {METHOD}', *arguments])})"
     return Rival(program="nlme", task={"call": call})
 
 
 def lme(*arguments: str, formula: str = FORMULA) -> Rival:
-    """nlme with a random intercept of patients."""
+    """Call nlme, with random intercepts of patients."""
     call = f"lme({', '.join([formula, 'data = frame', 'random = ~ 1 | id', f'method = {METHOD}', *arguments])})"
     return Rival(program="nlme", task={"call": call})
 
 
 def glmmtmb(term: str, dispersion: str = "~ 0") -> Rival:
-    """glmmTMB, whose residual structures are those of random effects without a residual."""
+    """Call glmmTMB, whose residual structures are those of random effects without a residual."""
     call = f"glmmTMB({FORMULA} + {term}, data = frame, REML = reml, dispformula = {dispersion})"
     return Rival(program="glmmTMB", task={"call": call})
 
 
 def mmrm(term: str) -> Rival:
-    """R's mmrm, if it is installed."""
+    """Call R's mmrm."""
     return Rival(program="mmrm", task={"call": f"mmrm({FORMULA} + {term}, data = frame, reml = reml)"})
 
 

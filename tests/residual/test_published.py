@@ -145,4 +145,5 @@ def test_means_and_contrasts_are_those_of_sas(entry):
     for term, (df, den_df, F) in entry.get("type_3", {}).items():
         assert tests.loc[term, "num_df"] == df
         assert tests.loc[term, "statistic"] == pytest.approx(F, rel=PRINTED, abs=0.006)
-        assert tests.loc[term, "den_df"] == pytest.approx(den_df, abs=ROUNDED)
+        if df == 1:  # of several together, ours do not depend on the coding, SAS's do
+            assert tests.loc[term, "den_df"] == pytest.approx(den_df, abs=ROUNDED)
