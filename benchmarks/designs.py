@@ -64,7 +64,7 @@ def ratings(*, users: int, films: int, rows: int, seed: int = 7) -> pd.DataFrame
 
 
 def trial(*, patients: int, visits: int, missing: float = 0.1, decay: float = 0.8, seed: int = 8) -> pd.DataFrame:
-    """`y ~ arm * visit`: residuals of a patient with correlation decay^|lag|, sds that grow from 1 to 2, visits missing.
+    """`y ~ arm * visit`: residuals with correlation decay^|lag| and sds that grow from 1 to 2, visits missing.
 
     A visit is missing with that probability, the first never; rows are in no order. `number` counts visits from one.
     """

@@ -49,7 +49,7 @@ run <- function(s, reml) {
   out <- list(id = paste0(s[[1]], if (reml) "_reml" else "_ml"), fixed = "y ~ base + arm * visit", random = s$ours, residual = s[[2]],
     engine = if (lme) "nlme::lme" else "nlme::gls", correlation_r = if (!is.null(s$cor)) deparse1(s$cor), weights_r = if (!is.null(s$var)) deparse1(s$var), random_r = if (lme) deparse1(s$random),
     method = if (reml) "reml" else "ml", n_obs = nrow(d), deviance = -2 * as.numeric(logLik(m)), loglik = as.numeric(logLik(m)),
-    estimate = as.list(setNames(as.numeric(beta), gsub(":visitV", ":visit[T.V", gsub("$", "", names(beta))))), se = as.numeric(sqrt(diag(V))), sigma = m$sigma)
+    sigma = m$sigma)
   nice <- names(beta); nice[nice == "(Intercept)"] <- "Intercept"; nice <- gsub("visit(V[0-9])", "visit[T.\\1]", nice); nice <- gsub("armactive", "arm[T.active]", nice)
   out$estimate <- as.list(setNames(as.numeric(beta), nice)); out$se <- as.list(setNames(as.numeric(sqrt(diag(V))), nice))
   if (!is.null(structure$corStruct)) {
@@ -66,7 +66,7 @@ run <- function(s, reml) {
   out$fitted_sum_of_squares <- sum(fitted(m)^2)
   out$loglik_of_optimisers <- values
   cat(sprintf("%-26s %.8f  spread %.1e\n", out$id, out$deviance, diff(range(unlist(values)))))
-  out
+  Filter(Negate(is.null), out)
 }
 models <- unlist(lapply(specs, function(s) lapply(c(TRUE, FALSE), function(reml) run(s, reml))), recursive = FALSE)
 out <- list(dataset = "sim_trial", provenance = list(R = R.version.string, packages = list(nlme = as.character(packageVersion("nlme"))),
