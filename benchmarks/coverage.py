@@ -2,11 +2,13 @@
 
     python benchmarks/coverage.py                       # 2,000 data sets of each design, all methods: some hours
     python benchmarks/coverage.py --simulations 300 --methods wald satterthwaite kenward-roger profile
+    python benchmarks/coverage.py --designs "trial, ar1" "trial, us" --methods kenward-roger "kr, observed"
 
-Data are drawn from three designs whose truth is known: 6 groups of 5 rows with a covariate of the groups and one of
-the rows; 8 people crossed with 6 items, a treatment of the people; 8 subjects with slopes. A row of the table is one
-parameter by one method: in what share of the data sets its 95 % interval held the true value, the Monte Carlo error of
-that share, the median length of the interval, in how many data sets there was none, and milliseconds of CPU.
+Data are drawn from designs whose truth is known: 6 groups of 5 rows with a covariate of the groups and one of the
+rows; 8 people crossed with 6 items, a treatment of the people; 8 subjects with slopes; a trial of 14 patients with
+missing visits, its residuals AR(1) or unstructured. A row of the table is one parameter by one method: in what share of
+the data sets its 95 % interval held the true value, the Monte Carlo error of that share, the median length of the
+interval, in how many data sets there was none, and milliseconds of CPU.
 """
 
 from __future__ import annotations
@@ -28,11 +30,22 @@ LEVEL = 0.95
 
 
 class Study(NamedTuple):
-    """One design: rows without their response, the model, and the truth by the names of the table of parameters."""
+    """One design: rows without their response, the model, and the truth by the names of the table of parameters.
+
+    With residuals that hang together, the mean (rows,) and their covariance are given; truth then has fixed effects
+    alone.
+    """
 
     formula: str
     rows: pd.DataFrame
     truth: dict[str, float]
+    residual: str | None = None
+    moments: tuple[np.ndarray, np.ndarray] | None = None
+
+    def model(self, response: np.ndarray) -> bmm.Model:
+        """Bind the design to a response."""
+        residual = {} if self.residual is None else {"residual": self.residual}
+        return bmm.Model(self.formula, self.rows.assign(y=response), **residual)
 
 
 def groups_of_five(rng: np.random.Generator) -> Study:
@@ -66,12 +79,54 @@ def slopes(rng: np.random.Generator) -> Study:
     return Study("y ~ day + (day | subject)", rows, truth)
 
 
-STUDIES = {"6 groups of 5": groups_of_five, "8 x 6 crossed": crossed, "8 slopes": slopes}
+def trial(rng: np.random.Generator, residual: str, covariance: np.ndarray) -> Study:
+    """Fourteen patients in two arms, up to four visits."""
+    patient, visit = np.divmod(np.arange(56), 4)
+    seen = (rng.random(56) > 0.15) | (visit == 0)
+    patient, visit = patient[seen], visit[seen]
+    active = patient % 2
+    rows = pd.DataFrame(
+        {
+            "id": [f"p{i:02d}" for i in patient],
+            "arm": np.where(active, "b", "a"),
+            "visit": [f"v{k}" for k in visit],
+            "number": visit,
+        }
+    )
+    steps = {"visit[T.v1]": 0.3, "visit[T.v2]": 0.6, "visit[T.v3]": 0.9}
+    truth = {"Intercept": 2.0, "arm[T.b]": 0.5, **steps}
+    truth |= {f"arm[T.b]:{name}": 0.2 for name in steps}
+    mean = 2.0 + 0.5 * active + 0.3 * visit + 0.2 * active * (visit > 0)
+    together = covariance[np.ix_(visit, visit)] * (patient[:, None] == patient)
+    return Study("y ~ arm * visit", rows, truth, residual, (mean, together))
+
+
+def serial_trial(rng: np.random.Generator) -> Study:
+    """Residuals AR(1), correlation 0.6."""
+    return trial(rng, "ar1(number | id)", 0.6 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4))))
+
+
+def unstructured_trial(rng: np.random.Generator) -> Study:
+    """Ten variances and covariances; correlations between 0.3 and 0.8."""
+    correlation = np.array([[1.0, 0.7, 0.5, 0.3], [0.7, 1.0, 0.8, 0.5], [0.5, 0.8, 1.0, 0.6], [0.3, 0.5, 0.6, 1.0]])
+    sds = np.array([1.0, 1.2, 1.5, 2.0])
+    return trial(rng, "us(visit | id)", np.outer(sds, sds) * correlation)
+
+
+STUDIES = {
+    "6 groups of 5": groups_of_five,
+    "8 x 6 crossed": crossed,
+    "8 slopes": slopes,
+    "trial, ar1": serial_trial,
+    "trial, us": unstructured_trial,
+}
 
 
 def draw(study: Study, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw responses (rows, n) from the truth."""
-    first = bmm.Model(study.formula, study.rows.assign(y=rng.normal(size=len(study.rows))))
+    if study.moments is not None:
+        return rng.multivariate_normal(*study.moments, size=n).T
+    first = study.model(rng.normal(size=len(study.rows)))
     mean = first.marginal_mean(at=study.truth)["mean"].to_numpy(dtype=float)
     covariance = first.marginal_covariance(list(study.rows.index), at=study.truth).to_numpy(dtype=float)
     return rng.multivariate_normal(mean, covariance, size=n).T
@@ -80,6 +135,12 @@ def draw(study: Study, n: int, rng: np.random.Generator) -> np.ndarray:
 def by_df(df: str) -> Callable[[Fit, int], pd.DataFrame]:
     """Take the table of parameters with one kind of degrees of freedom."""
     return lambda fit, _: fit.parameter_table(df=df, level=LEVEL)[["lower", "upper"]]  # type: ignore[arg-type]
+
+
+def observed(fit: Fit, _: int) -> pd.DataFrame:
+    """Kenward and Roger's method by the observed information, as SAS has it."""
+    table = fit.parameter_table(df="kenward-roger", information="observed", level=LEVEL)
+    return table[["lower", "upper"]]
 
 
 def profile(fit: Fit, _: int) -> pd.DataFrame:
@@ -105,6 +166,7 @@ METHODS: dict[str, Callable[[Fit, int], pd.DataFrame]] = {
     "wald": by_df("normal"),
     "satterthwaite": by_df("satterthwaite"),
     "kenward-roger": by_df("kenward-roger"),
+    "kr, observed": observed,
     "profile": profile,
     "bootstrap": bootstrap,
     "posterior": posterior,
@@ -115,12 +177,16 @@ def run(study: Study, n: int, methods: list[str], seed: int) -> pd.DataFrame:
     """Count what the intervals of each method hold; fits without an interval of a parameter are left out of its row."""
     rng = np.random.default_rng(seed)
     responses = draw(study, n, rng)
-    base = bmm.Model(study.formula, study.rows.assign(y=responses[:, 0])).problem
+    problems = (
+        study.model(responses[:, 0]).problem.with_responses(responses)
+        if study.residual is None
+        else (study.model(y).problem for y in responses.T)
+    )
     names, truth = list(study.truth), np.array(list(study.truth.values()))
     limits = {method: np.full((n, len(names), 2), np.nan) for method in methods}
     failures = dict.fromkeys(methods, 0)
     seconds = dict.fromkeys(methods, 0.0)
-    for i, problem in enumerate(base.with_responses(responses)):
+    for i, problem in enumerate(problems):
         fit = fit_quietly(problem, "reml")
         for method in methods:
             start = time.process_time()
@@ -156,12 +222,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--designs", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of singular fits and of draws: both are counted by what their intervals hold
-    for name, make in STUDIES.items():
-        study = make(np.random.default_rng(options.seed))
-        print(f"\n{name}: {study.formula}, {options.simulations} data sets")
+    for name in options.designs:
+        study = STUDIES[name](np.random.default_rng(options.seed))
+        residual = f", {study.residual}" if study.residual else ""
+        print(f"\n{name}: {study.formula}{residual}, {options.simulations} data sets")
         table = run(study, options.simulations, options.methods, options.seed)
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
 
