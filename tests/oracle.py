@@ -447,17 +447,26 @@ class AtParameters:
 
     def information(self, kind: Information) -> Matrix:
         """Minus the second derivatives of the log likelihood in ψ (t, t), or their expectation."""
+        return self.observed_information if kind == "observed" else self.expected_information
+
+    @cached_property
+    def expected_information(self) -> Matrix:
+        """½ tr(QV_iQV_j), Q = P or, under ML, V⁻¹."""
         Q = self.projection if self.model.method == "reml" else self.inverse
-        moved = Q @ self.first
-        traces = np.einsum("sab,tba->st", moved, moved)
-        if kind == "expected":
-            return 0.5 * traces
+        moved = (Q @ self.first).reshape(len(self.psi), -1)
+        turned = (self.first @ Q).reshape(len(self.psi), -1)  # the transposes: a trace is a sum of products
+        return 0.5 * moved @ turned.T
+
+    @cached_property
+    def observed_information(self) -> Matrix:
+        """y'PV_iPV_jPy − ½ tr(QV_iQV_j) + ½ tr(QV_ij) − ½ y'PV_ijPy."""
+        Q = self.projection if self.model.method == "reml" else self.inverse
         e = self.projection @ self.model.y
         turned = self.first @ e
-        gamma, curved = Q - np.outer(e, e), np.zeros_like(traces)
+        gamma, curved = Q - np.outer(e, e), np.zeros_like(self.expected_information)
         for i, j, change in self.second():
             curved[i, j] = curved[j, i] = (gamma * change).sum()
-        return turned @ self.projection @ turned.T - 0.5 * traces + 0.5 * curved
+        return turned @ self.projection @ turned.T - self.expected_information + 0.5 * curved
 
     def parameter_covariance(self, kind: Information) -> Matrix:
         return np.linalg.inv(self.information(kind))

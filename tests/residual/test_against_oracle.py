@@ -23,6 +23,7 @@ DEVIANCE = 1e-6  # both are maxima: second order in the parameters' error
 ESTIMATE = 2e-5  # of standard errors; first order in it
 INFERENCE = 2e-4  # of degrees of freedom: first order, times slopes
 
+MANY = pytest.mark.slow  # parameters: the oracle takes seconds
 STRUCTURES = [
     ("ar1(time | id)", ()),
     ("hetar1(time | id)", ()),
@@ -30,17 +31,17 @@ STRUCTURES = [
     ("homcs(visit | id)", ()),
     ("cs(visit | id)", ()),
     ("us(visit | id)", ()),
-    ("homus(visit | id)", ()),
-    ("toep(visit | id)", ()),
+    pytest.param("homus(visit | id)", (), marks=MANY),
+    pytest.param("toep(visit | id)", (), marks=MANY),
     ("homtoep(visit | id)", ()),
-    ("ad(visit | id)", ()),
+    pytest.param("ad(visit | id)", (), marks=MANY),
     ("homad(visit | id)", ()),
     ("het(arm)", ()),
     ("power(week)", ()),
     ("exponential(week)", ()),
     ("ar1(time | id) * het(arm)", ()),
     ("car1(week | id) * power(week)", ()),
-    ("us(visit | id) * het(arm)", ()),
+    pytest.param("us(visit | id) * het(arm)", (), marks=MANY),
     ("car1(week | id)", ("(1 | id)",)),
     ("ar1(time | id)", ("(1 | site)",)),
     ("homcs(visit | id)", ("(1 | site)",)),
