@@ -52,7 +52,7 @@ def build_report(
     level : float
         Coverage of the intervals.
     """
-    by_level = random_effects[random_effects["group"].isin(list(fit.labels.n_levels))]
+    by_level = random_effects.loc[random_effects["group"].isin(list(fit.labels.n_levels))]
     groups = list(by_level.groupby("group", sort=False))[:SHOWN_GROUPS]
     excerpts = [_effect_table(fit.method.upper(), str(name), effects) for name, effects in groups]
     return Report(

@@ -16,7 +16,7 @@ from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
 from bayesmm.specification.groups import read_groupings
 from bayesmm.specification.scanner import MOST_SHOWN, complaint, one_line
-from bayesmm.specification.smooths import check_no_smooth, departures, is_departures, is_smooth, read_smooth
+from bayesmm.specification.smooths import check_no_smooth, departures, is_smooth, read_departures, read_smooth
 from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, walk, write, write_sum
 from bayesmm.specification.terms import Grouping, RandomTerm, Specification
 
@@ -194,8 +194,9 @@ def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
 
 def _random_terms_of(bar: Bar, text: str) -> list[RandomTerm]:
     """Read one bar; a group ``a/b`` gives one term for ``a`` and one for ``a:b``, and a smooth a term of its own."""
-    if is_departures(bar):
-        read_smooth(bar.left.parts[1][1], text)
+    smooth = read_departures(bar)
+    if smooth is not None:
+        read_smooth(smooth, text)
         whole = [Grouping(factors=())] if bar.right == Number("1") else None
         return _terms_of(write(bar.left), bar, whole or read_groupings(bar.right, text))
     found = _sort(bar.left, text)

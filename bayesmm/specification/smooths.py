@@ -89,12 +89,12 @@ def departures(call: Call, right: Node) -> Bar:
     return Bar(Sum((("+", Number("0")), ("+", call))), right, STRUCTURE, call.at)
 
 
-def is_departures(bar: Bar) -> bool:
-    """Whether a bar is ``homdiag(0 + s(x) | g)`` already."""
+def read_departures(bar: Bar) -> Call | None:
+    """Return the smooth of a bar that is ``homdiag(0 + s(x) | g)`` already."""
     match bar.left:
-        case Sum((("+", Number("0")), ("+", Call() as call))):
-            return bar.structure == STRUCTURE and is_smooth(call)
-    return False
+        case Sum((("+", Number("0")), ("+", Call() as call))) if bar.structure == STRUCTURE and is_smooth(call):
+            return call
+    return None
 
 
 def check_no_smooth(node: Node, text: str) -> None:

@@ -80,7 +80,7 @@ def test_knots_at_all_values_are_the_smoothing_spline() -> None:
     best = minimize_scalar(
         lambda log: at(np.exp(log))[0], bounds=(-5.0, 25.0), method="bounded", options={"xatol": 1e-9}
     )
-    value, sigma, fitted = at(float(np.exp(best.x)))
+    value, sigma, fitted = at(float(np.exp(best["x"])))
     fit = bmm.Model("y ~ s(x, k=25)", pd.DataFrame({"x": x, "y": y})).fit()
     assert fit.loglik == pytest.approx(-0.5 * value, rel=SAME)
     assert fit.sigma == pytest.approx(sigma, rel=1e-5)
@@ -163,8 +163,9 @@ def test_curves_are_predictions_less_their_line_at_the_mean() -> None:
     np.testing.assert_allclose(shift, line, rtol=1e-10)
     over_rows = fit.predict(data, random=["1"]) - line
     assert over_rows.mean() == pytest.approx(0.0, abs=1e-10)
-    assert (curve["lower"] < curve["estimate"]).all()
-    assert (curve["estimate"] < curve["upper"]).all()
+    lower, estimate, upper = curve[["lower", "estimate", "upper"]].to_numpy().T
+    assert (lower < estimate).all()
+    assert (estimate < upper).all()
 
 
 def test_figure_draws_the_curve_and_where_the_rows_are() -> None:
@@ -172,8 +173,8 @@ def test_figure_draws_the_curve_and_where_the_rows_are() -> None:
     smooths = fit.smooths()
     (axis,) = smooths.plot().axes
     curve = smooths.curves()
-    np.testing.assert_allclose(axis.lines[0].get_ydata(), curve["estimate"])
-    np.testing.assert_allclose(axis.lines[-1].get_xdata(), np.unique(fit.design.frame["x"]))
+    np.testing.assert_allclose(np.asarray(axis.lines[0].get_ydata()), curve["estimate"])
+    np.testing.assert_allclose(np.asarray(axis.lines[-1].get_xdata()), np.unique(fit.design.frame["x"]))
     assert axis.get_title(loc="left").startswith("s(x), ")
 
 
@@ -186,8 +187,8 @@ def test_posterior_of_a_curve_agrees_with_its_fit() -> None:
     assert (shift < 0.3).all()
     assert "levels of 1" not in str(comparison)
     new = pd.DataFrame({"x": [3.0, 5.0, 8.0]})
-    sd = fit.predict(new, interval="confidence")["std_error"]
-    np.testing.assert_allclose(posterior.predict(new)["mean"], fit.predict(new), atol=0.5 * float(sd.min()))
+    sd = fit.predict(new, interval="confidence")["std_error"].to_numpy(dtype=float)
+    np.testing.assert_allclose(posterior.predict(new)["mean"], fit.predict(new), atol=0.5 * sd.min())
 
 
 def test_what_asks_for_levels_leaves_the_curve_of_all_rows_out() -> None:

@@ -102,8 +102,9 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, rows.columns, names)
-    if any(map(is_smooth, expansion.terms[0] if expansion.terms else ())):
-        return Columns([_smooth(expansion.terms[0][0], text, rows, names)], uses)
+    first = expansion.terms[0][0] if expansion.terms else None
+    if isinstance(first, Call) and is_smooth(first):
+        return Columns([_smooth(first, text, rows, names)], uses)
     found = (plain_term(factors[0], rows) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
     check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)

@@ -114,7 +114,8 @@ class _BSplines:
 def _square_of_straight(h: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Integrals of products (k, k) of functions that are straight between knots h apart, from their values there."""
     left, right = values[:-1], values[1:]
-    return sum(((h / 6.0)[:, None] * each).T @ each for each in (left, right, left + right))
+    each = np.concatenate([left, right, left + right])
+    return (np.tile(h / 6.0, 3)[:, None] * each).T @ each
 
 
 @dataclass(frozen=True, eq=False)

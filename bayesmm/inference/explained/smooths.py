@@ -183,7 +183,7 @@ def tabulate_smooths(fit: Fitted) -> Smooths:
     rows = []
     for place in places:
         inside, block = slice(place.piece.start, place.piece.stop), fit.design.blocks[place.block]
-        variance = float((fit.factors[place.block][inside, inside] ** 2).sum() / place.piece.k) * fit.sigma**2
+        variance = float((fit.estimate.factors[place.block][inside, inside] ** 2).sum() / place.piece.k) * fit.sigma**2
         own = np.einsum("qaa->qa", layers[place.block].fixed)[:, inside]
         edf = float((1.0 - own / variance).sum()) if variance > 0.0 else 0.0
         rows.append(
