@@ -113,6 +113,13 @@ class Smooths:
             If matplotlib is not installed.
         ArgumentError
             If there is no such curve, or several are to go into one axes.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("height ~ s(age) + (age | Subject)", bmm.datasets.load("oxboys")).fit()
+        >>> fit.smooths().plot("s(age)").axes[0].get_xlabel()
+        'age'
         """
         from bayesmm.plots.smooths import SmoothPanel, plot_smooths
 
@@ -139,7 +146,7 @@ class Smooths:
             raise ArgumentError(f"term is {shorten(term)}. {has} Curves by group are drawn by plot_groups(x=...).")
         return [place for place in whole if place.name == term]
 
-    def report(self) -> Report:
+    def _report(self) -> Report:
         """Return what is printed."""
         table = self.table
         numbers = {
@@ -166,12 +173,12 @@ class Smooths:
         return Report(title="Smooth terms", parts=(Table(names=list(table.index), columns=columns), notes(remarks)))
 
     def __str__(self) -> str:
-        return str(self.report())
+        return str(self._report())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.report()._repr_html_()
+        return self._report()._repr_html_()
 
 
 def tabulate_smooths(fit: Fitted) -> Smooths:
