@@ -51,6 +51,10 @@ class Model:
         lme4's grammar, for example ``"Reaction ~ Days + (Days | Subject)"``.
     data : data frame
         A pandas, polars or pyarrow table, one row an observation.
+    residual : str, optional
+        Covariance of the residuals: correlations within groups, ``"ar1(week | id)"``, standard deviations by strata,
+        ``"het(machine)"``, or both, ``"us(visit | id) * het(arm)"``; see the page on residuals. By default they are
+        independent and have one variance. With it the formula needs no random effects.
     weights : str or array-like, optional
         Prior weights w of the residual variance σ²/w: a column, an expression such as ``"1 / se**2"``, or one number
         for each row of the data.
@@ -85,6 +89,7 @@ class Model:
         formula: str,
         data: Any,
         *,
+        residual: str | None = None,
         weights: Any = None,
         sigma: float | None = None,
         priors: PriorChoice = None,
@@ -95,7 +100,7 @@ class Model:
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
         design = build_design(
-            parse_formula(formula),
+            parse_formula(formula, residual),
             data,
             weights=weights,
             missing=missing,
@@ -131,6 +136,7 @@ class Model:
     @cached_property
     def priors(self) -> ResolvedPriors:
         """Every prior in force, with its scale in units of the data; prints as a table."""
+        self.design.require_independent_residuals("A prior")
         from bayesmm.bayes.priors.resolution import resolve_priors
 
         return resolve_priors(self._prior_choice, self.design)
@@ -240,6 +246,7 @@ class Model:
         >>> model.marginal_covariance([0, 1], at=model.fit()).round(0).to_numpy().tolist()
         [[1267.0, 622.0], [622.0, 1321.0]]
         """
+        self.design.require_independent_residuals("marginal_covariance")
         return marginal_covariance(self.design, rows, at)
 
     @cached_property
@@ -280,6 +287,7 @@ class Model:
         >>> sorted(line.split(" ~ ")[0].strip() for line in str(program).splitlines() if " ~ " in line)[:2]
         ['at_means_sd_Subject[0, 1]', 'cholesky_Subject']
         """
+        self.design.require_independent_residuals("A NumPyro program")
         from bayesmm.bayes.sample import bind_program
 
         return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
@@ -360,6 +368,7 @@ class Model:
         >>> posterior.parameters.index.tolist()
         ['Intercept', 'Days', 'sd(Intercept | Subject)', 'sigma']
         """
+        self.design.require_independent_residuals("Sampling")
         check_process()
         from bayesmm.bayes.sample import sample
 
@@ -409,6 +418,7 @@ class Model:
         >>> model.prior_predictive(draws=50, seed=1)["prior_predictive"]["y"].sizes["obs"]
         180
         """
+        self.design.require_independent_residuals("prior_predictive")
         from bayesmm.bayes.priors.prior_simulation import simulate_prior
         from bayesmm.bayes.results.tree import build_prior_tree
 
@@ -436,6 +446,7 @@ class Model:
         >>> len(model.plot_priors().axes)
         6
         """
+        self.design.require_independent_residuals("plot_priors")
         from bayesmm.bayes.priors.prior_curves import build_curves
         from bayesmm.plots.priors import plot_priors
 
@@ -463,6 +474,7 @@ class Model:
         >>> print(str(model.check_identity()).splitlines()[0])
         REML as a posterior mode: Reaction ~ Days + (Days | Subject)
         """
+        self.design.require_independent_residuals("check_identity")
         from bayesmm.comparison.identity import check_identity
 
         return check_identity(self.fit())
@@ -513,6 +525,7 @@ class Model:
         >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
         >>> print(model.calibrate(simulations=200, seed=1))  # doctest: +SKIP
         """
+        self.design.require_independent_residuals("calibrate")
         check_process()
         from bayesmm.bayes.checks.calibration import calibrate
         from bayesmm.bayes.sample import sample

@@ -13,6 +13,8 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.layout import lay_out_residuals
+from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, residual_rows, whiten_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
@@ -34,6 +36,8 @@ class Problem:
         Of the same levels in the same rows, if there is one already.
     products : CrossProducts, optional
         Of this design, likewise.
+    whitened : Whitened, optional
+        Of a design with a covariance of the residuals: its rows at one value of φ.
 
     Examples
     --------
@@ -44,9 +48,16 @@ class Problem:
     True
     """
 
-    def __init__(self, design: Design, *, plan: Plan | None = None, products: CrossProducts | None = None) -> None:
+    def __init__(
+        self,
+        design: Design,
+        *,
+        plan: Plan | None = None,
+        products: CrossProducts | None = None,
+        whitened: Whitened | None = None,
+    ) -> None:
         self.design = design
-        self._plan, self._products = plan, products
+        self._plan, self._products, self._whitened = plan, products, whitened
 
     @property
     def labels(self) -> Labels:
@@ -94,8 +105,48 @@ class Problem:
             _check_residual(products, self.design)
         return products
 
+    @cached_property
+    def residual_rows(self) -> ResidualRows:
+        """The rows of a design with a covariance of the residuals, before φ is known.
+
+        Raises
+        ------
+        DesignError
+            As `products`.
+        """
+        design, residual = self.design, self.design.residual
+        assert residual is not None
+        layout = lay_out_residuals(
+            residual.correlation, residual.codes, residual.positions, residual.columns, residual.are_sds, design.weights
+        )
+        response = design.y - design.offset
+        rows = residual_rows(self._columns, response, design.weights, self.blocks, layout)
+        left, total = (float(design.weights @ v**2) for v in (rows.fixed[:, -1], response))
+        if self.known_sigma is None:
+            _check_explained(left, total, design)
+        return rows
+
+    def at(self, phi: np.ndarray) -> Problem:
+        """Pose the problem with the covariance of the residuals known up to σ², as one of independent residuals.
+
+        Parameters
+        ----------
+        phi : array, shape (f,)
+            Parameters of that covariance, as `bayesmm.marginal.residual.layout.ResidualLayout` has them.
+
+        Returns
+        -------
+        Problem
+            Its sums and rows are those of the whitened rows.
+        """
+        whitened = whiten_at(self.residual_rows, phi, self._plan)
+        found = Problem(self.design, plan=whitened.plan, products=whitened.products, whitened=whitened)
+        found.residual_rows = self.residual_rows
+        return found
+
     def _summed(self) -> CrossProducts:
         if self._products is None:
+            self._refuse_residual()
             design = self.design
             response = design.y - design.offset
             self._products, self._plan = build_products(
@@ -105,6 +156,9 @@ class Problem:
 
     def conditioned_rows(self) -> Rows:
         """Return the rows on the columns that the sums are over, for leaving some of them out."""
+        if self._whitened is not None:
+            return self._whitened.rows
+        self._refuse_residual()
         response = self.design.y - self.design.offset
         return condition_rows(self._columns, response, self.design.weights, self.blocks, self.products)
 
@@ -121,6 +175,7 @@ class Problem:
         Responses
             What is new in their sums, side by side, and the whole of each.
         """
+        self._refuse_residual()
         design = self.design
         if np.ndim(responses) != 2 or len(responses) != design.n:
             raise ArgumentError(
@@ -168,6 +223,8 @@ class Problem:
             If it is not finite, or does not vary.
         """
         design = self.design.with_response(y)
+        if design.residual is not None:
+            return Problem(design, plan=self._plan)
         (products,) = self.sum_responses(design.y[:, None])
         return Problem(design, plan=self.plan, products=products)
 
@@ -191,13 +248,21 @@ class Problem:
         """
         return Problem(self.design.with_weights(weights), plan=self.plan)
 
+    def _refuse_residual(self) -> None:
+        """Refuse what would take the residuals for independent."""
+        self.design.require_independent_residuals("This")
+
 
 def _check_residual(products: CrossProducts, design: Design) -> None:
     """Refuse a response that the fixed effects leave nothing of but rounding."""
     total = design.weights @ (design.y - design.offset) ** 2
-    if products.gram[-1, -1] < (EXACT**2) * total:
+    _check_explained(float(products.gram[-1, -1]), float(total), design)
+
+
+def _check_explained(left: float, total: float, design: Design) -> None:
+    if left < (EXACT**2) * total:
         raise DesignError(
             f"The fixed effects explain the response {design.response!r} exactly (what they leave is "
-            f"{np.sqrt(products.gram[-1, -1] / total):.0e} of it): no variance is left to estimate. Check whether the "
+            f"{np.sqrt(left / total):.0e} of it): no variance is left to estimate. Check whether the "
             "response is among the predictors, or give sigma."
         )

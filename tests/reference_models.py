@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from reference_data import REFERENCE, load_data, select_rows
+from residual_entries import ENTRIES
 
 ONE_STEP_AWAY = {  # entries whose formula is not lme4's: the same model in the grammar of the package
     ("nlme_Orthodont", "lme_ris_reml"): "distance ~ I(age - 11) * Sex + (I(age - 11) | Subject)",
@@ -119,6 +120,8 @@ def _read(file: str) -> Iterator[ReferenceModel | Skipped]:
     content = json.loads((REFERENCE / f"{file}.json").read_text(encoding="utf-8"))
     for entry in content["models"]:
         if reason := _reason_to_skip(file, entry):
+            if (file, entry["id"]) in ENTRIES:  # tests/residual/test_references.py has them
+                continue
             yield Skipped(id=f"{file}/{entry['id']}", reason=reason)
             continue
         key = (file, entry["id"])

@@ -174,9 +174,17 @@ def _logliks(named: dict[str, Fit]) -> dict[str, float]:
     first = next(iter(named.values()))
     if first.method == "ml":
         return {name: fit.loglik for name, fit in named.items()}
-    roots = {name: float(fit.problem.products.log_det_root) for name, fit in named.items()}
+    roots = {name: _log_det_root(fit) for name, fit in named.items()}
     of_first = next(iter(roots.values()))
     return {name: fit.loglik + 0.5 * (roots[name] - of_first) for name, fit in named.items()}
+
+
+def _log_det_root(fit: Fit) -> float:
+    """log|X'WX|, which does not depend on a covariance of the residuals."""
+    residual = fit.estimate.residual
+    if residual is None:
+        return float(fit.problem.products.log_det_root)
+    return 2.0 * float(np.log(np.abs(np.diag(residual.criterion.rows.root))).sum())
 
 
 def _criteria(fit: Fit, loglik: float) -> dict[str, float]:
@@ -202,8 +210,8 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
     said = []
     if not nesting.random:
         said.append(
-            f"{small} was not seen to be a special case of {large}: its random effects are others. p supposes that it "
-            "is."
+            f"{small} was not seen to be a special case of {large}: its random effects or residuals are others. p "
+            "supposes that it is."
         )
     elif nesting.on_boundary:
         said.append(

@@ -26,7 +26,7 @@ class Nesting(NamedTuple):
     fixed : bool
         Whether the fixed effects of the smaller one are combinations of those of the larger.
     random : bool
-        Whether every covariance of its random effects was seen to be one of the larger model's.
+        Whether every covariance of its random effects, and of its residuals, was seen to be one of the larger model's.
     on_boundary : tuple of str
         Grouping factors in which some effects of the larger model have no variance in the smaller one.
     """
@@ -65,9 +65,16 @@ def examine(small: Design, large: Design) -> Nesting:
             random = False
         elif min(_least_share(block, covariance) for covariance in carried) < SINGULAR:
             on_boundary.append(block.group)
-    same_residual = large.known_sigma is None or large.known_sigma == small.known_sigma
-    random = random and same_residual and matched == set(of_small)
+    same_sigma = large.known_sigma is None or large.known_sigma == small.known_sigma
+    random = random and same_sigma and _has_residual(small, large) and matched == set(of_small)
     return Nesting(fixed=fixed, random=random, on_boundary=tuple(on_boundary))
+
+
+def _has_residual(small: Design, large: Design) -> bool:
+    """Whether the covariance of the smaller model's residuals is one of the larger model's, as far as is known."""
+    if small.residual is None or large.residual is None:
+        return small.residual is None
+    return small.residual.specification.write() == large.residual.specification.write()
 
 
 def is_in_span(columns: np.ndarray, of: np.ndarray) -> bool:

@@ -49,7 +49,7 @@ def n_theta(layout: Layout) -> int:
 
 def start_theta(layout: Layout) -> np.ndarray:
     """θ of unit factors."""
-    return np.concatenate([piece.structure.start(piece.k) for pieces in layout for piece in pieces])
+    return np.concatenate([np.zeros(0), *(piece.structure.start(piece.k) for pieces in layout for piece in pieces)])
 
 
 def parts(theta: Any, layout: Layout) -> Iterator[tuple[Piece, Any]]:
@@ -64,7 +64,8 @@ def parts(theta: Any, layout: Layout) -> Iterator[tuple[Piece, Any]]:
 
 def map_theta(function: Callable[[Piece, np.ndarray], np.ndarray], theta: np.ndarray, layout: Layout) -> np.ndarray:
     """Apply a function to each piece's θ, and join what it returns."""
-    return np.concatenate([function(piece, own) for piece, own in parts(theta, layout)])
+    found = [function(piece, own) for piece, own in parts(theta, layout)]
+    return np.concatenate(found) if found else theta
 
 
 def assemble_factors(xp: Any, theta: Array, layout: Layout) -> list[Array]:
@@ -161,7 +162,7 @@ def scale_theta(theta: np.ndarray, by: float, layout: Layout) -> np.ndarray:
 
 def held_theta(theta: np.ndarray, layout: Layout) -> np.ndarray:
     """Which entries of θ are exactly on a boundary: a variance of zero, a correlation at its limit."""
-    return map_theta(lambda piece, own: piece.structure.held(own, piece.k), theta, layout)
+    return map_theta(lambda piece, own: piece.structure.held(own, piece.k), theta, layout).astype(bool)
 
 
 def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from bayesmm.design.blocks.checks import (
 )
 from bayesmm.design.blocks.confounding import check_columns
 from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
+from bayesmm.design.blocks.residual import ResidualBlock, build_residual
 from bayesmm.design.columns.columns import distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
@@ -72,6 +73,8 @@ class Design:
         The weights as they were written, if they were a column's name or an expression.
     user_names : tuple of str
         Names of the functions and values that the formula was given in ``namespace``.
+    residual : ResidualBlock, optional
+        Covariance of the residuals, where they are not independent with one variance.
     sources : Sources
         How the columns are computed for new rows.
     """
@@ -94,6 +97,7 @@ class Design:
     known_sigma: float | None = None
     weights_text: str | None = None
     user_names: tuple[str, ...] = ()
+    residual: ResidualBlock | None = None
     sources: Sources = field(repr=False)
 
     @property
@@ -106,6 +110,25 @@ class Design:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
 
+    def require_independent_residuals(self, what: str) -> None:
+        """Refuse what is worked out for independent residuals of one variance alone.
+
+        Parameters
+        ----------
+        what : str
+            What was asked for, as the beginning of a sentence.
+
+        Raises
+        ------
+        ArgumentError
+            If the residuals have a covariance.
+        """
+        if self.residual is not None:
+            raise ArgumentError(
+                f"{what} is not available for a model with residual={self.residual.specification.text!r}: it takes "
+                "residuals that are independent and of one variance. docs/residuals.md says what is."
+            )
+
     @property
     def frame(self) -> pd.DataFrame:
         """The used columns of the used rows, with plain dtypes."""
@@ -115,7 +138,7 @@ class Design:
     def labels(self) -> Labels:
         """Names of coefficients, grouping factors, effects and levels, in tables and for ArviZ."""
         names = [self.coefficients[j] for j in self.kept]
-        return build_labels(names, self.blocks, has_sigma=self.known_sigma is None)
+        return build_labels(names, self.blocks, has_sigma=self.known_sigma is None, residual=self.residual)
 
     def with_response(self, y: np.ndarray) -> Self:
         """Return the same design with another response; its `frame` stays that of the data.
@@ -297,7 +320,10 @@ def build_design(
     for block in blocks:
         check_block(block)
         check_columns(block)
-    if known_sigma is None:
+    residual = None
+    if specification.residual is not None:
+        residual = build_residual(specification.residual, used.columns, used.numbers, names, blocks, prior_weights)
+    elif known_sigma is None:
         check_told_apart(blocks, prior_weights)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
@@ -322,6 +348,7 @@ def build_design(
         known_sigma=known_sigma,
         weights_text=weights if isinstance(weights, str) else None,
         user_names=tuple(names.user),
+        residual=residual,
         sources=replace(sources, weights=weight_source),
     )
     if known_sigma is not None:

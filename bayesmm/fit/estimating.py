@@ -12,6 +12,7 @@ from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import AbsorbedError, estimate
+from bayesmm.reml.residual import ResidualCriterion
 from bayesmm.reml.search import SaturatedError
 
 
@@ -34,8 +35,10 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
     design = problem.design
     if method == "reml":
         _refuse_flat(design)
-    criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
     try:
+        if design.residual is not None:
+            return _fit_residual(problem, method)
+        criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
         found = estimate(criterion)
     except AbsorbedError as absorbed:
         block = problem.labels.blocks[absorbed.factor]
@@ -55,6 +58,32 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
     return Fit(problem=problem, estimate=found)
 
 
+def _fit_residual(problem: Problem, method: Method) -> Fit:
+    """Fit a covariance of the residuals along with the random effects."""
+    from bayesmm.reml.residual_search import IndistinctError, estimate_residual
+
+    residual = problem.design.residual
+    assert residual is not None
+    rows = problem.residual_rows
+    plan = problem.plan if problem.design.blocks else None
+    criterion = ResidualCriterion(rows=rows, plan=plan, layout=problem.layout, method=method, sigma=problem.known_sigma)
+    try:
+        found = estimate_residual(criterion)
+    except IndistinctError:
+        terms = " and ".join(str(piece.term) for block in problem.design.blocks for piece in block.pieces)
+        raise EstimationError(
+            f"The likelihood does not tell all covariance parameters of residual={residual.specification.text!r}"
+            + (
+                f" and {terms} apart: the correlations that random effects make are among those of the residuals. "
+                "Drop one of them, or take a structure of fewer parameters."
+                if terms
+                else " apart. Take a structure of fewer parameters."
+            )
+        ) from None
+    assert found.residual is not None
+    return Fit(problem=problem, estimate=found)
+
+
 def complaints(fit: Fit) -> tuple[str, ...]:
     """Name what a user is to be warned of."""
     unfinished = (fit.status.value,) if fit.status is FitStatus.NOT_CONVERGED else ()
@@ -63,7 +92,7 @@ def complaints(fit: Fit) -> tuple[str, ...]:
 
 def _refuse_flat(design: Design) -> None:
     """Refuse a restricted likelihood that is flat."""
-    if design.known_sigma is not None:
+    if design.known_sigma is not None or design.residual is not None:
         return
     found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
     if found:
@@ -77,7 +106,7 @@ def _refuse_flat(design: Design) -> None:
 
 def _crowded(design: Design) -> tuple[str, ...]:
     """Say of terms with as many effects as rows what it costs."""
-    if design.known_sigma is not None:
+    if design.known_sigma is not None or design.residual is not None:
         return ()
     return tuple(
         f"The term {piece.term} has {words}. What tells them from the residuals is only how the columns or the weights "

@@ -111,8 +111,10 @@ class Fit:
 
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, entries of θ, and σ if it is estimated."""
-        return self.design.p + len(self.theta) + (self.known_sigma is None)
+        """Fixed effects, entries of θ, parameters of the residuals' covariance, and σ if it is estimated."""
+        residual = self.estimate.residual
+        more = 0 if residual is None else len(residual.phi)
+        return self.design.p + len(self.theta) + more + (self.known_sigma is None)
 
     @property
     def aic(self) -> float:
@@ -152,7 +154,7 @@ class Fit:
                 names += [f"theta({name} | {block.group})" for name in piece.structure.sd_names(effects, expression)]
                 names += [f"cor({name} | {block.group})" for name, *_ in piece.structure.cor_names(effects, expression)]
                 values += piece.structure.read(np, own @ own.T)
-        return pd.Series(np.concatenate(values), index=names, name="theta")
+        return pd.Series(np.concatenate([np.zeros(0), *values]), index=names, name="theta")
 
     @property
     def other_maxima(self) -> tuple[LocalMaximum, ...]:
@@ -554,6 +556,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_effects()
         """
+        self.design.require_independent_residuals("plot_effects")
         from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
         found = effect_uncertainty(self, posterior, bootstrap)
@@ -616,6 +619,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> fit.explore()  # doctest: +SKIP
         """
+        self.design.require_independent_residuals("The explorer")
         if path is None:
             from bayesmm.explorer.widget import make_widget
 
@@ -675,6 +679,7 @@ class Fit:
         >>> fit.group_lines(levels=["308"]).columns.tolist()
         ['level', 'x', 'unpooled', 'complete', 'estimate', 'lower', 'upper']
         """
+        self.design.require_independent_residuals("group_lines")
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
         return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
@@ -712,6 +717,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_groups(levels=["308", "309"])
         """
+        self.design.require_independent_residuals("plot_groups")
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
@@ -959,6 +965,7 @@ class Fit:
         >>> fit.simulate(3, seed=1).shape
         (180, 3)
         """
+        self.design.require_independent_residuals("simulate")
         from bayesmm.inference.simulation.simulate import simulate_fit
 
         return simulate_fit(self, n, random, seed)
@@ -1024,6 +1031,7 @@ class Fit:
         >>> fit.bootstrap(20, seed=1, progress=False).draws.shape
         (20, 6)
         """
+        self.design.require_independent_residuals("The bootstrap")
         from bayesmm.inference.bootstrap.bootstrap import bootstrap
 
         return bootstrap(self, n, kind, statistic, group, seed, progress)
@@ -1044,6 +1052,7 @@ class Fit:
         >>> list(fit.to_datatree().children)
         ['estimate', 'std_error', 'observed_data', 'constant_data']
         """
+        self.design.require_independent_residuals("to_datatree")
         from bayesmm.reml.datatree import build_datatree
 
         attributes = {
@@ -1088,6 +1097,7 @@ class Fit:
         >>> bmm.load(path).loglik == fit.loglik
         True
         """
+        self.design.require_independent_residuals("save")
         from bayesmm.fit.stored_fit import save
 
         return save(self, self.to_datatree(), path)
@@ -1135,6 +1145,7 @@ class Fit:
         >>> profile.intervals(0.95)[["lower", "upper"]].round(1).to_numpy().tolist()
         [[22.9, 28.9]]
         """
+        self.design.require_independent_residuals("The profile")
         from bayesmm.inference.profile.profile import build_profile
 
         return build_profile(self, parameters, level=level, progress=progress)
@@ -1194,6 +1205,7 @@ class Fit:
         >>> round(float(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"]), 4)
         6.369
         """
+        self.design.require_independent_residuals("variance_tests")
         from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)
@@ -1250,6 +1262,7 @@ class Fit:
         >>> print(str(report).splitlines()[0])
         sd(Days | Subject): is it zero?
         """
+        self.design.require_independent_residuals("The report on the boundary")
         from bayesmm.inference.variances.boundary_report import build_boundary_report
 
         return build_boundary_report(self, parameter, posterior, level, n, seed, progress)
@@ -1280,6 +1293,7 @@ class Fit:
         >>> print(str(fit.criteria()).splitlines()[0])
         Information criteria: Reaction ~ Days + (Days | Subject)
         """
+        self.design.require_independent_residuals("criteria")
         from bayesmm.inference.explained.criteria import information_criteria
 
         return information_criteria(self)
@@ -1317,6 +1331,7 @@ class Fit:
         >>> fit.explained().table["estimate"].round(3).to_dict()
         {'R2 marginal': 0.279, 'R2 conditional': 0.799, 'ICC adjusted': 0.722, 'ICC unadjusted': 0.521}
         """
+        self.design.require_independent_residuals("explained")
         from bayesmm.inference.explained.explained import explained
 
         return explained(self, level)
@@ -1344,6 +1359,7 @@ class Fit:
         >>> fit.variance_shares().index.tolist()
         ['Subject', 'residual']
         """
+        self.design.require_independent_residuals("variance_shares")
         from bayesmm.inference.explained.explained import variance_shares
 
         return variance_shares(self, total, level)
@@ -1372,6 +1388,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_variance_shares()
         """
+        self.design.require_independent_residuals("plot_variance_shares")
         from bayesmm.design.words.variances import TITLES
         from bayesmm.plots.shares import plot_shares
 
@@ -1454,6 +1471,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_marginal_covariance({"Subject": ["308", "309"]})
         """
+        self.design.require_independent_residuals("plot_marginal_covariance")
         from bayesmm.design.words.moments import marginal_covariance
         from bayesmm.design.words.row_choice import choose_rows, row_levels
         from bayesmm.plots.matrix import plot_matrix
@@ -1511,6 +1529,7 @@ class Fit:
         >>> fit.robust("Subject").coefficients()["std_error"].round(2).tolist()
         [6.82, 1.55]
         """
+        self.design.require_independent_residuals("A robust covariance of clusters")
         from bayesmm.inference.fixed.robust import robust_fixed_effects
 
         return robust_fixed_effects(self, cluster, kind, level)
@@ -1562,6 +1581,7 @@ class Fit:
         >>> fit.influence("Subject").table["cooks_distance"].idxmax()
         '309'
         """
+        self.design.require_independent_residuals("influence")
         from bayesmm.inference.diagnostics.influence import measure_influence
 
         return measure_influence(self, by, refit=refit, progress=progress)
@@ -1655,6 +1675,7 @@ class Fit:
         >>> fit.augment().columns[3:].tolist()
         ['.fitted', '.fixed', '.residual', '.standardised', '.leverage', '.cooks_distance']
         """
+        self.design.require_independent_residuals("augment")
         from bayesmm.inference.frames.frames import augment
 
         return augment(self, data)
@@ -1738,6 +1759,7 @@ class Fit:
         >>> fit.envelopes(n=20, progress=False).shape
         (180, 6)
         """
+        self.design.require_independent_residuals("envelopes")
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
         return simulate_envelopes(self, of, n, level, seed, refit=refit, progress=progress)
@@ -1780,6 +1802,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_envelopes(n=20, progress=False)
         """
+        self.design.require_independent_residuals("plot_envelopes")
         from bayesmm.inference.diagnostics.figures import plot_envelopes_of
 
         return plot_envelopes_of(self, of, n, level, seed, refit=refit, progress=progress, ax=ax)
@@ -1820,6 +1843,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_residuals(n=20, progress=False)
         """
+        self.design.require_independent_residuals("plot_residuals")
         from bayesmm.inference.diagnostics.figures import plot_residuals
 
         return plot_residuals(self, n, level, seed, progress)
@@ -1868,6 +1892,7 @@ class Fit:
         >>> print(str(fit.simulated_residuals(49, progress=False)).splitlines()[0])
         Simulated residuals of Reaction ~ Days + (Days | Subject)
         """
+        self.design.require_independent_residuals("simulated_residuals")
         from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
         return simulate_residuals(self, n, seed, random, progress)
@@ -1903,6 +1928,7 @@ class Fit:
         >>> print(str(fit.check(n=49, progress=False)).splitlines()[0])
         Check of Reaction ~ Days + (Days | Subject)
         """
+        self.design.require_independent_residuals("check")
         from bayesmm.inference.diagnostics.check import check_fit
 
         return check_fit(self, n, seed, progress)

@@ -25,18 +25,23 @@ def build_summary(fit: Fitted, level: float, df: Df, information: Information | 
     kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
     levels = ", ".join(f"{group} {n}" for group, n in fit.labels.n_levels.items())
+    groups = f"; levels: {levels}" if levels else ""
+    residual = design.residual
+    if residual is not None:
+        groups += f"; residuals: {residual.words}"
     return Report(
         title=f"Linear mixed model fitted by {METHODS[fit.method]}: {design.specification.shown}",
         parts=(
             facts(
                 (
-                    f"{rows}; levels: {levels}" if levels else rows,
+                    rows + groups,
                     f"{kind} {write_number(fit.loglik, 4)}, AIC {write_number(fit.aic, 2)}, "
                     f"BIC {write_number(fit.bic, 2)}, {fit.n_parameters} parameters",
                 )
             ),
             warnings(_warnings(fit)),
             _random_table(fit, level),
+            *_residual_tables(fit, level),
             _fixed_table(fit, level, df, information),
             notes(_notes(fit)),
         ),
@@ -97,10 +102,34 @@ def _random_table(fit: Fitted, level: float) -> Table:
     return Table(
         names=[*(f"`{group}`" if group == RESIDUAL else group for group in groups), RESIDUAL],
         columns=columns,
-        caption="Random effects",
+        caption="Random effects" if groups else "Residuals",
         head="group",
         where="fit.parameters",
         groups_rows=True,
+    )
+
+
+def _residual_tables(fit: Fitted, level: float) -> tuple[Table, ...]:
+    """Tabulate what residuals have besides sigma: standard deviations, exponents and correlations."""
+    residual = fit.design.residual
+    names = [*fit.labels.residual_sds, *fit.labels.residual_cors]
+    if residual is None or not names:
+        return ()
+    parameters = fit.parameter_table(level=level)
+    rows = [parameters.loc[name].to_dict() for name in names]
+    reference = [f"{spread.strata[0]} of {':'.join(spread.factors)}" for spread in residual.spreads if spread.strata]
+    at = f" (sigma is that of {' and '.join(reference)})" if reference else ""
+    return (
+        Table(
+            names=names,
+            columns=(
+                Column(head="estimate", cells=[write_like(row["estimate"], row["std_error"]) for row in rows]),
+                Column(head="std_error", cells=[write_like(row["std_error"], row["std_error"]) for row in rows]),
+                _interval(rows, level),
+            ),
+            caption=f"Covariance of the residuals{at}",
+            where="fit.parameters",
+        ),
     )
 
 

@@ -30,7 +30,7 @@ def parameter_table(
     assert (kinds[:p] == "fixed").all()
     errors[:p], lower[:p], upper[:p] = fixed["std_error"], fixed["lower"], fixed["upper"]
     for i in range(p, len(rows)):
-        lower[i], upper[i] = _interval(values[i], errors[i], z, is_correlation=kinds[i] == "cor")
+        lower[i], upper[i] = _interval(values[i], errors[i], z, kinds[i])
     return parameter_frame(
         [row.name for row in rows],
         [row.kind for row in rows],
@@ -39,11 +39,13 @@ def parameter_table(
     )
 
 
-def _interval(value: float, error: float, z: float, *, is_correlation: bool) -> tuple[float, float]:
+def _interval(value: float, error: float, z: float, kind: str) -> tuple[float, float]:
     """Wald interval on the scale where the estimate is nearest to normal."""
     if not math.isfinite(error):
         return math.nan, math.nan
-    if is_correlation:
+    if kind == "exponent":
+        return value - z * error, value + z * error
+    if kind == "cor":
         half = z * error / (1.0 - value**2)
         return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
     try:

@@ -14,8 +14,9 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import sandwich
 from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
-from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.criterion import Criterion, Derivatives
 from bayesmm.reml.optimise import Minimum
+from bayesmm.reml.residual import ResidualEstimate
 from bayesmm.reml.search import Minima, find_minima, find_minimum
 from bayesmm.reml.start import moment_start
 
@@ -80,7 +81,9 @@ class Estimate:
     n_screened : int
         Values that were looked at to find where to start.
     criterion_function : Criterion
-        The objective, for what is worked out only when it is asked for.
+        The objective, for what is worked out only when it is asked for; with the residuals' covariance as it was found.
+    residual : ResidualEstimate, optional
+        That covariance, where residuals have one.
     """
 
     minimum: Minimum
@@ -92,6 +95,22 @@ class Estimate:
     other_maxima: tuple[LocalMaximum, ...]
     n_screened: int
     criterion_function: Criterion
+    residual: ResidualEstimate | None = None
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """All covariance parameters as they are searched for: θ, those of the residuals, log σ."""
+        phi = np.zeros(0) if self.residual is None else self.residual.phi
+        return np.concatenate([self.minimum.x, phi, [np.log(self.sigma)]])
+
+    def public_values(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return standard deviations, correlations and σ at other coordinates; analytic in them."""
+        log_sigma = coordinates[-1]
+        t = len(self.minimum.x)
+        values = public_values(coordinates[:t], log_sigma, self.criterion_function)
+        if self.residual is None:
+            return values
+        return np.concatenate([values[:-1], self.residual.public_values(coordinates[t:-1], log_sigma), values[-1:]])
 
     @cached_property
     def public_parameters(self) -> PublicParameters:
@@ -100,7 +119,16 @@ class Estimate:
 
     @cached_property
     def parameter_covariance(self) -> np.ndarray:
-        """Covariance (t + 1, t + 1) of (θ, log σ) from the observed information; zero where held on a boundary."""
+        """Covariance of `coordinates` from the observed information; zero where held on a boundary."""
+        if self.residual is not None:
+            return invert_hessian(
+                self.residual.derivatives(self.minimum.x),
+                self.criterion_function,
+                np.append(
+                    held_theta(self.minimum.x, self.criterion_function.layout), np.zeros(len(self.residual.phi), bool)
+                ),
+                self.sigma,
+            )
         return _parameter_covariance(self.criterion_function, self.minimum.x, self.sigma)
 
     @cached_property
@@ -162,7 +190,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         If the restricted likelihood does not depend on some variance; only looked for without a start.
     """
     if start is None:
-        found = find_minima(criterion, _first_theta(criterion))
+        found = find_minima(criterion, first_theta(criterion))
         minimum = replace(found.lowest, n_evaluations=found.lowest.n_evaluations + 1)
     else:
         minimum = find_minimum(criterion, start)
@@ -238,7 +266,14 @@ class AbsorbedError(EstimationError):
         self.factor, self.directions = factor, directions
 
 
-def _first_theta(criterion: Criterion) -> np.ndarray:
+def first_theta(criterion: Criterion) -> np.ndarray:
+    """Take one moment step from unit factors.
+
+    Raises
+    ------
+    AbsorbedError
+        If the restricted likelihood does not depend on some variance.
+    """
     unit = start_theta(criterion.layout)
     at: Evaluated = criterion.evaluate(unit)
     products = criterion.products
@@ -285,8 +320,11 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
     criterion, theta, sigma = found.criterion_function, found.minimum.x, found.sigma
     values, jacobian = differentiate_public_values(found)
     covariance = jacobian @ parameter_covariance @ jacobian.T
-    on_boundary = _on_boundary(criterion, theta, values, sigma)
-    unknown = on_boundary | ~(np.diag(covariance) > 0.0) | _is_near_limit(criterion.layout, values, AT_LIMIT)
+    n = len(values) - 1 - (0 if found.residual is None else len(found.residual.phi))  # of random effects
+    on_boundary = np.zeros(len(values), dtype=bool)
+    on_boundary[:n] = _on_boundary(criterion, theta, values[:n], sigma)
+    unknown = on_boundary | ~(np.diag(covariance) > 0.0)
+    unknown[:n] |= _is_near_limit(criterion.layout, values[:n], AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan
     return PublicParameters(values=values, covariance=covariance, on_boundary=on_boundary)
@@ -294,13 +332,9 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
 
 def differentiate_public_values(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """Read standard deviations, correlations and σ, and their derivatives (m, t + 1) by (θ, log σ)."""
-    at, step = np.append(found.minimum.x, np.log(found.sigma)), 1e-30
-
-    def values_at(log_parameters: np.ndarray) -> np.ndarray:
-        return public_values(log_parameters[:-1], log_parameters[-1], found.criterion_function)
-
-    jacobian = np.stack([np.imag(values_at(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
-    return values_at(at), jacobian
+    at, step = found.coordinates, 1e-30
+    jacobian = np.stack([np.imag(found.public_values(at + 1j * step * e)) / step for e in np.eye(len(at))], axis=1)
+    return found.public_values(at), jacobian
 
 
 def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
@@ -324,7 +358,7 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
             is_singular = np.linalg.svd(Lambda[piece.inside, piece.inside], compute_uv=False).min() < SINGULAR
             edges.append(near[start : start + n] & is_singular)
             start += n
-    return np.concatenate([*edges, [False]])
+    return np.concatenate([np.zeros(0, dtype=bool), *edges])
 
 
 def public_values(theta: np.ndarray, log_sigma: complex, criterion: Criterion) -> np.ndarray:
@@ -349,7 +383,7 @@ def _is_near_limit(layout: Layout, values: np.ndarray, near: float) -> np.ndarra
             n = piece.structure.n_cors(piece.k)
             limits[start : start + n] = [piece.structure.limits(piece.k)] * n
             start += n
-    low, high = np.array(limits).T
+    low, high = np.array(limits).reshape(-1, 2).T
     width = np.where(np.isinf(high), 1.0, high - low)
     return (values < low + near * width) | (values > high - near * width)
 
@@ -360,14 +394,18 @@ def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float)
     With r²(θ) the residual square, d = C(θ) + 2 df log σ + r²(θ)/σ² has ∂²d/∂θ∂log σ = −2 ∇r²/σ² and ∂²d/∂(log σ)²
     = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
     """
-    at = criterion.derivatives(theta)
-    df = criterion.degrees_of_freedom
-    inner = np.flatnonzero(~held_theta(theta, criterion.layout))
-    covariance = np.zeros((len(theta) + 1,) * 2)
+    return invert_hessian(criterion.derivatives(theta), criterion, held_theta(theta, criterion.layout), sigma)
+
+
+def invert_hessian(at: Derivatives, criterion: Criterion, held: np.ndarray, sigma: float) -> np.ndarray:
+    """Covariance of all entries but σ, of which some are held, and log σ."""
+    df, count = criterion.degrees_of_freedom, len(held)
+    inner = np.flatnonzero(~held)
+    covariance = np.zeros((count + 1,) * 2)
     block = 2.0 * np.linalg.pinv(at.hessian[np.ix_(inner, inner)], rcond=1e-12, hermitian=True)
     covariance[np.ix_(inner, inner)] = block
     if criterion.sigma is None:
-        slope = np.zeros(len(theta))
+        slope = np.zeros(count)
         slope[inner] = at.residual_square_gradient[inner] / (2.0 * df * sigma**2)  # d log σ̂ / dθ
         covariance[:-1, -1] = covariance[-1, :-1] = covariance[:-1, :-1] @ slope
         covariance[-1, -1] = slope @ covariance[:-1, :-1] @ slope + 1.0 / (2.0 * df)

@@ -15,13 +15,14 @@ from bayesmm.specification.characters import excerpt
 from bayesmm.specification.expansion import expand, signed_parts
 from bayesmm.specification.grammar import parse_expression, parse_sides
 from bayesmm.specification.groups import read_groupings
+from bayesmm.specification.residual import read_residual
 from bayesmm.specification.scanner import MOST_SHOWN, complaint, one_line
 from bayesmm.specification.smooths import check_no_smooth, departures, is_smooth, read_departures, read_smooth
 from bayesmm.specification.syntax import Bar, Binary, Call, Node, Number, Sum, walk, write, write_sum
 from bayesmm.specification.terms import Grouping, RandomTerm, Specification
 
 
-def parse_formula(text: str) -> Specification:
+def parse_formula(text: str, residual: str | None = None) -> Specification:
     """Read a formula in lme4's grammar.
 
     Parameters
@@ -31,6 +32,8 @@ def parse_formula(text: str) -> Specification:
         ``offset(...)``, smooths ``s(x)`` and no intercept (``0 +``, ``- 1``); random-effects terms are ``(x | g)``
         with correlated and ``(x || g)`` with uncorrelated effects, grouped by ``g``, ``a:b`` or
         ``a/b/c``. R's ``I(x^2)`` and ``factor(x)`` are understood as ``I(x**2)`` and ``C(x)``.
+    residual : str, optional
+        Covariance of the residuals, such as ``"ar1(week | id) * het(arm)"``; the formula then needs no random effects.
 
     Returns
     -------
@@ -52,11 +55,16 @@ def parse_formula(text: str) -> Specification:
         )
     if not text.strip():
         raise SpecificationError("The formula is empty. Write response ~ fixed effects + (1 | group).")
-    return _read(text)
+    if residual is not None and not isinstance(residual, str):
+        raise SpecificationError(
+            f"residual is a text such as 'ar1(week | id)', not {type(residual).__name__}: leave it out for independent "
+            "residuals of one variance."
+        )
+    return _read(text, residual)
 
 
 @lru_cache(maxsize=256)
-def _read(text: str) -> Specification:
+def _read(text: str, residual: str | None) -> Specification:
     response, terms = parse_sides(text)
     _check_response(response, text)
     sorted_terms = _sort(terms, text)
@@ -65,7 +73,8 @@ def _read(text: str) -> Specification:
         response=write(response),
         fixed=_write_columns(sorted_terms, text),
         offsets=tuple(sorted_terms.offsets),
-        random_terms=_random_terms(_with_departures(sorted_terms, Number("1")), text),
+        random_terms=_random_terms(_with_departures(sorted_terms, Number("1")), text, may_be_none=residual is not None),
+        residual=None if residual is None else read_residual(residual),
     )
 
 
@@ -173,12 +182,13 @@ def _with_departures(found: _Sorted, right: Node) -> list[Bar]:
     return [*found.bars, *(departures(call, right) for call in dict.fromkeys(found.smooths))]
 
 
-def _random_terms(bars: list[Bar], text: str) -> tuple[RandomTerm, ...]:
-    if not bars:
+def _random_terms(bars: list[Bar], text: str, *, may_be_none: bool) -> tuple[RandomTerm, ...]:
+    if not bars and not may_be_none:
         shown, _ = excerpt(one_line(text), 0, MOST_SHOWN)
         raise SpecificationError(
-            f"The formula has no random-effects term:\n    {shown}\nAdd one, such as (1 | group); for a model without "
-            "random effects use statsmodels (statsmodels.formula.api.ols), or formulae for its design matrix alone."
+            f"The formula has no random-effects term:\n    {shown}\nAdd one, such as (1 | group), or a covariance of "
+            "the residuals, residual='us(visit | id)'; for independent rows use statsmodels' "
+            "statsmodels.formula.api.ols."
         )
     terms = tuple(term for bar in bars for term in _random_terms_of(bar, text))
     if len(terms) > RANDOM_TERMS:

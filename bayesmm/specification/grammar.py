@@ -5,11 +5,12 @@ From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NoReturn
 
 from bayesmm.console import brief, quoted
+from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
 from bayesmm.covariance.table import HOMOGENEOUS, STRUCTURES
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
@@ -76,6 +77,21 @@ def parse_expression(text: str) -> Node:
     return node
 
 
+def parse_residual_terms(text: str) -> Node:
+    """Parse structures of residuals joined by ``*``: ``ar1(week | id) * het(arm)``.
+
+    Raises
+    ------
+    SpecificationError
+        If the text cannot be read.
+    """
+    parser = _Parser(text, RESIDUAL, RESIDUAL_HOMOGENEOUS)
+    node = parser.sum()
+    parser.finish()
+    _check_depth((node,), text)
+    return node
+
+
 def _check_depth(roots: tuple[Node, ...], text: str) -> None:
     """Refuse trees so deep that what walks through them would exhaust Python's stack; without recursion."""
     level, depth = list(roots), 0
@@ -90,8 +106,13 @@ def _check_depth(roots: tuple[Node, ...], text: str) -> None:
 class _Parser:
     """A position in a list of tokens, and one method for each level of the grammar."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(
+        self,
+        text: str,
+        structures: Collection[str] = tuple(STRUCTURES),
+        forms: Mapping[str, Mapping[bool, str]] = HOMOGENEOUS,
+    ):
+        self.text, self.structures, self.forms = text, structures, forms
         self.tokens = scan(text)
         self.position = 0
         self.open: list[Token] = []
@@ -186,7 +207,7 @@ class _Parser:
     def named(self, token: Token) -> Node:
         if self.sees("("):
             opening = self.advance()
-            if token.text in STRUCTURES and (bar := self.structured(token, opening)) is not None:
+            if token.text in self.structures and (bar := self.structured(token, opening)) is not None:
                 return bar
             arguments, keywords = self.arguments(opening)
             callee = "C" if token.text in _R_FACTOR and len(arguments) == 1 and not keywords else token.text
@@ -241,7 +262,7 @@ class _Parser:
     def homogeneous(self, name: Token) -> str:
         """Read ``, hom=True``: which of a structure's two forms is meant."""
         self.advance()
-        forms = HOMOGENEOUS.get(name.text)
+        forms = self.forms.get(name.text)
         if forms is None or self.token.text != "hom" or self.tokens[self.position + 1].text != "=":
             takes = "hom=True or hom=False" if forms else "nothing"
             self.complain(
@@ -284,8 +305,8 @@ class _Parser:
         if self.sees("|", "||"):
             self.complain(
                 "A bar cannot stand inside a function call.",
-                f"Covariance structures are {', '.join(f'{name}()' for name in STRUCTURES)}; (x | g) is us(x | g), "
-                "(x || g) is diag(x | g).",
+                f"Covariance structures are {', '.join(f'{name}()' for name in self.structures)}; (x | g) is "
+                "us(x | g), (x || g) is diag(x | g).",
             )
         return node
 

@@ -11,6 +11,8 @@ from bayesmm.specification.syntax import quote, write_bar
 
 type GroupingKind = Literal["combination", "members", "roles"]
 
+type SpreadKind = Literal["het", "power", "exponential"]
+
 CALLEES: dict[GroupingKind, str] = {"members": "mm", "roles": "dyad"}
 
 
@@ -113,6 +115,76 @@ class RandomTerm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualTerm:
+    """How residuals of the rows of a group are correlated, ``ar1(week | id)``.
+
+    Attributes
+    ----------
+    structure : str
+        A name in `bayesmm.covariance.residual.RESIDUAL`.
+    position : str
+        The column that says where a row is in its group.
+    grouping : Grouping
+        What makes a group.
+    """
+
+    structure: str
+    position: str
+    grouping: Grouping
+
+    def write(self) -> str:
+        """Write it so that it can be read again."""
+        return f"{self.structure}({quote(self.position)} | {self.grouping.write()})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadTerm:
+    """What the residual standard deviation changes with: ``het(arm)``, ``power(x)``, ``exponential(x)``.
+
+    Attributes
+    ----------
+    kind : {"het", "power", "exponential"}
+        One for each combination of levels; |x|^t times another; exp(t x) times another.
+    factors : tuple of str
+        Columns whose combinations are strata, of ``het``.
+    expression : str
+        The covariate as it was written, of the others.
+    """
+
+    kind: SpreadKind
+    factors: tuple[str, ...] = ()
+    expression: str = ""
+
+    def write(self) -> str:
+        """Write it so that it can be read again."""
+        return f"{self.kind}({':'.join(map(quote, self.factors)) or self.expression})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualSpecification:
+    """The covariance of the residuals, as it was asked for.
+
+    Attributes
+    ----------
+    text : str
+        As it was written.
+    correlation : ResidualTerm or None
+        Within groups.
+    spreads : tuple of SpreadTerm
+        What standard deviations change with.
+    """
+
+    text: str
+    correlation: ResidualTerm | None
+    spreads: tuple[SpreadTerm, ...]
+
+    def write(self) -> str:
+        """Write it in its normal form."""
+        parts = [self.correlation] if self.correlation else []
+        return " * ".join(term.write() for term in (*parts, *self.spreads))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Specification:
     """A linear mixed model as it was asked for: text only, before any data are seen.
 
@@ -128,6 +200,8 @@ class Specification:
         The arguments of ``offset(...)``.
     random_terms : tuple of RandomTerm
         The bars, in the order of the formula; ``(x | a/b)`` has become two terms.
+    residual : ResidualSpecification, optional
+        Covariance of the residuals, where they are not independent with one variance.
     """
 
     formula: str
@@ -135,6 +209,7 @@ class Specification:
     fixed: str
     offsets: tuple[str, ...]
     random_terms: tuple[RandomTerm, ...]
+    residual: ResidualSpecification | None = None
 
     def normalised(self) -> str:
         """Return the formula with nothing left implicit; parsing it gives the same model."""
@@ -147,15 +222,18 @@ class Specification:
 
     @property
     def shown(self) -> str:
-        """The formula in one line, as a terminal may have it."""
-        return one_line(self.formula)
+        """The formula, and the covariance of the residuals if there is one, in one line, as a terminal may have it."""
+        formula = one_line(self.formula)
+        return formula if self.residual is None else f"{formula}, residuals {visible(self.residual.write())}"
 
     def __str__(self) -> str:
-        lines = [self.shown, f"  response        {self.response}", f"  fixed effects   {self.fixed}"]
+        lines = [one_line(self.formula), f"  response        {self.response}", f"  fixed effects   {self.fixed}"]
         lines += [f"  offset          {offset}" for offset in self.offsets]
         for position, term in enumerate(self.random_terms):
             title = "random effects" if position == 0 else ""
             lines.append(f"  {title:<14}  {term}  {_in_words(term)}")
+        if self.residual is not None:
+            lines.append(f"  residuals       {self.residual.write()}")
         return "\n".join(map(visible, lines))
 
 

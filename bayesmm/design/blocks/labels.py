@@ -14,11 +14,12 @@ from bayesmm.arguments import shorten
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import sd_ends
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.specification.priors import PRIORS
 from bayesmm.specification.terms import CALLEES
 
-type Kind = Literal["fixed", "sd", "cor", "sigma"]
+type Kind = Literal["fixed", "sd", "cor", "sigma", "exponent"]
 
 KINDS: tuple[Kind, ...] = ("fixed", "sd", "cor", "sigma")
 _OURS = {
@@ -54,8 +55,8 @@ class ParameterRow:
     ----------
     name : str
         ``"Days"``, ``"sd(Days | Subject)"``, ``"cor(Intercept, Days | Subject)"``, ``"sigma"``.
-    kind : {"fixed", "sd", "cor", "sigma"}
-        What it is.
+    kind : {"fixed", "sd", "cor", "sigma", "exponent"}
+        What it is; an exponent is one of a variance function of the residuals.
     group : str or None
         Grouping factor of an sd or a cor.
     variable : str
@@ -212,11 +213,21 @@ class Labels:
         One for each grouping factor.
     has_sigma : bool
         Whether sigma is a parameter: estimated, and not known.
+    residual_sds, residual_cors : tuples of str
+        Row names of the other parameters of the residuals: standard deviations and exponents, correlations.
+    residual_kinds : tuple of str
+        Which of the former are which.
+    residual_group : str or None
+        Within what residuals are correlated.
     """
 
     coefficients: tuple[str, ...]
     blocks: tuple[BlockLabels, ...]
     has_sigma: bool = True
+    residual_sds: tuple[str, ...] = ()
+    residual_cors: tuple[str, ...] = ()
+    residual_kinds: tuple[Kind, ...] = ()
+    residual_group: str | None = None
 
     @property
     def n_levels(self) -> dict[str, int]:
@@ -229,9 +240,18 @@ class Labels:
         Returns
         -------
         list of ParameterRow
-            Coefficients; for each grouping factor its standard deviations, then its correlations; sigma.
+            Coefficients; for each grouping factor its standard deviations, then its correlations; those of residuals;
+            sigma.
         """
         covariances = [row for block in self.blocks for row in _block_rows(block)]
+        covariances += [
+            ParameterRow(name=name, kind=kind, group=None, variable="residual_sd", index=i)
+            for i, (name, kind) in enumerate(zip(self.residual_sds, self.residual_kinds, strict=True))
+        ]
+        covariances += [
+            ParameterRow(name=name, kind="cor", group=self.residual_group, variable="residual_cor", index=i)
+            for i, name in enumerate(self.residual_cors)
+        ]
         if self.has_sigma:
             covariances.append(ParameterRow(name="sigma", kind="sigma", group=None, variable="sigma", index=None))
         return [*self._fixed_rows(covariances), *covariances]
@@ -254,7 +274,13 @@ class Labels:
         ]
 
 
-def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, has_sigma: bool) -> Labels:
+def build_labels(
+    coefficients: Sequence[str],
+    blocks: Sequence[RandomBlock],
+    *,
+    has_sigma: bool,
+    residual: ResidualBlock | None = None,
+) -> Labels:
     """Name everything in a design; see `bayesmm.design.design.Design.labels`."""
     named: list[BlockLabels] = []
     for block in blocks:
@@ -271,7 +297,15 @@ def build_labels(coefficients: Sequence[str], blocks: Sequence[RandomBlock], *, 
                 is_whole=block.is_whole,
             )
         )
-    return Labels(coefficients=tuple(coefficients), blocks=tuple(named), has_sigma=has_sigma)
+    return Labels(
+        coefficients=tuple(coefficients),
+        blocks=tuple(named),
+        has_sigma=has_sigma,
+        residual_sds=() if residual is None else residual.sd_names,
+        residual_cors=() if residual is None else residual.cor_names,
+        residual_kinds=() if residual is None else tuple("sigma" if own else "exponent" for own in residual.are_sds),
+        residual_group=None if residual is None else residual.group or None,
+    )
 
 
 def check_distinct(labels: Labels) -> None:

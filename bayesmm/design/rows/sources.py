@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesmm.design.blocks.blocks import BlockSources, RandomBlock, build_blocks
 from bayesmm.design.blocks.checks import check_finite, check_weights
+from bayesmm.design.blocks.residual import residual_columns
 from bayesmm.design.columns.columns import Columns, build_arithmetic, build_columns, columns_used
 from bayesmm.design.reading.check_texts import check_texts
 from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_columns
@@ -100,6 +101,11 @@ def _needed_columns(specification: Specification, weights: Any, columns: Collect
         needed += term.factors
         for text in term.grouping.weights:
             needed += names.columns_of(read_arithmetic(text), columns)
+    if specification.residual is not None:
+        needed += residual_columns(specification.residual)
+        for spread in specification.residual.spreads:
+            if spread.expression:
+                needed += names.columns_of(read_arithmetic(spread.expression), columns)
     if isinstance(weights, str):
         needed += names.columns_of(read_arithmetic(weights), columns)
     return list(dict.fromkeys(needed))

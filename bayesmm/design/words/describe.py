@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from bayesmm.console import columns, fold, listing, visible
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.relations import find_relations
+from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.presenting.formula import (
     Equation,
@@ -51,6 +54,8 @@ def describe(design: Design) -> str:
         lines += _entry("Aliased", _aliased(design))
     for position, block in enumerate(design.blocks):
         lines += _entry("Groups" if position == 0 else "", _group(block))
+    if design.residual is not None and design.residual.group:
+        lines += _entry("Residuals", _residuals(design.residual))
     for position, relation in enumerate(find_relations(design.blocks)):
         lines += _entry("Structure" if position == 0 else "", str(relation))
     return "\n".join(map(visible, lines))
@@ -68,6 +73,9 @@ def build_report(design: Design) -> Report:
     if design.aliased:
         names.append("Aliased")
         entries.append(_aliased(design))
+    if design.residual is not None and design.residual.group:
+        names.append("Residuals")
+        entries.append(_residuals(design.residual))
     blocks, written = design.blocks, equations(design)
     groups = Table(
         names=[block.group for block in blocks],
@@ -122,6 +130,20 @@ def equations(design: Design) -> list[Equation]:
     if design.has_weights:
         variance += operator("/") + below(symbol("w"), "i")
     known = ", σ known" if design.known_sigma is not None else ""
+    if design.residual is not None:
+        variance = squared(symbol("σ")) + symbol("R")
+        if design.has_weights:
+            variance += operator("/") + symbol("w")
+        return [
+            response,
+            *(line for block in design.blocks for line in _distributions(block)),
+            Equation(
+                left=symbol("ε"),
+                relation="~",
+                summands=(_normal(variance),),
+                note=f"{known}, R: {design.residual.words}",
+            ),
+        ]
     return [
         response,
         *(line for block in design.blocks for line in _distributions(block)),
@@ -253,6 +275,12 @@ def _group(block: RandomBlock) -> str:
     if block.is_whole:
         return f"{block.group} (all rows): {effects}"
     return f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), {effects}"
+
+
+def _residuals(residual: ResidualBlock) -> str:
+    sizes = np.bincount(residual.codes)
+    rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
+    return f"{len(residual.levels)} groups by {residual.group} of {rows} rows"
 
 
 def _shorten(names: Sequence[str], most: int = _MOST_NAMES) -> str:

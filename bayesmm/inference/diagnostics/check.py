@@ -15,8 +15,9 @@ from bayesmm.inference.diagnostics.deletion import columns_needed
 from bayesmm.inference.diagnostics.influence import ROWS, Influence, measure_influence
 from bayesmm.inference.diagnostics.patterns import Patterns, look_for_patterns
 from bayesmm.inference.diagnostics.principal_components import decompose_covariances
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Part, Table, Words, facts, notes
 from bayesmm.presenting.report import Report

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.eliminated import AT_ONCE, Eliminated
+from bayesmm.marginal.residual.through_rows import AT_ONCE, Eliminated
 
 GONE = 1e-9  # share of T that is nothing: without these rows a coefficient is not determined
 MOST_NUMBERS = 50_000_000  # in C between all effects and those of the other factors: 400 MB

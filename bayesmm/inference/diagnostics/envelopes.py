@@ -13,8 +13,9 @@ from bayesmm.arguments import is_one_of, shorten
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.residuals import standardise
 from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, draw_sets, treat
-from bayesmm.inference.eliminated import Eliminated, eliminate_at, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_at, eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion

@@ -16,8 +16,9 @@ from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.deletion import Deleted, delete_levels, delete_rows
 from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched

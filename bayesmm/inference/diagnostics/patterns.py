@@ -10,8 +10,8 @@ import pandas as pd
 
 from bayesmm.inference.diagnostics.envelopes import standard_modes, standard_residuals
 from bayesmm.inference.diagnostics.simulated_sets import Sets, draw_sets, monte_carlo_p
-from bayesmm.inference.eliminated import Eliminated
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
 SIGNED = ("skewness", "excess kurtosis", "curvature", "spread against fitted")

@@ -12,8 +12,10 @@ from bayesmm.arguments import is_one_of
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.layout import row_variances, whiten
+from bayesmm.marginal.residual.through_rows import Eliminated
 
 type ResidualKind = Literal["response", "pearson", "standardised", "cholesky"]
 type ResidualRandom = Literal["all", "none"]
@@ -35,6 +37,8 @@ def compute_residuals(fit: Fitted, kind: ResidualKind, random: ResidualRandom | 
             "random is 'all' and kind 'cholesky': given the random effects residuals are independent, so that their "
             "Cholesky-scaled ones are the Pearson ones. Give random='none', or kind='pearson'."
         )
+    if fit.estimate.residual is not None:
+        return _of_covariance(fit, kind, random or "all")
     if kind == "cholesky":
         return whitened(eliminate_fit(fit)) / fit.sigma
     if random == "none":
@@ -47,6 +51,30 @@ def compute_residuals(fit: Fitted, kind: ResidualKind, random: ResidualRandom | 
     if kind == "pearson":
         return weighted / fit.sigma
     return standardise(weighted, fit.sigma**2 * eliminate_fit(fit).left)
+
+
+def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> np.ndarray:
+    """Residuals where those of the model have a covariance."""
+    design, estimate, residual = fit.design, fit.estimate, fit.estimate.residual
+    assert residual is not None
+    conditional = random == "all" and kind != "cholesky" and bool(design.blocks)
+    if kind in ("standardised", "cholesky") and design.blocks:
+        design.require_independent_residuals(f"kind={kind!r} beside random effects")
+    predictors = build_predictors(design, random="all" if conditional else "none")
+    raw = design.y - predictors.mean(estimate.beta, estimate.modes)
+    if kind == "response":
+        return raw
+    stacks, R = residual.layout.stacks, residual.covariances
+    if kind == "cholesky":
+        return whiten(stacks, [np.linalg.cholesky(each) for each in R], raw[:, None])[:, 0] / fit.sigma
+    variance = fit.sigma**2 * row_variances(stacks, R)
+    if not conditional:
+        for block, factor in zip(design.blocks, estimate.factors, strict=True):
+            variance = variance + fit.sigma**2 * ((block.incidence.only.columns @ factor) ** 2).sum(axis=1)
+    if kind == "standardised":
+        X = design.X[:, design.kept]
+        variance = variance - np.einsum("ni,ij,nj->n", X, estimate.beta_covariance, X)
+    return standardise(raw, variance)
 
 
 def standardise(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:

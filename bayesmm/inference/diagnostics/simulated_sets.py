@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.arguments import check_count, check_seed
-from bayesmm.inference.eliminated import AT_ONCE, Eliminated
+from bayesmm.marginal.residual.through_rows import AT_ONCE, Eliminated
 from bayesmm.presenting.progress import watched
 
 

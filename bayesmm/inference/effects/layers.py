@@ -21,13 +21,14 @@ from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.apart.one_factor import LevelRoots, solve_one_factor
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import absorb
+from bayesmm.marginal.residual.through_rows import Eliminated
 
 DENSE = 5_000  # random effects up to which Z'Ṽ⁻¹Z is formed
 NUMBERS = 4_000_000  # in the columns that are multiplied by it together

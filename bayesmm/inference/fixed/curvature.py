@@ -51,6 +51,43 @@ def curvature_of_covariance(fit: Fitted, W: np.ndarray, R: Sequence[np.ndarray])
     return total / estimate.sigma**2
 
 
+def curvature_of_residuals(fit: Fitted, W: np.ndarray) -> list[np.ndarray]:
+    """Σ W_ij ∂²(σ²R)/∂η_i∂η_j / σ² of each pattern (m, o, o), η the variances, exponents and correlations of residuals.
+
+    Zero where the structure is linear: an unstructured one with a variance for each position is.
+    """
+    estimate, residual, block = fit.estimate, fit.estimate.residual, fit.design.residual
+    assert residual is not None
+    assert block is not None
+    zero = [np.zeros_like(R) for R in residual.covariances]
+    if block.is_linear:
+        return zero
+    layout = residual.layout
+    values, jacobian = differentiate_public_values(estimate)
+    own = slice(len(values) - 1 - layout.n_phi, len(values))
+    at, slopes = values[own].copy(), jacobian[own].copy()
+    squared = np.concatenate([layout.are_sds, np.zeros(layout.n_phi - layout.n_spreads, dtype=bool), [True]])
+    slopes[squared] *= 2.0 * at[squared, None]
+    at[squared] **= 2
+
+    def covariances(eta: np.ndarray) -> list[np.ndarray]:
+        public, variance = eta[:-1].copy(), eta[-1]
+        public[squared[:-1]] = 0.5 * np.log(public[squared[:-1]] / variance)
+        return [variance * R for R in layout.covariances_of(np, public)]
+
+    weights = slopes @ W @ slopes.T
+    scale = np.where(squared, at, 1.0)
+    moves = np.flatnonzero(np.diag(weights) > 0.0)
+    sizes, vectors = np.linalg.eigh((weights / np.outer(scale, scale))[np.ix_(moves, moves)])
+    here, total = covariances(at), zero
+    for size, vector in zip(sizes, vectors.T, strict=True):
+        step = np.zeros(len(at))
+        step[moves] = STEP * scale[moves] * vector
+        ends = zip(total, covariances(at + step), here, covariances(at - step), strict=True)
+        total = [sum_ + size * (up - 2.0 * middle + down) / STEP**2 for sum_, up, middle, down in ends]
+    return [each / estimate.sigma**2 for each in total]
+
+
 class _Eta(NamedTuple):
     """Variances and correlations of one piece."""
 

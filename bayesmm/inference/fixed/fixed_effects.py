@@ -13,7 +13,7 @@ from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed.curvature import curvature_of_covariance
+from bayesmm.inference.fixed.curvature import curvature_of_covariance, curvature_of_residuals
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
@@ -224,7 +224,8 @@ def infer_fixed_effects(
     if not len(estimate.beta):
         return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=np.inf)
     kind = information or ("observed" if df == "satterthwaite" else "expected")
-    return _small_sample(fit, parameter_covariance(fit, kind), is_scaled=df == "kenward-roger")
+    W, is_scaled = parameter_covariance(fit, kind), df == "kenward-roger"
+    return (_small_sample if estimate.residual is None else _small_sample_residual)(fit, W, is_scaled=is_scaled)
 
 
 def check_choices(df: Any, information: Any) -> None:
@@ -274,24 +275,56 @@ def _small_sample(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample
         inner = np.einsum("st,sctd->cd", V, gram) - np.einsum(
             "st,scd,de,tef->cf", V, falls, inverse, falls, optimize=True
         )
-        bent = inner - 0.25 * curvature_of_covariance(fit, W, R)
-        covariance, linear = (
-            plug_in + 2.0 * back(inverse @ (0.5 * (each + each.T)) @ inverse) for each in (bent, inner)
-        )
-        if _least_ratio(covariance, plug_in) < SHRUNK:
-            warnings.warn(
-                "Kenward and Roger's correction has a term of second derivatives of the covariance, which is rough "
-                "near a variance of zero: here it would take most of the variance of a coefficient away, and is left "
-                "out (as by FIRSTORDER in SAS).",
-                BayesmmWarning,
-                stacklevel=2,
-            )
-            covariance = linear
+        curvature = 0.25 * curvature_of_covariance(fit, W, R)
+        covariance = _correct(plug_in, *(back(inverse @ each @ inverse) for each in (inner, curvature)))
     return SmallSample(
         beta=estimate.beta,
         covariance=covariance,
         plug_in=plug_in,
         ordinary=root @ root.T,
+        slopes=slopes,
+        parameters=W,
+        is_scaled=is_scaled,
+    )
+
+
+def _correct(plug_in: np.ndarray, inner: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """Φ_A, without the term of second derivatives where that would take most of a variance away."""
+    covariance, linear = (plug_in + (each + each.T) for each in (inner - curvature, inner))
+    if _least_ratio(covariance, plug_in) >= SHRUNK:
+        return covariance
+    warnings.warn(
+        "Kenward and Roger's correction has a term of second derivatives of the covariance, which is rough near a "
+        "variance of zero: here it would take most of the variance of a coefficient away, and is left out (as by "
+        "FIRSTORDER in SAS).",
+        BayesmmWarning,
+        stacklevel=2,
+    )
+    return linear
+
+
+def _small_sample_residual(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample:
+    """Do the same where the residuals have a covariance, with its parameters after θ."""
+    estimate, residual = fit.estimate, fit.estimate.residual
+    assert residual is not None
+    psi = np.concatenate([estimate.minimum.x, residual.phi])
+    second = curvature_of_residuals(fit, W) if is_scaled else [np.zeros_like(R) for R in residual.covariances]
+    at = residual.criterion.curve(psi, W[:-1, :-1], second)
+    root = np.linalg.inv(at.root)
+    outer = estimate.sigma * root @ at.covariance
+    plug_in = estimate.beta_covariance
+    slopes = np.concatenate([outer @ at.falls @ outer.T, 2.0 * plug_in[None]])
+    covariance = plug_in
+    if is_scaled:
+        inner = at.gram - np.einsum("st,scd,de,tef->cf", W[:-1, :-1], at.falls, at.covariance, at.falls, optimize=True)
+        curvature = 0.25 * (curvature_of_covariance(fit, W, at.effects) + at.bent)
+        covariance = _correct(plug_in, outer @ inner @ outer.T, outer @ curvature @ outer.T)
+    ordinary = np.linalg.inv(residual.criterion.rows.root)
+    return SmallSample(
+        beta=estimate.beta,
+        covariance=covariance,
+        plug_in=plug_in,
+        ordinary=ordinary @ ordinary.T,
         slopes=slopes,
         parameters=W,
         is_scaled=is_scaled,

@@ -11,7 +11,10 @@ from bayesmm.covariance.layout import assemble_factors, held_theta
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted, Information
+from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual
 from bayesmm.reml.criterion import STEP, Criterion
+from bayesmm.reml.estimate import Estimate
+from bayesmm.reml.residual import ResidualEstimate
 
 
 def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
@@ -43,6 +46,8 @@ def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
     found = fit.estimate
     if information == "observed":
         return found.parameter_covariance
+    if found.residual is not None:
+        return _invert_expected_residual(found, found.residual)
     return _invert_expected(found.criterion_function, found.minimum.x)
 
 
@@ -86,6 +91,38 @@ def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
         information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(theta).expected)
         information[-1, -1] = 2.0 * criterion.degrees_of_freedom
         free = np.append(inner, len(theta))
+    return _invert_free(information, free)
+
+
+def _invert_expected_residual(found: Estimate, residual: ResidualEstimate) -> np.ndarray:
+    """Invert the same of (θ, φ, log σ): parameters of the residuals' covariance have ⟨∂_iR, Σ P_gg⟩ beside ⟨∂_iΨ, K⟩.
+
+    See `bayesmm.marginal.residual.evaluation`.
+    """
+    criterion, theta = residual.criterion, found.minimum.x
+    psi, layout = np.concatenate([theta, residual.phi]), criterion.layout
+    free = np.flatnonzero(np.append(~held_theta(theta, layout), np.ones(len(residual.phi), dtype=bool)))
+    factors, ways = assemble_factors(np, theta, layout), tangents(np, theta, layout)
+    slopes_of_rows = residual.layout.derivatives(residual.phi)
+
+    def along(at: ResidualEvaluated) -> np.ndarray:
+        own = [2.0 * way.along(M @ L) for way, M, L in zip(ways, at.expected, factors, strict=True)]
+        return np.concatenate([*own, along_residual(at.expected_residual, slopes_of_rows)])
+
+    steps = np.diag(STEP * criterion.sizes(psi))[free]
+    information = np.zeros((len(psi) + 1,) * 2)
+    for i, e in zip(free, steps, strict=True):
+        up, down = along(criterion.evaluate(psi + e)), along(criterion.evaluate(psi - e))
+        information[i, :-1] = -0.5 * (up - down) / (2.0 * e.sum())
+    if criterion.sigma is None:
+        information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(psi))
+        information[-1, -1] = 2.0 * found.criterion_function.degrees_of_freedom
+        free = np.append(free, len(psi))
+    return _invert_free(information, free)
+
+
+def _invert_free(information: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Invert the part of what is free; zero elsewhere."""
     covariance = np.zeros_like(information)
     within = np.ix_(free, free)
     symmetric = 0.5 * (information + information.T)

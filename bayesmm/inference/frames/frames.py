@@ -15,6 +15,8 @@ from bayesmm.inference.explained.explained import explained
 from bayesmm.inference.fitted import Df, Fitted
 from bayesmm.presenting.tidy import join_rows, read_kinds, tidy_frame
 
+SHARES = {"R2 marginal": "r2_marginal", "R2 conditional": "r2_conditional", "ICC adjusted": "icc"}
+
 
 def tidy(fit: Fitted, effects: Any, df: Df, level: float) -> pd.DataFrame:
     """One row a term; see `bayesmm.fit.Fit.tidy`."""
@@ -31,16 +33,15 @@ def tidy(fit: Fitted, effects: Any, df: Df, level: float) -> pd.DataFrame:
 
 def glance(fit: Fitted) -> pd.DataFrame:
     """One row; see `bayesmm.fit.Fit.glance`."""
-    shares = explained(fit, 0.95).table["estimate"]
+    has_shares = fit.estimate.residual is None  # with a covariance of residuals there is no one residual variance
+    shares = explained(fit, 0.95).table["estimate"] if has_shares else dict.fromkeys(SHARES, np.nan)
     return pd.DataFrame(
         {
             "nobs": [fit.n],
             **{f"n_levels({block.group})": [block.q] for block in fit.design.blocks},
             "method": [fit.method],
             "sigma": [fit.sigma],
-            "r2_marginal": [shares["R2 marginal"]],
-            "r2_conditional": [shares["R2 conditional"]],
-            "icc": [shares["ICC adjusted"]],
+            **{column: [shares[name]] for name, column in SHARES.items()},
             "converged": [fit.status is not FitStatus.NOT_CONVERGED],
             "singular": [bool(fit.singular_directions)],
             "n_parameters": [fit.n_parameters],

@@ -8,8 +8,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayesmm.design.words.group_lines import GroupLines, Places, lay_out_groups
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
 
 type Own = dict[tuple[int, int], slice]  # of a factor and a level, the effects among those of some places

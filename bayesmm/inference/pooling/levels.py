@@ -21,8 +21,9 @@ from bayesmm.arguments import shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
-from bayesmm.inference.eliminated import Eliminated, eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.progress import SILENT, Bar
 
 if TYPE_CHECKING:

@@ -331,6 +331,7 @@ def _of_fit(fit: Any, data: Any, parameters: Any, weights: Any, sigma: Any) -> t
             raise ArgumentError(f"{name} is {shorten(value)}, but the fit has its own: leave it out.")
     fitted: Fitted = fit
     design = fitted.design
+    design.require_independent_residuals("Power")
     values = {**fitted.parameter_table()["estimate"].to_dict(), "sigma": fitted.sigma}
     if parameters is not None:
         values |= read_values(parameters, design.labels, (), argument="parameters")

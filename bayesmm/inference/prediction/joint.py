@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.incidence import Incidence
-from bayesmm.inference.eliminated import off_zero, quadratic
 from bayesmm.marginal.apart.few_effects import joint_covariance, solve_few_effects
 from bayesmm.marginal.apart.one_factor import level_covariances, solve_one_factor
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Elimination, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.residual.through_rows import off_zero, quadratic
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 ROWS = 2**16  # at a time

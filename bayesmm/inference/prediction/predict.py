@@ -65,6 +65,7 @@ def predict(
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
+    fit.design.require_independent_residuals("An interval of predictions")
     noise = np.zeros(len(estimate))
     if interval == "prediction":
         noise = 1.0 / read_row_weights(fit.design, new_data, weights, len(estimate))

@@ -104,6 +104,8 @@ def evaluate(
     Gilmour, Thompson & Cullis (1995), Biometrics 51. Johnson & Thompson (1995), J. Dairy Sci. 78.
     """
     xp = ops.xp
+    if not layout:
+        return _evaluate_alone(ops, theta, products, sigma, restriction)
     factors = assemble_factors(xp, theta, layout)
     solved = solve(ops, products, factors)
     free = profile_fixed(ops, solved.reduced, products)
@@ -134,6 +136,20 @@ def evaluate(
         observed=observed,
         unrestricted=solved.weights,
     )
+
+
+def _evaluate_alone(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+) -> Evaluated:
+    """Evaluate where there are no random effects: nothing is eliminated, and θ is empty."""
+    reduced = Reduced(0.0 * products.gram[0, 0], products.gram)
+    fixed = profile_fixed(ops, reduced, products)
+    value = deviance(ops, reduced, fixed, products, sigma, restriction)
+    return Evaluated(value, theta, theta[:, None] * theta, fixed, theta, [], [], [], [], [])
 
 
 class Solved(NamedTuple):
@@ -181,7 +197,7 @@ def solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Arra
 
 
 def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Solved:
-    inner = _off_zero(ops, factors)
+    inner = keep_off_zero(ops, factors)
     elimination, absorbed = eliminate(ops, products, inner)
     solved = solve_effects(ops, products, elimination, absorbed)
     inverse = invert_on_pattern(ops, products, elimination, inner)
@@ -228,7 +244,7 @@ class _Score(NamedTuple):
     df: Float[Array, ""] | None
 
 
-def _off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
+def keep_off_zero(ops: Operations, factors: Sequence[Float[Array, "k k"]]) -> list[Float[Array, "k k"]]:
     """Keep singular values from exactly zero, where Γ of a factor in the dense blocks could not be read off."""
     xp, shifted = ops.xp, []
     for Lambda in factors:

@@ -100,7 +100,12 @@ class CrossProducts:
 
 
 def build_products(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray, blocks: Sequence[BlockArrays], plan: Plan | None = None
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    blocks: Sequence[BlockArrays],
+    plan: Plan | None = None,
+    effect_roots: Sequence[Float[Array, "k k"]] | None = None,
 ) -> tuple[CrossProducts, Plan]:
     """Sum the cross-products of one design, and plan their elimination unless there is a plan of the same levels.
 
@@ -116,6 +121,8 @@ def build_products(
         One per grouping factor.
     plan : Plan, optional
         From `plan_elimination`, or from sums with other responses, weights or columns.
+    effect_roots : sequence of arrays, shape (k, k), optional
+        T of each factor, if θ is to be on the columns of other sums; see `effect_root`.
 
     Returns
     -------
@@ -131,7 +138,8 @@ def build_products(
     """
     centre, shift = constant_part(X, y)
     y = y - centre
-    conditioning = Conditioning(*_condition_fixed(X, y, weights), [effect_root(block, weights) for block in blocks])
+    roots = list(effect_roots or [effect_root(block, weights) for block in blocks])
+    conditioning = Conditioning(*_condition_fixed(X, y, weights), roots)
     positions = locate_pairs([block.incidence for block in blocks])
     plan = plan or _make_plan(blocks, positions)
     lists = {pair: positions[pair] for pair in plan.shape.pairs}
@@ -140,7 +148,7 @@ def build_products(
     levels, effects = None, None
     if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
-    elif has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
+    elif blocks and has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
     products = CrossProducts(
         diagonal=tuple(sums.diagonal),

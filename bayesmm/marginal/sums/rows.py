@@ -164,7 +164,7 @@ def sum_rows(
         np.zeros((p + 1, p + 1)),
     )
     to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
-    for rows in chunks(n, max(CHUNK, *sizes)):
+    for rows in chunks(n, max([CHUNK, *sizes])):
         fixed = np.empty((p + 1, rows.stop - rows.start))
         fixed[:p] = to_fixed @ X[rows].T
         fixed[p] = y[rows] - conditioning.coefficients @ fixed[:p]
@@ -205,7 +205,7 @@ def sum_residuals(
     left_over, squares = np.zeros((p, m)), np.zeros(m)
     cross = [np.zeros((block.incidence.k, m, q)) for block, q in zip(blocks, sizes, strict=True)]
     to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
-    for rows in chunks(n, max(CHUNK // m, *sizes)):
+    for rows in chunks(n, max([CHUNK // m, *sizes])):
         fixed = to_fixed @ X[rows].T
         residuals = responses[:, rows] - conditioning.coefficients @ fixed
         weighted = residuals * weights[rows]

@@ -1,0 +1,451 @@
+"""Correlations of the residuals of a group, by few parameters.
+
+The covariance of a group's rows is σ²·DCD with D the standard deviations of the rows over σ. What is here is C: from
+free parameters z to the public ones ρ, and from those to the matrix at the positions of some rows. Positions are
+levels, counted from zero, or times. C is never singular: no density is left where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from bayesmm.covariance.structure import Array
+from bayesmm.covariance.unstructured import pairs
+
+MOST_START = 0.98  # of a correlation or a partial one where a search begins
+SHRINK = 0.95  # of sample correlations, until their matrix is positive definite
+LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
+TINY_START = 1e-3  # least positive correlation to begin at
+
+
+class PairProducts(NamedTuple):
+    """Products of two residuals of one group, over their standard deviations.
+
+    Attributes
+    ----------
+    first, second : arrays, shape (P,)
+        Positions of the two.
+    product : array, shape (P,)
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    product: np.ndarray
+
+    def mean(self, which: np.ndarray) -> float:
+        """Mean product of some pairs; zero of none."""
+        return float(self.product[which].mean()) if which.any() else 0.0
+
+
+class Correlation:
+    """A correlation matrix of the residuals of one group.
+
+    Attributes
+    ----------
+    words : str
+        The structure in a sentence.
+    is_linear : bool
+        Whether all matrices σ²C, for one standard deviation, are those that fulfil some linear equations.
+    is_linear_with_own : bool
+        The same where each position has a standard deviation of its own.
+    """
+
+    words: ClassVar[str]
+    is_linear: ClassVar[bool] = False
+    is_linear_with_own: ClassVar[bool] = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name the public correlations, as between the brackets of ``rho(... | id)``."""
+        raise NotImplementedError
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Between which values each of them is."""
+        return -1.0, 1.0
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Public correlations (c,) of free parameters (c,); analytic."""
+        raise NotImplementedError
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """C (..., o, o) of rows at positions (..., o), from public correlations; analytic."""
+        raise NotImplementedError
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Free parameters (c,) near products of residuals."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Exchangeable(Correlation):
+    """One correlation of any two rows, down to −1/(k − 1) with k rows in the largest group.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    size : int
+        Rows of the largest group.
+    """
+
+    expression: str
+    size: int
+    words = "compound symmetry"
+    is_linear = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One, of the term."""
+        return (self.expression,)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """From where the matrix of the largest group is singular."""
+        return -1.0 / max(self.size - 1, 1), 1.0
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Take a logistic curve between the limits."""
+        low, high = self.limits
+        return low + (high - low) / (1.0 + xp.exp(-z))
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """Ones on the diagonal, ρ beside it."""
+        o = positions.shape[-1]
+        return xp.broadcast_to(rho[0] + (1.0 - rho[0]) * xp.eye(o), (*positions.shape, o))
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the mean product."""
+        low, high = self.limits
+        share = np.clip((found.mean(np.ones(len(found.product), bool)) - low) / (high - low), 0.05, 0.95)
+        return np.array([np.log(share / (1.0 - share))])
+
+
+@dataclass(frozen=True)
+class Serial(Correlation):
+    """ρ to the power of the number of steps between two rows, −1 < ρ < 1.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    """
+
+    expression: str
+    words = "AR(1)"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One, of the term."""
+        return (self.expression,)
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Tanh z."""
+        return xp.tanh(z)
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """Powers of whole numbers, without a logarithm of what may be negative."""
+        steps = xp.abs(positions[..., :, None] - positions[..., None, :])
+        odd = steps % 2.0
+        return (rho[0] * rho[0]) ** ((steps - odd) / 2.0) * (1.0 - odd + odd * rho[0])
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the pairs that are nearest to each other."""
+        steps = np.abs(found.first - found.second)
+        least = steps.min(initial=np.inf)
+        near = found.mean(steps == least)
+        if not np.isfinite(least) or (least % 2 == 0 and near < 0.0):
+            return np.zeros(1)
+        root = np.sign(near) * np.abs(near) ** (1.0 / least)
+        return np.arctanh(np.clip([root], -MOST_START, MOST_START))
+
+
+@dataclass(frozen=True)
+class Decay(Correlation):
+    """ρ to the power of the time between two rows, 0 < ρ < 1.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    span : float
+        A usual time between neighbours: the search is for ρ to the power of this, which has no unit.
+    """
+
+    expression: str
+    span: float
+    words = "correlations that fall exponentially with time"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One, of the term."""
+        return (self.expression,)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """None below zero."""
+        return 0.0, 1.0
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Take a logistic curve over the usual gap, and its power for one unit of time."""
+        return xp.exp(-xp.log(1.0 + xp.exp(-z)) / self.span)
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """ρ to the power of distances."""
+        return xp.exp(xp.log(rho[0]) * xp.abs(positions[..., :, None] - positions[..., None, :]))
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the pairs that are nearest to each other."""
+        apart = np.abs(found.first - found.second)
+        near = apart <= 1.5 * max(self.span, apart.min(initial=np.inf))
+        mean = max(found.mean(near), TINY_START)
+        share = np.clip(mean ** (self.span / apart[near].mean()) if near.any() else 0.5, 0.05, 0.95)
+        return np.array([np.log(share / (1.0 - share))])
+
+
+@dataclass(frozen=True)
+class _OfLevels(Correlation):
+    """A structure of the levels of a factor, of which a group may lack some.
+
+    Attributes
+    ----------
+    levels : tuple of str
+        All of them (k,), in their order.
+    """
+
+    levels: tuple[str, ...]
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """C (k, k) of all levels, from public correlations; analytic."""
+        raise NotImplementedError
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """Rows and columns of the levels that are there."""
+        levels = np.asarray(positions).astype(np.int64)
+        return self.whole(xp, rho)[levels[..., :, None], levels[..., None, :]]
+
+
+@dataclass(frozen=True)
+class Free(_OfLevels):
+    """Any correlation matrix.
+
+    Row i of its Cholesky factor is (z_i1, ..., z_i,i−1, 1) over its length (Pinheiro & Bates 1996, Stat. Comput. 6,
+    after a change of scale; as in glmmTMB).
+    """
+
+    words = "unstructured"
+    is_linear_with_own = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Pairs (0, 1), (0, 2), (1, 2), ..."""
+        return tuple(f"{self.levels[i]}, {self.levels[j]}" for i, j in zip(*pairs(len(self.levels)), strict=True))
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Correlations of the matrix of this Cholesky factor."""
+        k = len(self.levels)
+        padded = xp.concatenate([z, xp.zeros(1, dtype=z.dtype), xp.ones(1, dtype=z.dtype)])
+        L = padded[_triangle(k)]
+        L = L / xp.sqrt((L * L).sum(axis=-1, keepdims=True))
+        i, j = pairs(k)
+        return (L @ L.T)[i, j]
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Each in its two places."""
+        padded = xp.concatenate([rho, xp.ones(1, dtype=rho.dtype)])
+        return padded[_places(len(self.levels))]
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of each pair's mean product, drawn to zero until the matrix is positive definite."""
+        k = len(self.levels)
+        R = np.eye(k)
+        for i, j in zip(*pairs(k), strict=True):
+            own = (found.first == i) & (found.second == j)
+            R[i, j] = R[j, i] = np.clip(found.mean(own), -MOST_START, MOST_START)
+        while np.linalg.eigvalsh(R)[0] < LEAST_LIKE:
+            R = SHRINK * R + (1.0 - SHRINK) * np.eye(k)
+        L = np.linalg.cholesky(R)
+        j, i = pairs(k)[::-1]
+        return (L / np.diag(L)[:, None])[j, i]
+
+
+@dataclass(frozen=True)
+class Toeplitz(_OfLevels):
+    """One correlation for each distance in levels.
+
+    Free are the partial autocorrelations, each between −1 and 1 (Barndorff-Nielsen & Schou 1973, J. Multivar. Anal. 3).
+    """
+
+    words = "Toeplitz"
+    is_linear = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Distances."""
+        return tuple(f"lag {lag}" for lag in range(1, len(self.levels)))
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Autocorrelations by Levinson and Durbin's recursion."""
+        partial = xp.tanh(z)
+        rho, coefficients, left = [], [], 1.0
+        for t in range(len(self.levels) - 1):
+            ahead = sum((a * r for a, r in zip(coefficients, reversed(rho), strict=True)), 0.0)
+            rho.append(ahead + partial[t] * left)
+            turned = [a - partial[t] * b for a, b in zip(coefficients, reversed(coefficients), strict=True)]
+            coefficients = [*turned, partial[t]]
+            left = left * (1.0 - partial[t] ** 2)
+        return xp.stack(rho) if rho else z
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """By distance."""
+        k = len(self.levels)
+        row, column = np.indices((k, k))
+        return xp.concatenate([xp.ones(1, dtype=rho.dtype), rho])[np.abs(row - column)]
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the mean product at each distance, drawn to zero the more the farther."""
+        lags = np.abs(found.first - found.second)
+        rho = [found.mean(lags == lag) * SHRINK**lag for lag in range(1, len(self.levels))]
+        partial, coefficients, left = [], [], 1.0
+        for t, target in enumerate(rho):
+            ahead = sum((a * r for a, r in zip(coefficients, reversed(rho[:t]), strict=True)), 0.0)
+            own = float(np.clip((target - ahead) / left, -MOST_START, MOST_START))
+            turned = [a - own * b for a, b in zip(coefficients, reversed(coefficients), strict=True)]
+            coefficients = [*turned, own]
+            left *= 1.0 - own**2
+            partial.append(own)
+        return np.arctanh(np.array(partial))
+
+
+@dataclass(frozen=True)
+class Antedependence(_OfLevels):
+    """A correlation for each two neighbouring levels; of others the product of those between (Gabriel 1962)."""
+
+    words = "antedependence of first order"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Neighbours."""
+        return tuple(f"{self.levels[i]}, {self.levels[i + 1]}" for i in range(len(self.levels) - 1))
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Tanh z."""
+        return xp.tanh(z)
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Products along the way."""
+        k = len(self.levels)
+        one = xp.ones((), dtype=rho.dtype)
+        rows = [[one] * k for _ in range(k)]
+        for i in range(k):
+            for j in range(i + 1, k):
+                rows[i][j] = rows[j][i] = rows[i][j - 1] * rho[j - 1]
+        return xp.stack([xp.stack(row) for row in rows])
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the mean product of neighbours."""
+        lowest, highest = np.minimum(found.first, found.second), np.maximum(found.first, found.second)
+        rho = [found.mean((lowest == i) & (highest == i + 1)) for i in range(len(self.levels) - 1)]
+        return np.arctanh(np.clip(rho, -MOST_START, MOST_START))
+
+
+def bind_correlation(structure: str, expression: str, levels: Sequence[str], size: int, span: float) -> Correlation:
+    """Return a correlation structure of the data's levels, or times.
+
+    Parameters
+    ----------
+    structure : str
+        A name in `RESIDUAL`.
+    expression : str
+        What the term has left of its bar.
+    levels : sequence of str
+        Of the factor there.
+    size : int
+        Rows of the largest group.
+    span : float
+        A usual time between neighbours.
+    """
+    kind = RESIDUAL[structure].kind
+    if kind is Exchangeable:
+        return Exchangeable(expression, size)
+    if kind is Serial:
+        return Serial(expression)
+    if kind is Decay:
+        return Decay(expression, span)
+    return kind(tuple(levels))
+
+
+class Entry(NamedTuple):
+    """What a name stands for: a correlation structure, and whether every position has a variance of its own."""
+
+    kind: Any
+    has_own: bool
+
+
+# The names, and which of them have one variance, are those of random effects.
+RESIDUAL: dict[str, Entry] = {
+    "us": Entry(Free, True),
+    "homus": Entry(Free, False),
+    "cs": Entry(Exchangeable, True),
+    "homcs": Entry(Exchangeable, False),
+    "ar1": Entry(Serial, False),
+    "hetar1": Entry(Serial, True),
+    "car1": Entry(Decay, False),
+    "exp": Entry(Decay, False),
+    "ou": Entry(Decay, False),
+    "hetexp": Entry(Decay, True),
+    "toep": Entry(Toeplitz, True),
+    "homtoep": Entry(Toeplitz, False),
+    "ad": Entry(Antedependence, True),
+    "homad": Entry(Antedependence, False),
+}
+RESIDUAL_HOMOGENEOUS = {
+    "us": {True: "homus", False: "us"},
+    "cs": {True: "homcs", False: "cs"},
+    "ar1": {True: "ar1", False: "hetar1"},
+    "car1": {True: "car1", False: "hetexp"},
+    "exp": {True: "exp", False: "hetexp"},
+    "ou": {True: "ou", False: "hetexp"},
+    "toep": {True: "homtoep", False: "toep"},
+    "ad": {True: "homad", False: "ad"},
+}
+
+
+def is_by_level(structure: str) -> bool:
+    """Whether positions are levels of a factor, whatever their distances."""
+    return issubclass(RESIDUAL[structure].kind, _OfLevels | Exchangeable)
+
+
+def is_by_step(structure: str) -> bool:
+    """Whether positions are whole numbers, of which distances count."""
+    return RESIDUAL[structure].kind is Serial
+
+
+def sees_pairs(structure: str) -> str:
+    """Say of which pairs of levels a parameter is: "all", "lags", "neighbours", or "none" in particular."""
+    kind = RESIDUAL[structure].kind
+    return {Free: "all", Toeplitz: "lags", Antedependence: "neighbours"}.get(kind, "none")
+
+
+@lru_cache(maxsize=256)
+def _triangle(k: int) -> np.ndarray:
+    """Which entry of (z, 0, 1) is at each place of the factor, before its rows are scaled."""
+    i, j = pairs(k)
+    places = np.full((k, k), len(i))
+    places[j, i] = np.arange(len(i))
+    np.fill_diagonal(places, len(i) + 1)
+    return places
+
+
+@lru_cache(maxsize=256)
+def _places(k: int) -> np.ndarray:
+    """Which correlation, or the one after them, is at each place of the matrix."""
+    i, j = pairs(k)
+    places = np.full((k, k), len(i))
+    places[i, j] = places[j, i] = np.arange(len(i))
+    return places

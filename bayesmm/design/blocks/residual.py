@@ -1,0 +1,358 @@
+"""The residuals of a design: which rows hang together, where each is among them, and what their spread changes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.console import listing
+from bayesmm.covariance.residual import (
+    RESIDUAL,
+    Correlation,
+    bind_correlation,
+    is_by_level,
+    is_by_step,
+    sees_pairs,
+)
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.columns.columns import Columns, build_arithmetic
+from bayesmm.design.reading.frame import UsedRows
+from bayesmm.design.reading.levels import read_levels
+from bayesmm.design.reading.names import Names
+from bayesmm.errors import DesignError
+from bayesmm.limits import COVARIANCE_PARAMETERS
+from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, SpreadTerm
+
+NOTHING = 1e-9  # share of a spread's column that others leave, where it says nothing of its own
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spread:
+    """What the logarithm of the residual standard deviation is linear in.
+
+    Attributes
+    ----------
+    term : str
+        As it is written: ``het(arm)``, ``us(visit | id)``.
+    kind : {"het", "power", "exponential"}
+        A standard deviation for each stratum, or a power of a covariate.
+    columns : array, shape (n, s)
+        Indicators of all strata but the first; log|x|, or x.
+    names : tuple of str
+        Rows of tables, (s,): ``sigma(arm[B])``, ``power(x)``.
+    strata : tuple of str
+        Labels of the strata, the reference first; none of covariates.
+    factors : tuple of str
+        Columns that the strata are made of.
+    source : Columns or None
+        How the covariate is computed for new rows.
+    """
+
+    term: str
+    kind: str
+    columns: np.ndarray
+    names: tuple[str, ...]
+    strata: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    source: Columns | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualBlock:
+    """The covariance of the residuals of one design.
+
+    Attributes
+    ----------
+    specification : ResidualSpecification
+        What was asked.
+    correlation : Correlation or None
+        Of the rows of a group.
+    group : str
+        What groups are called; "" where rows are independent.
+    levels : tuple of str
+        The groups.
+    codes : array of int, shape (n,)
+        Group of each row.
+    positions : array, shape (n,)
+        Place of each row in its group: level, number of steps, or time.
+    places : tuple of str
+        Labels of the levels that positions are, if they are levels.
+    spreads : tuple of Spread
+        What standard deviations change with.
+    """
+
+    specification: ResidualSpecification
+    correlation: Correlation | None
+    group: str
+    levels: tuple[str, ...]
+    codes: np.ndarray
+    positions: np.ndarray
+    places: tuple[str, ...]
+    spreads: tuple[Spread, ...]
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Columns (n, s) of all spreads."""
+        return np.hstack([np.zeros((len(self.codes), 0)), *(spread.columns for spread in self.spreads)])
+
+    @property
+    def sd_names(self) -> tuple[str, ...]:
+        """Rows of tables for the parameters of the standard deviations, (s,)."""
+        return tuple(name for spread in self.spreads for name in spread.names)
+
+    @property
+    def are_sds(self) -> tuple[bool, ...]:
+        """Which of them are standard deviations, (s,); the others are exponents."""
+        return tuple(spread.kind == "het" for spread in self.spreads for _ in spread.names)
+
+    @property
+    def cor_names(self) -> tuple[str, ...]:
+        """Rows of tables for the correlations."""
+        if self.correlation is None:
+            return ()
+        return tuple(f"rho({name} | {self.group})" for name in self.correlation.names)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the covariance matrices are those whose entries fulfil some linear equations."""
+        if self.correlation is None:
+            return len(self.spreads) <= 1 and all(self.are_sds)
+        if not self.spreads:
+            return self.correlation.is_linear
+        assert self.specification.correlation is not None
+        own = RESIDUAL[self.specification.correlation.structure].has_own
+        return own and len(self.spreads) == 1 and self.correlation.is_linear_with_own
+
+    @property
+    def words(self) -> str:
+        """The covariance of the residuals in a few words."""
+        parts = []
+        if self.correlation is not None:
+            parts.append(f"{self.correlation.words} within {len(self.levels)} groups by {self.group}")
+        strata = [":".join(spread.factors) for spread in self.spreads if spread.strata]
+        if strata:
+            parts.append(f"a standard deviation for each {' and each '.join(strata)}")
+        parts += [f"standard deviations by {spread.term}" for spread in self.spreads if not spread.strata]
+        return ", ".join(parts)
+
+
+def residual_columns(specification: ResidualSpecification) -> list[str]:
+    """Columns of the data that are named as factors, groups or positions; covariates are expressions."""
+    found = [name for spread in specification.spreads for name in spread.factors]
+    if specification.correlation is not None:
+        found += [specification.correlation.position, *specification.correlation.grouping.factors]
+    return found
+
+
+def build_residual(
+    specification: ResidualSpecification,
+    used: UsedRows,
+    numbers: UsedRows,
+    names: Names,
+    blocks: Sequence[RandomBlock],
+    weights: np.ndarray,
+) -> ResidualBlock:
+    """Read the residuals' groups, positions and strata off the data.
+
+    Raises
+    ------
+    DesignError
+        If a position repeats within a group, is no number where it must be one, or a parameter cannot be estimated.
+    """
+    n, term = len(used), specification.correlation
+    codes, positions = np.arange(n), np.zeros(n)
+    levels: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    correlation, spreads = None, []
+    if term is not None:
+        groups = read_levels(term.grouping.factors, [used.columns[name] for name in term.grouping.factors])
+        codes, levels = groups.codes, groups.labels
+        positions, places = _read_positions(term, used)
+        _check_distinct(term, codes, positions, levels, used.columns[term.position])
+        sizes = np.bincount(codes)
+        if sizes.max() < 2:
+            raise DesignError(
+                f"Every group of {term.grouping.name!r} has one row: nothing tells how residuals within a group are "
+                f"correlated. Leave {term.write()} out."
+            )
+        _check_nested(term, codes, levels, blocks)
+        correlation = bind_correlation(
+            term.structure, term.position, places, int(sizes.max()), _usual_gap(codes, positions)
+        )
+        _check_pairs(term, codes, positions, places)
+        if RESIDUAL[term.structure].has_own:
+            spreads.append(_strata(term.write(), (term.position,), used))
+    spreads += [
+        _strata(each.write(), each.factors, used) if each.kind == "het" else _covariate(each, numbers, names, used)
+        for each in specification.spreads
+    ]
+    block = ResidualBlock(
+        specification=specification,
+        correlation=correlation,
+        group="" if term is None else term.grouping.name,
+        levels=levels,
+        codes=codes,
+        positions=positions,
+        places=places,
+        spreads=tuple(spreads),
+    )
+    _check_spreads(block)
+    count = len(block.sd_names) + len(block.cor_names)
+    if count > COVARIANCE_PARAMETERS:
+        raise DesignError(
+            f"{specification.write()} has {count:,} parameters, more than {COVARIANCE_PARAMETERS:,}: take a structure "
+            "of fewer."
+        )
+    return block
+
+
+def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read the place of each row in its group, and the labels where places are levels."""
+    values = used.columns[term.position]
+    is_number = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
+    if is_by_level(term.structure) or (is_by_step(term.structure) and not is_number):
+        read = read_levels((term.position,), [values])
+        return read.codes.astype(float), read.labels
+    if not is_number:
+        raise DesignError(
+            f"{term.write()} is about times, and {term.position!r} is not numbers: give a column of numbers, or take "
+            f"ar1({term.position} | {term.grouping.name}), which takes the order of levels."
+        )
+    times = np.asarray(values, dtype=float)
+    if is_by_step(term.structure) and not (times == np.round(times)).all():
+        first = int((times != np.round(times)).argmax())
+        raise DesignError(
+            f"{term.write()} counts whole steps, and {term.position!r} is {times[first]:g} in row "
+            f"{used.index[first]!r}: number the steps, or take car1({term.position} | {term.grouping.name}), in which "
+            "times are any numbers."
+        )
+    return times - times.min(), ()
+
+
+def _check_distinct(
+    term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, levels: tuple[str, ...], values: Any
+) -> None:
+    """Refuse two rows of one group at one position."""
+    order = np.lexsort((positions, codes))
+    same = (np.diff(codes[order]) == 0) & (np.diff(positions[order]) == 0)
+    if not same.any():
+        return
+    row = order[same.argmax()]
+    raise DesignError(
+        f"Group {levels[codes[row]]!r} of {term.grouping.name!r} has several rows at {term.position} = "
+        f"{np.asarray(values)[row]}, of which {term.write()} can have one. Correct the data, take a finer position, or "
+        f"group by a combination ({term.grouping.name}:f) that tells these rows apart."
+    )
+
+
+def _check_nested(
+    term: ResidualTerm, codes: np.ndarray, levels: tuple[str, ...], blocks: Sequence[RandomBlock]
+) -> None:
+    """Refuse groups of residuals whose rows differ in their level of a grouping factor."""
+    for block in blocks:
+        for membership in block.incidence.memberships:
+            level = np.zeros(len(levels), dtype=np.int64)
+            level[codes] = membership.codes
+            if (level[codes] != membership.codes).any() or block.incidence.touches_itself:
+                raise DesignError(
+                    f"The rows of a group of {term.grouping.name!r} have several levels of {block.group!r}, whose "
+                    f"effects then cross the correlations of {term.write()}: such a model is not available. Residuals "
+                    "may be correlated within groups that have one level of every grouping factor."
+                )
+
+
+def _usual_gap(codes: np.ndarray, positions: np.ndarray) -> float:
+    """Mean time between neighbours in a group."""
+    order = np.lexsort((positions, codes))
+    within = np.diff(codes[order]) == 0
+    return float(np.diff(positions[order])[within].mean())
+
+
+def _check_pairs(term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, places: tuple[str, ...]) -> None:
+    """Refuse correlations that no group says anything of."""
+    seen = sees_pairs(term.structure)
+    if seen == "none":
+        return
+    k = len(places)
+    present = np.zeros((int(codes.max()) + 1, k))
+    present[codes, positions.astype(np.int64)] = 1.0
+    together = present.T @ present > 0
+    lacking = [(i, j) for i in range(k) for j in range(i + 1, k) if not together[i, j]]
+    if seen == "neighbours":
+        lacking = [(i, j) for i, j in lacking if j == i + 1]
+    if seen == "lags":
+        lacking = [(0, lag) for lag in range(1, k) if not np.diagonal(together, lag).any()]
+    if lacking:
+        i, j = lacking[0]
+        what = f"{j} levels apart" if seen == "lags" else f"at {places[i]} and at {places[j]} of {term.position!r}"
+        raise DesignError(
+            f"No group of {term.grouping.name!r} has rows {what}, so that nothing tells how these are correlated in "
+            f"{term.write()}. Take a structure of fewer parameters, such as ar1 or homcs, or merge levels."
+        )
+
+
+def _strata(term: str, factors: tuple[str, ...], used: UsedRows) -> Spread:
+    read = read_levels(factors, [used.columns[name] for name in factors])
+    if len(read.labels) < 2:
+        raise DesignError(
+            f"{':'.join(factors)!r} has one level: there is nothing that the variances of {term} differ by."
+        )
+    columns = (read.codes[:, None] == np.arange(1, len(read.labels))).astype(float)
+    name = ":".join(factors)
+    return Spread(
+        term=term,
+        kind="het",
+        columns=columns,
+        names=tuple(f"sigma({name}[{label}])" for label in read.labels[1:]),
+        strata=read.labels,
+        factors=factors,
+    )
+
+
+def _covariate(term: SpreadTerm, numbers: UsedRows, names: Names, used: UsedRows) -> Spread:
+    source = build_arithmetic(term.expression, numbers, names, what="variance covariate")
+    values = np.asarray(source.raw(), dtype=float)
+    return Spread(
+        term=term.write(),
+        kind=term.kind,
+        columns=covariate_column(term.kind, term.write(), values, used.index)[:, None],
+        names=(term.write(),),
+        source=source,
+    )
+
+
+def covariate_column(kind: str, term: str, values: np.ndarray, index: pd.Index) -> np.ndarray:
+    """Return what an exponent is multiplied by in the logarithm of the standard deviation."""
+    bad = ~np.isfinite(values) | ((values == 0.0) if kind == "power" else False)
+    if bad.any():
+        first = int(bad.argmax())
+        raise DesignError(
+            f"The covariate of {term} is {values[first]:g} in row {index[first]!r}, where there is no variance: "
+            f"leave such rows out, shift the covariate, or take exponential({term[term.index('(') + 1 : -1]})."
+        )
+    return np.log(np.abs(values)) if kind == "power" else values
+
+
+def _check_spreads(block: ResidualBlock) -> None:
+    """Refuse parameters of standard deviations that cannot be told apart."""
+    columns = np.column_stack([np.ones(len(block.codes)), block.columns])
+    for j in range(1, columns.shape[1]):
+        earlier = columns[:, :j]
+        left = columns[:, j] - earlier @ np.linalg.lstsq(earlier, columns[:, j], rcond=None)[0]
+        if np.linalg.norm(left) <= NOTHING * max(np.linalg.norm(columns[:, j]), 1.0):
+            spread = next(s for s in block.spreads if block.sd_names[j - 1] in s.names)
+            raise DesignError(
+                f"{spread.term} has a standard deviation that others make up already ({block.sd_names[j - 1]}): leave "
+                f"it out, or take a structure of one variance. In force: {listing([s.term for s in block.spreads])}."
+            )
+
+
+def strata_codes(spread: Spread, values: Mapping[str, Any]) -> np.ndarray:
+    """Stratum of new rows by labels (m,); −1 for one that the fit has not seen."""
+    read = read_levels(spread.factors, [values[name] for name in spread.factors])
+    position = {label: i for i, label in enumerate(spread.strata)}
+    return np.array([position.get(label, -1) for label in read.labels])[read.codes]

@@ -1,0 +1,223 @@
+"""Groups of rows whose residuals hang together, laid out by their size and by what they share.
+
+Groups of the same positions, standard deviations and prior weights have the same covariance matrix R: they are one
+pattern. Patterns of one size lie side by side in one stack, so that nothing is done group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.residual import Correlation, PairProducts
+from bayesmm.marginal.shapes import Array, Float
+
+TINY = 1e-30  # step of a complex-step derivative
+LEAST_SQUARE = 1e-6  # of the mean square of residuals: smaller ones count as this where their logarithms are taken
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stack:
+    """Groups of o rows.
+
+    Attributes
+    ----------
+    rows : int array, shape (G, o)
+        The rows of each group, by position.
+    pattern : int array, shape (G,)
+        Which pattern each group has.
+    positions : array, shape (m, o)
+        Of each pattern.
+    spreads : array, shape (m, o, s)
+        What the parameters of the standard deviations are multiplied by, in their logarithms.
+    log_weights : array, shape (m, o)
+        Logarithms of prior weights.
+    """
+
+    rows: np.ndarray
+    pattern: np.ndarray
+    positions: np.ndarray
+    spreads: np.ndarray
+    log_weights: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Groups of each pattern (m,)."""
+        return np.bincount(self.pattern, minlength=len(self.positions))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualLayout:
+    """Covariance of the residuals, over σ², as a function of φ = (s, z).
+
+    Attributes
+    ----------
+    correlation : Correlation or None
+        Of the rows of a group, by z; None where rows are independent.
+    are_sds : bool array, shape (s,)
+        Which parameters of the standard deviations are logarithms of ratios of two; others are exponents.
+    stacks : tuple of Stack
+        By size of the groups.
+    """
+
+    correlation: Correlation | None
+    are_sds: np.ndarray
+    stacks: tuple[Stack, ...]
+
+    @property
+    def n_spreads(self) -> int:
+        """Parameters of the standard deviations (s)."""
+        return len(self.are_sds)
+
+    @property
+    def n_phi(self) -> int:
+        """Number of parameters (f)."""
+        return self.n_spreads + (0 if self.correlation is None else len(self.correlation.names))
+
+    def public(self, xp: Any, phi: Array) -> Array:
+        """Replace the free parameters of correlations by the public ones."""
+        if self.correlation is None:
+            return phi
+        return xp.concatenate([phi[: self.n_spreads], self.correlation.public(xp, phi[self.n_spreads :])])
+
+    def covariances_of(self, xp: Any, public: Array) -> list[Array]:
+        """R (m, o, o) of the patterns of each stack, from logarithms of standard deviations and public correlations."""
+        found = []
+        for stack in self.stacks:
+            log_sd = stack.spreads @ public[: self.n_spreads] - 0.5 * stack.log_weights
+            sd = xp.exp(log_sd)
+            if self.correlation is None:
+                found.append((sd * sd)[..., None])
+            else:
+                C = self.correlation.matrix(xp, public[self.n_spreads :], stack.positions)
+                found.append(C * sd[..., :, None] * sd[..., None, :])
+        return found
+
+    def covariances(self, xp: Any, phi: Array) -> list[Array]:
+        """R (m, o, o) of the patterns of each stack."""
+        return self.covariances_of(xp, self.public(xp, phi))
+
+    def derivatives(self, phi: np.ndarray) -> list[Float[Array, "f m o o"]]:
+        """∂R by each entry of φ: complex steps."""
+        steps = np.eye(len(phi)) * (1j * TINY)
+        by_entry = [self.covariances(np, phi + step) for step in steps]
+        return [np.stack([np.imag(R) / TINY for R in each]) for each in zip(*by_entry, strict=True)]
+
+    def sizes(self, phi: np.ndarray) -> np.ndarray:
+        """How large a change of each entry is small: one, or what multiplies a standard deviation by e at most."""
+        largest = np.zeros(self.n_spreads)
+        for stack in self.stacks:
+            largest = np.maximum(largest, np.abs(stack.spreads).max(axis=(0, 1)))
+        return np.concatenate([1.0 / largest, np.ones(len(phi) - self.n_spreads)])
+
+    def start(self, residuals: np.ndarray) -> np.ndarray:
+        """φ near what residuals (n,) of least squares show."""
+        s = self._start_spreads(residuals)
+        if self.correlation is None:
+            return s
+        parts: list[list[np.ndarray]] = [[], [], []]
+        scaled, total = [], 0.0
+        for stack in self.stacks:
+            sd = np.exp(stack.spreads @ s - 0.5 * stack.log_weights)[stack.pattern]
+            scaled.append(residuals[stack.rows] / sd)
+            total += float((scaled[-1] ** 2).sum())
+        variance = total / len(residuals)
+        for stack, e in zip(self.stacks, scaled, strict=True):
+            i, j = np.triu_indices(stack.rows.shape[1], 1)
+            at = stack.positions[stack.pattern]
+            for part, values in zip(parts, (at[:, i], at[:, j], e[:, i] * e[:, j] / variance), strict=True):
+                part.append(values.ravel())
+        return np.concatenate([s, self.correlation.start(PairProducts(*map(np.concatenate, parts)))])
+
+    def _start_spreads(self, residuals: np.ndarray) -> np.ndarray:
+        """Take mean squares of strata, or regress logarithms of squares on what multiplies the parameters."""
+        if not self.n_spreads:
+            return np.zeros(0)
+        columns = np.concatenate([s.spreads[s.pattern].reshape(-1, self.n_spreads) for s in self.stacks])
+        log_weights = np.concatenate([s.log_weights[s.pattern].ravel() for s in self.stacks])
+        e = np.concatenate([residuals[s.rows].ravel() for s in self.stacks])
+        if self.are_sds.all() and (columns.sum(axis=1) <= 1.0).all():
+            squares, counts = columns.T @ (np.exp(log_weights) * e**2), columns.sum(axis=0)
+            first = columns.sum(axis=1) == 0.0
+            least = LEAST_SQUARE * np.mean(e**2)
+            reference = max(float((np.exp(log_weights) * e**2)[first].mean()), least)
+            return 0.5 * np.log(np.maximum(squares / counts, least) / reference)
+        square = np.maximum(e**2, LEAST_SQUARE * np.mean(e**2))
+        X = np.column_stack([np.ones(len(e)), columns])
+        return np.linalg.lstsq(X, 0.5 * (np.log(square) + log_weights), rcond=None)[0][1:]
+
+
+def lay_out_residuals(
+    correlation: Correlation | None,
+    codes: np.ndarray,
+    positions: np.ndarray,
+    spreads: np.ndarray,
+    are_sds: Sequence[bool],
+    weights: np.ndarray,
+) -> ResidualLayout:
+    """Lay groups out.
+
+    Parameters
+    ----------
+    correlation : Correlation or None
+        Of the rows of a group.
+    codes : int array, shape (n,)
+        Group of each row.
+    positions : array, shape (n,)
+        Place of each row in its group.
+    spreads : array, shape (n, s)
+        What the parameters of the standard deviations are multiplied by, in their logarithms.
+    are_sds : sequence of bool
+        Which of these are indicators of strata.
+    weights : array, shape (n,)
+        Prior weights.
+    """
+    n = len(codes)
+    if correlation is None:
+        codes = np.arange(n)
+    order = np.lexsort((positions, codes))
+    sizes = np.bincount(codes)
+    first = np.cumsum(sizes) - sizes
+    stacks = []
+    for size in np.unique(sizes[sizes > 0]):
+        rows = order[first[sizes == size][:, None] + np.arange(size)]
+        shared = np.column_stack([positions[rows], spreads[rows].reshape(len(rows), -1), np.log(weights)[rows]])
+        _, example, pattern = np.unique(shared, axis=0, return_index=True, return_inverse=True)
+        own = rows[example]
+        stacks.append(
+            Stack(
+                rows=rows,
+                pattern=pattern.ravel(),
+                positions=positions[own],
+                spreads=spreads[own],
+                log_weights=np.log(weights)[own],
+            )
+        )
+    return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), stacks=tuple(stacks))
+
+
+def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:
+    """L⁻¹ of each group times its rows of columns (n, c), for Cholesky factors L (m, o, o) of the patterns."""
+    found = np.empty_like(columns)
+    for stack, L in zip(stacks, roots, strict=True):
+        found[stack.rows] = np.linalg.inv(L)[stack.pattern] @ columns[stack.rows]
+    return found
+
+
+def row_variances(stacks: Sequence[Stack], covariances: Sequence[np.ndarray]) -> np.ndarray:
+    """Diagonal of R, row by row (n,)."""
+    found = np.empty(sum(stack.rows.size for stack in stacks))
+    for stack, R in zip(stacks, covariances, strict=True):
+        found[stack.rows] = np.diagonal(R, axis1=1, axis2=2)[stack.pattern]
+    return found
+
+
+def unwhiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:
+    """L of each group times its rows of columns (n, c): the inverse of `whiten`."""
+    found = np.empty_like(columns)
+    for stack, L in zip(stacks, roots, strict=True):
+        found[stack.rows] = L[stack.pattern] @ columns[stack.rows]
+    return found

@@ -1,0 +1,95 @@
+"""Sums over groups that share a covariance matrix: all that a likelihood without random effects sees of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.marginal.residual.layout import ResidualLayout, Stack
+from bayesmm.marginal.shapes import Array, Float
+
+MOST_NUMBERS = 2_000_000  # in the sums of one stack that are made though rows would take less memory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StackSums:
+    """Columns r (o, c) of the groups of one stack, summed over those of a pattern where they are many.
+
+    Attributes
+    ----------
+    stack : Stack
+        The groups.
+    c : int
+        Number of columns.
+    sums : array, shape (m, o o, c c), or None
+        Σ r_s r_t' of each two rows s, t of a pattern.
+    rows : array, shape (G, o, c), or None
+        The columns themselves, where sums would be more numbers.
+    """
+
+    stack: Stack
+    c: int
+    sums: Float[Array, "m r s"] | None
+    rows: Float[Array, "G o c"] | None
+
+    def weighted(self, W: Float[Array, "m o o"]) -> Float[Array, "c c"]:
+        """Σ_g r'Wr."""
+        if self.sums is not None:
+            return (W.reshape(1, -1) @ self.sums.reshape(-1, self.c**2)).reshape(self.c, self.c)
+        assert self.rows is not None
+        moved = W[self.stack.pattern] @ self.rows
+        return self.rows.reshape(-1, self.c).T @ moved.reshape(-1, self.c)
+
+    def weighted_each(self, W: Float[Array, "f m o o"]) -> Float[Array, "f c c"]:
+        """Do the same for several W."""
+        if self.sums is not None:
+            return (W.reshape(len(W), -1) @ self.sums.reshape(-1, self.c**2)).reshape(len(W), self.c, self.c)
+        return np.stack([self.weighted(each) for each in W])
+
+    def contract(self, M: Float[Array, "c c"]) -> Float[Array, "m o o"]:
+        """Σ_g r M r' of each pattern."""
+        m, o = self.stack.positions.shape
+        if self.sums is not None:
+            return (self.sums @ M.reshape(-1)).reshape(m, o, o)
+        assert self.rows is not None
+        return sum_by_pattern(self.stack, self.rows @ M @ self.rows.swapaxes(1, 2))
+
+
+def sum_by_pattern(stack: Stack, values: Float[Array, "G o o"]) -> Float[Array, "m o o"]:
+    """Sum matrices of groups over those of each pattern."""
+    m = len(stack.positions)
+    flat = values.reshape(len(values), -1)
+    if m == len(flat):
+        found = np.empty_like(flat)
+        found[stack.pattern] = flat
+    else:
+        found = np.stack([np.bincount(stack.pattern, weights=column, minlength=m) for column in flat.T], axis=1)
+    return found.reshape(m, *values.shape[1:])
+
+
+def sum_patterns(layout: ResidualLayout, columns: Float[Array, "n c"]) -> tuple[StackSums, ...]:
+    """Sum products of columns over the groups of each pattern."""
+    return tuple(_sum_stack(stack, columns[stack.rows]) for stack in layout.stacks)
+
+
+def _sum_stack(stack: Stack, rows: Float[Array, "G o c"]) -> StackSums:
+    G, o, c = rows.shape
+    m = len(stack.positions)
+    if m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G):
+        return StackSums(stack=stack, c=c, sums=None, rows=rows)
+    order = np.argsort(stack.pattern, kind="stable")
+    parts = np.split(rows[order].reshape(G, o * c), np.cumsum(stack.counts)[:-1])
+    sums = np.stack([part.T @ part for part in parts]).reshape(m, o, c, o, c)
+    return StackSums(stack=stack, c=c, sums=sums.swapaxes(2, 3).reshape(m, o * o, c * c), rows=None)
+
+
+def total_weighted(sums: Sequence[StackSums], W: Sequence[Float[Array, "m o o"]]) -> Float[Array, "c c"]:
+    """Σ r'Wr over all groups."""
+    return sum(each.weighted(own) for each, own in zip(sums, W, strict=True))  # type: ignore[return-value]
+
+
+def total_weighted_each(sums: Sequence[StackSums], W: Sequence[Float[Array, "f m o o"]]) -> Float[Array, "f c c"]:
+    """Do the same for several W."""
+    return sum(each.weighted_each(own) for each, own in zip(sums, W, strict=True))  # type: ignore[return-value]

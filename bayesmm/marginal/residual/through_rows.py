@@ -1,0 +1,242 @@
+"""Random effects eliminated at one Λ, ready to take columns of the rows through V⁻¹.
+
+The rows are weighted by the roots of their weights and on the conditioned columns, so that Var y = σ²Ṽ with
+Ṽ = I + ZΛΛ'Z' there. With C = ΛH⁻¹Λ' the conditional covariance of the effects over σ²,
+
+    Ṽ⁻¹K = K − ZCZ'K,    P = Ṽ⁻¹ − Ṽ⁻¹X A⁻¹X'Ṽ⁻¹,    A = X'Ṽ⁻¹X,    Py = the conditional residual.
+
+No matrix of rows by rows is formed: of C what is needed is on the pattern of Z'WZ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.elimination.effects import solve_effects
+from bayesmm.marginal.elimination.elimination import Absorbed, Elimination, absorb, eliminate
+from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
+from bayesmm.marginal.leave_out.row_groups import Rows
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.pairs import locate_pairs
+
+LEAST = 1e-8  # singular values of Λ that are worked with: Ṽ changes by its square, which is rounding
+NO_SPREAD = 1e-9  # share of an effect's variance that its modes have, below which it is rounding
+AT_ONCE = 10_000_000  # numbers in the columns that are taken through together
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Eliminated:
+    """The rows of one design at one Λ.
+
+    Attributes
+    ----------
+    rows : Rows
+        Weighted, on the conditioned columns.
+    products : CrossProducts
+        Their sums.
+    factors : list of arrays, shapes (k, k)
+        Λ on the conditioned columns.
+    sigma : float
+        Residual standard deviation.
+    elimination, absorbed : Elimination, Absorbed
+        At Λ, of [X y].
+    """
+
+    rows: Rows
+    products: CrossProducts
+    factors: list[np.ndarray]
+    sigma: float
+    elimination: Elimination
+    absorbed: Absorbed
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return self.rows.fixed.shape[1] - 1
+
+    @cached_property
+    def columns(self) -> list[Any]:
+        """Z of each factor, sparse (n, kq): the first effect of all levels, then the second."""
+        from scipy import sparse  # not imported by a fit
+
+        found = []
+        for incidence in self.rows.incidences:
+            n, k, q = incidence.n, incidence.k, incidence.n_levels
+            each = [
+                (m.columns.ravel(), np.repeat(np.arange(n), k), (m.codes[:, None] + q * np.arange(k)).ravel())
+                for m in incidence.memberships
+            ]
+            values, own, where = (np.concatenate(parts) for parts in zip(*each, strict=True))
+            found.append(sparse.csr_array((values, (own, where)), shape=(n, k * q)))
+        return found
+
+    @cached_property
+    def fixed_effects(self) -> list[np.ndarray]:
+        """CZ'W[X y] of each factor, (k, c, q)."""
+        return solve_effects(host, self.products, self.elimination, self.absorbed).effects
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """A, (p, p)."""
+        return self.absorbed.reduced.gram[: self.p, : self.p]
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """A⁻¹, (p, p)."""
+        return np.linalg.inv(self.precision)
+
+    @cached_property
+    def beta(self) -> np.ndarray:
+        """Fixed effects on the conditioned columns, less the least-squares ones, (p,)."""
+        return self.covariance @ self.absorbed.reduced.gram[: self.p, self.p]
+
+    @cached_property
+    def residual_square(self) -> float:
+        """r² = y'Py."""
+        gram = self.absorbed.reduced.gram
+        return float(gram[-1, -1] - gram[-1, : self.p] @ self.beta)
+
+    @cached_property
+    def solved(self) -> np.ndarray:
+        """Ṽ⁻¹[X y], (n, p + 1)."""
+        return self.rows.fixed - self.to_rows(self.fixed_effects)
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """Py, (n,): conditional residuals times the roots of the weights."""
+        return self.solved[:, -1] - self.solved[:, :-1] @ self.beta
+
+    @cached_property
+    def _inverse(self) -> Inverse:
+        off = [off_zero(L) for L in self.factors]
+        return invert_on_pattern(host, self.products, self.elimination, off, neighbours=True)
+
+    @property
+    def own_covariances(self) -> list[np.ndarray]:
+        """C of each level's own effects, (k, k, q) of each factor."""
+        return self._inverse.diagonal
+
+    @cached_property
+    def mode_variances(self) -> list[np.ndarray]:
+        """Variances over σ² of the conditional modes themselves, on the user's columns, (k, q) of each factor.
+
+        G Z'PZ G = G − C − BA⁻¹B' with G = ΛΛ' and B = CZ'WX: how far modes spread when all is as estimated.
+        """
+        found = []
+        for L, T, C, B in zip(
+            self.factors, self.products.effect_roots, self._inverse.diagonal, self.fixed_effects, strict=True
+        ):
+            back = np.linalg.inv(T)
+            fixed = B[:, :-1]
+            own = (L @ L.T)[:, :, None] - C - np.einsum("kiq,ij,ljq->klq", fixed, self.covariance, fixed)
+            variance = np.einsum("ak,klq,al->aq", back, own, back)
+            size = np.einsum("ak,kl,al->a", back, L @ L.T, back)
+            found.append(np.where(variance > NO_SPREAD * size[:, None], variance, 0.0))
+        return found
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """Diagonal of Ṽ⁻¹, (n,): one less the share of each row that the random effects take."""
+        inverse = self._inverse
+        known = np.zeros(len(self.rows.fixed))
+        for incidence, C in zip(self.rows.incidences, inverse.diagonal, strict=True):
+            for m in incidence.memberships:
+                known += quadratic(m.columns, C[:, :, m.codes], m.columns)
+        located = locate_pairs(self.rows.incidences)
+        for (f, g), C in inverse.pairs.items():
+            for (a, b), position in located[(f, g)].positions.items():
+                left, right = self.rows.incidences[f].memberships[a], self.rows.incidences[g].memberships[b]
+                known += 2.0 * quadratic(left.columns, C[:, :, position], right.columns)
+        return 1.0 - known
+
+    def own_blocks(self, groups: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Ṽ⁻¹ of groups of rows with one level of every factor each: (G, o, o), for rows (G, o) of several sizes."""
+        inverse, located = self._inverse, locate_pairs(self.rows.incidences)
+        members = [incidence.only for incidence in self.rows.incidences]
+        found = []
+        for rows in groups:
+            own = np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])).copy()
+            for m, C in zip(members, inverse.diagonal, strict=True):
+                Z = m.columns[rows]
+                own -= np.einsum("gik,klg,gjl->gij", Z, C[:, :, m.codes[rows[:, 0]]], Z, optimize=True)
+            for (f, g), C in inverse.pairs.items():
+                position = located[(f, g)].positions[(0, 0)][rows[:, 0]]
+                both = np.einsum(
+                    "gik,klg,gjl->gij", members[f].columns[rows], C[:, :, position], members[g].columns[rows]
+                )
+                own -= both + both.swapaxes(1, 2)
+            found.append(own)
+        return found
+
+    @cached_property
+    def left(self) -> np.ndarray:
+        """Diagonal of P, (n,): one less the leverage."""
+        u = self.solved[:, :-1]
+        return self.own - np.einsum("ni,ij,nj->n", u, self.covariance, u)
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """Which independent part of the data each row is in, (n,): rows of different parts share no level."""
+        from scipy import sparse
+
+        Z: Any = sparse.hstack(self.columns, format="csr")
+        graph = sparse.block_array([[None, Z], [Z.T, None]])
+        return sparse.csgraph.connected_components(graph, directed=False)[1][: Z.shape[0]]
+
+    def to_levels(self, K: np.ndarray) -> list[np.ndarray]:
+        """Z'K of each factor, (k, c, q), of columns K (n, c)."""
+        return [
+            np.ascontiguousarray((Z.T @ K).reshape(incidence.k, incidence.n_levels, -1).swapaxes(1, 2))
+            for Z, incidence in zip(self.columns, self.rows.incidences, strict=True)
+        ]
+
+    def to_rows(self, effects: list[np.ndarray]) -> np.ndarray:
+        """Zb of effects (k, c, q) of each factor, (n, c)."""
+        parts = (Z @ b.swapaxes(1, 2).reshape(Z.shape[1], -1) for Z, b in zip(self.columns, effects, strict=True))
+        return sum(parts, np.zeros((len(self.rows.fixed), effects[0].shape[1])))
+
+    def solve_levels(self, cross: list[np.ndarray]) -> list[np.ndarray]:
+        """CZ'K of each factor, (k, c, q), from Z'K."""
+        c = cross[0].shape[1]
+        absorbed = absorb(host, self.products, self.elimination, cross, np.zeros((c, c)))
+        return solve_effects(host, self.products, self.elimination, absorbed).effects
+
+    def project(self, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Take columns K (n, c) for responses: their coefficients A⁻¹X'Ṽ⁻¹K (p, c), PK (n, c), and modes (k, c, q)."""
+        effects = self.solve_levels(self.to_levels(K))
+        solved = K - self.to_rows(effects)
+        coefficients = self.covariance @ (self.rows.fixed[:, :-1].T @ solved)
+        modes = [
+            b - np.einsum("kpq,pc->kcq", B[:, :-1], coefficients)
+            for b, B in zip(effects, self.fixed_effects, strict=True)
+        ]
+        return coefficients, solved - self.solved[:, :-1] @ coefficients, modes
+
+
+def quadratic(left: np.ndarray, C: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Multiply C (k, l, n) by both sides, row by row; (n,)."""
+    total = np.zeros(len(left))
+    for i in range(C.shape[0]):
+        for j in range(C.shape[1]):
+            total += left[:, i] * C[i, j] * right[:, j]
+    return total
+
+
+def off_zero(L: np.ndarray) -> np.ndarray:
+    """Keep the singular values of Λ from exactly zero, where a factor in the dense blocks could not be inverted."""
+    left, values, right = np.linalg.svd(L)
+    return (left * np.maximum(values, LEAST)) @ right
+
+
+def eliminate_rows(rows: Rows, products: CrossProducts, factors: list[np.ndarray], sigma: float) -> Eliminated:
+    """Eliminate the random effects at factors (k, k) on the conditioned columns."""
+    elimination, absorbed = eliminate(host, products, factors)
+    return Eliminated(
+        rows=rows, products=products, factors=factors, sigma=sigma, elimination=elimination, absorbed=absorbed
+    )

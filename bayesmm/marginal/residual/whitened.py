@@ -1,0 +1,138 @@
+"""Rows whose residuals hang together, taken to rows whose residuals do not.
+
+With R = LL' within groups, L⁻¹ times the rows of a group are those of an ordinary model with weights of one, whose
+log-determinant of weights is −log|R|. Where all rows of a group share their level of every grouping factor, the levels
+of the rows stay what they were, and so does the elimination plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
+from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.layout import ResidualLayout, whiten
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, constant_part, effect_root
+from bayesmm.marginal.sums.rows import BlockArrays, triangular_root
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualRows:
+    """The rows of a design on columns that do not depend on the covariance of its residuals.
+
+    Fixed effects are on an orthonormal basis and the response is what least squares leave of it, so that a large mean
+    loses no digits in products with weights of either sign.
+
+    Attributes
+    ----------
+    fixed : array, shape (n, p + 1)
+        [Q e].
+    root : array, shape (p, p)
+        R, upper triangular: the user's columns are QR.
+    origin : array, shape (p,)
+        Least-squares coefficients of the user's columns.
+    blocks : tuple of BlockArrays
+        Random effects.
+    effect_roots : tuple of arrays, shapes (k, k)
+        What conditions their columns, whatever the covariance of the residuals: θ keeps its meaning.
+    layout : ResidualLayout
+        Groups, and their covariance.
+    """
+
+    fixed: Float[Array, "n c"]
+    root: Float[Array, "p p"]
+    origin: Float[Array, " p"]
+    blocks: tuple[BlockArrays, ...]
+    effect_roots: tuple[Float[Array, "k k"], ...]
+    layout: ResidualLayout
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.fixed)
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return len(self.root)
+
+
+class Whitened(NamedTuple):
+    """The rows at one φ, as those of a model with independent residuals.
+
+    Attributes
+    ----------
+    products : CrossProducts
+        Their sums; `fixed_root` and `fixed_origin` lead back to the user's columns.
+    rows : Rows
+        The rows on the columns of the sums.
+    plan : Plan
+        Of the elimination.
+    """
+
+    products: CrossProducts
+    rows: Rows
+    plan: Plan
+
+
+def residual_rows(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray, blocks: Sequence[BlockArrays], layout: ResidualLayout
+) -> ResidualRows:
+    """Put the rows of a design on columns that do not depend on the covariance of the residuals."""
+    p = X.shape[1]
+    centre, shift = constant_part(X, y)
+    y = y - centre
+    root = triangular_root(X, weights) if p else np.zeros((0, 0))
+    basis = np.linalg.solve(root.T, X.T).T if p else X
+    first = basis.T @ (weights * y)
+    left = y - basis @ first
+    second = basis.T @ (weights * left)  # what rounding left
+    return ResidualRows(
+        fixed=np.column_stack([basis, left - basis @ second]),
+        root=root,
+        origin=shift + np.linalg.solve(root, first + second) if p else np.zeros(0),
+        blocks=tuple(blocks),
+        effect_roots=tuple(effect_root(block, weights) for block in blocks),
+        layout=layout,
+    )
+
+
+def log_determinant(layout: ResidualLayout, roots: Sequence[Float[Array, "m o o"]]) -> float:
+    """log|R| over all groups, from Cholesky factors of the patterns."""
+    return sum(
+        2.0 * float(stack.counts @ np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1))
+        for stack, L in zip(layout.stacks, roots, strict=True)
+    )
+
+
+def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> Whitened:
+    """Whiten the rows at φ, and sum them.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If R is not positive definite there.
+    """
+    layout = rows.layout
+    roots = [np.linalg.cholesky(R) for R in layout.covariances(np, phi)]
+    fixed = whiten(layout.stacks, roots, rows.fixed)
+    blocks = [
+        replace(block, incidence=block.incidence.map(lambda codes: codes, lambda Z: whiten(layout.stacks, roots, Z)))
+        for block in rows.blocks
+    ]
+    X, y, ones = fixed[:, :-1], fixed[:, -1], np.ones(rows.n)
+    products, plan = build_products(X, y, ones, blocks, plan, rows.effect_roots)
+    inner = condition_rows(X, y, ones, blocks, products)
+    whole = replace(
+        products,
+        fixed_root=products.fixed_root @ rows.root,
+        log_det_root=products.log_det_root + 2.0 * np.log(np.abs(np.diag(rows.root))).sum(),
+        fixed_origin=rows.origin + (np.linalg.solve(rows.root, products.fixed_origin) if rows.p else 0.0),
+        log_weights=np.float64(-log_determinant(layout, roots)),
+    )
+    return Whitened(whole, inner, plan)

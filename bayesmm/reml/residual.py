@@ -1,0 +1,160 @@
+"""The criterion of a design whose residuals have a covariance, as a function of θ and of the parameters φ of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.layout import Layout, map_theta
+from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.evaluation import (
+    Curved,
+    ResidualEvaluated,
+    curve_rows,
+    curve_sums,
+    evaluate_rows,
+    evaluate_sums,
+)
+from bayesmm.marginal.residual.layout import ResidualLayout
+from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
+from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
+from bayesmm.reml.criterion import NOISE, STEP, Derivatives
+from bayesmm.reml.optimise import Evaluation
+
+FARTHEST = 30.0  # of an entry of φ: e to this power is beyond any ratio of standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualCriterion:
+    """−2 log likelihood of one design as a function of (θ, φ).
+
+    Attributes
+    ----------
+    rows : ResidualRows
+        Of the design.
+    plan : Plan or None
+        Of its random effects.
+    layout : Layout
+        Their covariance pieces; empty where there are none.
+    method : {"reml", "ml"}
+        Whether the fixed effects are integrated or profiled out.
+    sigma : float, optional
+        Residual standard deviation where it is known.
+    """
+
+    rows: ResidualRows
+    plan: Plan | None
+    layout: Layout
+    method: Method
+    sigma: float | None = None
+
+    @property
+    def restriction(self) -> float:
+        """1 for REML, 0 for ML."""
+        return float(self.method == "reml")
+
+    @cached_property
+    def sums(self) -> tuple[StackSums, ...]:
+        """Sums over patterns, which are all that is needed without random effects."""
+        return sum_patterns(self.rows.layout, self.rows.fixed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the data alone."""
+        return {name: value for name, value in vars(self).items() if name != "sums"}
+
+    def evaluate(self, psi: np.ndarray) -> ResidualEvaluated:
+        """Evaluate with all derivatives.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If the covariance of some residuals is not positive definite, to rounding.
+        """
+        theta, phi = self.split(psi)
+        if not self.layout:
+            return evaluate_sums(phi, self.rows, self.sums, self.sigma, self.restriction)
+        whitened = whiten_at(self.rows, phi, self.plan)
+        return evaluate_rows(theta, phi, self.rows, whitened, self.sigma, self.restriction, self.layout)
+
+    def __call__(self, psi: np.ndarray) -> Evaluation:
+        """Evaluate for the search; infinite where there is no likelihood."""
+        nowhere = Evaluation(np.inf, np.zeros(len(psi)), np.eye(len(psi)), is_exact=False)
+        phi = self.split(psi)[1]
+        if np.abs(phi / self.rows.layout.sizes(phi)).max(initial=0.0) > FARTHEST:
+            return nowhere
+        try:
+            with np.errstate(all="ignore"):
+                at = self.evaluate(psi)
+        except np.linalg.LinAlgError:
+            return nowhere
+        noise = NOISE * max(1.0, abs(at.value), self.rows.n)
+        return Evaluation(at.value, at.gradient, at.curvature, is_exact=False, noise=noise, detail=at)
+
+    def curve(self, psi: np.ndarray, weights: np.ndarray, second: list[np.ndarray]) -> Curved:
+        """Work out what small-sample methods need; see `bayesmm.marginal.residual.evaluation.curve_sums`."""
+        theta, phi = self.split(psi)
+        if not self.layout:
+            return curve_sums(phi, self.rows, self.sums, weights, second)
+        return curve_rows(theta, phi, self.rows, whiten_at(self.rows, phi, self.plan), self.layout, weights, second)
+
+    def split(self, psi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """θ and φ."""
+        t = len(psi) - self.rows.layout.n_phi
+        return psi[:t], psi[t:]
+
+    def sizes(self, psi: np.ndarray) -> np.ndarray:
+        """How large a change of each entry is small."""
+        theta, phi = self.split(psi)
+        own = map_theta(lambda piece, part: piece.structure.sizes(part, piece.k), theta, self.layout)
+        return np.concatenate([own, self.rows.layout.sizes(phi)])
+
+    def derivatives(self, psi: np.ndarray) -> Derivatives:
+        """Value, gradient and Hessian, by central differences of exact gradients, and ∂r²."""
+        at = self.evaluate(psi)
+        steps = STEP * self.sizes(psi)
+        ends = [(self.evaluate(psi + e), self.evaluate(psi - e)) for e in np.diag(steps)]
+        hessian = np.array(
+            [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]
+        )
+        return Derivatives(at.value, at.gradient, 0.5 * (hessian + hessian.T), at.residual_square_gradient)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualEstimate:
+    """The covariance of the residuals that a search found.
+
+    Attributes
+    ----------
+    phi : array, shape (f,)
+        Its parameters.
+    criterion : ResidualCriterion
+        The objective of all covariance parameters.
+    """
+
+    phi: np.ndarray
+    criterion: ResidualCriterion
+
+    @property
+    def layout(self) -> ResidualLayout:
+        """Groups, and their covariance."""
+        return self.criterion.rows.layout
+
+    @cached_property
+    def covariances(self) -> list[np.ndarray]:
+        """R (m, o, o) of the patterns of each stack, over σ²."""
+        return self.layout.covariances(np, self.phi)
+
+    def derivatives(self, theta: np.ndarray) -> Derivatives:
+        """Of the objective at θ and φ."""
+        return self.criterion.derivatives(np.concatenate([theta, self.phi]))
+
+    def public_values(self, phi: np.ndarray, log_sigma: Any) -> np.ndarray:
+        """Return standard deviations of strata, exponents and correlations; analytic in both arguments."""
+        layout = self.layout
+        public = layout.public(np, phi)
+        s = public[: layout.n_spreads]
+        return np.concatenate([np.where(layout.are_sds, np.exp(s + log_sigma), s), public[layout.n_spreads :]])

@@ -1,0 +1,143 @@
+"""From a criterion of (θ, φ) to estimates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bayesmm.covariance.layout import start_theta
+from bayesmm.errors import EstimationError
+from bayesmm.marginal.residual.whitened import whiten_at
+from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
+from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
+from bayesmm.reml.optimise import Minimum, minimise
+from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
+from bayesmm.reml.search import find_minima
+
+SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
+MOST_ROUNDS = 5  # of leaving boundaries of θ
+INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
+ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
+
+
+def estimate_residual(criterion: ResidualCriterion) -> Estimate:
+    """Minimise the criterion over (θ, φ), and read the estimates off at the minimum.
+
+    Parameters
+    ----------
+    criterion : ResidualCriterion
+        The objective.
+
+    Raises
+    ------
+    AbsorbedError
+        If the restricted likelihood does not depend on some variance of random effects.
+    IndistinctError
+        If it does not tell some covariance parameters apart.
+    """
+    layout = criterion.rows.layout
+    moments = layout.start(criterion.rows.fixed[:, -1])
+    starts = [moments] if not criterion.layout else [moments, np.zeros(layout.n_phi)]
+    found, n_evaluations, n_screened = [], 0, 0
+    for phi in starts:
+        theta = start_theta(criterion.layout)
+        if criterion.layout:
+            at_phi = fixed_at(criterion, phi)
+            minima = find_minima(at_phi, first_theta(at_phi))
+            theta, n_screened = minima.lowest.x, n_screened + minima.n_screened
+            n_evaluations += minima.lowest.n_evaluations
+        each = _search(criterion, np.concatenate([theta, phi]))
+        n_evaluations += each.n_evaluations
+        found.append(each)
+    found.sort(key=lambda each: (not np.isfinite(each.evaluation.value), each.evaluation.value))
+    best = found[0]
+    _check_distinct(criterion, best)
+    others = [each for each in found[1:] if each.converged and each.evaluation.value > best.evaluation.value + SAME]
+    return read_residual(
+        criterion,
+        replace(best, n_evaluations=n_evaluations),
+        tuple(_local(criterion, each) for each in others),
+        n_screened,
+    )
+
+
+def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
+    """Take the residuals' covariance up to σ² as known: the objective of θ alone."""
+    whitened = whiten_at(criterion.rows, phi, criterion.plan)
+    return Criterion(whitened.products, criterion.layout, criterion.method, criterion.sigma)
+
+
+def read_residual(
+    criterion: ResidualCriterion, minimum: Minimum, others: tuple[LocalMaximum, ...], n_screened: int
+) -> Estimate:
+    """Read the estimates off at a minimum of the criterion of (θ, φ)."""
+    theta, phi = criterion.split(minimum.x)
+    at_phi = fixed_at(criterion, phi)
+    own = replace(minimum, x=theta, evaluation=at_phi(theta))
+    found = read_off(at_phi, own, others, n_screened)
+    return replace(found, residual=ResidualEstimate(phi=phi, criterion=criterion))
+
+
+class IndistinctError(EstimationError):
+    """The likelihood does not tell covariance parameters apart.
+
+    Attributes
+    ----------
+    entries : int array
+        Which of (θ, φ) can be changed together without a change of the likelihood.
+    """
+
+    def __init__(self, entries: np.ndarray) -> None:
+        super().__init__(entries)
+        self.entries = entries
+
+
+def _search(criterion: ResidualCriterion, start: np.ndarray) -> Minimum:
+    found = minimise(criterion, start, sizes=criterion.sizes)
+    n_evaluations = found.n_evaluations
+    for _ in range(MOST_ROUNDS):
+        if not criterion.layout or not found.converged:
+            break
+        theta, phi = criterion.split(found.x)
+        at_phi = fixed_at(criterion, phi)
+        here = replace(found, x=theta, evaluation=at_phi(theta))
+        moved = leave_saddle(at_phi, snap_to_boundary(at_phi, here))
+        if (moved.x == theta).all():
+            break
+        psi = np.concatenate([moved.x, phi])
+        fell = found.evaluation.value - moved.evaluation.value
+        again = minimise(criterion, psi, sizes=criterion.sizes) if fell > SAME else None
+        n_evaluations += 1 if again is None else again.n_evaluations
+        found = again or replace(found, x=psi, evaluation=criterion(psi))
+        if again is None:
+            break
+    return replace(found, n_evaluations=n_evaluations)
+
+
+def _check_distinct(criterion: ResidualCriterion, found: Minimum) -> None:
+    """Refuse a minimum that is a valley: parameters that another set of them is as good as."""
+    if not found.converged or not np.isfinite(found.evaluation.value):
+        return
+    if not _is_valley(found.evaluation.detail.curvature)[0]:
+        return
+    is_valley, entries = _is_valley(criterion.derivatives(found.x).hessian)
+    if is_valley:
+        raise IndistinctError(entries)
+
+
+def _is_valley(information: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether some entries can change together without a change of the value, and which."""
+    size = np.sqrt(np.abs(np.diag(information)))
+    free = size > ROUNDED * max(size.max(initial=0.0), 1e-300)
+    scaled = information[np.ix_(free, free)] / np.outer(size[free], size[free])
+    values, vectors = np.linalg.eigh(scaled)
+    if not len(values) or values[0] >= INDISTINCT * values[-1]:
+        return False, np.zeros(0, dtype=int)
+    return True, np.flatnonzero(free)[np.abs(vectors[:, 0]) > 0.1]
+
+
+def _local(criterion: ResidualCriterion, found: Minimum) -> LocalMaximum:
+    whole = read_residual(criterion, found, (), 0)
+    return LocalMaximum(log_likelihood=-0.5 * found.evaluation.value, sigma=whole.sigma, factors=whole.factors)
