@@ -55,6 +55,7 @@ def fit(
     method: options.Method = "reml",
     df: options.Df = "satterthwaite",
     information: options.Information = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -70,7 +71,9 @@ def fit(
 
         paths = check_outputs(output, (*TABLES, *RESULTS))
         with stage("fitting"):
-            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            model = build_model(
+                formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
+            )
             estimates = model.fit(method)
         from bayesmm.cli.outcomes import fit_outcome
 
@@ -88,6 +91,7 @@ def anova(
     method: options.Method = "reml",
     df: options.Df = "satterthwaite",
     information: options.Information = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -101,7 +105,9 @@ def anova(
 
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
-            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            model = build_model(
+                formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
+            )
             estimates = model.fit(method)
         from bayesmm.cli.outcomes import anova_outcome
 
@@ -119,6 +125,7 @@ def linear_test(
     method: options.Method = "reml",
     df: options.Df = "satterthwaite",
     information: options.Information = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -133,7 +140,9 @@ def linear_test(
 
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
-            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            model = build_model(
+                formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
+            )
             estimates = model.fit(method)
         from bayesmm.cli.outcomes import linear_test_outcome
 
@@ -474,6 +483,7 @@ def predict(
     program: options.Program = "marginal",
     by: options.By = "nuts",
     priors: options.Priors = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -496,6 +506,7 @@ def predict(
                 weights=weights,
                 sigma=sigma,
                 missing=missing_rows,
+                residual=residual,
                 priors=priors,
                 compiles=from_posterior,
             )

@@ -28,6 +28,7 @@ def model_entry(model: Model, source: str) -> dict[str, Any]:
     design = model.design
     return {
         "formula": design.specification.formula,
+        **({} if design.residual is None else {"residual": design.residual.specification.text}),
         "data": source,
         "response": design.response,
         "sigma": model.known_sigma,

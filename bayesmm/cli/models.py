@@ -22,6 +22,7 @@ def build_model(
     weights: str | None,
     sigma: float | None,
     missing: Literal["drop", "raise"],
+    residual: str | None = None,
     priors: Sequence[str] | None = None,
     compiles: bool = False,
 ) -> Model:
@@ -43,4 +44,4 @@ def build_model(
 
         with contextlib.suppress(StorageError):  # a cache that cannot be written costs time and nothing else
             enable_compilation_cache()
-    return Model(formula, frame, weights=weights, sigma=sigma, missing=missing, priors=declared)
+    return Model(formula, frame, residual=residual, weights=weights, sigma=sigma, missing=missing, priors=declared)

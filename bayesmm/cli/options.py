@@ -139,6 +139,13 @@ Weights = Annotated[
         metavar="EXPRESSION", help="Prior weights: a column, or an expression of columns such as '1 / se**2'."
     ),
 ]
+Residual = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STRUCTURE",
+        help="Covariance of the residuals: 'ar1(week | id)', 'us(visit | id)', 'het(machine)', products of such with *.",
+    ),
+]
 Sigma = Annotated[
     float | None,
     typer.Option(metavar="NUMBER", help="Residual standard deviation, if it is known (1 in a meta-analysis)."),

@@ -163,7 +163,8 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
         nesting = examine(named[small].design, named[large].design)
         chisq = 2.0 * (logliks[large] - logliks[small])
         df = named[large].n_parameters - named[small].n_parameters
-        p = stats.chi2.sf(max(chisq, 0.0), df) if df and nesting.fixed else np.nan
+        is_no_case = chisq < -LOWER and not nesting.residual
+        p = stats.chi2.sf(max(chisq, 0.0), df) if df and nesting.fixed and not is_no_case else np.nan
         table.loc[large, ["chisq", "df", "p_value"]] = [chisq, df, p]
         remarks += _remarks(small, large, nesting, chisq, df)
     return ModelTable(table=table, fits=named, remarks=tuple(remarks))
@@ -206,6 +207,11 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
         return [
             f"{pair} are not nested: fixed effects of {small} are no combinations of those of {large}. There is no "
             "test; compare AIC or BIC."
+        ]
+    if chisq < -LOWER and not nesting.residual:
+        return [
+            f"{small} is no special case of {large}, whose likelihood is lower: their residuals have other structures. "
+            "There is no test; compare AIC or BIC."
         ]
     said = []
     if not nesting.random:

@@ -27,12 +27,15 @@ class Nesting(NamedTuple):
         Whether the fixed effects of the smaller one are combinations of those of the larger.
     random : bool
         Whether every covariance of its random effects, and of its residuals, was seen to be one of the larger model's.
+    residual : bool
+        Whether that is so of the residuals.
     on_boundary : tuple of str
         Grouping factors in which some effects of the larger model have no variance in the smaller one.
     """
 
     fixed: bool
     random: bool
+    residual: bool
     on_boundary: tuple[str, ...]
 
 
@@ -66,8 +69,9 @@ def examine(small: Design, large: Design) -> Nesting:
         elif min(_least_share(block, covariance) for covariance in carried) < SINGULAR:
             on_boundary.append(block.group)
     same_sigma = large.known_sigma is None or large.known_sigma == small.known_sigma
-    random = random and same_sigma and _has_residual(small, large) and matched == set(of_small)
-    return Nesting(fixed=fixed, random=random, on_boundary=tuple(on_boundary))
+    residual = _has_residual(small, large)
+    random = random and same_sigma and residual and matched == set(of_small)
+    return Nesting(fixed=fixed, random=random, residual=residual, on_boundary=tuple(on_boundary))
 
 
 def _has_residual(small: Design, large: Design) -> bool:

@@ -62,7 +62,9 @@ def dims(labels: Labels) -> dict[str, list[str]]:
     (`arviz_base.dataset_to_dataarray`): with ``sd_Subject`` and ``b_Subject`` over one dim of effects, the first
     variable asked for would decide whether the labels of the second are right.
     """
-    names = {"beta": ["coef"], "X": ["obs", "coef"]} | {name: ["obs"] for name in ("y", "offset", "weights")}
+    names = {"beta": ["coef"], "X": ["obs", "coef"]}
+    names |= {"residual_sd": ["residual_sd_name"], "residual_cor": ["residual_pair"]}
+    names |= {name: ["obs"] for name in ("y", "offset", "weights")}
     for block in labels.blocks:
         names[block.sd_variable] = [block.sd_dim]
         names[block.cor_variable] = [block.pair_dim]
@@ -75,6 +77,7 @@ def coordinates(design: Design) -> dict[str, Any]:
     """Coordinate of each dim."""
     labels = design.labels
     known: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
+    known |= {"residual_sd_name": list(labels.residual_sds), "residual_pair": list(labels.residual_cors)}
     for block in labels.blocks:
         known |= effect_coordinates(block) | {
             block.sd_dim: list(block.sds),

@@ -12,7 +12,6 @@ from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import AbsorbedError, estimate
-from bayesmm.reml.residual import ResidualCriterion
 from bayesmm.reml.search import SaturatedError
 
 
@@ -60,13 +59,11 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
 
 def _fit_residual(problem: Problem, method: Method) -> Fit:
     """Fit a covariance of the residuals along with the random effects."""
-    from bayesmm.reml.residual_search import IndistinctError, estimate_residual
+    from bayesmm.reml.residual_search import IndistinctError, estimate_residual, residual_criterion
 
     residual = problem.design.residual
     assert residual is not None
-    rows = problem.residual_rows
-    plan = problem.plan if problem.design.blocks else None
-    criterion = ResidualCriterion(rows=rows, plan=plan, layout=problem.layout, method=method, sigma=problem.known_sigma)
+    criterion = residual_criterion(problem, method)
     try:
         found = estimate_residual(criterion)
     except IndistinctError:

@@ -965,7 +965,6 @@ class Fit:
         >>> fit.simulate(3, seed=1).shape
         (180, 3)
         """
-        self.design.require_independent_residuals("simulate")
         from bayesmm.inference.simulation.simulate import simulate_fit
 
         return simulate_fit(self, n, random, seed)
@@ -1052,7 +1051,6 @@ class Fit:
         >>> list(fit.to_datatree().children)
         ['estimate', 'std_error', 'observed_data', 'constant_data']
         """
-        self.design.require_independent_residuals("to_datatree")
         from bayesmm.reml.datatree import build_datatree
 
         attributes = {
@@ -1097,7 +1095,6 @@ class Fit:
         >>> bmm.load(path).loglik == fit.loglik
         True
         """
-        self.design.require_independent_residuals("save")
         from bayesmm.fit.stored_fit import save
 
         return save(self, self.to_datatree(), path)

@@ -24,8 +24,17 @@ from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_off
 from bayesmm.reml.optimise import Minimum
+from bayesmm.reml.residual_search import read_residual, residual_criterion
 from bayesmm.storage.checksums import ADVICE
-from bayesmm.storage.stored_design import FIT, FIT_FORMAT, check_design, check_types, pack_design, unpack_design
+from bayesmm.storage.stored_design import (
+    FIT,
+    FIT_FORMAT,
+    RESIDUAL_FORMAT,
+    check_design,
+    check_types,
+    pack_design,
+    unpack_design,
+)
 from bayesmm.storage.trees import arrays_of_data, write_tree
 
 NEAR = 1e-6  # relative to the number, or of its standard errors: what another version of NumPy may sum otherwise
@@ -49,6 +58,8 @@ def _pack(fit: Fitted) -> Dataset:
         "n_screened": int(found.n_screened),
         "others": [{"log_likelihood": float(x.log_likelihood), "sigma": float(x.sigma)} for x in found.other_maxima],
     }
+    if found.residual is not None:
+        variables |= _plain("phi", found.residual.phi)
     variables |= _plain("theta", minimum.x) | _plain("criterion", np.array([found.criterion]))
     variables |= _plain("sigma", np.array([found.sigma])) | _plain("beta", found.beta)
     variables |= _plain("beta_covariance", found.beta_covariance)
@@ -56,7 +67,7 @@ def _pack(fit: Fitted) -> Dataset:
         for f, factor in enumerate(other.factors):
             variables |= _plain(f"other_{i}_factor_{f}", factor)
     variables["description"] = ((), json.dumps(description))
-    return Dataset(variables, attrs={"format": FIT_FORMAT, "kind": FIT})
+    return Dataset(variables, attrs={"format": RESIDUAL_FORMAT if found.residual else FIT_FORMAT, "kind": FIT})
 
 
 def _plain(name: str, values: np.ndarray) -> dict[str, Any]:
@@ -101,9 +112,7 @@ def rebuild(
     design = unpack_design(description, arrays, name, namespace)
     check_design(design, arrays_of_data(tree), name, "the fit was")
     problem = Problem(design)
-    criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
     theta = _read(arrays["theta"], start_theta(problem.layout).shape)
-    minimum = Minimum(theta, criterion(theta), **search)
     maxima = tuple(
         LocalMaximum(
             log_likelihood=float(other["log_likelihood"]),
@@ -112,7 +121,14 @@ def rebuild(
         )
         for i, other in enumerate(others)
     )
-    found = read_off(criterion, minimum, maxima, description["n_screened"])
+    if design.residual is None:
+        criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
+        found = read_off(criterion, Minimum(theta, criterion(theta), **search), maxima, description["n_screened"])
+    else:
+        objective = residual_criterion(problem, method)
+        psi = np.concatenate([theta, _read(arrays["phi"], (objective.rows.layout.n_phi,))])
+        minimum = Minimum(psi, objective(psi), **search)
+        found = read_residual(objective, minimum, maxima, description["n_screened"])
     _check_estimates(found, arrays, name)
     # On another machine last digits may differ: what was saved is what is shown.
     return problem, replace(

@@ -16,6 +16,16 @@ def eliminate_fit(fit: Fitted) -> Eliminated:
     return eliminate_at(fit.problem, fit.estimate)
 
 
+def eliminate_given(fit: Fitted) -> Eliminated:
+    """Do so for what takes the covariance of the residuals as known: with whitened rows, if they have one."""
+    residual = fit.estimate.residual
+    if residual is None:
+        return eliminate_fit(fit)
+    problem = fit.problem.at(residual.phi)
+    factors = assemble_factors(np, fit.estimate.minimum.x, problem.layout)
+    return eliminate_rows(problem.conditioned_rows(), problem.products, factors, fit.estimate.sigma)
+
+
 def eliminate_at(problem: Problem, estimate: Estimate) -> Eliminated:
     """Eliminate the random effects of a problem at an estimate."""
     problem.design.require_independent_residuals("This")

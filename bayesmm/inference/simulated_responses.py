@@ -8,6 +8,8 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
+from bayesmm.marginal.residual.layout import unwhiten
+from bayesmm.reml.residual import ResidualEstimate
 
 
 def simulate_responses(
@@ -16,6 +18,7 @@ def simulate_responses(
     factors: Sequence[np.ndarray],
     sigma: float,
     streams: Sequence[np.random.Generator],
+    residual: ResidualEstimate | None = None,
 ) -> np.ndarray:
     """Draw y = Xβ + offset + Zb + ε, with b = σΛu and ε of variance σ²/w.
 
@@ -31,13 +34,15 @@ def simulate_responses(
         Residual standard deviation of a row of weight one.
     streams : sequence of numpy.random.Generator
         One for each response, so that what is drawn of one does not depend on how many are drawn with it.
+    residual : ResidualEstimate, optional
+        Covariance of the residuals; independent by default.
 
     Returns
     -------
     array, shape (n, m)
     """
     effects = draw_effects(design, [sigma * L for L in factors], streams)
-    return draw_rows(design, beta, effects, sigma, streams)
+    return draw_rows(design, beta, effects, sigma, streams, residual)
 
 
 def draw_effects(
@@ -56,6 +61,7 @@ def draw_rows(
     effects: Sequence[np.ndarray],
     sigma: float,
     streams: Sequence[np.random.Generator],
+    residual: ResidualEstimate | None = None,
 ) -> np.ndarray:
     """Draw residuals around Xβ + offset + Zb.
 
@@ -65,6 +71,8 @@ def draw_rows(
         As in `simulate_responses`.
     effects : sequence of arrays, shapes (m, q, k) or (q, k)
         Random effects, of each response or the same in all.
+    residual : ResidualEstimate, optional
+        Covariance of the residuals; independent by default.
 
     Returns
     -------
@@ -74,4 +82,8 @@ def draw_rows(
     m = len(streams)
     shared = [np.broadcast_to(own, (m, *own.shape[-2:])) for own in effects]
     mean = build_predictors(design).mean(np.broadcast_to(beta, (m, len(beta))), shared)
-    return (mean + sigma / np.sqrt(design.weights) * residuals).T
+    if residual is None:
+        design.require_independent_residuals("Drawing these responses")
+        return (mean + sigma / np.sqrt(design.weights) * residuals).T
+    roots = [np.linalg.cholesky(R) for R in residual.covariances]
+    return mean.T + sigma * unwhiten(residual.layout.stacks, roots, residuals.T)

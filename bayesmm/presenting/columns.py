@@ -58,6 +58,8 @@ def effect_frame(
         )
         for group, levels, effects, columns in blocks
     ]
+    if not parts:  # a model without random effects
+        return pd.DataFrame(columns=["group", "level", "effect", "estimate", "std_error", "lower", "upper"])
     return pd.concat(parts, ignore_index=True)
 
 

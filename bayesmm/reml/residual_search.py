@@ -9,6 +9,8 @@ import numpy as np
 from bayesmm.covariance.layout import start_theta
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.residual.whitened import whiten_at
+from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.problem import Problem
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
@@ -60,6 +62,17 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         replace(best, n_evaluations=n_evaluations),
         tuple(_local(criterion, each) for each in others),
         n_screened,
+    )
+
+
+def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
+    """Return the objective of a problem with a covariance of the residuals."""
+    return ResidualCriterion(
+        rows=problem.residual_rows,
+        plan=problem.plan if problem.design.blocks else None,
+        layout=problem.layout,
+        method=method,
+        sigma=problem.known_sigma,
     )
 
 

@@ -187,8 +187,8 @@ def _random_terms(bars: list[Bar], text: str, *, may_be_none: bool) -> tuple[Ran
         shown, _ = excerpt(one_line(text), 0, MOST_SHOWN)
         raise SpecificationError(
             f"The formula has no random-effects term:\n    {shown}\nAdd one, such as (1 | group), or a covariance of "
-            "the residuals, residual='us(visit | id)'; for independent rows use statsmodels' "
-            "statsmodels.formula.api.ols."
+            "the residuals, residual='us(visit | id)'; for a model without either use statsmodels "
+            "(statsmodels.formula.api.ols), or formulae for its design matrix alone."
         )
     terms = tuple(term for bar in bars for term in _random_terms_of(bar, text))
     if len(terms) > RANDOM_TERMS:

@@ -21,7 +21,7 @@ from bayesmm.version import __version__
 
 # Raised when what a file lacks means something: 2 has what priors of random effects are about, 3 checksums, 4 is of a
 # fit. A posterior is written as 3, which earlier versions read.
-POSTERIOR_FORMAT, FIT_FORMAT = 3, 4
+POSTERIOR_FORMAT, FIT_FORMAT, RESIDUAL_FORMAT = 3, 4, 5  # the last of fits whose residuals have a covariance
 CHECKED_FROM = 3
 FIT = "fit"  # kind of what is stored; a posterior says nothing
 ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
@@ -42,6 +42,7 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
     description = {
         "bayesmm": __version__,
         "formula": design.specification.formula,
+        **({} if design.residual is None else {"residual": design.residual.specification.text}),
         "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
         "sigma": design.known_sigma,
         "names": _names_used(design),
@@ -79,6 +80,7 @@ def unpack_design(
     check_types(
         [
             (description["formula"], str),
+            (description.get("residual"), str | None),
             (description["sigma"], float | int | None),
             (dropped["rows"], int),
             *((each, int) for each in dict(dropped["by"]).values()),
@@ -88,7 +90,7 @@ def unpack_design(
     )
     _check_namespace(description["names"], name, namespace)
     design = build_design(
-        parse_formula(description["formula"]),
+        parse_formula(description["formula"], description.get("residual")),
         unpack_frame(description["data"], arrays),
         weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
         namespace=namespace,
@@ -124,10 +126,10 @@ def check_format(stored: Dataset, name: str) -> None:
         If its format is one that this version of bayesmm does not know.
     """
     found = int(stored.attrs["format"])
-    if found > FIT_FORMAT:
+    if found > RESIDUAL_FORMAT:
         raise StorageError(
             f"{name!r} is of format {found}, from a later bayesmm; this one, {__version__}, reads formats up "
-            f"to {FIT_FORMAT}. Update it: pip install --upgrade bayesmm."
+            f"to {RESIDUAL_FORMAT}. Update it: pip install --upgrade bayesmm."
         )
 
 
@@ -165,7 +167,8 @@ def check_design(design: Design, expected: Mapping[str, np.ndarray], name: str, 
 
 def _names_used(design: Design) -> list[str]:
     """Names of the namespace that the formula or the weights use."""
-    written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''}"))
+    residual = "" if design.residual is None else design.residual.specification.text
+    written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''} {residual}"))
     return [name for name in design.user_names if name in written and name not in design.frame]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from cli_commands import run_json
 
 import bayesmm as bmm
 from bayesmm import Model
@@ -149,29 +151,29 @@ def test_weights_alone_are_prior_weights() -> None:
 
 
 WORKS = {
-    "aic", "anova", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
+    "aic", "anova", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
     "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "predict", "principal_components", "random_effects", "residuals", "sigma", "singular_directions",
-    "status", "summary", "theta", "tidy",
+    "parameters", "predict", "principal_components", "random_effects", "residuals", "sigma", "simulate",
+    "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
 }  # fmt: skip
 ARGUMENTS = {"test": ("Days = 0",), "boundary": ("sd(Intercept | Subject)",)}
 
 
 def test_every_method_of_a_fit_works_or_refuses_with_a_sentence(fit: Fit) -> None:
     for name in [name for name in dir(fit) if not name.startswith("_")]:
-        if name in WORKS | {"test", "problem", "estimate"}:
+        if name in WORKS | {"test", "problem", "estimate", "save"}:
             value = getattr(fit, name)
-            if callable(value):
+            if callable(value) and name != "save":
                 value(*ARGUMENTS.get(name, ()))
             continue
         with pytest.raises(ArgumentError, match="is not available for a model with residual="):
-            getattr(fit, name)(*(("x.nc",) if name == "save" else ARGUMENTS.get(name, ())))
+            getattr(fit, name)(*ARGUMENTS.get(name, ()))
 
 
 def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
     refused = [
         lambda: fit.random_effects(uncertainty="full"),
-        lambda: fit.coef(),
+        lambda: fit.coef(uncertainty="full"),
         lambda: fit.predict(interval="confidence"),
         lambda: fit.residuals("cholesky"),
         lambda: bmm.shrinkage(fit),
@@ -207,3 +209,103 @@ def test_residuals_scaled_by_the_root_of_their_covariance_are_uncorrelated() -> 
     standardised = fit.residuals("standardised").reshape(18, 10)
     leverage = np.einsum("ti,ij,tj->t", X, fit.estimate.beta_covariance, X)
     assert standardised == pytest.approx(pearson * sds / np.sqrt(sds**2 - leverage), rel=1e-9)
+
+
+def test_fit_without_random_effects_has_empty_tables_of_them() -> None:
+    fit = Model(FORMULA, SLEEP, residual="ar1(Days | Subject)").fit()
+    assert len(fit.random_effects()) == len(fit.principal_components()) == 0
+    assert list(fit.random_effects())[:4] == ["group", "level", "effect", "estimate"]
+
+
+def test_effects_and_coefficients_are_those_of_the_dense_model() -> None:
+    data = SLEEP[SLEEP.Subject.isin(["308", "309", "310", "330"])]
+    fit = Model("Reaction ~ Days + (1 | Subject)", data, residual="ar1(Days | Subject) * exponential(Days)").fit()
+    estimates = fit.parameters["estimate"]
+    days, codes = data.Days.to_numpy(), data.Subject.cat.remove_unused_categories().cat.codes.to_numpy()
+    sds = fit.sigma * np.exp(days * estimates["exponential(Days)"])
+    C = estimates["rho(Days | Subject)"] ** np.abs(days[:, None] - days)
+    R = np.where(codes[:, None] == codes, C, 0.0) * np.outer(sds, sds)
+    X = np.column_stack([np.ones(len(data)), days])
+    Z = (codes[:, None] == np.arange(4)).astype(float)
+    dense = DenseResidual(data.Reaction.to_numpy(), X, Z, R, estimates["sd(Intercept | Subject)"] ** 2 * np.eye(4))
+    beta, b, joint = dense.solve()
+    assert fit.fixed_effects["estimate"].to_numpy() == pytest.approx(beta, rel=1e-8)
+    effects = fit.random_effects(uncertainty="fixed")
+    assert effects["estimate"].to_numpy() == pytest.approx(b, rel=1e-7, abs=1e-7)
+    assert effects["std_error"].to_numpy() == pytest.approx(np.sqrt(np.diag(joint)[2:]), rel=1e-7)
+    of_level = fit.coef()
+    L = np.hstack([np.tile([1.0, 0.0], (4, 1)), np.eye(4)])
+    intercepts = of_level[of_level.effect == "Intercept"]
+    assert intercepts["std_error"].to_numpy() == pytest.approx(np.sqrt(np.diag(L @ joint @ L.T)), rel=1e-7)
+    conditional = fit.random_effects()
+    known = np.linalg.inv(Z.T @ np.linalg.solve(R, Z) + np.linalg.inv(dense.G))
+    assert conditional["std_error"].to_numpy() == pytest.approx(np.sqrt(np.diag(known)), rel=1e-7)
+
+
+class DenseResidual:
+    """Henderson's equations in full."""
+
+    def __init__(self, y: np.ndarray, X: np.ndarray, Z: np.ndarray, R: np.ndarray, G: np.ndarray) -> None:
+        self.y, self.T, self.R, self.G, self.p = y, np.hstack([X, Z]), R, G, X.shape[1]
+
+    def solve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        information = self.T.T @ np.linalg.solve(self.R, self.T)
+        information[self.p :, self.p :] += np.linalg.inv(self.G)
+        joint = np.linalg.inv(information)
+        found = joint @ self.T.T @ np.linalg.solve(self.R, self.y)
+        return found[: self.p], found[self.p :], joint
+
+
+def test_simulated_data_have_the_covariance_of_the_fit() -> None:
+    fit = Model("Reaction ~ Days + (1 | Subject)", SLEEP, residual="ar1(Days | Subject) * exponential(Days)").fit()
+    e = fit.simulate(4000, seed=2).to_numpy() - fit.predict(random="none").to_numpy()[:, None]
+    found = np.einsum("gtm,gum->tu", *2 * [e.reshape(18, 10, -1)]) / (18 * 4000)
+    estimates, t = fit.parameters["estimate"], np.arange(10)
+    sds = fit.sigma * np.exp(t * estimates["exponential(Days)"])
+    expected = estimates["rho(Days | Subject)"] ** np.abs(t[:, None] - t) * np.outer(sds, sds)
+    expected += estimates["sd(Intercept | Subject)"] ** 2
+    assert found == pytest.approx(expected, rel=0.03)
+    assert fit.simulate(2, seed=2).equals(fit.simulate(3, seed=2)[[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("formula", "text"),
+    [("Reaction ~ Days + (1 | Subject)", "ar1(Days | Subject)"), ("Reaction ~ C(Days)", "us(Days | Subject)")],
+)
+def test_saved_fit_comes_back(formula: str, text: str, tmp_path: Path) -> None:
+    data = SLEEP[SLEEP.Days < 4]
+    fit = Model(formula, data, residual=text).fit()
+    again = bmm.load(fit.save(tmp_path / "fit.nc"))
+    assert isinstance(again, Fit)
+    assert str(again) == str(fit)
+    assert again.coefficients(df="kenward-roger").equals(fit.coefficients(df="kenward-roger"))
+    tree = fit.to_datatree()
+    assert tree["estimate"]["residual_cor"].to_numpy() == pytest.approx(
+        fit.parameters.loc[list(fit.labels.residual_cors), "estimate"].to_numpy()
+    )
+
+
+def test_command_line_takes_a_covariance_of_residuals() -> None:
+    table = run_json("fit", "Reaction ~ Days", "--data", "sleepstudy", "--residual", "ar1(Days | Subject)")
+    fit = Model(FORMULA, SLEEP, residual="ar1(Days | Subject)").fit()
+    assert table["model"]["residual"] == "ar1(Days | Subject)"
+    assert table["fit"]["log_likelihood"] == pytest.approx(fit.loglik)
+    assert any("rho(Days | Subject)" in row.values() for row in table["fit"]["parameters"])
+
+
+def test_intervals_of_fitted_means_are_those_of_contrasts() -> None:
+    fit = Model("Reaction ~ C(Days)", SLEEP, residual="homtoep(Days | Subject)").fit()
+    rows = pd.DataFrame({"Days": [0, 3]})
+    table = fit.predict(rows, interval="confidence")
+    means = bmm.emmeans(fit, "Days", at={"Days": [0, 3]}, df="kenward-roger").table
+    for name in ("estimate", "std_error", "df", "lower", "upper"):
+        assert table[name].to_numpy() == pytest.approx(means[name].to_numpy(), rel=1e-9)
+
+
+def test_models_that_are_no_cases_of_each_other_have_no_test() -> None:
+    data = bmm.datasets.load("orthodont")
+    one = Model("distance ~ Sex * C(age)", data, residual="homcs(age | Subject) * het(Sex)").fit()
+    other = Model("distance ~ Sex * C(age)", data, residual="us(age | Subject)").fit()
+    models = bmm.anova(one, other)
+    assert np.isnan(models.table["p_value"].to_numpy()).all()
+    assert "There is no test" in str(models)

@@ -7,9 +7,13 @@ import pandas as pd
 
 from bayesmm.inference.fitted import Fitted
 
+COLUMNS = ("sd", "relative", "share", "cumulative")
+
 
 def decompose_covariances(fit: Fitted) -> pd.DataFrame:
     """One row a group and component; see `Fit.principal_components`."""
+    if not fit.labels.blocks:
+        return pd.DataFrame(columns=["group", "component", *COLUMNS]).set_index(["group", "component"])
     parts = []
     sizes = _directions_left(fit)
     for block, L, n_left in zip(fit.labels.blocks, fit.estimate.factors, sizes, strict=True):

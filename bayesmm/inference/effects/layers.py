@@ -21,7 +21,7 @@ from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.apart.one_factor import LevelRoots, solve_one_factor
@@ -99,7 +99,9 @@ def build_layers(
     second_order : bool
         Whether g₃ and the noise are worked out; zero otherwise.
     """
-    products = fit.problem.products
+    if second_order:
+        fit.design.require_independent_residuals("The error that estimated variances add to that of effects")
+    products = fit.estimate.criterion_function.products  # given the covariance of the residuals, if they have one
     fixed_back = np.linalg.inv(products.fixed_root)
     roots = products.effect_roots
     if shifts is None:
@@ -114,7 +116,7 @@ def build_layers(
     if products.levels is not None:
         found = [_one_factor(products.levels, factors[0], conditioned[0], W, slopes[0])]
     else:
-        found = _several_factors(eliminate_fit(fit), conditioned, W, slopes)
+        found = _several_factors(eliminate_given(fit), conditioned, W, slopes)
     layers = []
     for T, C, (second, third, ways) in zip(roots, fit.estimate.mode_covariances, found, strict=True):
         back = np.linalg.inv(T)

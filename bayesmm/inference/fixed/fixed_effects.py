@@ -225,7 +225,7 @@ def infer_fixed_effects(
         return Wald(beta=estimate.beta, covariance=estimate.beta_covariance, degrees=np.inf)
     kind = information or ("observed" if df == "satterthwaite" else "expected")
     W, is_scaled = parameter_covariance(fit, kind), df == "kenward-roger"
-    return (_small_sample if estimate.residual is None else _small_sample_residual)(fit, W, is_scaled=is_scaled)
+    return (_small_sample if estimate.residual is None else small_sample_residual)(fit, W, is_scaled=is_scaled)
 
 
 def check_choices(df: Any, information: Any) -> None:
@@ -303,8 +303,8 @@ def _correct(plug_in: np.ndarray, inner: np.ndarray, curvature: np.ndarray) -> n
     return linear
 
 
-def _small_sample_residual(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample:
-    """Do the same where the residuals have a covariance, with its parameters after θ."""
+def small_sample_residual(fit: Fitted, W: np.ndarray, *, is_scaled: bool) -> SmallSample:
+    """Do so where the residuals have a covariance, whose parameters are after θ in `W`; Φ_A if `is_scaled`."""
     estimate, residual = fit.estimate, fit.estimate.residual
     assert residual is not None
     psi = np.concatenate([estimate.minimum.x, residual.phi])

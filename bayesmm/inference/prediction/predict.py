@@ -24,6 +24,7 @@ from bayesmm.inference.bootstrap.drawing import ResponseSource
 from bayesmm.inference.effects.layers import LEAST
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile
+from bayesmm.inference.fixed.fixed_effects import small_sample_residual
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
 from bayesmm.inference.prediction.joint import RowEffects
 from bayesmm.inference.prediction.variances import differentiate_variances
@@ -65,7 +66,8 @@ def predict(
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
-    fit.design.require_independent_residuals("An interval of predictions")
+    if fit.design.residual is not None:
+        return _of_fixed(fit, predictors, estimate, interval, above, uncertainty, df, information)
     noise = np.zeros(len(estimate))
     if interval == "prediction":
         noise = 1.0 / read_row_weights(fit.design, new_data, weights, len(estimate))
@@ -89,6 +91,37 @@ def predict(
         for name, values in zip(names, (error, degrees, centre - half, centre + half), strict=True):
             columns[name][complete] = values
     return pd.DataFrame(in_order(columns), index=predictors.index)
+
+
+def _of_fixed(
+    fit: Fitted,
+    predictors: Predictors,
+    estimate: np.ndarray,
+    interval: IntervalKind,
+    above: float,
+    uncertainty: PredictionLayer,
+    df: PredictionDf,
+    information: Information | None,
+) -> pd.DataFrame:
+    """Give confidence intervals where residuals have a covariance and there are no random effects."""
+    design = fit.design
+    if interval == "prediction":
+        design.require_independent_residuals("A prediction interval")
+    if uncertainty in ("conditional", "bootstrap"):
+        design.require_independent_residuals(f"uncertainty={uncertainty!r}")
+    if design.blocks:
+        design.require_independent_residuals("An interval of predictions beside random effects")
+    W = parameter_covariance(fit, information or ("expected" if uncertainty == "full" else "observed"))
+    of = small_sample_residual(fit, W, is_scaled=uncertainty == "full")
+    error = np.sqrt(np.einsum("rp,pq,rq->r", predictors.X, of.covariance, predictors.X))
+    degrees = {
+        "satterthwaite": lambda: np.maximum(of.df(predictors.X), LEAST),
+        "residual": lambda: np.full(len(error), float(fit.n - len(fit.estimate.beta))),
+        "normal": lambda: np.full(len(error), np.inf),
+    }[df]()
+    half = t_quantile(above, degrees) * error
+    columns = {"estimate": estimate, "std_error": error, "df": degrees, "lower": estimate - half}
+    return pd.DataFrame(in_order(columns | {"upper": estimate + half}), index=predictors.index)
 
 
 class Rows(NamedTuple):

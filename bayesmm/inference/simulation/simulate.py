@@ -23,9 +23,9 @@ def simulate_fit(fit: Fitted, n: int, random: Effects, seed: int) -> pd.DataFram
     design, estimate = fit.design, fit.estimate
     streams = check_simulations(n, random, seed, design.n)
     if random == "kept":
-        drawn = draw_rows(design, estimate.beta, estimate.modes, estimate.sigma, streams)
+        drawn = draw_rows(design, estimate.beta, estimate.modes, estimate.sigma, streams, estimate.residual)
     else:
-        drawn = simulate_responses(design, estimate.beta, estimate.factors, estimate.sigma, streams)
+        drawn = simulate_responses(design, estimate.beta, estimate.factors, estimate.sigma, streams, estimate.residual)
     return simulation_frame(drawn, design)
 
 
