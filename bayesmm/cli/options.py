@@ -143,7 +143,7 @@ Residual = Annotated[
     str | None,
     typer.Option(
         metavar="STRUCTURE",
-        help="Covariance of the residuals: 'ar1(week | id)', 'us(visit | id)', 'het(machine)', products of such with *.",
+        help="Covariance of the residuals: 'ar1(week | id)', 'us(visit | id)', 'het(machine)', products with *.",
     ),
 ]
 Sigma = Annotated[

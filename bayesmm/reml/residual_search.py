@@ -8,8 +8,8 @@ import numpy as np
 
 from bayesmm.covariance.layout import start_theta
 from bayesmm.errors import EstimationError
-from bayesmm.marginal.residual.whitened import whiten_at
 from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.residual.whitened import whiten_at
 from bayesmm.problem import Problem
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
