@@ -246,7 +246,6 @@ class Model:
         >>> model.marginal_covariance([0, 1], at=model.fit()).round(0).to_numpy().tolist()
         [[1267.0, 622.0], [622.0, 1321.0]]
         """
-        self.design.require_independent_residuals("marginal_covariance")
         return marginal_covariance(self.design, rows, at)
 
     @cached_property

@@ -1468,7 +1468,6 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_marginal_covariance({"Subject": ["308", "309"]})
         """
-        self.design.require_independent_residuals("plot_marginal_covariance")
         from bayesmm.design.words.moments import marginal_covariance
         from bayesmm.design.words.row_choice import choose_rows, row_levels
         from bayesmm.plots.matrix import plot_matrix

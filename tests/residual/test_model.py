@@ -12,7 +12,7 @@ from cli_commands import run_json
 
 import bayesmm as bmm
 from bayesmm import Model
-from bayesmm.errors import ArgumentError, DesignError, EstimationError, SpecificationError
+from bayesmm.errors import ArgumentError, DesignError, EstimationError, PredictionError, SpecificationError
 from bayesmm.fit import Fit
 
 SLEEP = bmm.datasets.load("sleepstudy")
@@ -153,7 +153,7 @@ def test_weights_alone_are_prior_weights() -> None:
 WORKS = {
     "aic", "anova", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
     "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "predict", "principal_components", "random_effects", "residuals", "sigma", "simulate",
+    "parameters", "plot_marginal_covariance", "predict", "principal_components", "random_effects", "residuals", "sigma", "simulate",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
 }  # fmt: skip
 ARGUMENTS = {"test": ("Days = 0",), "boundary": ("sd(Intercept | Subject)",)}
@@ -309,3 +309,39 @@ def test_models_that_are_no_cases_of_each_other_have_no_test() -> None:
     models = bmm.anova(one, other)
     assert np.isnan(models.table["p_value"].to_numpy()).all()
     assert "There is no test" in str(models)
+
+
+def test_covariance_of_rows_is_that_of_the_textbook_and_of_what_is_simulated() -> None:
+    data = SLEEP.assign(half=np.where(SLEEP.index % 2, "a", "b"))
+    model = Model("Reaction ~ Days + (1 | Subject)", data, residual="ar1(Days | Subject) * het(half)")
+    fit = model.fit()
+    found = model.marginal_covariance({"Subject": ["308", "309"]}, at=fit).to_numpy()
+    e, t = fit.parameters["estimate"], np.tile(np.arange(10), 2)
+    sd = np.where(np.arange(20) % 2, fit.sigma, e["sigma(half[b])"])
+    same = np.repeat([0, 1], 10)[:, None] == np.repeat([0, 1], 10)
+    C = e["rho(Days | Subject)"] ** np.abs(t[:, None] - t) * np.outer(sd, sd) + e["sd(Intercept | Subject)"] ** 2
+    assert found == pytest.approx(np.where(same, C, 0.0), rel=1e-10)
+    alone = Model("Reaction ~ 1", SLEEP, residual="us(Days | Subject)")
+    rows = alone.marginal_covariance({"Subject": "308"}, at=alone.fit("ml"))
+    y = SLEEP.Reaction.to_numpy().reshape(18, 10) - alone.fit("ml").parameters.loc["Intercept", "estimate"]
+    assert rows.to_numpy() == pytest.approx(y.T @ y / 18, rel=1e-5)
+    with pytest.raises(ArgumentError, match="in symbols"):
+        model.marginal_covariance([0, 1])
+    with pytest.raises(DesignError, match="Give a list of row labels"):
+        alone.marginal_mean("308")
+
+
+def test_prediction_intervals_have_the_variance_of_their_rows() -> None:
+    data = SLEEP.assign(half=np.where(SLEEP.index % 2, "a", "b"))
+    fit = Model("Reaction ~ Days", data, residual="ar1(Days | Subject) * het(half) * exponential(Days)").fit()
+    rows = pd.DataFrame({"Days": [0, 3, 8], "half": ["a", "b", "a"]})
+    mean, new = (fit.predict(rows, interval=kind) for kind in ("confidence", "prediction"))
+    e = fit.parameters["estimate"]
+    sds = np.array([fit.sigma, e["sigma(half[b])"], fit.sigma]) * np.exp(rows.Days * e["exponential(Days)"])
+    assert new["std_error"].to_numpy() ** 2 == pytest.approx(mean["std_error"].to_numpy() ** 2 + sds**2, rel=1e-9)
+    own = fit.predict(interval="prediction").iloc[[1, 10]]
+    again = fit.predict(data.iloc[[1, 10]], interval="prediction")
+    assert own.to_numpy() == pytest.approx(again.to_numpy(), rel=1e-9)
+    assert (new["df"] > 5).all()
+    with pytest.raises(PredictionError, match="no variance at 'c'"):
+        fit.predict(rows.assign(half="c"), interval="prediction")

@@ -20,10 +20,10 @@ from bayesmm.covariance.residual import (
 )
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.columns.columns import Columns, build_arithmetic
-from bayesmm.design.reading.frame import UsedRows
+from bayesmm.design.reading.frame import UsedRows, read_table
 from bayesmm.design.reading.levels import read_levels
 from bayesmm.design.reading.names import Names
-from bayesmm.errors import DesignError
+from bayesmm.errors import DesignError, PredictionError
 from bayesmm.limits import COVARIANCE_PARAMETERS
 from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, SpreadTerm
 
@@ -126,6 +126,43 @@ class ResidualBlock:
         assert self.specification.correlation is not None
         own = RESIDUAL[self.specification.correlation.structure].has_own
         return own and len(self.spreads) == 1 and self.correlation.is_linear_with_own
+
+    def covariance(self, values: Mapping[str, float], chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Make the covariance matrix (m, m) of the residuals of some rows.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            Of the parameters, by their names.
+        chosen : int array, shape (m,)
+            Which rows.
+        weights : array, shape (m,)
+            Their prior weights.
+
+        Raises
+        ------
+        DesignError
+            If a standard deviation is not positive.
+        """
+        sds = [name for name, own in zip((*self.sd_names, "sigma"), (*self.are_sds, True), strict=True) if own]
+        for name in sds:
+            if not values[name] > 0.0:
+                raise DesignError(f"{name!r} is {values[name]:g}: give a positive standard deviation.")
+        s = [
+            np.log(values[name] / values["sigma"]) if own else values[name]
+            for name, own in zip(self.sd_names, self.are_sds, strict=True)
+        ]
+        sd = values["sigma"] * np.exp(self.columns[chosen] @ np.array(s)) / np.sqrt(weights)
+        if self.correlation is None:
+            return np.diag(sd**2)
+        rho = np.array([values[name] for name in self.cor_names])
+        low, high = self.correlation.limits
+        for name, value in zip(self.cor_names, rho, strict=True):
+            if not low <= value <= high:
+                raise DesignError(f"{name!r} is {value:g}: it lies between {low:.4g} and {high:g}.")
+        codes = self.codes[chosen]
+        C = np.where(codes[:, None] == codes, self.correlation.matrix(np, rho, self.positions[chosen]), 0.0)
+        return C * np.outer(sd, sd)
 
     @property
     def words(self) -> str:
@@ -351,8 +388,37 @@ def _check_spreads(block: ResidualBlock) -> None:
             )
 
 
-def strata_codes(spread: Spread, values: Mapping[str, Any]) -> np.ndarray:
-    """Stratum of new rows by labels (m,); −1 for one that the fit has not seen."""
-    read = read_levels(spread.factors, [values[name] for name in spread.factors])
-    position = {label: i for i, label in enumerate(spread.strata)}
-    return np.array([position.get(label, -1) for label in read.labels])[read.codes]
+def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
+    """Compute what the logarithms of standard deviations are linear in for new rows (m, s).
+
+    Raises
+    ------
+    DesignError
+        If a column is lacking, or a value has no variance.
+    PredictionError
+        If a stratum is one that the fit has not seen, or a value is missing.
+    """
+    found = []
+    for spread in block.spreads:
+        uses = list(spread.factors) if spread.source is None else list(spread.source.uses)
+        table = read_table(new_data, uses, may_be_empty=True)
+        missing = table.missing(uses)
+        if missing.any():
+            raise PredictionError(
+                f"Row {table.index[missing.argmax()]!r} has no value of what its variance depends on in {spread.term}."
+            )
+        rows = table.rows(~missing)
+        if spread.source is not None:
+            values = spread.source.evaluate(rows.as_floats().frame)[:, 0]
+            found.append(covariate_column(spread.kind, spread.term, values, table.index)[:, None])
+            continue
+        read = read_levels(spread.factors, [rows.columns[name] for name in spread.factors])
+        unknown = [label for label in read.labels if label not in spread.strata]
+        if unknown:
+            raise PredictionError(
+                f"The fit has no variance at {unknown[0]!r} of {':'.join(spread.factors)!r}: {spread.term} has one for "
+                f"each of {listing(spread.strata)}."
+            )
+        codes = np.array([spread.strata.index(label) for label in read.labels], dtype=int)[read.codes]
+        found.append((codes[:, None] == np.arange(1, len(spread.strata))).astype(float))
+    return np.hstack([np.zeros((len(read_table(new_data, [], may_be_empty=True).index), 0)), *found])

@@ -9,7 +9,7 @@ one, and σ² the residual variance. Where nothing but the intercept varies by a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,10 +100,11 @@ def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.
     _check_size(len(chosen), at is None)
     index = label_rows(design, chosen)
     if at is None:
+        design.require_independent_residuals("The covariance in symbols, without at=,")
         return TextTable(_covariance_texts(design, chosen), index=index, columns=index)
-    needed = [row.name for row in labels.parameter_rows() if row.kind in ("sd", "cor")]
-    values = read_values(at, labels, [*needed, "sigma"], design.known_sigma)
-    cells = _covariance(design, chosen, stated_covariances(labels, values), values["sigma"])
+    needed = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
+    values = read_values(at, labels, list(dict.fromkeys([*needed, "sigma"])), design.known_sigma)
+    cells = _covariance(design, chosen, stated_covariances(labels, values), values)
     return pd.DataFrame(cells, index=index, columns=index)
 
 
@@ -177,9 +178,15 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
                     yield piece.start + i, piece.start + j, symbol
 
 
-def _covariance(design: Design, chosen: np.ndarray, covariances: Sequence[np.ndarray], sigma: float) -> np.ndarray:
-    """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m)."""
-    total = np.diag(sigma**2 / design.weights[chosen])
+def _covariance(
+    design: Design, chosen: np.ndarray, covariances: Sequence[np.ndarray], values: Mapping[str, float]
+) -> np.ndarray:
+    """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m); with the covariance of the residuals, if they have one."""
+    weights = design.weights[chosen]
+    if design.residual is None:
+        total = np.diag(values["sigma"] ** 2 / weights)
+    else:
+        total = design.residual.covariance(values, chosen, weights)
     for block, covariance in zip(design.blocks, covariances, strict=True):
         memberships = block.incidence.rows(chosen).memberships
         for one in memberships:

@@ -44,10 +44,9 @@ def choose_rows(design: Design, rows: Any) -> np.ndarray:
     elif isinstance(rows, Iterable) and not isinstance(rows, str):
         chosen = _by_labels(design, list(rows))
     else:
-        raise DesignError(
-            f"rows is {rows!r}. Give a list of row labels, rows=[0, 1]; a slice of them; or levels, "
-            f"rows={{{design.blocks[0].group!r}: {design.blocks[0].levels[0]!r}}}."
-        )
+        groups = [(each.group, each.levels) for each in (*design.blocks, design.residual) if each and each.group]
+        example = f"; or levels, rows={{{groups[0][0]!r}: {groups[0][1][0]!r}}}" if groups else ""
+        raise DesignError(f"rows is {rows!r}. Give a list of row labels, rows=[0, 1]; a slice of them{example}.")
     if not len(chosen):
         raise DesignError(f"No row is chosen by rows={rows!r}. The model uses {design.n} rows.")
     return chosen
@@ -56,6 +55,7 @@ def choose_rows(design: Design, rows: Any) -> np.ndarray:
 def label_rows(design: Design, chosen: np.ndarray) -> pd.Index:
     """Name rows by their levels, coarse to fine, and by their label in the data: ``"Subject 308 · row 3"``."""
     factors = list(dict.fromkeys(name for block in design.blocks for name in block.factors))
+    factors += [name for name in _residual_factors(design) if name not in factors]
     columns = [[f"{name} {level_text(value)}" for value in design.frame[name].iloc[chosen]] for name in factors]
     rows = [f"row {label}" for label in design.rows[chosen]]
     return pd.Index([" · ".join(parts) for parts in zip(*columns, rows, strict=True)], dtype=object)
@@ -123,7 +123,11 @@ def _level_texts(design: Design, group: Any) -> tuple[list[np.ndarray], list[str
         if block.group == group:
             texts = np.array(block.levels, dtype=object)
             return [texts[membership.codes] for membership in block.incidence.memberships], list(block.levels)
-    parts = list(dict.fromkeys(name for block in design.blocks for name in block.factors))
+    residual = design.residual
+    if residual is not None and residual.group == group:
+        return [np.array(residual.levels, dtype=object)[residual.codes]], list(residual.levels)
+    parts = [name for block in design.blocks for name in block.factors]
+    parts = list(dict.fromkeys([*parts, *_residual_factors(design)]))
     if group not in parts:
         groups = list(dict.fromkeys([*(block.group for block in design.blocks), *parts]))
         near = get_close_matches(str(group), groups, n=1)
@@ -132,6 +136,13 @@ def _level_texts(design: Design, group: Any) -> tuple[list[np.ndarray], list[str
     codes, found = pd.factorize(design.frame[group], sort=True)
     known = [level_text(level) for level in found]
     return [np.array(known, dtype=object)[codes]], known
+
+
+def _residual_factors(design: Design) -> tuple[str, ...]:
+    """Columns that make the groups in which residuals hang together."""
+    if design.residual is None or design.residual.specification.correlation is None:
+        return ()
+    return design.residual.specification.correlation.grouping.factors
 
 
 def _no_level(group: Any, name: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
+from bayesmm.design.blocks.residual import evaluate_spreads
 from bayesmm.design.predictors import (
     IntervalKind,
     NewLevels,
@@ -67,7 +68,9 @@ def predict(
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
     if fit.design.residual is not None:
-        return _of_fixed(fit, predictors, estimate, interval, above, uncertainty, df, information)
+        weights = read_row_weights(fit.design, new_data, weights, len(estimate))
+        noise = _row_noise(fit, new_data, weights) if interval == "prediction" else None
+        return _of_fixed(fit, predictors, estimate, noise, above, uncertainty, df, information)
     noise = np.zeros(len(estimate))
     if interval == "prediction":
         noise = 1.0 / read_row_weights(fit.design, new_data, weights, len(estimate))
@@ -97,31 +100,50 @@ def _of_fixed(
     fit: Fitted,
     predictors: Predictors,
     estimate: np.ndarray,
-    interval: IntervalKind,
+    noise: tuple[np.ndarray, np.ndarray] | None,
     above: float,
     uncertainty: PredictionLayer,
     df: PredictionDf,
     information: Information | None,
 ) -> pd.DataFrame:
-    """Give confidence intervals where residuals have a covariance and there are no random effects."""
+    """Give intervals where residuals have a covariance and there are no random effects."""
     design = fit.design
-    if interval == "prediction":
-        design.require_independent_residuals("A prediction interval")
     if uncertainty in ("conditional", "bootstrap"):
         design.require_independent_residuals(f"uncertainty={uncertainty!r}")
     if design.blocks:
         design.require_independent_residuals("An interval of predictions beside random effects")
     W = parameter_covariance(fit, information or ("expected" if uncertainty == "full" else "observed"))
     of = small_sample_residual(fit, W, is_scaled=uncertainty == "full")
-    error = np.sqrt(np.einsum("rp,pq,rq->r", predictors.X, of.covariance, predictors.X))
-    degrees = {
-        "satterthwaite": lambda: np.maximum(of.df(predictors.X), LEAST),
-        "residual": lambda: np.full(len(error), float(fit.n - len(fit.estimate.beta))),
-        "normal": lambda: np.full(len(error), np.inf),
-    }[df]()
+    X = predictors.X
+    plug_in, slopes = np.einsum("rp,pq,rq->r", X, of.plug_in, X), np.einsum("rp,mpq,rq->rm", X, of.slopes, X)
+    variance = np.einsum("rp,pq,rq->r", X, of.covariance, X)
+    if noise is not None:
+        variance, plug_in, slopes = variance + noise[0], plug_in + noise[0], slopes + noise[1]
+    error = np.sqrt(variance)
+    spread = np.einsum("rm,mn,rn->r", slopes, W, slopes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        degrees = np.where(spread > 0.0, np.maximum(2.0 * plug_in**2 / spread, LEAST), np.inf)
+    if df != "satterthwaite":
+        fixed = float(fit.n - len(fit.estimate.beta)) if df == "residual" else np.inf
+        degrees = np.where(np.isnan(error), np.nan, fixed)
     half = t_quantile(above, degrees) * error
     columns = {"estimate": estimate, "std_error": error, "df": degrees, "lower": estimate - half}
     return pd.DataFrame(in_order(columns | {"upper": estimate + half}), index=predictors.index)
+
+
+def _row_noise(fit: Fitted, new_data: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance (m,) of the residual of each row, and its derivatives (m, t + f + 1) by the covariance parameters."""
+    block, residual = fit.design.residual, fit.estimate.residual
+    assert block is not None
+    assert residual is not None
+    columns = block.columns if new_data is None else evaluate_spreads(block, new_data)
+    n_spreads = residual.layout.n_spreads
+    variance = fit.sigma**2 * np.exp(2.0 * columns @ residual.phi[:n_spreads]) / weights
+    slopes = np.zeros((len(variance), len(fit.estimate.coordinates)))
+    start = len(fit.estimate.minimum.x)
+    slopes[:, start : start + n_spreads] = 2.0 * variance[:, None] * columns
+    slopes[:, -1] = 2.0 * variance
+    return variance, slopes
 
 
 class Rows(NamedTuple):
