@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from bayesmm.covariance.layout import Layout, map_theta
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.evaluation import (
+    Closed,
     Curved,
     ResidualEvaluated,
     curve_rows,
@@ -94,6 +95,14 @@ class ResidualCriterion:
         noise = NOISE * max(1.0, abs(at.value), self.rows.n)
         return Evaluation(at.value, at.gradient, at.curvature, is_exact=False, noise=noise, detail=at)
 
+    def exactly(self, psi: np.ndarray) -> Evaluation:
+        """Evaluate with the exact Hessian, which is available without random effects, and takes longer."""
+        at = self(psi)
+        if not np.isfinite(at.value) or at.detail.closed is None:
+            return at
+        closed: Closed = at.detail.closed
+        return replace(at, hessian=closed.straight + self.rows.layout.bend(psi, closed.gamma), is_exact=True)
+
     def curve(self, psi: np.ndarray, weights: np.ndarray, second: list[np.ndarray]) -> Curved:
         """Work out what small-sample methods need; see `bayesmm.marginal.residual.evaluation.curve_sums`."""
         theta, phi = self.split(psi)
@@ -113,8 +122,11 @@ class ResidualCriterion:
         return np.concatenate([own, self.rows.layout.sizes(phi)])
 
     def derivatives(self, psi: np.ndarray) -> Derivatives:
-        """Value, gradient and Hessian, by central differences of exact gradients, and ∂r²."""
+        """Value, gradient, Hessian and ∂r²; where there are random effects, the Hessian by differences of gradients."""
         at = self.evaluate(psi)
+        if at.closed is not None:
+            hessian = at.closed.straight + self.rows.layout.bend(psi, at.closed.gamma)
+            return Derivatives(at.value, at.gradient, hessian, at.residual_square_gradient)
         steps = STEP * self.sizes(psi)
         ends = [(self.evaluate(psi + e), self.evaluate(psi - e)) for e in np.diag(steps)]
         hessian = np.array(

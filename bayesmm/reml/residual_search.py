@@ -19,6 +19,9 @@ from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
 from bayesmm.reml.search import find_minima
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
+FEW = 6  # parameters of residuals alone, up to which a second search from independent ones costs nothing
+FIRST = 40  # evaluations with an approximate Hessian, where there is an exact one
+MOST = 200  # evaluations of a search
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
@@ -41,7 +44,9 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
     """
     layout = criterion.rows.layout
     moments = layout.start(criterion.rows.fixed[:, -1])
-    starts = [moments] if not criterion.layout else [moments, np.zeros(layout.n_phi)]
+    starts = [moments]
+    if criterion.layout or layout.n_phi <= FEW:
+        starts.append(np.zeros(layout.n_phi))
     found, n_evaluations, n_screened = [], 0, 0
     for phi in starts:
         theta = start_theta(criterion.layout)
@@ -108,8 +113,12 @@ class IndistinctError(EstimationError):
 
 
 def _search(criterion: ResidualCriterion, start: np.ndarray) -> Minimum:
-    found = minimise(criterion, start, sizes=criterion.sizes)
+    most = MOST if criterion.layout else FIRST
+    found = minimise(criterion, start, sizes=criterion.sizes, max_evaluations=most)
     n_evaluations = found.n_evaluations
+    if not found.converged and not criterion.layout and np.isfinite(found.evaluation.value):
+        found = minimise(criterion.exactly, found.x, sizes=criterion.sizes, max_evaluations=MOST)
+        n_evaluations += found.n_evaluations
     for _ in range(MOST_ROUNDS):
         if not criterion.layout or not found.converged:
             break

@@ -12,7 +12,7 @@ from cli_commands import run_json
 
 import bayesmm as bmm
 from bayesmm import Model
-from bayesmm.errors import ArgumentError, DesignError, EstimationError, PredictionError, SpecificationError
+from bayesmm.errors import ArgumentError, DesignError, EstimationError, FitStatus, PredictionError, SpecificationError
 from bayesmm.fit import Fit
 
 SLEEP = bmm.datasets.load("sleepstudy")
@@ -345,3 +345,15 @@ def test_prediction_intervals_have_the_variance_of_their_rows() -> None:
     assert (new["df"] > 5).all()
     with pytest.raises(PredictionError, match="no variance at 'c'"):
         fit.predict(rows.assign(half="c"), interval="prediction")
+
+
+def test_search_goes_on_with_the_exact_curvature_where_the_likelihood_is_bent() -> None:
+    rng = np.random.default_rng(8)
+    L = np.array([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [-0.8, 0.2, 0.1]])
+    e = rng.normal(size=(9, 3)) @ L.T
+    data = pd.DataFrame({"y": e.ravel(), "id": np.repeat(np.arange(9), 3), "v": np.tile([0, 1, 2], 9)})
+    data["arm"] = np.where(data.id % 2, "a", "b")
+    fit = Model("y ~ v", data, residual="us(v | id) * het(arm)").fit("ml")
+    assert fit.status is FitStatus.CONVERGED
+    criterion = fit.estimate.residual.criterion
+    assert np.linalg.eigvalsh(criterion.derivatives(fit.estimate.residual.phi).hessian)[0] > 0

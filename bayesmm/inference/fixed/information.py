@@ -109,13 +109,15 @@ def _invert_expected_residual(found: Estimate, residual: ResidualEstimate) -> np
         own = [2.0 * way.along(M @ L) for way, M, L in zip(ways, at.expected, factors, strict=True)]
         return np.concatenate([*own, along_residual(at.expected_residual, slopes_of_rows)])
 
-    steps = np.diag(STEP * criterion.sizes(psi))[free]
-    information = np.zeros((len(psi) + 1,) * 2)
-    for i, e in zip(free, steps, strict=True):
-        up, down = along(criterion.evaluate(psi + e)), along(criterion.evaluate(psi - e))
-        information[i, :-1] = -0.5 * (up - down) / (2.0 * e.sum())
+    information, here = np.zeros((len(psi) + 1,) * 2), criterion.evaluate(psi)
+    if here.closed is not None:
+        information[:-1, :-1] = 0.5 * here.closed.traces
+    else:
+        for i, e in zip(free, np.diag(STEP * criterion.sizes(psi))[free], strict=True):
+            up, down = along(criterion.evaluate(psi + e)), along(criterion.evaluate(psi - e))
+            information[i, :-1] = -0.5 * (up - down) / (2.0 * e.sum())
     if criterion.sigma is None:
-        information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(psi))
+        information[:-1, -1] = information[-1, :-1] = along(here)
         information[-1, -1] = 2.0 * found.criterion_function.degrees_of_freedom
         free = np.append(free, len(psi))
     return _invert_free(information, free)

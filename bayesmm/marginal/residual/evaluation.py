@@ -50,6 +50,8 @@ class ResidualEvaluated(NamedTuple):
         Σ Z_i'PZ_i of each grouping factor.
     expected_residual : list of arrays, shape (m, o, o)
         Σ P_gg of each pattern.
+    closed : Closed or None
+        What gives second derivatives in closed form, where that costs little: without random effects.
     """
 
     value: float
@@ -59,6 +61,25 @@ class ResidualEvaluated(NamedTuple):
     residual_square_gradient: Float[Array, " u"]
     expected: list[Float[Array, "k k"]]
     expected_residual: list[Float[Array, "m o o"]]
+    closed: Closed | None = None
+
+
+class Closed(NamedTuple):
+    """Second derivatives of the criterion without random effects.
+
+    Attributes
+    ----------
+    traces : array, shape (f, f)
+        tr(P∂_iRP∂_jR): twice the expected information.
+    straight : array, shape (f, f)
+        The Hessian but for ⟨Γ, ∂²R⟩.
+    gamma : list of arrays, shape (m, o, o)
+        Γ of each pattern.
+    """
+
+    traces: Float[Array, "f f"]
+    straight: Float[Array, "f f"]
+    gamma: list[Float[Array, "m o o"]]
 
 
 class Curved(NamedTuple):
@@ -124,7 +145,7 @@ def evaluate_sums(
     if restriction:
         falls = by_columns[:, :, :p] @ at.fixed.covariance
         trace += np.einsum("icd,jdc->ij", falls, falls) - 2.0 * _traces(moved, slopes, inverses, known)
-    information = at.profiled(2.0 * at.precision * average - trace, at.precision * fall)
+    information = straight = at.profiled(2.0 * at.precision * average - trace, at.precision * fall)
     if len(phi) and np.linalg.eigvalsh(information)[0] <= 0.0:
         information = at.profiled(trace, traces)
     return ResidualEvaluated(
@@ -135,6 +156,7 @@ def evaluate_sums(
         residual_square_gradient=-fall,
         expected=[],
         expected_residual=expected,
+        closed=Closed(trace, straight, [E - at.precision * S for E, S in zip(expected, squares, strict=True)]),
     )
 
 

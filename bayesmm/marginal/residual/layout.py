@@ -16,6 +16,7 @@ from bayesmm.covariance.residual import Correlation, PairProducts
 from bayesmm.marginal.shapes import Array, Float
 
 TINY = 1e-30  # step of a complex-step derivative
+APART = 1e-5  # step of a central difference of such derivatives, in sizes of φ
 LEAST_SQUARE = 1e-6  # of the mean square of residuals: smaller ones count as this where their logarithms are taken
 
 
@@ -105,6 +106,20 @@ class ResidualLayout:
         steps = np.eye(len(phi)) * (1j * TINY)
         by_entry = [self.covariances(np, phi + step) for step in steps]
         return [np.stack([np.imag(R) / TINY for R in each]) for each in zip(*by_entry, strict=True)]
+
+    def bend(self, phi: np.ndarray, matrices: Sequence[Float[Array, "m o o"]]) -> Float[Array, "f f"]:
+        """⟨M, ∂²R⟩ of matrices of the patterns: central differences of ⟨M, ∂R⟩."""
+
+        def along(phi: np.ndarray) -> np.ndarray:
+            slopes = self.derivatives(phi)
+            return sum(
+                (dR.reshape(len(dR), -1) @ M.reshape(-1) for M, dR in zip(matrices, slopes, strict=True)),
+                np.zeros(len(phi)),
+            )
+
+        steps = np.diag(APART * self.sizes(phi))
+        bent = np.array([(along(phi + e) - along(phi - e)) / (2.0 * e.sum()) for e in steps])
+        return 0.5 * (bent + bent.T)
 
     def sizes(self, phi: np.ndarray) -> np.ndarray:
         """How large a change of each entry is small: one, or what multiplies a standard deviation by e at most."""
