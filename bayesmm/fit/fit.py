@@ -1030,7 +1030,6 @@ class Fit:
         >>> fit.bootstrap(20, seed=1, progress=False).draws.shape
         (20, 6)
         """
-        self.design.require_independent_residuals("The bootstrap")
         from bayesmm.inference.bootstrap.bootstrap import bootstrap
 
         return bootstrap(self, n, kind, statistic, group, seed, progress)

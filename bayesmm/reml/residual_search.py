@@ -81,6 +81,11 @@ def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
     )
 
 
+def refit_residual(criterion: ResidualCriterion, start: np.ndarray) -> Estimate:
+    """Estimate anew for another response, from where the search for one like it ended."""
+    return read_residual(criterion, _search(criterion, start), (), 0)
+
+
 def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
     """Take the residuals' covariance up to σ² as known: the objective of θ alone."""
     whitened = whiten_at(criterion.rows, phi, criterion.plan)

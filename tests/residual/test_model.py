@@ -151,12 +151,12 @@ def test_weights_alone_are_prior_weights() -> None:
 
 
 WORKS = {
-    "aic", "anova", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
+    "aic", "anova", "bootstrap", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
     "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
     "parameters", "plot_marginal_covariance", "predict", "principal_components", "random_effects", "residuals", "sigma", "simulate",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
 }  # fmt: skip
-ARGUMENTS = {"test": ("Days = 0",), "boundary": ("sd(Intercept | Subject)",)}
+ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercept | Subject)",)}
 
 
 def test_every_method_of_a_fit_works_or_refuses_with_a_sentence(fit: Fit) -> None:
@@ -174,6 +174,9 @@ def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
     refused = [
         lambda: fit.random_effects(uncertainty="full"),
         lambda: fit.coef(uncertainty="full"),
+        lambda: fit.coef(uncertainty="bootstrap", bootstrap=2),
+        lambda: fit.bootstrap(2, kind="case"),
+        lambda: fit.bootstrap(2, kind="residual"),
         lambda: fit.predict(interval="confidence"),
         lambda: fit.residuals("cholesky"),
         lambda: bmm.shrinkage(fit),
@@ -357,3 +360,14 @@ def test_search_goes_on_with_the_exact_curvature_where_the_likelihood_is_bent() 
     assert fit.status is FitStatus.CONVERGED
     criterion = fit.estimate.residual.criterion
     assert np.linalg.eigvalsh(criterion.derivatives(fit.estimate.residual.phi).hessian)[0] > 0
+
+
+def test_bootstrap_spreads_as_the_standard_errors_say() -> None:
+    fit = Model("Reaction ~ Days", SLEEP, residual="ar1(Days | Subject) * exponential(Days)").fit()
+    found = fit.bootstrap(150, statistic=lambda other: other.sigma)
+    names = list(fit.parameters.index)
+    ratio = found.parameters.loc[names, "std_error"] / fit.parameters["std_error"]
+    assert ratio.between(0.75, 1.3).all(), ratio
+    assert found.n_failed == 0
+    assert found.statistics["statistic"].to_numpy() == pytest.approx(found.draws["sigma"].to_numpy())
+    assert fit.bootstrap(2).draws.equals(fit.bootstrap(3).draws.iloc[:2])

@@ -207,7 +207,8 @@ class Bootstrap:
 
     def _ranges(self) -> np.ndarray:
         """Between which values each parameter and statistic may lie (m + s, 2)."""
-        ranges = {"fixed": (-np.inf, np.inf), "sd": (0.0, np.inf), "sigma": (0.0, np.inf), "cor": (-1.0, 1.0)}
+        ranges = dict.fromkeys(("fixed", "exponent"), (-np.inf, np.inf))
+        ranges |= {"sd": (0.0, np.inf), "sigma": (0.0, np.inf), "cor": (-1.0, 1.0)}
         own = [ranges[row.kind] for row in self.labels.parameter_rows()]
         return np.array([*own, *((-np.inf, np.inf) for _ in self.statistic_names)])
 
@@ -319,6 +320,8 @@ def bootstrap(
     n = check_count("n", n, 2)
     if not is_one_of(kind, KINDS):
         raise ArgumentError(f"kind is {shorten(kind)}: give 'parametric', 'residual' or 'case'.")
+    if kind != "parametric":
+        fit.design.require_independent_residuals(f"A bootstrap of kind {kind!r}")
     if group is not None and kind != "case":
         raise ArgumentError(f"group is {group!r}, but only kind='case' resamples the levels of one factor.")
     seed, named = check_seed(seed), None if statistic is None else NamedStatistic(statistic, fit)

@@ -19,6 +19,7 @@ from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.inference.bootstrap.drawing import MOST, NUMBERS, ResponseSource
 from bayesmm.inference.bootstrap.resampling import LevelSampler
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.marginal.many.resampled import sum_levels
 from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
@@ -27,6 +28,7 @@ from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
 from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
+from bayesmm.reml.residual_search import refit_residual
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
@@ -74,7 +76,9 @@ def make_replicates(
     progress: bool | None,
 ) -> Replicates:
     """Refit to n resampled data sets; see `bayesmm.fit.Fit.bootstrap`."""
-    if kind == "case":
+    if fit.design.residual is not None:
+        maker = _Wholes(fit, statistic)
+    elif kind == "case":
         assert levels is not None
         maker = _Cases(fit, levels, statistic)
     else:
@@ -185,6 +189,40 @@ class _Responses:
         if self._kind == "parametric":
             found[: self._fit.design.p] = 0.0
         return found
+
+
+class _Wholes:
+    """Replicates that are drawn row by row and refitted one by one, where residuals have a covariance."""
+
+    at_once = 20
+
+    def __init__(self, fit: Fitted, statistic: NamedStatistic | None) -> None:
+        self._fit, self._statistic = fit, statistic
+
+    def make(self, streams: Sequence[np.random.Generator]) -> Made:
+        """Refit to new responses; there are no influences."""
+        fit, m, found = self._fit, len(streams), self._fit.estimate
+        parameters = np.full((m, len(fit.labels.parameter_rows())), np.nan)
+        statistics = np.full((m, len(self._statistic.names) if self._statistic else 0), np.nan)
+        theta = np.full((m, len(found.minimum.x)), np.nan)
+        assert found.residual is not None
+        start = found.coordinates[:-1]
+        rows = simulate_responses(fit.design, found.beta, found.factors, found.sigma, streams, found.residual)
+        for i, y in enumerate(rows.T):
+            problem = fit.problem.with_response(y)
+            own = refit_residual(replace(found.residual.criterion, rows=problem.residual_rows), start)
+            if not own.minimum.converged:
+                continue
+            values = np.concatenate([own.beta, own.public_values(own.coordinates)])
+            parameters[i], theta[i] = values[: parameters.shape[1]], own.minimum.x
+            if self._statistic is not None:
+                again = cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=own))
+                statistics[i] = self._statistic(again)
+        return Made(parameters, statistics, np.zeros((m, 0)), theta)
+
+    def acceleration(self, values: np.ndarray, _: np.ndarray) -> np.ndarray:
+        """There is none, and so no BCa interval."""
+        return np.full(values.shape[1], np.nan)
 
 
 class _Cases:
