@@ -206,7 +206,7 @@ def build_residual(
     places: tuple[str, ...] = ()
     correlation, spreads = None, []
     if term is not None:
-        groups = read_levels(term.grouping.factors, [used.columns[name] for name in term.grouping.factors])
+        groups = read_levels(term.grouping.factors, [used.columns[name] for name in term.grouping.factors], n)
         codes, levels = groups.codes, groups.labels
         positions, places = _read_positions(term, used)
         _check_distinct(term, codes, positions, levels, used.columns[term.position])
@@ -252,7 +252,7 @@ def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tup
     values = used.columns[term.position]
     is_number = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
     if is_by_level(term.structure) or (is_by_step(term.structure) and not is_number):
-        read = read_levels((term.position,), [values])
+        read = read_levels((term.position,), [values], len(values))
         return read.codes.astype(float), read.labels
     if not is_number:
         raise DesignError(
@@ -333,7 +333,7 @@ def _check_pairs(term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, p
 
 
 def _strata(term: str, factors: tuple[str, ...], used: UsedRows) -> Spread:
-    read = read_levels(factors, [used.columns[name] for name in factors])
+    read = read_levels(factors, [used.columns[name] for name in factors], len(used))
     if len(read.labels) < 2:
         raise DesignError(
             f"{':'.join(factors)!r} has one level: there is nothing that the variances of {term} differ by."
@@ -412,7 +412,7 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
             values = spread.source.evaluate(rows.as_floats().frame)[:, 0]
             found.append(covariate_column(spread.kind, spread.term, values, table.index)[:, None])
             continue
-        read = read_levels(spread.factors, [rows.columns[name] for name in spread.factors])
+        read = read_levels(spread.factors, [rows.columns[name] for name in spread.factors], len(rows))
         unknown = [label for label in read.labels if label not in spread.strata]
         if unknown:
             raise PredictionError(
