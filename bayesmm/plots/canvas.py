@@ -8,6 +8,8 @@ figure of a dark style is dark.
 from __future__ import annotations
 
 import math
+import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,6 +56,9 @@ ROW = 0.28  # inches, of a row of a forest
 LINE = 1.8  # points, of an interval
 SMALL = "small"  # of titles of panels
 USUAL_FONT = 10.0  # points, for which sizes of figures are chosen
+NAMES = 2.6  # inches, of a figure's usual width for names of rows
+SHORTEST = 8  # characters, of a line of a text that is folded
+ROUNDING = 1e-6  # relative, of differences that are not shown
 NOTE = 20  # characters of a name beside a point
 LETTER = 0.6  # of the size of a font, that a letter is wide
 LONGEST = 40  # characters of a name in a figure
@@ -229,8 +234,17 @@ def opacity(n: int, few: int = 60) -> float:
     return min(1.0, max(0.1, math.sqrt(few / max(n, 1))))
 
 
-def show_key(figure: Figure, entries: Mapping[str, Artist], *, title: str | None = None) -> None:
-    """Explain marks above all panels, once each, in as few full rows as the figure's width allows."""
+def show_key(
+    figure: Figure, entries: Mapping[str, Artist], *, title: str | None = None, ax: Axes | None = None
+) -> None:
+    """Explain marks above all panels, once each, in as few full rows as the figure's width allows.
+
+    Or in the user's axes, `ax`, on a ground of its own: marks may be everywhere.
+    """
+    if ax is not None:
+        look: dict[str, Any] = {"facecolor": shade(0.0), "framealpha": 0.8, "edgecolor": "none"}
+        ax.legend(list(entries.values()), list(entries), fontsize="x-small", fancybox=False, **look)
+        return
     for rows in range(1, len(entries) + 1):
         legend = figure.legend(
             list(entries.values()),
@@ -270,7 +284,7 @@ def note_points(axis: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[object
     """
     from bayesmm.plots.notes import SIDES, Note
 
-    notes: list[Note] = []
+    notes = [text for text in axis.texts if isinstance(text, Note)]
     for one, other, name in zip(x, y, literals(names, NOTE), strict=True):
         if np.isfinite(one) and np.isfinite(other):
             point = (float(one), float(other))
@@ -279,11 +293,56 @@ def note_points(axis: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[object
             notes.append(note)
 
 
-def length(text: str, size: str = "medium") -> float:
-    """Guess how long a text of this size of font is, in inches: before a figure is laid out."""
-    from matplotlib.font_manager import FontProperties
+def folded(text: str, inches: float, size: str = "medium") -> str:
+    """Break a text that is ready to be shown into lines of at most this length: one along an axis, or over it."""
+    return textwrap.fill(text, max(fitting(text, inches, size), SHORTEST)).replace("\\\n$", "\n\\$")
 
-    return LETTER * FontProperties(size=size).get_size_in_points() * cells(text) / 72.0
+
+def fitting(text: str, inches: float, size: str = "medium") -> int:
+    """Say how many characters of a text have room: all of them, or a share."""
+    long = length(text, size)
+    return len(text) if long <= inches else int(len(text) * inches / long)
+
+
+def label_axes(axis: Axes, x: str | None = None, y: str | None = None, *, size: str = "medium") -> None:
+    """Say what is along axes, in texts that are ready to be shown, folded where they are longer than the axes are."""
+    dpi, place = axis.figure.dpi, axis.bbox
+    if x is not None:
+        axis.set_xlabel(folded(x, place.width / dpi, size), fontsize=size)
+    if y is not None:
+        axis.set_ylabel(folded(y, place.height / dpi, size), fontsize=size)
+
+
+def title_axes(axis: Axes, text: str, **options: Any) -> None:
+    """Say what is drawn over axes, at the left, in lines that are no longer than the axes are wide."""
+    lines = [folded(line, axis.bbox.width / axis.figure.dpi, SMALL) for line in text.split("\n")]
+    axis.set_title("\n".join(lines), loc="left", fontsize=SMALL, **options)
+
+
+def wide_enough(names: Iterable[object], longest: int = WHOLE) -> float:
+    """Say how wide a figure is, in inches, whose rows have these names."""
+    most = max((cells(cut(name, longest)) for name in names), default=0)
+    return WIDTH + max(0.0, LETTER * USUAL_FONT * most / 72.0 - NAMES)
+
+
+def show_no_rounding(axis: Axes, values: np.ndarray) -> None:
+    """Leave a horizontal axis along which values differ by rounding alone a scale on which they are the same."""
+    known = values[np.isfinite(values)]
+    if len(known) and np.ptp(known) <= ROUNDING * np.max(np.abs(known)):
+        middle = float(np.median(known))
+        axis.set_xlim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
+
+
+def length(text: str, size: str = "medium") -> float:
+    """Measure a text that is ready to be shown, in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said when it is drawn
+        shown, font = text.replace("\\$", "$"), FontProperties(size=size)  # pyright: ignore[reportArgumentType]
+        width, _, _ = text_to_path.get_text_width_height_descent(shown, font, False)
+    return width / 72.0
 
 
 def shade(strength: float) -> tuple[float, float, float]:
@@ -347,9 +406,13 @@ def tidy(axis: Axes, *, grid: str | None = "x") -> None:
 def draw_interval(
     axis: Axes, height: float, value: float, lower: float, upper: float, look: Look, *, label: str | None = None
 ) -> None:
-    """Draw a value with its interval along the horizontal axis; open, without an interval, where there is none."""
-    known = math.isfinite(lower) and math.isfinite(upper)
-    if known:
-        axis.plot([lower, upper], [height, height], color=look.colour, linewidth=LINE, solid_capstyle="round")
-    face = look.colour if known else shade(0.0)
+    """Draw a value with its interval along the horizontal axis; open, without an interval, where there is none.
+
+    An interval of which one end is not known runs from the value to the other; the figure draws one without an end.
+    """
+    ends = [value if math.isnan(end) else end for end in (lower, upper)]
+    is_known = not (math.isnan(lower) and math.isnan(upper))
+    if is_known and all(map(math.isfinite, ends)):
+        axis.plot(ends, [height, height], color=look.colour, linewidth=LINE, solid_capstyle="round")
+    face = look.colour if is_known else shade(0.0)
     axis.plot(value, height, look.marker, color=look.colour, markersize=5, markerfacecolor=face, label=label)

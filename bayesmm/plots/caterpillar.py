@@ -93,10 +93,7 @@ def plot_caterpillar(table: pd.DataFrame, *, title: str, coverage: float, ax: Ax
     handles = draw(axis, sorted_parts, names)
     axis.set_title(title, loc="left", fontsize=SMALL, color=shade(0.6), parse_math=False)
     texts = [f"{layer}, {coverage * 100:g} %" if i == 0 else layer for i, layer in enumerate(parts)]
-    if ax is None:
-        show_key(figure, dict(zip(texts, handles, strict=True)))
-    else:
-        axis.legend(handles, texts, frameon=False, fontsize=SMALL)
+    show_key(figure, dict(zip(texts, handles, strict=True)), ax=ax)
     return hand_over(figure)
 
 

@@ -18,7 +18,6 @@ from bayesmm.plots.canvas import (
     PROFILE,
     SMALL,
     WHOLE,
-    WIDTH,
     Look,
     draw_interval,
     hand_over,
@@ -28,6 +27,7 @@ from bayesmm.plots.canvas import (
     shade,
     show_key,
     tidy,
+    wide_enough,
 )
 from bayesmm.plots.densities import Density, draw_density
 
@@ -107,7 +107,8 @@ def plot_comparison(
     sizes = [len(names) for _, names in panels]
     row = LANE * sum(source.lanes for source in sources) + GAP
     heights = [PANEL_HEIGHT + row * size for size in sizes]
-    figure, axes = open_figure(rows=len(panels), size=(WIDTH, 0.5 + sum(heights)), height_ratios=heights)
+    size = (wide_enough(table.index), 0.5 + sum(heights))
+    figure, axes = open_figure(rows=len(panels), size=size, height_ratios=heights)
     titled: set[str] = set()
     for axis, (kind, names) in zip(axes[:, 0], panels, strict=True):
         _draw_panel(axis, table.loc[names], sources, "" if kind in titled else kind)

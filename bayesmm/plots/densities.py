@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 
 from bayesmm.plots.canvas import (
     FIT,
-    SMALL,
     WHOLE,
     Look,
     hand_over,
@@ -20,6 +19,7 @@ from bayesmm.plots.canvas import (
     open_panels,
     shade,
     show_key,
+    title_axes,
 )
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def plot_densities(
     entries = [(_sample(axes[0], look), what), (_interval_sample(axes[0], look), f"{level * 100:g} % interval")]
     if np.isfinite(rows[:, 0]).any():
         entries.append((axes[0].plot([], [], FIT.marker, color=FIT.colour, markersize=5)[0], "estimate"))
-    name_what_is_drawn(figure, axes, entries, ax)
+    show_key(figure, {text: handle for handle, text in entries}, ax=ax)
     return hand_over(figure)
 
 
@@ -178,17 +178,6 @@ def _interval_sample(axis: Axes, look: Look) -> Any:
 def finish_panel(axis: Axes, name: str) -> None:
     """Title a panel with a text that is ready to be shown, and leave it the axis of numbers."""
     axis.set_yticks([])
-    axis.set_title(name, loc="left", fontsize=SMALL)
+    title_axes(axis, name)
     axis.tick_params(axis="x", labelsize="x-small")
     axis.spines[["left", "right", "top"]].set_visible(False)
-
-
-def name_what_is_drawn(
-    figure: Figure, axes: Sequence[Axes], entries: Sequence[tuple[Any, str]], ax: Axes | None
-) -> None:
-    """Put a legend over the figure, or into the user's axes."""
-    if ax is None:
-        show_key(figure, {text: handle for handle, text in entries})
-    else:
-        handles, texts = [handle for handle, _ in entries], [text for _, text in entries]
-        axes[0].legend(handles, texts, frameon=False, fontsize="x-small")

@@ -19,6 +19,7 @@ from bayesmm.plots.canvas import (
     UNPOOLED,
     WIDTH,
     Look,
+    folded,
     hand_over,
     line_of,
     literal,
@@ -108,7 +109,7 @@ def plot_groups(panels: GroupPanels) -> Figure:
             axes.flat[i].tick_params(labelbottom=True)
     _set_limits(axes.flat[0], panels)
     figure.supxlabel(literal(panels.x) if panels.x else "row of the level", fontsize="medium")
-    figure.supylabel(literal(panels.response), fontsize="medium")
+    figure.supylabel(folded(literal(panels.response), 0.8 * figure.get_figheight()), fontsize="medium")
     show_key(figure, _key(panels), title=literal(panels.title, 120))
     return hand_over(figure)
 

@@ -12,12 +12,14 @@ from bayesmm.plots.canvas import (
     FIT,
     SMALL,
     hand_over,
+    label_axes,
     literal,
     literals,
     note_points,
     opacity,
     open_figure,
     shade,
+    show_no_rounding,
     tidy,
 )
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 NAMED = 5  # that are most influential
 SIZE = (11.0, 3.9)  # inches
+ROW = 0.32  # inches, of a coefficient with names over and under it
 MOST_COEFFICIENTS = 30
 
 
@@ -55,7 +58,8 @@ def plot_influence(table: pd.DataFrame, dfbetas: pd.DataFrame, *, by: str, title
     cooks = table["cooks_distance"].to_numpy(dtype=float)
     known = np.isfinite(cooks)
     named = np.argsort(np.where(known, -cooks, np.inf), kind="stable")[: min(NAMED, int(known.sum()))]
-    figure, axes = open_figure(columns=3, size=SIZE)
+    rows = min(dfbetas.shape[1], MOST_COEFFICIENTS)
+    figure, axes = open_figure(columns=3, size=(SIZE[0], max(SIZE[1], 1.0 + ROW * rows)))
     _draw_distances(axes[0, 0], cooks, table.index, named, by)
     _draw_leverages(axes[0, 1], table, named)
     _draw_changes(axes[0, 2], dfbetas, named)
@@ -64,14 +68,16 @@ def plot_influence(table: pd.DataFrame, dfbetas: pd.DataFrame, *, by: str, title
 
 
 def _draw_distances(axis: Axes, cooks: np.ndarray, labels: pd.Index, named: np.ndarray, by: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     places = np.arange(1, len(cooks) + 1)
     clear = opacity(len(cooks), 400)
     axis.vlines(places, 0.0, cooks, color=FIT.colour, linewidth=1.0, alpha=clear)
     axis.plot(places, cooks, FIT.marker, color=FIT.colour, markersize=3, alpha=clear)
     note_points(axis, places[named], cooks[named], list(labels[named]))
     axis.set_ylim(bottom=0.0)
-    axis.set_xlabel(f"{'row' if by == 'rows' else literal(by)}, in the order of the data")
-    axis.set_ylabel("Cook's distance")
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    label_axes(axis, f"{'row' if by == 'rows' else literal(by)}, in the order of the data", "Cook's distance")
     tidy(axis, grid="y")
 
 
@@ -83,8 +89,8 @@ def _draw_leverages(axis: Axes, table: pd.DataFrame, named: np.ndarray) -> None:
     both = np.array(list(dict.fromkeys([*named, *far])), dtype=int)
     note_points(axis, leverage[both], apart[both], list(table.index[both]))
     axis.set_ylim(bottom=0.0)
-    axis.set_xlabel("leverage")
-    axis.set_ylabel("distance from what the others predict, sd")
+    show_no_rounding(axis, leverage)
+    label_axes(axis, "leverage", "distance from what the others predict, sd")
     tidy(axis, grid="both")
 
 

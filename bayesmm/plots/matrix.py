@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.plots.canvas import SMALL, WHOLE, hand_over, in_style_of_axes, literal, literals, open_figure, shade
+from bayesmm.plots.canvas import (
+    SMALL,
+    WHOLE,
+    folded,
+    hand_over,
+    in_style_of_axes,
+    literal,
+    literals,
+    open_figure,
+    shade,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +73,7 @@ def plot_matrix(
     axis, values = axes[0, 0], table.to_numpy(dtype=float)
     image = axis.imshow(values, interpolation="nearest", **_colours(values, is_correlation))
     bar = figure.colorbar(image, ax=axis, shrink=0.8)
-    bar.set_label(literal(what, WHOLE), fontsize=SMALL)
+    bar.set_label(folded(literal(what, WHOLE), 0.6 * axis.bbox.height / axis.figure.dpi, SMALL), fontsize=SMALL)
     bar.ax.tick_params(labelsize="x-small")
     bar.outline.set_visible(False)
     handles = [_outline(axis, own, OUTLINES[i % len(OUTLINES)], group) for i, (group, own) in enumerate(levels.items())]

@@ -14,15 +14,18 @@ from bayesmm.plots.canvas import (
     LINE,
     POSTERIOR,
     SMALL,
-    WIDTH,
     Look,
     hand_over,
     in_style_of_axes,
+    label_axes,
     literal,
     literals,
     open_figure,
     shade,
+    show_key,
     tidy,
+    title_axes,
+    wide_enough,
 )
 from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_p
@@ -112,22 +115,23 @@ def plot_forest(rows: MeanRows, *, has_zero: bool, ax: Axes | None = None) -> Fi
             at += 1.0
         places.append(at)
         at += 1.0
-    figure, axes = open_figure(ax, size=(WIDTH, min(1.0 + ROW * at, LONGEST)))
+    inside = [name for name in rows.labels if name not in rows.by]
+    names = literals(" ".join(map(_text, row)) for row in rows.labels[inside].itertuples(index=False, name=None))
+    size = (wide_enough([*names, *(head for _, head in heads)]), min(1.0 + ROW * at, LONGEST))
+    figure, axes = open_figure(ax, size=size)
     axis = axes[0, 0]
     y, (lower, upper) = np.array(places), (rows.table[name].to_numpy(dtype=float) for name in ("lower", "upper"))
     axis.hlines(y, lower, upper, color=rows.look.colour, linewidth=LINE)
     axis.plot(rows.values, y, rows.look.marker, color=rows.look.colour, markersize=5)
     if has_zero:
         axis.axvline(0.0, color=shade(0.4), linewidth=0.8, zorder=0)
-    inside = [name for name in rows.labels if name not in rows.by]
-    names = literals(" ".join(map(_text, row)) for row in rows.labels[inside].itertuples(index=False, name=None))
     axis.set_yticks([*y, *(place for place, _ in heads)], labels=[*names, *(text for _, text in heads)])
     for label in axis.get_yticklabels()[len(y) :]:
         label.set_fontweight("bold")
     axis.set_ylim(at - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(rows.axis_label)
-    axis.set_title(literal(rows.title, 90), loc="left", fontsize=SMALL, color=shade(0.6))
+    label_axes(axis, rows.axis_label)
+    title_axes(axis, literal(rows.title, 90), color=shade(0.6))
     if "p_value" in rows.table:
         for place, p in zip(y, rows.table["p_value"], strict=True):
             text = write_p(p) if np.isfinite(p) else ""
@@ -177,11 +181,10 @@ def plot_interaction(rows: MeanRows, x: str, *, ax: Axes | None = None) -> Figur
     if not is_number:
         axis.set_xticks(positions, labels=literals(values, 20))
         axis.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-    axis.set_title(literal(rows.title, 90), loc="left", fontsize=SMALL, color=shade(0.6))
-    axis.set_xlabel(literal(x))
-    axis.set_ylabel(rows.axis_label)
+    title_axes(axis, literal(rows.title, 90), color=shade(0.6))
+    label_axes(axis, literal(x), rows.axis_label)
     if others:
-        axis.legend(list(drawn.values()), list(drawn), fontsize=SMALL, frameon=False)
+        show_key(figure, drawn, ax=ax)
     tidy(axis, grid="y")
     return hand_over(figure)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 BETWEEN = 1.0  # pixels, that are left between two names
 MARK = 2.0  # points, from the middle of a mark to its edge
@@ -37,9 +38,9 @@ SIDES = {
 class Note(Annotation):
     """A name that looks for its place each time it is drawn.
 
-    It takes the first side of its point on which it lies inside the axes, on no name before it, and on as few marks as
-    on any other. Where there is no such side it is not drawn: what is known of sizes, limits and
-    fonts before the figure is laid out would not tell.
+    It takes the first side of its point on which it lies inside the axes, neither on a name before it nor on the key,
+    and on as few marks as on any other. Where there is no such side it is not drawn: what is known of sizes, limits
+    and fonts before the figure is laid out would not tell.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ class Note(Annotation):
     ) -> None:
         super().__init__(name, point, xytext=sides[0].offset, textcoords="offset points", **options)
         self.sides, self.earlier, self.is_shown = tuple(sides), tuple(earlier), False
+        self.place, self.marks = Bbox.null(), np.zeros((0, 2))  # in pixels: its own, and those of all marks, of a first
         self.set_in_layout(False)  # it stays inside the axes
 
     def draw(self, renderer: Any) -> None:
@@ -75,19 +77,25 @@ class Note(Annotation):
 
     def _take_place(self, renderer: Any) -> bool:
         axes = self.axes
+        if not self.earlier and axes is not None:
+            self.marks = marks_of(axes)
         if axes is None or not axes.bbox.contains(*axes.transData.transform(self.xy)):
             return False
-        taken = [note.get_window_extent(renderer).padded(BETWEEN) for note in self.earlier if note.is_shown]
-        marks, reach = marks_of(axes), renderer.points_to_pixels(MARK)
+        taken, key = [note.place for note in self.earlier if note.is_shown], axes.get_legend()
+        if key is not None:
+            taken.append(key.get_window_extent(renderer))
+        marks, reach = (self.earlier or [self])[0].marks, renderer.points_to_pixels(MARK)
         frame, found = axes.get_window_extent(renderer), {}
         for side in self.sides:
             self._stand(side)
             box = self.get_window_extent(renderer)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
-                found.setdefault(int(box.padded(reach).count_contains(marks)), side)
+                found.setdefault(int(box.padded(reach).count_contains(marks)), (side, box))
         if found:
-            self._stand(found[min(found)])
+            side, box = found[min(found)]
+            self._stand(side)
+            self.place = box.padded(BETWEEN)
         return bool(found)
 
     def _stand(self, side: Side) -> None:

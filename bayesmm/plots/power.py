@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,14 @@ from bayesmm.plots.canvas import (
     POSTERIOR,
     PROFILE,
     UNPOOLED,
+    WHOLE,
     WIDTH,
     hand_over,
     in_style_of_axes,
+    literal,
     open_figure,
     shade,
+    show_key,
     tidy,
 )
 
@@ -70,6 +73,7 @@ def plot_power(
     axis.text(
         1.0, aim, f"{100 * aim:g} % ", color=shade(0.6), ha="right", va="bottom", transform=axis.get_yaxis_transform()
     )
+    drawn: dict[str, Any] = {}
     for number, (key, rows) in enumerate(curves):
         look = LOOKS[number % len(LOOKS)]
         rows = rows.sort_values(along)
@@ -77,7 +81,7 @@ def plot_power(
         share, low, high = (rows[name].to_numpy(dtype=float) for name in ("power", "lower", "upper"))
         values = key if isinstance(key, tuple) else (key,)
         words = [f"{_words(name)} {value}" for name, value in zip(others, values[1:], strict=True)]
-        axis.errorbar(
+        drawn[literal(", ".join([str(values[0]), *words]), WHOLE)] = axis.errorbar(
             x,
             share,
             yerr=[share - low, high - share],
@@ -86,15 +90,14 @@ def plot_power(
             linestyle=look.line,
             linewidth=LINE,
             markersize=5,
-            label=", ".join([str(values[0]), *words]),
         )
     axis.set_ylim(0.0, 1.02)
     axis.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], labels=["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axis.set_xticks(sorted(set(table[along])))
-    axis.set_xlabel(_words(along))
+    axis.set_xlabel(literal(_words(along)))
     axis.set_ylabel(f"share found (p ≤ {alpha:g})")
     if len(curves) > 1 or ax is None:
-        axis.legend(frameon=False)
+        show_key(figure, drawn, ax=ax)
     tidy(axis, grid="y")
     return hand_over(figure)
 

@@ -13,7 +13,6 @@ from bayesmm.plots.canvas import (
     BOOTSTRAP,
     FIT,
     POSTERIOR,
-    SMALL,
     WHOLE,
     hand_over,
     in_style_of_axes,
@@ -22,8 +21,8 @@ from bayesmm.plots.canvas import (
     open_panels,
     shade,
     show_key,
+    title_axes,
 )
-from bayesmm.plots.densities import name_what_is_drawn
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -98,14 +97,14 @@ def plot_zeta(
         own = curves.loc[np.flatnonzero(curves["parameter"] == name)]
         limits = {level: table.loc[name, ["lower", "upper"]].to_numpy(dtype=float) for level, table in ends.items()}
         _draw_zeta(axis, own, limits, cutoffs, reach)
-        axis.set_title(literal(name, WHOLE), loc="left", fontsize=SMALL)
+        title_axes(axis, literal(name, WHOLE))
     entries: list[tuple[Any, str]] = [
         (axes[0].plot([], [], color=FIT.colour)[0], "ζ of the profile"),
         (axes[0].plot([], [], color=POSTERIOR.colour, linestyle="--", linewidth=1.0)[0], "by the standard error"),
     ]
     said = ", ".join(f"{100 * level:g}" for level in cutoffs)
     entries.append((axes[0].plot([], [], color=shade(0.5), linewidth=0.8)[0], f"intervals, {said} %"))
-    name_what_is_drawn(figure, axes, entries, ax)
+    show_key(figure, {text: handle for handle, text in entries}, ax=ax)
     return hand_over(figure)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS_NAMED = 50  # levels that have a row with a name
+LINES = 400  # levels whose intervals are lines; of more they are a band
 ROW, NAME, LONG = 0.2, 0.16, 6.0  # inches, of a row, of a name, and of a panel of more levels
 MARKS = {"best": ("o", "-"), "top": ("s", "--"), "above": ("^", ":")}
 
@@ -95,10 +96,13 @@ def _draw_ranks(axis: Axes, rows: pd.DataFrame, colour: str, is_drawn: bool) -> 
     places = np.arange(len(rows))
     clear = opacity(len(rows), 400)
     width = LINE if len(rows) <= ROWS_NAMED else 0.8
-    axis.hlines(places, rows["rank_lower"], rows["rank_upper"], color=colour, linewidth=width, alpha=clear)
+    if len(rows) <= LINES:
+        axis.hlines(places, rows["rank_lower"], rows["rank_upper"], color=colour, linewidth=width, alpha=clear)
+    else:
+        axis.fill_betweenx(places, rows["rank_lower"], rows["rank_upper"], color=colour, linewidth=0.0, alpha=0.3)
     marker = POSTERIOR.marker if is_drawn else FIT.marker
     axis.plot(rows["expected_rank"], places, marker, color=colour, markersize=4 if width == LINE else 2)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     tidy(axis)
 
 

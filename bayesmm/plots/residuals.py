@@ -12,9 +12,9 @@ import pandas as pd
 
 from bayesmm.plots.canvas import (
     FIT,
-    SMALL,
     hand_over,
     in_style_of_axes,
+    label_axes,
     line_of,
     literal,
     literals,
@@ -23,7 +23,9 @@ from bayesmm.plots.canvas import (
     open_figure,
     shade,
     show_key,
+    show_no_rounding,
     tidy,
+    title_axes,
 )
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def plot_uniform(residuals: pd.Series, *, title: str, ax: Axes | None = None) ->
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axis.set_xlabel("uniform quantiles")
     axis.set_ylabel("scaled residuals, sorted")
-    axis.set_title(literal(title, 120), loc="left", fontsize=SMALL)
+    title_axes(axis, literal(title, 120))
     tidy(axis, grid="both")
     return hand_over(figure)
 
@@ -157,8 +159,8 @@ def _draw_scatter(axis: Axes, page: ResidualPage) -> None:
     axis.axhline(0.0, color=shade(0.4), linewidth=0.8, zorder=0)
     extreme = np.argsort(-np.nan_to_num(np.abs(values)), kind="stable")[:NAMED]
     note_points(axis, fitted[extreme], values[extreme], list(page.rows.index[extreme]))
-    axis.set_xlabel(f"fitted {literal(page.response, 24)}")
-    axis.set_ylabel("standardised residual")
+    show_no_rounding(axis, fitted)
+    label_axes(axis, f"fitted {literal(page.response, 24)}", "standardised residual")
     tidy(axis, grid="y")
 
 
@@ -166,8 +168,8 @@ def _draw_spread(axis: Axes, page: ResidualPage) -> None:
     fitted, values = (page.rows[name].to_numpy(dtype=float) for name in ("fitted", "standardised"))
     axis.plot(fitted, np.sqrt(np.abs(values)), "o", color=FIT.colour, markersize=3, alpha=opacity(len(values), 300))
     axis.set_ylim(bottom=0.0)
-    axis.set_xlabel(f"fitted {literal(page.response, 24)}")
-    axis.set_ylabel("√|standardised residual|")
+    show_no_rounding(axis, fitted)
+    label_axes(axis, f"fitted {literal(page.response, 24)}", "√|standardised residual|")
     tidy(axis, grid="y")
 
 
@@ -181,8 +183,7 @@ def _draw_quantiles(axis: Axes, table: pd.DataFrame, name: str) -> None:
     outside = np.flatnonzero((y < table[wide[0]].to_numpy()) | (y > table[wide[1]].to_numpy()))
     far = outside[np.argsort(-np.abs(y[outside]), kind="stable")][:NAMED]
     note_points(axis, x[far], y[far], list(table.index[far]))
-    axis.set_xlabel("normal quantiles")
-    axis.set_ylabel(name)
+    label_axes(axis, "normal quantiles", name)
     tidy(axis, grid="both")
 
 
@@ -201,7 +202,7 @@ def _draw_levels(axis: Axes, values: pd.Series, group: str, levels: np.ndarray) 
     axis.axhline(0.0, color=shade(0.4), linewidth=0.8, zorder=0)
     axis.set_ylabel("standardised residual")
     shown = f"{len(names)} of {len(middles):,} levels of" if len(names) < len(middles) else "levels of"
-    axis.set_xlabel(f"{shown} {literal(group, 24)}, by median (–)")
+    label_axes(axis, f"{shown} {literal(group, 24)}, by median (–)")
     if len(names) <= 20:
         axis.set_xticks(range(len(names)), labels=literals(names, 10), rotation=90, fontsize="x-small")
     else:

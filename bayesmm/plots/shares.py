@@ -16,14 +16,15 @@ from bayesmm.plots.canvas import (
     SMALL,
     UNPOOLED,
     WHOLE,
-    WIDTH,
     draw_interval,
+    fitting,
     hand_over,
     literal,
     literals,
     open_figure,
     shade,
     tidy,
+    wide_enough,
 )
 from bayesmm.plots.densities import Density, draw_density
 
@@ -35,6 +36,8 @@ BAR, SIMPLE, HIGH, REST = 0.7, 0.3, 0.55, 0.7  # inches: the bar, a row, a row w
 PARTS = (FIT.colour, POOLED.colour, "#009E73", UNPOOLED.colour, PROFILE.colour, "#F0E442", POSTERIOR.colour)
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
 LEGIBLE = 0.06  # of the bar; a smaller share is written in the rows only
+WIDTH_OF_BAR = 0.75  # of its axes as they are opened, where names of rows take some of it
+SHORT = 6  # characters; a name with less room is not written
 FACE = 0.55  # opacity, so that black and white texts can be read
 
 
@@ -72,7 +75,8 @@ def plot_shares(
     """
     rows = shares if quantities is None else pd.concat([quantities, shares])
     height = (SIMPLE if densities is None else HIGH) * len(rows) + 0.35
-    figure, axes = open_figure(rows=2, size=(WIDTH, BAR + height + REST), height_ratios=[BAR, height], sharex=True)
+    size = (wide_enough(rows.index), BAR + height + REST)
+    figure, axes = open_figure(rows=2, size=size, height_ratios=[BAR, height], sharex=True)
     _draw_bar(axes[0, 0], shares, title)
     _draw_rows(axes[1, 0], rows, densities or {}, level)
     return hand_over(figure)
@@ -91,8 +95,10 @@ def _draw_bar(axis: Axes, shares: pd.DataFrame, title: str) -> None:
             linewidth=1.0,
             gid=name,
         )
+        room = fitting(name, value * WIDTH_OF_BAR * axis.bbox.width / axis.figure.dpi, "x-small")
         if value >= LEGIBLE:
-            text = f"{literal(name)}\n{100.0 * value:.0f} %"
+            text = f"{literal(name, room)}\n" if room >= min(SHORT, len(name)) else ""
+            text += f"{100.0 * value:.0f} %"
             box = {"facecolor": shade(0.0), "edgecolor": "none", "pad": 1.0, "alpha": 0.75}
             axis.text(left + 0.5 * value, 0.0, text, ha="center", va="center", fontsize="x-small", bbox=box)
         left += value

@@ -17,8 +17,10 @@ from bayesmm.plots.canvas import (
     POSTERIOR,
     UNPOOLED,
     Look,
+    folded,
     hand_over,
     in_style_of_axes,
+    label_axes,
     length,
     line_of,
     literal,
@@ -108,10 +110,7 @@ def plot_shrinkage(panels: Sequence[ShrinkagePanel], *, ax: Axes | None = None) 
     for axis, panel in zip(axes.flat, panels, strict=True):
         (_draw_plane if len(panel.effects) == 2 else _draw_columns)(axis, panel)
         entries |= _key(panel)
-    if ax is None:
-        show_key(figure, entries)
-    else:
-        ax.legend(list(entries.values()), list(entries), fontsize="x-small", frameon=False)
+    show_key(figure, entries, ax=ax)
     return hand_over(figure)
 
 
@@ -134,8 +133,7 @@ def _draw_plane(axis: Axes, panel: ShrinkagePanel) -> None:
     axis.plot(x2[:1], y2[:1], POOLED.marker, color=POOLED.colour, markersize=9, markeredgecolor=shade(1.0), zorder=4)
     named = _named(np.stack([x1 - x0, y1 - y0]), np.stack([x1, y1]))
     note_points(axis, x1[named], y1[named], list(panel.tables[0].index[named]))
-    axis.set_xlabel(panel.name(0))
-    axis.set_ylabel(panel.name(1))
+    label_axes(axis, panel.name(0), panel.name(1))
     tidy(axis, grid="both")
 
 
@@ -161,9 +159,10 @@ def _draw_columns(axis: Axes, panel: ShrinkagePanel) -> None:
     starts = np.where(both, own, partial)
     names = list(table.index[named])
     note_points(axis, np.where(both, 0.0, 1.0)[named], starts[named], names, where="before")
-    axis.set_xticks([0.0, 1.0, 2.0], labels=list(COLUMNS))
+    third = axis.bbox.width / axis.figure.dpi / 3.0
+    axis.set_xticks([0.0, 1.0, 2.0], labels=[folded(name, third) for name in COLUMNS])
     axis.set_xlim(_before_names(axis, names), 2.3)
-    axis.set_ylabel(panel.name(0))
+    label_axes(axis, y=panel.name(0))
     tidy(axis, grid="y")
 
 

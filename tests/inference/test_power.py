@@ -211,8 +211,9 @@ def test_curves_have_the_words_and_points_of_the_table():
 
     mpl.use("agg")
     found = run(along={"g": [4, 8]}, within={"g": [3, 6]}, n=20)
-    axis = found.plot(power=0.9).axes[0]
-    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    figure = found.plot(power=0.9)
+    axis = figure.axes[0]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[0] == "c[T.b], rows for each g 3"
     assert axis.get_xlabel() == "levels of g"
     drawn = np.concatenate([bars[0].get_ydata() for bars in axis.containers]).astype(float)

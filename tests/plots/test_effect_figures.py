@@ -34,19 +34,20 @@ def segments_of(axis):
 
 def test_means_of_two_columns_are_lines_over_the_first(pups):
     means = bmm.emmeans(pups[1], "Treatment", by="sex")
-    axis = means.plot().axes[0]
+    figure = means.plot()
+    axis = figure.axes[0]
     drawn = np.concatenate([line.get_ydata() for line in axis.lines])
     np.testing.assert_allclose(drawn, means.table["estimate"])
     np.testing.assert_allclose(segments_of(axis)[:, :, 1], means.table[["lower", "upper"]])
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["sex Female", "sex Male"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sex Female", "sex Male"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["Control", "High", "Low"]
 
 
 def test_keys_show_names_that_begin_with_an_underscore_or_hold_dollars():
     data = bmm.datasets.load("orthodont").rename(columns={"Sex": "_s$x$"})
     fit = bmm.Model("distance ~ age * `_s$x$` + (age | Subject)", data).fit()
-    axis = bmm.emmeans(fit, ["age", "_s$x$"], at={"age": [8, 14]}).plot("age").axes[0]
-    texts = [text._preprocess_math(text.get_text()) for text in axis.get_legend().get_texts()]
+    (key,) = bmm.emmeans(fit, ["age", "_s$x$"], at={"age": [8, 14]}).plot("age").legends
+    texts = [text._preprocess_math(text.get_text()) for text in key.get_texts()]
     assert texts == [("_s$x$ Female", False), ("_s$x$ Male", False)]
 
 
@@ -106,7 +107,7 @@ def test_page_of_residuals_has_rows_envelopes_effects_and_levels(sleep):
     for axis, name in zip(axes[3:5], ("Intercept", "Days"), strict=True):
         own = effects[effects["effect"] == name]
         np.testing.assert_allclose(axis.lines[0].get_xydata(), own[["expected", "observed"]])
-        assert axis.get_ylabel() == f"{name} by Subject, standardised"
+        assert axis.get_ylabel().replace("\n", " ") == f"{name} by Subject, standardised"
     medians = axes[5].lines[1].get_ydata()
     assert len(axes[5].lines[0].get_xdata()) == 180
     assert np.all(np.diff(medians) >= 0)

@@ -18,7 +18,18 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import bayesmm as bmm
-from bayesmm.plots.canvas import cut_all, ground, literals, note_points, open_figure, shade, show_key
+from bayesmm.plots.canvas import (
+    FIT,
+    cut_all,
+    draw_interval,
+    ground,
+    literals,
+    note_points,
+    open_figure,
+    shade,
+    show_key,
+    show_no_rounding,
+)
 from bayesmm.plots.notes import Note
 
 NAMES = {
@@ -29,15 +40,29 @@ NAMES = {
 pytestmark = pytest.mark.filterwarnings("ignore:.*has the level.*:bayesmm.errors.BayesmmWarning")  # an empty one
 
 
+COLUMNS = {  # longer than axes
+    "g": "the_hospital_where_the_patient_was_treated_at_first_admission",
+    "x": "days since the first admission to the hospital, as of $2020$",
+    "y": "the systolic blood pressure at the end of the follow-up period",
+}
+
+
 @cache
 def results(names):
     rng, rows = np.random.default_rng(0), 6
     level, x = np.repeat(np.arange(8), rows), np.tile(np.arange(float(rows)), 8)
     b = rng.normal(size=(8, 2)) * [1.0, 0.4]
     y = 2.0 + 0.5 * x + b[level, 0] + b[level, 1] * x + 0.7 * rng.normal(size=len(x))
-    dose = np.array(NAMES[names])[np.arange(len(x)) // 2 % 3]
-    data = pd.DataFrame({"y": y, "x": x, "g": np.array(NAMES[names])[level], "dose": dose})
-    model = bmm.Model("y ~ x + dose + (x | g)", data)
+    levels = np.array(NAMES.get(names, NAMES["plain"]))
+    data = pd.DataFrame({"y": y, "x": x, "g": levels[level], "dose": levels[np.arange(len(x)) // 2 % 3]})
+    group, by, response = (COLUMNS[name] if names == "columns" else name for name in "gxy")
+    more = [
+        f"a measurement of the patient at the time of admission, {i}" for i in range(9 if names == "columns" else 0)
+    ]
+    data = data.rename(columns=dict(zip("gxy", (group, by, response), strict=True)))
+    data = data.assign(**{name: rng.normal(size=len(x)) for name in more})
+    rest = "".join(f" + `{name}`" for name in more)
+    model = bmm.Model(f"`{response}` ~ `{by}` + dose{rest} + (`{by}` | `{group}`)", data)
     fit = model.fit()
     return model, fit, make_posterior(model)
 
@@ -49,13 +74,13 @@ def drawn(collection):
 FIGURES = {
     "groups": lambda model, fit, posterior: bmm.compare(fit, posterior).plot_groups(),
     "plane": lambda model, fit, posterior: bmm.shrinkage(fit).plot(),
-    "columns": lambda model, fit, posterior: bmm.shrinkage(posterior).plot(effects="x"),
-    "ranking": lambda model, fit, posterior: bmm.ranking(fit, "g", "x", top=3).plot(),
-    "effects": lambda model, fit, posterior: bmm.effect_uncertainty(fit, posterior).plot(effect="x"),
-    "influence": lambda model, fit, posterior: fit.influence("g").plot(),
+    "columns": lambda model, fit, posterior: bmm.shrinkage(posterior).plot(effects="Intercept"),
+    "ranking": lambda model, fit, posterior: bmm.ranking(fit, fit.design.blocks[0].group, "Intercept", top=3).plot(),
+    "effects": lambda model, fit, posterior: bmm.effect_uncertainty(fit, posterior).plot(effect="Intercept"),
+    "influence": lambda model, fit, posterior: fit.influence(fit.design.blocks[0].group).plot(),
     "residuals": lambda model, fit, posterior: fit.plot_residuals(n=20),
     "uniform": lambda model, fit, posterior: fit.simulated_residuals(n=20).plot(),
-    "means": lambda model, fit, posterior: bmm.emmeans(fit, "dose", by="x", at={"x": [0, 5]}).plot(),
+    "means": lambda model, fit, posterior: bmm.emmeans(fit, "dose").plot("dose"),
     "contrasts": lambda model, fit, posterior: bmm.emmeans(fit, "dose").contrasts().plot(),
     "comparison": lambda model, fit, posterior: bmm.compare(fit, posterior).plot(),
     "forest": lambda model, fit, posterior: drawn(bmm.compare(fit, posterior).plot_forest()),
@@ -66,7 +91,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("names", [*NAMES, "columns"])
 @pytest.mark.parametrize("figure", FIGURES)
 def test_no_text_lies_on_another_or_is_cut_off(figure, names):
     assert complaints(FIGURES[figure](*results(names))) == []
@@ -199,6 +224,13 @@ INTO = {
 }
 
 
+@pytest.mark.parametrize("figure", sorted({*INTO} - {"contrasts"}))  # its p-values need more
+def test_small_axes_have_room(figure):
+    whole, axis = pyplot.subplots(figsize=(3.0, 2.5), layout="constrained")
+    INTO[figure](results("plain"), axis)
+    assert complaints(whole) == []
+
+
 @pytest.mark.parametrize("figure", INTO)
 @pytest.mark.parametrize(("own", "other"), [("dark_background", "default"), ("default", "dark_background")])
 def test_what_is_drawn_into_axes_has_the_colours_of_their_style(figure, own, other):
@@ -211,3 +243,27 @@ def test_what_is_drawn_into_axes_has_the_colours_of_their_style(figure, own, oth
     texts = [text for text in whole.findobj(Text) if text.get_text().strip() and text.get_visible()]
     wrong = [text.get_text() for text in texts if (np.mean(to_rgb(text.get_color())) > 0.5) != is_dark]
     assert wrong == []
+
+
+# Intervals
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "drawn_from", "is_filled"),
+    [(1.0, 3.0, [1.0, 3.0], True), (np.nan, 3.0, [2.0, 3.0], True), (0.0, np.nan, [0.0, 2.0], True),
+     (np.nan, np.nan, None, False), (0.0, np.inf, None, True)],
+)  # fmt: skip
+def test_intervals_are_drawn_as_far_as_they_are_known(lower, upper, drawn_from, is_filled):
+    _, axes = open_figure(size=(3.0, 2.0))
+    draw_interval(axes[0, 0], 0.0, 2.0, lower, upper, FIT)
+    *ends, mark = axes[0, 0].lines
+    assert [list(line.get_xdata()) for line in ends] == ([] if drawn_from is None else [drawn_from])
+    assert to_rgb(mark.get_markerfacecolor()) == (to_rgb(FIT.colour) if is_filled else (1.0, 1.0, 1.0))
+
+
+def test_differences_of_rounding_are_not_shown():
+    _, axes = open_figure(size=(3.0, 2.0))
+    show_no_rounding(axes[0, 0], np.array([1.5, 1.5 + 1e-9, np.nan]))
+    assert axes[0, 0].get_xlim() == pytest.approx((1.425, 1.575))
+    show_no_rounding(axes[0, 0], np.array([1.0, 1.1]))
+    assert axes[0, 0].get_xlim() == pytest.approx((1.425, 1.575))
