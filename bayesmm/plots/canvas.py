@@ -315,7 +315,8 @@ def label_axes(axis: Axes, x: str | None = None, y: str | None = None, *, size: 
 
 def title_axes(axis: Axes, text: str, **options: Any) -> None:
     """Say what is drawn over axes, at the left, in lines that are no longer than the axes are wide."""
-    lines = [folded(line, axis.bbox.width / axis.figure.dpi, SMALL) for line in text.split("\n")]
+    room = axis.bbox.width if axis.get_aspect() == "auto" else min(axis.bbox.width, axis.bbox.height)
+    lines = [folded(line, room / axis.figure.dpi, SMALL) for line in text.split("\n")]
     axis.set_title("\n".join(lines), loc="left", fontsize=SMALL, **options)
 
 
