@@ -26,6 +26,12 @@ def test_an_index_of_an_accented_letter_stands_beside_it(formula, letter, transl
     assert index.startswith("<mi>j</mi></msub>")
 
 
+def test_blanks_and_signs_of_markup_stay(translate):
+    found = translate(r"a \qquad b < c \text{ if } d")
+    assert "&lt;" in found
+    assert "\N{NO-BREAK SPACE}if" in found or "<mspace" in found
+
+
 def test_limits_of_a_sum_stay_above_and_below(translate):
     found = translate(r"\sum_{j=1}^n \tilde y_j")
     assert "<munderover><mo" in found

@@ -433,6 +433,7 @@ function make(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties))
     if (name in node && name !== "list") node[name] = value;
     else node.setAttribute(name, value);
+  if (node.tabIndex >= 0 || tag === "summary") node.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab would take its arrows
   node.append(...children);
   return node;
 }
@@ -627,7 +628,6 @@ class Explorer {
     this.root = make("section", { className: "bmm-explorer" });
     this.root.setAttribute("aria-label", "Shrinkage explorer");
     this.root.lang = "en";
-    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab would take the arrows of sliders
     el.append(make("style", {}, STYLE), this.root);
     this.build();
     this.observer = new ResizeObserver(() => {

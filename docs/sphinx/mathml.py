@@ -5,6 +5,8 @@ The translation is that of docutils. Sphinx's own renderers load MathJax from a 
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -24,7 +26,8 @@ def translate(formula: str, *, as_block: bool = False) -> str:
     a hat above and j below. Here the index is one of the accented letter.
     """
     ElementTree.register_namespace("", MATHML)
-    root = ElementTree.fromstring(tex2mathml(formula, as_block=as_block))
+    text = tex2mathml(formula, as_block=as_block)
+    root = ElementTree.fromstring(re.sub(r"&(?!lt;|gt;|amp;|quot;|apos;)\w+;", lambda each: unescape(each[0]), text))
     for node in list(root.iter(f"{{{MATHML}}}munderover")):
         base, index, accent = node
         if base.tag == f"{{{MATHML}}}mo" or accent.tag != f"{{{MATHML}}}mo":  # a sum has limits above and below

@@ -329,6 +329,8 @@ def test_everything_is_reached_and_moved_by_keyboard(browser, pages):
             if name == "BODY":
                 break
             assert outline != "none", name
+            kept = page.evaluate("document.activeElement.getAttribute('data-lm-suppress-shortcuts')")
+            assert kept == "true", f"JupyterLab would take the arrows of {name}"
             reached.append(name)
             if name == "ratio-0":
                 before = page.locator("output[for$=ratio-0] data").get_attribute("value")
