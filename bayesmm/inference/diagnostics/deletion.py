@@ -118,10 +118,9 @@ def delete_levels(at: Eliminated, factor: int) -> Deleted:
 
 def _inverse_root(T: np.ndarray) -> np.ndarray | None:
     """Return L⁻¹ with LL' = T; None where T has an eigenvalue of nothing."""
-    L, failed = linalg.lapack.dpotrf(T, lower=True, clean=True)
-    if not failed:
-        half, failed = linalg.lapack.dtrtri(L, lower=True)
-    if failed:
+    try:
+        half = linalg.solve_triangular(np.linalg.cholesky(T), np.eye(len(T)), lower=True)
+    except np.linalg.LinAlgError:
         return None
     if (half * half).sum() * GONE < 1.0:  # 1/‖L⁻¹‖² is below every eigenvalue
         return half
