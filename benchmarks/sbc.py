@@ -76,6 +76,18 @@ CASES = (
             "sigma": priors.HalfNormal(30),
         },
     ),
+    Case(
+        name="Toeplitz",
+        description="Temperatures of a replicate, correlated by lag",
+        data="cake",
+        formula="angle ~ 1 + homtoep(0 + C(temperature) | replicate)",
+        priors={
+            "Intercept": priors.Normal(30, 5),
+            "sd": priors.HalfNormal(6),
+            "cor": priors.LKJ(1),
+            "sigma": priors.HalfNormal(5),
+        },
+    ),
 )
 
 

@@ -118,6 +118,12 @@ def rows_of_effects(block: Any, factor: np.ndarray, estimates: dict[tuple[str, .
         if ("sd", group, row) in estimates:
             assert np.allclose(sds, estimates["sd", group, row], rtol=1e-10)
             found |= {("sd", group, name): float(sd) for name, sd in zip(names, sds, strict=True)}
+        by_lag = {each[-1]: value for each, value in estimates.items() if each[:3] == ("cor", group, row)}
+        for i, name in enumerate(names if "lag1" in by_lag else ()):
+            for j in range(i):
+                correlation = own[i, j] / (sds[i] * sds[j])
+                assert np.isclose(correlation, by_lag[f"lag{i - j}"], rtol=1e-8)
+                found["cor", group, *sorted((name, names[j]))] = float(correlation)
         if ("cor", group, row) in estimates:
             first = own[0, 1] / (sds[0] * sds[1])
             if piece.term.structure in ("exp", "ou"):  # at the mean distance of neighbours

@@ -51,7 +51,9 @@ WITHOUT_RESIDUAL = {
     ("nlme_sleepstudy", "lme_ri_ar1_ml"): "(1 | Subject) + ar1(0 + C(Days) | Subject)",
     ("nlme_sleepstudy_ext", "gls_car1_reml"): "ar1(0 + C(Days) | Subject)",
     ("nlme_sleepstudy_ext", "lme_ri_ar1_gaps_reml"): "(1 | Subject) + ar1(0 + C(Days) | Subject)",
-    **{("glmmTMB_Orthodont", id): "" for id in ("un_reml", "hcs_reml", "ar1_reml", "diag_reml")},  # their own formulas
+    **{
+        ("glmmTMB_Orthodont", id): "" for id in ("un_reml", "hcs_reml", "ar1_reml", "toep_reml", "diag_reml")
+    },  # their own formulas
 }
 BY_FINITE_STEPS = 100.0  # times the usual tolerances: glmmTMB's dispformula = ~0 is good to 1e-4, as the files say
 KNOWN_VARIANCE = {  # data set -> weights, random terms, group of each standard deviation
@@ -151,8 +153,6 @@ def _reason_to_skip(file: str, entry: dict[str, Any]) -> str | None:
         has_correlation = "correlation = " in entry["r_code"]
         return "residual correlation by distances" if has_correlation else "residual variance by a function"
     if entry["engine"].startswith("glmmTMB"):
-        if "toep(" in entry["formula"]:
-            return "covariance structure toep"
         if re.search(r"numFactor\(\w+,", entry["formula"]):
             return "distances in two dimensions"
         if entry["dispformula"] != "~1":

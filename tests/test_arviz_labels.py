@@ -33,7 +33,8 @@ Z = np.random.default_rng(5).standard_normal((CHAINS, DRAWS))
 Z = (Z - Z.mean()) / Z.std(ddof=1)  # each quantity is mean + sd Z
 
 
-ONE_SD = ("homdiag", "homcs", "ar1")
+ONE_SD = ("homdiag", "homcs", "ar1", "homtoep")
+BY_LAG = ("toep", "homtoep")
 ONE_CORRELATION = ("cs", "homcs", "ar1", "hetar1")
 
 
@@ -67,6 +68,8 @@ class Group:
                 names += [f"{a}, {b}" for a, b in _pairs(effects)]
             elif bar in ONE_CORRELATION:
                 names.append(" + ".join(_written(effects)))
+            elif bar in BY_LAG:
+                names += [f"{' + '.join(_written(effects))}, lag {h}" for h in range(1, len(effects))]
         return names
 
     def written(self):
@@ -168,7 +171,7 @@ def summarise(data, **options):
     return az.summary(data, kind="stats", round_to="none", **options)
 
 
-BARS = ["|", "||", "diag", "homdiag", *ONE_CORRELATION]
+BARS = ["|", "||", "diag", "homdiag", *ONE_CORRELATION, *BY_LAG]
 EFFECTS = st.lists(st.sampled_from(["Intercept", "u", "v", "w"]), min_size=1, max_size=4, unique=True)
 
 
@@ -231,6 +234,7 @@ STRUCTURED = Structure(
         Group("a", 3, ((("Intercept", "u"), "cs"), (("v", "w"), "ar1"))),
         Group("b", 2, ((("Intercept", "u"), "hetar1"), (("v", "w"), "homcs"))),
         Group("c", 4, ((("Intercept", "u"), "homdiag"),)),
+        Group("d", 3, ((("Intercept", "u", "v"), "toep"),)),
     )
 )
 EXAMPLES = pytest.mark.parametrize(

@@ -106,6 +106,7 @@ class ExponentialDecay(OneCorrelation):
 
     def unit_factor(self, xp: Any, share: Array, k: int) -> Array:
         """Cholesky factor, at ρ."""
+        (share,) = share
         return self.unit(xp, *self._sides(xp, share, k), k)
 
     def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -55,10 +56,14 @@ class Structure:
         Whether the matrices between two of the structure have it too.
     is_linear : bool
         Whether they are all matrices whose variances and covariances fulfil some linear equations.
-    correlations : {"none", "matrix", "one"}
-        Whether no correlation is free, all of them, or one parameter gives all.
+    is_divisible : bool
+        Whether effects have the structure also without one of them, whose variance may be zero by itself.
+    fewest_effects : int
+        With how few effects it has a meaning: two where it is about their correlations.
+    correlations : {"none", "matrix", "one", "several"}
+        Whether no correlation is free, or all of them, or one parameter gives all, or several do, by a pattern.
     has_lkj : bool
-        Whether a density of one correlation that is a power of det R is a beta density; see `lkj_shapes`.
+        Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
     """
 
     words: ClassVar[str]
@@ -66,7 +71,9 @@ class Structure:
     invariance: ClassVar[Literal["linear", "column", "scale"]]
     is_convex: ClassVar[bool] = True
     is_linear: ClassVar[bool] = True
-    correlations: ClassVar[Literal["none", "matrix", "one"]] = "none"
+    is_divisible: ClassVar[bool] = True
+    fewest_effects: ClassVar[int] = 1
+    correlations: ClassVar[Literal["none", "matrix", "one", "several"]] = "none"
     has_lkj: ClassVar[bool] = True
 
     def bound(self, effects: Sequence[str], term: str) -> Structure:
@@ -192,15 +199,24 @@ class Structure:
         """Correlation matrix (..., k, k) from the free correlations (..., c)."""
         return xp.broadcast_to(xp.eye(k), (*cor.shape[:-1], k, k))
 
-    def unit_factor(self, xp: Any, share: Array, k: int) -> Array:
-        """Lower-triangular factor (k, k) of the correlation matrix of one free correlation.
+    def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
+        """Where correlations that follow a pattern lie between their limits, from 0 to 1: (c,) from (c,).
 
-        `share` is where it lies between its limits, from 0 to 1; differentiable inside.
+        The limits of one may depend on those before it.
         """
+        low, high = self.limits(k)
+        return (cor - low) / (high - low)
+
+    def unit_factor(self, xp: Any, shares: Array, k: int) -> Array:
+        """Lower-triangular factor (k, k) of the correlation matrix of such shares (c,); differentiable inside."""
         raise NotImplementedError
 
-    def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
-        """Shapes of the beta density of that share if the density of the matrix R is ∝ det(R)^(concentration − 1)."""
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
+        """Shapes of the beta densities of the shares if the density of their R is ∝ det(R)^(concentration − 1)."""
+        raise NotImplementedError
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
+        """Marginal density of one of several free correlations, at x (m,) inside its limits, of that density of R."""
         raise NotImplementedError
 
     def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
@@ -223,6 +239,12 @@ def lower_triangular(factor: np.ndarray) -> np.ndarray:
     R = np.linalg.qr(factor.swapaxes(-1, -2), mode="r")
     signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
     return (R * signs[..., None]).swapaxes(-1, -2)
+
+
+def symmetric_beta(x: np.ndarray, shape: float) -> np.ndarray:
+    """Density on (−1, 1) ∝ (1 − x²)^(shape − 1): that of x if (x + 1)/2 ~ Beta(shape, shape)."""
+    log_norm = 2.0 * math.lgamma(shape) - math.lgamma(2.0 * shape) + (2.0 * shape - 1.0) * math.log(2.0)
+    return np.exp((shape - 1.0) * np.log1p(-(x**2)) - log_norm)
 
 
 def is_finite_step(D: np.ndarray, U: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ from bayesmm.covariance.diagonal import Diagonal
 from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.structure import Structure
+from bayesmm.covariance.toeplitz import Toeplitz
 from bayesmm.covariance.unstructured import Unstructured
 
 STRUCTURES: dict[str, Structure] = {
@@ -19,6 +20,8 @@ STRUCTURES: dict[str, Structure] = {
     "exp": ExponentialDecay(equal=True),
     "hetexp": ExponentialDecay(),
     "ou": ExponentialDecay(equal=True),
+    "toep": Toeplitz(),
+    "homtoep": Toeplitz(equal=True),
 }
 
 # By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.
@@ -28,4 +31,5 @@ HOMOGENEOUS = {
     "ar1": {True: "ar1", False: "hetar1"},
     "exp": {True: "exp", False: "hetexp"},
     "ou": {True: "ou", False: "hetexp"},
+    "toep": {True: "homtoep", False: "toep"},
 }

@@ -22,6 +22,7 @@ from bayesmm.covariance.structure import (
     divide,
     is_finite_step,
     lower_triangular,
+    symmetric_beta,
 )
 
 
@@ -124,6 +125,10 @@ class Unstructured(Structure):
         """Put each correlation in its two places."""
         padded = xp.concatenate([cor, xp.ones((*cor.shape[:-1], 1))], axis=-1)
         return padded[..., _places(k)]
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
+        """Of (ρ + 1)/2 ~ Beta(a, a) with a = η − 1 + k/2."""
+        return symmetric_beta(x, concentration - 1.0 + 0.5 * k)
 
     def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
         """Read standard deviations, and covariances over their products."""

@@ -243,7 +243,7 @@ def _in_words(term: RandomTerm) -> str:
     effects = ["intercept"] * (intercept == "1") + [slopes] * bool(slopes)
     several = len(effects) > 1 or " + " in slopes
     structure = STRUCTURES[term.structure]
-    freedom = f", {structure.freedom}" if several or structure.correlations == "one" else ""
+    freedom = f", {structure.freedom}" if several or structure.fewest_effects > 1 else ""
     if term.is_smooth:
         effects, freedom = [f"departures of {slopes} from a straight line"], ", with one standard deviation"
     by = f" by {term.group}" if term.factors else ""

@@ -77,6 +77,12 @@ class Results:
         return bmm.Model("height ~ s(age) + (age | Subject)", bmm.datasets.load("oxboys")).fit()
 
     @cached_property
+    def jaws(self) -> Fit:
+        """Growth of jaws, by lag."""
+        formula = "distance ~ age * Sex + homtoep(0 + C(age) | Subject)"
+        return bmm.Model(formula, bmm.datasets.load("orthodont"), sigma=0.001).fit(method="ml")
+
+    @cached_property
     def zones(self) -> bmm.Model:
         """Zones of penicillin, of samples on plates."""
         return bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bmm.datasets.load("penicillin"))
@@ -126,6 +132,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "variance_shares": lambda r: r.pastes.plot_variance_shares(),
     "marginal_covariance": lambda r: r.fit.plot_marginal_covariance({"Subject": ["308", "309"]}, correlation=True),
     "nested_covariance": lambda r: r.pastes.plot_marginal_covariance({"batch": ["A", "B"]}),
+    "toeplitz": lambda r: r.jaws.plot_marginal_covariance({"Subject": ["M01", "M02"]}, correlation=True),
     "power": lambda r: bmm.power(
         r.fit, parameters={"Days": 5.0}, along={"Subject": [6, 12, 18, 24]}, n=500, progress=False
     ).plot(),

@@ -53,6 +53,7 @@ MODELS = {
         {"cor": LKJ(2)},
     ),
     "autoregressive": ("distance ~ age + ar1(0 + C(age) | Subject)", "orthodont", None),
+    "Toeplitz": ("distance ~ age + toep(0 + C(age) | Subject)", "orthodont", None),
     "exponential": ("weight ~ Diet * Time + ou(0 + C(Time) | Rat)", "bodyweight", None),
     "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", None),
     "dyads": (DYADS.formula, DYADS.data, None),
@@ -103,9 +104,9 @@ def covariance_sites(program, data):
                 sites[matrix.site] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
                 F[inside, inside] = sites[matrix.site]
                 continue
-            low, high = matrix.structure.limits(size)
-            sites[matrix.site] = (CORRELATION - low) / (high - low)
-            F[inside, inside] = np.linalg.cholesky(matrix.structure.correlation(np, np.array([CORRELATION]), size))
+            cor = CORRELATION ** np.arange(1.0, matrix.structure.n_cors(size) + 1.0)
+            sites[matrix.site] = matrix.structure.shares(cor, size)
+            F[inside, inside] = np.linalg.cholesky(matrix.structure.correlation(np, cor, size))
         factors.append(back @ (sd[:, None] * F))
     return sites | {"sigma": 12.0}, factors, 12.0
 

@@ -50,7 +50,7 @@ def test_factor_is_the_cholesky_factor_of_the_textbook_matrix(places, rho) -> No
     piece = piece_at(places, equal=True)
     R = np.where(distances(places) == 0.0, 1.0, rho ** distances(places))
     np.testing.assert_allclose(piece.structure.correlation(np, np.array([rho]), piece.k), R, atol=1e-13)
-    C = piece.structure.unit_factor(np, np.array(rho), piece.k)
+    C = piece.structure.unit_factor(np, np.array([rho]), piece.k)
     np.testing.assert_array_equal(C, np.tril(C))
     np.testing.assert_allclose(C @ C.T, R, atol=1e-13)
     theta = piece.structure.nearest(1.7 * C)

@@ -63,8 +63,8 @@ def thetas(design: RandomDesign, seed: int) -> list[np.ndarray]:
     inside = rng.normal(size=n_theta(design.layout))
     at_limits = np.concatenate(
         [
-            np.append(np.where(rng.random(len(own) - 1) < 0.3, 0.0, own[:-1]), rng.choice([0.0, np.pi / 2]))
-            if piece.structure.correlations == "one"
+            np.append(np.where(rng.random(len(own) - n) < 0.3, 0.0, own[:-n]), rng.choice([0.0, np.pi / 2], size=n))
+            if (n := piece.structure.n_cors(piece.k)) and piece.structure.correlations != "matrix"
             else np.where(rng.random(len(own)) < 0.3, 0.0, own)
             for piece, own in parts(inside, design.layout)
         ]

@@ -71,7 +71,7 @@ def test_two_effects_of_one_correlation_are_the_residual_too(cells) -> None:
         ("cs(x | g, hom=2)", "hom= is True or False"),
         ("cs(x | g, 2)", r"cs\(\) takes hom=True or hom=False after its bar"),
         ("us(x | g, hom=TRUE)", r"(?s)us\(\) takes nothing after its bar.*homcs\(x \| g\)"),
-        ("toep(x | g)", r"(?s)A bar cannot stand inside a function call.*us\(\), diag\(\), homdiag\(\), cs\(\)"),
+        ("arma(x | g)", r"(?s)A bar cannot stand inside a function call.*us\(\), diag\(\), homdiag\(\), cs\(\)"),
         ("cs(x | f | g)", "A term has one bar"),
         ("cs(x | g", "never closed"),
     ],

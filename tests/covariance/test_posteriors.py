@@ -91,6 +91,40 @@ def test_posterior_is_the_sum_over_a_dense_likelihood(fitted) -> None:
         assert found["sd"] == pytest.approx(sd, rel=2 * EXACTLY)
 
 
+def test_posterior_of_several_correlations_is_the_sum_over_a_dense_likelihood() -> None:
+    """Toeplitz of one sd: uniform over the (ρ₁, ρ₂) whose matrix is one of correlations, or ∝ det R."""
+    data = simulated()
+    y = data["y"].to_numpy().reshape(LEVELS, -1).T  # (rows of a level, levels)
+    both = np.concatenate([np.ones((len(y), 1)), y], axis=1)
+    log_sd, first, second = np.meshgrid(
+        np.linspace(-2.6, 2.2, 33), *[np.sin(np.linspace(-np.pi / 2, np.pi / 2, 62)[1:-1])] * 2, indexing="ij"
+    )
+    log_sd, first, share = log_sd.ravel(), first.ravel(), second.ravel()
+    second = first**2 + (1.0 - first**2) * share  # from 2ρ₁² − 1 to 1
+    R = np.stack([np.ones_like(first), first, second], axis=-1)[:, DISTANCE]
+    times = np.tile(np.arange(TIMES), REPEATS)
+    V = np.exp(2.0 * log_sd)[:, None, None] * R[:, times][:, :, times] + SIGMA**2 * np.eye(len(times))
+    solved = np.linalg.solve(V, np.broadcast_to(both, (len(V), *both.shape)))
+    products = both.T @ solved
+    a, c, q = LEVELS * products[:, 0, 0], products[:, 0, 1:].sum(1), np.trace(products[:, 1:, 1:], axis1=1, axis2=2)
+    log_det = LEVELS * np.linalg.slogdet(V)[1] + np.log1p(25.0 * a)  # the intercept ~ N(0, 25) integrated out
+    log_density = -0.5 * (log_det + q - 25.0 * c**2 / (1.0 + 25.0 * a))
+    log_density += st.halfnorm.logpdf(np.exp(log_sd), scale=2.0) + log_sd
+    log_density += 0.5 * np.log1p(-(first**2)) + 0.5 * np.log1p(-(share**2)) + np.log1p(-(first**2))  # widths of cells
+    names = ["sd(0 + f | g)", "cor(0 + f, lag 1 | g)", "cor(0 + f, lag 2 | g)"]
+    for concentration in (1.0, 2.0):
+        weights = np.linalg.det(R) ** (concentration - 1.0) * np.exp(log_density - log_density.max())
+        weights /= weights.sum()
+        priors = {"Intercept": Normal(0.0, 5.0), "sd": HalfNormal(2.0), "cor": LKJ(concentration)}
+        model = bmm.Model("y ~ 1 + homtoep(0 + f | g)", data, sigma=SIGMA, priors=priors)
+        found = model.sample(method="quadrature", draws=200, seed=3).parameters
+        for row, values in zip(names, (np.exp(log_sd), first, second), strict=True):
+            mean = (weights * values).sum()
+            sd = np.sqrt((weights * (values - mean) ** 2).sum())
+            assert found.loc[row, "mean"] == pytest.approx(mean, abs=FEW_CELLS * sd), row
+            assert found.loc[row, "sd"] == pytest.approx(sd, rel=2 * FEW_CELLS), row
+
+
 OWN = {  # R, by the correlation
     "homdiag": lambda rho: np.eye(TIMES),
     "cs": lambda rho: np.where(DISTANCE == 0, 1.0, rho),
@@ -214,6 +248,23 @@ def test_drawn_correlations_have_the_declared_distribution(name, prior) -> None:
     assert st.kstest(drawn, expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("prior", [None, LKJ(3.0)], ids=str)
+def test_drawn_correlations_of_lags_have_the_declared_distribution(prior) -> None:
+    """Each by its marginal density, which is summed over the others in test_structures.py."""
+    chosen = {"Intercept": Normal(0, 5), "sd": HalfNormal(1), "sigma": HalfNormal(1)} | (
+        {"cor": prior} if prior else {}
+    )
+    model = bmm.Model("y ~ 1 + toep(0 + f | g)", simulated(), priors=chosen)
+    drawn = np.asarray(model.prior_predictive(2000, seed=1).prior["cor_g"])[0]
+    rho = np.linspace(-1.0, 1.0, 4001)[1:-1]
+    for which in range(TIMES - 1):
+        density = STRUCTURES["toep"].cor_density(rho, which, prior.concentration if prior else 1.0, TIMES)
+        cumulative = np.cumsum(density) / density.sum()
+        expected = lambda values, total=cumulative: np.interp(values, rho, total)  # noqa: E731
+        assert st.kstest(drawn[:, which], expected).pvalue > 1e-3
+    assert model.plot_priors() is not None
+
+
 @pytest.mark.parametrize(
     ("priors", "message"),
     [
@@ -225,6 +276,18 @@ def test_drawn_correlations_have_the_declared_distribution(name, prior) -> None:
 def test_prior_of_what_the_structure_does_not_have_names_what_it_has(priors, message) -> None:
     with pytest.raises(PriorError, match=message):
         bmm.Model("y ~ 1 + homcs(0 + f | g)", simulated(), priors=priors)
+
+
+@pytest.mark.parametrize(
+    ("key", "prior", "message"),
+    [
+        ("cor(lag 1 | g)", LKJ(2.0), "one prior together; 2 were given 2 different ones"),
+        ("cor", Uniform(0, 1), "Suitable: Flat, LKJ"),
+    ],
+)
+def test_correlations_of_lags_have_one_prior_together(key, prior, message) -> None:
+    with pytest.raises(PriorError, match=message):
+        bmm.Model("y ~ 1 + toep(0 + f | g)", simulated(), priors={key: prior})
 
 
 def test_command_line_takes_structures(tmp_path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from oracle import DenseModel, Method, random_columns
+from scipy.linalg import toeplitz
 from scipy.optimize import minimize
 
 import bayesmm as bmm
@@ -21,6 +22,8 @@ NAMES = (
     "hetar1",
     "exp",
     "hetexp",
+    "toep",
+    "homtoep",
 )  # the others have searches of their own in tests/reml
 LOG_SDS = (-12.0, 12.0)  # of standard deviations in units of σ
 
@@ -31,7 +34,10 @@ class Small:
     def __init__(self, name: str, seed: int) -> None:
         rng = np.random.default_rng([NAMES.index(name), seed])
         self.name, self.k = name, int(rng.integers(2, 5))
-        self.q, repeats = int(rng.integers(4, 12)), int(rng.integers(2 if "hom" in name or "exp" in name else 1, 4))
+        self.q, repeats = (
+            int(rng.integers(4, 12)),
+            int(rng.integers(2 if "hom" in name or "exp" in name or "toep" in name else 1, 4)),
+        )
         k = self.k
         low, high = limits(name, k)
         n = self.q * k * repeats
@@ -41,7 +47,8 @@ class Small:
         n = int(keep.sum())
         sd = rng.choice([0.0, 0.3, 1.0, 3.0], size=k) if "hom" not in name else np.full(k, rng.choice([0.0, 0.5, 2.0]))
         rho = float(rng.choice([low, 0.5 * low, 0.0, 0.5, high]))
-        covariance = matrix(name, np.ones(k), rho, k) * np.outer(sd, sd)
+        parts = rng.choice([-1.0, -0.5, 0.0, 0.5, 0.9, 1.0], size=k - 1) if "toep" in name else rho
+        covariance = matrix(name, np.ones(k), parts, k) * np.outer(sd, sd)
         values, vectors = np.linalg.eigh(covariance)
         b = rng.normal(size=(self.q, k)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
         self.x = rng.normal(size=n)
@@ -63,21 +70,19 @@ class Small:
         k, low_high = self.k, limits(self.name, self.k)
         Z = random_columns(self.level, self.columns, self.q)
         dense = DenseModel(y=self.y, X=np.column_stack([np.ones(len(self.y)), self.x]), Z=Z)
-        n_sds = k if self.name in ("cs", "hetar1", "hetexp") else 1
+        n_sds = k if self.name in ("cs", "hetar1", "hetexp", "toep") else 1
+        n_cors = 0 if self.name == "homdiag" else k - 1 if "toep" in self.name else 1
 
         def value(at: np.ndarray) -> float:
             sd = np.exp(np.clip(at[:n_sds], *LOG_SDS))
-            share = 1.0 / (1.0 + np.exp(-np.clip(at[-1], -30.0, 30.0)))
+            share = 1.0 / (1.0 + np.exp(-np.clip(at[n_sds:], -30.0, 30.0)))
             rho = low_high[0] + (low_high[1] - low_high[0]) * share
             s = np.broadcast_to(sd, k)
             G = np.kron(np.eye(self.q), matrix(self.name, s, rho, k))
             return -2.0 * dense.profiled_log_likelihood(G, method)
 
         rng = np.random.default_rng(0)
-        starts = [
-            np.append(rng.uniform(-3.0, 2.0, n_sds), rng.uniform(-5.0, 5.0, int(self.name != "homdiag")))
-            for _ in range(24)
-        ]
+        starts = [np.append(rng.uniform(-3.0, 2.0, n_sds), rng.uniform(-5.0, 5.0, n_cors)) for _ in range(24)]
         starts.sort(key=value)
         return min(float(minimize(value, start, method="L-BFGS-B").fun) for start in starts[:4])
 
@@ -86,13 +91,25 @@ def limits(name: str, k: int) -> tuple[float, float]:
     return (-1.0 / (k - 1) if "cs" in name else 0.0 if "exp" in name else -1.0), 1.0
 
 
-def matrix(name: str, s: np.ndarray, rho: float, k: int) -> np.ndarray:
-    """Σ as textbooks write it."""
+def matrix(name: str, s: np.ndarray, rho: np.ndarray | float, k: int) -> np.ndarray:
+    """Σ as textbooks write it; of Toeplitz from partial autocorrelations."""
     i, j = np.indices((k, k))
+    if "toep" in name:
+        return toeplitz([1.0, *autocorrelations(np.atleast_1d(rho))]) * np.outer(s, s)
     powers = {"cs": (i != j) * 1, "homcs": (i != j) * 1, "ar1": abs(i - j), "hetar1": abs(i - j)}
     powers |= {"exp": abs(i - j), "hetexp": abs(i - j)}
     R = np.eye(k) if name == "homdiag" else np.where(i == j, 1.0, np.float64(rho) ** powers[name])
     return R * np.outer(s, s)
+
+
+def autocorrelations(partial: np.ndarray) -> np.ndarray:
+    """Of a process whose best predictors are regressions with these last coefficients (Yule and Walker)."""
+    rho = np.zeros(0)
+    for last in partial:
+        R = toeplitz([1.0, *rho])[: len(rho), : len(rho)]
+        weights, *_ = np.linalg.lstsq(R, rho)
+        rho = np.append(rho, weights @ rho[::-1] + last * max(0.0, 1.0 - weights @ rho))
+    return rho
 
 
 @pytest.mark.parametrize(
@@ -112,6 +129,17 @@ def test_no_fit_ends_short_of_what_scipy_finds_on_the_dense_likelihood(name, see
     fit = small.model().fit(method=method)
     assert fit.status.name in ("CONVERGED", "BOUNDARY")
     assert -2.0 * fit.loglik < small.lowest(method) + SHORT
+
+
+# −2 log likelihood of Potthoff and Roy's growth data, a line for each sex: Jennrich & Schluchter (1986), Biometrics 42.
+PUBLISHED = {"us": 419.477, "homtoep": 424.643, "ar1": 440.681, "homcs": 428.639}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_covariances_of_residuals_have_the_published_likelihood(name) -> None:
+    growth = bmm.datasets.load("orthodont")
+    model = bmm.Model(f"distance ~ age * Sex + {name}(0 + C(age) | Subject)", growth, sigma=0.001)
+    assert -2.0 * model.fit(method="ml").loglik == pytest.approx(PUBLISHED[name], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cs", "homcs"])

@@ -26,7 +26,7 @@ SIZES = (1, 2, 3, 5)
 CASES = [
     pytest.param(name, k, id=f"{name}-{k}")
     for name, k in product(STRUCTURES, SIZES)
-    if k > 1 or STRUCTURES[name].correlations != "one"
+    if k >= STRUCTURES[name].fewest_effects
 ]
 ROUNDING = 1e-12
 FIRST = 1e-6  # central differences with a step of 1e-5, relative to the largest entry
@@ -51,12 +51,18 @@ TEXTBOOK: dict[str, Textbook] = {
     "exp": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
     "hetexp": lambda s, r, i, j: s[i] * s[j] * r[0] ** abs(i - j),
     "ou": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
+    "toep": lambda s, r, i, j: s[i] * s[j] * (1.0 if i == j else r[abs(i - j) - 1]),
+    "homtoep": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[abs(i - j) - 1]),
 }
 
 
 def has_positive_correlation(structure: Structure, k: int) -> bool:
     """Whether the one correlation ends at zero, where effects are independent."""
     return structure.correlations == "one" and structure.limits(k)[0] == 0.0
+
+
+def name_of(structure: Structure) -> str:
+    return next(name for name, other in STRUCTURES.items() if other == structure)
 
 
 def textbook(name: str, sd: np.ndarray, cor: np.ndarray, k: int) -> np.ndarray:
@@ -77,7 +83,11 @@ def random_public(structure: Structure, k: int, seed: int) -> tuple[np.ndarray, 
         R = C / np.sqrt(np.outer(np.diag(C), np.diag(C)))
         return sd, np.array([R[i, j] for j in range(k) for i in range(j)])
     low, high = structure.limits(k) if k > 1 else (-1.0, 1.0)
-    return sd, rng.uniform(0.9 * low, 0.9 * high, structure.n_cors(k))
+    cor = rng.uniform(0.9 * low, 0.9 * high, structure.n_cors(k))
+    if structure.correlations == "several":  # inside together
+        R = textbook(name_of(structure), np.ones(structure.n_sds(k)), cor, k)
+        cor *= min(1.0, 0.9 / max(1e-9, 1.0 - np.linalg.eigvalsh(R)[0]))
+    return sd, cor
 
 
 def random_theta(name: str, k: int, seed: int) -> np.ndarray:
@@ -91,8 +101,11 @@ def special_thetas(name: str, k: int) -> list[np.ndarray]:
     found = [inside, -inside, np.zeros_like(inside)]
     for at in range(len(inside)):
         found.append(np.where(np.arange(len(inside)) == at, 0.0, inside))
-    if structure.correlations == "one":
-        found += [np.append(scales, np.pi / 2) for scales in (inside[:-1], 0.0 * inside[:-1])]
+    if structure.correlations in ("one", "several"):
+        m = structure.n_sds(k)
+        for at in range(m, len(inside)):
+            end = np.where(np.arange(len(inside)) == at, np.pi / 2, inside)
+            found += [end, np.append(0.0 * end[:m], end[m:])]
     return found
 
 
@@ -160,7 +173,7 @@ def test_nearest_keeps_the_matrices_on_the_boundary(name, k) -> None:
     for theta in special_thetas(name, k):
         L = piece_factor(np, theta, piece)
         near = piece_factor(np, piece.structure.nearest(lower_triangular(L)), piece)
-        if not np.diag(L @ L.T).any() or (np.diag(L @ L.T) > 0.0).all() or piece.structure.correlations != "one":
+        if not np.diag(L @ L.T).any() or (np.diag(L @ L.T) > 0.0).all() or piece.structure.is_divisible:
             np.testing.assert_allclose(near @ near.T, L @ L.T, atol=1e-7)  # a limit of a correlation, by its angle
         else:  # the correlation is read off the pairs that vary
             np.testing.assert_allclose(np.diag(near @ near.T), np.diag(L @ L.T), atol=1e-10)
@@ -283,7 +296,7 @@ def test_unit_factor_is_that_of_the_correlation_where_it_lies_between_its_limits
     structure, pieces = STRUCTURES[name], pieces_of(name, k)
     low, high = structure.limits(k)
     for share in (0.0, 0.03, 0.5, 0.9, 1.0):
-        C = structure.unit_factor(np, np.array(share), k)
+        C = structure.unit_factor(np, np.array([share]), k)
         R = assemble_correlation(np, np.array([low + (high - low) * share]), pieces)
         np.testing.assert_array_equal(C, np.tril(C))
         np.testing.assert_allclose(C @ C.T, R, atol=1e-7)
@@ -292,21 +305,58 @@ def test_unit_factor_is_that_of_the_correlation_where_it_lies_between_its_limits
         assert np.linalg.eigvalsh(assemble_correlation(np, np.array([beyond]), pieces))[0] < 0.0
 
 
-@pytest.mark.parametrize(
-    ("name", "k"),
-    [case for case in CASES if STRUCTURES[case.values[0]].correlations == "one"],  # type: ignore[index]
-)
+PATTERNS = [case for case in CASES if STRUCTURES[case.values[0]].correlations in ("one", "several")]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("name", "k"), PATTERNS)
+def test_shares_are_those_of_the_unit_factor(name, k) -> None:
+    structure, pieces = STRUCTURES[name], pieces_of(name, k)
+    rng = np.random.default_rng(k)
+    for shares in rng.uniform(0.05, 0.95, (5, structure.n_cors(k))):
+        C = structure.unit_factor(np, shares, k)
+        _, cor = read_covariance(np, C @ C.T, pieces)
+        np.testing.assert_allclose(assemble_correlation(np, cor, pieces), C @ C.T, atol=ROUNDING)
+        np.testing.assert_allclose(structure.shares(cor, k), shares, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "k"), PATTERNS)
 @pytest.mark.parametrize("concentration", [1.0, 2.5])
 def test_lkj_shapes_are_those_of_a_power_of_the_determinant(name, k, concentration) -> None:
-    structure, pieces = STRUCTURES[name], pieces_of(name, k)
-    low, high = structure.limits(k)
+    """Betas of the shares, less the log Jacobian of the correlations, which is by complex steps."""
+    structure = STRUCTURES[name]
     if not structure.has_lkj and concentration != 1.0:
         with pytest.raises(NotImplementedError, match="no beta density"):
             structure.lkj_shapes(concentration, k)
         return
     first, second = structure.lkj_shapes(concentration, k)
-    shares = np.array([0.1, 0.3, 0.5, 0.8])
-    R = assemble_correlation(np, (low + (high - low) * shares)[:, None], pieces)
-    found = (first - 1.0) * np.log(shares) + (second - 1.0) * np.log1p(-shares)
-    wanted = (concentration - 1.0) * np.linalg.slogdet(R)[1]
-    np.testing.assert_allclose(found - found[0], wanted - wanted[0], atol=1e-10)
+    c, differences = structure.n_cors(k), []
+    for shares in np.random.default_rng(k).uniform(0.1, 0.9, (5, c)):
+
+        def correlations(at: np.ndarray) -> np.ndarray:
+            C = structure.unit_factor(np, at, k)
+            return structure.read(np, C @ C.T)[1]
+
+        slopes = np.array([correlations(shares + 1e-30j * e).imag / 1e-30 for e in np.eye(c)])
+        R = structure.correlation(np, correlations(shares), k)
+        found = ((first - 1.0) * np.log(shares) + (second - 1.0) * np.log1p(-shares)).sum()
+        found -= np.linalg.slogdet(slopes)[1]
+        differences.append(found - (concentration - 1.0) * np.linalg.slogdet(R)[1])
+    np.testing.assert_allclose(differences, differences[0], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in STRUCTURES if STRUCTURES[name].correlations in ("matrix", "several")]
+)
+@pytest.mark.parametrize("concentration", [1.0, 2.0])
+def test_marginal_density_of_a_correlation_is_the_sum_over_the_others(name, concentration) -> None:
+    structure, k = STRUCTURES[name], 3
+    middles = (np.arange(100) + 0.5) / 50.0 - 1.0
+    grid = np.stack(np.meshgrid(*[middles] * structure.n_cors(k), indexing="ij"), axis=-1)
+    R = structure.correlation(np, grid.reshape(-1, structure.n_cors(k)), k)
+    determinant = np.linalg.det(R)
+    density = np.where(determinant > 0.0, np.abs(determinant) ** (concentration - 1.0), 0.0)
+    density = (density / density.sum()).reshape(grid.shape[:-1])
+    for which in range(structure.n_cors(k)):
+        axes = tuple(axis for axis in range(structure.n_cors(k)) if axis != which)
+        found = np.cumsum(structure.cor_density(middles, which, concentration, k)) / 50.0
+        np.testing.assert_allclose(found, np.cumsum(density.sum(axis=axes)), atol=5e-3)

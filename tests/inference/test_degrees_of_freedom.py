@@ -124,6 +124,8 @@ COVARIANCES = {
     "hetar1": lambda eta: one_correlation(eta[:LEVELS], TIMES, eta[LEVELS]),
     "exp": lambda eta: one_correlation(np.full(LEVELS, eta[0]), APART, eta[1]),
     "hetexp": lambda eta: one_correlation(eta[:LEVELS], APART, eta[LEVELS]),
+    "homtoep": lambda eta: eta[:LEVELS][TIMES],
+    "toep": lambda eta: np.sqrt(np.outer(eta[:LEVELS], eta[:LEVELS])) * np.append(1.0, eta[LEVELS:])[TIMES],
 }
 
 
@@ -136,8 +138,8 @@ def parameters_of(name: str, sds: np.ndarray, by_name: pd.Series) -> np.ndarray:
             j, i = (int(found) for found in re.findall(r"f\[f(\d)\]", str(row)))
             R[i, j] = R[j, i] = rho
         return (R * np.outer(sds, sds))[TRIANGLE]
-    if name == "homcs":
-        return np.array([sds[0] ** 2, correlations[0] * sds[0] ** 2])
+    if name in ("homcs", "homtoep"):
+        return sds[0] ** 2 * np.append(1.0, correlations)
     return np.concatenate([sds**2, correlations])
 
 

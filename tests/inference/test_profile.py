@@ -228,7 +228,9 @@ def test_intervals_follow_units_origin_and_order() -> None:
             assert np.isclose(second.loc[name, end], factor * row[end] + shift, rtol=2e-7, atol=1e-6), name
 
 
-STRUCTURED = [f"{callee}(0 + Machine | Worker)" for callee in ("us", "diag", "homdiag", "cs", "homcs", "ar1", "hetar1")]
+STRUCTURED = [
+    f"{callee}(0 + Machine | Worker)" for callee in ("us", "diag", "homdiag", "cs", "homcs", "ar1", "hetar1", "toep")
+]
 
 
 @pytest.mark.parametrize("term", STRUCTURED)

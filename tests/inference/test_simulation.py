@@ -54,6 +54,7 @@ MODELS = {
     "homcs": ("homcs(0 + t | g)", None),
     "ar1": ("ar1(0 + t | g)", None),
     "hetar1": ("hetar1(0 + t | g)", None),
+    "toep": ("toep(0 + t | g)", None),
     "homdiag": ("homdiag(0 + t | g)", None),
     "crossed": ("(1 | g) + (x || h)", None),
     "nested": ("(1 | g/t)", None),

@@ -91,6 +91,8 @@ def test_likelihood_without_random_effects_is_that_of_a_linear_model(method, sig
         ("y ~ x + cs(0 + h | g)", "cor(0 + h | g)", "y ~ x + diag(0 + h | g)"),
         ("y ~ x + (1 | g) + homcs(0 + h | g)", "cor(0 + h | g)", "y ~ x + (1 | g) + homdiag(0 + h | g)"),
         ("y ~ x + (1 | h) + ar1(0 + h | g)", "sd(0 + h | g)", "y ~ x + (1 | h)"),
+        ("y ~ x + (1 | h) + toep(0 + h | g)", "sd(h[h1] | g)", "y ~ x + (1 | h)"),
+        ("y ~ x + homtoep(0 + h | g)", "cor(lag 1 | g)", "y ~ x + homdiag(0 + h | g)"),
         ("y ~ x + (1 | h) + homdiag(x | g)", "sd(1 + x | g)", "y ~ x + (1 | h)"),
     ],
 )

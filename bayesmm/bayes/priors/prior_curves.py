@@ -176,15 +176,14 @@ def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> t
 
 
 def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarray, np.ndarray]:
-    """Marginal density of one correlation: of a k by k matrix (ρ + 1) / 2 ~ Beta(a, a) with a = η − 1 + k/2."""
+    """Marginal density of one correlation."""
     piece = next(piece for piece in priors.pieces if row.name in piece.rows)
     low, high = piece.structure.limits(piece.size)
     x = _grid(low, high, inside=True)
-    if piece.is_free:
-        shape = getattr(row.prior, "concentration", 1.0) - 1.0 + 0.5 * piece.size
-        family, numbers = "Beta", {"a": shape, "b": shape}
-    else:
-        family, numbers = correlation_prior(row.prior, piece)
+    if not piece.is_one:
+        concentration = getattr(row.prior, "concentration", 1.0)
+        return x, piece.structure.cor_density(x, piece.rows.index(row.name), concentration, piece.size)
+    family, numbers = correlation_prior(row.prior, piece)
     share = piece.share(x)
     density = np.exp(FAMILIES[family].log_density(share, **numbers)) / (high - low)
     if family == "Uniform":

@@ -12,7 +12,6 @@ import numpy as np
 from bayesmm.console import listing
 from bayesmm.covariance.public import cor_ends, sd_ends
 from bayesmm.covariance.structure import Structure
-from bayesmm.covariance.unstructured import pairs
 from bayesmm.design.blocks.labels import ParameterRow
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
@@ -41,6 +40,7 @@ INSTEAD = {
     ),
     "BoxTiao": "It is a prior of a random effect's variance given sigma; its companion for sigma is Reciprocal().",
 }
+TINY = 1e-30  # step of a complex-step derivative
 BROADEST = 3  # more than the breadth of any key
 HALVES = {"Normal": "HalfNormal", "StudentT": "HalfStudentT", "Cauchy": "HalfCauchy"}
 
@@ -78,13 +78,17 @@ class CorrelationPiece:
 
     @property
     def is_free(self) -> bool:
-        """Whether every correlation is a parameter, rather than one of all."""
+        """Whether every correlation is a parameter, rather than one or several of a pattern."""
         return self.structure.correlations == "matrix"
 
-    def share(self, cor: np.ndarray | float) -> np.ndarray:
-        """Where a correlation lies between its limits, from 0 to 1."""
-        low, high = self.structure.limits(self.size)
-        return (np.asarray(cor) - low) / (high - low)
+    @property
+    def is_one(self) -> bool:
+        """Whether one correlation gives all: it may have a prior of its own."""
+        return self.structure.correlations == "one"
+
+    def share(self, cor: np.ndarray) -> np.ndarray:
+        """Where the one correlation lies between its limits, from 0 to 1, at several values."""
+        return self.structure.shares(cor, self.size)
 
     def log_density(self, prior: Prior, cors: np.ndarray) -> np.ndarray:
         """Log density of a prior at correlations (..., c), up to a constant; NaN where one is undefined."""
@@ -102,13 +106,9 @@ class CorrelationPiece:
         """Slopes of the log density of a prior by the correlations (c,): for LKJ (η − 1) ∂ log det(R)."""
         if not isinstance(prior, LKJ) or prior.concentration == 1.0:
             return np.zeros(len(cors))
-        if self.is_free:
-            inverse = np.linalg.inv(self.structure.correlation(np, cors, self.size))
-            i, j = pairs(self.size)
-            return 2.0 * (prior.concentration - 1.0) * inverse[i, j]  # ∂ log det R / ∂ρᵢⱼ = 2 (R⁻¹)ᵢⱼ
-        a, b = self.structure.lkj_shapes(prior.concentration, self.size)
-        low, high = self.structure.limits(self.size)
-        return (a - 1.0) / (cors - low) - (b - 1.0) / (high - cors)
+        R = self.structure.correlation(np, cors + 1j * TINY * np.eye(len(cors)), self.size)  # (c, k, k)
+        inverse = np.linalg.inv(R[0].real)
+        return (prior.concentration - 1.0) * (R.imag / TINY * inverse).sum(axis=(1, 2))  # ∂ log det R = tr(R⁻¹∂R)
 
 
 def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
@@ -134,15 +134,15 @@ def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
 
 
 def correlation_prior(prior: Prior, piece: CorrelationPiece) -> tuple[str, dict[str, np.ndarray]]:
-    """Family and numbers of the prior of a matrix, or of where its one correlation lies; a flat prior is LKJ(1)."""
+    """Family and numbers of the prior of a matrix, or of the shares (c,) of its pattern; a flat prior is LKJ(1)."""
     if isinstance(prior, Uniform):
         lower, upper = np.clip(piece.share(np.array([prior.lower, prior.upper])), 0.0, 1.0)
-        return "Uniform", {"lower": np.asarray(lower), "upper": np.asarray(upper)}
+        return "Uniform", {"lower": np.array([lower]), "upper": np.array([upper])}
     concentration = getattr(prior, "concentration", 1.0)
     if piece.is_free:
         return "LKJ", {"concentration": np.asarray(concentration)}
     a, b = piece.structure.lkj_shapes(concentration, piece.size)
-    return "Beta", {"a": np.asarray(a), "b": np.asarray(b)}
+    return "Beta", {"a": np.atleast_1d(a), "b": np.atleast_1d(b)}
 
 
 def match_priors(
@@ -150,7 +150,7 @@ def match_priors(
 ) -> dict[str, Prior]:
     """Give each row the user's prior, if there is one; of several keys that reach it the narrowest counts."""
     keys = _reach(rows)
-    shared = {row for piece in pieces if not piece.is_free for row in piece.rows}
+    shared = {row for piece in pieces if piece.is_one for row in piece.rows}
     chosen: dict[str, tuple[int, str, Prior]] = {}
     for key, prior in priors.items():
         _check_prior(key, prior)
@@ -257,7 +257,7 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
             )
         if isinstance(prior, LKJ) and not piece.is_free:
             shapes = piece.structure.lkj_shapes(prior.concentration, piece.size)
-            if min(shapes) <= 0.0:
+            if np.min(shapes) <= 0.0:
                 least = 1.0 - 1.0 / (piece.size - 1)
                 raise PriorError(
                     f"priors: {prior} of {piece.rows[0]!r} is improper with {piece.size} effects; give a concentration "

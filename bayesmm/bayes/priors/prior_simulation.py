@@ -144,8 +144,9 @@ def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: n
             if family == "LKJ":
                 factors[:, inside, inside] = draw_cholesky(piece.size, float(numbers["concentration"]), rng, draws)
                 continue
-            shares = FAMILIES[family].quantile(rng.uniform(size=draws), **numbers)
-            factors[:, inside, inside] = [piece.structure.unit_factor(np, share, piece.size) for share in shares]
+            uniform = rng.uniform(size=(draws, len(piece.rows)))
+            shares = FAMILIES[family].quantile(uniform, **numbers)
+            factors[:, inside, inside] = [piece.structure.unit_factor(np, own, piece.size) for own in shares]
     return factors
 
 

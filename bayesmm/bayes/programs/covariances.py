@@ -26,7 +26,7 @@ class Matrix:
     Attributes
     ----------
     site : str
-        Of its Cholesky factor; or of where its one correlation lies between the limits, from 0 to 1.
+        Of its Cholesky factor; or of the shares (c,) of its pattern, where correlations lie between limits, 0 to 1.
     start, stop : int
         Which effects.
     structure : Structure
@@ -49,14 +49,14 @@ class Matrix:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the site's unconstrained values."""
-        return (self.structure.n_cors(self.size),) if self.family == "LKJ" else ()
+        return (self.structure.n_cors(self.size),)
 
     def sample(self, numbers: Numbers) -> Array:
         """Sample the site."""
         if self.family == "LKJ":
             prior: dist.Distribution = dist.LKJCholesky(self.size, numbers["concentration"])
         else:
-            prior = distribution(self.family, numbers, (), "shares")
+            prior = distribution(self.family, numbers, self.shape, "shares")
         return jnp.asarray(numpyro.sample(self.site, prior))
 
     def factor(self, value: Array) -> Float[Array, "k k"]:
@@ -67,11 +67,10 @@ class Matrix:
         """Value of the site at a correlation matrix (k, k), inside its limits."""
         if self.family == "LKJ":
             return np.linalg.cholesky(correlation)
-        low, high = self.structure.limits(self.size)
-        share = (self.structure.read(np, correlation)[1][0] - low) / (high - low)
-        lower, upper = (float(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
+        shares = self.structure.shares(self.structure.read(np, correlation)[1], self.size)
+        lower, upper = (np.asarray(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
         margin = INSIDE * (upper - lower)
-        return np.clip(share, lower + margin, upper - margin)
+        return np.clip(shares, lower + margin, upper - margin)
 
     def __str__(self) -> str:
         return f"{self.site} ~ {f'LKJCholesky({self.size})' if self.family == 'LKJ' else self.family}"

@@ -93,7 +93,7 @@ def check_block(block: RandomBlock) -> None:
             "add groups."
         )
     for piece in block.pieces:
-        if piece.structure.correlations == "one" and piece.k < 2:
+        if piece.k < piece.structure.fewest_effects:
             raise DesignError(
                 f"The term {piece.term} has the single effect {block.effects[piece.start]!r}: there is nothing that it "
                 f"could correlate with. Name several effects; if they are the values of a number, write "

@@ -35,8 +35,8 @@ class Hypothesis:
     n_variances, n_correlations : int
         Free standard deviations and correlations that are zero, or go with those that are.
     is_smooth : bool
-        Whether the covariances that are left out form a cone at the null, as asymptotic mixtures need it: one parameter
-        that gives all correlations loses its meaning there.
+        Whether the covariances that are left out form a cone at the null, as asymptotic mixtures need it: correlations
+        of a pattern lose their meaning there.
     is_one_sided : bool
         Whether it is one correlation that cannot be negative.
     """
@@ -63,7 +63,7 @@ def variance_hypotheses(fit: Fitted) -> dict[str, Hypothesis]:
         names = iter(labels.sd_rows)
         for position, piece in enumerate(labels.pieces):
             n, n_cors, structure = piece.structure.n_sds(piece.k), piece.structure.n_cors(piece.k), piece.structure
-            whole = n < piece.k or structure.correlations == "one"
+            whole = n < piece.k or not structure.is_divisible
             for j in range(n):
                 name = next(names)
                 found[name] = Hypothesis(
@@ -73,7 +73,7 @@ def variance_hypotheses(fit: Fitted) -> dict[str, Hypothesis]:
                     effects=tuple(range(piece.start, piece.stop)) if whole else (piece.start + j,),
                     n_variances=n if whole else 1,
                     n_correlations=n_cors if whole else n_cors - _count_correlations(structure, piece.k - 1),
-                    is_smooth=structure.correlations != "one",
+                    is_smooth=structure.is_divisible,
                 )
     return found
 
@@ -118,7 +118,7 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
                     effects=tuple(range(piece.start, piece.stop)),
                     n_variances=piece.structure.n_sds(piece.k),
                     n_correlations=n_cors,
-                    is_smooth=piece.structure.correlations != "one",
+                    is_smooth=piece.structure.is_divisible,
                 )
     cors = [row for labels in fit.labels.blocks for row in labels.cor_rows]
     raise ArgumentError(
