@@ -234,7 +234,7 @@ STRUCTURED = Structure(
         Group("a", 3, ((("Intercept", "u"), "cs"), (("v", "w"), "ar1"))),
         Group("b", 2, ((("Intercept", "u"), "hetar1"), (("v", "w"), "homcs"))),
         Group("c", 4, ((("Intercept", "u"), "homdiag"),)),
-        Group("d", 3, ((("Intercept", "u", "v"), "toep"),)),
+        Group("d", 5, ((("Intercept", "u", "v"), "toep"),)),
     )
 )
 EXAMPLES = pytest.mark.parametrize(
