@@ -138,8 +138,9 @@ class BlockLabels:
 
     @property
     def cor_aliases(self) -> tuple[str, ...]:
-        """How else the correlations may be written; "" if in no other way."""
-        return tuple(f"cor({names[1]} | {self.group})" if len(names) > 1 else "" for names in self._cor_names())
+        """How else the correlations may be written; "" if in no other way, or if two may be written so."""
+        others = [names[1] if len(names) > 1 else "" for names in self._cor_names()]
+        return tuple(f"cor({other} | {self.group})" if other and others.count(other) == 1 else "" for other in others)
 
     @cached_property
     def sd_effects(self) -> tuple[slice, ...]:
