@@ -15,7 +15,7 @@ from bayesmm.covariance.structure import Array, divide, symmetric_beta
 
 MIDDLE = RIGHT_ANGLE / 2  # angle of a partial correlation of zero
 ELSEWHERE = RIGHT_ANGLE * np.array([0.15, 0.85])
-LAGS_ELSEWHERE = 3  # of which other partial correlations are tried
+EFFECTS_ELSEWHERE = 12  # times lags of which other partial correlations are tried: each costs a look along all effects
 EXHAUSTED = 1e-14  # innovation variance that is rounding: what is before determines what comes
 POINTS = 4096  # over which the earlier partial correlations are averaged
 
@@ -94,7 +94,7 @@ class Toeplitz(ScaledCorrelation):
         """Without correlations, and at a large partial one of either sign at each of the first lags."""
         scales, angles = self._split(theta, k)
         found = [np.full_like(angles, MIDDLE)]
-        for h in range(min(len(angles), LAGS_ELSEWHERE)):
+        for h in range(min(len(angles), max(1, EFFECTS_ELSEWHERE // k))):
             found += [np.where(np.arange(len(angles)) == h, angle, MIDDLE) for angle in ELSEWHERE]
         return [np.append(scales, other) for other in found]
 
