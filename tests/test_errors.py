@@ -32,6 +32,7 @@ OTHERS = {
     ("marginal/in_jax/reduction.py", NotImplementedError),
     # Members of the protocol that not every structure is asked for.
     ("covariance/structure.py", NotImplementedError),
+    ("covariance/residual.py", NotImplementedError),
     ("covariance/one_correlation.py", NotImplementedError),
     ("covariance/exponential.py", NotImplementedError),
     # Caught by those who call, and told as a StorageError that names the file.

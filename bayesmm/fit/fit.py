@@ -1423,6 +1423,7 @@ class Fit:
         term
         s(age)    3.03
         """
+        self.design.require_independent_residuals("smooths")
         from bayesmm.inference.explained.smooths import tabulate_smooths
 
         return tabulate_smooths(self)
