@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bayesmm.comparison.publication import publication_table
     from bayesmm.compilation import enable_compilation_cache
     from bayesmm.design.reading.reshape import to_long
+    from bayesmm.design.related.car import car
+    from bayesmm.design.related.pedigree import pedigree
+    from bayesmm.design.related.relation import relation
     from bayesmm.inference.effects.uncertainty import effect_uncertainty
     from bayesmm.inference.means.comparisons import comparisons
     from bayesmm.inference.means.emmeans import emmeans
@@ -31,15 +34,18 @@ _HOMES = {
     "Comparison": "bayesmm.comparison.comparison",
     "Model": "bayesmm.model",
     "anova": "bayesmm.comparison.models",
+    "car": "bayesmm.design.related.car",
     "compare": "bayesmm.comparison.comparison",
     "comparisons": "bayesmm.inference.means.comparisons",
     "effect_uncertainty": "bayesmm.inference.effects.uncertainty",
     "emmeans": "bayesmm.inference.means.emmeans",
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.loading",
+    "pedigree": "bayesmm.design.related.pedigree",
     "power": "bayesmm.inference.power.power",
     "publication_table": "bayesmm.comparison.publication",
     "ranking": "bayesmm.inference.pooling.ranking",
+    "relation": "bayesmm.design.related.relation",
     "report": "bayesmm.reporting.report",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",
@@ -53,6 +59,7 @@ __all__ = [
     "Model",
     "__version__",
     "anova",
+    "car",
     "compare",
     "comparisons",
     "datasets",
@@ -61,10 +68,12 @@ __all__ = [
     "enable_compilation_cache",
     "errors",
     "load",
+    "pedigree",
     "power",
     "priors",
     "publication_table",
     "ranking",
+    "relation",
     "report",
     "shrinkage",
     "simulate",

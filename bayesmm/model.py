@@ -67,6 +67,9 @@ class Model:
         Whether rows with missing values are left out (counted and reported) or refused.
     namespace : mapping, optional
         Functions and values that the formula may use by these names.
+    relations : mapping of str to data frame, optional
+        Known covariance matrices between the levels of grouping factors, ``{"A": A}`` for ``(1 | rel(animal, A))``:
+        a table whose rows and columns are named by the levels, or what `relation`, `pedigree` or `car` return.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class Model:
         priors: PriorChoice = None,
         missing: Literal["drop", "raise"] = "drop",
         namespace: Mapping[str, Any] | None = None,
+        relations: Mapping[str, Any] | None = None,
     ) -> None:
         known_sigma = check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
@@ -106,6 +110,7 @@ class Model:
             missing=missing,
             namespace=namespace,
             known_sigma=known_sigma,
+            relations=relations,
         )
         self.problem = Problem(design)
         self._prior_choice: PriorChoice = priors

@@ -21,7 +21,8 @@ class PlanDescription:
     ----------
     steps : DataFrame
         One row a grouping factor in the order of elimination: group, levels, effects; touches (whether
-        rows have several levels of it); how ("batch" or "dense block");
+        rows have several levels of it, or its levels are related); relation (the matrix that relates them, if
+        one does); how ("batch" or "dense block");
         fill ("none", "scatter" or "product"), pairs: pairs of neighbours that the levels of a batch leave behind;
         scatter_seconds, product_seconds: what either way was predicted to cost an evaluation.
     block_sizes : array of int
@@ -78,6 +79,7 @@ def _factor_row(plan: Plan, labels: Labels, factor: int) -> dict:
         "levels": plan.n_levels[factor],
         "effects": plan.shape.widths[factor],
         "touches": (factor, factor) in plan.shape.pairs,
+        "relation": labels.blocks[factor].relation,
     }
 
 
@@ -112,7 +114,10 @@ def _step_table(steps: pd.DataFrame) -> Table:
 def _sentence(row: dict, steps: pd.DataFrame) -> str:
     effects = "" if row["effects"] == 1 else f" with {row['effects']} effects each"
     size = "" if row["effects"] == 1 else f" of {row['effects']} × {row['effects']} Cholesky factors"
-    text = f"{row['group']}, {row['levels']:,} levels{effects}: no two of them touch, so all go in one batch{size}."
+    untouched = "no two of them touch"
+    if row["relation"]:
+        untouched = f"related by {row['relation']}, they are turned once into as many that are independent"
+    text = f"{row['group']}, {row['levels']:,} levels{effects}: {untouched}, so all go in one batch{size}."
     if row["fill"] == "none":
         if row["neighbours"]:
             text += f" Each lies in one level of {row['neighbours']}: nothing new is joined."
@@ -141,9 +146,12 @@ def _time(seconds: float) -> str:
 
 def _dense_sentence(dense: list[dict], sizes: np.ndarray) -> str:
     names = " and ".join(f"{row['group']} ({row['levels']:,} levels)" for row in dense)
-    touching = [row["group"] for row in dense if row["touches"]]
-    if touching:
-        why = f"rows have several levels of {' and of '.join(touching)}, so that levels touch each other"
+    touching = [row["group"] for row in dense if row["touches"] and not row["relation"]]
+    related = [row["group"] for row in dense if row["relation"]]
+    reasons = [f"rows have several levels of {' and of '.join(touching)}"] if touching else []
+    reasons += [f"levels of {' and of '.join(related)} are related"] if related else []
+    if reasons:
+        why = f"{' and '.join(reasons)}, so that levels touch each other"
     else:
         why = "their levels now touch each other"
     if len(sizes) == 1:

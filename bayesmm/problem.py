@@ -77,7 +77,14 @@ class Problem:
     @property
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
-        return tuple(BlockArrays(incidence=block.incidence, pieces=block.layout) for block in self.design.blocks)
+        return tuple(
+            BlockArrays(
+                incidence=block.incidence,
+                pieces=block.layout,
+                root=None if block.relation is None else block.relation.root,
+            )
+            for block in self.design.blocks
+        )
 
     @property
     def _columns(self) -> np.ndarray:

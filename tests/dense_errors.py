@@ -27,6 +27,11 @@ def data() -> pd.DataFrame:
     return frame.assign(x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n))
 
 
+PLACE = np.arange(17)
+A = np.exp(-0.3 * np.abs(PLACE[:, None] - PLACE)) * np.sqrt(np.outer(1.0 + PLACE, 1.0 + PLACE)) / 9.0
+RELATED = {"A": pd.DataFrame(A, [f"n{i}" for i in PLACE], [f"n{i}" for i in PLACE])}
+
+
 class Dense:
     """Everything from matrices of rows by rows; derivatives of predictions are differences of whole predictions."""
 
@@ -77,7 +82,8 @@ class Dense:
         roots = fit.problem.products.effect_roots
         for L, T, block in zip(assemble_factors(np, theta, fit.problem.layout), roots, fit.design.blocks, strict=True):
             own = np.linalg.solve(T, L)
-            blocks.append(np.kron(np.eye(block.q), own @ own.T))
+            A = np.eye(block.q) if block.relation is None else block.relation.covariance
+            blocks.append(np.kron(A, own @ own.T))
         G = fit.sigma**2 * block_diag(*blocks)
         V = self.Z @ G @ self.Z.T + self._noise
         solved = np.linalg.inv(V)
@@ -123,6 +129,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "autoregressive": ("y ~ x + ar1(0 + t | g)", {}),
     "autoregressive, unequal": ("y ~ x + hetar1(0 + t | g)", {}),
     "multi-membership": ("y ~ x + (1 | mm(a, b)) + (1 | g)", {}),
+    "related": ("y ~ x + (1 | rel(g, A))", {"relations": RELATED, "weights": "w"}),
+    "related slopes": ("y ~ x + (x | rel(g, A)) + (1 | h)", {"relations": RELATED}),
     "aliased column": ("y ~ x + I(2 * x) + (1 | g)", {}),
     "no fixed effects": ("y ~ 0 + (x | g)", {}),
 }

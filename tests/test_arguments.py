@@ -189,6 +189,10 @@ def calls(things):
             {"groups": {"school": 3}, "sds": {"school": 1.0}, "observations": 2},
         ),
         "simulate_dyads": (datasets.simulate_dyads, {"n_people": 4}),
+        "simulate_pedigree": (datasets.simulate_pedigree, {"n_sires": 2, "n_dams": 4, "generations": 1}),
+        "relation": (bmm.relation, {"matrix": [[1.0, 0.5], [0.5, 1.0]], "levels": ["a", "b"]}),
+        "pedigree": (bmm.pedigree, {"data": {"animal": ["c"], "sire": ["a"], "dam": ["b"]}}),
+        "car": (bmm.car, {"neighbours": [[0, 1], [1, 0]], "levels": ["a", "b"]}),
         "simulate_longitudinal": (datasets.simulate_longitudinal, {"subjects": 3}),
     }
 

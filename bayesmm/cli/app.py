@@ -14,6 +14,7 @@ import typer
 from bayesmm.cli import options
 from bayesmm.cli.encoding import is_universal
 from bayesmm.cli.messages import plain_errors, show, stage
+from bayesmm.errors import ArgumentError
 from bayesmm.version import __version__
 
 EXIT_CODES = (
@@ -454,6 +455,8 @@ def power(
                 estimates = model.fit(method)
             found = power(estimates, parameters=truth, **wanted)
         else:
+            if reading.relations or reading.pedigrees:
+                raise ArgumentError("Designs of related levels are drawn from a fit to the data: add --fitted.")
             frame = read_data(data, reading)
             found = power(formula, frame, truth, weights=weights, sigma=sigma, missing=missing_rows, **wanted)
         from bayesmm.cli.outcomes import power_outcome

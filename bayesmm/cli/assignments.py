@@ -59,6 +59,26 @@ def read_sizes(option: str, texts: Sequence[str] | None) -> dict[str, list[int]]
     return sizes or None
 
 
+def read_texts(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
+    """Read the values of ``--relation`` and ``--pedigree``: ``"A=pedigree.csv"``.
+
+    Raises
+    ------
+    ArgumentError
+        If one of them is no assignment, or a name comes twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        if not sign or not name or not value:
+            raise ArgumentError(f"{option} {quoted(text)} is no assignment. Write, for example, {option} '{example}'.")
+        if name in values:
+            raise ArgumentError(f"{option} names {quoted(name)} twice. Drop one.")
+        values[name] = value
+    return values
+
+
 def _divide(option: str, text: str, example: str) -> tuple[str, str]:
     """Divide at the last sign of equality: a name may hold one, ``bs(x, df=4)[0]``."""
     name, sign, value = text.rpartition("=")

@@ -46,6 +46,8 @@ class Reading:
         Fields that stand for a missing value, besides empty ones and NA.
     encoding : str, optional
         UTF-8 if None.
+    relations, pedigrees : sequence of str
+        ``NAME=FILE`` of what relates levels, to be read likewise.
     """
 
     sep: str | None = None
@@ -53,10 +55,13 @@ class Reading:
     thousands: str | None = None
     missing: Sequence[str] = ()
     encoding: str | None = None
+    relations: Sequence[str] = ()
+    pedigrees: Sequence[str] = ()
 
     def options(self) -> list[str]:
-        """Return the names of the options that were given."""
-        return [f"--{each.name}" for each in fields(self) if getattr(self, each.name)]
+        """Return the names of the options that were given of how a file is written."""
+        written = [each.name for each in fields(self) if each.name not in ("relations", "pedigrees")]
+        return [f"--{name}" for name in written if getattr(self, name)]
 
     def keywords(self, ending: str) -> dict[str, Any]:
         """Return the arguments of `pandas.read_csv` for a file of this ending."""

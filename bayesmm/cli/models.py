@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from bayesmm.cli.assignments import read_texts
 from bayesmm.cli.data import Reading, read_data
 from bayesmm.cli.priors import read_priors
-from bayesmm.errors import StorageError
+from bayesmm.errors import ArgumentError, StorageError
 
 if TYPE_CHECKING:
     from bayesmm.model import Model
@@ -44,4 +45,33 @@ def build_model(
 
         with contextlib.suppress(StorageError):  # a cache that cannot be written costs time and nothing else
             enable_compilation_cache()
-    return Model(formula, frame, residual=residual, weights=weights, sigma=sigma, missing=missing, priors=declared)
+    return Model(
+        formula,
+        frame,
+        residual=residual,
+        weights=weights,
+        sigma=sigma,
+        missing=missing,
+        priors=declared,
+        relations=_read_relations(reading),
+    )
+
+
+def _read_relations(reading: Reading) -> dict[str, Any]:
+    """Read the files of ``--relation`` and ``--pedigree``."""
+    from bayesmm.design.related.pedigree import pedigree
+
+    found: dict[str, Any] = {}
+    for name, file in read_texts("--relation", reading.relations, "A=relations.csv").items():
+        table = read_data(file, reading)
+        found[name] = table.set_index(table.columns[0])
+    for name, file in read_texts("--pedigree", reading.pedigrees, "A=pedigree.csv").items():
+        if name in found:
+            raise ArgumentError(f"{name} is given by --relation and by --pedigree. Drop one.")
+        table = read_data(file, reading)
+        if table.shape[1] < 3:
+            raise ArgumentError(
+                f"The pedigree {file!r} has {table.shape[1]} columns: give animal, sire and dam, in this order."
+            )
+        found[name] = pedigree(table, *map(str, table.columns[:3]))
+    return found

@@ -14,6 +14,7 @@ from bayesmm.presenting.intervals import check_level
 
 SAMPLER = "Sampler"
 TEXT_FILE = "Text files"
+RELATED = "Related levels"
 
 
 def _check_level(level: float) -> float:
@@ -190,6 +191,28 @@ Encoding = Annotated[
         metavar="NAME", show_default=False, help="cp1252, latin-1, ...; by default UTF-8.", rich_help_panel=TEXT_FILE
     ),
 ]
+Relations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--relation",
+        metavar="NAME=FILE",
+        show_default=False,
+        help="A matrix that relates levels, for (1 | rel(g, NAME)): a file whose first line and first column name the "
+        "levels. Can be repeated.",
+        rich_help_panel=RELATED,
+    ),
+]
+Pedigrees = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pedigree",
+        metavar="NAME=FILE",
+        show_default=False,
+        help="A pedigree that relates animals, for (1 | rel(animal, NAME)): a file whose first three columns are "
+        "animal, sire and dam. Can be repeated.",
+        rich_help_panel=RELATED,
+    ),
+]
 Level = Annotated[float, typer.Option(callback=_check_level, help="Coverage of the intervals.")]
 RandomEffects = Annotated[
     bool, typer.Option("--random-effects", "-r", help="Print the random effects of every level too.")
@@ -357,15 +380,25 @@ def _read(
     thousands: Thousands = None,
     missing: Missing = None,
     encoding: Encoding = None,
+    relations: Relations = None,
+    pedigrees: Pedigrees = None,
 ) -> Any:
-    """Say how a text file is written, by options that every command with data has."""
+    """Say how text files are written and what relates levels, by options that every command with data has."""
     from bayesmm.cli.data import Reading
 
-    return Reading(sep=sep, decimal=decimal, thousands=thousands, missing=missing or (), encoding=encoding)
+    return Reading(
+        sep=sep,
+        decimal=decimal,
+        thousands=thousands,
+        missing=missing or (),
+        encoding=encoding,
+        relations=relations or (),
+        pedigrees=pedigrees or (),
+    )
 
 
 def reads_files(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of text files, before those of its output, and call it with what they say.
+    """Give a command the options of files that it reads, before those of its output, and call it with what they say.
 
     Typer reads options off a signature: that of the command, with the options in the place of ``reading``.
     """

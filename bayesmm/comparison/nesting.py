@@ -96,6 +96,8 @@ def is_in_span(columns: np.ndarray, of: np.ndarray) -> bool:
 
 def _same_levels(first: RandomBlock, second: RandomBlock) -> bool:
     """Whether the rows have the same levels, whatever these are called."""
+    if first.relation is not None or second.relation is not None:
+        return first.relation is not None and first.relation.equals(second.relation)
     memberships = first.incidence.memberships, second.incidence.memberships
     if first.q != second.q or len(memberships[0]) != len(memberships[1]):
         return False

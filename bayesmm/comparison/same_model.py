@@ -10,6 +10,7 @@ from bayesmm.errors import ComparisonError
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
+    from bayesmm.design.blocks.blocks import RandomBlock
     from bayesmm.design.design import Design
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.bootstrap.bootstrap import Bootstrap
@@ -71,7 +72,7 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
         rows = int((first.y != second.y).sum())
         return f"the response {first.response!r} differs in {rows} of {first.n} rows"
     if not _same_groups(first, second):
-        return "the levels or the columns of the grouping factors differ"
+        return "the levels, their relations or the columns of the grouping factors differ"
     if first.coefficients != second.coefficients or not np.array_equal(first.X, second.X):
         return "the columns of the fixed effects differ"
     if not np.array_equal(first.offset, second.offset):
@@ -83,9 +84,16 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
 
 def _same_groups(first: Design, second: Design) -> bool:
     return all(
-        one.levels == other.levels and one.effects == other.effects and one.incidence.equals(other.incidence)
+        one.levels == other.levels
+        and one.effects == other.effects
+        and one.incidence.equals(other.incidence)
+        and _same_relation(one, other)
         for one, other in zip(first.blocks, second.blocks, strict=True)
     )
+
+
+def _same_relation(one: RandomBlock, other: RandomBlock) -> bool:
+    return other.relation is None if one.relation is None else one.relation.equals(other.relation)
 
 
 def _weights(design: Design) -> str:

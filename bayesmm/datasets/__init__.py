@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bayesmm.datasets.dyads import simulate_dyads
     from bayesmm.datasets.longitudinal import simulate_longitudinal
     from bayesmm.datasets.nested import simulate_nested
+    from bayesmm.datasets.pedigrees import simulate_pedigree
     from bayesmm.datasets.simulation import Simulation
     from bayesmm.datasets.table import load
 
@@ -24,6 +25,7 @@ __all__ = [
     "simulate_dyads",
     "simulate_longitudinal",
     "simulate_nested",
+    "simulate_pedigree",
 ]
 
 # What needs pandas is imported when it is first asked for: a list of names should not cost its import.
@@ -34,6 +36,7 @@ _HOMES = {
     "simulate_dyads": "dyads",
     "simulate_longitudinal": "longitudinal",
     "simulate_nested": "nested",
+    "simulate_pedigree": "pedigrees",
 }
 
 

@@ -26,13 +26,16 @@ class Simulation:
         The true values under the row names of `Fit.parameters` and `Posterior.parameters`, in the same order; a
         correlation is NaN where a standard deviation of zero leaves it undefined.
     random_effects : pandas.DataFrame
-        The random effects drawn: group, level, effect, value; levels that occur in `data` only.
+        The random effects drawn: group, level, effect, value; levels that occur in `data` only, or in `pedigree`.
+    pedigree : pandas.DataFrame, optional
+        Animal, sire and dam, where levels are related; also of animals that `data` has no rows of.
     """
 
     data: pd.DataFrame
     formula: str
     parameters: pd.Series
     random_effects: pd.DataFrame
+    pedigree: pd.DataFrame | None = None
 
     @property
     def _report(self) -> Report:

@@ -29,6 +29,7 @@ from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing
+from bayesmm.design.related.relation import KnownRelation, read_relations
 from bayesmm.design.rows.new_rows import NewRows, evaluate_rows, evaluate_weights
 from bayesmm.design.rows.sources import Sources, build_sources, read_prior_weights, read_used_data
 from bayesmm.errors import ArgumentError, DesignError
@@ -99,6 +100,11 @@ class Design:
     user_names: tuple[str, ...] = ()
     residual: ResidualBlock | None = None
     sources: Sources = field(repr=False)
+
+    @property
+    def relations(self) -> dict[str, KnownRelation]:
+        """How levels are related, by the names in the formula."""
+        return {block.grouping.relation: block.relation for block in self.blocks if block.relation is not None}
 
     @property
     def n(self) -> int:
@@ -257,6 +263,7 @@ def build_design(
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
     known_sigma: float | None = None,
+    relations: Any = None,
 ) -> Design:
     """Bring a specification and data together.
 
@@ -275,6 +282,8 @@ def build_design(
         Functions and values that the formula may use by these names.
     known_sigma : float, optional
         σ where it is known; a term may then have as many random effects as there are rows.
+    relations : mapping of str to data frame, KnownRelation or Pedigree, optional
+        Covariance matrices of levels by the names that ``rel()`` uses.
 
     Returns
     -------
@@ -302,7 +311,12 @@ def build_design(
     names = Names(namespace)
     used = read_used_data(specification, data, weights, missing, names)
     n = len(used.columns)
-    sources, blocks = build_sources(specification, used.columns, used.numbers, names)
+    sources, blocks = build_sources(specification, used.columns, used.numbers, names, read_relations(relations))
+    if specification.residual is not None and any(block.relation is not None for block in blocks):
+        raise DesignError(
+            f"The residuals have the covariance {specification.residual.text!r}, and levels are related by rel(): "
+            "both together are not there. Leave one of them out."
+        )
     check_covariance_parameters(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))

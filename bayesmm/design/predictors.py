@@ -130,6 +130,7 @@ def build_predictors(
             n_new=(0,) * len(design.blocks),
         )
     rows = design.evaluate(new_data, groups=groups)
+    _refuse_unrelated(design, rows.blocks)
     found = {block.group: (block.incidence, 0) for block in rows.blocks}
     if new_levels == "error":
         for block in rows.blocks:
@@ -255,6 +256,26 @@ def _number_new_levels(block: NewBlock) -> tuple[Incidence, int]:
             codes[row] = n_levels + place.setdefault(key, len(place))
         memberships.append(Membership(codes=codes, columns=own.columns))
     return replace(block.incidence, memberships=tuple(memberships)), len(place)
+
+
+def _refuse_unrelated(design: Design, found: Sequence[NewBlock]) -> None:
+    """Refuse levels of which no relation is known: their effects have no distribution."""
+    for block in design.blocks:
+        if block.relation is None:
+            continue
+        for labels, own in ((n, m) for new in found if new.group == block.group for n, m in _sides(new)):
+            fresh = list(dict.fromkeys(label for label in labels[own.codes < 0] if label is not None))
+            if fresh:
+                raise PredictionError(
+                    f"{len(fresh)} level(s) of {block.group!r} are not in the matrix {block.grouping.relation!r}: "
+                    f"{listing(fresh, 5, quoted=True)}. How they are related to others is not known: fit the model "
+                    "with a matrix that has them (levels need no rows of their own), or leave the effects out with "
+                    "random='none'."
+                )
+
+
+def _sides(block: NewBlock) -> Iterable[tuple[np.ndarray, Membership]]:
+    return zip(block.labels, block.incidence.memberships, strict=True)
 
 
 def _refuse_new_levels(group: str, labels: Sequence[str | None], design: Design) -> None:

@@ -53,6 +53,12 @@ def why_not(fit: Fitted, group: str | None = None) -> str | None:
             f"The explorer takes one level of {name} a row, and here rows have several: their estimates do not fall "
             "apart by level."
         )
+    related = next((other for other in fit.design.blocks if other.relation is not None), None)
+    if related is not None:
+        return (
+            f"The explorer takes levels that are independent of each other, and those of {visible(related.group)} are "
+            "related: their estimates do not fall apart by level."
+        )
     n = block.q * block.k * (block.k + p + 1)
     if n > MOST_NUMBERS:
         return (

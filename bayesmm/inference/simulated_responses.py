@@ -48,9 +48,9 @@ def simulate_responses(
 def draw_effects(
     design: Design, factors: Sequence[np.ndarray], streams: Sequence[np.random.Generator]
 ) -> list[np.ndarray]:
-    """Draw effects (m, q, k) of every level of each grouping factor, from N(0, FF') with factors F (k, k)."""
+    """Draw effects (m, q, k) of every level of each grouping factor, from N(0, A ⊗ FF') with factors F (k, k)."""
     return [
-        np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream in streams])
+        block.relate(np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream in streams]))
         for block, F in zip(design.blocks, factors, strict=True)
     ]
 

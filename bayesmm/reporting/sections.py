@@ -125,7 +125,8 @@ def build_sections(results: Results) -> Iterator[Section]:
     yield Section(key="estimates", title="Estimates", pieces=tuple(_estimates(results)))
     yield Section(key="variances", title="Variance components", pieces=tuple(_variances(results)))
     yield Section(key="levels", title="Effects of the levels", pieces=tuple(_levels(results)))
-    yield Section(key="shrinkage", title="Shrinkage", pieces=tuple(_shrinkage(results)))
+    if not results.design.relations:  # related levels are pulled towards their relatives
+        yield Section(key="shrinkage", title="Shrinkage", pieces=tuple(_shrinkage(results)))
     if results.has_explorer and results.fit is not None:
         yield Section(key="explorer", title="Explore shrinkage", pieces=tuple(_explorer(results)))
     yield Section(key="checks", title="Checks", pieces=tuple(_checks(results)))

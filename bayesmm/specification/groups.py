@@ -8,7 +8,7 @@ from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Sum, write
 from bayesmm.specification.terms import Grouping
 
-_SEVERAL = ("mm", "dyad")
+_ALONE = ("mm", "dyad", "rel")
 _MM = "(1 | mm(a, b)), or with weights (1 | mm(a, b, weights=cbind(w1, w2)))"
 
 
@@ -18,7 +18,7 @@ def read_groupings(node: Node, text: str) -> list[Grouping]:
     Parameters
     ----------
     node : Node
-        ``g``, ``a:b``, ``a/b`` or longer chains; ``mm(a, b)``; ``dyad(sender, receiver)``.
+        ``g``, ``a:b``, ``a/b`` or longer chains; ``mm(a, b)``; ``dyad(sender, receiver)``; ``rel(animal, A)``.
     text : str
         The formula, for error messages.
 
@@ -37,6 +37,8 @@ def read_groupings(node: Node, text: str) -> list[Grouping]:
             return [_read_members(node, text)]
         case Call("dyad"):
             return [_read_roles(node, text)]
+        case Call("rel"):
+            return [_read_relation(node, text)]
     return [Grouping(factors=factors) for factors in group_factors(node, text)]
 
 
@@ -84,6 +86,18 @@ def _read_roles(call: Call, text: str) -> Grouping:
     if len(factors) != 2:
         raise complaint(text, call.at, f"dyad() takes two columns, and has {len(factors)}.", advice)
     return Grouping(factors=factors, kind="roles")
+
+
+def _read_relation(call: Call, text: str) -> Grouping:
+    advice = "Write (1 | rel(animal, A)) and give the matrix: Model(..., relations={'A': A})."
+    for name, _ in call.keywords:
+        _refuse_keyword(name, call, text, "rel() takes a column and the name of a matrix.")
+    match call.arguments:
+        case [Name(column) | Call("C", (Name(column),), ()), Name(relation)]:
+            return Grouping(factors=(column,), kind="relation", relation=relation)
+        case [_]:
+            raise complaint(text, call.at, "rel() names no matrix.", advice)
+    raise complaint(text, call.at, "rel() takes one column and the name of one matrix.", advice)
 
 
 def _columns_of(call: Call, text: str, advice: str) -> tuple[str, ...]:
@@ -162,7 +176,7 @@ def _diagnosis(node: Node) -> tuple[str, str]:
             return f"'{shown}' is not a grouping factor.", "Write one term for each: (1 | a) + (1 | b)."
         case Binary("*"):
             return f"'{shown}' is not a grouping factor.", "Write (1 | a) + (1 | b) + (1 | a:b)."
-        case Call(callee) if callee in _SEVERAL:
+        case Call(callee) if callee in _ALONE:
             return f"'{shown}' cannot be combined with other factors.", f"Write it alone right of a bar: (1 | {shown})."
         case Call("gr"):
             return f"'{shown}': by-group terms are not available.", "Name a grouping column."

@@ -9,11 +9,11 @@ from bayesmm.specification.scanner import one_line
 from bayesmm.specification.smooths import CALLEE, STRUCTURE
 from bayesmm.specification.syntax import quote, write_bar
 
-type GroupingKind = Literal["combination", "members", "roles"]
+type GroupingKind = Literal["combination", "members", "roles", "relation"]
 
 type SpreadKind = Literal["het", "power", "exponential"]
 
-CALLEES: dict[GroupingKind, str] = {"members": "mm", "roles": "dyad"}
+CALLEES: dict[GroupingKind, str] = {"members": "mm", "roles": "dyad", "relation": "rel"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,24 +25,32 @@ class Grouping:
     factors : tuple of str
         The columns; of a combination from coarse to fine (lme4 writes ``b:a`` where ``a/b`` has become ``a:b``); none
         where all rows are one level, ``1``.
-    kind : {"combination", "members", "roles"}
+    kind : {"combination", "members", "roles", "relation"}
         Whether the combination of all columns is the level of a row, ``a:b``; or each column has a level of the same
         set, whose effects are added by weights, ``mm(a, b)``; or each has a level of the same set with effects of its
-        own, ``dyad(sender, receiver)``.
+        own, ``dyad(sender, receiver)``; or levels are related as a matrix says, ``rel(animal, A)``.
     weights : tuple of str
         Expressions of the weights of members; none if all members weigh the same.
     scale : bool
         Whether the weights of each row are scaled to a sum of one.
+    relation : str
+        Name of the matrix that says how levels are related; empty if none does.
     """
 
     factors: tuple[str, ...]
     kind: GroupingKind = "combination"
     weights: tuple[str, ...] = ()
     scale: bool = True
+    relation: str = ""
+
+    @property
+    def has_members(self) -> bool:
+        """Whether a row has several levels."""
+        return self.kind in ("members", "roles")
 
     @property
     def name(self) -> str:
-        """Name in tables; weights are not part of it."""
+        """Name in tables; weights and matrices are not part of it."""
         if self.kind == "combination":
             return ":".join(self.factors) or "1"
         return f"{CALLEES[self.kind]}({', '.join(self.factors)})"
@@ -52,6 +60,8 @@ class Grouping:
         """What is equal for groupings that are the same whatever the order in which they are written."""
         if self.kind == "roles":
             return self.kind, self.factors
+        if self.kind == "relation":
+            return self.kind, self.factors, self.relation
         weights = self.weights or ("",) * len(self.factors)
         return self.kind, frozenset(zip(self.factors, weights, strict=True)), self.scale
 
@@ -60,6 +70,8 @@ class Grouping:
         if self.kind == "combination":
             return ":".join(map(quote, self.factors)) or "1"
         parts = list(map(quote, self.factors))
+        if self.relation:
+            parts.append(quote(self.relation))
         if self.weights:
             parts.append(f"weights=cbind({', '.join(self.weights)})")
         if not self.scale:

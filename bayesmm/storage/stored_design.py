@@ -15,6 +15,7 @@ from bayesmm.console import listing
 from bayesmm.design.coordinates import constants
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
+from bayesmm.design.related.relation import KnownRelation, relation
 from bayesmm.errors import StorageError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.version import __version__
@@ -48,10 +49,13 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
         "names": _names_used(design),
         "data": frame,
         "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
+        "relations": {name: list(each.levels) for name, each in design.relations.items()},
     }
     variables: dict[str, Any] = {name: (f"{name}_row", values) for name, values in arrays.items()}
     if given:
         variables["weights"] = ("weights_row", design.weights)
+    for i, each in enumerate(design.relations.values()):
+        variables[f"relation_{i}"] = (f"relation_{i}_pair", each.covariance[np.triu_indices(len(each.levels))])
     return description, variables
 
 
@@ -95,8 +99,19 @@ def unpack_design(
         weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
         namespace=namespace,
         known_sigma=description["sigma"],
+        relations=_unpack_relations(description.get("relations", {}), arrays),
     )
     return dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
+
+
+def _unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, KnownRelation]:
+    found = {}
+    for i, (name, levels) in enumerate(described.items()):
+        check_types((level, str) for level in levels)
+        A, pairs = np.zeros((len(levels), len(levels))), np.triu_indices(len(levels))
+        A[pairs] = A.T[pairs] = arrays[f"relation_{i}"]
+        found[name] = relation(A, levels)
+    return found
 
 
 def check_types(expected: Iterable[tuple[Any, Any]]) -> None:

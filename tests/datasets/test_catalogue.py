@@ -102,7 +102,7 @@ def test_names_and_descriptions_need_no_pandas():
 def test_public_names_of_datasets():
     assert dir(datasets) == [
         "Column", "Description", "Simulation", "describe", "load", "names",
-        "simulate_crossed", "simulate_dyads", "simulate_longitudinal", "simulate_nested",
+        "simulate_crossed", "simulate_dyads", "simulate_longitudinal", "simulate_nested", "simulate_pedigree",
     ]  # fmt: skip
     for name in dir(datasets):
         assert getattr(datasets, name).__name__ == name

@@ -151,10 +151,10 @@ def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: n
 
 
 def _draw_effects(design: Design, factors: Sequence[np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw the random effects of every level from N(0, FF')."""
+    """Draw the random effects of every level from N(0, A ⊗ FF')."""
     each = zip(design.labels.blocks, design.blocks, factors, strict=True)
     return {
-        names.effect_variable: rng.standard_normal((len(F), block.q, block.k)) @ F.swapaxes(1, 2)
+        names.effect_variable: block.relate(rng.standard_normal((len(F), block.q, block.k)) @ F.swapaxes(1, 2))
         for names, block, F in each
     }
 

@@ -66,7 +66,13 @@ def measure_scales(design: Design) -> DataScales:
 
 
 def _measure_effects(block: RandomBlock) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the columns of the effects that multiply the same level, each role by itself."""
+    """Measure the columns of the effects that multiply the same level, each role by itself.
+
+    Where levels are related, a standard deviation is that of a level of variance one in A, which is a unit of its own.
+    """
+    if block.relation is not None:
+        contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
+        return contrast, units * np.sqrt(block.relation.variances[block.incidence.only.codes].mean())
     if len(block.roles) == 1:
         contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
         for piece in block.pieces:

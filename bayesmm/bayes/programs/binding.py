@@ -16,6 +16,7 @@ from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, 
 from bayesmm.bayes.programs.sites import declare_parameter
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.design import Design
+from bayesmm.design.refusal import refuse_related
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -109,6 +110,11 @@ def bind_conditional(
     data : ConditionalData
         Its argument.
     """
+    refuse_related(
+        design,
+        "The conditional program samples independent levels",
+        "Take program='marginal': it integrates random effects out, and draws them afterwards.",
+    )
     covariances, covariance_data = _bind_covariances(design.labels, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()

@@ -21,6 +21,7 @@ from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.console import listing
 from bayesmm.design.coordinates import row_coordinate
+from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.leave_out.indispensable import find_indispensable
 from bayesmm.marginal.leave_out.leave_out import (
@@ -164,6 +165,7 @@ def _marginal(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
 ) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
+    _refuse_related(posterior)
     if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
@@ -175,11 +177,20 @@ def _marginal(
 
 def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
+    _refuse_related(posterior)
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
     groups = single_rows(bound.rows, bound.data.products)
     with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
         return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior), bar=bar)
+
+
+def _refuse_related(posterior: DrawnModel) -> None:
+    refuse_related(
+        posterior.design,
+        "Densities of rows given the others, their random effects integrated out, are there for independent levels",
+        "Take posterior.loo(predictive='conditional'), given the random effects.",
+    )
 
 
 def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from bayesmm.design.blocks.memberships import check_member_weights, member_colum
 from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
+from bayesmm.design.related.levels import find_relation, read_related_levels
+from bayesmm.design.related.relation import KnownRelation
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.specification.terms import Grouping, RandomTerm
@@ -51,7 +54,7 @@ class RandomBlock:
     grouping : Grouping
         How columns of the data say which levels a row has.
     levels : tuple of str
-        Labels of the observed levels (q,).
+        Labels of the levels (q,): of those observed, or of all that a known relation has.
     incidence : Incidence
         Which levels each row belongs to, and what their effects are multiplied by.
     effects : tuple of str
@@ -60,6 +63,8 @@ class RandomBlock:
         Value of each column; `incidence` has them once for each level of a row, times its weight.
     pieces : tuple of BlockPiece
         Which columns come from which term.
+    relation : KnownRelation, optional
+        How the levels are related; independent by default.
     """
 
     group: str
@@ -69,6 +74,7 @@ class RandomBlock:
     columns: np.ndarray
     grouping: Grouping
     pieces: tuple[BlockPiece, ...]
+    relation: KnownRelation | None = None
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -89,6 +95,11 @@ class RandomBlock:
         return tuple([j for j in range(self.k) if own[j]] for own in others)
 
     @property
+    def has_touching_levels(self) -> bool:
+        """Whether levels depend on each other given all parameters: some row has two of them, or they are related."""
+        return self.relation is not None or self.incidence.touches_itself
+
+    @property
     def q(self) -> int:
         """Number of levels."""
         return len(self.levels)
@@ -103,13 +114,27 @@ class RandomBlock:
         """Which effects share a covariance matrix, and its structure."""
         return tuple(Piece(piece.start, piece.stop, piece.structure) for piece in self.pieces)
 
+    def relation_of(self, levels: Any, others: Any) -> Any:
+        """Relation of levels with others, by their codes: one of a level with itself, zero of independent ones."""
+        if self.relation is None:
+            return np.where(levels == others, 1.0, 0.0)
+        return self.relation.covariance[levels, others]
+
+    def relate(self, effects: np.ndarray) -> np.ndarray:
+        """Give independent effects (..., q, k) of all levels the relation that these have."""
+        return effects if self.relation is None else self.relation.root @ effects
+
     def times(self, T: np.ndarray) -> "RandomBlock":
         """Return the block with columns ZT."""
         return replace(self, columns=self.columns @ T, incidence=self.incidence.times(T))
 
 
 def build_blocks(
-    terms: Sequence[RandomTerm], rows: UsedRows, built: Mapping[str, Columns], weights: Mapping[str, Columns]
+    terms: Sequence[RandomTerm],
+    rows: UsedRows,
+    built: Mapping[str, Columns],
+    weights: Mapping[str, Columns],
+    relations: Mapping[str, KnownRelation],
 ) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
@@ -123,6 +148,8 @@ def build_blocks(
         The columns of each term's expression.
     weights : mapping of str to Columns
         The column of each expression of a member's weight.
+    relations : mapping of str to KnownRelation
+        Of the names that ``rel()`` uses.
 
     Returns
     -------
@@ -141,18 +168,23 @@ def build_blocks(
             columns=tuple(built[term.expression] for term in members),
             weights=tuple(weights[text] for text in grouping.weights),
         )
-        if groups.count(group) > 1 and len(grouping.factors) == 1:
+        if groups.count(group) > 1 and grouping.kind == "combination" and len(grouping.factors) == 1:
             group = f"`{group}`"  # the column `a:b` beside the combination a:b keeps its backquotes
         elif groups.count(group) > 1:
             group = grouping.write()  # members with weights beside the same without
-        blocks.append(_block(members, of_block, rows, group))
+        related = find_relation(grouping, relations) if grouping.relation else None
+        blocks.append(_block(members, of_block, rows, group, related))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
 
-def _block(terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group: str) -> RandomBlock:
+def _block(
+    terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group: str, related: KnownRelation | None
+) -> RandomBlock:
     grouping, values = terms[0].grouping, [rows.columns[name] for name in terms[0].factors]
-    if grouping.kind == "combination":
+    if related is not None:
+        codes, labels = [read_related_levels(grouping, values[0], related.levels)], related.levels
+    elif not grouping.has_members:
         levels = read_levels(grouping.factors, values, len(rows))
         codes, labels = [levels.codes], levels.labels
     else:
@@ -184,6 +216,7 @@ def _block(terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group
             )
             for term, own, end in zip(terms, names, ends, strict=True)
         ),
+        relation=related,
     )
 
 

@@ -56,7 +56,8 @@ def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     sentences = []
     for first, second in combinations(blocks, 2):
         for one, two in product(_faces(first), _faces(second)):
-            common = _in_common(first, one, second, two) if _divide_alike(one, two) else set()
+            alike = _divide_alike(one, two) and _related_alike(first, second)
+            common = _in_common(first, one, second, two) if alike else set()
             if common:
                 names = " and ".join(
                     name for name in dict.fromkeys((*first.effects, *second.effects)) if name in common
@@ -125,6 +126,13 @@ def _divide_alike(one: Membership, two: Membership) -> bool:
         return False
     pairs = one.codes * (two.codes.max() + 1) + two.codes
     return len(np.unique(pairs)) == len(np.unique(one.codes)) == len(np.unique(two.codes))
+
+
+def _related_alike(first: RandomBlock, second: RandomBlock) -> bool:
+    """Whether levels of both are independent, or related by the same matrix."""
+    if first.relation is None or second.relation is None:
+        return first.relation is second.relation
+    return first.relation.equals(second.relation)
 
 
 def _units(block: RandomBlock) -> list[list[int]]:

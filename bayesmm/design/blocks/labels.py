@@ -91,6 +91,8 @@ class BlockLabels:
         Dim of its levels; the group's name, unless that would break the DataTree.
     members : tuple of str
         The columns that each have a level of a row, where there are several.
+    relation : str
+        Name of the matrix that relates the levels; empty if none does.
     effects : tuple of str
         Effects (k,), the coordinates of ``effect_dim``.
     levels : tuple of str
@@ -111,6 +113,7 @@ class BlockLabels:
     expressions: tuple[str, ...]
     members: tuple[str, ...] = ()
     is_whole: bool = False
+    relation: str = ""
 
     @cached_property
     def sds(self) -> tuple[str, ...]:
@@ -298,8 +301,9 @@ def build_labels(
                 levels=block.levels,
                 pieces=block.layout,
                 expressions=tuple(piece.term.label for piece in block.pieces),
-                members=() if block.grouping.kind == "combination" else block.factors,
+                members=block.factors if block.grouping.has_members else (),
                 is_whole=block.is_whole,
+                relation=block.grouping.relation,
             )
         )
     return Labels(

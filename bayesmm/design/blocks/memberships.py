@@ -50,7 +50,7 @@ def member_columns(grouping: Grouping, parts: Sequence[np.ndarray], weights: Seq
     list of array, each (n, k)
         One for each membership.
     """
-    if grouping.kind == "combination":
+    if not grouping.has_members:
         return [np.column_stack(parts)]
     if grouping.kind == "roles":
         roles = range(len(grouping.factors))

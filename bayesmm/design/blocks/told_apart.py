@@ -10,17 +10,20 @@ leave them, N = I − QQ': there NA_jN and N take the places of A_j and I. All i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bayesmm.covariance.layout import Piece, piece_factor
 from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
+from bayesmm.design.related.relation import KnownRelation
 
 ALIKE = 1e-12  # share of the identity that the A_j leave, below which it is rounding
 PART = 1e-6  # of a term in the combination, below which it has none
 DEPENDENT = 1e-10  # share of a column that others leave, below which they make it up
 TINY = 1e-30  # a complex step
+SOME = 300  # rows of related levels that are looked at first
 
 
 def find_indistinct(
@@ -47,6 +50,12 @@ def find_indistinct(
     Rao & Kleffe (1988), Estimation of Variance Components and Applications, chapter 4: a variance is identified if its
     matrix is no combination of the others. Demidenko (2013), Mixed Models, section 3.2.
     """
+    if any(block.relation is not None for block in blocks) and len(weights) > SOME:
+        # what some rows tell apart, all rows do; relations make full matrices
+        some = np.linspace(0, len(weights) - 1, SOME).astype(int)
+        part = [_on_rows(block, some) for block in blocks]
+        if not find_indistinct(part, weights[some], None if X is None else _independent(X[some])):
+            return []
     p = 0 if X is None else X.shape[1]
     n = len(weights)
     if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
@@ -80,17 +89,38 @@ def find_indistinct(
     return [piece for block in blocks for piece in block.pieces if id(piece) in found]
 
 
+def _on_rows(block: RandomBlock, rows: np.ndarray) -> RandomBlock:
+    """Return the block in some rows, of related levels those that have some."""
+    incidence = block.incidence.rows(rows)
+    if block.relation is None:
+        return replace(block, incidence=incidence)
+    present = incidence.levels_present()
+    levels = tuple(block.levels[level] for level in present)
+    place = np.full(block.q, -1)
+    place[present] = np.arange(len(present))
+    relation = KnownRelation(levels=levels, covariance=block.relation.covariance[np.ix_(present, present)])
+    incidence = replace(incidence.map(lambda codes: place[codes]), n_levels=len(present))
+    return replace(block, incidence=incidence, levels=levels, relation=relation)
+
+
+def _independent(X: np.ndarray) -> np.ndarray:
+    """Columns with the span of these (n, p) that are independent in these rows."""
+    left, values, _ = np.linalg.svd(X, full_matrices=False)
+    return left[:, values > DEPENDENT * values.max(initial=0.0)]
+
+
 def find_crowded(blocks: Sequence[RandomBlock], n_rows: int) -> list[tuple[BlockPiece, str]]:
     """Find terms with as many random effects as rows, by lme4's count, and how many they are in words.
 
-    Effects that are uncorrelated by ``||`` count as terms of their own; so do those of one correlation.
+    Effects that are uncorrelated by ``||`` count as terms of their own; so do those of one correlation. Related levels
+    do not count: relatives tell their effects from residuals.
     """
     return [
         (piece, f"{n_effects} random effects ({words}) for {n_rows} rows")
         for block in blocks
         for piece in block.pieces
         for n_effects, words in [_count(block, piece)]
-        if n_effects >= n_rows
+        if n_effects >= n_rows and block.relation is None
     ]
 
 
@@ -119,7 +149,10 @@ def _columns(block: RandomBlock, root: np.ndarray) -> Any:
         for m in incidence.memberships
     ]
     values, own, where = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return sparse.csr_array((values, (own, where)), shape=(n, k * q))
+    Z = sparse.csr_array((values, (own, where)), shape=(n, k * q))
+    if block.relation is None:
+        return Z
+    return sparse.hstack([Z[:, j * q : (j + 1) * q] @ sparse.csr_array(block.relation.root) for j in range(k)], "csr")
 
 
 def _conditioning(piece: Piece, columns: np.ndarray) -> np.ndarray:

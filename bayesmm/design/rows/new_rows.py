@@ -159,7 +159,7 @@ def _new_block(
 ) -> NewBlock:
     grouping = block.grouping
     check_member_weights(grouping, weights, table.index)
-    sides = [grouping.factors] if grouping.kind == "combination" else [(name,) for name in grouping.factors]
+    sides = [(name,) for name in grouping.factors] if grouping.has_members else [grouping.factors]
     found = [_match_labels(block, table, factors) for factors in sides]
     memberships = [
         Membership(codes=codes, columns=columns)

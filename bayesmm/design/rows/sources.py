@@ -1,6 +1,6 @@
 """The used data, and how every column of a design is computed from data."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from bayesmm.design.reading.check_texts import check_texts
 from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_columns
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, Rows, choose_rows, read_weights
+from bayesmm.design.related.relation import KnownRelation
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.terms import Specification
 
@@ -58,14 +59,18 @@ def read_used_data(specification: Specification, data: Any, weights: Any, missin
 
 
 def build_sources(
-    specification: Specification, used: UsedRows, numbers: UsedRows, names: Names
+    specification: Specification,
+    used: UsedRows,
+    numbers: UsedRows,
+    names: Names,
+    relations: Mapping[str, KnownRelation],
 ) -> tuple[Sources, tuple[RandomBlock, ...]]:
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
     expressions = dict.fromkeys(term.expression for term in specification.random_terms)
     built = {expression: build_columns(expression, numbers, names) for expression in expressions}
     members = dict.fromkeys(text for term in specification.random_terms for text in term.grouping.weights)
     weights = {text: build_arithmetic(text, numbers, names, what="weight of a member") for text in members}
-    blocks, block_sources = build_blocks(specification.random_terms, used, built, weights)
+    blocks, block_sources = build_blocks(specification.random_terms, used, built, weights, relations)
     sources = Sources(
         response=build_arithmetic(specification.response, numbers, names, what="response"),
         fixed=built.get(specification.fixed) or build_columns(specification.fixed, numbers, names),

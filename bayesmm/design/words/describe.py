@@ -239,8 +239,12 @@ def _distributions(block: RandomBlock) -> Iterator[Equation]:
             left, words = effects[0], ""
             sd = joined(" | ", [word(block.effects[piece.start]), word(block.group)])
             variance = squared(word("sd") + bracketed(sd))
+            if block.relation is not None:
+                variance = variance + operator("·") + word(block.grouping.relation)
         else:
             left, variance = bracketed(joined(", ", shown)), upright("Σ")
+            if block.relation is not None:
+                variance = word(block.grouping.relation) + operator(" ⊗ ") + variance
             words = f", Σ {k} × {k} {piece.structure.words}"
         note = words if block.is_whole else f"{words}, {block.q} levels"
         whose = left if block.is_whole else left + group
@@ -274,7 +278,10 @@ def _group(block: RandomBlock) -> str:
     effects = f"effects {_shorten(block.effects)}"
     if block.is_whole:
         return f"{block.group} (all rows): {effects}"
-    return f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), {effects}"
+    text = f"{block.group}: {block.q} levels ({_shorten(block.levels, 4)}), {effects}"
+    if block.relation is None:
+        return text
+    return f"{text}, related by {block.grouping.relation}; {len(block.incidence.levels_present())} levels have rows"
 
 
 def _residuals(residual: ResidualBlock) -> str:

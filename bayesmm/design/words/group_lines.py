@@ -223,15 +223,23 @@ def _choose_levels(
                 raise ArgumentError(
                     f"levels has {shorten(each)}, which is no level of {block.group}: it has {listing(block.levels)}."
                 )
+        without = [each for each in wanted if not len(members[known[each]])]
+        if without:
+            raise ArgumentError(
+                f"levels has {without[0]!r}, a level of {block.group} without rows: it has no line beside data. See "
+                "its effects in random_effects(), or predict rows of it."
+            )
         if not wanted:
             raise ArgumentError("levels is empty: give one level or more, or leave it out.")
         return np.array([known[each] for each in wanted])
-    if len(block.levels) <= MOST_LEVELS:
-        return np.arange(len(block.levels))
+    counts = np.array([len(rows) for rows in members])
+    if np.count_nonzero(counts) <= MOST_LEVELS:
+        return np.flatnonzero(counts)
     heights = np.zeros(design.n)
     block.incidence.add_to(heights, effects)
     sums = np.bincount(block.incidence.only.codes, weights=heights, minlength=len(block.levels))
-    order = np.argsort(-sums / np.array([len(rows) for rows in members]), kind="stable")
+    order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
+    order = order[counts[order] > 0]
     return order[np.linspace(0, len(order) - 1, MOST_LEVELS).round().astype(int)]
 
 

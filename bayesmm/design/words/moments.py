@@ -94,7 +94,8 @@ def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.
     Notes
     -----
     Var[Y|X] = Z Var(b) Z' + σ²W⁻¹. Rows that share a level of a grouping factor with effect columns z and covariance Σ
-    covary by z'Σz̃; rows that share no level of any factor are independent (Laird & Ware 1982, Biometrics 38).
+    covary by z'Σz̃; rows that share no level of any factor are independent (Laird & Ware 1982, Biometrics 38). Rows of
+    two levels with the relation a covary by a·z'Σz̃.
     """
     chosen, labels = choose_rows(design, rows), design.labels
     _check_size(len(chosen), at is None)
@@ -145,10 +146,11 @@ def _cell(design: Design, row: int, other: int) -> Iterator[tuple[Coefficient, s
 def _shared_levels(block: RandomBlock, names: BlockLabels, row: int, other: int) -> Iterator[tuple[Coefficient, str]]:
     """Yield each variance and covariance of one factor once, with what all levels that the rows share add up to."""
     shared = [
-        (one.columns[row].tolist(), two.columns[other].tolist())
+        ((related * one.columns[row]).tolist(), two.columns[other].tolist())
         for one in block.incidence.ordered.memberships
         for two in block.incidence.ordered.memberships
-        if one.codes[row] == two.codes[other]
+        for related in [block.relation_of(one.codes[row], two.codes[other])]
+        if related != 0
     ]
     if not shared:
         return
@@ -191,6 +193,6 @@ def _covariance(
         memberships = block.incidence.rows(chosen).memberships
         for one in memberships:
             for two in memberships:
-                shared = one.codes[:, None] == two.codes
-                total += np.where(shared, one.columns @ covariance @ two.columns.T, 0.0)
+                related = block.relation_of(one.codes[:, None], two.codes)
+                total += related * (one.columns @ covariance @ two.columns.T)
     return total

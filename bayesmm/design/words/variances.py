@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bayesmm.arguments import is_one_of
+from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 
@@ -29,7 +30,8 @@ class VarianceParts(NamedTuple):
     fixed : array, shape (...)
         Variance of Xβ over the rows.
     groups : tuple of arrays, shapes (...)
-        z'Σz of each grouping factor, the mean over the rows: slopes count where they were measured.
+        z'Σz of each grouping factor, the mean over the rows: slopes count where they were measured, and a level's
+        variance in a known relation.
     residual : array, shape (...)
         σ²/w, the mean over the rows.
     """
@@ -95,12 +97,20 @@ def measure_columns(design: Design) -> ColumnMoments:
     """
     X = design.X[:, design.kept]
     centred = X - X.mean(axis=0)
-    stacked = [block.incidence.ordered.stacked().columns for block in design.blocks]
+    stacked = [_stacked_columns(block) for block in design.blocks]
     return ColumnMoments(
         fixed=centred.T @ centred / (design.n - 1),
         groups=tuple(z.T @ z / design.n for z in stacked),
         residual=float(np.mean(1.0 / design.weights)),
     )
+
+
+def _stacked_columns(block: RandomBlock) -> np.ndarray:
+    """Columns of all memberships (m·n, k), in units of the level's own variance where levels are related."""
+    stacked = block.incidence.ordered.stacked()
+    if block.relation is None:
+        return stacked.columns
+    return stacked.columns * np.sqrt(block.relation.variances)[stacked.codes, None]
 
 
 def explain(parts: VarianceParts) -> list[np.ndarray]:

@@ -46,6 +46,11 @@ def residual_rows(fit: Fitted) -> DrawRows:
     Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
     """
     design, sigma = fit.design, fit.sigma
+    if design.relations:
+        raise ArgumentError(
+            "kind is 'residual', and levels of the model are related: their predicted effects cannot take each other's "
+            "places. Take kind='parametric'."
+        )
     roots = np.sqrt(design.weights)
     fitted = _add_up(fit, [modes[None] for modes in fit.estimate.modes])[:, 0]
     residuals = _reflate((roots * (design.y - fitted))[:, None], np.array([[sigma**2]]))[:, 0]
@@ -119,9 +124,9 @@ class LevelSampler:
             )
         if not wanted:
             raise ArgumentError(
-                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, or a row has "
-                "several levels, resampling the levels of one would tear apart what belongs together. Take "
-                "kind='parametric' or kind='residual'."
+                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, a row has several "
+                "levels, or levels are related, resampling the levels of one would tear apart what belongs together. "
+                "Take kind='parametric' or, where levels are not related, kind='residual'."
             )
         self._outer = min(wanted, key=lambda f: design.blocks[f].q)
         block = design.blocks[self._outer]
@@ -183,7 +188,7 @@ class LevelSampler:
 
 def _holds_all(design: Design, f: int) -> bool:
     """Whether each row has one level of a factor, and each level of the others is in one level of it."""
-    if len(design.blocks[f].incidence.memberships) > 1:
+    if len(design.blocks[f].incidence.memberships) > 1 or design.relations:
         return False
     outer = design.blocks[f].incidence.memberships[0].codes
     for g, block in enumerate(design.blocks):

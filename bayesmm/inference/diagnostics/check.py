@@ -186,11 +186,12 @@ def describe_levels(fit: Fitted, at: Eliminated) -> pd.DataFrame:
     The reliability is that of a typical level's first effect: Var b̂ over Var b, by their sums over levels.
     """
     rows = {}
-    for block, variances, L in zip(fit.design.blocks, at.mode_variances, fit.estimate.factors, strict=True):
+    each = zip(fit.design.blocks, at.mode_variances, fit.estimate.factors, at.level_variances, strict=True)
+    for block, variances, L, prior in each:
         if block.is_whole:
             continue
         counts = np.array(list(map(len, block.incidence.members())))
-        total = np.einsum("ij,ij->i", L, L)
+        total = np.einsum("ij,ij->i", L, L) * prior.mean()
         known = total > 0
         reliability = (variances.mean(axis=1)[known] / total[known]).max(initial=0.0) if known.any() else np.nan
         rows[block.group] = {

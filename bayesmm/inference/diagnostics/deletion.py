@@ -28,7 +28,7 @@ MOST_ROWS = 3000  # of one group after turning: a dense matrix of their square
 
 
 class Deleted(NamedTuple):
-    """All groups, on the conditioned columns; NaN for those without which a coefficient is not determined.
+    """All groups with rows, on the conditioned columns; NaN for those without which a coefficient is not determined.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def delete_levels(at: Eliminated, factor: int) -> Deleted:
         found.explained[g] = score @ score + turned.rest
         found.log_left[g] = -2.0 * np.log(np.diag(half)).sum()
         found.log_own[g] = np.linalg.slogdet(D)[1]
-    return found
+    return Deleted(*(each[found.size > 0] for each in found))  # related levels may have no rows
 
 
 def _inverse_root(T: np.ndarray) -> np.ndarray | None:

@@ -240,7 +240,9 @@ def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int
         return fit.design.rows, [np.array([i]) for i in range(fit.n)], None
     for f, block in enumerate(fit.design.blocks):
         if not block.is_whole and by in (block.group, f"`{block.group}`"):
-            return pd.Index(block.levels, name=block.group), block.incidence.members(), f
+            present, members = block.incidence.levels_present(), block.incidence.members()
+            labels = [block.levels[level] for level in present]
+            return pd.Index(labels, name=block.group), [members[level] for level in present], f
     groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in fit.labels.n_levels])
     raise ArgumentError(f"by is {by!r}: give 'rows', or a grouping factor of the model: {groups}.")
 

@@ -91,9 +91,10 @@ def marginal_residual(eliminated: Eliminated) -> np.ndarray:
 def marginal_variance(eliminated: Eliminated) -> np.ndarray:
     """Diagonal of Ṽ (n,), of weighted rows."""
     variance = np.ones(len(eliminated.rows.fixed))
-    for incidence, L in zip(eliminated.rows.incidences, eliminated.factors, strict=True):
+    each = zip(eliminated.rows.incidences, eliminated.factors, eliminated.level_variances, strict=True)
+    for incidence, L, prior in each:
         for membership in incidence.memberships:
-            variance += ((membership.columns @ L) ** 2).sum(axis=1)
+            variance += prior[membership.codes] * ((membership.columns @ L) ** 2).sum(axis=1)
     return variance
 
 
@@ -131,7 +132,11 @@ def whitened(eliminated: Eliminated) -> np.ndarray:
 def _whiten_part(eliminated: Eliminated, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
     incidences = [incidence.rows(rows) for incidence in eliminated.rows.incidences]
     present = [incidence.levels_present() for incidence in incidences]
-    m = sum(len(levels) * incidence.k for levels, incidence in zip(present, incidences, strict=True))
+    is_related = [V is not None for V in eliminated.products.level_roots] or [False] * len(incidences)
+    m = sum(
+        (incidence.n_levels if related else len(levels)) * incidence.k
+        for levels, incidence, related in zip(present, incidences, is_related, strict=True)
+    )
     if m > MOST_EFFECTS and len(rows) > BLOCK:
         raise ArgumentError(
             f"kind is 'cholesky', and {m:,} random effects hang together through crossed grouping factors: whitening "
@@ -141,7 +146,7 @@ def _whiten_part(eliminated: Eliminated, rows: np.ndarray, raw: np.ndarray) -> n
     mean, covariance, found = np.zeros(m), np.eye(m), []
     for start in range(0, len(rows), BLOCK):
         own = slice(start, start + BLOCK)
-        B = _scaled_columns([incidence.rows(own) for incidence in incidences], present, eliminated.factors)
+        B = _scaled_columns([incidence.rows(own) for incidence in incidences], present, eliminated)
         towards = B @ covariance if start else B
         root = cholesky(np.eye(len(B)) + towards @ B.T, lower=True)
         innovation = solve_triangular(root, raw[own] - B @ mean, lower=True)
@@ -153,13 +158,13 @@ def _whiten_part(eliminated: Eliminated, rows: np.ndarray, raw: np.ndarray) -> n
 
 
 def _scaled_columns(
-    incidences: Sequence[Incidence], present: Sequence[np.ndarray], factors: Sequence[np.ndarray]
+    incidences: Sequence[Incidence], present: Sequence[np.ndarray], eliminated: Eliminated
 ) -> np.ndarray:
     """ZΛ of some rows, (rows, m), for the effects of the levels that are present in their part of the data."""
     parts = []
-    for incidence, levels, L in zip(incidences, present, factors, strict=True):
+    for f, (incidence, levels, L) in enumerate(zip(incidences, present, eliminated.factors, strict=True)):
         B = np.zeros((incidence.n, len(levels), incidence.k))
         for membership in incidence.memberships:
             B[np.arange(incidence.n), np.searchsorted(levels, membership.codes)] += membership.columns @ L
-        parts.append(B.reshape(incidence.n, -1))
+        parts.append(eliminated.spread(f, levels, B).reshape(incidence.n, -1))
     return np.concatenate(parts, axis=1)

@@ -80,10 +80,10 @@ def _draw(at: Eliminated, rng: np.random.Generator, c: int) -> np.ndarray:
     n, m = len(at.rows.fixed), sum(Z.shape[1] for Z in at.columns)
     numbers = at.sigma * rng.standard_normal((c, n + m)).T
     effects, start = [], n
-    for incidence, L in zip(at.rows.incidences, at.factors, strict=True):
+    for f, (incidence, L) in enumerate(zip(at.rows.incidences, at.factors, strict=True)):
         k, q = incidence.k, incidence.n_levels
         u = numbers[start : start + k * q].reshape(k, q, c)
-        effects.append(np.einsum("ij,jqc->icq", L, u))
+        effects.append(at.relate(f, np.einsum("ij,jqc->icq", L, u)))
         start += k * q
     return at.rows.fixed[:, :-1] @ at.beta[:, None] + at.to_rows(effects) + numbers[:n]
 

@@ -189,6 +189,14 @@ def _several_factors(
     return found
 
 
+def _reach_fixed(eliminated: Eliminated) -> list[np.ndarray]:
+    """Z'Ṽ⁻¹X of each factor, (k, p, q)."""
+    if eliminated.products.is_related:
+        return eliminated.to_levels(eliminated.solved[:, : eliminated.p])
+    solved = solve_effects(host, eliminated.products, eliminated.elimination, eliminated.absorbed)
+    return [R[:, : eliminated.p] for R in solved.residual]
+
+
 class _EffectSpace:
     """Vectors with one entry for each random effect, (N, c): by factor, by effect, by level."""
 
@@ -202,8 +210,7 @@ class _EffectSpace:
         stops = np.cumsum([k * q for k, q in self._shapes])
         self._n = int(stops[-1])
         self._own = [slice(stop - k * q, stop) for stop, (k, q) in zip(stops, self._shapes, strict=True)]
-        solved = solve_effects(host, eliminated.products, eliminated.elimination, eliminated.absorbed)
-        self._fixed = self._join([R[:, : eliminated.p] for R in solved.residual])  # Z'Ṽ⁻¹X
+        self._fixed = self._join(_reach_fixed(eliminated))
         self._marginal = self._form() if self._n <= DENSE else None
 
     def batches(self, f: int) -> Iterator[np.ndarray]:
@@ -218,7 +225,8 @@ class _EffectSpace:
         m, L, inverse = len(some), self._at.factors[f], self._at.covariance
         unit = np.zeros((k * q, k * m))
         unit[np.arange(k)[:, None] * q + some, np.arange(k * m).reshape(k, m)] = 1.0
-        H = self._fixed @ towards.swapaxes(0, 1).reshape(k * m, -1).T - self._through(f, self._times(f, L @ L.T, unit))
+        prior = self._times(f, L @ L.T, unit)
+        H = self._fixed @ towards.swapaxes(0, 1).reshape(k * m, -1).T - self._through(f, prior)
         H[self._own[f]] += unit
         total, ways = np.zeros((m, k, k)), []
         for g, slopes in enumerate(self._slopes):
@@ -237,8 +245,8 @@ class _EffectSpace:
     def _form(self) -> np.ndarray:
         """Z'Ṽ⁻¹Z = M − (L⁻¹Λ'M)'(L⁻¹Λ'M) with M = Z'Z and LL' = 1 + Λ'MΛ."""
         M = self._gram.toarray()
-        left = np.concatenate([self._times(g, L.T, M[own]) for g, (own, L) in self._factors()])  # Λ'M
-        H = np.concatenate([self._times(g, L.T, left.T[own]) for g, (own, L) in self._factors()])
+        left = np.concatenate([self._root(g, L.T, M[own]) for g, (own, L) in self._factors()])  # Λ'M
+        H = np.concatenate([self._root(g, L.T, left.T[own]) for g, (own, L) in self._factors()])
         H[np.diag_indices(self._n)] += 1.0
         half = linalg.solve_triangular(linalg.cholesky(H, lower=True, overwrite_a=True), left, lower=True)
         return M - half.T @ half
@@ -251,14 +259,36 @@ class _EffectSpace:
         if self._marginal is not None:
             return self._marginal[:, self._own[g]] @ a
         c, at = a.shape[1], self._at
-        cross = self._split(self._gram[:, self._own[g]] @ a)
-        absorbed = absorb(host, at.products, at.elimination, cross, np.zeros((c, c)))
+        reached = self._gram[:, self._own[g]] @ a
+        if at.products.is_related:
+            return reached - self._gram @ self._join(at.solve_levels(self._split(reached)))
+        absorbed = absorb(host, at.products, at.elimination, self._split(reached), np.zeros((c, c)))
         return self._join(solve_effects(host, at.products, at.elimination, absorbed).residual)
 
     def _times(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """Multiply the effects of each level of one factor (kq, c) by a matrix (k, k)."""
+        """Multiply the effects of one factor (kq, c) by a matrix (k, k), and by A where levels are related."""
+        V = self._level_root(g)
+        if V is not None:
+            a = self._at_levels(g, V @ V.T, a)
         k, q = self._shapes[g]
         return (matrix @ a.reshape(k, -1)).reshape(k * q, -1)
+
+    def _root(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """Multiply the effects of one factor (kq, c) by Λ' (k, k), and by V' where levels are related."""
+        V = self._level_root(g)
+        if V is not None:
+            a = self._at_levels(g, V.T, a)
+        k, q = self._shapes[g]
+        return (matrix @ a.reshape(k, -1)).reshape(k * q, -1)
+
+    def _level_root(self, g: int) -> np.ndarray | None:
+        roots = self._at.products.level_roots
+        return roots[g] if roots else None
+
+    def _at_levels(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """Multiply over the levels (q, q), effect by effect."""
+        k, q = self._shapes[g]
+        return (matrix @ a.reshape(k, q, -1)).reshape(k * q, -1)
 
     def _split(self, a: np.ndarray) -> list[np.ndarray]:
         """Into (k, c, q) of each factor."""

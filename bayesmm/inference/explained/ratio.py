@@ -17,6 +17,7 @@ from bayesmm.presenting.intervals import tails
 FAR = 1e5  # relative standard deviation on conditioned columns that is as good as infinite
 FAR_BY_STEPS = 1e4  # the same where the elimination loses digits far out
 NEAR = 1e-4  # one that is as good as zero
+UNCLEAR = 0.01  # of a rank: a relation may have variances that are nearly zero
 
 
 def ratio_interval(fit: Fitted, level: float) -> tuple[float, float] | None:
@@ -62,6 +63,8 @@ def ratio_interval(fit: Fitted, level: float) -> tuple[float, float] | None:
     far = FAR if products.is_apart else FAR_BY_STEPS
     least, trace = at(far)
     rank = round(far**2 * trace)
+    if products.is_related and abs(far**2 * trace - rank) > UNCLEAR:
+        return None
     rest = n - p - rank
     if rank < 1 or (fit.known_sigma is None and rest < 1):
         return None

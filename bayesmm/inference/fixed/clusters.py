@@ -13,6 +13,7 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
+from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError
 
 LEAST = 2  # clusters whose spread says anything
@@ -65,6 +66,11 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
         If it is none of these, has fewer than two clusters, or some level of a grouping factor has rows in several of
         them.
     """
+    refuse_related(
+        design,
+        "Robust standard errors need clusters of rows that are independent of each other, without related levels",
+        "Take those of the model, fit.coefficients().",
+    )
     found = _outermost(design) if cluster is None else _read(design, cluster)
     if len(found.labels) < LEAST:
         raise ArgumentError(

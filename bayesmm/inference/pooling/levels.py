@@ -244,7 +244,7 @@ class FitValues:
             shared, means = shared + fixed[0], means + fixed[1]
         root = np.linalg.cholesky(at.covariance) if at.p else np.zeros((0, 0))
         remarks = ["The error of the estimated variances is left out: with few levels the true spread is wider."]
-        if varies and (len(fit.design.blocks) > 1 or block.incidence.touches_itself):
+        if varies and (len(fit.design.blocks) > 1 or block.has_touching_levels):
             if block.q <= MOST_LEVELS:
                 own = at.sigma**2 * self._covariance(f, row)
             else:

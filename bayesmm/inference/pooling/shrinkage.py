@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
+from bayesmm.design.refusal import refuse_related
 from bayesmm.design.words.own_rows import OwnRows, read_own_rows
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
@@ -309,6 +310,11 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     [0.238, 0.151]
     """
     level = check_level(level)
+    refuse_related(
+        result.design,
+        "shrinkage() weighs each level's own rows against the mean of independent levels",
+        "Related levels are drawn towards their relatives: see result.random_effects().",
+    )
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate

@@ -99,8 +99,8 @@ def extend_levels(frame: pd.DataFrame, size: Size, groupings: Sequence[Grouping]
     column = size.group
     if any(grouping.kind != "combination" and column in grouping.factors for grouping in groupings):
         raise ArgumentError(
-            f"along names {column!r}, whose levels share rows with each other: what a further one would share is not "
-            "known. Give the data of each size as a design of their own."
+            f"along names {column!r}, whose levels share rows with each other or are related: what a further one would "
+            "share is not known. Give the data of each size as a design of their own."
         )
     codes, levels = pd.factorize(frame[column], sort=False)
     levels = np.asarray(levels, dtype=object)

@@ -5,7 +5,8 @@ With C = ΛH⁻¹Λ' the conditional covariance of the effects over σ², B = CZ
     Var/σ² = z'Cz + (x − B'z)'A⁻¹(x − B'z):
 
 given β, and what the error of β̂ adds. Of C there are the entries of levels that occur together in the data; those of
-other pairs, which new rows may have, are solved for, some levels at a time. All is on the conditioned columns.
+other pairs, which new rows may have, are solved for, some levels at a time; where levels are related, it is solved for
+every row. All is on the conditioned columns.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Elimination, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.residual.through_rows import off_zero, quadratic
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -72,8 +74,8 @@ class RowEffects:
                 if is_new.any():
                     self._new.append(Side(f, own.codes, np.where(is_new[:, None], own.columns, 0.0)))
         pairs = [(i, j) for j in range(len(self._sides)) for i in range(j)]
-        is_alone = products.levels is not None  # then levels are independent given β
-        self._meetings = [] if is_alone else [self._meet(i, j) for i, j in pairs]
+        is_row_by_row = products.levels is not None or products.is_related  # then levels are independent, or combined
+        self._meetings = [] if is_row_by_row else [self._meet(i, j) for i, j in pairs]
 
     def variances(self, factors: Sequence[np.ndarray], *, of_fixed: bool) -> np.ndarray:
         """Var/σ² (m,) of x'β̂ + z'b̂ less what it predicts, and of the effects of new levels, at Λ of each factor.
@@ -87,9 +89,11 @@ class RowEffects:
         """
         at = _solve(self._products, factors)
         total = np.zeros(len(self._fixed))
-        for start in range(0, len(total), ROWS):
-            part = slice(start, start + ROWS)
-            total[part] += self._own(at, part)
+        n_effects = sum(G.shape[0] * G.shape[2] for G in self._products.diagonal)
+        size = max(SOLVED // max(n_effects, 1), 1) if self._products.is_related else ROWS
+        for start in range(0, len(total), size):
+            part = slice(start, start + size)
+            total[part] += self._together(at, part) if self._products.is_related else self._own(at, part)
             if of_fixed and self._fixed.shape[1]:
                 towards = self._towards(at, part)
                 total[part] += np.einsum("mp,mp->m", towards @ at.inverse, towards)
@@ -105,6 +109,16 @@ class RowEffects:
             columns = side.columns[part]
             found += quadratic(columns, at.diagonal[side.f][:, :, side.codes[part]], columns)
         return found
+
+    def _together(self, at: _At, part: slice) -> np.ndarray:
+        """Z'Cz of all effects that rows have, (m,)."""
+        m = len(self._fixed[part])
+        rows = [np.zeros((k, m, q)) for k, _, q in (G.shape for G in self._products.diagonal)]
+        for side in self._sides:
+            for own, columns in zip(rows[side.f], side.columns[part].T, strict=True):
+                np.add.at(own, (np.arange(m), side.codes[part]), columns)
+        assert at.elimination is not None
+        return combine(host, self._products, at.elimination, self._products.from_levels(rows)).squares
 
     def _towards(self, at: _At, part: slice) -> np.ndarray:
         """Take B'z from x, (m, p)."""
@@ -224,13 +238,15 @@ def _solve(products: CrossProducts, factors: Sequence[np.ndarray]) -> _At:
         elimination, absorbed = eliminate(host, products, factors)
         gram = absorbed.reduced.gram
         effects = solve_effects(host, products, elimination, absorbed).effects
-        invertible = [off_zero(L) for L in factors]
-        inverse = invert_on_pattern(host, products, elimination, invertible, neighbours=True)
-        diagonal, pairs = inverse.diagonal, inverse.pairs
+        diagonal = []
+        if not products.is_related:
+            invertible = [off_zero(L) for L in factors]
+            inverse = invert_on_pattern(host, products, elimination, invertible, neighbours=True)
+            diagonal, pairs = inverse.diagonal, inverse.pairs
     return _At(
         products=products,
         inverse=np.linalg.inv(gram[:p, :p]),
-        effects=[own[:, :p] for own in effects],
+        effects=[own[:, :p] for own in products.at_levels(effects)],
         diagonal=diagonal,
         pairs=pairs,
         joint=joint,

@@ -46,6 +46,7 @@ def pad_products(products: CrossProducts) -> CrossProducts:
         index=_pad_index(products),
         levels=None,
         effects=None,
+        level_roots=tuple(None if V is None else _pad_square(V) for V in products.level_roots),
     )
 
 
@@ -109,6 +110,13 @@ def _pad_all(lists: tuple[np.ndarray, ...], sizes: list[int], fill: int = 0) -> 
 def _pad_list(values: np.ndarray, size: int, fill: int = 0) -> Any:
     padded = np.full(size, fill, np.int32)
     padded[: len(values)] = values
+    return padded
+
+
+def _pad_square(V: Any) -> Any:
+    size = pad_size(len(V))
+    padded = np.zeros((size, size))
+    padded[: len(V), : len(V)] = V
     return padded
 
 

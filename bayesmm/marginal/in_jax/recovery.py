@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.elimination.levels import related_covariances
 from bayesmm.marginal.in_jax import traced
 from bayesmm.marginal.in_jax.density import FixedPrior, fixed_posterior
 from bayesmm.marginal.likelihood.likelihood import condition_factors
@@ -43,6 +44,7 @@ def draw_effects(
     gamma = fixed.drawn(fixed_noise)
     combination = fixed.combination(prior, gamma)[:, None]
     effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
+    effects = products.at_levels(effects)
     b = (traced.solve_upper(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
     return Effects(
         _all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled_beta), tuple(b)
@@ -96,8 +98,11 @@ def effect_moments(
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     gamma, inverse_root = fixed.mean, fixed.inverse_root
     combination = fixed.combination(prior, gamma)
-    solved = solve_effects(traced, products, elimination, absorbed).effects
+    solved = products.at_levels(solve_effects(traced, products, elimination, absorbed).effects)
     inverse = invert_on_pattern(traced, products, elimination, conditioned).diagonal
+    for f, V in enumerate(products.level_roots):
+        if V is not None:
+            inverse[f] = related_covariances(traced, products, elimination, f)
     means, variances = [], []
     for T, B, C in zip(products.effect_roots, solved, inverse, strict=True):
         back = traced.solve_upper(T, jnp.eye(len(T)))  # b = T⁻¹ on the conditioned columns

@@ -14,6 +14,7 @@ from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Reduced, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.elimination.levels import related_covariances
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, Held, deviance, hold_fixed, profile_fixed
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -37,10 +38,11 @@ class Evaluated(NamedTuple):
     residual_square_gradient : array, shape (t,)
         ∂r²/∂θ.
     modes : list of arrays, shape (k, q)
-        Conditional modes of the random effects.
+        Conditional modes of the random effects, of the user's levels.
     covariances : list of arrays, shape (k, k, q), or None
-        Their conditional covariances over σ², given β; None where the cross-products are taken apart, since then the
-        evaluation does without: `bayesmm.marginal.likelihood.evaluation.conditional_covariances`.
+        Their conditional covariances over σ², given β; None where the cross-products are taken apart, or levels are
+        related, since then the evaluation does without:
+        `bayesmm.marginal.likelihood.evaluation.conditional_covariances`.
     expected, observed : lists of arrays, shape (k, k)
         Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
     unrestricted : list of arrays, shape (k, k)
@@ -130,8 +132,8 @@ def evaluate(
         fixed=free,
         residual_square_gradient=-2.0
         * _along(ops, ways, [S @ Lambda for S, Lambda in zip(squares, factors, strict=True)]),
-        modes=[(b * v[:, None]).sum(1) for b in solved.effects],
-        covariances=solved.covariances,
+        modes=products.at_levels([(b * v[:, None]).sum(1) for b in solved.effects]),
+        covariances=None if products.is_related else solved.covariances,
         expected=expected,
         observed=observed,
         unrestricted=solved.weights,
@@ -180,7 +182,14 @@ class Solved(NamedTuple):
 def conditional_covariances(
     ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
 ) -> list[Float[Array, "k k q"]]:
-    """ΛH⁻¹Λ' of each level where the cross-products are taken apart."""
+    """ΛH⁻¹Λ' of each of the user's levels, where the evaluation does without."""
+    if products.is_related:
+        elimination = eliminate(ops, products, factors)[0]
+        own = invert_on_pattern(ops, products, elimination, keep_off_zero(ops, factors)).diagonal
+        return [
+            C if V is None else related_covariances(ops, products, elimination, f)
+            for f, (C, V) in enumerate(zip(own, products.level_roots, strict=True))
+        ]
     if products.levels is not None:
         return [level_covariances(ops, products.levels, factors[0])]
     assert products.effects is not None

@@ -6,6 +6,9 @@ The rows are weighted by the roots of their weights and on the conditioned colum
     Ṽ⁻¹K = K − ZCZ'K,    P = Ṽ⁻¹ − Ṽ⁻¹X A⁻¹X'Ṽ⁻¹,    A = X'Ṽ⁻¹X,    Py = the conditional residual.
 
 No matrix of rows by rows is formed: of C what is needed is on the pattern of Z'WZ.
+
+All effects here are those of the user's levels. Where these are related, Ṽ = I + Z(A ⊗ ΛΛ')Z', and C is the conditional
+covariance of their effects, too, though what is eliminated are independent combinations of them.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import numpy as np
 
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Absorbed, Elimination, absorb, eliminate
+from bayesmm.marginal.elimination.elimination import Absorbed, Elimination, eliminate
 from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
+from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.leave_out.row_groups import Rows
+from bayesmm.marginal.likelihood.evaluation import conditional_covariances
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.pairs import locate_pairs
 
@@ -79,7 +84,8 @@ class Eliminated:
     @cached_property
     def fixed_effects(self) -> list[np.ndarray]:
         """CZ'W[X y] of each factor, (k, c, q)."""
-        return solve_effects(host, self.products, self.elimination, self.absorbed).effects
+        found = solve_effects(host, self.products, self.elimination, self.absorbed).effects
+        return self.products.at_levels(found)
 
     @cached_property
     def precision(self) -> np.ndarray:
@@ -120,6 +126,8 @@ class Eliminated:
     @property
     def own_covariances(self) -> list[np.ndarray]:
         """C of each level's own effects, (k, k, q) of each factor."""
+        if self.products.is_related:
+            return conditional_covariances(host, self.products, self.factors)
         return self._inverse.diagonal
 
     @cached_property
@@ -129,20 +137,44 @@ class Eliminated:
         G Z'PZ G = G − C − BA⁻¹B' with G = ΛΛ' and B = CZ'WX: how far modes spread when all is as estimated.
         """
         found = []
-        for L, T, C, B in zip(
-            self.factors, self.products.effect_roots, self._inverse.diagonal, self.fixed_effects, strict=True
+        for L, T, C, B, prior in zip(
+            self.factors,
+            self.products.effect_roots,
+            self.own_covariances,
+            self.fixed_effects,
+            self.level_variances,
+            strict=True,
         ):
             back = np.linalg.inv(T)
             fixed = B[:, :-1]
-            own = (L @ L.T)[:, :, None] - C - np.einsum("kiq,ij,ljq->klq", fixed, self.covariance, fixed)
+            own = (L @ L.T)[:, :, None] * prior - C - np.einsum("kiq,ij,ljq->klq", fixed, self.covariance, fixed)
             variance = np.einsum("ak,klq,al->aq", back, own, back)
             size = np.einsum("ak,kl,al->a", back, L @ L.T, back)
-            found.append(np.where(variance > NO_SPREAD * size[:, None], variance, 0.0))
+            found.append(np.where(variance > NO_SPREAD * size[:, None] * prior, variance, 0.0))
         return found
+
+    @cached_property
+    def level_variances(self) -> list[np.ndarray]:
+        """Diagonal of A, (q,) of each factor: ones where levels are independent."""
+        roots = self.products.level_roots or (None,) * len(self.factors)
+        sizes = [incidence.n_levels for incidence in self.rows.incidences]
+        return [np.ones(q) if V is None else (V**2).sum(axis=1) for V, q in zip(roots, sizes, strict=True)]
+
+    def relate(self, f: int, effects: np.ndarray) -> np.ndarray:
+        """Effects of the user's levels (..., q), from independent ones of unit variance, of one factor."""
+        V = self.products.level_roots[f] if self.products.is_related else None
+        return effects if V is None else effects @ V.T
+
+    def spread(self, f: int, levels: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+        """ZΛ (rows, levels, k) of some of the user's levels over the independent ones that these are made of."""
+        V = self.products.level_roots[f] if self.products.is_related else None
+        return scaled if V is None else np.einsum("nlk,lj->njk", scaled, V[levels])
 
     @cached_property
     def own(self) -> np.ndarray:
         """Diagonal of Ṽ⁻¹, (n,): one less the share of each row that the random effects take."""
+        if self.products.is_related:
+            return self._own_of_related()
         inverse = self._inverse
         known = np.zeros(len(self.rows.fixed))
         for incidence, C in zip(self.rows.incidences, inverse.diagonal, strict=True):
@@ -174,6 +206,22 @@ class Eliminated:
             found.append(own)
         return found
 
+    def _own_of_related(self) -> np.ndarray:
+        n = len(self.rows.fixed)
+        width = max(AT_ONCE // sum(Z.shape[1] for Z in self.columns), 1)
+        known = [
+            combine(host, self.products, self.elimination, self.products.from_levels(self._of_rows(rows))).squares
+            for rows in (slice(start, min(start + width, n)) for start in range(0, n, width))
+        ]
+        return 1.0 - np.concatenate(known)
+
+    def _of_rows(self, rows: slice) -> list[np.ndarray]:
+        """Write some rows of Z as combinations of effects, (k, rows, q) of each factor."""
+        return [
+            np.stack(np.split(Z[rows].toarray(), incidence.k, axis=1))
+            for Z, incidence in zip(self.columns, self.rows.incidences, strict=True)
+        ]
+
     @cached_property
     def left(self) -> np.ndarray:
         """Diagonal of P, (n,): one less the leverage."""
@@ -182,7 +230,12 @@ class Eliminated:
 
     @cached_property
     def components(self) -> np.ndarray:
-        """Which independent part of the data each row is in, (n,): rows of different parts share no level."""
+        """Which independent part of the data each row is in, (n,): rows of different parts share no level.
+
+        Related levels hold all rows together.
+        """
+        if self.products.is_related:
+            return np.zeros(len(self.rows.fixed), np.int64)
         from scipy import sparse
 
         Z: Any = sparse.hstack(self.columns, format="csr")
@@ -203,9 +256,8 @@ class Eliminated:
 
     def solve_levels(self, cross: list[np.ndarray]) -> list[np.ndarray]:
         """CZ'K of each factor, (k, c, q), from Z'K."""
-        c = cross[0].shape[1]
-        absorbed = absorb(host, self.products, self.elimination, cross, np.zeros((c, c)))
-        return solve_effects(host, self.products, self.elimination, absorbed).effects
+        solved = combine(host, self.products, self.elimination, self.products.from_levels(cross)).solved
+        return self.products.at_levels(solved)
 
     def project(self, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Take columns K (n, c) for responses: their coefficients A⁻¹X'Ṽ⁻¹K (p, c), PK (n, c), and modes (k, c, q)."""

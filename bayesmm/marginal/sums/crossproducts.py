@@ -17,6 +17,7 @@ from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.plan.planning import list_fill, make_plan
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.pairs import locate_pairs
+from bayesmm.marginal.sums.related import relate_keys, relate_sums, related_factors
 from bayesmm.marginal.sums.rows import (
     BlockArrays,
     Conditioning,
@@ -74,6 +75,9 @@ class CrossProducts:
         The same taken apart, where one factor is alone and its levels are not too many.
     effects : EffectRoots or None
         The same taken apart, where several factors have few effects and there are few rows.
+    level_roots : tuple of arrays, shapes (q, q), or None
+        V of each factor whose levels are related: the effects here are of independent levels, those of the user's
+        levels V times them. Empty where no factor's are.
     """
 
     diagonal: tuple[Float[Array, "k k q"], ...]
@@ -92,6 +96,24 @@ class CrossProducts:
     shape: PlanShape = field(metadata={"static": True})
     levels: LevelRoots | None = None
     effects: EffectRoots | None = None
+    level_roots: tuple[Float[Array, "q q"] | None, ...] = ()
+
+    @property
+    def is_related(self) -> bool:
+        """Whether levels of some factor are related, so that those here are not the user's."""
+        return len(self.level_roots) > 0
+
+    def at_levels(self, effects: Sequence[Float[Array, "*k q"]]) -> list[Float[Array, "*k q"]]:
+        """Return effects of the user's levels, from those of the levels here; each factor's with its levels last."""
+        if not self.is_related:
+            return list(effects)
+        return [b if V is None else b @ V.T for V, b in zip(self.level_roots, effects, strict=True)]
+
+    def from_levels(self, sums: Sequence[Float[Array, "*k q"]]) -> list[Float[Array, "*k q"]]:
+        """Return sums over the rows of the levels here, from those of the user's levels."""
+        if not self.is_related:
+            return list(sums)
+        return [K if V is None else K @ V for V, K in zip(self.level_roots, sums, strict=True)]
 
     @property
     def is_apart(self) -> bool:
@@ -140,13 +162,16 @@ def build_products(
     y = y - centre
     roots = list(effect_roots or [effect_root(block, weights) for block in blocks])
     conditioning = Conditioning(*_condition_fixed(X, y, weights), roots)
-    positions = locate_pairs([block.incidence for block in blocks])
+    positions = _locate_pairs(blocks)
     plan = plan or _make_plan(blocks, positions)
-    lists = {pair: positions[pair] for pair in plan.shape.pairs}
-    sums = sum_rows(X, y, weights, blocks, conditioning, lists)
+    sums, level_roots = sum_rows(X, y, weights, blocks, conditioning, positions), ()
+    if related_factors(blocks):
+        sums, level_roots = relate_sums(sums, blocks, positions, plan.shape.pairs)
     fixed = _orthonormalise(sums, conditioning)
     levels, effects = None, None
-    if len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
+    if level_roots:
+        pass  # rows have no few levels of these
+    elif len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
     elif blocks and has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
@@ -167,17 +192,23 @@ def build_products(
         shape=plan.shape,
         levels=levels,
         effects=effects,
+        level_roots=level_roots,
     )
     return products, plan
 
 
 def plan_elimination(blocks: Sequence[BlockArrays]) -> Plan:
     """Plan the elimination of all random effects; of the rows it takes only which levels occur together."""
-    return _make_plan(blocks, locate_pairs([block.incidence for block in blocks]))
+    return _make_plan(blocks, _locate_pairs(blocks))
+
+
+def _locate_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
+    found = locate_pairs([block.incidence for block in blocks], related_factors(blocks))
+    return {pair: found[pair] for pair in sorted(found)}  # as plans have them
 
 
 def _make_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
-    pairs = {pair: where.keys for pair, where in positions.items()}
+    pairs = relate_keys(blocks, positions)
     return make_plan(pairs, [block.n_levels for block in blocks], [block.incidence.k for block in blocks])
 
 
@@ -274,6 +305,8 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     The weights are in the norm, so that θ does not depend on their unit either.
     """
     n, k = block.incidence.n, block.incidence.k
+    if block.root is not None:  # A is not of unit variances
+        weights = weights * (block.root**2).sum(axis=1)[block.incidence.only.codes]
     T, every = np.zeros((k, k)), block.incidence.ordered.stacked().columns
     weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:

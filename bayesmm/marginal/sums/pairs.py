@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -13,13 +13,15 @@ from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.sums.rows import PairRows
 
 
-def locate_pairs(incidences: Sequence[Incidence]) -> dict[FactorPair, PairRows]:
+def locate_pairs(incidences: Sequence[Incidence], related: Collection[int] = ()) -> dict[FactorPair, PairRows]:
     """List the pairs of levels that share a row.
 
     Parameters
     ----------
     incidences : sequence of Incidence
         Of each factor.
+    related : collection of int
+        Factors whose levels all touch each other, whatever the rows.
 
     Returns
     -------
@@ -28,7 +30,7 @@ def locate_pairs(incidences: Sequence[Incidence]) -> dict[FactorPair, PairRows]:
     """
     ordered = [incidence.ordered for incidence in incidences]
     touching = {f for f, incidence in enumerate(ordered) if incidence.touches_itself}
-    order = elimination_order([incidence.n_levels for incidence in ordered], touching)
+    order = elimination_order([incidence.n_levels for incidence in ordered], touching.union(related))
     pairs = {(f, g): _between(ordered[f], ordered[g]) for i, f in enumerate(order) for g in order[i + 1 :]}
     return pairs | {(f, f): _within(ordered[f]) for f in touching}
 

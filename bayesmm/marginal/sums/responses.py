@@ -117,7 +117,7 @@ def sum_responses(
     nearly = _project(X, responses, weights, root)
     left_over, squares, cross = sum_residuals(X, responses, weights, blocks, Conditioning(root, nearly, effect_roots))
     conditioning = Conditioning(root, nearly + left_over.T, effect_roots)
-    pairs = zip(products.cross, cross, strict=True)
+    pairs = zip(products.cross, products.from_levels(cross), strict=True)
     cross = [K - host.transform(left_over, Q[:, :p].swapaxes(0, 1)).swapaxes(0, 1) for Q, K in pairs]
     levels, effects = None, None
     if products.levels is not None:

@@ -27,10 +27,13 @@ class BlockArrays:
         Levels and effect columns of each row.
     pieces : tuple of Piece
         Which contiguous columns share a covariance matrix, and its structure.
+    root : array, shape (q, q), optional
+        C, where the effects of the levels have the covariance CC' ⊗ Σ; independent levels by default.
     """
 
     incidence: Incidence
     pieces: tuple[Piece, ...]
+    root: np.ndarray | None = None
 
     @property
     def n_levels(self) -> int:

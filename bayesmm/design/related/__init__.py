@@ -1,0 +1,1 @@
+"""How levels are related: known covariance matrices, pedigrees, neighbouring regions."""
