@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from reference_models import ReferenceModel
 from reference_names import canonical_effect, canonical_group, canonical_level
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 LOGLIK = 1e-6  # absolute; the reference values agree between optimisers to 1e-9
 LOGLIK_LARGE = 1e-9  # relative, from 10,000 rows on
@@ -126,9 +127,11 @@ def rows_of_effects(block: Any, factor: np.ndarray, estimates: dict[tuple[str, .
                 found["cor", group, *sorted((name, names[j]))] = float(correlation)
         if ("cor", group, row) in estimates:
             first = own[0, 1] / (sds[0] * sds[1])
-            if piece.term.structure in ("exp", "ou"):  # at the mean distance of neighbours
-                numbers = [float(re.search(r"\[([-\d.]+)\]$", name)[1]) for name in names]  # type: ignore[index]
-                first **= (max(numbers) - min(numbers)) / (len(numbers) - 1) / abs(numbers[1] - numbers[0])
+            if piece.term.structure in ("exp", "ou", "gau"):  # at the mean distance of neighbours
+                places = np.array([re.search(r"\[(.*)\]$", name)[1].split(",") for name in names], dtype=float)  # type: ignore[index]
+                h = np.sqrt(((places[:, None] - places) ** 2).sum(axis=-1))
+                unit = minimum_spanning_tree(h).data.mean()
+                first **= (unit / h[0, 1]) ** (2 if piece.term.structure == "gau" else 1)
             assert np.isclose(first, estimates["cor", group, row], rtol=1e-8)
             for i, name in enumerate(names):
                 for j in range(i):
@@ -211,7 +214,7 @@ def canonical_row(name: str) -> tuple[str, ...]:
     match = re.fullmatch(r"(sd|cor)\((.*) \| (.*)\)", name)
     if match is None:
         return (name,)
-    effects = match[2].split(", ") if match[1] == "cor" else [match[2]]
+    effects = re.split(r", (?![^(\[]*[)\]])", match[2]) if match[1] == "cor" else [match[2]]
     return (match[1], canonical_group(match[3]), *sorted(map(canonical_effect, effects)))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from reference_data import REFERENCE, load_data, select_rows
 from residual_entries import ENTRIES
@@ -54,6 +55,15 @@ WITHOUT_RESIDUAL = {
     **{
         ("glmmTMB_Orthodont", id): "" for id in ("un_reml", "hcs_reml", "ar1_reml", "toep_reml", "diag_reml")
     },  # their own formulas
+}
+# Correlations by distances, of which a nugget is the share that is each row's own, are effects of cells and residuals.
+BY_DISTANCES = {
+    ("nlme_sim_ou", "gls_exp_nugget_reml"): "ou(0 + C(t) | g)",
+    ("nlme_sim_ou", "gls_exp_nugget_ml"): "ou(0 + C(t) | g)",
+    ("nlme_sim_ou", "gls_car1_reml"): "ou(0 + C(t) | g)",
+    ("nlme_sim_ou", "lme_ri_car1_reml"): "(1 | g) + ou(0 + C(t) | g)",
+    ("nlme_sim_spatial", "gls_exp2d_nugget_reml"): "exp(0 + at(px, py) | g)",
+    ("nlme_sim_spatial", "gls_gaus2d_nugget_reml"): "gau(0 + at(px, py) | g)",
 }
 BY_FINITE_STEPS = 100.0  # times the usual tolerances: glmmTMB's dispformula = ~0 is good to 1e-4, as the files say
 KNOWN_VARIANCE = {  # data set -> weights, random terms, group of each standard deviation
@@ -129,6 +139,8 @@ def _read(file: str) -> Iterator[ReferenceModel | Skipped]:
         key = (file, entry["id"])
         if file.startswith("known_variance"):
             yield _known_variance(file, content["dataset"], entry)
+        elif key in BY_DISTANCES:
+            yield _by_distances(file, content["dataset"], entry)
         elif key in WITHOUT_RESIDUAL:
             yield _without_residual(file, content["dataset"], entry)
         else:
@@ -139,7 +151,7 @@ def _read(file: str) -> Iterator[ReferenceModel | Skipped]:
 
 def _reason_to_skip(file: str, entry: dict[str, Any]) -> str | None:
     """Say why an entry has no place in the table; None if it has one."""
-    if (file, entry["id"]) in ONE_STEP_AWAY | WITHOUT_RESIDUAL:
+    if (file, entry["id"]) in ONE_STEP_AWAY | WITHOUT_RESIDUAL | BY_DISTANCES:
         return None
     if file == "bayes_exact":
         return "posterior by quadrature: compared with the samplers, not with a fit"
@@ -150,13 +162,9 @@ def _reason_to_skip(file: str, entry: dict[str, Any]) -> str | None:
     if entry.get("method") == "DL":
         return "moment estimator (DerSimonian-Laird)"
     if entry["engine"].startswith("nlme"):
-        has_correlation = "correlation = " in entry["r_code"]
-        return "residual correlation by distances" if has_correlation else "residual variance by a function"
-    if entry["engine"].startswith("glmmTMB"):
-        if re.search(r"numFactor\(\w+,", entry["formula"]):
-            return "distances in two dimensions"
-        if entry["dispformula"] != "~1":
-            return "residual variance by a function"
+        return "residual variance by a function"
+    if entry["engine"].startswith("glmmTMB") and entry["dispformula"] != "~1":
+        return "residual variance by a function"
     return None
 
 
@@ -240,6 +248,42 @@ def _without_residual(file: str, dataset: str, entry: dict[str, Any]) -> Referen
         scale=scale,
         rough=1.0 if terms else BY_FINITE_STEPS,
         entry=_without(entry, *left_out),
+    )
+
+
+def _by_distances(file: str, dataset: str, entry: dict[str, Any]) -> ReferenceModel:
+    """Read residuals whose correlations fall with distance as effects of cells, and their nugget as the residuals."""
+    frame, terms = load_data(dataset), BY_DISTANCES[file, entry["id"]]
+    response, fixed = re.search(r"\((\w+) ~ ([^,]*),", entry["r_code"]).groups()  # type: ignore[union-attr]
+    columns = ["t"] if "C(t)" in terms else ["px", "py"]
+    places = frame[columns].drop_duplicates().sort_values(columns).to_numpy()
+    h = np.sqrt(((places[:, None] - places) ** 2).sum(axis=-1))
+    parameters, variance = entry["correlation"]["parameters"], entry["sigma"] ** 2
+    nugget = parameters.get("nugget", 0.0)
+    if "Phi" in parameters:
+        R = parameters["Phi"] ** h
+    else:
+        R = np.exp(-((h / parameters["range"]) ** (2 if "gau" in terms else 1)))
+    cell = RandomTerm(
+        group="g",
+        effects=tuple(
+            f"{'C(t)' if 't' in columns else 'at(px, py)'}[{', '.join(f'{x:g}' for x in at)}]" for at in places
+        ),
+        sds=((variance * (1.0 - nugget)) ** 0.5,) * len(places),
+        correlations=R.tolist(),
+    )
+    left_out = ("ranef", "fitted_head", "residual_head", "residual_sum_of_squares")
+    own = (variance * nugget) ** 0.5
+    return ReferenceModel(
+        id=f"{file}/{entry['id']}",
+        dataset=dataset,
+        formula=f"{response} ~ {fixed} + {terms}",
+        method="reml" if entry["reml"] else "ml",
+        sigma=None if nugget else NEXT_TO_NOTHING * entry["sigma"],
+        loglik=entry["loglik"],
+        random=(*(_random_term(term, dataset) for term in entry.get("random", [])), cell),
+        scale=entry["sigma"],
+        entry=_without(entry, *left_out) | {"sigma": own} if nugget else _without(entry, *left_out, "sigma"),
     )
 
 
@@ -330,7 +374,8 @@ def _known_variance(file: str, dataset: str, entry: dict[str, Any]) -> Reference
 
 def translate(formula: str, frame: pd.DataFrame) -> str:
     """An lme4 or glmmTMB formula in the grammar of the package."""
-    formula = formula.replace("^", "**").replace("factor(", "C(").replace("numFactor(", "C(")
+    formula = formula.replace("^", "**").replace("factor(", "C(")
+    formula = re.sub(r"numFactor\((\w+)\)", r"C(\1)", formula)
 
     def split_factor(match: re.Match[str]) -> str:
         # lme4 leaves the columns of a factor correlated under `||`; in the package `||` makes all columns independent.
@@ -346,6 +391,8 @@ def neutral_name(name: str, frame: pd.DataFrame) -> str:
         return "Intercept"
     if number := re.fullmatch(r"(?:factor|numFactor)\((\w+)\)\(?(\d+)\)?", name):
         return f"C({number[1]})[{number[2]}]"
+    if place := re.fullmatch(r"numFactor\((\w+), (\w+)\)\((.*),(.*)\)", name):
+        return "at({}, {})[{}, {}]".format(*place.groups())
     for column in frame.columns:
         if name.startswith(column) and frame[column].dtype == "category":
             return f"{column}[{name.removeprefix(column)}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,13 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.covariance.isotropic import SAME_DISTANCE, Isotropic
 from bayesmm.covariance.one_correlation import OneCorrelation
+from bayesmm.covariance.places import Frame, read_places
 from bayesmm.covariance.structure import Array, divide
-from bayesmm.errors import DesignError
-
-VALUE = re.compile(r"\[([^\[\]]*)\]$")  # what an effect's name says of its level: "C(Days)[1.5]"
-SAME_DISTANCE = 9  # decimals of a distance, in mean distances of neighbours, to which two are one
-CLOSEST = 1e-6  # of the mean distance of neighbours; two levels nearer to each other cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -29,6 +25,8 @@ class ExponentialDecay(OneCorrelation):
     ----------
     coordinates : tuple of float
         t of each effect, in any order, none twice; 0, 1, 2, ... if there are none.
+    frame : Frame, optional
+        What distances are measured by; of the coordinates themselves by default.
 
     Notes
     -----
@@ -41,25 +39,28 @@ class ExponentialDecay(OneCorrelation):
     """
 
     coordinates: tuple[float, ...] = ()
+    frame: Frame | None = None
 
     pattern = "exponential over a coordinate"
     freedom = "correlated by their distance"
     has_lkj = False
 
-    def bound(self, effects: Sequence[str], term: str) -> ExponentialDecay:
-        """Read the coordinates off the names of the effects, C(Days)[1.5]."""
+    def bound(self, effects: Sequence[str], term: str) -> OneCorrelation:
+        """Read the coordinates off the names of the effects, C(Days)[1.5]; in more dimensions it is `Isotropic`."""
         if len(effects) < 2:
             return self  # refused, as for every structure with one correlation
-        found = tuple(_coordinate(effect, term) for effect in effects)
-        order = np.argsort(found, kind="stable")
-        gaps = np.diff(np.array(found)[order])
-        if not gaps.min() > CLOSEST * gaps.mean():
-            one, other = (effects[i] for i in order[gaps.argmin() :][:2])
-            raise DesignError(
-                f"The term {term} has the effects {one!r} and {other!r} at (nearly) one place: their distance is "
-                f"{gaps.min():g}, where neighbours are {gaps.mean():g} apart on average. Give both the same number."
-            )
-        return replace(self, coordinates=found)
+        places = read_places(effects, term)
+        if len(places[0]) > 1:
+            return Isotropic(equal=self.equal, nu=0.5, places=places)
+        return replace(self, coordinates=tuple(t for (t,) in places))
+
+    def widened(self, effects: Sequence[str], term: str) -> ExponentialDecay | None:
+        """Add places, at distances that are measured as before; they have the one standard deviation or none known."""
+        if not self.equal:
+            return None
+        return replace(
+            self, coordinates=tuple(t for (t,) in read_places(effects, term)), frame=self._frame(len(self.coordinates))
+        )
 
     def limits(self, k: int) -> tuple[float, float]:
         """Independent effects, and one for all."""
@@ -136,9 +137,8 @@ class ExponentialDecay(OneCorrelation):
 
     def power(self, i: int, j: int) -> float:
         """Their distance, in mean distances of neighbours."""
-        coordinates = self.coordinates or range(max(i, j) + 1)
-        size = (max(coordinates) - min(coordinates)) / (len(coordinates) - 1)
-        return abs(coordinates[i] - coordinates[j]) / size
+        k = len(self.coordinates) or max(i, j) + 1
+        return float(self._places(k).distances[i, j])
 
     def correlation(self, xp: Any, cor: Array, k: int) -> Array:
         """R; of differences that reach beyond zero, that at zero."""
@@ -157,7 +157,11 @@ class ExponentialDecay(OneCorrelation):
         return xp.sqrt(least * p / below), xp.sqrt(rest / below)
 
     def _places(self, k: int) -> Places:
-        return _places(self.coordinates or tuple(map(float, range(k))))
+        return _places(self.coordinates or tuple(map(float, range(k))), self.frame)
+
+    def _frame(self, k: int) -> Frame:
+        places = self._places(k)
+        return self.frame or Frame(np.ptp(self.coordinates) / (k - 1), places.least)
 
 
 class Places(NamedTuple):
@@ -178,16 +182,16 @@ class Places(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _places(coordinates: tuple[float, ...]) -> Places:
+def _places(coordinates: tuple[float, ...], frame: Frame | None) -> Places:
     t = np.array(coordinates)
-    t = (t - t.min()) * ((len(t) - 1) / np.ptp(t))
+    t = (t - t.min()) * ((len(t) - 1) / np.ptp(t) if frame is None else 1.0 / frame.unit)
     distances = np.abs(t[:, None] - t)
     neighbours = []
     for i in range(1, len(t)):
         sides = [[j for j in range(i) if sign * (t[i] - t[j]) > 0.0] for sign in (1.0, -1.0)]
         nearest = [min(side, key=lambda j, i=i: distances[i, j], default=None) for side in sides]
         neighbours.append(tuple(None if j is None else (j, float(distances[i, j])) for j in nearest))
-    least = distances[np.tril_indices(len(t), -1)].min()
+    least = distances[np.tril_indices(len(t), -1)].min() if frame is None else frame.least
     return Places(distances, float(least), tuple(neighbours))
 
 
@@ -197,18 +201,3 @@ def _log1p(xp: Any, z: Array) -> Array:
         return xp.log1p(z)
     x, y = z.real, z.imag
     return 0.5 * xp.log1p(x * (2.0 + x) + y * y) + 1j * xp.arctan2(y, 1.0 + x)
-
-
-def _coordinate(effect: str, term: str) -> float:
-    found = VALUE.search(effect)
-    try:
-        value = float(found[1]) if found else np.nan
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise DesignError(
-            f"The term {term} needs a number for each effect, a place or a time, and {effect!r} names none. Its "
-            "effects are to be the levels of one column of numbers and nothing else, without an intercept: "
-            "exp(0 + C(t) | g)."
-        )
-    return value

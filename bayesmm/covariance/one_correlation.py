@@ -24,6 +24,11 @@ class OneCorrelation(ScaledCorrelation):
         """C (k, k) from √((ρ − l)/(u − l)) and √((u − ρ)/(u − l)), of either sign; analytic in both."""
         raise NotImplementedError
 
+    def unit_derivatives(self, xp: Any, angle: Array, k: int) -> tuple[Array, Array, Array]:
+        """C and its first two derivatives by the angle, by a complex step and differences of such."""
+        second = (self._slope(xp, angle + APART, k) - self._slope(xp, angle - APART, k)) / (2.0 * APART)
+        return self._unit_at(xp, angle, k), self._slope(xp, angle, k), second
+
     def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
         """ρ, a sum of covariances over one of products of standard deviations; NaN where that is zero."""
         raise NotImplementedError
@@ -42,11 +47,6 @@ class OneCorrelation(ScaledCorrelation):
         """Of the only angle."""
         C, first, second = self.unit_derivatives(xp, angles[0], k)
         return C, first[None], second[None, None]
-
-    def unit_derivatives(self, xp: Any, angle: Array, k: int) -> tuple[Array, Array, Array]:
-        """C and its first two derivatives by the angle, by a complex step and differences of such."""
-        second = (self._slope(xp, angle + APART, k) - self._slope(xp, angle - APART, k)) / (2.0 * APART)
-        return self._unit_at(xp, angle, k), self._slope(xp, angle, k), second
 
     def same_angles(self, angles: np.ndarray, k: int) -> list[np.ndarray]:
         """Return this one, that of the other sign, and angles all over."""

@@ -64,6 +64,8 @@ class Structure:
         Whether no correlation is free, or all of them, or one parameter gives all, or several do, by a pattern.
     has_lkj : bool
         Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
+    has_inverse : bool
+        Whether Σ can be inverted in floating point inside its limits.
     """
 
     words: ClassVar[str]
@@ -75,6 +77,7 @@ class Structure:
     fewest_effects: ClassVar[int] = 1
     correlations: ClassVar[Literal["none", "matrix", "one", "several"]] = "none"
     has_lkj: ClassVar[bool] = True
+    has_inverse: ClassVar[bool] = True
 
     def bound(self, effects: Sequence[str], term: str) -> Structure:
         """Return the structure of these effects: with their coordinates, where it is one over coordinates.
@@ -86,11 +89,23 @@ class Structure:
         """
         return self
 
+    def widened(self, effects: Sequence[str], term: str) -> Structure | None:
+        """Return the structure of these effects with the parameters of this one, of whose effects they are more.
+
+        None where its parameters say nothing of others.
+        """
+        return None
+
     # -- θ and Λ: what the search works with ------------------------------------------------------------------------
 
     def start(self, k: int) -> np.ndarray:
         """θ of Λ = I."""
         raise NotImplementedError
+
+    def generic(self, k: int) -> np.ndarray:
+        """θ of a matrix that is nothing special: inside, and no effects alike."""
+        start = self.start(k)
+        return start + 0.2 * np.sin(1.0 + np.arange(len(start)))
 
     def n_theta(self, k: int) -> int:
         """Count the entries of θ."""

@@ -115,7 +115,7 @@ def build_predictors(
     PredictionError
         If an argument is none of these, a grouping factor is unknown, or a level is new and refused.
     """
-    groups = _chosen_groups(design, random)
+    groups = chosen_groups(design, random)
     if new_levels is None or not is_one_of(new_levels, ("error", "population", "sample")):
         raise PredictionError(
             f"new_levels is {shorten(new_levels)}: give 'error', 'population' or 'sample' (effects from their "
@@ -215,7 +215,8 @@ def check_interval(interval: Any) -> None:
         )
 
 
-def _chosen_groups(design: Design, random: Random) -> list[str]:
+def chosen_groups(design: Design, random: Random) -> list[str]:
+    """Read which grouping factors' effects are included."""
     names = [block.group for block in design.blocks]
     if isinstance(random, str):
         if random == "all":

@@ -13,6 +13,7 @@ from bayesmm.reml.optimise import Minimum, minimise
 
 SNAP_COST = 1e-8  # what the criterion may rise by when they are
 SINGULAR = 1e-4  # smallest singular value of a factor that still counts as positive; lme4's default for θ
+ROUNDING = 1e-10  # the same over the largest, where a structure has factors nearly singular inside its limits
 INVISIBLE = 1e-6  # part of an effect in a combination, on columns of norm √n, that is rounding
 
 
@@ -72,10 +73,11 @@ def project(factor: np.ndarray) -> np.ndarray:
 def null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Piece, ...]) -> np.ndarray:
     """Find combinations a of the user's effects with a'ΛΛ'a = 0, scaled to a largest entry of one; shape (k, d)."""
     directions = []
-    for start, stop, _ in pieces:
+    for start, stop, structure in pieces:
         T = root[start:stop, start:stop]
         left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
-        for vector in (T.T @ left[:, values < SINGULAR]).T:
+        least = SINGULAR if structure.has_inverse else ROUNDING * values[0]
+        for vector in (T.T @ left[:, values <= least]).T:
             seen = np.abs(vector) >= INVISIBLE * np.linalg.norm(T, axis=0)
             if seen.any():  # columns alike to rounding leave a direction whose parts are all small beside them
                 vector = np.where(seen, vector, 0.0)

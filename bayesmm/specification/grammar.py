@@ -1,7 +1,8 @@
 """Tokens into a tree: a recursive-descent parser for R's formula grammar with lme4's bars.
 
 From loose to tight: ``~``; ``|`` and ``||`` (only in parentheses); comparisons (only inside a call); ``+ -``; ``* /``;
-``:``; ``** ^``; calls. ``^`` is read as ``**``, ``{x}`` as ``I(x)``, and ``factor(x)`` as ``C(x)``.
+``:``; ``** ^``; calls. ``^`` is read as ``**``, ``{x}`` as ``I(x)``, ``factor(x)`` as ``C(x)``, and
+glmmTMB's ``numFactor(x, y)`` as ``at(x, y)``.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 from bayesmm.console import brief, quoted
 from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
-from bayesmm.covariance.table import HOMOGENEOUS, STRUCTURES
+from bayesmm.covariance.table import HOMOGENEOUS, SMOOTH, SMOOTHNESS, STRUCTURES
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
@@ -211,6 +212,7 @@ class _Parser:
                 return bar
             arguments, keywords = self.arguments(opening)
             callee = "C" if token.text in _R_FACTOR and len(arguments) == 1 and not keywords else token.text
+            callee = "at" if callee == "numFactor" else callee
             return Call(callee, arguments, keywords, token.at)
         if token.text in CONSTANTS:
             return Constant(CONSTANTS[token.text], token.at)
@@ -254,7 +256,9 @@ class _Parser:
             )
         self.advance()
         right = self.group()
-        structure = self.homogeneous(name) if self.sees(",") else name.text
+        structure = name.text
+        if self.sees(","):
+            structure = self.smoothness(name) if name.text in SMOOTH else self.homogeneous(name)
         self.expect(")")
         self.open.pop()
         return Bar(left, right, structure, name.at)
@@ -276,6 +280,25 @@ class _Parser:
             self.position -= 1
             self.complain("hom= is True or False.", "Write hom=True for one standard deviation of all effects.")
         return forms[value]
+
+    def smoothness(self, name: Token) -> str:
+        """Read ``, nu=2.5``."""
+        self.advance()
+        if self.token.text != "nu" or self.tokens[self.position + 1].text != "=":
+            self.complain(
+                f"{name.text}() takes nu= after its bar.", "Write the smoothness as mat(0 + at(x, y) | g, nu=2.5)."
+            )
+        self.advance()
+        self.advance()
+        low, high = SMOOTHNESS
+        value = float(self.token.text) if self.token.kind == "number" else math.nan
+        if not low <= value <= high:
+            self.complain(
+                f"nu= is a number from {low:g} to {high:g}.",
+                "Write nu=1.5 or nu=2.5; for what is smoother gau(), for what is less smooth exp().",
+            )
+        self.advance()
+        return name.text if value == 1.5 else f"{name.text}, nu={value:g}"
 
     def arguments(self, opening: Token) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
         self.open.append(opening)

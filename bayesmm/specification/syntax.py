@@ -116,9 +116,10 @@ def write(node: Node) -> str:
 
 
 def write_bar(left: str, right: str, structure: str) -> str:
-    """Write a random-effects term: a bar alone where it says the structure, or else its name."""
+    """Write a random-effects term: a bar alone where it says the structure, or else its name and its option."""
     called, bar = _BARS.get(structure, (structure, "|"))
-    return f"{called}({left} {bar} {right})"
+    called, comma, option = called.partition(", ")
+    return f"{called}({left} {bar} {right}{comma}{option})"
 
 
 def write_sum(parts: tuple[tuple[str, Node], ...]) -> str:

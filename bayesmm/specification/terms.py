@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bayesmm.console import visible
-from bayesmm.covariance.table import STRUCTURES
+from bayesmm.covariance.table import find_structure
 from bayesmm.specification.scanner import one_line
 from bayesmm.specification.smooths import CALLEE, STRUCTURE
 from bayesmm.specification.syntax import quote, write_bar
@@ -91,7 +91,8 @@ class RandomTerm:
         What the effects vary by.
     structure : str
         Covariance of the effects of one level, a name in `bayesmm.covariance.table.STRUCTURES`: ``|`` leaves it free
-        (``"us"``), ``||`` sets every correlation to zero (``"diag"``), others are called, ``cs(x | g)``.
+        (``"us"``), ``||`` sets every correlation to zero (``"diag"``), others are called, ``cs(x | g)``, some with an
+        option after a comma, ``"mat, nu=2.5"``.
     """
 
     expression: str
@@ -254,7 +255,7 @@ def _in_words(term: RandomTerm) -> str:
     intercept, _, slopes = term.expression.partition(" + ")
     effects = ["intercept"] * (intercept == "1") + [slopes] * bool(slopes)
     several = len(effects) > 1 or " + " in slopes
-    structure = STRUCTURES[term.structure]
+    structure = find_structure(term.structure)
     freedom = f", {structure.freedom}" if several or structure.fewest_effects > 1 else ""
     if term.is_smooth:
         effects, freedom = [f"departures of {slopes} from a straight line"], ", with one standard deviation"

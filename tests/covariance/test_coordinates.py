@@ -263,8 +263,7 @@ def test_what_is_read_off_a_fit_and_a_posterior_works(cells, tmp_path) -> None:
         pd.testing.assert_frame_equal(again.parameters, result.parameters)
         seen, before = (np.asarray(each.predict(cells.head(6))) for each in (again, result))
         np.testing.assert_allclose(seen.astype(float), before.astype(float))
-        with pytest.raises(bmm.errors.BayesmmError, match="3"):
-            result.predict(cells.head(2).assign(t=3.0))
+        assert np.isfinite(np.asarray(result.predict(cells.head(2).assign(t=3.0)), dtype=float)).all()
     assert "0 + C(t)" in str(bmm.compare(fit, posterior))
     assert np.isfinite(np.asarray(posterior.loo().elpd))
     assert pickle.loads(pickle.dumps(model)).fit().loglik == fit.loglik

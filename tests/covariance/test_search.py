@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from oracle import DenseModel, Method, random_columns
 from scipy.linalg import toeplitz
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 import bayesmm as bmm
 
@@ -24,7 +24,10 @@ NAMES = (
     "hetexp",
     "toep",
     "homtoep",
+    "gau",
+    "mat",
 )  # the others have searches of their own in tests/reml
+OVER_DISTANCES = ("exp", "gau", "mat")
 LOG_SDS = (-12.0, 12.0)  # of standard deviations in units of σ
 
 
@@ -36,7 +39,7 @@ class Small:
         self.name, self.k = name, int(rng.integers(2, 5))
         self.q, repeats = (
             int(rng.integers(4, 12)),
-            int(rng.integers(2 if "hom" in name or "exp" in name or "toep" in name else 1, 4)),
+            int(rng.integers(2 if "hom" in name or "toep" in name or name.endswith(OVER_DISTANCES) else 1, 4)),
         )
         k = self.k
         low, high = limits(name, k)
@@ -53,14 +56,14 @@ class Small:
         b = rng.normal(size=(self.q, k)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
         self.x = rng.normal(size=n)
         self.columns = np.eye(k)[self.time]
-        if rng.random() < 0.3 and "exp" not in name:  # continuous covariates in place of times
+        if rng.random() < 0.3 and not name.endswith(OVER_DISTANCES):  # continuous covariates in place of times
             self.columns = np.column_stack([np.ones(n), rng.normal(size=(n, k - 1)) + rng.choice([0.0, 3.0])])
         self.is_times = set(np.unique(self.columns)) == {0.0, 1.0} and (self.columns.sum(axis=1) == 1.0).all()
         self.y = 1.0 + 0.5 * self.x + (self.columns * b[self.level]).sum(axis=1) + rng.normal(size=n)
 
     def model(self) -> bmm.Model:
         columns = {f"z{j}": z for j, z in enumerate(self.columns.T)}
-        times = self.time if "exp" in self.name else np.array([f"t{t}" for t in self.time])
+        times = self.time if self.name.endswith(OVER_DISTANCES) else np.array([f"t{t}" for t in self.time])
         frame = pd.DataFrame({"g": [f"g{i}" for i in self.level], "t": times, "x": self.x, "y": self.y, **columns})
         effects = "C(t)" if self.is_times else " + ".join(columns)
         return bmm.Model(f"y ~ x + {self.name}(0 + {effects} | g)", frame)
@@ -88,7 +91,15 @@ class Small:
 
 
 def limits(name: str, k: int) -> tuple[float, float]:
-    return (-1.0 / (k - 1) if "cs" in name else 0.0 if "exp" in name else -1.0), 1.0
+    return (-1.0 / (k - 1) if "cs" in name else 0.0 if name.endswith(OVER_DISTANCES) else -1.0), 1.0
+
+
+def matern(rho: float, h: np.ndarray) -> np.ndarray:
+    """(1 + ah)exp(−ah), with a such that it is ρ at h = 1."""
+    if rho <= 0.0 or rho >= 1.0:
+        return np.where(h == 0, 1.0, float(rho >= 1.0))
+    a = brentq(lambda a: np.log1p(a) - a - np.log(rho), 0.0, 10.0 - 2.0 * np.log(rho))
+    return (1.0 + a * h) * np.exp(-a * h)
 
 
 def matrix(name: str, s: np.ndarray, rho: np.ndarray | float, k: int) -> np.ndarray:
@@ -97,7 +108,9 @@ def matrix(name: str, s: np.ndarray, rho: np.ndarray | float, k: int) -> np.ndar
     if "toep" in name:
         return toeplitz([1.0, *autocorrelations(np.atleast_1d(rho))]) * np.outer(s, s)
     powers = {"cs": (i != j) * 1, "homcs": (i != j) * 1, "ar1": abs(i - j), "hetar1": abs(i - j)}
-    powers |= {"exp": abs(i - j), "hetexp": abs(i - j)}
+    powers |= {"exp": abs(i - j), "hetexp": abs(i - j), "gau": (i - j) ** 2}
+    if name == "mat":
+        return matern(rho, abs(i - j)) * np.outer(s, s)
     R = np.eye(k) if name == "homdiag" else np.where(i == j, 1.0, np.float64(rho) ** powers[name])
     return R * np.outer(s, s)
 

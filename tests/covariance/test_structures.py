@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from bayesmm.covariance.layout import Piece, held_theta, piece_factor, scale_theta, theta_of
 from bayesmm.covariance.public import (
@@ -53,7 +54,17 @@ TEXTBOOK: dict[str, Textbook] = {
     "ou": lambda s, r, i, j: s[0] ** 2 * r[0] ** abs(i - j),
     "toep": lambda s, r, i, j: s[i] * s[j] * (1.0 if i == j else r[abs(i - j) - 1]),
     "homtoep": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[abs(i - j) - 1]),
+    "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
+    "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
 }
+
+
+def _matern(rho: float, h: int) -> float:
+    """(1 + ah)exp(−ah), with a such that it is ρ at h = 1."""
+    if h == 0 or rho >= 1.0 or rho <= 0.0:
+        return float(h == 0 or rho >= 1.0)
+    a = brentq(lambda a: np.log1p(a) - a - np.log(rho), 0.0, 10.0 - 2.0 * np.log(rho), xtol=1e-15, rtol=1e-15)
+    return (1.0 + a * h) * np.exp(-a * h)
 
 
 def has_positive_correlation(structure: Structure, k: int) -> bool:

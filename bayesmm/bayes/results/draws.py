@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.covariance.public import assemble_covariance
+from bayesmm.design.blocks.labels import Labels
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior
@@ -86,23 +87,28 @@ def read_draws(posterior: DrawnModel, draws: int | None = None) -> ParameterDraw
     """
     sigma = posterior.sigma
     chosen = _choose(draws, *sigma.shape)
-
-    def flat(values: np.ndarray) -> np.ndarray:
-        kept = values[:, chosen]
-        return kept.reshape(kept.shape[0] * kept.shape[1], *kept.shape[2:])  # also of no coefficients
-
-    covariances = []
-    for block in posterior.labels.blocks:
-        sd = flat(posterior.draws(block.sd_variable))
-        cor = flat(posterior.draws(block.cor_variable)) if block.cors else np.zeros((len(sd), 0))
-        covariances.append(assemble_covariance(np, sd, cor, block.pieces))
     return ParameterDraws(
         chosen=chosen,
         shape=sigma[:, chosen].shape,
-        beta=flat(posterior.beta),
-        covariances=tuple(covariances),
-        sigma=flat(sigma),
+        beta=_flat(posterior.beta, chosen),
+        covariances=read_covariances(posterior, posterior.labels, chosen),
+        sigma=_flat(sigma, chosen),
     )
+
+
+def read_covariances(posterior: DrawnModel, labels: Labels, chosen: np.ndarray | slice) -> tuple[np.ndarray, ...]:
+    """Make the covariance matrices (D, k, k) of each grouping factor, of its own effects or of more."""
+    covariances = []
+    for block in labels.blocks:
+        sd = _flat(posterior.draws(block.sd_variable), chosen)
+        cor = _flat(posterior.draws(block.cor_variable), chosen) if block.cors else np.zeros((len(sd), 0))
+        covariances.append(assemble_covariance(np, sd, cor, block.pieces))
+    return tuple(covariances)
+
+
+def _flat(values: np.ndarray, chosen: np.ndarray | slice) -> np.ndarray:
+    kept = values[:, chosen]
+    return kept.reshape(kept.shape[0] * kept.shape[1], *kept.shape[2:])  # also of no coefficients
 
 
 def _choose(draws: int | None, chains: int, length: int) -> np.ndarray | slice:

@@ -13,8 +13,10 @@ from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.leave_out import label_draws
+from bayesmm.bayes.results.new_places import draw_at_new_places
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.design.coordinates import row_coordinate
+from bayesmm.design.new_places import add_places
 from bayesmm.design.predictors import (
     IntervalKind,
     NewLevels,
@@ -22,6 +24,7 @@ from bayesmm.design.predictors import (
     Random,
     build_predictors,
     check_interval,
+    chosen_groups,
     read_row_weights,
 )
 from bayesmm.errors import ArgumentError, PredictionError
@@ -184,9 +187,14 @@ def draw_rows(
         As in `Posterior.posterior_predictive`.
     """
     rng = np.random.default_rng(check_seed(seed))
-    predictors = build_predictors(posterior.design, new_data, random=random, new_levels=new_levels)
+    design = posterior.design
+    if new_data is not None:
+        design = add_places(design, new_data, chosen_groups(design, random))
+    predictors = build_predictors(design, new_data, random=random, new_levels=new_levels)
     chosen = read_draws(posterior, draws)
     predictors, effects = _read_effects(posterior, predictors, chosen, progress)
+    if design is not posterior.design:
+        chosen, effects = draw_at_new_places(posterior, design, chosen, effects, rng)
     effects = _draw_new_levels(predictors, chosen, effects, rng)
     known = read_row_weights(posterior.design, new_data, weights, len(predictors.index))
     return RowDraws(predictors, chosen, effects, known, rng)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.structure import Structure
-from bayesmm.covariance.table import STRUCTURES
+from bayesmm.covariance.table import find_structure
 from bayesmm.design.blocks.memberships import check_member_weights, member_columns, name_effects, repeat_columns
 from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.reading.frame import UsedRows
@@ -189,7 +189,7 @@ def _block(
         codes, labels = [levels.codes], levels.labels
     else:
         codes, labels = read_member_levels(grouping.name, values)
-    names = _effect_names(grouping, sources.columns)
+    names = effect_names(grouping, sources.columns)
     effects = tuple(name for own in names for name in own)
     _check_distinct(terms, list(map(len, names)), effects)
     parts = [source.fitted(len(rows)) for source in sources.columns]
@@ -212,7 +212,7 @@ def _block(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=STRUCTURES[term.structure].bound(own, str(term)),
+                structure=find_structure(term.structure).bound(own, str(term)),
             )
             for term, own, end in zip(terms, names, ends, strict=True)
         ),
@@ -220,7 +220,7 @@ def _block(
     )
 
 
-def _effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[str, ...]]:
+def effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[str, ...]]:
     """Names of the effects of each term."""
     distinct = iter(distinct_names(sources))
     return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]

@@ -97,7 +97,7 @@ def check_block(block: RandomBlock) -> None:
             raise DesignError(
                 f"The term {piece.term} has the single effect {block.effects[piece.start]!r}: there is nothing that it "
                 f"could correlate with. Name several effects; if they are the values of a number, write "
-                f"{piece.term.structure}(0 + C(x) | {block.group}). For one effect write "
+                f"{piece.term.structure.partition(', ')[0]}(0 + C(x) | {block.group}). For one effect write "
                 f"({piece.term.expression} | {block.group})."
             )
 

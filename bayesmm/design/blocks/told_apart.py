@@ -185,8 +185,7 @@ def _moves(blocks: Sequence[RandomBlock]) -> Iterator[tuple[BlockPiece, Any]]:
 
 def _derivatives(piece: Piece) -> list[np.ndarray]:
     """∂ΛΛ'/∂θ_j (k, k), by complex steps."""
-    start = piece.structure.start(piece.k)
-    theta = start + 0.2 * np.sin(1.0 + np.arange(len(start)))
+    theta = piece.structure.generic(piece.k)
     found = []
     for e in np.eye(len(theta)):
         L = piece_factor(np, theta + 1j * TINY * e, piece)

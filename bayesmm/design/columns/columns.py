@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.columns.places import PlacesTerm, places_term
 from bayesmm.design.columns.smooths import SmoothTerm, build_smooth
 from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
 from bayesmm.design.reading.dtypes import level_text
@@ -40,6 +41,15 @@ class Columns:
     def smooth(self) -> SmoothTerm | None:
         """The smooth term whose departures from a straight line they are, if they are that."""
         return self._terms[0] if self._terms and isinstance(self._terms[0], SmoothTerm) else None
+
+    @property
+    def places(self) -> PlacesTerm | None:
+        """The places, or times, that they are indicators of; None if they are others."""
+        return self._terms[0] if len(self._terms) == 1 and isinstance(self._terms[0], PlacesTerm) else None
+
+    def at_places(self, places: PlacesTerm) -> "Columns":
+        """Return the columns of more places."""
+        return Columns([places], self.uses)
 
     @property
     def anatomy(self) -> tuple[tuple[TermPart, ...], ...]:
@@ -105,6 +115,9 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     first = expansion.terms[0][0] if expansion.terms else None
     if isinstance(first, Call) and is_smooth(first):
         return Columns([_smooth(first, text, rows, names)], uses)
+    places = places_term(expansion, rows, text)
+    if places is not None:
+        return Columns([places], uses)
     found = (plain_term(factors[0], rows) if len(factors) == 1 else None for factors in expansion.terms)
     plain = [term for term in found if term is not None]
     check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)

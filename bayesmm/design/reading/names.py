@@ -20,7 +20,7 @@ from bayesmm.specification.smooths import CALLEE
 from bayesmm.specification.syntax import Call, Name, Node, walk, write
 
 _NOT_FOR_GAUSSIAN = ("p", "prop", "proportion")  # formulae's binomial responses
-_ELSEWHERE = ("offset", CALLEE, *_NOT_FOR_GAUSSIAN)
+_ELSEWHERE = ("offset", CALLEE, "at", *_NOT_FOR_GAUSSIAN)
 _ADVICE = MappingProxyType(
     {
         "ns": "Write cr(x, df=4) for a natural cubic spline, or bs(x, df=4).",
@@ -145,7 +145,7 @@ class Names:
                 raise SpecificationError(
                     f"{quoted(write(call))}: {quoted(call.callee)} of the namespace is a {kind}, no function."
                 )
-        elif call.callee not in (*_transforms(), *_encodings()):
+        elif call.callee not in ("at", *_transforms(), *_encodings()):
             raise SpecificationError(self._unknown_function(call))
 
     def _unknown_function(self, call: Call) -> str:

@@ -103,7 +103,7 @@ def evaluate_rows(
     needed = dict.fromkeys([*(name for each in expressions for name in each.uses), *factors])
     table = read_table(new_data, list(needed), may_be_empty=True)
     left_of_bars = [piece.term.expression for i in chosen for piece in blocks[i].pieces]
-    matched = _match_kinds(table, {name for each in expressions for name in each.uses}, fitted)
+    matched = match_kinds(table, {name for each in expressions for name in each.uses}, fitted)
     warn_of_extrapolation([fixed, *left_of_bars], matched, fitted)
 
     def columns(source: Columns) -> np.ndarray:
@@ -132,7 +132,7 @@ def evaluate_weights(sources: Sources, new_data: Any, fitted: pd.DataFrame) -> n
     if source is None or not set(source.uses) <= set(open_frame(new_data).columns):
         return None
     table = read_table(new_data, list(source.uses), may_be_empty=True)
-    return _with_gaps(source, _match_kinds(table, set(source.uses), fitted))[:, 0]
+    return _with_gaps(source, match_kinds(table, set(source.uses), fitted))[:, 0]
 
 
 def _chosen_blocks(blocks: Sequence[RandomBlock], groups: Sequence[str] | None) -> list[int]:
@@ -186,7 +186,7 @@ def _match_labels(block: RandomBlock, table: Table, factors: tuple[str, ...]) ->
     return codes, labels
 
 
-def _match_kinds(table: Table, names: set[str], frame: pd.DataFrame) -> Table:
+def match_kinds(table: Table, names: set[str], frame: pd.DataFrame) -> Table:
     """Bring the columns of expressions to the kind that they had in the fit."""
     return Table(
         columns={name: _match(name, table.columns[name], pd.Series(frame[name])) for name in names},

@@ -28,6 +28,7 @@ from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.fixed_effects import small_sample_residual
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
 from bayesmm.inference.prediction.joint import RowEffects
+from bayesmm.inference.prediction.places import with_new_places
 from bayesmm.inference.prediction.variances import differentiate_variances
 from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.presenting.columns import in_order
@@ -63,6 +64,7 @@ def predict(
     above = tails(level)[1]
     _check_choices(uncertainty, df, information)
     refits, seed = check_count("refits", refits, 2), check_seed(seed)
+    fit = with_new_places(fit, new_data, random)
     predictors = build_predictors(fit.design, new_data, random=random, new_levels=new_levels)
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:

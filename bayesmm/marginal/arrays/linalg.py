@@ -15,11 +15,14 @@ from bayesmm.marginal.shapes import Array, Float
 
 WRITTEN_OUT = 6  # effects of a level up to which a compiler is given the loops rather than a library's call
 TOGETHER = 8
+MANY = 20  # effects from which the products of a level are left to a library
 FEW = 1000  # numbers whose logarithms take less time than the calls that would spare them
 
 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
     """A'B for every level."""
+    if A.shape[0] >= MANY:
+        return _levels_last(_levels_first(A).swapaxes(-1, -2) @ _levels_first(B))
     left, right = A[:, :, None], B[:, None]
     if A.shape[0] > WRITTEN_OUT and not isinstance(A, np.ndarray):
         return (left * right).sum(0)  # a compiler makes one loop of it
@@ -68,7 +71,7 @@ def batched_cholesky(
     W : array, shape (k, c, q)
         L⁻¹C.
     """
-    if H.shape[0] > WRITTEN_OUT and xp is not np:
+    if H.shape[0] >= MANY or (H.shape[0] > WRITTEN_OUT and xp is not np):
         return _by_library(xp, H, C)
     diagonal, solved = [], []
     rest, right = H, C
@@ -85,8 +88,23 @@ def batched_cholesky(
 
 
 def _by_library(xp: Any, H: Float[Array, "k k *q"], C: Float[Array, "k c *#q"]) -> tuple[Array, Array]:
-    """Do the same level by level: of many effects the loops written out take minutes to compile."""
-    L = xp.linalg.cholesky(xp.moveaxis(H, (0, 1), (-2, -1)))
+    """Do the same level by level: of many effects the loops written out take minutes to compile, or to run.
+
+    NaN where a matrix is not positive definite.
+    """
+    levels = _levels_first(H)
+    try:
+        L = xp.linalg.cholesky(levels)
+    except np.linalg.LinAlgError:
+        L = xp.full(levels.shape, xp.nan)
     right = xp.broadcast_to(C, (*C.shape[:2], *H.shape[2:]))
-    W = xp.linalg.solve(L, xp.moveaxis(right, (0, 1), (-2, -1)))
-    return xp.moveaxis(xp.diagonal(L, axis1=-2, axis2=-1), -1, 0), xp.moveaxis(W, (-2, -1), (0, 1))
+    W = xp.linalg.solve(L, _levels_first(right))
+    return xp.moveaxis(xp.diagonal(L, axis1=-2, axis2=-1), -1, 0), _levels_last(W)
+
+
+def _levels_first(A: Float[Array, "a b *q"]) -> Float[Array, "*q a b"]:
+    return A.transpose((*range(2, A.ndim), 0, 1))
+
+
+def _levels_last(A: Float[Array, "*q a b"]) -> Float[Array, "a b *q"]:
+    return A.transpose((A.ndim - 2, A.ndim - 1, *range(A.ndim - 2)))

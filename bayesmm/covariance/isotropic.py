@@ -1,0 +1,210 @@
+"""Correlations that are functions of Euclidean distance, in any number of dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.kernels import Kernel
+from bayesmm.covariance.one_correlation import OneCorrelation
+from bayesmm.covariance.places import Frame, Place, between, frame_of, read_places
+from bayesmm.covariance.structure import Array, divide
+
+SAME_DISTANCE = 9  # decimals of a distance, in mean distances of neighbours, to which two are one
+OWN_PART = 1e-12  # of each effect's variance, times k, that it shares with no other, so that R has a Cholesky factor
+POWER = 2.0  # of sin²φ in a correlation that is nearly zero
+
+
+@dataclass(frozen=True)
+class Isotropic(OneCorrelation):
+    """R_ij = f(a·h_ij), f a `Kernel`, h distances over the mean distance of neighbours, and ρ = f(a) at that distance.
+
+    Attributes
+    ----------
+    nu : float
+        Smoothness ν of the kernel: ½ is exponential, ∞ Gaussian.
+    places : tuple of tuple of float
+        Coordinates of each effect, in any order; 0, 1, 2, ... if there are none.
+    frame : Frame, optional
+        What distances are measured by; of the places themselves by default.
+
+    Notes
+    -----
+    With c the least distance and κ = c/2,
+
+        a = log(1 + κ cot²φ)/κ
+
+    is nearly cot²φ where effects are nearly one, and correlations of neighbours fall as sin⁴φ and faster where they are
+    nearly independent, so that Σ is twice differentiable at both ends. Between smooth functions f and Cholesky's
+    factor stands rounding: matrices of many places within a range are singular to all digits. Off-diagonal entries
+    are therefore multiplied by 1 − 10⁻¹²k.
+    """
+
+    nu: float = 1.5
+    places: tuple[Place, ...] = ()
+    frame: Frame | None = None
+
+    freedom = "correlated by their distance"
+    has_lkj = False
+
+    @property
+    def has_inverse(self) -> bool:  # type: ignore[override]
+        """Only without smoothness."""
+        return self.nu == 0.5
+
+    @property
+    def pattern(self) -> str:  # type: ignore[override]
+        """Name of the function."""
+        name = {0.5: "exponential", inf: "Gaussian"}.get(self.nu, f"Matérn of smoothness {self.nu:g}")
+        return f"{name} over distances"
+
+    @property
+    def kernel(self) -> Kernel:
+        """The function of distance, f."""
+        return _kernel(self.nu)
+
+    def bound(self, effects: Sequence[str], term: str) -> Isotropic:
+        """Read the coordinates off the names of the effects, at(x, y)[1.5, 0]."""
+        if len(effects) < 2:
+            return self  # refused, as for every structure with one correlation
+        return replace(self, places=read_places(effects, term))
+
+    def widened(self, effects: Sequence[str], term: str) -> Isotropic | None:
+        """Add places, at distances that are measured as before; they have the one standard deviation or none known."""
+        if not self.equal:
+            return None
+        return replace(self, places=read_places(effects, term), frame=self._distances(len(self.places))[1])
+
+    def generic(self, k: int) -> np.ndarray:
+        """θ at a correlation of neighbours of one half, where others are not yet nothing."""
+        return np.append(super().generic(k)[:-1], self._angle(0.5, k))
+
+    def limits(self, k: int) -> tuple[float, float]:
+        """Independent effects, and one for all."""
+        return 0.0, 1.0
+
+    def unit_factor(self, xp: Any, share: Array, k: int) -> Array:
+        """Cholesky factor, at ρ."""
+        return self._cholesky(xp, self.correlation(xp, share, k))
+
+    def unit_derivatives(self, xp: Any, angle: Array, k: int) -> tuple[Array, Array, Array]:
+        """C, C' and C'', from those of R = CC': C' = CΦ with Φ the half of C⁻¹R'C⁻ᵀ, C'' the same of R'' − 2C'C'ᵀ."""
+        h, frame = self._distances(k)
+        kappa = frame.least / POWER
+        sin, cos = xp.sin(angle), xp.sin(np.pi / 2 - angle)  # exactly zero at a right angle
+        is_zero = sin == 0.0
+        sin = xp.where(is_zero, 1.0, sin)
+        below = sin * (sin**2 + kappa * cos**2)
+        slope = cos * (sin**2 + kappa * cos**2) + 2.0 * sin**2 * cos * (1.0 - kappa)
+        a = xp.where(is_zero, np.inf, xp.log1p(kappa * (cos / sin) ** 2) / kappa)
+        once = xp.where(is_zero, 0.0, -2.0 * cos / below)
+        twice = xp.where(is_zero, 0.0, (2.0 * sin * below + 2.0 * cos * slope) / below**2)
+        f, f1, f2 = self.kernel.slopes(xp, xp.where(h == 0.0, 0.0, a * xp.where(h == 0.0, 1.0, h)))
+        moved = xp.where(is_zero, 0.0, f1 * h * once)
+        bent = xp.where(is_zero, 0.0, f2 * (h * once) ** 2 + f1 * h * twice)
+        is_one = cos == 0.0
+        C = self._cholesky(xp, xp.where(is_one, np.eye(k), f))
+        part = 1.0 - OWN_PART * k
+        inside = xp.linalg.solve(C, xp.linalg.solve(C, part * xp.stack([moved, bent])).swapaxes(1, 2))
+        phi = _lower_half(xp, inside[0])
+        psi = _lower_half(xp, inside[1] - 2.0 * phi @ phi.T)
+        at_one = self._at_one(k)
+        value, first, second = (xp.where(is_one, a, b) for a, b in zip(at_one, (C, C @ phi, C @ psi), strict=True))
+        return value, first, second
+
+    def _at_one(self, k: int) -> np.ndarray:
+        """C, C' and C'' where all effects are one; only of the exponential is 1 − R_ij as large as cos²φ."""
+        found = np.zeros((3, k, k))
+        found[0, :, 0] = 1.0
+        if self.nu == 0.5 and k > 1:
+            h = self._distances(k)[0]
+            found[1, 1:, 1:] = -np.linalg.cholesky(h[1:, :1] + h[:1, 1:] - h[1:, 1:])
+            found[2, :, 0] = -2.0 * h[:, 0]
+        return found
+
+    def mean_correlation(self, xp: Any, covariance: Array, sd: Array) -> Array:
+        """ρ of the mean correlation at a distance: the next one below the mean distance of neighbours, or above it."""
+        h, _ = self._distances(covariance.shape[-1])
+        apart = np.round(h, SAME_DISTANCE)
+        steps = np.unique(apart[np.tril_indices(len(h), -1)])
+        rho = covariance[..., 0, 0] * np.nan
+        for step in (*steps[steps <= 1.0][::-1], *steps[steps > 1.0]):
+            i, j = np.nonzero(np.triu(apart == step, 1))
+            found = divide(xp, covariance[..., i, j].sum(axis=-1), (sd[..., i] * sd[..., j]).sum(axis=-1))
+            is_next = xp.isnan(rho) & ~xp.isnan(found)
+            inside = is_next & (found.real > 0.0) & (step != 1.0)
+            s = self.kernel.distance(xp, xp.where(inside, found, 0.5)) / h[i[0], j[0]]
+            rho = xp.where(inside, self.kernel.value(xp, s), xp.where(is_next, found, rho))
+            if self.equal or xp is not np or not np.isnan(rho).any():  # other distances are for variances of zero
+                break
+        return rho
+
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
+        """Flat; another power of det R is no beta density."""
+        if concentration != 1.0:
+            raise NotImplementedError(f"no beta density of concentration {concentration}")
+        return 1.0, 1.0
+
+    def correlation(self, xp: Any, cor: Array, k: int) -> Array:
+        """R; of differences that reach beyond zero that at zero, beyond one its mirror image."""
+        is_beyond = cor.real > 1.0
+        s = self.kernel.distance(xp, xp.where(is_beyond, 2.0 - cor, cor))[..., None]
+        R = self.kernel.value(xp, s * self._distances(k)[0])
+        return xp.where(is_beyond[..., None], 2.0 - R, R)
+
+    def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
+        """Write a power of the correlation times standard deviations, or its name at a distance where it is none."""
+        h = float(self._distances(len(effects))[0][i, j])
+        covariance = (
+            f"σ²({expression} | {group})" if self.equal else f"σ({effects[i]} | {group})·σ({effects[j]} | {group})"
+        )
+        if self.nu in (0.5, inf):
+            power = f"{h if self.nu == 0.5 else h**2:.6g}"
+            return f"ρ({expression} | {group}){f'^{power}' if power != '1' else ''}·{covariance}"
+        return f"mat({h:.6g}; ρ({expression} | {group}))·{covariance}"
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _angle(self, rho: float, k: int) -> float:
+        kappa = self._distances(k)[1].least / POWER
+        if rho <= 0.0:
+            return 0.0
+        a = float(self.kernel.distance(np, np.array(float(rho))))
+        with np.errstate(over="ignore"):
+            return float(np.arctan2(1.0, np.sqrt(np.expm1(kappa * a) / kappa)))
+
+    def _unit_at(self, xp: Any, angle: Array, k: int) -> Array:
+        """C at an angle, which may have a small imaginary part: a step of a derivative."""
+        if xp.iscomplexobj(angle):
+            C, slope, _ = self.unit_derivatives(xp, angle.real, k)
+            return C + 1j * angle.imag * slope
+        return self.unit_derivatives(xp, angle, k)[0]
+
+    def _cholesky(self, xp: Any, R: Array) -> Array:
+        k = R.shape[-1]
+        return xp.linalg.cholesky(xp.where(np.eye(k) == 1.0, 1.0, (1.0 - OWN_PART * k) * R))
+
+    def _distances(self, k: int) -> tuple[np.ndarray, Frame]:
+        return _distances(self.places or tuple((float(i),) for i in range(k)), self.frame)
+
+
+@lru_cache(maxsize=64)
+def _kernel(nu: float) -> Kernel:
+    return Kernel(nu)
+
+
+@lru_cache(maxsize=256)
+def _distances(places: tuple[Place, ...], frame: Frame | None) -> tuple[np.ndarray, Frame]:
+    """Distances (k, k) over the mean distance of neighbours, and the frame."""
+    frame = frame or frame_of(places)
+    return between(places) / frame.unit, frame
+
+
+def _lower_half(xp: Any, M: Array) -> Array:
+    """Φ: the lower triangle, with half of the diagonal."""
+    return xp.tril(M) - 0.5 * M * np.eye(M.shape[-1])

@@ -1,0 +1,58 @@
+"""A fit with effects at places or times that none of its rows has: the same estimates, one more elimination."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayesmm.covariance.layout import parts
+from bayesmm.design.new_places import add_places
+from bayesmm.design.predictors import Random, chosen_groups
+from bayesmm.inference.fitted import Fitted
+from bayesmm.problem import Problem
+from bayesmm.reml.estimate import read_off
+
+
+def with_new_places(fit: Fitted, new_data: Any, random: Random) -> Fitted:
+    """Add the effects at the places of new rows.
+
+    Parameters
+    ----------
+    fit : Fitted
+        At its estimate.
+    new_data : data frame or None
+        Rows to predict.
+    random : {"all", "none"} or sequence of str
+        Grouping factors whose effects are included.
+
+    Returns
+    -------
+    Fitted
+        Itself if there are no such places. The likelihood does not depend on effects without rows, so that this is the
+        same maximum, and their conditional modes and covariances are what universal kriging predicts.
+    """
+    groups = chosen_groups(fit.design, random)
+    design = fit.design if new_data is None else add_places(fit.design, new_data, groups)
+    if design is fit.design:
+        return fit
+    old = fit.estimate.criterion_function
+    problem = Problem(design)
+    criterion = replace(old, products=problem.products, layout=problem.layout)
+    roots = zip(problem.products.effect_roots, old.products.effect_roots, problem.layout, old.layout, strict=True)
+    changes = iter(
+        float(T[new.start, new.start] / before[piece.start, piece.start]) if new.k > piece.k else 1.0
+        for T, before, wide, pieces in roots
+        for new, piece in zip(wide, pieces, strict=True)
+    )
+    theta = np.concatenate(
+        [
+            own if (by := next(changes)) == 1.0 else piece.structure.scaled(own, by, piece.k)
+            for piece, own in parts(fit.estimate.minimum.x, old.layout)
+        ]
+    )
+    minimum = replace(fit.estimate.minimum, x=theta, evaluation=criterion(theta))
+    estimate = read_off(criterion, minimum, fit.estimate.other_maxima, fit.estimate.n_screened)
+    held: Any = fit
+    return replace(held, problem=problem, estimate=estimate)
