@@ -20,6 +20,7 @@ from bayesmm.covariance.unstructured import pairs
 MOST_START = 0.98  # of a correlation or a partial one where a search begins
 SHRINK = 0.95  # of sample correlations, until their matrix is positive definite
 LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
+UNCORRELATED = 1e-5  # correlation of neighbours, below which it is zero
 TINY_START = 1e-3  # least positive correlation to begin at
 
 
@@ -80,6 +81,10 @@ class Correlation:
     def start(self, found: PairProducts) -> np.ndarray:
         """Free parameters (c,) near products of residuals."""
         raise NotImplementedError
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Which free parameters (c,) are at an end that is not singular, where there is no standard error."""
+        return np.zeros(len(z), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,10 @@ class Decay(Correlation):
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """ρ to the power of distances."""
         return xp.exp(xp.log(rho[0]) * xp.abs(positions[..., :, None] - positions[..., None, :]))
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Where neighbours are uncorrelated but for rounding."""
+        return 1.0 / (1.0 + np.exp(-z)) < UNCORRELATED
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the pairs that are nearest to each other."""

@@ -125,7 +125,8 @@ class Estimate:
                 self.residual.derivatives(self.minimum.x),
                 self.criterion_function,
                 np.append(
-                    held_theta(self.minimum.x, self.criterion_function.layout), np.zeros(len(self.residual.phi), bool)
+                    held_theta(self.minimum.x, self.criterion_function.layout),
+                    self.residual.layout.held(self.residual.phi),
                 ),
                 self.sigma,
             )

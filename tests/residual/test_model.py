@@ -371,3 +371,16 @@ def test_bootstrap_spreads_as_the_standard_errors_say() -> None:
     assert found.n_failed == 0
     assert found.statistics["statistic"].to_numpy() == pytest.approx(found.draws["sigma"].to_numpy())
     assert fit.bootstrap(2).draws.equals(fit.bootstrap(3).draws.iloc[:2])
+
+
+def test_correlation_that_ends_at_zero_has_no_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    e = rng.normal(size=(40, 6))
+    data = pd.DataFrame({"y": (e[:, 1:] - 0.6 * e[:, :-1]).ravel(), "id": np.repeat(np.arange(40), 5)})
+    data["t"] = np.tile(np.arange(5.0), 40)
+    fit = Model("y ~ t", data, residual="car1(t | id)").fit()
+    rho = fit.parameters.loc["rho(t | id)"]
+    assert rho["estimate"] == pytest.approx(0.0, abs=1e-5)
+    assert np.isnan([rho["std_error"], rho["lower"], rho["upper"]]).all()
+    table = fit.coefficients(df="kenward-roger")
+    assert table["df"].to_numpy() == pytest.approx([198.0, 198.0], rel=1e-4)

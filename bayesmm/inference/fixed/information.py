@@ -101,7 +101,7 @@ def _invert_expected_residual(found: Estimate, residual: ResidualEstimate) -> np
     """
     criterion, theta = residual.criterion, found.minimum.x
     psi, layout = np.concatenate([theta, residual.phi]), criterion.layout
-    free = np.flatnonzero(np.append(~held_theta(theta, layout), np.ones(len(residual.phi), dtype=bool)))
+    free = np.flatnonzero(~np.append(held_theta(theta, layout), residual.layout.held(residual.phi)))
     factors, ways = assemble_factors(np, theta, layout), tangents(np, theta, layout)
     slopes_of_rows = residual.layout.derivatives(residual.phi)
 

@@ -107,6 +107,13 @@ class ResidualLayout:
         by_entry = [self.covariances(np, phi + step) for step in steps]
         return [np.stack([np.imag(R) / TINY for R in each]) for each in zip(*by_entry, strict=True)]
 
+    def held(self, phi: np.ndarray) -> np.ndarray:
+        """Which entries of φ are at an end, where they have no standard error."""
+        held = np.zeros(len(phi), dtype=bool)
+        if self.correlation is not None:
+            held[self.n_spreads :] = self.correlation.held(phi[self.n_spreads :])
+        return held
+
     def bend(self, phi: np.ndarray, matrices: Sequence[Float[Array, "m o o"]]) -> Float[Array, "f f"]:
         """⟨M, ∂²R⟩ of matrices of the patterns: central differences of ⟨M, ∂R⟩."""
 
