@@ -384,3 +384,13 @@ def test_correlation_that_ends_at_zero_has_no_standard_error() -> None:
     assert np.isnan([rho["std_error"], rho["lower"], rho["upper"]]).all()
     table = fit.coefficients(df="kenward-roger")
     assert table["df"].to_numpy() == pytest.approx([198.0, 198.0], rel=1e-4)
+
+
+def test_several_levels_a_row_are_refused() -> None:
+    data = SLEEP.assign(other=np.roll(SLEEP.Subject.astype(str), 10))
+    with pytest.raises(DesignError, match="several levels"):
+        Model("Reaction ~ Days + (1 | mm(Subject, other))", data, residual="het(Days)")
+    names = list(SLEEP.Subject.cat.categories)
+    A = pd.DataFrame(0.8 * np.eye(18) + 0.2, index=names, columns=names)
+    with pytest.raises(DesignError, match="Levels are related"):
+        Model("Reaction ~ Days + (1 | rel(Subject, A))", SLEEP, residual="het(Days)", relations={"A": A})

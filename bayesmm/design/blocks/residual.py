@@ -200,6 +200,13 @@ def build_residual(
     DesignError
         If a position repeats within a group, is no number where it must be one, or a parameter cannot be estimated.
     """
+    for block in blocks:
+        if block.relation is not None or block.incidence.touches_itself:
+            why = "Levels are related" if block.relation is not None else "Rows have several levels"
+            raise DesignError(
+                f"{why} in {block.group!r}, beside which a covariance of the residuals "
+                f"({specification.write()}) is not available."
+            )
     n, term = len(used), specification.correlation
     codes, positions = np.arange(n), np.zeros(n)
     levels: tuple[str, ...] = ()
@@ -294,7 +301,7 @@ def _check_nested(
         for membership in block.incidence.memberships:
             level = np.zeros(len(levels), dtype=np.int64)
             level[codes] = membership.codes
-            if (level[codes] != membership.codes).any() or block.incidence.touches_itself:
+            if (level[codes] != membership.codes).any():
                 raise DesignError(
                     f"The rows of a group of {term.grouping.name!r} have several levels of {block.group!r}, whose "
                     f"effects then cross the correlations of {term.write()}: such a model is not available. Residuals "
