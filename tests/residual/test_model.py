@@ -392,5 +392,5 @@ def test_several_levels_a_row_are_refused() -> None:
         Model("Reaction ~ Days + (1 | mm(Subject, other))", data, residual="het(Days)")
     names = list(SLEEP.Subject.cat.categories)
     A = pd.DataFrame(0.8 * np.eye(18) + 0.2, index=names, columns=names)
-    with pytest.raises(DesignError, match="Levels are related"):
+    with pytest.raises(DesignError, match="levels are related"):
         Model("Reaction ~ Days + (1 | rel(Subject, A))", SLEEP, residual="het(Days)", relations={"A": A})

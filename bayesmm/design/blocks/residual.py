@@ -201,10 +201,9 @@ def build_residual(
         If a position repeats within a group, is no number where it must be one, or a parameter cannot be estimated.
     """
     for block in blocks:
-        if block.relation is not None or block.incidence.touches_itself:
-            why = "Levels are related" if block.relation is not None else "Rows have several levels"
+        if block.incidence.touches_itself:
             raise DesignError(
-                f"{why} in {block.group!r}, beside which a covariance of the residuals "
+                f"Rows have several levels of {block.group!r}, beside which a covariance of the residuals "
                 f"({specification.write()}) is not available."
             )
     n, term = len(used), specification.correlation
