@@ -94,8 +94,9 @@ def limits(name: str, k: int) -> tuple[float, float]:
     return (-1.0 / (k - 1) if "cs" in name else 0.0 if name.endswith(OVER_DISTANCES) else -1.0), 1.0
 
 
-def matern(rho: float, h: np.ndarray) -> np.ndarray:
+def matern(rho: np.ndarray | float, h: np.ndarray) -> np.ndarray:
     """(1 + ah)exp(−ah), with a such that it is ρ at h = 1."""
+    rho = float(np.squeeze(rho))
     if rho <= 0.0 or rho >= 1.0:
         return np.where(h == 0, 1.0, float(rho >= 1.0))
     a = brentq(lambda a: np.log1p(a) - a - np.log(rho), 0.0, 10.0 - 2.0 * np.log(rho))
