@@ -8,7 +8,9 @@ import numpy as np
 
 from bayesmm.covariance.layout import block_diagonal, piece_factor
 from bayesmm.covariance.public import assemble_covariance, read_covariance
+from bayesmm.covariance.residual import Correlation, PairProducts
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 
 OUTSIDE = 1e-8  # part of a column's norm outside the span of others, from which on it is not in it
@@ -75,10 +77,47 @@ def examine(small: Design, large: Design) -> Nesting:
 
 
 def _has_residual(small: Design, large: Design) -> bool:
-    """Whether the covariance of the smaller model's residuals is one of the larger model's, as far as is known."""
-    if small.residual is None or large.residual is None:
-        return small.residual is None
-    return small.residual.specification.write() == large.residual.specification.write()
+    """Whether the covariance of the smaller model's residuals is one of the larger model's, as far as is known.
+
+    Logarithms of standard deviations are linear in columns. Without correlations all structures meet.
+    """
+    one, other = small.residual, large.residual
+    if one is None or other is None:
+        return one is None
+    constant = np.ones((len(other.columns), 1))
+    if not is_in_span(one.columns, np.hstack([constant, other.columns])):
+        return False
+    if one.correlation is None or other.correlation is None:
+        return one.correlation is None
+    places = np.unique(np.stack([one.positions, other.positions], 1), axis=0)
+    groups = np.unique(np.stack([one.codes, other.codes], 1), axis=0)
+    is_one_to_one = all(len(np.unique(own)) == len(both) for both in (places, groups) for own in both.T)
+    return is_one_to_one and _has_correlation(one.correlation, other.correlation, *_typed(one, other, places))
+
+
+def _typed(one: ResidualBlock, other: ResidualBlock, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of both, levels or times as they were."""
+    return places[:, 0].astype(one.positions.dtype), places[:, 1].astype(other.positions.dtype)
+
+
+def _has_correlation(small: Correlation, large: Correlation, of_small: np.ndarray, of_large: np.ndarray) -> bool:
+    """Whether correlation matrices of one structure, some drawn at random, are what the other makes of their entries.
+
+    Parameters
+    ----------
+    small, large : Correlation
+        The structures.
+    of_small, of_large : arrays, shape (o,)
+        Positions of the same rows in both.
+    """
+    rng = np.random.default_rng(0)
+    i, j = np.triu_indices(len(of_small), 1)
+    for _ in range(TRIED):
+        C = small.matrix(np, small.public(np, rng.uniform(0.1, SPREAD, len(small.names))), of_small)
+        z = large.start(PairProducts(of_large[i], of_large[j], C[i, j]))
+        if np.abs(large.matrix(np, large.public(np, z), of_large) - C).max() > DIFFERENT:
+            return False
+    return True
 
 
 def is_in_span(columns: np.ndarray, of: np.ndarray) -> bool:

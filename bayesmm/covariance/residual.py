@@ -317,18 +317,13 @@ class Toeplitz(_OfLevels):
         return xp.concatenate([xp.ones(1, dtype=rho.dtype), rho])[np.abs(row - column)]
 
     def start(self, found: PairProducts) -> np.ndarray:
-        """Of the mean product at each distance, drawn to zero the more the farther."""
+        """Of the mean product at each distance, drawn to zero the more the farther where that is no correlation."""
         lags = np.abs(found.first - found.second)
-        rho = [found.mean(lags == lag) * SHRINK**lag for lag in range(1, len(self.levels))]
-        partial, coefficients, left = [], [], 1.0
-        for t, target in enumerate(rho):
-            ahead = sum((a * r for a, r in zip(coefficients, reversed(rho[:t]), strict=True)), 0.0)
-            own = float(np.clip((target - ahead) / left, -MOST_START, MOST_START))
-            turned = [a - own * b for a, b in zip(coefficients, reversed(coefficients), strict=True)]
-            coefficients = [*turned, own]
-            left *= 1.0 - own**2
-            partial.append(own)
-        return np.arctanh(np.array(partial))
+        means = [found.mean(lags == lag) for lag in range(1, len(self.levels))]
+        partial = _partial(means)
+        if np.abs(partial).max(initial=0.0) > MOST_START:
+            partial = _partial([rho * SHRINK**lag for lag, rho in enumerate(means, 1)])
+        return np.arctanh(np.clip(partial, -MOST_START, MOST_START))
 
 
 @dataclass(frozen=True)
@@ -439,6 +434,19 @@ def sees_pairs(structure: str) -> str:
     """Say of which pairs of levels a parameter is: "all", "lags", "neighbours", or "none" in particular."""
     kind = RESIDUAL[structure].kind
     return {Free: "all", Toeplitz: "lags", Antedependence: "neighbours"}.get(kind, "none")
+
+
+def _partial(rho: Sequence[float]) -> np.ndarray:
+    """Partial autocorrelations of autocorrelations from lag 1 on, each cut off next to ±1."""
+    partial, coefficients, left = [], [], 1.0
+    for t, target in enumerate(rho):
+        ahead = sum((a * r for a, r in zip(coefficients, reversed(rho[:t]), strict=True)), 0.0)
+        own = float(np.clip((target - ahead) / left, -1.0 + TINY_START, 1.0 - TINY_START))
+        turned = [a - own * b for a, b in zip(coefficients, reversed(coefficients), strict=True)]
+        coefficients = [*turned, own]
+        left *= 1.0 - own**2
+        partial.append(own)
+    return np.array(partial)
 
 
 @lru_cache(maxsize=256)
