@@ -77,7 +77,7 @@ MISTAKES = {
     ),
     "R's power": (lambda: make("Reaction ~ Days^2 + (1 | Subject)"), "not a square", "I(Days**2)"),
     "R's dot": (lambda: make("Reaction ~ . + (1 | Subject)"), "Unexpected '.'", "name the columns"),
-    "mgcv's s()": (lambda: make("Reaction ~ s(Days) + (1 | Subject)"), "'s(Days)'", "cr(x, df=4)"),
+    "mgcv's by=": (lambda: make("Reaction ~ s(Days, by=Subject)"), "s() has no by=", "homdiag(0 + s(x) | f)"),
     "a name with a blank": (lambda: make("Reaction ~ My Days + (1 | Subject)"), "'Days' follows", "Join terms by '+'"),
     "lme4's REML": (lambda: make(REML=False), "takes no REML=", "model.fit(method='ml')"),
     "lme4's REML later": (lambda: result("model").fit(REML=False), "Model.fit takes no REML=", "method='ml'"),
