@@ -330,7 +330,21 @@ def _random_term(term: dict[str, Any], dataset: str) -> RandomTerm:
     if correlations is None and len(names) > 1:  # nlme gives the covariance alone
         cov, sds = term["cov"], term["sd"]
         correlations = [[cov[i][j] / (sds[i] * sds[j]) for j in range(len(sds))] for i in range(len(sds))]
+    if names[0].startswith("at("):
+        return _field(term, load_data(dataset))
     return RandomTerm(group=term["group"], effects=tuple(names), sds=tuple(term["sd"]), correlations=correlations)
+
+
+def _field(term: dict[str, Any], frame: pd.DataFrame) -> RandomTerm:
+    """Read effects of all places, of which the file has the first ten, off the range."""
+    places = frame[["px", "py"]].drop_duplicates().to_numpy()
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    return RandomTerm(
+        group=term["group"],
+        effects=tuple(f"at(px, py)[{x:g}, {y:g}]" for x, y in places),
+        sds=(term["sd"][0],) * len(places),
+        correlations=np.exp(-apart / term["parameters"]["range"]).tolist(),
+    )
 
 
 def _split_term(term: RandomTerm) -> tuple[RandomTerm, ...]:

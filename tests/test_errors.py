@@ -33,8 +33,10 @@ OTHERS = {
     # Members of the protocol that not every structure is asked for.
     ("covariance/structure.py", NotImplementedError),
     ("covariance/residual.py", NotImplementedError),
+    ("covariance/scaled_correlation.py", NotImplementedError),
     ("covariance/one_correlation.py", NotImplementedError),
     ("covariance/exponential.py", NotImplementedError),
+    ("covariance/isotropic.py", NotImplementedError),
     # Caught by those who call, and told as a StorageError that names the file.
     ("bayes/files/checkpoint.py", ValueError),
     ("fit/stored_fit.py", ValueError),

@@ -67,7 +67,8 @@ def simulate_pedigree(
 
     Examples
     --------
-    >>> simulation = simulate_pedigree(2, 6, generations=2, seed=1)
+    >>> import bayesmm as bmm
+    >>> simulation = bmm.datasets.simulate_pedigree(2, 6, generations=2, seed=1)
     >>> simulation.formula
     'weight ~ 1 + sex + (1 | rel(animal, A))'
     >>> len(simulation.data), len(simulation.pedigree)

@@ -53,7 +53,7 @@ def test_joint_covariance_of_levels_is_the_textbooks(name):
             if effect in fit.labels.coefficients:
                 pick[:, fit.labels.coefficients.index(effect)] = 1.0
             for of, expected in (("effects", own[np.ix_(at, at)]), ("coefficients", pick @ joint @ pick.T)):
-                values = read_values(fit, of).read(f, e)
+                values = read_values(fit, of, False).read(f, e)
                 covariance = values.own if values.own.ndim == 2 else np.diag(values.own)
                 found = covariance + values.shared @ values.shared.T
                 np.testing.assert_allclose(found, expected, atol=DENSE * max(np.abs(expected).max(), 1e-12))
