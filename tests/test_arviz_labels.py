@@ -303,9 +303,8 @@ def test_diagnostics_forests_and_frames_are_labelled_alike(structure):
         assert np.ravel(point["x"])[0] == pytest.approx(own[label]), label
         density = traces.viz["dist"][name].sel(selection)
         assert np.mean(np.ravel(density.to_numpy().ravel()[0]["x"])) == pytest.approx(own[label], abs=6), label
-    frame = data.to_dataframe()
     for label, (name, selection, _) in selections(data).items():
-        rows = frame
+        rows = data[[name]].to_dataframe()  # one of all variables has a row for every combination of all dims
         for dim, value in selection.items():
             rows = rows.xs(value, level=dim)
         assert rows[name].mean() == pytest.approx(own[label]), label
