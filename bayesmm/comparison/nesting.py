@@ -10,7 +10,6 @@ from bayesmm.covariance.layout import block_diagonal, piece_factor
 from bayesmm.covariance.public import assemble_covariance, read_covariance
 from bayesmm.covariance.residual import Correlation, PairProducts
 from bayesmm.design.blocks.blocks import RandomBlock
-from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 
 OUTSIDE = 1e-8  # part of a column's norm outside the span of others, from which on it is not in it
@@ -89,15 +88,12 @@ def _has_residual(small: Design, large: Design) -> bool:
         return False
     if one.correlation is None or other.correlation is None:
         return one.correlation is None
-    places = np.unique(np.stack([one.positions, other.positions], 1), axis=0)
+    places, at = np.unique(np.stack([one.positions, other.positions], 1), axis=0, return_index=True)
     groups = np.unique(np.stack([one.codes, other.codes], 1), axis=0)
     is_one_to_one = all(len(np.unique(own)) == len(both) for both in (places, groups) for own in both.T)
-    return is_one_to_one and _has_correlation(one.correlation, other.correlation, *_typed(one, other, places))
-
-
-def _typed(one: ResidualBlock, other: ResidualBlock, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of both, levels or times as they were."""
-    return places[:, 0].astype(one.positions.dtype), places[:, 1].astype(other.positions.dtype)
+    return is_one_to_one and _has_correlation(
+        one.correlation, other.correlation, one.positions[at], other.positions[at]
+    )
 
 
 def _has_correlation(small: Correlation, large: Correlation, of_small: np.ndarray, of_large: np.ndarray) -> bool:

@@ -30,7 +30,7 @@ STRUCTURES: dict[str, Structure] = {
     "mat": Isotropic(equal=True),
 }
 
-SMOOTH = ("mat",)  # those that take nu=
+WITH_SMOOTHNESS = ("mat",)  # those that take nu=
 SMOOTHNESS = (0.5, 50.0)  # its limits: from the exponential to what is the Gaussian but for the name
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from bayesmm.console import brief, quoted
 from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
-from bayesmm.covariance.table import HOMOGENEOUS, SMOOTH, SMOOTHNESS, STRUCTURES
+from bayesmm.covariance.table import HOMOGENEOUS, SMOOTHNESS, STRUCTURES, WITH_SMOOTHNESS
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
@@ -258,7 +258,7 @@ class _Parser:
         right = self.group()
         structure = name.text
         if self.sees(","):
-            structure = self.smoothness(name) if name.text in SMOOTH else self.homogeneous(name)
+            structure = self.smoothness(name) if name.text in WITH_SMOOTHNESS else self.homogeneous(name)
         self.expect(")")
         self.open.pop()
         return Bar(left, right, structure, name.at)

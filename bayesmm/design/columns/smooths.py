@@ -13,6 +13,8 @@ from bayesmm.design.columns.terms import TermPart
 from bayesmm.errors import DesignError
 from bayesmm.specification.smooths import LEAST, Basis
 
+WIDER = 0.001  # of the range that the knots of B-splines reach beyond the data at either end, as in mgcv
+
 
 class _Source(Protocol):
     """How the number that a curve is over is computed; see `bayesmm.design.columns.columns.Columns`."""
@@ -77,9 +79,6 @@ class _Cardinal:
         first, last = slopes[0] - h[0] / 6.0 * bends[1], slopes[-1] + h[-1] / 6.0 * bends[-2]
         beyond = (u - inside)[:, None]
         return found + np.minimum(beyond, 0.0) * first + np.maximum(beyond, 0.0) * last
-
-
-WIDER = 0.001  # of the range that the knots of B-splines reach beyond the data at either end, as in mgcv
 
 
 @dataclass(frozen=True)
