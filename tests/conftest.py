@@ -1,5 +1,6 @@
 """Set up before bayesmm is imported: shapes checked at run time, compiled programs shared between test processes."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -41,3 +42,11 @@ def _figures_are_closed():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def uncollected():
+    """What is timed is the test's own work: to look through all that earlier tests left behind can take a second."""
+    gc.disable()
+    yield
+    gc.enable()

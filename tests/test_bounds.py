@@ -20,6 +20,7 @@ from bayesmm.specification.formula import parse_formula
 
 N = 400
 SOON = 1.0  # seconds of this process; most take a hundredth
+pytestmark = pytest.mark.usefixtures("uncollected")
 RNG = np.random.default_rng(8)
 DATA = pd.DataFrame({name: RNG.normal(size=N) for name in ("y", "x", "w")} | {"g": np.repeat(list("abcdefgh"), N // 8)})
 DATA["f"] = [f"p{i}" for i in RNG.integers(0, 120, N)]

@@ -26,6 +26,7 @@ from bayesmm.cli.priors import read_priors
 from bayesmm.errors import DatasetError, PriorError
 
 SOON = 2.0  # seconds of this process
+pytestmark = pytest.mark.usefixtures("uncollected")
 
 
 def packed(path, piece, times, ending=b""):
