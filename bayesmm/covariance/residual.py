@@ -21,6 +21,7 @@ MOST_START = 0.98  # of a correlation or a partial one where a search begins
 SHRINK = 0.95  # of sample correlations, until their matrix is positive definite
 LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
 UNCORRELATED = 1e-5  # correlation of neighbours, below which it is zero
+DIGITS = 11  # of a usual gap, in which times are told apart
 TINY_START = 1e-3  # least positive correlation to begin at
 
 
@@ -54,11 +55,14 @@ class Correlation:
         Whether all matrices σ²C, for one standard deviation, are those that fulfil some linear equations.
     is_linear_with_own : bool
         The same where each position has a standard deviation of its own.
+    is_markov : bool
+        Whether a row depends on those before it through the last of them alone: C⁻¹ is then tridiagonal.
     """
 
     words: ClassVar[str]
     is_linear: ClassVar[bool] = False
     is_linear_with_own: ClassVar[bool] = False
+    is_markov: ClassVar[bool] = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,6 +81,10 @@ class Correlation:
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """C (..., o, o) of rows at positions (..., o), from public correlations; analytic."""
         raise NotImplementedError
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Positions (G, o) that are equal where C is: here as they are."""
+        return positions
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Free parameters (c,) near products of residuals."""
@@ -124,6 +132,10 @@ class Exchangeable(Correlation):
         o = positions.shape[-1]
         return xp.broadcast_to(rho[0] + (1.0 - rho[0]) * xp.eye(o), (*positions.shape, o))
 
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """None counts."""
+        return np.zeros_like(positions)
+
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the mean product."""
         low, high = self.limits
@@ -143,6 +155,7 @@ class Serial(Correlation):
 
     expression: str
     words = "AR(1)"
+    is_markov = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,6 +171,10 @@ class Serial(Correlation):
         steps = xp.abs(positions[..., :, None] - positions[..., None, :])
         odd = steps % 2.0
         return (rho[0] * rho[0]) ** ((steps - odd) / 2.0) * (1.0 - odd + odd * rho[0])
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Count steps from the first."""
+        return positions - positions[:, :1]
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the pairs that are nearest to each other."""
@@ -185,6 +202,7 @@ class Decay(Correlation):
     expression: str
     span: float
     words = "correlations that fall exponentially with time"
+    is_markov = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -203,6 +221,10 @@ class Decay(Correlation):
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """ρ to the power of distances."""
         return xp.exp(xp.log(rho[0]) * xp.abs(positions[..., :, None] - positions[..., None, :]))
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Take times from the first, to the digits that differences of decimal numbers have."""
+        return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
 
     def held(self, z: np.ndarray) -> np.ndarray:
         """Where neighbours are uncorrelated but for rounding."""
@@ -293,6 +315,10 @@ class Toeplitz(_OfLevels):
     words = "Toeplitz"
     is_linear = True
 
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Levels since the first."""
+        return positions - positions[:, :1]
+
     @property
     def names(self) -> tuple[str, ...]:
         """Distances."""
@@ -331,6 +357,7 @@ class Antedependence(_OfLevels):
     """A correlation for each two neighbouring levels; of others the product of those between (Gabriel 1962)."""
 
     words = "antedependence of first order"
+    is_markov = True
 
     @property
     def names(self) -> tuple[str, ...]:

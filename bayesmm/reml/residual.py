@@ -60,12 +60,18 @@ class ResidualCriterion:
 
     @cached_property
     def sums(self) -> tuple[StackSums, ...]:
-        """Sums over patterns, which are all that is needed without random effects."""
+        """Sums over the patterns of whole groups, which are all that is needed without random effects."""
         return sum_patterns(self.rows.layout, self.rows.fixed)
+
+    @cached_property
+    def piece_sums(self) -> tuple[StackSums, ...]:
+        """Sums over the patterns of pieces: of chains these are fewer, and enough for the search."""
+        pieces = self.rows.layout.pieces
+        return self.sums if pieces is self.rows.layout else sum_patterns(pieces, self.rows.fixed)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the data alone."""
-        return {name: value for name, value in vars(self).items() if name != "sums"}
+        return {name: value for name, value in vars(self).items() if name not in ("sums", "piece_sums")}
 
     def evaluate(self, psi: np.ndarray) -> ResidualEvaluated:
         """Evaluate with all derivatives.
@@ -77,9 +83,15 @@ class ResidualCriterion:
         """
         theta, phi = self.split(psi)
         if not self.layout:
-            return evaluate_sums(phi, self.rows, self.sums, self.sigma, self.restriction)
+            return evaluate_sums(phi, self.rows, self.rows.layout, self.sums, self.sigma, self.restriction)
         whitened = whiten_at(self.rows, phi, self.plan)
         return evaluate_rows(theta, phi, self.rows, whitened, self.sigma, self.restriction, self.layout)
+
+    def evaluate_pieces(self, psi: np.ndarray) -> ResidualEvaluated:
+        """Evaluate from the fewest sums: all that a search needs."""
+        if self.layout:
+            return self.evaluate(psi)
+        return evaluate_sums(psi, self.rows, self.rows.layout.pieces, self.piece_sums, self.sigma, self.restriction)
 
     def __call__(self, psi: np.ndarray) -> Evaluation:
         """Evaluate for the search; infinite where there is no likelihood."""
@@ -89,7 +101,7 @@ class ResidualCriterion:
             return nowhere
         try:
             with np.errstate(all="ignore"):
-                at = self.evaluate(psi)
+                at = self.evaluate_pieces(psi)
         except np.linalg.LinAlgError:
             return nowhere
         noise = NOISE * max(1.0, abs(at.value), self.rows.n)
@@ -101,7 +113,7 @@ class ResidualCriterion:
         if not np.isfinite(at.value) or at.detail.closed is None:
             return at
         closed: Closed = at.detail.closed
-        return replace(at, hessian=closed.straight + self.rows.layout.bend(psi, closed.gamma), is_exact=True)
+        return replace(at, hessian=closed.straight + self.rows.layout.pieces.bend(psi, closed.gamma), is_exact=True)
 
     def curve(self, psi: np.ndarray, weights: np.ndarray, second: list[np.ndarray]) -> Curved:
         """Work out what small-sample methods need; see `bayesmm.marginal.residual.evaluation.curve_sums`."""

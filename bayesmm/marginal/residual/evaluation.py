@@ -24,6 +24,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.likelihood.evaluation import evaluate, keep_off_zero
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, deviance, profile_fixed
+from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_by_pattern, total_weighted, total_weighted_each
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
 from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, log_determinant
@@ -113,22 +114,30 @@ class Curved(NamedTuple):
 
 
 def evaluate_sums(
-    phi: np.ndarray, rows: ResidualRows, sums: tuple[StackSums, ...], sigma: float | None, restriction: float
+    phi: np.ndarray,
+    rows: ResidualRows,
+    layout: ResidualLayout,
+    sums: tuple[StackSums, ...],
+    sigma: float | None,
+    restriction: float,
 ) -> ResidualEvaluated:
-    """Evaluate from sums over patterns.
+    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them.
+
+    In pieces each Γ has an expectation of zero too, so that the curvature is as good; `expected_residual` and the
+    traces of `closed` are then those of the pieces.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If a matrix R is not positive definite.
     """
-    layout, p = rows.layout, rows.p
+    p = rows.p
     covariances, slopes = layout.covariances(np, phi), layout.derivatives(phi)
     roots = [np.linalg.cholesky(R) for R in covariances]
     inverses = [np.linalg.inv(R) for R in covariances]
     gram = total_weighted(sums, inverses)
     at = _Read(rows, gram, log_determinant(layout, roots), sigma, restriction)
-    residual = [each.contract(at.v[:, None] * at.v) for each in sums]  # Σ y y' less its fixed part, per pattern
+    residual = [each.squares(at.v) for each in sums]  # Σ y y' less its fixed part, per pattern
     expected = [stack.counts[:, None, None] * W for stack, W in zip(layout.stacks, inverses, strict=True)]
     if restriction:
         known = [each.contract(at.padded) for each in sums]

@@ -2,18 +2,27 @@
 
 Groups of the same positions, standard deviations and prior weights have the same covariance matrix R: they are one
 pattern. Patterns of one size lie side by side in one stack, so that nothing is done group by group.
+
+Where a row depends on those before it through the last of them alone, a group is a chain, and with R_c of two
+neighbours c and R_i of a row i between two others
+
+    R⁻¹ = Σ_c R_c⁻¹ − Σ_i R_i⁻¹,    log|R| = Σ_c log|R_c| − Σ_i log|R_i|
+
+(each matrix in its place; Lauritzen 1996, Graphical Models, 5.1). Such pieces are stacks like others, those of single
+rows with a negative sign, and their patterns are few: gaps that occur, not sets of times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from bayesmm.covariance.residual import Correlation, PairProducts
-from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.shapes import Array, Float, Int
 
 TINY = 1e-30  # step of a complex-step derivative
 APART = 1e-5  # step of a central difference of such derivatives, in sizes of φ
@@ -36,6 +45,10 @@ class Stack:
         What the parameters of the standard deviations are multiplied by, in their logarithms.
     log_weights : array, shape (m, o)
         Logarithms of prior weights.
+    counts : array, shape (m,)
+        Groups of each pattern, times the sign.
+    sign : 1 or -1
+        Of these pieces in R⁻¹ and log|R|.
     """
 
     rows: np.ndarray
@@ -43,11 +56,8 @@ class Stack:
     positions: np.ndarray
     spreads: np.ndarray
     log_weights: np.ndarray
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Groups of each pattern (m,)."""
-        return np.bincount(self.pattern, minlength=len(self.positions))
+    counts: np.ndarray
+    sign: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +77,17 @@ class ResidualLayout:
     correlation: Correlation | None
     are_sds: np.ndarray
     stacks: tuple[Stack, ...]
+
+    @cached_property
+    def pieces(self) -> ResidualLayout:
+        """The same in pieces of one or two rows, where groups are chains; itself where they are not."""
+        if self.correlation is None or not self.correlation.is_markov:
+            return self
+        return replace(self, stacks=tuple(_take_to_pieces(self.correlation, self.stacks)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the data alone."""
+        return {name: value for name, value in vars(self).items() if name != "pieces"}
 
     @property
     def n_spreads(self) -> int:
@@ -206,19 +227,63 @@ def lay_out_residuals(
     stacks = []
     for size in np.unique(sizes[sizes > 0]):
         rows = order[first[sizes == size][:, None] + np.arange(size)]
-        shared = np.column_stack([positions[rows], spreads[rows].reshape(len(rows), -1), np.log(weights)[rows]])
-        _, example, pattern = np.unique(shared, axis=0, return_index=True, return_inverse=True)
-        own = rows[example]
-        stacks.append(
-            Stack(
-                rows=rows,
-                pattern=pattern.ravel(),
-                positions=positions[own],
-                spreads=spreads[own],
-                log_weights=np.log(weights)[own],
-            )
-        )
+        stacks.append(_stack(correlation, rows, positions[rows], spreads[rows], np.log(weights)[rows]))
     return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), stacks=tuple(stacks))
+
+
+def _stack(
+    correlation: Correlation | None,
+    rows: Int[Array, "G o"],
+    positions: Float[Array, "G o"],
+    spreads: Float[Array, "G o s"],
+    log_weights: Float[Array, "G o"],
+    sign: float = 1.0,
+) -> Stack:
+    """Find the patterns of groups of one size."""
+    places = np.zeros_like(positions) if correlation is None else correlation.anchor(positions)
+    example, pattern = _find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
+    return Stack(
+        rows=rows,
+        pattern=pattern,
+        positions=places[example],
+        spreads=spreads[example],
+        log_weights=log_weights[example],
+        counts=sign * np.bincount(pattern),
+        sign=sign,
+    )
+
+
+def _find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
+    """Find an example of each of the lines that differ, and which of them every line is: G are sorted, by column."""
+    example, pattern = np.zeros(1, dtype=np.int64), np.zeros(len(values), dtype=np.int64)
+    for column in values.T:
+        if (column == column[0]).all():
+            continue
+        codes = np.unique(column, return_inverse=True)[1]
+        keys = pattern * (codes.max() + 1) + codes
+        _, example, pattern = np.unique(keys, return_index=True, return_inverse=True)
+    return example, pattern
+
+
+def _take_to_pieces(correlation: Correlation, stacks: Sequence[Stack]) -> Iterator[Stack]:
+    """Take chains to neighbours, and with a negative sign rows between two others; rows that are alone stay."""
+    for sign, width, some in (
+        (1.0, 1, [s for s in stacks if s.rows.shape[1] == 1]),
+        (1.0, 2, [s for s in stacks if s.rows.shape[1] > 1]),
+        (-1.0, 1, [s for s in stacks if s.rows.shape[1] > 2]),
+    ):
+        if some:
+            parts = [_windows(stack, width, inner=sign < 0.0) for stack in some]
+            yield _stack(correlation, *(np.concatenate(each) for each in zip(*parts, strict=True)), sign=sign)
+
+
+def _windows(stack: Stack, width: int, *, inner: bool) -> list[np.ndarray]:
+    """Rows, positions, spreads and logarithms of weights of rows that follow on each other, in all groups."""
+    columns = np.arange(stack.rows.shape[1] - width + 1)[:, None] + np.arange(width)
+    columns = columns[1:-1] if inner else columns
+    whole = [stack.rows, *(v[stack.pattern] for v in (stack.positions, stack.spreads, stack.log_weights))]
+    count = len(stack.rows) * len(columns)
+    return [each[:, columns].reshape(count, width, *each.shape[2:]) for each in whole]
 
 
 def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:

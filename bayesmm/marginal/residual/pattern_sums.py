@@ -24,9 +24,11 @@ class StackSums:
     c : int
         Number of columns.
     sums : array, shape (m, o o, c c), or None
-        Σ r_s r_t' of each two rows s, t of a pattern.
+        Σ r_s r_t' of each two rows s, t of a pattern, times the sign of the stack.
     rows : array, shape (G, o, c), or None
         The columns themselves, where sums would be more numbers.
+
+    Whatever is summed over groups has the sign of the stack.
     """
 
     stack: Stack
@@ -39,7 +41,7 @@ class StackSums:
         if self.sums is not None:
             return (W.reshape(1, -1) @ self.sums.reshape(-1, self.c**2)).reshape(self.c, self.c)
         assert self.rows is not None
-        moved = W[self.stack.pattern] @ self.rows
+        moved = (self.stack.sign * W)[self.stack.pattern] @ self.rows
         return self.rows.reshape(-1, self.c).T @ moved.reshape(-1, self.c)
 
     def weighted_each(self, W: Float[Array, "f m o o"]) -> Float[Array, "f c c"]:
@@ -54,7 +56,15 @@ class StackSums:
         if self.sums is not None:
             return (self.sums @ M.reshape(-1)).reshape(m, o, o)
         assert self.rows is not None
-        return sum_by_pattern(self.stack, self.rows @ M @ self.rows.swapaxes(1, 2))
+        return self.stack.sign * sum_by_pattern(self.stack, self.rows @ M @ self.rows.swapaxes(1, 2))
+
+    def squares(self, v: Float[Array, " c"]) -> Float[Array, "m o o"]:
+        """Σ_g (rv)(rv)' of each pattern."""
+        if self.sums is not None:
+            return self.contract(v[:, None] * v)
+        assert self.rows is not None
+        along = self.rows @ v
+        return self.stack.sign * sum_by_pattern(self.stack, along[:, :, None] * along[:, None])
 
 
 def sum_by_pattern(stack: Stack, values: Float[Array, "G o o"]) -> Float[Array, "m o o"]:
@@ -80,8 +90,8 @@ def _sum_stack(stack: Stack, rows: Float[Array, "G o c"]) -> StackSums:
     if m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G):
         return StackSums(stack=stack, c=c, sums=None, rows=rows)
     order = np.argsort(stack.pattern, kind="stable")
-    parts = np.split(rows[order].reshape(G, o * c), np.cumsum(stack.counts)[:-1])
-    sums = np.stack([part.T @ part for part in parts]).reshape(m, o, c, o, c)
+    parts = np.split(rows[order].reshape(G, o * c), np.cumsum(np.bincount(stack.pattern))[:-1])
+    sums = stack.sign * np.stack([part.T @ part for part in parts]).reshape(m, o, c, o, c)
     return StackSums(stack=stack, c=c, sums=sums.swapaxes(2, 3).reshape(m, o * o, c * c), rows=None)
 
 

@@ -1,0 +1,50 @@
+"""What the search evaluates, sums over few patterns, beside what visits the rows: the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from residual_textbook import DATA, TEXTBOOK, criterion_of
+
+from bayesmm import Model
+
+SAME = 1e-9  # of a value or a slope: sums in another order
+CHAINS = ["ar1(step | id)", "hetar1(step | id)", "car1(time | id)", "ad(visit | id)", "ar1(step | id) * het(arm)"]
+
+
+def model_of(text: str, random: str = "") -> Model:
+    with_weights = text in ("ar1(step | id)", "us(visit | id)")
+    return Model(f"y ~ x + step{random}", DATA, residual=text, weights="w" if with_weights else None)
+
+
+def anywhere(criterion, seed: int = 0) -> np.ndarray:
+    """Take a point that is nobody's estimate."""
+    rng = np.random.default_rng(seed)
+    t = sum(piece.n_theta for pieces in criterion.layout for piece in pieces)
+    return 0.4 + 0.3 * rng.normal(size=t + criterion.rows.layout.n_phi)
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize("text", TEXTBOOK)
+def test_pieces_of_groups_give_the_criterion_of_whole_groups(text, method):
+    criterion = criterion_of(model_of(text), method)
+    psi = anywhere(criterion)
+    whole, pieces = criterion.evaluate(psi), criterion.evaluate_pieces(psi)
+    assert pieces.value == pytest.approx(whole.value, rel=SAME)
+    np.testing.assert_allclose(pieces.gradient, whole.gradient, rtol=SAME, atol=SAME)
+    exact = criterion.derivatives(psi).hessian
+    np.testing.assert_allclose(criterion.exactly(psi).hessian, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("text", CHAINS)
+def test_chains_are_laid_out_as_neighbours(text):
+    layout = criterion_of(model_of(text), "reml").rows.layout
+    assert max(stack.rows.shape[1] for stack in layout.stacks) > 2
+    assert {(stack.rows.shape[1], stack.sign) for stack in layout.pieces.stacks} >= {(2, 1.0), (1, -1.0)}
+    assert sum(stack.sign * stack.rows.size for stack in layout.pieces.stacks) == len(DATA)
+
+
+def test_groups_share_a_pattern_where_their_covariance_is_the_same():
+    late = DATA.assign(time=DATA["visit"].str[1:].astype(float) * 0.1 + 0.1 * DATA["id"].str[1:].astype(int))
+    layout = criterion_of(Model("y ~ x", late, residual="car1(time | id)"), "reml").rows.layout
+    assert all(len(stack.positions) <= 4 for stack in layout.pieces.stacks)  # gaps of one, two or three steps
