@@ -7,6 +7,8 @@ import pytest
 from residual_textbook import DATA, TEXTBOOK, criterion_of
 
 from bayesmm import Model
+from bayesmm.marginal.residual.at_levels import evaluate_levels
+from bayesmm.marginal.residual.weighted_sums import weigh_rows
 
 SAME = 1e-9  # of a value or a slope: sums in another order
 CHAINS = ["ar1(step | id)", "hetar1(step | id)", "car1(time | id)", "ad(visit | id)", "ar1(step | id) * het(arm)"]
@@ -14,7 +16,8 @@ CHAINS = ["ar1(step | id)", "hetar1(step | id)", "car1(time | id)", "ad(visit | 
 
 def model_of(text: str, random: str = "") -> Model:
     with_weights = text in ("ar1(step | id)", "us(visit | id)")
-    return Model(f"y ~ x + step{random}", DATA, residual=text, weights="w" if with_weights else None)
+    data = DATA.assign(site=(DATA["id"].str[1:].astype(int) // 5).astype(str))
+    return Model(f"y ~ x + step{random}", data, residual=text, weights="w" if with_weights else None)
 
 
 def anywhere(criterion, seed: int = 0) -> np.ndarray:
@@ -48,3 +51,33 @@ def test_groups_share_a_pattern_where_their_covariance_is_the_same():
     late = DATA.assign(time=DATA["visit"].str[1:].astype(float) * 0.1 + 0.1 * DATA["id"].str[1:].astype(int))
     layout = criterion_of(Model("y ~ x", late, residual="car1(time | id)"), "reml").rows.layout
     assert all(len(stack.positions) <= 4 for stack in layout.pieces.stacks)  # gaps of one, two or three steps
+
+
+BESIDE = [
+    ("ar1(step | id)", " + (1 | id)"),
+    ("hetar1(step | id)", " + (x | arm)"),
+    ("us(visit | id)", " + (1 | arm)"),
+    ("homcs(visit | id) * het(arm)", " + (x | arm)"),
+    ("het(arm:visit)", " + (1 | id) + (1 | visit)"),
+    ("het(arm)", " + (1 | id)"),
+    ("ar1(step | id)", " + (1 | arm) + (1 | arm:site) + (0 + x | site)"),
+]
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize(("text", "random"), BESIDE)
+def test_weighted_sums_give_the_criterion_of_whitened_rows(text, random, method):
+    criterion = criterion_of(model_of(text, random), method)
+    psi = anywhere(criterion)
+    theta, phi = criterion.split(psi)
+    sums = weigh_rows(criterion.rows, criterion.plan)
+    at = evaluate_levels(theta, phi, sums, None, criterion.restriction, criterion.layout)
+    rows = criterion.evaluate(psi)
+    assert at.value == pytest.approx(rows.value, rel=SAME)
+    np.testing.assert_allclose(at.gradient, rows.gradient, rtol=SAME, atol=1e-8)
+    np.testing.assert_allclose(at.residual_square_gradient, rows.residual_square_gradient, rtol=SAME, atol=1e-8)
+    t = len(theta)
+    size = np.abs(rows.curvature).max()
+    np.testing.assert_allclose(at.curvature[:t], rows.curvature[:t], rtol=1e-7, atol=1e-7 * size)
+    if all(stack.sign > 0.0 for stack in sums.layout.stacks):
+        np.testing.assert_allclose(at.curvature, rows.curvature, rtol=1e-7, atol=1e-7 * size)

@@ -12,8 +12,8 @@ from bayesmm.marginal.apart.one_factor import LevelRoots, level_covariances, sol
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Reduced, absorb, eliminate
-from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.elimination.elimination import Elimination, Reduced, absorb, eliminate
+from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination.levels import related_covariances
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, Held, deviance, hold_fixed, profile_fixed
 from bayesmm.marginal.shapes import Array, Float
@@ -70,6 +70,7 @@ def evaluate(
     *,
     layout: Layout,
     held: Held | None = None,
+    solved: Solved | None = None,
 ) -> Evaluated:
     """Evaluate the criterion and all that follows from the elimination there.
 
@@ -90,6 +91,8 @@ def evaluate(
     held : Held, optional
         A combination of the fixed effects that is held at a value rather than profiled out. REML's log|A| stays that of
         all columns, and `fixed` of what is returned is what is best where nothing is held.
+    solved : Solved, optional
+        The elimination at θ, if it is there.
 
     Notes
     -----
@@ -109,7 +112,7 @@ def evaluate(
     if not layout:
         return _evaluate_alone(ops, theta, products, sigma, restriction)
     factors = assemble_factors(xp, theta, layout)
-    solved = solve(ops, products, factors)
+    solved = solved or solve(ops, products, factors)
     free = profile_fixed(ops, solved.reduced, products)
     weight = restriction * free.covariance
     fixed = free if held is None else hold_fixed(free, held)
@@ -202,14 +205,17 @@ def solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Arra
         return _solve_alone(ops, products.levels, factors[0])
     if products.effects is not None:
         return _solve_few(ops, products.effects, factors)
-    return _solve_step_by_step(ops, products, factors)
+    return solve_stepwise(ops, products, factors)[0]
 
 
-def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Solved:
+def solve_stepwise(
+    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]], *, neighbours: bool = False
+) -> tuple[Solved, Elimination, Inverse]:
+    """Solve by the steps of the plan; with `neighbours` the inverse has all pairs."""
     inner = keep_off_zero(ops, factors)
     elimination, absorbed = eliminate(ops, products, inner)
     solved = solve_effects(ops, products, elimination, absorbed)
-    inverse = invert_on_pattern(ops, products, elimination, inner)
+    inverse = invert_on_pattern(ops, products, elimination, inner, neighbours=neighbours)
 
     def gram_of(moved: list[Float[Array, "k t q"]]) -> Float[Array, "t t"]:
         """Take them in as further columns, like those of X: what the elimination leaves of [Za]'W[Za]."""
@@ -217,7 +223,8 @@ def _solve_step_by_step(ops: Operations, products: CrossProducts, factors: Seque
         gram = ops.xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
         return absorb(ops, products, elimination, cross, gram).reduced.gram
 
-    return Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+    found = Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+    return found, elimination, inverse
 
 
 def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Array, "k k"]]) -> Solved:

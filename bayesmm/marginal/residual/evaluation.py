@@ -148,12 +148,12 @@ def evaluate_sums(
     moved = [W @ dR @ W for W, dR in zip(inverses, slopes, strict=True)]  # (f, m, o, o)
     by_columns = total_weighted_each(sums, moved)[:, :p]  # X'W∂RW[X y]
     to_fixed = by_columns @ at.v
-    average = _traces(moved, slopes, inverses, residual) - to_fixed @ at.fixed.covariance @ to_fixed.T
+    average = weighted_traces(moved, slopes, inverses, residual) - to_fixed @ at.fixed.covariance @ to_fixed.T
     counted = [stack.counts[:, None, None] * R for stack, R in zip(layout.stacks, covariances, strict=True)]
-    trace = _traces(moved, slopes, inverses, counted)
+    trace = weighted_traces(moved, slopes, inverses, counted)
     if restriction:
         falls = by_columns[:, :, :p] @ at.fixed.covariance
-        trace += np.einsum("icd,jdc->ij", falls, falls) - 2.0 * _traces(moved, slopes, inverses, known)
+        trace += np.einsum("icd,jdc->ij", falls, falls) - 2.0 * weighted_traces(moved, slopes, inverses, known)
     information = straight = at.profiled(2.0 * at.precision * average - trace, at.precision * fall)
     if len(phi) and np.linalg.eigvalsh(information)[0] <= 0.0:
         information = at.profiled(trace, traces)
@@ -232,7 +232,7 @@ class _Read:
         return symmetric - fall[:, None] * fall / self.df if self.is_profiled else symmetric
 
 
-def _traces(
+def weighted_traces(
     moved: list[Float[Array, "f m o o"]],
     slopes: list[Float[Array, "f m o o"]],
     inverses: list[Float[Array, "m o o"]],

@@ -79,15 +79,17 @@ def sum_by_pattern(stack: Stack, values: Float[Array, "G o o"]) -> Float[Array, 
     return found.reshape(m, *values.shape[1:])
 
 
-def sum_patterns(layout: ResidualLayout, columns: Float[Array, "n c"]) -> tuple[StackSums, ...]:
-    """Sum products of columns over the groups of each pattern."""
-    return tuple(_sum_stack(stack, columns[stack.rows]) for stack in layout.stacks)
+def sum_patterns(
+    layout: ResidualLayout, columns: Float[Array, "n c"], *, always: bool = False
+) -> tuple[StackSums, ...]:
+    """Sum products of columns over the groups of each pattern; where rows are fewer numbers, only if `always`."""
+    return tuple(_sum_stack(stack, columns[stack.rows], always) for stack in layout.stacks)
 
 
-def _sum_stack(stack: Stack, rows: Float[Array, "G o c"]) -> StackSums:
+def _sum_stack(stack: Stack, rows: Float[Array, "G o c"], always: bool) -> StackSums:
     G, o, c = rows.shape
     m = len(stack.positions)
-    if m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G):
+    if not always and m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G):
         return StackSums(stack=stack, c=c, sums=None, rows=rows)
     order = np.argsort(stack.pattern, kind="stable")
     parts = np.split(rows[order].reshape(G, o * c), np.cumsum(np.bincount(stack.pattern))[:-1])
