@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.covariance.layout import Layout, map_theta
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.at_levels import evaluate_levels
 from bayesmm.marginal.residual.evaluation import (
     Closed,
     Curved,
@@ -20,7 +21,6 @@ from bayesmm.marginal.residual.evaluation import (
     evaluate_rows,
     evaluate_sums,
 )
-from bayesmm.marginal.residual.at_levels import evaluate_levels
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
 from bayesmm.marginal.residual.weighted_sums import WeightedSums, takes_less, weigh_rows

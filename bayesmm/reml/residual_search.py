@@ -88,8 +88,11 @@ def refit_residual(criterion: ResidualCriterion, start: np.ndarray) -> Estimate:
 
 def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
     """Take the residuals' covariance up to σ² as known: the objective of θ alone."""
-    whitened = whiten_at(criterion.rows, phi, criterion.plan)
-    return Criterion(whitened.products, criterion.layout, criterion.method, criterion.sigma)
+    if criterion.weighted is not None:
+        products = criterion.weighted.products(np, phi)
+    else:
+        products = whiten_at(criterion.rows, phi, criterion.plan).products
+    return Criterion(products, criterion.layout, criterion.method, criterion.sigma)
 
 
 def read_residual(
@@ -97,7 +100,8 @@ def read_residual(
 ) -> Estimate:
     """Read the estimates off at a minimum of the criterion of (θ, φ)."""
     theta, phi = criterion.split(minimum.x)
-    at_phi = fixed_at(criterion, phi)
+    products = whiten_at(criterion.rows, phi, criterion.plan).products  # sums of squares, on columns orthonormal there
+    at_phi = Criterion(products, criterion.layout, criterion.method, criterion.sigma)
     own = replace(minimum, x=theta, evaluation=at_phi(theta))
     found = read_off(at_phi, own, others, n_screened)
     return replace(found, residual=ResidualEstimate(phi=phi, criterion=criterion))

@@ -60,6 +60,7 @@ BESIDE = [
     ("homcs(visit | id) * het(arm)", " + (x | arm)"),
     ("het(arm:visit)", " + (1 | id) + (1 | visit)"),
     ("het(arm)", " + (1 | id)"),
+    ("car1(time | id)", " - x - step - 1 + (1 | id)"),
     ("ar1(step | id)", " + (1 | arm) + (1 | arm:site) + (0 + x | site)"),
 ]
 

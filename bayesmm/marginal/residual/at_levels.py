@@ -1,8 +1,8 @@
 """The criterion beside random effects from weighted sums: value, slopes and curvature in (θ, φ), rows not visited.
 
-With C* the inverse of [Z X]'R⁻¹[Z X] + the precision of the effects, e = y − Xβ̂ − Zb̂ the conditional residuals, T = Σ ee'
-and K = Σ [Z X]C*[Z X]' over the rows of a pattern's pieces (C of the effects alone for ML), the slope of −2 log likelihood
-in R of a piece is
+With C* the inverse of [Z X]'R⁻¹[Z X] + the precision of the effects, e = y − Xβ̂ − Zb̂ the conditional residuals,
+T = Σ ee' and K = Σ [Z X]C*[Z X]' over the rows of a pattern's pieces (C of the effects alone for ML), the slope of −2
+log likelihood in R of a piece is
 
     Γ = N R⁻¹ − R⁻¹(K + T/σ²)R⁻¹,    N the number of such pieces,
 
@@ -16,7 +16,6 @@ where groups are whole its half without the traces that are known is the average
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from bayesmm.marginal.elimination.elimination import Elimination, absorb
 from bayesmm.marginal.elimination.inverse import Inverse
 from bayesmm.marginal.likelihood.evaluation import Evaluated, Solved, evaluate, solve_stepwise
 from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual, weighted_traces
-from bayesmm.marginal.residual.weighted_sums import ClassSums, WeightedSums
+from bayesmm.marginal.residual.weighted_sums import WeightedSums
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -57,8 +56,7 @@ def evaluate_levels(
     at = evaluate(host, theta, products, sigma, restriction, layout=factor_layout, solved=solved)
     df = float(products.n - restriction * products.p)
     precision = float(df / at.fixed.residual_square if sigma is None else 1.0 / sigma**2)
-    v = np.append(-at.fixed.beta, 1.0)
-    here = _Here(sums, products, elimination, inverse, solved, at, v, restriction)
+    here = _Here(sums, products, inverse, solved, at, restriction)
     R, slopes = sums.layout.covariances(np, phi), sums.layout.derivatives(phi)
     W, counts = weights.precisions, [stack.counts[:, None, None] for stack in sums.layout.stacks]
     T, K = sums.in_place(here.squares()), sums.in_place(here.known())
@@ -66,17 +64,17 @@ def evaluate_levels(
     fall = along_residual([P @ M @ P for P, M in zip(W, T, strict=True)], slopes)
     gradient = along_residual(expected, slopes) - precision * fall
     moved = [P @ dR @ P for P, dR in zip(W, slopes, strict=True)]
-    ways = -sums.by_class(moved)  # (f, m + 1): ∂w
-    u = here.turn(ways)
+    ways = [here.along(-way) for way in sums.by_class(moved)]
+    u = _turn(ways, products, elimination, solved, at)
     curvature = precision * (weighted_traces(moved, slopes, W, T) - u.gram)
     if any(stack.sign < 0.0 for stack in sums.layout.stacks):
         counted = weighted_traces(moved, slopes, W, [N * S for N, S in zip(counts, R, strict=True)])
         taken = here.traces(ways) - 2.0 * weighted_traces(moved, slopes, W, K)
         exact = 2.0 * curvature - counted - taken
         curvature = exact if np.linalg.eigvalsh(exact)[0] > 0.0 else counted
-    rho = [(each * v[:, None]).sum(1) for each in solved.residual]  # Z'e
-    along = [way.move(np, L, own) for way, L, own in zip(tangents(np, theta, factor_layout), factors, rho, strict=True)]
-    both = -precision * np.concatenate([_inner(a, r) for a, r in zip(along, u.residual, strict=True)])
+    rho = [(each * here.v[:, None]).sum(1) for each in solved.residual]  # Z'e
+    steps = [way.move(np, L, own) for way, L, own in zip(tangents(np, theta, factor_layout), factors, rho, strict=True)]
+    both = -precision * np.concatenate([_inner(a, r) for a, r in zip(steps, u.residual, strict=True)])
     if sigma is None:
         curvature = curvature - precision**2 / df * fall[:, None] * fall
         both = both + precision**2 / df * at.residual_square_gradient[:, None] * fall
@@ -91,13 +89,6 @@ def evaluate_levels(
     )
 
 
-class _Turned(NamedTuple):
-    """Columns u of all entries of φ taken through: u'C*u (f, f), and Z'PRu of each factor (k, f, q)."""
-
-    gram: Float[Array, "f f"]
-    residual: list[Float[Array, "k f q"]]
-
-
 class _Here:
     """What one elimination tells of each class of pairs of rows."""
 
@@ -105,143 +96,160 @@ class _Here:
         self,
         sums: WeightedSums,
         products: CrossProducts,
-        elimination: Elimination,
         inverse: Inverse,
         solved: Solved,
         at: Evaluated,
-        v: Float[Array, " c"],
         restriction: float,
     ) -> None:
-        self.sums, self.products, self.elimination, self.inverse = sums, products, elimination, inverse
-        self.solved, self.at, self.v, self.restriction = solved, at, v, restriction
-        self.modes = [(B * v[:, None]).sum(1) for B in solved.effects]
-        self.p = len(v) - 1
+        self.sums, self.inverse = sums, inverse
+        self.p = len(at.fixed.beta)
+        self.v = np.append(-at.fixed.beta, 1.0)
+        self.modes = [(B * self.v[:, None]).sum(1) for B in solved.effects]
+        self.fixed = [B[:, : self.p] for B in solved.effects]  # CZ'R⁻¹X
+        self.covariance = restriction * at.fixed.covariance
+        shape, index = products.shape, products.index
+        self.pairs = list(zip(shape.pairs, index.rows, index.columns, strict=True))
 
     def squares(self) -> Float[Array, " m"]:
         """Σ e_s e_t of each class."""
         v, b = self.v, self.modes
         inner = [each[:, None] * each for each in b]
         across = [each[:, None] * v[:, None] for each in b]
-        return self._contract(v[:, None] * v, across, inner, lambda f, g, i, j: b[f][:, None, i] * b[g][None, :, j])
+        between = [b[f][:, None, i] * b[g][None, :, j] for (f, g), i, j in self.pairs]
+        return self._contract(v[:, None] * v, across, inner, between)
 
     def known(self) -> Float[Array, " m"]:
         """Σ r_s'C* r_t of each class, of rows r of [Z X], or of Z for ML."""
-        p, A = self.p, self.restriction * self.at.fixed.covariance
-        B = [each[:, :p] for each in self.solved.effects]
-        BA = [host.transform(A, each.swapaxes(0, 1)).swapaxes(0, 1) for each in B]
-        M = np.zeros((p + 1, p + 1))
-        M[:p, :p] = A
-        across = [np.concatenate([each, np.zeros_like(each[:, :1])], axis=1) for each in BA]
-        inner = [
-            C + contract(left.swapaxes(0, 1), right.swapaxes(0, 1)) if p else C
-            for C, left, right in zip(self.inverse.diagonal, BA, B, strict=True)
-        ]
-
-        def between(f: int, g: int, i: np.ndarray, j: np.ndarray) -> Array:
-            own = self.inverse.pairs[(f, g)]
-            left, right = BA[f][..., i].swapaxes(0, 1), B[g][..., j].swapaxes(0, 1)
-            return own + contract(left, right) if p else own
-
+        M = np.zeros((self.p + 1, self.p + 1))
+        M[: self.p, : self.p] = self.covariance
+        spread = self.fixed
+        if self.p:
+            spread = [host.transform(self.covariance, B.swapaxes(0, 1)).swapaxes(0, 1) for B in self.fixed]
+        across = [np.concatenate([BA, np.zeros((len(BA), 1, BA.shape[2]))], axis=1) for BA in spread]
+        inner, between = list(self.inverse.diagonal), [self.inverse.pairs[pair] for pair, _, _ in self.pairs]
+        if self.p:
+            inner = [C + _outer(BA, B) for C, BA, B in zip(inner, spread, self.fixed, strict=True)]
+            between = [
+                C + _outer(spread[f][..., i], self.fixed[g][..., j])
+                for C, ((f, g), i, j) in zip(between, self.pairs, strict=True)
+            ]
         return self._contract(M, across, inner, between)
 
-    def _contract(self, gram, across, inner, between) -> Float[Array, " m"]:
-        """Contract all sums: [X y] with `gram`, −2 Z'[X y] with `across`, Z'Z with `inner`, two factors' with 2 `between`."""
+    def _contract(
+        self,
+        gram: Float[Array, "c c"],
+        across: list[Float[Array, "k c q"]],
+        inner: list[Float[Array, "k k q"]],
+        between: list[Float[Array, "k l P"]],
+    ) -> Float[Array, " m"]:
+        """Add up what each class has of [X y]'[X y], −2 Z'[X y], Z'Z and 2 Z_f'Z_g, in such combinations."""
         sums = self.sums
         total = sums.gram.reshape(sums.n_classes, -1) @ gram.reshape(-1)
         for own, cross, square in zip(sums.own, across, inner, strict=True):
             total = total + own.contract(np.concatenate([square, -2.0 * cross], axis=1), sums.n_classes)
-        for (f, g), own, i, j in self._pairs():
-            total = total + 2.0 * own.contract(between(f, g, i, j), sums.n_classes)
+        for own, M in zip(sums.pairs, between, strict=True):
+            total = total + 2.0 * own.contract(M, sums.n_classes)
         return total
 
-    def _pairs(self):
-        """Pairs of factors, their sums, and the levels of both."""
-        shape, index = self.products.shape, self.products.index
-        return zip(shape.pairs, self.sums.pairs, index.rows, index.columns, strict=True)
+    def along(self, way: Float[Array, " m"]) -> _Along:
+        """Sum by other weights: those of ∂R⁻¹ for one entry of φ."""
+        sums, v, b, p = self.sums, self.v, self.modes, self.p
+        own = [each.at(way) for each in sums.own]
+        gram = (way[:-1] @ sums.gram.reshape(sums.n_classes, -1)).reshape(p + 1, p + 1)
+        inner, cross = [each[:, : len(each)] for each in own], [each[:, len(each) :] for each in own]
+        u = [(E * v[:, None]).sum(1) - (D * x).sum(1) for D, E, x in zip(inner, cross, b, strict=True)]
+        to_fixed = (gram @ v)[:p] - sum(np.einsum("kpq,kq->p", E[:, :p], x) for E, x in zip(cross, b, strict=True))
+        left = [E[:, :p] - contract(D, B) if p else E[:, :0] for D, E, B in zip(inner, cross, self.fixed, strict=True)]
+        for ((f, g), i, j), each in zip(self.pairs, (s.at(way) for s in sums.pairs), strict=True):
+            for one, other, at, to, D in ((f, g, i, j, each), (g, f, j, i, each.swapaxes(0, 1))):
+                u[one] = host.add_levels(u[one][:, None], at, -(D * b[other][:, to]).sum(1)[:, None])[:, 0]
+                if p:
+                    moved = contract(D.swapaxes(0, 1), self.fixed[other][..., to])
+                    left[one] = host.add_levels(left[one], at, -moved)
+        return _Along(inner, cross, gram, u, to_fixed, left)
 
-    def turn(self, ways: Float[Array, "f m"]) -> _Turned:
-        """Take [Z X]'∂R⁻¹e through, for ∂w (f, m + 1)."""
-        sums, p, v, f = self.sums, self.p, self.v, len(ways)
-        modes = self.modes
-        to_fixed = (sums.gram @ v)[:, :p]  # (m, p)
-        u = []
-        for own, b in zip(sums.own, modes, strict=True):
-            k = len(b)
-            left = np.einsum("sklt,lt->skt", own.values[:, :, k:], np.broadcast_to(v[:, None], (p + 1, b.shape[1])))
-            left -= np.einsum("sklt,lt->skt", own.values[:, :, :k], b)
-            u.append(_spread(own, ways, left))
-            to_fixed = to_fixed - _by_class(own, np.einsum("sklt,kt->slt", own.values[:, :, k:-1], b), sums.n_classes)
-        for (one, other), own, i, j in self._pairs():
-            to_one = _spread(own, ways, np.einsum("sklt,lt->skt", own.values, modes[other][:, j]))
-            to_other = _spread(own, ways, np.einsum("sklt,kt->slt", own.values, modes[one][:, i]))
-            u[one] = host.add_levels(u[one], i, -to_one)
-            u[other] = host.add_levels(u[other], j, -to_other)
-        absorbed = absorb(host, self.products, self.elimination, u, np.zeros((f, f)))
-        at = solve_effects(host, self.products, self.elimination, absorbed)
-        gram = -absorbed.reduced.gram  # u_Z'Cu_Z
-        residual = at.residual
-        if p:
-            B = [each[:, :p] for each in self.solved.effects]
-            left = ways[:, :-1] @ to_fixed - sum(
-                np.einsum("kft,kpt->fp", own, each) for own, each in zip(u, B, strict=True)
-            )
-            gamma = left @ self.at.fixed.covariance  # (f, p)
-            gram = gram + gamma @ left.T
-            residual = [
-                r - host.transform(gamma.T, Q[:, :p].swapaxes(0, 1)).swapaxes(0, 1)
-                for r, Q in zip(residual, self.solved.residual, strict=True)
-            ]
-        return _Turned(gram, residual)
-
-    def traces(self, ways: Float[Array, "f m"]) -> Float[Array, "f f"]:
-        """tr(C*S_iC*S_j), of different levels only as far as they are tied by X."""
-        sums, p, f = self.sums, self.p, len(ways)
-        A, C = self.restriction * self.at.fixed.covariance, self.inverse.diagonal
-        B = [each[:, :p] for each in self.solved.effects]
+    def traces(self, ways: list[_Along]) -> Float[Array, "f f"]:
+        """tr(C*S_iC*S_j); of different levels only as far as they are tied by X."""
+        p, f, A = self.p, len(ways), self.covariance
         total = np.zeros((f, f))
-        along = [[own.at(w) for own in sums.own] for w in ways]
-        between = [[own.at(w) for own in sums.pairs] for w in ways]
-        levels = []
-        for g, own in enumerate(C):
-            k = len(own)
-            each = np.stack([contract(own, a[g][:, :k]) for a in along])  # CS (f, k, k, q)
-            total += each.reshape(f, -1) @ each.swapaxes(1, 2).reshape(f, -1).T
-            levels.append(each)
-        if not p or not self.restriction:
-            return total
-        to_fixed, precisions = [], []
-        for w, a, lists in zip(ways, along, between, strict=True):
-            cross = [each[:, len(each) : -1] - contract(each[:, : len(each)], b) for each, b in zip(a, B, strict=True)]
-            for ((one, other), _, i, j), own in zip(self._pairs(), lists, strict=True):
-                cross[one] = host.add_levels(cross[one], i, -contract(own.swapaxes(0, 1), B[other][..., j]))
-                cross[other] = host.add_levels(cross[other], j, -contract(own, B[one][..., i]))
-            change = (w[:-1] @ sums.gram[:, :p, :p].reshape(sums.n_classes, -1)).reshape(p, p)
-            for each, E, b in zip(a, cross, B, strict=True):
-                outer = _inner(b, each[:, len(each) : -1]) + _inner(E, b)
-                change = change - 0.5 * (outer + outer.T)
-            to_fixed.append(cross)
-            precisions.append(A @ change)
-        flat = np.stack(precisions).reshape(f, -1)
-        total += flat @ np.stack(precisions).swapaxes(1, 2).reshape(f, -1).T
-        for g, own in enumerate(C):
-            E = np.stack([each[g] for each in to_fixed])  # (f, k, p, q)
-            moved = np.stack([contract(own, host.transform(A, each.swapaxes(0, 1)).swapaxes(0, 1)) for each in E])
-            total += 2.0 * E.reshape(f, -1) @ moved.reshape(f, -1).T
+        for g, C in enumerate(self.inverse.diagonal):
+            moved = np.stack([contract(C, way.inner[g]) for way in ways])
+            total += moved.reshape(f, -1) @ moved.swapaxes(1, 2).reshape(f, -1).T
+            if p:
+                left = np.stack([way.left[g] for way in ways])
+                spread = np.stack([contract(C, host.transform(A, each.swapaxes(0, 1)).swapaxes(0, 1)) for each in left])
+                total += 2.0 * left.reshape(f, -1) @ spread.reshape(f, -1).T
+        if p:
+            falls = np.stack([A @ self._fall(way) for way in ways])
+            total += falls.reshape(f, -1) @ falls.swapaxes(1, 2).reshape(f, -1).T
         return total
 
+    def _fall(self, way: _Along) -> Float[Array, "p p"]:
+        """∂(X'Ṽ⁻¹X): −½(B'E + E'B) twice, with E = Z'∂R⁻¹X and what Z leaves of it."""
+        p = self.p
+        change = way.gram[:p, :p]
+        for B, cross, left in zip(self.fixed, way.cross, way.left, strict=True):
+            outer = _inner(B, cross[:, :p]) + _inner(B, left)
+            change = change - 0.5 * (outer + outer.T)
+        return change
 
-def _spread(own: ClassSums, ways: Float[Array, "f m"], left: Float[Array, "S k T"]) -> Float[Array, "k f T"]:
-    """Σ over slots, by the weights of each way."""
-    return np.stack([np.einsum("st,skt->kt", w[own.classes], left) for w in ways], axis=1)
+
+class _Along(NamedTuple):
+    """[Z X y]'∂R⁻¹[Z X y] for one entry of φ, and what is made of it.
+
+    Attributes
+    ----------
+    inner, cross : lists of arrays, shapes (k, k, q) and (k, c, q)
+        Z'∂R⁻¹Z of each level, and Z'∂R⁻¹[X y].
+    gram : array, shape (c, c)
+        [X y]'∂R⁻¹[X y].
+    u, to_fixed : list of arrays, shape (k, q), and array, shape (p,)
+        [Z X]'∂R⁻¹e.
+    left : list of arrays, shape (k, p, q)
+        Z'∂R⁻¹(X − ZCZ'R⁻¹X).
+    """
+
+    inner: list[Float[Array, "k k q"]]
+    cross: list[Float[Array, "k c q"]]
+    gram: Float[Array, "c c"]
+    u: list[Float[Array, "k q"]]
+    to_fixed: Float[Array, " p"]
+    left: list[Float[Array, "k p q"]]
 
 
-def _by_class(own: ClassSums, values: Float[Array, "S c T"], n_classes: int) -> Float[Array, "m c"]:
-    """Sum over slots of each class."""
-    S, c, T = values.shape
-    where = own.classes[:, None] * c + np.arange(c)[:, None]
-    return np.bincount(where.ravel(), weights=values.ravel(), minlength=(n_classes + 1) * c).reshape(-1, c)[:n_classes]
+class _Turned(NamedTuple):
+    """u'C*u (f, f), and Z'Ṽ⁻¹-like remains of u of each factor (k, f, q)."""
+
+    gram: Float[Array, "f f"]
+    residual: list[Float[Array, "k f q"]]
+
+
+def _turn(
+    ways: list[_Along], products: CrossProducts, elimination: Elimination, solved: Solved, at: Evaluated
+) -> _Turned:
+    """Take [Z X]'∂R⁻¹e of all entries of φ through the elimination."""
+    f, p = len(ways), len(at.fixed.beta)
+    u = [np.stack(each, axis=1) for each in zip(*(way.u for way in ways), strict=True)]
+    absorbed = absorb(host, products, elimination, u, np.zeros((f, f)))
+    gram = -absorbed.reduced.gram
+    residual = solve_effects(host, products, elimination, absorbed).residual
+    if p:
+        left = np.stack([way.to_fixed for way in ways])
+        left = left - sum(_inner(own, B[:, :p]) for own, B in zip(u, solved.effects, strict=True))
+        gamma = left @ at.fixed.covariance  # (f, p)
+        gram = gram + gamma @ left.T
+        residual = [
+            r - host.transform(gamma.T, Q[:, :p].swapaxes(0, 1)).swapaxes(0, 1)
+            for r, Q in zip(residual, solved.residual, strict=True)
+        ]
+    return _Turned(gram, residual)
 
 
 def _inner(a: Float[Array, "k c q"], b: Float[Array, "k d q"]) -> Float[Array, "c d"]:
     """Σ a_i'b_i over levels."""
-    return np.einsum("kct,kdt->cd", a, b, optimize=True)
+    return a.swapaxes(0, 1).reshape(a.shape[1], -1) @ b.swapaxes(0, 1).reshape(b.shape[1], -1).T
+
+
+def _outer(a: Float[Array, "k c q"], b: Float[Array, "l c q"]) -> Float[Array, "k l q"]:
+    """Σ over columns, for every level."""
+    return contract(a.swapaxes(0, 1), b.swapaxes(0, 1))

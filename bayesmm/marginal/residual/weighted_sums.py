@@ -5,8 +5,8 @@ class within each level,
 
     [Z X y]'R⁻¹[Z X y] = Σ_m w_m(φ) Σ_(s,t) in m (r_s r_t' + r_t r_s'),    w_m = (R⁻¹)_st,
 
-(half of it where s = t), so that an evaluation costs as much as there are levels and classes in each, whatever the rows.
-Groups of rows that hang together must have one level of every grouping factor.
+(half of it where s = t), so that an evaluation costs as much as there are levels and classes in each, whatever the
+rows. Groups of rows that hang together must have one level of every grouping factor.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _without_rows(stack: Stack) -> Stack:
 
 
 def _fold(sums: StackSums) -> Float[Array, "m c c"]:
-    """Sums over pairs s ≤ t with both orders, from sums over s and t."""
+    """Add both orders of pairs s < t up."""
     m, o = sums.stack.positions.shape
     assert sums.sums is not None
     whole = sums.sums.reshape(m, o, o, sums.c, sums.c)
