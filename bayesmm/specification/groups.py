@@ -8,7 +8,7 @@ from bayesmm.specification.scanner import complaint
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Sum, write
 from bayesmm.specification.terms import Grouping
 
-_ALONE = ("mm", "dyad", "rel")
+_ALONE = ("mm", "dyad", "rel", "gr")
 _MM = "(1 | mm(a, b)), or with weights (1 | mm(a, b, weights=cbind(w1, w2)))"
 
 
@@ -18,7 +18,8 @@ def read_groupings(node: Node, text: str) -> list[Grouping]:
     Parameters
     ----------
     node : Node
-        ``g``, ``a:b``, ``a/b`` or longer chains; ``mm(a, b)``; ``dyad(sender, receiver)``; ``rel(animal, A)``.
+        ``g``, ``a:b``, ``a/b`` or longer chains; ``mm(a, b)``; ``dyad(sender, receiver)``; ``rel(animal, A)``;
+        ``gr(g, by=f)``.
     text : str
         The formula, for error messages.
 
@@ -39,6 +40,8 @@ def read_groupings(node: Node, text: str) -> list[Grouping]:
             return [_read_roles(node, text)]
         case Call("rel"):
             return [_read_relation(node, text)]
+        case Call("gr"):
+            return [_read_strata(node, text)]
     return [Grouping(factors=factors) for factors in group_factors(node, text)]
 
 
@@ -98,6 +101,30 @@ def _read_relation(call: Call, text: str) -> Grouping:
         case [_]:
             raise complaint(text, call.at, "rel() names no matrix.", advice)
     raise complaint(text, call.at, "rel() takes one column and the name of one matrix.", advice)
+
+
+def _read_strata(call: Call, text: str) -> Grouping:
+    takes = "gr() takes by=, a column: (1 + x | gr(g, by=f))."
+    by = ""
+    for name, value in call.keywords:
+        match name, value:
+            case "by", Name(column) | Call("C", (Name(column),), ()):
+                by = column
+            case "by", _:
+                problem = f"by= is '{brief(write(value))}', not a column."
+                raise complaint(text, value.at, problem, "Compute it as a column of the data, and name that column.")
+            case "cov", _:
+                advice = "Write (1 | rel(animal, A)) and give the matrix: Model(..., relations={'A': A})."
+                _refuse_keyword(name, call, text, advice)
+            case _:
+                _refuse_keyword(name, call, text, takes)
+    if len(call.arguments) != 1:
+        raise complaint(text, call.at, f"gr() takes one grouping factor, and has {len(call.arguments)}.", takes)
+    factors = _single(call.arguments[0], text)
+    if by in factors:
+        problem = f"The strata of gr() are its grouping factor {by!r}."
+        raise complaint(text, call.at, problem, "Name a column that has one value for several levels of the factor.")
+    return Grouping(factors=factors, by=by)
 
 
 def _columns_of(call: Call, text: str, advice: str) -> tuple[str, ...]:
@@ -178,8 +205,6 @@ def _diagnosis(node: Node) -> tuple[str, str]:
             return f"'{shown}' is not a grouping factor.", "Write (1 | a) + (1 | b) + (1 | a:b)."
         case Call(callee) if callee in _ALONE:
             return f"'{shown}' cannot be combined with other factors.", f"Write it alone right of a bar: (1 | {shown})."
-        case Call("gr"):
-            return f"'{shown}': by-group terms are not available.", "Name a grouping column."
         case Call():
             return f"'{shown}' is computed.", "Compute the groups as a column of the data, and name that column."
         case _:

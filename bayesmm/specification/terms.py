@@ -35,6 +35,11 @@ class Grouping:
         Whether the weights of each row are scaled to a sum of one.
     relation : str
         Name of the matrix that says how levels are related; empty if none does.
+    by : str
+        The column in each of whose levels, the strata, effects have a covariance matrix of their own, ``gr(g, by=f)``;
+        empty if there is none.
+    stratum : str
+        The one of its levels that a term is about, once the data have said which there are.
     """
 
     factors: tuple[str, ...]
@@ -42,6 +47,8 @@ class Grouping:
     weights: tuple[str, ...] = ()
     scale: bool = True
     relation: str = ""
+    by: str = ""
+    stratum: str = ""
 
     @property
     def has_members(self) -> bool:
@@ -56,6 +63,11 @@ class Grouping:
         return f"{CALLEES[self.kind]}({', '.join(self.factors)})"
 
     @property
+    def suffix(self) -> str:
+        """What names of effects of a stratum end with: ``":Sex[Male]"``; nothing where there is none."""
+        return f":{self.by}[{self.stratum}]" if self.by else ""
+
+    @property
     def key(self) -> tuple:
         """What is equal for groupings that are the same whatever the order in which they are written."""
         if self.kind == "roles":
@@ -68,7 +80,8 @@ class Grouping:
     def write(self) -> str:
         """Write it so that a formula can hold it."""
         if self.kind == "combination":
-            return ":".join(map(quote, self.factors)) or "1"
+            combined = ":".join(map(quote, self.factors)) or "1"
+            return f"gr({combined}, by={quote(self.by)})" if self.by else combined
         parts = list(map(quote, self.factors))
         if self.relation:
             parts.append(quote(self.relation))
@@ -107,7 +120,7 @@ class RandomTerm:
     @property
     def label(self) -> str:
         """What a parameter of all its effects is named by: the expression, ``s(x)`` alone of a smooth term."""
-        return self.expression.removeprefix("0 + ") if self.is_smooth else self.expression
+        return (self.expression.removeprefix("0 + ") if self.is_smooth else self.expression) + self.grouping.suffix
 
     @property
     def group(self) -> str:
@@ -260,4 +273,5 @@ def _in_words(term: RandomTerm) -> str:
     if term.is_smooth:
         effects, freedom = [f"departures of {slopes} from a straight line"], ", with one standard deviation"
     by = f" by {term.group}" if term.factors else ""
-    return f"{' and '.join(effects)}{by}{freedom}"
+    strata = f", in each level of {term.grouping.by} by itself" if term.grouping.by else ""
+    return f"{' and '.join(effects)}{by}{freedom}{strata}"

@@ -73,7 +73,7 @@ POINTED = [
     ("y ~ (1 | mm(a, b, by=c))", "mm(", "no argument 'by'", "weights= and scale="),
     ("y ~ (1 | g/mm(a, b))", "mm(", "cannot be combined", "alone right of a bar"),
     ("y ~ (1 | mm(a, b):g)", "mm(", "cannot be combined", "alone right of a bar"),
-    ("y ~ (1 | gr(g, by=f))", "gr(", "by-group", "grouping column"),
+    ("y ~ (1 | gr(g, cov=A))", "gr(", "no argument 'cov'", "rel("),
     ("y ~ (1 | rel(a))", "rel(", "names no matrix", "relations={'A': A}"),
     ("y ~ (1 | rel(a, b, c))", "rel(", "takes one column and the name of one matrix", "rel(animal, A)"),
     ("y ~ (1 | rel(a, A, cov=B))", "rel(", "no argument 'cov'", "a column and the name of a matrix"),

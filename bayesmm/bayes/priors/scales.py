@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesmm.bayes.priors.contrasts import ROUNDING, constant_combination, effects_at_means
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.columns.strata import stratum_rows
 from bayesmm.design.design import Design
 
 
@@ -52,7 +53,7 @@ def measure_scales(design: Design) -> DataScales:
     weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
     df = len(y) - has_constant
     contrast, column_units = _measure_columns(X, constant, centred=has_constant)
-    effects = [_measure_effects(block) for block in design.blocks]
+    effects = [_measure_effects(block, design) for block in design.blocks]
     return DataScales(
         level=level,
         response_sd=float(np.sqrt(((y - level) ** 2).sum() / df)),
@@ -65,25 +66,41 @@ def measure_scales(design: Design) -> DataScales:
     )
 
 
-def _measure_effects(block: RandomBlock) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the columns of the effects that multiply the same level, each role by itself.
+def _measure_effects(block: RandomBlock, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the columns of the effects that multiply the same level, each role and each stratum by itself.
 
     Where levels are related, a standard deviation is that of a level of variance one in A, which is a unit of its own.
     """
     if block.relation is not None:
         contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
         return contrast, units * np.sqrt(block.relation.variances[block.incidence.only.codes].mean())
-    if len(block.roles) == 1:
+    parts = _parts(block, design)
+    if len(parts) == 1:
         contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
         for piece in block.pieces:
             if piece.term.is_smooth:  # whose columns have the mean sum of squares one together
                 units[piece.start : piece.stop] = 1.0
         return contrast, units
     contrast, units = np.eye(block.k), np.ones(block.k)
-    for own in block.roles:
-        columns = block.columns[:, own]
+    for own, rows in parts:
+        columns = block.columns[rows][:, own]
         contrast[np.ix_(own, own)], units[own] = _measure_columns(columns, constant_combination(columns), centred=True)
     return contrast, units
+
+
+def _parts(block: RandomBlock, design: Design) -> list[tuple[list[int], slice | np.ndarray]]:
+    """Effects that multiply the same level in the same rows: of each role, or of each stratum and of all rows."""
+    found: list[tuple[list[int], slice | np.ndarray]] = [(own, slice(None)) for own in block.roles]
+    by_stratum: dict[tuple[str, str], list[int]] = {}
+    for piece in block.pieces:
+        grouping = piece.term.grouping
+        by_stratum.setdefault((grouping.by, grouping.stratum), []).extend(range(piece.start, piece.stop))
+    if len(by_stratum) < 2:
+        return found
+    return [
+        (own, stratum_rows(design.used, by, stratum) if by else slice(None))
+        for (by, stratum), own in by_stratum.items()
+    ]
 
 
 def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.table import find_structure
 from bayesmm.design.blocks.memberships import check_member_weights, member_columns, name_effects, repeat_columns
 from bayesmm.design.columns.columns import Columns, distinct_names
+from bayesmm.design.columns.strata import columns_of_stratum, find_strata
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
 from bayesmm.design.related.levels import find_relation, read_related_levels
@@ -163,9 +164,10 @@ def build_blocks(
     blocks, sources = [], []
     groups = [members[0].group for members in by_group.values()]
     for members in by_group.values():
-        grouping, group = members[0].grouping, members[0].group
+        grouping, group = replace(members[0].grouping, by=""), members[0].group
+        terms, columns = _by_strata(members, built, rows)
         of_block = BlockSources(
-            columns=tuple(built[term.expression] for term in members),
+            columns=columns,
             weights=tuple(weights[text] for text in grouping.weights),
         )
         if groups.count(group) > 1 and grouping.kind == "combination" and len(grouping.factors) == 1:
@@ -173,15 +175,38 @@ def build_blocks(
         elif groups.count(group) > 1:
             group = grouping.write()  # members with weights beside the same without
         related = find_relation(grouping, relations) if grouping.relation else None
-        blocks.append(_block(members, of_block, rows, group, related))
+        blocks.append(_block(terms, grouping, of_block, rows, group, related))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
 
+def _by_strata(
+    terms: Sequence[RandomTerm], built: Mapping[str, Columns], rows: UsedRows
+) -> tuple[list[RandomTerm], tuple[Columns, ...]]:
+    """Make of a term by strata one for each of them, whose columns are zero in the others."""
+    found: list[tuple[RandomTerm, Columns]] = []
+    for term in terms:
+        columns, grouping = built[term.expression], term.grouping
+        if not grouping.by:
+            found.append((term, columns))
+            continue
+        levels = read_levels(grouping.factors, [rows.columns[name] for name in grouping.factors], len(rows))
+        strata = find_strata(grouping, rows, levels.codes, levels.labels)
+        for stratum in strata:
+            own = replace(grouping, stratum=stratum)
+            found.append((replace(term, grouping=own), columns_of_stratum(columns, own, strata, rows)))
+    return [term for term, _ in found], tuple(columns for _, columns in found)
+
+
 def _block(
-    terms: list[RandomTerm], sources: BlockSources, rows: UsedRows, group: str, related: KnownRelation | None
+    terms: list[RandomTerm],
+    grouping: Grouping,
+    sources: BlockSources,
+    rows: UsedRows,
+    group: str,
+    related: KnownRelation | None,
 ) -> RandomBlock:
-    grouping, values = terms[0].grouping, [rows.columns[name] for name in terms[0].factors]
+    values = [rows.columns[name] for name in grouping.factors]
     if related is not None:
         codes, labels = [read_related_levels(grouping, values[0], related.levels)], related.levels
     elif not grouping.has_members:
@@ -212,7 +237,7 @@ def _block(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=find_structure(term.structure).bound(own, str(term)),
+                structure=find_structure(term.structure).bound(_without_stratum(own, term.grouping), str(term)),
             )
             for term, own, end in zip(terms, names, ends, strict=True)
         ),
@@ -226,11 +251,22 @@ def effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[s
     return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]
 
 
+def _without_stratum(effects: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
+    return tuple(name.removesuffix(grouping.suffix) for name in effects)
+
+
 def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Sequence[str]) -> None:
     """Refuse the same effect twice in one group: the two variances cannot be told apart."""
-    first: dict[str, RandomTerm] = {}
     owners = [term for term, width in zip(terms, widths, strict=True) for _ in range(width)]
+    whole = {name for term, name in zip(owners, effects, strict=True) if not term.grouping.by}
+    first: dict[str, RandomTerm] = {}
     for term, name in zip(owners, effects, strict=True):
+        (plain,) = _without_stratum([name], term.grouping)
+        if term.grouping.by and plain in whole:
+            raise DesignError(
+                f"The effect {plain!r} varies by {term.group!r} as a whole and by strata, in {term}. The variances "
+                "cannot be told apart. Leave it out of one of the terms."
+            )
         if name not in first:
             first[name] = term
             continue

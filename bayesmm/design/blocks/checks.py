@@ -1,5 +1,6 @@
 """Checks at the door: data that no mixed model can be fitted to, each with its own message."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -93,6 +94,14 @@ def check_block(block: RandomBlock) -> None:
             "add groups."
         )
     for piece in block.pieces:
+        grouping = piece.term.grouping
+        if grouping.by and piece.structure.n_sds(piece.k) == piece.k:
+            reached = block.incidence.n_reached()[piece.start : piece.stop].max()
+            if reached < 2:
+                raise DesignError(
+                    f"The stratum {grouping.stratum!r} of {piece.term} has a single level of {block.group!r}: its "
+                    f"spread cannot be estimated. Leave its rows out, or join levels of {grouping.by!r}."
+                )
         if piece.k < piece.structure.fewest_effects:
             raise DesignError(
                 f"The term {piece.term} has the single effect {block.effects[piece.start]!r}: there is nothing that it "
@@ -157,11 +166,10 @@ def check_covariance_parameters(blocks: Sequence[RandomBlock]) -> None:
     DesignError
         Names the term with most of them.
     """
-    counts = {
-        str(piece.term): piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k)
-        for block in blocks
-        for piece in block.pieces
-    }
+    counts: Counter[str] = Counter()
+    for block in blocks:
+        for piece in block.pieces:
+            counts[str(piece.term)] += piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k)
     if sum(counts.values()) > COVARIANCE_PARAMETERS:
         term = max(counts, key=counts.__getitem__)
         raise DesignError(

@@ -127,7 +127,7 @@ def find_crowded(blocks: Sequence[RandomBlock], n_rows: int) -> list[tuple[Block
 def _count(block: RandomBlock, piece: BlockPiece) -> tuple[int, str]:
     k = piece.k if piece.structure.correlations == "matrix" else 1
     n_effects = block.q * k
-    if block.grouping.kind == "roles":  # not everybody has every role
+    if block.grouping.kind == "roles" or piece.term.grouping.by:  # not everybody has every role
         reached = block.incidence.n_reached()[piece.start : piece.stop]
         n_effects = int(reached.sum() if k > 1 else reached.max())
     return n_effects, f"{block.q} levels" + (f" × {k} effects" if k > 1 else "")

@@ -23,6 +23,8 @@ class Columns:
 
     Attributes
     ----------
+    terms : sequence of EvaluatedTerm
+        What they consist of.
     names : tuple of str
         One name for each column.
     are_plain : tuple of bool
@@ -32,7 +34,7 @@ class Columns:
     """
 
     def __init__(self, terms: Sequence[EvaluatedTerm], uses: Iterable[str]):
-        self._terms = terms
+        self.terms = terms
         self.names = tuple(name for term in terms for name in term.column_names)
         self.are_plain = tuple(term.is_column for term in terms for _ in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
@@ -40,12 +42,12 @@ class Columns:
     @property
     def smooth(self) -> SmoothTerm | None:
         """The smooth term whose departures from a straight line they are, if they are that."""
-        return self._terms[0] if self._terms and isinstance(self._terms[0], SmoothTerm) else None
+        return self.terms[0] if self.terms and isinstance(self.terms[0], SmoothTerm) else None
 
     @property
     def places(self) -> PlacesTerm | None:
         """The places, or times, that they are indicators of; None if they are others."""
-        return self._terms[0] if len(self._terms) == 1 and isinstance(self._terms[0], PlacesTerm) else None
+        return self.terms[0] if len(self.terms) == 1 and isinstance(self.terms[0], PlacesTerm) else None
 
     def at_places(self, places: PlacesTerm) -> "Columns":
         """Return the columns of more places."""
@@ -54,15 +56,15 @@ class Columns:
     @property
     def anatomy(self) -> tuple[tuple[TermPart, ...], ...]:
         """What the columns of each term are products of, term by term."""
-        return tuple(term.anatomy for term in self._terms)
+        return tuple(term.anatomy for term in self.terms)
 
     def fitted(self, n_rows: int) -> np.ndarray:
         """Return the columns (n, k) of the data that they were built from, and check that they are finite."""
-        return _stack([_checked(term) for term in self._terms], n_rows)
+        return _stack([_checked(term) for term in self.terms], n_rows)
 
     def raw(self) -> np.ndarray:
         """Return the single column (n,) of an arithmetic expression, finite or not."""
-        return np.array(self._terms[0].data, dtype=np.float64).reshape(-1)
+        return np.array(self.terms[0].data, dtype=np.float64).reshape(-1)
 
     def evaluate(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the columns (m, k) for new rows, none of them with missing values.
@@ -75,7 +77,7 @@ class Columns:
         if not len(frame):  # of which splines cannot be computed
             return np.zeros((0, len(self.names)))
         with np.errstate(all="ignore"):
-            return _stack([term.eval_new_data(frame) for term in self._terms], len(frame))
+            return _stack([term.eval_new_data(frame) for term in self.terms], len(frame))
 
 
 def distinct_names(sources: Sequence[Columns]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def _needed_columns(specification: Specification, weights: Any, columns: Collect
         needed += names.columns_of(read_arithmetic(text), columns)
     for term in specification.random_terms:
         needed += columns_used(term.expression, columns, names)
-        needed += term.factors
+        needed += [*term.factors, *([term.grouping.by] if term.grouping.by else [])]
         for text in term.grouping.weights:
             needed += names.columns_of(read_arithmetic(text), columns)
     if specification.residual is not None:

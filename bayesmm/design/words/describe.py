@@ -225,7 +225,9 @@ def _weight(text: str) -> Formula:
 
 
 def _product(coefficient: Formula, name: str) -> Formula:
-    return coefficient if name == "Intercept" else coefficient + operator("·") + _of_row(name)
+    return (
+        coefficient if name == "Intercept" else coefficient + operator("·") + _of_row(name.removeprefix("Intercept:"))
+    )
 
 
 def _distributions(block: RandomBlock) -> Iterator[Equation]:
@@ -246,7 +248,8 @@ def _distributions(block: RandomBlock) -> Iterator[Equation]:
             if block.relation is not None:
                 variance = word(block.grouping.relation) + operator(" ⊗ ") + variance
             words = f", Σ {k} × {k} {piece.structure.words}"
-        note = words if block.is_whole else f"{words}, {block.q} levels"
+        n = block.incidence.n_reached()[piece.start : piece.stop].max() if piece.term.grouping.by else block.q
+        note = words if block.is_whole else f"{words}, {n} levels"
         whose = left if block.is_whole else left + group
         yield Equation(left=whose, relation="~", summands=(_normal(variance),), note=note)
 
