@@ -150,8 +150,15 @@ def _carry(small: RandomBlock, large: RandomBlock) -> list[np.ndarray] | None:
     size = np.linalg.norm(others, axis=0)
     T = np.linalg.lstsq(others / size, columns, rcond=None)[0] / size[:, None]  # Z_small = Z_large T
     T[np.abs(T) < OUTSIDE * np.abs(T).max(axis=0)] = 0.0
-    rng = np.random.default_rng(0)
-    return [T @ _draw(small, rng) @ T.T for _ in range(TRIED)]
+    rng, together = np.random.default_rng(0), _meet(large)
+    return [T @ _draw(small, rng) @ T.T * together for _ in range(TRIED)]
+
+
+def _meet(block: RandomBlock) -> np.ndarray:
+    """Which effects (k, k) some level has both of; others, of different strata, have no covariance that could be seen."""
+    membership = block.incidence.stacked()
+    reached = np.stack([np.bincount(membership.codes, own != 0.0, block.q) > 0 for own in membership.columns.T], 1)
+    return (reached.T.astype(float) @ reached) > 0.0
 
 
 def _draw(block: RandomBlock, rng: np.random.Generator) -> np.ndarray:

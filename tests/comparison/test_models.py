@@ -144,7 +144,7 @@ def grid():
     f, x = rng.choice(["u", "v", "w"], n), rng.normal(size=n)
     g = np.array(list("ABCDEFGH"))[a]
     return pd.DataFrame(
-        {"y": rng.normal(size=n), "a": a, "b": b, "f": f, "x": x, "also_a": g, "t": rng.integers(0, 4, n)}
+        {"y": rng.normal(size=n), "a": a, "b": b, "f": f, "x": x, "also_a": g, "t": rng.integers(0, 4, n), "h": b % 2}
     )
 
 
@@ -176,6 +176,10 @@ NESTED = [
     ("exp(0 + C(t) | a)", "us(0 + C(t) | a)", True, []),
     ("exp(0 + C(t) | a)", "hetexp(0 + C(t) | a)", True, []),
     ("homcs(0 + C(t) | a)", "hetar1(0 + C(t) | a)", False, []),
+    ("(x | b)", "(x | gr(b, by=h))", True, []),
+    ("(x || b)", "(x | gr(b, by=h))", True, []),
+    ("(1 | b)", "(x | gr(b, by=h))", True, ["b"]),
+    ("(x | gr(b, by=h))", "(x | b)", False, []),
     ("(1 | a)", "(0 + x | a) + (1 | b)", False, ["b"]),
     ("(1 | b)", "(x | a)", False, ["a"]),
 ]
