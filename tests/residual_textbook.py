@@ -64,6 +64,17 @@ def by_time(column: str) -> Callable[[Matrix, pd.DataFrame], Matrix]:
     return at
 
 
+def by_arm(C: Callable[[Matrix, pd.DataFrame], Matrix]) -> Callable[[Matrix, pd.DataFrame], Matrix]:
+    def at(rho: Matrix, rows: pd.DataFrame) -> Matrix:
+        arm = rows["arm"].to_numpy()
+        found = np.zeros((len(rows), len(rows)))
+        for label, own in zip("ab", np.split(rho, 2), strict=True):
+            found = np.where((arm == label)[:, None] & (arm == label), C(own, rows), found)
+        return found
+
+    return at
+
+
 LAGS = np.abs(np.subtract.outer(np.arange(VISITS), np.arange(VISITS)))
 TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "us(visit | id)": by_visit(pairs),
@@ -83,6 +94,10 @@ TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "us(visit | id) * het(arm)": by_visit(pairs),
     "homcs(visit | id) * power(time)": by_visit(lambda rho: np.where(LAGS == 0, 1.0, rho[0])),
     "car1(time | id) * exponential(x)": by_time("time"),
+    "us(visit | id, by=arm)": by_arm(by_visit(pairs)),
+    "ar1(step | id, by=arm)": by_arm(by_time("step")),
+    "car1(time | id, by=arm)": by_arm(by_time("time")),
+    "homcs(visit | id, by=arm)": by_arm(by_visit(lambda rho: np.where(LAGS == 0, 1.0, rho[0]))),
     "het(arm:visit)": lambda rho, rows: np.eye(len(rows)),
     "het(arm)": lambda rho, rows: np.eye(len(rows)),
 }

@@ -88,12 +88,22 @@ def _has_residual(small: Design, large: Design) -> bool:
         return False
     if one.correlation is None or other.correlation is None:
         return one.correlation is None
-    places, at = np.unique(np.stack([one.positions, other.positions], 1), axis=0, return_index=True)
-    groups = np.unique(np.stack([one.codes, other.codes], 1), axis=0)
-    is_one_to_one = all(len(np.unique(own)) == len(both) for both in (places, groups) for own in both.T)
-    return is_one_to_one and _has_correlation(
-        one.correlation, other.correlation, one.positions[at], other.positions[at]
-    )
+    if not _is_one_to_one(one.codes, other.codes)[0]:
+        return False
+    part_of_one, part = one.correlation.part_of(one.positions), other.correlation.part_of(other.positions)
+    for own in (part == level for level in np.unique(part)):  # parameters of its own in the larger model
+        is_same, at = _is_one_to_one(one.positions[own], other.positions[own])
+        if not is_same or len(np.unique(part_of_one[own])) > 1:
+            return False
+        if not _has_correlation(one.correlation, other.correlation, one.positions[own][at], other.positions[own][at]):
+            return False
+    return True
+
+
+def _is_one_to_one(one: np.ndarray, other: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether two columns tell the same rows apart, and an example of each."""
+    both, at = np.unique(np.stack([one, other], 1), axis=0, return_index=True)
+    return all(len(np.unique(own)) == len(both) for own in both.T), at
 
 
 def _has_correlation(small: Correlation, large: Correlation, of_small: np.ndarray, of_large: np.ndarray) -> bool:

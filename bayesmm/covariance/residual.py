@@ -70,9 +70,18 @@ class Correlation:
         raise NotImplementedError
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """Whose parameter each of them is, ``arm[A]``; empty where all groups share it."""
+        return ("",) * len(self.names)
+
+    @property
     def limits(self) -> tuple[float, float]:
         """Between which values each of them is."""
         return -1.0, 1.0
+
+    def part_of(self, positions: np.ndarray) -> np.ndarray:
+        """Tell rows at some positions from those whose groups have other parameters: here none has."""
+        return np.zeros(np.shape(positions), dtype=np.int64)
 
     def public(self, xp: Any, z: Array) -> Array:
         """Public correlations (c,) of free parameters (c,); analytic."""
@@ -383,6 +392,106 @@ class Antedependence(_OfLevels):
         lowest, highest = np.minimum(found.first, found.second), np.maximum(found.first, found.second)
         rho = [found.mean((lowest == i) & (highest == i + 1)) for i in range(len(self.levels) - 1)]
         return np.arctanh(np.clip(rho, -MOST_START, MOST_START))
+
+
+@dataclass(frozen=True)
+class Parted(Correlation):
+    """A structure with parameters of its own for each level of a factor, of which a group has one.
+
+    Attributes
+    ----------
+    within : Correlation
+        The structure.
+    labels : tuple of str
+        Levels, ``arm[A]``.
+    stride : float
+        A power of two beyond all positions: those of level l are l times it further on.
+    """
+
+    within: Correlation
+    labels: tuple[str, ...]
+    stride: float
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """As within."""
+        return self.within.words
+
+    @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        """As within."""
+        return self.within.is_linear
+
+    @property
+    def is_linear_with_own(self) -> bool:  # type: ignore[override]
+        """As within."""
+        return self.within.is_linear_with_own
+
+    @property
+    def is_markov(self) -> bool:  # type: ignore[override]
+        """As within."""
+        return self.within.is_markov
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those within, level by level."""
+        return self.within.names * len(self.labels)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Level by level."""
+        return tuple(label for label in self.labels for _ in self.within.names)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """As within."""
+        return self.within.limits
+
+    def place(self, positions: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Positions of rows of some levels."""
+        return positions + self.stride * levels
+
+    def part_of(self, positions: np.ndarray) -> np.ndarray:
+        """Levels."""
+        return np.floor(np.asarray(positions) / self.stride).astype(np.int64)
+
+    def _inside(self, positions: np.ndarray) -> np.ndarray:
+        return positions - self.stride * self.part_of(positions)
+
+    def _each(self, values: Array) -> list[Array]:
+        c = len(self.within.names)
+        return [values[c * level : c * (level + 1)] for level in range(len(self.labels))]
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """As within, level by level."""
+        return xp.concatenate([self.within.public(xp, own) for own in self._each(z)])
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """As within; zero between levels."""
+        level, inside = self.part_of(positions), self._inside(np.asarray(positions))
+        same = level[..., :, None] == level[..., None, :]
+        found = same * 0.0
+        for part, own in enumerate(self._each(rho)):
+            here = same & (level == part)[..., None]
+            found = xp.where(here, self.within.matrix(xp, own, inside), found)
+        return found
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """As within."""
+        return self.place(self.within.anchor(self._inside(positions)), self.part_of(positions))
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """As within, from the pairs of each level."""
+        level, starts = self.part_of(found.first), []
+        for part in range(len(self.labels)):
+            own = level == part
+            inside = self._inside(found.first[own]), self._inside(found.second[own])
+            starts.append(self.within.start(PairProducts(*inside, found.product[own])))
+        return np.concatenate(starts)
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """As within."""
+        return np.concatenate([self.within.held(own) for own in self._each(z)])
 
 
 def bind_correlation(structure: str, expression: str, levels: Sequence[str], size: int, span: float) -> Correlation:

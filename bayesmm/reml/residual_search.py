@@ -14,11 +14,12 @@ from bayesmm.problem import Problem
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
-from bayesmm.reml.optimise import Minimum, minimise
+from bayesmm.reml.optimise import Evaluation, Minimum, minimise
 from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
 from bayesmm.reml.search import find_minima
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
+NEAR = 0.5  # of −2 log likelihood: less by value and by the curvature at a minimum is in its basin
 FEW = 6  # parameters of residuals alone, up to which a second search from independent ones costs nothing
 FIRST = 40  # evaluations with an approximate Hessian, where there is an exact one
 MOST = 200  # evaluations of a search
@@ -55,9 +56,10 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
             minima = find_minima(at_phi, first_theta(at_phi))
             theta, n_screened = minima.lowest.x, n_screened + minima.n_screened
             n_evaluations += minima.lowest.n_evaluations
-        each = _search(criterion, np.concatenate([theta, phi]))
+        each = _search(criterion, np.concatenate([theta, phi]), found[0] if found else None)
         n_evaluations += each.n_evaluations
-        found.append(each)
+        if not each.escaped:
+            found.append(each)
     found.sort(key=lambda each: (not np.isfinite(each.evaluation.value), each.evaluation.value))
     best = found[0]
     _check_distinct(criterion, best)
@@ -121,10 +123,21 @@ class IndistinctError(EstimationError):
         self.entries = entries
 
 
-def _search(criterion: ResidualCriterion, start: np.ndarray) -> Minimum:
+def _search(criterion: ResidualCriterion, start: np.ndarray, known: Minimum | None = None) -> Minimum:
+    """Search from one start; a search that comes near a minimum that is known ends there as `escaped`."""
     most = MOST if criterion.layout else FIRST
-    found = minimise(criterion, start, sizes=criterion.sizes, max_evaluations=most)
+
+    def is_known(x: np.ndarray, at: Evaluation) -> bool:
+        assert known is not None
+        away = x - known.x
+        apart = max(0.5 * away @ known.evaluation.hessian @ away, at.value - known.evaluation.value)
+        return bool(apart < NEAR)
+
+    escapes = is_known if known is not None and known.converged else None
+    found = minimise(criterion, start, sizes=criterion.sizes, escapes=escapes, max_evaluations=most)
     n_evaluations = found.n_evaluations
+    if found.escaped:
+        return found
     if not found.converged and not criterion.layout and np.isfinite(found.evaluation.value):
         found = minimise(criterion.exactly, found.x, sizes=criterion.sizes, max_evaluations=MOST)
         n_evaluations += found.n_evaluations

@@ -86,7 +86,7 @@ def parse_residual_terms(text: str) -> Node:
     SpecificationError
         If the text cannot be read.
     """
-    parser = _Parser(text, RESIDUAL, RESIDUAL_HOMOGENEOUS)
+    parser = _Parser(text, RESIDUAL, RESIDUAL_HOMOGENEOUS, takes_by=True)
     node = parser.sum()
     parser.finish()
     _check_depth((node,), text)
@@ -112,8 +112,10 @@ class _Parser:
         text: str,
         structures: Collection[str] = tuple(STRUCTURES),
         forms: Mapping[str, Mapping[bool, str]] = HOMOGENEOUS,
+        *,
+        takes_by: bool = False,
     ):
-        self.text, self.structures, self.forms = text, structures, forms
+        self.text, self.structures, self.forms, self.takes_by = text, structures, forms, takes_by
         self.tokens = scan(text)
         self.position = 0
         self.open: list[Token] = []
@@ -256,22 +258,37 @@ class _Parser:
             )
         self.advance()
         right = self.group()
-        structure = name.text
-        if self.sees(","):
-            structure = self.smoothness(name) if name.text in WITH_SMOOTHNESS else self.homogeneous(name)
+        structure, by = name.text, None
+        while self.sees(","):
+            if by is None and self.takes_by and self.tokens[self.position + 1].text == "by":
+                by = self.by()
+            elif structure == name.text:
+                structure = self.smoothness(name) if name.text in WITH_SMOOTHNESS else self.homogeneous(name)
+            else:
+                break
         self.expect(")")
         self.open.pop()
-        return Bar(left, right, structure, name.at)
+        return Bar(left, right, structure, name.at, by)
+
+    def by(self) -> Node:
+        """Read ``, by=arm``."""
+        self.advance()
+        self.advance()
+        self.expect("=")
+        return self.interaction()
 
     def homogeneous(self, name: Token) -> str:
         """Read ``, hom=True``: which of a structure's two forms is meant."""
         self.advance()
         forms = self.forms.get(name.text)
         if forms is None or self.token.text != "hom" or self.tokens[self.position + 1].text != "=":
-            takes = "hom=True or hom=False" if forms else "nothing"
+            taken = [*(("hom=True or hom=False",) if forms else ()), *(("by= once",) if self.takes_by else ())]
+            takes = " and ".join(taken) or "nothing"
             self.complain(
                 f"{name.text}() takes {takes} after its bar.",
-                "One standard deviation for all effects: homdiag(x | g), homcs(x | g) or ar1(0 + f | g).",
+                "Write us(visit | id, by=arm) for parameters of each arm, cs(visit | id, hom=True) for one variance."
+                if self.takes_by
+                else "One standard deviation for all effects: homdiag(x | g), homcs(x | g) or ar1(0 + f | g).",
             )
         self.advance()
         self.advance()

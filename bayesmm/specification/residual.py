@@ -24,7 +24,7 @@ def read_residual(text: str) -> ResidualSpecification:
     ----------
     text : str
         One structure of correlations within groups at most, ``us(visit | id)``, times any number of ``het(f)``,
-        ``power(x)`` and ``exponential(x)``.
+        ``power(x)`` and ``exponential(x)``. With ``by=arm`` each arm has parameters of its own.
 
     Raises
     ------
@@ -42,11 +42,11 @@ def read_residual(text: str) -> ResidualSpecification:
     spreads: list[SpreadTerm] = []
     for part in _factors(parse_residual_terms(text)):
         match part:
-            case Bar(left, right, structure):
+            case Bar():
                 if correlation is not None:
                     problem = "There are two structures of correlations."
                     raise complaint(text, part.at, problem, "Keep one; standard deviations are multiplied: * het(f).")
-                correlation = _correlation(left, right, structure, part.at, text)
+                correlation = _correlation(part, text)
             case Call(callee, (argument,), ()) if callee in SPREADS:
                 spread = _spread(callee, argument, text)
                 if spread in spreads:
@@ -66,7 +66,8 @@ def _factors(node: Node) -> Iterator[Node]:
             yield node
 
 
-def _correlation(left: Node, right: Node, structure: str, at: int, text: str) -> ResidualTerm:
+def _correlation(bar: Bar, text: str) -> ResidualTerm:
+    left, right, structure, at = bar.left, bar.right, bar.structure, bar.at
     if text[at] == "(":
         problem = "A bar alone stands for random effects."
         raise complaint(text, at, problem, "Name the structure of the residuals: us(visit | id), ar1(week | id).")
@@ -84,7 +85,17 @@ def _correlation(left: Node, right: Node, structure: str, at: int, text: str) ->
     if position in groupings[0]:
         problem = f"{position!r} makes the groups and cannot tell their rows apart."
         raise complaint(text, at, problem, f"Write {structure}(visit | {position}).")
-    return ResidualTerm(structure=structure, position=position, grouping=Grouping(factors=groupings[0]))
+    by: tuple[str, ...] = ()
+    if bar.by is not None:
+        ways = group_factors(bar.by, text)
+        if len(ways) > 1:
+            raise complaint(text, bar.by.at, "by= takes one factor or a combination.", "Write by=arm, or by=arm:sex.")
+        by = ways[0]
+        if position in by or set(groupings[0]) <= set(by):
+            problem = f"by={write(bar.by)} names what tells rows apart, or what makes the groups."
+            advice = f"Name what many groups share: {structure}({position} | {write(right)}, by=arm)."
+            raise complaint(text, bar.by.at, problem, advice)
+    return ResidualTerm(structure=structure, position=position, grouping=Grouping(factors=groupings[0]), by=by)
 
 
 def _spread(kind: str, argument: Node, text: str) -> SpreadTerm:

@@ -81,12 +81,13 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """``(left | right)``, ``(left || right)``, or with the name of a structure, ``cs(left | right)``."""
+    """``(left | right)``, ``(left || right)``, or with the name of a structure, ``cs(left | right, by=f)``."""
 
     left: Node
     right: Node
     structure: str
     at: int = field(default=0, compare=False)
+    by: Node | None = None
 
 
 def quote(name: str) -> str:

@@ -152,15 +152,19 @@ class ResidualTerm:
         The column that says where a row is in its group.
     grouping : Grouping
         What makes a group.
+    by : tuple of str
+        Columns each combination of whose levels has parameters of its own, ``us(visit | id, by=arm)``; usually none.
     """
 
     structure: str
     position: str
     grouping: Grouping
+    by: tuple[str, ...] = ()
 
     def write(self) -> str:
         """Write it so that it can be read again."""
-        return f"{self.structure}({quote(self.position)} | {self.grouping.write()})"
+        by = f", by={':'.join(map(quote, self.by))}" if self.by else ""
+        return f"{self.structure}({quote(self.position)} | {self.grouping.write()}{by})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from bayesmm.console import listing
 from bayesmm.covariance.residual import (
     RESIDUAL,
     Correlation,
+    Parted,
     bind_correlation,
     is_by_level,
     is_by_step,
@@ -21,7 +22,7 @@ from bayesmm.covariance.residual import (
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.columns.columns import Columns, build_arithmetic
 from bayesmm.design.reading.frame import UsedRows, read_table
-from bayesmm.design.reading.levels import read_levels
+from bayesmm.design.reading.levels import Levels, read_levels
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError, PredictionError
 from bayesmm.limits import COVARIANCE_PARAMETERS
@@ -114,18 +115,22 @@ class ResidualBlock:
         """Rows of tables for the correlations."""
         if self.correlation is None:
             return ()
-        return tuple(f"rho({name} | {self.group})" for name in self.correlation.names)
+        return tuple(
+            f"rho({name} | {', '.join(filter(None, (self.group, condition)))})"
+            for name, condition in zip(self.correlation.names, self.correlation.conditions, strict=True)
+        )
 
     @property
     def is_linear(self) -> bool:
         """Whether the covariance matrices are those whose entries fulfil some linear equations."""
         if self.correlation is None:
             return len(self.spreads) <= 1 and all(self.are_sds)
-        if not self.spreads:
-            return self.correlation.is_linear
-        assert self.specification.correlation is not None
-        own = RESIDUAL[self.specification.correlation.structure].has_own
-        return own and len(self.spreads) == 1 and self.correlation.is_linear_with_own
+        term = self.specification.correlation
+        assert term is not None
+        has_own = RESIDUAL[term.structure].has_own
+        if len(self.spreads) > (has_own or bool(term.by)):
+            return False
+        return self.correlation.is_linear_with_own if has_own else self.correlation.is_linear
 
     def covariance(self, values: Mapping[str, float], chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Make the covariance matrix (m, m) of the residuals of some rows.
@@ -169,7 +174,10 @@ class ResidualBlock:
         """The covariance of the residuals in a few words."""
         parts = []
         if self.correlation is not None:
-            parts.append(f"{self.correlation.words} within {len(self.levels)} groups by {self.group}")
+            term = self.specification.correlation
+            assert term is not None
+            by = f", with parameters of its own for each {':'.join(term.by)}" if term.by else ""
+            parts.append(f"{self.correlation.words} within {len(self.levels)} groups by {self.group}{by}")
         strata = [":".join(spread.factors) for spread in self.spreads if spread.strata]
         if strata:
             parts.append(f"a standard deviation for each {' and each '.join(strata)}")
@@ -181,7 +189,8 @@ def residual_columns(specification: ResidualSpecification) -> list[str]:
     """Columns of the data that are named as factors, groups or positions; covariates are expressions."""
     found = [name for spread in specification.spreads for name in spread.factors]
     if specification.correlation is not None:
-        found += [specification.correlation.position, *specification.correlation.grouping.factors]
+        term = specification.correlation
+        found += [term.position, *term.grouping.factors, *term.by]
     return found
 
 
@@ -226,9 +235,19 @@ def build_residual(
         correlation = bind_correlation(
             term.structure, term.position, places, int(sizes.max()), _usual_gap(codes, positions)
         )
-        _check_pairs(term, codes, positions, places)
+        if term.by:
+            by = read_levels(term.by, [used.columns[name] for name in term.by], n)
+            correlation = _part(term, correlation, codes, levels, positions, by)
+            for level, label in enumerate(correlation.labels):
+                own = by.codes == level
+                _check_pairs(term, codes[own], positions[own], places, f" of {label}")
+            positions = correlation.place(positions, by.codes)
+        else:
+            _check_pairs(term, codes, positions, places)
         if RESIDUAL[term.structure].has_own:
-            spreads.append(_strata(term.write(), (term.position,), used))
+            spreads.append(_strata(term.write(), (*term.by, term.position), used))
+        elif term.by:
+            spreads.append(_strata(term.write(), term.by, used))
     spreads += [
         _strata(each.write(), each.factors, used) if each.kind == "het" else _covariate(each, numbers, names, used)
         for each in specification.spreads
@@ -315,8 +334,39 @@ def _usual_gap(codes: np.ndarray, positions: np.ndarray) -> float:
     return float(np.diff(positions[order])[within].mean())
 
 
-def _check_pairs(term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, places: tuple[str, ...]) -> None:
+def _part(
+    term: ResidualTerm,
+    correlation: Correlation,
+    codes: np.ndarray,
+    levels: tuple[str, ...],
+    positions: np.ndarray,
+    by: Levels,
+) -> Parted:
+    """Give each level of `by` parameters of its own."""
+    name = ":".join(term.by)
+    level = np.zeros(len(levels), dtype=np.int64)
+    level[codes] = by.codes
+    apart = level[codes] != by.codes
+    if apart.any():
+        raise DesignError(
+            f"Group {levels[codes[apart.argmax()]]!r} of {term.grouping.name!r} has rows of several levels of "
+            f"{name!r}, of which {term.write()} needs one: name a factor that is the same in all rows of a group."
+        )
+    if len(by.labels) < 2:
+        raise DesignError(f"{name!r} has one level: leave by={name} out of {term.write()}.")
+    stride = 2.0 ** np.ceil(np.log2(positions.max() + 2.0))
+    return Parted(correlation, tuple(f"{name}[{label}]" for label in by.labels), float(stride))
+
+
+def _check_pairs(
+    term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, places: tuple[str, ...], of: str = ""
+) -> None:
     """Refuse correlations that no group says anything of."""
+    if np.bincount(codes).max() < 2:
+        raise DesignError(
+            f"Every group of {term.grouping.name!r}{of} has one row: nothing tells how residuals within these groups "
+            f"are correlated in {term.write()}. Merge levels, or leave by= out."
+        )
     seen = sees_pairs(term.structure)
     if seen == "none":
         return
@@ -333,8 +383,8 @@ def _check_pairs(term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, p
         i, j = lacking[0]
         what = f"{j} levels apart" if seen == "lags" else f"at {places[i]} and at {places[j]} of {term.position!r}"
         raise DesignError(
-            f"No group of {term.grouping.name!r} has rows {what}, so that nothing tells how these are correlated in "
-            f"{term.write()}. Take a structure of fewer parameters, such as ar1 or homcs, or merge levels."
+            f"No group of {term.grouping.name!r}{of} has rows {what}, so that nothing tells how these are correlated "
+            f"in {term.write()}. Take a structure of fewer parameters, such as ar1 or homcs, or merge levels."
         )
 
 
