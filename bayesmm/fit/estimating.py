@@ -47,8 +47,15 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
             f"left to tell the variance between levels from. Drop those fixed effects or the random ones, sample "
             "with a prior, or use method='ml', which will find no variance."
         ) from None
-    except SaturatedError:
+    except SaturatedError as saturated:
         n_effects = sum(block.q * block.k for block in design.blocks)
+        if saturated.is_bounded:
+            raise EstimationError(
+                f"The likelihood is highest where sigma is zero: the {n_effects} random effects reach each of the "
+                f"{design.n} rows by itself, and take all of the residual variance. Give the residuals this "
+                "covariance instead, residual='toep(visit | id)' for toep(0 + visit | id), give a known sigma, or "
+                "sample with a prior."
+            ) from None
         raise EstimationError(
             f"The likelihood rises for ever as sigma falls to zero: the {n_effects} random effects and "
             f"{design.p} fixed effects explain all {design.n} rows. Simplify the random effects, give a "

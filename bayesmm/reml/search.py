@@ -43,7 +43,17 @@ class Minima(NamedTuple):
 
 
 class SaturatedError(EstimationError):
-    """The likelihood rises for ever as σ falls: fixed and random effects explain every row."""
+    """The likelihood rises as σ falls to zero: fixed and random effects explain every row.
+
+    Attributes
+    ----------
+    is_bounded : bool
+        Whether it rises to a limit: at σ = 0 the effects alone have a density of the rows.
+    """
+
+    def __init__(self, *, is_bounded: bool = False) -> None:
+        super().__init__()
+        self.is_bounded = is_bounded
 
 
 def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
@@ -78,8 +88,9 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
     inside = [each for each in found if not each.escaped and np.isfinite(each.evaluation.value)]
     inside = sorted(inside or found[:1], key=lambda each: each.evaluation.value)
     floor = inside[0].evaluation.value
-    if any(each.escaped and criterion.limit(each.x) < floor for each in found):
-        raise SaturatedError
+    limits = [criterion.limit(each.x) for each in found if each.escaped]
+    if min(limits, default=np.inf) < floor:
+        raise SaturatedError(is_bounded=min(limits) > -np.inf)
     n_evaluations = sum(each.n_evaluations for each in found)
     others: list[Minimum] = []
     for each in inside[1:]:

@@ -394,3 +394,17 @@ def test_several_levels_a_row_are_refused() -> None:
     A = pd.DataFrame(0.8 * np.eye(18) + 0.2, index=names, columns=names)
     with pytest.raises(DesignError, match="levels are related"):
         Model("Reaction ~ Days + (1 | rel(Subject, A))", SLEEP, residual="het(Days)", relations={"A": A})
+
+
+def test_effects_that_take_all_of_sigma_are_said_to_be_the_residuals() -> None:
+    rng = np.random.default_rng(0)
+    for k in (2, 3):
+        rows = [(g, f"v{v}", y) for g in range(40) for v, y in enumerate(rng.normal(size=k) + rng.normal())]
+    data = pd.DataFrame(rows, columns=["g", "v", "y"])
+    with pytest.raises(EstimationError, match="highest where sigma is zero.*residual='toep"):
+        Model("y ~ toep(0 + v | g)", data).fit()
+    limit = Model("y ~ 1", data, residual="toep(v | g)").fit().loglik
+    logliks = [Model("y ~ toep(0 + v | g)", data, sigma=sigma).fit().loglik for sigma in (0.3, 0.1, 0.01)]
+    assert logliks == sorted(logliks)
+    assert logliks[-1] == pytest.approx(limit, abs=1e-3)
+    assert logliks[-1] < limit
