@@ -16,14 +16,15 @@ import math
 import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pandas as pd
+from typer.testing import CliRunner
+
+from bayesmm.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -106,13 +107,13 @@ def run(block: Block, namespace: dict[str, Any]) -> str:
 
 
 def _run_command(code: str) -> str:
-    """Run one command of bayesmm in a process of its own, with a cache folder of its own."""
+    """Run one command of bayesmm in this process, with a cache folder of its own; `tests/cli` starts processes."""
     arguments = shlex.split(code.replace("\\\n", " "))[1:]
-    program = [sys.executable, "-c", "from bayesmm.cli import main; main()"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(Path.cwd()), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    environment["COLUMNS"] = COLUMNS
-    done = subprocess.run([*program, *arguments], capture_output=True, text=True, encoding="utf-8", env=environment)
-    assert done.returncode in (0, 1), done.stderr
+    environment = {"XDG_CACHE_HOME": str(Path.cwd()), "COLUMNS": COLUMNS}
+    done = CliRunner().invoke(app, arguments, prog_name="bayesmm", env=environment)
+    if not isinstance(done.exception, SystemExit | None):
+        raise done.exception
+    assert done.exit_code in (0, 1), done.output
     return done.stdout
 
 

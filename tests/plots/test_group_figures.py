@@ -215,11 +215,11 @@ def test_names_show_as_themselves():
     shown = [figure.axes[0].title, figure._supxlabel, figure._supylabel]
     assert all(text._preprocess_math(text.get_text())[1] is False for text in shown)
     assert shown[1]._preprocess_math(shown[1].get_text())[0] == "`x_$2$`".strip("`")
-    figure.canvas.draw()
-    bmm.shrinkage(fit).plot().canvas.draw()
-    bmm.ranking(fit, "who", "x_$2$").plot().canvas.draw()
-    fit.plot_residuals(n=20).canvas.draw()
-    fit.influence("who").plot().canvas.draw()
+    figure.draw_without_rendering()
+    bmm.shrinkage(fit).plot().draw_without_rendering()
+    bmm.ranking(fit, "who", "x_$2$").plot().draw_without_rendering()
+    fit.plot_residuals(n=20).draw_without_rendering()
+    fit.influence("who").plot().draw_without_rendering()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_levels_that_determine_nothing_have_no_own_estimate():
     axis = bmm.shrinkage(fit).plot().axes[0]
     assert np.isnan(lines_of(axis, UNPOOLED)[0]).any(axis=1).sum() == 1
     assert np.isfinite(lines_of(axis, FIT)[0]).all()
-    bmm.shrinkage(fit).plot(effects="Days").canvas.draw()
+    bmm.shrinkage(fit).plot(effects="Days").draw_without_rendering()
 
 
 def test_factors_have_a_panel_each_and_of_many_levels_some_are_named():

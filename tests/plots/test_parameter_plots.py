@@ -62,7 +62,7 @@ def of(axis, gid):
 
 def texts(figure):
     """All texts as they are shown."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return [text for text in figure.findobj(match=Text) if text.get_text()]
 
 
