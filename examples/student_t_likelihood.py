@@ -39,7 +39,7 @@ def main() -> None:
         draws = {name: np.asarray(values) for name, values in chains.get_samples().items()}
         divergences = int(np.asarray(chains.get_extra_fields()["diverging"]).sum())
 
-    normal = model.sample(draws=500, tune=500, seed=1).parameters
+    normal = model.sample(seed=1).parameters
     slope = draws["beta"][:, 1]
     print(f"{divergences} divergences in {len(slope)} draws", end="\n\n")
     print("               normal   Student-t")

@@ -9,6 +9,7 @@ import pytest
 from bayesmm import datasets
 
 PAGES = documents.PAGES
+RUN_ELSEWHERE = {"gallery.md": "tests/plots/test_gallery.py"}
 EXAMPLES = sorted((documents.ROOT / "examples").glob("*.py"))
 NOT_RUN = [block for page in PAGES for block in documents.read_blocks(page) if block.not_run]
 LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
@@ -31,7 +32,7 @@ def _no_window():
 
 
 @pytest.mark.filterwarnings("ignore:More than 20 figures have been opened")
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in RUN_ELSEWHERE], ids=name)
 def test_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
