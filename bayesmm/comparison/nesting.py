@@ -165,7 +165,7 @@ def _carry(small: RandomBlock, large: RandomBlock) -> list[np.ndarray] | None:
 
 
 def _meet(block: RandomBlock) -> np.ndarray:
-    """Which effects (k, k) some level has both of; others, of different strata, have no covariance that could be seen."""
+    """Which effects (k, k) some level has both of; others, of different strata, have no covariance that is seen."""
     membership = block.incidence.stacked()
     reached = np.stack([np.bincount(membership.codes, own != 0.0, block.q) > 0 for own in membership.columns.T], 1)
     return (reached.T.astype(float) @ reached) > 0.0
@@ -191,12 +191,18 @@ def _has_structure(block: RandomBlock, covariance: np.ndarray) -> bool:
     with np.errstate(invalid="ignore", divide="ignore"):
         sd, cor = read_covariance(np, covariance, block.layout)
         again = assemble_covariance(np, np.nan_to_num(sd), cor, block.layout)
-    scaled = (covariance - again) * np.outer(sizes, sizes)
-    return bool(np.abs(scaled).max() < DIFFERENT * np.abs(covariance * np.outer(sizes, sizes)).max())
+    scaled = covariance * np.outer(sizes, sizes)
+    is_alike = np.abs(scaled - again * np.outer(sizes, sizes)).max() < DIFFERENT * np.abs(scaled).max()
+    n_null = block.k - _rank(block)
+    return bool(is_alike and (np.linalg.eigvalsh(scaled)[:n_null] < DIFFERENT * np.abs(scaled).max()).all())
 
 
 def _least_share(block: RandomBlock, covariance: np.ndarray) -> float:
-    """Smallest eigenvalue over the largest, of columns of unit norm."""
+    """Smallest eigenvalue that the block may have over the largest, of columns of unit norm."""
     sizes = np.linalg.norm(block.incidence.stacked().columns, axis=0)
     values = np.linalg.eigvalsh(covariance * np.outer(sizes, sizes))
-    return float(values[0] / values[-1])
+    return float(values[block.k - _rank(block)] / values[-1])
+
+
+def _rank(block: RandomBlock) -> int:
+    return sum(piece.structure.rank(piece.k) for piece in block.layout)

@@ -60,8 +60,9 @@ class Structure:
         Whether effects have the structure also without one of them, whose variance may be zero by itself.
     fewest_effects : int
         With how few effects it has a meaning: two where it is about their correlations.
-    correlations : {"none", "matrix", "one", "several"}
-        Whether no correlation is free, or all of them, or one parameter gives all, or several do, by a pattern.
+    correlations : {"none", "matrix", "one", "several", "rank"}
+        Whether no correlation is free, or all of them, or one parameter gives all, or several do, by a pattern, or
+        all are named, and follow from a matrix of lower rank.
     has_lkj : bool
         Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
     has_inverse : bool
@@ -75,7 +76,7 @@ class Structure:
     is_linear: ClassVar[bool] = True
     is_divisible: ClassVar[bool] = True
     fewest_effects: ClassVar[int] = 1
-    correlations: ClassVar[Literal["none", "matrix", "one", "several"]] = "none"
+    correlations: ClassVar[Literal["none", "matrix", "one", "several", "rank"]] = "none"
     has_lkj: ClassVar[bool] = True
     has_inverse: ClassVar[bool] = True
 
@@ -98,8 +99,12 @@ class Structure:
 
     # -- θ and Λ: what the search works with ------------------------------------------------------------------------
 
+    def rank(self, k: int) -> int:
+        """Rank of Λ inside its limits."""
+        return k
+
     def start(self, k: int) -> np.ndarray:
-        """θ of Λ = I."""
+        """θ of Λ = I; of one with variances of about one where I is not of the structure."""
         raise NotImplementedError
 
     def generic(self, k: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The structures that a formula can name."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
+from typing import Any, cast
 
 from bayesmm.covariance.autoregressive import Autoregressive
 from bayesmm.covariance.compound_symmetry import CompoundSymmetry
@@ -9,6 +10,7 @@ from bayesmm.covariance.diagonal import Diagonal
 from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.isotropic import Isotropic
+from bayesmm.covariance.reduced_rank import ReducedRank
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.toeplitz import Toeplitz
 from bayesmm.covariance.unstructured import Unstructured
@@ -28,10 +30,51 @@ STRUCTURES: dict[str, Structure] = {
     "homtoep": Toeplitz(equal=True),
     "gau": Isotropic(equal=True, nu=inf),
     "mat": Isotropic(equal=True),
+    "rr": ReducedRank(),
 }
 
-WITH_SMOOTHNESS = ("mat",)  # those that take nu=
-SMOOTHNESS = (0.5, 50.0)  # its limits: from the exponential to what is the Gaussian but for the name
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A number that a structure takes after its bar.
+
+    Attributes
+    ----------
+    name : str
+        What it is called, in the formula and in the structure.
+    low, high : float
+        Its limits.
+    is_whole : bool
+        Whether it is a whole number.
+    example, advice : str
+        How it is written, and what to write beyond the limits.
+    """
+
+    name: str
+    low: float
+    high: float
+    is_whole: bool = False
+    example: str
+    advice: str
+
+
+OPTIONS: dict[str, Option] = {
+    "mat": Option(
+        name="nu",
+        low=0.5,
+        high=50.0,  # from the exponential to what is the Gaussian but for the name
+        example="Write the smoothness as mat(0 + at(x, y) | g, nu=2.5).",
+        advice="Write nu=1.5 or nu=2.5; for what is smoother gau(), for what is less smooth exp().",
+    ),
+    "rr": Option(
+        name="d",
+        low=1.0,
+        high=100.0,
+        is_whole=True,
+        example="Write the rank as rr(0 + f | g, d=1).",
+        advice="Write d=1 or d=2, the number of directions in which effects vary.",
+    ),
+}
 
 
 def find_structure(written: str) -> Structure:
@@ -40,8 +83,10 @@ def find_structure(written: str) -> Structure:
     structure = STRUCTURES[name]
     if not option:
         return structure
-    assert isinstance(structure, Isotropic)
-    return replace(structure, nu=float(option.removeprefix("nu=")))
+    own = OPTIONS[name]
+    value = float(option.removeprefix(f"{own.name}="))
+    changes: dict[str, Any] = {own.name: int(value) if own.is_whole else value}
+    return replace(cast(Any, structure), **changes)
 
 
 # By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.

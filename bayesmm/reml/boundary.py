@@ -77,6 +77,8 @@ def null_directions(conditioned: np.ndarray, root: np.ndarray, pieces: tuple[Pie
         T = root[start:stop, start:stop]
         left, values, _ = np.linalg.svd(conditioned[start:stop, start:stop])
         least = SINGULAR if structure.has_inverse else ROUNDING * values[0]
+        if values[structure.rank(stop - start) - 1] > least:
+            continue
         for vector in (T.T @ left[:, values <= least]).T:
             seen = np.abs(vector) >= INVISIBLE * np.linalg.norm(T, axis=0)
             if seen.any():  # columns alike to rounding leave a direction whose parts are all small beside them

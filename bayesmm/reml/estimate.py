@@ -356,7 +356,8 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
             start += n
         for piece in pieces:
             n = piece.structure.n_cors(piece.k)
-            is_singular = np.linalg.svd(Lambda[piece.inside, piece.inside], compute_uv=False).min() < SINGULAR
+            sizes = np.linalg.svd(Lambda[piece.inside, piece.inside], compute_uv=False)
+            is_singular = sizes[piece.structure.rank(piece.k) - 1] < SINGULAR
             edges.append(near[start : start + n] & is_singular)
             start += n
     return np.concatenate([np.zeros(0, dtype=bool), *edges])

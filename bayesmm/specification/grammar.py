@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from bayesmm.console import brief, quoted
 from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
-from bayesmm.covariance.table import HOMOGENEOUS, SMOOTHNESS, STRUCTURES, WITH_SMOOTHNESS
+from bayesmm.covariance.table import HOMOGENEOUS, OPTIONS, STRUCTURES, Option
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
@@ -263,7 +263,8 @@ class _Parser:
             if by is None and self.takes_by and self.tokens[self.position + 1].text == "by":
                 by = self.by()
             elif structure == name.text:
-                structure = self.smoothness(name) if name.text in WITH_SMOOTHNESS else self.homogeneous(name)
+                option = OPTIONS.get(name.text)
+                structure = self.homogeneous(name) if option is None else self.option(name, option)
             else:
                 break
         self.expect(")")
@@ -298,24 +299,21 @@ class _Parser:
             self.complain("hom= is True or False.", "Write hom=True for one standard deviation of all effects.")
         return forms[value]
 
-    def smoothness(self, name: Token) -> str:
+    def option(self, name: Token, option: Option) -> str:
         """Read ``, nu=2.5``."""
         self.advance()
-        if self.token.text != "nu" or self.tokens[self.position + 1].text != "=":
-            self.complain(
-                f"{name.text}() takes nu= after its bar.", "Write the smoothness as mat(0 + at(x, y) | g, nu=2.5)."
-            )
+        if self.token.text != option.name or self.tokens[self.position + 1].text != "=":
+            self.complain(f"{name.text}() takes {option.name}= after its bar.", option.example)
         self.advance()
         self.advance()
-        low, high = SMOOTHNESS
         value = float(self.token.text) if self.token.kind == "number" else math.nan
-        if not low <= value <= high:
-            self.complain(
-                f"nu= is a number from {low:g} to {high:g}.",
-                "Write nu=1.5 or nu=2.5; for what is smoother gau(), for what is less smooth exp().",
-            )
+        if not option.low <= value <= option.high or (option.is_whole and not value.is_integer()):
+            kind = "whole number" if option.is_whole else "number"
+            problem = f"{option.name}= is a {kind} from {option.low:g} to {option.high:g}."
+            self.complain(problem, option.advice)
         self.advance()
-        return name.text if value == 1.5 else f"{name.text}, nu={value:g}"
+        is_usual = value == getattr(STRUCTURES[name.text], option.name)
+        return name.text if is_usual else f"{name.text}, {option.name}={value:g}"
 
     def arguments(self, opening: Token) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
         self.open.append(opening)

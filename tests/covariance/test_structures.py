@@ -56,6 +56,7 @@ TEXTBOOK: dict[str, Textbook] = {
     "homtoep": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[abs(i - j) - 1]),
     "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
     "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
+    "rr": lambda s, r, i, j: s[i] ** 2 if i == j else r[_pair(i, j)] * s[i] * s[j],
 }
 
 
@@ -88,8 +89,8 @@ def random_public(structure: Structure, k: int, seed: int) -> tuple[np.ndarray, 
     """Free standard deviations, and correlations strictly inside their limits."""
     rng = np.random.default_rng(seed)
     sd = rng.uniform(0.3, 3.0, structure.n_sds(k))
-    if structure.correlations == "matrix":
-        A = rng.normal(size=(k, k + 2))
+    if structure.correlations in ("matrix", "rank"):
+        A = rng.normal(size=(k, k + 2 if structure.correlations == "matrix" else structure.rank(k)))
         C = A @ A.T
         R = C / np.sqrt(np.outer(np.diag(C), np.diag(C)))
         return sd, np.array([R[i, j] for j in range(k) for i in range(j)])
@@ -128,7 +129,10 @@ def test_every_structure_of_the_table_has_a_textbook_here() -> None:
 @pytest.mark.parametrize(("name", "k"), CASES)
 def test_factor_is_lower_triangular_and_gives_the_textbook_covariance(name, k) -> None:
     structure, pieces = STRUCTURES[name], pieces_of(name, k)
-    np.testing.assert_allclose(piece_factor(np, structure.start(k), pieces[0]), np.eye(k), atol=ROUNDING)
+    start = piece_factor(np, structure.start(k), pieces[0])
+    assert np.linalg.matrix_rank(start) == structure.rank(k)
+    if structure.rank(k) == k:
+        np.testing.assert_allclose(start, np.eye(k), atol=ROUNDING)
     for theta in special_thetas(name, k):
         L = piece_factor(np, theta, pieces[0])
         np.testing.assert_array_equal(L, np.tril(L))
@@ -139,6 +143,11 @@ def test_factor_is_lower_triangular_and_gives_the_textbook_covariance(name, k) -
         low, high = structure.limits(k) if k > 1 else (-1.0, 1.0)
         known = cor[~np.isnan(cor)]
         assert ((known >= low - 1e-10) & (known <= high + 1e-10)).all()
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(covariance)
+    return lower_triangular(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 @pytest.mark.parametrize(("name", "k"), CASES)
@@ -157,7 +166,7 @@ def test_free_numbers_and_covariance_are_inverses(name, k) -> None:
         sds = effect_sds(np, sd, pieces)
         np.testing.assert_allclose(sds, np.sqrt(np.diag(covariance)), rtol=1e-12)
         np.testing.assert_allclose(free_sds(np, sds, pieces), sd, rtol=1e-12)
-        theta = theta_of([np.linalg.cholesky(covariance)], (pieces,))
+        theta = theta_of([_root(covariance)], (pieces,))
         L = piece_factor(np, theta, pieces[0])
         np.testing.assert_allclose(L @ L.T, covariance, atol=1e-10)
         larger = piece_factor(np, scale_theta(theta, 2.5, (pieces,)), pieces[0])
@@ -294,7 +303,7 @@ def test_snapped_parameters_are_held_where_they_are_on_the_boundary(name, k) -> 
         np.testing.assert_allclose(there @ there.T, L @ L.T, atol=1e-3)
         np.testing.assert_allclose(structure.snapped(snapped, k), snapped, rtol=ROUNDING)
         held = held_theta(snapped, (pieces,))
-        is_singular = np.linalg.matrix_rank(there, tol=1e-10) < k
+        is_singular = np.linalg.matrix_rank(there, tol=1e-10) < structure.rank(k)
         is_at_zero = has_positive_correlation(structure, k) and snapped[-1] == 0.0  # regular, and nothing lies beyond
         assert held.any() == (is_singular or is_at_zero)
 

@@ -112,8 +112,20 @@ class CorrelationPiece:
 
 
 def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
-    """Find the correlation matrices of a model: terms whose effects may be correlated."""
+    """Find the correlation matrices of a model: terms whose effects may be correlated.
+
+    Raises
+    ------
+    PriorError
+        If they follow from loadings, which have no prior.
+    """
     pieces = []
+    for piece in (piece for block in design.blocks for piece in block.pieces):
+        if piece.structure.correlations == "rank":
+            raise PriorError(
+                f"The term {piece.term} has fewer parameters than standard deviations and correlations, and no prior "
+                "of these: it is fitted by REML and ML alone. For a posterior write us() in its place."
+            )
     for position, (block, names) in enumerate(zip(design.blocks, design.labels.blocks, strict=True)):
         layout = names.pieces
         ends = zip(block.pieces, pairwise(sd_ends(layout)), pairwise(cor_ends(layout)), strict=True)

@@ -125,7 +125,7 @@ def find_crowded(blocks: Sequence[RandomBlock], n_rows: int) -> list[tuple[Block
 
 
 def _count(block: RandomBlock, piece: BlockPiece) -> tuple[int, str]:
-    k = piece.k if piece.structure.correlations == "matrix" else 1
+    k = piece.structure.rank(piece.k) if piece.structure.correlations in ("matrix", "rank") else 1
     n_effects = block.q * k
     if block.grouping.kind == "roles" or piece.term.grouping.by:  # not everybody has every role
         reached = block.incidence.n_reached()[piece.start : piece.stop]

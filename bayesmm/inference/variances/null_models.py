@@ -99,6 +99,11 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
         for position, (piece, expression) in enumerate(zip(block.pieces, labels.expressions, strict=True)):
             n_cors = piece.structure.n_cors(piece.k)
             own = [names for names in (next(correlations) for _ in range(n_cors)) if name in names]
+            if own and piece.structure.correlations == "rank":
+                raise ArgumentError(
+                    f"The correlations of {piece.term} follow from its loadings: without them it is another model. Fit "
+                    "that, and compare both by bmm.anova."
+                )
             if own:
                 return Hypothesis(
                     name=f"cor({expression} | {labels.group})" if n_cors > 1 else own[0][0],
