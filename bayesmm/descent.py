@@ -34,7 +34,7 @@ def find_inbreeding(sires: np.ndarray, dams: np.ndarray) -> np.ndarray:
     place = np.full(q + 1, -1)  # of a parent's row in what is known of T
     T: Any = sparse.csr_array((1, q))  # its first row is of a parent that is not known
     place[-1] = 0
-    for own in _generations(sires, dams):
+    for own in generations(sires, dams):
         both = own[(sires[own] >= 0) & (dams[own] >= 0)]
         few, many = sorted((sires[both], dams[both]), key=lambda side: len(np.unique(side)))
         for parent in np.unique(few):
@@ -51,7 +51,7 @@ def find_inbreeding(sires: np.ndarray, dams: np.ndarray) -> np.ndarray:
     return F
 
 
-def _generations(sires: np.ndarray, dams: np.ndarray) -> Iterator[np.ndarray]:
+def generations(sires: np.ndarray, dams: np.ndarray) -> Iterator[np.ndarray]:
     """Animals without known parents, then those whose parents are among these, and so on."""
     generation = np.zeros(len(sires) + 1, np.int64)
     generation[-1] = -1

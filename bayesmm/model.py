@@ -12,6 +12,7 @@ import pandas as pd
 from bayesmm.arguments import TARGET_ACCEPT, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
+from bayesmm.design.refusal import refuse_sparse
 from bayesmm.design.words.describe import build_report, describe
 from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, EstimationError
@@ -191,6 +192,8 @@ class Model:
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
+        if engine == "jax":
+            refuse_sparse(self.design, "JAX takes dense matrices", "Take engine='numpy'.")
         fit = self._fits.get((method, engine)) or fit_problem(self.problem, method, engine)
         return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
 

@@ -10,6 +10,8 @@ import numpy as np
 from bayesmm.covariance.layout import Layout
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
+from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
@@ -77,13 +79,16 @@ class Problem:
     @property
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
+        known = [block.relation for block in self.design.blocks]
+        is_sparse = any(isinstance(relation, SparseRelation) for relation in known)
         return tuple(
             BlockArrays(
                 incidence=block.incidence,
                 pieces=block.layout,
-                root=None if block.relation is None else block.relation.root,
+                root=relation.root if isinstance(relation, KnownRelation) and not is_sparse else None,
+                precision=relation.precision if relation is not None and is_sparse else None,
             )
-            for block in self.design.blocks
+            for block, relation in zip(self.design.blocks, known, strict=True)
         )
 
     @property

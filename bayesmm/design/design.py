@@ -29,7 +29,7 @@ from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing
-from bayesmm.design.related.relation import KnownRelation, read_relations
+from bayesmm.design.related.relation import AnyRelation, read_relations
 from bayesmm.design.rows.new_rows import NewRows, evaluate_rows, evaluate_weights
 from bayesmm.design.rows.sources import Sources, build_sources, read_prior_weights, read_used_data
 from bayesmm.errors import ArgumentError, DesignError
@@ -102,7 +102,7 @@ class Design:
     sources: Sources = field(repr=False)
 
     @property
-    def relations(self) -> dict[str, KnownRelation]:
+    def relations(self) -> dict[str, AnyRelation]:
         """How levels are related, by the names in the formula."""
         return {block.grouping.relation: block.relation for block in self.blocks if block.relation is not None}
 
@@ -282,7 +282,7 @@ def build_design(
         Functions and values that the formula may use by these names.
     known_sigma : float, optional
         σ where it is known; a term may then have as many random effects as there are rows.
-    relations : mapping of str to data frame, KnownRelation or Pedigree, optional
+    relations : mapping of str to data frame, KnownRelation, SparseRelation or Pedigree, optional
         Covariance matrices of levels by the names that ``rel()`` uses.
 
     Returns

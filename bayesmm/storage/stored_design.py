@@ -11,11 +11,13 @@ import numpy as np
 from xarray import Dataset
 
 from bayesmm.arguments import shorten
+from bayesmm.cholesky.precision import Descent, Factored
 from bayesmm.console import listing
 from bayesmm.design.coordinates import constants
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
-from bayesmm.design.related.relation import KnownRelation, relation
+from bayesmm.design.related.relation import AnyRelation, relation
+from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import StorageError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.version import __version__
@@ -55,7 +57,11 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
     if given:
         variables["weights"] = ("weights_row", design.weights)
     for i, each in enumerate(design.relations.values()):
-        variables[f"relation_{i}"] = (f"relation_{i}_pair", each.covariance[np.triu_indices(len(each.levels))])
+        if isinstance(each, SparseRelation):
+            arrays = each.precision.arrays
+            variables |= {f"relation_{i}_{part}": (f"relation_{i}_{part}_row", own) for part, own in arrays.items()}
+        else:
+            variables[f"relation_{i}"] = (f"relation_{i}_pair", each.covariance[np.triu_indices(len(each.levels))])
     return description, variables
 
 
@@ -104,10 +110,16 @@ def unpack_design(
     return dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
 
 
-def _unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, KnownRelation]:
-    found = {}
+def _unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, AnyRelation]:
+    found: dict[str, AnyRelation] = {}
     for i, (name, levels) in enumerate(described.items()):
         check_types((level, str) for level in levels)
+        start = f"relation_{i}_"
+        parts = {part.removeprefix(start): own for part, own in arrays.items() if part.startswith(start)}
+        if parts:
+            precision = Descent(**parts) if "sires" in parts else Factored(len(levels), **parts)
+            found[name] = SparseRelation(levels=tuple(levels), precision=precision)
+            continue
         A, pairs = np.zeros((len(levels), len(levels))), np.triu_indices(len(levels))
         A[pairs] = A.T[pairs] = arrays[f"relation_{i}"]
         found[name] = relation(A, levels)

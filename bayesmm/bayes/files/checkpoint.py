@@ -290,7 +290,7 @@ def identify(
     for block in design.blocks:
         for membership in block.incidence.memberships:
             arrays += [membership.codes, membership.columns]
-        arrays += [] if block.relation is None else [block.relation.covariance]
+        arrays += [] if block.relation is None else block.relation.arrays
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "formula": design.specification.normalised(),

@@ -15,7 +15,7 @@ from bayesmm.design.columns.strata import columns_of_stratum, find_strata
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
 from bayesmm.design.related.levels import find_relation, read_related_levels
-from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.relation import AnyRelation
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.specification.terms import Grouping, RandomTerm
@@ -64,7 +64,7 @@ class RandomBlock:
         Value of each column; `incidence` has them once for each level of a row, times its weight.
     pieces : tuple of BlockPiece
         Which columns come from which term.
-    relation : KnownRelation, optional
+    relation : KnownRelation or SparseRelation, optional
         How the levels are related; independent by default.
     """
 
@@ -75,7 +75,7 @@ class RandomBlock:
     columns: np.ndarray
     grouping: Grouping
     pieces: tuple[BlockPiece, ...]
-    relation: KnownRelation | None = None
+    relation: AnyRelation | None = None
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -119,11 +119,11 @@ class RandomBlock:
         """Relation of levels with others, by their codes: one of a level with itself, zero of independent ones."""
         if self.relation is None:
             return np.where(levels == others, 1.0, 0.0)
-        return self.relation.covariance[levels, others]
+        return self.relation.covariances(levels, others)
 
     def relate(self, effects: np.ndarray) -> np.ndarray:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
-        return effects if self.relation is None else self.relation.root @ effects
+        return effects if self.relation is None else self.relation.relate(effects)
 
     def times(self, T: np.ndarray) -> "RandomBlock":
         """Return the block with columns ZT."""
@@ -135,7 +135,7 @@ def build_blocks(
     rows: UsedRows,
     built: Mapping[str, Columns],
     weights: Mapping[str, Columns],
-    relations: Mapping[str, KnownRelation],
+    relations: Mapping[str, AnyRelation],
 ) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
@@ -149,7 +149,7 @@ def build_blocks(
         The columns of each term's expression.
     weights : mapping of str to Columns
         The column of each expression of a member's weight.
-    relations : mapping of str to KnownRelation
+    relations : mapping of str to relation
         Of the names that ``rel()`` uses.
 
     Returns
@@ -204,7 +204,7 @@ def _block(
     sources: BlockSources,
     rows: UsedRows,
     group: str,
-    related: KnownRelation | None,
+    related: AnyRelation | None,
 ) -> RandomBlock:
     values = [rows.columns[name] for name in grouping.factors]
     if related is not None:

@@ -18,12 +18,14 @@ import numpy as np
 from bayesmm.covariance.layout import Piece, piece_factor
 from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.sparse_relation import SparseRelation
 
 ALIKE = 1e-12  # share of the identity that the A_j leave, below which it is rounding
 PART = 1e-6  # of a term in the combination, below which it has none
 DEPENDENT = 1e-10  # share of a column that others leave, below which they make it up
 TINY = 1e-30  # a complex step
 SOME = 300  # rows of related levels that are looked at first
+MORE = 1500  # rows that are looked at last where the relation is sparse
 
 
 def find_indistinct(
@@ -50,12 +52,17 @@ def find_indistinct(
     Rao & Kleffe (1988), Estimation of Variance Components and Applications, chapter 4: a variance is identified if its
     matrix is no combination of the others. Demidenko (2013), Mixed Models, section 3.2.
     """
-    if any(block.relation is not None for block in blocks) and len(weights) > SOME:
-        # what some rows tell apart, all rows do; relations make full matrices
-        some = np.linspace(0, len(weights) - 1, SOME).astype(int)
-        part = [_on_rows(block, some) for block in blocks]
-        if not find_indistinct(part, weights[some], None if X is None else _independent(X[some])):
-            return []
+    # what some rows tell apart, all rows do; relations make full matrices
+    if any(isinstance(block.relation, SparseRelation) for block in blocks):
+        in_samples: list[BlockPiece] = []
+        for some in _samples(len(weights)):
+            in_samples = _find_in(some, blocks, weights, X)
+            if not in_samples:
+                break
+        return in_samples
+    is_large = any(block.relation is not None for block in blocks) and len(weights) > SOME
+    if is_large and not _find_in(_spaced(len(weights), SOME), blocks, weights, X):
+        return []
     p = 0 if X is None else X.shape[1]
     n = len(weights)
     if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
@@ -89,6 +96,23 @@ def find_indistinct(
     return [piece for block in blocks for piece in block.pieces if id(piece) in found]
 
 
+def _spaced(n: int, size: int) -> np.ndarray:
+    return np.linspace(0, n - 1, min(n, size)).astype(int)
+
+
+def _samples(n: int) -> list[np.ndarray]:
+    """Rows to be looked at where all would be too many: spread out, side by side as relatives often are, and more."""
+    return [_spaced(n, SOME), np.arange(min(n, SOME)), _spaced(n, MORE)]
+
+
+def _find_in(
+    rows: np.ndarray, blocks: Sequence[RandomBlock], weights: np.ndarray, X: np.ndarray | None
+) -> list[BlockPiece]:
+    """Find in some rows what cannot be told apart there."""
+    part = [_on_rows(block, rows) for block in blocks]
+    return find_indistinct(part, weights[rows], None if X is None else _independent(X[rows]))
+
+
 def _on_rows(block: RandomBlock, rows: np.ndarray) -> RandomBlock:
     """Return the block in some rows, of related levels those that have some."""
     incidence = block.incidence.rows(rows)
@@ -98,7 +122,7 @@ def _on_rows(block: RandomBlock, rows: np.ndarray) -> RandomBlock:
     levels = tuple(block.levels[level] for level in present)
     place = np.full(block.q, -1)
     place[present] = np.arange(len(present))
-    relation = KnownRelation(levels=levels, covariance=block.relation.covariance[np.ix_(present, present)])
+    relation = KnownRelation(levels=levels, covariance=block.relation.covariances(*np.ix_(present, present)))
     incidence = replace(incidence.map(lambda codes: place[codes]), n_levels=len(present))
     return replace(block, incidence=incidence, levels=levels, relation=relation)
 
@@ -152,6 +176,7 @@ def _columns(block: RandomBlock, root: np.ndarray) -> Any:
     Z = sparse.csr_array((values, (own, where)), shape=(n, k * q))
     if block.relation is None:
         return Z
+    assert isinstance(block.relation, KnownRelation)  # _on_rows has made it so
     return sparse.hstack([Z[:, j * q : (j + 1) * q] @ sparse.csr_array(block.relation.root) for j in range(k)], "csr")
 
 

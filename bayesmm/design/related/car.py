@@ -10,13 +10,12 @@ import pandas as pd
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
-from bayesmm.design.related.relation import NOTHING, KnownRelation, read_labels, relation
+from bayesmm.design.related.relation import MOST_LEVELS, NOTHING, AnyRelation, check_size, read_labels, relation
+from bayesmm.design.related.sparse_relation import SparseRelation, read_sparse_precision
 from bayesmm.errors import DesignError
 
 
-def car(
-    neighbours: Any, rho: float = 1.0, levels: Sequence[Any] | None = None, *, scaled: bool = True
-) -> KnownRelation:
+def car(neighbours: Any, rho: float = 1.0, levels: Sequence[Any] | None = None, *, scaled: bool = True) -> AnyRelation:
     """Relate regions to those that they border on: proper or intrinsic conditional autoregression.
 
     Parameters
@@ -36,13 +35,14 @@ def car(
 
     Returns
     -------
-    KnownRelation
+    KnownRelation or SparseRelation
         For ``relations`` of `Model`: ``Model("y ~ 1 + (1 | rel(region, W))", data, relations={"W": car(W)})``.
 
     Raises
     ------
     DesignError
-        If W is not symmetric or negative, a region is its own neighbour or has none, or `rho` is out of its limits.
+        If W is not symmetric or negative, a region is its own neighbour or has none, or `rho` is out of its limits; or
+        if there are more than 5,000 regions and W is not a matrix of `scipy.sparse`, or `rho` is one.
 
     Notes
     -----
@@ -62,17 +62,55 @@ def car(
     >>> bmm.car(line, levels=["west", "middle", "east"], scaled=False).covariance.round(3).tolist()
     [[0.556, -0.111, -0.444], [-0.111, 0.222, -0.111], [-0.444, -0.111, 0.556]]
     """
-    labels, W = _read_neighbours(neighbours, levels)
     if isinstance(rho, bool) or not isinstance(rho, (int, float, np.number)) or not -1 < rho <= 1:
         raise DesignError(f"rho is {shorten(rho)}: give a number above -1, up to 1 (the intrinsic autoregression).")
     if not isinstance(scaled, bool):
         raise DesignError(f"scaled is {shorten(scaled)}: give True or False.")
+    if hasattr(neighbours, "toarray") and max(neighbours.shape) > MOST_LEVELS:
+        return _relate_many(neighbours, float(rho), read_labels(levels, "matrix of neighbours"), scaled=scaled)
+    labels, W = _read_neighbours(neighbours, levels)
     values, vectors = np.linalg.eigh(np.diag(W.sum(axis=1)) - float(rho) * W)
     inverse = np.where(values > NOTHING * values[-1] * len(W), 1.0 / np.where(values > 0, values, 1.0), 0.0)
     A = (vectors * inverse) @ vectors.T
     if scaled:
         A = A / np.exp(np.log(np.diag(A)).mean())
     return relation(0.5 * (A + A.T), labels)
+
+
+def _relate_many(neighbours: Any, rho: float, labels: tuple[str, ...], *, scaled: bool) -> SparseRelation:
+    """Relate more regions than a dense matrix is made for."""
+    from scipy import sparse  # where a sparse matrix is given
+
+    if rho == 1:
+        raise DesignError(
+            f"The intrinsic autoregression of {len(labels):,} regions has a dense matrix of more than the "
+            f"{MOST_LEVELS:,} levels that there may be. Give rho a little below one, as 0.99: its matrix is sparse."
+        )
+    if neighbours.shape != (len(labels),) * 2:
+        raise DesignError(f"The neighbours have the shape {neighbours.shape}, and there are {len(labels)} regions.")
+    W: Any = sparse.csc_array(neighbours, dtype=float)
+    _check_neighbours(W.data, (W != W.T).nnz == 0, W.diagonal(), np.asarray(W.sum(axis=0)), labels)
+    Q = sparse.diags_array(np.asarray(W.sum(axis=1)).ravel()) - rho * W
+    found = read_sparse_precision(Q, labels, asymmetric=0.0)
+    if not scaled:
+        return found
+    return read_sparse_precision(Q * np.exp(np.log(found.variances).mean()), labels, asymmetric=0.0)
+
+
+def _check_neighbours(
+    weights: np.ndarray, is_symmetric: bool, diagonal: np.ndarray, sums: np.ndarray, labels: Sequence[str]
+) -> None:
+    if not np.isfinite(weights).all() or (weights < 0).any() or not is_symmetric or diagonal.any():
+        raise DesignError(
+            "The neighbours must be a symmetric matrix of finite weights of at least 0, with zeros on the diagonal: no "
+            "region is its own neighbour."
+        )
+    alone = [label for label, total in zip(labels, sums, strict=True) if not total]
+    if alone:
+        raise DesignError(
+            f"{len(alone)} region(s) have no neighbours: {listing(alone, 5, quoted=True)}. Join each to another, as "
+            "islands are to the nearest coast, or leave their rows out."
+        )
 
 
 def _read_neighbours(neighbours: Any, levels: Sequence[Any] | None) -> tuple[list[str], np.ndarray]:
@@ -83,21 +121,12 @@ def _read_neighbours(neighbours: Any, levels: Sequence[Any] | None) -> tuple[lis
     elif hasattr(neighbours, "toarray"):
         neighbours = neighbours.toarray()
     labels = list(read_labels(levels, "matrix of neighbours"))
+    check_size(len(labels))
     try:
         W = np.array(neighbours, dtype=float)
     except (TypeError, ValueError, OverflowError):
         raise DesignError(f"The neighbours are {shorten(neighbours)}: give a matrix of numbers.") from None
     if W.shape != (len(labels),) * 2:
         raise DesignError(f"The neighbours have the shape {W.shape}, and there are {len(labels)} regions.")
-    if not np.isfinite(W).all() or (W < 0).any() or not np.array_equal(W, W.T) or np.diag(W).any():
-        raise DesignError(
-            "The neighbours must be a symmetric matrix of finite weights of at least 0, with zeros on the diagonal: no "
-            "region is its own neighbour."
-        )
-    alone = [label for label, row in zip(labels, W, strict=True) if not row.any()]
-    if alone:
-        raise DesignError(
-            f"{len(alone)} region(s) have no neighbours: {listing(alone, 5, quoted=True)}. Join each to another, as "
-            "islands are to the nearest coast, or leave their rows out."
-        )
+    _check_neighbours(W, np.array_equal(W, W.T), np.diag(W), W.sum(axis=1), labels)
     return labels, W

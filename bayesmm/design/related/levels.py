@@ -9,12 +9,12 @@ import pandas as pd
 
 from bayesmm.console import listing
 from bayesmm.design.reading.levels import read_levels
-from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.relation import AnyRelation
 from bayesmm.errors import DesignError
 from bayesmm.specification.terms import Grouping
 
 
-def find_relation(grouping: Grouping, relations: Mapping[str, KnownRelation]) -> KnownRelation:
+def find_relation(grouping: Grouping, relations: Mapping[str, AnyRelation]) -> AnyRelation:
     """Return the relation that a grouping names.
 
     Raises

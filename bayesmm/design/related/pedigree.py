@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.cholesky.precision import Descent
 from bayesmm.console import listing
 from bayesmm.descent import find_inbreeding, sampling_variances
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.frame import read_table
-from bayesmm.design.related.relation import KnownRelation, check_size
+from bayesmm.design.related.relation import MOST_LEVELS, AnyRelation, KnownRelation, check_size
+from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import DesignError
 
 UNKNOWN = ("", "0")  # how files write a parent that is not known, unless an animal is called so
+LEAST = 1e-10  # of the variance of a founder, below which a part of an animal's own is rounding
 SHOWN = 8  # animals of a circle that an error names
 
 
@@ -73,17 +76,13 @@ class Pedigree:
         """
         from scipy import sparse
 
-        descent = sparse.eye_array(len(self.animals), format="csc") - _parentage(self.sires, self.dams)
-        return (descent.T @ sparse.diags_array(1.0 / self.sampling_variances) @ descent).tocsc()
+        A, q = Descent(self.sires, self.dams, self.inbreeding), len(self.animals)
+        lower: Any = sparse.csc_array((A.values, (A.rows, A.columns)), shape=(q, q))
+        return (lower + sparse.tril(lower, -1).T).tocsc()
 
     @property
     def covariance(self) -> pd.DataFrame:
-        """A (q, q), the numerator relationship matrix: one plus inbreeding on the diagonal."""
-        return pd.DataFrame(self.relation.covariance, list(self.animals), list(self.animals))
-
-    @cached_property
-    def relation(self) -> KnownRelation:
-        """What a model takes.
+        """A (q, q), the numerator relationship matrix: one plus inbreeding on the diagonal.
 
         Raises
         ------
@@ -91,7 +90,27 @@ class Pedigree:
             If there are more animals than a dense matrix is made for: see `prune`.
         """
         check_size(len(self.animals))
-        return KnownRelation(levels=self.animals, covariance=self._tabular())
+        return pd.DataFrame(self._tabular(), list(self.animals), list(self.animals))
+
+    @cached_property
+    def relation(self) -> AnyRelation:
+        """What a model takes: of many animals the inverse of A, of others A itself.
+
+        Raises
+        ------
+        DesignError
+            If many animals are no more variable than their parents, so that A has no inverse.
+        """
+        if len(self.animals) <= MOST_LEVELS:
+            return KnownRelation(levels=self.animals, covariance=self._tabular())
+        copies = np.flatnonzero(self.sampling_variances < LEAST)
+        if len(copies):
+            raise DesignError(
+                f"{len(copies)} animal(s) are copies of their parents: "
+                f"{listing([self.animals[i] for i in copies], 5, quoted=True)}. Of so many animals the inverse of A is "
+                "needed, and there is none. Give copies one name."
+            )
+        return SparseRelation(levels=self.animals, precision=Descent(self.sires, self.dams, self.inbreeding))
 
     def _tabular(self) -> np.ndarray:
         """Work out A by the tabular method: an animal's relation to older ones is the mean of its parents'."""
@@ -289,13 +308,3 @@ def _oldest_first(parents: dict[str, tuple[str | None, str | None]]) -> list[str
             else:
                 path.append(waiting[0])
     return sorted([*unlisted, *parents], key=generation.__getitem__)
-
-
-def _parentage(sires: np.ndarray, dams: np.ndarray) -> Any:
-    """P (q, q), one half at each animal's known parents; one where they are the same."""
-    from scipy import sparse
-
-    q = len(sires)
-    own = np.concatenate([np.flatnonzero(sires >= 0), np.flatnonzero(dams >= 0)])
-    parent = np.concatenate([sires[sires >= 0], dams[dams >= 0]])
-    return sparse.csc_array((np.full(len(own), 0.5), (own, parent)), shape=(q, q))

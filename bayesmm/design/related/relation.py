@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.cholesky.precision import Factored, Precision
 from bayesmm.console import listing
 from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.related.sparse_relation import SparseRelation, read_sparse_precision
 from bayesmm.errors import DesignError
 
-MOST_LEVELS = 5000  # beyond, a dense matrix of all pairs and its factor take seconds and hundreds of megabytes
+MOST_LEVELS = 5000  # of a dense matrix: beyond, it and its factor take seconds and hundreds of megabytes
 ASYMMETRIC = 1e-8  # of the largest entry: what A may differ from A' by rounding, as where it was read from a text
 NEGATIVE = 1e-8  # of the largest eigenvalue: what an eigenvalue may be below zero by rounding
+INEXACT = 1e-4  # what AA⁻¹ may differ from the identity
 NOTHING = 1e-12  # of the largest eigenvalue, below which one is zero
 
 
@@ -51,19 +54,61 @@ class KnownRelation:
             return vectors * np.sqrt(np.where(values > NOTHING * values[-1], values, 0.0))
 
     @cached_property
+    def precision(self) -> Precision:
+        """A⁻¹, where it stands beside a sparse one.
+
+        Raises
+        ------
+        DesignError
+            If A is singular.
+        """
+        try:
+            inverse = np.linalg.inv(self.root)
+        except np.linalg.LinAlgError:
+            inverse = np.full_like(self.root, np.nan)
+        lower = np.tril_indices(len(self.levels))
+        Q = inverse.T @ inverse
+        if not np.isfinite(Q).all() or np.abs(Q @ self.covariance - np.eye(len(Q))).max() > INEXACT:
+            raise DesignError(
+                f"A matrix that relates {len(self.levels):,} levels is singular, and beside a sparse relation its "
+                "inverse is needed. Add a little to its diagonal."
+            )
+        return Factored(len(Q), *lower, Q[lower])
+
+    @cached_property
     def variances(self) -> np.ndarray:
         """Diagonal of A (q,)."""
         return np.diag(self.covariance)
 
-    def equals(self, other: KnownRelation | None) -> bool:
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """What tells it from others."""
+        return [self.covariance]
+
+    def covariances(self, levels: Any, others: Any) -> np.ndarray:
+        """Entries of A between levels and others, by their codes, that are broadcast against each other."""
+        return self.covariance[levels, others]
+
+    def relate(self, effects: np.ndarray) -> np.ndarray:
+        """Give independent effects (..., q, k) of all levels the relation that these have."""
+        return self.root @ effects
+
+    def equals(self, other: Any) -> bool:
         """Whether both relate the same levels alike."""
-        return other is not None and self.levels == other.levels and np.array_equal(self.covariance, other.covariance)
+        return (
+            isinstance(other, KnownRelation)
+            and self.levels == other.levels
+            and np.array_equal(self.covariance, other.covariance)
+        )
 
     def __repr__(self) -> str:
         return f"<KnownRelation of {len(self.levels)} levels>"
 
 
-def relation(matrix: Any, levels: Sequence[Any] | None = None, *, precision: bool = False) -> KnownRelation:
+type AnyRelation = KnownRelation | SparseRelation
+
+
+def relation(matrix: Any, levels: Sequence[Any] | None = None, *, precision: bool = False) -> AnyRelation:
     """Say how the levels of a grouping factor are related.
 
     Parameters
@@ -78,8 +123,9 @@ def relation(matrix: Any, levels: Sequence[Any] | None = None, *, precision: boo
 
     Returns
     -------
-    KnownRelation
-        For ``relations`` of `Model`.
+    KnownRelation or SparseRelation
+        For ``relations`` of `Model`. The latter of more than 5,000 levels, of which A⁻¹ must be given, as a matrix of
+        `scipy.sparse`.
 
     Raises
     ------
@@ -102,14 +148,17 @@ def relation(matrix: Any, levels: Sequence[Any] | None = None, *, precision: boo
     if isinstance(matrix, pd.DataFrame):
         levels = _levels_of_frame(matrix, levels)
         matrix = matrix.to_numpy()
-    elif hasattr(matrix, "toarray"):
-        matrix = matrix.toarray()
     if not isinstance(precision, bool):
         raise DesignError(f"precision is {shorten(precision)}: give True or False.")
     labels = read_labels(levels, "matrix of relations")
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise DesignError(f"The level {twice!r} occurs twice in the matrix of relations. Name each level once.")
+    if hasattr(matrix, "toarray"):
+        if precision and len(labels) > MOST_LEVELS:
+            return read_sparse_precision(matrix, labels, ASYMMETRIC)
+        check_size(max(len(labels), *matrix.shape))
+        matrix = matrix.toarray()
     A = _read_matrix(matrix, labels)
     if precision:
         A = _invert(A)
@@ -141,12 +190,12 @@ def read_labels(levels: Any, what: str) -> tuple[str, ...]:
     return tuple(level_text(level) for level in levels)
 
 
-def read_relations(given: Any) -> dict[str, KnownRelation]:
+def read_relations(given: Any) -> dict[str, AnyRelation]:
     """Read ``relations`` of a model.
 
     Parameters
     ----------
-    given : mapping of str to data frame, KnownRelation or Pedigree; or None
+    given : mapping of str to data frame, KnownRelation, SparseRelation or Pedigree; or None
         By the names that ``rel()`` uses.
 
     Raises
@@ -219,8 +268,9 @@ def check_size(q: int) -> None:
     """Refuse more levels than a dense matrix is made for."""
     if q > MOST_LEVELS:
         raise DesignError(
-            f"{q:,} related levels are more than the {MOST_LEVELS:,} that bayesmm takes: their covariance matrix is "
-            "dense. Leave out levels that are related to none with data."
+            f"{q:,} related levels are more than the {MOST_LEVELS:,} of a dense covariance matrix. Give a pedigree, or "
+            "A⁻¹ as a matrix of scipy.sparse, bmm.relation(inverse, levels, precision=True), or leave out levels that "
+            "are related to none with data."
         )
 
 

@@ -14,7 +14,7 @@ from bayesmm.design.reading.check_texts import check_texts
 from bayesmm.design.reading.frame import UsedRows, column_names, open_source, read_columns
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, Rows, choose_rows, read_weights
-from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.relation import AnyRelation
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.terms import Specification
 
@@ -63,7 +63,7 @@ def build_sources(
     used: UsedRows,
     numbers: UsedRows,
     names: Names,
-    relations: Mapping[str, KnownRelation],
+    relations: Mapping[str, AnyRelation],
 ) -> tuple[Sources, tuple[RandomBlock, ...]]:
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
     expressions = dict.fromkeys(term.expression for term in specification.random_terms)

@@ -132,7 +132,7 @@ def whitened(eliminated: Eliminated) -> np.ndarray:
 def _whiten_part(eliminated: Eliminated, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
     incidences = [incidence.rows(rows) for incidence in eliminated.rows.incidences]
     present = [incidence.levels_present() for incidence in incidences]
-    is_related = [V is not None for V in eliminated.products.level_roots] or [False] * len(incidences)
+    is_related = list(map(eliminated.is_related, range(len(incidences))))
     m = sum(
         (incidence.n_levels if related else len(levels)) * incidence.k
         for levels, incidence, related in zip(present, incidences, is_related, strict=True)

@@ -13,7 +13,7 @@ of each level's own effects are worked out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,18 +267,22 @@ class _EffectSpace:
 
     def _times(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
         """Multiply the effects of one factor (kq, c) by a matrix (k, k), and by A where levels are related."""
-        V = self._level_root(g)
+        k, q = self._shapes[g]
+        V, A = self._level_root(g), self._at.products.precision(g)
         if V is not None:
             a = self._at_levels(g, V @ V.T, a)
-        k, q = self._shapes[g]
+        elif A is not None:
+            a = self._with_levels_last(g, A.relate, a)
         return (matrix @ a.reshape(k, -1)).reshape(k * q, -1)
 
     def _root(self, g: int, matrix: np.ndarray, a: np.ndarray) -> np.ndarray:
         """Multiply the effects of one factor (kq, c) by Λ' (k, k), and by V' where levels are related."""
-        V = self._level_root(g)
+        k, q = self._shapes[g]
+        V, A = self._level_root(g), self._at.products.precision(g)
         if V is not None:
             a = self._at_levels(g, V.T, a)
-        k, q = self._shapes[g]
+        elif A is not None:
+            a = self._with_levels_last(g, A.gather, a)
         return (matrix @ a.reshape(k, -1)).reshape(k * q, -1)
 
     def _level_root(self, g: int) -> np.ndarray | None:
@@ -289,6 +293,11 @@ class _EffectSpace:
         """Multiply over the levels (q, q), effect by effect."""
         k, q = self._shapes[g]
         return (matrix @ a.reshape(k, q, -1)).reshape(k * q, -1)
+
+    def _with_levels_last(self, g: int, change: Callable[[np.ndarray], np.ndarray], a: np.ndarray) -> np.ndarray:
+        """Change what all levels have, effect by effect."""
+        k, q = self._shapes[g]
+        return change(a.reshape(k, q, -1).swapaxes(1, 2)).swapaxes(1, 2).reshape(k * q, -1)
 
     def _split(self, a: np.ndarray) -> list[np.ndarray]:
         """Into (k, c, q) of each factor."""

@@ -181,8 +181,8 @@ def _needs_rows(question: Question) -> bool:
 
 
 def _sum_source(criterion: Criterion) -> SumSource | None:
-    """Draw sums, unless rows are as few as effects, or crossed factors leave little of a fixed effect's column."""
-    if criterion.has_many_effects and not criterion.products.is_apart:
+    """Draw sums, unless these would be inexact, or levels are related by a sparse matrix."""
+    if criterion.products.sparse is not None or (criterion.has_many_effects and not criterion.products.is_apart):
         return None
     source = SumSource(criterion.products)
     return source if source.is_exact else None

@@ -21,7 +21,7 @@ from bayesmm.marginal.apart.few_effects import joint_covariance, solve_few_effec
 from bayesmm.marginal.apart.one_factor import level_covariances, solve_one_factor
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Elimination, absorb, eliminate
+from bayesmm.marginal.elimination.elimination import AnyElimination, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.residual.through_rows import off_zero, quadratic
@@ -188,7 +188,7 @@ class _At(NamedTuple):
     diagonal: list[np.ndarray]
     pairs: dict[tuple[int, int], np.ndarray]
     joint: np.ndarray | None
-    elimination: Elimination | None
+    elimination: AnyElimination | None
 
     def between(self, f: int, g: int, u: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
         """C (k, l, m) of pairs of levels."""

@@ -271,6 +271,8 @@ def _refuse_exact(fit: Fitted, hypothesis: Hypothesis) -> str:
             f"{hypothesis.n_variances} variance(s) and {hypothesis.n_correlations} correlation(s)."
         )
     products = fit.estimate.criterion_function.products
+    if products.sparse is not None:
+        return "it takes a dense matrix of all effects, and levels are related by a sparse one."
     tested = len(hypothesis.effects) * products.diagonal[hypothesis.block].shape[2]
     if tested > MOST_TESTED or n_effects(products) > MOST_EFFECTS:
         return (

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.dense import dense_rows, level_blocks, times_factor, times_transpose
-from bayesmm.marginal.elimination.elimination import Absorbed, Elimination
+from bayesmm.marginal.elimination.elimination import Absorbed, AnyElimination, Elimination
+from bayesmm.marginal.elimination.sparse import SparseElimination
+from bayesmm.marginal.elimination.times import times_effects
+from bayesmm.marginal.plan.sparse import join
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -31,7 +35,7 @@ class Solved(NamedTuple):
 def solve_effects(
     ops: Operations,
     products: CrossProducts,
-    elimination: Elimination,
+    elimination: AnyElimination,
     absorbed: Absorbed,
     combination: Float[Array, "c j"] | None = None,
     noise: Sequence[Float[Array, "k j q"]] | None = None,
@@ -51,6 +55,8 @@ def solve_effects(
         ``ΛL⁻ᵀ·noise`` is added: with standard normal numbers times σ the effects are a draw from their conditional
         distribution N(modes, σ²ΛH⁻¹Λ'). The residual then has no meaning.
     """
+    if isinstance(elimination, SparseElimination):
+        return _solve_sparse(products, elimination, absorbed, combination, noise)
     effects, residual = _solve_dense(ops, products, elimination, absorbed, combination, noise)
     for step, done in zip(reversed(products.shape.steps), reversed(elimination.steps), strict=True):
         f = step.factor
@@ -66,6 +72,21 @@ def solve_effects(
             effects[f] = effects[f] + contract(done.root, noise[f])
     order = range(len(products.shape.widths))
     return Solved([effects[f] for f in order], [residual[f] for f in order])
+
+
+def _solve_sparse(
+    products: CrossProducts,
+    elimination: SparseElimination,
+    absorbed: Absorbed,
+    combination: Float[Array, "c j"] | None,
+    noise: Sequence[Float[Array, "k j q"]] | None,
+) -> Solved:
+    cross, (rooted,) = absorbed.cross, absorbed.dense
+    if combination is not None:
+        cross = [host.transform(combination, K.swapaxes(0, 1)).swapaxes(0, 1) for K in cross]
+        rooted = combination.T @ rooted
+    effects = elimination.back(rooted if noise is None else rooted + join(noise))
+    return Solved(effects, [K - taken for K, taken in zip(cross, times_effects(products, effects), strict=True)])
 
 
 def _solve_dense(

@@ -24,6 +24,7 @@ from bayesmm.marginal.elimination.dense import (
     scale_blocks,
     times_factor,
 )
+from bayesmm.marginal.elimination.sparse import SparseElimination, factorise_sparse
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import PlanIndex, PlanShape, StepShape
 from bayesmm.marginal.shapes import Array, Float, Int
@@ -97,6 +98,9 @@ class Elimination:
     blocks: list[DenseBlocks]
 
 
+type AnyElimination = Elimination | SparseElimination
+
+
 class Absorbed(NamedTuple):
     """Columns after elimination.
 
@@ -107,7 +111,7 @@ class Absorbed(NamedTuple):
     cross : list of arrays, shape (k, c, q)
         Z'Ṽ_f⁻¹[X y] of each factor when its turn came.
     dense : list of arrays, shape (B, m, c)
-        The same in the dense blocks, by size.
+        The same in the dense blocks, by size. Of a sparse elimination, one array (c, N): what its root leaves.
     """
 
     reduced: Reduced
@@ -117,14 +121,16 @@ class Absorbed(NamedTuple):
 
 def eliminate(
     ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
-) -> tuple[Elimination, Absorbed]:
+) -> tuple[AnyElimination, Absorbed]:
     """Eliminate all random effects from [Z X y]'W[Z X y], for factors on the conditioned columns."""
     elimination = factorise(ops, products, factors)
     return elimination, absorb(ops, products, elimination, products.cross, products.gram)
 
 
-def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Elimination:
+def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> AnyElimination:
     """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
+    if products.sparse is not None:
+        return factorise_sparse(products, factors)
     shape, index = products.shape, products.index
     diagonal, pairs = list(products.diagonal), dict(zip(shape.pairs, products.pairs, strict=True))
     dense, log_det, steps = None, 0.0, []
@@ -212,7 +218,7 @@ def _dense_edges(
 def absorb(
     ops: Operations,
     products: CrossProducts,
-    elimination: Elimination,
+    elimination: AnyElimination,
     cross: Sequence[Float[Array, "k c q"]],
     gram: Float[Array, "c c"],
 ) -> Absorbed:
@@ -232,6 +238,9 @@ def absorb(
         K'WK.
     """
     shape, cross = products.shape, list(cross)
+    if isinstance(elimination, SparseElimination):
+        rooted = elimination.root(cross)
+        return Absorbed(Reduced(elimination.log_det, gram - rooted @ rooted.T), cross, [rooted])
     for step, done in zip(shape.steps, elimination.steps, strict=True):
         rooted = contract(done.root.swapaxes(0, 1), cross[step.factor])  # (k, c, q)
         gram = gram - ops.sum_gram(rooted)

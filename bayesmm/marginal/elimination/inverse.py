@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.dense import block_positions, times_transpose
-from bayesmm.marginal.elimination.elimination import Elimination, pair_name
+from bayesmm.marginal.elimination.elimination import AnyElimination, Elimination, pair_name
+from bayesmm.marginal.elimination.sparse import SparseElimination, invert_sparse
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import StepShape
 from bayesmm.marginal.plan.planning import list_fill
@@ -40,7 +43,7 @@ class Inverse(NamedTuple):
 def invert_on_pattern(
     ops: Operations,
     products: CrossProducts,
-    elimination: Elimination,
+    elimination: AnyElimination,
     factors: Sequence[Float[Array, "k k"]],
     *,
     neighbours: bool = False,
@@ -68,6 +71,10 @@ def invert_on_pattern(
     study.
     """
     shape, index = products.shape, products.index
+    if isinstance(elimination, SparseElimination):
+        own, between, influence = invert_sparse(products, elimination)
+        weights = [Q @ np.linalg.inv(L) for Q, L in zip(influence, factors, strict=True)]
+        return Inverse(own, dict(zip(shape.pairs, between, strict=True)), weights, influence)
     flat, diagonal, influence = _read_dense(ops, products, elimination)
     weights = {f: Q @ ops.xp.linalg.inv(factors[f]) for f, Q in influence.items()}
     pairs: dict[FactorPair, Array] = {}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Elimination, absorb
+from bayesmm.marginal.elimination.elimination import AnyElimination, absorb
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -22,7 +22,7 @@ class Combined(NamedTuple):
 
 
 def combine(
-    ops: Operations, products: CrossProducts, elimination: Elimination, combinations: Sequence[Float[Array, "k c q"]]
+    ops: Operations, products: CrossProducts, elimination: AnyElimination, combinations: Sequence[Float[Array, "k c q"]]
 ) -> Combined:
     """Solve for combinations of the effects: C = ΛH⁻¹Λ' times them.
 
@@ -68,7 +68,7 @@ def level_combinations(
 
 
 def related_covariances(
-    ops: Operations, products: CrossProducts, elimination: Elimination, factor: int
+    ops: Operations, products: CrossProducts, elimination: AnyElimination, factor: int
 ) -> Float[Array, "k k q"]:
     """C of each of the user's levels, (k, k, q), of a factor whose levels are related."""
     k, q = products.diagonal[factor].shape[0], products.diagonal[factor].shape[2]

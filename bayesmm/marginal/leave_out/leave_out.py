@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sandwich
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Reduced, eliminate
+from bayesmm.marginal.elimination.elimination import Elimination, Reduced, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.in_jax import traced
 from bayesmm.marginal.in_jax.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
@@ -142,6 +142,7 @@ def leave_apart(products: CrossProducts, prior: FixedPrior, groups: ApartGroups,
     """
     conditioned = _relative(products, draw)
     elimination, absorbed = eliminate(traced, products, conditioned)
+    assert isinstance(elimination, Elimination)
     n_groups = len(groups.n)
     log_det, gram = jnp.zeros(n_groups), groups.gram
     for step, done in zip(products.shape.steps, elimination.steps, strict=True):

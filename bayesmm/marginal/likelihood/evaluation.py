@@ -12,7 +12,7 @@ from bayesmm.marginal.apart.one_factor import LevelRoots, level_covariances, sol
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Elimination, Reduced, absorb, eliminate
+from bayesmm.marginal.elimination.elimination import AnyElimination, Reduced, absorb, eliminate
 from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination.levels import related_covariances
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, Held, deviance, hold_fixed, profile_fixed
@@ -165,7 +165,7 @@ class Solved(NamedTuple):
     reduced : Reduced
         log|H| and S.
     residual, effects : lists of arrays, shape (k, c, q)
-        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+        Z'Ṽ⁻¹[X y] of independent effects, and CZ'W[X y] of those that the sums are of.
     weights : list of arrays, shape (k, k)
         Σ Z_i'Ṽ⁻¹Z_i.
     covariances : list of arrays, shape (k, k, q), or None
@@ -210,20 +210,22 @@ def solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Arra
 
 def solve_stepwise(
     ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]], *, neighbours: bool = False
-) -> tuple[Solved, Elimination, Inverse]:
+) -> tuple[Solved, AnyElimination, Inverse]:
     """Solve by the steps of the plan; with `neighbours` the inverse has all pairs."""
-    inner = keep_off_zero(ops, factors)
+    inner, sparse = keep_off_zero(ops, factors), products.sparse
     elimination, absorbed = eliminate(ops, products, inner)
     solved = solve_effects(ops, products, elimination, absorbed)
     inverse = invert_on_pattern(ops, products, elimination, inner, neighbours=neighbours)
+    residual = solved.residual if sparse is None else sparse.gather(solved.residual)
 
     def gram_of(moved: list[Float[Array, "k t q"]]) -> Float[Array, "t t"]:
         """Take them in as further columns, like those of X: what the elimination leaves of [Za]'W[Za]."""
+        moved = moved if sparse is None else sparse.spread(moved)
         cross = _times_products(ops, products, moved)
         gram = ops.xp.concatenate([_inner(a, K) for a, K in zip(moved, cross, strict=True)])
         return absorb(ops, products, elimination, cross, gram).reduced.gram
 
-    found = Solved(absorbed.reduced, solved.residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
+    found = Solved(absorbed.reduced, residual, solved.effects, inverse.weights, inverse.diagonal, gram_of)
     return found, elimination, inverse
 
 

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract
+from bayesmm.marginal.elimination.elimination import eliminate
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
+CALLS = 1e5  # multiplications in the time of the calls that a batch of fronts takes
 AT_ONCE = 2**20  # numbers in the largest array of one go
 ROUNDING = 1e-14  # of the response's sum of squares: a residual square below it is only rounding
 
@@ -53,6 +56,8 @@ class Screen:
     @property
     def work(self) -> float:
         """Multiplications that one value takes, about."""
+        if self.products.sparse is not None:
+            return float(sum(b.n * b.j * b.size**2 + CALLS for b in self.products.sparse.fronts.batches))
         k, c, q = self._eliminated
         m = sum(G.shape[0] * G.shape[2] for G in self.products.diagonal) - k * q
         return float(k * q * (k + c + m) * (k + c + m) + m**3)
@@ -98,6 +103,8 @@ class Screen:
         factors : sequence of arrays, shape (b, k, k)
             Λ of each grouping factor, b of them.
         """
+        if self.products.sparse is not None:
+            return self._one_by_one(factors)
         k, c, q = self._eliminated
         m = self._remaining.products.shape[0]
         at_once = max(1, AT_ONCE // (k * q * (k + c + m) + m * m))
@@ -105,6 +112,12 @@ class Screen:
         with np.errstate(all="ignore"):  # far out, numbers overflow
             parts = [self._values([Lambda[i : i + at_once] for Lambda in factors]) for i in range(0, n, at_once)]
         values = np.concatenate(parts)
+        return np.where(np.isfinite(values), values, np.inf)
+
+    def _one_by_one(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
+        with np.errstate(all="ignore"):
+            each = [eliminate(host, self.products, list(own))[1].reduced for own in zip(*factors, strict=True)]
+            values = self._read(np.array([own.log_det for own in each]), np.stack([own.gram for own in each]))
         return np.where(np.isfinite(values), values, np.inf)
 
     def _values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:

@@ -21,6 +21,7 @@ from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import absorb, factorise
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
+from bayesmm.marginal.elimination.times import times_effects
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.responses import Responses
@@ -262,16 +263,6 @@ class _Crossed:
         self, inside: Array, cross: Float[Array, "p m"], squares: Float[Array, " m"]
     ) -> tuple[LevelRoots | None, EffectRoots | None]:
         return None, None
-
-
-def times_effects(products: CrossProducts, effects: Sequence[Float[Array, "k m q"]]) -> list[Float[Array, "k m q"]]:
-    """Z'WZ times effects."""
-    total = [contract(G, b) for G, b in zip(products.diagonal, effects, strict=True)]
-    for position, (f, g) in enumerate(products.shape.pairs):
-        B, first, second = products.pairs[position], products.index.rows[position], products.index.columns[position]
-        total[g] = host.add_levels(total[g], second, contract(B, host.take_levels(effects[f], first)))
-        total[f] = host.add_levels(total[f], first, contract(B.swapaxes(0, 1), host.take_levels(effects[g], second)))
-    return total
 
 
 def _inner(left: Float[Array, "k p q"], right: Float[Array, "k m q"]) -> Float[Array, "p m"]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bayesmm.marginal.plan.dense_layout import FactorPair
+from bayesmm.marginal.plan.sparse import SparsePlan
 from bayesmm.marginal.shapes import Array, Float, Int
 
 Target = Literal["pair", "dense"]
@@ -191,6 +192,8 @@ class Plan:
         Rows of each dense block, without padding.
     costs : tuple of StepCost
         By step.
+    sparse : SparsePlan, optional
+        Where levels are related by a sparse matrix: of all effects together. There are no steps and blocks then.
     """
 
     shape: PlanShape
@@ -198,3 +201,4 @@ class Plan:
     n_levels: tuple[int, ...]
     block_sizes: np.ndarray
     costs: tuple[StepCost, ...]
+    sparse: SparsePlan | None = None

@@ -25,7 +25,7 @@ from bayesmm.covariance.tangents import tangents
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Elimination, absorb
+from bayesmm.marginal.elimination.elimination import AnyElimination, absorb
 from bayesmm.marginal.elimination.inverse import Inverse
 from bayesmm.marginal.likelihood.evaluation import Evaluated, Solved, evaluate, solve_stepwise
 from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual, weighted_traces
@@ -225,7 +225,7 @@ class _Turned(NamedTuple):
 
 
 def _turn(
-    ways: list[_Along], products: CrossProducts, elimination: Elimination, solved: Solved, at: Evaluated
+    ways: list[_Along], products: CrossProducts, elimination: AnyElimination, solved: Solved, at: Evaluated
 ) -> _Turned:
     """Take [Z X]'∂R⁻¹e of all entries of φ through the elimination."""
     f, p = len(ways), len(at.fixed.beta)

@@ -22,7 +22,7 @@ import numpy as np
 
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
-from bayesmm.marginal.elimination.elimination import Absorbed, Elimination, eliminate
+from bayesmm.marginal.elimination.elimination import Absorbed, AnyElimination, eliminate
 from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.leave_out.row_groups import Rows
@@ -57,7 +57,7 @@ class Eliminated:
     products: CrossProducts
     factors: list[np.ndarray]
     sigma: float
-    elimination: Elimination
+    elimination: AnyElimination
     absorbed: Absorbed
 
     @property
@@ -158,17 +158,34 @@ class Eliminated:
         """Diagonal of A, (q,) of each factor: ones where levels are independent."""
         roots = self.products.level_roots or (None,) * len(self.factors)
         sizes = [incidence.n_levels for incidence in self.rows.incidences]
-        return [np.ones(q) if V is None else (V**2).sum(axis=1) for V, q in zip(roots, sizes, strict=True)]
+        found = [np.ones(q) if V is None else (V**2).sum(axis=1) for V, q in zip(roots, sizes, strict=True)]
+        known = [self.products.precision(f) for f in range(len(found))]
+        return [own if A is None else A.variances for own, A in zip(found, known, strict=True)]
 
     def relate(self, f: int, effects: np.ndarray) -> np.ndarray:
         """Effects of the user's levels (..., q), from independent ones of unit variance, of one factor."""
         V = self.products.level_roots[f] if self.products.is_related else None
+        A = self.products.precision(f)
+        if A is not None:
+            return A.spread(effects)
         return effects if V is None else effects @ V.T
+
+    def is_related(self, f: int) -> bool:
+        """Whether the levels of a factor are related."""
+        return self.products.precision(f) is not None or (
+            self.products.is_related and self.products.level_roots[f] is not None
+        )
 
     def spread(self, f: int, levels: np.ndarray, scaled: np.ndarray) -> np.ndarray:
         """ZΛ (rows, levels, k) of some of the user's levels over the independent ones that these are made of."""
         V = self.products.level_roots[f] if self.products.is_related else None
-        return scaled if V is None else np.einsum("nlk,lj->njk", scaled, V[levels])
+        A = self.products.precision(f)
+        own = None if V is None else V[levels]
+        if A is not None:
+            unit = np.zeros((len(levels), A.n_levels))
+            unit[np.arange(len(levels)), levels] = 1.0
+            own = A.gather(unit)
+        return scaled if own is None else np.einsum("nlk,lj->njk", scaled, own)
 
     @cached_property
     def own(self) -> np.ndarray:
@@ -234,7 +251,7 @@ class Eliminated:
 
         Related levels hold all rows together.
         """
-        if self.products.is_related:
+        if any(map(self.is_related, range(len(self.factors)))):
             return np.zeros(len(self.rows.fixed), np.int64)
         from scipy import sparse
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesmm.cholesky.precision import Precision
 from bayesmm.marginal.apart.few_effects import EffectRoots, root_effects
 from bayesmm.marginal.apart.one_factor import LevelRoots, root_levels
 from bayesmm.marginal.arrays import host
@@ -15,6 +16,7 @@ from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.plan.planning import list_fill, make_plan
+from bayesmm.marginal.plan.sparse import SparsePlan, plan_sparse
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.pairs import locate_pairs
 from bayesmm.marginal.sums.related import relate_keys, relate_sums, related_factors
@@ -78,6 +80,9 @@ class CrossProducts:
     level_roots : tuple of arrays, shapes (q, q), or None
         V of each factor whose levels are related: the effects here are of independent levels, those of the user's
         levels V times them. Empty where no factor's are.
+    sparse : SparsePlan or None
+        Where levels are related by a sparse matrix: how all effects are eliminated together. The effects here are those
+        of the user's levels.
     """
 
     diagonal: tuple[Float[Array, "k k q"], ...]
@@ -97,10 +102,11 @@ class CrossProducts:
     levels: LevelRoots | None = None
     effects: EffectRoots | None = None
     level_roots: tuple[Float[Array, "q q"] | None, ...] = ()
+    sparse: SparsePlan | None = None
 
     @property
     def is_related(self) -> bool:
-        """Whether levels of some factor are related, so that those here are not the user's."""
+        """Whether levels of some factor are related by a dense matrix, so that those here are not the user's."""
         return len(self.level_roots) > 0
 
     def at_levels(self, effects: Sequence[Float[Array, "*k q"]]) -> list[Float[Array, "*k q"]]:
@@ -114,6 +120,10 @@ class CrossProducts:
         if not self.is_related:
             return list(sums)
         return [K if V is None else K @ V for V, K in zip(self.level_roots, sums, strict=True)]
+
+    def precision(self, factor: int) -> Precision | None:
+        """A⁻¹ of a factor whose levels are related by a sparse matrix."""
+        return None if self.sparse is None else self.sparse.precisions[factor]
 
     @property
     def is_apart(self) -> bool:
@@ -165,11 +175,11 @@ def build_products(
     positions = _locate_pairs(blocks)
     plan = plan or _make_plan(blocks, positions)
     sums, level_roots = sum_rows(X, y, weights, blocks, conditioning, positions), ()
-    if related_factors(blocks):
+    if plan.sparse is None and related_factors(blocks):
         sums, level_roots = relate_sums(sums, blocks, positions, plan.shape.pairs)
     fixed = _orthonormalise(sums, conditioning)
     levels, effects = None, None
-    if level_roots:
+    if level_roots or plan.sparse is not None:
         pass  # rows have no few levels of these
     elif len(blocks) == 1 and blocks[0].n_levels <= MOST_LEVELS and not blocks[0].incidence.touches_itself:
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
@@ -193,6 +203,7 @@ def build_products(
         levels=levels,
         effects=effects,
         level_roots=level_roots,
+        sparse=plan.sparse,
     )
     return products, plan
 
@@ -208,8 +219,25 @@ def _locate_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
 
 
 def _make_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
+    if any(block.precision is not None for block in blocks):
+        return _make_sparse_plan(blocks, positions)
     pairs = relate_keys(blocks, positions)
     return make_plan(pairs, [block.n_levels for block in blocks], [block.incidence.k for block in blocks])
+
+
+def _make_sparse_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
+    keys, sizes = {pair: where.keys for pair, where in positions.items()}, [block.n_levels for block in blocks]
+    widths = [block.incidence.k for block in blocks]
+    ends = [np.divmod(own, sizes[g]) for (_, g), own in keys.items()]
+    nothing = PlanIndex(tuple(a for a, _ in ends), tuple(b for _, b in ends), (), (), (), (), (), (), (), ())
+    return Plan(
+        shape=PlanShape(tuple(widths), tuple(keys), (), (), ()),
+        index=nothing,
+        n_levels=tuple(sizes),
+        block_sizes=np.zeros(0, int),
+        costs=(),
+        sparse=plan_sparse(keys, sizes, widths, [block.precision for block in blocks]),
+    )
 
 
 def has_few_effects(n: int, m: int, c: int) -> bool:
@@ -307,6 +335,8 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     n, k = block.incidence.n, block.incidence.k
     if block.root is not None:  # A is not of unit variances
         weights = weights * (block.root**2).sum(axis=1)[block.incidence.only.codes]
+    elif block.precision is not None:
+        weights = weights * block.precision.variances[block.incidence.only.codes]
     T, every = np.zeros((k, k)), block.incidence.ordered.stacked().columns
     weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:

@@ -34,7 +34,7 @@ class Related(NamedTuple):
 
 
 def related_factors(blocks: Sequence[BlockArrays]) -> list[int]:
-    """Which factors have related levels."""
+    """Which factors have related levels, by a dense matrix."""
     return [f for f, block in enumerate(blocks) if block.root is not None]
 
 

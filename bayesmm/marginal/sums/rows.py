@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.cholesky.precision import Precision
 from bayesmm.covariance.layout import Piece
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.marginal.plan.dense_layout import FactorPair
@@ -29,11 +30,14 @@ class BlockArrays:
         Which contiguous columns share a covariance matrix, and its structure.
     root : array, shape (q, q), optional
         C, where the effects of the levels have the covariance CC' ⊗ Σ; independent levels by default.
+    precision : Precision, optional
+        A⁻¹, where they have A ⊗ Σ and that is sparse.
     """
 
     incidence: Incidence
     pieces: tuple[Piece, ...]
     root: np.ndarray | None = None
+    precision: Precision | None = None
 
     @property
     def n_levels(self) -> int:
