@@ -142,7 +142,6 @@ class Model:
     @cached_property
     def priors(self) -> ResolvedPriors:
         """Every prior in force, with its scale in units of the data; prints as a table."""
-        self.design.require_independent_residuals("A prior")
         from bayesmm.bayes.priors.resolution import resolve_priors
 
         return resolve_priors(self._prior_choice, self.design)
@@ -294,7 +293,6 @@ class Model:
         >>> sorted(line.split(" ~ ")[0].strip() for line in str(program).splitlines() if " ~ " in line)[:2]
         ['at_means_sd_Subject[0, 1]', 'cholesky_Subject']
         """
-        self.design.require_independent_residuals("A NumPyro program")
         from bayesmm.bayes.sample import bind_program
 
         return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
@@ -375,7 +373,6 @@ class Model:
         >>> posterior.parameters.index.tolist()
         ['Intercept', 'Days', 'sd(Intercept | Subject)', 'sigma']
         """
-        self.design.require_independent_residuals("Sampling")
         check_process()
         from bayesmm.bayes.sample import sample
 
@@ -586,4 +583,5 @@ def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:
         effects=start.modes,
         effect_covariances=start.mode_covariances,
         elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
+        residual=None if start.residual is None else start.residual.public,
     )

@@ -15,7 +15,7 @@ from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
-from bayesmm.marginal.residual.layout import lay_out_residuals
+from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals
 from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, residual_rows, whiten_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.responses import Responses, sum_responses
@@ -126,11 +126,8 @@ class Problem:
         DesignError
             As `products`.
         """
-        design, residual = self.design, self.design.residual
-        assert residual is not None
-        layout = lay_out_residuals(
-            residual.correlation, residual.codes, residual.positions, residual.columns, residual.are_sds, design.weights
-        )
+        design = self.design
+        layout = lay_out_design(design)
         response = design.y - design.offset
         rows = residual_rows(self._columns, response, design.weights, self.blocks, layout)
         left, total = (float(design.weights @ v**2) for v in (rows.fixed[:, -1], response))
@@ -263,6 +260,15 @@ class Problem:
     def _refuse_residual(self) -> None:
         """Refuse what would take the residuals for independent."""
         self.design.require_independent_residuals("This")
+
+
+def lay_out_design(design: Design) -> ResidualLayout:
+    """Lay out the groups of a design whose residuals have a covariance."""
+    residual = design.residual
+    assert residual is not None
+    return lay_out_residuals(
+        residual.correlation, residual.codes, residual.positions, residual.columns, residual.are_sds, design.weights
+    )
 
 
 def _check_residual(products: CrossProducts, design: Design) -> None:

@@ -201,7 +201,7 @@ def test_a_saved_fit_knows_its_relations(tmp_path: Any) -> None:
 @pytest.mark.parametrize("name", ["alone", pytest.param("beside another factor", marks=pytest.mark.slow)])
 def test_density_draws_and_moments_are_those_of_dense_matrices(name: str) -> None:
     model, sigma = model_of(name, weights="w", priors="flat"), 1.3
-    _, data = bind_marginal(model.labels, model.problem.products, model.priors)
+    _, data = bind_marginal(model.problem, model.priors)
     factors = [0.8 * np.eye(block.k) for block in model.design.blocks]
     dense, G = dense_of(model, factors, sigma)
     with jax.enable_x64(True):

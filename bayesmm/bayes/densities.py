@@ -9,7 +9,13 @@ import numpy as np
 from bayesmm.design.blocks.labels import Kind
 from bayesmm.plots.densities import Density
 
-LIMITS = {"fixed": (-np.inf, np.inf), "sd": (0.0, np.inf), "sigma": (0.0, np.inf), "cor": (-1.0, 1.0)}
+LIMITS = {
+    "fixed": (-np.inf, np.inf),
+    "exponent": (-np.inf, np.inf),
+    "sd": (0.0, np.inf),
+    "sigma": (0.0, np.inf),
+    "cor": (-1.0, 1.0),
+}
 AT = 1e-6  # of the largest draw: so near to a limit a draw is at it
 BEYOND = 0.5  # standard deviations beyond the outermost draws, where the curve comes down
 SEEN = 0.004  # of the highest density: what is less is not drawn, or a few draws far out would be all there is to see

@@ -284,7 +284,7 @@ def bind_program(
     """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
     _check_kind(kind, parameterisation)
     if kind == "marginal":
-        return bind_marginal(problem.labels, problem.products, priors)
+        return bind_marginal(problem, priors)
     return _bind_conditional(problem, priors, warm, parameterisation)[:2]
 
 
@@ -319,7 +319,7 @@ def _run_marginal(
     in_hand: InHand,
 ) -> Run:
     problem = asked.problem
-    program, data = bind_marginal(problem.labels, problem.products, asked.priors)
+    program, data = bind_marginal(problem, asked.priors)
     return explore(
         program,
         data,
@@ -351,7 +351,7 @@ def _run_conditional(
         lambda point: start_conditional(program, data, point, design, priors.contrast),
         warm,
         design,
-        bind_marginal(problem.labels, problem.products, priors),
+        bind_marginal(problem, priors),
         settings=asked.settings,
         watch=watch,
         recorder=recorder,

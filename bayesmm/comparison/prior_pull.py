@@ -77,10 +77,11 @@ def prior_jacobian(priors: ResolvedPriors, labels: Labels, values: pd.Series) ->
     """
     kinds = np.array([row.kind for row in priors.rows])
     x = prior_quantities(priors, labels, values.loc[[row.name for row in priors.rows]].to_numpy())
-    fixed, spreads = np.flatnonzero(kinds == "fixed"), np.flatnonzero((kinds == "sd") | (kinds == "sigma"))
+    fixed = np.flatnonzero((kinds == "fixed") | (kinds == "exponent"))
+    spreads = np.flatnonzero((kinds == "sd") | (kinds == "sigma"))
     jacobian = np.zeros((len(x), len(x)))
     jacobian[fixed, fixed] = _slopes([priors.rows[j].prior for j in fixed], x[fixed])
-    is_sigma = np.flatnonzero(kinds == "sigma")
+    is_sigma = np.flatnonzero(np.array([row.name for row in priors.rows]) == "sigma")
     sigma = (
         float(x[is_sigma[0]]) if len(is_sigma) else priors.known_sigma or 1.0
     )  # without spreads nothing depends on it
@@ -157,10 +158,10 @@ def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.n
         for j, row in enumerate(priors.rows):
             if row.kind != "cor":
                 numbers = {name: np.float64(value) for name, value in row.prior.numbers.items()}
-                scale = None if row.kind == "fixed" else row.prior.stated_for
+                scale = None if row.kind in ("fixed", "exponent") else row.prior.stated_for
                 found = _log_density(row.prior.family, scale, numbers, quantities[:, j], sigma)
                 densities[:, j] = np.broadcast_to(np.asarray(found), densities[:, j].shape)
-    for piece in priors.pieces:
+    for piece in priors.matrices:
         own = [names.index(name) for name in piece.rows]
         found = piece.log_density(priors.rows[own[0]].prior, quantities[:, own])
         densities[:, own[0]] = np.where(np.isnan(found), 0.0, found)
@@ -180,7 +181,7 @@ def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: np.ndarr
     chosen = {row.name: row.prior for row in priors.rows}
     names = [row.name for row in priors.rows if row.kind == "cor"]
     slopes = np.zeros(len(names))
-    for piece in priors.pieces:
+    for piece in priors.matrices:
         own = [names.index(name) for name in piece.rows]
         slopes[own] = piece.log_slopes(chosen[piece.rows[0]], values[own])
     return slopes

@@ -100,7 +100,7 @@ def _sections(fit: Fit, table: pd.DataFrame) -> Iterator[tuple[str, dict[str, st
         names = {f"sd({name})": row for name, row in zip(block.sds, block.sd_rows, strict=True)}
         names |= {f"cor({name})": row for name, row in zip(block.cors, block.cor_rows, strict=True)}
         yield "All rows" if block.is_whole else f"{block.group}, {len(block.levels)} levels", names
-    yield "Residual", of_kind["sigma"]
+    yield "Residual", {name: name for name in [*fit.labels.residual_sds, *fit.labels.residual_cors, *of_kind["sigma"]]}
 
 
 def _parameter_table(fit: Fit, table: pd.DataFrame, level: float) -> Table:

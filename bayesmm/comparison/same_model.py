@@ -64,6 +64,9 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
     formulas = [design.specification.normalised() for design in (first, second)]
     if formulas[0] != formulas[1]:
         return f"the formulas are {first.specification.formula!r} and {second.specification.formula!r}"
+    residuals = [design.specification.residual for design in (first, second)]
+    if [each and each.write() for each in residuals[:1]] != [each and each.write() for each in residuals[1:]]:
+        return f"the residuals have the covariances {' and '.join(repr(each and each.text) for each in residuals)}"
     if first.n != second.n:
         return f"the fit used {first.n} rows, the {other} {second.n}"
     if not first.rows.equals(second.rows):
@@ -75,11 +78,27 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
         return "the levels, their relations or the columns of the grouping factors differ"
     if first.coefficients != second.coefficients or not np.array_equal(first.X, second.X):
         return "the columns of the fixed effects differ"
+    if not _same_residuals(first, second):
+        return "the groups, the positions or the strata of the residuals differ"
     if not np.array_equal(first.offset, second.offset):
         return "the offsets differ"
     if not np.array_equal(first.weights, second.weights):
         return f"the weights differ ({_weights(first)} and {_weights(second)})"
     return None
+
+
+def _same_residuals(first: Design, second: Design) -> bool:
+    one, other = first.residual, second.residual
+    if one is None or other is None:
+        return one is other
+    return all(
+        np.array_equal(mine, yours)
+        for mine, yours in (
+            (one.codes, other.codes),
+            (one.positions, other.positions),
+            (one.columns, other.columns),
+        )
+    )
 
 
 def _same_groups(first: Design, second: Design) -> bool:

@@ -44,13 +44,13 @@ def parameter_table(
 def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
     """One row per level and effect; see `Comparison.random_effects`."""
     modes, draws = fit.random_effects(), posterior.random_effects()
-    quick = fit.problem.products.levels is not None or len(modes) <= DENSE
+    quick = fit.design.residual is None and (fit.problem.products.levels is not None or len(modes) <= DENSE)
     return pd.DataFrame(
         {
             "group": modes["group"],
             "level": modes["level"],
             "effect": modes["effect"],
-            "unpooled": np.concatenate([effects.ravel() for effects in unpooled_effects(fit)]),
+            "unpooled": np.concatenate([np.zeros(0), *(effects.ravel() for effects in unpooled_effects(fit))]),
             "estimate": modes["estimate"],
             "std_error": modes["std_error"],
             "full": fit.random_effects(uncertainty="full")["std_error"] if quick else np.nan,

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.structure import Array
+from bayesmm.covariance.structure import Array, beta_density
+from bayesmm.covariance.toeplitz import Toeplitz as ToeplitzOfEffects
 from bayesmm.covariance.unstructured import pairs
 
 MOST_START = 0.98  # of a correlation or a partial one where a search begins
@@ -23,6 +24,7 @@ LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
 UNCORRELATED = 1e-5  # correlation of neighbours, below which it is zero
 DIGITS = 11  # of a usual gap, in which times are told apart
 TINY_START = 1e-3  # least positive correlation to begin at
+AMONG_EFFECTS = ToeplitzOfEffects()  # of a level, whose partial autocorrelations are those of rows
 
 
 class PairProducts(NamedTuple):
@@ -51,6 +53,10 @@ class Correlation:
     ----------
     words : str
         The structure in a sentence.
+    kind : {"one", "several", "matrix"}
+        Whether one correlation gives all, or those of a pattern, or every correlation is a parameter.
+    has_lkj : bool
+        Whether a density ∝ det(R)^(η − 1) is one of betas, other than for η = 1; see `lkj_shapes`.
     is_linear : bool
         Whether all matrices σ²C, for one standard deviation, are those that fulfil some linear equations.
     is_linear_with_own : bool
@@ -60,6 +66,8 @@ class Correlation:
     """
 
     words: ClassVar[str]
+    kind: ClassVar[Literal["one", "several", "matrix"]] = "one"
+    has_lkj: ClassVar[bool] = True
     is_linear: ClassVar[bool] = False
     is_linear_with_own: ClassVar[bool] = False
     is_markov: ClassVar[bool] = False
@@ -99,6 +107,39 @@ class Correlation:
         """Free parameters (c,) near products of residuals."""
         raise NotImplementedError
 
+    # -- for priors ---------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Rows k of the matrix that LKJ priors are about."""
+        return 2
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Return the matrix (..., k, k) that LKJ priors are about, of public correlations (..., c); analytic."""
+        raise NotImplementedError
+
+    def shares(self, rho: np.ndarray) -> np.ndarray:
+        """Shares (..., c) between 0 and 1 that are independent under LKJ priors, of public correlations."""
+        low, high = self.limits
+        return (rho - low) / (high - low)
+
+    def from_shares(self, xp: Any, shares: Array) -> Array:
+        """Public correlations (c,) of shares: the inverse."""
+        low, high = self.limits
+        return low + (high - low) * shares
+
+    def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
+        """Shapes (c,) of the beta densities of the shares if R has a density ∝ det(R)^(concentration − 1)."""
+        shapes = np.full(len(self.names), concentration)
+        return shapes, shapes
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float) -> np.ndarray:
+        """Marginal density of one of the public correlations, at x (m,) inside its limits, of that density of R."""
+        a, b = self.lkj_shapes(concentration)
+        low, high = self.limits
+        share = (x - low) / (high - low)
+        return beta_density(share, a[which], b[which]) / (high - low)
+
     def held(self, z: np.ndarray) -> np.ndarray:
         """Which free parameters (c,) are at an end that is not singular, where there is no standard error."""
         return np.zeros(len(z), dtype=bool)
@@ -117,7 +158,7 @@ class Exchangeable(Correlation):
     """
 
     expression: str
-    size: int
+    size: int = 2
     words = "compound symmetry"
     is_linear = True
 
@@ -135,6 +176,14 @@ class Exchangeable(Correlation):
         """Take a logistic curve between the limits."""
         low, high = self.limits
         return low + (high - low) / (1.0 + xp.exp(-z))
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Of the largest group."""
+        return xp.where(np.eye(self.size, dtype=bool), 1.0, rho[..., None])
+
+    def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
+        """Det R = (1 + (k − 1)ρ)(1 − ρ)^(k − 1)."""
+        return np.array([concentration]), np.array([(self.size - 1) * (concentration - 1.0) + 1.0])
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """Ones on the diagonal, ρ beside it."""
@@ -175,6 +224,10 @@ class Serial(Correlation):
         """Tanh z."""
         return xp.tanh(z)
 
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Of two rows one step apart: there may be any number."""
+        return xp.where(np.eye(2, dtype=bool), 1.0, rho[..., None])
+
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """Powers of whole numbers, without a logarithm of what may be negative."""
         steps = xp.abs(positions[..., :, None] - positions[..., None, :])
@@ -212,6 +265,7 @@ class Decay(Correlation):
     span: float
     words = "correlations that fall exponentially with time"
     is_markov = True
+    has_lkj = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -226,6 +280,18 @@ class Decay(Correlation):
     def public(self, xp: Any, z: Array) -> Array:
         """Take a logistic curve over the usual gap, and its power for one unit of time."""
         return xp.exp(-xp.log(1.0 + xp.exp(-z)) / self.span)
+
+    def shares(self, rho: np.ndarray) -> np.ndarray:
+        """Take the correlation over the usual gap, whatever the unit of time."""
+        return rho**self.span
+
+    def from_shares(self, xp: Any, shares: Array) -> Array:
+        """Take its power for one unit of time."""
+        return xp.exp(xp.log(shares) / self.span)
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float) -> np.ndarray:
+        """Uniform over the usual gap."""
+        return self.span * x ** (self.span - 1.0)
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """ρ to the power of distances."""
@@ -259,14 +325,20 @@ class _OfLevels(Correlation):
     """
 
     levels: tuple[str, ...]
+    kind = "several"
+
+    @property
+    def size(self) -> int:
+        """All levels."""
+        return len(self.levels)
 
     def whole(self, xp: Any, rho: Array) -> Array:
-        """C (k, k) of all levels, from public correlations; analytic."""
+        """C (..., k, k) of all levels, from public correlations (..., c); analytic."""
         raise NotImplementedError
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """Rows and columns of the levels that are there."""
-        levels = np.asarray(positions).astype(np.int64)
+        levels = xp.asarray(positions).astype(np.int64)
         return self.whole(xp, rho)[levels[..., :, None], levels[..., None, :]]
 
 
@@ -279,6 +351,7 @@ class Free(_OfLevels):
     """
 
     words = "unstructured"
+    kind = "matrix"
     is_linear_with_own = True
 
     @property
@@ -297,8 +370,18 @@ class Free(_OfLevels):
 
     def whole(self, xp: Any, rho: Array) -> Array:
         """Each in its two places."""
-        padded = xp.concatenate([rho, xp.ones(1, dtype=rho.dtype)])
-        return padded[_places(len(self.levels))]
+        padded = xp.concatenate([rho, xp.ones((*rho.shape[:-1], 1), dtype=rho.dtype)], axis=-1)
+        return padded[..., _places(len(self.levels))]
+
+    def from_factor(self, factor: Array) -> Array:
+        """Public correlations (..., c) of a Cholesky factor (..., k, k)."""
+        i, j = pairs(len(self.levels))
+        return (factor[..., i, :] * factor[..., j, :]).sum(axis=-1)
+
+    def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
+        """Marginally, (ρ + 1)/2 is beta with η − 1 + k/2 twice (Lewandowski, Kurowicka & Joe 2009)."""
+        shapes = np.full(len(self.names), concentration - 1.0 + 0.5 * len(self.levels))
+        return shapes, shapes
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of each pair's mean product, drawn to zero until the matrix is positive definite."""
@@ -335,7 +418,9 @@ class Toeplitz(_OfLevels):
 
     def public(self, xp: Any, z: Array) -> Array:
         """Autocorrelations by Levinson and Durbin's recursion."""
-        partial = xp.tanh(z)
+        return self._from_partial(xp, xp.tanh(z))
+
+    def _from_partial(self, xp: Any, partial: Array) -> Array:
         rho, coefficients, left = [], [], 1.0
         for t in range(len(self.levels) - 1):
             ahead = sum((a * r for a, r in zip(coefficients, reversed(rho), strict=True)), 0.0)
@@ -343,13 +428,31 @@ class Toeplitz(_OfLevels):
             turned = [a - partial[t] * b for a, b in zip(coefficients, reversed(coefficients), strict=True)]
             coefficients = [*turned, partial[t]]
             left = left * (1.0 - partial[t] ** 2)
-        return xp.stack(rho) if rho else z
+        return xp.stack(rho) if rho else partial
 
     def whole(self, xp: Any, rho: Array) -> Array:
         """By distance."""
         k = len(self.levels)
         row, column = np.indices((k, k))
-        return xp.concatenate([xp.ones(1, dtype=rho.dtype), rho])[np.abs(row - column)]
+        padded = xp.concatenate([xp.ones((*rho.shape[:-1], 1), dtype=rho.dtype), rho], axis=-1)
+        return padded[..., np.abs(row - column)]
+
+    def shares(self, rho: np.ndarray) -> np.ndarray:
+        """Of partial autocorrelations, from −1 to 1."""
+        flat = rho.reshape(-1, rho.shape[-1])
+        return np.array([AMONG_EFFECTS.shares(each, len(self.levels)) for each in flat]).reshape(rho.shape)
+
+    def from_shares(self, xp: Any, shares: Array) -> Array:
+        """Autocorrelations of shares of partial ones."""
+        return self._from_partial(xp, 2.0 * shares - 1.0)
+
+    def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
+        """(k − h)η, twice."""
+        return AMONG_EFFECTS.lkj_shapes(concentration, len(self.levels))
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float) -> np.ndarray:
+        """As of Toeplitz structures of random effects."""
+        return AMONG_EFFECTS.cor_density(x, which, concentration, len(self.levels))
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the mean product at each distance, drawn to zero the more the farther where that is no correlation."""
@@ -380,12 +483,12 @@ class Antedependence(_OfLevels):
     def whole(self, xp: Any, rho: Array) -> Array:
         """Products along the way."""
         k = len(self.levels)
-        one = xp.ones((), dtype=rho.dtype)
+        one = xp.ones(rho.shape[:-1], dtype=rho.dtype)
         rows = [[one] * k for _ in range(k)]
         for i in range(k):
             for j in range(i + 1, k):
-                rows[i][j] = rows[j][i] = rows[i][j - 1] * rho[j - 1]
-        return xp.stack([xp.stack(row) for row in rows])
+                rows[i][j] = rows[j][i] = rows[i][j - 1] * rho[..., j - 1]
+        return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the mean product of neighbours."""

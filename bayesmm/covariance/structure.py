@@ -267,6 +267,12 @@ def symmetric_beta(x: np.ndarray, shape: float) -> np.ndarray:
     return np.exp((shape - 1.0) * np.log1p(-(x**2)) - log_norm)
 
 
+def beta_density(x: np.ndarray, a: float, b: float) -> np.ndarray:
+    """Density of Beta(a, b) inside (0, 1)."""
+    log_norm = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    return np.exp((a - 1.0) * np.log(x) + (b - 1.0) * np.log1p(-x) - log_norm)
+
+
 def is_finite_step(D: np.ndarray, U: np.ndarray) -> bool:
     """Whether moments on the factor's columns can be used; far out they may be rounding."""
     return bool(np.isfinite(D).all() and np.isfinite(U).all() and (np.diag(D) > 0.0).all())

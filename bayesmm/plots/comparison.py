@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCALES = {"fixed": "fixed effects", "sd": "standard deviations", "sigma": "standard deviations", "cor": "correlations"}
+SCALES = {
+    "fixed": "fixed effects",
+    "sd": "standard deviations",
+    "sigma": "standard deviations",
+    "exponent": "exponents",
+    "cor": "correlations",
+}
 LEGIBLE = 0.1  # of a panel's width; a shorter interval gets a panel of its own
 LANE, GAP, PANEL_HEIGHT = 0.15, 0.2, 0.5  # inches: of an interval, between parameters, of a panel's scale and title
 HIGH = 2.2  # lanes, of an interval with its density above it

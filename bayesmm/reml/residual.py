@@ -184,6 +184,11 @@ class ResidualEstimate:
         """R (m, o, o) of the patterns of each stack, over σ²."""
         return self.layout.covariances(np, self.phi)
 
+    @property
+    def public(self) -> np.ndarray:
+        """Logarithms of ratios of standard deviations and exponents, then correlations (f,)."""
+        return self.layout.public(np, self.phi)
+
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Of the objective at θ and φ."""
         return self.criterion.derivatives(np.concatenate([theta, self.phi]))

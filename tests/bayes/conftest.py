@@ -23,6 +23,10 @@ class Case:
     priors: ResolvedPriors
 
     @property
+    def problem(self) -> Problem:
+        return Problem(self.design, products=self.products)
+
+    @property
     def dense(self) -> DenseModel:
         design = self.design
         Z = np.hstack(

@@ -134,7 +134,7 @@ def effect_sites(program, data, factors, beta, effects):
 def test_marginal_is_conditional_with_the_effects_integrated_out(build, name, how):
     formula, data_name, priors = MODELS[name]
     case = build(formula, data_name, priors=priors)
-    marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
+    marginal, marginal_data = bind_marginal(case.problem, case.priors)
     conditional, data = bind_conditional(case.design, case.priors, (how,) * len(case.design.blocks))
     sites, factors, sigma = covariance_sites(conditional, data)
     rng = np.random.default_rng(1)
@@ -177,7 +177,7 @@ def log_conditional(case, factors, sigma, beta, effects, sampled):
 def test_flat_priors_have_their_mode_at_the_reml_estimate(build):
     """Golden values: lme4's REML fit of sleepstudy; uniform density in sds, correlation and sigma."""
     case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors="flat")
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     estimate = np.array([24.740658, 5.922138, 0.065552, 25.591796])
 
     def at(x):
@@ -194,7 +194,7 @@ def test_flat_priors_have_their_mode_at_the_reml_estimate(build):
 
 def test_recovered_effects_have_the_moments_of_their_conditional(build):
     case = build("Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"Days": StudentT(3, 5, 10)})
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     sites, factors, sigma = covariance_sites(program, data)
     sites = {name: np.asarray(value) for name, value in sites.items()} | {"beta_sampled": np.array([9.0])}
     n = 20_000
@@ -249,8 +249,7 @@ def test_a_prior_of_a_spread_has_its_textbook_density(build, small, prior):
     )
     values = [{"sd_g": [1.5], "sigma": 1.0}, {"sd_g": [2.5], "sigma": 1.0}]
     plain, informed = (
-        [density(*bind_marginal(case.labels, case.products, case.priors), at) for at in values]
-        for case in (flat, with_prior)
+        [density(*bind_marginal(case.problem, case.priors), at) for at in values] for case in (flat, with_prior)
     )
     expected = SPREAD_PRIORS[prior].logpdf([1.5, 2.5])
     np.testing.assert_allclose(np.subtract(informed, plain), expected, rtol=1e-9, atol=1e-9)
@@ -259,19 +258,19 @@ def test_a_prior_of_a_spread_has_its_textbook_density(build, small, prior):
 @pytest.mark.parametrize("prior", COEFFICIENT_PRIORS, ids=str)
 def test_a_prior_of_a_coefficient_has_its_textbook_density(build, small, prior):
     case = build("y ~ x + (1 | g)", small, priors={"fixed": Flat(), "x": prior, "sd": Flat(), "sigma": Flat()})
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     flat = build("y ~ 1 + offset(1.5 * x) + (1 | g)", small, priors="flat")
     at = {"sd_g": [1.5], "sigma": 1.0}
-    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), at)
+    plain = density(*bind_marginal(flat.problem, flat.priors), at)
     informed = density(program, data, at | {"beta_sampled": [1.5]})
     assert informed - plain == pytest.approx(COEFFICIENT_PRIORS[prior].logpdf(1.5), rel=1e-9)
 
 
 def test_a_prior_on_the_variance_is_one_of_the_square(build, small):
     case = build("y ~ 1 + (1 | g)", small, priors={"sd": InverseGamma(2, 3, on="variance"), "sigma": Flat()})
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     flat = build("y ~ 1 + (1 | g)", small, priors={"sd": Flat(), "sigma": Flat()})
-    plain = density(*bind_marginal(flat.labels, flat.products, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
+    plain = density(*bind_marginal(flat.problem, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
     informed = density(program, data, {"variance_g": [1.5**2], "sigma": 1.0})
     assert informed - plain == pytest.approx(st.invgamma(2, scale=3).logpdf(1.5**2), rel=1e-9)
 
@@ -296,8 +295,8 @@ def test_a_prior_given_sigma_has_its_density_whether_sigma_is_known_or_sampled(b
     stated = (lambda sd: sd**2) if isinstance(prior, BoxTiao) else (lambda sd: sd**2 / (sd**2 + SIGMA**2))
     others = {} if known else {"sigma": SIGMA}
     found = [
-        density(*bind_marginal(case.labels, case.products, case.priors), {site: [stated(sd)]} | others)
-        - density(*bind_marginal(plain.labels, plain.products, plain.priors), {"sd_g": [sd]} | others)
+        density(*bind_marginal(case.problem, case.priors), {site: [stated(sd)]} | others)
+        - density(*bind_marginal(plain.problem, plain.priors), {"sd_g": [sd]} | others)
         for sd in (0.8, 1.5)
     ]
     np.testing.assert_allclose(found, [GIVEN_SIGMA[prior](sd) for sd in (0.8, 1.5)], rtol=1e-9, atol=1e-9)
@@ -306,7 +305,7 @@ def test_a_prior_given_sigma_has_its_density_whether_sigma_is_known_or_sampled(b
 def test_a_reciprocal_prior_is_flat_in_the_logarithm_of_sigma(build, small):
     case, plain = (build("y ~ 1 + (1 | g)", small, priors={"sigma": prior}) for prior in (Reciprocal(), Flat()))
     at = {"sd_g": [1.5], "sigma": SIGMA}
-    found, flat = (density(*bind_marginal(each.labels, each.products, each.priors), at) for each in (case, plain))
+    found, flat = (density(*bind_marginal(each.problem, each.priors), at) for each in (case, plain))
     assert found - flat == pytest.approx(-np.log(SIGMA), rel=1e-9)
 
 
@@ -315,14 +314,14 @@ def test_a_uniform_share_is_beta_1_1(build, small):
         build("y ~ 1 + (1 | g)", small, priors={"sd": prior}) for prior in (Beta(1, 1), Uniform(0, 1, on="share"))
     )
     at = {"share_g": [0.3], "sigma": SIGMA}
-    found = [density(*bind_marginal(each.labels, each.products, each.priors), at) for each in (beta, uniform)]
+    found = [density(*bind_marginal(each.problem, each.priors), at) for each in (beta, uniform)]
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
 def test_equal_structure_makes_equal_programs(build):
     one = build("Yield ~ 1 + (1 | Batch)", "dyestuff", priors={"sd": HalfNormal(1)})
     other = build("Yield ~ 1 + (1 | Batch)", "dyestuff2", priors={"sd": HalfNormal(2)})
-    programs = [bind_marginal(case.labels, case.products, case.priors)[0] for case in (one, other)]
+    programs = [bind_marginal(case.problem, case.priors)[0] for case in (one, other)]
     assert programs[0] == programs[1]
     assert hash(programs[0]) == hash(programs[1])
 
@@ -331,7 +330,7 @@ def test_programs_print_their_sites(build):
     case = build(
         "Reaction ~ Days + (Days | Subject)", "sleepstudy", priors={"sigma": InverseGamma(2, 3, on="variance")}
     )
-    marginal, _ = bind_marginal(case.labels, case.products, case.priors)
+    marginal, _ = bind_marginal(case.problem, case.priors)
     conditional, _ = bind_conditional(case.design, case.priors, ("centred",))
     assert "sd_Subject[0, 1] ~ HalfStudentT\n  cholesky_Subject ~ LKJCholesky(2)\n  variance ~ Inverse" in str(marginal)
     assert "beta_at_means[0, 1] ~ Normal\n  r_Subject[18, 2] ~ Normal (centred)" in str(conditional)
@@ -339,7 +338,7 @@ def test_programs_print_their_sites(build):
 
 def test_without_fixed_effects_there_is_no_beta_to_recover(build):
     case = build("Yield ~ 0 + (1 | Batch)", "dyestuff")
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     sites, _, _ = covariance_sites(program, data)
     with jax.enable_x64(True):
         shapes = jax.eval_shape(lambda key: program.recover(sites, data, key), jax.random.key(0))

@@ -27,7 +27,7 @@ def test_a_singular_fit_gives_a_start_of_finite_density(build, sd, correlation):
     case = build("Reaction ~ Days + (Days + I(Days**2) | Subject)", "sleepstudy", priors={"Days": StudentT(3, 0, 50)})
     warm = warm_start(case, sd, correlation)
     conditional, data = bind_conditional(case.design, case.priors, ("noncentred",))
-    marginal, marginal_data = bind_marginal(case.labels, case.products, case.priors)
+    marginal, marginal_data = bind_marginal(case.problem, case.priors)
     starts = [
         (marginal, marginal_data, start_marginal(marginal, marginal_data, warm, case.design)),
         (conditional, data, start_conditional(conditional, data, warm, case.design, case.priors.contrast)),
@@ -41,7 +41,7 @@ def test_a_singular_fit_gives_a_start_of_finite_density(build, sd, correlation):
 def test_a_start_is_inside_a_bounded_prior(build):
     priors = {"sd": Uniform(0, 1), "sigma": Uniform(5, 9), "Days": Uniform(0, 3)}
     case = build("Reaction ~ Days + (1 | Subject)", "sleepstudy", priors=priors)
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     values = start_marginal(program, data, warm_start(case, 20.0), case.design).values
     assert 0 < values["sd_Subject"][0] < 1
     assert 5 < values["sigma"] < 9

@@ -69,7 +69,7 @@ def sites_at(name, variance, residual):
 @pytest.mark.parametrize("name", PRIORS)
 def test_posterior_density_of_the_variances_is_the_closed_form(build, sums, name):
     case = build("Yield ~ 1 + (1 | Batch)", "dyestuff", priors=PRIORS[name])
-    program, data = bind_marginal(case.labels, case.products, case.priors)
+    program, data = bind_marginal(case.problem, case.priors)
     variance, residual = (grid.ravel() for grid in np.meshgrid([1.0, 100.0, 1800.0, 2e4, 1e6], [500.0, 2500.0, 9e3]))
     with jax.enable_x64(True):
         found = [

@@ -190,9 +190,9 @@ def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
             ask()
 
 
-def test_model_refuses_to_sample() -> None:
+def test_conditional_program_is_refused() -> None:
     model = Model(FORMULA, SLEEP, residual="ar1(Days | Subject)")
-    for ask in (model.sample, model.prior_predictive, model.program, model.plot_priors, lambda: model.priors):
+    for ask in (lambda: model.sample(program="conditional"), lambda: model.program("conditional")):
         with pytest.raises(ArgumentError, match="residual="):
             ask()
 

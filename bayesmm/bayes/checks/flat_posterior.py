@@ -75,7 +75,7 @@ def build_flat_posterior(problem: Problem) -> FlatPosterior:
         If that posterior is improper.
     """
     priors = resolve_priors("flat", problem.design)
-    program, data = bind_marginal(problem.labels, problem.products, priors)
+    program, data = bind_marginal(problem, priors)
     return FlatPosterior(program=program, data=data, layout=problem.layout, known_sigma=problem.known_sigma)
 
 

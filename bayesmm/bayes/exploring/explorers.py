@@ -214,7 +214,7 @@ def estimates_at(
     estimates = []
     for k in range(len(modes.found)):
         sites = {name: values[k] for name, values in described.items()}
-        factors, sigma = program.covariances.factors(sites, data.covariances)
+        factors, sigma, residual = program.covariances.factors(sites, data.covariances)
         factors = program.covariances.on_columns(factors, data.covariances)
         estimates.append(
             replace(
@@ -223,6 +223,7 @@ def estimates_at(
                 factors=tuple(np.asarray(factor) / float(sigma) for factor in factors),
                 beta=sites.get("beta_mean", warm.beta),
                 effects=tuple(sites[f"{block.effect_variable}_mean"] for block in labels.blocks),
+                residual=None if residual is None else np.asarray(residual),
             )
         )
     return estimates

@@ -18,6 +18,7 @@ from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
+from bayesmm.problem import lay_out_design
 
 LEAST_SD = 0.3  # of the standard error that a typical level's own data give its effect: a spread too small to see
 MOST_CORRELATION = 0.95  # a start nearer to ±1 has nearly no density
@@ -46,6 +47,9 @@ class WarmStart:
         Their conditional covariances.
     elsewhere : tuple of (sigma, factors)
         The same at lower maxima of the likelihood, best first; empty where it has one only.
+    residual : array, shape (f,), optional
+        Of the covariance of the residuals: logarithms of ratios of standard deviations to σ and exponents, then
+        correlations.
     """
 
     sigma: float
@@ -55,6 +59,7 @@ class WarmStart:
     effects: tuple[np.ndarray, ...] | None = None
     effect_covariances: tuple[np.ndarray, ...] | None = None
     elsewhere: tuple[tuple[float, tuple[np.ndarray, ...]], ...] = ()
+    residual: np.ndarray | None = None
 
 
 class Start(NamedTuple):
@@ -146,12 +151,13 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
     """Start of the marginal program; the curvature there tells how wide the posterior is."""
     warm, design = _as_priors_see(data.covariances, warm, design)
     values = _covariance_values(program.covariances, data.covariances, warm.sigma, interior_factors(warm, design))
+    own, scales = _residual_values(program.covariances, data.covariances, warm, design)
     points = [(sigma, interior_factors(replace(warm, factors=factors), design)) for sigma, factors in warm.elsewhere]
     others = [
-        _covariance_values(program.covariances, data.covariances, *point)
+        _covariance_values(program.covariances, data.covariances, *point) | own
         for point in [*points, *_near_and_far(warm, design)]
     ]
-    scales: dict[str, np.ndarray] = {}
+    values |= own
     if program.coefficients is not None:
         sampled = np.asarray(data.prior.sampled)
         error = np.sqrt(np.diag(warm.beta_covariance))[sampled]
@@ -205,7 +211,10 @@ def start_conditional(
     warm, design = _as_priors_see(data.covariances, warm, design)
     factors = interior_factors(warm, design)
     values = _covariance_values(program.covariances, data.covariances, warm.sigma, factors)
-    scales = {} if program.covariances.sigma is None else _sigma_scale(program.covariances.sigma, design.n)
+    own, scales = _residual_values(program.covariances, data.covariances, warm, design)
+    values |= own
+    if program.covariances.sigma is not None:
+        scales |= _sigma_scale(program.covariances.sigma, design.n)
     if program.coefficients is not None:
         error = np.sqrt(np.diag(contrast @ warm.beta_covariance @ contrast.T))
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
@@ -251,6 +260,29 @@ def _covariance_values(
     return values
 
 
+def _residual_values(
+    covariances: Covariances, data: CovarianceData, warm: WarmStart, design: Design
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values of the sites of the residuals' covariance and of σ where its prior is, and guesses of their widths."""
+    residuals, numbers, block = covariances.residual, data.residual, design.residual
+    if residuals is None or numbers is None or block is None:
+        return {}, {}
+    assert warm.residual is not None
+    rows, groups = design.n, max(len(block.levels), 1) if block.correlation is not None else design.n
+    columns = block.columns
+    counts = np.array([max(float((column != 0.0).sum()), 1.0) for column in columns.T])
+    spread = np.where(block.are_sds, 1.0 / np.sqrt(2.0 * counts), 1.0 / np.sqrt(2.0 * rows) / _spread_of(columns))
+    widths = np.concatenate([spread, np.full(len(block.cor_names), min(1.0 / np.sqrt(groups), 1.0))])
+    sigma, values, scales = residuals.start(warm.residual, warm.sigma, numbers, widths)
+    if covariances.sigma is not None:
+        values |= covariances.sigma.start(sigma, _site_numbers(data))
+    return values, scales
+
+
+def _spread_of(columns: np.ndarray) -> np.ndarray:
+    return np.maximum(columns.std(axis=0), np.finfo(float).tiny)
+
+
 def _small_sds(covariances: Covariances, data: CovarianceData, sigma: float, design: Design) -> dict[str, np.ndarray]:
     small: dict[str, np.ndarray] = {}
     for block, numbers, rows in zip(covariances.blocks, data.sds, design.blocks, strict=True):
@@ -292,4 +324,8 @@ def cold_start(design: Design) -> WarmStart:
         np.diag(1.0 / np.sqrt(np.maximum((b.columns**2).mean(axis=0), np.finfo(float).tiny))) for b in design.blocks
     )
     sigma = scale if design.known_sigma is None else design.known_sigma
-    return WarmStart(sigma=sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram)
+    start = WarmStart(sigma=sigma, factors=factors, beta=beta, beta_covariance=scale**2 * gram)
+    if design.residual is None:
+        return start
+    layout = lay_out_design(design)
+    return replace(start, residual=layout.public(np, layout.start(y - X @ beta)))

@@ -287,6 +287,8 @@ def identify(
     """
     arrays = [design.y, design.offset, design.weights, design.X[:, design.kept], priors.contrast]
     arrays += priors.effect_contrasts
+    if design.residual is not None:
+        arrays += [design.residual.codes, design.residual.positions, design.residual.columns, priors.exponent_means]
     for block in design.blocks:
         for membership in block.incidence.memberships:
             arrays += [membership.codes, membership.columns]
@@ -294,6 +296,7 @@ def identify(
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "formula": design.specification.normalised(),
+        **({} if design.residual is None else {"residual": design.residual.specification.write()}),
         "data": _hash(arrays),
         "priors": [[row.name, pack_prior(row.prior)] for row in priors.rows],
         "sigma": priors.known_sigma,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from xarray import Dataset, DataTree
 
-from bayesmm.bayes.priors.prior_keys import correlation_pieces
+from bayesmm.bayes.priors.prior_keys import correlation_pieces, residual_piece
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.tree import SAMPLE_DIMS
@@ -54,6 +54,8 @@ def pack_model(posterior: DrawnModel) -> Dataset:
     variables["prior_contrast"] = (("prior_row", "prior_column"), priors.contrast)
     for f, contrast in enumerate(priors.effect_contrasts):
         variables[f"prior_effect_contrast_{f}"] = ((f"prior_effect_row_{f}", f"prior_effect_column_{f}"), contrast)
+    if len(priors.exponent_means):
+        variables["prior_exponent_means"] = (("prior_exponent",), priors.exponent_means)
     variables["description"] = ((), json.dumps(description))
     return Dataset(variables, attrs={"format": POSTERIOR_FORMAT})
 
@@ -93,6 +95,8 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
             arrays.get(f"prior_effect_contrast_{f}", np.eye(block.k)) for f, block in enumerate(design.blocks)
         ),
         known_sigma=description["sigma"],
+        residual=residual_piece(design),
+        exponent_means=arrays.get("prior_exponent_means", np.zeros(0)),
     )
     _check_priors(priors, design, name)
     return StoredModel(Problem(design), priors, description["program"], tuple(description["notes"]))
@@ -162,6 +166,11 @@ def _check_priors(priors: ResolvedPriors, design: Design, name: str) -> None:
         lacking = ", ".join(each[0] for each in expected if each not in found) or "none, but in another order"
         raise StorageError(
             f"{name!r} has {len(found)} priors for {len(expected)} parameters (lacking: {lacking}). {ADVICE}."
+        )
+    exponents = sum(row.kind == "exponent" for row in labels.parameter_rows())
+    if priors.exponent_means.shape != (exponents,) or priors.exponent_means.dtype.kind != "f":
+        raise StorageError(
+            f"{name!r} has priors about {len(priors.exponent_means)} of {exponents} exponents. {ADVICE}."
         )
     for contrast, size in zip(
         (priors.contrast, *priors.effect_contrasts),

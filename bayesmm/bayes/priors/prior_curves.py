@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bayesmm.bayes.densities import LIMITS, estimate_density
-from bayesmm.bayes.priors.families import FAMILIES, log_density, log_spread_density, quantile
-from bayesmm.bayes.priors.prior_keys import correlation_prior
+from bayesmm.bayes.priors.families import log_density, log_spread_density, quantile
+from bayesmm.bayes.priors.prior_keys import ResidualPiece
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
@@ -16,6 +16,7 @@ from bayesmm.design.design import Design
 from bayesmm.plots.densities import Density
 from bayesmm.plots.priors import PriorCurve
 from bayesmm.specification.prior import Prior
+from bayesmm.specification.priors import Uniform
 
 N_POINTS = 401
 MIDDLE = 0.95  # of a prior's mass is in its panel
@@ -83,7 +84,9 @@ def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
     spreads = scales.response_sd / np.concatenate([np.zeros(0), *scales.effect_units])
     widths = dict(zip([row.name for row in priors.of_kind("fixed")], fixed.tolist(), strict=True))
     widths |= dict(zip([row.name for row in priors.of_kind("sd")], spreads.tolist(), strict=True))
-    return {row.name: 1.0 for row in priors.rows} | widths | {"sigma": scales.residual_sd}
+    widths |= {row.name: scales.residual_sd for row in priors.of_kind("sigma")}
+    widths |= dict(zip([row.name for row in priors.of_kind("exponent")], 1.0 / scales.exponent_units, strict=True))
+    return {row.name: 1.0 for row in priors.rows} | widths
 
 
 def _curve(
@@ -103,7 +106,7 @@ def _curve(
         about, estimate = row.about, estimate**2 / (estimate**2 + sigma**2)
         x = _grid(0.0, 1.0, inside=True)
         density = _density(log_density, prior, x, x, sigma)
-    elif row.kind == "fixed":
+    elif row.kind in ("fixed", "exponent"):
         x = _grid(*_around(_reach(prior, width, estimate, is_spread=False), posterior), inside=False)
         density = _density(log_density, prior, x, x, sigma)
     else:
@@ -177,15 +180,12 @@ def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> t
 
 def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarray, np.ndarray]:
     """Marginal density of one correlation."""
-    piece = next(piece for piece in priors.pieces if row.name in piece.rows)
-    low, high = piece.structure.limits(piece.size)
+    piece = next(piece for piece in priors.matrices if row.name in piece.rows)
+    low, high = piece.limits
     x = _grid(low, high, inside=True)
-    if not piece.is_one:
-        concentration = getattr(row.prior, "concentration", 1.0)
-        return x, piece.structure.cor_density(x, piece.rows.index(row.name), concentration, piece.size)
-    family, numbers = correlation_prior(row.prior, piece)
-    share = piece.share(x)
-    density = np.exp(FAMILIES[family].log_density(share, **numbers)) / (high - low)
-    if family == "Uniform":
-        density = np.where((share < numbers["lower"]) | (share > numbers["upper"]), 0.0, density)
-    return x, density
+    if isinstance(row.prior, Uniform):
+        lower, upper = row.prior.lower, row.prior.upper
+        return x, np.where((x < lower) | (x > upper), 0.0, 1.0 / (upper - lower))
+    if isinstance(piece, ResidualPiece) and piece.is_over_gap(row.prior):
+        return x, np.ones(len(x))  # of what it is about
+    return x, piece.cor_density(x, piece.rows.index(row.name), getattr(row.prior, "concentration", 1.0))

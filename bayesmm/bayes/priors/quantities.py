@@ -25,12 +25,15 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
     -------
     array, shape (..., m)
         Tβ in the place of coefficients; standard deviations and correlations of the effects Tb of a level in the place
-        of those of b, and the others as they are. A correlation with a standard deviation of zero is NaN.
+        of those of b; standard deviations of residuals where priors of them are, and correlations over a usual gap
+        instead of over one unit of time; the others as they are. A correlation with a standard deviation of zero is
+        NaN.
     """
     quantities = np.array(values, dtype=float)
     position = {row.name: j for j, row in enumerate(priors.rows)}
     fixed = [j for j, row in enumerate(priors.rows) if row.kind == "fixed"]
     quantities[..., fixed] = quantities[..., fixed] @ priors.contrast.T
+    quantities = _of_residuals(priors, quantities, position)
     for names, T in zip(labels.blocks, priors.effect_contrasts, strict=True):
         sds = [position[name] for name in names.sd_rows if name in position]
         if not sds or not (T - np.eye(len(T))).any():
@@ -40,4 +43,17 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
         i = np.arange(len(T))
         covariance[..., i, i] = np.maximum(covariance[..., i, i], 0.0)  # of rounding
         quantities[..., sds], quantities[..., cors] = read_covariance(np, covariance, names.pieces)
+    return quantities
+
+
+def _of_residuals(priors: ResolvedPriors, quantities: np.ndarray, position: dict[str, int]) -> np.ndarray:
+    exponents = [position[row.name] for row in priors.of_kind("exponent")]
+    if priors.exponent_means.any():
+        spreads = [position[row.name] for row in priors.of_kind("sigma")]
+        quantities[..., spreads] *= np.exp(quantities[..., exponents] @ priors.exponent_means)[..., None]
+    piece = priors.residual
+    if piece is not None:
+        own = [position[name] for name in piece.rows]
+        if piece.is_over_gap(priors.rows[own[0]].prior):
+            quantities[..., own] = piece.structure.shares(quantities[..., own])
     return quantities

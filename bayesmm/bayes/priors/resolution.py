@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_pieces, match_priors
+from bayesmm.bayes.priors.prior_keys import (
+    CorrelationMatrix,
+    CorrelationPiece,
+    ResidualPiece,
+    correlation_pieces,
+    match_priors,
+    residual_piece,
+)
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import cells, columns, fold, pad, visible
 from bayesmm.covariance.public import free_sds
@@ -28,6 +35,7 @@ MEAN_RESPONSE = "expected response where the other predictors are at their means
 AT_MEANS = " at the mean"
 BESIDE_PRODUCTS = " where what its column is multiplied with is at its mean"
 SCALES = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
+OVER_GAP = " over the mean time between neighbours"
 NAMED = 3  # columns at whose means something is; of more, their number is said
 
 
@@ -62,7 +70,7 @@ class PriorRow:
     @property
     def is_at_means(self) -> bool:
         """Whether it is about what its parameter is where the covariates are at their means."""
-        return self.about == MEAN_RESPONSE or AT_MEANS in self.about or BESIDE_PRODUCTS in self.about
+        return self.about == MEAN_RESPONSE or any(s in self.about for s in (AT_MEANS, BESIDE_PRODUCTS, OVER_GAP))
 
     @property
     def where(self) -> str:
@@ -91,6 +99,10 @@ class ResolvedPriors:
         of the identity.
     known_sigma : float, optional
         The residual standard deviation where it is known.
+    residual : ResidualPiece, optional
+        The correlation matrix of the residuals of a group.
+    exponent_means : array, shape (e,)
+        Values of what multiplies the exponents of the residuals, at which priors of their standard deviations are.
     """
 
     rows: tuple[PriorRow, ...]
@@ -98,6 +110,13 @@ class ResolvedPriors:
     contrast: np.ndarray
     effect_contrasts: tuple[np.ndarray, ...]
     known_sigma: float | None
+    residual: ResidualPiece | None = None
+    exponent_means: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def matrices(self) -> tuple[CorrelationMatrix, ...]:
+        """All correlation matrices, that of the residuals last."""
+        return (*self.pieces, *(() if self.residual is None else (self.residual,)))
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
         """Choose rows of one kind, and of one group if it is named.
@@ -217,15 +236,22 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
     if isinstance(priors, str) and priors != "flat":
         raise PriorError(f"priors={priors!r}; write priors='flat', a dictionary of priors, or None for the defaults.")
     labels, sigma = design.labels, design.known_sigma
-    pieces, rows = correlation_pieces(design), labels.parameter_rows()
+    pieces, residual, rows = correlation_pieces(design), residual_piece(design), labels.parameter_rows()
     scales = measure_scales(design)
-    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, pieces, sigma)
+    matrices = (*pieces, *(() if residual is None else (residual,)))
+    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, matrices, sigma)
     source = "flat" if priors == "flat" else "default"
     contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
     effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
     fallback = [_flat(row) for row in rows] if priors == "flat" else _defaults(rows, labels, scales, effect_contrasts)
+    spreads = [row.name for row in rows if row.kind == "sigma"]
+    stated = source == "flat" or sigma is not None or any(name in chosen for name in spreads)
+    exponent_means = np.zeros_like(scales.exponent_means) if stated else scales.exponent_means
     about = _Wording(
         pieces=pieces,
+        residual=residual,
+        exponents=[row.name for row in rows if row.kind == "exponent"],
+        exponent_means=exponent_means,
         labels=labels,
         contrast=contrast,
         carries=scales.constant != 0,
@@ -243,12 +269,16 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
         for row, prior in zip(rows, fallback, strict=True)
     )
     _check_proper(resolved, labels)
+    if design.residual is not None:
+        check_residual_proper(resolved, design)
     return ResolvedPriors(
         rows=resolved,
         pieces=pieces,
         contrast=contrast,
         effect_contrasts=effect_contrasts,
         known_sigma=None if sigma is None else float(sigma),
+        residual=residual,
+        exponent_means=exponent_means,
     )
 
 
@@ -295,6 +325,7 @@ def _defaults(
         for each, block in zip(_effect_widths(scales, effect_contrasts), labels.blocks, strict=True)
     ]
     spreads = iter(width * np.concatenate([np.zeros(0), *widths]))
+    exponents = iter(1.0 / scales.exponent_units)
 
     def default(row: ParameterRow) -> Prior:
         match row.kind:
@@ -304,6 +335,8 @@ def _defaults(
                 return HalfStudentT(TAIL, next(spreads))
             case "sigma":
                 return HalfStudentT(TAIL, WIDTH * scales.residual_sd)
+            case "exponent":
+                return Normal(0.0, next(exponents))
             case _:
                 return LKJ(1)
 
@@ -368,6 +401,9 @@ class _Wording:
     """What is needed to say what a prior is about."""
 
     pieces: Sequence[CorrelationPiece]
+    residual: ResidualPiece | None
+    exponents: Sequence[str]
+    exponent_means: np.ndarray
     labels: Labels
     contrast: np.ndarray
     carries: np.ndarray
@@ -380,6 +416,15 @@ class _Wording:
                 if not moved[row.index].any():
                     return "coefficient"
                 return MEAN_RESPONSE if self.carries[row.index or 0] else f"coefficient{BESIDE_PRODUCTS}"
+            case "exponent":
+                return "exponent"
+            case "sigma":
+                return SCALES[prior.stated_for] + self._at_exponent_means()
+            case "cor" if self.residual is not None and row.name in self.residual.rows:
+                if self.residual.is_over_gap(prior):
+                    return f"correlation{OVER_GAP}"
+                words = "correlation" if self.residual.is_one else "correlations"
+                return f"{words} of residuals, {self.residual.term}"
             case "cor":
                 piece = next(piece for piece in self.pieces if row.name in piece.rows)
                 return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"
@@ -391,6 +436,16 @@ class _Wording:
                 )
             case _:
                 return SCALES[prior.stated_for]
+
+    def _at_exponent_means(self) -> str:
+        """Say where standard deviations of the residuals are, which exponents move."""
+        means = zip(self.exponents, self.exponent_means, strict=True)
+        moved = [name for name, mean in means if mean != 0.0]
+        if not moved:
+            return ""
+        inside = (name.partition("(") for name in moved)
+        columns = [f"log|{rest[:-1]}|" if head == "power" else rest[:-1] for head, _, rest in inside]
+        return f"{AT_MEANS}{'' if len(columns) == 1 else 's'} of {', '.join(columns)}"
 
     def _where(self, block: int, rows: slice) -> str:
         T = self.effect_contrasts[block]
@@ -420,4 +475,31 @@ def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:
             raise PriorError(
                 f"A flat prior on {row.name!r} leaves its posterior improper: {row.group!r} has {levels[row.group]} "
                 f"levels and {needed} are needed. Give it a proper prior, for example HalfStudentT(3, scale)."
+            )
+
+
+def check_residual_proper(rows: Sequence[PriorRow], design: Design) -> None:
+    """Refuse flat priors on standard deviations of residuals of too few rows.
+
+    As a standard deviation grows its n_s rows say no more than what coefficients r_s of them alone determine, and the
+    restricted likelihood falls as its power −(n_s − r_s): that must be integrable.
+    """
+    residual, X = design.residual, design.X[:, design.kept]
+    assert residual is not None
+    columns = dict(zip(residual.sd_names, residual.columns.T, strict=True))
+    strata = [name for name, is_sd in zip(residual.sd_names, residual.are_sds, strict=True) if is_sd]
+    others = np.zeros(design.n, dtype=bool)
+    for name in strata:
+        others |= columns[name] != 0.0
+    for row in rows:
+        if row.kind != "sigma" or row.prior.is_proper:
+            continue
+        inside = ~others if row.name == "sigma" else columns[row.name] != 0.0
+        left = design.p - (np.linalg.matrix_rank(X[~inside]) if not inside.all() and design.p else 0)
+        needed = 3 if row.prior.stated_for == "variance" else 2
+        if inside.sum() - left < needed:
+            raise PriorError(
+                f"{row.prior} on {row.name!r} leaves its posterior improper: it has {inside.sum()} rows, and "
+                f"{left} coefficients that they alone determine. Give it a proper prior, for example "
+                "HalfStudentT(3, scale)."
             )

@@ -32,6 +32,9 @@ class DataScales:
         Change of a column that counts as one unit for its coefficient's default prior.
     effect_contrasts, effect_units : tuples of arrays, shapes (k, k) and (k,)
         The same for the effect columns of each grouping factor.
+    exponent_means, exponent_units : arrays, shape (e,)
+        Mean and standard deviation of what multiplies each exponent of the residuals in the logarithm of their standard
+        deviation.
     """
 
     level: float
@@ -42,6 +45,8 @@ class DataScales:
     column_units: np.ndarray
     effect_contrasts: tuple[np.ndarray, ...]
     effect_units: tuple[np.ndarray, ...]
+    exponent_means: np.ndarray
+    exponent_units: np.ndarray
 
 
 def measure_scales(design: Design) -> DataScales:
@@ -54,6 +59,9 @@ def measure_scales(design: Design) -> DataScales:
     df = len(y) - has_constant
     contrast, column_units = _measure_columns(X, constant, centred=has_constant)
     effects = [_measure_effects(block, design) for block in design.blocks]
+    exponents = np.zeros((len(y), 0))
+    if design.residual is not None:
+        exponents = design.residual.columns[:, ~np.array(design.residual.are_sds, dtype=bool)]
     return DataScales(
         level=level,
         response_sd=float(np.sqrt(((y - level) ** 2).sum() / df)),
@@ -63,6 +71,8 @@ def measure_scales(design: Design) -> DataScales:
         column_units=column_units,
         effect_contrasts=tuple(contrast for contrast, _ in effects),
         effect_units=tuple(units for _, units in effects),
+        exponent_means=exponents.mean(axis=0),
+        exponent_units=exponents.std(axis=0),
     )
 
 

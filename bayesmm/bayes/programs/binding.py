@@ -7,33 +7,33 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayesmm.bayes.priors.prior_keys import correlation_prior
+from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.programs.centring import centre_effects
 from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances, Matrix
 from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
+from bayesmm.bayes.programs.residuals import ResidualMatrix, ResidualNumbers, Residuals
 from bayesmm.bayes.programs.sites import declare_parameter
-from bayesmm.design.blocks.labels import BlockLabels, Labels
+from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
+from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.design.refusal import refuse_related
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.problem import Problem
 from bayesmm.specification.priors import Flat, Normal
 
 
-def bind_marginal(
-    labels: Labels, products: CrossProducts, priors: ResolvedPriors
-) -> tuple[MarginalProgram, MarginalData]:
+def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalProgram, MarginalData]:
     """Bind the marginal program: coefficients with flat or normal priors are integrated out, others sampled.
 
     Parameters
     ----------
-    labels : Labels
-        Names of the model.
-    products : CrossProducts
-        Cross-products of the kept columns and the response less its offset.
+    problem : Problem
+        Names of the model, and its sums over the rows.
     priors : ResolvedPriors
         Every prior in force.
 
@@ -44,7 +44,7 @@ def bind_marginal(
     data : MarginalData
         Its argument.
     """
-    covariances, covariance_data = _bind_covariances(labels, priors)
+    covariances, covariance_data = _bind_covariances(problem.design, priors)
     rows = priors.of_kind("fixed")
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
     integrated = [j for j in range(len(rows)) if j not in sampled]
@@ -53,15 +53,23 @@ def bind_marginal(
     if sampled:
         chosen = [rows[j].prior for j in sampled]
         coefficients, numbers = declare_parameter("beta_sampled", chosen, support="real line")
-    padded = pad_products(products)
+    padded, stacks = pad_sums(problem)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "products": padded,
         "prior": condition_prior(padded, mean, precision, sampled),
         "dependence": dependence,
         "covariances": covariance_data,
         "coefficients": numbers,
+        "stacks": stacks,
     }
     return MarginalProgram(covariances=covariances, coefficients=coefficients), MarginalData(**leaves)
+
+
+def pad_sums(problem: Problem) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
+    """Pad the sums over the rows; where residuals have a covariance, lay out what they are made from at each of it."""
+    if problem.design.residual is None:
+        return pad_products(problem.products), ()
+    return lay_out_products(problem.residual_rows, problem.plan)
 
 
 def _gaussian(
@@ -115,7 +123,8 @@ def bind_conditional(
         "The conditional program samples independent levels",
         "Take program='marginal': it integrates random effects out, and draws them afterwards.",
     )
-    covariances, covariance_data = _bind_covariances(design.labels, priors)
+    design.require_independent_residuals("The conditional program")
+    covariances, covariance_data = _bind_covariances(design, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
     if rows:
@@ -152,8 +161,8 @@ def bind_conditional(
     return program, ConditionalData(**leaves)
 
 
-def _bind_covariances(labels: Labels, priors: ResolvedPriors) -> tuple[Covariances, CovarianceData]:
-    blocks, sds, correlations = [], [], []
+def _bind_covariances(design: Design, priors: ResolvedPriors) -> tuple[Covariances, CovarianceData]:
+    labels, blocks, sds, correlations = design.labels, [], [], []
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
         block, numbers = _bind_block(position, names, priors)
@@ -164,17 +173,57 @@ def _bind_covariances(labels: Labels, priors: ResolvedPriors) -> tuple[Covarianc
     if priors.known_sigma is not None:
         sigma, sigma_data = None, np.float64(priors.known_sigma)
     else:
-        (row,) = priors.of_kind("sigma")
+        moved = "at_means_" if priors.exponent_means.any() else ""
         sigma, sigma_data = declare_parameter(
-            "sigma", [row.prior], support="positive numbers", scale_names={"variance": "variance"}, scalar=True
+            f"{moved}sigma",
+            [by_name["sigma"]],
+            support="positive numbers",
+            scale_names={"variance": f"{moved}variance"},
+            scalar=True,
         )
+    residual, residual_data = (None, None) if design.residual is None else _bind_residuals(design.residual, priors)
     data = CovarianceData(
         sds=tuple(sds),
         correlations=tuple(correlations),
         to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
         sigma=cast(Any, sigma_data),
+        residual=residual_data,
     )
-    return Covariances(blocks=tuple(blocks), sigma=sigma), data
+    return Covariances(blocks=tuple(blocks), sigma=sigma, residual=residual), data
+
+
+def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Residuals, ResidualNumbers]:
+    """Declare standard deviations by strata, exponents and correlations of the residuals."""
+    by_name = {row.name: row.prior for row in priors.rows}
+    pairs = list(zip(block.sd_names, block.are_sds, strict=True))
+    own, others = ([by_name[name] for name, is_sd in pairs if is_sd is wanted] for wanted in (True, False))
+    moved, alone = bool(priors.exponent_means.any()), not (own and others)
+    spreads = exponents = matrix = None
+    spread_numbers = exponent_numbers = ()
+    matrix_numbers: dict[str, np.ndarray] = {}
+    if own:
+        spreads, spread_numbers = declare_parameter(
+            RESIDUAL_SD if alone and not moved else "residual_spread",
+            own,
+            support="positive numbers",
+            scale_names={"variance": "residual_variance"},
+        )
+    if others:
+        exponents, exponent_numbers = declare_parameter(
+            RESIDUAL_SD if alone else "residual_exponent", others, support="real line"
+        )
+    if priors.residual is not None:
+        family, matrix_numbers = residual_prior(by_name[priors.residual.rows[0]], priors.residual)
+        site = "residual_cholesky" if family == "LKJ" else "residual_correlation"
+        matrix = ResidualMatrix(site=site, structure=priors.residual.structure, family=family)
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "spreads": spread_numbers,
+        "exponents": exponent_numbers,
+        "means": priors.exponent_means,
+        "matrix": matrix_numbers,
+    }
+    residuals = Residuals(are_sds=block.are_sds, spreads=spreads, exponents=exponents, moved=moved, matrix=matrix)
+    return residuals, ResidualNumbers(**leaves)
 
 
 def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:

@@ -13,9 +13,11 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.residuals import ResidualNumbers, Residuals
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import effect_sds, read_covariance
+from bayesmm.covariance.residual import Correlation
 from bayesmm.covariance.structure import Structure
 
 
@@ -118,12 +120,33 @@ class CovarianceData(NamedTuple):
         T⁻¹ by block: effects on the columns as labelled from those that priors are about.
     sigma : tuple of mappings, or scalar
         By site; the value of sigma where it is known.
+    residual : ResidualNumbers or None
+        Of the covariance of the residuals, where they have one.
     """
 
     sds: tuple[tuple[Numbers, ...], ...]
     correlations: tuple[tuple[Numbers, ...], ...]
     to_columns: tuple[Float[Array, "k k"], ...]
     sigma: Any
+    residual: ResidualNumbers | None = None
+
+
+class Sampled(NamedTuple):
+    """What the covariance parameters of a program are made into.
+
+    Attributes
+    ----------
+    factors : list of arrays, shape (k, k)
+        F of Var(Tb) = FF' for each block: Tb are the effects that priors are about, T⁻¹F is a factor of Var(b).
+    sigma : scalar
+        Residual standard deviation.
+    residual : array, shape (f,), or None
+        Of the covariance of the residuals, see `bayesmm.bayes.programs.residuals.Residuals`.
+    """
+
+    factors: list[Float[Array, "k k"]]
+    sigma: Float[Array, ""]
+    residual: Float[Array, " f"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,30 +155,35 @@ class Covariances:
 
     blocks: tuple[Block, ...]
     sigma: Parameter | None
+    residual: Residuals | None = None
 
-    def sample(self, data: CovarianceData) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
-        """Sample them: a factor F of Var(Tb) = FF' for each block, and sigma, which comes first.
+    @property
+    def correlation(self) -> Correlation | None:
+        """Structure of the residuals of a group."""
+        return self.residual.matrix.structure if self.residual and self.residual.matrix else None
 
-        Tb are the effects that priors are about, T⁻¹F is a factor of Var(b).
-        """
-        sigma = self.sigma.sample(data.sigma) if self.sigma else data.sigma
+    def sample(self, data: CovarianceData) -> Sampled:
+        """Sample them; sigma, and what else residuals have, come first."""
+        sigma, residual = self.sigma.sample(data.sigma) if self.sigma else data.sigma, None
+        if self.residual is not None:
+            assert data.residual is not None
+            sigma, residual = self.residual.sample(data.residual, sigma)
         factors = [
             _sample_factor(block, sds, correlations, back, sigma)
             for block, sds, correlations, back in zip(
                 self.blocks, data.sds, data.correlations, data.to_columns, strict=True
             )
         ]
-        return factors, sigma
+        return Sampled(factors, sigma, residual)
 
-    def factors(
-        self, sites: Mapping[str, Array], data: CovarianceData
-    ) -> tuple[list[Float[Array, "k k"]], Float[Array, ""]]:
+    def factors(self, sites: Mapping[str, Array], data: CovarianceData) -> Sampled:
         """Read the same off a draw."""
         factors = [
             effect_sds(jnp, sites[block.sd.name], block.pieces)[:, None] * _correlation_factor(block, sites)
             for block in self.blocks
         ]
-        return factors, sites["sigma"] if self.sigma else data.sigma
+        sigma = sites["sigma"] if self.sigma else data.sigma
+        return Sampled(factors, sigma, self.residual.read(sites, sigma) if self.residual else None)
 
     def on_columns(self, factors: Sequence[Float[Array, "k k"]], data: CovarianceData) -> list[Float[Array, "k k"]]:
         """Take factors of Var(Tb) to factors of Var(b), which are not triangular."""
@@ -168,6 +196,7 @@ class Covariances:
         for block in self.blocks:
             lines += [str(site) for site in block.sd.sites]
             lines += [str(matrix) for matrix in block.matrices]
+        lines += self.residual.lines() if self.residual else []
         return lines + [str(site) for site in (self.sigma.sites if self.sigma else ())]
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -42,8 +43,10 @@ from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariance
 from bayesmm.bayes.programs.partial import sample_partly_centred
 from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.console import visible
+from bayesmm.covariance.residual import Correlation
 from bayesmm.marginal.in_jax.density import FixedPrior, log_density
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
+from bayesmm.marginal.residual.in_jax import StackArrays, products_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 Centred = Literal["centred", "partial", "noncentred"]
@@ -65,6 +68,8 @@ class MarginalData(NamedTuple):
     covariances : CovarianceData
     coefficients : tuple of mappings
         Numbers of the priors of the sampled coefficients, by site.
+    stacks : tuple of StackArrays
+        Where residuals have a covariance, what `products` are summed from at each value of it.
     """
 
     products: CrossProducts
@@ -72,6 +77,11 @@ class MarginalData(NamedTuple):
     dependence: Float[Array, "f s"]
     covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
+    stacks: tuple[StackArrays, ...] = ()
+
+    def at(self, correlation: Correlation | None, residual: Float[Array, " f"] | None) -> CrossProducts:
+        """Sum over the rows, at a covariance of the residuals where they have one."""
+        return self.products if residual is None else products_at(self.products, self.stacks, correlation, residual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +100,15 @@ class MarginalProgram:
 
     def __call__(self, data: MarginalData) -> None:
         """Declare the model."""
-        factors, sigma = self.covariances.sample(data.covariances)
+        factors, sigma, residual = self.covariances.sample(data.covariances)
         factors = self.covariances.on_columns(factors, data.covariances)
         sampled = self.coefficients.sample(data.coefficients) if self.coefficients else None
-        numpyro.factor("log_likelihood", self.log_likelihood(data, factors, sigma, sampled))
+        numpyro.factor("log_likelihood", self.log_likelihood(data, factors, sigma, sampled, residual))
+
+    @property
+    def correlation(self) -> Correlation | None:
+        """Structure of the residuals of a group."""
+        return self.covariances.correlation
 
     def log_likelihood(
         self,
@@ -101,9 +116,10 @@ class MarginalProgram:
         factors: Sequence[Float[Array, "k k"]],
         sigma: Float[Array, ""],
         sampled: Float[Array, " s"] | None = None,
+        residual: Float[Array, " f"] | None = None,
     ) -> Float[Array, ""]:
         """Return log p(y | covariances, sampled coefficients), given factors F of Var(b); the rest integrated out."""
-        return _log_likelihood(data, tuple(factors), sigma, sampled)
+        return _log_likelihood(data, tuple(factors), sigma, sampled, residual, self.correlation)
 
     def recover(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw what was integrated out from its exact conditional, given one draw of the rest."""
@@ -125,11 +141,11 @@ class MarginalProgram:
 
     def _given(self, sites: Mapping[str, Array], data: MarginalData, key: Array | None) -> tuple[Any, ...]:
         """Arguments of the functions of `bayesmm.marginal.in_jax.recovery` at one draw."""
-        factors, sigma = self.covariances.factors(sites, data.covariances)
+        factors, sigma, residual = self.covariances.factors(sites, data.covariances)
         factors = self.covariances.on_columns(factors, data.covariances)
         sampled = sites[self.coefficients.name] if self.coefficients else None
         relative = [factor / sigma for factor in factors]
-        return data.products, relative, sigma, conditional_prior(data, sampled), key, sampled
+        return data.at(self.correlation, residual), relative, sigma, conditional_prior(data, sampled), key, sampled
 
     def _named(self, values: Sequence[Array], pattern: str) -> dict[str, Array]:
         """Values of each grouping factor, padded levels cut off, by name."""
@@ -146,12 +162,20 @@ class MarginalProgram:
         return "\n".join(["marginal program", *(f"  {visible(line)}" for line in lines)])
 
 
-@jax.jit  # traced once, however often the model is: to find its sites, to constrain them, to sample
+@partial(jax.jit, static_argnames="correlation")  # traced once, however often the model is
 def _log_likelihood(
-    data: MarginalData, factors: tuple[Float[Array, "k k"], ...], sigma: Float[Array, ""], sampled: Array | None
+    data: MarginalData,
+    factors: tuple[Float[Array, "k k"], ...],
+    sigma: Float[Array, ""],
+    sampled: Array | None,
+    residual: Array | None,
+    correlation: Correlation | None,
 ) -> Float[Array, ""]:
     relative = [factor / sigma for factor in factors]
-    return log_density(data.products, relative, sigma, conditional_prior(data, sampled), sampled)
+    products = data.at(correlation, residual)
+    return log_density(
+        products, relative, sigma, conditional_prior(data, sampled), sampled, by_sums=residual is not None
+    )
 
 
 def conditional_prior(data: MarginalData, sampled: Array | None) -> FixedPrior:
@@ -247,7 +271,7 @@ class ConditionalProgram:
         scale : array, shape (n,)
             σ/√w of each row.
         """
-        factors, sigma = self.covariances.sample(data.covariances)
+        factors, sigma, _ = self.covariances.sample(data.covariances)
         beta = self._sample_beta(data)
         mean = data.offset + data.X @ beta
         effects: dict[int, Array] = {}

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.bayes.results.residual_draws import read_residual
 from bayesmm.covariance.public import assemble_covariance
-from bayesmm.design.blocks.labels import Labels
+from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior
@@ -38,6 +39,9 @@ class ParameterDraws:
         Of the effects of one level of each grouping factor.
     sigma : array, shape (D,)
         Residual standard deviation.
+    residual : array, shape (D, f), or None
+        Of the covariance of the residuals: logarithms of ratios of standard deviations to σ and exponents, then
+        correlations.
     """
 
     chosen: np.ndarray | slice
@@ -45,6 +49,7 @@ class ParameterDraws:
     beta: np.ndarray
     covariances: tuple[np.ndarray, ...]
     sigma: np.ndarray
+    residual: np.ndarray | None = None
 
     def factors(self) -> tuple[np.ndarray, ...]:
         """F of each grouping factor with Var(b) = FF', shapes (D, k, k); singular covariances are ordinary."""
@@ -87,12 +92,15 @@ def read_draws(posterior: DrawnModel, draws: int | None = None) -> ParameterDraw
     """
     sigma = posterior.sigma
     chosen = _choose(draws, *sigma.shape)
+    known = posterior.data["posterior"].data_vars
+    sites = {name: _flat(posterior.draws(name), chosen) for name in (RESIDUAL_SD, RESIDUAL_COR) if name in known}
     return ParameterDraws(
         chosen=chosen,
         shape=sigma[:, chosen].shape,
         beta=_flat(posterior.beta, chosen),
         covariances=read_covariances(posterior, posterior.labels, chosen),
         sigma=_flat(sigma, chosen),
+        residual=read_residual(posterior.design, sites, _flat(sigma, chosen)),
     )
 
 
@@ -126,6 +134,7 @@ def stack_draws(draws: ParameterDraws, prior: FixedPrior) -> Draw:
         "factors": draws.factors(),
         "sigma": draws.sigma,
         "beta": draws.beta[:, np.asarray(prior.sampled)],
+        "residual": draws.residual,
     }
     return Draw(**leaves)
 

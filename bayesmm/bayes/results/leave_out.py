@@ -146,6 +146,8 @@ def _conditional(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
 ) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
+    if groups is not None:
+        posterior.design.require_independent_residuals("Leaving out groups")
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
@@ -165,6 +167,7 @@ def _marginal(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
 ) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
+    posterior.design.require_independent_residuals("Leaving out")
     _refuse_related(posterior)
     if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws, progress))
@@ -177,6 +180,7 @@ def _marginal(
 
 def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
+    posterior.design.require_independent_residuals("Leaving out")
     _refuse_related(posterior)
     bound = _bind(posterior)
     _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
@@ -207,7 +211,7 @@ class _Bound:
 
 def _bind(posterior: DrawnModel) -> _Bound:
     problem = posterior.problem
-    _, data = bind_marginal(problem.labels, problem.products, posterior.priors)
+    _, data = bind_marginal(problem, posterior.priors)
     return _Bound(data, problem.conditioned_rows())
 
 

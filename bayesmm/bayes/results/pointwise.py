@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bayesmm.bayes.results.residual_draws import ResidualDraws, read_residual
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
+from bayesmm.problem import lay_out_design
 
 LOG_2_PI = np.log(2.0 * np.pi)
 BATCH = 100_000  # draws times rows at once, so that they stay in the processor's cache
@@ -18,10 +20,12 @@ def pointwise_log_likelihood(
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Evaluate log p(yᵢ | β, b, σ) of every draw and row, given the random effects.
 
+    Where residuals have a covariance, given the other rows of its residual group too.
+
     Parameters
     ----------
     sites : mapping of str to array, shape (chains, draws, ...)
-        Draws of "beta", "sigma" and the effect variables of the design's labels.
+        Draws of "beta", "sigma", those of the residuals, and the effect variables of the design's labels.
     design : Design
         The data.
     limit : int
@@ -38,7 +42,7 @@ def pointwise_log_likelihood(
         note = "The pointwise log-likelihood given the random effects was left out, as they were; "
         return None, (note + "posterior.log_likelihood(predictive='conditional') computes it.",)
     effects = [sites[block.effect_variable] for block in design.labels.blocks]
-    shape = effects[0].shape[:2]
+    shape = next(iter(sites.values())).shape[:2]
     n_draws = shape[0] * shape[1]
     if n_draws * design.n > limit:
         return None, (
@@ -51,6 +55,12 @@ def pointwise_log_likelihood(
     flat = [b.reshape(n_draws, *b.shape[2:]) for b in effects]
     predictors = build_predictors(design)
     values = np.empty((n_draws, design.n))
+    if design.residual is not None:
+        own = {name: each.reshape(n_draws, *each.shape[2:]) for name, each in sites.items()}
+        public = read_residual(design, own, scale)
+        assert public is not None
+        residuals = ResidualDraws(layout=lay_out_design(design), public=public, sigma=scale)
+        return residuals.rows_given_others(design.y - predictors.mean(beta, flat)).reshape(*shape, design.n), ()
     root, log_root = np.sqrt(0.5 * design.weights), 0.5 * np.log(design.weights) - 0.5 * LOG_2_PI
     size = max(1, BATCH // design.n)
     for start in range(0, n_draws, size):

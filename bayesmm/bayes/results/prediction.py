@@ -188,6 +188,7 @@ def draw_rows(
     """
     rng = np.random.default_rng(check_seed(seed))
     design = posterior.design
+    design.require_independent_residuals("Prediction")
     if new_data is not None:
         design = add_places(design, new_data, chosen_groups(design, random))
     predictors = build_predictors(design, new_data, random=random, new_levels=new_levels)

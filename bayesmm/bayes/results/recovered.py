@@ -16,6 +16,7 @@ from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, stack_draws
+from bayesmm.covariance.residual import Correlation
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.errors import BayesmmError
 from bayesmm.marginal.in_jax.density import FixedPrior
@@ -23,7 +24,6 @@ from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.shapes import Array, Float, Int
-from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import SILENT, Bar, progress_bar
 
 type Levels = Sequence[np.ndarray | None]
@@ -38,6 +38,7 @@ class Numbered(NamedTuple):
     sigma: Float[Array, ""]
     beta: Float[Array, " p"]
     number: Int[Array, ""]
+    residual: Float[Array, " f"] | None = None
 
 
 def read_effects(
@@ -98,7 +99,7 @@ def effect_parts(
         flat = [b.reshape(n_draws, *b.shape[2:]) for b in stored]
         yield slice(0, n_draws), tuple(b if own is None else b[:, own] for b, own in zip(flat, wanted, strict=True))
         return
-    _, data = bind_marginal(posterior.labels, posterior.problem.products, posterior.priors)
+    program, data = bind_marginal(posterior.problem, posterior.priors)
     products = data.products
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
@@ -107,13 +108,15 @@ def effect_parts(
         "factors": draws.sampled_factors(data.covariances.to_columns),
         "sigma": draws.sigma,
         "beta": draws.beta,
+        "residual": draws.residual,
     }
+    evaluate = partial(_effects, correlation=program.correlation)
     numbered = Numbered(**stacked, number=_numbers(posterior, draws))  # pyright: ignore[reportArgumentType]
     size = _part_size(posterior.labels, n_draws)
     for start in range(0, n_draws, size):
         part = slice(start, min(start + size, n_draws))
         some = jax.tree.map(lambda x, part=part: x[part], numbered)
-        found = map_draws(_effects, (products, everything_sampled, seed), some, bar=bar, whole=size)
+        found = map_draws(evaluate, (data, everything_sampled, seed), some, bar=bar, whole=size)
         pairs = zip(posterior.labels.blocks, found, wanted, strict=True)
         yield part, tuple(b[:, : len(block.levels)] if own is None else b[:, own] for block, b, own in pairs)
 
@@ -122,14 +125,15 @@ def recover_moments(posterior: DrawnModel, progress: bool | None) -> Dataset:
     """Average the conditional moments of the random effects over all draws, as `random_effects="moments"` does."""
     labels = posterior.labels
     draws = read_draws(posterior)
-    _, data = bind_marginal(labels, posterior.problem.products, posterior.priors)
+    program, data = bind_marginal(posterior.problem, posterior.priors)
+    evaluate = partial(_moments, correlation=program.correlation)
     stacked = stack_draws(draws, data.prior)
     sums = [MomentSum() for _ in labels.blocks]
     size = _part_size(labels, len(draws.sigma))
     with progress_bar("averaging random effects", len(draws.sigma), progress) as bar:
         for start in range(0, len(draws.sigma), size):
             some = jax.tree.map(lambda x, start=start: x[start : start + size], stacked)
-            means, variances = map_draws(_moments, (data,), some, bar=bar, whole=size)
+            means, variances = map_draws(evaluate, (data,), some, bar=bar, whole=size)
             for block, total, mean, variance in zip(labels.blocks, sums, means, variances, strict=True):
                 q = len(block.levels)  # others are padding
                 total.add(np.ones(len(mean)), mean[:, :q], variance[:, :q])
@@ -156,22 +160,25 @@ def _numbers(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     return np.arange(posterior.sigma.size).reshape(posterior.sigma.shape)[:, draws.chosen].ravel()
 
 
-@partial(jax.jit, static_argnames="batch")
-def _effects(products: CrossProducts, prior: FixedPrior, seed: Array, draws: Numbered, batch: int) -> Any:
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _effects(
+    data: MarginalData, prior: FixedPrior, seed: Array, draws: Numbered, batch: int, correlation: Correlation | None
+) -> Any:
     def one(draw: Numbered) -> Any:
         relative = [F / draw.sigma for F in draw.factors]
         key = generation_key(seed, draw.number)
+        products = data.at(correlation, draw.residual)
         return draw_effects(products, relative, draw.sigma, prior, key, draw.beta).b
 
     return jax.lax.map(one, draws, batch_size=batch)
 
 
-@partial(jax.jit, static_argnames="batch")
-def _moments(data: MarginalData, draws: Draw, batch: int) -> Any:
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _moments(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
         relative = [F / draw.sigma for F in draw.factors]
         prior = conditional_prior(data, draw.beta)
-        found = effect_moments(data.products, relative, draw.sigma, prior, draw.beta)
+        found = effect_moments(data.at(correlation, draw.residual), relative, draw.sigma, prior, draw.beta)
         return found.b_mean, found.b_variance
 
     return jax.lax.map(one, draws, batch_size=batch)

@@ -14,17 +14,18 @@ from xarray import DataTree
 
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow
+from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.program import MarginalData
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws
 from bayesmm.bayes.results.tables import stack_parameters
+from bayesmm.covariance.residual import Correlation
 from bayesmm.errors import PriorError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior, log_density
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
-from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.leave_out.leave_out import Draw
-from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import progress_bar
 from bayesmm.specification.priors import Flat
 
@@ -101,14 +102,14 @@ def _log_priors(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
             if row.kind == "cor" or not _says_something(row):
                 continue
             value = quantities[:, j]
-            if row.kind != "fixed" and row.prior.stated_for == "variance":
+            if row.kind not in ("fixed", "exponent") and row.prior.stated_for == "variance":
                 value = value**2
-            elif row.kind != "fixed" and row.prior.stated_for == "share":
+            elif row.kind == "sd" and row.prior.stated_for == "share":
                 value = value**2 / (value**2 + draws.sigma**2)
             prior = distribution(row.prior.family, _numbers(row), (), row.prior.support, sigma)
             densities[:, j] = np.asarray(prior.log_prob(value))
     names = [row.name for row in rows]
-    for piece in posterior.priors.pieces:
+    for piece in posterior.priors.matrices:
         own = [names.index(name) for name in piece.rows]
         densities[:, own[0]] = piece.log_density(rows[own[0]].prior, quantities[:, own])
     return densities
@@ -120,17 +121,24 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
 
 def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
     """Evaluate log p(y | β, covariances, σ), random effects integrated out; (D,)."""
-    products = pad_products(posterior.problem.products)
+    program, data = bind_marginal(posterior.problem, posterior.priors)
     p = draws.beta.shape[1]
-    everything_sampled = condition_prior(products, np.zeros(p), np.zeros((p, p)), range(p))
-    stacked: Any = {"factors": draws.factors(), "sigma": draws.sigma, "beta": draws.beta}
+    everything_sampled = condition_prior(data.products, np.zeros(p), np.zeros((p, p)), range(p))
+    stacked: Any = {
+        "factors": draws.factors(),
+        "sigma": draws.sigma,
+        "beta": draws.beta,
+        "residual": draws.residual,
+    }
+    evaluate = partial(_densities, correlation=program.correlation)
     with progress_bar("evaluating the likelihood", len(draws.sigma), progress) as bar:
-        return map_draws(_densities, (products, everything_sampled), Draw(**stacked), bar=bar)
+        return map_draws(evaluate, (data, everything_sampled), Draw(**stacked), bar=bar)
 
 
-@partial(jax.jit, static_argnames="batch")
-def _densities(products: CrossProducts, prior: FixedPrior, draws: Draw, batch: int) -> Any:
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _densities(data: MarginalData, prior: FixedPrior, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
+        products = data.at(correlation, draw.residual)
         return log_density(products, [F / draw.sigma for F in draw.factors], draw.sigma, prior, draw.beta)
 
     return jax.lax.map(one, draws, batch_size=batch)

@@ -90,6 +90,7 @@ def _table(names: Sequence[str], draws: list[np.ndarray], below: tuple[float, fl
 
 
 def _parts(posterior: DrawnModel, draws: ParameterDraws) -> VarianceParts:
+    posterior.design.require_independent_residuals("A share of the variance")
     return measure_columns(posterior.design).split(draws.beta, draws.covariances, draws.sigma)
 
 

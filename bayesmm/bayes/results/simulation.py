@@ -17,6 +17,7 @@ from bayesmm.presenting.progress import progress_bar
 def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress: bool | None) -> pd.DataFrame:
     """Draw responses, each from another draw of the parameters; see `Posterior.simulate`."""
     design = posterior.design
+    design.require_independent_residuals("Simulation")
     streams = check_simulations(n, random, seed, design.n)
     draws = read_draws(posterior)
     if n > len(draws.sigma):

@@ -22,6 +22,7 @@ from bayesmm.specification.terms import CALLEES
 type Kind = Literal["fixed", "sd", "cor", "sigma", "exponent"]
 
 KINDS: tuple[Kind, ...] = ("fixed", "sd", "cor", "sigma")
+RESIDUAL_SD, RESIDUAL_COR = "residual_sd", "residual_cor"  # variables of parameters of the residuals
 _OURS = {
     "beta",
     "sigma",
@@ -253,11 +254,11 @@ class Labels:
         """
         covariances = [row for block in self.blocks for row in _block_rows(block)]
         covariances += [
-            ParameterRow(name=name, kind=kind, group=None, variable="residual_sd", index=i)
+            ParameterRow(name=name, kind=kind, group=None, variable=RESIDUAL_SD, index=i)
             for i, (name, kind) in enumerate(zip(self.residual_sds, self.residual_kinds, strict=True))
         ]
         covariances += [
-            ParameterRow(name=name, kind="cor", group=self.residual_group, variable="residual_cor", index=i)
+            ParameterRow(name=name, kind="cor", group=self.residual_group, variable=RESIDUAL_COR, index=i)
             for i, name in enumerate(self.residual_cors)
         ]
         if self.has_sigma:
@@ -268,7 +269,9 @@ class Labels:
         """Name coefficients by their columns, or ``beta(column)`` where the name has another meaning in the table."""
         others = {*KINDS, *(f"beta({name})" for name in self.coefficients)}
         for row in covariances:
-            others |= {row.name, row.alias, f"{row.kind}({row.group})"}
+            others |= {row.kind, row.name, row.alias, f"{row.kind}({row.group})"}
+            if row.variable == RESIDUAL_COR:
+                others |= {"rho", f"rho({row.group})"}
         return [
             ParameterRow(
                 name=f"beta({name})" if name in others else name,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from bayesmm.marginal.arrays.linalg import batched_cholesky
 from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.in_jax import traced
-from bayesmm.marginal.in_jax.reduction import reduce_with_derivatives
+from bayesmm.marginal.in_jax.reduction import reduce_by_sums, reduce_with_derivatives
 from bayesmm.marginal.likelihood.likelihood import condition_factors
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -104,6 +104,8 @@ def log_density(
     sigma: Float[Array, ""],
     prior: FixedPrior,
     sampled_beta: Float[Array, " s"] | None = None,
+    *,
+    by_sums: bool = False,
 ) -> Float[Array, ""]:
     """Return log p(y | Λ, σ, sampled β), the remaining β and all random effects integrated out.
 
@@ -119,13 +121,16 @@ def log_density(
         From `bayesmm.marginal.in_jax.fixed_prior.condition_prior`.
     sampled_beta : array, shape (s,), optional
         Values of the coefficients that are not integrated.
+    by_sums : bool
+        Whether it is to have derivatives by the sums over the rows too, which then are functions of parameters.
 
     Notes
     -----
     With precision P and mean m of γ: −½[log|H| − Σ log wᵢ + n log(2πσ²) + s/σ² + m'Pm − h'(A/σ² + P)⁻¹h
     + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
     """
-    reduced = reduce_with_derivatives(products, condition_factors(traced, products, factors))
+    reduce = reduce_by_sums if by_sums else reduce_with_derivatives
+    reduced = reduce(products, condition_factors(traced, products, factors))
     return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
 
 

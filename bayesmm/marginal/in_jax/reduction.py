@@ -6,6 +6,7 @@ to four times as long. The rule is one for reverse mode; one that serves forward
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -74,3 +75,64 @@ def _backward(slopes: _Slopes, cotangent: Any) -> tuple[None, list[Float[Array, 
 
 
 reduce_with_derivatives.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+class Summed(NamedTuple):
+    """The sums over the rows among cross-products."""
+
+    diagonal: tuple[Float[Array, "k k q"], ...]
+    cross: tuple[Float[Array, "k c q"], ...]
+    pairs: tuple[Float[Array, "k l P"], ...]
+    gram: Float[Array, "c c"]
+
+
+def reduce_by_sums(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
+    """Reduce to log|H| and S, with derivatives by the sums too; see `reduce_with_derivatives`."""
+    if not factors:
+        return Reduced(jnp.zeros(()), products.gram)
+    summed = Summed(products.diagonal, products.cross, products.pairs, products.gram)
+    return _reduce(summed, factors, jax.lax.stop_gradient(products))
+
+
+@jax.custom_vjp
+def _reduce(summed: Summed, factors: list[Array], products: CrossProducts) -> Reduced:
+    whole = replace(products, **summed._asdict())
+    return eliminate(traced, whole, factors)[1].reduced
+
+
+def _reduce_forward(summed: Summed, factors: list[Array], products: CrossProducts) -> tuple[Reduced, Any]:
+    whole = replace(products, **summed._asdict())
+    elimination, absorbed = eliminate(traced, whole, factors)
+    solved = solve_effects(traced, whole, elimination, absorbed)
+    inverse = invert_on_pattern(traced, whole, elimination, factors, neighbours=True)
+    return absorbed.reduced, (solved, inverse, factors, products)
+
+
+def _reduce_backward(saved: Any, cotangent: Reduced) -> tuple[Any, Any, None]:
+    """Apply d log|H| = ⟨C, dZ'WZ⟩ and dS = d[X y]'W[X y] − dK'B − B'dK + B'dZ'WZ B, K = Z'W[X y] and B = CK.
+
+    The rest is as in `_backward`.
+    """
+    solved, inverse, factors, products = saved
+    log_det, gram = cotangent
+    both = gram + gram.T
+    effects = solved.effects
+    turned = [traced.transform(both, B.swapaxes(0, 1)).swapaxes(0, 1) for B in effects]  # B(S̄ + S̄')
+    diagonal = tuple(
+        log_det * C + 0.5 * jnp.einsum("kcq,lcq->klq", T, B)
+        for C, T, B in zip(inverse.diagonal, turned, effects, strict=True)
+    )
+    pairs = []
+    for at, (f, g) in enumerate(products.shape.pairs):
+        first, second = products.index.rows[at], products.index.columns[at]
+        between = jnp.einsum("kcp,lcp->klp", turned[f][:, :, first], effects[g][:, :, second])
+        pairs.append(2.0 * log_det * inverse.pairs[(f, g)] + between)
+    summed = Summed(diagonal, tuple(-T for T in turned), tuple(pairs), gram)
+    by_factors = [
+        2.0 * log_det * Q - traced.transform(traced.sum_outer(K, both), Lambda)
+        for K, Q, Lambda in zip(solved.residual, inverse.influence, factors, strict=True)
+    ]
+    return summed, by_factors, None
+
+
+_reduce.defvjp(_reduce_forward, _reduce_backward)

@@ -18,11 +18,14 @@ class Draw(NamedTuple):
         Residual standard deviation.
     beta : array, shape (s,)
         The coefficients that are not integrated out.
+    residual : array, shape (f,), or None
+        Of the covariance of the residuals, where they have one.
     """
 
     factors: tuple[Float[Array, "k k"], ...]
     sigma: Float[Array, ""]
     beta: Float[Array, " s"]
+    residual: Float[Array, " f"] | None = None
 
 
 class RowGroups(NamedTuple):

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -107,16 +107,7 @@ class ResidualLayout:
 
     def covariances_of(self, xp: Any, public: Array) -> list[Array]:
         """R (m, o, o) of the patterns of each stack, from logarithms of standard deviations and public correlations."""
-        found = []
-        for stack in self.stacks:
-            log_sd = stack.spreads @ public[: self.n_spreads] - 0.5 * stack.log_weights
-            sd = xp.exp(log_sd)
-            if self.correlation is None:
-                found.append((sd * sd)[..., None])
-            else:
-                C = self.correlation.matrix(xp, public[self.n_spreads :], stack.positions)
-                found.append(C * sd[..., :, None] * sd[..., None, :])
-        return found
+        return [pattern_covariances(xp, self.correlation, public, stack) for stack in self.stacks]
 
     def covariances(self, xp: Any, phi: Array) -> list[Array]:
         """R (m, o, o) of the patterns of each stack."""
@@ -191,6 +182,29 @@ class ResidualLayout:
         square = np.maximum(e**2, LEAST_SQUARE * np.mean(e**2))
         X = np.column_stack([np.ones(len(e)), columns])
         return np.linalg.lstsq(X, 0.5 * (np.log(square) + log_weights), rcond=None)[0][1:]
+
+
+class Patterns(Protocol):
+    """What the covariance matrices of the patterns of a stack depend on; attributes as of `Stack`."""
+
+    @property
+    def positions(self) -> Any: ...  # noqa: D102
+
+    @property
+    def spreads(self) -> Any: ...  # noqa: D102
+
+    @property
+    def log_weights(self) -> Any: ...  # noqa: D102
+
+
+def pattern_covariances(xp: Any, correlation: Correlation | None, public: Array, patterns: Patterns) -> Array:
+    """R (m, o, o) of some patterns, from logarithms of standard deviations and public correlations."""
+    s = patterns.spreads.shape[-1]
+    sd = xp.exp(patterns.spreads @ public[:s] - 0.5 * patterns.log_weights)
+    if correlation is None:
+        return (sd * sd)[..., None]
+    C = correlation.matrix(xp, public[s:], patterns.positions)
+    return C * sd[..., :, None] * sd[..., None, :]
 
 
 def lay_out_residuals(

@@ -1,0 +1,184 @@
+"""Parameters of the covariance of the residuals as NumPyro sites, the same in both programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
+from bayesmm.covariance.residual import Correlation
+from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualMatrix:
+    """The correlation matrix of the residuals of a group; hashable.
+
+    Attributes
+    ----------
+    site : str
+        Of its Cholesky factor, of the shares (c,) of its pattern, or of a correlation that has a uniform prior.
+    structure : Correlation
+        How they are correlated.
+    family : {"LKJ", "Beta", "Uniform"}
+        Of the prior of what the site holds.
+    """
+
+    site: str
+    structure: Correlation
+    family: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the site's unconstrained values."""
+        return (len(self.structure.names),)
+
+    def sample(self, numbers: Numbers) -> Float[Array, " c"]:
+        """Sample the site; return the public correlations."""
+        if self.family == "LKJ":
+            prior: dist.Distribution = dist.LKJCholesky(self.structure.size, numbers["concentration"])
+        else:
+            prior = distribution(self.family, numbers, self.shape, "shares")
+        return self.public(jnp.asarray(numpyro.sample(self.site, prior)))
+
+    def public(self, value: Array) -> Float[Array, " c"]:
+        """Public correlations of a value of the site."""
+        if self.family == "LKJ":
+            return self.structure.from_factor(value)  # type: ignore[attr-defined]
+        return value if self.family == "Uniform" else self.structure.from_shares(jnp, value)
+
+    def start_at(self, rho: np.ndarray, numbers: Numbers) -> np.ndarray:
+        """Value of the site at public correlations, inside its limits."""
+        if self.family == "LKJ":
+            return np.linalg.cholesky(self.structure.whole(np, rho))
+        value = rho if self.family == "Uniform" else self.structure.shares(rho)
+        lower, upper = (np.asarray(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
+        margin = INSIDE * (upper - lower)
+        return np.clip(value, lower + margin, upper - margin)
+
+    def __str__(self) -> str:
+        return f"{self.site} ~ {f'LKJCholesky({self.structure.size})' if self.family == 'LKJ' else self.family}"
+
+
+class ResidualNumbers(NamedTuple):
+    """Numbers of the priors of the covariance of the residuals.
+
+    Attributes
+    ----------
+    spreads, exponents : tuples of mappings
+        By site, of standard deviations and of exponents.
+    means : array, shape (e,)
+        What multiplies the exponents where priors of standard deviations are.
+    matrix : mapping
+        Of the correlation matrix.
+    """
+
+    spreads: tuple[Numbers, ...]
+    exponents: tuple[Numbers, ...]
+    means: Float[Array, " e"]
+    matrix: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residuals:
+    """Standard deviations by strata, exponents and correlations of residuals; hashable.
+
+    Attributes
+    ----------
+    are_sds : tuple of bool
+        Which parameters of the standard deviations, in the order of the table, are standard deviations themselves.
+    spreads, exponents : Parameter or None
+        Those, and the others.
+    moved : bool
+        Whether priors of standard deviations are where something multiplies the exponents.
+    matrix : ResidualMatrix or None
+        Of the rows of a group.
+    """
+
+    are_sds: tuple[bool, ...]
+    spreads: Parameter | None
+    exponents: Parameter | None
+    moved: bool
+    matrix: ResidualMatrix | None
+
+    def sample(self, numbers: ResidualNumbers, sigma: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, " f"]]:
+        """Sample all of it, given σ where its prior is.
+
+        Returns
+        -------
+        sigma : scalar
+            σ itself.
+        public : array, shape (f,)
+            Logarithms of ratios of standard deviations to σ and exponents, then correlations.
+        """
+        spreads = self.spreads.sample(numbers.spreads) if self.spreads else jnp.zeros(0)
+        exponents = self.exponents.sample(numbers.exponents) if self.exponents else jnp.zeros(0)
+        ratios = jnp.log(spreads / sigma)
+        if self.moved:
+            down = jnp.exp(-exponents @ numbers.means)
+            sigma = jnp.asarray(numpyro.deterministic("sigma", sigma * down))
+            spreads = spreads * down
+        if self.are_sds and RESIDUAL_SD not in [each.name for each in (self.spreads, self.exponents) if each]:
+            numpyro.deterministic(RESIDUAL_SD, self._merge(spreads, exponents))
+        rho = self.matrix.sample(numbers.matrix) if self.matrix else jnp.zeros(0)
+        if self.matrix:
+            numpyro.deterministic(RESIDUAL_COR, rho)
+        return sigma, jnp.concatenate([self._merge(ratios, exponents), rho])
+
+    def read(self, sites: Mapping[str, Array], sigma: Float[Array, ""]) -> Float[Array, " f"]:
+        """Read the same vector off a draw."""
+        s = sites[RESIDUAL_SD] if self.are_sds else jnp.zeros(0)
+        s = jnp.where(np.array(self.are_sds, dtype=bool), jnp.log(jnp.abs(s) / sigma), s)
+        return jnp.concatenate([s, sites[RESIDUAL_COR] if self.matrix else jnp.zeros(0)])
+
+    def _merge(self, spreads: Array, exponents: Array) -> Float[Array, " s"]:
+        are_sds = np.array(self.are_sds, dtype=bool)
+        merged = jnp.zeros(len(are_sds))
+        return merged.at[np.flatnonzero(are_sds)].set(spreads).at[np.flatnonzero(~are_sds)].set(exponents)
+
+    def start(
+        self, public: np.ndarray, sigma: float, numbers: ResidualNumbers, widths: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """σ where its prior is, values of the sites, and guesses of their posterior standard deviations.
+
+        Parameters
+        ----------
+        public : array, shape (f,)
+            As `sample` returns it.
+        sigma : float
+            Residual standard deviation.
+        numbers : ResidualNumbers
+            Of the priors.
+        widths : array, shape (f,)
+            Guesses of standard errors: of logarithms of standard deviations, exponents, and free correlations.
+        """
+        are_sds = np.array(self.are_sds, dtype=bool)
+        s, rho = public[: len(are_sds)], public[len(are_sds) :]
+        own, others = widths[: len(are_sds)], widths[len(are_sds) :]
+        at = sigma * float(np.exp(s[~are_sds] @ np.asarray(numbers.means))) if self.moved else sigma
+        values: dict[str, np.ndarray] = {}
+        scales: dict[str, np.ndarray] = {}
+        if self.spreads:
+            values |= self.spreads.start(at * np.exp(s[are_sds]), numbers.spreads)
+            log_widths = own[are_sds]
+            scales |= {site.name: log_widths[list(site.positions)] for site in self.spreads.sites}
+        if self.exponents:
+            values |= self.exponents.start(s[~are_sds], numbers.exponents)
+            scales |= self.exponents.scales(s[~are_sds], own[~are_sds], numbers.exponents)
+        if self.matrix:
+            values[self.matrix.site] = self.matrix.start_at(rho, numbers.matrix)
+            scales[self.matrix.site] = others
+        return at, values, scales
+
+    def lines(self) -> Sequence[str]:
+        """One line for each site."""
+        sites = [site for each in (self.spreads, self.exponents) if each for site in each.sites]
+        return [*map(str, sites), *([str(self.matrix)] if self.matrix else [])]

@@ -1,0 +1,102 @@
+"""Draws of the covariance of the residuals: what they say of rows, of groups, and what is drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
+from bayesmm.design.design import Design
+from bayesmm.marginal.residual.layout import ResidualLayout, unwhiten
+
+LOG_2_PI = np.log(2.0 * np.pi)
+
+
+def read_residual(design: Design, sites: Mapping[str, np.ndarray], sigma: np.ndarray) -> np.ndarray | None:
+    """Read logarithms of ratios of standard deviations to σ and exponents, then correlations, off draws.
+
+    Parameters
+    ----------
+    design : Design
+        The data.
+    sites : mapping of str to array, shapes (D, ...)
+        Draws by variable.
+    sigma : array, shape (D,)
+        Residual standard deviation.
+
+    Returns
+    -------
+    array, shape (D, f), or None
+        None where residuals are independent.
+    """
+    block = design.residual
+    if block is None:
+        return None
+    parts = []
+    if block.sd_names:
+        values = sites[RESIDUAL_SD]
+        are_sds = np.array(block.are_sds, dtype=bool)
+        logs = np.log(np.where(are_sds, values, 1.0) / sigma[:, None])
+        parts.append(np.where(are_sds, logs, values))
+    if block.cor_names:
+        parts.append(sites[RESIDUAL_COR])
+    return np.hstack([np.zeros((len(sigma), 0)), *parts])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualDraws:
+    """Draws of the covariance of the residuals of some rows.
+
+    Attributes
+    ----------
+    layout : ResidualLayout
+        The rows.
+    public : array, shape (D, f)
+        From `read_residual`.
+    sigma : array, shape (D,)
+        Residual standard deviation.
+    """
+
+    layout: ResidualLayout
+    public: np.ndarray
+    sigma: np.ndarray
+
+    def covariances(self) -> Iterator[list[np.ndarray]]:
+        """R (m, o, o) of the patterns of each stack, over σ², draw by draw."""
+        for public in self.public:
+            yield self.layout.covariances_of(np, public)
+
+    def colour(self, noise: np.ndarray) -> np.ndarray:
+        """Residuals (D, n) of standard normal numbers (D, n)."""
+        found = np.empty_like(noise)
+        for d, covariances in enumerate(self.covariances()):
+            roots = [np.linalg.cholesky(R) for R in covariances]
+            found[d] = self.sigma[d] * unwhiten(self.layout.stacks, roots, noise[d][:, None])[:, 0]
+        return found
+
+    def rows_given_others(self, residual: np.ndarray) -> np.ndarray:
+        """Log densities (D, n) of residuals (D, n), each given the others of its group."""
+        found = np.empty_like(residual)
+        for d, covariances in enumerate(self.covariances()):
+            for stack, R in zip(self.layout.stacks, covariances, strict=True):
+                W = np.linalg.inv(R)[stack.pattern]
+                precision = np.diagonal(W, axis1=1, axis2=2)
+                moved = np.einsum("gst,gt->gs", W, residual[d][stack.rows]) / self.sigma[d]
+                found[d][stack.rows] = 0.5 * (np.log(precision) - LOG_2_PI - moved**2 / precision)
+        return found - np.log(self.sigma)[:, None]
+
+    def groups(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log densities (D, G) of residuals (D, n) of each group, and a row of each (G,)."""
+        first = np.concatenate([stack.rows[:, 0] for stack in self.layout.stacks])
+        found = np.empty((len(residual), len(first)))
+        for d, covariances in enumerate(self.covariances()):
+            parts = []
+            for stack, R in zip(self.layout.stacks, covariances, strict=True):
+                own, o = residual[d][stack.rows] / self.sigma[d], stack.rows.shape[1]
+                square = np.einsum("gs,gst,gt->g", own, np.linalg.inv(R)[stack.pattern], own)
+                log_det = np.linalg.slogdet(R)[1][stack.pattern] + 2.0 * o * np.log(self.sigma[d])
+                parts.append(-0.5 * (o * LOG_2_PI + log_det + square))
+            found[d] = np.concatenate(parts)
+        return found, first

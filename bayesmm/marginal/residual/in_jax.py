@@ -1,0 +1,219 @@
+"""Cross-products at a covariance of the residuals, in JAX, with derivatives in closed form.
+
+Residual groups lie inside one level of every grouping factor. So the products [Z X y]_g'R_g⁻¹[Z X y]_g of a group are a
+share of one level of each factor and of one pair of levels of each two, and what is summed has the plan that it always
+had. Without random effects only the sums of r_s r_t' over the groups of a pattern are there, and no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve
+
+from bayesmm.covariance.residual import Correlation
+from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.layout import Stack, pattern_covariances
+from bayesmm.marginal.residual.pattern_sums import sum_patterns
+from bayesmm.marginal.residual.whitened import ResidualRows
+from bayesmm.marginal.shapes import Array, Float, Int
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.pairs import locate_pairs
+
+
+class StackArrays(NamedTuple):
+    """Groups of o rows, as `bayesmm.marginal.residual.layout.Stack` has them.
+
+    Attributes
+    ----------
+    positions, log_weights : arrays, shape (m, o)
+    spreads : array, shape (m, o, s)
+    counts : array, shape (m,)
+        Groups of each pattern.
+    pattern : int array, shape (G,)
+    rows : array, shape (G, o, k + c), or None
+        [Z X y] of each group, on columns that do not depend on the covariance; None where only sums are there.
+    sums : array, shape (m, o o, c c), or None
+        Σ r_s r_t' of each two rows of a pattern, where there are no random effects.
+    levels : tuple of int arrays, shape (G,)
+        Level of each group, by factor.
+    pairs : tuple of int arrays, shape (G,)
+        Place of each group in the pair lists of the plan.
+    """
+
+    positions: Float[Array, "m o"]
+    log_weights: Float[Array, "m o"]
+    spreads: Float[Array, "m o s"]
+    counts: Float[Array, " m"]
+    pattern: Int[Array, " G"]
+    rows: Float[Array, "G o c"] | None
+    sums: Float[Array, "m r s"] | None
+    levels: tuple[Int[Array, " G"], ...]
+    pairs: tuple[Int[Array, " G"], ...]
+
+
+def lay_out_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
+    """Lay out what `products_at` sums; on the host, once per model.
+
+    Parameters
+    ----------
+    rows : ResidualRows
+        Of the design.
+    plan : Plan
+        Of its random effects.
+
+    Returns
+    -------
+    products : CrossProducts
+        Padded, with zeros in the place of all sums over the rows.
+    stacks : tuple of StackArrays
+        NumPy leaves.
+    """
+    blocks, p = rows.blocks, rows.p
+    located = locate_pairs([block.incidence for block in blocks])
+    sizes, widths = [block.n_levels for block in blocks], [block.incidence.k for block in blocks]
+    lists = [located[pair] for pair in plan.shape.pairs]
+    leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "diagonal": tuple(np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)),
+        "cross": tuple(np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)),
+        "pairs": tuple(
+            np.zeros((widths[f], widths[g], len(found.keys)))
+            for (f, g), found in zip(plan.shape.pairs, lists, strict=True)
+        ),
+        "gram": np.zeros((p + 1, p + 1)),
+        "fixed_root": rows.root,
+        "log_det_root": np.float64(2.0 * np.log(np.abs(np.diag(rows.root))).sum()),
+        "fixed_origin": rows.origin,
+        "effect_roots": rows.effect_roots,
+        "n": np.float64(rows.n),
+        "p": np.float64(p),
+        "log_weights": np.float64(0.0),
+    }
+    products = pad_products(CrossProducts(fill=None, index=plan.index, shape=plan.shape, **leaves))
+    c = products.gram.shape[0]
+    fixed = np.zeros((rows.n, c))
+    fixed[:, [*range(p), c - 1]] = rows.fixed
+    effects = [
+        np.linalg.solve(T.T, block.incidence.only.columns.T).T
+        for T, block in zip(rows.effect_roots, blocks, strict=True)
+    ]
+    columns = np.hstack([*effects, fixed])
+    codes = [block.incidence.only.codes for block in blocks]
+    places = [found.positions[(0, 0)] for found in lists]
+    sums = [None] * len(rows.layout.stacks) if blocks else [each.sums for each in sum_patterns(rows.layout, fixed)]
+    return products, tuple(
+        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(rows.layout.stacks, sums, strict=True)
+    )
+
+
+def _lay_out_stack(
+    stack: Stack,
+    columns: np.ndarray,
+    sums: np.ndarray | None,
+    codes: Sequence[np.ndarray],
+    places: Sequence[np.ndarray],
+) -> StackArrays:
+    first = stack.rows[:, 0]
+    leaves: dict[str, Any] = {
+        "positions": stack.positions,
+        "log_weights": stack.log_weights,
+        "spreads": stack.spreads,
+        "counts": stack.counts.astype(float),
+        "pattern": stack.pattern,
+        "rows": columns[stack.rows] if sums is None else None,
+        "sums": sums,
+        "levels": tuple(each[first] for each in codes),
+        "pairs": tuple(each[first] for each in places),
+    }
+    return StackArrays(**leaves)
+
+
+@jax.custom_vjp
+def invert(R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Float[Array, " m"]]:
+    """R⁻¹ and log|R| of positive definite matrices."""
+    L = jnp.linalg.cholesky(R)
+    identity = jnp.broadcast_to(jnp.eye(R.shape[-1]), R.shape)
+    return cho_solve((L, True), identity), 2.0 * jnp.log(jnp.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
+
+
+def _invert_forward(R: Array) -> tuple[tuple[Array, Array], Array]:
+    found = invert(R)
+    return found, found[0]
+
+
+def _invert_backward(W: Array, cotangent: tuple[Array, Array]) -> tuple[Array]:
+    inverse, log_det = cotangent
+    return (log_det[:, None, None] * W - W @ inverse @ W,)
+
+
+invert.defvjp(_invert_forward, _invert_backward)
+
+
+def stack_covariances(
+    correlation: Correlation | None, stacks: Sequence[StackArrays], public: Float[Array, " f"]
+) -> list[Float[Array, "m o o"]]:
+    """R of the patterns of each stack, over σ², from logarithms of standard deviations and public correlations."""
+    return [pattern_covariances(jnp, correlation, public, each) for each in stacks]
+
+
+def products_at(
+    products: CrossProducts,
+    stacks: Sequence[StackArrays],
+    correlation: Correlation | None,
+    public: Float[Array, " f"],
+) -> CrossProducts:
+    """Sum the rows, weighted by the inverse covariance of the residuals.
+
+    Parameters
+    ----------
+    products : CrossProducts
+        From `lay_out_products`.
+    stacks : sequence of StackArrays
+        Likewise.
+    correlation : Correlation or None
+        Of the rows of a group.
+    public : array, shape (f,)
+        Logarithms of ratios of standard deviations and exponents (s), then correlations.
+    """
+    diagonal, cross, pairs = (list(each) for each in (products.diagonal, products.cross, products.pairs))
+    c = products.gram.shape[0]
+    gram = jnp.diag(jnp.where(jnp.arange(c) < products.fixed_root.shape[0], 0.0, 1.0).at[c - 1].set(0.0))  # of padding
+    widths = [G.shape[0] for G in diagonal]
+    log_det = jnp.zeros(())
+    for stack, R in zip(stacks, stack_covariances(correlation, stacks, public), strict=True):
+        W, own = invert(R)
+        log_det = log_det + stack.counts @ own
+        if stack.sums is not None:
+            gram = gram + (W.reshape(1, -1) @ stack.sums.reshape(-1, c * c)).reshape(c, c)
+            continue
+        assert stack.rows is not None
+        shares = _shares(W, stack)  # (k + c, k + c, G)
+        gram = gram + shares[-c:, -c:].sum(axis=-1)
+        ends = np.cumsum([0, *widths])
+        inside = [slice(a, b) for a, b in pairwise(ends)]
+        for f, levels in enumerate(stack.levels):
+            diagonal[f] = traced.add_levels(diagonal[f], levels, shares[inside[f], inside[f]])
+            cross[f] = traced.add_levels(cross[f], levels, shares[inside[f], -c:])
+        for at, ((f, g), places) in enumerate(zip(products.shape.pairs, stack.pairs, strict=True)):
+            pairs[at] = traced.add_levels(pairs[at], places, shares[inside[f], inside[g]])
+    return replace(
+        products, diagonal=tuple(diagonal), cross=tuple(cross), pairs=tuple(pairs), gram=gram, log_weights=-log_det
+    )
+
+
+def _shares(W: Float[Array, "m o o"], stack: StackArrays) -> Float[Array, "c c G"]:
+    """Return [Z X y]_g'R_g⁻¹[Z X y]_g of each group."""
+    assert stack.rows is not None
+    if W.shape[1] == 1:
+        scaled = W[:, 0, 0][stack.pattern][:, None] * stack.rows[:, 0]
+        return jnp.einsum("gi,gj->ijg", scaled, stack.rows[:, 0])
+    moved = jnp.einsum("gst,gtj->gsj", W[stack.pattern], stack.rows)
+    return jnp.einsum("gsi,gsj->ijg", stack.rows, moved)

@@ -1,0 +1,170 @@
+"""The marginal program against the dense Gaussian of the textbook, for every covariance of the residuals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from numpyro.infer.util import log_density
+from oracle import level_covariance, random_columns
+from residual_textbook import DATA, RANDOM, dense_loglik, dense_residual
+from scipy.stats import beta
+
+from bayesmm import Model
+from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.results.residual_draws import read_residual
+from bayesmm.covariance.residual import (
+    Antedependence,
+    Correlation,
+    Decay,
+    Exchangeable,
+    Free,
+    Serial,
+    Toeplitz,
+)
+from bayesmm.specification.priors import Flat
+
+LEVELS = ("a", "b", "c", "d")
+RELATIVE = 1e-9  # of log densities of some hundreds
+SLOPE, STEP = 1e-5, 1e-5  # of a central difference beside a closed form
+type Matrix = np.ndarray
+
+CASES = [
+    ("us(visit | id)", ""),
+    ("us(visit | id) * het(arm)", RANDOM[2]),
+    ("homtoep(visit | id)", ""),
+    ("homcs(visit | id) * power(time)", ""),
+    ("car1(time | id) * exponential(x)", RANDOM[1]),
+    ("het(arm)", " + (1 | id) + (1 | visit)"),
+]
+
+
+def at_random(model: Model, rng: np.random.Generator) -> dict[str, float]:
+    """Values of all covariance parameters by name."""
+    residual = model.design.residual
+    assert residual is not None
+    values = {name: rng.uniform(1.0, 2.5) for block in model.labels.blocks for name in block.sd_rows}
+    values |= {name: rng.uniform(-0.4, 0.4) for block in model.labels.blocks for name in block.cor_rows}
+    for name, is_sd in zip(residual.sd_names, residual.are_sds, strict=True):
+        values[name] = rng.uniform(1.0, 2.5) if is_sd else rng.uniform(-0.3, 0.3)
+    if residual.correlation is not None:
+        z = rng.uniform(-0.4, 0.4, len(residual.cor_names))
+        values |= dict(zip(residual.cor_names, residual.correlation.public(np, z), strict=True))
+    return values | {"sigma": 1.7}
+
+
+def dense_log_likelihood(model: Model, values: dict[str, float]) -> float:
+    design = model.design
+    V = dense_residual(model, values, DATA, DATA["w"].to_numpy())
+    for block, labels in zip(design.blocks, model.labels.blocks, strict=True):
+        D = np.diag([values[name] for name in labels.sd_rows])
+        rho = [values[name] for name in labels.cor_rows]
+        G = D @ (np.array([[1.0, rho[0]], [rho[0], 1.0]]) if rho else np.eye(len(D))) @ D
+        Z = random_columns(block.incidence.only.codes, block.columns, block.q)
+        V = V + Z @ level_covariance(G, block.q) @ Z.T
+    return dense_loglik(V, design.X[:, design.kept], design.y, "reml")
+
+
+def sites_at(model: Model, program: Any, data: Any, values: dict[str, float]) -> dict[str, Matrix]:
+    """Sites of the program at these values."""
+    sites: dict[str, Matrix] = {}
+    numbers = zip(program.covariances.blocks, data.covariances.sds, model.labels.blocks, strict=True)
+    for block, of_sds, labels in numbers:
+        sites |= block.sd.start(np.array([values[name] for name in labels.sd_rows]), of_sds, values["sigma"])
+        for matrix in block.matrices:
+            rho = values[labels.cor_rows[0]]
+            sites[matrix.site] = np.linalg.cholesky(np.array([[1.0, rho], [rho, 1.0]]))
+    residual = model.design.residual
+    assert residual is not None
+    drawn = {
+        "residual_sd": np.array([[values[name] for name in residual.sd_names]]),
+        "residual_cor": np.array([[values[name] for name in residual.cor_names]]),
+    }
+    public = read_residual(model.design, drawn, np.array([values["sigma"]]))
+    assert public is not None
+    widths = np.ones(public.shape[1])
+    sigma, own, _ = program.covariances.residual.start(public[0], values["sigma"], data.covariances.residual, widths)
+    return sites | own | program.covariances.sigma.start(sigma, data.covariances.sigma)
+
+
+def evaluate(program: Any, data: Any, sites: dict[str, Matrix]) -> tuple[float, dict[str, Matrix]]:
+    """Log density at sites, with its slopes."""
+    with jax.enable_x64(True):
+        at = {name: np.asarray(value, float) for name, value in sites.items()}
+        value, slope = jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(at)
+        return float(value), {name: np.asarray(each) for name, each in slope.items()}
+
+
+def log_prior_of_sites(program: Any, data: Any, sites: dict[str, Matrix]) -> float:
+    """What is left of the log density without the likelihood."""
+    from numpyro import handlers
+
+    with jax.enable_x64(True):
+        trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
+        own = (site for name, site in trace.items() if site["type"] == "sample" and name != "log_likelihood")
+        return float(sum(site["fn"].log_prob(site["value"]).sum() for site in own))
+
+
+@pytest.mark.parametrize(("text", "random"), CASES)
+def test_density_and_its_slope_are_those_of_the_dense_gaussian(text: str, random: str) -> None:
+    model = Model("y ~ arm * visit + x" + random, DATA, residual=text, weights="w", priors={"fixed": Flat()})
+    program, data = bind_marginal(model.problem, model.priors)
+    rng = np.random.default_rng(2)
+    values = at_random(model, rng)
+    sites = sites_at(model, program, data, values)
+    value, slopes = evaluate(program, data, sites)
+    expected = dense_log_likelihood(model, values) + log_prior_of_sites(program, data, sites)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+
+    along = {name: rng.normal(size=np.shape(each)) for name, each in sites.items() if "cholesky" not in name}
+    ends = [
+        evaluate(program, data, sites | {name: sites[name] + sign * STEP * step for name, step in along.items()})[0]
+        for sign in (1.0, -1.0)
+    ]
+    slope = sum(float((slopes[name] * step).sum()) for name, step in along.items())
+    assert slope == pytest.approx((ends[0] - ends[1]) / (2.0 * STEP), rel=SLOPE, abs=SLOPE)
+
+
+STRUCTURES = [
+    Exchangeable("t", 5),
+    Serial("t"),
+    Decay("t", 2.5),
+    Toeplitz(LEVELS),
+    Antedependence(LEVELS),
+    Free(LEVELS),
+]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES[:-1], ids=lambda each: type(each).__name__)  # NumPyro has LKJ's own
+@pytest.mark.parametrize("concentration", [1.0, 2.5])
+def test_prior_of_shares_is_a_power_of_the_determinant(structure: Correlation, concentration: float) -> None:
+    """Change of variables from shares to correlations, with its Jacobian by differences."""
+    if not structure.has_lkj:
+        concentration = 1.0
+    rng = np.random.default_rng(0)
+    left = []
+    for _ in range(3):
+        shares = rng.uniform(0.2, 0.8, len(structure.names))
+        rho = structure.from_shares(np, shares)
+        np.testing.assert_allclose(structure.shares(rho), shares, rtol=1e-10)
+        steps = 1e-6 * np.eye(len(shares))
+        J = np.stack(
+            [(structure.from_shares(np, shares + e) - structure.from_shares(np, shares - e)) / 2e-6 for e in steps]
+        )
+        a, b = structure.lkj_shapes(concentration)
+        own = beta(a, b).logpdf(shares).sum() - np.linalg.slogdet(J)[1]
+        if isinstance(structure, Decay):  # uniform over a gap of 2.5
+            left.append(own - np.log(2.5) - 1.5 * np.log(rho[0]))
+        else:
+            left.append(own - (concentration - 1.0) * np.linalg.slogdet(structure.whole(np, rho))[1])
+    np.testing.assert_allclose(left, left[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda each: type(each).__name__)
+def test_marginal_densities_of_correlations_integrate_to_one(structure: Correlation) -> None:
+    low, high = structure.limits
+    x = low + (high - low) * (np.arange(4000) + 0.5) / 4000
+    for j in range(len(structure.names)):
+        assert structure.cor_density(x, j, 1.0).mean() * (high - low) == pytest.approx(1.0, abs=0.01)
