@@ -110,6 +110,11 @@ class Correlation:
     # -- for priors ---------------------------------------------------------------------------------------------------
 
     @property
+    def parts(self) -> tuple[Correlation, ...]:
+        """Structures with a prior each, whose correlations follow on each other."""
+        return (self,)
+
+    @property
     def size(self) -> int:
         """Rows k of the matrix that LKJ priors are about."""
         return 2
@@ -554,12 +559,17 @@ class Parted(Correlation):
         """Positions of rows of some levels."""
         return positions + self.stride * levels
 
-    def part_of(self, positions: np.ndarray) -> np.ndarray:
-        """Levels."""
-        return np.floor(np.asarray(positions) / self.stride).astype(np.int64)
+    @property
+    def parts(self) -> tuple[Correlation, ...]:
+        """One a level."""
+        return (self.within,) * len(self.labels)
 
-    def _inside(self, positions: np.ndarray) -> np.ndarray:
-        return positions - self.stride * self.part_of(positions)
+    def part_of(self, positions: Array, xp: Any = np) -> Array:
+        """Levels."""
+        return xp.floor(positions / self.stride).astype(np.int64)
+
+    def _inside(self, positions: Array, xp: Any = np) -> Array:
+        return positions - self.stride * self.part_of(positions, xp)
 
     def _each(self, values: Array) -> list[Array]:
         c = len(self.within.names)
@@ -571,7 +581,7 @@ class Parted(Correlation):
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """As within; zero between levels."""
-        level, inside = self.part_of(positions), self._inside(np.asarray(positions))
+        level, inside = self.part_of(positions, xp), self._inside(positions, xp)
         same = level[..., :, None] == level[..., None, :]
         found = same * 0.0
         for part, own in enumerate(self._each(rho)):

@@ -35,6 +35,8 @@ CASES = [
     ("us(visit | id)", ""),
     ("us(visit | id) * het(arm)", RANDOM[2]),
     ("homtoep(visit | id)", ""),
+    ("hetar1(step | id)", RANDOM[1]),
+    ("us(visit | id, by=arm)", ""),
     ("homcs(visit | id) * power(time)", ""),
     ("car1(time | id) * exponential(x)", RANDOM[1]),
     ("het(arm)", " + (1 | id) + (1 | visit)"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from xarray import Dataset, DataTree
 
-from bayesmm.bayes.priors.prior_keys import correlation_pieces, residual_piece
+from bayesmm.bayes.priors.prior_keys import correlation_pieces, residual_pieces
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.tree import SAMPLE_DIMS
@@ -95,7 +95,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
             arrays.get(f"prior_effect_contrast_{f}", np.eye(block.k)) for f, block in enumerate(design.blocks)
         ),
         known_sigma=description["sigma"],
-        residual=residual_piece(design),
+        residuals=residual_pieces(design),
         exponent_means=arrays.get("prior_exponent_means", np.zeros(0)),
     )
     _check_priors(priors, design, name)

@@ -254,14 +254,17 @@ class ResidualPiece(CorrelationMatrix):
         return self.structure.cor_density(x, which, concentration)
 
 
-def residual_piece(design: Design) -> ResidualPiece | None:
-    """Find the correlation matrix of the residuals, if they have one."""
+def residual_pieces(design: Design) -> tuple[ResidualPiece, ...]:
+    """Find the correlation matrices of the residuals: none, one, or one for each level of a factor."""
     residual = design.residual
     if residual is None or residual.correlation is None:
-        return None
+        return ()
     assert residual.specification.correlation is not None
-    return ResidualPiece(
-        structure=residual.correlation, rows=residual.cor_names, term=residual.specification.correlation.write()
+    parts, term = residual.correlation.parts, residual.specification.correlation.write()
+    ends = np.cumsum([0, *(len(part.names) for part in parts)])
+    return tuple(
+        ResidualPiece(structure=part, rows=residual.cor_names[first:last], term=term)
+        for part, (first, last) in zip(parts, pairwise(ends), strict=True)
     )
 
 
@@ -427,6 +430,7 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
     for piece in pieces:
         priors = {chosen.get(row) for row in piece.rows}
         kind, group = piece.rows[0].partition("(")[0], piece.rows[0].rpartition(" | ")[2].removesuffix(")")
+        group = group.partition(", ")[0] if kind == "rho" else group
         if len(priors) > 1:
             raise PriorError(
                 f"The correlations of {piece.term} have one prior together; {len(piece.rows)} were given "

@@ -51,8 +51,7 @@ def _of_residuals(priors: ResolvedPriors, quantities: np.ndarray, position: dict
     if priors.exponent_means.any():
         spreads = [position[row.name] for row in priors.of_kind("sigma")]
         quantities[..., spreads] *= np.exp(quantities[..., exponents] @ priors.exponent_means)[..., None]
-    piece = priors.residual
-    if piece is not None:
+    for piece in priors.residuals:
         own = [position[name] for name in piece.rows]
         if piece.is_over_gap(priors.rows[own[0]].prior):
             quantities[..., own] = piece.structure.shares(quantities[..., own])

@@ -15,12 +15,12 @@ from bayesmm.bayes.priors.prior_keys import (
     ResidualPiece,
     correlation_pieces,
     match_priors,
-    residual_piece,
+    residual_pieces,
 )
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import cells, columns, fold, pad, visible
 from bayesmm.covariance.public import free_sds
-from bayesmm.design.blocks.labels import Labels, ParameterRow
+from bayesmm.design.blocks.labels import RESIDUAL_COR, Labels, ParameterRow
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
 from bayesmm.presenting.parts import Column, Table, notes
@@ -99,8 +99,8 @@ class ResolvedPriors:
         of the identity.
     known_sigma : float, optional
         The residual standard deviation where it is known.
-    residual : ResidualPiece, optional
-        The correlation matrix of the residuals of a group.
+    residuals : tuple of ResidualPiece
+        The correlation matrices of the residuals of a group: one, or one for each level of a factor.
     exponent_means : array, shape (e,)
         Values of what multiplies the exponents of the residuals, at which priors of their standard deviations are.
     """
@@ -110,13 +110,13 @@ class ResolvedPriors:
     contrast: np.ndarray
     effect_contrasts: tuple[np.ndarray, ...]
     known_sigma: float | None
-    residual: ResidualPiece | None = None
+    residuals: tuple[ResidualPiece, ...] = ()
     exponent_means: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def matrices(self) -> tuple[CorrelationMatrix, ...]:
         """All correlation matrices, that of the residuals last."""
-        return (*self.pieces, *(() if self.residual is None else (self.residual,)))
+        return (*self.pieces, *self.residuals)
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
         """Choose rows of one kind, and of one group if it is named.
@@ -236,10 +236,9 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
     if isinstance(priors, str) and priors != "flat":
         raise PriorError(f"priors={priors!r}; write priors='flat', a dictionary of priors, or None for the defaults.")
     labels, sigma = design.labels, design.known_sigma
-    pieces, residual, rows = correlation_pieces(design), residual_piece(design), labels.parameter_rows()
+    pieces, residuals, rows = correlation_pieces(design), residual_pieces(design), labels.parameter_rows()
     scales = measure_scales(design)
-    matrices = (*pieces, *(() if residual is None else (residual,)))
-    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, matrices, sigma)
+    chosen = {} if priors == "flat" else match_priors(priors or {}, rows, (*pieces, *residuals), sigma)
     source = "flat" if priors == "flat" else "default"
     contrast = _contrast([row for row in rows if row.kind == "fixed"], chosen, scales, source)
     effect_contrasts = _effect_contrasts(labels, pieces, chosen, scales, source)
@@ -249,7 +248,7 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
     exponent_means = np.zeros_like(scales.exponent_means) if stated else scales.exponent_means
     about = _Wording(
         pieces=pieces,
-        residual=residual,
+        residuals=residuals,
         exponents=[row.name for row in rows if row.kind == "exponent"],
         exponent_means=exponent_means,
         labels=labels,
@@ -277,7 +276,7 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
         contrast=contrast,
         effect_contrasts=effect_contrasts,
         known_sigma=None if sigma is None else float(sigma),
-        residual=residual,
+        residuals=residuals,
         exponent_means=exponent_means,
     )
 
@@ -401,7 +400,7 @@ class _Wording:
     """What is needed to say what a prior is about."""
 
     pieces: Sequence[CorrelationPiece]
-    residual: ResidualPiece | None
+    residuals: Sequence[ResidualPiece]
     exponents: Sequence[str]
     exponent_means: np.ndarray
     labels: Labels
@@ -420,11 +419,12 @@ class _Wording:
                 return "exponent"
             case "sigma":
                 return SCALES[prior.stated_for] + self._at_exponent_means()
-            case "cor" if self.residual is not None and row.name in self.residual.rows:
-                if self.residual.is_over_gap(prior):
+            case "cor" if row.variable == RESIDUAL_COR:
+                residual = next(each for each in self.residuals if row.name in each.rows)
+                if residual.is_over_gap(prior):
                     return f"correlation{OVER_GAP}"
-                words = "correlation" if self.residual.is_one else "correlations"
-                return f"{words} of residuals, {self.residual.term}"
+                words = "correlation" if residual.is_one else "correlations"
+                return f"{words} of residuals, {residual.term}"
             case "cor":
                 piece = next(piece for piece in self.pieces if row.name in piece.rows)
                 return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"

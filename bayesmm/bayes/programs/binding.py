@@ -198,9 +198,9 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
     pairs = list(zip(block.sd_names, block.are_sds, strict=True))
     own, others = ([by_name[name] for name, is_sd in pairs if is_sd is wanted] for wanted in (True, False))
     moved, alone = bool(priors.exponent_means.any()), not (own and others)
-    spreads = exponents = matrix = None
+    spreads = exponents = None
     spread_numbers = exponent_numbers = ()
-    matrix_numbers: dict[str, np.ndarray] = {}
+    matrices, matrix_numbers = [], []
     if own:
         spreads, spread_numbers = declare_parameter(
             RESIDUAL_SD if alone and not moved else "residual_spread",
@@ -212,17 +212,27 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
         exponents, exponent_numbers = declare_parameter(
             RESIDUAL_SD if alone else "residual_exponent", others, support="real line"
         )
-    if priors.residual is not None:
-        family, matrix_numbers = residual_prior(by_name[priors.residual.rows[0]], priors.residual)
-        site = "residual_cholesky" if family == "LKJ" else "residual_correlation"
-        matrix = ResidualMatrix(site=site, structure=priors.residual.structure, family=family)
+    for i, piece in enumerate(priors.residuals):
+        family, given = residual_prior(by_name[piece.rows[0]], piece)
+        site = (
+            f"residual_{'cholesky' if family == 'LKJ' else 'correlation'}{f'_{i}' if len(priors.residuals) > 1 else ''}"
+        )
+        matrices.append(ResidualMatrix(site=site, structure=piece.structure, family=family))
+        matrix_numbers.append(given)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "spreads": spread_numbers,
         "exponents": exponent_numbers,
         "means": priors.exponent_means,
-        "matrix": matrix_numbers,
+        "matrices": tuple(matrix_numbers),
     }
-    residuals = Residuals(are_sds=block.are_sds, spreads=spreads, exponents=exponents, moved=moved, matrix=matrix)
+    residuals = Residuals(
+        correlation=block.correlation,
+        are_sds=block.are_sds,
+        spreads=spreads,
+        exponents=exponents,
+        moved=moved,
+        matrices=tuple(matrices),
+    )
     return residuals, ResidualNumbers(**leaves)
 
 

@@ -160,7 +160,7 @@ class Covariances:
     @property
     def correlation(self) -> Correlation | None:
         """Structure of the residuals of a group."""
-        return self.residual.matrix.structure if self.residual and self.residual.matrix else None
+        return self.residual.correlation if self.residual else None
 
     def sample(self, data: CovarianceData) -> Sampled:
         """Sample them; sigma, and what else residuals have, come first."""

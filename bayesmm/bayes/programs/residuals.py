@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -77,14 +78,14 @@ class ResidualNumbers(NamedTuple):
         By site, of standard deviations and of exponents.
     means : array, shape (e,)
         What multiplies the exponents where priors of standard deviations are.
-    matrix : mapping
-        Of the correlation matrix.
+    matrices : tuple of mappings
+        Of the correlation matrices.
     """
 
     spreads: tuple[Numbers, ...]
     exponents: tuple[Numbers, ...]
     means: Float[Array, " e"]
-    matrix: Numbers
+    matrices: tuple[Numbers, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,21 +94,24 @@ class Residuals:
 
     Attributes
     ----------
+    correlation : Correlation or None
+        Of the rows of a group.
     are_sds : tuple of bool
         Which parameters of the standard deviations, in the order of the table, are standard deviations themselves.
     spreads, exponents : Parameter or None
         Those, and the others.
     moved : bool
         Whether priors of standard deviations are where something multiplies the exponents.
-    matrix : ResidualMatrix or None
-        Of the rows of a group.
+    matrices : tuple of ResidualMatrix
+        Of the rows of a group: one, or one for each level of a factor.
     """
 
+    correlation: Correlation | None
     are_sds: tuple[bool, ...]
     spreads: Parameter | None
     exponents: Parameter | None
     moved: bool
-    matrix: ResidualMatrix | None
+    matrices: tuple[ResidualMatrix, ...]
 
     def sample(self, numbers: ResidualNumbers, sigma: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, " f"]]:
         """Sample all of it, given σ where its prior is.
@@ -128,8 +132,10 @@ class Residuals:
             spreads = spreads * down
         if self.are_sds and RESIDUAL_SD not in [each.name for each in (self.spreads, self.exponents) if each]:
             numpyro.deterministic(RESIDUAL_SD, self._merge(spreads, exponents))
-        rho = self.matrix.sample(numbers.matrix) if self.matrix else jnp.zeros(0)
-        if self.matrix:
+        rho = jnp.zeros(0)
+        if self.matrices:
+            each = zip(self.matrices, numbers.matrices, strict=True)
+            rho = jnp.concatenate([matrix.sample(given) for matrix, given in each])
             numpyro.deterministic(RESIDUAL_COR, rho)
         return sigma, jnp.concatenate([self._merge(ratios, exponents), rho])
 
@@ -137,7 +143,7 @@ class Residuals:
         """Read the same vector off a draw."""
         s = sites[RESIDUAL_SD] if self.are_sds else jnp.zeros(0)
         s = jnp.where(np.array(self.are_sds, dtype=bool), jnp.log(jnp.abs(s) / sigma), s)
-        return jnp.concatenate([s, sites[RESIDUAL_COR] if self.matrix else jnp.zeros(0)])
+        return jnp.concatenate([s, sites[RESIDUAL_COR] if self.matrices else jnp.zeros(0)])
 
     def _merge(self, spreads: Array, exponents: Array) -> Float[Array, " s"]:
         are_sds = np.array(self.are_sds, dtype=bool)
@@ -173,12 +179,13 @@ class Residuals:
         if self.exponents:
             values |= self.exponents.start(s[~are_sds], numbers.exponents)
             scales |= self.exponents.scales(s[~are_sds], own[~are_sds], numbers.exponents)
-        if self.matrix:
-            values[self.matrix.site] = self.matrix.start_at(rho, numbers.matrix)
-            scales[self.matrix.site] = others
+        ends = np.cumsum([0, *(matrix.shape[0] for matrix in self.matrices)])
+        for matrix, given, (first, last) in zip(self.matrices, numbers.matrices, pairwise(ends), strict=True):
+            values[matrix.site] = matrix.start_at(rho[first:last], given)
+            scales[matrix.site] = others[first:last]
         return at, values, scales
 
     def lines(self) -> Sequence[str]:
         """One line for each site."""
         sites = [site for each in (self.spreads, self.exponents) if each for site in each.sites]
-        return [*map(str, sites), *([str(self.matrix)] if self.matrix else [])]
+        return [*map(str, sites), *map(str, self.matrices)]

@@ -30,7 +30,7 @@ from bayesmm.marginal.sums.pairs import locate_pairs
 
 
 class StackArrays(NamedTuple):
-    """Groups of o rows, as `bayesmm.marginal.residual.layout.Stack` has them.
+    """Groups or pieces of them of o rows, as `bayesmm.marginal.residual.layout.Stack` has them.
 
     Attributes
     ----------
@@ -39,6 +39,8 @@ class StackArrays(NamedTuple):
     counts : array, shape (m,)
         Groups of each pattern.
     pattern : int array, shape (G,)
+    sign : scalar
+        Of the stack.
     rows : array, shape (G, o, k + c), or None
         [Z X y] of each group, on columns that do not depend on the covariance; None where only sums are there.
     sums : array, shape (m, o o, c c), or None
@@ -54,6 +56,7 @@ class StackArrays(NamedTuple):
     spreads: Float[Array, "m o s"]
     counts: Float[Array, " m"]
     pattern: Int[Array, " G"]
+    sign: Float[Array, ""]
     rows: Float[Array, "G o c"] | None
     sums: Float[Array, "m r s"] | None
     levels: tuple[Int[Array, " G"], ...]
@@ -108,9 +111,10 @@ def lay_out_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tup
     columns = np.hstack([*effects, fixed])
     codes = [block.incidence.only.codes for block in blocks]
     places = [found.positions[(0, 0)] for found in lists]
-    sums = [None] * len(rows.layout.stacks) if blocks else [each.sums for each in sum_patterns(rows.layout, fixed)]
+    layout = rows.layout.pieces
+    sums = [None] * len(layout.stacks) if blocks else [each.sums for each in sum_patterns(layout, fixed)]
     return products, tuple(
-        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(rows.layout.stacks, sums, strict=True)
+        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(layout.stacks, sums, strict=True)
     )
 
 
@@ -128,6 +132,7 @@ def _lay_out_stack(
         "spreads": stack.spreads,
         "counts": stack.counts.astype(float),
         "pattern": stack.pattern,
+        "sign": np.float64(stack.sign),
         "rows": columns[stack.rows] if sums is None else None,
         "sums": sums,
         "levels": tuple(each[first] for each in codes),
@@ -212,6 +217,7 @@ def products_at(
 def _shares(W: Float[Array, "m o o"], stack: StackArrays) -> Float[Array, "c c G"]:
     """Return [Z X y]_g'R_g⁻¹[Z X y]_g of each group."""
     assert stack.rows is not None
+    W = stack.sign * W
     if W.shape[1] == 1:
         scaled = W[:, 0, 0][stack.pattern][:, None] * stack.rows[:, 0]
         return jnp.einsum("gi,gj->ijg", scaled, stack.rows[:, 0])
