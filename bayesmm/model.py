@@ -149,7 +149,9 @@ class Model:
     @cached_property
     def plan(self) -> PlanDescription:
         """How the likelihood eliminates the random effects, and why so; prints as text."""
-        return describe_plan(self.problem.plan, self.labels, self.specification.shown)
+        problem = self.problem
+        rows = None if self.design.residual is None else problem.residual_rows
+        return describe_plan(problem.plan, self.labels, self.specification.shown, rows)
 
     @understands_keywords
     def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:

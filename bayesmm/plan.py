@@ -9,6 +9,9 @@ import pandas as pd
 
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.marginal.plan.plan import Plan, StepCost, StepShape
+from bayesmm.marginal.residual.pattern_sums import keeps_rows
+from bayesmm.marginal.residual.weighted_sums import takes_less
+from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
 
@@ -29,11 +32,14 @@ class PlanDescription:
         Rows of each dense block.
     formula : str
         The model.
+    residual : str
+        What an evaluation needs of the rows, where residuals have a covariance; otherwise empty.
     """
 
     steps: pd.DataFrame
     block_sizes: np.ndarray
     formula: str
+    residual: str = ""
 
     @property
     def _sentences(self) -> Words:
@@ -41,6 +47,8 @@ class PlanDescription:
         dense = [row for row in self.steps.to_dict("records") if row["how"] == "dense block"]
         if dense:
             sentences.append(_dense_sentence(dense, self.block_sizes))
+        if self.residual:
+            sentences.append(self.residual)
         return Words(role="steps", texts=tuple(sentences))
 
     def _report(self, *parts: Table) -> Report:
@@ -55,7 +63,9 @@ class PlanDescription:
         return self._report(_step_table(self.steps))._repr_html_()
 
 
-def describe_plan(plan: Plan, labels: Labels, formula: str) -> PlanDescription:
+def describe_plan(
+    plan: Plan, labels: Labels, formula: str, residual_rows: ResidualRows | None = None
+) -> PlanDescription:
     """Describe a plan with the names of its grouping factors.
 
     Parameters
@@ -66,11 +76,34 @@ def describe_plan(plan: Plan, labels: Labels, formula: str) -> PlanDescription:
         Names of the model.
     formula : str
         The model.
+    residual_rows : ResidualRows, optional
+        Where residuals have a covariance.
     """
     rows = [_step_row(plan, labels, step, cost) for step, cost in zip(plan.shape.steps, plan.costs, strict=True)]
     for factor in plan.shape.remainder:
         rows.append(_factor_row(plan, labels, factor) | {"how": "dense block", "fill": "", "pairs": 0})
-    return PlanDescription(steps=pd.DataFrame(rows), block_sizes=plan.block_sizes, formula=formula)
+    return PlanDescription(
+        steps=pd.DataFrame(rows),
+        block_sizes=plan.block_sizes,
+        formula=formula,
+        residual="" if residual_rows is None else _residual_sentence(residual_rows, plan),
+    )
+
+
+def _residual_sentence(rows: ResidualRows, plan: Plan) -> str:
+    pieces = rows.layout.pieces.stacks
+    patterns = sum(len(stack.positions) for stack in pieces)
+    groups = sum(len(stack.rows) for stack in rows.layout.stacks)
+    what = f"Residuals, {groups:,} groups: {patterns:,} covariance {'matrix' if patterns == 1 else 'matrices'}"
+    if rows.layout.pieces is not rows.layout:
+        what += " of neighbours"
+    if not rows.blocks:
+        if not any(keeps_rows(stack, rows.p + 1) for stack in pieces):
+            return f"{what}, for each of which rows are summed once. An evaluation weighs the sums."
+        return f"{what}, whose sums would be more numbers than the rows. An evaluation goes through the rows."
+    if takes_less(rows, plan):
+        return f"{what}, for each of which rows are summed once by level. An evaluation weighs the sums."
+    return f"{what}, whose sums by level would be more numbers than the rows. An evaluation whitens the rows."
 
 
 def _factor_row(plan: Plan, labels: Labels, factor: int) -> dict:

@@ -401,7 +401,7 @@ def test_effects_that_take_all_of_sigma_are_said_to_be_the_residuals() -> None:
     for k in (2, 3):
         rows = [(g, f"v{v}", y) for g in range(40) for v, y in enumerate(rng.normal(size=k) + rng.normal())]
     data = pd.DataFrame(rows, columns=["g", "v", "y"])
-    with pytest.raises(EstimationError, match=r"highest where sigma is zero.*residual='toep"):
+    with pytest.raises(EstimationError, match="highest where sigma is zero"):
         Model("y ~ toep(0 + v | g)", data).fit()
     limit = Model("y ~ 1", data, residual="toep(v | g)").fit().loglik
     logliks = [Model("y ~ toep(0 + v | g)", data, sigma=sigma).fit().loglik for sigma in (0.3, 0.1, 0.01)]

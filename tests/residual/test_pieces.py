@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from residual_textbook import DATA, TEXTBOOK, criterion_of
+from residual_textbook import DATA, TEXTBOOK, criterion_of, make_data
 
 from bayesmm import Model
 from bayesmm.marginal.residual.at_levels import evaluate_levels
@@ -82,3 +82,15 @@ def test_weighted_sums_give_the_criterion_of_whitened_rows(text, random, method)
     np.testing.assert_allclose(at.curvature[:t], rows.curvature[:t], rtol=1e-7, atol=1e-7 * size)
     if all(stack.sign > 0.0 for stack in sums.layout.stacks):
         np.testing.assert_allclose(at.curvature, rows.curvature, rtol=1e-7, atol=1e-7 * size)
+
+
+def test_the_plan_says_what_an_evaluation_needs_of_the_rows():
+    said = {
+        ("us(visit | id)", ""): "An evaluation weighs the sums",
+        ("car1(time | id)", ""): "goes through the rows",
+        ("ar1(step | id)", " + (1 | arm)"): "summed once by level",
+        ("car1(time | id)", " + (x | id)"): "An evaluation whitens",
+    }
+    frame = make_data(groups=300)
+    for (text, random), part in said.items():
+        assert part in " ".join(str(Model(f"y ~ x{random}", frame, residual=text).plan).split()), text

@@ -86,10 +86,16 @@ def sum_patterns(
     return tuple(_sum_stack(stack, columns[stack.rows], always) for stack in layout.stacks)
 
 
+def keeps_rows(stack: Stack, c: int) -> bool:
+    """Whether c columns of the rows are fewer numbers than their sums."""
+    (G, o), m = stack.rows.shape, len(stack.positions)
+    return m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G)
+
+
 def _sum_stack(stack: Stack, rows: Float[Array, "G o c"], always: bool) -> StackSums:
     G, o, c = rows.shape
     m = len(stack.positions)
-    if not always and m * o * c > G and (m * (o * c) ** 2 > MOST_NUMBERS or 2 * m > G):
+    if not always and keeps_rows(stack, c):
         return StackSums(stack=stack, c=c, sums=None, rows=rows)
     order = np.argsort(stack.pattern, kind="stable")
     parts = np.split(rows[order].reshape(G, o * c), np.cumsum(np.bincount(stack.pattern))[:-1])
