@@ -47,6 +47,9 @@ class ResidualCriterion:
         Whether the fixed effects are integrated or profiled out.
     sigma : float, optional
         Residual standard deviation where it is known.
+    whitens : bool
+        Whether rows are whitened at each evaluation whatever their sums would cost: r² is a difference of sums, and
+        loses the digits by which random effects are larger than the residuals.
     """
 
     rows: ResidualRows
@@ -54,6 +57,7 @@ class ResidualCriterion:
     layout: Layout
     method: Method
     sigma: float | None = None
+    whitens: bool = False
 
     @property
     def restriction(self) -> float:
@@ -74,7 +78,7 @@ class ResidualCriterion:
     @cached_property
     def weighted(self) -> WeightedSums | None:
         """Sums by level beside random effects, where they take less time than the rows."""
-        if not self.layout or self.plan is None or not takes_less(self.rows, self.plan):
+        if not self.layout or self.whitens or self.plan is None or not takes_less(self.rows, self.plan):
             return None
         return weigh_rows(self.rows, self.plan)
 
@@ -147,12 +151,12 @@ class ResidualCriterion:
 
     def derivatives(self, psi: np.ndarray) -> Derivatives:
         """Value, gradient, Hessian and ∂r²; where there are random effects, the Hessian by differences of gradients."""
-        at = self.evaluate(psi)
+        at = self.evaluate_pieces(psi)
         if at.closed is not None:
-            hessian = at.closed.straight + self.rows.layout.bend(psi, at.closed.gamma)
+            hessian = at.closed.straight + self.rows.layout.pieces.bend(psi, at.closed.gamma)
             return Derivatives(at.value, at.gradient, hessian, at.residual_square_gradient)
         steps = STEP * self.sizes(psi)
-        ends = [(self.evaluate(psi + e), self.evaluate(psi - e)) for e in np.diag(steps)]
+        ends = [(self.evaluate_pieces(psi + e), self.evaluate_pieces(psi - e)) for e in np.diag(steps)]
         hessian = np.array(
             [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]
         )

@@ -19,6 +19,7 @@ from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
 from bayesmm.reml.search import find_minima
 
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
+MOST_LOST = 1e3  # times r² is y'R⁻¹y, from which on differences of sums lose too many digits
 NEAR = 0.5  # of −2 log likelihood: less by value and by the curvature at a minimum is in its basin
 FEW = 6  # parameters of residuals alone, up to which a second search from independent ones costs nothing
 FIRST = 40  # evaluations with an approximate Hessian, where there is an exact one
@@ -54,6 +55,10 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         if criterion.layout:
             at_phi = fixed_at(criterion, phi)
             minima = find_minima(at_phi, first_theta(at_phi))
+            if _loses_digits(at_phi, minima.lowest):
+                criterion = replace(criterion, whitens=True)
+                at_phi = fixed_at(criterion, phi)
+                minima = find_minima(at_phi, first_theta(at_phi))
             theta, n_screened = minima.lowest.x, n_screened + minima.n_screened
             n_evaluations += minima.lowest.n_evaluations
         each = _search(criterion, np.concatenate([theta, phi]), found[0] if found else None)
@@ -86,6 +91,12 @@ def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
 def refit_residual(criterion: ResidualCriterion, start: np.ndarray) -> Estimate:
     """Estimate anew for another response, from where the search for one like it ended."""
     return read_residual(criterion, _search(criterion, start), (), 0)
+
+
+def _loses_digits(criterion: Criterion, found: Minimum) -> bool:
+    """Whether r² is so small beside what random effects explain that a difference of sums has too few digits."""
+    products, detail = criterion.products, found.evaluation.detail
+    return not products.is_apart and products.gram[-1, -1] > MOST_LOST * detail.fixed.residual_square
 
 
 def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
