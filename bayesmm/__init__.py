@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bayesmm.loading import load
     from bayesmm.model import Model
     from bayesmm.reporting.report import report
+    from bayesmm.rows.scan import scan
 
 _HOMES = {
     "Comparison": "bayesmm.comparison.comparison",
@@ -47,6 +48,7 @@ _HOMES = {
     "ranking": "bayesmm.inference.pooling.ranking",
     "relation": "bayesmm.design.related.relation",
     "report": "bayesmm.reporting.report",
+    "scan": "bayesmm.rows.scan",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",
     "slopes": "bayesmm.inference.means.slopes",
@@ -75,6 +77,7 @@ __all__ = [
     "ranking",
     "relation",
     "report",
+    "scan",
     "shrinkage",
     "simulate",
     "slopes",

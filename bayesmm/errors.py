@@ -42,6 +42,10 @@ class PriorError(BayesmmError, ValueError):
     """A prior names a parameter that is not there, or does not suit it."""
 
 
+class RowsError(BayesmmError, ValueError):
+    """Rows cannot be read where they are, or something asks for rows that are not in memory."""
+
+
 class EstimationError(BayesmmError, ValueError):
     """The likelihood has no maximum, or every value of a parameter maximises it."""
 

@@ -62,6 +62,11 @@ class Incidence:
         return self.memberships[0].columns.shape[1]
 
     @property
+    def is_single(self) -> bool:
+        """Whether each row has one level."""
+        return len(self.memberships) == 1
+
+    @property
     def only(self) -> Membership:
         """The membership of a factor that has one level a row."""
         (membership,) = self.memberships
@@ -175,3 +180,51 @@ class Incidence:
             np.array_equal(one.codes, two.codes) and np.array_equal(one.columns, two.columns)
             for one, two in zip(self.memberships, other.memberships, strict=True)
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DistantIncidence(Incidence):
+    """Levels of rows that are not in memory: what is known of them without looking at a row.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows.
+    width : int
+        Number of effects per level.
+    touches : bool
+        Whether some row has two levels.
+    present : array of int
+        Levels that some row has, ascending.
+    reached : array of int, shape (k,)
+        Levels of each effect whose column is not zero in all their rows.
+    """
+
+    n_rows: int
+    width: int
+    touches: bool
+    present: np.ndarray
+    reached: np.ndarray
+
+    def levels_present(self) -> np.ndarray:
+        """Levels that some row has, ascending."""
+        return self.present
+
+    def n_reached(self) -> np.ndarray:
+        """Count the levels of each effect (k,) whose column is not zero in all their rows."""
+        return self.reached
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.n_rows
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return self.width
+
+    @property
+    def touches_itself(self) -> bool:
+        """Whether some row has two levels of this factor."""
+        return self.touches

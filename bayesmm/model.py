@@ -22,6 +22,8 @@ from bayesmm.habits import MODELS, understands_keywords, understands_names
 from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.problem import Problem
+from bayesmm.rows.scan import is_elsewhere, scan
+from bayesmm.rows.summing import sum_source
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -50,8 +52,9 @@ class Model:
     ----------
     formula : str
         lme4's grammar, for example ``"Reaction ~ Days + (Days | Subject)"``.
-    data : data frame
-        A pandas, polars or pyarrow table, one row an observation.
+    data : data frame, or where rows are
+        A pandas, polars or pyarrow table, one row an observation; or what `scan` takes, such as
+        ``"visits/*.parquet"``, whose rows are read chunk by chunk and never all in memory.
     residual : str, optional
         Covariance of the residuals: correlations within groups, ``"ar1(week | id)"``, standard deviations by strata,
         ``"het(machine)"``, or both, ``"us(visit | id) * het(arm)"``; see the page on residuals. By default they are
@@ -104,7 +107,8 @@ class Model:
         known_sigma = check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
-        design = build_design(
+        build = self._sum_rows if is_elsewhere(data) else self._read_rows
+        self.problem = build(
             parse_formula(formula, residual),
             data,
             weights=weights,
@@ -113,11 +117,18 @@ class Model:
             known_sigma=known_sigma,
             relations=relations,
         )
-        self.problem = Problem(design)
         self._prior_choice: PriorChoice = priors
         self._fits: dict[tuple[str, str], Fit] = {}
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
+
+    @staticmethod
+    def _read_rows(specification: Specification, data: Any, **how: Any) -> Problem:
+        return Problem(build_design(specification, data, **how))
+
+    @staticmethod
+    def _sum_rows(specification: Specification, data: Any, **how: Any) -> Problem:
+        return Problem.of_sums(sum_source(specification, scan(data), **how))
 
     @property
     def design(self) -> Design:

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.covariance.layout import Layout
+from bayesmm.design.blocks.blocks import BlockPiece
 from bayesmm.design.blocks.labels import Labels
+from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
-from bayesmm.design.related.relation import KnownRelation
-from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
@@ -20,6 +20,9 @@ from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, residual_
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
+from bayesmm.rows.indistinct import find_in_sums
+from bayesmm.rows.recipes import as_arrays
+from bayesmm.rows.summing import Summed
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 AT_ONCE = 64  # responses that are summed together
@@ -40,6 +43,8 @@ class Problem:
         Of this design, likewise.
     whitened : Whitened, optional
         Of a design with a covariance of the residuals: its rows at one value of φ.
+    summed : Summed, optional
+        Of a design whose rows are not in memory: its sums as they add up.
 
     Examples
     --------
@@ -57,9 +62,16 @@ class Problem:
         plan: Plan | None = None,
         products: CrossProducts | None = None,
         whitened: Whitened | None = None,
+        summed: Summed | None = None,
     ) -> None:
         self.design = design
         self._plan, self._products, self._whitened = plan, products, whitened
+        self._summed_rows = summed
+
+    @classmethod
+    def of_sums(cls, summed: Summed) -> Problem:
+        """Pose the problem of rows that are not in memory, by their sums."""
+        return cls(summed.design, plan=summed.plan, products=summed.products, summed=summed)
 
     @property
     def labels(self) -> Labels:
@@ -79,17 +91,7 @@ class Problem:
     @property
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
-        known = [block.relation for block in self.design.blocks]
-        is_sparse = any(isinstance(relation, SparseRelation) for relation in known)
-        return tuple(
-            BlockArrays(
-                incidence=block.incidence,
-                pieces=block.layout,
-                root=relation.root if isinstance(relation, KnownRelation) and not is_sparse else None,
-                precision=relation.precision if relation is not None and is_sparse else None,
-            )
-            for block, relation in zip(self.design.blocks, known, strict=True)
-        )
+        return as_arrays(self.design.blocks)
 
     @property
     def _columns(self) -> np.ndarray:
@@ -152,6 +154,12 @@ class Problem:
         found = Problem(self.design, plan=whitened.plan, products=whitened.products, whitened=whitened)
         found.residual_rows = self.residual_rows
         return found
+
+    def find_indistinct(self) -> list[BlockPiece]:
+        """Find the terms that can take over a part of the residual variance once the rows are free of fixed effects."""
+        if self.design.elsewhere is not None:
+            return find_in_sums(self.design.blocks, self.products, free_of_fixed=True)
+        return find_indistinct(self.design.blocks, self.design.weights, self._columns)
 
     def _summed(self) -> CrossProducts:
         if self._products is None:
@@ -273,7 +281,11 @@ def lay_out_design(design: Design) -> ResidualLayout:
 
 def _check_residual(products: CrossProducts, design: Design) -> None:
     """Refuse a response that the fixed effects leave nothing of but rounding."""
-    total = design.weights @ (design.y - design.offset) ** 2
+    known = design.elsewhere
+    if known is None:
+        total = design.weights @ (design.y - design.offset) ** 2
+    else:
+        total = known.weighted_square + known.weight_total * known.weighted_mean**2
     _check_explained(float(products.gram[-1, -1]), float(total), design)
 
 

@@ -50,6 +50,7 @@ def test_public_names_are_these() -> None:
         "ranking",
         "relation",
         "report",
+        "scan",
         "shrinkage",
         "simulate",
         "slopes",

@@ -26,6 +26,7 @@ from bayesmm.design.blocks.residual import ResidualBlock, build_residual
 from bayesmm.design.columns.columns import distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
+from bayesmm.design.elsewhere import Elsewhere
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing
@@ -76,6 +77,8 @@ class Design:
         Names of the functions and values that the formula was given in ``namespace``.
     residual : ResidualBlock, optional
         Covariance of the residuals, where they are not independent with one variance.
+    elsewhere : Elsewhere, optional
+        What is known of the rows where they are not in memory; what would be arrays of rows then refuses any use.
     sources : Sources
         How the columns are computed for new rows.
     """
@@ -99,6 +102,7 @@ class Design:
     weights_text: str | None = None
     user_names: tuple[str, ...] = ()
     residual: ResidualBlock | None = None
+    elsewhere: Elsewhere | None = None
     sources: Sources = field(repr=False)
 
     @property
@@ -109,12 +113,24 @@ class Design:
     @property
     def n(self) -> int:
         """Number of rows used."""
-        return len(self.y)
+        return len(self.y) if self.elsewhere is None else self.elsewhere.n
 
     @property
     def p(self) -> int:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
+
+    @property
+    def n_pairs(self) -> Mapping[tuple[int, int], int] | None:
+        """How many pairs of levels of two blocks share a row, where the rows are not in memory."""
+        return None if self.elsewhere is None else self.elsewhere.n_pairs
+
+    @property
+    def response_spread(self) -> float:
+        """Standard deviation of the response less its offset, divided by the number of rows."""
+        if self.elsewhere is None:
+            return float(np.std(self.y - self.offset))
+        return float(np.sqrt(self.elsewhere.response_square / self.n))
 
     def require_independent_residuals(self, what: str) -> None:
         """Refuse what is worked out for independent residuals of one variance alone.
@@ -134,6 +150,11 @@ class Design:
                 f"{what} is not available for a model with residual={self.residual.specification.text!r}: it takes "
                 "residuals that are independent and of one variance. docs/residuals.md says what is."
             )
+
+    @property
+    def known_rows(self) -> UsedRows:
+        """Rows that have every level, and the limits of every number: all of them, or those that were kept."""
+        return self.used if self.elsewhere is None else self.elsewhere.kept
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -228,7 +249,7 @@ class Design:
             self.blocks,
             new_data,
             fixed=self.specification.fixed,
-            fitted=self.frame,
+            fitted=self.known_rows.frame,
             response=response,
             groups=groups,
         )
@@ -247,7 +268,7 @@ class Design:
             NaN where a column is missing a value; None where the weights were not given as a text, or a column is not
             there.
         """
-        return evaluate_weights(self.sources, new_data, self.frame)
+        return evaluate_weights(self.sources, new_data, self.known_rows.frame)
 
     def __repr__(self) -> str:
         return (

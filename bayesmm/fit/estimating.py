@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from bayesmm.design.blocks.told_apart import find_crowded, find_indistinct
+from bayesmm.design.blocks.told_apart import find_crowded
 from bayesmm.design.design import Design
 from bayesmm.errors import PACKAGE, BayesmmWarning, EstimationError, FitStatus
 from bayesmm.fit.fit import Fit, combination
@@ -33,7 +33,7 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
     """
     design = problem.design
     if method == "reml":
-        _refuse_flat(design)
+        _refuse_flat(problem)
     try:
         if design.residual is not None:
             return _fit_residual(problem, method)
@@ -94,11 +94,12 @@ def complaints(fit: Fit) -> tuple[str, ...]:
     return (*unfinished, *_crowded(fit.design), *fit.confounded)
 
 
-def _refuse_flat(design: Design) -> None:
+def _refuse_flat(problem: Problem) -> None:
     """Refuse a restricted likelihood that is flat."""
+    design = problem.design
     if design.known_sigma is not None or design.residual is not None:
         return
-    found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
+    found = problem.find_indistinct()
     if found:
         terms = " and ".join(dict.fromkeys(str(piece.term) for piece in found))
         raise EstimationError(

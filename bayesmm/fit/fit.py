@@ -178,7 +178,8 @@ class Fit:
     @property
     def confounded(self) -> tuple[str, ...]:
         """Grouping factors that divide the rows alike, and so share a variance in an arbitrary way; in words."""
-        return tuple(map(visible, find_confounded(self.design.blocks)))
+        known = self.design.elsewhere
+        return tuple(map(visible, find_confounded(self.design.blocks) if known is None else known.confounded))
 
     @property
     def status(self) -> FitStatus:

@@ -123,10 +123,7 @@ def _as_priors_see(data: CovarianceData, warm: WarmStart, design: Design) -> tup
 
 def level_errors(block: RandomBlock, weights: np.ndarray) -> np.ndarray:
     """Return the standard errors (k,) that a typical level's own data give its effects, in units of σ."""
-    incidence = block.incidence.ordered
-    columns, weights = incidence.stacked().columns, incidence.repeat(weights)
-    mean_square = (weights[:, None] * columns**2).sum(axis=0) / block.q
-    return 1.0 / np.sqrt(np.maximum(mean_square, np.finfo(float).tiny))
+    return 1.0 / np.sqrt(np.maximum(block.level_squares(weights), np.finfo(float).tiny))
 
 
 def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
@@ -177,10 +174,10 @@ def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np
     intercept at the year 0.
     """
     estimate = interior_factors(warm, design)
-    options, response = [], float(np.std(design.y - design.offset))
+    options, response = [], design.response_spread
     for factor, block in zip(estimate, design.blocks, strict=True):
         near, sd = LEAST_SD * level_errors(block, design.weights), np.linalg.norm(factor, axis=1)
-        mean, spread = np.abs(block.columns.mean(axis=0)), block.columns.std(axis=0)
+        mean, spread = np.abs(block.means), block.spreads
         varies = spread > 1e-8 * mean
         size = np.where(varies, spread, np.maximum(mean, np.finfo(float).tiny))
         most = max((response * mean / size)[varies].max(initial=0.0), response)

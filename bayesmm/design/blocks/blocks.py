@@ -12,6 +12,7 @@ from bayesmm.covariance.table import find_structure
 from bayesmm.design.blocks.memberships import check_member_weights, member_columns, name_effects, repeat_columns
 from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.columns.strata import columns_of_stratum, find_strata
+from bayesmm.design.elsewhere import BlockMoments
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
 from bayesmm.design.related.levels import find_relation, read_related_levels
@@ -66,6 +67,8 @@ class RandomBlock:
         Which columns come from which term.
     relation : KnownRelation or SparseRelation, optional
         How the levels are related; independent by default.
+    moments : BlockMoments, optional
+        What the columns are over all rows, where the rows are not in memory.
     """
 
     group: str
@@ -76,6 +79,7 @@ class RandomBlock:
     grouping: Grouping
     pieces: tuple[BlockPiece, ...]
     relation: AnyRelation | None = None
+    moments: BlockMoments | None = None
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -125,8 +129,28 @@ class RandomBlock:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
         return effects if self.relation is None else self.relation.relate(effects)
 
+    @property
+    def means(self) -> np.ndarray:
+        """Mean of each column over all rows (k,)."""
+        return self.columns.mean(axis=0) if self.moments is None else self.moments.mean
+
+    @property
+    def spreads(self) -> np.ndarray:
+        """Standard deviation of each column over all rows (k,), divided by their number."""
+        return self.columns.std(axis=0) if self.moments is None else np.sqrt(np.diag(self.moments.covariance))
+
+    def level_squares(self, weights: np.ndarray) -> np.ndarray:
+        """Mean of Σ wz² over the rows of a level, (k,), of prior weights (n,)."""
+        if self.moments is not None:
+            return np.diag(self.moments.weighted) / self.q
+        incidence = self.incidence.ordered
+        columns, weights = incidence.stacked().columns, incidence.repeat(weights)
+        return (weights[:, None] * columns**2).sum(axis=0) / self.q
+
     def times(self, T: np.ndarray) -> "RandomBlock":
         """Return the block with columns ZT."""
+        if self.moments is not None:
+            return replace(self, moments=self.moments.times(T))
         return replace(self, columns=self.columns @ T, incidence=self.incidence.times(T))
 
 

@@ -67,17 +67,26 @@ def check_weights(weights: np.ndarray, index: pd.Index) -> None:
 def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
     """Refuse a response (n,) that does not vary around the offset (n,)."""
     remainder = y - offset
-    if np.ptp(remainder) == 0:
-        less = " minus the offset" if offset.any() else ""
+    check_varies(remainder.min(), remainder.max(), len(y), text, has_offset=bool(offset.any()))
+
+
+def check_varies(low: float, high: float, n_rows: int, text: str, *, has_offset: bool) -> None:
+    """Refuse a response whose least and greatest value, less the offset, are the same."""
+    if low == high:
+        less = " minus the offset" if has_offset else ""
         raise DesignError(
-            f"The response {text!r}{less} is {remainder[0]:g} in all {len(y)} rows used: nothing is left to explain. "
+            f"The response {text!r}{less} is {low:g} in all {n_rows} rows used: nothing is left to explain. "
             "Check the column and which rows are used."
         )
 
 
 def check_known_sigma(sigma: float, remainder: np.ndarray, weights: np.ndarray, text: str) -> None:
     """Refuse a known σ beside which the response less its offset (n,), or which beside it, is only rounding."""
-    spread = float(np.std(remainder)) * float(np.sqrt(np.median(weights)))
+    check_spread(sigma, float(np.std(remainder)) * float(np.sqrt(np.median(weights))), text)
+
+
+def check_spread(sigma: float, spread: float, text: str) -> None:
+    """Refuse a known σ that has little in common with the standard deviation of the response, of weight one."""
     if not 1.0 / MOST_RATIO <= spread / sigma <= MOST_RATIO:
         raise SpecificationError(
             f"sigma is {sigma:g}, where the response {text!r} has a standard deviation of {spread:.3g} (of weight "
@@ -126,10 +135,14 @@ def check_told_apart(blocks: Sequence[RandomBlock], weights: np.ndarray) -> None
     DesignError
         Names them.
     """
-    found = find_indistinct(blocks, weights)
+    refuse_indistinct(find_indistinct(blocks, weights), blocks, len(weights))
+
+
+def refuse_indistinct(found: Sequence[BlockPiece], blocks: Sequence[RandomBlock], n_rows: int) -> None:
+    """Refuse the terms that were found, if any; see `check_told_apart`."""
     if not found:
         return
-    n_rows, terms = len(weights), [piece.term for piece in found]
+    terms = [piece.term for piece in found]
     fix = "fix sigma if it is known."
     if len(found) > 1:
         raise DesignError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, permutations, product
 
 import numpy as np
@@ -15,8 +15,15 @@ FAR_ORIGIN = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, 
 ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
 
 
-def check_columns(block: RandomBlock) -> None:
+def check_columns(block: RandomBlock, *, n_rows: int | None = None) -> None:
     """Refuse effects of one grouping factor that are made up of its other effects in every row.
+
+    Parameters
+    ----------
+    block : RandomBlock
+        All of its rows, or some that show what all do.
+    n_rows : int, optional
+        How many all are.
 
     Raises
     ------
@@ -35,18 +42,22 @@ def check_columns(block: RandomBlock) -> None:
         constant = f" It is {every[0, j]:g} in every row." if np.ptp(every[:, j]) == 0 else ""
         raise DesignError(
             f"The column {block.effects[j]!r} among the random effects of {block.group!r} is made up of {names} in all "
-            f"{block.incidence.n} rows used, so that their variances cannot be told apart.{constant} Leave "
+            f"{n_rows or block.incidence.n} rows used, so that their variances cannot be told apart.{constant} Leave "
             f"{block.effects[j]!r} out of the random effects."
         )
 
 
-def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
+def find_confounded(
+    blocks: Sequence[RandomBlock], n_pairs: Mapping[tuple[int, int], int] | None = None
+) -> tuple[str, ...]:
     """Find grouping factors that divide the rows alike and have effects in common.
 
     Parameters
     ----------
     blocks : sequence of RandomBlock
         Of one design.
+    n_pairs : mapping of (int, int) to int, optional
+        How many pairs of levels of two blocks share a row, where the blocks have only some of the rows.
 
     Returns
     -------
@@ -54,7 +65,10 @@ def find_confounded(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
         A sentence for each pair: the likelihood is the same however they share the variance.
     """
     sentences = []
-    for first, second in combinations(blocks, 2):
+    for (f, first), (g, second) in combinations(enumerate(blocks), 2):
+        found = None if n_pairs is None else n_pairs.get((f, g), n_pairs.get((g, f)))
+        if found is not None and found > max(first.q, second.q) and first.incidence.is_single:
+            continue  # rows that are not here divide otherwise
         for one, two in product(_faces(first), _faces(second)):
             alike = _divide_alike(one, two) and _related_alike(first, second)
             common = _in_common(first, one, second, two) if alike else set()
@@ -107,12 +121,12 @@ def find_far_origins(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
     """
     sentences = []
     for block in blocks:
+        spreads, means = block.spreads, block.means
         for piece in block.pieces:
             if piece.structure.invariance == "linear" or block.k == 1:
                 continue
             for j in range(piece.start, piece.stop):
-                column = block.columns[:, j]
-                spread, mean = float(np.std(column)), float(np.mean(column))
+                spread, mean = float(spreads[j]), float(means[j])
                 if spread > 0 and abs(mean) > FAR_ORIGIN * spread:
                     sentences.append(
                         f"{block.effects[j]} in {piece.term} is {abs(mean) / spread:.0e} times further from zero than "

@@ -1,6 +1,6 @@
 """How grouping factors lie in each other: nested, crossed, or the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -52,29 +52,39 @@ class Relation:
                 )
 
 
-def find_relations(blocks: Sequence[RandomBlock]) -> tuple[Relation, ...]:
+def find_relations(
+    blocks: Sequence[RandomBlock], n_pairs: Mapping[tuple[int, int], int] | None = None
+) -> tuple[Relation, ...]:
     """Find how every two grouping factors lie in each other; all rows as one level are none.
 
     Parameters
     ----------
     blocks : sequence of RandomBlock
         The blocks of one design.
+    n_pairs : mapping of (int, int) to int, optional
+        How many pairs of levels of two blocks share a row, where the rows are not in memory.
 
     Returns
     -------
     tuple of Relation
     """
-    return tuple(_relate(*pair) for pair in combinations([block for block in blocks if not block.is_whole], 2))
+    found = combinations([(f, block) for f, block in enumerate(blocks) if not block.is_whole], 2)
+    if n_pairs is None:
+        return tuple(_relate(one, other, _count_pairs(one, other)) for (_, one), (_, other) in found)
+    return tuple(_relate(one, other, n_pairs.get((f, g)) or n_pairs[g, f]) for (f, one), (g, other) in found)
 
 
-def _relate(one: RandomBlock, other: RandomBlock) -> Relation:
-    fine, coarse = (one, other) if one.q >= other.q else (other, one)
+def _count_pairs(one: RandomBlock, other: RandomBlock) -> int:
     keys = [
-        pd.unique(own.codes * np.int64(coarse.q) + their.codes)
-        for own in fine.incidence.memberships
-        for their in coarse.incidence.memberships
+        pd.unique(own.codes * np.int64(other.q) + their.codes)
+        for own in one.incidence.memberships
+        for their in other.incidence.memberships
     ]
-    n_pairs = len(pd.unique(np.concatenate(keys)))
+    return len(pd.unique(np.concatenate(keys)))
+
+
+def _relate(one: RandomBlock, other: RandomBlock, n_pairs: int) -> Relation:
+    fine, coarse = (one, other) if one.q >= other.q else (other, one)
     n_possible = fine.q * coarse.q
     kind: RelationKind
     if n_pairs == fine.q:

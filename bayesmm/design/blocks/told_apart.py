@@ -69,11 +69,28 @@ def find_indistinct(
         return []
     from scipy import sparse  # seldom needed, and 50 ms to import
 
-    owners, moves = zip(*_moves(blocks), strict=True)
     root = np.sqrt(weights)
     Z: Any = sparse.hstack([_columns(block, root) for block in blocks], format="csr")
-    G = (Z.T @ Z).tocsr()
     C = np.zeros((Z.shape[1], 0)) if X is None else Z.T @ np.linalg.qr(X * root[:, None])[0]
+    return indistinct_of(blocks, (Z.T @ Z).tocsr(), C, n)
+
+
+def indistinct_of(blocks: Sequence[RandomBlock], G: Any, C: np.ndarray, n: int) -> list[BlockPiece]:
+    """Find them in sums over the rows.
+
+    Parameters
+    ----------
+    blocks : sequence of RandomBlock
+        All random effects.
+    G : sparse array, shape (m, m)
+        Z'WZ, factor after factor, within one the first effect of all levels first.
+    C : array, shape (m, p)
+        Z'WQ, for an orthonormal basis Q of the columns that the rows are free of.
+    n : int
+        Rows.
+    """
+    owners, moves = zip(*_moves(blocks), strict=True)
+    p = C.shape[1]
     moved, taken = [K @ G for K in moves], [K @ C for K in moves]  # K G and K C, with K = I ⊗ E
     small = [C.T @ F for F in taken]
     gram = np.array(

@@ -29,7 +29,13 @@ _SHOWN = 3
 
 
 def check_texts(
-    table: Table, keep: np.ndarray, specification: Specification, names: Names, weights: str | None
+    table: Table,
+    keep: np.ndarray,
+    specification: Specification,
+    names: Names,
+    weights: str | None,
+    *,
+    n_rows: int | None = None,
 ) -> None:
     """Refuse texts that stand for numbers or dates where they would become a factor, and factors of nearly every row.
 
@@ -45,6 +51,8 @@ def check_texts(
         The user's functions take what they like.
     weights : str, optional
         The weights, if they are an expression.
+    n_rows : int, optional
+        How many rows are used, where the table has only some of them, with all levels.
 
     Raises
     ------
@@ -73,10 +81,10 @@ def check_texts(
             if name in table.columns:
                 _refuse_disguise(name, texts_of(name), as_factor=isinstance(factor, Name))
         if isinstance(factor, Name) and factor.text in table.columns:
-            _refuse_as_many_levels_as_rows(factor.text, len(texts_of(factor.text)), int(keep.sum()))
+            _refuse_as_many_levels_as_rows(factor.text, len(texts_of(factor.text)), n_rows or int(keep.sum()))
     for name in table.columns:
         _note_levels(name, texts_of(name))
-    for name in dict.fromkeys(name for term in specification.random_terms for name in term.factors):
+    for name in dict.fromkeys(name for term in specification.random_terms for name in term.factors if n_rows is None):
         _note_measurements(name, table.columns[name], keep)
 
 

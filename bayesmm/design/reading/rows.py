@@ -78,11 +78,12 @@ def choose_rows(table: Table, weights: Column | None, missing: Missing) -> Rows:
         keep &= ~masks[name]
     n_dropped = int(table.n_rows - keep.sum())
     if n_dropped:
-        _report(table.n_rows, n_dropped, counts, missing)
+        report_dropped(table.n_rows, n_dropped, counts, missing)
     return Rows(keep=keep, n_dropped=n_dropped, dropped_by=counts)
 
 
-def _report(n_rows: int, n_dropped: int, counts: Mapping[str, int], missing: Missing) -> None:
+def report_dropped(n_rows: int, n_dropped: int, counts: Mapping[str, int], missing: Missing) -> None:
+    """Warn of rows that are left out, or refuse them; see `choose_rows`."""
     by_column = listing([f"{name} ({count})" for name, count in counts.items()])
     if missing == "raise":
         raise DesignError(

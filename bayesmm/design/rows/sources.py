@@ -44,7 +44,7 @@ def read_used_data(specification: Specification, data: Any, weights: Any, missin
     """Read the columns that a model uses, and choose the rows; the arguments are those of `build_design`."""
     source = open_source(data)
     available = column_names(source)
-    table = read_columns(source, available, _needed_columns(specification, weights, available, names))
+    table = read_columns(source, available, needed_columns(specification, weights, available, names))
     given = None if weights is None or isinstance(weights, str) else read_weights(weights, table)
     rows = choose_rows(table, given, missing)
     check_texts(table, rows.keep, specification, names, weights if isinstance(weights, str) else None)
@@ -94,7 +94,7 @@ def read_prior_weights(weights: Any, used: UsedData, names: Names) -> tuple[np.n
     return values, source
 
 
-def _needed_columns(specification: Specification, weights: Any, columns: Collection[str], names: Names) -> list[str]:
+def needed_columns(specification: Specification, weights: Any, columns: Collection[str], names: Names) -> list[str]:
     """Return the columns of the data that the model uses, after checking every name in it."""
     columns = dict.fromkeys(columns)  # looked up once for every name
     needed = list(names.columns_of(read_arithmetic(specification.response), columns))

@@ -56,7 +56,7 @@ def describe(design: Design) -> str:
         lines += _entry("Groups" if position == 0 else "", _group(block))
     if design.residual is not None and design.residual.group:
         lines += _entry("Residuals", _residuals(design.residual))
-    for position, relation in enumerate(find_relations(design.blocks)):
+    for position, relation in enumerate(find_relations(design.blocks, design.n_pairs)):
         lines += _entry("Structure" if position == 0 else "", str(relation))
     return "\n".join(map(visible, lines))
 
@@ -97,7 +97,7 @@ def build_report(design: Design) -> Report:
             ),
             Table(names=names, columns=(Column(head="", cells=entries, is_words=True),)),
             groups,
-            notes(map(str, find_relations(blocks))),
+            notes(map(str, find_relations(blocks, design.n_pairs))),
         ),
     )
 
@@ -263,10 +263,12 @@ def _entry(title: str, text: str) -> list[str]:
 
 
 def _rows(design: Design) -> str:
+    known = design.elsewhere
+    read = "" if known is None else f"; read from {known.where} in {known.n_chunks} chunk{'s'[: known.n_chunks != 1]}"
     if not design.n_dropped:
-        return f"{design.n} used, none dropped"
+        return f"{design.n} used, none dropped{read}"
     counts = listing([f"{name} {count}" for name, count in design.dropped_by.items()])
-    return f"{design.n} used, {design.n_dropped} dropped because of missing values ({counts})"
+    return f"{design.n} used, {design.n_dropped} dropped because of missing values ({counts}){read}"
 
 
 def _columns(design: Design) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,11 +173,11 @@ def build_products(
     roots = list(effect_roots or [effect_root(block, weights) for block in blocks])
     conditioning = Conditioning(*_condition_fixed(X, y, weights), roots)
     positions = _locate_pairs(blocks)
-    plan = plan or _make_plan(blocks, positions)
+    plan = plan or make_plan_of(blocks, positions)
     sums, level_roots = sum_rows(X, y, weights, blocks, conditioning, positions), ()
     if plan.sparse is None and related_factors(blocks):
         sums, level_roots = relate_sums(sums, blocks, positions, plan.shape.pairs)
-    fixed = _orthonormalise(sums, conditioning)
+    fixed = orthonormalise(sums, conditioning)
     levels, effects = None, None
     if level_roots or plan.sparse is not None:
         pass  # rows have no few levels of these
@@ -185,7 +185,24 @@ def build_products(
         levels = _take_apart(X, y, weights, blocks[0], conditioning, sums, fixed.change)
     elif blocks and has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
-    products = CrossProducts(
+    products = assemble_products(
+        sums, fixed, conditioning, plan, n=len(y), log_weights=float(np.log(weights).sum()), shift=shift
+    )
+    return replace(products, levels=levels, effects=effects, level_roots=level_roots), plan
+
+
+def assemble_products(
+    sums: RowSums,
+    fixed: FixedSums,
+    conditioning: Conditioning,
+    plan: Plan,
+    *,
+    n: int,
+    log_weights: float,
+    shift: Float[Array, " p"],
+) -> CrossProducts:
+    """Put sums over all rows and the plan of their elimination together; `shift` is that of `constant_part`."""
+    return CrossProducts(
         diagonal=tuple(sums.diagonal),
         cross=fixed.cross,
         pairs=tuple(sums.pairs),
@@ -196,21 +213,17 @@ def build_products(
         log_det_root=_scalar(2.0 * np.log(np.abs(np.diag(fixed.root))).sum()),
         fixed_origin=fixed.origin + shift,
         effect_roots=tuple(conditioning.effect_roots),
-        n=_scalar(len(y)),
-        p=_scalar(X.shape[1]),
-        log_weights=_scalar(np.log(weights).sum()),
+        n=_scalar(n),
+        p=_scalar(len(conditioning.root)),
+        log_weights=_scalar(log_weights),
         shape=plan.shape,
-        levels=levels,
-        effects=effects,
-        level_roots=level_roots,
         sparse=plan.sparse,
     )
-    return products, plan
 
 
 def plan_elimination(blocks: Sequence[BlockArrays]) -> Plan:
     """Plan the elimination of all random effects; of the rows it takes only which levels occur together."""
-    return _make_plan(blocks, _locate_pairs(blocks))
+    return make_plan_of(blocks, _locate_pairs(blocks))
 
 
 def _locate_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
@@ -218,7 +231,8 @@ def _locate_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
     return {pair: found[pair] for pair in sorted(found)}  # as plans have them
 
 
-def _make_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
+def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
+    """Plan the elimination of factors whose levels occur together in these pairs."""
     if any(block.precision is not None for block in blocks):
         return _make_sparse_plan(blocks, positions)
     pairs = relate_keys(blocks, positions)
@@ -277,7 +291,7 @@ def _condition_fixed(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple
     return R, np.linalg.solve(R.T, X.T @ (weights * y))
 
 
-class _Fixed(NamedTuple):
+class FixedSums(NamedTuple):
     """Sums over orthonormal columns and least-squares residuals, what made them so, and what leads back."""
 
     change: Float[Array, "c c"]
@@ -287,7 +301,7 @@ class _Fixed(NamedTuple):
     origin: Float[Array, " p"]
 
 
-def _orthonormalise(sums: RowSums, conditioning: Conditioning) -> _Fixed:
+def orthonormalise(sums: RowSums, conditioning: Conditioning) -> FixedSums:
     """Make the nearly orthonormal columns so, and the residual orthogonal to them, by a change of the sums.
 
     This is the second pass of a Cholesky QR (Yamamoto et al. 2015, ETNA 44), without another visit to the rows: a
@@ -305,7 +319,7 @@ def _orthonormalise(sums: RowSums, conditioning: Conditioning) -> _Fixed:
     root = C @ conditioning.root
     origin = np.linalg.solve(root, C @ conditioning.coefficients + left_over)
     cross = tuple(host.transform(change, K.swapaxes(0, 1)).swapaxes(0, 1) for K in sums.cross)
-    return _Fixed(change, tuple(np.ascontiguousarray(K) for K in cross), gram, root, origin)
+    return FixedSums(change, tuple(np.ascontiguousarray(K) for K in cross), gram, root, origin)
 
 
 def _take_apart(

@@ -164,32 +164,77 @@ def sum_rows(
     n, p = X.shape
     sizes = [block.n_levels for block in blocks]
     widths = [block.incidence.k for block in blocks]
-    sums = RowSums(
-        [np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)],
-        [np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)],
-        [np.zeros((widths[f], widths[g], where.size)) for (f, g), where in pairs.items()],
-        np.zeros((p + 1, p + 1)),
-    )
-    to_fixed, to_effects = conditioning.to_fixed, conditioning.to_effects
+    sums = no_sums(p, sizes, widths, [((widths[f], widths[g]), where.size) for (f, g), where in pairs.items()])
     for rows in chunks(n, max([CHUNK, *sizes])):
-        fixed = np.empty((p + 1, rows.stop - rows.start))
-        fixed[:p] = to_fixed @ X[rows].T
-        fixed[p] = y[rows] - conditioning.coefficients @ fixed[:p]
-        weighted = fixed * weights[rows]
-        effects = [
-            [T @ each.columns[rows].T for each in block.memberships]
-            for T, block in zip(to_effects, blocks, strict=True)
-        ]
-        sums.gram[:] += fixed @ weighted.T
-        for f, block in enumerate(blocks):
-            for own, each in zip(effects[f], block.memberships, strict=True):
-                codes = each.codes[rows]
-                _add_products(sums.diagonal[f], own, own * weights[rows], codes, symmetric=True)
-                _add_products(sums.cross[f], own, weighted, codes)
+        levels = [[each.codes[rows] for each in block.memberships] for block in blocks]
+        columns = [[each.columns[rows] for each in block.memberships] for block in blocks]
+        chunk = condition_chunk(X[rows], y[rows], weights[rows], levels, columns, conditioning)
+        add_chunk(sums, chunk)
         for total, ((f, g), where) in zip(sums.pairs, pairs.items(), strict=True):
             for (a, b), position in where.positions.items():
-                _add_products(total, effects[f][a], effects[g][b] * weights[rows], position[rows])
+                add_products(total, chunk.effects[f][a], chunk.effects[g][b] * chunk.weights, position[rows])
     return sums
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows, on conditioned columns.
+
+    Attributes
+    ----------
+    fixed : array, shape (c, n)
+        [Q e].
+    weights : array, shape (n,)
+        Prior weights.
+    codes : list of list of array, shape (n,)
+        Level of each row, by factor and membership.
+    effects : list of list of array, shape (k, n)
+        Its effect columns ZT⁻¹, likewise.
+    """
+
+    fixed: Float[Array, "c n"]
+    weights: Float[Array, " n"]
+    codes: list[list[np.ndarray]]
+    effects: list[list[Float[Array, "k n"]]]
+
+
+def no_sums(
+    p: int, sizes: Sequence[int], widths: Sequence[int], pairs: Sequence[tuple[tuple[int, int], int]] = ()
+) -> RowSums:
+    """Return sums over no rows, of p coefficients, factors of these levels and effects, and lists of so many pairs."""
+    return RowSums(
+        [np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)],
+        [np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)],
+        [np.zeros((*shape, size)) for shape, size in pairs],
+        np.zeros((p + 1, p + 1)),
+    )
+
+
+def condition_chunk(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    codes: list[list[np.ndarray]],
+    columns: list[list[np.ndarray]],
+    conditioning: Conditioning,
+) -> Chunk:
+    """Bring some rows to the columns that are summed; levels and effect columns by factor and membership."""
+    n, p = X.shape
+    fixed = np.empty((p + 1, n))
+    fixed[:p] = conditioning.to_fixed @ X.T
+    fixed[p] = y - conditioning.coefficients @ fixed[:p]
+    effects = [[T @ each.T for each in own] for T, own in zip(conditioning.to_effects, columns, strict=True)]
+    return Chunk(fixed, weights, codes, effects)
+
+
+def add_chunk(sums: RowSums, chunk: Chunk) -> None:
+    """Add some rows to all sums but those of pairs."""
+    weighted = chunk.fixed * chunk.weights
+    sums.gram[:] += chunk.fixed @ weighted.T
+    for f, (levels, columns) in enumerate(zip(chunk.codes, chunk.effects, strict=True)):
+        for codes, own in zip(levels, columns, strict=True):
+            add_products(sums.diagonal[f], own, own * chunk.weights, codes, symmetric=True)
+            add_products(sums.cross[f], own, weighted, codes)
 
 
 def sum_residuals(
@@ -220,7 +265,7 @@ def sum_residuals(
         squares += np.einsum("mn,mn->m", residuals, weighted)
         for total, T, block in zip(cross, to_effects, blocks, strict=True):
             for each in block.memberships:
-                _add_products(total, T @ each.columns[rows].T, weighted, each.codes[rows])
+                add_products(total, T @ each.columns[rows].T, weighted, each.codes[rows])
     return left_over, squares, cross
 
 
@@ -236,16 +281,22 @@ def sum_left_over(
 
     The residuals are those of one response (n,) or of several (m, n).
     """
-    to_fixed, (to_effects,) = conditioning.to_fixed, conditioning.to_effects
     (membership,) = block.memberships
     gram = np.zeros((coefficients.shape[1],) * 2)
     for rows in chunks(len(X), max(CHUNK // max(gram.shape[0] - X.shape[1], 1), 1)):
-        fixed = to_fixed @ X[rows].T
+        fixed = conditioning.to_fixed @ X[rows].T
         left = np.vstack([fixed, y[..., rows] - conditioning.coefficients @ fixed])
-        for effect, share in zip(to_effects @ membership.columns[rows].T, coefficients, strict=True):
-            left -= share.take(membership.codes[rows], axis=1) * effect
-        gram += left @ (left * weights[rows]).T
+        effects = conditioning.to_effects[0] @ membership.columns[rows].T
+        gram += left_over_of(Chunk(left, weights[rows], [[membership.codes[rows]]], [[effects]]), coefficients)
     return gram
+
+
+def left_over_of(chunk: Chunk, coefficients: Float[Array, "k c q"]) -> Float[Array, "c c"]:
+    """Sum the same over some rows, of the only factor's conditioned columns, which are taken off the chunk itself."""
+    left, ((codes,),), ((effects,),) = chunk.fixed, chunk.codes, chunk.effects
+    for effect, share in zip(effects, coefficients, strict=True):
+        left -= share.take(codes, axis=1) * effect
+    return left @ (left * chunk.weights).T
 
 
 def dense_rows(
@@ -270,7 +321,7 @@ def dense_rows(
     return effects, change.T @ np.vstack([fixed, y - conditioning.coefficients @ fixed]) * root
 
 
-def _add_products(
+def add_products(
     total: Float[Array, "a b q"],
     left: Float[Array, "a n"],
     right: Float[Array, "b n"],

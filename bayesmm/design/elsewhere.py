@@ -1,0 +1,146 @@
+"""Rows that are not in memory: what stands in their place, and what is known of them all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bayesmm.design.reading.frame import UsedRows
+from bayesmm.errors import RowsError
+
+
+class Distant:
+    """Stands where an array or table of rows would be; whatever is asked of it is refused.
+
+    Parameters
+    ----------
+    what : str
+        What it would be: "the response".
+    where : str
+        Where the rows are.
+    """
+
+    def __init__(self, what: str, where: str) -> None:
+        self._what, self._where = what, where
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise RowsError(
+            f"This needs {self._what} row by row, and the rows are in {self._where}, not in memory. Fitted values and "
+            "predictions of rows come from predict(rows); what else looks at single rows needs a model of a data "
+            "frame, of a part of the rows perhaps."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python and its libraries ask of every object
+            raise AttributeError(name)
+        return self._refuse()
+
+    def __repr__(self) -> str:
+        return f"<{self._what}, in {self._where}>"
+
+    __hash__ = object.__hash__
+    __array__ = __len__ = __iter__ = __getitem__ = __setitem__ = __contains__ = __bool__ = __float__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # pyright: ignore[reportAssignmentType]
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __invert__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = _refuse
+    __array_ufunc__ = __array_function__ = _refuse
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockMoments:
+    """What the effect columns of one grouping factor are over all rows.
+
+    Attributes
+    ----------
+    mean, low, high : array, shape (k,)
+        Of each column.
+    covariance : array, shape (k, k)
+        About the means, divided by the number of rows.
+    weighted : array, shape (k, k)
+        Σ w zz' over all levels of all rows.
+    stacked : array, shape (k, k)
+        Σ zz' over them, in units of the levels' own variances, divided by the number of rows.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    weighted: np.ndarray
+    stacked: np.ndarray
+
+    def times(self, T: np.ndarray) -> BlockMoments:
+        """Return those of the columns ZT; of their limits nothing is known then."""
+        unknown = np.full(len(T), np.nan)
+        return replace(
+            self,
+            mean=self.mean @ T,
+            covariance=T.T @ self.covariance @ T,
+            low=unknown,
+            high=unknown,
+            weighted=T.T @ self.weighted @ T,
+            stacked=T.T @ self.stacked @ T,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Elsewhere:
+    """What is known of rows that are not in memory.
+
+    Attributes
+    ----------
+    where : str
+        Where they are.
+    n, n_chunks : int
+        How many there are, and in how many chunks they were read.
+    kept : UsedRows
+        Some of them, in which every level occurs, and the least and greatest value of every column of numbers.
+    X : array, shape (m, p_all)
+        Columns of the fixed effects in these.
+    columns : tuple of array, shape (m, k)
+        Columns of each block in these.
+    column_means : dict of str to float
+        Of the columns of numbers, over all rows.
+    mean, low, high : array, shape (p_all,)
+        Of the columns of X.
+    covariance : array, shape (p_all, p_all)
+        About the means, divided by the number of rows.
+    response_mean, response_square : float
+        Of the response less its offset, and the sum of its squared distances from the mean.
+    weighted_mean, weighted_square : float
+        The same with the weights.
+    response_low, response_high : float
+        Limits of the response less its offset.
+    weight_total, inverse_weight : float
+        Sum of the weights, and mean of their inverses.
+    confounded : tuple of str
+        What `bayesmm.design.blocks.confounding.find_confounded` finds.
+    n_pairs : dict of (int, int) to int
+        How many pairs of levels of two blocks share a row.
+    """
+
+    where: str
+    n: int
+    n_chunks: int
+    kept: UsedRows
+    X: np.ndarray
+    columns: tuple[np.ndarray, ...]
+    column_means: Mapping[str, float]
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    covariance: np.ndarray
+    response_mean: float
+    response_square: float
+    weighted_mean: float
+    weighted_square: float
+    response_low: float
+    response_high: float
+    weight_total: float
+    inverse_weight: float
+    confounded: tuple[str, ...]
+    n_pairs: Mapping[tuple[int, int], int]

@@ -1,0 +1,263 @@
+"""Sums over chunks of rows that come from anywhere, and are seen one at a time; they add up in any order.
+
+Rows are conditioned as those of `bayesmm.marginal.sums.rows` are, by what some of them say: nearly orthonormal columns
+and nearly least-squares residuals are enough, since the sums are corrected at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bayesmm.incidence import Incidence
+from bayesmm.marginal.plan.dense_layout import FactorPair
+from bayesmm.marginal.plan.planning import elimination_order
+from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.pair_totals import PairTotals
+from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_chunk, condition_chunk, no_sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How rows are brought to the columns that are summed.
+
+    Attributes
+    ----------
+    conditioning : Conditioning
+        Of the kept columns.
+    kept, aliased : array of int, shapes (p,) and (a,)
+        Columns of X that are not combinations of others, as far as is known, and those that are.
+    combination : array, shape (p, a)
+        The aliased columns, from the kept ones.
+    centre : float
+        What is taken off the response first.
+    shift : array, shape (p,)
+        Coefficients that make it up.
+    sizes, widths : tuple of int
+        Levels and effects per level of each factor.
+    variances : tuple of array or None, shape (q,)
+        Variances of the levels of each factor whose levels are related.
+    """
+
+    conditioning: Conditioning
+    kept: np.ndarray
+    aliased: np.ndarray
+    combination: Float[Array, "p a"]
+    centre: float
+    shift: Float[Array, " p"]
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    variances: tuple[np.ndarray | None, ...]
+
+    @cached_property
+    def to_user(self) -> Float[Array, "m m"]:
+        """L, with [1 X y Z] = [1 Q D e ZT⁻¹]L', where D is what the aliased columns of X leave."""
+        p, a = len(self.kept), len(self.aliased)
+        at = 1 + p + a
+        L = np.zeros((at + 1 + sum(self.widths),) * 2)
+        L[0, 0] = 1.0
+        L[1 + self.kept, 1 : 1 + p] = self.conditioning.root.T
+        L[1 + self.aliased, 1 : 1 + p] = (self.conditioning.root @ self.combination).T
+        L[1 + self.aliased, 1 + p : at] = np.eye(a)
+        L[at, 0], L[at, 1 : 1 + p], L[at, at] = self.centre, self.conditioning.coefficients, 1.0
+        at += 1
+        for T in self.conditioning.effect_roots:
+            L[at : at + len(T), at : at + len(T)] = T.T
+            at += len(T)
+        return L
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChunkRows:
+    """Columns of some rows, as the formula says.
+
+    Attributes
+    ----------
+    X : array, shape (n, p_all)
+        Of the fixed effects, also those that are combinations of others.
+    y : array, shape (n,)
+        Response less its offset.
+    weights : array, shape (n,)
+        Prior weights.
+    incidences : tuple of Incidence
+        Levels, and what their effects are multiplied by.
+    columns : tuple of array, shape (n, k)
+        Columns of the effects, as `bayesmm.design.blocks.blocks.RandomBlock` has them.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    incidences: tuple[Incidence, ...]
+    columns: tuple[np.ndarray, ...]
+
+
+class Totals:
+    """What is summed over the rows.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Of the columns that are summed.
+    sums : RowSums
+        All but those of pairs.
+    n : int
+        Rows.
+    log_weights : float
+        Σ log wᵢ.
+    inverse_weights : float
+        Σ 1/wᵢ.
+    plain, weighted : array, shape (m, m)
+        v'v and v'Wv of v = [1 Q D e ZT⁻¹].
+    stacked : list of array, shape (k, k)
+        Of each factor, the sum of zz' over the columns z of all levels of all rows, in units of the levels' variances.
+    low, high : array, shape (m,)
+        Least and greatest value of each column of [1 X y Z], as the formula says.
+    touching : list of bool
+        Whether some row has two levels of a factor.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        p, m, sizes, widths = len(recipe.kept), len(recipe.to_user), recipe.sizes, recipe.widths
+        self.recipe = recipe
+        self.sums = no_sums(p, sizes, widths)
+        self.n, self.log_weights, self.inverse_weights = 0, 0.0, 0.0
+        self.plain, self.weighted = np.zeros((m, m)), np.zeros((m, m))
+        self.stacked = [np.zeros((k, k)) for k in widths]
+        self.low, self.high = np.full(m, np.inf), np.full(m, -np.inf)
+        self.touching = [False] * len(sizes)
+        self._pairs: dict[FactorPair, PairTotals] = {}
+
+    def add(self, rows: ChunkRows) -> None:
+        """Add some rows."""
+        recipe, weights = self.recipe, rows.weights
+        chunk = condition_rows(rows, recipe)
+        add_chunk(self.sums, chunk)
+        self._add_pairs(chunk)
+        p, n = len(recipe.kept), len(weights)
+        left = rows.X[:, recipe.aliased] - rows.X[:, recipe.kept] @ recipe.combination
+        effects = [T @ Z.T for T, Z in zip(recipe.conditioning.to_effects, rows.columns, strict=True)]
+        v = np.concatenate([np.ones((1, n)), chunk.fixed[:p], left.T, chunk.fixed[p:], *effects])
+        self.plain += v @ v.T
+        self.weighted += v @ (v * weights).T
+        for total, own, incidence, variances in zip(
+            self.stacked, chunk.effects, rows.incidences, recipe.variances, strict=True
+        ):
+            for Z, each in zip(own, incidence.ordered.memberships, strict=True):
+                total += Z @ (Z if variances is None else Z * variances[each.codes]).T
+        for f, incidence in enumerate(rows.incidences):
+            self.touching[f] |= incidence.touches_itself
+        columns = [np.ones((n, 1)), rows.X, rows.y[:, None], *rows.columns]
+        self.low = np.minimum(self.low, np.concatenate([each.min(axis=0) for each in columns]))
+        self.high = np.maximum(self.high, np.concatenate([each.max(axis=0) for each in columns]))
+        self.n += n
+        self.log_weights += float(np.log(weights).sum())
+        self.inverse_weights += float((1.0 / weights).sum())
+
+    def merge(self, other: Totals) -> None:
+        """Add sums over other rows by the same recipe."""
+        mine, theirs = self.sums, other.sums
+        for a, b in zip(
+            [*mine.diagonal, *mine.cross, mine.gram, self.plain, self.weighted, *self.stacked],
+            [*theirs.diagonal, *theirs.cross, theirs.gram, other.plain, other.weighted, *other.stacked],
+            strict=True,
+        ):
+            a += b
+        for (f, g), pairs in other._pairs.items():
+            self._pairs_of(f, g).add_pairs(*pairs.read())
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        self.touching = [a or b for a, b in zip(self.touching, other.touching, strict=True)]
+        self.n += other.n
+        self.log_weights += other.log_weights
+        self.inverse_weights += other.inverse_weights
+
+    def pairs(self) -> dict[FactorPair, tuple[np.ndarray, Float[Array, "k l P"]]]:
+        """Return keys and sums of the pairs of levels, as `bayesmm.marginal.plan.planning.make_plan` orders them."""
+        sizes = self.recipe.sizes
+        related = {f for f, each in enumerate(self.recipe.variances) if each is not None}
+        touching = {f for f, touches in enumerate(self.touching) if touches}
+        order = elimination_order(sizes, touching | related)
+        found = {}
+        for (f, g), pairs in self._pairs.items():
+            keys, sums = pairs.read()
+            if f == g and f not in touching:
+                continue
+            if order.index(f) > order.index(g):
+                first, second = np.divmod(keys, sizes[g])
+                keys = second * sizes[f] + first
+                into = np.argsort(keys)
+                keys, sums, f, g = keys[into], sums.swapaxes(0, 1)[:, :, into], g, f
+            found[f, g] = keys, np.ascontiguousarray(sums)
+        return {pair: found[pair] for pair in sorted(found)}
+
+    def _add_pairs(self, chunk: Chunk) -> None:
+        order = sorted(range(len(chunk.codes)), key=lambda f: (-self.recipe.sizes[f], f))
+        for i, f in enumerate(order):
+            for g in order[i + 1 :]:
+                for one, left in zip(chunk.codes[f], chunk.effects[f], strict=True):
+                    for two, right in zip(chunk.codes[g], chunk.effects[g], strict=True):
+                        self._pairs_of(f, g).add(one, two, left, right * chunk.weights)
+            for b, second in enumerate(chunk.codes[f]):
+                for a, first in enumerate(chunk.codes[f][:b]):
+                    apart = first != second
+                    left, right = chunk.effects[f][a][:, apart], (chunk.effects[f][b] * chunk.weights)[:, apart]
+                    self._pairs_of(f, f).add(first[apart], second[apart], left, right)
+
+    def _pairs_of(self, f: int, g: int) -> PairTotals:
+        if (f, g) not in self._pairs:
+            widths, sizes = self.recipe.widths, self.recipe.sizes
+            self._pairs[f, g] = PairTotals((widths[f], widths[g]), (sizes[f], sizes[g]))
+        return self._pairs[f, g]
+
+
+def condition_rows(rows: ChunkRows, recipe: Recipe) -> Chunk:
+    """Bring some rows to the columns that are summed."""
+    ordered = [incidence.ordered.memberships for incidence in rows.incidences]
+    return condition_chunk(
+        rows.X[:, recipe.kept],
+        rows.y - recipe.centre,
+        rows.weights,
+        [[each.codes for each in own] for own in ordered],
+        [[each.columns for each in own] for own in ordered],
+        recipe.conditioning,
+    )
+
+
+def changed(sums: RowSums, changes: Sequence[Float[Array, "k k"]], order: Sequence[FactorPair]) -> RowSums:
+    """Return the sums on the effect columns ZM, from those on Z, for a matrix M of each factor.
+
+    Parameters
+    ----------
+    sums : RowSums
+        On Z.
+    changes : sequence of array, shape (k, k)
+        M.
+    order : sequence of (int, int)
+        Factors of the lists of pairs.
+    """
+    return RowSums(
+        [np.einsum("ia,ijq,jb->abq", M, G, M) for M, G in zip(changes, sums.diagonal, strict=True)],
+        [np.einsum("ia,icq->acq", M, K) for M, K in zip(changes, sums.cross, strict=True)],
+        [np.einsum("ia,ijP,jb->abP", changes[f], B, changes[g]) for (f, g), B in zip(order, sums.pairs, strict=True)],
+        sums.gram,
+    )
+
+
+def fixed_root(totals: Totals) -> Float[Array, "r c"]:
+    """M with M'M = X'WX for the columns X of the formula, without a square of their condition number."""
+    recipe, p = totals.recipe, len(totals.recipe.kept)
+    a = len(recipe.aliased)
+    gram = totals.weighted[1 : 1 + p + a, 1 : 1 + p + a]
+    C = np.linalg.cholesky(gram[:p, :p]).T
+    across = np.linalg.solve(C.T, gram[:p, p:])
+    values, vectors = np.linalg.eigh(gram[p:, p:] - across.T @ across)
+    rest = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    root = C @ recipe.conditioning.root
+    M = np.zeros((p + a, p + a))
+    M[:p, recipe.kept] = root
+    M[:p, recipe.aliased] = root @ recipe.combination + across
+    M[p:, recipe.aliased] = rest
+    return M

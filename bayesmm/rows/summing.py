@@ -1,0 +1,367 @@
+"""A model's sums from rows that are read chunk by chunk, in two passes, or three where that keeps digits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.checks import (
+    check_block,
+    check_coefficients,
+    check_covariance_parameters,
+    check_finite,
+    check_rank,
+    check_sizes,
+    check_spread,
+    check_varies,
+    refuse_indistinct,
+)
+from bayesmm.design.blocks.confounding import check_columns, find_confounded
+from bayesmm.design.blocks.labels import check_distinct
+from bayesmm.design.columns.columns import build_arithmetic, distinct_names
+from bayesmm.design.design import Design
+from bayesmm.design.elsewhere import BlockMoments, Distant, Elsewhere
+from bayesmm.design.reading.check_texts import check_texts
+from bayesmm.design.reading.frame import UsedRows
+from bayesmm.design.reading.names import Names
+from bayesmm.design.reading.rows import Missing, report_dropped
+from bayesmm.design.related.relation import read_relations
+from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
+from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.incidence import DistantIncidence, Membership
+from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.finished import finish, is_alone
+from bayesmm.marginal.sums.rows import left_over_of
+from bayesmm.marginal.sums.totals import ChunkRows, Recipe, Totals, condition_rows
+from bayesmm.rows.evaluating import Evaluator
+from bayesmm.rows.gathering import Gathered, gather, read_chunk
+from bayesmm.rows.indistinct import find_in_sums
+from bayesmm.rows.recipes import KeptColumns, as_arrays, better_recipe, first_recipe
+from bayesmm.rows.scan import CHUNK_ROWS, Scan
+from bayesmm.specification.terms import Specification
+
+MOST_PASSES = 3  # over the rows for their sums: columns are conditioned anew twice at most
+ROUNDING = 1e-20  # of the greatest sum of squares of a level, below which one is zero
+MOST_ROWS = 2**22  # of a chunk, where there are as many levels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Summed:
+    """Sums of one model over rows that are not in memory.
+
+    Attributes
+    ----------
+    design : Design
+        Names, and what is known of the rows; without rows.
+    products : CrossProducts
+        The sums as the likelihood takes them.
+    plan : Plan
+        Of the elimination.
+    totals : Totals
+        The sums as they add up.
+    left : array, shape (c, c), or None
+        What the levels of a factor that is alone leave of [Q e].
+    """
+
+    design: Design
+    products: CrossProducts
+    plan: Plan
+    totals: Totals
+    left: np.ndarray | None
+
+
+def sum_source(
+    specification: Specification,
+    source: Scan,
+    *,
+    weights: Any = None,
+    missing: Missing = "drop",
+    namespace: Mapping[str, Any] | None = None,
+    known_sigma: float | None = None,
+    relations: Any = None,
+) -> Summed:
+    """Sum a model over rows that are read chunk by chunk.
+
+    Parameters
+    ----------
+    specification, weights, missing, namespace, known_sigma, relations
+        As `bayesmm.design.design.build_design` takes them.
+    source : Scan
+        Where the rows are.
+
+    Returns
+    -------
+    Summed
+
+    Raises
+    ------
+    RowsError
+        If rows cannot be read, change on the way, or are of different types in different parts.
+    DesignError
+        If the data do not fit the specification.
+    """
+    if weights is not None and not isinstance(weights, str):
+        raise ArgumentError(
+            "weights are an array, and the rows are read chunk by chunk: put them into the rows as a column, and name "
+            "it, weights='w'."
+        )
+    if specification.residual is not None:
+        raise RowsError(
+            f"residual={specification.residual.text!r} needs the rows of a group side by side: read them into a data "
+            "frame."
+        )
+    names, before = Names(namespace), source.parts
+    needed = needed_columns(specification, weights, source.columns, names)
+    found = gather(source, specification, needed)
+    report_dropped_of(found, missing)
+    source.check_unchanged(before)
+    kept = _Kept.of(specification, found, weights, names, relations)
+    passes = _Passes(source, needed, kept, found)
+    totals = passes.sum()
+    source.check_unchanged(before)
+    arrays = as_arrays(kept.blocks)
+    left: list[np.ndarray] = []
+
+    def left_over(recipe: Recipe, coefficients: np.ndarray) -> np.ndarray:
+        left.append(passes.left_over(recipe, coefficients))
+        return left[0]
+
+    products, plan = finish(totals, arrays, left_over if is_alone(arrays, totals) else None)
+    source.check_unchanged(before)
+    design = kept.design(totals, found, str(source), known_sigma, names, weights)
+    if known_sigma is None:
+        refuse_indistinct(find_in_sums(kept.blocks, products, free_of_fixed=False), kept.blocks, totals.n)
+    return Summed(design=design, products=products, plan=plan, totals=totals, left=left[0] if left else None)
+
+
+def report_dropped_of(found: Gathered, missing: Missing) -> None:
+    """Warn of incomplete rows, or refuse them."""
+    n_dropped = found.n_read - found.n
+    if n_dropped:
+        report_dropped(found.n_read, n_dropped, found.missing, missing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The rows that were kept, as a small data set in which all levels occur."""
+
+    specification: Specification
+    used: UsedRows
+    sources: Sources
+    columns: KeptColumns
+
+    @property
+    def blocks(self) -> tuple[RandomBlock, ...]:
+        return self.columns.blocks
+
+    @classmethod
+    def of(
+        cls, specification: Specification, found: Gathered, weights: str | None, names: Names, relations: Any
+    ) -> _Kept:
+        table = found.table()
+        every = np.ones(table.n_rows, dtype=bool)
+        check_texts(table, every, specification, names, weights, n_rows=found.n)
+        check_finite(table, every)
+        used = table.rows(every)
+        numbers = used.as_floats()
+        sources, blocks = build_sources(specification, used, numbers, names, read_relations(relations))
+        n = len(used)
+        prior = None if weights is None else build_arithmetic(weights, numbers, names, what="weights")
+        offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
+        columns = KeptColumns(
+            X=sources.fixed.fitted(n),
+            y=sources.response.fitted(n)[:, 0] - offset,
+            weights=np.ones(n) if prior is None else prior.raw(),
+            blocks=blocks,
+            fixed=sources.fixed,
+        )
+        check_covariance_parameters(blocks)
+        check_coefficients(distinct_names([sources.fixed]))
+        return cls(specification, used, replace(sources, weights=prior), columns)
+
+    def design(
+        self, totals: Totals, found: Gathered, where: str, known_sigma: float | None, names: Names, weights: str | None
+    ) -> Design:
+        """Label the sums, after the checks that an analysis of rows in memory makes too."""
+        specification, recipe = self.specification, totals.recipe
+        known = _moments(totals, self, found, where)
+        coefficients = distinct_names([self.sources.fixed])
+        at, sizes = 1 + len(coefficients), np.maximum(np.abs(totals.low), np.abs(totals.high))
+        check_sizes([(specification.response, sizes[at : at + 1])])
+        check_sizes(zip(coefficients, sizes[1:at, None], strict=True))
+        blocks = _distant_blocks(self.blocks, totals, where)
+        effects = [effect for block in blocks for effect in block.effects]
+        check_sizes(zip(effects, sizes[at + 1 :, None], strict=True))
+        check_varies(
+            known.response_low,
+            known.response_high,
+            known.n,
+            specification.response,
+            has_offset=bool(specification.offsets),
+        )
+        for block, of_kept in zip(blocks, self.blocks, strict=True):
+            check_block(block)
+            check_columns(of_kept, n_rows=known.n)
+        check_rank(known.n, len(recipe.kept), has_sigma=known_sigma is None)
+        if known_sigma is not None:
+            spread = np.sqrt(known.response_square / known.n) * np.sqrt(np.median(self.columns.weights))
+            check_spread(known_sigma, float(spread), specification.response)
+
+        def distant(what: str) -> Any:
+            return Distant(what, where)
+
+        design = Design(
+            specification=specification,
+            response=specification.response,
+            y=distant("the response"),
+            offset=distant("the offset"),
+            weights=distant("the prior weights"),
+            has_weights=weights is not None,
+            X=distant("the columns of the fixed effects"),
+            coefficients=coefficients,
+            kept=recipe.kept,
+            aliased=tuple(coefficients[j] for j in recipe.aliased),
+            blocks=blocks,
+            rows=distant("the labels of the rows"),
+            n_dropped=found.n_read - found.n,
+            dropped_by=found.missing,
+            used=distant("the columns of the data"),
+            known_sigma=known_sigma,
+            weights_text=weights,
+            user_names=tuple(names.user),
+            sources=self.sources,
+            elsewhere=known,
+        )
+        check_distinct(design.labels)
+        return design
+
+
+class _Passes:
+    """Reads the rows again and again, and sums what the model needs of them."""
+
+    def __init__(self, source: Scan, names: Sequence[str], kept: _Kept, found: Gathered) -> None:
+        self._source, self._names, self._kept, self._found = source, names, kept, found
+        self._evaluator = Evaluator(kept.sources, kept.blocks, kept.used)
+        self._texts = source.texts
+
+    def chunks(self) -> Iterator[ChunkRows]:
+        """Yield the columns of chunk after chunk."""
+        most = max([CHUNK_ROWS, *(block.q for block in self._kept.blocks)])
+        rows = max(self._source.chunk_rows, min(most, MOST_ROWS)) if self._source.chunk_rows >= CHUNK_ROWS else None
+        n = 0
+        for chunk in self._source.chunks(self._names, rows):
+            complete = read_chunk(chunk, self._names, self._texts)
+            if complete.n:
+                n += complete.n
+                yield self._evaluator.evaluate(complete)
+        if n != self._found.n:
+            raise RowsError(
+                f"{self._source} had {self._found.n} complete rows in the first pass and {n} now: something writes "
+                "there. Build the model again when nothing does any more."
+            )
+
+    def sum(self) -> Totals:
+        """Sum all rows, again where the columns turn out badly conditioned."""
+        recipe = first_recipe(self._kept.columns)
+        for _ in range(MOST_PASSES):
+            totals = Totals(recipe)
+            for rows in self.chunks():
+                totals.add(rows)
+            better = better_recipe(totals, self._kept.columns)
+            if better is None:
+                break
+            recipe = better
+        return totals
+
+    def left_over(self, recipe: Recipe, coefficients: np.ndarray) -> np.ndarray:
+        """Sum what is left of [Q e] when coefficients times the only factor's columns are taken off."""
+        gram = np.zeros((coefficients.shape[1],) * 2)
+        for rows in self.chunks():
+            gram += left_over_of(condition_rows(rows, recipe), coefficients)
+        return gram
+
+
+def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -> tuple[RandomBlock, ...]:
+    """Blocks without rows."""
+    found, at = [], 2 + len(totals.recipe.kept) + len(totals.recipe.aliased)
+    n = totals.n
+    mean, covariance = _mean_and_covariance(totals)
+    for f, block in enumerate(blocks):
+        inside, T = slice(at, at + block.k), totals.recipe.conditioning.effect_roots[f]
+        at += block.k
+        moments = BlockMoments(
+            mean=mean[inside],
+            covariance=covariance[inside, inside],
+            low=totals.low[inside],
+            high=totals.high[inside],
+            weighted=T.T @ totals.sums.diagonal[f].sum(axis=2) @ T,
+            stacked=T.T @ totals.stacked[f] @ T / n,
+        )
+        codes, columns = (Distant(f"the {what} of {block.group!r}", where) for what in ("levels", "columns"))
+        memberships = tuple(Membership(codes=codes, columns=columns) for _ in block.incidence.memberships)  # pyright: ignore
+        squares = np.einsum("ij,ikq,kj->jq", T, totals.sums.diagonal[f], T)
+        reached = squares > ROUNDING * squares.max(axis=1, keepdims=True, initial=0.0)
+        incidence = DistantIncidence(
+            memberships=memberships,
+            n_levels=block.q,
+            n_rows=n,
+            width=block.k,
+            touches=totals.touching[f],
+            present=block.incidence.levels_present(),
+            reached=reached.sum(axis=1),
+        )
+        found.append(replace(block, incidence=incidence, columns=columns, moments=moments))
+    return tuple(found)
+
+
+def _mean_and_covariance(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (m,) and covariance (m, m) of the columns of [1 X y Z] over all rows; of constant ones exactly."""
+    L, n = totals.recipe.to_user, totals.n
+    first = totals.plain[0] / n
+    covariance = L @ (totals.plain / n - np.outer(first, first)) @ L.T
+    is_constant = totals.low == totals.high
+    covariance[is_constant], covariance[:, is_constant] = 0.0, 0.0
+    np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0))
+    return np.where(is_constant, totals.low, L @ first), covariance
+
+
+def _pair_counts(totals: Totals) -> dict[tuple[int, int], int]:
+    """How many pairs of levels of each two factors share a row."""
+    return {pair: len(keys) for pair, (keys, _) in totals.pairs().items()}
+
+
+def _moments(totals: Totals, kept: _Kept, found: Gathered, where: str) -> Elsewhere:
+    L, n = totals.recipe.to_user, totals.n
+    mean, covariance = _mean_and_covariance(totals)
+    total = totals.weighted[0, 0]
+    weighted_mean = L @ totals.weighted[0] / total
+    scatter = L @ (totals.weighted - np.outer(totals.weighted[0], totals.weighted[0]) / total) @ L.T
+    at, n_pairs = 1 + kept.columns.X.shape[1], _pair_counts(totals)
+    return Elsewhere(
+        where=where,
+        n=n,
+        n_chunks=found.n_chunks,
+        kept=kept.used,
+        X=kept.columns.X,
+        columns=tuple(block.columns for block in kept.blocks),
+        column_means=dict(found.means),
+        mean=mean[1:at],
+        low=totals.low[1:at],
+        high=totals.high[1:at],
+        covariance=covariance[1:at, 1:at],
+        response_mean=float(mean[at]),
+        response_square=float(n * covariance[at, at]),
+        weighted_mean=float(weighted_mean[at]),
+        weighted_square=float(scatter[at, at]),
+        response_low=float(totals.low[at]),
+        response_high=float(totals.high[at]),
+        weight_total=float(total),
+        inverse_weight=totals.inverse_weights / n,
+        confounded=find_confounded(kept.blocks, n_pairs),
+        n_pairs=n_pairs,
+    )
