@@ -435,7 +435,6 @@ class Model:
         >>> model.prior_predictive(draws=50, seed=1)["prior_predictive"]["y"].sizes["obs"]
         180
         """
-        self.design.require_independent_residuals("prior_predictive")
         from bayesmm.bayes.priors.prior_simulation import simulate_prior
         from bayesmm.bayes.results.tree import build_prior_tree
 
@@ -463,7 +462,6 @@ class Model:
         >>> len(model.plot_priors().axes)
         6
         """
-        self.design.require_independent_residuals("plot_priors")
         from bayesmm.bayes.priors.prior_curves import build_curves
         from bayesmm.plots.priors import plot_priors
 
@@ -542,7 +540,6 @@ class Model:
         >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
         >>> print(model.calibrate(simulations=200, seed=1))  # doctest: +SKIP
         """
-        self.design.require_independent_residuals("calibrate")
         check_process()
         from bayesmm.bayes.checks.calibration import calibrate
         from bayesmm.bayes.sample import sample

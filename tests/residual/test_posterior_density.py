@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from bayesmm import Model
 from bayesmm.bayes.programs.binding import bind_marginal
-from bayesmm.bayes.results.residual_draws import read_residual
+from bayesmm.bayes.residual_draws import read_residual
 from bayesmm.covariance.residual import (
     Antedependence,
     Correlation,

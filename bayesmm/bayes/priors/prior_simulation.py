@@ -8,19 +8,22 @@ import numpy as np
 
 from bayesmm.arguments import check_seed
 from bayesmm.bayes.priors.families import FAMILIES, draw, draw_cholesky
-from bayesmm.bayes.priors.prior_keys import correlation_prior
+from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
+from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
 from bayesmm.console import listing
 from bayesmm.covariance.public import effect_sds, read_covariance
-from bayesmm.design.blocks.labels import Labels
+from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, PriorError
+from bayesmm.problem import lay_out_design
 
 BATCH_ENTRIES = 2**22  # numbers held at once beside the result, 32 MB
 MOST_ENTRIES = 2**28  # of the result, 2 GB
 EXAMPLES = {
     "fixed": "Normal(mean, sd)",
+    "exponent": "Normal(0, sd)",
     "sd": "HalfStudentT(3, scale)",
     "sigma": "HalfStudentT(3, scale)",
 }
@@ -97,8 +100,10 @@ def _draw_parameters(
     """Draw coefficients, standard deviations, correlations and sigma, and factors F of each Var(b) = FF'."""
     sigma = np.full(draws, priors.known_sigma or np.nan)
     for row in priors.of_kind("sigma"):
-        sigma = _draw_spread(row, sigma, rng)
-    arrays: dict[str, np.ndarray] = {}
+        if row.name == "sigma":
+            sigma = _draw_spread(row, sigma, rng)
+    arrays = _draw_residuals(labels, priors, sigma, rng)
+    sigma = arrays.pop("sigma", sigma)
     if labels.coefficients:
         stated = np.column_stack([draw(row.prior, rng, draws) for row in priors.of_kind("fixed")])
         arrays["beta"] = stated @ np.linalg.inv(priors.contrast).T
@@ -118,6 +123,39 @@ def _draw_parameters(
             arrays[block.cor_variable] = correlations
         factors.append(factor)
     return arrays | ({"sigma": sigma} if priors.known_sigma is None else {}), factors
+
+
+def _draw_residuals(
+    labels: Labels, priors: ResolvedPriors, sigma: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draw the parameters of the covariance of the residuals, and σ where its prior is elsewhere."""
+    rows = [row for row in priors.rows if row.name in labels.residual_sds]
+    found: dict[str, np.ndarray] = {}
+    if rows:
+        values = np.column_stack(
+            [
+                draw(row.prior, rng, len(sigma)) if row.kind == "exponent" else _draw_spread(row, sigma, rng)
+                for row in rows
+            ]
+        )
+        is_exponent = np.array([row.kind == "exponent" for row in rows])
+        if priors.exponent_means.any():
+            down = np.exp(-values[:, is_exponent] @ priors.exponent_means)
+            values[:, ~is_exponent] *= down[:, None]
+            found["sigma"] = sigma * down
+        found[RESIDUAL_SD] = values
+    chosen = {row.name: row.prior for row in priors.rows}
+    parts = []
+    for piece in priors.residuals:
+        family, numbers = residual_prior(chosen[piece.rows[0]], piece)
+        if family == "LKJ":
+            factors = draw_cholesky(piece.size, float(numbers["concentration"]), rng, len(sigma))
+            parts.append(piece.structure.from_factor(factors))  # type: ignore[attr-defined]
+            continue
+        values = FAMILIES[family].quantile(rng.uniform(size=(len(sigma), len(piece.rows))), **numbers)
+        of_shares = piece.structure.from_shares
+        parts.append(values if family == "Uniform" else np.stack([of_shares(np, each) for each in values]))
+    return found | ({RESIDUAL_COR: np.hstack(parts)} if parts else {})
 
 
 def _draw_spread(row: PriorRow, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -165,7 +203,11 @@ def _draw_response(
     predictors = build_predictors(design)
     beta = arrays.get("beta", np.zeros((len(sigma), 0)))
     y = rng.standard_normal((len(sigma), design.n))
-    y *= sigma[:, None] / np.sqrt(design.weights)
+    public = read_residual(design, arrays, sigma)
+    if public is None:
+        y *= sigma[:, None] / np.sqrt(design.weights)
+    else:
+        y = ResidualDraws(layout=lay_out_design(design), public=public, sigma=sigma).colour(y)
     batch = max(1, BATCH_ENTRIES // design.n)
     for part in (slice(start, start + batch) for start in range(0, len(sigma), batch)):
         y[part] += predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in design.labels.blocks])

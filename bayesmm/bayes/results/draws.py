@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayesmm.bayes.residual_draws import read_residual
 from bayesmm.bayes.results.drawn import DrawnModel
-from bayesmm.bayes.results.residual_draws import read_residual
 from bayesmm.covariance.public import assemble_covariance
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.errors import ArgumentError

@@ -17,13 +17,15 @@ from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, stack_draws
+from bayesmm.bayes.results.indispensable import refuse_indispensable
 from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.recovered import read_effects
+from bayesmm.bayes.results.residual_leave_out import conditional_groups, leave_groups, leave_rows
 from bayesmm.console import listing
+from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError, PredictionError
-from bayesmm.marginal.leave_out.indispensable import find_indispensable
 from bayesmm.marginal.leave_out.leave_out import (
     leave_apart,
     leave_crossed,
@@ -111,7 +113,13 @@ def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | N
     for block, names in zip(design.blocks, labels.blocks, strict=True):
         if not block.is_whole and of in (block.group, f"`{block.group}`"):
             return names.dim, block.incidence.members(), list(block.levels)
-    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in labels.n_levels])
+    residual = design.residual
+    if residual is not None and residual.group and of in (residual.group, f"`{residual.group}`"):
+        order = np.argsort(residual.codes, kind="stable")
+        ends = np.cumsum(np.bincount(residual.codes, minlength=len(residual.levels)))[:-1]
+        return safe_name(residual.group), np.split(order, ends), list(residual.levels)
+    names = [*labels.n_levels, *([residual.group] if residual is not None and residual.group else [])]
+    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in dict.fromkeys(names)])
     raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
 
 
@@ -146,8 +154,8 @@ def _conditional(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
 ) -> np.ndarray:
     """Sum log p(y_i | β, b, σ) over the rows of each group; (draws, G)."""
-    if groups is not None:
-        posterior.design.require_independent_residuals("Leaving out groups")
+    if groups is not None and posterior.design.residual is not None:
+        return conditional_groups(posterior, draws, groups, progress)
     labels = posterior.labels
     names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
@@ -167,23 +175,25 @@ def _marginal(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray] | None, progress: bool | None
 ) -> np.ndarray:
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
-    posterior.design.require_independent_residuals("Leaving out")
+    if posterior.design.residual is not None and groups is not None:
+        return leave_groups(posterior, draws, groups, progress)
     _refuse_related(posterior)
     if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
     turned = group_rows(bound.rows, groups, bound.data.products)
-    _refuse_indispensable(posterior, bound, groups)
+    refuse_indispensable(posterior.design, bound.rows, groups, bound.data.prior)
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
         return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior), bar=bar)
 
 
 def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
-    posterior.design.require_independent_residuals("Leaving out")
+    if posterior.design.residual is not None:
+        return leave_rows(posterior, draws, progress)
     _refuse_related(posterior)
     bound = _bind(posterior)
-    _refuse_indispensable(posterior, bound, list(np.arange(posterior.n)[:, None]))
+    refuse_indispensable(posterior.design, bound.rows, list(np.arange(posterior.n)[:, None]), bound.data.prior)
     groups = single_rows(bound.rows, bound.data.products)
     with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
         return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior), bar=bar)
@@ -213,18 +223,6 @@ def _bind(posterior: DrawnModel) -> _Bound:
     problem = posterior.problem
     _, data = bind_marginal(problem, posterior.priors)
     return _Bound(data, problem.conditioned_rows())
-
-
-def _refuse_indispensable(posterior: DrawnModel, bound: _Bound, groups: list[np.ndarray]) -> None:
-    found = find_indispensable(bound.rows, groups, bound.data.prior)
-    if len(found):
-        label = posterior.design.rows[groups[found[0]][0]]
-        what = f"row {label!r}" if len(groups) == posterior.n else f"the group of row {label!r}"
-        more = f" ({len(found) - 1} more likewise)" if len(found) > 1 else ""
-        raise PredictionError(
-            f"Without {what}{more} the data do not determine a coefficient whose prior is flat, so that nothing can be "
-            "predicted. Give the coefficients proper priors, such as the defaults, or leave out something else."
-        )
 
 
 @partial(jax.jit, static_argnames="batch")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.bayes.results.residual_draws import ResidualDraws, read_residual
+from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 from bayesmm.problem import lay_out_design

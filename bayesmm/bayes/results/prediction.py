@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,14 @@ import pandas as pd
 from xarray import DataTree
 
 from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.bayes.residual_draws import ResidualDraws, lay_out_rows, row_sds, spread_columns
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.leave_out import label_draws
 from bayesmm.bayes.results.new_places import draw_at_new_places
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.design.coordinates import row_coordinate
+from bayesmm.design.design import Design
 from bayesmm.design.new_places import add_places
 from bayesmm.design.predictors import (
     IntervalKind,
@@ -28,6 +31,7 @@ from bayesmm.design.predictors import (
     read_row_weights,
 )
 from bayesmm.errors import ArgumentError, PredictionError
+from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.presenting.columns import DRAWS
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.progress import progress_bar, watched
@@ -109,7 +113,7 @@ def posterior_predictive(
     with progress_bar("drawing observations", len(drawn), progress) as bar:
         for start in range(0, len(drawn), size):
             some = slice(start, min(start + size, len(drawn)))
-            drawn[some] = rows.observations(draws=some)
+            drawn[some] = rows.observations_together(draws=some)
             bar.advance(some.stop - start)
     groups = {"posterior_predictive": label_draws(drawn.reshape(*chosen.shape, m), kept, coordinate)}
     if new_data is None:
@@ -141,6 +145,10 @@ class RowDraws:
         Prior weights.
     rng : numpy.random.Generator
         For the residuals.
+    design : Design
+        Whose residuals they are.
+    new_data : data frame, optional
+        The rows, where they are not those of the fit.
     """
 
     def __init__(
@@ -150,9 +158,16 @@ class RowDraws:
         effects: tuple[np.ndarray, ...],
         weights: np.ndarray,
         rng: np.random.Generator,
+        design: Design,
+        new_data: Any,
     ) -> None:
         self.predictors, self._draws, self._effects = predictors, draws, effects
         self._weights, self._rng = weights, rng
+        self._design, self._new_data = design, new_data
+
+    @cached_property
+    def _layout(self) -> ResidualLayout:
+        return lay_out_rows(self._design, self._new_data, self._weights)
 
     def mean(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
         """Evaluate the expected response in some rows, by some draws; (D, m)."""
@@ -160,10 +175,26 @@ class RowDraws:
         return predictors.mean(self._draws.beta[draws], [b[draws] for b in self._effects])
 
     def observations(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
-        """Draw observations, others at each call; (D, m)."""
+        """Draw observations, others at each call, each by itself; (D, m)."""
         mean = self.mean(part, draws)
         noise = self._rng.standard_normal(mean.shape)
-        return mean + self._draws.sigma[draws, None] / np.sqrt(self._weights[part]) * noise
+        sigma, public = self._draws.sigma[draws], self._draws.residual
+        if public is None:
+            return mean + sigma[:, None] / np.sqrt(self._weights[part]) * noise
+        return mean + row_sds(self._columns[part], public[draws], sigma, self._weights[part]) * noise
+
+    def observations_together(self, draws: slice = EVERY) -> np.ndarray:
+        """Draw observations of all rows, those whose residuals hang together jointly; (D, m)."""
+        sigma, public = self._draws.sigma[draws], self._draws.residual
+        if public is None:
+            return self.observations(draws=draws)
+        mean = self.mean(draws=draws)
+        residuals = ResidualDraws(layout=self._layout, public=public[draws], sigma=sigma)
+        return mean + residuals.colour(self._rng.standard_normal(mean.shape))
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        return spread_columns(self._design, self._new_data)
 
 
 def draw_rows(
@@ -188,7 +219,6 @@ def draw_rows(
     """
     rng = np.random.default_rng(check_seed(seed))
     design = posterior.design
-    design.require_independent_residuals("Prediction")
     if new_data is not None:
         design = add_places(design, new_data, chosen_groups(design, random))
     predictors = build_predictors(design, new_data, random=random, new_levels=new_levels)
@@ -198,7 +228,7 @@ def draw_rows(
         chosen, effects = draw_at_new_places(posterior, design, chosen, effects, rng)
     effects = _draw_new_levels(predictors, chosen, effects, rng)
     known = read_row_weights(posterior.design, new_data, weights, len(predictors.index))
-    return RowDraws(predictors, chosen, effects, known, rng)
+    return RowDraws(predictors, chosen, effects, known, rng, posterior.design, new_data)
 
 
 def _read_effects(

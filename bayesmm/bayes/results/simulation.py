@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from bayesmm.bayes.residual_draws import ResidualDraws
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.recovered import effect_parts
@@ -12,12 +13,12 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.design.words.simulated import Effects, check_simulations, simulation_frame
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.progress import progress_bar
+from bayesmm.problem import lay_out_design
 
 
 def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress: bool | None) -> pd.DataFrame:
     """Draw responses, each from another draw of the parameters; see `Posterior.simulate`."""
     design = posterior.design
-    design.require_independent_residuals("Simulation")
     streams = check_simulations(n, random, seed, design.n)
     draws = read_draws(posterior)
     if n > len(draws.sigma):
@@ -31,7 +32,10 @@ def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress
     else:
         mean = _new_means(posterior, draws, chosen, streams)
     noise = np.stack([stream.standard_normal(design.n) for stream in streams])
-    return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
+    if draws.residual is None:
+        return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
+    residuals = ResidualDraws(layout=lay_out_design(design), public=draws.residual[chosen], sigma=draws.sigma[chosen])
+    return simulation_frame((mean + residuals.colour(noise)).T, design)
 
 
 def _new_means(

@@ -478,3 +478,73 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
         codes = np.array([spread.strata.index(label) for label in read.labels], dtype=int)[read.codes]
         found.append((codes[:, None] == np.arange(1, len(spread.strata))).astype(float))
     return np.hstack([np.zeros((len(read_table(new_data, [], may_be_empty=True).index), 0)), *found])
+
+
+def evaluate_groups(block: ResidualBlock, new_data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Read the groups of new rows (m,), which are among themselves, and the place of each row in its group (m,).
+
+    Raises
+    ------
+    DesignError
+        If a column is lacking.
+    PredictionError
+        If a value is missing or not one that the fit has, or two rows of a group are at one position.
+    """
+    term = block.specification.correlation
+    if term is None:
+        m = len(read_table(new_data, [], may_be_empty=True).index)
+        return np.arange(m), np.zeros(m)
+    uses = [term.position, *term.grouping.factors, *term.by]
+    table = read_table(new_data, uses, may_be_empty=True)
+    missing = table.missing(uses)
+    if missing.any():
+        raise PredictionError(
+            f"Row {table.index[missing.argmax()]!r} has no value of what its residual hangs together by in "
+            f"{term.write()}."
+        )
+    rows, m = table.rows(~missing), len(table.index)
+    groups = read_levels(term.grouping.factors, [rows.columns[name] for name in term.grouping.factors], m)
+    positions = _new_positions(block, rows.columns[term.position], m)
+    if term.by:
+        assert isinstance(block.correlation, Parted)
+        positions = positions - positions.min(initial=0.0)
+        name = ":".join(term.by)
+        by = read_levels(term.by, [rows.columns[each] for each in term.by], m)
+        labels = [f"{name}[{label}]" for label in by.labels]
+        unknown = [label for label in labels if label not in block.correlation.labels]
+        if unknown or positions.max(initial=0.0) >= block.correlation.stride - 1.0:
+            what = unknown[0] if unknown else "so long a time"
+            raise PredictionError(
+                f"The fit has no residuals such as those of {what}: {term.write()} has "
+                f"parameters for each of {listing(block.correlation.labels)}."
+            )
+        codes = np.array([block.correlation.labels.index(label) for label in labels], dtype=int)[by.codes]
+        positions = block.correlation.place(positions, codes)
+    order = np.lexsort((positions, groups.codes))
+    same = (np.diff(groups.codes[order]) == 0) & (np.diff(positions[order]) == 0)
+    if same.any():
+        row = order[same.argmax()]
+        raise PredictionError(
+            f"Group {groups.labels[groups.codes[row]]!r} of {term.grouping.name!r} has several new rows at one "
+            f"{term.position}, of which {term.write()} can have one: draw such rows in several calls."
+        )
+    return groups.codes, positions
+
+
+def _new_positions(block: ResidualBlock, values: Any, m: int) -> np.ndarray:
+    """Read places of new rows: levels by those of the fit, or times."""
+    term = block.specification.correlation
+    assert term is not None
+    if not block.places:
+        times = np.asarray(values, dtype=float)
+        if is_by_step(term.structure) and not (times == np.round(times)).all():
+            raise PredictionError(f"{term.write()} counts whole steps, and {term.position!r} has others in new rows.")
+        return times
+    read = read_levels((term.position,), [values], m)
+    unknown = [label for label in read.labels if label not in block.places]
+    if unknown:
+        raise PredictionError(
+            f"The fit has no residuals at {unknown[0]!r} of {term.position!r}: {term.write()} is about "
+            f"{listing(block.places)}."
+        )
+    return np.array([block.places.index(label) for label in read.labels], dtype=float)[read.codes]

@@ -63,7 +63,9 @@ class StackArrays(NamedTuple):
     pairs: tuple[Int[Array, " G"], ...]
 
 
-def lay_out_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
+def lay_out_products(
+    rows: ResidualRows, plan: Plan, *, whole: bool = False
+) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
     """Lay out what `products_at` sums; on the host, once per model.
 
     Parameters
@@ -72,6 +74,8 @@ def lay_out_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tup
         Of the design.
     plan : Plan
         Of its random effects.
+    whole : bool
+        Whether rows of whole groups are wanted, rather than what takes the least time.
 
     Returns
     -------
@@ -111,8 +115,8 @@ def lay_out_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tup
     columns = np.hstack([*effects, fixed])
     codes = [block.incidence.only.codes for block in blocks]
     places = [found.positions[(0, 0)] for found in lists]
-    layout = rows.layout.pieces
-    sums = [None] * len(layout.stacks) if blocks else [each.sums for each in sum_patterns(layout, fixed)]
+    layout = rows.layout if whole else rows.layout.pieces
+    sums = [None] * len(layout.stacks) if blocks or whole else [each.sums for each in sum_patterns(layout, fixed)]
     return products, tuple(
         _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(layout.stacks, sums, strict=True)
     )
@@ -200,7 +204,7 @@ def products_at(
             gram = gram + (W.reshape(1, -1) @ stack.sums.reshape(-1, c * c)).reshape(c, c)
             continue
         assert stack.rows is not None
-        shares = _shares(W, stack)  # (k + c, k + c, G)
+        shares = weighted_shares(W, stack)  # (k + c, k + c, G)
         gram = gram + shares[-c:, -c:].sum(axis=-1)
         ends = np.cumsum([0, *widths])
         inside = [slice(a, b) for a, b in pairwise(ends)]
@@ -214,7 +218,7 @@ def products_at(
     )
 
 
-def _shares(W: Float[Array, "m o o"], stack: StackArrays) -> Float[Array, "c c G"]:
+def weighted_shares(W: Float[Array, "m o o"], stack: StackArrays) -> Float[Array, "c c G"]:
     """Return [Z X y]_g'R_g⁻¹[Z X y]_g of each group."""
     assert stack.rows is not None
     W = stack.sign * W

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
+from bayesmm.design.blocks.residual import evaluate_groups, evaluate_spreads
 from bayesmm.design.design import Design
-from bayesmm.marginal.residual.layout import ResidualLayout, unwhiten
+from bayesmm.errors import PredictionError
+from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals, unwhiten
 
 LOG_2_PI = np.log(2.0 * np.pi)
 
@@ -72,7 +75,13 @@ class ResidualDraws:
         """Residuals (D, n) of standard normal numbers (D, n)."""
         found = np.empty_like(noise)
         for d, covariances in enumerate(self.covariances()):
-            roots = [np.linalg.cholesky(R) for R in covariances]
+            try:
+                roots = [np.linalg.cholesky(R) for R in covariances]
+            except np.linalg.LinAlgError as error:
+                raise PredictionError(
+                    "Residuals of so large a group cannot be as negatively correlated as those of the groups of the "
+                    "fit: draw fewer rows of a group together."
+                ) from error
             found[d] = self.sigma[d] * unwhiten(self.layout.stacks, roots, noise[d][:, None])[:, 0]
         return found
 
@@ -100,3 +109,26 @@ class ResidualDraws:
                 parts.append(-0.5 * (o * LOG_2_PI + log_det + square))
             found[d] = np.concatenate(parts)
         return found, first
+
+
+def row_sds(columns: np.ndarray, public: np.ndarray, sigma: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Compute standard deviations (D, m) of residuals, from what their logarithms are linear in (m, s)."""
+    s = public[:, : columns.shape[1]]
+    return sigma[:, None] * np.exp(s @ columns.T) / np.sqrt(weights)
+
+
+def spread_columns(design: Design, new_data: Any) -> np.ndarray:
+    """Read what the logarithms of standard deviations are linear in (m, s), in new rows or in the data's."""
+    assert design.residual is not None
+    return design.residual.columns if new_data is None else evaluate_spreads(design.residual, new_data)
+
+
+def lay_out_rows(design: Design, new_data: Any, weights: np.ndarray) -> ResidualLayout:
+    """Lay out the residual groups of new rows, or of the data's."""
+    block = design.residual
+    assert block is not None
+    codes, positions = (block.codes, block.positions) if new_data is None else evaluate_groups(block, new_data)
+    known = np.where(np.isfinite(weights), weights, 1.0)
+    return lay_out_residuals(
+        block.correlation, codes, positions, spread_columns(design, new_data), block.are_sds, known
+    )

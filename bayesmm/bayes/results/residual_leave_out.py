@@ -1,0 +1,172 @@
+"""Leaving out rows and groups whose residuals hang together, without refits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.programs.program import MarginalData, conditional_prior
+from bayesmm.bayes.residual_draws import ResidualDraws
+from bayesmm.bayes.results.drawn import DrawnModel
+from bayesmm.bayes.results.draws import ParameterDraws, map_draws, stack_draws
+from bayesmm.bayes.results.indispensable import refuse_indispensable
+from bayesmm.bayes.results.recovered import read_effects
+from bayesmm.covariance.residual import Correlation
+from bayesmm.design.predictors import build_predictors
+from bayesmm.errors import PredictionError
+from bayesmm.marginal.leave_out.left_out import Draw
+from bayesmm.marginal.leave_out.row_groups import Rows
+from bayesmm.marginal.residual.in_jax import lay_out_products
+from bayesmm.marginal.residual.layout import ResidualLayout
+from bayesmm.marginal.residual.leave_out import leave_levels_apart, leave_residual_groups, leave_residual_rows
+from bayesmm.presenting.progress import progress_bar
+from bayesmm.problem import lay_out_design
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The marginal program's data with rows of whole residual groups, and the structure of these."""
+
+    data: MarginalData
+    correlation: Correlation | None
+    layout: ResidualLayout
+
+
+def _bind(posterior: DrawnModel, groups: list[np.ndarray]) -> _Bound:
+    problem = posterior.problem
+    program, data = bind_marginal(problem, posterior.priors)
+    found = problem.residual_rows
+    fixed = found.fixed * np.sqrt(posterior.design.weights)[:, None]  # orthonormal
+    refuse_indispensable(
+        posterior.design, Rows(fixed=fixed, incidences=(), log_weights=fixed[:, 0]), groups, data.prior
+    )
+    _, stacks = lay_out_products(found, problem.plan, whole=True)
+    leaves: Any = stacks
+    return _Bound(data._replace(stacks=leaves), program.correlation, found.layout)
+
+
+def leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard deviation of each row given all others, and its deviation in units of it; (draws, n) each."""
+    bound = _bind(posterior, list(np.arange(posterior.n)[:, None]))
+    evaluate = partial(_rows, correlation=bound.correlation)
+    with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
+        found = map_draws(evaluate, (bound.data,), stack_draws(draws, bound.data.prior), bar=bar)
+    place = np.empty(posterior.n, dtype=np.int64)
+    place[np.concatenate([stack.rows.ravel() for stack in bound.layout.stacks])] = np.arange(posterior.n)
+    sd, z = (each[:, place] for each in found)
+    return sd, z
+
+
+def leave_groups(
+    posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray], progress: bool | None
+) -> np.ndarray:
+    """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G).
+
+    Raises
+    ------
+    PredictionError
+        If the groups are neither those of the residuals nor sets of them in which all grouping factors are nested.
+    """
+    bound = _bind(posterior, groups)
+    n = posterior.n
+    owner = np.full(n, -1)
+    for g, which in enumerate(groups):
+        owner[which] = g
+    of_stacks = [owner[stack.rows] for stack in bound.layout.stacks]
+    stacked = stack_draws(draws, bound.data.prior)
+    is_whole = all((own == own[:, :1]).all() for own in of_stacks) and (owner >= 0).all()
+    if is_whole and sum(len(own) for own in of_stacks) == len(groups):
+        evaluate = partial(_residual_groups, correlation=bound.correlation)
+        with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
+            found = map_draws(evaluate, (bound.data,), stacked, bar=bar)
+        return found[:, np.argsort(np.concatenate([own[:, 0] for own in of_stacks]))]
+    parents = _parents(posterior, owner, len(groups), bound) if is_whole else None
+    if parents is None:
+        raise PredictionError(
+            "Beside a covariance of the residuals rows are left out one at a time, by the groups of the residuals, "
+            "or by a factor in whose levels these and all other grouping factors lie. Take one of these."
+        )
+    first = [own[:, 0] for own in of_stacks]
+    counts = np.bincount(owner, minlength=len(groups)).astype(float)
+    evaluate = partial(_apart, correlation=bound.correlation)
+    with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
+        return map_draws(evaluate, (bound.data, (first, parents, counts)), stacked, bar=bar)
+
+
+def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bound) -> tuple[np.ndarray, ...] | None:
+    """Group of each level of every factor, padded; None where a level lies in several."""
+    if bound.data.products.shape.remainder:
+        return None
+    found = []
+    for block, K in zip(posterior.design.blocks, bound.data.products.cross, strict=True):
+        codes, parent = block.incidence.only.codes, np.full(K.shape[2], n_groups)
+        parent[codes] = owner
+        if (parent[codes] != owner).any():
+            return None
+        found.append(parent)
+    return tuple(found)
+
+
+def conditional_groups(
+    posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray], progress: bool | None
+) -> np.ndarray:
+    """Evaluate log p(y_g | β, b, σ, ...) of sets of residual groups; (draws, G).
+
+    Raises
+    ------
+    PredictionError
+        If residuals of a residual group are in several of the groups.
+    """
+    design = posterior.design
+    layout, public = lay_out_design(design), draws.residual
+    assert public is not None
+    owner = np.full(design.n, -1)
+    for g, which in enumerate(groups):
+        owner[which] = g
+    if any((owner[stack.rows] != owner[stack.rows][:, :1]).any() for stack in layout.stacks):
+        raise PredictionError(
+            "Rows whose residuals hang together would be left out in part, with predictive='conditional': take "
+            "of='row' or the groups of the residuals."
+        )
+    effects = read_effects(posterior, draws, progress=progress)
+    residual = design.y - build_predictors(design).mean(draws.beta, effects)
+    values, first = ResidualDraws(layout=layout, public=public, sigma=draws.sigma).groups(residual)
+    total = np.zeros((len(values), len(groups)))
+    np.add.at(total.T, owner[first], values.T)
+    return total
+
+
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _rows(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
+    def one(draw: Draw) -> Any:
+        products = data.at(correlation, draw.residual)
+        prior = conditional_prior(data, draw.beta)
+        found = leave_residual_rows(products, data.stacks, correlation, prior, draw)
+        return tuple(jnp.concatenate([each.ravel() for each in parts]) for parts in zip(*found, strict=True))
+
+    return jax.lax.map(one, draws, batch_size=batch)
+
+
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _residual_groups(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
+    def one(draw: Draw) -> Any:
+        products = data.at(correlation, draw.residual)
+        prior = conditional_prior(data, draw.beta)
+        return jnp.concatenate(leave_residual_groups(products, data.stacks, correlation, prior, draw))
+
+    return jax.lax.map(one, draws, batch_size=batch)
+
+
+@partial(jax.jit, static_argnames=("batch", "correlation"))
+def _apart(data: MarginalData, parents: Any, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
+    def one(draw: Draw) -> Any:
+        prior = conditional_prior(data, draw.beta)
+        return leave_levels_apart(data.products, data.stacks, correlation, parents, prior, draw)
+
+    return jax.lax.map(one, draws, batch_size=batch)
