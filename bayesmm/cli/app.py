@@ -167,6 +167,7 @@ def sample(
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
+    residual: options.Residual = None,
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
@@ -187,6 +188,7 @@ def sample(
                 weights=weights,
                 sigma=sigma,
                 missing=missing_rows,
+                residual=residual,
                 priors=priors,
                 compiles=True,
             )
@@ -218,6 +220,7 @@ def compare(
     priors: options.Priors = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
+    residual: options.Residual = None,
     missing_rows: options.MissingRows = "drop",
     level: options.Level = 0.95,
     random_effects: options.RandomEffects = False,
@@ -238,6 +241,7 @@ def compare(
                 weights=weights,
                 sigma=sigma,
                 missing=missing_rows,
+                residual=residual,
                 priors=priors,
                 compiles=True,
             )

@@ -144,7 +144,7 @@ def _describe_nodes(
     n_effects = sum(len(block.levels) * len(block.effects) for block in labels.blocks)
     parts, sums, done = [], {name: MomentSum() for name in names}, 0
     for part in surface.describe(quadrature.modes.place, {"dense": positions}):
-        share = weight[done : done + len(part[f"{names[0]}_mean"])]
+        share = weight[done : done + len(next(iter(part.values())))]
         done += len(share)
         if len(positions) * n_effects > MOST_NUMBERS:
             for name, total in sums.items():

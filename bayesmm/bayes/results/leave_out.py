@@ -157,7 +157,7 @@ def _conditional(
     if groups is not None and posterior.design.residual is not None:
         return conditional_groups(posterior, draws, groups, progress)
     labels = posterior.labels
-    names = ["beta"] * bool(labels.coefficients) + ["sigma"] * labels.has_sigma
+    names = list(dict.fromkeys(row.variable for row in labels.parameter_rows()))
     sites = {name: posterior.draws(name)[:, draws.chosen] for name in names}
     for block, b in zip(labels.blocks, read_effects(posterior, draws, progress=progress), strict=True):
         sites[block.effect_variable] = b.reshape(*draws.shape, *b.shape[1:])
