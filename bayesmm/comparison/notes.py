@@ -331,6 +331,8 @@ def _width_changes(random_effects: pd.DataFrame, *, of: str = "sd", by: str = "s
 
 def _effect_shifts(evidence: Evidence) -> Iterator[str]:
     records = evidence.random_effects.to_dict("records")
+    if not records:
+        return
     furthest = max(records, key=lambda row: abs(row["shift"]))
     size = abs(furthest["shift"])
     if size > FAR:

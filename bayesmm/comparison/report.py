@@ -63,7 +63,7 @@ def build_report(
             _legend("shift: (posterior mean − estimate) / posterior sd;  ESS: effective draws, bulk"),
             notes(remarks),
             *excerpts,
-            _legend(EFFECTS_LEGEND),
+            *([_legend(EFFECTS_LEGEND)] if excerpts else []),
         ),
     )
 

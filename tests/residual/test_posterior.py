@@ -251,3 +251,28 @@ def test_draws_from_the_priors_have_their_distributions() -> None:
     np.testing.assert_allclose(np.median(at_mean), scale * student(3).ppf(0.75), rtol=0.06)
     np.testing.assert_allclose(np.quantile(drawn["residual_sd"], 0.9), sd * norm.ppf(0.9), rtol=0.08)
     assert np.isfinite(drawn["y"]).all()
+
+
+def test_without_random_effects_a_comparison_is_of_parameters_alone() -> None:
+    model = Model("y ~ arm + x", DATA, residual="homcs(visit | id) * power(time)")
+    values = {"rho(visit | id)": 0.3, "sigma": 1.5, "power(time)": 0.2}
+    rng = np.random.default_rng(1)
+    posterior = make_posterior(model, {name: at + 0.05 * rng.normal(size=SHAPE) for name, at in values.items()})
+    report = bmm.compare(model.fit(), posterior)
+    assert report.random_effects.empty
+    assert list(posterior.random_effects()) == ["group", "level", "effect", "mean", "sd", "lower", "upper"]
+    below = str(report).partition("Residual\n")[2]
+    assert [line.split()[0] for line in below.splitlines()[:3]] == ["power(time)", "rho(visit", "sigma"]
+    assert "BLUP" not in str(report)
+
+
+def test_command_line_samples_and_compares(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from bayesmm.cli.app import app
+
+    DATA.to_csv(tmp_path / "data.csv", index=False)
+    asked = ["compare", "y ~ 1", "--data", str(tmp_path / "data.csv"), "--residual", "het(arm)", "--by", "quadrature"]
+    found = CliRunner().invoke(app, [*asked, "--draws", "500"])
+    assert found.exit_code == 0, found.output
+    assert "sigma(arm[b])" in found.output

@@ -101,6 +101,8 @@ def _normal_scores(draws: np.ndarray) -> np.ndarray:
 
 def random_effect_table(data: DataTree, labels: Labels, level: float) -> pd.DataFrame:
     """One row per level and effect; see `Posterior.random_effects`."""
+    if not labels.blocks:
+        return pd.DataFrame(columns=["group", "level", "effect", "mean", "sd", "lower", "upper"])
     found = [(block, _summarise_effects(data, block, level)) for block in labels.blocks]
     return effect_frame(
         (
