@@ -38,6 +38,10 @@ class Case:
         In lme4's grammar.
     priors : mapping
         Of all parameters.
+    residual : str, optional
+        Covariance of the residuals.
+    ways : tuple of str
+        How it is sampled.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Case:
     data: str
     formula: str
     priors: Mapping[str, Any]
+    residual: str | None = None
+    ways: tuple[str, ...] = ("marginal", "conditional", "importance")
 
 
 CASES = (
@@ -88,14 +94,59 @@ CASES = (
             "sigma": priors.HalfNormal(5),
         },
     ),
+    Case(
+        name="AR(1) residuals",
+        description="Days of a subject that hang together, beside the subject's level",
+        data="sleepstudy",
+        formula="Reaction ~ Days + (1 | Subject)",
+        residual="ar1(Days | Subject)",
+        priors={
+            "Intercept": priors.Normal(250, 25),
+            "Days": priors.Normal(10, 5),
+            "sd": priors.HalfNormal(30),
+            "sigma": priors.HalfNormal(30),
+        },
+        ways=("marginal", "importance"),
+    ),
+    Case(
+        name="unstructured residuals",
+        description="Distances at four ages",
+        data="orthodont",
+        formula="distance ~ age",
+        residual="us(age | Subject)",
+        priors={
+            "Intercept": priors.Normal(17, 3),
+            "age": priors.Normal(0.6, 0.3),
+            "sigma": priors.HalfNormal(3),
+            "sigma(age)": priors.HalfNormal(3),
+            "rho": priors.LKJ(2),
+        },
+        ways=("marginal", "importance"),
+    ),
+    Case(
+        name="Toeplitz residuals by sex",
+        description="Distances at four ages, correlated by lag, a standard deviation for each sex",
+        data="orthodont",
+        formula="distance ~ age",
+        residual="homtoep(age | Subject) * het(Sex)",
+        priors={
+            "Intercept": priors.Normal(17, 3),
+            "age": priors.Normal(0.6, 0.3),
+            "sigma": priors.HalfNormal(3),
+            "sigma(Sex)": priors.HalfNormal(3),
+        },
+        ways=("marginal", "importance"),
+    ),
 )
 
 
 def main() -> None:
     quick = is_quick(__doc__)
     for case in CASES:
-        model = bmm.Model(case.formula, bmm.datasets.load(case.data), priors=dict(case.priors))
-        for way, options in WAYS.items():
+        data, chosen = bmm.datasets.load(case.data), dict(case.priors)
+        model = bmm.Model(case.formula, data, residual=case.residual, priors=chosen)
+        for way in case.ways:
+            options = WAYS[way]
             begin = time.perf_counter()
             simulations = 10 if quick else SIMULATIONS[way]
             outcome = calibrate(model, options, simulations)

@@ -17,6 +17,7 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
+from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, BayesmmWarning
 from bayesmm.presenting.numbers import write_column, write_p
@@ -24,7 +25,7 @@ from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.parts import warnings as warnings_
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
-from bayesmm.problem import Problem
+from bayesmm.problem import Problem, lay_out_design
 
 FEWEST = 10  # simulations that say anything
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
@@ -153,6 +154,8 @@ def calibrate(
     design = problem.design
     truths = simulate_prior(design, priors, draws=simulations, seed=seed)
     problems = problem.with_responses(truths["y"].T)
+    if design.residual is not None:
+        problems = (problem.with_response(y) for y in truths["y"])
     rng = np.random.default_rng(check_seed(seed))
     ranks, untrusted = [], 0
     for i in watched(range(simulations), "calibrating", progress):
@@ -217,6 +220,10 @@ def _log_likelihood(posterior: Posterior, draws: Mapping[str, np.ndarray], y: np
     sigma = draws["sigma"]
     beta = draws.get("beta", np.zeros((len(sigma), 0)))
     mean = build_predictors(design).mean(beta, [draws[block.effect_variable] for block in posterior.labels.blocks])
+    public = read_residual(design, draws, sigma)
+    if public is not None:
+        residuals = ResidualDraws(layout=lay_out_design(design), public=public, sigma=sigma)
+        return residuals.groups(y - mean)[0].sum(axis=1)
     squares = (design.weights * (y - mean) ** 2).sum(axis=1)
     return -len(y) * np.log(sigma) - 0.5 * squares / sigma**2
 
