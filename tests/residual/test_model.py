@@ -190,13 +190,6 @@ def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
             ask()
 
 
-def test_conditional_program_is_refused() -> None:
-    model = Model(FORMULA, SLEEP, residual="ar1(Days | Subject)")
-    for ask in (lambda: model.sample(program="conditional"), lambda: model.program("conditional")):
-        with pytest.raises(ArgumentError, match="residual="):
-            ask()
-
-
 def test_residuals_scaled_by_the_root_of_their_covariance_are_uncorrelated() -> None:
     fit = Model(FORMULA, SLEEP, residual="us(Days | Subject)").fit("ml")
     e = fit.residuals("cholesky").reshape(18, 10)

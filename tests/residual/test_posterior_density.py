@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from numpyro import handlers
 from numpyro.infer.util import log_density
 from oracle import level_covariance, random_columns
 from residual_textbook import DATA, RANDOM, dense_loglik, dense_residual
-from scipy.stats import beta
+from scipy.stats import beta, multivariate_normal
 
 from bayesmm import Model
 from bayesmm.bayes.programs.binding import bind_marginal
@@ -101,8 +102,6 @@ def evaluate(program: Any, data: Any, sites: dict[str, Matrix]) -> tuple[float, 
 
 def log_prior_of_sites(program: Any, data: Any, sites: dict[str, Matrix]) -> float:
     """What is left of the log density without the likelihood."""
-    from numpyro import handlers
-
     with jax.enable_x64(True):
         trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
         own = (site for name, site in trace.items() if site["type"] == "sample" and name != "log_likelihood")
@@ -127,6 +126,26 @@ def test_density_and_its_slope_are_those_of_the_dense_gaussian(text: str, random
     ]
     slope = sum(float((slopes[name] * step).sum()) for name, step in along.items())
     assert slope == pytest.approx((ends[0] - ends[1]) / (2.0 * STEP), rel=SLOPE, abs=SLOPE)
+
+
+@pytest.mark.parametrize("text", ["homcs(visit | id) * power(time)"])
+def test_conditional_program_has_the_dense_density_given_the_effects(text: str) -> None:
+    model = Model("y ~ arm + x + (1 | id)", DATA, residual=text, weights="w")
+    program, data = model.program("conditional")
+    with jax.enable_x64(True):
+        trace = handlers.trace(handlers.seed(program, 3)).get_trace(data)
+        found = float(trace["y"]["fn"].log_prob(trace["y"]["value"]))
+        drawn = trace["y"]["fn"].sample(jax.random.key(1), (3,))
+    value = {name: np.asarray(site["value"]) for name, site in trace.items()}
+    residual, block = model.design.residual, model.design.blocks[0]
+    assert residual is not None
+    values = dict(zip(residual.cor_names, value["residual_cor"], strict=True)) | {"sigma": float(value["sigma"])}
+    values |= dict(zip(residual.sd_names, value["residual_sd"], strict=True))
+    mean = model.design.X[:, model.design.kept] @ value["beta"] + value["b_id"][block.incidence.only.codes, 0]
+    R = dense_residual(model, values, DATA, DATA["w"].to_numpy())
+    assert found == pytest.approx(multivariate_normal(mean, R).logpdf(model.design.y), rel=RELATIVE)
+    assert drawn.shape == (3, len(DATA))
+    assert "jointly" in str(program)
 
 
 STRUCTURES = [

@@ -13,7 +13,7 @@ from bayesmm.bayes.programs.centring import centre_effects
 from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances, Matrix
 from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
-from bayesmm.bayes.programs.residuals import ResidualMatrix, ResidualNumbers, Residuals
+from bayesmm.bayes.programs.residuals import ResidualMatrix, ResidualNumbers, Residuals, lay_out_groups
 from bayesmm.bayes.programs.sites import declare_parameter
 from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
 from bayesmm.design.blocks.residual import ResidualBlock
@@ -23,7 +23,7 @@ from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products
 from bayesmm.marginal.sums.crossproducts import CrossProducts
-from bayesmm.problem import Problem
+from bayesmm.problem import Problem, lay_out_design
 from bayesmm.specification.priors import Flat, Normal
 
 
@@ -123,7 +123,6 @@ def bind_conditional(
         "The conditional program samples independent levels",
         "Take program='marginal': it integrates random effects out, and draws them afterwards.",
     )
-    design.require_independent_residuals("The conditional program")
     covariances, covariance_data = _bind_covariances(design, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
@@ -150,6 +149,7 @@ def bind_conditional(
         "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
         "covariances": covariance_data,
         "coefficients": numbers,
+        "groups": () if design.residual is None else lay_out_groups(lay_out_design(design)),
     }
     program = ConditionalProgram(
         covariances=covariances,

@@ -41,6 +41,7 @@ from jaxtyping import Array, Float, Int
 
 from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances
 from bayesmm.bayes.programs.partial import sample_partly_centred
+from bayesmm.bayes.programs.residuals import GroupNormal, GroupRows, group_covariances
 from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.console import visible
 from bayesmm.covariance.residual import Correlation
@@ -206,6 +207,8 @@ class ConditionalData(NamedTuple):
     covariances : CovarianceData
     coefficients : tuple of mappings
         Numbers of the priors of the coefficients, by site.
+    groups : tuple of GroupRows
+        Of rows whose residuals hang together.
     """
 
     y: Float[Array, " n"] | None
@@ -222,6 +225,7 @@ class ConditionalData(NamedTuple):
     references: tuple[Float[Array, "k k"], ...]
     covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
+    groups: tuple[GroupRows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +257,12 @@ class ConditionalProgram:
 
     def __call__(self, data: ConditionalData) -> None:
         """Declare the model."""
-        mean, scale = self.linear_predictor(data)
-        numpyro.sample("y", dist.Normal(mean, scale), obs=data.y)
+        mean, sigma, residual = self._sample_mean(data)
+        if residual is None:
+            numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
+        else:
+            covariances = group_covariances(self.covariances.correlation, residual, data.groups)
+            numpyro.sample("y", GroupNormal(mean, sigma, covariances, data.groups), obs=data.y)
 
     def linear_predictor(self, data: ConditionalData) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Declare everything but the response, inside a NumPyro model: what to call to give it another distribution.
@@ -269,9 +277,23 @@ class ConditionalProgram:
         mean : array, shape (n,)
             Xβ + Zb + offset.
         scale : array, shape (n,)
-            σ/√w of each row.
+            σ/√w of each row; its standard deviation where residuals have a covariance.
         """
-        factors, sigma, _ = self.covariances.sample(data.covariances)
+        mean, sigma, residual = self._sample_mean(data)
+        if residual is None:
+            return mean, sigma / data.root_weights
+        scale = jnp.zeros_like(mean)
+        for group, R in zip(
+            data.groups, group_covariances(self.covariances.correlation, residual, data.groups), strict=True
+        ):
+            own = sigma * jnp.sqrt(jnp.diagonal(R, axis1=1, axis2=2))
+            scale = scale.at[group.rows].set(own[group.pattern])
+        return mean, scale
+
+    def _sample_mean(
+        self, data: ConditionalData
+    ) -> tuple[Float[Array, " n"], Float[Array, ""], Float[Array, " f"] | None]:
+        factors, sigma, residual = self.covariances.sample(data.covariances)
         beta = self._sample_beta(data)
         mean = data.offset + data.X @ beta
         effects: dict[int, Array] = {}
@@ -288,7 +310,7 @@ class ConditionalProgram:
             effects[f] = around + deviations
             for columns, codes in zip(data.columns[f], data.codes[f], strict=True):
                 mean = mean + (columns * effects[f][codes]).sum(axis=1)
-        return mean, sigma / data.root_weights
+        return mean, sigma, residual
 
     def _sample_deviations(
         self, f: int, factor: Float[Array, "k k"], around: Float[Array, "*q k"], data: ConditionalData
@@ -317,7 +339,8 @@ class ConditionalProgram:
         ]
         for site, block, how in zip(self.effect_sites, self.covariances.blocks, self.parameterisations, strict=True):
             lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
-        return "\n".join(["conditional program", *(f"  {visible(line)}" for line in [*lines, "y ~ Normal"])])
+        lines.append(f"y ~ Normal{', jointly within residual groups' if self.covariances.correlation else ''}")
+        return "\n".join(["conditional program", *(f"  {visible(line)}" for line in lines)])
 
 
 def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import constraints
 
 from bayesmm.bayes.programs.distributions import distribution
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
 from bayesmm.covariance.residual import Correlation
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
+from bayesmm.marginal.residual.in_jax import invert
+from bayesmm.marginal.residual.layout import ResidualLayout, pattern_covariances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,3 +193,85 @@ class Residuals:
         """One line for each site."""
         sites = [site for each in (self.spreads, self.exponents) if each for site in each.sites]
         return [*map(str, sites), *map(str, self.matrices)]
+
+
+class GroupRows(NamedTuple):
+    """Residual groups of o rows, as `bayesmm.marginal.residual.layout.Stack` has them.
+
+    Attributes
+    ----------
+    rows : int array, shape (G, o)
+    pattern : int array, shape (G,)
+    positions, log_weights : arrays, shape (m, o)
+    spreads : array, shape (m, o, s)
+    """
+
+    rows: Int[Array, "G o"]
+    pattern: Int[Array, " G"]
+    positions: Float[Array, "m o"]
+    log_weights: Float[Array, "m o"]
+    spreads: Float[Array, "m o s"]
+
+
+class GroupNormal(dist.Distribution):
+    """Rows of which those of a group are jointly normal.
+
+    Parameters
+    ----------
+    mean : array, shape (n,)
+    sigma : scalar
+    covariances : sequence of arrays, shape (m, o, o)
+        R of the patterns of each stack, over σ².
+    groups : sequence of GroupRows
+        By size.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
+
+    def __init__(
+        self,
+        mean: Float[Array, " n"],
+        sigma: Float[Array, ""],
+        covariances: Sequence[Float[Array, "m o o"]],
+        groups: Sequence[GroupRows],
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.mean_of_rows, self.sigma, self.covariances, self.groups = mean, sigma, covariances, groups
+        super().__init__(event_shape=jnp.shape(mean), validate_args=validate_args)
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw from the distribution."""
+        noise = jax.random.normal(key, sample_shape + self.event_shape)
+        found = jnp.zeros_like(noise)
+        for group, R in zip(self.groups, self.covariances, strict=True):
+            L = jnp.linalg.cholesky(R)[group.pattern]
+            found = found.at[..., group.rows].set(jnp.einsum("gst,...gt->...gs", L, noise[..., group.rows]))
+        return self.mean_of_rows + self.sigma * found
+
+    def log_prob(self, value: Array) -> Array:
+        """Evaluate the log density."""
+        e, n = (value - self.mean_of_rows) / self.sigma, self.event_shape[0]
+        total = -n * (jnp.log(self.sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
+        for group, R in zip(self.groups, self.covariances, strict=True):
+            W, log_det = invert(R)
+            own = e[..., group.rows]
+            total -= 0.5 * jnp.einsum("...gs,gst,...gt->...", own, W[group.pattern], own)
+            total -= 0.5 * log_det[group.pattern].sum()
+        return total
+
+
+def group_covariances(
+    correlation: Correlation | None, public: Float[Array, " f"], groups: Sequence[GroupRows]
+) -> list[Float[Array, "m o o"]]:
+    """R of the patterns of each stack, over σ²."""
+    return [pattern_covariances(jnp, correlation, public, group) for group in groups]
+
+
+def lay_out_groups(layout: ResidualLayout) -> tuple[GroupRows, ...]:
+    """Take whole groups of a layout as arguments of a program."""
+    return tuple(
+        GroupRows(stack.rows, stack.pattern, stack.positions, stack.log_weights, stack.spreads)  # type: ignore[arg-type]
+        for stack in layout.stacks
+    )
