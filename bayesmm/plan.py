@@ -25,7 +25,7 @@ class PlanDescription:
     steps : DataFrame
         One row a grouping factor in the order of elimination: group, levels, effects; touches (whether
         rows have several levels of it, or its levels are related); relation (the matrix that relates them, if
-        one does); how ("batch" or "dense block");
+        one does); how ("batch", "dense block" or "sparse matrix");
         fill ("none", "scatter" or "product"), pairs: pairs of neighbours that the levels of a batch leave behind;
         scatter_seconds, product_seconds: what either way was predicted to cost an evaluation.
     block_sizes : array of int
@@ -34,12 +34,15 @@ class PlanDescription:
         The model.
     residual : str
         What an evaluation needs of the rows, where residuals have a covariance; otherwise empty.
+    n_entries : int
+        Entries of the Cholesky factor where all effects are one sparse matrix, zeros inside of its blocks included.
     """
 
     steps: pd.DataFrame
     block_sizes: np.ndarray
     formula: str
     residual: str = ""
+    n_entries: int = 0
 
     @property
     def _sentences(self) -> Words:
@@ -49,6 +52,9 @@ class PlanDescription:
             sentences.append(_dense_sentence(dense, self.block_sizes))
         if self.residual:
             sentences.append(self.residual)
+        sparse = [row for row in self.steps.to_dict("records") if row["how"] == "sparse matrix"]
+        if sparse:
+            sentences.append(_sparse_sentence(sparse, self.n_entries))
         return Words(role="steps", texts=tuple(sentences))
 
     def _report(self, *parts: Table) -> Report:
@@ -82,11 +88,17 @@ def describe_plan(
     rows = [_step_row(plan, labels, step, cost) for step, cost in zip(plan.shape.steps, plan.costs, strict=True)]
     for factor in plan.shape.remainder:
         rows.append(_factor_row(plan, labels, factor) | {"how": "dense block", "fill": "", "pairs": 0})
+    n_entries = 0
+    if plan.sparse is not None:
+        n_entries = plan.sparse.fronts.n_entries
+        factors = range(len(plan.n_levels))
+        rows = [_factor_row(plan, labels, f) | {"how": "sparse matrix", "fill": "", "pairs": 0} for f in factors]
     return PlanDescription(
         steps=pd.DataFrame(rows),
         block_sizes=plan.block_sizes,
         formula=formula,
         residual="" if residual_rows is None else _residual_sentence(residual_rows, plan),
+        n_entries=n_entries,
     )
 
 
@@ -175,6 +187,15 @@ def _time(seconds: float) -> str:
     if seconds < 1e-4:
         return "below 0.1 ms"
     return f"{1e3 * seconds:#.2g} ms".replace(". ", " ") if seconds < 0.1 else f"{seconds:#.2g} s"
+
+
+def _sparse_sentence(rows: list[dict], n_entries: int) -> str:
+    names = " and ".join(f"{row['group']} ({row['levels']:,} levels)" for row in rows)
+    related = [f"{row['group']} is related by {row['relation']}" for row in rows if row["relation"]]
+    return (
+        f"{names}: {' and '.join(related)}, whose inverse is sparse. All effects are one sparse matrix, in an order of "
+        f"little fill: one Cholesky factor of {n_entries:,} entries, front by front."
+    )
 
 
 def _dense_sentence(dense: list[dict], sizes: np.ndarray) -> str:

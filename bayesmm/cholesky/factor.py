@@ -60,6 +60,14 @@ class Factor:
         else:
             np.add.at(self._numbers, batch.targets, left.reshape(-1))
 
+    @property
+    def pivots(self) -> np.ndarray:
+        """Diagonal of L by row of M (N,)."""
+        found = np.empty(self._fronts.n)
+        for batch in self._fronts.batches:
+            found[batch.own] = 1.0 / np.diagonal(batch.view(self._numbers), axis1=1, axis2=2)[:, : batch.j]
+        return found
+
     def forward(self, columns: np.ndarray) -> np.ndarray:
         """L⁻¹P x of each of some columns (c, N)."""
         x = np.array(columns, dtype=float, order="C")

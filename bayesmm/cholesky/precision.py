@@ -16,6 +16,7 @@ from bayesmm.cholesky.factor import Factor
 from bayesmm.cholesky.fronts import Fronts, lay_out_fronts
 from bayesmm.descent import generations, sampling_variances
 
+SINGULAR = 1e-12  # share of an entry on the diagonal that is left when others are eliminated, that is only rounding
 AT_ONCE = 2**22  # numbers in the columns that are solved for together
 
 
@@ -110,6 +111,20 @@ class Descent(Precision):
         """Diagonal of A (q,)."""
         return 1.0 + self._inbreeding
 
+    def covariances(self, levels: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Entries of A between levels and others; only they and their ancestors bear on these."""
+        wanted = np.zeros(self.n_levels + 1, dtype=bool)
+        wanted[levels] = wanted[others] = True
+        for own in reversed(self._generations):
+            wanted[self._parents[:, own[wanted[own]]]] = True
+        kept = np.flatnonzero(wanted[:-1])
+        if len(kept) == self.n_levels:
+            return super().covariances(levels, others)
+        place = np.full(self.n_levels + 1, -1)
+        place[kept] = np.arange(len(kept))
+        part = Descent(*place[self._parents[:, kept]], self._inbreeding[kept])
+        return part.covariances(place[levels], place[others])
+
     @cached_property
     def _generations(self) -> list[np.ndarray]:
         _, *later = generations(*np.where(self._parents == self.n_levels, -1, self._parents))
@@ -149,7 +164,7 @@ class Factored(Precision):
     Raises
     ------
     numpy.linalg.LinAlgError
-        If it is not positive definite.
+        If it is not positive definite, but for rounding.
     """
 
     def __init__(self, n_levels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
@@ -158,6 +173,9 @@ class Factored(Precision):
         numbers = np.zeros(self._fronts.n_numbers)
         numbers[self._fronts.positions(rows, columns)] = values
         self._factor = Factor(self._fronts, numbers)
+        own = rows == columns
+        if (self._factor.pivots[rows[own]] ** 2 < SINGULAR * values[own]).any():
+            raise np.linalg.LinAlgError("A⁻¹ is singular but for rounding")
         self.log_det = -self._factor.log_det
 
     @property

@@ -21,6 +21,7 @@ from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
+from bayesmm.design.refusal import refuse_sparse
 from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import parameter_covariance
@@ -30,6 +31,7 @@ from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import absorb
 from bayesmm.marginal.residual.through_rows import Eliminated
 
+MOST_SOLVED = 20_000  # random effects with a sparse relation of whose errors all layers are worked out: minutes
 DENSE = 5_000  # random effects up to which Z'Ṽ⁻¹Z is formed
 NUMBERS = 4_000_000  # in the columns that are multiplied by it together
 SOLVED = 65_536  # in those that are solved for together where it is not: what a cache holds is faster
@@ -101,6 +103,12 @@ def build_layers(
     """
     if second_order:
         fit.design.require_independent_residuals("The error that estimated variances add to that of effects")
+        if sum(block.q * block.k for block in fit.design.blocks) > MOST_SOLVED:
+            refuse_sparse(
+                fit.design,
+                "The error that estimated variances add is solved for effect by effect, and would take hours",
+                "Take uncertainty='fixed'.",
+            )
     products = fit.estimate.criterion_function.products  # given the covariance of the residuals, if they have one
     fixed_back = np.linalg.inv(products.fixed_root)
     roots = products.effect_roots

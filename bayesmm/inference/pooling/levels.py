@@ -250,7 +250,7 @@ class FitValues:
             else:
                 remarks.append(
                     f"{block.group} has more than {MOST_LEVELS} levels: given the fixed effects they are taken as "
-                    "independent of each other, which effects in the same rows are not quite."
+                    "independent of each other, which effects in the same rows and of relatives are not quite."
                 )
         return NormalValues(
             means=means,

@@ -1,0 +1,341 @@
+"""Many related levels, whose A⁻¹ stays sparse: held to the same models with A dense, and to a dense oracle.
+
+The size decides which way is taken; here small relations are made sparse by hand. What the dense way gives is held to
+textbooks and published tables in `test_relations.py`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from oracle import DenseModel, block_diagonal, random_columns
+from scipy import sparse
+
+import bayesmm as bmm
+from bayesmm.cholesky.factor import Factor
+from bayesmm.cholesky.fronts import lay_out_fronts
+from bayesmm.cholesky.precision import Descent, Factored
+from bayesmm.design.related import car as car_module
+from bayesmm.design.related import relation as relation_module
+from bayesmm.design.related.pedigree import Pedigree
+from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.sparse_relation import SparseRelation
+from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.evaluation import evaluate
+
+EXACT = 1e-9  # relative, of sums in another order
+SEARCH = 1e-5  # of estimates: two searches of one criterion end that near each other
+
+FORMULAS = {
+    "alone": "y ~ sex + (1 | rel(animal, A))",
+    "repeatability": "y ~ sex + (1 | rel(animal, A)) + (1 | animal) + (1 | herd)",
+    "slopes": "y ~ x + (x | rel(animal, A)) + (1 | herd)",
+    "uncorrelated": "y ~ x + (x || rel(animal, A))",
+    "two relations": "y ~ x + (1 | rel(animal, A)) + (1 | rel(herd, H))",
+}
+HERDS = pd.DataFrame(np.eye(6) + 0.5, range(6), range(6))
+
+
+def random_pedigree(seed: int, founders: int = 8, q: int = 60) -> Pedigree:
+    """Random mating of all earlier animals, relatives among them; some parents unknown."""
+    rng = np.random.default_rng(seed)
+    names = rng.permutation([f"k{i}" for i in range(q)])
+    rows = []
+    for i in range(founders, q):
+        male, female = rng.integers(0, i // 2) * 2, rng.integers(0, i // 2) * 2 + 1
+        rows.append([names[i], *(None if rng.random() < 0.1 else names[j] for j in (male, female))])
+    table = pd.DataFrame(rows, columns=["animal", "sire", "dam"])
+    return bmm.pedigree(table.sample(frac=1.0, random_state=seed), selfing=True)
+
+
+def by_descent(family: Pedigree) -> SparseRelation:
+    return SparseRelation(levels=family.animals, precision=Descent(family.sires, family.dams, family.inbreeding))
+
+
+def by_entries(family: Pedigree) -> SparseRelation:
+    lower = sparse.tril(family.inverse).tocoo()
+    return SparseRelation(levels=family.animals, precision=Factored(len(family), *lower.coords, lower.data))
+
+
+FAMILY = random_pedigree(2)
+
+
+def records(family: Pedigree, n: int = 110, seed: int = 3) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    observed = rng.permutation(len(family))[: int(0.8 * len(family))]
+    own = rng.choice(observed, n)
+    C = np.linalg.cholesky(family.covariance.to_numpy())
+    b = C @ rng.normal(size=(len(family), 2)) * [1.3, 0.6]
+    herd, x = rng.integers(0, 6, n), rng.normal(size=n)
+    return pd.DataFrame(
+        {
+            "animal": np.array(family.animals)[own],
+            "sex": rng.choice(["male", "female"], n),
+            "herd": herd,
+            "x": x,
+            "w": rng.uniform(0.5, 2.0, n),
+            "y": 5.0 + x + b[own, 0] + b[own, 1] * x + rng.normal(size=6)[herd] + rng.normal(size=n),
+        }
+    )
+
+
+DATA = records(FAMILY)
+
+
+def model_of(name: str, A: Any, data: pd.DataFrame = DATA, **options: Any) -> bmm.Model:
+    return bmm.Model(FORMULAS[name], data, relations={"A": A, "H": HERDS}, **options)
+
+
+@pytest.mark.parametrize("kind", [by_descent, by_entries])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_evaluation_is_that_of_a_dense_matrix(name: str, kind: Any) -> None:
+    """At ordinary points, far from the maximum, and where variances are zero; values and all derivatives."""
+    dense, other = (model_of(name, A, weights="w") for A in (FAMILY, kind(FAMILY)))
+    rng = np.random.default_rng(1)
+    layout = dense.problem.layout
+    n = len(dense.fit().theta)
+    for theta in [rng.normal(size=n), 8.0 * rng.normal(size=n), np.zeros(n), np.eye(n)[0]]:
+        for restriction, sigma in ((1.0, None), (0.0, None), (1.0, 1.3)):
+            here, there = (
+                evaluate(host, theta, model.problem.products, sigma, restriction, layout=layout)
+                for model in (dense, other)
+            )
+            assert there.value == pytest.approx(here.value, rel=1e-12)
+            for field in ("gradient", "curvature", "residual_square_gradient"):
+                size = np.abs(getattr(here, field)).max() + 1.0
+                assert_allclose(getattr(there, field), getattr(here, field), atol=EXACT * size)
+            for field in ("modes", "expected", "observed", "unrestricted"):
+                for one, two in zip(getattr(here, field), getattr(there, field), strict=True):
+                    assert_allclose(two, one, atol=1e-8 * (np.abs(one).max() + 1e-8))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_gradient_is_the_slope_of_the_value(name: str) -> None:
+    model = model_of(name, by_descent(FAMILY))
+    criterion = model.fit().estimate.criterion_function
+    theta = np.random.default_rng(5).normal(size=len(model.fit().theta))
+    found = criterion.evaluate(theta).gradient
+    slopes = [
+        float(criterion.evaluate(theta + e).value - criterion.evaluate(theta - e).value) / 2e-5
+        for e in 1e-5 * np.eye(len(theta))
+    ]
+    assert_allclose(found, slopes, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize("name", ["alone", "repeatability", "slopes"])
+def test_fit_is_that_of_the_oracle(name: str, method: Any) -> None:
+    fit = model_of(name, by_descent(FAMILY), weights="w").fit(method)
+    design, A = fit.design, FAMILY.covariance.to_numpy()
+    Z = [random_columns(b.incidence.only.codes, b.incidence.only.columns, b.q) for b in design.blocks]
+    G = block_diagonal(
+        [
+            np.kron(np.eye(b.q) if b.relation is None else A, fit.sigma**2 * L @ L.T)
+            for b, L in zip(design.blocks, fit.factors, strict=True)
+        ]
+    )
+    dense = DenseModel(y=design.y, X=design.X[:, design.kept], Z=np.hstack(Z), weights=design.weights)
+    assert fit.loglik == pytest.approx(dense.log_likelihood(G, fit.sigma, method), abs=1e-8)
+    assert fit.sigma == pytest.approx(dense.profiled_sigma(G / fit.sigma**2, method), rel=1e-8)
+    assert_allclose(fit.estimate.beta, dense.fixed_effects(G, fit.sigma), rtol=1e-8)
+    modes = np.concatenate([b.ravel() for b in fit.estimate.modes])
+    assert_allclose(modes, dense.random_effects(G, fit.sigma), rtol=1e-6, atol=1e-7)
+    own = np.concatenate([np.einsum("qaa->qa", C).ravel() for C in fit.estimate.mode_covariances])
+    assert_allclose(own, np.diag(dense.random_effects_covariance(G, fit.sigma)), rtol=1e-6, atol=1e-9)
+
+
+def numbers(found: Any) -> np.ndarray:
+    if isinstance(found, pd.DataFrame):
+        found = found.select_dtypes("number").to_numpy(float)
+    return np.nan_to_num(np.asarray(found, dtype=float), posinf=0.0, neginf=0.0)
+
+
+NEW = pd.DataFrame({"animal": FAMILY.animals[:4], "sex": "male", "x": [0.0, 1.0, -1.0, 3.0], "herd": 1})
+READ = {
+    "parameters": lambda fit: fit.parameters,
+    "tests of fixed effects": lambda fit: fit.fixed_effects,
+    "effects": lambda fit: fit.random_effects(),
+    "effects with the error of fixed ones": lambda fit: fit.random_effects(uncertainty="fixed"),
+    "effects with all errors": lambda fit: fit.random_effects(uncertainty="full"),
+    "coefficients": lambda fit: fit.coefficients(),
+    "predictions": lambda fit: fit.predict(NEW, interval="prediction", new_levels="sample"),
+    "predictions of the rows": lambda fit: fit.predict(interval="confidence"),
+    "shares": lambda fit: fit.variance_shares(),
+    "criteria": lambda fit: fit.criteria().table,
+    "residuals": lambda fit: fit.residuals(kind="standardised", random="none"),
+    "whitened residuals": lambda fit: fit.residuals(kind="cholesky", random="none"),
+    "influence": lambda fit: fit.influence().table,
+    "simulated responses": lambda fit: fit.simulate(3, seed=1),
+}
+
+
+@pytest.mark.parametrize("name", ["repeatability", "slopes"])
+def test_what_is_read_off_a_fit_is_that_of_a_dense_matrix(name: str) -> None:
+    dense, other = (model_of(name, A).fit() for A in (FAMILY, by_descent(FAMILY)))
+    for what, read in READ.items():
+        one, two = numbers(read(dense)), numbers(read(other))
+        assert_allclose(two, one, rtol=1e-4, atol=SEARCH * np.abs(one).max(), err_msg=what)
+
+
+def test_refits_are_those_of_a_dense_matrix() -> None:
+    dense, other = (model_of("alone", A).fit() for A in (FAMILY, by_descent(FAMILY)))
+    responses = dense.simulate(2, seed=4)
+    for fit in (dense, other):
+        problem = fit.problem.with_response(np.asarray(responses)[:, 1])
+        assert problem.plan is fit.problem.plan
+    tables = [fit.bootstrap(4, seed=1, progress=False).replicates for fit in (dense, other)]
+    assert tables[0].shape == tables[1].shape
+    assert np.isfinite(tables[1]).all()
+    again = other.bootstrap(4, seed=1, progress=False).replicates
+    assert_allclose(again, tables[1])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_names_and_order_do_not_matter(seed: int) -> None:
+    family = random_pedigree(seed + 10, q=40)
+    data = records(family, 70, seed)
+    rng = np.random.default_rng(seed)
+    new = dict(zip(family.animals, rng.permutation([f"z{i}" for i in range(len(family))]), strict=True))
+    renamed = (
+        family.table[["animal", "sire", "dam"]].map(lambda name: new.get(name)).sample(frac=1.0, random_state=seed)
+    )
+    other = bmm.pedigree(renamed, selfing=True)
+    shuffled = data.assign(animal=data["animal"].map(new)).sample(frac=1.0, random_state=seed)
+    first = model_of("repeatability", by_descent(family), data).fit()
+    second = model_of("repeatability", by_descent(other), shuffled).fit()
+    assert second.loglik == pytest.approx(first.loglik, abs=1e-8)
+    assert_allclose(second.parameters["estimate"], first.parameters["estimate"], rtol=1e-4, atol=1e-5)
+    one, two = (
+        fit.random_effects(uncertainty="fixed").query("group == 'rel(animal)'").set_index("level")
+        for fit in (first, second)
+    )
+    columns = ["estimate", "std_error"]
+    assert_allclose(two.loc[[new[level] for level in one.index], columns], one[columns], rtol=1e-3, atol=1e-4)
+
+
+def test_a_saved_fit_knows_its_relations(tmp_path: Any) -> None:
+    for kind in (by_descent, by_entries):
+        fit = model_of("alone", kind(FAMILY)).fit()
+        fit.save(tmp_path / "fit.nc")
+        again = bmm.load(tmp_path / "fit.nc")
+        (block,) = again.design.blocks
+        assert fit.design.blocks[0].relation.equals(block.relation)
+        assert not fit.design.blocks[0].relation.equals(replace(block.relation, levels=block.levels[::-1]))
+        assert_allclose(again.predict(NEW), fit.predict(NEW))
+        assert_allclose(np.asarray(again.simulate(2, seed=1)), np.asarray(fit.simulate(2, seed=1)))
+
+
+@pytest.mark.parametrize("kind", [by_descent, by_entries])
+def test_roots_and_entries_are_those_of_the_matrix(kind: Any) -> None:
+    A, relation = FAMILY.covariance.to_numpy(), kind(FAMILY)
+    V = relation.precision.spread(np.eye(len(A))).T
+    assert_allclose(V @ V.T, A, atol=1e-12)
+    assert_allclose(relation.precision.gather(np.eye(len(A))), V, atol=1e-12)
+    assert relation.precision.log_det == pytest.approx(np.linalg.slogdet(A)[1], rel=1e-10)
+    assert_allclose(relation.variances, np.diag(A), rtol=1e-12)
+    some = np.array([3, 40, 11])
+    assert_allclose(relation.covariances(*np.ix_(some, some)), A[np.ix_(some, some)], atol=1e-12)
+    effects = np.random.default_rng(1).normal(size=(2, len(A), 3))
+    assert_allclose(relation.relate(effects), V @ effects, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_factor_and_inverse_are_those_of_a_dense_matrix(seed: int) -> None:
+    """Random patterns, with parts that do not hang together, and fronts of many rows."""
+    rng = np.random.default_rng(seed)
+    n = [1, 30, 200, 260][seed]
+    entries = rng.integers(0, n, (2, [0, 40, 700, 4000][seed]))
+    M = np.zeros((n, n))
+    M[entries[0], entries[1]] = rng.normal(size=entries.shape[1])
+    M = np.tril(M, -1)
+    M += M.T + np.diag(np.abs(M + M.T).sum(axis=0) + 1.0)
+    rows, columns = np.nonzero(np.tril(M))
+    fronts = lay_out_fronts(n, rows, columns)
+    held = np.zeros(fronts.n_numbers)
+    held[fronts.positions(rows, columns)] = M[rows, columns]
+    factor = Factor(fronts, held)
+    inverse = np.linalg.inv(M)
+    assert factor.log_det == pytest.approx(np.linalg.slogdet(M)[1], rel=1e-12)
+    assert_allclose(factor.solve(np.eye(n)), inverse, atol=1e-12)
+    assert_allclose(factor.invert()[fronts.positions(rows, columns)], inverse[rows, columns], atol=1e-12)
+    root = factor.forward(np.eye(n))
+    assert_allclose(root @ root.T, inverse, atol=1e-12)
+    held[fronts.positions(rows, columns)] = -M[rows, columns]
+    with pytest.raises(np.linalg.LinAlgError):
+        Factor(fronts, held)
+
+
+def test_many_animals_take_the_sparse_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.design.related.pedigree.MOST_LEVELS", 50)
+    family = random_pedigree(2)
+    assert isinstance(family.relation, SparseRelation)
+    model = model_of("alone", family)
+    assert "one sparse matrix" in " ".join(str(model.plan).split())
+    with pytest.raises(ArgumentError, match="A posterior takes dense matrices"):
+        model.sample(draws=10, tune=10, chains=1, seed=1, progress=False)
+    with pytest.raises(ArgumentError, match="JAX takes dense"):
+        model.fit(engine="jax")
+    with pytest.raises(ArgumentError, match="sparse matrix"):
+        model.check_identity()
+    copies = bmm.pedigree(
+        pd.DataFrame({"animal": range(1, 60), "sire": range(59), "dam": range(59)}).replace({0: None}).astype(object),
+        selfing=True,
+    )
+    monkeypatch.setattr("bayesmm.design.related.pedigree.LEAST", 1e-6)
+    with pytest.raises(DesignError, match="copies of their parents"):
+        _ = copies.relation
+
+
+def test_a_sparse_precision_of_many_levels_stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relation_module, "MOST_LEVELS", 50)
+    found = bmm.relation(FAMILY.inverse, FAMILY.animals, precision=True)
+    assert isinstance(found, SparseRelation)
+    assert_allclose(found.variances, 1.0 + FAMILY.inbreeding)
+    with pytest.raises(DesignError, match="Give a pedigree, or A⁻¹"):
+        bmm.relation(FAMILY.covariance)
+    singular = sparse.diags_array([2.0] * 60).tolil()
+    singular[0, 1] = singular[1, 0] = 2.0
+    for wrong, message in [
+        (singular, "not positive definite"),
+        (sparse.eye_array(60, 59), "shape"),
+        (sparse.diags_array([0.0, *[1.0] * 59]), "zero or less"),
+        (sparse.diags_array([np.nan, *[1.0] * 59]), "not a finite number"),
+        (sparse.eye_array(60).tocsr() + sparse.csr_array(([0.5], ([3], [4])), shape=(60, 60)), "not symmetric"),
+    ]:
+        with pytest.raises(DesignError, match=message):
+            bmm.relation(wrong, range(60), precision=True)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_large_map_is_that_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, scaled: bool) -> None:
+    line = sparse.diags_array([np.ones(59), np.ones(59)], offsets=[-1, 1])
+    dense = bmm.car(line, 0.9, range(60), scaled=scaled)
+    assert isinstance(dense, KnownRelation)
+    monkeypatch.setattr(car_module, "MOST_LEVELS", 50)
+    large = bmm.car(line, 0.9, range(60), scaled=scaled)
+    assert isinstance(large, SparseRelation)
+    assert_allclose(large.covariances(*np.ix_(range(60), range(60))), dense.covariance, atol=1e-12)
+    with pytest.raises(DesignError, match="Give rho a little below one"):
+        bmm.car(line, 1.0, range(60))
+
+
+def test_a_fit_of_many_animals_imports_neither_jax_nor_arviz() -> None:
+    code = """
+import sys
+import bayesmm as bmm
+herd = bmm.datasets.simulate_pedigree(40, 850, generations=3, offspring=2, seed=1)
+A = bmm.pedigree(herd.pedigree)
+fit = bmm.Model(herd.formula, herd.data, relations={"A": A}).fit()
+assert len(A) > 5000 and type(A.relation).__name__ == "SparseRelation"
+assert abs(fit.parameters["estimate"]["sd(Intercept | rel(animal))"] - 1.0) < 0.3
+assert not {"jax", "arviz", "numpyro"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
