@@ -96,7 +96,7 @@ class Evaluator:
         sources, n = self.sources, rows.n
 
         def one(source: Columns) -> np.ndarray:
-            return _finite(source, frame)[:, 0] if len(source.names) else np.zeros(n)
+            return _finite(source, frame)[0] if len(source.names) else np.zeros(n)
 
         offset = sum((one(each) for each in sources.offsets), np.zeros(n))
         weights = np.ones(n) if sources.weights is None else sources.weights.evaluate(frame)[:, 0]
@@ -111,9 +111,10 @@ class Evaluator:
             for block, own, sides in zip(self.blocks, sources.blocks, self._sides, strict=True)
         ]
         return ChunkRows(
-            X=_finite(sources.fixed, frame),
+            fixed=_finite(sources.fixed, frame),
             y=one(sources.response) - offset,
             weights=weights,
+            has_weights=sources.weights is not None,
             incidences=tuple(incidence for incidence, _ in found),
             columns=tuple(columns for _, columns in found),
         )
@@ -137,14 +138,19 @@ class Evaluator:
         frame: pd.DataFrame,
         rows: CompleteRows,
     ) -> tuple[Incidence, np.ndarray]:
-        parts = [_finite(each, frame) for each in sources.columns]
-        weights = [_finite(each, frame)[:, 0] for each in sources.weights]
-        check_member_weights(block.grouping, weights, frame.index)
+        grouping, parts = block.grouping, [_finite(each, frame) for each in sources.columns]
+        if not grouping.has_members:
+            together = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            own = Membership(codes=sides[0].find(rows, block.group), columns=together.T)
+            return Incidence(memberships=(own,), n_levels=block.q), together
+        tall = [part.T for part in parts]
+        weights = [_finite(each, frame)[0] for each in sources.weights]
+        check_member_weights(grouping, weights, frame.index)
         memberships = [
             Membership(codes=side.find(rows, block.group), columns=columns)
-            for side, columns in zip(sides, member_columns(block.grouping, parts, weights), strict=True)
+            for side, columns in zip(sides, member_columns(grouping, tall, weights), strict=True)
         ]
-        return Incidence(memberships=tuple(memberships), n_levels=block.q), repeat_columns(block.grouping, parts)
+        return Incidence(memberships=tuple(memberships), n_levels=block.q), repeat_columns(grouping, tall).T
 
 
 def _columns_of(block: RandomBlock) -> list[tuple[str, ...]]:
@@ -172,10 +178,12 @@ def as_values(column: np.ndarray | pd.Categorical) -> Values:
 
 
 def _finite(source: Columns, frame: pd.DataFrame) -> np.ndarray:
-    values = source.evaluate(frame)
+    """Columns (k, n) of an expression, after a look at whether they are finite."""
+    values = source.evaluate_across(frame)
     if not np.isfinite(values).all():
-        j = int((~np.isfinite(values).all(axis=0)).argmax())
-        n = int((~np.isfinite(values[:, j])).sum())
+        is_bad = ~np.isfinite(values).all(axis=1)
+        j = int(is_bad.argmax())
+        n = int((~np.isfinite(values[j])).sum())
         raise DesignError(
             f"{source.names[j]!r} is not a finite number in {n} row(s). Logarithms and roots need positive "
             "numbers: look at those rows, or leave them out."

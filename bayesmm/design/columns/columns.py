@@ -79,6 +79,19 @@ class Columns:
         with np.errstate(all="ignore"):
             return _stack([term.eval_new_data(frame) for term in self.terms], len(frame))
 
+    def evaluate_across(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the same with each column's numbers side by side in memory, (k, m)."""
+        with np.errstate(all="ignore"):
+            parts = [_across(term.eval_new_data(frame)) for term in self._terms]
+        if not parts:
+            return np.empty((0, len(frame)))
+        return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+
+
+def _across(part: np.ndarray) -> np.ndarray:
+    values = np.asarray(part, dtype=np.float64)
+    return values.T if values.ndim == 2 else values[None]
+
 
 def distinct_names(sources: Sequence[Columns]) -> tuple[str, ...]:
     """Name the columns of several expressions that stand side by side.

@@ -272,8 +272,14 @@ def _check_levels(component: Any) -> None:
 
 def _recode(component: Any, values: Any) -> np.ndarray:
     """Code the levels of new rows as in the fit."""
-    found = np.asarray(values, dtype=object)
-    codes = pd.Index(component.levels, dtype=object).get_indexer(pd.Index(found, dtype=object))
+    levels = pd.Index(component.levels, dtype=object)
+    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):  # a look-up of few
+        place = levels.get_indexer(pd.Index(values.cat.categories, dtype=object))
+        codes = np.append(place, -1)[values.cat.codes.to_numpy()]
+        found = values
+    else:
+        found = np.asarray(values, dtype=object)
+        codes = levels.get_indexer(pd.Index(found, dtype=object))
     if (codes < 0).any():
         unknown = sorted({level_text(level) for level in found[codes < 0]})
         known = [level_text(level) for level in component.levels]
@@ -281,4 +287,4 @@ def _recode(component: Any, values: Any) -> np.ndarray:
             f"{component.name!r} has the level(s) {listing(unknown, 5, quoted=True)} in the new data, which the fit "
             f"did not see, so their effect is unknown. Known are {listing(known)}."
         )
-    return component.contrast_matrix.matrix[codes]
+    return np.asarray(component.contrast_matrix.matrix, dtype=np.float64).T[:, codes].T

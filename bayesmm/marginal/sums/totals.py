@@ -76,21 +76,25 @@ class ChunkRows:
 
     Attributes
     ----------
-    X : array, shape (n, p_all)
+    fixed : array, shape (p_all, n)
         Of the fixed effects, also those that are combinations of others.
     y : array, shape (n,)
         Response less its offset.
     weights : array, shape (n,)
         Prior weights.
+    has_weights : bool
+        Whether some may be other than one.
     incidences : tuple of Incidence
         Levels, and what their effects are multiplied by.
-    columns : tuple of array, shape (n, k)
-        Columns of the effects, as `bayesmm.design.blocks.blocks.RandomBlock` has them.
+    columns : tuple of array, shape (k, n)
+        Columns of the effects, as `bayesmm.design.blocks.blocks.RandomBlock` has them: of a factor that has one level a
+        row, those that the level's effects are multiplied by.
     """
 
-    X: np.ndarray
+    fixed: np.ndarray
     y: np.ndarray
     weights: np.ndarray
+    has_weights: bool
     incidences: tuple[Incidence, ...]
     columns: tuple[np.ndarray, ...]
 
@@ -138,11 +142,16 @@ class Totals:
         add_chunk(self.sums, chunk)
         self._add_pairs(chunk)
         p, n = len(recipe.kept), len(weights)
-        left = rows.X[:, recipe.aliased] - rows.X[:, recipe.kept] @ recipe.combination
-        effects = [T @ Z.T for T, Z in zip(recipe.conditioning.to_effects, rows.columns, strict=True)]
-        v = np.concatenate([np.ones((1, n)), chunk.fixed[:p], left.T, chunk.fixed[p:], *effects])
-        self.plain += v @ v.T
-        self.weighted += v @ (v * weights).T
+        parts = [np.ones((1, n)), chunk.fixed[:p]]
+        if len(recipe.aliased):
+            parts.append(rows.fixed[recipe.aliased] - recipe.combination.T @ rows.fixed[recipe.kept])
+        parts.append(chunk.fixed[p:])
+        every = zip(recipe.conditioning.to_effects, rows.columns, chunk.effects, rows.incidences, strict=True)
+        parts += [own[0] if incidence.is_single else T @ Z for T, Z, own, incidence in every]
+        v = np.concatenate(parts)
+        gram = v @ v.T
+        self.plain += gram
+        self.weighted += v @ (v * weights).T if rows.has_weights else gram
         for total, own, incidence, variances in zip(
             self.stacked, chunk.effects, rows.incidences, recipe.variances, strict=True
         ):
@@ -150,12 +159,12 @@ class Totals:
                 total += Z @ (Z if variances is None else Z * variances[each.codes]).T
         for f, incidence in enumerate(rows.incidences):
             self.touching[f] |= incidence.touches_itself
-        columns = [np.ones((n, 1)), rows.X, rows.y[:, None], *rows.columns]
-        self.low = np.minimum(self.low, np.concatenate([each.min(axis=0) for each in columns]))
-        self.high = np.maximum(self.high, np.concatenate([each.max(axis=0) for each in columns]))
+        columns = [np.ones((1, 1)), rows.fixed, rows.y[None], *rows.columns]
+        self.low = np.minimum(self.low, np.concatenate([each.min(axis=1) for each in columns]))
+        self.high = np.maximum(self.high, np.concatenate([each.max(axis=1) for each in columns]))
         self.n += n
-        self.log_weights += float(np.log(weights).sum())
-        self.inverse_weights += float((1.0 / weights).sum())
+        self.log_weights += float(np.log(weights).sum()) if rows.has_weights else 0.0
+        self.inverse_weights += float((1.0 / weights).sum()) if rows.has_weights else n
 
     def merge(self, other: Totals) -> None:
         """Add sums over other rows by the same recipe."""
@@ -217,7 +226,7 @@ def condition_rows(rows: ChunkRows, recipe: Recipe) -> Chunk:
     """Bring some rows to the columns that are summed."""
     ordered = [incidence.ordered.memberships for incidence in rows.incidences]
     return condition_chunk(
-        rows.X[:, recipe.kept],
+        (rows.fixed if len(recipe.kept) == len(rows.fixed) else rows.fixed[recipe.kept]).T,
         rows.y - recipe.centre,
         rows.weights,
         [[each.codes for each in own] for own in ordered],
