@@ -21,7 +21,8 @@ from bayesmm.covariance.unstructured import pairs
 MOST_START = 0.98  # of a correlation or a partial one where a search begins
 SHRINK = 0.95  # of sample correlations, until their matrix is positive definite
 LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
-UNCORRELATED = 1e-5  # correlation of neighbours, below which it is zero
+UNCORRELATED = 1e-8  # correlation of the nearest neighbours, below which it is zero
+LEAST_FREE = -25.0  # free parameter, from which on downwards it counts as zero though some are very near
 DIGITS = 11  # of a usual gap, in which times are told apart
 TINY_START = 1e-3  # least positive correlation to begin at
 AMONG_EFFECTS = ToeplitzOfEffects()  # of a level, whose partial autocorrelations are those of rows
@@ -90,6 +91,11 @@ class Correlation:
     def part_of(self, positions: np.ndarray) -> np.ndarray:
         """Tell rows at some positions from those whose groups have other parameters: here none has."""
         return np.zeros(np.shape(positions), dtype=np.int64)
+
+    @property
+    def near(self) -> float:
+        """Which part of the way from a limit is as good as the limit itself."""
+        return 1e-6
 
     def public(self, xp: Any, z: Array) -> Array:
         """Public correlations (c,) of free parameters (c,); analytic."""
@@ -264,10 +270,13 @@ class Decay(Correlation):
         What the term has left of its bar.
     span : float
         A usual time between neighbours: the search is for ρ to the power of this, which has no unit.
+    least : float
+        The least time between neighbours.
     """
 
     expression: str
     span: float
+    least: float
     words = "correlations that fall exponentially with time"
     is_markov = True
     has_lkj = False
@@ -282,9 +291,24 @@ class Decay(Correlation):
         """None below zero."""
         return 0.0, 1.0
 
+    @property
+    def near(self) -> float:
+        """Half of the way to the floor, of the free parameter."""
+        return float(np.exp(0.5 * self.floor / self.span))
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Where it is zero."""
+        return z < self.floor
+
+    @property
+    def floor(self) -> float:
+        """Free parameter below which neighbours are uncorrelated but for rounding."""
+        return max(float(np.log(UNCORRELATED)) * self.span / self.least, LEAST_FREE)
+
     def public(self, xp: Any, z: Array) -> Array:
-        """Take a logistic curve over the usual gap, and its power for one unit of time."""
-        return xp.exp(-xp.log(1.0 + xp.exp(-z)) / self.span)
+        """Take a logistic curve over the usual gap, and its power for one unit of time; zero from its floor on."""
+        is_zero = xp.real(z) < self.floor
+        return xp.where(is_zero, 0.0, xp.exp(-xp.log(1.0 + xp.exp(-xp.where(is_zero, self.floor, z))) / self.span))
 
     def shares(self, rho: np.ndarray) -> np.ndarray:
         """Take the correlation over the usual gap, whatever the unit of time."""
@@ -300,15 +324,11 @@ class Decay(Correlation):
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """ρ to the power of distances."""
-        return xp.exp(xp.log(rho[0]) * xp.abs(positions[..., :, None] - positions[..., None, :]))
+        return rho[0] ** xp.abs(positions[..., :, None] - positions[..., None, :])
 
     def anchor(self, positions: np.ndarray) -> np.ndarray:
         """Take times from the first, to the digits that differences of decimal numbers have."""
         return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
-
-    def held(self, z: np.ndarray) -> np.ndarray:
-        """Where neighbours are uncorrelated but for rounding."""
-        return 1.0 / (1.0 + np.exp(-z)) < UNCORRELATED
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the pairs that are nearest to each other."""
@@ -555,6 +575,11 @@ class Parted(Correlation):
         """As within."""
         return self.within.limits
 
+    @property
+    def near(self) -> float:
+        """As within."""
+        return self.within.near
+
     def place(self, positions: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Positions of rows of some levels."""
         return positions + self.stride * levels
@@ -607,7 +632,9 @@ class Parted(Correlation):
         return np.concatenate([self.within.held(own) for own in self._each(z)])
 
 
-def bind_correlation(structure: str, expression: str, levels: Sequence[str], size: int, span: float) -> Correlation:
+def bind_correlation(
+    structure: str, expression: str, levels: Sequence[str], size: int, gaps: tuple[float, float]
+) -> Correlation:
     """Return a correlation structure of the data's levels, or times.
 
     Parameters
@@ -620,8 +647,8 @@ def bind_correlation(structure: str, expression: str, levels: Sequence[str], siz
         Of the factor there.
     size : int
         Rows of the largest group.
-    span : float
-        A usual time between neighbours.
+    gaps : (float, float)
+        A usual time between neighbours, and the least.
     """
     kind = RESIDUAL[structure].kind
     if kind is Exchangeable:
@@ -629,7 +656,7 @@ def bind_correlation(structure: str, expression: str, levels: Sequence[str], siz
     if kind is Serial:
         return Serial(expression)
     if kind is Decay:
-        return Decay(expression, span)
+        return Decay(expression, *gaps)
     return kind(tuple(levels))
 
 

@@ -1142,7 +1142,6 @@ class Fit:
         >>> profile.intervals(0.95)[["lower", "upper"]].round(1).to_numpy().tolist()
         [[22.9, 28.9]]
         """
-        self.design.require_independent_residuals("The profile")
         from bayesmm.inference.profile.profile import build_profile
 
         return build_profile(self, parameters, level=level, progress=progress)

@@ -324,6 +324,8 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
     n = len(values) - 1 - (0 if found.residual is None else len(found.residual.phi))  # of random effects
     on_boundary = np.zeros(len(values), dtype=bool)
     on_boundary[:n] = _on_boundary(criterion, theta, values[:n], sigma)
+    if found.residual is not None:
+        on_boundary[n:-1] = found.residual.layout.held(found.residual.phi)
     unknown = on_boundary | ~(np.diag(covariance) > 0.0)
     unknown[:n] |= _is_near_limit(criterion.layout, values[:n], AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None

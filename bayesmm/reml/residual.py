@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, map_theta
-from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.likelihood.likelihood import HeldCoefficient, Method
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.at_levels import evaluate_levels
 from bayesmm.marginal.residual.evaluation import (
-    Closed,
     Curved,
     ResidualEvaluated,
     curve_rows,
@@ -86,50 +85,86 @@ class ResidualCriterion:
         """Pickle the data alone."""
         return {name: value for name, value in vars(self).items() if name not in ("sums", "piece_sums", "weighted")}
 
-    def evaluate(self, psi: np.ndarray) -> ResidualEvaluated:
-        """Evaluate with all derivatives.
+    @property
+    def degrees_of_freedom(self) -> float:
+        """What r² is divided by for σ̂²."""
+        return float(self.rows.n - self.restriction * self.rows.p)
+
+    def evaluate(
+        self, psi: np.ndarray, *, sigma: float | None = None, held: HeldCoefficient | None = None
+    ) -> ResidualEvaluated:
+        """Evaluate with all derivatives, at σ rather than with σ profiled out where one is given.
+
+        Beyond an end of an entry that is not singular the criterion is flat.
 
         Raises
         ------
         numpy.linalg.LinAlgError
             If the covariance of some residuals is not positive definite, to rounding.
         """
-        theta, phi = self.split(psi)
+        (theta, phi), rows = self.split(psi), self.rows
+        sigma = self.sigma if sigma is None else sigma
         if not self.layout:
-            return evaluate_sums(phi, self.rows, self.rows.layout, self.sums, self.sigma, self.restriction)
-        whitened = whiten_at(self.rows, phi, self.plan)
-        return evaluate_rows(theta, phi, self.rows, whitened, self.sigma, self.restriction, self.layout)
+            at = evaluate_sums(phi, rows, rows.layout, self.sums, sigma, self.restriction, held)
+        else:
+            whitened = whiten_at(rows, phi, self.plan)
+            at = evaluate_rows(theta, phi, rows, whitened, sigma, self.restriction, self.layout, held)
+        return at._replace(curvature=self._bent(psi, at.curvature))
+
+    def _bent(self, psi: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        """Let the criterion bend by one in entries that it does not depend on, so that a search stays."""
+        theta, phi = self.split(psi)
+        beyond = np.append(np.zeros(len(theta), dtype=bool), self.rows.layout.held(phi))
+        return np.where(beyond[:, None] | beyond, np.eye(len(psi)), hessian)
 
     def evaluate_pieces(self, psi: np.ndarray) -> ResidualEvaluated:
         """Evaluate from the fewest sums: all that a search needs."""
         theta, phi = self.split(psi)
         if self.weighted is not None:
-            return evaluate_levels(theta, phi, self.weighted, self.sigma, self.restriction, self.layout)
-        if self.layout:
+            at = evaluate_levels(theta, phi, self.weighted, self.sigma, self.restriction, self.layout)
+        elif self.layout:
             return self.evaluate(psi)
-        return evaluate_sums(psi, self.rows, self.rows.layout.pieces, self.piece_sums, self.sigma, self.restriction)
+        else:
+            pieces = self.rows.layout.pieces
+            at = evaluate_sums(psi, self.rows, pieces, self.piece_sums, self.sigma, self.restriction)
+        return at._replace(curvature=self._bent(psi, at.curvature))
 
     def __call__(self, psi: np.ndarray) -> Evaluation:
         """Evaluate for the search; infinite where there is no likelihood."""
         nowhere = Evaluation(np.inf, np.zeros(len(psi)), np.eye(len(psi)), is_exact=False)
-        phi = self.split(psi)[1]
-        if np.abs(phi / self.rows.layout.sizes(phi)).max(initial=0.0) > FARTHEST:
+        if self.is_far(psi):
             return nowhere
         try:
             with np.errstate(all="ignore"):
                 at = self.evaluate_pieces(psi)
         except np.linalg.LinAlgError:
             return nowhere
-        noise = NOISE * max(1.0, abs(at.value), self.rows.n)
-        return Evaluation(at.value, at.gradient, at.curvature, is_exact=False, noise=noise, detail=at)
+        return Evaluation(at.value, at.gradient, at.curvature, is_exact=False, noise=self.noise(at), detail=at)
+
+    def is_far(self, psi: np.ndarray) -> bool:
+        """Whether an entry of φ is beyond what means anything."""
+        phi, layout = self.split(psi)[1], self.rows.layout
+        phi = np.where(layout.held(phi), 0.0, phi)
+        return bool(np.abs(phi / layout.sizes(phi)).max(initial=0.0) > FARTHEST)
+
+    def noise(self, at: ResidualEvaluated) -> float:
+        """Estimate the rounding error of the value."""
+        return NOISE * max(1.0, abs(at.value), self.rows.n)
+
+    def hessian(self, psi: np.ndarray, at: ResidualEvaluated, layout: ResidualLayout | None = None) -> np.ndarray:
+        """Hessian at ψ: exact without random effects, else what is near it; `layout` is that of the sums."""
+        if at.closed is None:
+            return at.curvature
+        layout = self.rows.layout if layout is None else layout
+        return self._bent(psi, at.closed.straight + layout.bend(psi, at.closed.gamma))
 
     def exactly(self, psi: np.ndarray) -> Evaluation:
         """Evaluate with the exact Hessian, which is available without random effects, and takes longer."""
         at = self(psi)
         if not np.isfinite(at.value) or at.detail.closed is None:
             return at
-        closed: Closed = at.detail.closed
-        return replace(at, hessian=closed.straight + self.rows.layout.pieces.bend(psi, closed.gamma), is_exact=True)
+        layout = self.rows.layout.pieces
+        return replace(at, hessian=self.hessian(psi, at.detail, layout), is_exact=True)
 
     def curve(self, psi: np.ndarray, weights: np.ndarray, second: list[np.ndarray]) -> Curved:
         """Work out what small-sample methods need; see `bayesmm.marginal.residual.evaluation.curve_sums`."""
@@ -153,7 +188,7 @@ class ResidualCriterion:
         """Value, gradient, Hessian and ∂r²; where there are random effects, the Hessian by differences of gradients."""
         at = self.evaluate_pieces(psi)
         if at.closed is not None:
-            hessian = at.closed.straight + self.rows.layout.pieces.bend(psi, at.closed.gamma)
+            hessian = self.hessian(psi, at, self.rows.layout.pieces)
             return Derivatives(at.value, at.gradient, hessian, at.residual_square_gradient)
         steps = STEP * self.sizes(psi)
         ends = [(self.evaluate_pieces(psi + e), self.evaluate_pieces(psi - e)) for e in np.diag(steps)]

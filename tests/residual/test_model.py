@@ -153,7 +153,7 @@ def test_weights_alone_are_prior_weights() -> None:
 WORKS = {
     "aic", "anova", "bootstrap", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
     "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "plot_marginal_covariance", "predict", "principal_components", "random_effects", "residuals", "sigma", "simulate",
+    "parameters", "plot_marginal_covariance", "predict", "principal_components", "profile", "random_effects", "residuals", "sigma", "simulate",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
 }  # fmt: skip
 ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercept | Subject)",)}

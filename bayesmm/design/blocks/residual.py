@@ -232,9 +232,7 @@ def build_residual(
                 f"correlated. Leave {term.write()} out."
             )
         _check_nested(term, codes, levels, blocks)
-        correlation = bind_correlation(
-            term.structure, term.position, places, int(sizes.max()), _usual_gap(codes, positions)
-        )
+        correlation = bind_correlation(term.structure, term.position, places, int(sizes.max()), _gaps(codes, positions))
         if term.by:
             by = read_levels(term.by, [used.columns[name] for name in term.by], n)
             correlation = _part(term, correlation, codes, levels, positions, by)
@@ -327,11 +325,12 @@ def _check_nested(
                 )
 
 
-def _usual_gap(codes: np.ndarray, positions: np.ndarray) -> float:
-    """Mean time between neighbours in a group."""
+def _gaps(codes: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
+    """Mean and least time between neighbours in a group."""
     order = np.lexsort((positions, codes))
     within = np.diff(codes[order]) == 0
-    return float(np.diff(positions[order])[within].mean())
+    gaps = np.diff(positions[order])[within]
+    return float(gaps.mean()), float(gaps.min())
 
 
 def _part(

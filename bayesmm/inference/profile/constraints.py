@@ -1,4 +1,4 @@
-"""Standard deviations and correlations as functions of θ and log σ, to be held at a value."""
+"""Covariance parameters as functions of ψ and log σ, to be held at a value."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 
 from bayesmm.covariance.layout import Piece, piece_factor
 from bayesmm.covariance.public_slopes import differentiate_correlations, differentiate_variances
+from bayesmm.covariance.residual import Correlation as Structure
 from bayesmm.covariance.structure import Array, lower_triangular
 from bayesmm.inference.profile.surface import Surface
 
+INSIDE = 2.0  # of a free parameter of residual correlations, whose limits are infinite
+STEP = 1e-5  # of a central difference of derivatives by these
 TINY = 1e-30  # step of a complex-step derivative
 VOID = 1e-3  # a standard deviation, over σ and on conditioned columns, whose square is next to nothing
 
 
 class Constraint(Protocol):
-    """A function of θ and log σ that is held, on a scale of its own."""
+    """A function of ψ and log σ that is held, on a scale of its own."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -56,36 +59,60 @@ class Constraint(Protocol):
 
 
 @dataclass(frozen=True)
-class Sigma:
-    """The residual standard deviation: held as log σ."""
+class ResidualSpread:
+    """A standard deviation of residuals, held as its logarithm, or an exponent: a sum of coordinates.
+
+    Attributes
+    ----------
+    surface : Surface
+        The criterion.
+    index : int or None
+        Which of the parameters of standard deviations; None for σ.
+    """
 
     surface: Surface
+    index: int | None = None
+
+    @property
+    def _is_sd(self) -> bool:
+        residual = self.surface.residual
+        return self.index is None or residual is None or bool(residual.rows.layout.are_sds[self.index])
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Zero below."""
-        return 0.0, np.inf
+        """Zero below, of a standard deviation."""
+        return (0.0, np.inf) if self._is_sd else (-np.inf, np.inf)
 
     @property
     def near(self) -> float:
         """A thousandth: the criterion is smooth in σ²."""
-        return 1e-3
+        return 1e-3 if self._is_sd else 0.0
 
     def scale(self, value: float) -> tuple[float, float]:
-        """Log."""
-        return float(np.log(value)), 1.0 / value
+        """Log, of a standard deviation."""
+        return (float(np.log(value)), 1.0 / value) if self._is_sd else (value, 1.0)
 
     def unscale(self, at: float) -> float:
-        """Exp."""
-        return float(np.exp(at))
+        """Exp, of a standard deviation."""
+        return float(np.exp(at)) if self._is_sd else at
 
     def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
-        """Log σ."""
-        return float(x[-1]), float(direction[-1])
+        """Evaluate the sum."""
+        value, gradient, _ = self.slopes(x)
+        return value, float(gradient @ direction)
 
     def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Log σ is a coordinate."""
-        return float(x[-1]), np.eye(len(x))[-1], np.zeros((len(x), len(x)))
+        """Differentiate; a known σ is no coordinate."""
+        has_sigma = self.surface.criterion.sigma is None
+        gradient = np.zeros(len(x))
+        if self.index is not None:
+            gradient[self.surface.n_theta + self.index] = 1.0
+        if self._is_sd and has_sigma:
+            gradient[-1] = 1.0
+        value = float(gradient @ x)
+        if self._is_sd and not has_sigma:
+            value += float(np.log(self.surface.split(x)[1]))
+        return value, gradient, np.zeros((len(x), len(x)))
 
     def off_limit(self, x: np.ndarray) -> np.ndarray:
         """Stay: it is inside."""
@@ -184,11 +211,11 @@ class StandardDeviation(_OfPiece):
         relative = self._read(x, direction)[0][self.index]
         _, sigma = self.surface.split(x)
         value, slope = sigma * relative.real, sigma * relative.imag / TINY
-        return float(value), float(slope + (0.0 if len(x) == self._n_theta else value * direction[-1]))
+        return float(value), float(slope + (value * direction[-1] if self._has_sigma else 0.0))
 
-    @cached_property
-    def _n_theta(self) -> int:
-        return sum(piece.n_theta for pieces in self.surface.criterion.layout for piece in pieces)
+    @property
+    def _has_sigma(self) -> bool:
+        return self.surface.criterion.sigma is None
 
     def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Differentiate s by way of its square: s s' = ½(s²)', s s'' = ½(s²)'' − s's'."""
@@ -196,7 +223,7 @@ class StandardDeviation(_OfPiece):
         _, sigma = self.surface.split(x)
         square = sigma**2 * at.values[self.index]
         first, second = self._embed(sigma**2 * at.first[self.index], sigma**2 * at.second[self.index], len(x))
-        if len(x) > self._n_theta:
+        if self._has_sigma:
             second[-1, :-1] = second[:-1, -1] = 2.0 * first[:-1]
             first[-1], second[-1, -1] = 2.0 * square, 4.0 * square
         value = np.sqrt(square)
@@ -267,3 +294,81 @@ class Correlation(_OfPiece):
         """Add independent effects, a tenth as large as those that are there."""
         sd, _ = self._read(x, np.zeros_like(x))
         return self._spread_out(x, 0.1 * self._piece.structure.effect_sds(sd.real, self._piece.k))
+
+
+@dataclass(frozen=True)
+class ResidualCorrelation:
+    """A correlation of residuals.
+
+    Attributes
+    ----------
+    surface : Surface
+        The criterion.
+    index : int
+        Which.
+    """
+
+    surface: Surface
+    index: int
+
+    @cached_property
+    def _structure(self) -> Structure:
+        residual = self.surface.residual
+        assert residual is not None
+        assert residual.rows.layout.correlation is not None
+        return residual.rows.layout.correlation
+
+    @cached_property
+    def _own(self) -> slice:
+        """Free parameters of the correlations, in ψ."""
+        assert self.surface.residual is not None
+        start = self.surface.n_theta + self.surface.residual.rows.layout.n_spreads
+        return slice(start, start + len(self._structure.names))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Of the structure."""
+        return self._structure.limits
+
+    @property
+    def near(self) -> float:
+        """Of the structure."""
+        return self._structure.near
+
+    def scale(self, value: float) -> tuple[float, float]:
+        """As it is."""
+        return value, 1.0
+
+    def unscale(self, at: float) -> float:
+        """As it is."""
+        return at
+
+    def along(self, x: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
+        """Evaluate with a complex step."""
+        own = self._own
+        value = self._structure.public(np, x[own] + 1j * TINY * direction[own])[self.index]
+        return float(value.real), float(value.imag / TINY)
+
+    def slopes(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Differentiate by complex steps, and those by central differences."""
+        own, z, m = self._own, x[self._own], len(x)
+        ways = np.eye(len(z))
+
+        def gradient(z: np.ndarray) -> np.ndarray:
+            return np.array([self._structure.public(np, z + 1j * TINY * e)[self.index].imag / TINY for e in ways])
+
+        first, second = np.zeros(m), np.zeros((m, m))
+        first[own] = gradient(z)
+        bent = np.array([(gradient(z + STEP * e) - gradient(z - STEP * e)) / (2.0 * STEP) for e in ways])
+        second[own, own] = 0.5 * (bent + bent.T)
+        return float(self._structure.public(np, z)[self.index]), first, second
+
+    def off_limit(self, x: np.ndarray) -> np.ndarray:
+        """Take free parameters back to where they change something."""
+        moved = x.copy()
+        moved[self._own] = np.clip(x[self._own], -INSIDE, INSIDE)
+        return moved
+
+    def is_void(self, x: np.ndarray) -> bool:
+        """Never."""
+        return False

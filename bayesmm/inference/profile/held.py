@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from bayesmm.inference.profile.constraints import Constraint
 from bayesmm.inference.profile.surface import At, Surface
-from bayesmm.marginal.likelihood.likelihood import Held, hold_fixed
+from bayesmm.marginal.likelihood.likelihood import HeldCoefficient
 from bayesmm.reml.optimise import Evaluation, Minimum, minimise
 
 DECREMENT = 1e-7  # of −2 log likelihood, that a further step may gain: its root is the error in standard errors
@@ -34,11 +33,11 @@ class Point(NamedTuple):
     slope : float
         Its derivative in the value.
     x : array, shape (m,)
-        θ and log σ.
+        ψ and log σ.
     hessian : array, shape (m, m)
         Near that of the criterion at x.
     beta : array, shape (p,)
-        Fixed effects of the conditioned columns.
+        Fixed effects.
     converged : bool
         Whether the search ended in a minimum.
     """
@@ -115,25 +114,19 @@ class Coefficient:
         """None: there are no limits."""
         return 0.0
 
-    @cached_property
-    def _direction(self) -> np.ndarray:
-        root = self.surface.criterion.products.fixed_root
-        return np.linalg.solve(root.T, np.eye(len(root))[self.index])
-
     def error(self, start: Point) -> float:
         """Root of its conditional variance."""
-        _, sigma = self.surface.split(start.x)
-        covariance = self.surface(start.x).fixed.covariance
-        return sigma * float(np.sqrt(self._direction @ covariance @ self._direction))
+        at = self.surface(start.x)
+        direction = at.on_conditioned(HeldCoefficient(self.index, 0.0)).direction
+        return self.surface.split(start.x)[1] * float(np.sqrt(direction @ at.fixed.covariance @ direction))
 
     def step(self, value: float, by: float) -> float:
         """Add."""
         return value + by
 
     def solve(self, value: float, start: np.ndarray, hessian: np.ndarray) -> Point:
-        """Search over θ and σ."""
-        surface = self.surface
-        held = Held(self._direction, value - surface.criterion.products.fixed_origin[self.index])
+        """Search over ψ and σ."""
+        surface, held = self.surface, HeldCoefficient(self.index, value)
         W = _whiten(hessian, surface.sizes(start))
 
         def objective(s: np.ndarray) -> Evaluation:
@@ -142,10 +135,12 @@ class Coefficient:
 
         found = _minimise(objective, len(start))
         x, at = start + W @ found.x, found.evaluation.detail
-        fixed = hold_fixed(at.fixed, held)
-        short = held.value - held.direction @ at.fixed.beta
-        variance = surface.split(x)[1] ** 2 * (held.direction @ at.fixed.covariance @ held.direction)
-        return Point(value, at.value, float(2.0 * short / variance), x, at.hessian, fixed.beta, found.converged)
+        if not np.isfinite(at.value):
+            return _lost(value, start, hessian, surface.criterion.products.p)
+        here = at.on_conditioned(held)
+        short = here.value - here.direction @ at.fixed.beta
+        variance = surface.split(x)[1] ** 2 * (here.direction @ at.fixed.covariance @ here.direction)
+        return Point(value, at.value, float(2.0 * short / variance), x, at.hessian, at.beta(held), found.converged)
 
 
 @dataclass(frozen=True)
@@ -157,11 +152,11 @@ class CovarianceParameter:
     surface : Surface
         The criterion.
     constraint : Constraint
-        The parameter as a function of θ and log σ.
+        The parameter as a function of ψ and log σ.
 
     Notes
     -----
-    Points where the parameter has its value are a surface in θ and log σ. Around one of them it is the graph of a
+    Points where the parameter has its value are a surface in ψ and log σ. Around one of them it is the graph of a
     function over its tangent plane, in coordinates in which the Hessian is the unit matrix; on that chart the search is
     unbounded, and has exact slopes of the constraint, of second order too.
     """
@@ -205,17 +200,13 @@ class CovarianceParameter:
             found = _minimise(chart, len(x) - 1, chart.is_void)
             at, slope, x = found.evaluation.detail
             if found.escaped:
-                return Point(value, at.value, 0.0, x, at.hessian, at.fixed.beta, True)
+                return Point(value, at.value, 0.0, x, at.hessian, at.beta(), True)
             if found.converged:
-                return Point(value, at.value, slope * stretch, x, at.hessian, at.fixed.beta, True)
+                return Point(value, at.value, slope * stretch, x, at.hessian, at.beta(), True)
             if not np.isfinite(at.hessian).all():
                 break
             W = _whiten(at.hessian, self.surface.sizes(x))
-        return Point(value, np.nan, np.nan, start, hessian, np.full(self._p, np.nan), False)
-
-    @property
-    def _p(self) -> int:
-        return int(self.surface.criterion.products.p)
+        return _lost(value, start, hessian, self.surface.criterion.products.p)
 
     def _reach(self, target: float, x: np.ndarray, W: np.ndarray) -> np.ndarray:
         """Go to where the parameter has its value, by the shortest way in the metric of the Hessian."""
@@ -230,6 +221,11 @@ class CovarianceParameter:
                 continue
             x = x + W @ steepest * ((target - value) / square)
         return x
+
+
+def _lost(value: float, start: np.ndarray, hessian: np.ndarray, p: float) -> Point:
+    """Where a search failed."""
+    return Point(value, np.nan, np.nan, start, hessian, np.full(int(p), np.nan), False)
 
 
 class _Chart:
@@ -269,12 +265,14 @@ class _Chart:
         return self._constraint.is_void(at.detail[-1])
 
     def __call__(self, s: np.ndarray) -> Evaluation:
-        x = self.point(s)
+        x, nowhere = self.point(s), Evaluation(np.nan, np.zeros_like(s), np.zeros((len(s), len(s))))
         if not np.isfinite(x).all():
-            return Evaluation(np.nan, np.zeros_like(s), np.zeros((len(s), len(s))))
+            return nowhere
         at = self._surface(x)
         _, gradient, hessian = self._constraint.slopes(x)
         along = gradient @ self._normal
+        if along == 0.0 or not np.isfinite(at.gradient).all():  # beyond an end of the parameter, or too far
+            return nowhere
         slope = float(at.gradient @ self._normal / along)
         tangent = self._plane - self._normal[:, None] * (gradient @ self._plane / along)
         curved = tangent.T @ (at.hessian - slope * hessian) @ tangent

@@ -17,15 +17,19 @@ from bayesmm.console import listing
 from bayesmm.design.blocks.labels import ParameterRow
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.profile.constraints import Correlation, Sigma, StandardDeviation
+from bayesmm.inference.profile.constraints import (
+    Correlation,
+    ResidualCorrelation,
+    ResidualSpread,
+    StandardDeviation,
+)
 from bayesmm.inference.profile.held import Coefficient, CovarianceParameter, Parameter, Point
 from bayesmm.inference.profile.path import Curve, Side, trace_side
 from bayesmm.inference.profile.report import METHODS, build_report, write_notes
-from bayesmm.inference.profile.surface import Surface
+from bayesmm.inference.profile.surface import Surface, open_surface
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
-from bayesmm.reml.estimate import public_values
 
 if TYPE_CHECKING:
     from bayesmm.inference.profile.drawn import PairCurves
@@ -370,10 +374,10 @@ def build_profile(
     level = check_level(level)
     rows = fit.labels.parameter_rows()
     chosen = _choose(rows, parameters)
-    surface = Surface(fit.estimate.criterion_function)
-    x = surface.join(fit.estimate.minimum.x, fit.sigma)
+    surface = open_surface(fit.estimate)
+    x = surface.locate(fit.estimate)
     at = surface(x)
-    start = Point(np.nan, at.value, 0.0, x, at.hessian, at.fixed.beta, True)
+    start = Point(np.nan, at.value, 0.0, x, at.hessian, at.beta(), True)
     follow = _Follower(
         rows=rows,
         held=_parameters(surface, fit.design.p),
@@ -414,7 +418,14 @@ def _parameters(surface: Surface, p: int) -> list[Parameter]:
                 for number, piece in enumerate(pieces)
                 for j in range(getattr(piece.structure, count)(piece.k))
             ]
-    return [*held, CovarianceParameter(surface, Sigma(surface))]
+    if surface.residual is not None:
+        layout = surface.residual.rows.layout
+        held += [CovarianceParameter(surface, ResidualSpread(surface, j)) for j in range(layout.n_spreads)]
+        held += [
+            CovarianceParameter(surface, ResidualCorrelation(surface, j))
+            for j in range(layout.n_phi - layout.n_spreads)
+        ]
+    return [*held, CovarianceParameter(surface, ResidualSpread(surface))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,11 +480,8 @@ class _Follower:
 
 def _all_values(fit: Fitted, point: Point) -> np.ndarray:
     """Values of all rows of the tables, and of σ if it is known."""
-    criterion = fit.estimate.criterion_function
-    products = criterion.products
-    theta, sigma = Surface(criterion).split(point.x)
-    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, point.beta)
-    return np.concatenate([beta, public_values(theta, math.log(sigma), criterion)])
+    psi, sigma = open_surface(fit.estimate).split(point.x)
+    return np.concatenate([point.beta, fit.estimate.public_values(np.append(psi, math.log(sigma)))])
 
 
 def _cutoff(level: float) -> float:

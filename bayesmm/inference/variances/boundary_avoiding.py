@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import scale_theta
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.profile.constraints import StandardDeviation
-from bayesmm.inference.profile.surface import Surface
+from bayesmm.inference.profile.surface import Surface, open_surface
 from bayesmm.reml.optimise import Evaluation, Minimum, minimise
 
 FAR = 1e3  # times the estimates, from where a search does not come back if there is no maximum
@@ -58,7 +57,7 @@ def avoid_boundary(fit: Fitted, name: str) -> Avoiding:
     ----------
     Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78.
     """
-    surface = Surface(fit.estimate.criterion_function)
+    surface = open_surface(fit.estimate)
     sd = _locate(fit, surface, name)
     near, far = (_search(fit, sd, scale) for scale in (1.0, FAR))
     values = [sd.slopes(each.x)[0] for each in (near, far)]
@@ -70,10 +69,9 @@ def avoid_boundary(fit: Fitted, name: str) -> Avoiding:
 def _search(fit: Fitted, sd: StandardDeviation, scale: float) -> Minimum:
     """Search from where the effects are so many times as large as estimated."""
     surface = sd.surface
-    start = surface.join(fit.estimate.minimum.x, fit.sigma)
+    start = surface.locate(fit.estimate)
     if sd.slopes(start)[0] == 0.0:
         start = sd.off_limit(start)
-    theta, sigma = surface.split(start)
 
     def objective(x: np.ndarray) -> Evaluation:
         at, (value, slope, bend) = surface(x), sd.slopes(x)
@@ -84,8 +82,7 @@ def _search(fit: Fitted, sd: StandardDeviation, scale: float) -> Minimum:
         penalised = at.value - 2.0 * np.log(value)
         return Evaluation(penalised, at.gradient - 2.0 * slope, hessian, is_exact=False, noise=at.noise)
 
-    start = surface.join(scale_theta(theta, scale, surface.criterion.layout), sigma)
-    return minimise(objective, start, sizes=surface.sizes, tolerance=TOLERANCE)
+    return minimise(objective, surface.scaled(start, scale), sizes=surface.sizes, tolerance=TOLERANCE)
 
 
 def _locate(fit: Fitted, surface: Surface, name: str) -> StandardDeviation:

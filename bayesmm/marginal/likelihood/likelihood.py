@@ -94,6 +94,18 @@ class Held(NamedTuple):
     value: float
 
 
+class HeldCoefficient(NamedTuple):
+    """A coefficient of the user's columns that is held at a value."""
+
+    index: int
+    value: float
+
+    def on_conditioned(self, root: Float[Array, "p p"], origin: Float[Array, " p"]) -> Held:
+        """Write it as a combination on conditioned columns: the user's coefficients are the origin plus R⁻¹β."""
+        direction = np.linalg.solve(root.T, np.eye(len(root))[self.index])
+        return Held(direction, float(self.value - origin[self.index]))
+
+
 def hold_fixed(fixed: FixedProfile, held: Held) -> FixedProfile:
     """Give fixed effects and r² where a'β is held at a value and the others are profiled out.
 

@@ -83,6 +83,8 @@ def evaluate_levels(
         gradient=np.concatenate([at.gradient, gradient]),
         curvature=np.block([[at.curvature, both], [both.T, 0.5 * (curvature + curvature.T)]]),
         fixed=at.fixed,
+        root=products.fixed_root,
+        origin=products.fixed_origin,
         residual_square_gradient=np.concatenate([at.residual_square_gradient, -fall]),
         expected=at.expected,
         expected_residual=expected,

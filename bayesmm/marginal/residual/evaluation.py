@@ -23,7 +23,7 @@ from bayesmm.covariance.tangents import tangents
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.likelihood.evaluation import evaluate, keep_off_zero
-from bayesmm.marginal.likelihood.likelihood import FixedProfile, deviance, profile_fixed
+from bayesmm.marginal.likelihood.likelihood import FixedProfile, HeldCoefficient, deviance, hold_fixed, profile_fixed
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_by_pattern, total_weighted, total_weighted_each
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
@@ -44,7 +44,9 @@ class ResidualEvaluated(NamedTuple):
         unstructured R, or the expected information where that is not positive definite. From rows: average information
         plus the curvature of ΛΛ' in θ.
     fixed : FixedProfile
-        Fixed effects and r², on orthonormal columns.
+        Fixed effects and r², on orthonormal columns; none held.
+    root, origin : arrays, shapes (p, p), (p,)
+        What makes the user's columns of these, and the coefficients of those that `fixed` are less.
     residual_square_gradient : array, shape (t + f,)
         ∂r².
     expected : list of arrays, shape (k, k)
@@ -59,6 +61,8 @@ class ResidualEvaluated(NamedTuple):
     gradient: Float[Array, " u"]
     curvature: Float[Array, "u u"]
     fixed: FixedProfile
+    root: Float[Array, "p p"]
+    origin: Float[Array, " p"]
     residual_square_gradient: Float[Array, " u"]
     expected: list[Float[Array, "k k"]]
     expected_residual: list[Float[Array, "m o o"]]
@@ -120,8 +124,9 @@ def evaluate_sums(
     sums: tuple[StackSums, ...],
     sigma: float | None,
     restriction: float,
+    held: HeldCoefficient | None = None,
 ) -> ResidualEvaluated:
-    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them.
+    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them; with a coefficient held or not.
 
     In pieces each Γ has an expectation of zero too, so that the curvature is as good; `expected_residual` and the
     traces of `closed` are then those of the pieces.
@@ -136,7 +141,7 @@ def evaluate_sums(
     roots = [np.linalg.cholesky(R) for R in covariances]
     inverses = [np.linalg.inv(R) for R in covariances]
     gram = total_weighted(sums, inverses)
-    at = _Read(rows, gram, log_determinant(layout, roots), sigma, restriction)
+    at = _Read(rows, gram, log_determinant(layout, roots), sigma, restriction, held)
     residual = [each.squares(at.v) for each in sums]  # Σ y y' less its fixed part, per pattern
     expected = [stack.counts[:, None, None] * W for stack, W in zip(layout.stacks, inverses, strict=True)]
     if restriction:
@@ -148,7 +153,7 @@ def evaluate_sums(
     moved = [W @ dR @ W for W, dR in zip(inverses, slopes, strict=True)]  # (f, m, o, o)
     by_columns = total_weighted_each(sums, moved)[:, :p]  # X'W∂RW[X y]
     to_fixed = by_columns @ at.v
-    average = weighted_traces(moved, slopes, inverses, residual) - to_fixed @ at.fixed.covariance @ to_fixed.T
+    average = weighted_traces(moved, slopes, inverses, residual) - to_fixed @ at.best.covariance @ to_fixed.T
     counted = [stack.counts[:, None, None] * R for stack, R in zip(layout.stacks, covariances, strict=True)]
     trace = weighted_traces(moved, slopes, inverses, counted)
     if restriction:
@@ -162,6 +167,8 @@ def evaluate_sums(
         gradient=traces - at.precision * fall,
         curvature=information,
         fixed=at.fixed,
+        root=rows.root,
+        origin=rows.origin,
         residual_square_gradient=-fall,
         expected=[],
         expected_residual=expected,
@@ -205,24 +212,26 @@ class _Read:
         log_det: float,
         sigma: float | None,
         restriction: float,
+        held: HeldCoefficient | None,
     ) -> None:
         n, p = rows.n, rows.p
         log_det_root = 2.0 * float(np.log(np.abs(np.diag(rows.root))).sum())
         self.fixed = profile_fixed(host, Reduced(np.float64(0.0), gram), _Sizes(n, p, -log_det, log_det_root))  # type: ignore[arg-type]
+        self.best = self.fixed if held is None else hold_fixed(self.fixed, held.on_conditioned(rows.root, rows.origin))
         self.value = float(
             deviance(
                 host,
                 Reduced(np.float64(0.0), gram),
-                self.fixed,
+                self.best,
                 _Sizes(n, p, -log_det, log_det_root),  # type: ignore[arg-type]
                 sigma,
                 restriction,
             )
         )
         self.df = n - restriction * p
-        self.precision = float(self.df / self.fixed.residual_square if sigma is None else 1.0 / sigma**2)
+        self.precision = float(self.df / self.best.residual_square if sigma is None else 1.0 / sigma**2)
         self.is_profiled = sigma is None
-        self.v = np.append(-self.fixed.beta, 1.0)
+        self.v = np.append(-self.best.beta, 1.0)
         self.padded = np.zeros((p + 1, p + 1))
         self.padded[:p, :p] = self.fixed.covariance
 
@@ -274,16 +283,20 @@ def evaluate_rows(
     sigma: float | None,
     restriction: float,
     factor_layout: Layout,
+    held: HeldCoefficient | None = None,
 ) -> ResidualEvaluated:
-    """Evaluate from whitened rows."""
+    """Evaluate from whitened rows, with a coefficient held at a value or not."""
     layout, products = rows.layout, whitened.products
-    at = evaluate(host, theta, products, sigma, restriction, layout=factor_layout)
+    here = None if held is None else held.on_conditioned(products.fixed_root, products.fixed_origin)
+    at = evaluate(host, theta, products, sigma, restriction, layout=factor_layout, held=here)
+    best = at.fixed if here is None else hold_fixed(at.fixed, here)
     df = float(products.n - restriction * products.p)
-    precision = float(df / at.fixed.residual_square if sigma is None else 1.0 / sigma**2)
+    precision = float(df / best.residual_square if sigma is None else 1.0 / sigma**2)
     through = _Through(theta, phi, rows, whitened, factor_layout)
     eliminated = through.eliminated
     known = eliminated.own_blocks([stack.rows for stack in layout.stacks])  # Ṽ⁻¹_gg, whitened
-    u, e = eliminated.solved[:, :-1], eliminated.residual
+    u = eliminated.solved[:, :-1]
+    e = eliminated.solved[:, -1] - u @ best.beta
     expected, squares = [], []
     for stack, L, own in zip(layout.stacks, through.roots, known, strict=True):
         back = np.linalg.inv(L)
@@ -300,6 +313,10 @@ def evaluate_rows(
     projected = eliminated.project(columns)[1]
     fall = columns.T @ e
     information = precision * (columns.T @ projected)
+    if here is not None:
+        to_held = columns.T @ (u @ (at.fixed.covariance @ here.direction))
+        spread = here.direction @ at.fixed.covariance @ here.direction
+        information = information + precision / spread * to_held[:, None] * to_held
     if sigma is None:
         information = information - precision**2 / df * fall[:, None] * fall
     t = len(theta)
@@ -310,6 +327,8 @@ def evaluate_rows(
         gradient=np.concatenate([at.gradient, traces - precision * fall_residual]),
         curvature=curvature,
         fixed=at.fixed,
+        root=products.fixed_root,
+        origin=products.fixed_origin,
         residual_square_gradient=np.concatenate([at.residual_square_gradient, -fall_residual]),
         expected=at.expected,
         expected_residual=expected,
