@@ -24,7 +24,7 @@ def data() -> pd.DataFrame:
     columns = {"g": g, "h": h, "t": np.tile(np.arange(4), 30), "k": [f"{a}_{b % 2}" for b, a in enumerate(g)]}
     columns |= {"a": rng.integers(0, 12, n), "b": rng.integers(0, 12, n)}
     frame = "n" + pd.DataFrame(columns).astype(str)
-    return frame.assign(x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n))
+    return frame.assign(row=np.tile(np.arange(8), 15), x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n))
 
 
 PLACE = np.arange(17)
@@ -39,8 +39,7 @@ class Dense:
         design, self._fit = fit.design, fit
         self._step = step
         self.X, self.Z = design.X[:, design.kept], np.hstack([_columns(b, design.n) for b in design.blocks])
-        self._noise = fit.sigma**2 * np.diag(1.0 / design.weights)
-        theta = fit.estimate.minimum.x
+        theta = self._here = fit.estimate.coordinates[:-1]  # of the effects, then of the residuals
         self.G, self.V, self.P, self.A = self._at(theta)
         ends = [[self._at(theta + sign * step * e) for sign in (1.0, -1.0)] for e in np.eye(len(theta))]
         moved = [[self._linear(at) for at in pair] for pair in ends]
@@ -67,7 +66,7 @@ class Dense:
 
     def noise(self, shifts: list[np.ndarray] | None = None) -> list[np.ndarray]:
         """Variances (q, k) of the estimated diagonal of `fixed`, from differences of all of it."""
-        theta = self._fit.estimate.minimum.x
+        theta = self._here
         W = parameter_covariance(self._fit, "expected")  # of θ and log σ; checked with the degrees of freedom
         gradients = [
             self.blocks((self._fixed_error(theta + e) - self._fixed_error(theta - e)) / (2.0 * self._step), shifts)
@@ -79,16 +78,26 @@ class Dense:
 
     def _at(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         fit, blocks = self._fit, []
-        roots = fit.problem.products.effect_roots
-        for L, T, block in zip(assemble_factors(np, theta, fit.problem.layout), roots, fit.design.blocks, strict=True):
+        roots, own_theta = fit.estimate.criterion_function.products.effect_roots, theta[: len(fit.estimate.minimum.x)]
+        for L, T, block in zip(assemble_factors(np, own_theta, fit.problem.layout), roots, fit.design.blocks, strict=True):
             own = np.linalg.solve(T, L)
             A = np.eye(block.q) if block.relation is None else block.relation.covariance
             blocks.append(np.kron(A, own @ own.T))
         G = fit.sigma**2 * block_diag(*blocks)
-        V = self.Z @ G @ self.Z.T + self._noise
+        V = self.Z @ G @ self.Z.T + self._noise(theta)
         solved = np.linalg.inv(V)
         A = np.linalg.inv(self.X.T @ solved @ self.X)
         return G, V, solved - solved @ self.X @ A @ self.X.T @ solved, A
+
+    def _noise(self, psi: np.ndarray) -> np.ndarray:
+        """Covariance of the residuals (n, n): of the table's names where they have parameters."""
+        fit, design = self._fit, self._fit.design
+        if design.residual is None:
+            return fit.sigma**2 * np.diag(1.0 / design.weights)
+        values = fit.estimate.public_values(np.append(psi, np.log(fit.sigma)))
+        names = [row.name for row in fit.labels.parameter_rows() if row.kind != "fixed"]
+        named = {"sigma": fit.sigma} | dict(zip(names, values, strict=False))
+        return design.residual.covariance(named, np.arange(design.n), design.weights)
 
     def _linear(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
         G, V, P, A = at
@@ -133,6 +142,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "related slopes": ("y ~ x + (x | rel(g, A)) + (1 | h)", {"relations": RELATED}),
     "aliased column": ("y ~ x + I(2 * x) + (1 | g)", {}),
     "no fixed effects": ("y ~ 0 + (x | g)", {}),
+    "autoregressive residuals": ("y ~ x + (1 | g)", {"residual": "ar1(row | g) * het(t)"}),
+    "a power, weights": ("y ~ x + (x | g)", {"residual": "exponential(x)", "weights": "w"}),
+    "crossed, strata": ("y ~ x + (1 | g) + (1 | h)", {"residual": "het(t)"}),
+    "smaller groups": ("y ~ x + (1 | g)", {"residual": "homcs(row | k)"}),
 }
 
 

@@ -22,9 +22,10 @@ from scipy import linalg, sparse
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
 from bayesmm.design.refusal import refuse_sparse
+from bayesmm.inference.effects.residual_layers import ResidualLayers
 from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted, Information
-from bayesmm.inference.fixed.information import parameter_covariance
+from bayesmm.inference.fixed.information import parameter_covariance, root_directions
 from bayesmm.marginal.apart.one_factor import LevelRoots, solve_one_factor
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
@@ -41,7 +42,6 @@ FEWEST = 2.0
 # The same of what has fixed effects in it, coefficients of levels and predictions: a few groups may have no more.
 # Below, an estimate varies by more than itself, which no delta method holds for.
 LEAST = 1.0
-ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,14 +101,12 @@ def build_layers(
     second_order : bool
         Whether g₃ and the noise are worked out; zero otherwise.
     """
-    if second_order:
-        fit.design.require_independent_residuals("The error that estimated variances add to that of effects")
-        if sum(block.q * block.k for block in fit.design.blocks) > MOST_SOLVED:
-            refuse_sparse(
-                fit.design,
-                "The error that estimated variances add is solved for effect by effect, and would take hours",
-                "Take uncertainty='fixed'.",
-            )
+    if second_order and sum(block.q * block.k for block in fit.design.blocks) > MOST_SOLVED:
+        refuse_sparse(
+            fit.design,
+            "The error that estimated variances add is solved for effect by effect, and would take hours",
+            "Take uncertainty='fixed'.",
+        )
     products = fit.estimate.criterion_function.products  # given the covariance of the residuals, if they have one
     fixed_back = np.linalg.inv(products.fixed_root)
     roots = products.effect_roots
@@ -121,7 +119,9 @@ def build_layers(
     factors = assemble_factors(np, theta, layout)
     halves = [first @ L.T for L, first in zip(factors, jacobians(np, theta, layout), strict=True)]
     slopes = [half + half.swapaxes(1, 2) for half in halves]  # ∂Ψ
-    if products.levels is not None:
+    if fit.estimate.residual is not None and whole is not None:
+        found = _given_residuals(fit, conditioned, whole)
+    elif products.levels is not None:
         found = [_one_factor(products.levels, factors[0], conditioned[0], W, slopes[0])]
     else:
         found = _several_factors(eliminate_given(fit), conditioned, W, slopes)
@@ -172,11 +172,25 @@ def _one_factor(
     return second, third, ways
 
 
-def root_directions(W: np.ndarray) -> np.ndarray:
-    """F (t, r) with FF' = W: directions in which the estimate varies by one."""
-    values, vectors = np.linalg.eigh(W)
-    own = values > ROUNDING * max(values.max(initial=0.0), 0.0)
-    return vectors[:, own] * np.sqrt(values[own])
+def _given_residuals(
+    fit: Fitted, shifts: Sequence[np.ndarray], whole: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """g₂ and g₃ over σ², (q, k, k), and ∂(g₁ + g₂)/σ² (u, q, k, k), where residuals have a covariance of their own."""
+    of = ResidualLayers(fit, whole)
+    eliminated, found = of.eliminated, []
+    shapes = [(i.k, i.n_levels) for i in eliminated.rows.incidences]
+    for f, (B, shift) in enumerate(zip(eliminated.fixed_effects, shifts, strict=True)):
+        towards = np.moveaxis(B[:, : eliminated.p] - shift[:, :, None], -1, 0)  # (q, k, p)
+        k, q = shapes[f]
+        third, ways = np.zeros((q, k, k)), np.zeros((of.n_parameters, q, k, k))
+        for some in of.batches(q, k):
+            c = k * len(some)
+            asked = [np.zeros((own, c, levels)) for own, levels in shapes]
+            asked[f][np.tile(np.arange(k), len(some)), np.arange(c), np.repeat(some, k)] = 1.0
+            predicted = of.predict(np.tile(shift.T, len(some)), asked)
+            third[some], ways[:, some] = of.second_order(predicted, k), of.slopes(predicted, k)
+        found.append((towards @ eliminated.covariance @ towards.swapaxes(1, 2), third, ways))
+    return found
 
 
 def _several_factors(

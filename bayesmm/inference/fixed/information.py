@@ -16,6 +16,8 @@ from bayesmm.reml.criterion import STEP, Criterion
 from bayesmm.reml.estimate import Estimate
 from bayesmm.reml.residual import ResidualEstimate
 
+ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
+
 
 def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
     """Estimate the covariance of (θ, log σ), θ on conditioned columns.
@@ -49,6 +51,13 @@ def parameter_covariance(fit: Fitted, information: Information) -> np.ndarray:
     if found.residual is not None:
         return _invert_expected_residual(found, found.residual)
     return _invert_expected(found.criterion_function, found.minimum.x)
+
+
+def root_directions(W: np.ndarray) -> np.ndarray:
+    """F (t, r) with FF' = W: directions in which the estimate varies by one."""
+    values, vectors = np.linalg.eigh(W)
+    own = values > ROUNDING * max(values.max(initial=0.0), 0.0)
+    return vectors[:, own] * np.sqrt(values[own])
 
 
 def check_information(information: Any) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.covariance.tangents import jacobians
-from bayesmm.inference.effects.layers import root_directions
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.fixed.information import root_directions
 from bayesmm.inference.prediction.joint import RowEffects
 
 STEP = 5e-3  # of the differences of v, in standard errors of θ: g₃ is good to some 1e-5, beside rounding of 1e-8 v

@@ -267,12 +267,14 @@ class Eliminated:
         ]
 
     def to_rows(self, effects: list[np.ndarray]) -> np.ndarray:
-        """Zb of effects (k, c, q) of each factor, (n, c)."""
+        """Zb of effects (k, c, q) of each factor, (n, c); a column of zeros where there are no factors."""
         parts = (Z @ b.swapaxes(1, 2).reshape(Z.shape[1], -1) for Z, b in zip(self.columns, effects, strict=True))
-        return sum(parts, np.zeros((len(self.rows.fixed), effects[0].shape[1])))
+        return sum(parts, np.zeros((len(self.rows.fixed), effects[0].shape[1] if effects else 1)))
 
     def solve_levels(self, cross: list[np.ndarray]) -> list[np.ndarray]:
         """CZ'K of each factor, (k, c, q), from Z'K."""
+        if not cross:
+            return []
         solved = combine(host, self.products, self.elimination, self.products.from_levels(cross)).solved
         return self.products.at_levels(solved)
 
