@@ -24,7 +24,9 @@ def data() -> pd.DataFrame:
     columns = {"g": g, "h": h, "t": np.tile(np.arange(4), 30), "k": [f"{a}_{b % 2}" for b, a in enumerate(g)]}
     columns |= {"a": rng.integers(0, 12, n), "b": rng.integers(0, 12, n)}
     frame = "n" + pd.DataFrame(columns).astype(str)
-    return frame.assign(row=np.tile(np.arange(8), 15), x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n))
+    return frame.assign(
+        row=np.tile(np.arange(8), 15), x=x, y=y, two=np.where(np.arange(n) % 2, 1.0, -1.0), w=rng.uniform(0.5, 2.0, n)
+    )
 
 
 PLACE = np.arange(17)
@@ -79,7 +81,9 @@ class Dense:
     def _at(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         fit, blocks = self._fit, []
         roots, own_theta = fit.estimate.criterion_function.products.effect_roots, theta[: len(fit.estimate.minimum.x)]
-        for L, T, block in zip(assemble_factors(np, own_theta, fit.problem.layout), roots, fit.design.blocks, strict=True):
+        for L, T, block in zip(
+            assemble_factors(np, own_theta, fit.problem.layout), roots, fit.design.blocks, strict=True
+        ):
             own = np.linalg.solve(T, L)
             A = np.eye(block.q) if block.relation is None else block.relation.covariance
             blocks.append(np.kron(A, own @ own.T))

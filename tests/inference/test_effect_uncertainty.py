@@ -46,7 +46,9 @@ def test_layers_are_those_of_dense_formulas(name: str, method: str) -> None:
         np.testing.assert_allclose(own.of_variances, third, rtol=1e-4, atol=1e-6 * np.abs(third).max())
 
 
-@pytest.mark.parametrize("name", ["intercepts", "crossed slopes", "aliased column", "autoregressive residuals", "smaller groups"])
+@pytest.mark.parametrize(
+    "name", ["intercepts", "crossed slopes", "aliased column", "autoregressive residuals", "smaller groups"]
+)
 def test_degrees_of_freedom_are_those_of_differences_of_dense_errors(name: str) -> None:
     fit, p = model_fit(name), 2
     dense, shifts = Dense(fit), [np.eye(b.k, p) for b in model_fit(name).design.blocks]

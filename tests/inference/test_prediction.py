@@ -42,7 +42,7 @@ def rows() -> pd.DataFrame:
 def dense_of(name: str) -> tuple[Dense, list[tuple[np.ndarray, tuple[np.ndarray, ...]]]]:
     """Dense formulas of a model, and its errors at θ and at both ends of a step in each entry."""
     fit = model_fit(name)
-    dense, theta = Dense(fit), fit.estimate.minimum.x
+    dense, theta = Dense(fit), fit.estimate.coordinates[:-1]
     steps = STEP * np.eye(len(theta))
     return dense, [(at, dense.errors(at)) for at in (theta, *(theta + e for e in steps), *(theta - e for e in steps))]
 
@@ -76,18 +76,31 @@ class DenseRows:
     def fresh(self, theta: np.ndarray) -> np.ndarray:
         """Variance of the effects of new levels, (m,)."""
         fit, total = self.fit, np.zeros(self.n)
-        factors = assemble_factors(np, theta, fit.problem.layout)
-        for others, L, T in zip(self._fresh, factors, fit.problem.products.effect_roots, strict=True):
+        factors = assemble_factors(np, theta[: len(fit.estimate.minimum.x)], fit.problem.layout)
+        roots = fit.estimate.criterion_function.products.effect_roots
+        for others, L, T in zip(self._fresh, factors, roots, strict=True):
             F = fit.sigma * np.linalg.solve(T, L)
             total += [sum(float(((z @ F) ** 2).sum()) for z in row.values()) for row in others]
         return total
 
-    def variances(self, layer: str, noise: np.ndarray | float) -> np.ndarray:
+    def noise(self, psi: np.ndarray, frame: pd.DataFrame) -> np.ndarray:
+        """Variance of the residual of each row, from the names of tables."""
+        fit = self.fit
+        weights = frame["w"].to_numpy() if fit.design.has_weights else np.ones(self.n)
+        names = [row.name for row in fit.labels.parameter_rows() if row.kind != "fixed"]
+        values = fit.estimate.public_values(np.append(psi, np.log(fit.sigma)))
+        own = dict(zip(names, values, strict=False))
+        sd = np.array([own.get(f"sigma(t[{t}])", fit.sigma) for t in frame["t"]])
+        return (sd * np.exp(own.get("exponential(x)", 0.0) * frame["x"].to_numpy())) ** 2 / weights
+
+    def variances(self, layer: str, frame: pd.DataFrame | None) -> np.ndarray:
         """V at θ, and at the ends of all steps; (1 + 2t, m)."""
         which = int(layer != "conditional")
         return np.array(
             [
-                np.einsum("mi,mi->m", self.L @ errors[which], self.L) + self.fresh(theta) + noise
+                np.einsum("mi,mi->m", self.L @ errors[which], self.L)
+                + self.fresh(theta)
+                + (0.0 if frame is None else self.noise(theta, frame))
                 for theta, errors in self._errors
             ]
         )
@@ -106,12 +119,12 @@ def satterthwaite(variances: np.ndarray, W: np.ndarray) -> np.ndarray:
 
 def check_dense(name: str, new: pd.DataFrame | None) -> None:
     fit, dense = model_fit(name), DenseRows(name, new)
-    weights = fit.design.weights if new is None else new["w"] if fit.design.has_weights else np.ones(len(new))
+    frame = data() if new is None else new
     W = parameter_covariance(fit, "expected")
     for layer, interval in (("full", "prediction"), ("fixed", "confidence"), ("conditional", "prediction")):
         found = fit.predict(new, interval=interval, uncertainty=layer, new_levels="sample", information="expected")
         assert list(found) == COLUMNS
-        variances = dense.variances(layer, fit.sigma**2 / np.asarray(weights) if interval == "prediction" else 0.0)
+        variances = dense.variances(layer, frame if interval == "prediction" else None)
         expected, df = variances[0], satterthwaite(variances, W)
         if layer == "full":
             third = 2.0 * dense.of_variances()
@@ -132,7 +145,7 @@ def test_errors_in_new_rows_are_those_of_dense_formulas(name: str) -> None:
     check_dense(name, new)
 
 
-@pytest.mark.parametrize("name", ["crossed slopes", "multi-membership"])
+@pytest.mark.parametrize("name", ["crossed slopes", "multi-membership", "a power, weights"])
 def test_errors_in_the_rows_of_the_fit_are_those_of_dense_formulas(name: str) -> None:
     check_dense(name, None)
 

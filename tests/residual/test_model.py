@@ -172,16 +172,10 @@ def test_every_method_of_a_fit_works_or_refuses_with_a_sentence(fit: Fit) -> Non
 
 def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
     refused = [
-        lambda: fit.random_effects(uncertainty="full"),
-        lambda: fit.coef(uncertainty="full"),
-        lambda: fit.coef(uncertainty="bootstrap", bootstrap=2),
         lambda: fit.bootstrap(2, kind="case"),
         lambda: fit.bootstrap(2, kind="residual"),
-        lambda: fit.predict(interval="confidence"),
-        lambda: fit.residuals("cholesky"),
         lambda: bmm.shrinkage(fit),
         lambda: bmm.ranking(fit, "Subject"),
-        lambda: bmm.effect_uncertainty(fit),
         lambda: bmm.power(fit, test="Days"),
         lambda: bmm.report(fit),
     ]

@@ -204,9 +204,9 @@ class _Wholes:
         fit, m, found = self._fit, len(streams), self._fit.estimate
         parameters = np.full((m, len(fit.labels.parameter_rows())), np.nan)
         statistics = np.full((m, len(self._statistic.names) if self._statistic else 0), np.nan)
-        theta = np.full((m, len(found.minimum.x)), np.nan)
-        assert found.residual is not None
         start = found.coordinates[:-1]
+        psi = np.full((m, len(start)), np.nan)
+        assert found.residual is not None
         rows = simulate_responses(fit.design, found.beta, found.factors, found.sigma, streams, found.residual)
         for i, y in enumerate(rows.T):
             problem = fit.problem.with_response(y)
@@ -214,11 +214,11 @@ class _Wholes:
             if not own.minimum.converged:
                 continue
             values = np.concatenate([own.beta, own.public_values(own.coordinates)])
-            parameters[i], theta[i] = values[: parameters.shape[1]], own.minimum.x
+            parameters[i], psi[i] = values[: parameters.shape[1]], own.coordinates[:-1]
             if self._statistic is not None:
                 again = cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=own))
                 statistics[i] = self._statistic(again)
-        return Made(parameters, statistics, np.zeros((m, 0)), theta)
+        return Made(parameters, statistics, np.zeros((m, 0)), psi)
 
     def acceleration(self, values: np.ndarray, _: np.ndarray) -> np.ndarray:
         """There is none, and so no BCa interval."""

@@ -12,10 +12,11 @@ from bayesmm.arguments import is_one_of
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.eliminated import eliminate_fit, eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.layout import row_variances, whiten
 from bayesmm.marginal.residual.through_rows import Eliminated
+from bayesmm.reml.residual import ResidualEstimate
 
 type ResidualKind = Literal["response", "pearson", "standardised", "cholesky"]
 type ResidualRandom = Literal["all", "none"]
@@ -58,16 +59,18 @@ def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> n
     design, estimate, residual = fit.design, fit.estimate, fit.estimate.residual
     assert residual is not None
     conditional = random == "all" and kind != "cholesky" and bool(design.blocks)
-    if kind in ("standardised", "cholesky") and design.blocks:
-        design.require_independent_residuals(f"kind={kind!r} beside random effects")
+    stacks, R = residual.layout.stacks, residual.covariances
+    if kind == "cholesky" and design.blocks:
+        return whitened(eliminate_given(fit), _in_groups(fit)) / fit.sigma
     predictors = build_predictors(design, random="all" if conditional else "none")
     raw = design.y - predictors.mean(estimate.beta, estimate.modes)
     if kind == "response":
         return raw
-    stacks, R = residual.layout.stacks, residual.covariances
     if kind == "cholesky":
         return whiten(stacks, [np.linalg.cholesky(each) for each in R], raw[:, None])[:, 0] / fit.sigma
     variance = fit.sigma**2 * row_variances(stacks, R)
+    if conditional and kind == "standardised":
+        return standardise(raw, fit.sigma**2 * _left(eliminate_given(fit), residual))
     if not conditional:
         for block, factor in zip(design.blocks, estimate.factors, strict=True):
             variance = variance + fit.sigma**2 * ((block.incidence.only.columns @ factor) ** 2).sum(axis=1)
@@ -75,6 +78,26 @@ def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> n
         X = design.X[:, design.kept]
         variance = variance - np.einsum("ni,ij,nj->n", X, estimate.beta_covariance, X)
     return standardise(raw, variance)
+
+
+def _left(eliminated: Eliminated, residual: ResidualEstimate) -> np.ndarray:
+    """Diagonal of Var(y − Xβ̂ − Zb̂)/σ² = RPR, (n,): of rows that are whitened it is LPL' by groups, with R = LL'."""
+    stacks, found = residual.layout.stacks, np.empty(len(eliminated.rows.fixed))
+    u = eliminated.solved[:, :-1]
+    own = eliminated.own_blocks([stack.rows for stack in stacks])
+    for stack, R, known in zip(stacks, residual.covariances, own, strict=True):
+        each = u[stack.rows]
+        left = known - each @ eliminated.covariance @ each.swapaxes(1, 2)
+        L = np.linalg.cholesky(R)[stack.pattern]
+        found[stack.rows] = np.einsum("gij,gjk,gik->gi", L, left, L)
+    return found
+
+
+def _in_groups(fit: Fitted) -> np.ndarray:
+    """Rows (n,) by group of the residuals, and in it by position: whitened rows are combinations of earlier ones."""
+    block = fit.design.residual
+    assert block is not None
+    return np.lexsort((block.positions, block.codes))
 
 
 def standardise(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -110,8 +133,15 @@ def _marginal(fit: Fitted, kind: ResidualKind) -> np.ndarray:
     return standardise(raw, fit.sigma**2 * variance)
 
 
-def whitened(eliminated: Eliminated) -> np.ndarray:
+def whitened(eliminated: Eliminated, order: np.ndarray | None = None) -> np.ndarray:
     """L⁻¹(y − Xβ̂) with Ṽ = LL', weighted rows (n,), each row given those before it in its part of the data.
+
+    Parameters
+    ----------
+    eliminated : Eliminated
+        The fit.
+    order : int array, shape (n,), optional
+        Which row comes after which; as in the data by default.
 
     Notes
     -----
@@ -121,7 +151,8 @@ def whitened(eliminated: Eliminated) -> np.ndarray:
     """
     raw = marginal_residual(eliminated)
     parts = eliminated.components
-    order = np.argsort(parts, kind="stable")
+    order = np.arange(len(raw)) if order is None else order
+    order = order[np.argsort(parts[order], kind="stable")]
     rows_of = np.split(order, np.cumsum(np.bincount(parts))[:-1])
     found = np.empty(len(raw))
     for rows in rows_of:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.bootstrap.drawing import MOST, ResponseSource
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.limits import REPLICATES
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.refits import refit
+from bayesmm.reml.residual import ResidualCriterion
+from bayesmm.reml.residual_search import fixed_at, refit_residual
 
 REFITS = 200  # if nobody says how many
 
@@ -78,6 +81,9 @@ def move_effects(
     known = None if not isinstance(refits, Bootstrap) else _check_bootstrap(fit, refits)
     n = check_refits(refits) if known is None else known.n
     seed = check_seed(seed) if known is None else known.seed
+    if fit.estimate.residual is not None:
+        psi = [None] * n if known is None else list(known.theta)
+        return _move_whole(fit, psi, seed, progress, shifts)
     criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
     source = ResponseSource(fit, "parametric", with_rows=known is not None and bool(known.statistic_names))
     read = _Reader(criterion, shifts)
@@ -96,6 +102,62 @@ def move_effects(
             ):
                 total += (after - before) ** 2
     return Moved(squares=[total / done if done else total * np.nan for total in squares], n=n, n_failed=n - done)
+
+
+def _move_whole(
+    fit: Fitted,
+    psi: Sequence[np.ndarray | None],
+    seed: int,
+    progress: bool | None,
+    shifts: list[np.ndarray] | None,
+) -> Moved:
+    """Do so where residuals have a covariance; `psi` has what is known of each refit."""
+    squares, done = [np.zeros((block.q, block.k)) for block in fit.design.blocks], 0
+    for number in watched(range(len(psi)), "bootstrap of predicted effects", progress):
+        move = move_once(fit, np.random.default_rng([seed, number]), psi[number])
+        if move is None:
+            continue
+        done += 1
+        for f, (total, b) in enumerate(zip(squares, move.modes, strict=True)):
+            total += (b if shifts is None else b + shifts[f] @ move.beta) ** 2
+    return Moved(
+        squares=[total / done if done else total * np.nan for total in squares], n=len(psi), n_failed=len(psi) - done
+    )
+
+
+class Move(NamedTuple):
+    """How far predictions moved with the variances: coefficients (p,), effects (q, k) of each factor."""
+
+    beta: np.ndarray
+    modes: list[np.ndarray]
+
+
+def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None = None) -> Move | None:
+    """Draw data from a fit whose residuals have a covariance, and refit unless it is known where that ends.
+
+    Returns None where no maximum is found.
+    """
+    found, residual = fit.estimate, fit.estimate.residual
+    assert residual is not None
+    here = found.coordinates[:-1]
+    y = simulate_responses(fit.design, found.beta, found.factors, found.sigma, [stream], residual)[:, 0]
+    criterion = replace(residual.criterion, rows=fit.problem.with_response(y).residual_rows)
+    if psi is None:
+        own = refit_residual(criterion, here)
+        psi = own.coordinates[:-1] if own.minimum.converged else np.full(len(here), np.nan)
+    if np.isnan(psi).any():
+        return None
+    (beta, modes), (old_beta, old_modes) = (_read_at(criterion, each) for each in (psi, here))
+    return Move(beta - old_beta, [after - before for after, before in zip(modes, old_modes, strict=True)])
+
+
+def _read_at(criterion: ResidualCriterion, psi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Coefficients and modes on the user's columns, by these covariance parameters."""
+    theta, phi = criterion.split(psi)
+    at_phi = fixed_at(criterion, phi)
+    at, products = at_phi.evaluate(theta), at_phi.products
+    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, at.fixed.beta)
+    return beta, [np.linalg.solve(T, b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
 
 
 def check_refits(n: Any) -> int:

@@ -4,13 +4,12 @@ On rows that are whitened at the estimates (R = I there) a prediction is η̂ = 
 
     λ = PZΨm + Ṽ⁻¹XA⁻¹l,    h = m − Z'λ,    v = h'Ψh + λ'λ,
 
-v the variance over σ² of its error; with β known λ is Ṽ⁻¹ZΨm. Of the covariance parameters, θ of the effects and φ of the
-residuals, whose slopes in Ṽ are ZΨ_iZ' and R_i,
+v the variance over σ² of its error; with β known λ is Ṽ⁻¹ZΨm. Of the covariance parameters, θ of the effects and φ of
+the residuals, whose slopes in Ṽ are ZΨ_iZ' and R_i,
 
     ∂_iη̂ = c_i'Py,  c_i = ZΨ_ih of θ and −R_iλ of φ;    ∂_iv = h'Ψ_ih of θ and λ'R_iλ of φ,
 
-the latter since λ is the best of all λ; and Cov(∂_iη̂, ∂_jη̂) = σ²c_i'Pc_j. For φ alone this is as Kackar & Harville have it for
-any V.
+the latter since λ is the best of all λ; and Cov(∂_iη̂, ∂_jη̂) = σ²c_i'Pc_j.
 
 Kackar & Harville (1984), JASA 79. Prasad & Rao (1990), JASA 85.
 """
@@ -81,7 +80,9 @@ class ResidualLayers:
         eliminated, c = self.eliminated, fixed.shape[1]
         K = np.zeros((len(eliminated.rows.fixed), c))
         if effects:
-            K = eliminated.to_rows([np.einsum("kl,lcq->kcq", Psi, m) for Psi, m in zip(self._prior, effects, strict=True)])
+            K = eliminated.to_rows(
+                [np.einsum("kl,lcq->kcq", Psi, m) for Psi, m in zip(self._prior, effects, strict=True)]
+            )
         if of_fixed:
             rows = eliminated.project(K)[1] + eliminated.solved[:, :-1] @ (eliminated.covariance @ fixed)
         else:
@@ -108,6 +109,17 @@ class ResidualLayers:
         found += [pairs(of.rows, moved) for moved in self._of_residuals(of.rows)]
         return np.stack(found)
 
+    def of_new(self, effects: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What effects of new levels add, of multipliers (k, c) of each factor: to v (c,), and to ∂v (u, c)."""
+        c = effects[0].shape[1]
+        value, slopes = np.zeros(c), np.zeros((self.n_parameters, c))
+        i = 0
+        for Psi, own, z in zip(self._prior, self._slopes, effects, strict=True):
+            value += np.einsum("kc,kl,lc->c", z, Psi, z)
+            slopes[i : i + len(own)] = np.einsum("kc,ikl,lc->ic", z, own, z)
+            i += len(own)
+        return value, slopes
+
     def second_order(self, of: Predicted, each: int = 1) -> np.ndarray:
         """g₃ over σ² of predictions that belong together by so many: (c / each, each, each)."""
         c = of.rows.shape[1]
@@ -131,4 +143,3 @@ class ResidualLayers:
             for stack, turned in zip(self._stacks, self._turned, strict=True):
                 moved[stack.rows] = turned[i][stack.pattern] @ K[stack.rows]
             yield moved
-

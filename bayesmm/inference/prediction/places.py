@@ -38,9 +38,10 @@ def with_new_places(fit: Fitted, new_data: Any, random: Random) -> Fitted:
     if design is fit.design:
         return fit
     old = fit.estimate.criterion_function
-    problem = Problem(design)
-    criterion = replace(old, products=problem.products, layout=problem.layout)
-    roots = zip(problem.products.effect_roots, old.products.effect_roots, problem.layout, old.layout, strict=True)
+    residual, problem = fit.estimate.residual, Problem(design)
+    products = (problem if residual is None else problem.at(residual.phi)).products
+    criterion = replace(old, products=products, layout=problem.layout)
+    roots = zip(products.effect_roots, old.products.effect_roots, problem.layout, old.layout, strict=True)
     changes = iter(
         float(T[new.start, new.start] / before[piece.start, piece.start]) if new.k > piece.k else 1.0
         for T, before, wide, pieces in roots
@@ -54,5 +55,8 @@ def with_new_places(fit: Fitted, new_data: Any, random: Random) -> Fitted:
     )
     minimum = replace(fit.estimate.minimum, x=theta, evaluation=criterion(theta))
     estimate = read_off(criterion, minimum, fit.estimate.other_maxima, fit.estimate.n_screened)
+    if residual is not None:
+        whole = replace(residual.criterion, rows=problem.residual_rows, plan=problem.plan, layout=problem.layout)
+        estimate = replace(estimate, residual=replace(residual, criterion=whole))
     held: Any = fit
     return replace(held, problem=problem, estimate=estimate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,8 @@ from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.incidence import Incidence
 from bayesmm.inference.bootstrap.drawing import ResponseSource
 from bayesmm.inference.effects.layers import LEAST
+from bayesmm.inference.effects.refitted import move_once
+from bayesmm.inference.effects.residual_layers import ResidualLayers
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.fixed_effects import small_sample_residual
@@ -30,7 +33,6 @@ from bayesmm.inference.fixed.information import check_information, parameter_cov
 from bayesmm.inference.prediction.joint import RowEffects
 from bayesmm.inference.prediction.places import with_new_places
 from bayesmm.inference.prediction.variances import differentiate_variances
-from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.presenting.columns import in_order
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.progress import watched
@@ -69,22 +71,20 @@ def predict(
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
-    if fit.design.residual is not None:
-        weights = read_row_weights(fit.design, new_data, weights, len(estimate))
-        noise = _row_noise(fit, new_data, weights) if interval == "prediction" else None
-        return _of_fixed(fit, predictors, estimate, noise, above, uncertainty, df, information)
-    noise = np.zeros(len(estimate))
-    if interval == "prediction":
-        noise = 1.0 / read_row_weights(fit.design, new_data, weights, len(estimate))
+    noise = _row_noise(fit, new_data, weights, interval, len(estimate))
     names = ("std_error", "df", "lower", "upper")
     columns = {"estimate": estimate} | {name: np.full(len(estimate), np.nan) for name in names}
-    complete = np.isfinite(estimate) & np.isfinite(noise)
+    complete = np.isfinite(estimate) & np.isfinite(noise.variance)
     if complete.any():
         rows = condition_rows(fit, predictors.rows(complete))
         if information is None:
             information = "expected" if uncertainty in ("full", "bootstrap") else "observed"
         W = parameter_covariance(fit, information)
-        found = row_variances(fit, rows, noise[complete], W, uncertainty)
+        own = Noise(noise.variance[complete], noise.slopes[complete])
+        if fit.design.residual is None:
+            found = row_variances(fit, rows, own.variance / fit.sigma**2, W, uncertainty)
+        else:
+            found = residual_variances(fit, rows, own, W, uncertainty)
         if uncertainty == "bootstrap":
             found = found._replace(variance=found.variance + _moved(fit, rows, refits, seed, progress))
         degrees = found.df if df == "satterthwaite" else np.full(len(found.df), np.inf)
@@ -98,54 +98,29 @@ def predict(
     return pd.DataFrame(in_order(columns), index=predictors.index)
 
 
-def _of_fixed(
-    fit: Fitted,
-    predictors: Predictors,
-    estimate: np.ndarray,
-    noise: tuple[np.ndarray, np.ndarray] | None,
-    above: float,
-    uncertainty: PredictionLayer,
-    df: PredictionDf,
-    information: Information | None,
-) -> pd.DataFrame:
-    """Give intervals where residuals have a covariance and there are no random effects."""
-    design = fit.design
-    if uncertainty in ("conditional", "bootstrap"):
-        design.require_independent_residuals(f"uncertainty={uncertainty!r}")
-    if design.blocks:
-        design.require_independent_residuals("An interval of predictions beside random effects")
-    W = parameter_covariance(fit, information or ("expected" if uncertainty == "full" else "observed"))
-    of = small_sample_residual(fit, W, is_scaled=uncertainty == "full")
-    X = predictors.X
-    plug_in, slopes = np.einsum("rp,pq,rq->r", X, of.plug_in, X), np.einsum("rp,mpq,rq->rm", X, of.slopes, X)
-    variance = np.einsum("rp,pq,rq->r", X, of.covariance, X)
-    if noise is not None:
-        variance, plug_in, slopes = variance + noise[0], plug_in + noise[0], slopes + noise[1]
-    error = np.sqrt(variance)
-    spread = np.einsum("rm,mn,rn->r", slopes, W, slopes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.where(spread > 0.0, np.maximum(2.0 * plug_in**2 / spread, LEAST), np.inf)
-    if df != "satterthwaite":
-        fixed = float(fit.n - len(fit.estimate.beta)) if df == "residual" else np.inf
-        degrees = np.where(np.isnan(error), np.nan, fixed)
-    half = t_quantile(above, degrees) * error
-    columns = {"estimate": estimate, "std_error": error, "df": degrees, "lower": estimate - half}
-    return pd.DataFrame(in_order(columns | {"upper": estimate + half}), index=predictors.index)
+class Noise(NamedTuple):
+    """Variance (m,) of the residual of each row, and its derivatives (m, u + 1) by all covariance parameters."""
+
+    variance: np.ndarray
+    slopes: np.ndarray
 
 
-def _row_noise(fit: Fitted, new_data: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variance (m,) of the residual of each row, and its derivatives (m, t + f + 1) by the covariance parameters."""
+def _row_noise(fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind, m: int) -> Noise:
+    """Say how much a row that is measured spreads around its mean: nothing for an interval of the mean."""
+    slopes = np.zeros((m, len(fit.estimate.coordinates)))
+    own = read_row_weights(fit.design, new_data, weights, m)
+    if interval != "prediction":
+        return Noise(np.zeros(m), slopes)
+    variance = fit.sigma**2 / own
     block, residual = fit.design.residual, fit.estimate.residual
-    assert block is not None
-    assert residual is not None
-    columns = block.columns if new_data is None else evaluate_spreads(block, new_data)
-    n_spreads = residual.layout.n_spreads
-    variance = fit.sigma**2 * np.exp(2.0 * columns @ residual.phi[:n_spreads]) / weights
-    slopes = np.zeros((len(variance), len(fit.estimate.coordinates)))
-    start = len(fit.estimate.minimum.x)
-    slopes[:, start : start + n_spreads] = 2.0 * variance[:, None] * columns
+    if block is not None and residual is not None:
+        columns = block.columns if new_data is None else evaluate_spreads(block, new_data)
+        n_spreads = residual.layout.n_spreads
+        variance = variance * np.exp(2.0 * columns @ residual.phi[:n_spreads])
+        start = len(fit.estimate.minimum.x)
+        slopes[:, start : start + n_spreads] = 2.0 * variance[:, None] * columns
     slopes[:, -1] = 2.0 * variance
-    return variance, slopes
+    return Noise(variance, slopes)
 
 
 class Rows(NamedTuple):
@@ -157,7 +132,7 @@ class Rows(NamedTuple):
 
 def condition_rows(fit: Fitted, predictors: Predictors) -> Rows:
     """Take rows to the conditioned columns."""
-    products = fit.problem.products
+    products = fit.estimate.criterion_function.products
     inverses = [np.linalg.inv(T) for T in products.effect_roots]
     return Rows(
         fixed=predictors.X @ np.linalg.inv(products.fixed_root),
@@ -181,7 +156,7 @@ def row_variances(fit: Fitted, rows: Rows, noise: np.ndarray, W: np.ndarray, lay
     V = σ²(v + 1/w), so that its derivative is σ²∂v by θ, and 2V by log σ; the term 2g₃ that "full" adds is of an order
     at which V̂ is not followed, as in Kenward & Roger's degrees of freedom of one contrast.
     """
-    effects = RowEffects(fit.problem.products, rows.fixed, rows.incidences)
+    effects = RowEffects(fit.estimate.criterion_function.products, rows.fixed, rows.incidences)
     of, towards = differentiate_variances(
         fit, effects, W, of_fixed=layer != "conditional", second_order=layer == "full"
     )
@@ -192,9 +167,57 @@ def row_variances(fit: Fitted, rows: Rows, noise: np.ndarray, W: np.ndarray, lay
     return Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
 
 
+def residual_variances(fit: Fitted, rows: Rows, noise: Noise, W: np.ndarray, layer: PredictionLayer) -> Found:
+    """Do the same where residuals have a covariance, whose parameters are among those that are estimated.
+
+    Of rows without random effects "full" is Kenward & Roger's variance.
+    """
+    m, sigma, u = len(rows.fixed), fit.sigma, len(W) - 1
+    value, more, slopes = np.zeros(m), np.zeros(m), np.zeros((m, u))
+    if any(incidence is not None for incidence in rows.incidences):
+        value, more, slopes = of_effects(fit, rows, W, layer)
+    elif layer != "conditional":
+        of = small_sample_residual(fit, W, is_scaled=layer == "full")
+        X = rows.fixed @ fit.estimate.criterion_function.products.fixed_root
+        value, whole = (np.einsum("rp,pq,rq->r", X, C, X) / sigma**2 for C in (of.plug_in, of.covariance))
+        more, slopes = 0.5 * (whole - value), np.einsum("rp,mpq,rq->rm", X, of.slopes[:-1], X) / sigma**2
+    plug_in = sigma**2 * value + noise.variance
+    gradient = noise.slopes + np.column_stack([sigma**2 * slopes, 2.0 * sigma**2 * value])
+    spread = np.einsum("rm,mn,rn->r", gradient, W, gradient)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(spread > 0.0, np.maximum(2.0 * plug_in**2 / spread, LEAST), np.inf)
+    return Found(plug_in + 2.0 * sigma**2 * more, df)
+
+
+def of_effects(
+    fit: Fitted, rows: Rows, W: np.ndarray, layer: PredictionLayer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """V and g₃ (m,) over σ², and ∂v (m, u), of rows with random effects, known and new."""
+    of = ResidualLayers(fit, W)
+    value, more, slopes = np.zeros(len(rows.fixed)), np.zeros(len(rows.fixed)), []
+    shapes = [(i.k, i.n_levels) for i in of.eliminated.rows.incidences]
+    for some in of.batches(len(rows.fixed)):
+        effects = [np.zeros((k, len(some), q)) for k, q in shapes]
+        fresh = [np.zeros((k, len(some))) for k, _ in shapes]
+        for incidence, known, new in zip(rows.incidences, effects, fresh, strict=True):
+            for own in () if incidence is None else incidence.rows(some).ordered.memberships:
+                is_known, is_new = (own.codes >= 0) & (own.codes < known.shape[2]), own.codes >= known.shape[2]
+                known[:, np.flatnonzero(is_known), own.codes[is_known]] += own.columns[is_known].T
+                new += np.where(is_new, own.columns.T, 0.0)
+        predicted = of.predict(rows.fixed[some].T, effects, of_fixed=layer != "conditional")
+        added, bent = of.of_new(fresh)
+        value[some] = predicted.value + added
+        slopes.append(of.slopes(predicted)[:, :, 0, 0] + bent)
+        if layer == "full":
+            more[some] = of.second_order(predicted)[:, 0, 0]
+    return value, more, np.concatenate(slopes, axis=1).T
+
+
 def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
     """Mean square (m,) of how far predictions move when the variances are estimated anew, in refits to drawn data."""
     criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
+    if fit.estimate.residual is not None:
+        return _moved_whole(fit, rows, refits, seed, progress)
     source = ResponseSource(fit, "parametric", with_rows=False)
     total, done, streams = np.zeros(len(rows.fixed)), 0, []
     for number in watched(range(refits), "bootstrap of predictions", progress):
@@ -206,8 +229,26 @@ def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | Non
         for i in np.flatnonzero(found.converged).tolist():
             of_response = replace(criterion, products=responses[i])
             new, old = of_response.evaluate(found.theta[i]), of_response.evaluate(theta)
-            total += _move(rows, new, old) ** 2
+            modes = [after - before for after, before in zip(new.modes, old.modes, strict=True)]
+            total += _move(rows, new.fixed.beta - old.fixed.beta, modes) ** 2
             done += 1
+    return _mean(total, done, refits)
+
+
+def _moved_whole(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
+    """Do so where residuals have a covariance."""
+    products = fit.estimate.criterion_function.products
+    total, done = np.zeros(len(rows.fixed)), 0
+    for number in watched(range(refits), "bootstrap of predictions", progress):
+        move = move_once(fit, np.random.default_rng([seed, number]))
+        if move is not None:
+            modes = [T @ b.T for T, b in zip(products.effect_roots, move.modes, strict=True)]
+            total += _move(rows, products.fixed_root @ move.beta, modes) ** 2
+            done += 1
+    return _mean(total, done, refits)
+
+
+def _mean(total: np.ndarray, done: int, refits: int) -> np.ndarray:
     if not done:
         raise EstimationError(
             f"None of the {refits} refits to drawn data found a maximum: take uncertainty='full', or more refits."
@@ -215,13 +256,13 @@ def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | Non
     return total / done
 
 
-def _move(rows: Rows, new: Evaluated, old: Evaluated) -> np.ndarray:
-    """How far each prediction (m,) is from the same with the true variances."""
-    move = rows.fixed @ (new.fixed.beta - old.fixed.beta)
-    for incidence, after, before in zip(rows.incidences, new.modes, old.modes, strict=True):
+def _move(rows: Rows, beta: np.ndarray, modes: Sequence[np.ndarray]) -> np.ndarray:
+    """How far each prediction (m,) moves where coefficients (p,) and effects (k, q) move, on conditioned columns."""
+    move = rows.fixed @ beta
+    for incidence, b in zip(rows.incidences, modes, strict=True):
         if incidence is not None:
-            known = incidence.map(lambda codes, q=after.shape[1]: np.where(codes < q, codes, -1))
-            known.add_to(move, (after - before).T)
+            known = incidence.map(lambda codes, q=b.shape[1]: np.where(codes < q, codes, -1))
+            known.add_to(move, b.T)
     return move
 
 
