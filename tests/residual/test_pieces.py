@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from residual_textbook import DATA, TEXTBOOK, criterion_of, make_data
@@ -111,24 +109,3 @@ def test_sums_are_left_where_they_would_lose_digits(size, monkeypatch):
     whitened = Model(formula, frame, residual=text).fit()
     assert fit.loglik == pytest.approx(whitened.loglik, abs=1e-7)
     np.testing.assert_allclose(fit.parameters["estimate"], whitened.parameters["estimate"], rtol=1e-4)
-
-
-@pytest.mark.parametrize(("text", "random"), [BESIDE[0], BESIDE[4], ("us(visit | id, by=arm)", "")])
-def test_weighted_sums_are_the_same_in_jax_with_their_slopes(text, random):
-    model = model_of(text, random)
-    criterion = criterion_of(model, "reml")
-    sums = weigh_rows(criterion.rows, model.problem.plan)
-    phi = criterion.split(anywhere(criterion))[1]
-    way = np.random.default_rng(1).normal(size=len(phi))
-    with jax.enable_x64(True):
-        at = jax.jit(lambda phi, way: jax.jvp(lambda phi: leaves(sums.products(jnp, phi)), (phi,), (way,)))
-        found, slopes = at(phi, way)
-    high, low = (leaves(sums.products(np, phi + sign * 1e-5 * way)) for sign in (1.0, -1.0))
-    for each, same, slope, up, down in zip(found, leaves(sums.products(np, phi)), slopes, high, low, strict=True):
-        np.testing.assert_allclose(each, same, rtol=SAME, atol=1e-10)
-        np.testing.assert_allclose(slope, (up - down) / 2e-5, rtol=1e-5, atol=1e-5)
-
-
-def leaves(products):
-    fill = () if products.fill is None else (products.fill.coefficient,)
-    return [*products.diagonal, *products.cross, *products.pairs, products.gram, products.log_weights, *fill]

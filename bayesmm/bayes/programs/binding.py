@@ -21,7 +21,8 @@ from bayesmm.design.design import Design
 from bayesmm.design.refusal import refuse_related
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
-from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products
+from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products, weigh_products
+from bayesmm.marginal.residual.weighted_sums import takes_less
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.problem import Problem, lay_out_design
 from bayesmm.specification.priors import Flat, Normal
@@ -69,7 +70,9 @@ def pad_sums(problem: Problem) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
     """Pad the sums over the rows; where residuals have a covariance, lay out what they are made from at each of it."""
     if problem.design.residual is None:
         return pad_products(problem.products), ()
-    return lay_out_products(problem.residual_rows, problem.plan)
+    rows, plan = problem.residual_rows, problem.plan
+    is_summed = bool(rows.blocks) and takes_less(rows, plan)
+    return (weigh_products if is_summed else lay_out_products)(rows, plan)
 
 
 def _gaussian(

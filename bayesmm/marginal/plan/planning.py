@@ -14,7 +14,7 @@ the start: such a factor is never batched.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -272,3 +272,21 @@ def list_fill(shape: PlanShape, index: PlanIndex) -> tuple[list[UpdateShape], li
         return index.node_start[g][one] + index.node_column[h][two], index.node_stride[g][one]
 
     return _join(within, sides, position)
+
+
+def unfold_fill(plan: Plan) -> Plan:
+    """Return the plan in which the first step adds to the dense blocks edge by edge, as later ones do.
+
+    A fill map holds products of edges that do not change. Those of weighted sums do.
+    """
+    shape, index = plan.shape, plan.index
+    if not shape.steps or shape.steps[0].kind == "product":
+        return plan
+    shapes, lists = list_fill(shape, index)
+    first = replace(shape.steps[0], updates=(*shape.steps[0].updates, *shapes))
+    updates = ((*index.updates[0], *lists), *index.updates[1:])
+    return replace(
+        plan,
+        shape=replace(shape, steps=(first, *shape.steps[1:])),
+        index=replace(index, updates=updates),
+    )

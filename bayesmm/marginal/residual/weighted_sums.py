@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
-from bayesmm.marginal.sums.crossproducts import CrossProducts, make_fill
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.pairs import locate_pairs
 
 MOST_NUMBERS = 40_000_000  # in all sums together, 320 MB
 DEARER = 4.0  # times the numbers of the rows, up to which sums take less time: rows are gone through several times
 
 
-@dataclass(frozen=True)
-class ClassSums:
+class ClassSums(NamedTuple):
     """Products of columns, a left and b right ones, by target (a level, or a pair of levels) and class.
 
     A target has a slot for each class that occurs in it; the class of an empty slot is the one after the last, whose
@@ -49,6 +49,8 @@ class ClassSums:
     def at(self, weights: Float[Array, " m"]) -> Float[Array, "a b T"]:
         """Add the classes up, by their weights with a zero after the last."""
         own = weights[self.classes]
+        if not isinstance(own, np.ndarray):
+            return (own[:, None, None] * self.values).sum(0)  # a compiler makes one loop of it
         total = own[0] * self.values[0]
         for each, value in zip(own[1:], self.values[1:], strict=True):
             total = total + each * value
@@ -92,8 +94,6 @@ class WeightedSums:
         Z_f'(·)[Z_f X y] of each factor, by level.
     pairs : tuple of ClassSums
         Z_f'(·)Z_g, by pair of levels that occur together, in the plan's order.
-    plan : Plan
-        Of the elimination.
     template : CrossProducts
         What does not depend on φ.
     """
@@ -102,7 +102,6 @@ class WeightedSums:
     gram: Float[Array, "m c c"]
     own: tuple[ClassSums, ...]
     pairs: tuple[ClassSums, ...]
-    plan: Plan
     template: CrossProducts
 
     @property
@@ -122,7 +121,7 @@ class WeightedSums:
         for stack, R in zip(self.layout.stacks, self.layout.covariances(xp, phi), strict=True):
             W, own = invert(xp, R)
             precisions.append(W)
-            flat.append(_entries(W).reshape(-1))
+            flat.append(entries(W).reshape(-1))
             log_det = log_det + stack.counts @ own
         return Weights(precisions, xp.concatenate([*flat, np.zeros(1)]), log_det)
 
@@ -138,14 +137,12 @@ class WeightedSums:
         w, template = weights.by_class, self.template
         c = self.gram.shape[1]
         own = [sums.at(w) for sums in self.own]
-        pairs = tuple(sums.at(w) for sums in self.pairs)
         return replace(
             template,
             diagonal=tuple(each[:, : len(each)] for each in own),
             cross=tuple(each[:, len(each) :] for each in own),
-            pairs=pairs,
+            pairs=tuple(sums.at(w) for sums in self.pairs),
             gram=(w[:-1] @ self.gram.reshape(-1, c * c)).reshape(c, c),
-            fill=make_fill(self.plan, pairs, xp) if pairs else None,
             log_weights=-weights.log_det,
         )
 
@@ -164,7 +161,7 @@ class WeightedSums:
 
     def by_class(self, matrices: Sequence[Float[Array, "*f m o o"]]) -> Float[Array, "*f m"]:
         """Entries s ≤ t of matrices of the patterns, with a zero after the last."""
-        flat = [_entries(M).reshape(*M.shape[:-3], -1) for M in matrices]
+        flat = [entries(M).reshape(*M.shape[:-3], -1) for M in matrices]
         return np.concatenate([*flat, np.zeros((*flat[0].shape[:-1], 1))], axis=-1)
 
 
@@ -185,7 +182,8 @@ def invert(xp: Any, R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Fl
     return xp.linalg.inv(R), 2.0 * xp.log(xp.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
 
 
-def _entries(M: Float[Array, "*f o o"]) -> Float[Array, "*f u"]:
+def entries(M: Float[Array, "*f o o"]) -> Float[Array, "*f u"]:
+    """Entries s ≤ t."""
     i, j = np.triu_indices(M.shape[-1])
     return M[..., i, j]
 
@@ -193,7 +191,7 @@ def _entries(M: Float[Array, "*f o o"]) -> Float[Array, "*f u"]:
 def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     """Sum the rows of one design by class and level, for the plan of the elimination of its random effects."""
     layout = rows.layout.pieces
-    own, pairs = _targets(rows, plan)
+    own, pairs = targets_of(rows, plan)
     effects = [
         np.linalg.solve(T.T, block.incidence.only.columns.T).T
         for T, block in zip(rows.effect_roots, rows.blocks, strict=True)
@@ -202,14 +200,14 @@ def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
         layout=replace(layout, stacks=tuple(_without_rows(stack) for stack in layout.stacks)),
         gram=np.concatenate([_fold(each) for each in sum_patterns(layout, rows.fixed, always=True)]),
         own=tuple(
-            _sum_classes(layout, target, Z, np.hstack([Z, rows.fixed])) for target, Z in zip(own, effects, strict=True)
+            sum_classes(layout.stacks, target, Z, np.hstack([Z, rows.fixed]))
+            for target, Z in zip(own, effects, strict=True)
         ),
         pairs=tuple(
-            _sum_classes(layout, target, effects[f], effects[g])
+            sum_classes(layout.stacks, target, effects[f], effects[g])
             for target, (f, g) in zip(pairs, plan.shape.pairs, strict=True)
         ),
-        plan=plan,
-        template=_template(rows, plan),
+        template=_template(rows, unfold_fill(plan)),
     )
 
 
@@ -217,30 +215,31 @@ def takes_less(rows: ResidualRows, plan: Plan) -> bool:
     """Whether weights on sums take less time at each φ than whitening the rows, and the sums fit into memory."""
     c = rows.p + 1
     widths = [block.incidence.k for block in rows.blocks]
-    own, pairs = _targets(rows, plan)
+    own, pairs = targets_of(rows, plan)
     numbers = sum(
         m * o * (o + 1) // 2 * c**2 for m, o in (stack.positions.shape for stack in rows.layout.pieces.stacks)
     )
     for k, target in zip(widths, own, strict=True):
-        numbers += k * (k + c) * _join(rows.layout.pieces, target).n_slots * target.count
+        numbers += k * (k + c) * _join(rows.layout.pieces.stacks, target).n_slots * target.count
     for (f, g), target in zip(plan.shape.pairs, pairs, strict=True):
-        numbers += widths[f] * widths[g] * _join(rows.layout.pieces, target).n_slots * target.count
+        numbers += widths[f] * widths[g] * _join(rows.layout.pieces.stacks, target).n_slots * target.count
     return numbers <= min(MOST_NUMBERS, DEARER * rows.n * (c + sum(widths)))
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """What is summed over: of each row its level, or its pair of levels, and their number."""
 
     rows: Int[Array, " n"]
     count: int
 
 
-def _targets(rows: ResidualRows, plan: Plan) -> tuple[list[_Target], list[_Target]]:
+def targets_of(rows: ResidualRows, plan: Plan) -> tuple[list[Target], list[Target]]:
+    """Levels of each factor, and pairs of levels in the order of the plan."""
     incidences = [block.incidence for block in rows.blocks]
     located = locate_pairs(incidences)
     return (
-        [_Target(incidence.only.codes, incidence.n_levels) for incidence in incidences],
-        [_Target(located[pair].positions[(0, 0)], located[pair].size) for pair in plan.shape.pairs],
+        [Target(incidence.only.codes, incidence.n_levels) for incidence in incidences],
+        [Target(located[pair].positions[(0, 0)], located[pair].size) for pair in plan.shape.pairs],
     )
 
 
@@ -301,9 +300,9 @@ class _Joined(NamedTuple):
     pattern: Int[Array, " N"]
 
 
-def _join(layout: ResidualLayout, target: _Target) -> _Join:
+def _join(stacks: Sequence[Stack], target: Target) -> _Join:
     found, slots = [], np.zeros(target.count, dtype=np.int64)
-    for stack in layout.stacks:
+    for stack in stacks:
         m, o = stack.positions.shape
         keys = target.rows[stack.rows[:, 0]] * m + stack.pattern
         order = np.argsort(keys, kind="stable")
@@ -314,17 +313,17 @@ def _join(layout: ResidualLayout, target: _Target) -> _Join:
     return _Join(found, int(slots.max(initial=1)))
 
 
-def _sum_classes(
-    layout: ResidualLayout, target: _Target, left: Float[Array, "n a"], right: Float[Array, "n b"]
+def sum_classes(
+    stacks: Sequence[Stack], target: Target, left: Float[Array, "n a"], right: Float[Array, "n b"]
 ) -> ClassSums:
-    """Sum products of columns by target and class."""
-    join, count = _join(layout, target), target.count
+    """Sum products of columns by target and class of these stacks."""
+    join, count = _join(stacks, target), target.count
     a, b = left.shape[1], right.shape[1]
-    n_classes = sum(m * o * (o + 1) // 2 for m, o in (stack.positions.shape for stack in layout.stacks))
+    n_classes = sum(m * o * (o + 1) // 2 for m, o in (stack.positions.shape for stack in stacks))
     classes = np.full((join.n_slots, count), n_classes)
     values = np.zeros((join.n_slots, a, b, count))
     start, used = 0, np.zeros(count, dtype=np.int64)
-    for stack, joined in zip(layout.stacks, join.stacks, strict=True):
+    for stack, joined in zip(stacks, join.stacks, strict=True):
         o = stack.positions.shape[1]
         i, j = np.triu_indices(o)
         u, rows = len(i), stack.rows[joined.order]

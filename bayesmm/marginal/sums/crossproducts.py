@@ -207,7 +207,7 @@ def assemble_products(
         cross=fixed.cross,
         pairs=tuple(sums.pairs),
         gram=fixed.gram,
-        fill=make_fill(plan, sums.pairs),
+        fill=_make_fill(plan, sums.pairs),
         index=plan.index,
         fixed_root=fixed.root,
         log_det_root=_scalar(2.0 * np.log(np.abs(np.diag(fixed.root))).sum()),
@@ -372,7 +372,7 @@ def _scalar(value: float) -> Any:
     return np.float64(value)
 
 
-def make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]], xp: Any = np) -> FillMap | None:
+def _make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]]) -> FillMap | None:
     """Write what the first step adds to the dense blocks as a linear map of its matrices N."""
     shape, index = plan.shape, plan.index
     if not shape.steps or shape.steps[0].kind == "product":
@@ -385,11 +385,11 @@ def make_fill(plan: Plan, pairs: Sequence[Float[Array, "k l P"]], xp: Any = np) 
         own = index.rows[shape.pairs.index((first.factor, update.left))][lists.left]
         for i in range(left.shape[1]):
             for j in range(right.shape[1]):
-                A, B = xp.take(left[:, i], lists.left, axis=1), xp.take(right[:, j], lists.right, axis=1)
+                A, B = left[:, i].take(lists.left, axis=1), right[:, j].take(lists.right, axis=1)
                 start = len(rows) * k * k * q
                 coefficients.append(-(A[:, None] * B[None]).reshape(-1))
                 rows.append(np.tile((lists.target + (i * lists.stride + j)).astype(np.int32), k * k))
                 columns.append(np.concatenate([(own + (start + e * q)).astype(np.int32) for e in range(k * k)]))
     if not rows:
         return None
-    return FillMap(xp.concatenate(coefficients), np.concatenate(rows), np.concatenate(columns), len(rows))
+    return FillMap(np.concatenate(coefficients), np.concatenate(rows), np.concatenate(columns), len(rows))

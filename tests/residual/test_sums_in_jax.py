@@ -1,0 +1,81 @@
+"""Sums weighted in JAX: the cross-products and the reduction of NumPy's, with slopes, whatever is laid out for them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from residual_textbook import DATA, criterion_of
+
+from bayesmm import Model
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.elimination.elimination import eliminate
+from bayesmm.marginal.in_jax.reduction import reduce_by_sums
+from bayesmm.marginal.residual.in_jax import lay_out_products, products_at, weigh_products
+from bayesmm.marginal.residual.weighted_sums import weigh_rows
+from bayesmm.marginal.residual.whitened import whiten_at
+
+SAME = 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "random"),
+    [
+        ("ar1(step | id)", " + (1 | id)"),
+        ("het(arm:visit)", " + (1 | id) + (1 | visit)"),
+        ("us(visit | id, by=arm)", ""),
+    ],
+)
+def test_weighted_sums_are_the_same_in_jax_with_their_slopes(text, random):
+    model = Model(f"y ~ x + step{random}", DATA, residual=text)
+    criterion = criterion_of(model, "reml")
+    sums = weigh_rows(criterion.rows, model.problem.plan)
+    rng = np.random.default_rng(1)
+    phi, way = rng.normal(size=(2, criterion.rows.layout.n_phi)) * 0.4
+    with jax.enable_x64(True):
+        at = jax.jit(lambda phi, way: jax.jvp(lambda phi: leaves(sums.products(jnp, phi)), (phi,), (way,)))
+        found, slopes = at(phi, way)
+    high, low = (leaves(sums.products(np, phi + sign * 1e-5 * way)) for sign in (1.0, -1.0))
+    for each, same, slope, up, down in zip(found, leaves(sums.products(np, phi)), slopes, high, low, strict=True):
+        np.testing.assert_allclose(each, same, rtol=SAME, atol=1e-10)
+        np.testing.assert_allclose(slope, (up - down) / 2e-5, rtol=1e-5, atol=1e-5)
+
+
+def leaves(products):
+    fill = () if products.fill is None else (products.fill.coefficient,)
+    return [*products.diagonal, *products.cross, *products.pairs, products.gram, products.log_weights, *fill]
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | a) + (1 | b)", "y ~ x + (x | a) + (1 | b) + (1 | c)"])
+def test_crossed_factors_are_reduced_as_from_whitened_rows(formula):
+    """With pairs that the first factor leaves behind, whose coefficients change with the covariance of the residuals."""
+    rng = np.random.default_rng(0)
+    n = 900
+    frame = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n), "a": rng.integers(200, size=n)})
+    frame["b"] = (frame["a"] // 2 + rng.integers(3, size=n)) % 100
+    frame["c"], frame["s"] = rng.integers(50, size=n), rng.integers(3, size=n).astype(str)
+    problem = Model(formula, frame, residual="het(s)").problem
+    rows, plan, public = problem.residual_rows, problem.plan, np.array([0.3, -0.2])
+    assert [step.kind for step in plan.shape.steps] == ["scatter"]
+    factors = [np.tril(0.4 + 0.2 * rng.random((block.incidence.k,) * 2)) for block in rows.blocks]
+
+    def reduced(public: np.ndarray) -> np.ndarray:
+        whole = eliminate(host, whiten_at(rows, public, plan).products, factors)[1].reduced
+        return np.array([whole.log_det, whole.gram[-1, -1]])
+
+    weighted = eliminate(host, weigh_rows(rows, plan).products(np, public), factors)[1].reduced
+    assert weighted.log_det == pytest.approx(reduced(public)[0], rel=SAME)
+    with jax.enable_x64(True):
+        for lay_out in (lay_out_products, weigh_products):
+            products, stacks = jax.tree.map(jnp.asarray, lay_out(rows, plan))
+
+            def log_det(public: jax.Array, products=products, stacks=stacks) -> jax.Array:
+                at = products_at(products, stacks, None, public)
+                return reduce_by_sums(at, [jnp.asarray(L) for L in factors]).log_det
+
+            value, slope = jax.jit(jax.value_and_grad(log_det))(jnp.asarray(public))
+            assert value == pytest.approx(reduced(public)[0], rel=SAME)
+            ends = [(reduced(public + e)[0] - reduced(public - e)[0]) / 2e-5 for e in 1e-5 * np.eye(2)]
+            np.testing.assert_allclose(slope, ends, rtol=1e-6)
