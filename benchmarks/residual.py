@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import designs
 import numpy as np
+from gradient_rows import potential
+from per_row import mean_seconds
 from race import Rival, race
 from report import is_quick, print_line
 from straight_line import log_slope
@@ -19,7 +21,7 @@ from bayesmm.reml.residual_search import residual_criterion
 FORMULA = "y ~ arm * visit"
 METHOD = "if (reml) 'REML' else 'ML'"
 SITES, CLINICS = 200, 37  # crossed, of patients
-EVALUATIONS = 21
+EVALUATIONS = 21  # the least of which is reported: what else a machine does only adds
 BY_VISIT = "weights = varIdent(form = ~ 1 | visit)"
 
 
@@ -127,45 +129,52 @@ def against_rows(*, quick: bool) -> None:
         ("us(visit | id)", "y ~ arm + visit + (1 | site)"),
         ("het(visit)", "y ~ arm + visit + (1 | site) + (1 | clinic)"),
     ):
-        taken, built = [], []
-        for rows in sizes:
-            frame = designs.trial(patients=round(rows / 4.6), visits=5)
-            frame["site"], frame["clinic"] = frame["id"] % SITES, frame["id"] % CLINICS
-            begin = time.perf_counter()
-            criterion, at = search_of(bmm.Model(formula, frame, residual=residual))
-            criterion(at)
-            built.append(time.perf_counter() - begin)
-            taken.append(statistics.median(seconds_of(criterion, at) for _ in range(EVALUATIONS)))
-            del criterion, frame
-        slope, error = log_slope(sizes, taken)
-        print_line(
-            {
-                "kind": "rows",
-                "name": f"residual rows {residual} {formula}",
-                "description": f"One evaluation of the criterion of `{formula}` with residuals `{residual}`, five "
-                "visits, its derivatives included",
-                "measures": "seconds for an evaluation; with_sums from formula and data frame to the first one",
-                "rows": sizes,
-                "seconds": taken,
-                "with_sums": built,
-                "slope": slope,
-                "slope_std_error": error,
-            }
-        )
+        time_evaluations(search_of, "One evaluation of the criterion, derivatives included", formula, residual, sizes)
+    for residual, formula in (
+        ("ar1(number | id)", "y ~ arm + visit"),
+        ("ar1(number | id)", "y ~ arm + visit + (number | site)"),
+    ):
+        what = "One value and gradient of the marginal program's potential"
+        time_evaluations(potential, what, formula, residual, sizes[:-1])
 
 
-def search_of(model: bmm.Model) -> tuple[Any, np.ndarray]:
-    """Return the objective of a fit, and a point at which to evaluate it."""
+def time_evaluations(
+    make: Callable[[bmm.Model], Callable[[], object]], what: str, formula: str, residual: str, sizes: Sequence[int]
+) -> None:
+    """Time what `make` makes of models of several sizes, and print one line."""
+    taken, built = [], []
+    for rows in sizes:
+        frame = designs.trial(patients=round(rows / 4.6), visits=5)
+        frame["site"], frame["clinic"] = frame["id"] % SITES, frame["id"] % CLINICS
+        begin = time.perf_counter()
+        evaluate = make(bmm.Model(formula, frame, residual=residual))
+        evaluate()
+        built.append(time.perf_counter() - begin)
+        taken.append(min(mean_seconds(evaluate, 1) for _ in range(EVALUATIONS)))
+        del evaluate, frame
+    slope, error = log_slope(sizes, taken)
+    print_line(
+        {
+            "kind": "rows",
+            "name": f"residual rows {what} {residual} {formula}",
+            "description": f"{what}, `{formula}` with residuals `{residual}`, five visits",
+            "formula": formula,
+            "measures": "least seconds of some evaluations; with_sums from formula and data frame to the first one",
+            "rows": list(sizes),
+            "seconds": taken,
+            "with_sums": built,
+            "slope": slope,
+            "slope_std_error": error,
+        }
+    )
+
+
+def search_of(model: bmm.Model) -> Callable[[], object]:
+    """Return what a search evaluates, at where it begins."""
     criterion = residual_criterion(model.problem, "reml")
     phi = criterion.rows.layout.start(criterion.rows.fixed[:, -1])
-    return criterion, np.concatenate([start_theta(criterion.layout), phi])
-
-
-def seconds_of(criterion: Any, at: np.ndarray) -> float:
-    """Time one evaluation."""
-    begin = time.perf_counter()
-    criterion(at)
-    return time.perf_counter() - begin
+    at = np.concatenate([start_theta(criterion.layout), phi])
+    return lambda: criterion(at)
 
 
 def main() -> None:
