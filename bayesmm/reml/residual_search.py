@@ -14,7 +14,7 @@ from bayesmm.problem import Problem
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
-from bayesmm.reml.optimise import Evaluation, Minimum, minimise
+from bayesmm.reml.optimise import ACCEPTED, Evaluation, Minimum, minimise
 from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
 from bayesmm.reml.search import find_minima
 
@@ -54,11 +54,11 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         theta = start_theta(criterion.layout)
         if criterion.layout:
             at_phi = fixed_at(criterion, phi)
-            minima = find_minima(at_phi, first_theta(at_phi))
+            minima = find_minima(at_phi, first_theta(at_phi), ACCEPTED)
             if _loses_digits(at_phi, minima.lowest):
                 criterion = replace(criterion, whitens=True)
                 at_phi = fixed_at(criterion, phi)
-                minima = find_minima(at_phi, first_theta(at_phi))
+                minima = find_minima(at_phi, first_theta(at_phi), ACCEPTED)
             theta, n_screened = minima.lowest.x, n_screened + minima.n_screened
             n_evaluations += minima.lowest.n_evaluations
         each = _search(criterion, np.concatenate([theta, phi]), found[0] if found else None)

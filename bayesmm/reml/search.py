@@ -56,7 +56,7 @@ class SaturatedError(EstimationError):
         self.is_bounded = is_bounded
 
 
-def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
+def find_minima(criterion: Criterion, moments: np.ndarray, tolerance: float = DECREMENT_TOLERANCE) -> Minima:
     """Search from one start in each basin.
 
     Parameters
@@ -65,6 +65,8 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
         The objective.
     moments : array, shape (t,)
         Start from moments.
+    tolerance : float
+        That of `minimise`.
 
     Raises
     ------
@@ -72,11 +74,11 @@ def find_minima(criterion: Criterion, moments: np.ndarray) -> Minima:
         If the criterion falls below all that was found as σ goes to zero.
     """
     starts, n_screened = choose_starts(criterion, moments)
-    found = [find_minimum(criterion, starts[0], FIRST)]
+    found = [find_minimum(criterion, starts[0], FIRST, tolerance)]
     for start in starts[1:]:
         known = [each for each in found if each.converged and not criterion.is_crowded]  # else basins are too narrow
         if not any(is_downhill(criterion, start, each.x) for each in known):
-            found.append(find_minimum(criterion, start, FURTHER))
+            found.append(find_minimum(criterion, start, FURTHER, tolerance))
     if criterion.is_crowded and is_light(criterion):
         rays, n_values = falling_rays(criterion, moments)
         if any(criterion.escapes(ray, criterion(ray)) and criterion.limit(ray) == -np.inf for ray in rays):

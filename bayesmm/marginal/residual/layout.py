@@ -26,6 +26,7 @@ from bayesmm.marginal.shapes import Array, Float, Int
 
 TINY = 1e-30  # step of a complex-step derivative
 APART = 1e-5  # step of a central difference of such derivatives, in sizes of φ
+MIXED = np.uint64(1)  # odd factors: no bit is lost
 LEAST_SQUARE = 1e-6  # of the mean square of residuals: smaller ones count as this where their logarithms are taken
 
 
@@ -268,15 +269,20 @@ def _stack(
 
 
 def _find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
-    """Find an example of each of the lines that differ, and which of them every line is: G are sorted, by column."""
-    example, pattern = np.zeros(1, dtype=np.int64), np.zeros(len(values), dtype=np.int64)
-    for column in values.T:
-        if (column == column[0]).all():
-            continue
-        codes = np.unique(column, return_inverse=True)[1]
-        keys = pattern * (codes.max() + 1) + codes
-        _, example, pattern = np.unique(keys, return_index=True, return_inverse=True)
-    return example, pattern
+    """Find an example of each of the lines that differ, and which of them every line is.
+
+    Lines are sorted by one number made of all their bits, in which two that differ are hardly ever equal.
+    """
+    varying = values[:, (values != values[:1]).any(axis=0)] + 0.0  # zero has one sign
+    if not varying.size:
+        return np.zeros(min(len(values), 1), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
+    factors = np.random.default_rng(0).integers(2**63, size=varying.shape[1], dtype=np.uint64) * np.uint64(2) + MIXED
+    bits = varying.view(np.uint64)
+    keys = ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64)
+    _, example, pattern = np.unique(keys, return_index=True, return_inverse=True)
+    if not (varying == varying[example][pattern]).all():
+        _, example, pattern = np.unique(varying, axis=0, return_index=True, return_inverse=True)
+    return example, pattern.ravel()
 
 
 def _take_to_pieces(correlation: Correlation, stacks: Sequence[Stack]) -> Iterator[Stack]:

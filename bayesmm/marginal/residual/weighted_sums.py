@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,7 +152,7 @@ class WeightedSums:
         found, start = [], 0
         for stack in self.layout.stacks:
             m, o = stack.positions.shape
-            i, j = np.triu_indices(o)
+            i, j = upper(o)
             part = by_class[start : start + m * len(i)].reshape(m, len(i)) * np.where(i == j, 1.0, 0.5)
             M = np.empty((m, o, o))
             M[:, i, j] = M[:, j, i] = part
@@ -182,9 +183,15 @@ def invert(xp: Any, R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Fl
     return xp.linalg.inv(R), 2.0 * xp.log(xp.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
 
 
+@lru_cache(maxsize=256)
+def upper(o: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of entries s ≤ t."""
+    return np.triu_indices(o)
+
+
 def entries(M: Float[Array, "*f o o"]) -> Float[Array, "*f u"]:
     """Entries s ≤ t."""
-    i, j = np.triu_indices(M.shape[-1])
+    i, j = upper(M.shape[-1])
     return M[..., i, j]
 
 
@@ -325,7 +332,7 @@ def sum_classes(
     start, used = 0, np.zeros(count, dtype=np.int64)
     for stack, joined in zip(stacks, join.stacks, strict=True):
         o = stack.positions.shape[1]
-        i, j = np.triu_indices(o)
+        i, j = upper(o)
         u, rows = len(i), stack.rows[joined.order]
         # a target's pairs of (target, pattern) follow on each other: which of them each is
         begins = np.flatnonzero(np.diff(joined.target, prepend=-1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 
@@ -62,22 +62,35 @@ class ResidualRows:
         return len(self.root)
 
 
-class Whitened(NamedTuple):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Whitened:
     """The rows at one φ, as those of a model with independent residuals.
 
     Attributes
     ----------
     products : CrossProducts
         Their sums; `fixed_root` and `fixed_origin` lead back to the user's columns.
-    rows : Rows
-        The rows on the columns of the sums.
     plan : Plan
         Of the elimination.
+    fixed : array, shape (n, p + 1)
+        [Q e] of the rows before they were whitened, whitened.
+    blocks : tuple of BlockArrays
+        Whitened random effects.
+    inner : CrossProducts
+        The sums with what leads back to `fixed`.
     """
 
     products: CrossProducts
-    rows: Rows
     plan: Plan
+    fixed: Float[Array, "n c"]
+    blocks: tuple[BlockArrays, ...]
+    inner: CrossProducts
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows on the columns of the sums."""
+        X, y = self.fixed[:, :-1], self.fixed[:, -1]
+        return condition_rows(X, y, np.ones(len(y)), self.blocks, self.inner)
 
 
 def residual_rows(
@@ -121,13 +134,11 @@ def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> 
     layout = rows.layout
     roots = [np.linalg.cholesky(R) for R in layout.covariances(np, phi)]
     fixed = whiten(layout.stacks, roots, rows.fixed)
-    blocks = [
+    blocks = tuple(
         replace(block, incidence=block.incidence.map(lambda codes: codes, lambda Z: whiten(layout.stacks, roots, Z)))
         for block in rows.blocks
-    ]
-    X, y, ones = fixed[:, :-1], fixed[:, -1], np.ones(rows.n)
-    products, plan = build_products(X, y, ones, blocks, plan, rows.effect_roots)
-    inner = condition_rows(X, y, ones, blocks, products)
+    )
+    products, plan = build_products(fixed[:, :-1], fixed[:, -1], np.ones(rows.n), blocks, plan, rows.effect_roots)
     whole = replace(
         products,
         fixed_root=products.fixed_root @ rows.root,
@@ -135,4 +146,4 @@ def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> 
         fixed_origin=rows.origin + (np.linalg.solve(rows.root, products.fixed_origin) if rows.p else 0.0),
         log_weights=np.float64(-log_determinant(layout, roots)),
     )
-    return Whitened(whole, inner, plan)
+    return Whitened(products=whole, plan=plan, fixed=fixed, blocks=blocks, inner=products)
