@@ -1577,7 +1577,6 @@ class Fit:
         >>> fit.influence("Subject").table["cooks_distance"].idxmax()
         '309'
         """
-        self.design.require_independent_residuals("influence")
         from bayesmm.inference.diagnostics.influence import measure_influence
 
         return measure_influence(self, by, refit=refit, progress=progress)
@@ -1671,7 +1670,6 @@ class Fit:
         >>> fit.augment().columns[3:].tolist()
         ['.fitted', '.fixed', '.residual', '.standardised', '.leverage', '.cooks_distance']
         """
-        self.design.require_independent_residuals("augment")
         from bayesmm.inference.frames.frames import augment
 
         return augment(self, data)
@@ -1755,7 +1753,6 @@ class Fit:
         >>> fit.envelopes(n=20, progress=False).shape
         (180, 6)
         """
-        self.design.require_independent_residuals("envelopes")
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
         return simulate_envelopes(self, of, n, level, seed, refit=refit, progress=progress)
@@ -1798,7 +1795,6 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_envelopes(n=20, progress=False)
         """
-        self.design.require_independent_residuals("plot_envelopes")
         from bayesmm.inference.diagnostics.figures import plot_envelopes_of
 
         return plot_envelopes_of(self, of, n, level, seed, refit=refit, progress=progress, ax=ax)
@@ -1839,7 +1835,6 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_residuals(n=20, progress=False)
         """
-        self.design.require_independent_residuals("plot_residuals")
         from bayesmm.inference.diagnostics.figures import plot_residuals
 
         return plot_residuals(self, n, level, seed, progress)
@@ -1888,7 +1883,6 @@ class Fit:
         >>> print(str(fit.simulated_residuals(49, progress=False)).splitlines()[0])
         Simulated residuals of Reaction ~ Days + (Days | Subject)
         """
-        self.design.require_independent_residuals("simulated_residuals")
         from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
         return simulate_residuals(self, n, seed, random, progress)
@@ -1924,7 +1918,6 @@ class Fit:
         >>> print(str(fit.check(n=49, progress=False)).splitlines()[0])
         Check of Reaction ~ Days + (Days | Subject)
         """
-        self.design.require_independent_residuals("check")
         from bayesmm.inference.diagnostics.check import check_fit
 
         return check_fit(self, n, seed, progress)

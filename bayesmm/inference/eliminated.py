@@ -12,22 +12,19 @@ from bayesmm.reml.estimate import Estimate
 
 
 def eliminate_fit(fit: Fitted) -> Eliminated:
-    """Eliminate the random effects of a fit at its estimate."""
+    """Eliminate the random effects of a fit with independent residuals at its estimate."""
+    fit.design.require_independent_residuals("This")
     return eliminate_at(fit.problem, fit.estimate)
 
 
 def eliminate_given(fit: Fitted) -> Eliminated:
-    """Do so for what takes the covariance of the residuals as known: with whitened rows, if they have one."""
-    residual = fit.estimate.residual
-    if residual is None:
-        return eliminate_fit(fit)
-    problem = fit.problem.at(residual.phi)
-    factors = assemble_factors(np, fit.estimate.minimum.x, problem.layout)
-    return eliminate_rows(problem.conditioned_rows(), problem.products, factors, fit.estimate.sigma)
+    """Do so with whitened rows where the residuals have a covariance, which is taken as known."""
+    return eliminate_at(fit.problem, fit.estimate)
 
 
 def eliminate_at(problem: Problem, estimate: Estimate) -> Eliminated:
-    """Eliminate the random effects of a problem at an estimate."""
-    problem.design.require_independent_residuals("This")
+    """Eliminate the random effects of a problem at an estimate: with whitened rows if residuals have a covariance."""
+    residual = estimate.residual
+    problem = problem if residual is None else problem.at(residual.phi)
     factors = assemble_factors(np, estimate.minimum.x, problem.layout)
     return eliminate_rows(problem.conditioned_rows(), problem.products, factors, estimate.sigma)

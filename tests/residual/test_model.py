@@ -151,11 +151,13 @@ def test_weights_alone_are_prior_weights() -> None:
 
 
 WORKS = {
-    "aic", "anova", "bootstrap", "coef", "bic", "coefficients", "confounded", "convergence", "design", "factors", "fitted", "fixed_effects", "glance",
-    "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "plot_marginal_covariance", "predict", "principal_components", "profile", "random_effects", "residuals", "sigma", "simulate",
+    "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "coefficients", "confounded", "convergence", "design", "envelopes", "factors", "fitted", "fixed_effects", "glance",
+    "influence", "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
+    "parameters", "plot_envelopes", "plot_marginal_covariance", "plot_residuals", "predict", "principal_components", "profile", "random_effects", "residuals", "sigma", "simulate", "simulated_residuals",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
 }  # fmt: skip
+FEW = {"n": 20}
+OPTIONS = dict.fromkeys(["check", "envelopes", "plot_envelopes", "plot_residuals", "simulated_residuals"], FEW)
 ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercept | Subject)",)}
 
 
@@ -164,7 +166,7 @@ def test_every_method_of_a_fit_works_or_refuses_with_a_sentence(fit: Fit) -> Non
         if name in WORKS | {"test", "problem", "estimate", "save"}:
             value = getattr(fit, name)
             if callable(value) and name != "save":
-                value(*ARGUMENTS.get(name, ()))
+                value(*ARGUMENTS.get(name, ()), **OPTIONS.get(name, {}))
             continue
         with pytest.raises(ArgumentError, match="is not available for a model with residual="):
             getattr(fit, name)(*ARGUMENTS.get(name, ()))

@@ -12,10 +12,10 @@ import pandas as pd
 from bayesmm.console import listing, visible
 from bayesmm.errors import FitStatus
 from bayesmm.inference.diagnostics.deletion import columns_needed
-from bayesmm.inference.diagnostics.influence import ROWS, Influence, measure_influence
+from bayesmm.inference.diagnostics.influence import ROWS, Influence, grouping_names, left_out, measure_influence
 from bayesmm.inference.diagnostics.patterns import Patterns, look_for_patterns
 from bayesmm.inference.diagnostics.principal_components import decompose_covariances
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.diagnostics.row_view import view_rows
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_digits, write_p
@@ -158,8 +158,9 @@ class Check:
 
 def check_fit(fit: Fitted, n: int, seed: int, progress: bool | None) -> Check:
     """Look at a fit from all sides; see `Fit.check`."""
-    at = eliminate_fit(fit)
-    patterns = look_for_patterns(fit, at, n, seed, progress)
+    rows = view_rows(fit)
+    at = rows.at
+    patterns = look_for_patterns(fit, rows, n, seed, progress)
     components = decompose_covariances(fit)
     levels = describe_levels(fit, at)
     influence, skipped = _influence(fit, at)
@@ -223,6 +224,8 @@ def _convergence(fit: Fitted) -> Iterator[Finding]:
 def _singularity(fit: Fitted, components: pd.DataFrame) -> Iterator[Finding]:
     for sentence in fit.confounded:
         yield Finding(topic="singularity", is_concern=True, text=sentence)
+    if not fit.design.blocks:
+        return
     if not fit.singular_directions:
         smallest = dict(zip(components.index.get_level_values("group"), components["sd"].to_numpy(), strict=True))
         least = listing([f"{write_digits(sd, 3)} in {group}" for group, sd in smallest.items()])  # of falling ones
@@ -281,13 +284,12 @@ def _range(fewest: int, most: int) -> str:
 def _influence(fit: Fitted, at: Eliminated) -> tuple[dict[str, Influence], list[str]]:
     found, skipped = {ROWS: measure_influence(fit, ROWS, refit=False)}, []
     effects = sum(Z.shape[1] for Z in at.columns)
-    for f, block in enumerate(fit.design.blocks):
-        if block.is_whole:
-            continue
-        if columns_needed(at, f) * effects > MOST_WORK:
-            skipped.append(block.group)
+    for name in grouping_names(fit):
+        _, groups, factor = left_out(fit, f"`{name}`")
+        if columns_needed(at, groups, factor) * effects > MOST_WORK:
+            skipped.append(name)
         else:
-            found[block.group] = measure_influence(fit, f"`{block.group}`", refit=False)
+            found[name] = measure_influence(fit, f"`{name}`", refit=False)
     return found, skipped
 
 

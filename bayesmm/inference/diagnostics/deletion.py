@@ -19,6 +19,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.diagnostics.row_view import RowView
 from bayesmm.marginal.residual.through_rows import AT_ONCE, Eliminated
 
 GONE = 1e-9  # share of T that is nothing: without these rows a coefficient is not determined
@@ -38,8 +39,6 @@ class Deleted(NamedTuple):
         Var β̂_(g) / σ².
     explained : array, shape (G,)
         e'T⁻¹e: what r² loses with the rows.
-    log_left, log_own : arrays, shape (G,)
-        log|T| and log|D|.
     leverage : array, shape (G,)
         Sum of the rows' leverages.
     size : array, shape (G,)
@@ -49,56 +48,52 @@ class Deleted(NamedTuple):
     change: np.ndarray
     variance: np.ndarray
     explained: np.ndarray
-    log_left: np.ndarray
-    log_own: np.ndarray
     leverage: np.ndarray
     size: np.ndarray
 
 
-def delete_rows(at: Eliminated) -> Deleted:
+def delete_rows(rows: RowView) -> Deleted:
     """Leave out each row by itself."""
-    u, left, n = at.solved[:, :-1], at.left, len(at.left)
-    known = left > GONE * at.own
+    u, left, covariance = rows.solved[:, :-1], rows.left, rows.at.covariance
+    known = left > GONE * rows.own
     T = np.where(known, left, np.nan)
-    v = u @ at.covariance
+    v = u @ covariance
     return Deleted(
-        change=v * (at.residual / T)[:, None],
-        variance=at.covariance + v[:, :, None] * (v / T[:, None])[:, None],
-        explained=at.residual**2 / T,
-        log_left=np.log(T),
-        log_own=np.log(at.own),
-        leverage=1.0 - left,
-        size=np.ones(n, dtype=int),
+        change=v * (rows.residual / T)[:, None],
+        variance=covariance + v[:, :, None] * (v / T[:, None])[:, None],
+        explained=rows.residual**2 / T,
+        leverage=rows.leverage,
+        size=np.ones(len(left), dtype=int),
     )
 
 
-def delete_levels(at: Eliminated, factor: int) -> Deleted:
-    """Leave out each level of a factor with all its rows.
+def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | None) -> Deleted:
+    """Leave out each group of rows; rows whose residuals hang together are in one.
 
     Parameters
     ----------
     at : Eliminated
         The fit.
-    factor : int
-        Which.
+    groups : sequence of int arrays
+        Rows of each, where they are not levels of a factor.
+    factor : int or None
+        Of which grouping factor they are the levels that have rows.
 
     Raises
     ------
     ArgumentError
         If a group has too many levels of other factors.
     """
-    groups = at.rows.incidences[factor].members()
+    groups = groups if factor is None else at.rows.incidences[factor].members()
     p, n_groups = at.p, len(groups)
     found = Deleted(
         change=np.full((n_groups, p), np.nan),
         variance=np.full((n_groups, p, p), np.nan),
         explained=np.full(n_groups, np.nan),
-        log_left=np.full(n_groups, np.nan),
-        log_own=np.full(n_groups, np.nan),
         leverage=np.array([(1.0 - at.left[rows]).sum() for rows in groups]),
         size=np.array(list(map(len, groups))),
     )
-    Z = sparse.hstack(at.columns, format="csr")
+    Z = sparse.hstack(at.columns, format="csr") if at.columns else sparse.csr_array((len(at.rows.fixed), 0))
     for turned, D in _solve_levels(at, Z, groups, factor):
         V = turned.solved[:, :-1] @ at.covariance
         T = D - V @ turned.solved[:, :-1].T
@@ -111,8 +106,6 @@ def delete_levels(at: Eliminated, factor: int) -> Deleted:
         found.change[g] = rooted.T @ score
         found.variance[g] = at.covariance + rooted.T @ rooted
         found.explained[g] = score @ score + turned.rest
-        found.log_left[g] = -2.0 * np.log(np.diag(half)).sum()
-        found.log_own[g] = np.linalg.slogdet(D)[1]
     return Deleted(*(each[found.size > 0] for each in found))  # related levels may have no rows
 
 
@@ -127,9 +120,10 @@ def _inverse_root(T: np.ndarray) -> np.ndarray | None:
     return half if not len(T) or np.linalg.eigvalsh(T)[0] > GONE else None
 
 
-def columns_needed(at: Eliminated, factor: int) -> float:
-    """Count, at most, the columns that leaving out the levels of a factor takes through the elimination."""
-    return min(_columns_of_rows(at, at.rows.incidences[factor].members()), _columns_of_others(at, factor))
+def columns_needed(at: Eliminated, groups: Sequence[np.ndarray], factor: int | None) -> float:
+    """Count, at most, the columns that leaving groups of rows out takes through the elimination."""
+    others = np.inf if factor is None else _columns_of_others(at, factor)
+    return min(_columns_of_rows(at, groups), others) if at.columns else 0
 
 
 def _columns_of_rows(at: Eliminated, groups: Sequence[np.ndarray]) -> int:
@@ -150,10 +144,14 @@ def _columns_of_others(at: Eliminated, factor: int) -> float:
 
 
 def _solve_levels(
-    at: Eliminated, Z: Any, groups: Sequence[np.ndarray], factor: int
+    at: Eliminated, Z: Any, groups: Sequence[np.ndarray], factor: int | None
 ) -> Iterator[tuple[_Turned, np.ndarray]]:
     """D of each group, in the way that takes fewer columns through the elimination."""
-    if _columns_of_others(at, factor) < _columns_of_rows(at, groups):
+    if not at.columns:
+        for group, rows in enumerate(groups):
+            turned = _turn(at, Z[rows], group, rows)
+            yield turned, np.eye(turned.Q.shape[1])
+    elif factor is not None and _columns_of_others(at, factor) < _columns_of_rows(at, groups):
         yield from _solve_by_others(at, Z, groups, factor)
     else:
         for batch in _batches(at, Z, groups):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,14 +13,16 @@ from scipy.special import ndtri
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.residuals import standardise
+from bayesmm.inference.diagnostics.row_view import RowView, view_rows, view_rows_at
 from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, draw_sets, treat
-from bayesmm.inference.eliminated import eliminate_at, eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
+from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.estimate import estimate
+from bayesmm.reml.estimate import Estimate, estimate
+from bayesmm.reml.residual_search import refit_residual
 
 type Of = Literal["residuals", "random_effects"]
 
@@ -36,7 +39,8 @@ def simulate_envelopes(
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     check_sets(n, seed)
     level = check_level(level)
-    at = eliminate_fit(fit)
+    rows = view_rows(fit)
+    at = rows.at
     n_values = fit.n if of == "residuals" else sum(v.size for v in at.mode_variances)
     if n_values * (n + 1) > MOST_NUMBERS:
         raise ArgumentError(
@@ -46,7 +50,7 @@ def simulate_envelopes(
     df = fit.estimate.criterion_function.degrees_of_freedom
     sets = draw_sets(at, n, seed, fit.known_sigma, df, False if refit else progress)
     if of == "residuals":
-        looks = _refitted(fit, sets, of, n, progress) if refit else (standard_residuals(at, each) for each in sets)
+        looks = _refitted(fit, sets, of, n, progress) if refit else (standard_residuals(rows, each) for each in sets)
         values = np.concatenate([*looks], axis=1)
         return _envelope(values, fit.design.rows, level, {})
     pieces: dict[tuple[int, int], list[np.ndarray]] = {}
@@ -66,10 +70,10 @@ def simulate_envelopes(
     return pd.concat(tables)
 
 
-def standard_residuals(at: Eliminated, sets: Sets) -> np.ndarray:
+def standard_residuals(rows: RowView, sets: Sets) -> np.ndarray:
     """Conditional residuals over their own standard deviations, (n, c); NaN in rows that are fitted exactly."""
-    unit = np.broadcast_to(at.left[:, None], sets.conditional.shape)
-    return standardise(sets.conditional / sets.sigma, unit)
+    unit = np.broadcast_to(rows.variances[:, None], sets.conditional.shape)
+    return standardise(rows.residuals(sets.conditional) / sets.sigma, unit)
 
 
 def standard_modes(at: Eliminated, sets: Sets) -> list[np.ndarray]:
@@ -83,17 +87,23 @@ def standard_modes(at: Eliminated, sets: Sets) -> list[np.ndarray]:
 
 def _refitted(fit: Fitted, sets: Iterator[Sets], of: Of, n: int, progress: bool | None) -> Iterator:
     """Estimate the variances of the observed set and of n simulated ones anew, from those of the fit."""
-    design = fit.design
-    root = np.sqrt(design.weights)
+    design, rows = fit.design, view_rows(fit)
     population = design.offset + design.X[:, design.kept] @ fit.estimate.beta
     df = fit.estimate.criterion_function.degrees_of_freedom
-    responses = (y for each in sets for y in each.marginal.T)
+    responses = (y for each in sets for y in rows.to_data(each.marginal).T)
     for _, y in zip(watched(range(n + 1), "refitting simulated sets", progress), responses, strict=True):
-        problem = fit.problem.with_response(population + y / root)
-        criterion = Criterion(problem.products, problem.layout, fit.method, fit.known_sigma)
-        own = eliminate_at(problem, estimate(criterion, fit.estimate.minimum.x))
-        one = treat(own, own.rows.fixed[:, -1:], fit.known_sigma, df)
-        yield standard_residuals(own, one) if of == "residuals" else standard_modes(own, one)
+        problem = fit.problem.with_response(population + y)
+        own = view_rows_at(problem, _estimate(fit, problem))
+        one = treat(own.at, own.at.rows.fixed[:, -1:], fit.known_sigma, df)
+        yield standard_residuals(own, one) if of == "residuals" else standard_modes(own.at, one)
+
+
+def _estimate(fit: Fitted, problem: Problem) -> Estimate:
+    """Estimate from another response, searched from the estimates of the fit."""
+    residual = fit.estimate.residual
+    if residual is not None:
+        return refit_residual(replace(residual.criterion, rows=problem.residual_rows), fit.estimate.coordinates[:-1])
+    return estimate(Criterion(problem.products, problem.layout, fit.method, fit.known_sigma), fit.estimate.minimum.x)
 
 
 def _envelope(values: np.ndarray, index: pd.Index, level: float, names: dict[str, str]) -> pd.DataFrame:

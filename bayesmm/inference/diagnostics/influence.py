@@ -14,9 +14,9 @@ from scipy import stats
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.diagnostics.deletion import Deleted, delete_levels, delete_rows
+from bayesmm.inference.diagnostics.deletion import Deleted, delete_groups, delete_rows
+from bayesmm.inference.diagnostics.row_view import view_rows
 from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
-from bayesmm.inference.eliminated import eliminate_fit
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_number, write_p
@@ -192,17 +192,18 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | Non
     """Leave out rows or levels, each by itself; see `Fit.influence`."""
     if not isinstance(refit, bool):
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
-    index, groups, factor = _left_out(fit, by)
-    at = eliminate_fit(fit)
-    deleted = delete_rows(at) if factor is None else delete_levels(at, factor)
+    index, groups, factor = left_out(fit, by)
+    rows = view_rows(fit)
+    at = rows.at
+    deleted = delete_rows(rows) if by == ROWS else delete_groups(at, groups, factor)
     to_user = np.linalg.inv(np.asarray(at.products.fixed_root))
     change = deleted.change @ to_user.T
     variance = np.einsum("ai,gij,bj->gab", to_user, deleted.variance, to_user) * fit.sigma**2
     parameters = None
     if refit:
         possible = np.isfinite(deleted.explained)
-        left_out = zip(watched(groups, f"refitting without each of {by}", progress), possible, strict=True)
-        found = [refit_without(fit, rows) if known else None for rows, known in left_out]
+        each = zip(watched(groups, f"refitting without each of {by}", progress), possible, strict=True)
+        found = [refit_without(fit, own) if known else None for own, known in each]
         parameters = pd.DataFrame(
             parameter_values(fit, found), index=index, columns=[row.name for row in fit.labels.parameter_rows()]
         )
@@ -232,7 +233,7 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | Non
     )
 
 
-def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
+def left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
     """Labels, the rows of each, and of which factor they are levels."""
     if not isinstance(by, str):
         raise ArgumentError(f"by is {shorten(by)}: give 'rows', or a grouping factor of the model.")
@@ -243,8 +244,22 @@ def _left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int
             present, members = block.incidence.levels_present(), block.incidence.members()
             labels = [block.levels[level] for level in present]
             return pd.Index(labels, name=block.group), [members[level] for level in present], f
-    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in fit.labels.n_levels])
+    residual = fit.design.residual
+    if residual is not None and residual.group and by in (residual.group, f"`{residual.group}`"):
+        order = np.argsort(residual.codes, kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(residual.codes))[:-1])
+        return pd.Index(residual.levels, name=residual.group), members, None
+    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in grouping_names(fit)])
     raise ArgumentError(f"by is {by!r}: give 'rows', or a grouping factor of the model: {groups}.")
+
+
+def grouping_names(fit: Fitted) -> list[str]:
+    """List grouping factors whose levels can be left out: those of random effects, and of the residuals."""
+    names = [block.group for block in fit.design.blocks if not block.is_whole]
+    residual = fit.design.residual
+    if residual is not None and residual.group:
+        names.append(residual.group)
+    return list(dict.fromkeys(names))
 
 
 def _distances(change: np.ndarray, variance: np.ndarray, full: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.inference.diagnostics.envelopes import standard_modes, standard_residuals
+from bayesmm.inference.diagnostics.row_view import RowView
 from bayesmm.inference.diagnostics.simulated_sets import Sets, draw_sets, monte_carlo_p
 from bayesmm.inference.fitted import Fitted
-from bayesmm.marginal.residual.through_rows import Eliminated
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
 SIGNED = ("skewness", "excess kurtosis", "curvature", "spread against fitted")
@@ -39,13 +39,13 @@ class Patterns:
     n: int
 
 
-def look_for_patterns(fit: Fitted, at: Eliminated, n: int, seed: int, progress: bool | None) -> Patterns:
+def look_for_patterns(fit: Fitted, rows: RowView, n: int, seed: int, progress: bool | None) -> Patterns:
     """Look at residuals and random effects of the data and of n sets that the model draws."""
     df = fit.estimate.criterion_function.degrees_of_freedom
     names: list[tuple[str, str]] = []
     values = []
-    for sets in draw_sets(at, n, seed, fit.known_sigma, df, progress):
-        looks = dict(_looks(fit, at, sets))
+    for sets in draw_sets(rows.at, n, seed, fit.known_sigma, df, progress):
+        looks = dict(_looks(fit, rows, sets))
         names = list(looks)
         values.append(np.array(list(looks.values())))
     found = np.concatenate(values, axis=1)  # (looks, sets)
@@ -81,16 +81,16 @@ def _distances(
     return np.where(signed[:, None], np.abs(scaled), scaled)
 
 
-def _looks(fit: Fitted, at: Eliminated, sets: Sets) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+def _looks(fit: Fitted, rows: RowView, sets: Sets) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """Each look's statistic, of all sets (c,)."""
-    t = standard_residuals(at, sets)
+    at, t = rows.at, standard_residuals(rows, sets)
     known = np.isfinite(t).all(axis=1)
     t = t[known]
     yield from _shape("residuals", t)
     yield ("residuals", "largest residual"), np.abs(t).max(axis=0)
     design = fit.design
     origin = design.offset + design.X[:, design.kept] @ np.asarray(at.products.fixed_origin)
-    fitted = (origin[:, None] + sets.fitted / np.sqrt(design.weights)[:, None])[known]
+    fitted = (origin[:, None] + rows.to_data(sets.fitted))[known]
     fitted = fitted - fitted.mean(axis=0)
     if float(fitted.std()) > 0:
         yield ("residuals", "curvature"), _correlation(t, fitted**2)

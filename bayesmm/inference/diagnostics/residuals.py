@@ -12,11 +12,11 @@ from bayesmm.arguments import is_one_of
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence
+from bayesmm.inference.diagnostics.row_view import view_rows
 from bayesmm.inference.eliminated import eliminate_fit, eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.layout import row_variances, whiten
 from bayesmm.marginal.residual.through_rows import Eliminated
-from bayesmm.reml.residual import ResidualEstimate
 
 type ResidualKind = Literal["response", "pearson", "standardised", "cholesky"]
 type ResidualRandom = Literal["all", "none"]
@@ -70,7 +70,7 @@ def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> n
         return whiten(stacks, [np.linalg.cholesky(each) for each in R], raw[:, None])[:, 0] / fit.sigma
     variance = fit.sigma**2 * row_variances(stacks, R)
     if conditional and kind == "standardised":
-        return standardise(raw, fit.sigma**2 * _left(eliminate_given(fit), residual))
+        return standardise(raw, fit.sigma**2 * view_rows(fit).variances)
     if not conditional:
         for block, factor in zip(design.blocks, estimate.factors, strict=True):
             variance = variance + fit.sigma**2 * ((block.incidence.only.columns @ factor) ** 2).sum(axis=1)
@@ -78,19 +78,6 @@ def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> n
         X = design.X[:, design.kept]
         variance = variance - np.einsum("ni,ij,nj->n", X, estimate.beta_covariance, X)
     return standardise(raw, variance)
-
-
-def _left(eliminated: Eliminated, residual: ResidualEstimate) -> np.ndarray:
-    """Diagonal of Var(y − Xβ̂ − Zb̂)/σ² = RPR, (n,): of rows that are whitened it is LPL' by groups, with R = LL'."""
-    stacks, found = residual.layout.stacks, np.empty(len(eliminated.rows.fixed))
-    u = eliminated.solved[:, :-1]
-    own = eliminated.own_blocks([stack.rows for stack in stacks])
-    for stack, R, known in zip(stacks, residual.covariances, own, strict=True):
-        each = u[stack.rows]
-        left = known - each @ eliminated.covariance @ each.swapaxes(1, 2)
-        L = np.linalg.cholesky(R)[stack.pattern]
-        found[stack.rows] = np.einsum("gij,gjk,gik->gi", L, left, L)
-    return found
 
 
 def _in_groups(fit: Fitted) -> np.ndarray:

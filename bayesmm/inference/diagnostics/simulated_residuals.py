@@ -12,7 +12,7 @@ from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.envelopes import MOST_NUMBERS
 from bayesmm.inference.diagnostics.simulated_sets import draw_sets, monte_carlo_p
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
@@ -135,7 +135,7 @@ def simulate_residuals(
     """Rank each observation among simulated ones; see `Fit.simulated_residuals`."""
     if not is_one_of(random, ("none", "all")):
         raise ArgumentError(f"random is {random!r}: give 'none' (marginal residuals) or 'all' (conditional ones).")
-    at = eliminate_fit(fit)
+    at = eliminate_given(fit)
     if isinstance(n, int) and fit.n * (n + 1) > MOST_NUMBERS:
         raise ArgumentError(
             f"n is {n}: with {fit.n:,} rows that would be {fit.n * n:,} numbers, more than the {MOST_NUMBERS:,} that "

@@ -10,9 +10,13 @@ import numpy as np
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.inference.fitted import Fitted
-from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products
+from bayesmm.marginal.residual.layout import lay_out_residuals
+from bayesmm.marginal.residual.whitened import residual_rows
+from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.estimate import Estimate, estimate, public_values
+from bayesmm.reml.estimate import Estimate, estimate
+from bayesmm.reml.residual import ResidualEstimate
+from bayesmm.reml.residual_search import refit_residual
 
 
 def refit_without(fit: Fitted, rows: np.ndarray) -> Estimate:
@@ -30,11 +34,31 @@ def refit_without(fit: Fitted, rows: np.ndarray) -> Estimate:
     Estimate
         The search starts at the estimate with all rows, and so ends in the same basin.
     """
+    if fit.estimate.residual is not None:
+        return _refit_whole(fit, fit.estimate.residual, rows)
     products = _sum_without(fit, rows)
     layout = fit.problem.layout
     criterion = Criterion(products, layout, fit.method, fit.known_sigma)
     factors = [lower_triangular(T @ L) for T, L in zip(products.effect_roots, fit.estimate.factors, strict=True)]
     return estimate(criterion, theta_of(factors, layout))
+
+
+def _refit_whole(fit: Fitted, residual: ResidualEstimate, rows: np.ndarray) -> Estimate:
+    """Do so where residuals have a covariance; levels that have lost all rows are nothing but their prior."""
+    design, block = fit.design, fit.design.residual
+    assert block is not None
+    kept = np.delete(np.arange(design.n), rows)
+    weights = design.weights[kept]
+    layout = lay_out_residuals(
+        block.correlation, block.codes[kept], block.positions[kept], block.columns[kept], block.are_sds, weights
+    )
+    blocks = [replace(own, incidence=own.incidence.rows(kept)) for own in fit.problem.blocks]
+    response = (design.y - design.offset)[kept]
+    of = residual_rows(design.X[np.ix_(kept, design.kept)], response, weights, blocks, layout)
+    factors = [lower_triangular(T @ L) for T, L in zip(of.effect_roots, fit.estimate.factors, strict=True)]
+    theta = theta_of(factors, fit.problem.layout) if blocks else np.zeros(0)
+    criterion = replace(residual.criterion, rows=of, plan=plan_elimination(blocks) if blocks else None)
+    return refit_residual(criterion, np.concatenate([theta, residual.phi]))
 
 
 def _sum_without(fit: Fitted, rows: np.ndarray) -> CrossProducts:
@@ -58,4 +82,4 @@ def parameter_values(fit: Fitted, estimates: Sequence[Estimate | None]) -> np.nd
 
 
 def _values(found: Estimate) -> np.ndarray:
-    return np.concatenate([found.beta, public_values(found.minimum.x, np.log(found.sigma), found.criterion_function)])
+    return np.concatenate([found.beta, found.public_values(found.coordinates)])

@@ -110,7 +110,7 @@ class ResidualLayers:
         return np.stack(found)
 
     def of_new(self, effects: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What effects of new levels add, of multipliers (k, c) of each factor: to v (c,), and to ∂v (u, c)."""
+        """Say what effects of new levels add, of multipliers (k, c) of each factor: to v (c,), and to ∂v (u, c)."""
         c = effects[0].shape[1]
         value, slopes = np.zeros(c), np.zeros((self.n_parameters, c))
         i = 0

@@ -190,6 +190,8 @@ class Eliminated:
     @cached_property
     def own(self) -> np.ndarray:
         """Diagonal of Ṽ⁻¹, (n,): one less the share of each row that the random effects take."""
+        if not self.factors:
+            return np.ones(len(self.rows.fixed))
         if self.products.is_related:
             return self._own_of_related()
         inverse = self._inverse
@@ -206,6 +208,8 @@ class Eliminated:
 
     def own_blocks(self, groups: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Ṽ⁻¹ of groups of rows with one level of every factor each: (G, o, o), for rows (G, o) of several sizes."""
+        if not self.factors:
+            return [np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])) for rows in groups]
         inverse, located = self._inverse, locate_pairs(self.rows.incidences)
         members = [incidence.only for incidence in self.rows.incidences]
         found = []
@@ -253,6 +257,8 @@ class Eliminated:
         """
         if any(map(self.is_related, range(len(self.factors)))):
             return np.zeros(len(self.rows.fixed), np.int64)
+        if not self.factors:
+            return np.arange(len(self.rows.fixed))
         from scipy import sparse
 
         Z: Any = sparse.hstack(self.columns, format="csr")
