@@ -2,8 +2,8 @@
 
 What is eliminated are rows of independent residuals: with R = LL' they are L⁻¹ times the rows of the data, and P of the
 data is L⁻ᵀPL⁻¹ in terms of P here. So the conditional residuals Le, with e = Py, have the variance σ²LPL', the leverage
-of a row is 1 − (LPL⁻¹)_ii, and to leave a row out takes (L⁻ᵀPL⁻¹)_ii and L⁻ᵀe. Independent rows are only weighted, which
-none of these sees but for residuals: those stay weighted.
+of a row is 1 − (LPL⁻¹)_ii, and to leave a row out takes (L⁻ᵀPL⁻¹)_ii and L⁻ᵀe. Independent rows are weighted only, as
+none of these sees but residuals: those stay weighted.
 """
 
 from __future__ import annotations

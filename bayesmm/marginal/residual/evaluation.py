@@ -126,7 +126,7 @@ def evaluate_sums(
     restriction: float,
     held: HeldCoefficient | None = None,
 ) -> ResidualEvaluated:
-    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them; with a coefficient held or not.
+    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them; a coefficient may be held.
 
     In pieces each Γ has an expectation of zero too, so that the curvature is as good; `expected_residual` and the
     traces of `closed` are then those of the pieces.
