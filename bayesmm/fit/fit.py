@@ -1289,7 +1289,6 @@ class Fit:
         >>> print(str(fit.criteria()).splitlines()[0])
         Information criteria: Reaction ~ Days + (Days | Subject)
         """
-        self.design.require_independent_residuals("criteria")
         from bayesmm.inference.explained.criteria import information_criteria
 
         return information_criteria(self)
@@ -1312,8 +1311,9 @@ class Fit:
         Notes
         -----
         The variance of a grouping factor is z'Σz averaged over the rows, that of the fixed effects the variance of Xβ̂
-        over the rows, that of the residual σ²/w averaged. Intervals are by the delta method on the logit scale, from
-        the observed information. In a model with one random effect and its residual that of the adjusted ICC is exact.
+        over the rows, that of the residual its mean over the rows, where they differ in it. Intervals are by the delta
+        method on the logit scale, from the observed information. In a model with one random effect and its residual
+        that of the adjusted ICC is exact.
 
         References
         ----------
@@ -1327,7 +1327,6 @@ class Fit:
         >>> fit.explained().table["estimate"].round(3).to_dict()
         {'R2 marginal': 0.279, 'R2 conditional': 0.799, 'ICC adjusted': 0.722, 'ICC unadjusted': 0.521}
         """
-        self.design.require_independent_residuals("explained")
         from bayesmm.inference.explained.explained import explained
 
         return explained(self, level)
@@ -1355,7 +1354,6 @@ class Fit:
         >>> fit.variance_shares().index.tolist()
         ['Subject', 'residual']
         """
-        self.design.require_independent_residuals("variance_shares")
         from bayesmm.inference.explained.explained import variance_shares
 
         return variance_shares(self, total, level)
@@ -1384,7 +1382,6 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_variance_shares()
         """
-        self.design.require_independent_residuals("plot_variance_shares")
         from bayesmm.design.words.variances import TITLES
         from bayesmm.plots.shares import plot_shares
 
@@ -1525,7 +1522,6 @@ class Fit:
         >>> fit.robust("Subject").coefficients()["std_error"].round(2).tolist()
         [6.82, 1.55]
         """
-        self.design.require_independent_residuals("A robust covariance of clusters")
         from bayesmm.inference.fixed.robust import robust_fixed_effects
 
         return robust_fixed_effects(self, cluster, kind, level)

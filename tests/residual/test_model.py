@@ -151,10 +151,10 @@ def test_weights_alone_are_prior_weights() -> None:
 
 
 WORKS = {
-    "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "coefficients", "confounded", "convergence", "design", "envelopes", "factors", "fitted", "fixed_effects", "glance",
+    "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "coefficients", "confounded", "convergence", "criteria", "design", "envelopes", "explained", "factors", "fitted", "fixed_effects", "glance",
     "influence", "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "plot_envelopes", "plot_marginal_covariance", "plot_residuals", "predict", "principal_components", "profile", "random_effects", "residuals", "sigma", "simulate", "simulated_residuals",
-    "singular_directions", "status", "summary", "theta", "tidy", "to_datatree",
+    "parameters", "plot_envelopes", "plot_marginal_covariance", "plot_residuals", "plot_variance_shares", "predict", "principal_components", "profile", "random_effects", "residuals", "robust", "sigma", "simulate", "simulated_residuals",
+    "singular_directions", "status", "summary", "theta", "tidy", "to_datatree", "variance_shares",
 }  # fmt: skip
 FEW = {"n": 20}
 OPTIONS = dict.fromkeys(["check", "envelopes", "plot_envelopes", "plot_residuals", "simulated_residuals"], FEW)

@@ -169,6 +169,19 @@ class ResidualBlock:
         C = np.where(codes[:, None] == codes, self.correlation.matrix(np, rho, self.positions[chosen]), 0.0)
         return C * np.outer(sd, sd)
 
+    def relative_variances(self, spreads: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Variances of the rows over σ², (n,), from what their logarithms are linear in; analytic.
+
+        Parameters
+        ----------
+        spreads : array, shape (s, ...)
+            Logarithms of standard deviations over σ, and exponents; more is not looked at.
+        weights : array, shape (n,)
+            Prior weights.
+        """
+        columns = self.columns
+        return np.exp(2.0 * columns @ spreads[: columns.shape[1]]) / weights
+
     @property
     def words(self) -> str:
         """The covariance of the residuals in a few words."""

@@ -33,7 +33,7 @@ class VarianceParts(NamedTuple):
         z'Σz of each grouping factor, the mean over the rows: slopes count where they were measured, and a level's
         variance in a known relation.
     residual : array, shape (...)
-        σ²/w, the mean over the rows.
+        That of the residuals, the mean over the rows: σ²/w, or what their covariance has for each row.
     """
 
     fixed: np.ndarray
@@ -43,7 +43,7 @@ class VarianceParts(NamedTuple):
     @property
     def random(self) -> np.ndarray:
         """Of all grouping factors together."""
-        return sum(self.groups[1:], self.groups[0])
+        return sum(self.groups, 0.0 * self.residual)
 
 
 class ColumnMoments(NamedTuple):

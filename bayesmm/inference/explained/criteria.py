@@ -13,6 +13,8 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
+from bayesmm.marginal.residual.layout import whiten
+from bayesmm.marginal.residual.whitened import log_determinant
 from bayesmm.presenting.numbers import write_number
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.report import Report
@@ -38,7 +40,8 @@ class Criteria:
     hat_trace : float
         ρ, trace of the matrix that turns responses into fitted values, as if the variances were known.
     uncertainty : float
-        What estimating the variances adds to it.
+        What estimating the variances adds to it; NaN where residuals have a covariance that is estimated, for which
+        there is no conditional criterion.
     n_residual : int
         One if σ is estimated.
     formula : str
@@ -113,6 +116,11 @@ class Criteria:
             "AIC, AICc and BIC ask about new levels of the grouping factors, cAIC about new rows of the levels that "
             "there are."
         ]
+        if np.isnan(self.uncertainty):
+            said.append(
+                "cAIC counts how far fitted values follow the responses, which says nothing of the covariance of "
+                "residuals: where that is estimated there is none."
+            )
         if self.method == "reml":
             said.append("By REML they compare models with the same fixed effects only.")
         return Report(
@@ -144,8 +152,14 @@ def information_criteria(fit: Fitted) -> Criteria:
     design, estimate = fit.design, fit.estimate
     fitted = build_predictors(design).mean(estimate.beta, estimate.modes)
     residual = design.y - fitted
-    weighted = design.weights @ residual**2 / estimate.sigma**2
-    constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - np.log(design.weights).sum()
+    log_weights, square = np.log(design.weights).sum(), design.weights @ residual**2
+    if estimate.residual is not None:
+        layout, R = estimate.residual.layout, estimate.residual.covariances
+        roots = [np.linalg.cholesky(each) for each in R]
+        log_weights = -log_determinant(layout, roots)
+        square = float((whiten(layout.stacks, roots, residual[:, None]) ** 2).sum())
+    constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - log_weights
+    weighted = square / estimate.sigma**2
     return Criteria(
         method=fit.method,
         n=fit.n,
@@ -153,7 +167,7 @@ def information_criteria(fit: Fitted) -> Criteria:
         loglik=fit.loglik,
         conditional_loglik=float(-0.5 * (constant + weighted)),
         hat_trace=_hat_trace(fit),
-        uncertainty=_uncertainty(fit, residual),
+        uncertainty=_uncertainty(fit, residual) if estimate.residual is None else np.nan,
         n_residual=int(fit.known_sigma is None),
         formula=design.specification.shown,
     )

@@ -45,7 +45,12 @@ def explained(fit: Fitted, level: float) -> Explained:
     elif exact is not None:
         table.loc["ICC adjusted", ["lower", "upper"]] = exact
         remarks = [f"The interval of the adjusted ICC is {EXACT}. Others {DELTA}"]
-    if shares["std_error"].iloc[1:].isna().any():
+    residual = fit.design.residual
+    if residual is not None and residual.spreads:
+        remarks.append("The variance of the residual is the mean over the rows, which differ in it.")
+    if not fit.design.blocks:
+        remarks.append("There are no random effects: correlations of residuals explain nothing.")
+    if fit.design.blocks and shares["std_error"].iloc[1:].isna().any():
         remarks.append("A share of 0 or 1 is on the boundary and has no standard error.")
     return Explained(
         table=table,
@@ -84,16 +89,20 @@ def _delta(fit: Fitted, function: Callable[[VarianceParts], list[np.ndarray]]) -
     """
     estimate, moments = fit.estimate, measure_columns(fit.design)
     criterion = estimate.criterion_function
-    at = np.concatenate([estimate.minimum.x, [np.log(estimate.sigma)], estimate.beta])
-    n_spreads = len(estimate.minimum.x) + 1
+    at = np.concatenate([estimate.coordinates, estimate.beta])
+    n_theta, n_spreads = len(estimate.minimum.x), len(estimate.coordinates)
 
     def evaluate(parameters: np.ndarray) -> np.ndarray:
-        theta, log_sigma, beta = parameters[: n_spreads - 1], parameters[n_spreads - 1], parameters[n_spreads:]
+        theta, log_sigma, beta = parameters[:n_theta], parameters[n_spreads - 1], parameters[n_spreads:]
         sigma, covariances = np.exp(log_sigma), []
         for L, T in zip(assemble_factors(np, theta, criterion.layout), criterion.products.effect_roots, strict=True):
             factor = sigma * (np.linalg.solve(T, L) if len(T) else L)
             covariances.append(factor @ factor.T)
-        return np.array(function(moments.split(beta, covariances, sigma)))
+        parts = moments.split(beta, covariances, sigma)
+        if fit.design.residual is not None:
+            own = fit.design.residual.relative_variances(parameters[n_theta:], fit.design.weights)
+            parts = parts._replace(residual=sigma**2 * own.mean())
+        return np.array(function(parts))
 
     jacobian = np.stack([np.imag(evaluate(at + 1j * STEP * e)) / STEP for e in np.eye(len(at))], axis=1)
     covariance = np.zeros((len(at),) * 2)
@@ -104,6 +113,8 @@ def _delta(fit: Fitted, function: Callable[[VarianceParts], list[np.ndarray]]) -
 
 def _exact_icc(fit: Fitted, level: float) -> tuple[float, float] | None:
     """Find the exact interval of a model with one variance besides the residual; None where there are more."""
+    if fit.design.residual is not None:
+        return None
     ends = ratio_interval(fit, level)
     if ends is None:
         return None

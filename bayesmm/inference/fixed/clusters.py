@@ -85,6 +85,15 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
                 f"{block.group!r} are in several of them. Give a cluster in which every grouping factor of the model "
                 "is nested; crossed factors have none."
             )
+    residual = design.residual
+    if residual is not None and residual.group:
+        divided = _first_apart(residual.codes, len(residual.levels), found.codes)
+        if divided is not None:
+            raise ArgumentError(
+                f"Clusters by {found.name} are not independent: rows of {residual.levels[divided]!r} of "
+                f"{residual.group!r}, whose residuals are correlated, are in several of them. Give "
+                f"cluster={residual.group!r}, or one in which it is nested."
+            )
     return found
 
 
@@ -95,7 +104,12 @@ def _outermost(design: Design) -> Clusters:
         clusters = _of_block(block)
         if all(_first_divided(other, clusters.codes) is None for other in design.blocks):
             return clusters
+    residual = design.residual
+    if residual is not None and residual.group and not design.blocks:
+        return Clusters(name=residual.group, codes=residual.codes, labels=residual.levels)
     groups = listing([block.group for block in design.blocks])
+    if not groups:
+        raise ArgumentError("The model has no groups of rows: give cluster= a division of the rows that are alike.")
     raise ArgumentError(
         f"None of the grouping factors ({groups}) has all others nested in it, so that no clusters are independent. "
         "Give cluster= a coarser division of the rows, if there is one."
@@ -111,8 +125,12 @@ def _read(design: Design, cluster: Any) -> Clusters:
         block = next((block for block in design.blocks if block.group == cluster), None)
         if block is not None and not block.incidence.touches_itself:
             return _of_block(block)
+        residual = design.residual
+        if residual is not None and residual.group == cluster:
+            return Clusters(name=residual.group, codes=residual.codes, labels=residual.levels)
         if cluster not in design.frame:
-            groups = listing([block.group for block in design.blocks])
+            names = [block.group for block in design.blocks]
+            groups = listing(names + ([residual.group] if residual is not None and residual.group else []))
             raise ArgumentError(
                 f"cluster is {cluster!r}: give a grouping factor of the model ({groups}), a column that it uses, or "
                 f"one label for each of its {design.n} rows."
@@ -144,10 +162,15 @@ def _label(name: str, values: np.ndarray) -> Clusters:
 
 def _first_divided(block: RandomBlock, codes: np.ndarray) -> int | None:
     """Find a level whose rows are in several clusters."""
-    low, high = np.full(block.q, len(codes)), np.full(block.q, -1)
-    for each in block.incidence.memberships:
-        present = each.columns.any(axis=1)
-        np.minimum.at(low, each.codes[present], codes[present])
-        np.maximum.at(high, each.codes[present], codes[present])
+    members = [(each.codes, each.columns.any(axis=1)) for each in block.incidence.memberships]
+    levels = np.concatenate([own[present] for own, present in members])
+    return _first_apart(levels, block.q, np.concatenate([codes[present] for _, present in members]))
+
+
+def _first_apart(levels: np.ndarray, q: int, codes: np.ndarray) -> int | None:
+    """Find one of q levels whose rows have several codes."""
+    low, high = np.full(q, codes.max(initial=0) + 1), np.full(q, -1)
+    np.minimum.at(low, levels, codes)
+    np.maximum.at(high, levels, codes)
     divided = low < high
     return int(divided.argmax()) if divided.any() else None

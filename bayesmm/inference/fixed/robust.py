@@ -360,11 +360,15 @@ def _pieces(fit: Fitted, clusters: Clusters, root: np.ndarray) -> Iterator[_Piec
     residual = design.y - design.offset - X @ estimate.beta
     X = X @ root
     factors = [estimate.sigma * L for L in estimate.factors]
+    values = fit.parameter_table(df="normal")["estimate"].to_dict() if design.residual is not None else {}
     for rows in clusters.rows():
-        U = np.concatenate(
-            [_effects(block.incidence.rows(rows), L) for block, L in zip(design.blocks, factors, strict=True)], axis=1
-        )
-        own, e, noise = X[rows], residual[rows], estimate.sigma**2 / design.weights[rows]
+        effects = [_effects(block.incidence.rows(rows), L) for block, L in zip(design.blocks, factors, strict=True)]
+        U, own, e = np.concatenate([np.zeros((len(rows), 0)), *effects], axis=1), X[rows], residual[rows]
+        if design.residual is not None:
+            R = design.residual.covariance({"sigma": fit.sigma} | values, rows, design.weights[rows])
+            yield _Piece(X=own, residual=e, V=U @ U.T + R)
+            continue
+        noise = estimate.sigma**2 / design.weights[rows]
         if U.shape[1] + own.shape[1] < len(rows) and np.ptp(noise) <= 1e-14 * noise[0]:
             basis = np.linalg.qr(np.concatenate([U, own], axis=1))[0]
             U, own, e, noise = basis.T @ U, basis.T @ own, basis.T @ e, np.full(basis.shape[1], noise[0])

@@ -33,8 +33,7 @@ def tidy(fit: Fitted, effects: Any, df: Df, level: float) -> pd.DataFrame:
 
 def glance(fit: Fitted) -> pd.DataFrame:
     """One row; see `bayesmm.fit.Fit.glance`."""
-    has_shares = fit.estimate.residual is None  # with a covariance of residuals there is no one residual variance
-    shares = explained(fit, 0.95).table["estimate"] if has_shares else dict.fromkeys(SHARES, np.nan)
+    shares = explained(fit, 0.95).table["estimate"]
     return pd.DataFrame(
         {
             "nobs": [fit.n],
