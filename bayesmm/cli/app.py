@@ -267,6 +267,7 @@ def check(
     method: options.Method = "reml",
     sets: options.Sets = 499,
     seed: options.CheckSeed = 1,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -280,7 +281,9 @@ def check(
 
         paths = check_outputs(output, TABLES)
         with stage("fitting"):
-            model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+            model = build_model(
+                formula, data, reading, residual=residual, weights=weights, sigma=sigma, missing=missing_rows
+            )
             estimates = model.fit(method)
         with stage("checking"):
             checked = estimates.check(n=sets, seed=seed)
@@ -308,6 +311,7 @@ def report(
     program: options.Program = "marginal",
     by: options.By = "nuts",
     priors: options.Priors = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -325,6 +329,7 @@ def report(
                 formula,
                 data,
                 reading,
+                residual=residual,
                 weights=weights,
                 sigma=sigma,
                 missing=missing_rows,
@@ -369,6 +374,7 @@ def effects(
     seed: options.Seed = 1,
     by: options.By = "nuts",
     priors: options.Priors = None,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -387,6 +393,7 @@ def effects(
                 formula,
                 data,
                 reading,
+                residual=residual,
                 weights=weights,
                 sigma=sigma,
                 missing=missing_rows,

@@ -151,6 +151,25 @@ class Design:
                 "residuals that are independent and of one variance. docs/residuals.md says what is."
             )
 
+    def require_random_effects(self, what: str) -> None:
+        """Refuse what is about the levels of random effects where there are none.
+
+        Parameters
+        ----------
+        what : str
+            What was asked for, as the beginning of a sentence.
+
+        Raises
+        ------
+        ArgumentError
+            If the model has none.
+        """
+        if not self.blocks:
+            raise ArgumentError(
+                f"{what} takes levels of random effects, and {self.specification.shown} has none: correlated residuals "
+                "have no effects. Add a term such as (1 | group)."
+            )
+
     @property
     def known_rows(self) -> UsedRows:
         """Rows that have every level, and the limits of every number: all of them, or those that were kept."""

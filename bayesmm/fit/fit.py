@@ -557,7 +557,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_effects()
         """
-        self.design.require_independent_residuals("plot_effects")
+        self.design.require_random_effects("plot_effects")
         from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
         found = effect_uncertainty(self, posterior, bootstrap)
@@ -680,7 +680,6 @@ class Fit:
         >>> fit.group_lines(levels=["308"]).columns.tolist()
         ['level', 'x', 'unpooled', 'complete', 'estimate', 'lower', 'upper']
         """
-        self.design.require_independent_residuals("group_lines")
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
         return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
@@ -718,7 +717,6 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> figure = fit.plot_groups(levels=["308", "309"])
         """
-        self.design.require_independent_residuals("plot_groups")
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
@@ -1478,6 +1476,75 @@ class Fit:
             table, what = table / np.outer(spread, spread), f"correlation of {self.design.specification.response}"
         levels = row_levels(self.design, choose_rows(self.design, rows))
         return plot_matrix(table, levels, what=what, is_correlation=bool(correlation), ax=ax)
+
+    def residual_correlation(self) -> pd.DataFrame:
+        """Tabulate the correlations of residuals within a group, where the model has some.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns are the levels or times that the data have, in order; of more than 60 times these many.
+            Where each level of a factor has parameters of its own (``by=``), there are rows for each, and nothing
+            between.
+
+        Raises
+        ------
+        ArgumentError
+            If the residuals are not correlated.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("orthodont")
+        >>> fit = bmm.Model("distance ~ Sex * age", data, residual="homtoep(age | Subject)").fit()
+        >>> fit.residual_correlation().loc["8"].round(2).to_dict()
+        {'8': 1.0, '10': 0.63, '12': 0.68, '14': 0.52}
+        """
+        from bayesmm.design.words.residual_correlation import correlate_residuals
+
+        return correlate_residuals(self.design, self._parameter_values)[0]
+
+    def plot_residual_correlation(self, *, ax: Axes | None = None) -> Figure:
+        """Draw the correlations of residuals within a group as an image.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            To draw into.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The numbers are those of `residual_correlation`; of few rows they stand in the cells.
+            `plot_marginal_covariance` has what random effects add, row by row.
+
+        Raises
+        ------
+        BayesmmError
+            If matplotlib is not installed.
+        ArgumentError
+            If the residuals are not correlated.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("orthodont")
+        >>> fit = bmm.Model("distance ~ Sex * age", data, residual="homtoep(age | Subject)").fit()
+        >>> figure = fit.plot_residual_correlation()
+        """
+        from bayesmm.design.words.residual_correlation import correlate_residuals
+        from bayesmm.plots.matrix import plot_matrix
+
+        table, levels = correlate_residuals(self.design, self._parameter_values)
+        residual = self.design.residual
+        what = "correlation of residuals within a group" + ("" if residual is None else f" by {residual.group}")
+        groups = {"": levels} if levels else {}
+        return plot_matrix(table, groups, what=what, is_correlation=True, has_numbers=True, ax=ax)
+
+    @property
+    def _parameter_values(self) -> dict[str, float]:
+        """Estimates by name, a known σ among them."""
+        return {"sigma": self.sigma} | self.parameters["estimate"].to_dict()
 
     def robust(self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95) -> Robust:
         """Work out standard errors of the fixed effects that hold where the variances of the model are wrong.

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE, CELL, SMALLEST = 5.0, 0.24, 2.6  # inches: of a large matrix, of a row of a small one, at least
+NUMBERED = 0.42  # inches: of a row with numbers
 LETTER = 0.075  # inches, of a letter of a row's name
+SHORT = 6  # letters that a name has room for at least: a layout is not found in less
 MOST_NAMED = 40  # rows, beyond which levels are named and rows are not
+MOST_NUMBERED = 12  # rows of a matrix whose cells have numbers
+STRONG = 0.65  # correlation, from which on a dark text does not stand out from its colour
 MOST_LEVELS = 40  # names of levels along an axis
 OUTLINES = ("-", "--", ":")  # of the first grouping factor, the second, ...
 
@@ -38,6 +42,7 @@ def plot_matrix(
     *,
     what: str,
     is_correlation: bool,
+    has_numbers: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
     """Draw a symmetric matrix of rows of data.
@@ -52,6 +57,8 @@ def plot_matrix(
         What is drawn, for the colour bar.
     is_correlation : bool
         Whether colours go from −1 to 1.
+    has_numbers : bool
+        Whether correlations stand in their cells, where these are few.
     ax : matplotlib.axes.Axes, optional
         To draw into.
 
@@ -67,17 +74,24 @@ def plot_matrix(
         If matplotlib is not installed.
     """
     n = len(table)
-    side = min(max(CELL * n, SMALLEST), SIDE)
-    names = max(len(str(name)) for name in table.index) if n <= MOST_NAMED else 4
+    side = min(max((NUMBERED if has_numbers and n <= MOST_NUMBERED else CELL) * n, SMALLEST), SIDE)
+    names = max(SHORT, *(len(str(name)) for name in table.index)) if n <= MOST_NAMED else 4
     figure, axes = open_figure(ax, size=(side + 1.4 + LETTER * names, side + 0.5))
     axis, values = axes[0, 0], table.to_numpy(dtype=float)
     image = axis.imshow(values, interpolation="nearest", **_colours(values, is_correlation))
+    if has_numbers and n <= MOST_NUMBERED:
+        _number(axis, values)
     bar = figure.colorbar(image, ax=axis, shrink=0.8)
     bar.set_label(folded(literal(what, WHOLE), 0.6 * axis.bbox.height / axis.figure.dpi, SMALL), fontsize=SMALL)
     bar.ax.tick_params(labelsize="x-small")
     bar.outline.set_visible(False)
     handles = [_outline(axis, own, OUTLINES[i % len(OUTLINES)], group) for i, (group, own) in enumerate(levels.items())]
     _name_rows(axis, table, levels)
+    if has_numbers and table.index.name is not None:
+        axis.set_ylabel(literal(table.index.name), fontsize=SMALL)
+        if n <= MOST_NUMBERED and not levels:
+            axis.set_xticks(range(n), labels=literals(table.columns, WHOLE), fontsize="x-small")
+            axis.tick_params(axis="x", length=0)
     shown = [handle for handle in handles if handle is not None]
     if len(shown) > 1:
         legend = axis.legend(
@@ -85,6 +99,16 @@ def plot_matrix(
         )
         legend.set_frame_on(False)
     return hand_over(figure)
+
+
+def _number(axis: Axes, values: np.ndarray) -> None:
+    """Write correlations into their cells: white where the colour is strong."""
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            if np.isfinite(value):
+                text = f"{value:.2f}".replace("-", "−").replace("0.", ".").replace("1.00", "1")
+                colour = "white" if abs(value) > STRONG else "#222222"
+                axis.text(j, i, text, ha="center", va="center", fontsize="x-small", color=colour)
 
 
 def _colours(values: np.ndarray, is_correlation: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -102,6 +103,11 @@ class Estimate:
         """All covariance parameters as they are searched for: θ, those of the residuals, log σ."""
         phi = np.zeros(0) if self.residual is None else self.residual.phi
         return np.concatenate([self.minimum.x, phi, [np.log(self.sigma)]])
+
+    @property
+    def whiten(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """What makes columns of rows with independent residuals, where residuals have a covariance."""
+        return None if self.residual is None else self.residual.whiten
 
     def public_values(self, coordinates: np.ndarray) -> np.ndarray:
         """Return standard deviations, correlations and σ at other coordinates; analytic in them."""

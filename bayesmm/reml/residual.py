@@ -20,7 +20,7 @@ from bayesmm.marginal.residual.evaluation import (
     evaluate_rows,
     evaluate_sums,
 )
-from bayesmm.marginal.residual.layout import ResidualLayout
+from bayesmm.marginal.residual.layout import ResidualLayout, whiten
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
 from bayesmm.marginal.residual.weighted_sums import WeightedSums, takes_less, weigh_rows
 from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
@@ -227,6 +227,10 @@ class ResidualEstimate:
     def public(self) -> np.ndarray:
         """Logarithms of ratios of standard deviations and exponents, then correlations (f,)."""
         return self.layout.public(np, self.phi)
+
+    def whiten(self, columns: np.ndarray) -> np.ndarray:
+        """L⁻¹ times columns (n, c) of the rows, R = LL'."""
+        return whiten(self.layout.stacks, [np.linalg.cholesky(R) for R in self.covariances], columns)
 
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Of the objective at θ and φ."""

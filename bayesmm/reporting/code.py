@@ -72,6 +72,8 @@ def _reading(data: str | None) -> tuple[list[str], list[str]]:
 
 def _model(design: Design, posterior: Posterior | None) -> str:
     parts = [repr(design.specification.formula), "data"]
+    if design.residual is not None:
+        parts.append(f"residual={design.residual.specification.text!r}")
     if design.has_weights:
         parts.append(f"weights={design.weights_text!r}" if design.weights_text else "weights=weights")
     if design.known_sigma is not None:

@@ -124,10 +124,12 @@ def build_sections(results: Results) -> Iterator[Section]:
     yield Section(key="data", title="Data", pieces=tuple(_data(results)))
     yield Section(key="estimates", title="Estimates", pieces=tuple(_estimates(results)))
     yield Section(key="variances", title="Variance components", pieces=tuple(_variances(results)))
-    yield Section(key="levels", title="Effects of the levels", pieces=tuple(_levels(results)))
-    if not results.design.relations:  # related levels are pulled towards their relatives
+    has_levels = bool(results.design.blocks)
+    if has_levels:
+        yield Section(key="levels", title="Effects of the levels", pieces=tuple(_levels(results)))
+    if has_levels and not results.design.relations:  # related levels are pulled towards their relatives
         yield Section(key="shrinkage", title="Shrinkage", pieces=tuple(_shrinkage(results)))
-    if results.has_explorer and results.fit is not None:
+    if results.has_explorer and results.fit is not None and has_levels and results.design.residual is None:
         yield Section(key="explorer", title="Explore shrinkage", pieces=tuple(_explorer(results)))
     yield Section(key="checks", title="Checks", pieces=tuple(_checks(results)))
     if results.posterior is not None:
@@ -172,12 +174,20 @@ def _estimates(results: Results) -> Iterator[Piece]:
 
 
 def _variances(results: Results) -> Iterator[Piece]:
-    yield attempt("Shares of the variance", lambda: _shares(results))
-    yield results.figure(
-        "shares",
-        "Shares of the variance that is not explained by fixed effects.",
-        lambda: results.any.plot_variance_shares(level=results.level),
-    )
+    if results.design.blocks:
+        yield attempt("Shares of the variance", lambda: _shares(results))
+        yield results.figure(
+            "shares",
+            "Shares of the variance that is not explained by fixed effects.",
+            lambda: results.any.plot_variance_shares(level=results.level),
+        )
+    residual = results.design.residual
+    if residual is not None and residual.correlation is not None and results.fit is not None:
+        yield results.figure(
+            "residual-correlation",
+            "Correlations of residuals within a group.",
+            results.fit.plot_residual_correlation,
+        )
     if results.fit is None:
         return
     if results.is_large:

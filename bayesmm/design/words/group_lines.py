@@ -20,7 +20,7 @@ from bayesmm.design.design import Design
 from bayesmm.design.predictors import Predictors, build_predictors
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.words.factors import is_factor, levels_of
-from bayesmm.design.words.own_rows import read_own_rows
+from bayesmm.design.words.own_rows import Whiten, read_own_rows
 from bayesmm.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def lay_out_groups(
     design: Design,
     beta: np.ndarray,
     effects: Sequence[np.ndarray],
+    whiten: Whiten | None = None,
     *,
     x: Any = None,
     group: Any = None,
@@ -143,6 +144,8 @@ def lay_out_groups(
         Fixed effects that are estimated.
     effects : sequence of array, shapes (q, k)
         Random effects of each grouping factor.
+    whiten : callable, optional
+        As `bayesmm.design.words.own_rows.read_own_rows` takes it.
     x, group, levels, level
         As `bayesmm.fit.Fit.group_lines` takes them.
 
@@ -151,6 +154,7 @@ def lay_out_groups(
     ArgumentError
         If an argument suits nothing in the model.
     """
+    design.require_random_effects("Lines of levels")
     f = 0 if group is None else find_group(design.labels, group)
     block = design.blocks[f]
     if block.incidence.touches_itself or len(block.incidence.memberships) > 1:
@@ -164,7 +168,7 @@ def lay_out_groups(
     categories = _categories(design, x)
     frame, of_place, at = _place(design, x, codes, members, is_category=categories is not None)
     predictors = _predict(design, f, frame, members, of_place, x)
-    own = read_own_rows(design, beta, effects)[f].unpooled
+    own = read_own_rows(design, beta, effects, whiten)[f].unpooled
     complete = predictors.X @ beta + predictors.offset
     unpooled = predictors.mean(beta, [own if g == f else b for g, b in enumerate(effects)])
     rows = _rows(design, x, codes, members, categories)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
+from bayesmm.incidence import Incidence
 
 DETERMINED = 1e-8  # smallest eigenvalue of a level's scaled cross-products whose own effects are worth computing
 
@@ -60,7 +61,12 @@ class OwnRows:
         return found
 
 
-def read_own_rows(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray]) -> list[OwnRows]:
+type Whiten = Callable[[np.ndarray], np.ndarray]
+
+
+def read_own_rows(
+    design: Design, beta: np.ndarray, effects: Sequence[np.ndarray], whiten: Whiten | None = None
+) -> list[OwnRows]:
     """Estimate every level's effects from its own rows alone.
 
     Parameters
@@ -71,6 +77,9 @@ def read_own_rows(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray
         Fixed effects that are estimated.
     effects : sequence of array, shapes (q, k)
         Random effects of each grouping factor; those of the others are taken as they are.
+    whiten : callable, optional
+        What makes columns of rows with independent residuals from (n, c) of those of the data, where theirs have a
+        covariance: least squares are generalised then.
 
     Returns
     -------
@@ -85,14 +94,21 @@ def read_own_rows(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray
     predictor = design.offset + design.X[:, design.kept] @ beta
     for block, own in zip(design.blocks, effects, strict=True):
         block.incidence.add_to(predictor, own)
-    weighted = design.weights * (design.y - predictor)
+    left, weights = design.y - predictor, design.weights
+    incidences = [block.incidence for block in design.blocks]
+    if whiten is not None:
+        left, weights = whiten(left[:, None])[:, 0], np.ones(design.n)
+        incidences = [incidence.map(lambda codes: codes, whiten) for incidence in incidences]
     return [
-        _read_block(block, design.weights, weighted, own) for block, own in zip(design.blocks, effects, strict=True)
+        _read_block(block, incidence, weights, weights * left, own)
+        for block, incidence, own in zip(design.blocks, incidences, effects, strict=True)
     ]
 
 
-def _read_block(block: RandomBlock, weights: np.ndarray, weighted: np.ndarray, effects: np.ndarray) -> OwnRows:
-    q, k, by_level = block.q, block.k, block.incidence.sum_by_level
+def _read_block(
+    block: RandomBlock, incidence: Incidence, weights: np.ndarray, weighted: np.ndarray, effects: np.ndarray
+) -> OwnRows:
+    q, k, by_level = block.q, block.k, incidence.sum_by_level
     moments = np.stack([by_level(lambda Z, i=i: Z[:, i] * weighted) for i in range(k)], axis=1)
     entries = [by_level(lambda Z, i=i, j=j: weights * Z[:, i] * Z[:, j]) for i in range(k) for j in range(k)]
     gram = np.stack(entries, axis=1).reshape(q, k, k)
@@ -103,5 +119,5 @@ def _read_block(block: RandomBlock, weights: np.ndarray, weighted: np.ndarray, e
     unpooled = np.full((q, k), np.nan)
     solved = np.linalg.solve(scaled[determined], (moments / scale)[determined][:, :, None])[:, :, 0]
     unpooled[determined] = effects[determined] + solved / scale[determined]
-    n = by_level(lambda Z: np.any(Z != 0.0, axis=1).astype(float)).astype(int)
+    n = block.incidence.sum_by_level(lambda Z: np.any(Z != 0.0, axis=1).astype(float)).astype(int)
     return OwnRows(n=n, scale=scale, gram=scaled, determined=determined, unpooled=unpooled)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayesmm.design.words.group_lines import GroupLines, Places, lay_out_groups
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
@@ -25,14 +25,16 @@ def estimate_group_lines(fit: Fitted, *, x: Any, group: Any, levels: Any, level:
     σ²[(x − B'z)'A⁻¹(x − B'z) + z'Cz], z over the effects of the level and of the levels of other factors that come in.
     """
     level, estimate = check_level(level), fit.estimate
-    places = lay_out_groups(fit.design, estimate.beta, estimate.modes, x=x, group=group, levels=levels, level=level)
+    places = lay_out_groups(
+        fit.design, estimate.beta, estimate.modes, estimate.whiten, x=x, group=group, levels=levels, level=level
+    )
     middle = places.predictors.mean(estimate.beta, estimate.modes)
     reach = ndtri(0.5 + level / 2.0) * _standard_errors(fit, places)
     return places.with_estimates(middle, middle - reach, middle + reach)
 
 
 def _standard_errors(fit: Fitted, places: Places) -> np.ndarray:
-    at = eliminate_fit(fit)
+    at = eliminate_given(fit)
     to_user = [np.linalg.inv(T) for T in at.products.effect_roots]
     fixed = places.predictors.X @ np.linalg.inv(np.asarray(at.products.fixed_root))
     variances = np.empty(len(places.codes))

@@ -21,7 +21,7 @@ from bayesmm.arguments import shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
-from bayesmm.inference.eliminated import eliminate_fit
+from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.progress import SILENT, Bar
@@ -314,8 +314,9 @@ def read_values(result: Any, of: Of, progress: bool | None) -> FitValues | Poste
         If an argument is none of these.
     """
     check_of(of)
+    result.design.require_random_effects("This")
     if not is_posterior(result):
-        return FitValues(fit=result, of=of, at=eliminate_fit(result))
+        return FitValues(fit=result, of=of, at=eliminate_given(result))
     from bayesmm.bayes.results.draws import read_draws
     from bayesmm.bayes.results.recovered import read_effects
 

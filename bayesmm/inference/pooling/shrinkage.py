@@ -318,7 +318,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
-        own = read_own_rows(result.design, estimate.beta, estimate.modes)
+        own = read_own_rows(result.design, estimate.beta, estimate.modes, estimate.whiten)
         drawn = [
             rows.weights(estimate.sigma**2 * L @ L.T, estimate.sigma**2)[None]
             for rows, L in zip(own, estimate.factors, strict=True)

@@ -10,4 +10,5 @@ from bayesmm.inference.fitted import Fitted
 
 def unpooled_effects(fit: Fitted) -> list[np.ndarray]:
     """Estimate every level's effects from its own rows alone, all else as fitted; (q, k) of each grouping factor."""
-    return [own.unpooled for own in read_own_rows(fit.design, fit.estimate.beta, fit.estimate.modes)]
+    found = fit.estimate
+    return [own.unpooled for own in read_own_rows(fit.design, found.beta, found.modes, found.whiten)]
