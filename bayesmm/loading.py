@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xarray import Dataset, DataTree
 
 from bayesmm.arguments import check_path, shorten
 from bayesmm.errors import BayesmmError, StorageError
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.storage.stored_design import FIT, check_format
 from bayesmm.storage.trees import GROUP, check_sums, read_tree
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from bayesmm.fit.fit import Fit
 
 
-def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = None) -> Fit | Posterior:
+def load(
+    path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = None, progress: bool | None = None
+) -> Fit | Posterior:
     """Read a fit or a posterior that its `save` has written.
 
     Parameters
@@ -27,6 +31,8 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
         The file (``.nc``) or folder (``.zarr``).
     namespace : mapping of str to object, optional
         The functions and values that the model was given by this argument, if any: functions are not stored.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
 
     Returns
     -------
@@ -46,7 +52,12 @@ def load(path: str | os.PathLike[str], *, namespace: Mapping[str, Any] | None = 
     >>> posterior = bmm.load("sleep.nc")  # doctest: +SKIP
     """
     source = check_path("path", path)
-    tree, name = read_tree(source), str(path)
+    with progress_bar("reading", None, progress):
+        return _read(source, str(path), namespace)
+
+
+def _read(source: Path, name: str, namespace: Mapping[str, Any] | None) -> Fit | Posterior:
+    tree = read_tree(source)
     if GROUP not in tree.children:
         raise StorageError(
             f"{name!r} holds no model: it was not written by fit.save or posterior.save. What is in it can be read "

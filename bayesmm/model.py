@@ -21,6 +21,7 @@ from bayesmm.fit.fit import Fit
 from bayesmm.habits import MODELS, understands_keywords, understands_names
 from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 from bayesmm.rows.scan import is_elsewhere, scan
 from bayesmm.rows.summing import sum_source
@@ -165,7 +166,13 @@ class Model:
         return describe_plan(problem.plan, self.labels, self.specification.shown, rows)
 
     @understands_keywords
-    def fit(self, method: Literal["reml", "ml"] = "reml", *, engine: Literal["numpy", "jax"] = "numpy") -> Fit:
+    def fit(
+        self,
+        method: Literal["reml", "ml"] = "reml",
+        *,
+        engine: Literal["numpy", "jax"] = "numpy",
+        progress: bool | None = None,
+    ) -> Fit:
         """Estimate by restricted or full maximum likelihood.
 
         Parameters
@@ -175,6 +182,8 @@ class Model:
         engine : {"numpy", "jax"}
             What evaluates the likelihood: NumPy, which compiles nothing, or JAX on its default device, for large
             crossed designs on an accelerator. Both run the same code and give the same numbers.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -206,7 +215,11 @@ class Model:
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
         if engine == "jax":
             refuse_sparse(self.design, "JAX takes dense matrices", "Take engine='numpy'.")
-        fit = self._fits.get((method, engine)) or fit_problem(self.problem, method, engine)
+        known = self._fits.get((method, engine))
+        if known is not None:
+            return known
+        with progress_bar(f"fitting {self.design.n:,} rows", None, progress):
+            fit = fit_problem(self.problem, method, engine)
         return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
@@ -407,7 +420,7 @@ class Model:
             checkpoint=checkpoint,
         )
 
-    def prior_predictive(self, draws: int = 1000, *, seed: int = 0) -> DataTree:
+    def prior_predictive(self, draws: int = 1000, *, seed: int = 0, progress: bool | None = None) -> DataTree:
         """Draw parameters, random effects and responses from the priors, before the data are looked at.
 
         Parameters
@@ -416,6 +429,8 @@ class Model:
             How many.
         seed : int
             The same seed gives the same draws.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -438,8 +453,9 @@ class Model:
         from bayesmm.bayes.priors.prior_simulation import simulate_prior
         from bayesmm.bayes.results.tree import build_prior_tree
 
-        drawn = simulate_prior(self.design, self.priors, draws=draws, seed=seed)
-        return build_prior_tree(drawn, self.design, {"seed": int(seed)})
+        with progress_bar("drawing from the priors", None, progress):
+            drawn = simulate_prior(self.design, self.priors, draws=draws, seed=seed)
+            return build_prior_tree(drawn, self.design, {"seed": int(seed)})
 
     def plot_priors(self) -> Figure:
         """Draw the density of every prior in force, in units of the data.
@@ -469,8 +485,13 @@ class Model:
         estimates = {} if fit is None else fit.parameters["estimate"].to_dict()
         return plot_priors(build_curves(self.priors, self.design, estimates))
 
-    def check_identity(self) -> Identity:
+    def check_identity(self, *, progress: bool | None = None) -> Identity:
         """Show in numbers that REML is the mode of the posterior under flat priors, and that other scales move it.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -492,7 +513,8 @@ class Model:
         self.design.require_independent_residuals("check_identity")
         from bayesmm.comparison.identity import check_identity
 
-        return check_identity(self.fit())
+        with progress_bar("evaluating the posterior under flat priors", None, progress):
+            return check_identity(self.fit(progress=False))
 
     def calibrate(
         self,

@@ -29,18 +29,19 @@ from bayesmm.presenting.parts import FIRST_ROWS, LAST_ROWS, MOST_ROWS
 FUNCTIONS = [name for name in bmm.__all__ if inspect.isfunction(getattr(bmm, name))]
 # What refits, simulates or samples many times, and so takes seconds where there are many rows or levels.
 WATCHED = {
-    "Model": {"calibrate", "sample"},
+    "Model": {"calibrate", "check_identity", "fit", "prior_predictive", "sample"},
     "Fit": {
-        *("bootstrap", "boundary", "check", "coef", "envelopes", "influence", "plot_envelopes", "plot_residuals"),
-        *("predict", "profile", "random_effects", "simulated_residuals", "variance_tests"),
+        *("bootstrap", "boundary", "check", "coef", "envelopes", "group_lines", "influence", "plot_effects"),
+        *("plot_envelopes", "plot_groups", "plot_residuals", "predict", "profile", "random_effects", "robust", "save"),
+        *("simulated_residuals", "variance_tests"),
     },
     "Posterior": {
         *("augment", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "plot_groups", "plot_pit"),
-        *("plot_predictive", "posterior_predictive", "predict", "r2", "random_effects", "sensitivity", "simulate"),
-        *("tidy", "with_predictive"),
+        *("plot_predictive", "posterior_predictive", "predict", "r2", "random_effects", "save", "sensitivity"),
+        *("simulate", "tidy", "with_predictive"),
     },
     "Ranking": {"pairs"},
-    "bayesmm": {"effect_uncertainty", "power", "ranking", "shrinkage"},
+    "bayesmm": {"effect_uncertainty", "load", "power", "ranking", "report", "shrinkage"},
 }
 
 
@@ -62,14 +63,24 @@ def test_what_takes_long_can_be_watched_and_be_silent():
 
 
 @pytest.mark.parametrize("progress", [True, False, None])
-def test_bars_are_drawn_when_they_are_asked_for(progress, capsys):
-    fit = sleepstudy()[1]
+def test_bars_are_drawn_when_they_are_asked_for(progress, capsys, tmp_path):
+    model, fit, _ = sleepstudy()
+    path, crossed = tmp_path / "fit.nc", bmm.datasets.load("penicillin")
+    crossed = bmm.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", crossed)
     calls = {
         "check": lambda: fit.check(n=20, progress=progress),
         "envelopes": lambda: fit.envelopes(n=20, progress=progress),
         "envelopes of refits": lambda: fit.envelopes(n=20, refit=True, progress=progress),
         "influence": lambda: fit.influence("Subject", refit=True, progress=progress),
         "simulated_residuals": lambda: fit.simulated_residuals(20, progress=progress),
+        "fit": lambda: crossed.fit(progress=progress),
+        "prior_predictive": lambda: model.prior_predictive(10, progress=progress),
+        "robust": lambda: fit.robust(progress=progress),
+        "influence without refits": lambda: fit.influence(progress=progress),
+        "group_lines": lambda: fit.group_lines(progress=progress),
+        "effect_uncertainty": lambda: bmm.effect_uncertainty(crossed.fit(), progress=progress),
+        "save": lambda: fit.save(path, progress=progress),
+        "load": lambda: bmm.load(path, progress=progress),
     }
     for name, call in calls.items():
         call()
@@ -154,6 +165,15 @@ def test_a_bar_that_was_not_asked_for_comes_after_a_moment_and_goes_away(monkeyp
                 bar.advance()
         assert ("counting" in capsys.readouterr().err) is is_seen
         assert are_over(before)
+
+
+def test_bars_within_each_other_and_without_an_end_are_drawn(capsys):
+    with progress_module.progress_bar("the whole", None, True), progress_module.progress_bar("a part", 2, True) as bar:
+        bar.advance(2)
+    said = capsys.readouterr().err
+    assert "the whole" in said
+    assert "2/2" in said
+    assert "None" not in said
 
 
 def test_a_bar_changes_no_number():

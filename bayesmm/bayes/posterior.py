@@ -38,6 +38,7 @@ from bayesmm.design.words.variances import TITLES, Total
 from bayesmm.errors import ArgumentError, VariableError
 from bayesmm.habits import POSTERIORS, understands_keywords, understands_names
 from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.presenting.report import Report
 from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
 from bayesmm.problem import Problem
@@ -1038,7 +1039,7 @@ class Posterior:
         effects = largest_effect_r_hat(self.data, self.labels) if self.program == "conditional" else (1.0, "")
         return diagnose(self.data, self.parameters, stack_parameters(self.data, self.labels), effects)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, progress: bool | None = None) -> Path:
         """Write draws, data, formula and priors to a file, for `bayesmm.load` and for ArviZ.
 
         Parameters
@@ -1046,6 +1047,8 @@ class Posterior:
         path : path
             Ends in ``.nc`` (netCDF, one file) or ``.zarr`` (Zarr, a folder). A posterior saved there before is
             replaced.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1076,7 +1079,8 @@ class Posterior:
         """
         from bayesmm.bayes.files.storage import save
 
-        return save(self, path)
+        with progress_bar("writing", None, progress):
+            return save(self, path)
 
     def summary(self, *, level: float = 0.95) -> Report:
         """Summarise the posterior for a terminal or a notebook.

@@ -27,6 +27,7 @@ from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices,
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
 
@@ -523,6 +524,7 @@ class Fit:
         posterior: Posterior | None = None,
         bootstrap: int | Bootstrap | None = None,
         level: float = 0.95,
+        progress: bool | None = None,
         ax: Axes | None = None,
     ) -> Figure:
         """Draw the predicted effects of all levels, sorted, with the interval of every layer of uncertainty.
@@ -533,7 +535,7 @@ class Fit:
             Which random effect; by default the first.
         layers : str or sequence of str, optional
             Which layers; by default all that there are.
-        posterior, bootstrap
+        posterior, bootstrap, progress
             As in `bayesmm.effect_uncertainty`, whose result draws.
         level : float
             Coverage of the intervals.
@@ -560,7 +562,7 @@ class Fit:
         self.design.require_random_effects("plot_effects")
         from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
-        found = effect_uncertainty(self, posterior, bootstrap)
+        found = effect_uncertainty(self, posterior, bootstrap, progress=progress)
         return found.plot(effect, group, layers=layers, level=level, ax=ax)
 
     def explore(
@@ -636,6 +638,7 @@ class Fit:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
 
@@ -652,6 +655,8 @@ class Fit:
             part over the rows of a level, the highest first.
         level : float
             Coverage of the intervals, with normal quantiles.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -682,7 +687,8 @@ class Fit:
         """
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
-        return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
+        with progress_bar("estimating lines", None, progress):
+            return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
 
     def plot_groups(
         self,
@@ -691,12 +697,13 @@ class Fit:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        progress: bool | None = None,
     ) -> Figure:
         """Draw the data of each level with its lines: not pooled, partially and completely pooled.
 
         Parameters
         ----------
-        x, group, levels, level
+        x, group, levels, level, progress
             As in `group_lines`, whose table is drawn.
 
         Returns
@@ -720,7 +727,9 @@ class Fit:
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
-        return plot_group_lines([("fit", estimate_group_lines(self, x=x, group=group, levels=levels, level=level))])
+        with progress_bar("estimating lines", None, progress):
+            lines = estimate_group_lines(self, x=x, group=group, levels=levels, level=level)
+        return plot_group_lines([("fit", lines)])
 
     @cached_property
     def fitted(self) -> np.ndarray:
@@ -1059,7 +1068,7 @@ class Fit:
         }
         return build_datatree(self.design, self.parameters, self.random_effects(), attributes)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, progress: bool | None = None) -> Path:
         """Write estimates, data and formula to a file, for `bayesmm.load` and for programs that read netCDF or Zarr.
 
         Parameters
@@ -1067,6 +1076,8 @@ class Fit:
         path : path
             Ends in ``.nc`` (netCDF, one file) or ``.zarr`` (Zarr, a folder). A fit or posterior saved there before is
             replaced.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1095,7 +1106,8 @@ class Fit:
         """
         from bayesmm.fit.stored_fit import save
 
-        return save(self, self.to_datatree(), path)
+        with progress_bar("writing", None, progress):
+            return save(self, self.to_datatree(), path)
 
     def profile(
         self, parameters: str | Sequence[str] | None = None, *, level: float = 0.99, progress: bool | None = None
@@ -1546,7 +1558,9 @@ class Fit:
         """Estimates by name, a known σ among them."""
         return {"sigma": self.sigma} | self.parameters["estimate"].to_dict()
 
-    def robust(self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95) -> Robust:
+    def robust(
+        self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95, progress: bool | None = None
+    ) -> Robust:
         """Work out standard errors of the fixed effects that hold where the variances of the model are wrong.
 
         Parameters
@@ -1559,6 +1573,8 @@ class Fit:
             the fitted variances are right (Bell & McCaffrey's bias-reduced linearization).
         level : float
             Coverage of the intervals that are shown.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1591,7 +1607,8 @@ class Fit:
         """
         from bayesmm.inference.fixed.robust import robust_fixed_effects
 
-        return robust_fixed_effects(self, cluster, kind, level)
+        with progress_bar("summing over clusters", None, progress):
+            return robust_fixed_effects(self, cluster, kind, level)
 
     def influence(self, by: str = "rows", *, refit: bool = False, progress: bool | None = None) -> Influence:
         """Measure how much each row, or each level with all its rows, decides what the fit says.

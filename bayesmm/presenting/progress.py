@@ -60,6 +60,8 @@ class _DrawnBar(Bar):
         with self._lock:
             self._is_over = True
             if self._drawn is not None:
+                if self._total is None:  # what stays is full
+                    self._drawn.update(self._drawn.task_ids[0], total=1, completed=1)
                 self._drawn.stop()
 
     def _draw(self) -> None:
@@ -68,15 +70,21 @@ class _DrawnBar(Bar):
                 return
             state = random.getstate()  # rich draws from Python's generator, whose numbers are the user's
             from rich.console import Console
+            from rich.errors import LiveError
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+            count = () if self._total is None else (TextColumn("{task.completed}/{task.total}"),)
+            columns = (TextColumn("{task.description}"), BarColumn(), *count)
             console = Console(stderr=True)
             drawn = Progress(*columns, TimeElapsedColumn(), console=console, transient=not self._stays)
             task = drawn.add_task(self._text, total=self._total, completed=self._done)
             drawn.tasks[task].start_time = self._begun
-            drawn.start()
-            random.setstate(state)
+            try:
+                drawn.start()
+            except LiveError:  # older versions of rich have one display at a time: the outer one says enough
+                return
+            finally:
+                random.setstate(state)
             self._drawn = drawn
 
 
@@ -89,7 +97,7 @@ def progress_bar(text: str, total: int | None, show: bool | None) -> Iterator[Ba
     text : str
         What is being done.
     total : int, optional
-        How many steps there are, where that is known.
+        How many steps there are, where that is known; else the bar moves, and the time is shown.
     show : bool, optional
         None shows the bar in a terminal and in a notebook, and nowhere else, of what takes longer than half a second;
         it goes away with the block. One that was asked for stays.

@@ -14,6 +14,7 @@ from bayesmm.files import check_writable, naming
 from bayesmm.inference.either import is_posterior
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.parts import facts, notes
+from bayesmm.presenting.progress import progress_bar
 from bayesmm.presenting.report import Report
 from bayesmm.replacing import replacing
 from bayesmm.reporting.page import fill_page, import_jinja
@@ -88,6 +89,7 @@ def report(
     title: str | None = None,
     explorer: bool = True,
     level: float = 0.95,
+    progress: bool | None = None,
 ) -> ReportPage:
     """Put a whole analysis on one page, for a browser: model, data, estimates, figures, checks, and code.
 
@@ -108,6 +110,8 @@ def report(
         Whether the shrinkage explorer is on the page, which takes a fit.
     level : float
         Coverage of all intervals.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
 
     Returns
     -------
@@ -151,19 +155,16 @@ def report(
     where = None if path is None else check_page_path(path)
     import_jinja()  # before anything takes long
     known: Any = point if point is not None else drawn
-    page = fill_page(
-        title if title is not None else known.design.specification.shown,
-        build_sections(
-            Results(
-                fit=point,
-                posterior=drawn,
-                level=level,
-                data=data,
-                has_explorer=explorer,
-                page=USUAL_NAME if where is None else where.name,
-            )
-        ),
+    results = Results(
+        fit=point,
+        posterior=drawn,
+        level=level,
+        data=data,
+        has_explorer=explorer,
+        page=USUAL_NAME if where is None else where.name,
     )
+    with progress_bar("working out what the page shows", None, progress):
+        page = fill_page(title if title is not None else known.design.specification.shown, build_sections(results))
     made = ReportPage(title=page.title, sections=page.sections, html=page.html, left_out=page.left_out)
     if where is not None:
         made.save(where)

@@ -21,7 +21,7 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
-from bayesmm.presenting.progress import watched
+from bayesmm.presenting.progress import progress_bar, watched
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
@@ -193,9 +193,10 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | Non
     if not isinstance(refit, bool):
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     index, groups, factor = left_out(fit, by)
-    rows = view_rows(fit)
-    at = rows.at
-    deleted = delete_rows(rows) if by == ROWS else delete_groups(at, groups, factor)
+    with progress_bar(f"leaving out {by}", None, progress):
+        rows = view_rows(fit)
+        at = rows.at
+        deleted = delete_rows(rows) if by == ROWS else delete_groups(at, groups, factor)
     to_user = np.linalg.inv(np.asarray(at.products.fixed_root))
     change = deleted.change @ to_user.T
     variance = np.einsum("ai,gij,bj->gab", to_user, deleted.variance, to_user) * fit.sigma**2

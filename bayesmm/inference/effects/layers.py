@@ -31,6 +31,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import absorb
 from bayesmm.marginal.residual.through_rows import Eliminated
+from bayesmm.presenting.progress import Bar, progress_bar
 
 MOST_SOLVED = 20_000  # random effects with a sparse relation of whose errors all layers are worked out: minutes
 DENSE = 5_000  # random effects up to which Z'Ṽ⁻¹Z is formed
@@ -86,7 +87,12 @@ class Layers:
 
 
 def build_layers(
-    fit: Fitted, information: Information, shifts: Sequence[np.ndarray] | None = None, *, second_order: bool = True
+    fit: Fitted,
+    information: Information,
+    shifts: Sequence[np.ndarray] | None = None,
+    *,
+    second_order: bool = True,
+    progress: bool | None = False,
 ) -> list[Layers]:
     """Work out the layers of every grouping factor.
 
@@ -100,6 +106,8 @@ def build_layers(
         J of each factor: fixed effects, on the user's columns, that are added to those of its levels.
     second_order : bool
         Whether g₃ and the noise are worked out; zero otherwise.
+    progress : bool, optional
+        As of `bayesmm.presenting.progress.progress_bar`.
     """
     if second_order and sum(block.q * block.k for block in fit.design.blocks) > MOST_SOLVED:
         refuse_sparse(
@@ -124,7 +132,8 @@ def build_layers(
     elif products.levels is not None:
         found = [_one_factor(products.levels, factors[0], conditioned[0], W, slopes[0])]
     else:
-        found = _several_factors(eliminate_given(fit), conditioned, W, slopes)
+        with progress_bar("errors of effects", sum(block.q for block in fit.design.blocks), progress) as bar:
+            found = _several_factors(eliminate_given(fit), conditioned, W, slopes, bar)
     layers = []
     for T, C, (second, third, ways) in zip(roots, fit.estimate.mode_covariances, found, strict=True):
         back = np.linalg.inv(T)
@@ -194,7 +203,7 @@ def _given_residuals(
 
 
 def _several_factors(
-    eliminated: Eliminated, shifts: Sequence[np.ndarray], W: np.ndarray | None, slopes: Sequence[np.ndarray]
+    eliminated: Eliminated, shifts: Sequence[np.ndarray], W: np.ndarray | None, slopes: Sequence[np.ndarray], bar: Bar
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """g₂ and g₃ over σ², (q, k, k), and HΨ_iH' (t, q, k, k) of each factor, a batch of levels after the other."""
     p, inverse = eliminated.p, eliminated.covariance
@@ -207,6 +216,7 @@ def _several_factors(
         if space is not None:
             for some in space.batches(f):
                 third[some], ways[:, some] = space.second_order(f, some, towards[some] @ inverse)
+                bar.advance(len(some))
         found.append((towards @ inverse @ towards.swapaxes(1, 2), third, ways))
     return found
 

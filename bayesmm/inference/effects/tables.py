@@ -87,7 +87,8 @@ def _errors(fit: Fitted, choice: Choice, shifts: list[np.ndarray] | None) -> lis
     fixed effects by Kenward & Roger: it is what is predicted where the effect is multiplied by one, others by zero.
     """
     name = choice.uncertainty
-    layers = build_layers(fit, choice.information, shifts, second_order=name in ("full", "bootstrap"))
+    has_more = name in ("full", "bootstrap")
+    layers = build_layers(fit, choice.information, shifts, second_order=has_more, progress=choice.progress)
     if name in ("conditional", "fixed"):
         return [(standard_errors(getattr(own, name)), None) for own in layers]
     squares = [2.0 * np.einsum("qaa->qa", own.of_variances) for own in layers]

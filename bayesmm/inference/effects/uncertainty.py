@@ -259,7 +259,7 @@ def effect_uncertainty(
     seed : int
         Of the bootstrap; the same seed gives the same numbers.
     progress : bool, optional
-        Whether the bootstrap shows a bar; by default where a person can see it.
+        Whether to show a progress bar; by default where a person can see it.
 
     Returns
     -------
@@ -310,7 +310,7 @@ def effect_uncertainty(
     if bootstrap is not None and not isinstance(bootstrap, Bootstrap):
         bootstrap = check_refits(bootstrap)
     drawn = None if posterior is None else _posterior_sds(fit, posterior)
-    layers = build_layers(fit, information)
+    layers = build_layers(fit, information, progress=progress)
     moved = None if bootstrap is None else move_effects(fit, bootstrap, seed, progress)
     modes, blocks = fit.estimate.modes, fit.labels.blocks
     table = effect_frame((b.group, b.levels, b.effects, {"estimate": m}) for b, m in zip(blocks, modes, strict=True))
