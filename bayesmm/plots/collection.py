@@ -21,6 +21,7 @@ type Backend = Literal["matplotlib", "plotly", "bokeh", "none"]
 
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 LOOKS = {"profile": PROFILE, "bootstrap": BOOTSTRAP, "posterior": POSTERIOR}
+WIDTH, LETTER = 900, 9  # pixels, of forests of Plotly and Bokeh
 INSTALL = "pip install 'arviz-plots[{}]'"
 
 
@@ -109,8 +110,25 @@ def plot_forest(table: pd.DataFrame, *, backend: Backend) -> PlotCollection:
     if backend == "matplotlib":
         _finish(collection, {source: line_of(LOOKS.get(source, FIT), linestyle="-") for source in sources})
     elif backend != "none":
+        _make_room(collection, names, backend)
         collection.add_legend("model", title="")
     return collection
+
+
+def _make_room(collection: PlotCollection, names: Sequence[str], backend: Backend) -> None:
+    """Make the column of names as wide as they are, without a scale, where the backend does not see to it."""
+    draw = import_module(f"arviz_plots.backend.{backend}")
+    column, rest = (collection.viz["plot"].sel(column=name).item() for name in ("labels", "forest"))
+    draw.remove_axis(column, axis="both")
+    draw.xlim((0.0, 1.0), column)  # names begin at the left
+    width = min(LETTER * max(map(len, names), default=0), 0.6 * WIDTH)
+    if backend == "bokeh":
+        column.width, rest.width = round(width), round(WIDTH - width)
+        column.grid.visible = False
+    else:
+        figure = collection.viz["figure"].item()
+        figure.update_layout(width=WIDTH, xaxis={"domain": (0.0, width / WIDTH)}, plot_bgcolor="rgba(0, 0, 0, 0)")
+        figure.update_layout(xaxis2={"domain": (width / WIDTH + 0.02, 1.0), "gridcolor": "lightgrey"})
 
 
 def _looks(looks: Sequence[Look], backend: Backend) -> dict[str, Any]:

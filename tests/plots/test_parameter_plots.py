@@ -455,6 +455,26 @@ def test_arviz_draws_with_matplotlib_names_as_they_are(hostile):
     assert f"sd(Intercept | {HOSTILE})".replace("$", "\\$") in [text.get_text() for text in texts(figure)]
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
+@pytest.mark.parametrize("backend", ["plotly", "bokeh"])
+def test_other_backends_draw_too_and_have_room_for_names(sleep, backend):
+    pytest.importorskip(backend, reason=f"{backend} is not installed: its figures of ArviZ are not tried")
+    posterior = make_posterior(sleep)
+    forest = bmm.compare(sleep.fit(), posterior).plot_forest(backend=backend)
+    names, values = (forest.viz["plot"].sel(column=column).item() for column in ("labels", "forest"))
+    if backend == "plotly":
+        figure = forest.viz["figure"].item()
+        assert figure.layout.xaxis.visible is False
+        assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0] < 0.5
+        written = {text for trace in figure.data for text in np.atleast_1d(trace.text)}
+        assert written >= {"cor(Intercept, Days | Subject)", "sigma"}
+    else:
+        assert not any(axis.visible for axis in names.axis)
+        assert names.width < values.width
+    for drawn in (posterior.plot_predictive(draws=5, backend=backend), posterior.plot_pit(draws=40, backend=backend)):
+        assert "matplotlib" not in type(drawn.viz["figure"].item()).__module__
+
+
 def test_predictive_check_draws_each_predicted_set_and_the_observed_one(sleep):
     posterior = make_posterior(sleep)
     collection = posterior.plot_predictive(draws=12, backend="none")
