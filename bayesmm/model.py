@@ -12,7 +12,6 @@ import pandas as pd
 from bayesmm.arguments import TARGET_ACCEPT, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.refusal import refuse_sparse
 from bayesmm.design.words.describe import build_report, describe
 from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, EstimationError
@@ -213,13 +212,11 @@ class Model:
         for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
-        if engine == "jax":
-            refuse_sparse(self.design, "JAX takes dense matrices", "Take engine='numpy'.")
         known = self._fits.get((method, engine))
         if known is not None:
             return known
         with progress_bar(f"fitting {self.design.n:,} rows", None, progress):
-            fit = fit_problem(self.problem, method, engine)
+            fit = fit_problem(self.problem.dense if engine == "jax" else self.problem, method, engine)
         return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
@@ -321,7 +318,7 @@ class Model:
         """
         from bayesmm.bayes.sample import bind_program
 
-        return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
+        return bind_program(kind, self.problem.dense, self.priors, self._warm_start, parameterisation)
 
     @understands_keywords
     def sample(
@@ -403,7 +400,7 @@ class Model:
         from bayesmm.bayes.sample import sample
 
         return sample(
-            problem=self.problem,
+            problem=self.problem.dense,
             priors=self.priors,
             fit=self._warm_start,
             draws=draws,
@@ -587,7 +584,13 @@ class Model:
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
         return calibrate(
-            self.problem, self.priors, sample_again, simulations=simulations, seed=seed, way=way, progress=progress
+            self.problem.dense,
+            self.priors,
+            sample_again,
+            simulations=simulations,
+            seed=seed,
+            way=way,
+            progress=progress,
         )
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,8 @@ from bayesmm.design.blocks.blocks import BlockPiece
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
+from bayesmm.design.related.relation import MOST_LEVELS, dense_relation
+from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
@@ -92,6 +95,33 @@ class Problem:
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
         return as_arrays(self.design.blocks)
+
+    @cached_property
+    def dense(self) -> Problem:
+        """The same with dense matrices of related levels, as JAX takes them.
+
+        Raises
+        ------
+        ArgumentError
+            If these are too many.
+        """
+        blocks = self.design.blocks
+        if not any(isinstance(block.relation, SparseRelation) for block in blocks):
+            return self
+        large = next((block for block in blocks if block.relation is not None and block.q > MOST_LEVELS), None)
+        if large is not None:
+            raise ArgumentError(
+                f"{large.group} has {large.q:,} levels, related by the matrix {large.grouping.relation!r}. A "
+                f"posterior, and what else JAX computes, takes dense matrices, of at most {MOST_LEVELS:,}. Take "
+                "model.fit(), or the levels with data and what relates these, as pedigree.prune(animals) has them."
+            )
+        known = [None if block.relation is None else dense_relation(block.relation) for block in blocks]
+        return Problem(
+            replace(
+                self.design,
+                blocks=tuple(replace(block, relation=A) for block, A in zip(blocks, known, strict=True)),
+            )
+        )
 
     @property
     def _columns(self) -> np.ndarray:

@@ -25,7 +25,7 @@ from bayesmm.cholesky.precision import Descent, Factored
 from bayesmm.design.related import car as car_module
 from bayesmm.design.related import relation as relation_module
 from bayesmm.design.related.pedigree import Pedigree
-from bayesmm.design.related.relation import KnownRelation
+from bayesmm.design.related.relation import KnownRelation, are_alike
 from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.arrays import host
@@ -61,8 +61,9 @@ def by_descent(family: Pedigree) -> SparseRelation:
 
 
 def by_entries(family: Pedigree) -> SparseRelation:
-    lower = sparse.tril(family.inverse).tocoo()
-    return SparseRelation(levels=family.animals, precision=Factored(len(family), *lower.coords, lower.data))
+    lower: Any = sparse.tril(family.inverse).tocoo()
+    rows, columns = lower.coords
+    return SparseRelation(levels=family.animals, precision=Factored(len(family), rows, columns, lower.data))
 
 
 FAMILY = random_pedigree(2)
@@ -136,12 +137,11 @@ def test_fit_is_that_of_the_oracle(name: str, method: Any) -> None:
     fit = model_of(name, by_descent(FAMILY), weights="w").fit(method)
     design, A = fit.design, FAMILY.covariance.to_numpy()
     Z = [random_columns(b.incidence.only.codes, b.incidence.only.columns, b.q) for b in design.blocks]
-    G = block_diagonal(
-        [
-            np.kron(np.eye(b.q) if b.relation is None else A, fit.sigma**2 * L @ L.T)
-            for b, L in zip(design.blocks, fit.factors, strict=True)
-        ]
-    )
+    parts: list[Any] = [
+        np.kron(np.eye(b.q) if b.relation is None else A, fit.sigma**2 * L @ L.T)
+        for b, L in zip(design.blocks, fit.factors, strict=True)
+    ]
+    G = block_diagonal(parts)
     dense = DenseModel(y=design.y, X=design.X[:, design.kept], Z=np.hstack(Z), weights=design.weights)
     assert fit.loglik == pytest.approx(dense.log_likelihood(G, fit.sigma, method), abs=1e-8)
     assert fit.sigma == pytest.approx(dense.profiled_sigma(G / fit.sigma**2, method), rel=1e-8)
@@ -204,9 +204,7 @@ def test_names_and_order_do_not_matter(seed: int) -> None:
     data = records(family, 70, seed)
     rng = np.random.default_rng(seed)
     new = dict(zip(family.animals, rng.permutation([f"z{i}" for i in range(len(family))]), strict=True))
-    renamed = (
-        family.table[["animal", "sire", "dam"]].map(lambda name: new.get(name)).sample(frac=1.0, random_state=seed)
-    )
+    renamed = family.table[["animal", "sire", "dam"]].replace(new).sample(frac=1.0, random_state=seed)
     other = bmm.pedigree(renamed, selfing=True)
     shuffled = data.assign(animal=data["animal"].map(new)).sample(frac=1.0, random_state=seed)
     first = model_of("repeatability", by_descent(family), data).fit()
@@ -226,9 +224,8 @@ def test_a_saved_fit_knows_its_relations(tmp_path: Any) -> None:
         fit = model_of("alone", kind(FAMILY)).fit()
         fit.save(tmp_path / "fit.nc")
         again = bmm.load(tmp_path / "fit.nc")
-        (block,) = again.design.blocks
-        assert fit.design.blocks[0].relation.equals(block.relation)
-        assert not fit.design.blocks[0].relation.equals(replace(block.relation, levels=block.levels[::-1]))
+        assert are_alike(fit.design.relations["A"], again.design.relations["A"])
+        assert isinstance(again.design.relations["A"], SparseRelation)
         assert_allclose(again.predict(NEW), fit.predict(NEW))
         assert_allclose(np.asarray(again.simulate(2, seed=1)), np.asarray(fit.simulate(2, seed=1)))
 
@@ -274,24 +271,52 @@ def test_factor_and_inverse_are_those_of_a_dense_matrix(seed: int) -> None:
 
 
 def test_many_animals_take_the_sparse_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesmm.design.related.pedigree.MOST_LEVELS", 50)
+    monkeypatch.setattr("bayesmm.design.related.pedigree.SPARSE_FROM", 50)
     family = random_pedigree(2)
     assert isinstance(family.relation, SparseRelation)
     model = model_of("alone", family)
     assert "one sparse matrix" in " ".join(str(model.plan).split())
-    with pytest.raises(ArgumentError, match="A posterior takes dense matrices"):
-        model.sample(draws=10, tune=10, chains=1, seed=1, progress=False)
-    with pytest.raises(ArgumentError, match="JAX takes dense"):
-        model.fit(engine="jax")
-    with pytest.raises(ArgumentError, match="sparse matrix"):
-        model.check_identity()
+    assert isinstance(model.problem.dense.design.relations["A"], KnownRelation)
+    assert model.fit(engine="jax").loglik == pytest.approx(model.fit().loglik, abs=1e-7)
+    monkeypatch.setattr("bayesmm.problem.MOST_LEVELS", 50)
+    refused = model_of("alone", family)
+    for ask in (
+        lambda: refused.sample(draws=10, tune=10, chains=1, seed=1, progress=False),
+        lambda: refused.fit(engine="jax"),
+        lambda: refused.check_identity(),
+    ):
+        with pytest.raises(ArgumentError, match="takes dense matrices, of at most 50"):
+            ask()
+
+
+def test_a_posterior_of_some_thousand_animals_takes_a_dense_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = model_of("alone", FAMILY)
+    known = dense.design.relations["A"]
+    assert isinstance(known, KnownRelation)
+    monkeypatch.setattr("bayesmm.design.related.pedigree.SPARSE_FROM", 50)
+    model = model_of("alone", random_pedigree(2))
+    posterior, other = (
+        each.sample(draws=150, tune=20, chains=2, seed=1, progress=False, method="importance")
+        for each in (model, dense)
+    )
+    assert_allclose(posterior.parameters["mean"], other.parameters["mean"], rtol=1e-4)
+    assert are_alike(model.design.relations["A"], known)
+    assert not are_alike(model.design.relations["A"], replace(known, levels=known.levels[::-1]))
+    assert not are_alike(model.design.relations["A"], replace(known, covariance=1.1 * known.covariance))
+    assert len(bmm.compare(model.fit(), posterior).table)
+
+
+def test_copies_of_parents_need_a_dense_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.design.related.pedigree.SPARSE_FROM", 20)
     copies = bmm.pedigree(
         pd.DataFrame({"animal": range(1, 60), "sire": range(59), "dam": range(59)}).replace({0: None}).astype(object),
         selfing=True,
     )
     monkeypatch.setattr("bayesmm.design.related.pedigree.LEAST", 1e-6)
+    assert isinstance(copies.relation, KnownRelation)
+    monkeypatch.setattr("bayesmm.design.related.pedigree.MOST_LEVELS", 20)
     with pytest.raises(DesignError, match="copies of their parents"):
-        _ = copies.relation
+        _ = replace(copies).relation
 
 
 def test_a_sparse_precision_of_many_levels_stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +341,7 @@ def test_a_sparse_precision_of_many_levels_stays_sparse(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("scaled", [True, False])
 def test_a_large_map_is_that_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, scaled: bool) -> None:
-    line = sparse.diags_array([np.ones(59), np.ones(59)], offsets=[-1, 1])
+    line = sparse.csr_array(np.eye(60, k=1) + np.eye(60, k=-1))
     dense = bmm.car(line, 0.9, range(60), scaled=scaled)
     assert isinstance(dense, KnownRelation)
     monkeypatch.setattr(car_module, "MOST_LEVELS", 50)

@@ -31,7 +31,6 @@ from bayesmm.bayes.programs.parameterisation import Choice, Wish, check_paramete
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.tree import build_tree
-from bayesmm.design.refusal import refuse_sparse
 from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.problem import Problem
 
@@ -113,11 +112,6 @@ def sample(
     )
     _check_kind(program, parameterisation)
     _check_explorer(method, program, checkpoint)
-    refuse_sparse(
-        problem.design,
-        "A posterior takes dense matrices of related levels",
-        "Take model.fit(), or levels that rows have and their ancestors alone: pedigree.prune(animals).",
-    )
     warm = fit if fit is not None else cold_start(problem.design)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warn(conflict)

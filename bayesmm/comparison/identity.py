@@ -14,7 +14,6 @@ from bayesmm.comparison.flat_modes import FLOOR, FlatModes
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.public import read_covariance
 from bayesmm.covariance.structure import lower_triangular
-from bayesmm.design.refusal import refuse_sparse
 from bayesmm.errors import ComparisonError
 from bayesmm.fit.fit import Fit
 from bayesmm.presenting.numbers import write_column
@@ -115,7 +114,7 @@ def check_identity(fit: Fit) -> Identity:
     ComparisonError
         If the fit is one of maximum likelihood.
     ArgumentError
-        If levels are related by a sparse matrix.
+        If more levels are related than a dense matrix is made for.
     PriorError
         If flat priors leave the posterior improper.
     """
@@ -124,12 +123,7 @@ def check_identity(fit: Fit) -> Identity:
             "The identity is one of REML, and the fit is one of maximum likelihood, which maximises over the "
             "coefficients where a posterior integrates them out. Give model.fit('reml')."
         )
-    refuse_sparse(
-        fit.design,
-        "The posterior is evaluated with dense matrices",
-        "The identity does not depend on the data: take fewer levels.",
-    )
-    flat = build_flat_posterior(fit.problem)
+    flat = build_flat_posterior(fit.problem.dense)
     estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
     reml = fit.parameters["estimate"].loc[[row.name for row in rows]]

@@ -10,6 +10,7 @@ from bayesmm.covariance.layout import block_diagonal, piece_factor
 from bayesmm.covariance.public import assemble_covariance, read_covariance
 from bayesmm.covariance.residual import Correlation, PairProducts
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.confounding import are_related_alike
 from bayesmm.design.design import Design
 
 OUTSIDE = 1e-8  # part of a column's norm outside the span of others, from which on it is not in it
@@ -142,7 +143,7 @@ def is_in_span(columns: np.ndarray, of: np.ndarray) -> bool:
 def _same_levels(first: RandomBlock, second: RandomBlock) -> bool:
     """Whether the rows have the same levels, whatever these are called."""
     if first.relation is not None or second.relation is not None:
-        return first.relation is not None and first.relation.equals(second.relation)
+        return are_related_alike(first, second)
     memberships = first.incidence.memberships, second.incidence.memberships
     if first.q != second.q or len(memberships[0]) != len(memberships[1]):
         return False

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmm.design.blocks.confounding import are_related_alike
 from bayesmm.errors import ComparisonError
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.design.blocks.blocks import RandomBlock
     from bayesmm.design.design import Design
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.bootstrap.bootstrap import Bootstrap
@@ -106,13 +106,9 @@ def _same_groups(first: Design, second: Design) -> bool:
         one.levels == other.levels
         and one.effects == other.effects
         and one.incidence.equals(other.incidence)
-        and _same_relation(one, other)
+        and are_related_alike(one, other)
         for one, other in zip(first.blocks, second.blocks, strict=True)
     )
-
-
-def _same_relation(one: RandomBlock, other: RandomBlock) -> bool:
-    return other.relation is None if one.relation is None else one.relation.equals(other.relation)
 
 
 def _weights(design: Design) -> str:

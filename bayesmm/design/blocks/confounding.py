@@ -8,6 +8,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.related.relation import are_alike
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Membership
 
@@ -70,7 +71,7 @@ def find_confounded(
         if found is not None and found > max(first.q, second.q) and first.incidence.is_single:
             continue  # rows that are not here divide otherwise
         for one, two in product(_faces(first), _faces(second)):
-            alike = _divide_alike(one, two) and _related_alike(first, second)
+            alike = _divide_alike(one, two) and are_related_alike(first, second)
             common = _in_common(first, one, second, two) if alike else set()
             if common:
                 names = " and ".join(
@@ -142,11 +143,11 @@ def _divide_alike(one: Membership, two: Membership) -> bool:
     return len(np.unique(pairs)) == len(np.unique(one.codes)) == len(np.unique(two.codes))
 
 
-def _related_alike(first: RandomBlock, second: RandomBlock) -> bool:
+def are_related_alike(first: RandomBlock, second: RandomBlock) -> bool:
     """Whether levels of both are independent, or related by the same matrix."""
     if first.relation is None or second.relation is None:
         return first.relation is second.relation
-    return first.relation.equals(second.relation)
+    return are_alike(first.relation, second.relation)
 
 
 def _units(block: RandomBlock) -> list[list[int]]:

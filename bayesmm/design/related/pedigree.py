@@ -21,6 +21,7 @@ from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.errors import DesignError
 
 UNKNOWN = ("", "0")  # how files write a parent that is not known, unless an animal is called so
+SPARSE_FROM = 2000  # animals up to which A itself is taken: what eigenvalues take is then a second, and gives more
 LEAST = 1e-10  # of the variance of a founder, below which a part of an animal's own is rounding
 SHOWN = 8  # animals of a circle that an error names
 
@@ -101,9 +102,11 @@ class Pedigree:
         DesignError
             If many animals are no more variable than their parents, so that A has no inverse.
         """
-        if len(self.animals) <= MOST_LEVELS:
+        if len(self.animals) <= SPARSE_FROM:
             return KnownRelation(levels=self.animals, covariance=self._tabular())
         copies = np.flatnonzero(self.sampling_variances < LEAST)
+        if len(copies) and len(self.animals) <= MOST_LEVELS:
+            return KnownRelation(levels=self.animals, covariance=self._tabular())
         if len(copies):
             raise DesignError(
                 f"{len(copies)} animal(s) are copies of their parents: "

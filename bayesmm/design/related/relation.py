@@ -93,19 +93,37 @@ class KnownRelation:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
         return self.root @ effects
 
-    def equals(self, other: Any) -> bool:
-        """Whether both relate the same levels alike."""
-        return (
-            isinstance(other, KnownRelation)
-            and self.levels == other.levels
-            and np.array_equal(self.covariance, other.covariance)
-        )
-
     def __repr__(self) -> str:
         return f"<KnownRelation of {len(self.levels)} levels>"
 
 
 type AnyRelation = KnownRelation | SparseRelation
+
+
+def dense_relation(relation: AnyRelation) -> KnownRelation:
+    """Form A of levels that are related by a sparse A⁻¹.
+
+    Raises
+    ------
+    DesignError
+        If there are more levels than a dense matrix is made for.
+    """
+    if isinstance(relation, KnownRelation):
+        return relation
+    check_size(len(relation.levels))
+    A = relation.precision.relate(np.eye(len(relation.levels)))
+    return KnownRelation(levels=relation.levels, covariance=0.5 * (A + A.T))
+
+
+def are_alike(one: AnyRelation, other: AnyRelation) -> bool:
+    """Whether both relate the same levels alike, dense or sparse."""
+    if one.levels != other.levels:
+        return False
+    if type(one) is type(other):
+        return all(np.array_equal(*pair) for pair in zip(one.arrays, other.arrays, strict=True))
+    if len(one.levels) > MOST_LEVELS:
+        return False
+    return np.allclose(dense_relation(one).covariance, dense_relation(other).covariance, rtol=0.0, atol=ASYMMETRIC)
 
 
 def relation(matrix: Any, levels: Sequence[Any] | None = None, *, precision: bool = False) -> AnyRelation:

@@ -50,13 +50,6 @@ class SparseRelation:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
         return self.precision.spread(effects.swapaxes(-1, -2)).swapaxes(-1, -2)
 
-    def equals(self, other: Any) -> bool:
-        """Whether both relate the same levels alike."""
-        if not isinstance(other, SparseRelation) or self.levels != other.levels:
-            return False
-        own, its = self.precision, other.precision
-        return all(np.array_equal(getattr(own, name), getattr(its, name)) for name in ("rows", "columns", "values"))
-
     def __repr__(self) -> str:
         return f"<SparseRelation of {len(self.levels):,} levels>"
 
