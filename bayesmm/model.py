@@ -400,7 +400,7 @@ class Model:
         from bayesmm.bayes.sample import sample
 
         return sample(
-            problem=self.problem.dense,
+            problem=self.problem,
             priors=self.priors,
             fit=self._warm_start,
             draws=draws,

@@ -180,6 +180,40 @@ def test_simulated_effects_covary_as_stated() -> None:
     assert_allclose(np.cov(drawn), V, atol=6.0 * V.max() / np.sqrt(4000))
 
 
+def test_stated_parameters_simulate_and_have_power() -> None:
+    data = DATA.assign(g=np.resize(LEVELS, len(DATA)))
+    truth = {"Intercept": 3.0, "x": 1.0, "sd(Intercept | rel(g, A))": 2.0, "sigma": 0.5}
+    truth = {name.replace(", A", ""): value for name, value in truth.items()}
+    drawn = bmm.simulate(FORMULAS["alone"], data, truth, n=4000, seed=1, relations={"A": A}).to_numpy()
+    own = [LEVELS.index(level) for level in data["g"]]
+    V = 4.0 * A.to_numpy()[np.ix_(own, own)] + 0.25 * np.eye(len(own))
+    assert np.linalg.norm(np.cov(drawn) - V) < 0.15 * np.linalg.norm(V)
+    found = bmm.power(FORMULAS["alone"], data, truth, n=20, progress=False, relations={"A": A})
+    assert found.table["power"].tolist() == [1.0]
+    fit = model_of("alone").fit()
+    assert len(bmm.power(fit, n=4, progress=False).table) == 1
+    with pytest.raises(ArgumentError, match="which has its own"):
+        bmm.power(fit, n=4, progress=False, relations={"A": A})
+    with pytest.raises(DesignError, match="needs the matrix 'A'"):
+        bmm.simulate(FORMULAS["alone"], data, truth)
+
+
+def test_a_smooth_of_related_levels_has_the_prior_of_independent_ones() -> None:
+    identity = pd.DataFrame(4.0 * np.eye(14), LEVELS, LEVELS)
+    related = bmm.Model("y ~ x + (s(x, k=5) | rel(g, A))", DATA, relations={"A": identity})
+    alone = bmm.Model("y ~ x + (s(x, k=5) | g)", DATA)
+    one, two = (
+        {row.name.replace("rel(g)", "g"): row.prior for row in model.priors.rows if row.name.startswith("sd(")}
+        for model in (related, alone)
+    )
+    assert one.keys() == two.keys()
+    for name, prior in one.items():
+        assert prior.numbers["scale"] == pytest.approx(0.5 * two[name].numbers["scale"], rel=1e-3), name
+    first, second = related.fit(), alone.fit()
+    assert first.loglik == pytest.approx(second.loglik, abs=1e-6)
+    assert_allclose(2.0 * first.parameters["estimate"].iloc[2:5], second.parameters["estimate"].iloc[2:5], rtol=1e-3)
+
+
 def test_bootstrap_draws_are_those_of_simulated_responses() -> None:
     """Refits to sums that are drawn without rows are centred where the fit is."""
     fit = model_of("alone").fit()

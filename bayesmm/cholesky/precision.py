@@ -122,7 +122,8 @@ class Descent(Precision):
             return super().covariances(levels, others)
         place = np.full(self.n_levels + 1, -1)
         place[kept] = np.arange(len(kept))
-        part = Descent(*place[self._parents[:, kept]], self._inbreeding[kept])
+        sires, dams = place[self._parents[:, kept]]
+        part = Descent(sires, dams, self._inbreeding[kept])
         return part.covariances(place[levels], place[others])
 
     @cached_property

@@ -81,9 +81,14 @@ def _measure_effects(block: RandomBlock, design: Design) -> tuple[np.ndarray, np
 
     Where levels are related, a standard deviation is that of a level of variance one in A, which is a unit of its own.
     """
+    contrast, units = _measure_independent(block, design)
     if block.relation is not None:
-        contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
-        return contrast, units * np.sqrt(block.relation.variances[block.incidence.only.codes].mean())
+        units = units * np.sqrt(block.relation.variances[block.incidence.only.codes].mean())
+    return contrast, units
+
+
+def _measure_independent(block: RandomBlock, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Measure them as if levels were independent, of variance one."""
     parts = _parts(block, design)
     if len(parts) == 1:
         contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)

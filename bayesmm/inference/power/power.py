@@ -181,6 +181,7 @@ def power(
     sigma: float | None = None,
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
+    relations: Mapping[str, Any] | None = None,
 ) -> Power:
     """Simulate data from stated parameters, refit the model, and count how often its effects are found.
 
@@ -224,7 +225,7 @@ def power(
         The same seed gives the same numbers; with more data sets, or more designs, the first ones stay.
     progress : bool, optional
         Whether to show a progress bar; by default where a person can see it.
-    weights, sigma, missing, namespace
+    weights, sigma, missing, namespace, relations
         As of `bayesmm.Model`.
 
     Returns
@@ -270,6 +271,9 @@ def power(
     [[4, 'x'], [8, 'x']]
     """
     if not isinstance(formula, str):
+        if relations is not None:
+            raise ArgumentError("relations are given beside a fit, which has its own: leave them out.")
+        relations = getattr(getattr(formula, "design", None), "relations", None)
         formula, data, parameters, weights, sigma = _of_fit(formula, data, parameters, weights, sigma)
     n, seed, alpha, sigma = check_count("n", n, 1), check_seed(seed), _check_share("alpha", alpha), check_sigma(sigma)
     check_choices(df, None)
@@ -280,7 +284,9 @@ def power(
     if interval is None or not is_one_of(interval, INTERVALS):
         raise ArgumentError(f"interval is {shorten(interval)}: give 'wald', 'bootstrap' or 'posterior'.")
     tests, wanted = read_tests(test), _read_aims(aim)
-    base = build_without_response(formula, data, weights=weights, missing=missing, namespace=namespace)
+    base = build_without_response(
+        formula, data, weights=weights, missing=missing, namespace=namespace, relations=relations
+    )
     groupings = [block.grouping for block in base.blocks]
     columns = list(dict.fromkeys(name for grouping in groupings for name in grouping.factors))
     sizes = read_sizes(along, within, columns)
@@ -293,7 +299,12 @@ def power(
 
     def build(rows: pd.DataFrame) -> Design:
         return build_without_response(
-            formula, rows, weights=carried and quote(carried), namespace=namespace, known_sigma=sigma
+            formula,
+            rows,
+            weights=carried and quote(carried),
+            namespace=namespace,
+            known_sigma=sigma,
+            relations=relations,
         )
 
     source = interval_source(interval, alpha)

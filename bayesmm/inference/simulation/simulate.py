@@ -41,6 +41,7 @@ def simulate(
     sigma: float | None = None,
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
+    relations: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Draw responses from a model whose parameters are stated.
 
@@ -59,7 +60,7 @@ def simulate(
         Whether each simulation draws random effects of its own, or all have the same, drawn once.
     seed : int
         The same seed gives the same numbers; with more simulations the first ones stay.
-    weights, sigma, missing, namespace
+    weights, sigma, missing, namespace, relations
         As of `bayesmm.Model`; σ may be given here or among the parameters.
 
     Returns
@@ -91,7 +92,9 @@ def simulate(
     >>> bmm.simulate("y ~ x + (1 | g)", plan, truth)[0].tolist()[:3]
     [10.0, 12.0, 14.0]
     """
-    design = build_without_response(formula, data, weights=weights, missing=missing, namespace=namespace)
+    design = build_without_response(
+        formula, data, weights=weights, missing=missing, namespace=namespace, relations=relations
+    )
     streams = check_simulations(n, random, seed, design.n)
     beta, factors, stated_sigma = read_parameters(design, parameters, sigma)
     own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]

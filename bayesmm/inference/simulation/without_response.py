@@ -25,12 +25,13 @@ def build_without_response(
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
     known_sigma: float | None = 1.0,
+    relations: Mapping[str, Any] | None = None,
 ) -> Design:
     """Build a design in which a column of noise stands for the response.
 
     Parameters
     ----------
-    formula, data, weights, missing, namespace
+    formula, data, weights, missing, namespace, relations
         As of `bayesmm.Model`. The response of the formula is not read; the data need not have it.
     known_sigma : float, optional
         σ; None if it will be estimated.
@@ -56,4 +57,5 @@ def build_without_response(
         missing=missing,
         namespace=namespace,
         known_sigma=known_sigma,
+        relations=relations,
     )
