@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import signature
+from inspect import isfunction, signature
 from typing import Any
 
 from bayesmm.errors import KeywordError
@@ -35,11 +35,31 @@ KEYWORDS = {
     "newdata": "write new_data=",
     "exog": "write new_data=",
     **dict.fromkeys(("se", "se_fit"), "write interval='confidence', which has a standard error"),
-    **dict.fromkeys(("re_form", "include_random"), "write random='none' to leave the random effects out"),
+    "include_random": "write random='none' to leave the random effects out",
+    **dict.fromkeys(
+        ("maxiter", "max_iter", "optimizer", "optimiser", "start", "tol", "maxfun"),
+        "the search ends by itself where no step gains more; print(fit.convergence) says how",
+    ),
+    **dict.fromkeys(
+        ("nuts_sampler", "inference_method", "algorithm", "sampler"),
+        "write method='nuts', 'importance' or 'quadrature'",
+    ),
+    **dict.fromkeys(
+        ("hdi_prob", "ci_prob", "prob", "conf_level", "alpha", "ci"), "write level=0.95; intervals have equal tails"
+    ),
+    **dict.fromkeys(("nsim", "nboot", "nreps", "replicates", "n_boot"), "write n="),
+    **dict.fromkeys(("condVar", "condvar"), "the table has their standard errors, std_error, as it is"),
+    "pointwise": "what it returns has elpd_i and pareto_k of each row",
+    "ddf": "write df='satterthwaite' or df='kenward-roger'",
     "allow_new_levels": "write new_levels='population' or new_levels='sample'",
 }
 
+OF_FUNCTIONS = {  # where a word means another thing
+    "predict": dict.fromkeys(("re_formula", "re_form"), "write random='none' to leave the random effects out"),
+}
+
 RESULTS = {
+    "plot": "write plot_groups(), plot_effects() or plot_residuals(); bmm.compare(fit, posterior).plot()",
     **dict.fromkeys(("ranef", "re", "random_effects_cov"), "write random_effects()"),
     **dict.fromkeys(("fixef", "params", "fe_params", "beta", "coefs"), "write fixed_effects['estimate']"),
     "bse": "write fixed_effects['std_error']",
@@ -61,6 +81,8 @@ RESULTS = {
 }
 
 POSTERIORS = {
+    "plot": "write plot_priors(), plot_groups() or plot_predictive(); arviz.plot_dist(posterior.data) draws densities",
+    **dict.fromkeys(("to_dataframe", "as_draws_df", "to_frame"), "write data['posterior'].to_dataset().to_dataframe()"),
     **dict.fromkeys(("ranef", "re"), "write random_effects()"),
     **dict.fromkeys(("fixef", "params", "coef", "fixed_effects"), "write parameters, a table of all"),
     **dict.fromkeys(
@@ -116,19 +138,20 @@ def understands_keywords[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """
     taken = signature(function).parameters
     name = "Model" if function.__name__ == "__init__" else function.__qualname__
+    known = KEYWORDS | OF_FUNCTIONS.get(function.__name__, {})
 
     @wraps(function)
     def answering(*args: P.args, **kwargs: P.kwargs) -> R:
         for keyword in kwargs:
-            if keyword not in taken and keyword in KEYWORDS:
-                raise KeywordError(f"{name} takes no {keyword}=: {KEYWORDS[keyword]}.")
+            if keyword not in taken and keyword in known:
+                raise KeywordError(f"{name} takes no {keyword}=: {known[keyword]}.")
         return function(*args, **kwargs)
 
     return answering
 
 
 def understands_names[T: type](words: Mapping[str, str]) -> Callable[[T], T]:
-    """Let objects of a class answer names of other programs with what to write instead.
+    """Let objects of a class answer names of other programs, and their methods keywords, with what to write instead.
 
     Parameters
     ----------
@@ -142,6 +165,9 @@ def understands_names[T: type](words: Mapping[str, str]) -> Callable[[T], T]:
                 raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}: {words[name]}.")
             return object.__getattribute__(self, name)  # raises what Python raises, also of a property that failed
 
+        for name, function in list(vars(kind).items()):
+            if isfunction(function) and name[0] != "_" and not hasattr(function, "__wrapped__"):
+                setattr(kind, name, understands_keywords(function))
         kind.__getattr__ = (
             answer  # where a checker of types does not see it: it takes the names of a class by themselves
         )

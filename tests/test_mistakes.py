@@ -127,6 +127,20 @@ MISTAKES = {
     "means of a model": (lambda: bmm.emmeans(result("model"), "Days"), "the type Model", "model.fit()"),
     "two fits compared": (lambda: bmm.compare(result("fit"), result("fit")), "a Fit and a Fit", "model.sample(seed=1)"),
     "ranking of no group": (lambda: bmm.ranking(result("fit"), "subject", "Days"), "'subject'", "'Subject'"),
+    "an optimiser": (lambda: result("model").fit(maxiter=100), "no maxiter=", "ends by itself"),
+    "lmerTest's ddf": (lambda: result("fit").anova(ddf="KR"), "Fit.anova takes no ddf=", "df='kenward-roger'"),
+    "brms' re_formula": (lambda: result("fit").predict(re_formula=None), "no re_formula=", "random='none'"),
+    "PyMC's sampler": (lambda: result("model").sample(nuts_sampler="x"), "no nuts_sampler=", "'importance'"),
+    "ArviZ's interval": (lambda: result("posterior").summary(hdi_prob=0.9), "no hdi_prob=", "level=0.95"),
+    "lme4's nsim": (lambda: bmm.power(result("fit"), nsim=9), "no nsim=", "write n="),
+    "PyMC's sigma": (lambda: bmm.priors.HalfNormal(sigma=2), "no sigma=", "HalfNormal(sd)"),
+    "PyMC's mu": (lambda: bmm.priors.Normal(mu=0, sigma=2), "no mu=", "Normal(mean, sd)"),
+    "a plot of everything": (lambda: result("fit").plot(), "'plot'", "plot_groups()"),
+    "a label of nothing": (
+        lambda: bmm.publication_table(result("fit"), labels={"days": "Days awake"}),
+        "'days', which is a coefficient of no model",
+        "Did you mean 'Days'?",
+    ),
     "a data set of another name": (lambda: bmm.datasets.load("sleep"), "'sleep'", "Did you mean 'sleepstudy'?"),
 }  # fmt: skip
 

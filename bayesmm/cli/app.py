@@ -13,7 +13,7 @@ import typer
 
 from bayesmm.cli import options
 from bayesmm.cli.encoding import is_universal
-from bayesmm.cli.messages import plain_errors, show, stage
+from bayesmm.cli.messages import plain_errors, remember_options, show, stage
 from bayesmm.errors import ArgumentError
 from bayesmm.version import __version__
 
@@ -40,11 +40,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the options that come before a command."""
+    remember_options(context)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -75,7 +77,7 @@ def fit(
             model = build_model(
                 formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         from bayesmm.cli.outcomes import fit_outcome
 
         outcome = fit_outcome(model, estimates, data, df, information, level)
@@ -109,7 +111,7 @@ def anova(
             model = build_model(
                 formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         from bayesmm.cli.outcomes import anova_outcome
 
         outcome = anova_outcome(model, estimates, data, int(type), df, information)
@@ -144,7 +146,7 @@ def linear_test(
             model = build_model(
                 formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows, residual=residual
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         from bayesmm.cli.outcomes import linear_test_outcome
 
         outcome = linear_test_outcome(model, estimates, data, hypotheses, df, information, level)
@@ -245,7 +247,7 @@ def compare(
                 priors=priors,
                 compiles=True,
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         posterior = model.sample(
             draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program, checkpoint=checkpoint
         )
@@ -284,7 +286,7 @@ def check(
             model = build_model(
                 formula, data, reading, residual=residual, weights=weights, sigma=sigma, missing=missing_rows
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         with stage("checking"):
             checked = estimates.check(n=sets, seed=seed)
         from bayesmm.cli.outcomes import check_outcome
@@ -336,7 +338,7 @@ def report(
                 priors=priors,
                 compiles=with_posterior,
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         sampler = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "method": by, "program": program}
         posterior = model.sample(**sampler) if with_posterior else None
         from bayesmm.cli.outcomes import name_source, report_outcome
@@ -400,7 +402,7 @@ def effects(
                 priors=priors,
                 compiles=with_posterior,
             )
-            estimates = model.fit(method)
+            estimates = model.fit(method, progress=False)
         from bayesmm.cli.outcomes import check_effects, effects_outcome
 
         check_effects(estimates, group, effect)  # before anything takes long
@@ -463,7 +465,7 @@ def power(
         if fitted:
             with stage("fitting"):
                 model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
-                estimates = model.fit(method)
+                estimates = model.fit(method, progress=False)
             found = power(estimates, parameters=truth, **wanted)
         else:
             if reading.relations or reading.pedigrees:
@@ -524,7 +526,7 @@ def predict(
                 priors=priors,
                 compiles=from_posterior,
             )
-            result = None if from_posterior else model.fit(method)
+            result = None if from_posterior else model.fit(method, progress=False)
         if result is None:
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, method=by, program=program)
         outcome = predict_outcome(

@@ -6,8 +6,10 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -20,6 +22,7 @@ MISTAKE = 2  # exit codes; this is the option parser's too
 FAILED = 3
 NOBODY_READS = 141  # as the shell says of a command that SIGPIPE ended
 LESS = "Use fewer rows, columns, levels or draws, or a machine with more."
+OPTIONS: ContextVar[Mapping[str, str]] = ContextVar("OPTIONS", default=MappingProxyType({}))  # by arguments of Python
 RULES = re.compile("^[^│|]*(?:──|--)[^│|]*$")
 
 
@@ -50,8 +53,30 @@ def plain_errors() -> Iterator[None]:
             tell("Error", f"There is not enough memory{reason}. {LESS}", typer.colors.RED)
             raise typer.Exit(FAILED) from None
         except (BayesmmError, OSError) as error:
-            tell("Error", _text_of(error), typer.colors.RED)
+            tell("Error", _in_options(_text_of(error)), typer.colors.RED)
             raise typer.Exit(MISTAKE) from None
+
+
+def _in_options(text: str) -> str:
+    """Name options of the command that runs where a message of the library names arguments of Python: --df for df=."""
+    options = OPTIONS.get()
+    named = "|".join(map(re.escape, options))
+    if not named:
+        return text
+
+    def written(match: re.Match[str]) -> str:
+        value = match["value"] or ""
+        return f"{options[match['name']]} {f'"{value}"' if re.search(r'[^\w.-]', value) else value}".rstrip()
+
+    text = re.sub(rf"(?<![\w.(\-'])(?P<name>{named})=(?:'(?P<value>[^']*)')?", written, text)
+    return re.sub(rf"^({named})(?= (?:is|has|names) )", lambda match: options[match[1]], text)
+
+
+def remember_options(context: typer.Context) -> None:
+    """Remember the options of the command that is about to run."""
+    command = getattr(context.command, "commands", {}).get(context.invoked_subcommand)
+    options = {each.name: max(each.opts, key=len) for each in getattr(command, "params", ())}
+    OPTIONS.set({name: option for name, option in options.items() if name and option.startswith("--")})
 
 
 def tell(title: str, text: str, colour: str) -> None:

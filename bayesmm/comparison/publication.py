@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -241,6 +242,7 @@ def publication_table(
     columns = {name: _of_posterior(each, centre, level) if is_posterior(each) else _of_fit(each, df, level)
                for name, each in named.items()}  # fmt: skip
     frame = _frame(columns)
+    _check_labels(labels, [row for part, row in frame.index if part == FIXED])
     return PublicationTable(
         frame=frame,
         methods=pd.DataFrame([each.methods for each in columns.values()], index=pd.Index(columns, name="model")),
@@ -540,6 +542,18 @@ def _read_shown(show: Any) -> tuple[Shown, ...]:
     if wanted is None or not all(isinstance(each, str) and each in SHOWN for each in wanted):
         raise ArgumentError(f"show is {shorten(show)}: give some of {listing(SHOWN, quoted=True)}.")
     return tuple(each for each in SHOWN if each in wanted)
+
+
+def _check_labels(labels: Mapping[str, str], coefficients: Sequence[str]) -> None:
+    """Refuse a label of what no model has: it would never be seen."""
+    for name in labels:
+        if name not in coefficients:
+            near = get_close_matches(name, coefficients, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ArgumentError(
+                f"labels names {name!r}, which is a coefficient of no model in the table.{hint} The coefficients are "
+                f"{listing(list(map(repr, coefficients)), 10)}."
+            )
 
 
 def _read_labels(labels: Any) -> dict[str, str]:

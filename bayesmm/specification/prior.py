@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from bayesmm.arguments import shorten
-from bayesmm.errors import PriorError
+from bayesmm.errors import KeywordError, PriorError
 
 Support = Literal["real line", "positive numbers", "interval", "shares", "anything", "correlations"]
 Scale = Literal["sd", "variance", "share"]
 SUFFIX: dict[Scale, str] = {"sd": "", "variance": " on the variance", "share": " on the share"}
 
 
+class _Families(type):
+    """Let a family that is given a number by another program's name say what its own are called."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        known = [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
+        for name in kwargs:
+            if name not in known:
+                own = ", ".join(each for each in known if each != "on")
+                raise KeywordError(f"{cls.__name__} takes no {name}=: write {cls.__name__}({own}).")
+        return super().__call__(*args, **kwargs)
+
+
 @dataclass(frozen=True, slots=True)
-class Prior:
+class Prior(metaclass=_Families):
     """The parent of all priors; its children are what a user writes.
 
     Attributes

@@ -48,6 +48,7 @@ CONTENTS = {
     "The project": ("changelog", "citation", "design", "contributing", "reference_values"),
 }
 
+SOLUTION = '# %% tags=["hide-cell"]'
 LIVE = "explorer_sleepstudy.html"
 TRY = f"""
 ## Try it
@@ -87,6 +88,7 @@ def put_together(source: Path) -> None:
         (source / "lessons").mkdir()
     for lesson in lessons:
         text = rewrite_links(lesson.read_text(encoding="utf-8"), str(lesson.relative_to(ROOT)), source)
+        text = text.replace(SOLUTION, f'{SOLUTION} mystnb={{"code_prompt_show": "Show a solution"}}')
         (source / "lessons" / lesson.name).write_text(text, encoding="utf-8")
     with (source / "explorer.md").open("a", encoding="utf-8") as page:
         page.write(TRY)
@@ -131,10 +133,17 @@ def rewrite_links(text: str, page: str, source: Path) -> str:
             shutil.copyfile(path, source / there)
         if there.endswith(".py") and there.startswith("files/"):  # it would be taken for a lesson
             return f"{{download}}`{before[1:-2].strip('`')} <{there}>`"
+        if before == f"[{Path(to).name}](" and path.suffix == ".md":  # a file's name says little on a site
+            before = f"[{heading(path)}]("
         return f"{before}{'../' * place(page).count('/')}{there}{after}"
 
     parts = re.split(r"(^```.*?^```)", text, flags=re.DOTALL | re.MULTILINE)  # blocks of code are left alone
     return "".join(part if part.startswith("```") else LINK.sub(rewritten, part) for part in parts)
+
+
+def heading(page: Path) -> str:
+    """Return the title of a page."""
+    return next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("# "))[2:]
 
 
 def write_reference(folder: Path) -> None:

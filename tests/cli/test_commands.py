@@ -241,3 +241,16 @@ def test_a_checkpoint_of_a_command_is_used_again(tmp_path, good_draws):
     assert "is a folder, and no saved fit or posterior" in mistake(
         "sample", *DYESTUFF, "--output", tmp_path / "run.zarr"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit", "Reaction ~ Days", *SLEEP[1:]), '--residual "us(visit | id)"'),
+        (("fit", "Yield ~ Batch + (1 | Batch)", *DYESTUFF[1:]), "or use --method ml, which"),
+        (("fit", *SLEEP, "--sigma", "-1"), "Error: --sigma is -1.0"),
+        (("power", *SLEEP, "--along", "Subjects=5"), "Error: --along names 'Subjects'"),
+    ],
+)
+def test_messages_name_options_where_python_has_arguments(arguments, message):
+    assert message in mistake(*arguments)

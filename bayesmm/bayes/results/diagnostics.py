@@ -87,8 +87,8 @@ class Diagnostics:
             return visible(f"{'; '.join(found)}: {', or '.join(dict.fromkeys(remedies))}.")
         if self.pareto_k is not None:
             return (
-                f"Independent draws (Pareto k̂ of their weights {self.pareto_k:.2f}), worth {self.ess:.0f} of equal "
-                "weight: they can be used as they are."
+                f"Independent draws (Pareto k̂ of their weights {write_number(self.pareto_k, 2)}), worth {self.ess:.0f} "
+                "of equal weight: they can be used as they are."
             )
         return (
             f"No divergences, every R̂ below {MOST_R_HAT}, at least {self.ess:.0f} effective draws of every parameter: "

@@ -17,6 +17,7 @@ from bayesmm.design.design import Design
 from bayesmm.design.reading.rows import Missing
 from bayesmm.design.words.stated import read_values, stated_covariances
 from bayesmm.errors import ArgumentError, DesignError, EstimationError
+from bayesmm.habits import understands_keywords
 from bayesmm.inference.fitted import Df, Fitted
 from bayesmm.inference.fixed.fixed_effects import check_choices
 from bayesmm.inference.power.extending import Size, designs_of, read_sizes
@@ -161,6 +162,7 @@ class Power:
         return self._report._repr_html_()
 
 
+@understands_keywords
 def power(
     formula: str | Any,
     data: Any = None,
