@@ -20,7 +20,7 @@ import bayesmm as bmm
 from bayesmm.bayes.checks.calibration import Calibration
 from bayesmm.cli.messages import tell
 from bayesmm.console import brief, cells, listing, screenful, visible
-from bayesmm.design.blocks.relations import find_relations
+from bayesmm.design.blocks.arrangements import find_arrangements
 from bayesmm.errors import BayesmmError
 from bayesmm.priors import Normal
 
@@ -95,7 +95,7 @@ def test_no_text_sends_what_a_name_holds(seed):
     posterior = make_posterior(model, divergences=3)
     comparison = bmm.compare(fit, posterior)
     shown = [model, fit, fit.summary(), posterior, posterior.priors, posterior.diagnostics, comparison, model.plan]
-    shown += [model.specification, *model.specification.random_terms, *find_relations(model.design.blocks)]
+    shown += [model.specification, *model.specification.random_terms, *find_arrangements(model.design.blocks)]
     shown += [model.program(kind)[0] for kind in ("marginal", "conditional")]
     ranks = pd.DataFrame({name: np.arange(9) for name in fit.parameters.index})
     p_values = pd.Series(0.5, index=ranks.columns)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bayesmm.design import build_design
-from bayesmm.design.blocks.relations import find_relations
+from bayesmm.design.blocks.arrangements import find_arrangements
 from bayesmm.design.words import describe as words
 from bayesmm.design.words.describe import describe
 from bayesmm.errors import BayesmmWarning
@@ -36,7 +36,7 @@ def equations(design):
 
 
 def relations(random):
-    return [str(relation) for relation in find_relations(design(f"y ~ x + {random}").blocks)]
+    return [str(relation) for relation in find_arrangements(design(f"y ~ x + {random}").blocks)]
 
 
 def test_description_of_a_random_slope_model():
@@ -74,16 +74,16 @@ def test_nesting_is_detected():
 def test_implicit_nesting_is_detected_in_either_order():
     data = DATA.assign(id=DATA["batch"] + DATA["cask"])
     for random in ("(1 | id) + (1 | batch)", "(1 | batch) + (1 | id)"):
-        found = find_relations(design(f"y ~ x + {random}", data).blocks)
+        found = find_arrangements(design(f"y ~ x + {random}", data).blocks)
         assert [str(relation) for relation in found] == ["id is nested in batch"]
 
 
 def test_crossing_is_detected():
     assert relations("(1 | batch) + (1 | sample)") == ["batch and sample are fully crossed: all 24 combinations occur"]
-    (found,) = find_relations(design("y ~ x + (1 | batch) + (1 | sample)", DATA[1:]).blocks)
+    (found,) = find_arrangements(design("y ~ x + (1 | batch) + (1 | sample)", DATA[1:]).blocks)
     assert found.kind == "fully crossed"
     some = DATA[~((DATA["batch"] == "A") & (DATA["sample"] == "s1"))]
-    (found,) = find_relations(design("y ~ x + (1 | batch) + (1 | sample)", some).blocks)
+    (found,) = find_arrangements(design("y ~ x + (1 | batch) + (1 | sample)", some).blocks)
     assert str(found) == "batch and sample are partially crossed: 23 of 24 combinations occur"
 
 

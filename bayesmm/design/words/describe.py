@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bayesmm.console import columns, fold, listing, visible
+from bayesmm.design.blocks.arrangements import find_arrangements
 from bayesmm.design.blocks.blocks import RandomBlock
-from bayesmm.design.blocks.relations import find_relations
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.presenting.formula import (
@@ -56,8 +56,8 @@ def describe(design: Design) -> str:
         lines += _entry("Groups" if position == 0 else "", _group(block))
     if design.residual is not None and design.residual.group:
         lines += _entry("Residuals", _residuals(design.residual))
-    for position, relation in enumerate(find_relations(design.blocks, design.n_pairs)):
-        lines += _entry("Structure" if position == 0 else "", str(relation))
+    for position, arrangement in enumerate(find_arrangements(design.blocks, design.n_pairs)):
+        lines += _entry("Structure" if position == 0 else "", str(arrangement))
     return "\n".join(map(visible, lines))
 
 
@@ -97,7 +97,7 @@ def build_report(design: Design) -> Report:
             ),
             Table(names=names, columns=(Column(head="", cells=entries, is_words=True),)),
             groups,
-            notes(map(str, find_relations(blocks, design.n_pairs))),
+            notes(map(str, find_arrangements(blocks, design.n_pairs))),
         ),
     )
 

@@ -11,11 +11,11 @@ import pandas as pd
 from bayesmm.console import visible
 from bayesmm.design.blocks.blocks import RandomBlock
 
-type RelationKind = Literal["nested", "same", "fully crossed", "partially crossed"]
+type ArrangementKind = Literal["nested", "same", "fully crossed", "partially crossed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
+class Arrangement:
     """How two grouping factors lie in each other.
 
     Attributes
@@ -30,7 +30,7 @@ class Relation:
 
     first: str
     second: str
-    kind: RelationKind
+    kind: ArrangementKind
     n_pairs: int
     n_possible: int
 
@@ -52,9 +52,9 @@ class Relation:
                 )
 
 
-def find_relations(
+def find_arrangements(
     blocks: Sequence[RandomBlock], n_pairs: Mapping[tuple[int, int], int] | None = None
-) -> tuple[Relation, ...]:
+) -> tuple[Arrangement, ...]:
     """Find how every two grouping factors lie in each other; all rows as one level are none.
 
     Parameters
@@ -66,12 +66,12 @@ def find_relations(
 
     Returns
     -------
-    tuple of Relation
+    tuple of Arrangement
     """
     found = combinations([(f, block) for f, block in enumerate(blocks) if not block.is_whole], 2)
     if n_pairs is None:
-        return tuple(_relate(one, other, _count_pairs(one, other)) for (_, one), (_, other) in found)
-    return tuple(_relate(one, other, n_pairs.get((f, g)) or n_pairs[g, f]) for (f, one), (g, other) in found)
+        return tuple(_arrange(one, other, _count_pairs(one, other)) for (_, one), (_, other) in found)
+    return tuple(_arrange(one, other, n_pairs.get((f, g)) or n_pairs[g, f]) for (f, one), (g, other) in found)
 
 
 def _count_pairs(one: RandomBlock, other: RandomBlock) -> int:
@@ -83,13 +83,13 @@ def _count_pairs(one: RandomBlock, other: RandomBlock) -> int:
     return len(pd.unique(np.concatenate(keys)))
 
 
-def _relate(one: RandomBlock, other: RandomBlock, n_pairs: int) -> Relation:
+def _arrange(one: RandomBlock, other: RandomBlock, n_pairs: int) -> Arrangement:
     fine, coarse = (one, other) if one.q >= other.q else (other, one)
     n_possible = fine.q * coarse.q
-    kind: RelationKind
+    kind: ArrangementKind
     if n_pairs == fine.q:
         kind = "same" if fine.q == coarse.q else "nested"
     else:
         kind = "fully crossed" if n_pairs == n_possible else "partially crossed"
     first, second = (fine, coarse) if kind == "nested" else (one, other)
-    return Relation(first=first.group, second=second.group, kind=kind, n_pairs=n_pairs, n_possible=n_possible)
+    return Arrangement(first=first.group, second=second.group, kind=kind, n_pairs=n_pairs, n_possible=n_possible)
