@@ -270,6 +270,12 @@ def test_factor_and_inverse_are_those_of_a_dense_matrix(seed: int) -> None:
         Factor(fronts, held)
 
 
+def test_a_matrix_that_fills_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.cholesky.fronts.NUMBERS", 100)
+    with pytest.raises(DesignError, match="60 effects fills up .* 100 are the most"):
+        _ = model_of("alone", by_descent(FAMILY)).plan
+
+
 def test_many_animals_take_the_sparse_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bayesmm.design.related.pedigree.SPARSE_FROM", 50)
     family = random_pedigree(2)

@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.errors import DesignError
+from bayesmm.limits import NUMBERS
+
 WASTED = 0.3  # zeros for each entry that a front may take over with its child
 ONE_BY_ONE = 24  # rows of a front, from which on one alone in its batch is added by row and column
 
@@ -145,6 +148,11 @@ def lay_out_fronts(n: int, rows: np.ndarray, columns: np.ndarray) -> Fronts:
         Rows of the matrix.
     rows, columns : arrays of int
         Entries that are not zero, each on one side of the diagonal at least; the diagonal is taken for granted.
+
+    Raises
+    ------
+    DesignError
+        If the fronts would not fit into memory.
     """
     rank = _order(n, rows, columns)
     first, second = rank[rows], rank[columns]
@@ -248,6 +256,12 @@ def _batch(rank: np.ndarray, own: list[list[int]], reached: list[list[int]], par
     above = np.where(above >= 0, new[above], -1)
     sizes = j + r
     starts = np.concatenate([[0], np.cumsum(sizes**2)])
+    if starts[-1] > NUMBERS:
+        raise DesignError(
+            f"A sparse matrix of {n:,} effects fills up when it is factored, to blocks of {sizes.max():,} rows and "
+            f"{starts[-1]:,} numbers in all; {NUMBERS:,} are the most. Leave out levels that are related to none with "
+            "data, as pedigree.prune(animals) does, or terms that tie all levels together."
+        )
     first = np.concatenate([[0], np.cumsum(sizes)])
     everything = np.fromiter((i for f in order for part in (own[f], reached[f]) for i in part), np.int64, first[-1])
     keys = np.repeat(np.arange(m), sizes) * n + everything
