@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayesmm.design.reading.reshape import to_long
     from bayesmm.design.related.car import car
     from bayesmm.design.related.pedigree import pedigree
+    from bayesmm.design.related.phylogeny import phylogeny
     from bayesmm.design.related.relation import relation
     from bayesmm.inference.effects.uncertainty import effect_uncertainty
     from bayesmm.inference.means.comparisons import comparisons
@@ -43,6 +44,7 @@ _HOMES = {
     "enable_compilation_cache": "bayesmm.compilation",
     "load": "bayesmm.loading",
     "pedigree": "bayesmm.design.related.pedigree",
+    "phylogeny": "bayesmm.design.related.phylogeny",
     "power": "bayesmm.inference.power.power",
     "publication_table": "bayesmm.comparison.publication",
     "ranking": "bayesmm.inference.pooling.ranking",
@@ -71,6 +73,7 @@ __all__ = [
     "errors",
     "load",
     "pedigree",
+    "phylogeny",
     "power",
     "priors",
     "publication_table",

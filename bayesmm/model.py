@@ -73,7 +73,8 @@ class Model:
         Functions and values that the formula may use by these names.
     relations : mapping of str to data frame, optional
         Known covariance matrices between the levels of grouping factors, ``{"A": A}`` for ``(1 | rel(animal, A))``:
-        a table whose rows and columns are named by the levels, or what `relation`, `pedigree` or `car` return.
+        a table whose rows and columns are named by the levels, or what `relation`, `pedigree`, `phylogeny` or `car`
+        return.
 
     Raises
     ------

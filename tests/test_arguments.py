@@ -192,6 +192,7 @@ def calls(things):
         "simulate_pedigree": (datasets.simulate_pedigree, {"n_sires": 2, "n_dams": 4, "generations": 1}),
         "relation": (bmm.relation, {"matrix": [[1.0, 0.5], [0.5, 1.0]], "levels": ["a", "b"]}),
         "pedigree": (bmm.pedigree, {"data": {"animal": ["c"], "sire": ["a"], "dam": ["b"]}}),
+        "phylogeny": (bmm.phylogeny, {"tree": "((a:1,b:1):2,c:3);"}),
         "car": (bmm.car, {"neighbours": [[0, 1], [1, 0]], "levels": ["a", "b"]}),
         "simulate_longitudinal": (datasets.simulate_longitudinal, {"subjects": 3}),
     }

@@ -44,6 +44,7 @@ def test_public_names_are_these() -> None:
         "errors",
         "load",
         "pedigree",
+        "phylogeny",
         "power",
         "priors",
         "publication_table",

@@ -204,7 +204,8 @@ def test_names_and_order_do_not_matter(seed: int) -> None:
     data = records(family, 70, seed)
     rng = np.random.default_rng(seed)
     new = dict(zip(family.animals, rng.permutation([f"z{i}" for i in range(len(family))]), strict=True))
-    renamed = family.table[["animal", "sire", "dam"]].replace(new).sample(frac=1.0, random_state=seed)
+    renamed: Any = family.table[["animal", "sire", "dam"]]
+    renamed = renamed.map(new.get).sample(frac=1.0, random_state=seed)
     other = bmm.pedigree(renamed, selfing=True)
     shuffled = data.assign(animal=data["animal"].map(new)).sample(frac=1.0, random_state=seed)
     first = model_of("repeatability", by_descent(family), data).fit()
@@ -272,7 +273,7 @@ def test_factor_and_inverse_are_those_of_a_dense_matrix(seed: int) -> None:
 
 def test_a_matrix_that_fills_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bayesmm.cholesky.fronts.NUMBERS", 100)
-    with pytest.raises(DesignError, match="60 effects fills up .* 100 are the most"):
+    with pytest.raises(DesignError, match=r"60 effects fills up .* 100 are the most"):
         _ = model_of("alone", by_descent(FAMILY)).plan
 
 
@@ -356,6 +357,94 @@ def test_a_large_map_is_that_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, 
     assert_allclose(large.covariances(*np.ix_(range(60), range(60))), dense.covariance, atol=1e-12)
     with pytest.raises(DesignError, match="Give rho a little below one"):
         bmm.car(line, 1.0, range(60))
+
+
+def random_tree(n: int, seed: int) -> tuple[str, dict[str, Any]]:
+    """Text of a random tree, and the set of tips below each branch with its length."""
+    rng = np.random.default_rng(seed)
+    parts = [(f"s{i}", frozenset([f"s{i}"])) for i in range(n)]
+    branches = []
+    while len(parts) > 1:
+        chosen = rng.choice(len(parts), min(len(parts), 2 + (rng.random() < 0.2)), replace=False)
+        texts, below = [], frozenset()
+        for i in chosen:
+            length = round(float(rng.uniform(0.1, 2.0)), 3)
+            texts.append(f"{parts[i][0]}:{length}")
+            branches.append((parts[i][1], length))
+            below |= parts[i][1]
+        joined = (f"({','.join(texts)})", below)
+        parts = [part for i, part in enumerate(parts) if i not in chosen] + [joined]
+    return parts[0][0] + ";", {"branches": branches}
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_species_share_the_branches_before_they_parted(monkeypatch: pytest.MonkeyPatch, scaled: bool) -> None:
+    tree, found = random_tree(25, 1)
+    tips = [f"s{i}" for i in range(25)]
+    shared = np.array([[sum(length for own, length in found["branches"] if {a, b} <= own) for b in tips] for a in tips])
+    if scaled:
+        shared /= np.diag(shared).mean()
+    dense = bmm.phylogeny(tree, scaled=scaled)
+    monkeypatch.setattr("bayesmm.design.related.phylogeny.SPARSE_FROM", 10)
+    large = bmm.phylogeny(tree, scaled=scaled)
+    assert isinstance(dense, KnownRelation)
+    assert isinstance(large, SparseRelation)
+    for relation in (dense, large):
+        own = np.array([relation.levels.index(tip) for tip in tips])
+        assert_allclose(relation.covariances(*np.ix_(own, own)), shared, rtol=1e-9, atol=1e-12)
+    assert are_alike(dense, large)
+
+
+def test_a_phylogenetic_model_is_that_of_its_tips_and_predicts_ancestors() -> None:
+    tree, _ = random_tree(20, 2)
+    relation = bmm.phylogeny(tree)
+    assert isinstance(relation, KnownRelation)
+    own = [i for i, level in enumerate(relation.levels) if not level.startswith("node")]
+    table = pd.DataFrame(relation.covariance, relation.levels, relation.levels).iloc[own, own]
+    rng = np.random.default_rng(3)
+    trait = np.linalg.cholesky(table.to_numpy()) @ rng.normal(size=20) * 2.0
+    data = pd.DataFrame({"species": np.repeat(table.index, 3)})
+    data["size"] = np.repeat(trait, 3) + 0.5 * rng.normal(size=60)
+    one, two = (
+        bmm.Model("size ~ 1 + (1 | rel(species, T))", data, relations={"T": T}).fit() for T in (table, relation)
+    )
+    assert one.loglik == pytest.approx(two.loglik, abs=1e-7)
+    effects = two.random_effects(uncertainty="fixed")
+    assert len(effects) == len(relation.levels)
+    assert (effects["std_error"].to_numpy() > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (3, "give a text"),
+        ("", "not whole"),
+        ("human;", "not whole"),
+        ("((a:1,b:1):2,c:3", "not whole"),
+        ("(a:1,b:);", "length"),
+        ("(a:1,b:1),c:2;", "that no '\\(' stands before"),
+        ("(a:1,b:1)):2;", "that no '\\(' stands before"),
+        ("(a:1,b:1);(c:1,d:1);", "goes on after"),
+        ("(a:1,b);", "no length: those of 'b'"),
+        ("(a:1,b:-1);", "at least 0"),
+        ("(a:1,b:one);", "at least 0"),
+        ("(a:1,:1);", "no name"),
+        ("(a:1,a:1);", "occurs twice"),
+        ("(a b:1,c:1);", "after 'a'"),
+        ("(a:0,b:0);", "No branch"),
+    ],
+)
+def test_what_is_no_tree_is_refused(tree: Any, message: str) -> None:
+    with pytest.raises(DesignError, match=message):
+        bmm.phylogeny(tree)
+
+
+def test_names_of_trees_may_be_quoted_and_comments_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = bmm.phylogeny("(('Homo sapiens':1[&rate=2],'it''s':1)great_apes:2,c:3)root;").levels
+    assert levels == ("great_apes", "Homo sapiens", "it's", "c")
+    monkeypatch.setattr("bayesmm.design.related.phylogeny.SPARSE_FROM", 2)
+    with pytest.raises(DesignError, match="length zero: those of 'b'"):
+        bmm.phylogeny("((a:1,b:0):2,c:3);")
 
 
 def test_a_fit_of_many_animals_imports_neither_jax_nor_arviz() -> None:

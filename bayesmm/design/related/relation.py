@@ -87,7 +87,7 @@ class KnownRelation:
 
     def covariances(self, levels: Any, others: Any) -> np.ndarray:
         """Entries of A between levels and others, by their codes, that are broadcast against each other."""
-        return self.covariance[levels, others]
+        return self.covariance[np.asarray(levels), np.asarray(others)]
 
     def relate(self, effects: np.ndarray) -> np.ndarray:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
