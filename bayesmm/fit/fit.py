@@ -1211,7 +1211,7 @@ class Fit:
         >>> round(float(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"]), 4)
         6.369
         """
-        self.design.require_independent_residuals("variance_tests")
+        self.design.require_random_effects("variance_tests")
         from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)
@@ -1268,7 +1268,7 @@ class Fit:
         >>> print(str(report).splitlines()[0])
         sd(Days | Subject): is it zero?
         """
-        self.design.require_independent_residuals("The report on the boundary")
+        self.design.require_random_effects("The report on the boundary")
         from bayesmm.inference.variances.boundary_report import build_boundary_report
 
         return build_boundary_report(self, parameter, posterior, level, n, seed, progress)

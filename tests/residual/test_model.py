@@ -151,13 +151,15 @@ def test_weights_alone_are_prior_weights() -> None:
 
 
 WORKS = {
-    "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "coefficients", "confounded", "convergence", "criteria", "design", "envelopes", "explained", "factors", "fitted", "fixed_effects", "glance",
+    "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "boundary", "coefficients", "confounded", "convergence", "criteria", "design", "envelopes", "explained", "factors", "fitted", "fixed_effects", "glance", "group_lines",
     "influence", "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
-    "parameters", "plot_envelopes", "plot_marginal_covariance", "plot_residuals", "plot_variance_shares", "predict", "principal_components", "profile", "random_effects", "residuals", "robust", "sigma", "simulate", "simulated_residuals",
-    "singular_directions", "status", "summary", "theta", "tidy", "to_datatree", "variance_shares",
+    "parameters", "plot_effects", "plot_envelopes", "plot_groups", "plot_marginal_covariance", "plot_residual_correlation", "plot_residuals", "plot_variance_shares", "predict", "principal_components", "profile", "random_effects", "residual_correlation", "residuals", "robust", "sigma", "simulate", "simulated_residuals",
+    "singular_directions", "status", "summary", "theta", "tidy", "to_datatree", "variance_shares", "variance_tests",
 }  # fmt: skip
 FEW = {"n": 20}
-OPTIONS = dict.fromkeys(["check", "envelopes", "plot_envelopes", "plot_residuals", "simulated_residuals"], FEW)
+OPTIONS = dict.fromkeys(
+    ["boundary", "check", "envelopes", "plot_envelopes", "plot_residuals", "simulated_residuals"], FEW
+)
 ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercept | Subject)",)}
 
 
@@ -174,12 +176,8 @@ def test_every_method_of_a_fit_works_or_refuses_with_a_sentence(fit: Fit) -> Non
 
 def test_choices_that_take_independent_residuals_are_refused(fit: Fit) -> None:
     refused = [
-        lambda: fit.bootstrap(2, kind="case"),
         lambda: fit.bootstrap(2, kind="residual"),
-        lambda: bmm.shrinkage(fit),
-        lambda: bmm.ranking(fit, "Subject"),
         lambda: bmm.power(fit, test="Days"),
-        lambda: bmm.report(fit),
     ]
     for ask in refused:
         with pytest.raises(ArgumentError, match="residual="):

@@ -28,6 +28,7 @@ from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
 from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
+from bayesmm.reml.residual import ResidualEstimate
 from bayesmm.reml.residual_search import refit_residual
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
@@ -76,11 +77,11 @@ def make_replicates(
     progress: bool | None,
 ) -> Replicates:
     """Refit to n resampled data sets; see `bayesmm.fit.Fit.bootstrap`."""
-    if fit.design.residual is not None:
-        maker = _Wholes(fit, statistic)
-    elif kind == "case":
+    if kind == "case":
         assert levels is not None
         maker = _Cases(fit, levels, statistic)
+    elif fit.design.residual is not None:
+        maker = _Wholes(fit, statistic)
     else:
         maker = _Responses(fit, kind, statistic)
     batches: list[Made] = []
@@ -230,8 +231,10 @@ class _Cases:
 
     def __init__(self, fit: Fitted, levels: LevelSampler, statistic: NamedStatistic | None) -> None:
         self._fit, self._levels, self._statistic, self._sums = fit, levels, statistic, None
-        design, products = fit.design, fit.problem.products
         self.at_once = 20
+        if fit.design.residual is not None:
+            return
+        design, products = fit.design, fit.problem.products
         if products.levels is not None and not fit.estimate.criterion_function.has_many_effects:
             X, y = design.X[:, design.kept], design.y - design.offset
             self._sums = sum_levels(X, y, design.weights, fit.problem.blocks[0], products)
@@ -258,6 +261,9 @@ class _Cases:
             problem = Problem(self._levels.draw(chosen[i]))
             if len(_independent(problem.design)) < problem.design.p:
                 continue
+            if fit.estimate.residual is not None:
+                self._make_whole(problem, fit.estimate.residual, int(i), parameters, statistics)
+                continue
             try:
                 criterion = replace(fit.estimate.criterion_function, products=problem.products)
             except (DesignError, np.linalg.LinAlgError):
@@ -267,8 +273,27 @@ class _Cases:
                 parameters[i] = _parameters(fit, found, criterion)[0]
                 if self._statistic is not None:
                     statistics[i] = self._statistic(_fit_of(fit, problem, found.theta[0]))
-        theta = np.full((m, len(fit.estimate.minimum.x)), np.nan)  # on columns that are conditioned anew each time
+        theta = np.full((m, len(fit.estimate.coordinates) - 1), np.nan)  # on columns conditioned anew each time
         return Made(parameters, statistics, counts, theta)
+
+    def _make_whole(
+        self, problem: Problem, residual: ResidualEstimate, i: int, parameters: np.ndarray, statistics: np.ndarray
+    ) -> None:
+        """Fill in replicate i where residuals have a covariance; NaN stays where it has no maximum."""
+        block = problem.design.residual
+        if block is None or any((spread.columns == spread.columns[0]).all() for spread in block.spreads):
+            return  # no rows of a stratum
+        rows = problem.residual_rows
+        criterion = replace(residual.criterion, rows=rows, plan=problem.plan if problem.design.blocks else None)
+        pairs = zip(rows.effect_roots, self._fit.estimate.factors, strict=True)
+        theta = theta_of([lower_triangular(T @ L) for T, L in pairs], criterion.layout) if criterion.layout else []
+        own = refit_residual(criterion, np.concatenate([theta, residual.phi]))
+        if own.minimum.converged:
+            values = np.concatenate([own.beta, own.public_values(own.coordinates)])
+            parameters[i] = values[: parameters.shape[1]]
+            if self._statistic is not None:
+                again = cast(Fitted, replace(cast(Any, self._fit), problem=problem, estimate=own))
+                statistics[i] = self._statistic(again)
 
     def _start(self, criterion: Criterion) -> np.ndarray:
         """Take the estimates to the columns as these rows condition them."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.console import listing
+from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
@@ -113,6 +114,8 @@ class LevelSampler:
         self._design = design
         outermost = [f for f, block in enumerate(design.blocks) if not block.is_whole and _holds_all(design, f)]
         names = [block.group for block in design.blocks]
+        if not names and design.residual is not None and design.residual.group:
+            names = [design.residual.group]
         if group is not None and group not in names:
             raise ArgumentError(f"group is {group!r}, which is no grouping factor: give one of {listing(names)}.")
         wanted = outermost if group is None else [f for f in outermost if names[f] == group]
@@ -122,21 +125,30 @@ class LevelSampler:
                 "resampling them would tear apart what belongs together. "
                 f"Give {listing([names[f] for f in outermost])}."
             )
+        residual = design.residual
+        if not design.blocks and residual is not None and residual.group:
+            self._outer, self.group, self.n_levels = None, residual.group, len(residual.levels)
+            self._codes = residual.codes
+            order = np.argsort(residual.codes, kind="stable")
+            self._members = np.split(order, np.cumsum(np.bincount(residual.codes))[:-1])
+            self._inner = {}
+            return
         if not wanted:
             raise ArgumentError(
                 f"No grouping factor holds all others ({listing(names)}): where factors are crossed, a row has several "
                 "levels, or levels are related, resampling the levels of one would tear apart what belongs together. "
                 "Take kind='parametric' or, where levels are not related, kind='residual'."
             )
-        self._outer = min(wanted, key=lambda f: design.blocks[f].q)
+        self._outer: int | None = min(wanted, key=lambda f: design.blocks[f].q)
         block = design.blocks[self._outer]
         self.group, self.n_levels = block.group, block.q
+        self._codes = block.incidence.memberships[0].codes
         self._members = block.incidence.members()
         self._inner = {g: self._locate(g) for g in range(len(names)) if g != self._outer}
 
     def _locate(self, g: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Levels of another factor in each level of this one, and the place of each row's levels among them."""
-        outer = self._design.blocks[self._outer].incidence.memberships[0].codes
+        outer = self._codes
         incidence = self._design.blocks[g].incidence
         holder, place = np.zeros(incidence.n_levels, int), np.zeros(incidence.n_levels, int)
         for each in incidence.memberships:
@@ -153,13 +165,14 @@ class LevelSampler:
         design, blocks = self._design, list(self._design.blocks)
         rows = np.concatenate([self._members[level] for level in chosen])
         copy = np.repeat(np.arange(len(chosen)), [len(self._members[level]) for level in chosen])
-        outer = blocks[self._outer]
-        blocks[self._outer] = replace(
-            outer,
-            levels=_name_copies([outer.levels[level] for level in chosen]),
-            columns=outer.columns[rows],
-            incidence=Incidence.single(copy, outer.incidence.memberships[0].columns[rows], len(chosen)),
-        )
+        if self._outer is not None:
+            outer = blocks[self._outer]
+            blocks[self._outer] = replace(
+                outer,
+                levels=_name_copies([outer.levels[level] for level in chosen]),
+                columns=outer.columns[rows],
+                incidence=Incidence.single(copy, outer.incidence.memberships[0].columns[rows], len(chosen)),
+            )
         for g, (own, places) in self._inner.items():
             block = blocks[g]
             starts = np.concatenate([[0], np.cumsum([len(own[level]) for level in chosen])])
@@ -181,9 +194,20 @@ class LevelSampler:
             weights=design.weights[rows],
             X=design.X[rows],
             blocks=tuple(blocks),
+            residual=None if design.residual is None else _copy_residual(design.residual, rows, copy),
             rows=design.rows[rows],
             used=design.used.take(rows),
         )
+
+
+def _copy_residual(block: ResidualBlock, rows: np.ndarray, copy: np.ndarray) -> ResidualBlock:
+    """Take the residuals of some rows, groups in different copies of a level apart."""
+    spreads = tuple(replace(spread, columns=spread.columns[rows]) for spread in block.spreads)
+    if not block.group:
+        return replace(block, codes=np.arange(len(rows)), positions=block.positions[rows], spreads=spreads)
+    pairs, codes = np.unique(np.column_stack([copy, block.codes[rows]]), axis=0, return_inverse=True)
+    levels = _name_copies([block.levels[code] for code in pairs[:, 1]])
+    return replace(block, codes=codes.ravel(), levels=levels, positions=block.positions[rows], spreads=spreads)
 
 
 def _holds_all(design: Design, f: int) -> bool:

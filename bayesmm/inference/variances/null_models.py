@@ -17,6 +17,7 @@ from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
 from bayesmm.reml.refits import refit
+from bayesmm.reml.residual_search import estimate_residual, residual_criterion
 from bayesmm.specification.formula import parse_formula
 
 
@@ -198,6 +199,10 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
     """Fit the model of a hypothesis by the method of the fit, with the same fixed effects."""
     full = fit.estimate.criterion_function
     design = replace(fit.design, blocks=remaining_blocks(fit.design, hypothesis))
+    if design.residual is not None:
+        problem = Problem(design)
+        found = estimate_residual(residual_criterion(problem, full.method))
+        return Null(hypothesis=hypothesis, design=design, problem=problem, estimate=found, full=full)
     if not design.blocks:
         return Null(hypothesis=hypothesis, design=design, problem=None, estimate=None, full=full)
     problem = Problem(design, plan=None if hypothesis.effects else fit.problem.plan)

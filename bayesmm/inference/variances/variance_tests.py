@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 from bayesmm.reml.refits import refit
+from bayesmm.reml.residual_search import refit_residual
 
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
@@ -270,6 +271,8 @@ def _refuse_exact(fit: Fitted, hypothesis: Hypothesis) -> str:
             f"the exact distribution is of one variance alone, while {hypothesis.name} takes "
             f"{hypothesis.n_variances} variance(s) and {hypothesis.n_correlations} correlation(s)."
         )
+    if fit.design.residual is not None:
+        return "it takes residuals that are independent, and theirs have a covariance that is estimated, too."
     products = fit.estimate.criterion_function.products
     if products.sparse is not None:
         return "it takes a dense matrix of all effects, and levels are related by a sparse one."
@@ -376,6 +379,8 @@ def _by_bootstrap(
 
 def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: bool | None) -> tuple[np.ndarray, int]:
     """Draw responses under the null, and fit both models to each."""
+    if fit.estimate.residual is not None:
+        return _refit_whole(fit, null, n, rng, progress)
     factors = () if null.estimate is None else null.estimate.factors
     at_once, found = int(np.clip(NUMBERS // fit.n, 1, MOST_AT_ONCE)), []
     for start in watched(range(0, n, at_once), f"refits without {null.hypothesis.name}", progress):
@@ -389,3 +394,27 @@ def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: 
         found.append(np.where(is_rounding, 0.0, difference))
     draws = np.concatenate(found)
     return draws[np.isfinite(draws)], int((~np.isfinite(draws)).sum())
+
+
+def _refit_whole(
+    fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: bool | None
+) -> tuple[np.ndarray, int]:
+    """Do so where residuals have a covariance, which is estimated anew in both."""
+    found, small, problem = fit.estimate, null.estimate, null.problem
+    assert found.residual is not None
+    assert small is not None
+    assert small.residual is not None
+    assert problem is not None
+    draws = []
+    for _ in watched(range(n), f"refits without {null.hypothesis.name}", progress):
+        (y,) = simulate_responses(null.design, null.beta, small.factors, null.sigma, rng.spawn(1), small.residual).T
+        pairs = ((fit.problem, found, found.residual), (problem, small, small.residual))
+        ends = [
+            refit_residual(replace(own.criterion, rows=posed.with_response(y).residual_rows), at.coordinates[:-1])
+            for posed, at, own in pairs
+        ]
+        difference = ends[1].criterion - ends[0].criterion
+        converged = all(each.minimum.converged for each in ends)
+        draws.append(_positive(difference, ends[0].criterion) if converged else np.nan)
+    values = np.array(draws)
+    return values[np.isfinite(values)], int((~np.isfinite(values)).sum())
