@@ -75,7 +75,7 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
         rows = int((first.y != second.y).sum())
         return f"the response {first.response!r} differs in {rows} of {first.n} rows"
     if not _same_groups(first, second):
-        return "the levels, their relations or the columns of the grouping factors differ"
+        return "the levels, their relations, known matrices or the columns of the grouping factors differ"
     if first.coefficients != second.coefficients or not np.array_equal(first.X, second.X):
         return "the columns of the fixed effects differ"
     if not _same_residuals(first, second):
@@ -106,6 +106,7 @@ def _same_groups(first: Design, second: Design) -> bool:
         one.levels == other.levels
         and one.effects == other.effects
         and one.incidence.equals(other.incidence)
+        and one.layout == other.layout
         and are_related_alike(one, other)
         for one, other in zip(first.blocks, second.blocks, strict=True)
     )

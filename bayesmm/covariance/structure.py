@@ -60,9 +60,9 @@ class Structure:
         Whether effects have the structure also without one of them, whose variance may be zero by itself.
     fewest_effects : int
         With how few effects it has a meaning: two where it is about their correlations.
-    correlations : {"none", "matrix", "one", "several", "rank"}
+    correlations : {"none", "matrix", "one", "several", "rank", "known"}
         Whether no correlation is free, or all of them, or one parameter gives all, or several do, by a pattern, or
-        all are named, and follow from a matrix of lower rank.
+        all are named, and follow from a matrix of lower rank, or none is free and they are not zero.
     has_lkj : bool
         Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
     has_inverse : bool
@@ -76,9 +76,14 @@ class Structure:
     is_linear: ClassVar[bool] = True
     is_divisible: ClassVar[bool] = True
     fewest_effects: ClassVar[int] = 1
-    correlations: ClassVar[Literal["none", "matrix", "one", "several", "rank"]] = "none"
+    correlations: ClassVar[Literal["none", "matrix", "one", "several", "rank", "known"]] = "none"
     has_lkj: ClassVar[bool] = True
     has_inverse: ClassVar[bool] = True
+    matrix: str = ""  # name of a known matrix that it needs; see `given`
+
+    def given(self, levels: tuple[str, ...], covariance: np.ndarray) -> Structure:
+        """Return the structure with the known matrix (m, m) that it needs, whose rows have these labels."""
+        raise NotImplementedError
 
     def bound(self, effects: Sequence[str], term: str) -> Structure:
         """Return the structure of these effects: with their coordinates, where it is one over coordinates.
@@ -202,6 +207,15 @@ class Structure:
     def effect_sds(self, sd: Array, k: int) -> Array:
         """Give each effect its standard deviation: (..., k) from the free ones (..., m)."""
         return sd
+
+    def sd_slices(self, k: int) -> list[slice]:
+        """Which effects have each free standard deviation."""
+        return [slice(0, k)] if self.n_sds(k) == 1 else [slice(j, j + 1) for j in range(k)]
+
+    def variance_symbol(self, i: int, effects: Sequence[str], expression: str, group: str) -> str:
+        """Write the variance of an effect: "σ²(a | g)"."""
+        own = expression if self.n_sds(len(effects)) < len(effects) else effects[i]
+        return f"σ²({own} | {group})"
 
     def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
         """Write the covariance of two effects i < j: "σ(a, b | g)"; "" where it is zero."""

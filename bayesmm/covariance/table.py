@@ -10,6 +10,7 @@ from bayesmm.covariance.diagonal import Diagonal
 from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.isotropic import Isotropic
+from bayesmm.covariance.proportional import Proportional
 from bayesmm.covariance.reduced_rank import ReducedRank
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.toeplitz import Toeplitz
@@ -31,6 +32,7 @@ STRUCTURES: dict[str, Structure] = {
     "gau": Isotropic(equal=True, nu=inf),
     "mat": Isotropic(equal=True),
     "rr": ReducedRank(),
+    "propto": Proportional(),
 }
 
 
@@ -77,12 +79,17 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+WITH_MATRIX = ("propto",)  # those that take the name of a known matrix
+
+
 def find_structure(written: str) -> Structure:
-    """Return the structure of a term, "us", "cs", or with an option, "mat, nu=2.5"."""
+    """Return the structure of a term, "us", "cs", or with an option, "mat, nu=2.5", "propto, V"."""
     name, _, option = written.partition(", ")
     structure = STRUCTURES[name]
     if not option:
         return structure
+    if name in WITH_MATRIX:
+        return replace(cast(Any, structure), matrix=option.strip("`"))
     own = OPTIONS[name]
     value = float(option.removeprefix(f"{own.name}="))
     changes: dict[str, Any] = {own.name: int(value) if own.is_whole else value}

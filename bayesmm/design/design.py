@@ -111,6 +111,12 @@ class Design:
         return {block.grouping.relation: block.relation for block in self.blocks if block.relation is not None}
 
     @property
+    def matrices(self) -> dict[str, AnyRelation]:
+        """All known matrices, of levels and of effects, by the names in the formula."""
+        pieces = [piece for block in self.blocks for piece in block.pieces]
+        return self.relations | {piece.structure.matrix: piece.matrix for piece in pieces if piece.matrix is not None}
+
+    @property
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y) if self.elsewhere is None else self.elsewhere.n

@@ -359,8 +359,8 @@ def _on_boundary(criterion: Criterion, theta: np.ndarray, values: np.ndarray, si
     for Lambda, T, pieces in zip(factors, criterion.products.effect_roots, criterion.layout, strict=True):
         unit = np.sqrt((np.linalg.inv(T) ** 2).sum(axis=1))
         for piece in pieces:
-            own, n = unit[piece.inside], piece.structure.n_sds(piece.k)
-            edges.append(values[start : start + n] <= ZERO * sigma * own[:n])
+            own, n = piece.structure.free_sds(np, unit[piece.inside]), piece.structure.n_sds(piece.k)
+            edges.append(values[start : start + n] <= ZERO * sigma * own)
             start += n
         for piece in pieces:
             n = piece.structure.n_cors(piece.k)

@@ -12,10 +12,23 @@ from typing import NoReturn
 
 from bayesmm.console import brief, quoted
 from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
-from bayesmm.covariance.table import HOMOGENEOUS, OPTIONS, STRUCTURES, Option
+from bayesmm.covariance.table import HOMOGENEOUS, OPTIONS, STRUCTURES, WITH_MATRIX, Option
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
-from bayesmm.specification.syntax import CONSTANTS, Bar, Binary, Call, Constant, Name, Node, Number, Sum, Text, children
+from bayesmm.specification.syntax import (
+    CONSTANTS,
+    Bar,
+    Binary,
+    Call,
+    Constant,
+    Name,
+    Node,
+    Number,
+    Sum,
+    Text,
+    children,
+    quote,
+)
 
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 _R_FACTOR = ("factor", "as.factor")
@@ -258,7 +271,7 @@ class _Parser:
             )
         self.advance()
         right = self.group()
-        structure, by = name.text, None
+        structure, by = self.matrix(name) if name.text in WITH_MATRIX else name.text, None
         while self.sees(","):
             if by is None and self.takes_by and self.tokens[self.position + 1].text == "by":
                 by = self.by()
@@ -298,6 +311,17 @@ class _Parser:
             self.position -= 1
             self.complain("hom= is True or False.", "Write hom=True for one standard deviation of all effects.")
         return forms[value]
+
+    def matrix(self, name: Token) -> str:
+        """Read ``, V``."""
+        advice = f"Write {name.text}(0 + f | g, V) and give the matrix: Model(..., relations={{'V': V}})."
+        if not self.sees(","):
+            self.complain(f"{name.text}() names no matrix after its bar.", advice)
+        self.advance()
+        if self.token.kind not in ("name", "quoted"):
+            self.complain(f"{name.text}() takes the name of a matrix after its bar.", advice)
+        token = self.advance()
+        return f"{name.text}, {quote(token.text.strip('`'))}"
 
     def option(self, name: Token, option: Option) -> str:
         """Read ``, nu=2.5``."""

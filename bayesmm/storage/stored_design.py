@@ -51,12 +51,12 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
         "names": _names_used(design),
         "data": frame,
         "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
-        "relations": {name: list(each.levels) for name, each in design.relations.items()},
+        "relations": {name: list(each.levels) for name, each in design.matrices.items()},
     }
     variables: dict[str, Any] = {name: (f"{name}_row", values) for name, values in arrays.items()}
     if given:
         variables["weights"] = ("weights_row", design.weights)
-    for i, each in enumerate(design.relations.values()):
+    for i, each in enumerate(design.matrices.values()):
         if isinstance(each, SparseRelation):
             arrays = each.precision.arrays
             variables |= {f"relation_{i}_{part}": (f"relation_{i}_{part}_row", own) for part, own in arrays.items()}

@@ -56,6 +56,7 @@ TEXTBOOK: dict[str, Textbook] = {
     "homtoep": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[abs(i - j) - 1]),
     "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
     "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
+    "propto": lambda s, r, i, j: s[0] ** 2 * (i == j),
     "rr": lambda s, r, i, j: s[i] ** 2 if i == j else r[_pair(i, j)] * s[i] * s[j],
 }
 

@@ -12,6 +12,7 @@ from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
 from bayesmm.console import listing
+from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import effect_sds, read_covariance
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.design.design import Design
@@ -110,7 +111,7 @@ def _draw_parameters(
     factors = []
     for position, block in enumerate(labels.blocks):
         sd = np.column_stack([_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)])
-        unit = _draw_correlations(priors, position, draws, rng)
+        unit = _draw_correlations(priors, position, block.pieces, draws, rng)
         factor = effect_sds(np, sd, block.pieces)[:, :, None] * unit
         T = priors.effect_contrasts[position]
         if (np.eye(len(T)) != T).any():
@@ -170,10 +171,15 @@ def _draw_spread(row: PriorRow, sigma: np.ndarray, rng: np.random.Generator) -> 
             return value
 
 
-def _draw_correlations(priors: ResolvedPriors, position: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_correlations(
+    priors: ResolvedPriors, position: int, layout: Sequence[Piece], draws: int, rng: np.random.Generator
+) -> np.ndarray:
     """Draw Cholesky factors (draws, k, k) of the correlation matrices of a grouping factor."""
     k = len(priors.effect_contrasts[position])
     factors = np.broadcast_to(np.eye(k), (draws, k, k)).copy()
+    for known in layout:
+        if known.structure.correlations == "known":
+            factors[:, known.inside, known.inside] = known.structure.unit_factor(np, np.zeros(0), known.k)
     chosen = {row.name: row.prior for row in priors.rows}
     for piece in priors.pieces:
         if piece.block == position:

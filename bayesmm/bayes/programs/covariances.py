@@ -221,6 +221,9 @@ def _correlation_factor(block: Block, sites: Mapping[str, Array]) -> Float[Array
     if len(block.matrices) == 1 and block.matrices[0].size == block.n_effects:
         return block.matrices[0].factor(sites[block.matrices[0].site])
     factor = jnp.eye(block.n_effects)
+    for piece in block.pieces:
+        if piece.structure.correlations == "known":
+            factor = factor.at[piece.inside, piece.inside].set(piece.structure.unit_factor(jnp, jnp.zeros(0), piece.k))
     for matrix in block.matrices:
         inside = slice(matrix.start, matrix.stop)
         factor = factor.at[inside, inside].set(matrix.factor(sites[matrix.site]))

@@ -15,8 +15,8 @@ from bayesmm.design.columns.strata import columns_of_stratum, find_strata
 from bayesmm.design.elsewhere import BlockMoments
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.levels import read_levels, read_member_levels
-from bayesmm.design.related.levels import find_relation, read_related_levels
-from bayesmm.design.related.relation import AnyRelation
+from bayesmm.design.related.levels import find_matrix, find_relation, read_related_levels
+from bayesmm.design.related.relation import AnyRelation, KnownRelation
 from bayesmm.errors import DesignError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.specification.terms import Grouping, RandomTerm
@@ -30,6 +30,7 @@ class BlockPiece:
     start: int
     stop: int
     structure: Structure
+    matrix: KnownRelation | None = None  # that the structure needs
 
     @property
     def k(self) -> int:
@@ -199,7 +200,8 @@ def build_blocks(
         elif groups.count(group) > 1:
             group = grouping.write()  # members with weights beside the same without
         related = find_relation(grouping, relations) if grouping.relation else None
-        blocks.append(_block(terms, grouping, of_block, rows, group, related))
+        matrices = [_matrix_of(term, relations) for term in terms]
+        blocks.append(_block(terms, grouping, of_block, rows, group, related, matrices))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
@@ -229,6 +231,7 @@ def _block(
     rows: UsedRows,
     group: str,
     related: AnyRelation | None,
+    matrices: Sequence[KnownRelation | None],
 ) -> RandomBlock:
     values = [rows.columns[name] for name in grouping.factors]
     if related is not None:
@@ -261,12 +264,31 @@ def _block(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=find_structure(term.structure).bound(_without_stratum(own, term.grouping), str(term)),
+                structure=_structure_of(term, matrix).bound(_without_stratum(own, term.grouping), str(term)),
+                matrix=matrix,
             )
-            for term, own, end in zip(terms, names, ends, strict=True)
+            for term, own, end, matrix in zip(terms, names, ends, matrices, strict=True)
         ),
         relation=related,
     )
+
+
+def _matrix_of(term: RandomTerm, relations: Mapping[str, AnyRelation]) -> KnownRelation | None:
+    """Return the known matrix that the structure of a term needs."""
+    name = find_structure(term.structure).matrix
+    if not name:
+        return None
+    found = find_matrix(name, str(term), relations, "the levels of the factor left of the bar")
+    if not isinstance(found, KnownRelation):
+        raise DesignError(
+            f"{term} needs the matrix {name!r} as a table of all its entries: it was given by its inverse."
+        )
+    return found
+
+
+def _structure_of(term: RandomTerm, matrix: KnownRelation | None) -> Structure:
+    structure = find_structure(term.structure)
+    return structure if matrix is None else structure.given(matrix.levels, matrix.covariance)
 
 
 def effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[str, ...]]:

@@ -151,8 +151,8 @@ class BlockLabels:
         """Which of the effects have each standard deviation."""
         found: list[slice] = []
         for piece in self.pieces:
-            is_one = piece.structure.n_sds(piece.k) < piece.k
-            found += [piece.inside] if is_one else [slice(j, j + 1) for j in range(piece.start, piece.stop)]
+            own = piece.structure.sd_slices(piece.k)
+            found += [slice(piece.start + each.start, piece.start + each.stop) for each in own]
         return tuple(found)
 
     @property

@@ -22,13 +22,23 @@ def find_relation(grouping: Grouping, relations: Mapping[str, AnyRelation]) -> A
     DesignError
         If it was not given.
     """
-    if grouping.relation in relations:
-        return relations[grouping.relation]
+    return find_matrix(grouping.relation, grouping.write(), relations, f"the levels of {grouping.factors[0]!r}")
+
+
+def find_matrix(name: str, whose: str, relations: Mapping[str, AnyRelation], labels: str) -> AnyRelation:
+    """Return a known matrix by its name; `whose` it is and what its `labels` are is for the message.
+
+    Raises
+    ------
+    DesignError
+        If it was not given.
+    """
+    if name in relations:
+        return relations[name]
     given = f"Given are {listing(list(relations))}." if relations else "None was given."
     raise DesignError(
-        f"{grouping.write()} needs the matrix {grouping.relation!r}. {given} Say "
-        f"Model(..., relations={{{grouping.relation!r}: {grouping.relation}}}) with a table whose rows and columns are "
-        f"named by the levels of {grouping.factors[0]!r}."
+        f"{whose} needs the matrix {name!r}. {given} Say Model(..., relations={{{name!r}: {name}}}) with a table whose "
+        f"rows and columns are named by {labels}."
     )
 
 

@@ -169,9 +169,9 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
         return
     terms = list(zip(names.pieces, names.expressions, strict=True))
     for piece, expression in terms:
-        for i, effect in enumerate(names.effects[piece.inside]):
-            own = expression if piece.structure.n_sds(piece.k) == 1 < piece.k else effect
-            yield piece.start + i, piece.start + i, f"σ²({own} | {names.group})"
+        for i in range(piece.k):
+            at, effects = piece.start + i, names.effects[piece.inside]
+            yield at, at, piece.structure.variance_symbol(i, effects, expression, names.group)
     for piece, expression in terms:
         for j in range(piece.k):
             for i in range(j):
