@@ -102,6 +102,10 @@ class Structure:
         """
         return None
 
+    def scale_groups(self, k: int) -> np.ndarray:
+        """Which columns (k,) have one scale, where they may be scaled and no more."""
+        return np.zeros(k, dtype=int)
+
     # -- θ and Λ: what the search works with ------------------------------------------------------------------------
 
     def rank(self, k: int) -> int:

@@ -1,5 +1,6 @@
 """The structures that a formula can name."""
 
+import re
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, cast
@@ -10,8 +11,10 @@ from bayesmm.covariance.diagonal import Diagonal
 from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.isotropic import Isotropic
+from bayesmm.covariance.kronecker import Kronecker
 from bayesmm.covariance.proportional import Proportional
 from bayesmm.covariance.reduced_rank import ReducedRank
+from bayesmm.covariance.scaled_correlation import ScaledCorrelation
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.toeplitz import Toeplitz
 from bayesmm.covariance.unstructured import Unstructured
@@ -33,6 +36,7 @@ STRUCTURES: dict[str, Structure] = {
     "mat": Isotropic(equal=True),
     "rr": ReducedRank(),
     "propto": Proportional(),
+    "kron": Kronecker(left=Unstructured(), right=Autoregressive(equal=True)),
 }
 
 
@@ -80,6 +84,8 @@ OPTIONS: dict[str, Option] = {
 
 
 WITH_MATRIX = ("propto",)  # those that take the name of a known matrix
+WITH_FACTORS = ("kron",)  # those that are products of two others, each with a factor of its own
+BETWEEN = " × "  # their names in the name of a product
 
 
 def find_structure(written: str) -> Structure:
@@ -88,12 +94,28 @@ def find_structure(written: str) -> Structure:
     structure = STRUCTURES[name]
     if not option:
         return structure
+    if name in WITH_FACTORS:
+        (left, first), (right, second) = (_part(each) for each in option.split(BETWEEN))
+        assert isinstance(right, ScaledCorrelation)
+        return Kronecker(left=left, right=right, first=first, second=second)
     if name in WITH_MATRIX:
         return replace(cast(Any, structure), matrix=option.strip("`"))
     own = OPTIONS[name]
     value = float(option.removeprefix(f"{own.name}="))
     changes: dict[str, Any] = {own.name: int(value) if own.is_whole else value}
     return replace(cast(Any, structure), **changes)
+
+
+def _part(written: str) -> tuple[Structure, str]:
+    """Structure and factor of "ar1(C(week))", "mat(C(x), nu=2.5)"."""
+    found = re.fullmatch(r"(\w+)\((.*?)(, \w+=[^,()]+)?\)", written)
+    assert found is not None
+    return find_structure(found[1] + (found[3] or "")), found[2].strip("`")
+
+
+# Which structures the factors of a product may have: the second is a correlation matrix.
+FIRST = tuple(name for name in STRUCTURES if name not in (*WITH_MATRIX, *WITH_FACTORS))
+SECOND = tuple(name for name, each in STRUCTURES.items() if isinstance(each, ScaledCorrelation) and each.equal)
 
 
 # By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.

@@ -126,6 +126,29 @@ class Unstructured(Structure):
         padded = xp.concatenate([cor, xp.ones((*cor.shape[:-1], 1))], axis=-1)
         return padded[..., _places(k)]
 
+    def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
+        """(1 + p)/2 of the partial correlation p of each pair given the effects before both."""
+        L = np.linalg.cholesky(self.correlation(np, cor, k))
+        i, j = pairs(k)
+        left = np.sqrt(np.cumsum(L[:, ::-1] ** 2, axis=1)[:, ::-1])  # norm of what is left from each column on
+        return 0.5 * (1.0 + L[j, i] / left[j, i])
+
+    def unit_factor(self, xp: Any, shares: Array, k: int) -> Array:
+        """Cholesky factor of the correlation matrix of such shares (Lewandowski, Kurowicka & Joe 2009)."""
+        partial, rows, at = 2.0 * shares - 1.0, [], 0
+        for row in range(k):
+            left, own = xp.ones(()), []
+            for _ in range(row):
+                own.append(partial[at] * left)
+                left, at = left * xp.sqrt(1.0 - partial[at] ** 2), at + 1
+            rows.append(xp.stack([*own, left, *[0.0 * left] * (k - row - 1)]))
+        return xp.stack(rows)
+
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
+        """η + (k − 2 − i)/2 of a pair (i, j), twice."""
+        shapes = concentration + 0.5 * (k - 2.0 - pairs(k)[0])
+        return shapes, shapes
+
     def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
         """Of (ρ + 1)/2 ~ Beta(a, a) with a = η − 1 + k/2."""
         return symmetric_beta(x, concentration - 1.0 + 0.5 * k)

@@ -12,7 +12,17 @@ from typing import NoReturn
 
 from bayesmm.console import brief, quoted
 from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
-from bayesmm.covariance.table import HOMOGENEOUS, OPTIONS, STRUCTURES, WITH_MATRIX, Option
+from bayesmm.covariance.table import (
+    BETWEEN,
+    FIRST,
+    HOMOGENEOUS,
+    OPTIONS,
+    SECOND,
+    STRUCTURES,
+    WITH_FACTORS,
+    WITH_MATRIX,
+    Option,
+)
 from bayesmm.limits import FORMULA_DEPTH, NUMBER_CHARACTERS
 from bayesmm.specification.scanner import Token, complaint, scan
 from bayesmm.specification.syntax import (
@@ -28,6 +38,7 @@ from bayesmm.specification.syntax import (
     Text,
     children,
     quote,
+    write,
 )
 
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
@@ -259,6 +270,8 @@ class _Parser:
         start = self.position
         self.open.append(opening)
         self.limit(len(self.open))
+        if name.text in WITH_FACTORS:
+            return self.product_of_two(name)
         left = None if self.sees(")") else self.sum()
         if left is None or not self.sees("|", "||"):
             self.position = start
@@ -290,6 +303,51 @@ class _Parser:
         self.advance()
         self.expect("=")
         return self.interaction()
+
+    def product_of_two(self, name: Token) -> Bar:
+        """Read ``kron(us(trait), ar1(C(week)) | g)`` after its bracket."""
+        first = self.with_factor(name, FIRST)
+        if not self.sees(","):
+            self.complain(f"{name.text}() takes two structures before its bar.", self.example_of(name))
+        self.advance()
+        second = self.with_factor(name, SECOND)
+        if not self.sees("|"):
+            self.complain(f"{name.text}() lacks its bar.", self.example_of(name))
+        self.advance()
+        right = self.group()
+        self.expect(")")
+        self.open.pop()
+        if first[1] == second[1]:
+            raise complaint(self.text, name.at, f"{name.text}() has one factor twice.", self.example_of(name))
+        columns = Sum((("+", Number("0")), ("+", Binary(":", first[1], second[1]))), name.at)
+        return Bar(columns, right, f"{name.text}, {first[0]}{BETWEEN}{second[0]}", name.at)
+
+    def with_factor(self, name: Token, structures: Collection[str]) -> tuple[str, Node]:
+        """Read ``ar1(C(week))``: as it is written, and the factor."""
+        at = self.token.at
+        node = self.primary()
+        match node:
+            case Call(callee, (Name() | Call("C", (Name(),), ()) as factor,), keywords) if callee in structures:
+                option = OPTIONS.get(callee)
+                if not keywords:
+                    return f"{callee}({write(factor)})", factor
+                match keywords:
+                    case ((word, Number() as number),) if option is not None and word == option.name:
+                        if option.low <= float(number.text) <= option.high:
+                            return f"{callee}({write(factor)}, {word}={number.value:g})", factor
+        raise complaint(
+            self.text,
+            at,
+            f"{brief(write(node))!r} cannot stand in {name.text}() here: a structure of a factor, of "
+            f"{', '.join(f'{each}()' for each in structures)}.",
+            self.example_of(name),
+        )
+
+    def example_of(self, name: Token) -> str:
+        return (
+            f"Write {name.text}(us(trait), ar1(C(week)) | g): a covariance of the first factor, whose standard "
+            "deviations are free, and a correlation of the second."
+        )
 
     def homogeneous(self, name: Token) -> str:
         """Read ``, hom=True``: which of a structure's two forms is meant."""

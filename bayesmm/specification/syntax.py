@@ -120,6 +120,8 @@ def write_bar(left: str, right: str, structure: str) -> str:
     """Write a random-effects term: a bar alone where it says the structure, or else its name and its option."""
     called, bar = _BARS.get(structure, (structure, "|"))
     called, comma, option = called.partition(", ")
+    if called == "kron":
+        return f"kron({option.replace(' × ', ', ')} {bar} {right})"
     return f"{called}({left} {bar} {right}{comma}{option})"
 
 

@@ -29,7 +29,7 @@ def structured_design(shape: str, name: str, seed: int) -> RandomDesign:
     design = random_design(shape, seed, n=n)
     blocks = []
     for block in design.blocks:
-        cut = int(rng.integers(2, 4))
+        cut = 4 if name == "kron" else int(rng.integers(2, 4))
         pieces = (Piece(0, cut, STRUCTURES[name]),)
         if rng.random() < 0.5:
             pieces += (Piece(cut, cut + 2, STRUCTURES[str(rng.choice(NAMES))]),)

@@ -104,7 +104,7 @@ def test_what_cannot_be_is_refused() -> None:
     model = bmm.Model(FORMULA.format(d=1), GROWTH)
     with pytest.raises(PriorError, match="no prior of these"):
         model.sample(seed=1)
-    with pytest.raises(ArgumentError, match="follow from its loadings"):
+    with pytest.raises(ArgumentError, match="follow from loadings"):
         model.fit().variance_tests(["cor(C(age)[8], C(age)[10] | Subject)"])
 
 

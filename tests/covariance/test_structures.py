@@ -24,9 +24,10 @@ from bayesmm.covariance.tangents import jacobians, tangents
 Textbook = Callable[[np.ndarray, np.ndarray, int, int], float]
 
 SIZES = (1, 2, 3, 5)
+MORE_SIZES = {"kron": (4, 6)}  # products of factors
 CASES = [
     pytest.param(name, k, id=f"{name}-{k}")
-    for name, k in product(STRUCTURES, SIZES)
+    for name, k in [*product(STRUCTURES, SIZES), *((name, k) for name, sizes in MORE_SIZES.items() for k in sizes)]
     if k >= STRUCTURES[name].fewest_effects
 ]
 ROUNDING = 1e-12
@@ -57,8 +58,15 @@ TEXTBOOK: dict[str, Textbook] = {
     "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
     "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
     "propto": lambda s, r, i, j: s[0] ** 2 * (i == j),
+    "kron": lambda s, r, i, j: _separable(s, r, i, j, 2 if len(s) > 1 else 99),
     "rr": lambda s, r, i, j: s[i] ** 2 if i == j else r[_pair(i, j)] * s[i] * s[j],
 }
+
+
+def _separable(s: np.ndarray, r: np.ndarray, i: int, j: int, k2: int) -> float:
+    """Unstructured ⊗ AR(1): the last correlation is that of the latter."""
+    (a, t), (b, u) = divmod(i, k2), divmod(j, k2)
+    return s[a] * s[b] * (1.0 if a == b else r[_pair(a, b)]) * r[-1] ** abs(t - u)
 
 
 def _matern(rho: float, h: int) -> float:

@@ -440,10 +440,13 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
         if isinstance(prior, Uniform):
             _check_uniform(prior, piece)
         if isinstance(prior, LKJ) and not piece.has_lkj and prior.concentration != 1.0:
-            raise PriorError(
-                f"priors: {prior} of {piece.rows[0]!r}: what is at distances has no such prior. Give Uniform(0, 1) or "
-                "limits inside, or leave the default, which is Uniform(0, 1)."
+            other = (
+                "what is at distances has no such prior. Give Uniform(0, 1) or limits inside, or leave the default, "
+                "which is Uniform(0, 1)."
+                if piece.is_one
+                else "products of two matrices have no such prior. Leave the default, which is flat for both."
             )
+            raise PriorError(f"priors: {prior} of {piece.rows[0]!r}: {other}")
         if isinstance(prior, LKJ) and not piece.is_free:
             shapes = piece.lkj_shapes(prior.concentration)
             if np.min(shapes) <= 0.0:

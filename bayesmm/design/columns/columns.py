@@ -82,7 +82,7 @@ class Columns:
     def evaluate_across(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the same with each column's numbers side by side in memory, (k, m)."""
         with np.errstate(all="ignore"):
-            parts = [_across(term.eval_new_data(frame)) for term in self._terms]
+            parts = [_across(term.eval_new_data(frame)) for term in self.terms]
         if not parts:
             return np.empty((0, len(frame)))
         return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)

@@ -100,10 +100,10 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
         for position, (piece, expression) in enumerate(zip(block.pieces, labels.expressions, strict=True)):
             n_cors = piece.structure.n_cors(piece.k)
             own = [names for names in (next(correlations) for _ in range(n_cors)) if name in names]
-            if own and piece.structure.correlations == "rank":
+            if own and (piece.structure.correlations == "rank" or 1 < piece.structure.n_sds(piece.k) < piece.k):
                 raise ArgumentError(
-                    f"The correlations of {piece.term} follow from its loadings: without them it is another model. Fit "
-                    "that, and compare both by bmm.anova."
+                    f"The correlations of {piece.term} follow from loadings, or are those of a product: the model "
+                    "without them is another. Fit that, and compare both by bmm.anova."
                 )
             if own:
                 return Hypothesis(

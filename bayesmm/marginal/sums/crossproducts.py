@@ -358,7 +358,8 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
         norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
-            norms = np.full_like(norms, np.sqrt((norms**2).mean()))
+            groups = structure.scale_groups(stop - start)
+            norms = np.sqrt(np.bincount(groups, norms**2) / np.bincount(groups))[groups]
         piece = np.diag(norms)
         if structure.invariance == "linear" and 1 < stop - start <= len(columns):
             R = triangular_root(columns, weights) / np.sqrt(n)

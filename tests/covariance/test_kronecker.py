@@ -1,0 +1,156 @@
+"""Products of two covariances, ``kron(us(trait), ar1(C(week)) | g)``, through the public interface."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from oracle import DenseModel, Method, level_covariance, random_columns
+from scipy.optimize import minimize
+
+import bayesmm as bmm
+from bayesmm.covariance.table import FIRST, SECOND
+from bayesmm.errors import DesignError, SpecificationError
+from bayesmm.specification.formula import parse_formula
+
+WEEKS, Q = (1, 2, 5), 12
+FORMULA = "y ~ trait + kron({first}(trait), {second}(C(week)) | g)"
+
+
+def traits(seed: int = 0, sd_b: float = 2.0) -> pd.DataFrame:
+    """Two traits of each level in three weeks, twice."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        [(g, trait, week) for g in range(Q) for trait in "ab" for week in WEEKS for _ in range(2)],
+        columns=["g", "trait", "week"],
+    )
+    R = 0.7 ** np.abs(np.subtract.outer(range(3), range(3)))
+    S = np.array([[1.0, 0.6 * sd_b], [0.6 * sd_b, sd_b**2]])
+    b = rng.multivariate_normal(np.zeros(6), np.kron(S, R), size=Q)
+    return frame.assign(y=b.ravel().repeat(2) + rng.normal(size=len(frame)) * 0.5)
+
+
+DATA = traits()
+
+
+def dense(data: pd.DataFrame) -> DenseModel:
+    cells = [(trait, week) for trait in "ab" for week in WEEKS]
+    columns = np.array(
+        [[float((t, w) == cell) for cell in cells] for t, w in zip(data["trait"], data["week"], strict=True)]
+    )
+    X = np.column_stack([np.ones(len(data)), data["trait"] == "b"]).astype(float)
+    return DenseModel(y=data["y"].to_numpy(), X=X, Z=random_columns(data["g"].to_numpy(), columns, Q))
+
+
+FIRST_MATRIX = {
+    "us": (3, lambda x: np.array([[np.exp(x[0]), 0.0], [x[2], np.exp(x[1])]])),
+    "homcs": (2, lambda x: np.exp(x[0]) * np.linalg.cholesky([[1.0, np.tanh(x[1])], [np.tanh(x[1]), 1.0]])),
+    "diag": (2, lambda x: np.diag(np.exp(x))),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "method"), [("us", "ar1", "reml"), ("homcs", "homcs", "ml"), ("diag", "exp", "reml")]
+)
+def test_fit_is_at_the_maximum_of_the_dense_likelihood(first: str, second: str, method: Method) -> None:
+    fit = bmm.Model(FORMULA.format(first=first, second=second), DATA).fit(method)
+    model = dense(DATA)
+    n, root = FIRST_MATRIX[first]
+    lags = np.abs(np.subtract.outer(range(3), range(3)))
+    distance = np.abs(np.subtract.outer(WEEKS, WEEKS)) / 2.0  # over the mean distance of neighbours
+
+    def loss(x: np.ndarray) -> float:
+        L = root(x[:n])
+        rho = np.tanh(x[n])
+        R = {"ar1": rho**lags, "homcs": np.where(lags, rho, 1.0), "exp": abs(rho) ** distance}[second]
+        return -model.profiled_log_likelihood(level_covariance(np.kron(L @ L.T, R), Q), method)
+
+    found = minimize(
+        loss, np.append(np.full(n, 0.5), 0.5), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}
+    )
+    assert_allclose(fit.loglik, -found.fun, atol=1e-6)
+    assert fit.n_parameters == 2 + n + 1 + 1
+    S = root(found.x[:n]) @ root(found.x[:n]).T
+    estimates = fit.parameters["estimate"]
+    assert_allclose(abs(np.tanh(found.x[n])), abs(estimates["cor(C(week) | g)"]), atol=1e-4)
+    name = "sd(trait | g)" if first == "homcs" else "sd(trait[a] | g)"
+    assert_allclose(estimates[name] / fit.sigma, np.sqrt(S[0, 0]), rtol=1e-3)
+    if first == "us":
+        assert_allclose(estimates["cor(trait[a], trait[b] | g)"], S[0, 1] / np.sqrt(S[0, 0] * S[1, 1]), atol=1e-4)
+
+
+@pytest.mark.parametrize("first", [name for name in FIRST if name not in ("exp", "hetexp", "ou", "gau", "mat", "rr")])
+def test_any_structure_may_be_the_first(first) -> None:
+    fit = bmm.Model(FORMULA.format(first=first, second="homcs"), DATA).fit("ml")
+    larger = bmm.Model(FORMULA.format(first="us", second="homtoep"), DATA).fit("ml")
+    assert fit.loglik <= larger.loglik + 1e-6
+    assert fit.status.name == "CONVERGED"
+
+
+@pytest.mark.parametrize("second", SECOND)
+def test_any_correlation_may_be_the_second(second) -> None:
+    fit = bmm.Model(FORMULA.format(first="diag", second=second), DATA).fit("ml")
+    larger = bmm.Model("y ~ trait + us(0 + trait:C(week) | g)", DATA).fit("ml")
+    assert fit.loglik <= larger.loglik + 1e-6
+
+
+def test_units_of_a_trait_do_not_matter() -> None:
+    """The second trait in other units, its rows weighted so that residuals are alike."""
+    small = DATA
+    large = small.assign(y=np.where(small["trait"] == "b", 1000.0, 1.0) * small["y"])
+    weights = np.where(small["trait"] == "b", 1e-6, 1.0)
+    formula = FORMULA.format(first="us", second="ar1")
+    one, other = bmm.Model(formula, small).fit("ml"), bmm.Model(formula, large, weights=weights).fit("ml")
+    names = ["cor(trait[a], trait[b] | g)", "cor(C(week) | g)", "sd(trait[a] | g)", "sigma"]
+    assert_allclose(one.parameters["estimate"][names], other.parameters["estimate"][names], rtol=1e-4)
+    assert_allclose(
+        1000.0 * one.parameters["estimate"]["sd(trait[b] | g)"],
+        other.parameters["estimate"]["sd(trait[b] | g)"],
+        rtol=1e-4,
+    )
+
+
+def test_written_and_saved(tmp_path) -> None:
+    text = "kron(us(trait), mat(C(week), nu=2.5) | g)"
+    (term,) = parse_formula(f"y ~ trait + {text}").random_terms
+    assert str(term) == text
+    assert parse_formula(f"y ~ 1 + {term}").random_terms == (term,)
+    model = bmm.Model(FORMULA.format(first="us", second="ar1"), DATA)
+    assert "unstructured ⊗ first-order autoregressive correlations" in " ".join(str(model).split())
+    fit = model.fit()
+    fit.save(tmp_path / "fit.nc")
+    assert_allclose(bmm.load(tmp_path / "fit.nc").parameters["estimate"], fit.parameters["estimate"])
+    V = model.marginal_covariance([0, 2, 6, 8])
+    assert V.iloc[1, 0] == "ρ(C(week) | g)·σ²(trait[a] | g)"
+    assert V.iloc[2, 0] == "σ(trait[a], trait[b] | g)"
+    assert V.iloc[3, 0] == "ρ(C(week) | g)·σ(trait[a], trait[b] | g)"
+    values = model.marginal_covariance([0, 2, 6, 8], at=fit).to_numpy()
+    assert_allclose(values[1, 0] * values[2, 0] / values[3, 0], fit.parameters["estimate"]["sd(trait[a] | g)"] ** 2)
+
+
+def test_program_and_priors() -> None:
+    """The program is the criterion; priors of both matrices are flat, whatever the other is."""
+    model = bmm.Model(FORMULA.format(first="us", second="ar1"), DATA)
+    points = model.check_identity().points
+    difference = points["log_posterior"] - points["restricted"]
+    assert_allclose(difference, difference.iloc[0], atol=1e-9)
+    drawn = model.prior_predictive(4000, seed=1)["prior"]["cor_g"].to_numpy().reshape(-1, 2)
+    for own in drawn.T:  # 2 × 2, and one of AR(1): uniform
+        assert_allclose(np.quantile(own, [0.25, 0.5, 0.75]), [-0.5, 0.0, 0.5], atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("term", "error", "problem"),
+    [
+        ("kron(us(trait), us(C(week)) | g)", SpecificationError, r"'us\(C\(week\)\)' cannot stand in kron\(\) here"),
+        ("kron(us(trait), ar1(C(week)))", SpecificationError, "lacks its bar"),
+        ("kron(us(trait) | g)", SpecificationError, "takes two structures"),
+        ("kron(us(trait), ar1(trait) | g)", SpecificationError, "one factor twice"),
+        ("kron(propto(trait), ar1(C(week)) | g)", SpecificationError, "cannot stand in kron"),
+        ("kron(us(trait), ar1(week) | g)", DesignError, r"no combination of their levels.*C\(\)"),
+    ],
+)
+def test_what_it_does_not_take_is_said(term, error, problem) -> None:
+    with pytest.raises(error, match=problem):
+        bmm.Model(f"y ~ trait + {term}", DATA)
