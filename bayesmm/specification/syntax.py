@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bayesmm.covariance.table import BETWEEN, WITH_FACTORS
+
 type Node = Number | Text | Constant | Name | Call | Sum | Binary | Bar
 
 _PLAIN_NAME = re.compile(r"(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*\Z")
@@ -120,8 +122,8 @@ def write_bar(left: str, right: str, structure: str) -> str:
     """Write a random-effects term: a bar alone where it says the structure, or else its name and its option."""
     called, bar = _BARS.get(structure, (structure, "|"))
     called, comma, option = called.partition(", ")
-    if called == "kron":
-        return f"kron({option.replace(' × ', ', ')} {bar} {right})"
+    if called in WITH_FACTORS:
+        return f"{called}({option.replace(BETWEEN, ', ')} {bar} {right})"
     return f"{called}({left} {bar} {right}{comma}{option})"
 
 
