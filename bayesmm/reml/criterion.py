@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -115,6 +115,13 @@ class Criterion:
         """Evaluate for the search, with a curvature that is near the Hessian."""
         at = self.evaluate(theta)
         return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self.noise(at), detail=at)
+
+    def exactly(self, theta: np.ndarray) -> Evaluation:
+        """Evaluate with the Hessian itself, by differences of gradients, which takes longer."""
+        at = self(theta)
+        if not np.isfinite(at.value):
+            return at
+        return replace(at, hessian=self.derivatives(theta).hessian, is_exact=True)
 
     def noise(self, at: Evaluated) -> float:
         """Estimate the rounding error of the value: r² is a difference of squares of the response."""

@@ -18,6 +18,8 @@ from bayesmm.reml.start import moment_start
 SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in one minimum
 FIRST = 200  # evaluations of the search from the best start at most
 FURTHER = 60  # evaluations of each search but the first
+MOST = 100  # of a search with exact second derivatives, each of which takes two evaluations for each entry of θ
+FINISHED = 3  # searches that go on so, the lowest, where the lowest of all came to no end
 FAR_START = 30.0  # standard deviations in units of σ from which on moments lead the way
 MUCH = 0.1  # of −2 log likelihood
 MOST_MOMENTS = 8
@@ -88,18 +90,40 @@ def find_minima(criterion: Criterion, moments: np.ndarray, tolerance: float = DE
         further, n_more = _search_at_low_sigma(criterion, moments, found)
         found, n_screened = [*found, *further], n_screened + n_more
     inside = [each for each in found if not each.escaped and np.isfinite(each.evaluation.value)]
-    inside = sorted(inside or found[:1], key=lambda each: each.evaluation.value)
+    inside = sorted(inside or found[:1], key=_value)
+    n_evaluations = sum(each.n_evaluations for each in found)
+    if not inside[0].converged and is_light(criterion):
+        further = [_finish(criterion, each) for each in inside[:FINISHED]]
+        n_evaluations += sum(new.n_evaluations for new, old in zip(further, inside, strict=False) if new is not old)
+        inside = sorted([*further, *inside[FINISHED:]], key=_value)
     floor = inside[0].evaluation.value
     limits = [criterion.limit(each.x) for each in found if each.escaped]
     if min(limits, default=np.inf) < floor:
         raise SaturatedError(is_bounded=min(limits) > -np.inf)
-    n_evaluations = sum(each.n_evaluations for each in found)
     others: list[Minimum] = []
     for each in inside[1:]:
         if each.converged and each.evaluation.value > floor + SAME:
             floor = each.evaluation.value
             others.append(each)
     return Minima(replace(inside[0], n_evaluations=n_evaluations), tuple(others), n_screened)
+
+
+def _value(minimum: Minimum) -> float:
+    return minimum.evaluation.value
+
+
+def _finish(criterion: Criterion, found: Minimum) -> Minimum:
+    """Go on with exact second derivatives from where a search came to its end without arriving.
+
+    What the average information lacks does not vanish at the maximum of a model whose covariances are of lower rank.
+    """
+    if found.converged or found.escaped or not np.isfinite(found.evaluation.value):
+        return found
+    further = minimise(
+        criterion.exactly, found.x, sizes=criterion.sizes, escapes=criterion.escapes, max_evaluations=MOST
+    )
+    further = leave_saddle(criterion, snap_to_boundary(criterion, further))
+    return replace(further, n_evaluations=further.n_evaluations * 2 * (len(found.x) + 1))
 
 
 def _search_at_low_sigma(criterion: Criterion, moments: np.ndarray, found: list[Minimum]) -> tuple[list[Minimum], int]:

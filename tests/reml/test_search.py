@@ -143,8 +143,8 @@ def test_values_looked_at_are_those_of_the_criterion(shape: str, sigma: float | 
 
 
 def test_search_that_ends_early_says_so_above_the_tables(years: bmm.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesmm.reml.search.FURTHER", 2)
-    monkeypatch.setattr("bayesmm.reml.search.FIRST", 2)
+    for limit in ("FIRST", "FURTHER", "MOST"):
+        monkeypatch.setattr(f"bayesmm.reml.search.{limit}", 2)
     with pytest.warns(bmm.errors.BayesmmWarning, match="did not reach a maximum"):
         fit = bmm.Model("y ~ year + (year | country)", pd.read_csv(YEARS)).fit()
     text, page = str(fit), fit._repr_html_()
