@@ -39,7 +39,7 @@ def profile_intervals(fit: Fit, profile: Profile | bool, level: float) -> pd.Dat
             f"profile is {shorten(profile)}: give a profile of the same fit, from fit.profile(), or True to make one."
         )
     other = profile.fit
-    same = other.labels == fit.labels and other.method == fit.method and np.array_equal(other.design.y, fit.design.y)
+    same = other.labels == fit.labels and other.method == fit.method and other.design.has_response_of(fit.design)
     if not same or not np.isclose(other.loglik, fit.loglik, rtol=1e-9):
         raise ComparisonError(
             "The profile is of another fit than the comparison. Give the profile of comparison.fit, "

@@ -69,6 +69,9 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
         return f"the residuals have the covariances {' and '.join(repr(each and each.text) for each in residuals)}"
     if first.n != second.n:
         return f"the fit used {first.n} rows, the {other} {second.n}"
+    if first.elsewhere is not None or second.elsewhere is not None:
+        alike = first.has_response_of(second) and first.labels == second.labels
+        return None if alike else "the rows are not the same, by their sums"
     if not first.rows.equals(second.rows):
         return f"each used {first.n} rows, but not the same ones"
     if not np.array_equal(first.y, second.y):

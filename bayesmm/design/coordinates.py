@@ -76,7 +76,9 @@ def dims(labels: Labels) -> dict[str, list[str]]:
 def coordinates(design: Design) -> dict[str, Any]:
     """Coordinate of each dim."""
     labels = design.labels
-    known: dict[str, Any] = {"coef": list(labels.coefficients), "obs": row_coordinate(design.rows)}
+    known: dict[str, Any] = {"coef": list(labels.coefficients)}
+    if design.elsewhere is None:
+        known["obs"] = row_coordinate(design.rows)
     known |= {"residual_sd_name": list(labels.residual_sds), "residual_pair": list(labels.residual_cors)}
     for block in labels.blocks:
         known |= effect_coordinates(block) | {
@@ -101,6 +103,13 @@ def variable_order(labels: Labels) -> list[str]:
     """Variables in the order of the table of parameters, then the random effects."""
     parameters = dict.fromkeys(row.variable for row in labels.parameter_rows())
     return [*parameters, *(block.effect_variable for block in labels.blocks)]
+
+
+def data_groups(design: Design) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of the rows under the names that ArviZ has for groups of them; none of rows that are not in memory."""
+    if design.elsewhere is not None:
+        return {}
+    return {"observed_data": {"y": design.y}, "constant_data": constants(design)}
 
 
 def constants(design: Design) -> dict[str, np.ndarray]:

@@ -126,6 +126,12 @@ class Design:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
 
+    def has_response_of(self, other: "Design") -> bool:
+        """Whether both have the same response in the same number of rows."""
+        if self.elsewhere is None and other.elsewhere is None:
+            return np.array_equal(self.y, other.y)
+        return self.elsewhere is not None and other.elsewhere is not None and self.elsewhere.equals(other.elsewhere)
+
     @property
     def n_pairs(self) -> Mapping[tuple[int, int], int] | None:
         """How many pairs of levels of two blocks share a row, where the rows are not in memory."""

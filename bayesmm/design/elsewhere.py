@@ -11,6 +11,8 @@ import numpy as np
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.errors import RowsError
 
+SAME = 1e-9  # of a sum, relative: the order in which rows are added changes less
+
 
 class Distant:
     """Stands where an array or table of rows would be; whatever is asked of it is refused.
@@ -64,6 +66,8 @@ class BlockMoments:
         Σ w zz' over all levels of all rows.
     stacked : array, shape (k, k)
         Σ zz' over them, in units of the levels' own variances, divided by the number of rows.
+    mean_variance : float
+        Of the level of a row, where levels are related.
     """
 
     mean: np.ndarray
@@ -72,6 +76,7 @@ class BlockMoments:
     high: np.ndarray
     weighted: np.ndarray
     stacked: np.ndarray
+    mean_variance: float = 1.0
 
     def times(self, T: np.ndarray) -> BlockMoments:
         """Return those of the columns ZT; of their limits nothing is known then."""
@@ -144,3 +149,14 @@ class Elsewhere:
     inverse_weight: float
     confounded: tuple[str, ...]
     n_pairs: Mapping[tuple[int, int], int]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Sums that rows with other values would hardly have alike, to tell these from others."""
+        response = [self.response_mean, self.response_square, self.weighted_mean, self.weighted_square]
+        return np.array([self.n, self.weight_total, *response, *self.mean, *np.diag(self.covariance)])
+
+    def equals(self, other: Elsewhere) -> bool:
+        """Whether these may be the same rows, by sums over them."""
+        mine, theirs = self.numbers, other.numbers
+        return mine.shape == theirs.shape and np.allclose(mine, theirs, rtol=SAME, atol=0.0)

@@ -233,7 +233,7 @@ def _read_posterior(fit: Fitted, posterior: Any, f: int) -> dict[str, np.ndarray
         drawn = False
     if not drawn:
         raise ArgumentError(f"posterior is {shorten(posterior)}: give what model.sample() returns.")
-    if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
+    if fit.labels != posterior.labels or not fit.design.has_response_of(posterior.design):
         raise ComparisonError(
             "The fit and the posterior are not of the same model and data. Fit and sample one Model: model.fit() and "
             "model.sample(seed=1)."

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.design.coordinates import build_groups, constants, variable_order
+from bayesmm.design.coordinates import build_groups, data_groups, variable_order
 from bayesmm.design.design import Design
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def build_datatree(
     groups = {
         "estimate": _arrays(labels, parameters, effects, "estimate"),
         "std_error": _arrays(labels, parameters, effects, "std_error"),
-        "observed_data": {"y": design.y},
-        "constant_data": constants(design),
-    }
+    } | data_groups(design)
     tree = DataTree.from_dict(build_groups(groups, design))
     tree.attrs.update(attributes)
     return tree

@@ -301,6 +301,7 @@ def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -
             high=totals.high[inside],
             weighted=T.T @ totals.sums.diagonal[f].sum(axis=2) @ T,
             stacked=T.T @ totals.stacked[f] @ T / n,
+            mean_variance=totals.variances[f] / n,
         )
         codes, columns = (Distant(f"the {what} of {block.group!r}", where) for what in ("levels", "columns"))
         memberships = tuple(Membership(codes=codes, columns=columns) for _ in block.incidence.memberships)  # pyright: ignore

@@ -7,6 +7,7 @@ import scipy.stats as st
 from oracle import DenseModel, level_covariance, random_columns
 
 import bayesmm as bmm
+from bayesmm.bayes.priors.column_rows import ColumnRows
 from bayesmm.bayes.priors.contrasts import constant_combination, effects_at_means
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.covariance.public import read_covariance
@@ -117,8 +118,8 @@ def test_effects_at_means_are_the_same_at_every_origin_and_those_of_centred_colu
         )
         if name == "two covariates":
             X[:, 1:] += origin
-        constant = constant_combination(X)
-        T = effects_at_means(X, constant)
+        constant = constant_combination(ColumnRows(X=X))
+        T = effects_at_means(ColumnRows(X=X), constant)
         centred = X @ np.linalg.inv(T)
         inside = centred[:, constant != 0]
         np.testing.assert_allclose(inside, X[:, constant != 0], atol=1e-12)
@@ -139,7 +140,9 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 def test_columns_that_are_centred_or_without_a_constant_stay_as_they_are() -> None:
     x = np.linspace(0.0, 1.0, 7)
     for X in (np.column_stack([np.ones(7), x - x.mean()]), np.column_stack([x, x**2]), np.zeros((7, 0))):
-        np.testing.assert_array_equal(effects_at_means(X, constant_combination(X)), np.eye(X.shape[1]))
+        np.testing.assert_array_equal(
+            effects_at_means(ColumnRows(X=X), constant_combination(ColumnRows(X=X))), np.eye(X.shape[1])
+        )
 
 
 def prior_of(model: bmm.Model, name: str):

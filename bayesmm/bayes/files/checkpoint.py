@@ -285,11 +285,12 @@ def identify(
     The data are those that the user gave, by a hash. Sums over the rows are not part of it: with another number of
     threads their last digits may differ, and a run that goes on with them is as good.
     """
-    arrays = [design.y, design.offset, design.weights, design.X[:, design.kept], priors.contrast]
-    arrays += priors.effect_contrasts
+    known = design.elsewhere
+    arrays = [known.numbers] if known else [design.y, design.offset, design.weights, design.X[:, design.kept]]
+    arrays += [priors.contrast, *priors.effect_contrasts]
     if design.residual is not None:
         arrays += [design.residual.codes, design.residual.positions, design.residual.columns, priors.exponent_means]
-    for block in design.blocks:
+    for block in () if known else design.blocks:
         for membership in block.incidence.memberships:
             arrays += [membership.codes, membership.columns]
         arrays += [] if block.relation is None else block.relation.arrays

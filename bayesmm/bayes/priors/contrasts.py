@@ -6,33 +6,36 @@ from collections import Counter
 
 import numpy as np
 
+from bayesmm.bayes.priors.column_rows import ColumnRows
+
 SPAN_TOLERANCE = 1e-8  # of a constant: how far a combination of columns may be from 1 and still count as an intercept
 ROUNDING = 1e-10  # of a column's standard deviation: a mean nearer to zero is the rounding of a centred column
 
 
-def constant_combination(X: np.ndarray) -> np.ndarray:
+def constant_combination(columns: ColumnRows) -> np.ndarray:
     """Coefficients c of the columns with Xc = 1, or zeros; a constant column carries the constant alone."""
-    c = np.zeros(X.shape[1])
+    c, X = np.zeros(columns.k), columns.X
     if X.size == 0:
         return c
-    flat = np.flatnonzero((np.ptp(X, axis=0) == 0) & (X[0] != 0))
+    constants = columns.constants
+    flat = np.flatnonzero(np.isfinite(constants) & (constants != 0))
     if len(flat):
-        c[flat[0]] = 1.0 / X[0, flat[0]]
+        c[flat[0]] = 1.0 / constants[flat[0]]
         return c
-    size = np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)
+    size = np.maximum(columns.sizes, np.finfo(float).tiny)
     solution = np.linalg.lstsq(X / size, np.ones(len(X)), rcond=None)[0]
     if np.abs((X / size) @ solution - 1.0).max() > SPAN_TOLERANCE:
         return c
     return np.where(np.abs(solution) > SPAN_TOLERANCE, solution, 0.0) / size
 
 
-def effects_at_means(X: np.ndarray, constant: np.ndarray) -> np.ndarray:
+def effects_at_means(columns: ColumnRows, constant: np.ndarray) -> np.ndarray:
     """Say which combinations of effects are those where the covariates are at their means.
 
     Parameters
     ----------
-    X : array, shape (n, k)
-        Columns of the effects.
+    columns : ColumnRows
+        Columns X of the effects.
     constant : array, shape (k,)
         Which of them carry the constant, from `constant_combination`.
 
@@ -46,18 +49,18 @@ def effects_at_means(X: np.ndarray, constant: np.ndarray) -> np.ndarray:
         stands (f − f̄)(x − x̄), centred: the effect of f in Tb is that where x is at its mean. The identity where nothing
         carries a constant.
     """
-    carries = constant != 0
-    T = np.eye(X.shape[1])
+    carries, X, identity = constant != 0, columns.X, np.eye(columns.k)
+    T = np.eye(columns.k)
     if X.size == 0 or not carries.any() or carries.all():
         return T
-    inside, others = X[:, carries], X[:, ~carries]
-    T[np.ix_(carries, ~carries)] = _means(inside, others, constant[carries])
+    T[np.ix_(carries, ~carries)] = _means(columns, carries, identity[:, ~carries], constant[carries])
     back = np.linalg.inv(T)
     centred = X @ back
     base: dict[int, tuple[int, ...]] = {int(j): (int(j),) for j in np.flatnonzero(~carries)}
     for product, (i, j) in _find_factors(X, ~carries).items():
         target = centred[:, i] * centred[:, j]
-        target = target - inside @ _means(inside, target[:, None], constant[carries])[:, 0]
+        # Of a combination of the columns the mean is known though not all rows are here; others are left out below.
+        target = target - X[:, carries] @ _product_means(columns, carries, target, constant[carries])
         base[product] = tuple(sorted(base[i] + base[j]))
         part = [each for each in base if each <= product and not Counter(base[each]) - Counter(base[product])]
         size = np.abs(centred[:, part]).max(axis=0)
@@ -68,17 +71,24 @@ def effects_at_means(X: np.ndarray, constant: np.ndarray) -> np.ndarray:
         weights /= weights[part.index(product)]
         back[:, product], centred[:, product] = back[:, part] @ weights, centred[:, part] @ weights
     T = np.linalg.inv(back)
-    seen = ROUNDING * centred.std(axis=0) / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)[:, None]
+    seen = ROUNDING * columns.sds(back) / np.maximum(columns.sizes, np.finfo(float).tiny)[:, None]
     return np.where((np.abs(T) > seen) | (np.eye(len(T)) == T), T, 0.0)
 
 
-def _means(inside: np.ndarray, others: np.ndarray, constant: np.ndarray) -> np.ndarray:
-    """Coefficients of columns on those that carry the constant; zero where they are rounding."""
-    if inside.shape[1] == 1:
-        means = constant[:, None] * others.mean(axis=0)
-    else:
-        means = np.linalg.lstsq(inside, others, rcond=None)[0]
-    return np.where(np.abs(means) > ROUNDING * np.abs(constant)[:, None] * others.std(axis=0), means, 0.0)
+def _means(columns: ColumnRows, inside: np.ndarray, B: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Coefficients of the columns of XB on those of a mask, which carry the constant; zero where they are rounding."""
+    means = constant[:, None] * columns.means(B) if inside.sum() == 1 else columns.project(inside, B)
+    return np.where(np.abs(means) > ROUNDING * np.abs(constant)[:, None] * columns.sds(B), means, 0.0)
+
+
+def _product_means(columns: ColumnRows, inside: np.ndarray, target: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Return the same of one product of columns (n,)."""
+    if columns.moments is None:
+        columns = ColumnRows(X=np.column_stack([columns.X, target]))
+        B = np.zeros((columns.k, 1))
+        B[-1] = 1.0
+        return _means(columns, np.append(inside, False), B, constant)[:, 0]
+    return _means(columns, inside, columns.combination(target)[:, None], constant)[:, 0]
 
 
 def _find_factors(X: np.ndarray, among: np.ndarray) -> dict[int, tuple[int, int]]:

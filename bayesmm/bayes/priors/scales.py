@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.bayes.priors.column_rows import ColumnRows, Moments
 from bayesmm.bayes.priors.contrasts import ROUNDING, constant_combination, effects_at_means
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.columns.strata import stratum_rows
@@ -51,21 +52,32 @@ class DataScales:
 
 def measure_scales(design: Design) -> DataScales:
     """Measure the scales of one design; columns that were dropped as aliased do not count."""
-    X, y, weights = design.X[:, design.kept], design.y - design.offset, design.weights
-    constant = constant_combination(X)
+    known, fixed = design.elsewhere, _fixed_columns(design)
+    constant = constant_combination(fixed)
     has_constant = bool(constant.any())
-    level = float(y.mean()) if has_constant else 0.0
-    weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
-    df = len(y) - has_constant
-    contrast, column_units = _measure_columns(X, constant, centred=has_constant)
-    effects = [_measure_effects(block, design) for block in design.blocks]
-    exponents = np.zeros((len(y), 0))
+    df = design.n - has_constant
+    if known is None:
+        y, weights = design.y - design.offset, design.weights
+        level = float(y.mean()) if has_constant else 0.0
+        weighted_level = float(np.average(y, weights=weights)) if has_constant else 0.0
+        square, weighted_square = ((y - level) ** 2).sum(), (weights * (y - weighted_level) ** 2).sum()
+    else:
+        level, weighted_level = (has_constant * each for each in (known.response_mean, known.weighted_mean))
+        square = known.response_square + design.n * (known.response_mean - level) ** 2
+        off = known.weighted_mean - weighted_level
+        weighted_square = known.weighted_square + known.weight_total * off**2
+    contrast, column_units = _measure_columns(fixed, constant, centred=has_constant)
+    effects = [
+        _measure_effects(block, columns, design)
+        for block, columns in zip(design.blocks, _effects(design), strict=True)
+    ]
+    exponents = np.zeros((1, 0))
     if design.residual is not None:
         exponents = design.residual.columns[:, ~np.array(design.residual.are_sds, dtype=bool)]
     return DataScales(
         level=level,
-        response_sd=float(np.sqrt(((y - level) ** 2).sum() / df)),
-        residual_sd=float(np.sqrt((weights * (y - weighted_level) ** 2).sum() / df)),
+        response_sd=float(np.sqrt(square / df)),
+        residual_sd=float(np.sqrt(weighted_square / df)),
         constant=constant,
         contrast=contrast,
         column_units=column_units,
@@ -76,30 +88,53 @@ def measure_scales(design: Design) -> DataScales:
     )
 
 
-def _measure_effects(block: RandomBlock, design: Design) -> tuple[np.ndarray, np.ndarray]:
+def _fixed_columns(design: Design) -> ColumnRows:
+    """Columns of the coefficients that are estimated."""
+    known = design.elsewhere
+    if known is None:
+        return ColumnRows(X=design.X[:, design.kept])
+    moments = Moments(n=known.n, mean=known.mean, low=known.low, high=known.high, covariance=known.covariance)
+    return ColumnRows(X=known.X, moments=moments).take(design.kept)
+
+
+def _effects(design: Design) -> list[ColumnRows]:
+    """Columns of the random effects of each block."""
+    known = design.elsewhere
+    if known is None:
+        return [ColumnRows(X=block.columns) for block in design.blocks]
+    found = []
+    for X, block in zip(known.columns, design.blocks, strict=True):
+        own = block.moments
+        assert own is not None
+        moments = Moments(n=known.n, mean=own.mean, low=own.low, high=own.high, covariance=own.covariance)
+        found.append(ColumnRows(X=X, moments=moments))
+    return found
+
+
+def _measure_effects(block: RandomBlock, columns: ColumnRows, design: Design) -> tuple[np.ndarray, np.ndarray]:
     """Measure the columns of the effects that multiply the same level, each role and each stratum by itself.
 
     Where levels are related, a standard deviation is that of a level of variance one in A, which is a unit of its own.
     """
-    contrast, units = _measure_independent(block, design)
+    contrast, units = _measure_independent(block, columns, design)
     if block.relation is not None:
-        units = units * np.sqrt(block.relation.variances[block.incidence.only.codes].mean())
+        units = units * np.sqrt(block.mean_variance)
     return contrast, units
 
 
-def _measure_independent(block: RandomBlock, design: Design) -> tuple[np.ndarray, np.ndarray]:
+def _measure_independent(block: RandomBlock, columns: ColumnRows, design: Design) -> tuple[np.ndarray, np.ndarray]:
     """Measure them as if levels were independent, of variance one."""
     parts = _parts(block, design)
     if len(parts) == 1:
-        contrast, units = _measure_columns(block.columns, constant_combination(block.columns), centred=True)
+        contrast, units = _measure_columns(columns, constant_combination(columns), centred=True)
         for piece in block.pieces:
             if piece.term.is_smooth:  # whose columns have the mean sum of squares one together
                 units[piece.start : piece.stop] = 1.0
         return contrast, units
     contrast, units = np.eye(block.k), np.ones(block.k)
     for own, rows in parts:
-        columns = block.columns[rows][:, own]
-        contrast[np.ix_(own, own)], units[own] = _measure_columns(columns, constant_combination(columns), centred=True)
+        part = (columns if isinstance(rows, slice) else ColumnRows(X=block.columns[rows])).take(own)
+        contrast[np.ix_(own, own)], units[own] = _measure_columns(part, constant_combination(part), centred=True)
     return contrast, units
 
 
@@ -118,18 +153,18 @@ def _parts(block: RandomBlock, design: Design) -> list[tuple[list[int], slice | 
     ]
 
 
-def _measure_columns(X: np.ndarray, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+def _measure_columns(columns: ColumnRows, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
     """T of `effects_at_means`, and the unit of each column of XT⁻¹.
 
     That is 1 / |c| for columns that carry the constant (1 for an indicator), else the standard deviation, or the root
     mean square where columns are not centred.
     """
-    contrast = effects_at_means(X, constant)
-    if X.size == 0:
-        return contrast, np.zeros(X.shape[1])
-    columns, size = X @ np.linalg.inv(contrast), np.abs(X).max(axis=0)
-    units = columns.std(axis=0, ddof=1) if centred and len(X) > 1 else np.sqrt((columns**2).mean(axis=0))
-    units = np.where(units > ROUNDING * size, units, X.std(axis=0))  # constant within every level of a factor
+    contrast = effects_at_means(columns, constant)
+    if columns.X.size == 0:
+        return contrast, np.zeros(columns.k)
+    back, size = np.linalg.inv(contrast), columns.sizes
+    units = columns.sds(back, ddof=1) if centred and columns.n > 1 else columns.root_mean_squares(back)
+    units = np.where(units > ROUNDING * size, units, columns.sds(np.eye(columns.k)))  # constant within every level
     carries = constant != 0
     units[carries] = 1.0 / np.abs(constant[carries])
     return contrast, np.where(units > 0, units, np.maximum(size, np.finfo(float).tiny))

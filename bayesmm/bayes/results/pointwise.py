@@ -38,6 +38,8 @@ def pointwise_log_likelihood(
     notes : tuple of str
         Says so then.
     """
+    if design.elsewhere is not None:
+        return None, (f"The pointwise log-likelihood was left out: the rows are in {design.elsewhere.where}.",)
     if any(block.effect_variable not in sites for block in design.labels.blocks):
         note = "The pointwise log-likelihood given the random effects was left out, as they were; "
         return None, (note + "posterior.log_likelihood(predictive='conditional') computes it.",)

@@ -9,7 +9,7 @@ import numpy as np
 from arviz_base import make_attrs
 from xarray import Dataset, DataTree
 
-from bayesmm.design.coordinates import build_groups, constants, variable_order
+from bayesmm.design.coordinates import build_groups, data_groups, variable_order
 from bayesmm.design.design import Design
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def build_tree(run: Run, design: Design, log_likelihood: np.ndarray | None, attr
     groups: dict[str, dict[str, np.ndarray]] = {
         "posterior": {name: run.sites[name] for name in variable_order(design.labels) if name in run.sites},
         "sample_stats": run.stats,
-        "observed_data": {"y": design.y},
-        "constant_data": constants(design),
-    }
+    } | data_groups(design)
     if log_likelihood is not None:
         groups["log_likelihood"] = {"y": log_likelihood}
     origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
@@ -70,9 +68,7 @@ def build_prior_tree(draws: Mapping[str, np.ndarray], design: Design, attributes
     groups = {
         "prior": {name: draws[name][None] for name in variable_order(design.labels) if name in draws},
         "prior_predictive": {"y": draws["y"][None]},
-        "observed_data": {"y": design.y},
-        "constant_data": constants(design),
-    }
+    } | data_groups(design)
     origin = {**attributes, "inference_library": "numpyro", "modeling_interface": "bayesmm"}
     return _assemble(groups, design, {"prior": origin})
 

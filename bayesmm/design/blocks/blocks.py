@@ -140,6 +140,14 @@ class RandomBlock:
         """Standard deviation of each column over all rows (k,), divided by their number."""
         return self.columns.std(axis=0) if self.moments is None else np.sqrt(np.diag(self.moments.covariance))
 
+    @property
+    def mean_variance(self) -> float:
+        """Mean variance of the level of a row, where levels are related."""
+        assert self.relation is not None
+        if self.moments is not None:
+            return self.moments.mean_variance
+        return float(self.relation.variances[self.incidence.only.codes].mean())
+
     def level_squares(self, weights: np.ndarray) -> np.ndarray:
         """Mean of Σ wz² over the rows of a level, (k,), of prior weights (n,)."""
         if self.moments is not None:

@@ -95,6 +95,13 @@ def measure_columns(design: Design) -> ColumnMoments:
     design : Design
         Of the model.
     """
+    known = design.elsewhere
+    if known is not None:
+        return ColumnMoments(
+            fixed=known.covariance[np.ix_(design.kept, design.kept)] * known.n / (known.n - 1),
+            groups=tuple(block.moments.stacked for block in design.blocks if block.moments is not None),
+            residual=known.inverse_weight,
+        )
     X = design.X[:, design.kept]
     centred = X - X.mean(axis=0)
     stacked = [_stacked_columns(block) for block in design.blocks]

@@ -342,7 +342,7 @@ def effect_uncertainty(
 
 
 def _posterior_sds(fit: Fitted, posterior: Any) -> np.ndarray:
-    if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
+    if fit.labels != posterior.labels or not fit.design.has_response_of(posterior.design):
         raise ComparisonError(
             "The fit and the posterior are not of the same model and data. Fit and sample one Model: model.fit() and "
             "model.sample(seed=1)."

@@ -216,7 +216,7 @@ def _posterior_draws(fit: Fitted, posterior: Posterior, parameter: str) -> np.nd
             "out."
         )
     rows = {row.name: row for row in posterior.labels.parameter_rows()}
-    if fit.labels != posterior.labels or not np.array_equal(fit.design.y, posterior.design.y):
+    if fit.labels != posterior.labels or not fit.design.has_response_of(posterior.design):
         raise ComparisonError(
             "The fit and the posterior are not of the same model and data. Fit and sample one Model: model.fit() and "
             "model.sample(seed=1)."

@@ -122,6 +122,8 @@ class Totals:
         Least and greatest value of each column of [1 X y Z], as the formula says.
     touching : list of bool
         Whether some row has two levels of a factor.
+    variances : list of float
+        Of each factor whose levels are related, the sum of the variances of the rows' levels.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -133,6 +135,7 @@ class Totals:
         self.stacked = [np.zeros((k, k)) for k in widths]
         self.low, self.high = np.full(m, np.inf), np.full(m, -np.inf)
         self.touching = [False] * len(sizes)
+        self.variances = [0.0] * len(sizes)
         self._pairs: dict[FactorPair, PairTotals] = {}
 
     def add(self, rows: ChunkRows) -> None:
@@ -157,6 +160,9 @@ class Totals:
         ):
             for Z, each in zip(own, incidence.ordered.memberships, strict=True):
                 total += Z @ (Z if variances is None else Z * variances[each.codes]).T
+        for f, variances in enumerate(recipe.variances):
+            if variances is not None:
+                self.variances[f] += float(variances[rows.incidences[f].only.codes].sum())
         for f, incidence in enumerate(rows.incidences):
             self.touching[f] |= incidence.touches_itself
         columns = [np.ones((1, 1)), rows.fixed, rows.y[None], *rows.columns]
@@ -178,6 +184,7 @@ class Totals:
         for (f, g), pairs in other._pairs.items():
             self._pairs_of(f, g).add_pairs(*pairs.read())
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        self.variances = [a + b for a, b in zip(self.variances, other.variances, strict=True)]
         self.touching = [a or b for a, b in zip(self.touching, other.touching, strict=True)]
         self.n += other.n
         self.log_weights += other.log_weights
