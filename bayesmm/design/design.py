@@ -126,6 +126,11 @@ class Design:
         """Number of coefficients that are estimated: columns of X without the aliased ones."""
         return len(self.kept)
 
+    @property
+    def fixed_rows(self) -> np.ndarray:
+        """All columns of the fixed part, (m, p_all): of all rows, or of a few with the same sums of products."""
+        return self.X if self.elsewhere is None else self.elsewhere.stand_in
+
     def has_response_of(self, other: "Design") -> bool:
         """Whether both have the same response in the same number of rows."""
         if self.elsewhere is None and other.elsewhere is None:

@@ -151,6 +151,13 @@ class Elsewhere:
     n_pairs: Mapping[tuple[int, int], int]
 
     @property
+    def stand_in(self) -> np.ndarray:
+        """Rows A, (p_all + 1, p_all), with A'A = X'X."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        spread = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        return np.sqrt(self.n) * np.vstack([self.mean, spread])
+
+    @property
     def numbers(self) -> np.ndarray:
         """Sums that rows with other values would hardly have alike, to tell these from others."""
         response = [self.response_mean, self.response_square, self.weighted_mean, self.weighted_square]

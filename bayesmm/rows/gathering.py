@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from bayesmm.specification.terms import Specification
 
 SAMPLED = 1024  # rows of a chunk that are kept besides those that bring something new
 MOST_SAMPLED = 2**14  # of all chunks together
+FEWEST = 500  # rows of a skeleton, so that columns that are independent are so in it
+GOLDEN = 0.6180339887498949
 FACTORS = ("C", "S", "T", "at")
 
 
@@ -128,7 +130,11 @@ class Gathered:
     rows : dict of str to list
         Values in the rows that are kept, by column.
     n_chunks : int
-        How many there were.
+        How many chunks there were.
+    n_new : int
+        How many of the rows that are kept, the first ones, brought a level or a limit; the others are a sample.
+    levels : tuple of str
+        Columns whose values are levels.
     """
 
     n_read: int = 0
@@ -141,6 +147,29 @@ class Gathered:
     high: dict[str, float] = field(default_factory=dict)
     rows: dict[str, list[Any]] = field(default_factory=dict)
     n_chunks: int = 0
+    n_new: int = 0
+    levels: tuple[str, ...] = ()
+
+    def skeleton(self) -> Gathered:
+        """Return the same with rows that nobody has: the levels of those that brought one, with numbers made up.
+
+        Numbers lie between the least and the greatest of their column, which are both there.
+        """
+        n = self.n_new
+        if not n:
+            return self
+        which = np.arange(max(n, FEWEST)) % n
+        rows: dict[str, list[Any]] = {}
+        for position, (name, values) in enumerate(self.rows.items()):
+            if name in self.levels:
+                rows[name] = [values[i] for i in which.tolist()]
+                continue
+            low, high = self.low[name], self.high[name]
+            steps = (np.arange(1, len(which) + 1) * GOLDEN * np.sqrt(position + 1.0)) % 1.0
+            made = low + (high - low) * steps
+            made[0], made[-1] = low, high
+            rows[name] = made.tolist()
+        return replace(self, rows=rows, n_new=len(which))
 
     def table(self) -> Table:
         """Return the rows that are kept as a table of a data frame would be read."""
@@ -207,6 +236,9 @@ class Gatherer:
 
     def finished(self) -> Gathered:
         """Return what was found."""
+        self.found.n_new = len(next(iter(self.found.rows.values()), []))
+        named = {name for key, _ in self._keys or () for name in key}
+        self.found.levels = tuple(name for name in self.found.rows if name in named)
         for part in self._sampled:
             for name, values in part.items():
                 self.found.rows[name] += values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,11 +34,13 @@ from bayesmm.design.related.relation import read_relations
 from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
 from bayesmm.errors import ArgumentError, RowsError
 from bayesmm.incidence import DistantIncidence, Membership
+from bayesmm.marginal.apart.one_factor import root_levels
+from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import finish, is_alone
 from bayesmm.marginal.sums.rows import left_over_of
-from bayesmm.marginal.sums.totals import ChunkRows, Recipe, Totals, condition_rows
+from bayesmm.marginal.sums.totals import ChunkRows, Totals, condition_rows
 from bayesmm.rows.evaluating import Evaluator
 from bayesmm.rows.gathering import Gathered, gather, read_chunk
 from bayesmm.rows.indistinct import find_in_sums
@@ -51,28 +54,70 @@ MOST_ROWS = 2**22  # of a chunk, where there are as many levels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Declared:
+    """What a model was declared with, besides its formula.
+
+    Attributes
+    ----------
+    specification : Specification
+        The formula, read.
+    weights : str or None
+        Prior weights as an expression.
+    namespace : mapping of str to object or None
+        Functions and values that the formula uses.
+    known_sigma : float or None
+        σ where it is known.
+    relations : object
+        What relates levels.
+    """
+
+    specification: Specification
+    weights: str | None = None
+    namespace: Mapping[str, Any] | None = None
+    known_sigma: float | None = None
+    relations: Any = None
+
+    @property
+    def names(self) -> Names:
+        """What expressions may use besides columns."""
+        return Names(self.namespace)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Summed:
     """Sums of one model over rows that are not in memory.
 
     Attributes
     ----------
+    declared : Declared
+        The model.
+    found : Gathered
+        What the first pass found, with the rows that were kept.
+    totals : Totals
+        The sums as they add up.
+    left : array, shape (c, c), or None
+        What the levels of a factor that is alone leave of [Q e].
+    parts : tuple of str
+        What was read, by hashes of what identifies each part.
+    where : str
+        The same in words.
     design : Design
         Names, and what is known of the rows; without rows.
     products : CrossProducts
         The sums as the likelihood takes them.
     plan : Plan
         Of the elimination.
-    totals : Totals
-        The sums as they add up.
-    left : array, shape (c, c), or None
-        What the levels of a factor that is alone leave of [Q e].
     """
 
+    declared: Declared
+    found: Gathered
+    totals: Totals
+    left: np.ndarray | None
+    parts: tuple[str, ...]
+    where: str
     design: Design
     products: CrossProducts
     plan: Plan
-    totals: Totals
-    left: np.ndarray | None
 
 
 def sum_source(
@@ -115,28 +160,55 @@ def sum_source(
             f"residual={specification.residual.text!r} needs the rows of a group side by side: read them into a data "
             "frame."
         )
-    names, before = Names(namespace), source.parts
-    needed = needed_columns(specification, weights, source.columns, names)
+    declared = Declared(
+        specification=specification,
+        weights=weights,
+        namespace=namespace,
+        known_sigma=known_sigma,
+        relations=relations,
+    )
+    before = source.parts
+    needed = needed_columns(specification, weights, source.columns, declared.names)
     found = gather(source, specification, needed)
     report_dropped_of(found, missing)
     source.check_unchanged(before)
-    kept = _Kept.of(specification, found, weights, names, relations)
+    kept = Kept.of(declared, found)
+    for block in kept.blocks:
+        check_columns(block, n_rows=found.n)
     passes = _Passes(source, needed, kept, found)
     totals = passes.sum()
     source.check_unchanged(before)
-    arrays = as_arrays(kept.blocks)
-    left: list[np.ndarray] = []
-
-    def left_over(recipe: Recipe, coefficients: np.ndarray) -> np.ndarray:
-        left.append(passes.left_over(recipe, coefficients))
-        return left[0]
-
-    products, plan = finish(totals, arrays, left_over if is_alone(arrays, totals) else None)
+    left = passes.left_over(totals) if is_alone(as_arrays(kept.blocks), totals) else None
     source.check_unchanged(before)
-    design = kept.design(totals, found, str(source), known_sigma, names, weights)
-    if known_sigma is None:
+    hashes = tuple(hashlib.sha256(part.encode()).hexdigest() for part in before)
+    return put_together(declared, kept, found, totals, left, hashes, str(source))
+
+
+def put_together(
+    declared: Declared,
+    kept: Kept,
+    found: Gathered,
+    totals: Totals,
+    left: np.ndarray | None,
+    parts: tuple[str, ...],
+    where: str,
+) -> Summed:
+    """Make a design and its cross-products of sums; the arguments are the attributes of `Summed`."""
+    products, plan = finish(totals, as_arrays(kept.blocks), left)
+    design = kept.design(totals, found, where)
+    if declared.known_sigma is None:
         refuse_indistinct(find_in_sums(kept.blocks, products, free_of_fixed=False), kept.blocks, totals.n)
-    return Summed(design=design, products=products, plan=plan, totals=totals, left=left[0] if left else None)
+    return Summed(
+        declared=declared,
+        found=found,
+        totals=totals,
+        left=left,
+        parts=parts,
+        where=where,
+        design=design,
+        products=products,
+        plan=plan,
+    )
 
 
 def report_dropped_of(found: Gathered, missing: Missing) -> None:
@@ -147,29 +219,30 @@ def report_dropped_of(found: Gathered, missing: Missing) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class Kept:
     """The rows that were kept, as a small data set in which all levels occur."""
 
-    specification: Specification
+    declared: Declared
     used: UsedRows
     sources: Sources
     columns: KeptColumns
 
     @property
     def blocks(self) -> tuple[RandomBlock, ...]:
+        """Random effects of these rows."""
         return self.columns.blocks
 
     @classmethod
-    def of(
-        cls, specification: Specification, found: Gathered, weights: str | None, names: Names, relations: Any
-    ) -> _Kept:
+    def of(cls, declared: Declared, found: Gathered) -> Kept:
+        """Build all columns of these rows."""
+        specification, weights, names = declared.specification, declared.weights, declared.names
         table = found.table()
         every = np.ones(table.n_rows, dtype=bool)
         check_texts(table, every, specification, names, weights, n_rows=found.n)
         check_finite(table, every)
         used = table.rows(every)
         numbers = used.as_floats()
-        sources, blocks = build_sources(specification, used, numbers, names, read_relations(relations))
+        sources, blocks = build_sources(specification, used, numbers, names, read_relations(declared.relations))
         n = len(used)
         prior = None if weights is None else build_arithmetic(weights, numbers, names, what="weights")
         offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
@@ -182,13 +255,12 @@ class _Kept:
         )
         check_covariance_parameters(blocks)
         check_coefficients(distinct_names([sources.fixed]))
-        return cls(specification, used, replace(sources, weights=prior), columns)
+        return cls(declared, used, replace(sources, weights=prior), columns)
 
-    def design(
-        self, totals: Totals, found: Gathered, where: str, known_sigma: float | None, names: Names, weights: str | None
-    ) -> Design:
+    def design(self, totals: Totals, found: Gathered, where: str) -> Design:
         """Label the sums, after the checks that an analysis of rows in memory makes too."""
-        specification, recipe = self.specification, totals.recipe
+        declared, recipe = self.declared, totals.recipe
+        specification, known_sigma = declared.specification, declared.known_sigma
         known = _moments(totals, self, found, where)
         coefficients = distinct_names([self.sources.fixed])
         at, sizes = 1 + len(coefficients), np.maximum(np.abs(totals.low), np.abs(totals.high))
@@ -204,9 +276,8 @@ class _Kept:
             specification.response,
             has_offset=bool(specification.offsets),
         )
-        for block, of_kept in zip(blocks, self.blocks, strict=True):
+        for block in blocks:
             check_block(block)
-            check_columns(of_kept, n_rows=known.n)
         check_rank(known.n, len(recipe.kept), has_sigma=known_sigma is None)
         if known_sigma is not None:
             spread = np.sqrt(known.response_square / known.n) * np.sqrt(np.median(self.columns.weights))
@@ -221,7 +292,7 @@ class _Kept:
             y=distant("the response"),
             offset=distant("the offset"),
             weights=distant("the prior weights"),
-            has_weights=weights is not None,
+            has_weights=declared.weights is not None,
             X=distant("the columns of the fixed effects"),
             coefficients=coefficients,
             kept=recipe.kept,
@@ -232,8 +303,8 @@ class _Kept:
             dropped_by=found.missing,
             used=distant("the columns of the data"),
             known_sigma=known_sigma,
-            weights_text=weights,
-            user_names=tuple(names.user),
+            weights_text=declared.weights,
+            user_names=tuple(declared.names.user),
             sources=self.sources,
             elsewhere=known,
         )
@@ -244,7 +315,7 @@ class _Kept:
 class _Passes:
     """Reads the rows again and again, and sums what the model needs of them."""
 
-    def __init__(self, source: Scan, names: Sequence[str], kept: _Kept, found: Gathered) -> None:
+    def __init__(self, source: Scan, names: Sequence[str], kept: Kept, found: Gathered) -> None:
         self._source, self._names, self._kept, self._found = source, names, kept, found
         self._evaluator = Evaluator(kept.sources, kept.blocks, kept.used)
         self._texts = source.texts
@@ -278,8 +349,11 @@ class _Passes:
             recipe = better
         return totals
 
-    def left_over(self, recipe: Recipe, coefficients: np.ndarray) -> np.ndarray:
-        """Sum what is left of [Q e] when coefficients times the only factor's columns are taken off."""
+    def left_over(self, totals: Totals) -> np.ndarray:
+        """Sum [Q e]'W[Q e] of what the levels of the only factor leave of [Q e]."""
+        recipe, (diagonal,), (cross,) = totals.recipe, totals.sums.diagonal, totals.sums.cross
+        _, back = root_levels(diagonal)
+        coefficients = contract(back, contract(back.swapaxes(0, 1), cross))
         gram = np.zeros((coefficients.shape[1],) * 2)
         for rows in self.chunks():
             gram += left_over_of(condition_rows(rows, recipe), coefficients)
@@ -336,7 +410,7 @@ def _pair_counts(totals: Totals) -> dict[tuple[int, int], int]:
     return {pair: len(keys) for pair, (keys, _) in totals.pairs().items()}
 
 
-def _moments(totals: Totals, kept: _Kept, found: Gathered, where: str) -> Elsewhere:
+def _moments(totals: Totals, kept: Kept, found: Gathered, where: str) -> Elsewhere:
     L, n = totals.recipe.to_user, totals.n
     mean, covariance = _mean_and_covariance(totals)
     total = totals.weighted[0, 0]

@@ -84,7 +84,7 @@ class ColumnRows:
         return (self.X @ B).mean(axis=0) if self.moments is None else self.moments.mean @ B
 
     def sds(self, B: np.ndarray, ddof: int = 0) -> np.ndarray:
-        """Standard deviation of each column of XB."""
+        """Return the standard deviation of each column of XB."""
         if self.moments is None:
             return (self.X @ B).std(axis=0, ddof=ddof)
         variances = np.maximum(np.einsum("ia,ij,ja->a", B, self.moments.covariance, B), 0.0)

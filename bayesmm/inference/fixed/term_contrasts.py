@@ -64,11 +64,11 @@ def term_contrasts(design: Design, type: Type) -> list[TermContrasts]:
     """
     terms = [_Term(parts, columns) for parts, columns in _columns_of_terms(design)]
     tested = [term for term in terms if term.parts]
-    root = np.linalg.qr(design.X, mode="r")
+    root = np.linalg.qr(design.fixed_rows, mode="r")
     found = []
     for term in tested:
         if type == 3:
-            L = _averaged(terms, term, design.X.shape[1])
+            L = _averaged(terms, term, len(design.coefficients))
         elif type == 2:
             L = _beyond(root, [each for each in terms if each is not term and not each.contains(term)], term)
         else:

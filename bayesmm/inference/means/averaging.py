@@ -122,10 +122,11 @@ def keep_estimable(design: Design, rows: np.ndarray) -> np.ndarray:
     kept = rows[:, design.kept]
     if not design.aliased:
         return kept
-    aliased = np.setdiff1d(np.arange(design.X.shape[1]), design.kept)
-    columns = design.X[:, aliased]
-    scale = np.linalg.norm(design.X[:, design.kept], axis=0)
-    T = np.linalg.lstsq(design.X[:, design.kept] / scale, columns, rcond=None)[0] / scale[:, None]
+    X = design.fixed_rows
+    aliased = np.setdiff1d(np.arange(X.shape[1]), design.kept)
+    columns = X[:, aliased]
+    scale = np.linalg.norm(X[:, design.kept], axis=0)
+    T = np.linalg.lstsq(X[:, design.kept] / scale, columns, rcond=None)[0] / scale[:, None]
     off = np.abs(rows[:, aliased] - kept @ T)
     size = np.abs(rows[:, aliased]) + np.abs(kept / scale).sum(axis=1)[:, None] * np.linalg.norm(columns, axis=0)
     return np.where((off <= ESTIMABLE * size).all(axis=1)[:, None], kept, np.nan)

@@ -147,7 +147,7 @@ def build_grid(design: Design, at: Mapping[str, Any] | None, named: Iterable[str
     coded = coded_numbers(design)
     variables = tuple(_variable(design, name, at, is_coded=name in coded) for name in names)
     grid = Grid(design=design, variables=variables)
-    size = int(np.prod([float(n) for n in grid.shape])) * max(design.X.shape[1], 1)
+    size = int(np.prod([float(n) for n in grid.shape])) * max(len(design.coefficients), 1)
     if size > LARGEST:
         sizes = listing([f"{each.name} ({len(each.values)})" for each in variables if len(each.values) > 1])
         raise ArgumentError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,12 @@ from bayesmm.marginal.sums.crossproducts import (
 )
 from bayesmm.marginal.sums.related import relate_sums, related_factors
 from bayesmm.marginal.sums.rows import BlockArrays, Conditioning, PairRows, RowSums
-from bayesmm.marginal.sums.totals import Recipe, Totals, changed
-
-type LeftOver = Callable[[Recipe, Float[Array, "k c q"]], Float[Array, "c c"]]
+from bayesmm.marginal.sums.totals import Totals, changed
 
 
-def finish(totals: Totals, blocks: Sequence[BlockArrays], left_over: LeftOver | None) -> tuple[CrossProducts, Plan]:
+def finish(
+    totals: Totals, blocks: Sequence[BlockArrays], left: Float[Array, "c c"] | None
+) -> tuple[CrossProducts, Plan]:
     """Make cross-products of sums over all rows, and plan their elimination.
 
     Parameters
@@ -37,9 +37,8 @@ def finish(totals: Totals, blocks: Sequence[BlockArrays], left_over: LeftOver | 
         Over all rows.
     blocks : sequence of BlockArrays
         One per grouping factor; of their incidences only the sizes are read.
-    left_over : callable, optional
-        What a further pass over the rows sums where one factor is alone: [Q e]'W[Q e] of what is left of [Q e] when
-        coefficients times that factor's conditioned columns are taken off.
+    left : array, shape (c, c), optional
+        Where one factor is alone, [Q e]'W[Q e] of what its levels leave of [Q e], summed row by row.
     """
     recipe = totals.recipe
     own, roots = recipe.conditioning, effect_roots(totals, blocks)
@@ -56,9 +55,7 @@ def finish(totals: Totals, blocks: Sequence[BlockArrays], left_over: LeftOver | 
     products = assemble_products(
         sums, fixed, conditioning, plan, n=totals.n, log_weights=totals.log_weights, shift=recipe.shift
     )
-    levels = None
-    if is_alone(blocks, totals) and left_over is not None:
-        levels = _take_apart(replace(recipe, conditioning=conditioning), sums, fixed.change, left_over)
+    levels = None if left is None else _take_apart(sums, fixed.change, left)
     return replace(products, levels=levels, level_roots=level_roots), plan
 
 
@@ -67,10 +64,9 @@ def is_alone(blocks: Sequence[BlockArrays], totals: Totals) -> bool:
     return len(blocks) == 1 and blocks[0].root is None and not totals.touching[0] and blocks[0].n_levels <= MOST_LEVELS
 
 
-def _take_apart(recipe: Recipe, sums: RowSums, change: Float[Array, "c c"], left_over: LeftOver) -> LevelRoots:
+def _take_apart(sums: RowSums, change: Float[Array, "c c"], left: Float[Array, "c c"]) -> LevelRoots:
     root, back = root_levels(sums.diagonal[0])
     coefficients = contract(back.swapaxes(0, 1), sums.cross[0])  # (k, c, q)
-    left = left_over(recipe, contract(back, coefficients))
     of_all = host.transform(change, coefficients.swapaxes(0, 1)).swapaxes(0, 1)
     return LevelRoots(root, np.ascontiguousarray(of_all), change.T @ left @ change)
 
