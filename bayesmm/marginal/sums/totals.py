@@ -190,6 +190,20 @@ class Totals:
         self.log_weights += other.log_weights
         self.inverse_weights += other.inverse_weights
 
+    def put_pairs(self, f: int, g: int, first: np.ndarray, second: np.ndarray, sums: Float[Array, "k l P"]) -> None:
+        """Add sums of pairs of levels (P,) of two factors, in either order, or of one."""
+        order = sorted((f, g), key=lambda h: (-self.recipe.sizes[h], h))
+        if (f, g) != tuple(order) or (f == g and (first > second).any()):
+            if f == g:
+                swapped = first > second
+                flipped = np.where(swapped, sums.swapaxes(0, 1), sums)
+                first, second, sums = np.minimum(first, second), np.maximum(first, second), flipped
+            else:
+                f, g, first, second, sums = g, f, second, first, sums.swapaxes(0, 1)
+        keys = first.astype(np.int64) * self.recipe.sizes[g] + second
+        into = np.argsort(keys)
+        self._pairs_of(f, g).add_pairs(keys[into], np.ascontiguousarray(sums[:, :, into]))
+
     def pairs(self) -> dict[FactorPair, tuple[np.ndarray, Float[Array, "k l P"]]]:
         """Return keys and sums of the pairs of levels, as `bayesmm.marginal.plan.planning.make_plan` orders them."""
         sizes = self.recipe.sizes
