@@ -12,7 +12,7 @@ from xarray import Dataset, DataTree
 from bayesmm.arguments import check_path, shorten
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.presenting.progress import progress_bar
-from bayesmm.storage.stored_design import FIT, check_format
+from bayesmm.storage.stored_design import FIT, SUMS, check_format
 from bayesmm.storage.trees import GROUP, check_sums, read_tree
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def _read(source: Path, name: str, namespace: Mapping[str, Any] | None) -> Fit |
     try:
         check_format(stored, name)
         check_sums(tree, stored, name)
+        if stored.attrs.get("kind") == SUMS:
+            raise StorageError(f"{name!r} holds sums over rows: read them with bayesmm.Model.from_sums({name!r}).")
         build = _fit if stored.attrs.get("kind") == FIT else _posterior
         return build(tree, stored, name, namespace)
     except StorageError:

@@ -24,6 +24,7 @@ from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 from bayesmm.rows.scan import is_elsewhere, scan
 from bayesmm.rows.summing import sum_source
+from bayesmm.rows.sums import Sums, add_up
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -109,7 +110,7 @@ class Model:
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
         build = self._sum_rows if is_elsewhere(data) else self._read_rows
-        self.problem = build(
+        problem = build(
             parse_formula(formula, residual),
             data,
             weights=weights,
@@ -118,10 +119,56 @@ class Model:
             known_sigma=known_sigma,
             relations=relations,
         )
+        self._hold(problem, priors)
+
+    def _hold(self, problem: Problem, priors: PriorChoice) -> None:
+        self.problem = problem
         self._prior_choice: PriorChoice = priors
         self._fits: dict[tuple[str, str], Fit] = {}
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
+
+    @classmethod
+    def from_sums(
+        cls,
+        *sums: Sums | str | os.PathLike[str],
+        priors: PriorChoice = None,
+        namespace: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """Make a model of sums over rows that need not be here, such as those of several sites.
+
+        Parameters
+        ----------
+        *sums : Sums or path
+            What ``model.problem.sums`` gives, or files that ``model.problem.save`` has written, of one formula and
+            different rows; they are added.
+        priors : dict or "flat", optional
+            As for a model of rows.
+        namespace : mapping, optional
+            Functions and values that the formula uses by these names.
+
+        Returns
+        -------
+        Model
+            Whose rows are not in memory: what needs them is refused.
+
+        Raises
+        ------
+        RowsError
+            If the sums are not of one model, or rows are in several of them.
+        StorageError
+            If a file cannot be read.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> round(bmm.Model.from_sums(model.problem.sums).fit().loglik, 3)
+        -871.814
+        """
+        model = cls.__new__(cls)
+        model._hold(Problem.of_sums(add_up(sums, namespace)), priors)
+        return model
 
     @staticmethod
     def _read_rows(specification: Specification, data: Any, **how: Any) -> Problem:

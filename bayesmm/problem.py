@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bayesmm.covariance.layout import Layout
 from bayesmm.design.blocks.blocks import BlockPiece
@@ -15,7 +18,7 @@ from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
 from bayesmm.design.related.relation import MOST_LEVELS, dense_relation
 from bayesmm.design.related.sparse_relation import SparseRelation
-from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.errors import ArgumentError, DesignError, RowsError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals
@@ -25,7 +28,9 @@ from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import as_arrays
-from bayesmm.rows.summing import Summed
+from bayesmm.rows.scan import scan
+from bayesmm.rows.summing import Summed, sum_source
+from bayesmm.rows.sums import Sums
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 AT_ONCE = 64  # responses that are summed together
@@ -75,6 +80,45 @@ class Problem:
     def of_sums(cls, summed: Summed) -> Problem:
         """Pose the problem of rows that are not in memory, by their sums."""
         return cls(summed.design, plan=summed.plan, products=summed.products, summed=summed)
+
+    @property
+    def sums(self) -> Sums:
+        """The sums over the rows, to save, or to add to those of other rows.
+
+        Raises
+        ------
+        RowsError
+            If prior weights were given as an array, or the residuals have a covariance.
+        """
+        if self._summed_rows is None:
+            design = self.design
+            if design.has_weights and design.weights_text is None:
+                raise RowsError("Prior weights were given as an array: put them into the data, and name the column.")
+            if design.user_names:
+                raise RowsError("The formula uses a namespace: make the model of bmm.scan(data), and ask it for sums.")
+            self._summed_rows = sum_source(
+                design.specification,
+                scan(_as_written(design.frame)),
+                weights=design.weights_text,
+                known_sigma=design.known_sigma,
+                relations=design.relations,
+            )
+        return Sums(self._summed_rows)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the sums over the rows to a file, without any row; `bayesmm.Model.from_sums` reads it.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.nc`` or ``.zarr``.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are.
+        """
+        return self.sums.save(path)
 
     @property
     def labels(self) -> Labels:
@@ -307,6 +351,18 @@ def lay_out_design(design: Design) -> ResidualLayout:
     return lay_out_residuals(
         residual.correlation, residual.codes, residual.positions, residual.columns, residual.are_sds, design.weights
     )
+
+
+def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a design as those of a file: sorted texts are texts."""
+    sorted_texts = {
+        name: values.astype(str)
+        for name, values in frame.items()
+        if isinstance(values.dtype, pd.CategoricalDtype)
+        and all(type(each) is str for each in values.cat.categories)
+        and values.cat.categories.is_monotonic_increasing
+    }
+    return frame.assign(**sorted_texts) if sorted_texts else frame
 
 
 def _check_residual(products: CrossProducts, design: Design) -> None:

@@ -107,14 +107,14 @@ class Scan(ABC):
         """
         import pyarrow as pa
 
-        at_least, before = rows or self.chunk_rows, self.parts
+        at_least, before, texts = rows or self.chunk_rows, self.parts, self.texts
         waiting: list[tuple[str, pa.Table]] = []
         number = first = 0
 
         def together() -> Chunk:
             places = list(dict.fromkeys(where for where, _ in waiting))
             where = places[0] if len(places) == 1 else f"{places[0]} to {places[-1]}"
-            return Chunk(where, number, first, _joined([table for _, table in waiting], where))
+            return Chunk(where, number, first, _joined([table for _, table in waiting], where, texts))
 
         for where, table in self._pieces(names):
             for start in range(0, table.num_rows, 2 * at_least):
@@ -150,17 +150,37 @@ def _name_of(part: str) -> str:
     return part.partition("\t")[0]
 
 
-def _joined(tables: Sequence[pa.Table], where: str) -> pa.Table:
+def _joined(tables: Sequence[pa.Table], where: str, texts: set[str]) -> pa.Table:
     import pyarrow as pa
 
     if len(tables) == 1:
         return tables[0]
+    for name in tables[0].column_names:
+        if name not in texts and all(pa.types.is_dictionary(each.schema.field(name).type) for each in tables):
+            _check_orders(name, tables, where)
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise RowsError(
             f"The parts {where} have columns of different types ({_reason(error)}). Write them with the same types."
         ) from None
+
+
+def _check_orders(name: str, tables: Sequence[pa.Table], where: str) -> None:
+    """Refuse categories whose order differs between parts: joined they would take that of the first."""
+    known: list[Any] = []
+    for table in tables:
+        for own in (piece.dictionary.to_pylist() for piece in table.column(name).chunks):
+            if own == known:
+                continue
+            both = [value for value in own if value in known]
+            if both != [value for value in known if value in own]:
+                raise RowsError(
+                    f"The categories of column {name!r} are in another order in one part of {where} than in another: "
+                    f"{listing(own, 6)} after {listing(known, 6)}. Write the same categories in all parts, or the "
+                    "column as texts, which are sorted."
+                )
+            known += [value for value in own if value not in known]
 
 
 def _reason(error: Exception) -> str:
@@ -261,10 +281,11 @@ def _text_columns(schema: Any) -> set[str]:
 def _schema_of(fragment: Any, schema: Any, names: Sequence[str], path: str) -> Any:
     """Say what types the needed columns have in a file; those of its folder's name have the type in the first one."""
     import pyarrow as pa
+    from pyarrow import dataset
 
     own = fragment.physical_schema
     said = {field.name for field in schema} - set(own.names)
-    guaranteed = str(fragment.partition_expression)
+    guaranteed = dataset.get_partition_keys(fragment.partition_expression)
     fields = []
     for name in names:
         if name in own.names:

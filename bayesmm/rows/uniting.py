@@ -77,7 +77,7 @@ def _check_same_model(one: Summed, other: Summed) -> None:
 
 
 def _join(one: Gathered, other: Gathered) -> Gathered:
-    """What both first passes found."""
+    """Put together what both first passes found."""
     categories = {name: list(values) for name, values in one.categories.items()}
     for name, values in other.categories.items():
         known = categories.setdefault(name, [])
@@ -119,8 +119,8 @@ def _check_same_columns(before: Sequence[Kept], kept: Kept) -> None:
     effects = [tuple(block.effects for block in each.blocks) for each in (*before, kept)]
     for which in (names, effects):
         if which[0] != which[1] or which[0] != which[2]:
-            flat = [list(each) if which is names else [effect for own in each for effect in own] for each in which[:2]]
-            only = [sorted(set(flat[i]) ^ set(flat[1 - i])) for i in (0,)][0] or flat[0]
+            flat = [{name for own in each for name in (own if which is effects else [own])} for each in which[:2]]
+            only = sorted(flat[0] ^ flat[1]) or sorted(flat[0])
             raise RowsError(
                 f"The columns of both sums differ, by {listing(only)}: a factor among the predictors does not have the "
                 "same levels everywhere. Sum rows in which each of its levels occurs, or make it a grouping factor."
@@ -170,7 +170,7 @@ def _coefficients(recipe: Recipe) -> np.ndarray:
 
 
 def _change(old: Recipe, new: Recipe) -> np.ndarray:
-    """N, with [Q e] by the new recipe = [Q e] by the old one times N, for rows on which aliased columns leave nothing."""
+    """N, with [Q e] by the new recipe = [Q e] by the old one times N, where aliased columns leave nothing."""
     p, r = len(old.kept), len(new.kept)
     every = np.zeros((p, p + len(old.aliased)))  # all columns, from the kept ones
     every[:, old.kept], every[:, old.aliased] = np.eye(p), old.combination
@@ -182,7 +182,7 @@ def _change(old: Recipe, new: Recipe) -> np.ndarray:
 
 
 def _moved(totals: Totals, recipe: Recipe, maps: Sequence[np.ndarray]) -> Totals:
-    """The same sums by another recipe, whose levels are at the places of `maps`."""
+    """Return the same sums by another recipe, whose levels are at the places of `maps`."""
     old, moved = totals.recipe, Totals(recipe)
     N = _change(old, recipe)
     changes = [
@@ -207,7 +207,7 @@ def _moved(totals: Totals, recipe: Recipe, maps: Sequence[np.ndarray]) -> Totals
 
 
 def _join_left(parts: Sequence[tuple[Totals, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """What the levels of the only factor leave of [Q e] in all rows: a level of both parts is fitted to both."""
+    """Sum what the levels of the only factor leave of [Q e] in all rows: a level of both parts is fitted to both."""
     (one, N, mine), (other, P, theirs) = parts
     left = N.T @ mine @ N + P.T @ theirs @ P
     roots, coefficients, present = [], [], []

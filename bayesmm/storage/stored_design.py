@@ -25,8 +25,9 @@ from bayesmm.version import __version__
 # Raised when what a file lacks means something: 2 has what priors of random effects are about, 3 checksums, 4 is of a
 # fit. A posterior is written as 3, which earlier versions read.
 POSTERIOR_FORMAT, FIT_FORMAT, RESIDUAL_FORMAT = 3, 4, 5  # the last of fits whose residuals have a covariance
+SUMS_FORMAT = 6  # of sums over rows that are elsewhere
 CHECKED_FROM = 3
-FIT = "fit"  # kind of what is stored; a posterior says nothing
+FIT, SUMS = "fit", "sums"  # kinds of what is stored; a posterior says nothing
 ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
 
 
@@ -48,7 +49,7 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
         **({} if design.residual is None else {"residual": design.residual.specification.text}),
         "weights": "given" if given else design.weights_text and {"expression": design.weights_text},
         "sigma": design.known_sigma,
-        "names": _names_used(design),
+        "names": names_used(design),
         "data": frame,
         "dropped": {"rows": design.n_dropped, "by": dict(design.dropped_by)},
         "relations": {name: list(each.levels) for name, each in design.matrices.items()},
@@ -98,19 +99,20 @@ def unpack_design(
             *((column["name"], str) for column in description["data"]["columns"]),
         ]
     )
-    _check_namespace(description["names"], name, namespace)
+    check_namespace(description["names"], name, namespace)
     design = build_design(
         parse_formula(description["formula"], description.get("residual")),
         unpack_frame(description["data"], arrays),
         weights=arrays["weights"] if weights == "given" else weights and weights["expression"],
         namespace=namespace,
         known_sigma=description["sigma"],
-        relations=_unpack_relations(description.get("relations", {}), arrays),
+        relations=unpack_relations(description.get("relations", {}), arrays),
     )
     return dataclasses.replace(design, n_dropped=dropped["rows"], dropped_by=dropped["by"])
 
 
-def _unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, AnyRelation]:
+def unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, AnyRelation]:
+    """Rebuild the relations between levels of a file."""
     found: dict[str, AnyRelation] = {}
     for i, (name, levels) in enumerate(described.items()):
         check_types((level, str) for level in levels)
@@ -153,10 +155,10 @@ def check_format(stored: Dataset, name: str) -> None:
         If its format is one that this version of bayesmm does not know.
     """
     found = int(stored.attrs["format"])
-    if found > RESIDUAL_FORMAT:
+    if found > SUMS_FORMAT:
         raise StorageError(
             f"{name!r} is of format {found}, from a later bayesmm; this one, {__version__}, reads formats up "
-            f"to {RESIDUAL_FORMAT}. Update it: pip install --upgrade bayesmm."
+            f"to {SUMS_FORMAT}. Update it: pip install --upgrade bayesmm."
         )
 
 
@@ -192,14 +194,15 @@ def check_design(design: Design, expected: Mapping[str, np.ndarray], name: str, 
         )
 
 
-def _names_used(design: Design) -> list[str]:
-    """Names of the namespace that the formula or the weights use."""
+def names_used(design: Design) -> list[str]:
+    """List the names of the namespace that the formula or the weights use."""
     residual = "" if design.residual is None else design.residual.specification.text
     written = set(re.findall(r"\w+", f"{design.specification.formula} {design.weights_text or ''} {residual}"))
-    return [name for name in design.user_names if name in written and name not in design.frame]
+    return [name for name in design.user_names if name in written and name not in design.known_rows.columns]
 
 
-def _check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
+def check_namespace(names: list[str], name: str, namespace: Mapping[str, Any] | None) -> None:
+    """Refuse a namespace that lacks a function that the formula of a file uses."""
     lacking = [each for each in names if each not in (namespace or {})]
     if lacking:
         entries = listing([f"{each!r}: {each}" for each in lacking])

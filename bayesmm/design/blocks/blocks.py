@@ -97,8 +97,16 @@ class RandomBlock:
         """Effects that multiply the same level of a row: all of them, but of a dyad those of each role."""
         if self.grouping.kind != "roles":
             return (list(range(self.k)),)
+        if self.moments is not None:
+            return tuple(
+                [j for piece in self.pieces for j in self._of_role(piece, r)] for r in range(len(self.factors))
+            )
         others = [membership.columns.any(axis=0) for membership in self.incidence.memberships]
         return tuple([j for j in range(self.k) if own[j]] for own in others)
+
+    def _of_role(self, piece: BlockPiece, role: int) -> range:
+        n = piece.k // len(self.factors)
+        return range(piece.start + role * n, piece.start + (role + 1) * n)
 
     @property
     def has_touching_levels(self) -> bool:

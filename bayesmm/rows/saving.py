@@ -1,0 +1,230 @@
+"""Sums over rows into a file, without any row, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from xarray import Dataset, DataTree
+
+from bayesmm.arguments import shorten
+from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
+from bayesmm.errors import BayesmmError, StorageError
+from bayesmm.files import naming
+from bayesmm.marginal.sums.rows import Conditioning
+from bayesmm.marginal.sums.totals import Recipe, Totals
+from bayesmm.rows.gathering import Gathered
+from bayesmm.rows.recipes import as_arrays
+from bayesmm.rows.summing import Declared, Kept, Summed, put_together
+from bayesmm.specification.formula import parse_formula
+from bayesmm.storage.stored_design import (
+    SUMS,
+    SUMS_FORMAT,
+    check_format,
+    check_namespace,
+    check_types,
+    names_used,
+    unpack_relations,
+)
+from bayesmm.storage.trees import GROUP, check_sums, read_tree, write_tree
+from bayesmm.version import __version__
+
+NUMBERS = ("n_read", "n", "n_chunks", "n_new")
+
+
+def save_sums(summed: Summed, path: str | os.PathLike[str]) -> Path:
+    """Write sums to a file, complete or not at all.
+
+    Parameters
+    ----------
+    summed : Summed
+        The sums.
+    path : path
+        Ends in ``.nc`` or ``.zarr``.
+
+    Raises
+    ------
+    StorageError
+        For whatever speaks against the path, and whatever the disk says.
+    """
+    with naming(path, "written"):
+        return write_tree(DataTree(), _pack(summed), np.zeros(0), path)
+
+
+def read_sums(path: str | os.PathLike[str], namespace: Mapping[str, Any] | None = None) -> Summed:
+    """Read what `save_sums` has written.
+
+    Raises
+    ------
+    StorageError
+        If it is not there, is damaged, or holds something else.
+    """
+    name = os.fspath(path)
+    tree = read_tree(Path(path))
+    stored = tree[GROUP].to_dataset() if GROUP in tree.children else Dataset()
+    if stored.attrs.get("kind") != SUMS:
+        raise StorageError(f"{name!r} holds no sums: they are written by model.problem.save('sums.zarr').")
+    try:
+        check_format(stored, name)
+        check_sums(tree, stored, name)
+        return _unpack(stored, name, namespace)
+    except StorageError:
+        raise
+    except BayesmmError as error:
+        raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
+    except Exception as error:  # whatever a text says that is not what was written
+        raise StorageError(
+            f"{name!r} is damaged: what describes its sums cannot be read ({shorten(error)}). Save them again."
+        ) from error
+
+
+def _pack(summed: Summed) -> Dataset:
+    declared, found, totals = summed.declared, summed.found.skeleton(), summed.totals
+    recipe = totals.recipe
+    table = found.table()
+    frame, arrays = pack_frame(table.rows(np.ones(table.n_rows, bool)).frame)
+    description = {
+        "bayesmm": __version__,
+        "formula": declared.specification.formula,
+        "weights": declared.weights,
+        "sigma": declared.known_sigma,
+        "names": names_used(summed.design),
+        "rows": frame,
+        "found": {
+            **{name: int(getattr(found, name)) for name in NUMBERS},
+            "missing": found.missing,
+            "kinds": found.kinds,
+            "categories": {name: list(map(_plain, values)) for name, values in found.categories.items()},
+            "means": found.means,
+            "low": found.low,
+            "high": found.high,
+            "levels": list(found.levels),
+        },
+        "parts": list(summed.parts),
+        "where": summed.where,
+        "pairs": [list(pair) for pair in totals.pairs()],
+        "n_factors": len(recipe.sizes),
+        "touching": totals.touching,
+        "relations": {name: list(each.levels) for name, each in summed.design.relations.items()},
+    }
+    conditioning = recipe.conditioning
+    arrays |= {
+        "root": conditioning.root,
+        "coefficients": conditioning.coefficients,
+        "kept": recipe.kept,
+        "aliased": recipe.aliased,
+        "combination": recipe.combination,
+        "shift": recipe.shift,
+        "numbers": np.array([recipe.centre, totals.n, totals.log_weights, totals.inverse_weights]),
+        "variances": np.array(totals.variances),
+        "gram": totals.sums.gram,
+        "plain": totals.plain,
+        "weighted": totals.weighted,
+        "low": totals.low,
+        "high": totals.high,
+    }
+    for f, T in enumerate(conditioning.effect_roots):
+        arrays |= {f"effect_root_{f}": T, f"diagonal_{f}": totals.sums.diagonal[f], f"cross_{f}": totals.sums.cross[f]}
+        arrays[f"stacked_{f}"] = totals.stacked[f]
+    for i, (keys, sums) in enumerate(totals.pairs().values()):
+        arrays |= {f"pair_keys_{i}": keys, f"pair_sums_{i}": sums}
+    if summed.left is not None:
+        arrays["left"] = summed.left
+    for i, each in enumerate(summed.design.relations.values()):
+        arrays[f"relation_{i}"] = each.covariance[np.triu_indices(len(each.levels))]
+    variables: dict[str, Any] = {
+        name: (tuple(f"{name}_{axis}" for axis in range(np.ndim(values))), np.asarray(values))
+        for name, values in arrays.items()
+    }
+    variables["description"] = ((), json.dumps(description))
+    return Dataset(variables, attrs={"format": SUMS_FORMAT, "kind": SUMS})
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> Summed:
+    description = json.loads(stored["description"].item())
+    arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items() if key != "description"}
+    about = description["found"]
+    check_types(
+        [
+            (description["formula"], str),
+            (description["weights"], str | None),
+            (description["sigma"], float | int | None),
+            (description["where"], str),
+            *((about[each], int) for each in NUMBERS),
+            *((part, str) for part in description["parts"]),
+        ]
+    )
+    check_namespace(description["names"], name, namespace)
+    frame = unpack_frame(description["rows"], arrays)
+    found = Gathered(
+        **{each: about[each] for each in NUMBERS},
+        missing=about["missing"],
+        kinds=about["kinds"],
+        categories=about["categories"],
+        means=about["means"],
+        low=about["low"],
+        high=about["high"],
+        rows={str(column): _listed(frame[column]) for column in frame},
+        levels=tuple(about["levels"]),
+    )
+    declared = Declared(
+        specification=parse_formula(description["formula"], None),
+        weights=description["weights"],
+        namespace=namespace,
+        known_sigma=description["sigma"],
+        relations=unpack_relations(description["relations"], arrays),
+    )
+    kept = Kept.of(declared, found)
+    totals = _unpack_totals(description, arrays, kept)
+    parts = tuple(description["parts"])
+    return put_together(declared, kept, found, totals, arrays.get("left"), parts, description["where"])
+
+
+def _listed(column: pd.Series) -> list[Any]:
+    """Values as a first pass lists them: whole numbers too large for doubles stay whole."""
+    return column.astype(object).tolist() if isinstance(column.dtype, pd.CategoricalDtype) else column.tolist()
+
+
+def _unpack_totals(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: Kept) -> Totals:
+    blocks, n_factors = kept.blocks, description["n_factors"]
+    if n_factors != len(blocks):
+        raise ValueError(f"sums of {n_factors} factors for {len(blocks)}")
+    centre, n, log_weights, inverse_weights = arrays["numbers"].tolist()
+    recipe = Recipe(
+        conditioning=Conditioning(
+            arrays["root"], arrays["coefficients"], [arrays[f"effect_root_{f}"] for f in range(n_factors)]
+        ),
+        kept=arrays["kept"].astype(np.int64),
+        aliased=arrays["aliased"].astype(np.int64),
+        combination=arrays["combination"],
+        centre=centre,
+        shift=arrays["shift"],
+        sizes=tuple(block.q for block in blocks),
+        widths=tuple(block.k for block in blocks),
+        variances=tuple(None if each.root is None else (each.root**2).sum(axis=1) for each in as_arrays(blocks)),
+    )
+    totals = Totals(recipe)
+    targets = {"gram": totals.sums.gram, "plain": totals.plain, "weighted": totals.weighted}
+    targets |= {"low": totals.low, "high": totals.high}
+    for f in range(n_factors):
+        targets |= {f"diagonal_{f}": totals.sums.diagonal[f], f"cross_{f}": totals.sums.cross[f]}
+        targets[f"stacked_{f}"] = totals.stacked[f]
+    for each, into in targets.items():
+        if arrays[each].shape != into.shape:
+            raise ValueError(f"{each} has the shape {arrays[each].shape}, and {into.shape} is expected")
+        into[...] = arrays[each]
+    for i, (f, g) in enumerate(description["pairs"]):
+        first, second = np.divmod(arrays[f"pair_keys_{i}"], recipe.sizes[g])
+        totals.put_pairs(f, g, first, second, arrays[f"pair_sums_{i}"])
+    totals.n, totals.log_weights, totals.inverse_weights = int(n), log_weights, inverse_weights
+    totals.touching, totals.variances = list(description["touching"]), arrays["variances"].tolist()
+    return totals
