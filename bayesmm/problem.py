@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
 from bayesmm.design.related.relation import MOST_LEVELS, dense_relation
 from bayesmm.design.related.sparse_relation import SparseRelation
+from bayesmm.design.words.own_rows import OwnRows, Whiten, read_own_rows
 from bayesmm.errors import ArgumentError, DesignError, RowsError
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
@@ -27,6 +28,7 @@ from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, p
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.rows.indistinct import find_in_sums
+from bayesmm.rows.own_rows import own_rows_of_sums
 from bayesmm.rows.recipes import as_arrays
 from bayesmm.rows.scan import scan
 from bayesmm.rows.summing import Summed, sum_source
@@ -228,6 +230,14 @@ class Problem:
         found = Problem(self.design, plan=whitened.plan, products=whitened.products, whitened=whitened)
         found.residual_rows = self.residual_rows
         return found
+
+    def read_own_rows(
+        self, beta: np.ndarray, effects: Sequence[np.ndarray], whiten: Whiten | None = None
+    ) -> list[OwnRows]:
+        """Estimate every level's effects from its own rows alone; see `bayesmm.design.words.own_rows.read_own_rows`."""
+        if self._summed_rows is not None and self.design.elsewhere is not None:
+            return own_rows_of_sums(self._summed_rows.totals, beta, effects)
+        return read_own_rows(self.design, beta, effects, whiten)
 
     def find_indistinct(self) -> list[BlockPiece]:
         """Find the terms that can take over a part of the residual variance once the rows are free of fixed effects."""

@@ -130,7 +130,7 @@ def _pack(summed: Summed) -> Dataset:
     }
     for f, T in enumerate(conditioning.effect_roots):
         arrays |= {f"effect_root_{f}": T, f"diagonal_{f}": totals.sums.diagonal[f], f"cross_{f}": totals.sums.cross[f]}
-        arrays[f"stacked_{f}"] = totals.stacked[f]
+        arrays |= {f"stacked_{f}": totals.stacked[f], f"counts_{f}": totals.counts[f]}
     for i, (keys, sums) in enumerate(totals.pairs().values()):
         arrays |= {f"pair_keys_{i}": keys, f"pair_sums_{i}": sums}
     if summed.left is not None:
@@ -217,7 +217,7 @@ def _unpack_totals(description: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     targets |= {"low": totals.low, "high": totals.high}
     for f in range(n_factors):
         targets |= {f"diagonal_{f}": totals.sums.diagonal[f], f"cross_{f}": totals.sums.cross[f]}
-        targets[f"stacked_{f}"] = totals.stacked[f]
+        targets |= {f"stacked_{f}": totals.stacked[f], f"counts_{f}": totals.counts[f]}
     for each, into in targets.items():
         if arrays[each].shape != into.shape:
             raise ValueError(f"{each} has the shape {arrays[each].shape}, and {into.shape} is expected")

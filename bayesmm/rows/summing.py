@@ -32,7 +32,7 @@ from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, report_dropped
 from bayesmm.design.related.relation import read_relations
 from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
-from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.errors import ArgumentError, DesignError, RowsError
 from bayesmm.incidence import DistantIncidence, Membership
 from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
@@ -249,7 +249,7 @@ class Kept:
         columns = KeptColumns(
             X=sources.fixed.fitted(n),
             y=sources.response.fitted(n)[:, 0] - offset,
-            weights=np.ones(n) if prior is None else prior.raw(),
+            weights=np.ones(n) if prior is None else _checked_weights(prior.raw(), str(weights)),
             blocks=blocks,
             fixed=sources.fixed,
         )
@@ -310,6 +310,16 @@ class Kept:
         )
         check_distinct(design.labels)
         return design
+
+
+def _checked_weights(weights: np.ndarray, text: str) -> np.ndarray:
+    bad = ~(np.isfinite(weights) & (weights > 0))
+    if bad.any():
+        raise DesignError(
+            f"The weights {text!r} are not positive and finite in some rows: there is {weights[bad.argmax()]:g}. A "
+            "weight is a precision: leave out rows without information."
+        )
+    return weights
 
 
 class _Passes:

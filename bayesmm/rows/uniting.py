@@ -14,7 +14,7 @@ from bayesmm.errors import RowsError
 from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.sums.rows import Conditioning
-from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root
+from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root, taken_off
 from bayesmm.rows.gathering import Gathered
 from bayesmm.rows.recipes import as_arrays
 from bayesmm.rows.summing import Kept, Summed, put_together
@@ -145,7 +145,7 @@ def _common_recipe(parts: Sequence[Totals], kept: Kept) -> Recipe:
     root = np.linalg.qr(rows[:, own], mode="r") if len(rows) else np.zeros((0, 0))
     combination = np.linalg.lstsq(rows[:, own], rows[:, aliased], rcond=None)[0] if len(own) else first.combination
     is_same = np.array_equal(own, first.kept)
-    beta = _coefficients(first)[own]
+    beta = taken_off(first)[own]
     shift = first.shift if is_same else np.zeros(len(own))
     return Recipe(
         conditioning=Conditioning(root, root @ (beta - shift), list(first.conditioning.effect_roots)),
@@ -160,15 +160,6 @@ def _common_recipe(parts: Sequence[Totals], kept: Kept) -> Recipe:
     )
 
 
-def _coefficients(recipe: Recipe) -> np.ndarray:
-    """Coefficients (p_all,) of the columns of the formula that are taken off the response."""
-    own = recipe.conditioning
-    beta = np.zeros(len(recipe.kept) + len(recipe.aliased))
-    if len(recipe.kept):
-        beta[recipe.kept] = np.linalg.solve(own.root, own.coefficients) + recipe.shift
-    return beta
-
-
 def _change(old: Recipe, new: Recipe) -> np.ndarray:
     """N, with [Q e] by the new recipe = [Q e] by the old one times N, where aliased columns leave nothing."""
     p, r = len(old.kept), len(new.kept)
@@ -176,7 +167,7 @@ def _change(old: Recipe, new: Recipe) -> np.ndarray:
     every[:, old.kept], every[:, old.aliased] = np.eye(p), old.combination
     N = np.zeros((p + 1, r + 1))
     N[:p, :r] = np.linalg.solve(new.conditioning.root.T, (old.conditioning.root @ every[:, new.kept]).T).T
-    beta = every @ (_coefficients(old) - _coefficients(new))
+    beta = every @ (taken_off(old) - taken_off(new))
     N[:p, r], N[p, r] = old.conditioning.root @ beta, 1.0
     return N
 
@@ -192,6 +183,7 @@ def _moved(totals: Totals, recipe: Recipe, maps: Sequence[np.ndarray]) -> Totals
     for f, (M, place) in enumerate(zip(changes, maps, strict=True)):
         moved.sums.diagonal[f][:, :, place] = np.einsum("ia,ijq,jb->abq", M, totals.sums.diagonal[f], M)
         moved.sums.cross[f][:, :, place] = np.einsum("ia,icq,cd->adq", M, totals.sums.cross[f], N)
+        moved.counts[f][place] = totals.counts[f]
         moved.stacked[f] = M.T @ totals.stacked[f] @ M
     moved.sums.gram[:] = N.T @ totals.sums.gram @ N
     to_new = np.linalg.solve(recipe.to_user, old.to_user)

@@ -112,12 +112,29 @@ def _read_block(
     moments = np.stack([by_level(lambda Z, i=i: Z[:, i] * weighted) for i in range(k)], axis=1)
     entries = [by_level(lambda Z, i=i, j=j: weights * Z[:, i] * Z[:, j]) for i in range(k) for j in range(k)]
     gram = np.stack(entries, axis=1).reshape(q, k, k)
+    n = by_level(lambda Z: np.any(Z != 0.0, axis=1).astype(float)).astype(int)
+    return solve_own_rows(gram, moments, n, effects)
+
+
+def solve_own_rows(gram: np.ndarray, moments: np.ndarray, n: np.ndarray, effects: np.ndarray) -> OwnRows:
+    """Solve for each level by itself.
+
+    Parameters
+    ----------
+    gram : array, shape (q, k, k)
+        Z'WZ of each level.
+    moments : array, shape (q, k)
+        Z'We of it, of residuals from these effects and all others.
+    n : array of int, shape (q,)
+        Rows of it.
+    effects : array, shape (q, k)
+        Its effects.
+    """
     scale = np.sqrt(np.einsum("qii->qi", gram))
     scale = np.where(scale > 0, scale, 1.0)
     scaled = gram / (scale[:, :, None] * scale[:, None, :])
     determined = np.linalg.eigvalsh(scaled)[:, 0] > DETERMINED
-    unpooled = np.full((q, k), np.nan)
+    unpooled = np.full(moments.shape, np.nan)
     solved = np.linalg.solve(scaled[determined], (moments / scale)[determined][:, :, None])[:, :, 0]
     unpooled[determined] = effects[determined] + solved / scale[determined]
-    n = block.incidence.sum_by_level(lambda Z: np.any(Z != 0.0, axis=1).astype(float)).astype(int)
     return OwnRows(n=n, scale=scale, gram=scaled, determined=determined, unpooled=unpooled)

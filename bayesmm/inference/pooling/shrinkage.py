@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.refusal import refuse_related
-from bayesmm.design.words.own_rows import OwnRows, read_own_rows
+from bayesmm.design.words.own_rows import OwnRows
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
 from bayesmm.presenting.intervals import check_level, interval_head, tails
@@ -318,7 +318,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
-        own = read_own_rows(result.design, estimate.beta, estimate.modes, estimate.whiten)
+        own = result.problem.read_own_rows(estimate.beta, estimate.modes, estimate.whiten)
         drawn = [
             rows.weights(estimate.sigma**2 * L @ L.T, estimate.sigma**2)[None]
             for rows, L in zip(own, estimate.factors, strict=True)
@@ -327,7 +327,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     else:
         parameters = values.parameters
         fixed = parameters.beta.mean(axis=0)
-        own = read_own_rows(result.design, fixed, [effects.mean(axis=0) for effects in values.effects])
+        own = result.problem.read_own_rows(fixed, [effects.mean(axis=0) for effects in values.effects])
         drawn = _drawn_weights(own, values)
     blocks = [
         _tabulate(f, rows, weights, fixed, values, result, level)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmm.design.words.own_rows import read_own_rows
 from bayesmm.inference.fitted import Fitted
 
 
 def unpooled_effects(fit: Fitted) -> list[np.ndarray]:
     """Estimate every level's effects from its own rows alone, all else as fitted; (q, k) of each grouping factor."""
     found = fit.estimate
-    return [own.unpooled for own in read_own_rows(fit.design, found.beta, found.modes, found.whiten)]
+    return [own.unpooled for own in fit.problem.read_own_rows(found.beta, found.modes, found.whiten)]

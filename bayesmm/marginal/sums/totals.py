@@ -122,6 +122,8 @@ class Totals:
         Least and greatest value of each column of [1 X y Z], as the formula says.
     touching : list of bool
         Whether some row has two levels of a factor.
+    counts : list of array, shape (q,)
+        Rows of each level in which some of its columns is not zero.
     variances : list of float
         Of each factor whose levels are related, the sum of the variances of the rows' levels.
     """
@@ -136,6 +138,7 @@ class Totals:
         self.low, self.high = np.full(m, np.inf), np.full(m, -np.inf)
         self.touching = [False] * len(sizes)
         self.variances = [0.0] * len(sizes)
+        self.counts = [np.zeros(q) for q in sizes]
         self._pairs: dict[FactorPair, PairTotals] = {}
 
     def add(self, rows: ChunkRows) -> None:
@@ -163,6 +166,9 @@ class Totals:
         for f, variances in enumerate(recipe.variances):
             if variances is not None:
                 self.variances[f] += float(variances[rows.incidences[f].only.codes].sum())
+        for f, (codes, effects) in enumerate(zip(chunk.codes, chunk.effects, strict=True)):
+            for own, Z in zip(codes, effects, strict=True):
+                self.counts[f] += np.bincount(own, weights=Z.any(axis=0), minlength=len(self.counts[f]))
         for f, incidence in enumerate(rows.incidences):
             self.touching[f] |= incidence.touches_itself
         columns = [np.ones((1, 1)), rows.fixed, rows.y[None], *rows.columns]
@@ -176,8 +182,8 @@ class Totals:
         """Add sums over other rows by the same recipe."""
         mine, theirs = self.sums, other.sums
         for a, b in zip(
-            [*mine.diagonal, *mine.cross, mine.gram, self.plain, self.weighted, *self.stacked],
-            [*theirs.diagonal, *theirs.cross, theirs.gram, other.plain, other.weighted, *other.stacked],
+            [*mine.diagonal, *mine.cross, mine.gram, self.plain, self.weighted, *self.stacked, *self.counts],
+            [*theirs.diagonal, *theirs.cross, theirs.gram, other.plain, other.weighted, *other.stacked, *other.counts],
             strict=True,
         ):
             a += b
@@ -291,3 +297,41 @@ def fixed_root(totals: Totals) -> Float[Array, "r c"]:
     M[:p, recipe.aliased] = root @ recipe.combination + across
     M[p:, recipe.aliased] = rest
     return M
+
+
+def taken_off(recipe: Recipe) -> Float[Array, " c"]:
+    """Coefficients of the columns of the formula (p_all,) that are taken off the response."""
+    own = recipe.conditioning
+    beta = np.zeros(len(recipe.kept) + len(recipe.aliased))
+    if len(recipe.kept):
+        beta[recipe.kept] = np.linalg.solve(own.root, own.coefficients) + recipe.shift
+    return beta
+
+
+def level_moments(
+    totals: Totals, beta: Float[Array, " p"], effects: Sequence[Float[Array, "q k"]]
+) -> list[Float[Array, "q k"]]:
+    """Z'We of each level of each factor, of the residuals e from coefficients and effects.
+
+    Parameters
+    ----------
+    totals : Totals
+        Over all rows.
+    beta : array, shape (p,)
+        Of the kept columns.
+    effects : sequence of array, shapes (q, k)
+        Of each factor's columns as the formula says.
+    """
+    recipe, roots = totals.recipe, totals.recipe.conditioning.effect_roots
+    moved = recipe.conditioning.root @ (taken_off(recipe)[recipe.kept] - beta)
+    weights = np.append(moved, 1.0)
+    own = [T @ b.T for T, b in zip(roots, effects, strict=True)]  # (k, q)
+    found = [np.einsum("kcq,c->kq", K, weights) for K in totals.sums.cross]
+    for total, G, b in zip(found, totals.sums.diagonal, own, strict=True):
+        total -= np.einsum("klq,lq->kq", G, b)
+    for (f, g), (keys, B) in totals.pairs().items():
+        first, second = np.divmod(keys, recipe.sizes[g])
+        for i, j in np.ndindex(*B.shape[:2]):
+            found[f][i] -= np.bincount(first, weights=B[i, j] * own[g][j][second], minlength=recipe.sizes[f])
+            found[g][j] -= np.bincount(second, weights=B[i, j] * own[f][i][first], minlength=recipe.sizes[g])
+    return [(T.T @ each).T for T, each in zip(roots, found, strict=True)]
