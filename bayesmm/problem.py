@@ -366,7 +366,7 @@ def lay_out_design(design: Design) -> ResidualLayout:
 def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of a design as those of a file: sorted texts are texts."""
     sorted_texts = {
-        name: values.astype(str)
+        str(name): values.astype(str)
         for name, values in frame.items()
         if isinstance(values.dtype, pd.CategoricalDtype)
         and all(type(each) is str for each in values.cat.categories)

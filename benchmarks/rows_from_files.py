@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-FORMULA = "y ~ x + f + (x | person) + (1 | item)"
-PEOPLE, ITEMS, PER_FILE = 20_000, 40, 1_000_000
+FORMULA = "y ~ x + f + (x | person) + (1 | site)"
+PEOPLE, SITES, PER_FILE = 20_000, 400, 1_000_000
 
 
 def write_files(folder: Path, n: int) -> None:
@@ -29,21 +29,22 @@ def write_files(folder: Path, n: int) -> None:
     from pyarrow import parquet
 
     r = np.random.default_rng(0)
-    of_person, of_item = r.normal(size=(PEOPLE, 2)), r.normal(size=ITEMS)
+    of_person, of_site = r.normal(size=(PEOPLE, 2)), r.normal(size=SITES)
     for number, start in enumerate(range(0, n, PER_FILE)):
         rows = min(PER_FILE, n - start)
-        person, item = r.integers(0, PEOPLE, rows), r.integers(0, ITEMS, rows)
+        person = r.integers(0, PEOPLE, rows)
+        site = person % SITES
         x, f = r.normal(size=rows), r.integers(0, 4, rows)
-        y = 1.0 + 0.5 * x + 0.2 * f + of_person[person, 0] + 0.3 * of_person[person, 1] * x + 0.5 * of_item[item]
+        y = 1.0 + 0.5 * x + 0.2 * f + of_person[person, 0] + 0.3 * of_person[person, 1] * x + 0.5 * of_site[site]
         columns = {"y": y + r.normal(size=rows), "x": x, "f": np.array(["a", "b", "c", "d"])[f]}
-        columns |= {"person": person, "item": item, "other": r.normal(size=rows)}
+        columns |= {"person": person, "site": site, "other": r.normal(size=rows)}
         parquet.write_table(pa.table(columns), folder / f"{number:05}.parquet")
 
 
 def read(pattern: str) -> None:
     import bayesmm as bmm
 
-    for _ in bmm.scan(pattern).chunks(["y", "x", "f", "person", "item"]):
+    for _ in bmm.scan(pattern).chunks(["y", "x", "f", "person", "site"]):
         pass
 
 
@@ -52,7 +53,7 @@ def gather(pattern: str) -> None:
     from bayesmm.rows.gathering import gather as look
     from bayesmm.specification.formula import parse_formula
 
-    look(bmm.scan(pattern), parse_formula(FORMULA), ["y", "x", "f", "person", "item"])
+    look(bmm.scan(pattern), parse_formula(FORMULA), ["y", "x", "f", "person", "site"])
 
 
 def sums(pattern: str) -> None:
@@ -71,7 +72,7 @@ def polars(pattern: str) -> None:
     """Sum by level the products that the model needs of each factor."""
     import polars as pl
 
-    rows = pl.scan_parquet(pattern).select("y", "x", "f", "person", "item")
+    rows = pl.scan_parquet(pattern).select("y", "x", "f", "person", "site")
     rows = rows.with_columns(
         *((pl.col("f") == level).cast(pl.Float64).alias(f"f{level}") for level in "bcd"), one=pl.lit(1.0)
     )
@@ -81,8 +82,8 @@ def polars(pattern: str) -> None:
         return [(pl.col(a) * pl.col(b)).sum().alias(f"{a}*{b}") for a in effects for b in others]
 
     rows.group_by("person").agg(products(["one", "x"], columns)).collect(engine="streaming")
-    rows.group_by("item").agg(products(["one"], columns)).collect(engine="streaming")
-    rows.group_by("person", "item").agg(products(["one", "x"], ["one"])).collect(engine="streaming")
+    rows.group_by("site").agg(products(["one"], columns)).collect(engine="streaming")
+    rows.group_by("person", "site").agg(products(["one", "x"], ["one"])).collect(engine="streaming")
 
 
 STEPS = {each.__name__: each for each in (read, gather, sums, fit, polars)}
@@ -105,7 +106,7 @@ def run_step(step: str, pattern: str) -> None:
 
 
 def main(sizes: list[int]) -> None:
-    print(f"{FORMULA}: {PEOPLE:,} people, {ITEMS:,} items")
+    print(f"{FORMULA}: {PEOPLE:,} people, {SITES:,} sites")
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), n)

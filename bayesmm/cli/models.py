@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesmm.cli.assignments import read_texts
@@ -13,6 +14,8 @@ from bayesmm.errors import ArgumentError, StorageError
 
 if TYPE_CHECKING:
     from bayesmm.model import Model
+
+MANY = frozenset("*?[")  # characters of a pattern of several files
 
 
 def build_model(
@@ -36,7 +39,7 @@ def build_model(
     BayesmmError
         For anything in them that cannot be used.
     """
-    frame, declared = read_data(data, reading), read_priors(priors)
+    frame, declared = _open_rows(data, reading), read_priors(priors)
     # What is heavy is imported last: a misspelt file should not have to wait for it.
     from bayesmm.model import Model
 
@@ -55,6 +58,21 @@ def build_model(
         priors=declared,
         relations=_read_relations(reading),
     )
+
+
+def _open_rows(data: str, reading: Reading) -> Any:
+    """Read a file or bundled data; say of several files, or a folder of them, where they are, to be read in chunks."""
+    path = Path(data).expanduser()
+    if path.is_file() or not (path.is_dir() or MANY.intersection(data)):
+        return read_data(data, reading)
+    if reading.options():
+        raise ArgumentError(
+            f"{data!r} are files that are read in chunks, as their endings say: {', '.join(reading.options())} is for one "
+            "file of text."
+        )
+    from bayesmm.rows.scan import scan
+
+    return scan(data)
 
 
 def _read_relations(reading: Reading) -> dict[str, Any]:

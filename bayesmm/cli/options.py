@@ -49,7 +49,8 @@ Data = Annotated[
         "-d",
         metavar="FILE_OR_NAME",
         show_default=False,
-        help="A file (.csv, .tsv, .parquet; .csv.gz, .tsv.gz), a bundled data set, or - for CSV from standard input.",
+        help="A file (.csv, .tsv, .parquet; .csv.gz, .tsv.gz), a bundled data set, or - for CSV from standard input; "
+        "a folder or a pattern, 'visits/*.parquet', is read in chunks and never all in memory.",
     ),
 ]
 Method = Annotated[Literal["reml", "ml"], typer.Option(help="Restricted or full maximum likelihood.")]

@@ -189,7 +189,7 @@ def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> 
     return put_together(declared, kept, found, totals, arrays.get("left"), parts, description["where"])
 
 
-def _listed(column: pd.Series) -> list[Any]:
+def _listed(column: Any) -> list[Any]:
     """Values as a first pass lists them: whole numbers too large for doubles stay whole."""
     return column.astype(object).tolist() if isinstance(column.dtype, pd.CategoricalDtype) else column.tolist()
 
