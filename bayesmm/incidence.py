@@ -78,15 +78,17 @@ class Incidence:
         first, *others = (membership.columns for membership in self.memberships)
         return sum(others, first)
 
-    @cached_property
+    @property
     def ordered(self) -> Incidence:
         """The same with the levels of each row ascending, those that it has twice added up.
 
         Of a level that a row has twice, only the first membership has columns that are not zero there. A membership
         that adds nothing anywhere is left out.
         """
-        if len(self.memberships) == 1:
-            return self
+        return self if self.is_single else self._in_order  # one that held itself would be freed late
+
+    @cached_property
+    def _in_order(self) -> Incidence:
         codes = np.stack([membership.codes for membership in self.memberships])  # (m, n)
         columns = np.stack([membership.columns for membership in self.memberships])  # (m, n, k)
         order = np.argsort(codes, axis=0, kind="stable")

@@ -67,8 +67,8 @@ def _open_rows(data: str, reading: Reading) -> Any:
         return read_data(data, reading)
     if reading.options():
         raise ArgumentError(
-            f"{data!r} are files that are read in chunks, as their endings say: {', '.join(reading.options())} is for one "
-            "file of text."
+            f"{data!r} are files that are read in chunks, as their endings say. Leave out "
+            f"{', '.join(reading.options())}."
         )
     from bayesmm.rows.scan import scan
 

@@ -52,6 +52,31 @@ class _Whole:
         return np.zeros(rows.n, np.int64)
 
 
+class ColumnReader:
+    """Brings the values of chunks to the kinds and categories of the rows that were kept."""
+
+    def __init__(self, kept: UsedRows) -> None:
+        self._categories = {
+            name: values.categories for name, values in kept.columns.items() if isinstance(values, pd.Categorical)
+        }
+
+    def frame(self, rows: CompleteRows) -> pd.DataFrame:
+        """Return them as a data frame, as expressions see it."""
+        columns = {name: self._column(name, values, rows) for name, values in rows.columns.items()}
+        return pd.DataFrame(columns, copy=False)
+
+    def _column(self, name: str, values: Values, rows: CompleteRows) -> np.ndarray | pd.Categorical:
+        known = self._categories.get(name)
+        if known is None:
+            return values.data.astype(np.float64, copy=False) if values.kind == "numbers" else values.data
+        place = np.append(known.get_indexer(pd.Index(list(values.categories), dtype=object)), -1)
+        codes = place[values.data]
+        if (codes < 0).any():
+            category = values.categories[values.data[(codes < 0).argmax()]]
+            raise RowsError(f"Column {name!r} has the category {category!r} in {rows.chunk}. {LATE}")
+        return pd.Categorical.from_codes(codes, categories=known, ordered=True, validate=False)
+
+
 class Evaluator:
     """Computes the columns of a model for chunks of rows.
 
@@ -67,9 +92,7 @@ class Evaluator:
 
     def __init__(self, sources: Sources, blocks: Sequence[RandomBlock], kept: UsedRows) -> None:
         self.sources, self.blocks = sources, tuple(blocks)
-        self._categories = {
-            name: values.categories for name, values in kept.columns.items() if isinstance(values, pd.Categorical)
-        }
+        self._reader = ColumnReader(kept)
         self._sides = [[_side(block, own, kept) for own in range(len(_columns_of(block)))] for block in self.blocks]
 
     def evaluate(self, rows: CompleteRows) -> ChunkRows:
@@ -90,9 +113,7 @@ class Evaluator:
             raise RowsError(f"In {rows.chunk}: {error}") from None
 
     def _evaluate(self, rows: CompleteRows) -> ChunkRows:
-        frame = pd.DataFrame(
-            {name: self._column(name, values, rows) for name, values in rows.columns.items()}, copy=False
-        )
+        frame = self._reader.frame(rows)
         sources, n = self.sources, rows.n
 
         def one(source: Columns) -> np.ndarray:
@@ -118,17 +139,6 @@ class Evaluator:
             incidences=tuple(incidence for incidence, _ in found),
             columns=tuple(columns for _, columns in found),
         )
-
-    def _column(self, name: str, values: Values, rows: CompleteRows) -> np.ndarray | pd.Categorical:
-        known = self._categories.get(name)
-        if known is None:
-            return values.data.astype(np.float64, copy=False) if values.kind == "numbers" else values.data
-        place = np.append(known.get_indexer(pd.Index(list(values.categories), dtype=object)), -1)
-        codes = place[values.data]
-        if (codes < 0).any():
-            category = values.categories[values.data[(codes < 0).argmax()]]
-            raise RowsError(f"Column {name!r} has the category {category!r} in {rows.chunk}. {LATE}")
-        return pd.Categorical.from_codes(codes, categories=known, ordered=True, validate=False)
 
     def _block(
         self,

@@ -13,6 +13,7 @@ import pandas as pd
 from xarray import Dataset, DataTree
 
 from bayesmm.arguments import shorten
+from bayesmm.design.reading.names import State
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.files import naming
@@ -93,6 +94,7 @@ def _pack(summed: Summed) -> Dataset:
         "formula": declared.specification.formula,
         "weights": declared.weights,
         "sigma": declared.known_sigma,
+        "states": {text: list(state) for text, state in declared.states.items()},
         "names": names_used(summed.design),
         "rows": frame,
         "found": {
@@ -182,6 +184,7 @@ def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> 
         namespace=namespace,
         known_sigma=description["sigma"],
         relations=unpack_relations(description["relations"], arrays),
+        states={text: State(float(mean), float(sd)) for text, (mean, sd) in description["states"].items()},
     )
     kept = Kept.of(declared, found)
     totals = _unpack_totals(description, arrays, kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from bayesmm.design.design import Design
 from bayesmm.design.elsewhere import BlockMoments, Distant, Elsewhere
 from bayesmm.design.reading.check_texts import check_texts
 from bayesmm.design.reading.frame import UsedRows
-from bayesmm.design.reading.names import Names
+from bayesmm.design.reading.names import Names, State
 from bayesmm.design.reading.rows import Missing, report_dropped
 from bayesmm.design.related.relation import read_relations
 from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
@@ -41,11 +41,13 @@ from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import finish, is_alone
 from bayesmm.marginal.sums.rows import left_over_of
 from bayesmm.marginal.sums.totals import ChunkRows, Totals, condition_rows
-from bayesmm.rows.evaluating import Evaluator
+from bayesmm.rows.evaluating import ColumnReader, Evaluator
 from bayesmm.rows.gathering import Gathered, gather, read_chunk
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import KeptColumns, as_arrays, better_recipe, first_recipe
 from bayesmm.rows.scan import CHUNK_ROWS, Scan
+from bayesmm.rows.states import StateSums, check_row_by_row, needed_states
+from bayesmm.specification.syntax import Call
 from bayesmm.specification.terms import Specification
 
 MOST_PASSES = 3  # over the rows for their sums: columns are conditioned anew twice at most
@@ -69,6 +71,8 @@ class Declared:
         σ where it is known.
     relations : object
         What relates levels.
+    states : mapping of str to State
+        What transformations remember of all rows.
     """
 
     specification: Specification
@@ -76,11 +80,12 @@ class Declared:
     namespace: Mapping[str, Any] | None = None
     known_sigma: float | None = None
     relations: Any = None
+    states: Mapping[str, State] = field(default_factory=dict)
 
     @property
     def names(self) -> Names:
         """What expressions may use besides columns."""
-        return Names(self.namespace)
+        return Names(self.namespace, self.states)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,6 +177,10 @@ def sum_source(
     found = gather(source, specification, needed)
     report_dropped_of(found, missing)
     source.check_unchanged(before)
+    calls = needed_states(specification, weights)
+    if calls:
+        declared = replace(declared, states=_find_states(calls, declared, found, source, needed))
+        source.check_unchanged(before)
     kept = Kept.of(declared, found)
     for block in kept.blocks:
         check_columns(block, n_rows=found.n)
@@ -182,6 +191,20 @@ def sum_source(
     source.check_unchanged(before)
     hashes = tuple(hashlib.sha256(part.encode()).hexdigest() for part in before)
     return put_together(declared, kept, found, totals, left, hashes, str(source))
+
+
+def _find_states(
+    calls: Sequence[Call], declared: Declared, found: Gathered, source: Scan, needed: Sequence[str]
+) -> dict[str, State]:
+    """Make the pass that transformations need before any other column can be computed."""
+    table = found.table()
+    kept = table.rows(np.ones(table.n_rows, bool)).as_floats()
+    sums, read, texts = StateSums(calls, kept, declared.names), ColumnReader(kept), source.texts
+    for chunk in source.chunks(needed):
+        complete = read_chunk(chunk, needed, texts)
+        if complete.n:
+            sums.add(read.frame(complete))
+    return sums.states()
 
 
 def put_together(
@@ -253,6 +276,8 @@ class Kept:
             blocks=blocks,
             fixed=sources.fixed,
         )
+        every = [sources.fixed, sources.response, *sources.offsets, *([] if prior is None else [prior])]
+        check_row_by_row([*every, *(each for own in sources.blocks for each in (*own.columns, *own.weights))], used)
         check_covariance_parameters(blocks)
         check_coefficients(distinct_names([sources.fixed]))
         return cls(declared, used, replace(sources, weights=prior), columns)

@@ -67,6 +67,7 @@ def _check_same_model(one: Summed, other: Summed) -> None:
         "formulas": (a.specification.normalised(), b.specification.normalised()),
         "weights": (a.weights, b.weights),
         "sigma": (a.known_sigma, b.known_sigma),
+        "means of center() and scale()": (dict(a.states), dict(b.states)),
         "types of the columns": tuple(
             {name: kind for name, kind in each.found.kinds.items() if kind != "nothing"} for each in (one, other)
         ),

@@ -56,3 +56,37 @@ def test_sums_do_not_depend_on_the_partition(seed: int, formula: str) -> None:
     for name in ("gram", "fixed_origin", "log_det_root", "n", "p", "log_weights"):
         one, other = getattr(here, name), getattr(there, name)
         np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-8 * np.abs(one).max(initial=1.0))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ center(t) + scale(year) + (1 | a)", "np.log(y + 20) ~ f * standardize(np.exp(w)) + (center(t) | a)"],
+)
+def test_means_of_transformations_are_those_of_all_rows(formula: str) -> None:
+    data = with_gaps(make_rows())
+    here, there = models(formula, data, *cut(data, 3))
+    close(here.fit().parameters, there.fit().parameters)
+    again = bmm.Model.from_sums(there.problem.sums)
+    np.testing.assert_allclose(again.fit().predict(data.head(9)), here.fit().predict(data.head(9)), rtol=1e-6)
+
+
+def test_splines_with_knots_and_limits_need_nothing_of_all_rows() -> None:
+    data, how = make_rows(), {"namespace": {"k": np.array([-0.5, 0.5])}}
+    formula = "y ~ 0 + bs(t, knots=k, lower_bound=-5, upper_bound=5, center=False) + (1 | a)"
+    here, there = models(formula, data, *cut(data, 4), **how)
+    close(here.fit().parameters, there.fit().parameters)
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("y ~ bs(t, df=5) + (1 | a)", "knots and limits"),
+        ("y ~ poly(t, 2) + (1 | a)", "depends on how all values lie"),
+        ("y ~ s(t) + (1 | a)", "depends on how all values lie"),
+        ("y ~ scale(center(t)) + (1 | a)", "of another one"),
+        ("y ~ off(t) + (1 | a)", "depends on other rows"),
+    ],
+)
+def test_what_depends_on_all_rows_is_refused(formula: str, said: str) -> None:
+    with pytest.raises(bmm.errors.RowsError, match=said):
+        bmm.Model(formula, bmm.scan(make_rows()), namespace={"off": lambda x: x - x.mean()})

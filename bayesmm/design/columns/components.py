@@ -22,6 +22,7 @@ from formulae.transforms import TRANSFORMS
 from bayesmm.console import listing
 from bayesmm.design.columns.terms import label_column
 from bayesmm.design.reading.dtypes import level_text
+from bayesmm.design.reading.names import STATES, State
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
 from bayesmm.limits import BASIS_COLUMNS, BASIS_SITES, NUMBERS
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
@@ -148,7 +149,12 @@ class CallComponent(FormulaeCall):
 class _BoundedCall(LazyCall):
     """A call; of a transformation that makes as many columns as it is told to, no more than there may be."""
 
+    written = ""
+
     def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
+        state = env.namespace.get(STATES, {}).get(self.written)
+        if state is not None and self.stateful_transform is None:
+            self.stateful_transform = _remembering(self.callee, state)
         if self.callee in _BASES:
             self.check(data_mask, env)
         return super().eval(data_mask, env)
@@ -174,12 +180,19 @@ class _BoundedCall(LazyCall):
             )
 
 
+def _remembering(callee: str, state: State) -> Any:
+    """Make a transformation that knows its mean and standard deviation already."""
+    transform = TRANSFORMS[callee]()
+    transform.mean, transform.std, transform.params_set = state.mean, state.sd, True
+    return transform
+
+
 class _Guarded(_BoundedCall):
     """The outermost call of a component: its failures are reported, and a single number fills the column."""
 
     def __init__(self, name: str, node: Call):
         super().__init__(node.callee, [_lazy(argument) for argument in node.arguments], _lazy_keywords(node))
-        self.name = name
+        self.name, self.written = name, write(node)
 
     def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
         with _blaming(self.name):
@@ -226,7 +239,9 @@ def _lazy(node: Node, *, in_arithmetic: bool = False) -> Any:
         case Name(name):
             return LazyVariable(name)
         case Call(callee, arguments):
-            return _BoundedCall(callee, [_lazy(argument) for argument in arguments], _lazy_keywords(node))
+            call = _BoundedCall(callee, [_lazy(argument) for argument in arguments], _lazy_keywords(node))
+            call.written = write(node)
+            return call
         case Sum((("-", Number() as number),)) if not in_arithmetic:
             return LazyValue(-number.value, write(node))
         case Sum(parts):

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,19 @@ def _encodings() -> tuple[str, ...]:
     return tuple(ENCODINGS)
 
 
+MEANS = ("center", "scale", "standardize")  # transformations that remember a mean and a standard deviation
+
+
+STATES = "states of calls"  # no name that a formula could have
+
+
+class State(NamedTuple):
+    """What a transformation remembers of all rows."""
+
+    mean: float
+    sd: float
+
+
 class Names:
     """The names that the expressions of one model may use, besides the columns of the data.
 
@@ -78,6 +91,8 @@ class Names:
     ----------
     namespace : mapping of str to object, optional
         The user's functions and values.
+    states : mapping of str to State, optional
+        What transformations remember, by the calls as they are written, where not all rows are there to find it in.
 
     Raises
     ------
@@ -85,7 +100,8 @@ class Names:
         If the namespace holds modules, names with dots, or names that the formula language already has.
     """
 
-    def __init__(self, namespace: Mapping[str, Any] | None = None):
+    def __init__(self, namespace: Mapping[str, Any] | None = None, states: Mapping[str, State] | None = None):
+        self.states = dict(states or {})
         if namespace is not None and not isinstance(namespace, Mapping):
             raise SpecificationError(
                 f"namespace is {shorten(namespace)}: give a mapping from names to functions, {{'f': f}}."
@@ -99,7 +115,7 @@ class Names:
         """What formulae evaluates calls in."""
         from formulae.environment import Environment
 
-        return Environment([{**self.user, "np": _NUMPY_NAMESPACE, **_NUMPY_CONSTANTS}])
+        return Environment([{**self.user, "np": _NUMPY_NAMESPACE, **_NUMPY_CONSTANTS, STATES: self.states}])
 
     def columns_of(self, node: Node, columns: Collection[str]) -> tuple[str, ...]:
         """Check every name of an expression, and return the columns of the data that it uses.
