@@ -424,6 +424,39 @@ class Posterior:
             progress=progress,
         )
 
+    def predict_rows(self, rows: Any, to: str | os.PathLike[str], **how: Any) -> Path:
+        """Predict rows that are read chunk by chunk, and write them with their predictions to a Parquet file.
+
+        Parameters
+        ----------
+        rows : path, list, or table
+            What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
+        to : path
+            Ends in ``.parquet``; it is complete, or not there.
+        **how
+            As `predict` takes them.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then ``predicted`` or the columns of an interval.
+
+        Raises
+        ------
+        RowsError
+            If a chunk cannot be read or predicted; it is named.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> posterior = bmm.Model("Reaction ~ Days + (Days | Subject)", data).sample(progress=False)  # doctest: +SKIP
+        >>> posterior.predict_rows("visits/*.parquet", to="predictions.parquet")  # doctest: +SKIP
+        """
+        from bayesmm.rows.predicting import predict_rows
+
+        return predict_rows(lambda frame: self.predict(frame, **how), rows, to)
+
     def group_lines(
         self,
         x: str | None = None,

@@ -30,8 +30,8 @@ class Distant:
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RowsError(
-            f"This needs {self._what} row by row, and the rows are in {self._where}, not in memory. Fitted values and "
-            "predictions of rows come from predict(rows); what else looks at single rows needs a model of a data "
+            f"This needs {self._what} row by row, and the rows are in {self._where}, not in memory. Fitted values come "
+            "from predict_rows(rows, to='predictions.parquet'); what else looks at single rows needs a model of a data "
             "frame, of a part of the rows perhaps."
         )
 

@@ -94,7 +94,7 @@ class Scan(ABC):
         names : sequence of str
             The columns that are needed; others are not read.
         rows : int, optional
-            How many rows a chunk has at least, but the last one.
+            How many rows a chunk has at least, but the last one; fewer than twice as many.
 
         Yields
         ------
@@ -117,8 +117,8 @@ class Scan(ABC):
             return Chunk(where, number, first, _joined([table for _, table in waiting], where, texts))
 
         for where, table in self._pieces(names):
-            for start in range(0, table.num_rows, 2 * at_least):
-                waiting.append((where, table.slice(start, 2 * at_least)))
+            for start in range(0, table.num_rows, at_least):
+                waiting.append((where, table.slice(start, at_least)))
                 if sum(each.num_rows for _, each in waiting) >= at_least:
                     chunk = together()
                     yield chunk

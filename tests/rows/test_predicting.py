@@ -1,0 +1,49 @@
+"""Predictions of rows in files go to a file, chunk by chunk, and are those of rows in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scanned_rows import make_rows
+
+import bayesmm as bmm
+from bayesmm.errors import ArgumentError, RowsError, StorageError
+
+
+def test_predictions_of_files_are_those_of_a_data_frame(tmp_path: Path) -> None:
+    data = make_rows(300).drop(columns="long")
+    data.loc[5, "t"] = np.nan
+    data[:150].to_parquet(tmp_path / "one.parquet", index=False)
+    data[150:].to_parquet(tmp_path / "two.parquet", index=False)
+    fit = bmm.Model("y ~ t * f + (t | a)", data.dropna()).fit()
+    rows = bmm.scan(tmp_path / "*.parquet", chunk_rows=70)
+    there = bmm.Model("y ~ t * f + (t | a)", bmm.scan(data.dropna())).fit()
+    path = there.predict_rows(rows, tmp_path / "predictions.parquet")
+    found = pd.read_parquet(path)
+    np.testing.assert_allclose(found["predicted"], fit.predict(data), rtol=1e-5)
+    assert list(found.columns) == [*data.columns, "predicted"]
+    path = fit.predict_rows(rows, to=tmp_path / "limits.parquet", interval="prediction")
+    expected = fit.predict(data, interval="prediction")
+    pd.testing.assert_frame_equal(pd.read_parquet(path)[list(expected)], expected.reset_index(drop=True))
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_rows(100)
+    fit = bmm.Model("y ~ t + (1 | a)", data).fit()
+    new = data.assign(a=np.where(np.arange(100) < 60, data["a"], 99))
+    rows = bmm.scan(new, chunk_rows=50)
+    with pytest.raises(RowsError, match=r"chunk 1 .*99"):
+        fit.predict_rows(rows, tmp_path / "predictions.parquet")
+    with pytest.raises(ArgumentError, match="as Parquet"):
+        fit.predict_rows(rows, tmp_path / "predictions.csv")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+    with pytest.raises(StorageError, match="No space left"):
+        fit.predict_rows(bmm.scan(data), tmp_path / "predictions.parquet")
+    assert list(tmp_path.iterdir()) == []
