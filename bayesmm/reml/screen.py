@@ -317,16 +317,32 @@ class _Grid:
         return sorted((tuple(map(int, place)) for place in np.argwhere(lowest)), key=lambda place: self.seen[place])
 
     def descend(self, places: Iterable[Place]) -> list[Place]:
-        """Go from each place to its lowest neighbour until there is none; the ends, best first."""
+        """Go from each place to its lowest neighbour until there is none; the ends, best first.
+
+        Of many axes all go at once that lead down alone, where that is lower still: the way is as long as it has axes.
+        """
         moves = [(j, by) for j in range(self.n_axes) for by in (-1, 1)]
         ends, going = set(), set(places)
         while going:
             around = {place: [place, *(_moved(place, *move, len(self._levels)) for move in moves)] for place in going}
             self.values([neighbour for each in around.values() for neighbour in each])
+            if self.n_axes > ALL_SUBSETS:
+                for place, each in around.items():
+                    each.append(self._together(place, each[1:]))
+                self.values([each[-1] for each in around.values()])
             lowest = {place: min(each, key=self.seen.__getitem__) for place, each in around.items()}
             ends |= {place for place in going if lowest[place] == place}
             going = {lowest[place] for place in going} - ends
         return sorted((place for place in ends if np.isfinite(self.seen[place])), key=self.seen.__getitem__)
+
+    def _together(self, place: Place, neighbours: Sequence[Place]) -> Place:
+        """Move along every axis to the lower of its two neighbours (2d of them, axis by axis), where that is lower."""
+        here, moved = self.seen[place], list(place)
+        for j in range(self.n_axes):
+            lower = min(neighbours[2 * j : 2 * j + 2], key=self.seen.__getitem__)
+            if self.seen[lower] < here:
+                moved[j] = lower[j]
+        return tuple(moved)
 
     def refined(self, place: Place) -> np.ndarray:
         """θ at the minimum of the parabolas through the values at a place and at its neighbours."""
