@@ -36,6 +36,13 @@ class PlanDescription:
         What an evaluation needs of the rows, where residuals have a covariance; otherwise empty.
     n_entries : int
         Entries of the Cholesky factor where all effects are one sparse matrix, zeros inside of its blocks included.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> print(str(model.plan).splitlines()[0])
+    Elimination plan of Yield ~ 1 + (1 | Batch)
     """
 
     steps: pd.DataFrame

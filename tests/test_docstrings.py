@@ -22,7 +22,7 @@ from bayesmm.errors import BayesmmWarning
 PACKAGE = Path(bmm.__file__).parent
 MODULES = (bmm, bmm.datasets, bmm.priors, bmm.errors)
 # What a dialog, a browser or hours are needed for: its example is read, not run.
-SKIPPED = {"Fit.explore", "Model.calibrate", "Calibration.to_datatree", "PublicationTable.great_table"}
+SKIPPED = {"Fit.explore", "Model.calibrate", "Calibration.to_datatree", "PublicationTable.great_table", "Calibration"}
 
 
 def shown_classes() -> dict[str, type]:
@@ -89,9 +89,9 @@ def sampled():
 
 
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
-@pytest.mark.parametrize("name", [name for name in [*FUNCTIONS, "Model"] if name not in SKIPPED])
+@pytest.mark.parametrize("name", [name for name in [*FUNCTIONS, *CLASSES] if name not in SKIPPED])
 def test_examples_say_what_is_so(name, sampled, monkeypatch):
-    value = FUNCTIONS.get(name, bmm.Model)
+    value = FUNCTIONS.get(name) or CLASSES[name]
     usual = bmm.Model.sample
 
     def sample(self, **how):  # the same posterior for all examples that ask for it

@@ -67,6 +67,14 @@ class Posterior:
         Which program was sampled.
     notes : tuple of str
         What was left out or decided on the way.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+    >>> posterior.parameters.index.tolist()
+    ['Intercept', 'sd(Intercept | Batch)', 'sigma']
     """
 
     data: DataTree

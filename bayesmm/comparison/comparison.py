@@ -57,6 +57,15 @@ class Comparison:
         Coverage of both sets of intervals.
     df, information : str
         Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.Fit.coefficients`.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+    >>> comparison = bmm.compare(model.fit(), posterior)
+    >>> comparison.table.index.tolist()
+    ['Intercept', 'sd(Intercept | Batch)', 'sigma']
     """
 
     fit: Fit

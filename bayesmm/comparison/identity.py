@@ -58,6 +58,14 @@ class Identity:
         Standard deviations that REML puts at zero.
     singular_directions : tuple of str
         Combinations of effects without variance in the REML fit.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> found = model.check_identity()
+    >>> bool(found.deviation < 1e-8)
+    True
     """
 
     formula: str

@@ -40,6 +40,15 @@ class ModelTable:
         The fits that are compared, in the order of the table: by ML where they were refitted.
     remarks : tuple of str
         What is to be known of the tests.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> sleep = bmm.datasets.load("sleepstudy")
+    >>> formulas = ["Reaction ~ Days + (1 | Subject)", "Reaction ~ Days + (Days | Subject)"]
+    >>> table = bmm.anova(*(bmm.Model(formula, sleep).fit("ml") for formula in formulas))
+    >>> print(str(table).splitlines()[0])
+    Models by maximum likelihood
     """
 
     table: pd.DataFrame

@@ -73,6 +73,14 @@ class PublicationTable:
         What stands above the table.
     level : float
         Coverage of the intervals.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> table = bmm.publication_table(fit, names=["sleep"])
+    >>> print(str(table).splitlines()[0])
+    Linear mixed model
     """
 
     frame: pd.DataFrame

@@ -60,6 +60,12 @@ class Description:
         What else is to be known; "" where there is nothing to add.
     file : str
         Its name inside the package's folder of data.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> print(str(bmm.datasets.describe("sleepstudy")).splitlines()[0])
+    sleepstudy: Reaction times in a sleep-deprivation study
     """
 
     name: str

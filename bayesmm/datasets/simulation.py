@@ -29,6 +29,13 @@ class Simulation:
         The random effects drawn: group, level, effect, value; levels that occur in `data` only, or in `pedigree`.
     pedigree : pandas.DataFrame, optional
         Animal, sire and dam, where levels are related; also of animals that `data` has no rows of.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> found = bmm.datasets.simulate_dyads(6, sender_sd=0.9, receiver_sd=0.6, correlation=0.6, sigma=0.7, seed=1)
+    >>> found.formula
+    'log_count ~ 1 + (1 | dyad(sender, receiver))'
     """
 
     data: pd.DataFrame

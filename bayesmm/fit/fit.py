@@ -74,6 +74,13 @@ class Fit:
         Data and names, with the sums that the likelihood takes.
     estimate : Estimate
         The numbers, without labels.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> fit.fixed_effects["estimate"].round(2).to_dict()
+    {'Intercept': 251.41, 'Days': 10.47}
     """
 
     problem: Problem

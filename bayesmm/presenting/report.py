@@ -19,6 +19,13 @@ class Report:
         What it is about.
     parts : tuple of Words and Table
         What is said of it, in order.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> type(fit.summary()).__name__
+    'Report'
     """
 
     title: str

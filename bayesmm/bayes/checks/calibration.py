@@ -50,6 +50,12 @@ class Calibration:
         Posteriors that their own diagnostics complain about.
     description : str
         What was calibrated.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> found = model.calibrate(200, seed=1)  # doctest: +SKIP
     """
 
     ranks: pd.DataFrame

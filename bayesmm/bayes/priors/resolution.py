@@ -103,6 +103,13 @@ class ResolvedPriors:
         The correlation matrices of the residuals of a group: one, or one for each level of a factor.
     exponent_means : array, shape (e,)
         Values of what multiplies the exponents of the residuals, at which priors of their standard deviations are.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> [row.name for row in model.priors.rows]
+    ['Intercept', 'sd(Intercept | Batch)', 'sigma']
     """
 
     rows: tuple[PriorRow, ...]

@@ -55,6 +55,14 @@ class Diagnostics:
         Probability, by Laplace's method, of modes that no draw is in.
     parted : str
         How the chains are parted between modes that they do not leave, "3 and 1"; empty if they move between them.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> model = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff"))
+    >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+    >>> posterior.diagnostics.advice[:17]
+    'Independent draws'
     """
 
     chains: int

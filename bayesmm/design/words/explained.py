@@ -39,6 +39,14 @@ class Explained:
         What is to be known of them.
     densities : mapping of str to Density, optional
         Of a posterior: the density of each row of both tables, as `plot` shows it.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.explained()
+    >>> print(str(found).splitlines()[0])
+    What explains the variance of the response: Reaction ~ Days + (Days | Subject)
     """
 
     table: pd.DataFrame

@@ -64,6 +64,14 @@ class Bootstrap:
     theta : array, shape (n, t)
         Free entries of the relative factors of each replicate, in the likelihood's own coordinates; NaN where there are
         none, as where levels were resampled.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    >>> found = fit.bootstrap(20, seed=1, progress=False)
+    >>> found.draws.shape
+    (20, 3)
     """
 
     problem: Problem

@@ -76,6 +76,14 @@ class Check:
         Of each covariance matrix.
     formula : str
         The model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.check(n=49, progress=False)
+    >>> print(str(found).splitlines()[0])
+    Check of Reaction ~ Days + (Days | Subject)
     """
 
     findings: tuple[Finding, ...]

@@ -53,6 +53,14 @@ class Influence:
         Of standard deviations and σ, estimate without it over estimate with it, less one; only with `refit`.
     formula : str
         The model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.influence("Subject")
+    >>> found.table["cooks_distance"].idxmax()
+    '309'
     """
 
     by: str

@@ -45,6 +45,14 @@ class SimulatedResiduals:
         "none": marginal residuals; "all": conditional ones.
     formula : str
         The model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.simulated_residuals(49, progress=False)
+    >>> len(found.residuals)
+    180
     """
 
     residuals: pd.Series

@@ -55,6 +55,14 @@ class EffectUncertainty:
         That was given.
     title, what : str
         What the report says above its tables.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    >>> found = bmm.effect_uncertainty(fit)
+    >>> found.layers
+    ('conditional', 'fixed', 'full')
     """
 
     table: pd.DataFrame

@@ -46,6 +46,13 @@ class Criteria:
         One if σ is estimated.
     formula : str
         Of the model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> print(str(fit.criteria()).splitlines()[0])
+    Information criteria: Reaction ~ Days + (Days | Subject)
     """
 
     method: str

@@ -52,6 +52,13 @@ class Smooths:
         rows); levels; k, dimension of the basis; sd, root mean square departure from the straight line, in units of
         the response; edf, effective degrees of freedom of the departures of all levels together; most_edf, what they
         would be without a penalty; lambda, σ²/τ² on the columns of the design, infinite where sd is zero.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("height ~ s(age) + (1 | Subject)", bmm.datasets.load("oxboys")).fit()
+    >>> print(str(fit.smooths()).splitlines()[0])
+    Smooth terms
     """
 
     table: pd.DataFrame

@@ -57,6 +57,14 @@ class Robust:
         right.
     level : float
         Coverage of the intervals of the report.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.robust("Subject")
+    >>> found.covariance.shape
+    (2, 2)
     """
 
     design: Design

@@ -46,6 +46,13 @@ class TermTests:
         What is tested of each term.
     tests : tuple of FTest
         With what result.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> fit.anova().table.index.tolist()
+    ['Days']
     """
 
     formula: str
@@ -132,6 +139,14 @@ class LinearTest:
     table : DataFrame
         One row a hypothesis: estimate of its left side less its right side but for the constant, value (that constant),
         std_error, df, statistic, p_value, and an interval (lower, upper) for the estimate.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = fit.test("Days = 10")
+    >>> print(str(found).splitlines()[0])
+    Test of linear hypotheses
     """
 
     df: str

@@ -62,6 +62,14 @@ class Margins:
         Coverage of the intervals.
     notes : tuple of str
         What they are averaged over, and what to be careful with.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("weight ~ Treatment + (1 | Litter)", bmm.datasets.load("ratpupweight")).fit()
+    >>> found = bmm.emmeans(fit, "Treatment")
+    >>> found.table["estimate"].round(2).tolist()
+    [6.45, 6.06, 6.02]
     """
 
     kind: str

@@ -64,6 +64,14 @@ class Ranking:
         The joint distribution that all is read off.
     formula : str
         The model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = bmm.ranking(fit, "Subject", "Days")
+    >>> found.table.index[0]
+    '308'
     """
 
     table: pd.DataFrame

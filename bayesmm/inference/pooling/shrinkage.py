@@ -56,6 +56,14 @@ class PartialPooling:
         Where the numbers come from.
     formula : str
         The model.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    >>> found = bmm.shrinkage(fit)
+    >>> found.table.columns.tolist()[:5]
+    ['group', 'level', 'effect', 'n', 'unpooled']
     """
 
     table: pd.DataFrame

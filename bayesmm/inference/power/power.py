@@ -70,6 +70,14 @@ class Power:
         Columns of `table` that differ between designs because they were asked to.
     n, alpha, df, method, interval, seed
         As they were asked for.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> found = bmm.power(fit, n=20, progress=False)
+    >>> print(str(found).splitlines()[0])
+    Power of Reaction ~ Days + (Days | Subject)
     """
 
     formula: str

@@ -55,6 +55,14 @@ class Profile:
         How far: all intervals up to this coverage.
     curves : tuple of Curve
         One a parameter.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+    >>> profile = fit.profile("sigma", progress=False)
+    >>> profile.intervals(0.95)[["lower", "upper"]].round(1).values.tolist()
+    [[22.9, 28.9]]
     """
 
     fit: Fitted

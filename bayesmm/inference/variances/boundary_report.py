@@ -59,6 +59,14 @@ class BoundaryReport:
         What that means.
     curve : DataFrame
         The profile: value of the standard deviation; likelihood, relative to the highest.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    >>> found = fit.boundary("sd(Intercept | Batch)", n=20, progress=False)
+    >>> found.table.index.tolist()[:2]
+    ['REML', 'profile likelihood']
     """
 
     parameter: str

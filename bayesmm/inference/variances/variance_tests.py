@@ -89,6 +89,14 @@ class VarianceTests:
         Which fit.
     tests : tuple of VarianceTest
         One for each hypothesis.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> fit = bmm.Model("Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")).fit()
+    >>> found = fit.variance_tests(n=99, progress=False)
+    >>> print(str(found).splitlines()[0])
+    Variances tested by restricted likelihood ratios: Yield ~ 1 + (1 | Batch)
     """
 
     title: str
