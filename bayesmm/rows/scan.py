@@ -438,7 +438,7 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS) -> Scan:
 
     Parameters
     ----------
-    source : path, list, or table
+    source : path, list or data frame
         A file of Parquet or CSV, a pattern such as ``"visits/*.parquet"``, a folder (with folders in it that are named
         ``column=value``, too), or a list of files; a pyarrow dataset, a polars LazyFrame, a DuckDB relation; or a data
         frame, or a list of them.
