@@ -21,7 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = model.fit().explore(Path(folder) / "explorer.html", posterior=model.sample(seed=1))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page = browser.new_page(viewport={"width": 1000, "height": 672})
         page.goto(path.as_uri())
         page.locator("input[name=ratio-0]").focus()
         for _ in range(230):

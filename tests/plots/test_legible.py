@@ -111,6 +111,13 @@ def test_larger_letters_have_room(figure):
         assert complaints(FIGURES[figure](*results("plain"))) == []
 
 
+@pytest.mark.parametrize("own", ["figure.constrained_layout.use", "figure.autolayout"])
+@pytest.mark.parametrize("figure", ["groups", "comparison", "shares", "forest"])
+def test_a_layout_of_the_users_own_does_no_harm(figure, own):
+    with mpl.rc_context({own: True}):
+        assert complaints(FIGURES[figure](*results("plain"))) == []
+
+
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
 def test_figures_of_arviz_say_what_is_drawn():
     _, fit, posterior = results("plain")

@@ -20,7 +20,7 @@ from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.presenting.progress import SILENT, Bar
 
 BATCH = 4_000_000  # numbers held at once, 32 MB
-MOST_CALLS = 50  # of the compiled program: between two a person sees how far it is, and may stop it
+MOST_CALLS = 50  # of the compiled program: between two a person sees how far it is; 200 took no longer than one
 
 
 @dataclass(frozen=True, kw_only=True)
