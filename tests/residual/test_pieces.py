@@ -90,7 +90,7 @@ def test_the_plan_says_what_an_evaluation_needs_of_the_rows():
         ("us(visit | id)", ""): "An evaluation weighs the sums",
         ("car1(time | id)", ""): "goes through the rows",
         ("ar1(step | id)", " + (1 | arm)"): "summed once by level",
-        ("car1(time | id)", " + (x | id)"): "An evaluation whitens",
+        ("car1(time | id) * power(time)", " + (x + step + w | id)"): "An evaluation whitens",
     }
     frame = make_data(groups=300)
     for (text, random), part in said.items():
@@ -109,3 +109,14 @@ def test_sums_are_left_where_they_would_lose_digits(size, monkeypatch):
     whitened = Model(formula, frame, residual=text).fit()
     assert fit.loglik == pytest.approx(whitened.loglik, abs=1e-7)
     np.testing.assert_allclose(fit.parameters["estimate"], whitened.parameters["estimate"], rtol=1e-4)
+
+
+def test_rows_of_irregular_times_stay_beside_sums_by_level():
+    model = Model("y ~ x + (1 | id)", make_data(groups=200), residual="car1(time | id)")
+    criterion = criterion_of(model, "reml")
+    assert criterion.weighted is not None
+    assert any(each.sums is None for each in criterion.weighted.gram)
+    psi = anywhere(criterion)
+    at, rows = criterion.evaluate_pieces(psi), criterion.evaluate(psi)
+    assert at.value == pytest.approx(rows.value, rel=SAME)
+    np.testing.assert_allclose(at.gradient, rows.gradient, rtol=SAME, atol=1e-8)

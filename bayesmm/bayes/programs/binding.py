@@ -71,7 +71,7 @@ def pad_sums(problem: Problem) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
     if problem.design.residual is None:
         return pad_products(problem.products), ()
     rows, plan = problem.residual_rows, problem.plan
-    is_summed = bool(rows.blocks) and takes_less(rows, plan)
+    is_summed = bool(rows.blocks) and takes_less(rows, plan, all_sums=True)
     return (weigh_products if is_summed else lay_out_products)(rows, plan)
 
 

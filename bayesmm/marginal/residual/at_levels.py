@@ -29,6 +29,7 @@ from bayesmm.marginal.elimination.elimination import AnyElimination, absorb
 from bayesmm.marginal.elimination.inverse import Inverse
 from bayesmm.marginal.likelihood.evaluation import Evaluated, Solved, evaluate, solve_stepwise
 from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual, weighted_traces
+from bayesmm.marginal.residual.pattern_sums import sandwich, total_weighted_each
 from bayesmm.marginal.residual.weighted_sums import WeightedSums
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -60,11 +61,12 @@ def evaluate_levels(
     R, slopes = sums.layout.covariances(np, phi), sums.layout.derivatives(phi)
     W, counts = weights.precisions, [stack.counts[:, None, None] for stack in sums.layout.stacks]
     T, K = sums.in_place(here.squares()), sums.in_place(here.known())
-    expected = [N * P - P @ M @ P for N, P, M in zip(counts, W, K, strict=True)]
-    fall = along_residual([P @ M @ P for P, M in zip(W, T, strict=True)], slopes)
+    expected = [N * P - sandwich(P, M) for N, P, M in zip(counts, W, K, strict=True)]
+    fall = along_residual([sandwich(P, M) for P, M in zip(W, T, strict=True)], slopes)
     gradient = along_residual(expected, slopes) - precision * fall
-    moved = [P @ dR @ P for P, dR in zip(W, slopes, strict=True)]
-    ways = [here.along(-way) for way in sums.by_class(moved)]
+    moved = [sandwich(P, dR) for P, dR in zip(W, slopes, strict=True)]
+    falls = total_weighted_each(sums.gram, moved)
+    ways = [here.along(-way, -gram) for way, gram in zip(sums.by_class(moved), falls, strict=True)]
     u = _turn(ways, products, elimination, solved, at)
     curvature = precision * (weighted_traces(moved, slopes, W, T) - u.gram)
     if any(stack.sign < 0.0 for stack in sums.layout.stacks):
@@ -118,7 +120,7 @@ class _Here:
         inner = [each[:, None] * each for each in b]
         across = [each[:, None] * v[:, None] for each in b]
         between = [b[f][:, None, i] * b[g][None, :, j] for (f, g), i, j in self.pairs]
-        return self._contract(v[:, None] * v, across, inner, between)
+        return self._contract([each.squares(v) for each in self.sums.gram], across, inner, between)
 
     def known(self) -> Float[Array, " m"]:
         """Σ r_s'C* r_t of each class, of rows r of [Z X], or of Z for ML."""
@@ -135,29 +137,28 @@ class _Here:
                 C + _outer(spread[f][..., i], self.fixed[g][..., j])
                 for C, ((f, g), i, j) in zip(between, self.pairs, strict=True)
             ]
-        return self._contract(M, across, inner, between)
+        return self._contract([each.contract(M) for each in self.sums.gram], across, inner, between)
 
     def _contract(
         self,
-        gram: Float[Array, "c c"],
+        fixed: list[Float[Array, "m o o"]],
         across: list[Float[Array, "k c q"]],
         inner: list[Float[Array, "k k q"]],
         between: list[Float[Array, "k l P"]],
     ) -> Float[Array, " m"]:
         """Add up what each class has of [X y]'[X y], −2 Z'[X y], Z'Z and 2 Z_f'Z_g, in such combinations."""
         sums = self.sums
-        total = sums.gram.reshape(sums.n_classes, -1) @ gram.reshape(-1)
+        total = sums.both_orders(fixed)
         for own, cross, square in zip(sums.own, across, inner, strict=True):
             total = total + own.contract(np.concatenate([square, -2.0 * cross], axis=1), sums.n_classes)
         for own, M in zip(sums.pairs, between, strict=True):
             total = total + 2.0 * own.contract(M, sums.n_classes)
         return total
 
-    def along(self, way: Float[Array, " m"]) -> _Along:
+    def along(self, way: Float[Array, " m"], gram: Float[Array, "c c"]) -> _Along:
         """Sum by other weights: those of ∂R⁻¹ for one entry of φ."""
         sums, v, b, p = self.sums, self.v, self.modes, self.p
         own = [each.at(way) for each in sums.own]
-        gram = (way[:-1] @ sums.gram.reshape(sums.n_classes, -1)).reshape(p + 1, p + 1)
         inner, cross = [each[:, : len(each)] for each in own], [each[:, len(each) :] for each in own]
         u = [(E * v[:, None]).sum(1) - (D * x).sum(1) for D, E, x in zip(inner, cross, b, strict=True)]
         to_fixed = (gram @ v)[:p] - sum(np.einsum("kpq,kq->p", E[:, :p], x) for E, x in zip(cross, b, strict=True))

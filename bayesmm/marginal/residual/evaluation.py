@@ -25,7 +25,14 @@ from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.likelihood.evaluation import evaluate, keep_off_zero
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, HeldCoefficient, deviance, hold_fixed, profile_fixed
 from bayesmm.marginal.residual.layout import ResidualLayout
-from bayesmm.marginal.residual.pattern_sums import StackSums, sum_by_pattern, total_weighted, total_weighted_each
+from bayesmm.marginal.residual.pattern_sums import (
+    StackSums,
+    sandwich,
+    sum_by_pattern,
+    times,
+    total_weighted,
+    total_weighted_each,
+)
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
 from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, log_determinant
 from bayesmm.marginal.shapes import Array, Float
@@ -146,11 +153,11 @@ def evaluate_sums(
     expected = [stack.counts[:, None, None] * W for stack, W in zip(layout.stacks, inverses, strict=True)]
     if restriction:
         known = [each.contract(at.padded) for each in sums]
-        expected = [E - W @ K @ W for E, W, K in zip(expected, inverses, known, strict=True)]
-    squares = [W @ T @ W for W, T in zip(inverses, residual, strict=True)]
+        expected = [E - sandwich(W, K) for E, W, K in zip(expected, inverses, known, strict=True)]
+    squares = [sandwich(W, T) for W, T in zip(inverses, residual, strict=True)]
     traces = along_residual(expected, slopes)
     fall = along_residual(squares, slopes)  # e'∂V e
-    moved = [W @ dR @ W for W, dR in zip(inverses, slopes, strict=True)]  # (f, m, o, o)
+    moved = [sandwich(W, dR) for W, dR in zip(inverses, slopes, strict=True)]  # (f, m, o, o)
     by_columns = total_weighted_each(sums, moved)[:, :p]  # X'W∂RW[X y]
     to_fixed = by_columns @ at.v
     average = weighted_traces(moved, slopes, inverses, residual) - to_fixed @ at.best.covariance @ to_fixed.T
@@ -250,7 +257,7 @@ def weighted_traces(
     """tr(W∂_iRW∂_jRWM) of all patterns, for matrices M that belong to them."""
     total = np.zeros((len(slopes[0]),) * 2)
     for each, dR, W, M in zip(moved, slopes, inverses, inner, strict=True):
-        turned = (dR @ (W @ M)).swapaxes(-1, -2)
+        turned = times(dR, times(W, M)).swapaxes(-1, -2)
         total += each.reshape(len(each), -1) @ turned.reshape(len(turned), -1).T
     return total
 

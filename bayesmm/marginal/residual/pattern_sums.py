@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
 from bayesmm.marginal.shapes import Array, Float
 
+WRITTEN_OUT = 2
 MOST_NUMBERS = 2_000_000  # in the sums of one stack that are made though rows would take less memory
 
 
@@ -111,3 +112,19 @@ def total_weighted(sums: Sequence[StackSums], W: Sequence[Float[Array, "m o o"]]
 def total_weighted_each(sums: Sequence[StackSums], W: Sequence[Float[Array, "f m o o"]]) -> Float[Array, "f c c"]:
     """Do the same for several W."""
     return sum(each.weighted_each(own) for each, own in zip(sums, W, strict=True))  # type: ignore[return-value]
+
+
+def times(A: Float[Array, "*#m o o"], B: Float[Array, "*#m o o"]) -> Float[Array, "*m o o"]:
+    """AB of every pattern; of one or two rows written out, since a library multiplies such matrices one by one."""
+    o = A.shape[-1]
+    if o > WRITTEN_OUT:
+        return A @ B
+    total = A[..., :, :1] * B[..., :1, :]
+    for r in range(1, o):
+        total += A[..., :, r : r + 1] * B[..., r : r + 1, :]
+    return total
+
+
+def sandwich(W: Float[Array, "*#m o o"], M: Float[Array, "*#m o o"]) -> Float[Array, "*m o o"]:
+    """WMW of every pattern."""
+    return times(times(W, M), W)

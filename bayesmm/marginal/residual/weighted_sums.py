@@ -21,14 +21,14 @@ import numpy as np
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
-from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
+from bayesmm.marginal.residual.pattern_sums import StackSums, keeps_rows, sum_patterns, total_weighted
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.pairs import locate_pairs
 
 MOST_NUMBERS = 40_000_000  # in all sums together, 320 MB
-DEARER = 4.0  # times the numbers of the rows, up to which sums take less time: rows are gone through several times
+DEARER = 12.0  # times the numbers of the rows, up to which sums take less time: rows are gone through several times
 
 
 class ClassSums(NamedTuple):
@@ -89,8 +89,8 @@ class WeightedSums:
     ----------
     layout : ResidualLayout
         Patterns of pieces, without their rows.
-    gram : array, shape (m, c, c)
-        Of [X y], by class.
+    gram : tuple of StackSums
+        Of [X y], by pattern; its rows, where these are fewer numbers.
     own : tuple of ClassSums
         Z_f'(·)[Z_f X y] of each factor, by level.
     pairs : tuple of ClassSums
@@ -100,7 +100,7 @@ class WeightedSums:
     """
 
     layout: ResidualLayout
-    gram: Float[Array, "m c c"]
+    gram: tuple[StackSums, ...]
     own: tuple[ClassSums, ...]
     pairs: tuple[ClassSums, ...]
     template: CrossProducts
@@ -108,7 +108,7 @@ class WeightedSums:
     @property
     def n_classes(self) -> int:
         """Number of classes (m)."""
-        return len(self.gram)
+        return sum(m * o * (o + 1) // 2 for m, o in (stack.positions.shape for stack in self.layout.stacks))
 
     def weights(self, xp: Any, phi: Array) -> Weights:
         """Invert R at φ; `xp` is ``numpy`` or ``jax.numpy``, and all of it is differentiable.
@@ -136,14 +136,13 @@ class WeightedSums:
     def products_of(self, xp: Any, weights: Weights) -> CrossProducts:
         """Return the same for weights that are known."""
         w, template = weights.by_class, self.template
-        c = self.gram.shape[1]
         own = [sums.at(w) for sums in self.own]
         return replace(
             template,
             diagonal=tuple(each[:, : len(each)] for each in own),
             cross=tuple(each[:, len(each) :] for each in own),
             pairs=tuple(sums.at(w) for sums in self.pairs),
-            gram=(w[:-1] @ self.gram.reshape(-1, c * c)).reshape(c, c),
+            gram=total_weighted(self.gram, weights.precisions),
             log_weights=-weights.log_det,
         )
 
@@ -159,6 +158,14 @@ class WeightedSums:
             found.append(M)
             start += m * len(i)
         return found
+
+    def both_orders(self, matrices: Sequence[Float[Array, "m o o"]]) -> Float[Array, " m"]:
+        """Do the reverse: add (s, t) and (t, s) of symmetric matrices up."""
+        parts = []
+        for M in matrices:
+            i, j = upper(M.shape[-1])
+            parts.append((M[:, i, j] * np.where(i == j, 1.0, 2.0)).ravel())
+        return np.concatenate(parts)
 
     def by_class(self, matrices: Sequence[Float[Array, "*f m o o"]]) -> Float[Array, "*f m"]:
         """Entries s ≤ t of matrices of the patterns, with a zero after the last."""
@@ -205,7 +212,7 @@ def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     ]
     return WeightedSums(
         layout=replace(layout, stacks=tuple(_without_rows(stack) for stack in layout.stacks)),
-        gram=np.concatenate([_fold(each) for each in sum_patterns(layout, rows.fixed, always=True)]),
+        gram=sum_patterns(layout, rows.fixed),
         own=tuple(
             sum_classes(layout.stacks, target, Z, np.hstack([Z, rows.fixed]))
             for target, Z in zip(own, effects, strict=True)
@@ -218,14 +225,19 @@ def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     )
 
 
-def takes_less(rows: ResidualRows, plan: Plan) -> bool:
-    """Whether weights on sums take less time at each φ than whitening the rows, and the sums fit into memory."""
-    c = rows.p + 1
+def takes_less(rows: ResidualRows, plan: Plan, *, all_sums: bool = False) -> bool:
+    """Whether weights on sums take less time at each φ than whitening the rows, and the sums fit into memory.
+
+    With `all_sums` [X y] must be summed by pattern too, where its rows may else stay.
+    """
+    c, stacks = rows.p + 1, rows.layout.pieces.stacks
     widths = [block.incidence.k for block in rows.blocks]
     own, pairs = targets_of(rows, plan)
-    numbers = sum(
-        m * o * (o + 1) // 2 * c**2 for m, o in (stack.positions.shape for stack in rows.layout.pieces.stacks)
-    )
+    numbers = 0
+    for stack in stacks:
+        m, o = stack.positions.shape
+        stays = not all_sums and keeps_rows(stack, c)
+        numbers += stack.rows.size * c if stays else m * o * (o + 1) // 2 * c**2
     for k, target in zip(widths, own, strict=True):
         numbers += k * (k + c) * _join(rows.layout.pieces.stacks, target).n_slots * target.count
     for (f, g), target in zip(plan.shape.pairs, pairs, strict=True):
@@ -271,16 +283,6 @@ def _template(rows: ResidualRows, plan: Plan) -> CrossProducts:
 
 def _without_rows(stack: Stack) -> Stack:
     return replace(stack, rows=stack.rows[:0], pattern=stack.pattern[:0])
-
-
-def _fold(sums: StackSums) -> Float[Array, "m c c"]:
-    """Add both orders of pairs s < t up."""
-    m, o = sums.stack.positions.shape
-    assert sums.sums is not None
-    whole = sums.sums.reshape(m, o, o, sums.c, sums.c)
-    i, j = np.triu_indices(o)
-    both = whole[:, i, j] + np.where(i == j, 0.0, 1.0)[:, None, None] * whole[:, j, i]
-    return both.reshape(-1, sums.c, sums.c)
 
 
 class _Join(NamedTuple):
