@@ -151,7 +151,7 @@ def test_conditional_program_has_the_dense_density_given_the_effects(text: str) 
 STRUCTURES = [
     Exchangeable("t", 5),
     Serial("t"),
-    Decay("t", 2.5),
+    Decay("t", 2.5, 1.0),
     Toeplitz(LEVELS),
     Antedependence(LEVELS),
     Free(LEVELS),
