@@ -42,7 +42,7 @@ class StackSums:
         if self.sums is not None:
             return (W.reshape(1, -1) @ self.sums.reshape(-1, self.c**2)).reshape(self.c, self.c)
         assert self.rows is not None
-        moved = (self.stack.sign * W)[self.stack.pattern] @ self.rows
+        moved = times((self.stack.sign * W)[self.stack.pattern], self.rows)
         return self.rows.reshape(-1, self.c).T @ moved.reshape(-1, self.c)
 
     def weighted_each(self, W: Float[Array, "f m o o"]) -> Float[Array, "f c c"]:
@@ -57,7 +57,10 @@ class StackSums:
         if self.sums is not None:
             return (self.sums @ M.reshape(-1)).reshape(m, o, o)
         assert self.rows is not None
-        return self.stack.sign * sum_by_pattern(self.stack, self.rows @ M @ self.rows.swapaxes(1, 2))
+        moved = (self.rows.reshape(-1, self.c) @ M).reshape(self.rows.shape)
+        if o > WRITTEN_OUT:
+            return self.stack.sign * sum_by_pattern(self.stack, moved @ self.rows.swapaxes(1, 2))
+        return self.stack.sign * sum_by_pattern(self.stack, (moved[:, :, None] * self.rows[:, None]).sum(axis=-1))
 
     def squares(self, v: Float[Array, " c"]) -> Float[Array, "m o o"]:
         """Σ_g (rv)(rv)' of each pattern."""
@@ -114,14 +117,14 @@ def total_weighted_each(sums: Sequence[StackSums], W: Sequence[Float[Array, "f m
     return sum(each.weighted_each(own) for each, own in zip(sums, W, strict=True))  # type: ignore[return-value]
 
 
-def times(A: Float[Array, "*#m o o"], B: Float[Array, "*#m o o"]) -> Float[Array, "*m o o"]:
+def times(A: Float[Array, "*#m o o"], B: Float[Array, "*#m o c"]) -> Float[Array, "*m o c"]:
     """AB of every pattern; of one or two rows written out, since a library multiplies such matrices one by one."""
     o = A.shape[-1]
     if o > WRITTEN_OUT:
         return A @ B
     total = A[..., :, :1] * B[..., :1, :]
     for r in range(1, o):
-        total += A[..., :, r : r + 1] * B[..., r : r + 1, :]
+        total = total + A[..., :, r : r + 1] * B[..., r : r + 1, :]
     return total
 
 
