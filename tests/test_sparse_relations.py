@@ -203,7 +203,7 @@ def test_names_and_order_do_not_matter(seed: int) -> None:
     family = random_pedigree(seed + 10, q=40)
     data = records(family, 70, seed)
     rng = np.random.default_rng(seed)
-    new = dict(zip(family.animals, rng.permutation([f"z{i}" for i in range(len(family))]), strict=True))
+    new: Any = dict(zip(family.animals, rng.permutation([f"z{i}" for i in range(len(family))]), strict=True))
     renamed: Any = family.table[["animal", "sire", "dam"]]
     renamed = renamed.map(new.get).sample(frac=1.0, random_state=seed)
     other = bmm.pedigree(renamed, selfing=True)
