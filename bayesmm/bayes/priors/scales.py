@@ -68,8 +68,7 @@ def measure_scales(design: Design) -> DataScales:
         weighted_square = known.weighted_square + known.weight_total * off**2
     contrast, column_units = _measure_columns(fixed, constant, centred=has_constant)
     effects = [
-        _measure_effects(block, columns, design)
-        for block, columns in zip(design.blocks, _effects(design), strict=True)
+        _measure_effects(block, columns, design) for block, columns in zip(design.blocks, _effects(design), strict=True)
     ]
     exponents = np.zeros((1, 0))
     if design.residual is not None:
