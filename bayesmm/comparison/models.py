@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.comparison.nesting import Nesting, examine, is_in_span
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError, ComparisonError, FitStatus
@@ -20,6 +20,8 @@ from bayesmm.fit.fit import Fit
 from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
+
+type Against = Literal["next", "largest"]
 
 LOWER = 1e-6  # by which the likelihood of a larger model may be lower through rounding
 METHODS = {"reml": "restricted maximum likelihood", "ml": "maximum likelihood"}
@@ -35,11 +37,14 @@ class ModelTable:
     ----------
     table : DataFrame
         Index: names of the models. Columns: n_parameters, aic, bic, loglik, deviance (−2 log-likelihood); and of each
-        model against the one above it chisq, df and p_value.
+        model against the one above it chisq, df and p_value. With ``against="largest"`` these are of each model against
+        the last, and there is a column aicc.
     fits : dict of str to Fit
         The fits that are compared, in the order of the table: by ML where they were refitted.
     remarks : tuple of str
         What is to be known of the tests.
+    against : {"next", "largest"}
+        What each model is tested against.
 
     Examples
     --------
@@ -54,6 +59,7 @@ class ModelTable:
     table: pd.DataFrame
     fits: dict[str, Fit]
     remarks: tuple[str, ...]
+    against: Against = "next"
 
     def report(self) -> Report:
         """Write the report.
@@ -75,6 +81,7 @@ class ModelTable:
         written = {
             "parameters": self._write("n_parameters", 0),
             "AIC": self._write("aic", 2),
+            **({"AICc": self._write("aicc", 2)} if "aicc" in self.table else {}),
             "BIC": self._write("bic", 2),
             "log-lik.": self._write("loglik", 3),
             "χ²": self._write("chisq", 3),
@@ -85,7 +92,7 @@ class ModelTable:
         return Report(
             title=f"Models by {METHODS[method]}",
             parts=(
-                facts(f"{name}: {fit.design.specification.shown}" for name, fit in self.fits.items()),
+                facts(self._told()),
                 warnings([f"The search did not converge for {listing(unfinished)}."] if unfinished else []),
                 Table(
                     names=[str(name) for name in self.table.index],
@@ -96,6 +103,13 @@ class ModelTable:
                 notes(self.remarks),
             ),
         )
+
+    def _told(self) -> list[str]:
+        """Say what the models are; once, where they are called by what they differ in."""
+        fits = tuple(self.fits.values())
+        if _by_residual(fits) == list(self.fits):
+            return [f"{fits[0].design.specification.formula}; models by the covariance of their residuals"]
+        return [f"{name}: {fit.design.specification.shown}" for name, fit in self.fits.items()]
 
     def _write(self, column: str, decimals: int) -> list[str]:
         return ["" if np.isnan(value) else write_number(value, decimals) for value in self.table[column]]
@@ -109,8 +123,8 @@ class ModelTable:
         return self.report()._repr_html_()
 
 
-def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -> ModelTable:
-    """Compare models of the same data by likelihood-ratio tests, each with the next larger one.
+def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, against: Against = "next") -> ModelTable:
+    """Compare models of the same data by likelihood-ratio tests, each with the next larger one, or with the largest.
 
     Parameters
     ----------
@@ -120,6 +134,10 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
         Whether REML fits are fitted anew by maximum likelihood, as models with different fixed effects need.
     names : sequence of str, optional
         What the fits are called, in the order in which they are given; "model 1", "model 2", ... by default.
+    against : {"next", "largest"}
+        Whether each model is tested against the next smaller one, or each against the largest of all where it is a
+        special case of that. The second is for a choice among models of which few are special cases of each other, as
+        covariances of residuals: the table has AICc, too, and models of one formula are called by their ``residual=``.
 
     Returns
     -------
@@ -157,6 +175,10 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     if names is not None and (not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names)):
         raise ArgumentError(f"names is {shorten(names)}: give a list of texts, one for each model.")
+    if not is_one_of(against, ("next", "largest")):
+        raise ArgumentError(f"against is {shorten(against)}: give 'next' or 'largest'.")
+    if names is None and against == "largest":
+        names = _by_residual(fits)
     named = _name(fits, names)
     _check_data(named)
     if refit:
@@ -168,6 +190,9 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
         [_criteria(fit, logliks[name]) for name, fit in named.items()], index=pd.Index(named, name="model")
     ).assign(chisq=np.nan, df=np.nan, p_value=np.nan)
     remarks = []
+    if against == "largest":
+        remarks = _test_against_largest(table, named, logliks)
+        return ModelTable(table=table, fits=named, remarks=tuple(remarks), against=against)
     for small, large in pairwise(named):
         nesting = examine(named[small].design, named[large].design)
         chisq = 2.0 * (logliks[large] - logliks[small])
@@ -176,7 +201,39 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None) -
         p = stats.chi2.sf(max(chisq, 0.0), df) if df and nesting.fixed and not is_no_case else np.nan
         table.loc[large, ["chisq", "df", "p_value"]] = [chisq, df, p]
         remarks += _remarks(small, large, nesting, chisq, df)
-    return ModelTable(table=table, fits=named, remarks=tuple(remarks))
+    return ModelTable(table=table.drop(columns="aicc"), fits=named, remarks=tuple(remarks))
+
+
+def _test_against_largest(table: pd.DataFrame, named: dict[str, Fit], logliks: dict[str, float]) -> list[str]:
+    """Fill in the test of each model against the last, where it is a special case of it."""
+    *others, last = named
+    apart, edges = [], []
+    for name in others:
+        nesting = examine(named[name].design, named[last].design)
+        chisq, df = 2.0 * (logliks[last] - logliks[name]), named[last].n_parameters - named[name].n_parameters
+        if not (nesting.fixed and nesting.random and df):
+            apart.append(name)
+            continue
+        table.loc[name, ["chisq", "df", "p_value"]] = [chisq, df, stats.chi2.sf(max(chisq, 0.0), df)]
+        if chisq < -LOWER:
+            edges.append(f"{last} has a lower likelihood than {name}, its special case: it is not at its maximum.")
+        elif nesting.on_boundary:
+            edges.append(f"{name}: variances are zero in it, so that p is too large.")
+    said = [f"Each test is against {last}: whether what that has more is needed."]
+    if apart:
+        verb = "is no special case" if len(apart) == 1 else "are no special cases"
+        said.append(f"{listing(apart)} {verb} of {last}, as far as can be seen: compare AIC, AICc or BIC.")
+    return [*said, *edges]
+
+
+def _by_residual(fits: tuple[Any, ...]) -> list[str] | None:
+    """Call fits of one formula by the covariances of their residuals; None where that does not tell them apart."""
+    if not all(isinstance(fit, Fit) for fit in fits):
+        return None
+    specifications = [fit.design.specification for fit in fits]
+    names = ["independent" if each.residual is None else each.residual.text for each in specifications]
+    is_one = len({each.formula for each in specifications}) == 1
+    return names if is_one and len(set(names)) == len(names) else None
 
 
 def _logliks(named: dict[str, Fit]) -> dict[str, float]:
@@ -202,6 +259,7 @@ def _criteria(fit: Fit, loglik: float) -> dict[str, float]:
     return {
         "n_parameters": k,
         "aic": deviance + 2.0 * k,
+        "aicc": deviance + 2.0 * k + (2.0 * k * (k + 1) / (fit.n - k - 1) if fit.n > k + 1 else np.nan),
         "bic": deviance + float(np.log(fit.n)) * k,
         "loglik": loglik,
         "deviance": deviance,

@@ -70,3 +70,25 @@ def test_independent_residuals_are_inside_all(orthodont: pd.DataFrame) -> None:
         correlated = bmm.Model("distance ~ age + (1 | Subject)", orthodont, residual=written(name)).design
         assert examine(independent, correlated).random
         assert not examine(correlated, independent).random
+
+
+def test_structures_are_chosen_in_one_table_as_by_nlme(orthodont: pd.DataFrame) -> None:
+    """nlme 3.1-162: anova of gls with corCompSymm and corAR1, each with corSymm and varIdent."""
+    texts = ["us(age | Subject)", "homcs(age | Subject)", "ar1(age | Subject)", "het(Sex)"]
+    fits = [bmm.Model("distance ~ Sex * C(age)", orthodont, residual=text).fit() for text in texts]
+    found = bmm.anova(*fits, against="largest")
+    assert set(found.table.index) == set(texts)  # called by what they differ in
+    table = found.table
+    assert table.loc["homcs(age | Subject)", "chisq"] == pytest.approx(9.373732, abs=1e-4)
+    assert table.loc["homcs(age | Subject)", "p_value"] == pytest.approx(0.3118, abs=1e-4)
+    assert table.loc["ar1(age | Subject)", "p_value"] == pytest.approx(0.0086, abs=1e-4)
+    assert table["aic"].to_dict() == pytest.approx(
+        {texts[0]: 450.0348, texts[1]: 443.4085, texts[2]: 454.5472, texts[3]: fits[3].aic}, abs=1e-3
+    )
+    assert table.loc[texts[0], "aicc"] == pytest.approx(fits[0].criteria().aicc)
+    assert pd.isna(table.loc["het(Sex)", "p_value"])  # in us, variances differ by age, not by sex
+    shown = " ".join(str(found).split())
+    assert "het(Sex) is no special case of us(age | Subject)" in shown
+    assert "distance ~ Sex * C(age); models by the covariance of their residuals" in shown
+    with pytest.raises(bmm.errors.ArgumentError, match="'next' or 'largest'"):
+        bmm.anova(*fits, against="first")

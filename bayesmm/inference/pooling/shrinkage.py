@@ -333,6 +333,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         ]
         fixed = estimate.beta
     else:
+        result.design.require_independent_residuals("shrinkage() of a posterior")
         parameters = values.parameters
         fixed = parameters.beta.mean(axis=0)
         own = result.problem.read_own_rows(fixed, [effects.mean(axis=0) for effects in values.effects])
