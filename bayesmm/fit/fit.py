@@ -1655,7 +1655,7 @@ class Fit:
         Parameters
         ----------
         by : str
-            "rows", or a grouping factor.
+            "rows", or a grouping factor: of random effects, or of groups in which residuals are correlated.
         refit : bool
             Whether variances are estimated anew without each, from the estimate with all rows. By default they stay,
             and what is said of the fixed effects is exact for them: nothing is refitted.

@@ -198,6 +198,8 @@ class CovarianceParameter:
             if not chart.is_defined:
                 break
             found = _minimise(chart, len(x) - 1, chart.is_void)
+            if found.evaluation.detail is None:  # no likelihood over the origin
+                break
             at, slope, x = found.evaluation.detail
             if found.escaped:
                 return Point(value, at.value, 0.0, x, at.hessian, at.beta(), True)
