@@ -1549,7 +1549,7 @@ class Fit:
         >>> data = bmm.datasets.load("orthodont")
         >>> fit = bmm.Model("distance ~ Sex * age", data, residual="homtoep(age | Subject)").fit()
         >>> fit.residual_correlation().loc["8"].round(2).to_dict()
-        {'8': 1.0, '10': 0.63, '12': 0.68, '14': 0.52}
+        {'8': 1.0, '10': 0.64, '12': 0.7, '14': 0.48}
         """
         from bayesmm.design.words.residual_correlation import correlate_residuals
 
