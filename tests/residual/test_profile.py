@@ -147,3 +147,21 @@ def test_a_profile_names_parameters_as_the_tables_do_and_draws_them() -> None:
     assert list(profile.traces.columns) == list(fit.parameters.index)
     drawn = " ".join(text.get_text() for text in profile.plot().findobj(Text))
     assert all(name in drawn for name in names)
+
+
+@pytest.mark.parametrize("number", [10, 12])
+def test_ends_are_found_where_the_path_bends_towards_a_random_walk(number: int) -> None:
+    """Without variance between groups correlations rise, and next to one sigma is large: straight lines lead astray."""
+    rng = np.random.default_rng(1)
+    L = np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(6), np.arange(6))))
+    for _ in range(number + 1):
+        b, e = rng.normal(size=20), rng.normal(size=(20, 6)) @ L.T
+    data = pd.DataFrame({"g": np.repeat([f"a{i}" for i in range(20)], 6), "t": np.tile(np.arange(6.0), 20)})
+    data["y"] = 1.0 + 0.2 * data["t"] + np.repeat(b, 6) + e.ravel()
+    fit = Model("y ~ t + (1 | g)", data, residual="ar1(t | g)").fit()
+    profile = fit.profile("rho(t | g)", progress=False)
+    upper, side = profile.intervals().iloc[0]["upper"], profile.curves[0].sides[1]
+    point = min(side.points, key=lambda each: abs(each.value - upper))
+    found = side.parameter.solve(upper, point.x, point.hessian)
+    assert found.converged
+    assert side.zeta(found) ** 2 == pytest.approx(CUTOFF, abs=1e-4)

@@ -108,8 +108,7 @@ class Side:
         """Search between two points, by Newton steps that are kept inside; as interpolated, should a search fail."""
         value = first = self._between(low, high, zeta)
         for _ in range(MOST_TRIALS):
-            near = low if abs(low.value - value) < abs(high.value - value) else high
-            found = self.parameter.solve(value, _lead(self.parameter, (low, high), value), near.hessian)
+            found = _solve_between(self.parameter, low, high, value)
             if not found.converged:
                 return first
             miss = self.zeta(found) - zeta
@@ -266,6 +265,17 @@ def _solve(parameter: Parameter, points: list[Point], step: float, limit: float)
     return None
 
 
+def _solve_between(parameter: Parameter, low: Point, high: Point, value: float) -> Point:
+    """Fit between two points: from the straight line, or else from either, where that bends much as next to a limit."""
+    near, far = sorted((low, high), key=lambda point: abs(point.value - value))
+    found = parameter.solve(value, _lead(parameter, (low, high), value), near.hessian)
+    for point in (near, far):
+        if found.converged:
+            break
+        found = parameter.solve(value, point.x, point.hessian)
+    return found
+
+
 def _lead(parameter: Parameter, points: Sequence[Point], value: float) -> np.ndarray:
     """Go on along the polynomial through some points (Lagrange)."""
     at = np.array([point.value for point in points])
@@ -283,7 +293,7 @@ def _fill(side: Side, points: list[Point], step: float, zeta: float) -> list[Poi
         a, b = side.zeta(low), side.zeta(high)
         if b - a > WIDE * step and a < zeta and len(done) + len(rest) < MOST_POINTS:
             value = 0.5 * (low.value + high.value)
-            found = side.parameter.solve(value, _lead(side.parameter, (low, high), value), low.hessian)
+            found = _solve_between(side.parameter, low, high, value)
             if found.converged:
                 rest.append(found)
                 continue
