@@ -131,8 +131,9 @@ def test_new_rows_that_no_residual_can_have_are_refused(nested: Posterior) -> No
     ):
         with pytest.raises(PredictionError, match=part):
             nested.posterior_predictive(new, random="none", draws=2, progress=False)
-    with pytest.raises(ArgumentError, match="residual="):
-        nested.r2()
+    for refused in (nested.r2, lambda: bmm.shrinkage(nested)):
+        with pytest.raises(ArgumentError, match="residual="):
+            refused()
 
 
 def test_everything_that_reads_a_posterior_has_the_residuals_in_it(nested: Posterior, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_quadrature_is_the_integral_over_two_parameters() -> None:
     posterior = model.sample(method="quadrature", draws=400, seed=1, progress=False)
     prior = model.priors.rows[0].prior
     scale = next(row.prior.numbers["scale"] for row in model.priors.rows if row.name == "sigma")
-    rho, sigma = np.meshgrid(np.linspace(-0.3, 0.97, 120), np.linspace(1.0, 4.0, 120), indexing="ij")
+    rho, sigma = np.meshgrid(np.linspace(-0.4, 0.98, 45), np.linspace(1.0, 4.0, 45), indexing="ij")
     same = data["id"].to_numpy()[:, None] == data["id"].to_numpy()
     steps = np.abs(np.subtract.outer(data["step"].to_numpy(), data["step"].to_numpy()))
     order = np.argsort(data["id"].to_numpy(), kind="stable")
@@ -264,6 +265,8 @@ def test_without_random_effects_a_comparison_is_of_parameters_alone() -> None:
     below = str(report).partition("Residual\n")[2]
     assert [line.split()[0] for line in below.splitlines()[:3]] == ["power(time)", "rho(visit", "sigma"]
     assert "BLUP" not in str(report)
+    with pytest.raises(ArgumentError, match="no random effects"):
+        posterior.group_lines()
 
 
 def test_command_line_samples_and_compares(tmp_path: Path) -> None:

@@ -323,6 +323,7 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         "shrinkage() weighs each level's own rows against the mean of independent levels",
         "Related levels are drawn towards their relatives: see result.random_effects().",
     )
+    result.design.require_independent_residuals("Partial pooling taken apart")
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
