@@ -131,9 +131,8 @@ def test_new_rows_that_no_residual_can_have_are_refused(nested: Posterior) -> No
     ):
         with pytest.raises(PredictionError, match=part):
             nested.posterior_predictive(new, random="none", draws=2, progress=False)
-    for refused in (nested.r2, lambda: bmm.shrinkage(nested)):
-        with pytest.raises(ArgumentError, match="residual="):
-            refused()
+    with pytest.raises(ArgumentError, match="residual="):
+        bmm.shrinkage(nested)
 
 
 def test_everything_that_reads_a_posterior_has_the_residuals_in_it(nested: Posterior, tmp_path: Path) -> None:
@@ -151,9 +150,24 @@ def test_everything_that_reads_a_posterior_has_the_residuals_in_it(nested: Poste
     assert nested.predict(interval="prediction", progress=False).shape == (len(DATA), 4)
     assert nested.simulate(2, random="kept", progress=False).shape == (len(DATA), 2)
     assert {".fitted", ".residual"} <= set(nested.augment(progress=False))
-    assert np.isnan(nested.glance()["icc"][0])
+    own = [residual_variance(nested, draw) for draw in (0, 7)]
+    assert nested.r2(kind="variances")["conditional"].to_numpy().ravel()[[0, 7]] == pytest.approx(
+        [explained_share(nested, draw, each) for draw, each in zip((0, 7), own, strict=True)], rel=1e-10
+    )
     assert "rho(step | id)" in str(nested.summary())
     assert "rho(step | id)" in str(bmm.compare(nested_fit(nested), nested))
+
+
+def residual_variance(posterior: Posterior, draw: int) -> float:
+    return float(np.diag(dense_residual_of(posterior, values_of(posterior, draw))).mean())
+
+
+def explained_share(posterior: Posterior, draw: int, residual: float) -> float:
+    """What fixed effects and levels explain, over all."""
+    values, design = values_of(posterior, draw), posterior.design
+    fixed = (design.X[:, design.kept] @ posterior.beta.reshape(-1, design.p)[draw]).var(ddof=1)
+    explained = fixed + values["sd(Intercept | id)"] ** 2 + values["sd(Intercept | arm)"] ** 2
+    return float(explained / (explained + residual))
 
 
 def nested_fit(posterior: Posterior) -> bmm.fit.fit.Fit:
@@ -265,7 +279,7 @@ def test_without_random_effects_a_comparison_is_of_parameters_alone() -> None:
     below = str(report).partition("Residual\n")[2]
     assert [line.split()[0] for line in below.splitlines()[:3]] == ["power(time)", "rho(visit", "sigma"]
     assert "BLUP" not in str(report)
-    with pytest.raises(ArgumentError, match="no random effects"):
+    with pytest.raises(ArgumentError, match="random effects"):
         posterior.group_lines()
 
 

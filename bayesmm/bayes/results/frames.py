@@ -12,7 +12,6 @@ from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.leave_out import loo
 from bayesmm.bayes.results.prediction import predict
 from bayesmm.bayes.results.shares import explained
-from bayesmm.design.words.variances import EXPLAINED
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.tidy import check_named_alike, join_rows
@@ -22,9 +21,7 @@ def glance(
     posterior: DrawnModel, method: str, diagnostics: Diagnostics, *, elpd: bool, progress: bool | None
 ) -> pd.DataFrame:
     """One row; see `Posterior.glance`."""
-    shares = dict.fromkeys(EXPLAINED, np.nan)
-    if posterior.design.residual is None:
-        shares |= explained(posterior, 0.95).table["mean"].to_dict()
+    shares = explained(posterior, 0.95).table["mean"]
     columns: dict[str, Any] = {
         "nobs": posterior.n,
         **{f"n_levels({block.group})": block.q for block in posterior.design.blocks},

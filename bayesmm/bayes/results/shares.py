@@ -12,6 +12,7 @@ from xarray import Dataset
 
 from bayesmm.arguments import is_one_of
 from bayesmm.bayes.densities import estimate_density
+from bayesmm.bayes.residual_draws import row_sds, spread_columns
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.recovered import effect_parts, is_kept
@@ -90,8 +91,18 @@ def _table(names: Sequence[str], draws: list[np.ndarray], below: tuple[float, fl
 
 
 def _parts(posterior: DrawnModel, draws: ParameterDraws) -> VarianceParts:
-    posterior.design.require_independent_residuals("A share of the variance")
-    return measure_columns(posterior.design).split(draws.beta, draws.covariances, draws.sigma)
+    parts = measure_columns(posterior.design).split(draws.beta, draws.covariances, draws.sigma)
+    return parts if draws.residual is None else parts._replace(residual=_residual_variance(posterior, draws))
+
+
+def _residual_variance(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
+    """Mean over the rows of the variances that a covariance of the residuals gives them; (D,)."""
+    design, public = posterior.design, draws.residual
+    assert public is not None
+    columns, size = spread_columns(design, None), max(1, BATCH // design.n)
+    parts = [slice(start, start + size) for start in range(0, len(public), size)]
+    each = [row_sds(columns, public[part], draws.sigma[part], design.weights) for part in parts]
+    return np.concatenate([(sds**2).mean(axis=1) for sds in each])
 
 
 def _fitted_variance(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
