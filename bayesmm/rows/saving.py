@@ -30,6 +30,7 @@ from bayesmm.storage.stored_design import (
     check_namespace,
     check_types,
     names_used,
+    pack_relations,
     unpack_relations,
 )
 from bayesmm.storage.trees import GROUP, check_sums, read_tree, write_tree
@@ -112,7 +113,7 @@ def _pack(summed: Summed) -> Dataset:
         "pairs": [list(pair) for pair in totals.pairs()],
         "n_factors": len(recipe.sizes),
         "touching": totals.touching,
-        "relations": {name: list(each.levels) for name, each in summed.design.relations.items()},
+        "relations": {name: list(each.levels) for name, each in summed.design.matrices.items()},
     }
     conditioning = recipe.conditioning
     arrays |= {
@@ -137,8 +138,7 @@ def _pack(summed: Summed) -> Dataset:
         arrays |= {f"pair_keys_{i}": keys, f"pair_sums_{i}": sums}
     if summed.left is not None:
         arrays["left"] = summed.left
-    for i, each in enumerate(summed.design.relations.values()):
-        arrays[f"relation_{i}"] = each.covariance[np.triu_indices(len(each.levels))]
+    arrays |= pack_relations(summed.design)
     variables: dict[str, Any] = {
         name: (tuple(f"{name}_{axis}" for axis in range(np.ndim(values))), np.asarray(values))
         for name, values in arrays.items()

@@ -85,7 +85,7 @@ class StateSums:
         self._columns: dict[str, Columns] = {
             text: build_arithmetic(argument, kept, names, what="transformation") for text, argument in texts.items()
         }
-        self._sums = dict.fromkeys(texts, (0, 0.0, 0.0))
+        self._sums: dict[str, tuple[int, float, float]] = dict.fromkeys(texts, (0, 0.0, 0.0))
 
     def add(self, frame: pd.DataFrame) -> None:
         """Add a data frame of rows."""

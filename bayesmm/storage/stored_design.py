@@ -57,13 +57,19 @@ def pack_design(design: Design) -> tuple[dict[str, Any], dict[str, Any]]:
     variables: dict[str, Any] = {name: (f"{name}_row", values) for name, values in arrays.items()}
     if given:
         variables["weights"] = ("weights_row", design.weights)
+    variables |= {name: (f"{name}_row", values) for name, values in pack_relations(design).items()}
+    return description, variables
+
+
+def pack_relations(design: Design) -> dict[str, np.ndarray]:
+    """Return the known matrices of a design as flat arrays, by the names in a file."""
+    found = {}
     for i, each in enumerate(design.matrices.values()):
         if isinstance(each, SparseRelation):
-            arrays = each.precision.arrays
-            variables |= {f"relation_{i}_{part}": (f"relation_{i}_{part}_row", own) for part, own in arrays.items()}
+            found |= {f"relation_{i}_{part}": own for part, own in each.precision.arrays.items()}
         else:
-            variables[f"relation_{i}"] = (f"relation_{i}_pair", each.covariance[np.triu_indices(len(each.levels))])
-    return description, variables
+            found[f"relation_{i}"] = each.covariance[np.triu_indices(len(each.levels))]
+    return found
 
 
 def unpack_design(
