@@ -190,10 +190,11 @@ def test_help_has_a_word_on_everything_that_completion_offers(name):
     assert text
     for attribute in (each for each in dir(kind) if not each.startswith("_")):
         value = inspect.getattr_static(kind, attribute)
+        value = getattr(value, "__func__", value)  # of class methods
         if inspect.isfunction(value):
             words = inspect.getdoc(value)
             assert words, f"{name}.{attribute}"
-            for parameter in (each for each in inspect.signature(value).parameters if each != "self"):
+            for parameter in (each for each in inspect.signature(value).parameters if each not in ("self", "cls")):
                 assert parameter in words, f"{name}.{attribute} does not explain {parameter}"
         elif isinstance(value, (property, cached_property)):
             assert value.__doc__, f"{name}.{attribute}"
