@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bayesmm.design.reading.dtypes import read_column
+from bayesmm.errors import DesignError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,7 +117,9 @@ def read_values(name: str, column: pa.ChunkedArray, *, is_text: bool) -> Values:
     import narwhals.stable.v2 as nw
 
     read_column(name, nw.from_native(column.slice(0, 1), series_only=True))  # says what to do with its type
-    raise AssertionError(f"a column of the type {kind} was read")
+    raise DesignError(
+        f"Column {name!r} is of type {kind}, which is not read chunk by chunk: convert it to numbers or texts."
+    )
 
 
 def _missing(column: pa.ChunkedArray) -> np.ndarray | None:
