@@ -459,3 +459,13 @@ assert abs(fit.parameters["estimate"]["sd(Intercept | rel(animal))"] - 1.0) < 0.
 assert not {"jax", "arviz", "numpyro"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sums_over_rows_know_a_sparse_relation(tmp_path: Any) -> None:
+    relations, formula = {"A": by_descent(FAMILY)}, FORMULAS["alone"]
+    whole = bmm.Model(formula, DATA, relations=relations)
+    whole.problem.sums.save(tmp_path / "sums.nc")
+    parts = [bmm.Model(formula, own, relations=relations).problem.sums for own in (DATA[:50], DATA[50:])]
+    for model in (bmm.Model.from_sums(tmp_path / "sums.nc"), bmm.Model.from_sums(*parts)):
+        assert isinstance(model.design.relations["A"], SparseRelation)
+        assert model.fit().loglik == pytest.approx(whole.fit().loglik, abs=1e-8)

@@ -22,6 +22,8 @@ def find_in_sums(blocks: Sequence[RandomBlock], products: CrossProducts, *, free
     free_of_fixed : bool
         Whether the rows are free of the fixed effects, as REML sees them.
     """
+    if products.sparse is not None:  # sums are of levels as they are, and what relates them tells them from residuals
+        return []
     n, p = int(products.n), int(products.p) if free_of_fixed else 0
     if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
         return []

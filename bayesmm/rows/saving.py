@@ -20,7 +20,6 @@ from bayesmm.files import naming
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals
 from bayesmm.rows.gathering import Gathered
-from bayesmm.rows.recipes import as_arrays
 from bayesmm.rows.summing import Declared, Kept, Summed, put_together
 from bayesmm.specification.formula import parse_formula
 from bayesmm.storage.stored_design import (
@@ -213,7 +212,7 @@ def _unpack_totals(description: Mapping[str, Any], arrays: Mapping[str, np.ndarr
         shift=arrays["shift"],
         sizes=tuple(block.q for block in blocks),
         widths=tuple(block.k for block in blocks),
-        variances=tuple(None if each.root is None else (each.root**2).sum(axis=1) for each in as_arrays(blocks)),
+        variances=tuple(None if each.relation is None else each.relation.variances for each in blocks),
     )
     totals = Totals(recipe)
     targets = {"gram": totals.sums.gram, "plain": totals.plain, "weighted": totals.weighted}

@@ -16,7 +16,6 @@ from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root, taken_off
 from bayesmm.rows.gathering import Gathered
-from bayesmm.rows.recipes import as_arrays
 from bayesmm.rows.summing import Kept, Summed, put_together
 
 
@@ -157,7 +156,7 @@ def _common_recipe(parts: Sequence[Totals], kept: Kept) -> Recipe:
         shift=shift,
         sizes=tuple(block.q for block in kept.blocks),
         widths=tuple(block.k for block in kept.blocks),
-        variances=tuple(None if each.root is None else (each.root**2).sum(axis=1) for each in as_arrays(kept.blocks)),
+        variances=tuple(None if each.relation is None else each.relation.variances for each in kept.blocks),
     )
 
 

@@ -61,7 +61,9 @@ def finish(
 
 def is_alone(blocks: Sequence[BlockArrays], totals: Totals) -> bool:
     """Whether one factor is alone, of independent levels that are not too many, so that it is taken apart."""
-    return len(blocks) == 1 and blocks[0].root is None and not totals.touching[0] and blocks[0].n_levels <= MOST_LEVELS
+    if len(blocks) != 1 or blocks[0].root is not None or blocks[0].precision is not None:
+        return False
+    return not totals.touching[0] and blocks[0].n_levels <= MOST_LEVELS
 
 
 def _take_apart(sums: RowSums, change: Float[Array, "c c"], left: Float[Array, "c c"]) -> LevelRoots:
