@@ -23,8 +23,6 @@ from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 from bayesmm.rows.scan import is_elsewhere, scan
-from bayesmm.rows.summing import sum_source
-from bayesmm.rows.sums import Sums, add_up
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.programs.parameterisation import Wish
     from bayesmm.comparison.identity import Identity
     from bayesmm.plots.canvas import Figure
+    from bayesmm.rows.sums import Sums
 
 
 OF_RESULTS = {
@@ -166,6 +165,8 @@ class Model:
         >>> round(bmm.Model.from_sums(model.problem.sums).fit().loglik, 3)
         -871.814
         """
+        from bayesmm.rows.sums import add_up
+
         model = cls.__new__(cls)
         model._hold(Problem.of_sums(add_up(sums, namespace)), priors)
         return model
@@ -176,6 +177,8 @@ class Model:
 
     @staticmethod
     def _sum_rows(specification: Specification, data: Any, **how: Any) -> Problem:
+        from bayesmm.rows.summing import sum_source
+
         return Problem.of_sums(sum_source(specification, scan(data), **how))
 
     @property

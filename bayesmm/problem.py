@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,9 +31,10 @@ from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.own_rows import own_rows_of_sums
 from bayesmm.rows.recipes import as_arrays
-from bayesmm.rows.scan import scan
-from bayesmm.rows.summing import Summed, sum_source
-from bayesmm.rows.sums import Sums
+
+if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, or sums are saved
+    from bayesmm.rows.summing import Summed
+    from bayesmm.rows.sums import Sums
 
 EXACT = 1e-13  # residual norm relative to the response's that is only rounding
 AT_ONCE = 64  # responses that are summed together
@@ -92,6 +94,10 @@ class Problem:
         RowsError
             If prior weights were given as an array, or the residuals have a covariance.
         """
+        from bayesmm.rows.scan import scan
+        from bayesmm.rows.summing import sum_source
+        from bayesmm.rows.sums import Sums
+
         if self._summed_rows is None:
             design = self.design
             if design.has_weights and design.weights_text is None:
@@ -103,7 +109,7 @@ class Problem:
                 scan(_as_written(design.frame)),
                 weights=design.weights_text,
                 known_sigma=design.known_sigma,
-                relations=design.relations,
+                relations=design.matrices,
             )
         return Sums(self._summed_rows)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from bayesmm.arguments import shorten
 from bayesmm.errors import ArgumentError
-from bayesmm.rows.saving import read_sums, save_sums
 from bayesmm.rows.summing import Summed
 from bayesmm.rows.uniting import unite
 
@@ -76,6 +75,8 @@ class Sums:
         >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
         >>> model.problem.sums.save("sums.zarr")  # doctest: +SKIP
         """
+        from bayesmm.rows.saving import save_sums
+
         return save_sums(self._summed, path)
 
     def __repr__(self) -> str:
@@ -97,4 +98,6 @@ def add_up(parts: tuple[Any, ...], namespace: Mapping[str, Any] | None) -> Summe
 def _read(part: Any, namespace: Mapping[str, Any] | None) -> Summed:
     if not isinstance(part, (str, os.PathLike)):
         raise ArgumentError(f"{shorten(part)} are no sums: give those of model.problem.sums, or the path of a file.")
+    from bayesmm.rows.saving import read_sums
+
     return read_sums(part, namespace)
