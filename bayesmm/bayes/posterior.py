@@ -437,7 +437,7 @@ class Posterior:
 
         Parameters
         ----------
-        rows : path, list, or table
+        rows : path, list, or data frame
             What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
         to : path
             Ends in ``.parquet``; it is complete, or not there.

@@ -36,7 +36,7 @@ PLACES = {  # pages outside of docs/, by the name that they have on the site
 CONTENTS = {
     "Begin": ("pages", "for_lme4_users", "datasets", "command_line"),
     "Lessons": ("lessons", "lessons/*"),
-    "Models": ("formulas", "smooths", "relations", "residuals", "priors", "programs"),
+    "Models": ("formulas", "structures", "smooths", "relations", "residuals", "rows", "priors", "programs"),
     "Estimates": ("estimates", "variance_components", "profile", "bootstrap", "robust", "means", "diagnostics"),
     "Groups": ("effect_uncertainty", "shrinkage", "ranking", "prediction"),
     "Posterior": ("posterior", "methods", "predictive_checks", "saving"),
