@@ -150,6 +150,12 @@ class Gathered:
     n_new: int = 0
     levels: tuple[str, ...] = ()
 
+    @property
+    def content(self) -> str:
+        """What tells these rows from others of the same number: limits and means, whatever the chunks."""
+        means = {name: f"{mean:.9e}" for name, mean in self.means.items()}
+        return repr((self.n_read, self.n, *(sorted(each.items()) for each in (self.low, self.high, means))))
+
     def skeleton(self) -> Gathered:
         """Return the same with rows that nobody has: the levels of those that brought one, with numbers made up.
 

@@ -71,6 +71,11 @@ class Scan(ABC):
     def parts(self) -> tuple[str, ...]:
         """What identifies each part of the rows, such as path, size and time of a file."""
 
+    @property
+    def is_of_files(self) -> bool:
+        """Whether `parts` tells rows from all others; of tables and queries it says only whether they change."""
+        return False
+
     @abstractmethod
     def _pieces(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         """Yield tables of these columns, and where they are from."""
@@ -211,6 +216,11 @@ class FileScan(Scan):
         return _text_columns(self._dataset(()).schema)
 
     @property
+    def is_of_files(self) -> bool:
+        """It does."""
+        return True
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Path, size and time of each file."""
         found = []
@@ -322,6 +332,11 @@ class DatasetScan(Scan):
     def texts(self) -> set[str]:
         """Columns of texts."""
         return _text_columns(self.tables[0].schema)
+
+    @property
+    def is_of_files(self) -> bool:
+        """A dataset's do."""
+        return all(hasattr(table, "files") for table in self.tables)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -189,7 +189,8 @@ def sum_source(
     source.check_unchanged(before)
     left = passes.left_over(totals) if is_alone(as_arrays(kept.blocks), totals) else None
     source.check_unchanged(before)
-    hashes = tuple(hashlib.sha256(part.encode()).hexdigest() for part in before)
+    content = "" if source.is_of_files else found.content
+    hashes = tuple(hashlib.sha256((part + content).encode()).hexdigest() for part in before)
     return put_together(declared, kept, found, totals, left, hashes, str(source))
 
 

@@ -41,8 +41,8 @@ def unite(one: Summed, other: Summed) -> Summed:
     twice = set(one.parts) & set(other.parts)
     if twice:
         raise RowsError(
-            f"{len(twice)} part(s) of the rows, such as files, are in both sums, by their size and time: their rows "
-            "would count twice. Add sums of different rows."
+            f"{len(twice)} part(s) of the rows are in both sums, by path, size and time of files or by what tables "
+            "hold: their rows would count twice. Add sums of different rows."
         )
     found = _join(one.found, other.found)
     kept, before = Kept.of(one.declared, found), [Kept.of(each.declared, each.found) for each in (one, other)]

@@ -37,6 +37,16 @@ def test_sums_of_two_sites_give_the_model_of_all_rows(formula: str, split: str, 
     assert str(added.priors) == str(bmm.Model(formula, data).priors)
 
 
+def test_tables_of_equal_size_are_told_apart_by_what_they_hold(data: pd.DataFrame) -> None:
+    first, second = data.iloc[:150], data.iloc[150:]
+    one, other = (model_of("y ~ t + (1 | a)", part).problem.sums for part in (first, second))
+    fit = bmm.Model("y ~ t + (1 | a)", data).fit()
+    assert bmm.Model.from_sums(one + other).fit().loglik == pytest.approx(fit.loglik, abs=1e-7)
+    again = bmm.Model("y ~ t + (1 | a)", bmm.scan(second, chunk_rows=70)).problem.sums
+    with pytest.raises(RowsError, match="would count twice"):
+        other + again
+
+
 @pytest.mark.parametrize("ending", [".zarr", ".nc"])
 def test_sums_come_back_from_their_file(ending: str, tmp_path: Path, data: pd.DataFrame) -> None:
     formula = FORMULAS[9]
