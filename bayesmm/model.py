@@ -75,6 +75,8 @@ class Model:
         Known covariance matrices between the levels of grouping factors, ``{"A": A}`` for ``(1 | rel(animal, A))``:
         a table whose rows and columns are named by the levels, or what `relation`, `pedigree`, `phylogeny` or `car`
         return.
+    progress : bool, optional
+        Whether to show a progress bar while rows are read; by default where a person can see it.
 
     Raises
     ------
@@ -104,20 +106,22 @@ class Model:
         missing: Literal["drop", "raise"] = "drop",
         namespace: Mapping[str, Any] | None = None,
         relations: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
     ) -> None:
         known_sigma = check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
         build = self._sum_rows if is_elsewhere(data) else self._read_rows
-        problem = build(
-            parse_formula(formula, residual),
-            data,
-            weights=weights,
-            missing=missing,
-            namespace=namespace,
-            known_sigma=known_sigma,
-            relations=relations,
-        )
+        with progress_bar("reading rows", None, progress):
+            problem = build(
+                parse_formula(formula, residual),
+                data,
+                weights=weights,
+                missing=missing,
+                namespace=namespace,
+                known_sigma=known_sigma,
+                relations=relations,
+            )
         self._hold(problem, priors)
 
     def _hold(self, problem: Problem, priors: PriorChoice) -> None:

@@ -31,17 +31,20 @@ FUNCTIONS = [name for name in bmm.__all__ if inspect.isfunction(getattr(bmm, nam
 WATCHED = {
     "Model": {"calibrate", "check_identity", "fit", "prior_predictive", "sample"},
     "Fit": {
-        *("bootstrap", "boundary", "check", "coef", "envelopes", "group_lines", "influence", "plot_effects"),
-        *("plot_envelopes", "plot_groups", "plot_residuals", "predict", "profile", "random_effects", "robust", "save"),
-        *("simulated_residuals", "variance_tests"),
+        *("anova", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes", "group_lines", "influence"),
+        *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
+        *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
+        "variance_tests",
     },
     "Posterior": {
         *("augment", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "plot_groups", "plot_pit"),
-        *("plot_predictive", "posterior_predictive", "predict", "r2", "random_effects", "save", "sensitivity"),
-        *("simulate", "tidy", "with_predictive"),
+        *("plot_predictive", "posterior_predictive", "predict", "predict_rows", "r2", "random_effects", "save"),
+        *("sensitivity", "simulate", "tidy", "with_predictive"),
     },
     "Ranking": {"pairs"},
-    "bayesmm": {"effect_uncertainty", "load", "power", "ranking", "report", "shrinkage"},
+    "bayesmm": {
+        *("comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report", "shrinkage", "slopes"),
+    },
 }
 
 
@@ -76,6 +79,11 @@ def test_bars_are_drawn_when_they_are_asked_for(progress, capsys, tmp_path):
         "fit": lambda: crossed.fit(progress=progress),
         "prior_predictive": lambda: model.prior_predictive(10, progress=progress),
         "robust": lambda: fit.robust(progress=progress),
+        "model": lambda: bmm.Model("diameter ~ 1 + (1 | plate)", bmm.datasets.load("penicillin"), progress=progress),
+        "coefficients": lambda: crossed.fit().coefficients(df="kenward-roger", progress=progress),
+        "anova": lambda: fit.anova(df="residual", progress=progress),
+        "parameter_table": lambda: fit.parameter_table(information="expected", progress=progress),
+        "slopes": lambda: bmm.slopes(fit, "Days", progress=progress),
         "influence without refits": lambda: fit.influence(progress=progress),
         "group_lines": lambda: fit.group_lines(progress=progress),
         "effect_uncertainty": lambda: bmm.effect_uncertainty(crossed.fit(), progress=progress),

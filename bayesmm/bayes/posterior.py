@@ -432,7 +432,7 @@ class Posterior:
             progress=progress,
         )
 
-    def predict_rows(self, rows: Any, to: str | os.PathLike[str], **how: Any) -> Path:
+    def predict_rows(self, rows: Any, to: str | os.PathLike[str], *, progress: bool | None = None, **how: Any) -> Path:
         """Predict rows that are read chunk by chunk, and write them with their predictions to a Parquet file.
 
         Parameters
@@ -441,6 +441,8 @@ class Posterior:
             What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
         to : path
             Ends in ``.parquet``; it is complete, or not there.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
         **how
             As `predict` takes them.
 
@@ -463,7 +465,8 @@ class Posterior:
         """
         from bayesmm.rows.predicting import predict_rows
 
-        return predict_rows(lambda frame: self.predict(frame, **how), rows, to)
+        with progress_bar("predicting rows", None, progress):
+            return predict_rows(lambda frame: self.predict(frame, progress=False, **how), rows, to)
 
     def group_lines(
         self,

@@ -57,6 +57,7 @@ def build_model(
         missing=missing,
         priors=declared,
         relations=_read_relations(reading),
+        progress=False,
     )
 
 

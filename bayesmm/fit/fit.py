@@ -213,7 +213,12 @@ class Fit:
         return self.parameter_table()
 
     def parameter_table(
-        self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95
+        self,
+        *,
+        df: Df = "satterthwaite",
+        information: Information | None = None,
+        level: float = 0.95,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate all parameters.
 
@@ -224,6 +229,8 @@ class Fit:
             correlations are by the observed information unless the expected is asked for.
         level : float
             Coverage of the intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -243,10 +250,11 @@ class Fit:
         >>> fit.parameter_table(level=0.9).loc["Days", ["lower", "upper"]].astype(float).round(2).tolist()
         [7.78, 13.16]
         """
-        fixed = self.coefficients(df=df, information=information, level=level)
-        public = self.estimate.public_parameters
-        if information is not None:
-            public = read_public_parameters(self.estimate, parameter_covariance(self, information))
+        fixed = self.coefficients(df=df, information=information, level=level, progress=progress)
+        with progress_bar("working out standard errors", None, progress):
+            public = self.estimate.public_parameters
+            if information is not None:
+                public = read_public_parameters(self.estimate, parameter_covariance(self, information))
         return parameter_table(self.labels, self.estimate, public, fixed.loc[list(self.labels.coefficients)], level)
 
     @cached_property
@@ -258,7 +266,12 @@ class Fit:
         return self.coefficients()
 
     def coefficients(
-        self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95
+        self,
+        *,
+        df: Df = "satterthwaite",
+        information: Information | None = None,
+        level: float = 0.95,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate the fixed effects, with t tests and intervals by a choice of degrees of freedom.
 
@@ -272,6 +285,8 @@ class Fit:
             and expected for Kenward and Roger, as in pbkrtest.
         level : float
             Coverage of the intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -298,9 +313,16 @@ class Fit:
         Intercept       251.4        6.8  17.0       36.8      0.0  237.0  265.8
         Days             10.5        1.5  17.0        6.8      0.0    7.2   13.7
         """
-        return coefficient_table(self._inference(df, information), self.design, level)
+        return coefficient_table(self._inference(df, information, progress), self.design, level)
 
-    def anova(self, *, type: Type = 3, df: Df = "satterthwaite", information: Information | None = None) -> TermTests:
+    def anova(
+        self,
+        *,
+        type: Type = 3,
+        df: Df = "satterthwaite",
+        information: Information | None = None,
+        progress: bool | None = None,
+    ) -> TermTests:
         """Test each term of the fixed part by F.
 
         Parameters
@@ -310,6 +332,8 @@ class Fit:
             in the mean of the levels of factors with which it interacts, at zero of numeric columns with which it does.
         df, information : str
             Degrees of freedom, as in `coefficients`.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -342,7 +366,7 @@ class Fit:
 
         if isinstance(type, bool) or not isinstance(type, int) or type not in (1, 2, 3):
             raise ArgumentError(f"type is {shorten(type)}: give 1, 2 or 3.")
-        of = self._inference(df, information)
+        of = self._inference(df, information, progress)
         return run_term_tests(self.design, of, term_contrasts(self.design, type), type, df)
 
     def test(
@@ -352,6 +376,7 @@ class Fit:
         df: Df = "satterthwaite",
         information: Information | None = None,
         level: float = 0.95,
+        progress: bool | None = None,
     ) -> LinearTest:
         """Test linear hypotheses about the fixed effects, each alone by t and all together by F.
 
@@ -365,6 +390,8 @@ class Fit:
             Degrees of freedom, as in `coefficients`.
         level : float
             Coverage of the intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -389,13 +416,16 @@ class Fit:
         labels, design = self.labels, self.design
         others = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
         read = read_hypotheses(hypotheses, labels.coefficients, design.aliased, others)
-        return run_linear_test(self._inference(df, information), read, df, level)
+        return run_linear_test(self._inference(df, information, progress), read, df, level)
 
-    def _inference(self, df: Df, information: Information | None) -> FixedInference:
+    def _inference(self, df: Df, information: Information | None, progress: bool | None) -> FixedInference:
         """Work out once what tests of the fixed effects by this method need."""
         check_choices(df, information)
         key = (df, information)
-        found = self._inferences.get(key) or infer_fixed_effects(self, df, information)
+        found = self._inferences.get(key)
+        if found is None:
+            with progress_bar("working out degrees of freedom", None, progress):
+                found = infer_fixed_effects(self, df, information)
         return self._inferences.setdefault(key, found)
 
     @cached_property
@@ -943,7 +973,7 @@ class Fit:
             progress=progress,
         )
 
-    def predict_rows(self, rows: Any, to: str | os.PathLike[str], **how: Any) -> Path:
+    def predict_rows(self, rows: Any, to: str | os.PathLike[str], *, progress: bool | None = None, **how: Any) -> Path:
         """Predict rows that are read chunk by chunk, and write them with their predictions to a Parquet file.
 
         Parameters
@@ -952,6 +982,8 @@ class Fit:
             What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
         to : path
             Ends in ``.parquet``; it is complete, or not there.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
         **how
             As `predict` takes them.
 
@@ -974,7 +1006,8 @@ class Fit:
         """
         from bayesmm.rows.predicting import predict_rows
 
-        return predict_rows(lambda frame: self.predict(frame, **how), rows, to)
+        with progress_bar("predicting rows", None, progress):
+            return predict_rows(lambda frame: self.predict(frame, **how), rows, to)
 
     def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
         """Draw responses from the model at its estimates.

@@ -42,6 +42,7 @@ def comparisons(
     covariance: FixedInference | None = None,
     adjust: Adjust = "none",
     level: float = 0.95,
+    progress: bool | None = None,
 ) -> Margins:
     """Compare predictions where one column is changed and all else is as in the data, averaged over rows.
 
@@ -58,7 +59,7 @@ def comparisons(
         will do, a grouping factor too; a number makes a group a value.
     data : data frame, optional
         Rows to average over, without those that miss a value; the rows used by default.
-    df, information, covariance, adjust, level
+    df, information, covariance, adjust, level, progress
         As in `bayesmm.emmeans`.
 
     Returns
@@ -87,7 +88,7 @@ def comparisons(
     Female age      age14 - age8      2.88       0.62  25.0       4.62      0.0   1.60   4.16
     Male   age      age14 - age8      4.71       0.52  25.0       9.12      0.0   3.64   5.77
     """
-    evidence = read_evidence(result, df, information, covariance)
+    evidence = read_evidence(result, df, information, covariance, progress)
     design = evidence.design
     outside = read_names("by", by)
     asked = _read_variables(variables)

@@ -42,6 +42,7 @@ def emmeans(
     covariance: FixedInference | None = None,
     adjust: Adjust = "none",
     level: float = 0.95,
+    progress: bool | None = None,
 ) -> Margins:
     """Average what a model predicts over a balanced grid: estimated marginal means.
 
@@ -72,6 +73,8 @@ def emmeans(
         Adjustment of the intervals for several means, as in `Margins.contrasts`.
     level : float
         Coverage of the intervals.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def emmeans(
     B           60.32       3.53  5.0  51.25  69.39
     C           66.27       1.81  5.0  61.63  70.92
     """
-    evidence = read_evidence(result, df, information, covariance)
+    evidence = read_evidence(result, df, information, covariance, progress)
     check_weights(weights)
     inside, outside = read_names("specs", specs), read_names("by", by)
     check_apart(inside, outside)

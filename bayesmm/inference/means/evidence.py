@@ -17,6 +17,7 @@ from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
 from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
 from bayesmm.inference.fixed.wald_tests import DEGREES
 from bayesmm.inference.means.adjust import Adjust, Family, adjust_tests, say_adjust
+from bayesmm.presenting.progress import progress_bar
 
 if TYPE_CHECKING:
     from bayesmm.bayes.results.drawn import DrawnModel
@@ -161,7 +162,11 @@ class Draws:
 
 
 def read_evidence(
-    result: Fitted | DrawnModel, df: Df | None, information: Information | None, covariance: FixedInference | None
+    result: Fitted | DrawnModel,
+    df: Df | None,
+    information: Information | None,
+    covariance: FixedInference | None,
+    progress: bool | None,
 ) -> Evidence:
     """Read what a fit or a posterior says of the fixed effects.
 
@@ -173,6 +178,8 @@ def read_evidence(
         Degrees of freedom, for a fit: see `bayesmm.fit.Fit.coefficients`; Satterthwaite's by default.
     covariance : FixedInference, optional
         A covariance of another kind with its own degrees of freedom, such as `bayesmm.fit.Fit.robust` makes.
+    progress : bool, optional
+        Whether to show a progress bar.
 
     Raises
     ------
@@ -187,7 +194,8 @@ def read_evidence(
         fit: Any = result
         if covariance is None:
             method = "satterthwaite" if df is None else df
-            inference = infer_fixed_effects(fit, method, information)
+            with progress_bar("working out degrees of freedom", None, progress):
+                inference = infer_fixed_effects(fit, method, information)
             return Estimates(design=design, inference=inference, words=DEGREES[method])
         for name in ("df", "information"):
             if given[name] is not None:

@@ -43,6 +43,7 @@ def slopes(
     covariance: FixedInference | None = None,
     adjust: Adjust = "none",
     level: float = 0.95,
+    progress: bool | None = None,
 ) -> Margins:
     """Differentiate marginal means by a number.
 
@@ -54,7 +55,7 @@ def slopes(
         A column of numbers in the fixed part.
     specs : str or sequence of str, optional
         Columns whose slopes are wanted, one for all combinations of their values; contrasts compare these.
-    by, at, weights, df, information, covariance, adjust, level
+    by, at, weights, df, information, covariance, adjust, level, progress
         As in `bayesmm.emmeans`; ``at={variable: ...}`` says where the slope is taken.
 
     Returns
@@ -81,7 +82,7 @@ def slopes(
     Female     0.480      0.104  25.0      4.623      0.0  0.266  0.693
     Male       0.784      0.086  25.0      9.121      0.0  0.607  0.961
     """
-    evidence = read_evidence(result, df, information, covariance)
+    evidence = read_evidence(result, df, information, covariance, progress)
     design = evidence.design
     check_weights(weights)
     (variable,) = read_names("variable", [variable])
