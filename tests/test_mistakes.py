@@ -100,7 +100,7 @@ MISTAKES = {
     "a dict": (lambda: make(data=SLEEP.to_dict("list")), "of type dict", "pd.DataFrame(data)"),
     "a list of dicts": (lambda: make(data=SLEEP.to_dict("records")), "of type list", "pd.DataFrame(data)"),
     "an array": (lambda: make(data=SLEEP.to_numpy()), "of type ndarray", "columns="),
-    "a path": (lambda: make(data="sleep.csv"), "of type str", "pd.read_csv(path)"),
+    "a path": (lambda: make(data="sleep.csv"), "'sleep.csv' is not there", "Check the path"),
     "nothing": (lambda: make(data=None), "of type NoneType", "Pass a pandas, polars or pyarrow table"),
     "weights that are not there": (lambda: make(weights="w"), "'w'", "Columns: Reaction"),
     "lmer": (lambda: package().lmer(FORMULA, SLEEP), "'lmer'", "bmm.Model(formula, data).fit()"),

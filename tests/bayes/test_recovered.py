@@ -90,6 +90,7 @@ READERS = {
     "save": lambda p, path: bmm.load(p.save(path / "p.nc")).predict(),
 }
 OTHERS = {"summary", "origin", "method", "random_effects"}  # texts; and the table with less Monte Carlo error, below
+OTHERS |= {"predict_rows"}  # writes what predict returns
 FIELDS = {"data", "design", "labels", "priors", "program", "notes"}
 
 

@@ -19,7 +19,7 @@ from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
 from bayesmm.design.predictors import build_predictors
-from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.presenting.numbers import write_column, write_p
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.parts import warnings as warnings_
@@ -173,7 +173,11 @@ def calibrate(
         except KeyboardInterrupt:
             if i < FEWEST:
                 raise
-            warnings.warn(f"Interrupted: there are {i} of {simulations} simulations.", BayesmmWarning, stacklevel=3)
+            warnings.warn(
+                f"Interrupted: there are {i} of {simulations} simulations.",
+                BayesmmWarning,
+                skip_file_prefixes=(PACKAGE,),
+            )
             break
         ranks.append(ranked)
         untrusted += not is_good

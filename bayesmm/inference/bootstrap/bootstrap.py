@@ -12,7 +12,7 @@ import pandas as pd
 
 from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
-from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.inference.bootstrap.intervals import IntervalKind, interval_limits
 from bayesmm.inference.bootstrap.replicates import BootstrapKind, NamedStatistic, Statistic, make_replicates
 from bayesmm.inference.bootstrap.report import build_report
@@ -359,7 +359,7 @@ def bootstrap(
             f"{found.n_failed} of {n} refits failed: they are NaN in `draws`, and intervals and standard errors are "
             "those of the others.",
             BayesmmWarning,
-            stacklevel=3,
+            skip_file_prefixes=(PACKAGE,),
         )
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import tangents
-from bayesmm.errors import ArgumentError, BayesmmWarning
+from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.curvature import curvature_of_covariance, curvature_of_residuals
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
@@ -298,7 +298,7 @@ def _correct(plug_in: np.ndarray, inner: np.ndarray, curvature: np.ndarray) -> n
         "variance of zero: here it would take most of the variance of a coefficient away, and is left out (as by "
         "FIRSTORDER in SAS).",
         BayesmmWarning,
-        stacklevel=2,
+        skip_file_prefixes=(PACKAGE,),
     )
     return linear
 

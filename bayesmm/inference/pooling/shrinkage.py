@@ -15,6 +15,7 @@ from bayesmm.console import listing
 from bayesmm.design.refusal import refuse_related
 from bayesmm.design.words.own_rows import OwnRows
 from bayesmm.errors import ArgumentError
+from bayesmm.inference.either import is_posterior
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals, write_number
@@ -323,7 +324,8 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         "shrinkage() weighs each level's own rows against the mean of independent levels",
         "Related levels are drawn towards their relatives: see result.random_effects().",
     )
-    result.design.require_independent_residuals("Partial pooling taken apart")
+    if is_posterior(result):
+        result.design.require_independent_residuals("Partial pooling of a posterior")
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
