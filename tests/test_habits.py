@@ -31,7 +31,8 @@ FUNCTIONS = [name for name in bmm.__all__ if inspect.isfunction(getattr(bmm, nam
 WATCHED = {
     "Model": {"calibrate", "check_identity", "fit", "prior_predictive", "sample"},
     "Fit": {
-        *("anova", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes", "group_lines", "influence"),
+        *("anova", "augment", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
+        *("group_lines", "influence"),
         *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
         *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
         "variance_tests",
@@ -43,7 +44,8 @@ WATCHED = {
     },
     "Ranking": {"pairs"},
     "bayesmm": {
-        *("comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report", "shrinkage", "slopes"),
+        *("compare", "comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report"),
+        *("shrinkage", "slopes"),
     },
 }
 

@@ -57,6 +57,8 @@ class Comparison:
         Coverage of both sets of intervals.
     df, information : str
         Degrees of freedom of the fit's fixed effects, as in `bayesmm.fit.Fit.coefficients`.
+    progress : bool, optional
+        Whether to show a progress bar while effects of levels are worked out; by default where a person can see it.
 
     Examples
     --------
@@ -74,6 +76,7 @@ class Comparison:
     level: float
     df: Df
     information: Information | None
+    progress: bool | None = None
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -95,7 +98,7 @@ class Comparison:
         variances (see `bayesmm.effect_uncertainty`; NaN where crossed factors have more than 5,000 effects, for it
         would take long); mean and sd of the posterior; shift = (mean − estimate) / sd.
         """
-        return random_effect_table(self.fit, self.posterior)
+        return random_effect_table(self.fit, self.posterior, self.progress)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -264,6 +267,7 @@ def compare(
     df: Df = "satterthwaite",
     information: Information | None = None,
     level: float = 0.95,
+    progress: bool | None = None,
 ) -> Comparison:
     """Put point estimates and the posterior of the same model side by side.
 
@@ -278,6 +282,8 @@ def compare(
         "kenward-roger", "residual" or "normal".
     level : float
         Coverage of all intervals.
+    progress : bool, optional
+        Whether to show a progress bar while effects of levels are worked out; by default where a person can see it.
 
     Returns
     -------
@@ -303,7 +309,15 @@ def compare(
     check_same_model(fit, posterior)
     if bootstrap is not None:
         check_same_fit(fit, bootstrap)
-    return Comparison(fit=fit, posterior=posterior, bootstrap=bootstrap, level=level, df=df, information=information)
+    return Comparison(
+        fit=fit,
+        posterior=posterior,
+        bootstrap=bootstrap,
+        level=level,
+        df=df,
+        information=information,
+        progress=progress,
+    )
 
 
 def _told_apart(fit: Any, others: tuple[Any, ...]) -> tuple[Posterior, Bootstrap | None]:

@@ -41,9 +41,9 @@ def parameter_table(
     return table.reindex(columns=[*(name for name in table if name not in CHECKS), *CHECKS])
 
 
-def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
+def random_effect_table(fit: Fit, posterior: Posterior, progress: bool | None) -> pd.DataFrame:
     """One row per level and effect; see `Comparison.random_effects`."""
-    modes, draws = fit.random_effects(), posterior.random_effects()
+    modes, draws = fit.random_effects(progress=progress), posterior.random_effects(progress=progress)
     quick = fit.design.residual is None and (fit.problem.products.levels is not None or len(modes) <= DENSE)
     return pd.DataFrame(
         {
@@ -53,7 +53,7 @@ def random_effect_table(fit: Fit, posterior: Posterior) -> pd.DataFrame:
             "unpooled": np.concatenate([np.zeros(0), *(effects.ravel() for effects in unpooled_effects(fit))]),
             "estimate": modes["estimate"],
             "std_error": modes["std_error"],
-            "full": fit.random_effects(uncertainty="full")["std_error"] if quick else np.nan,
+            "full": fit.random_effects(uncertainty="full", progress=progress)["std_error"] if quick else np.nan,
             "mean": draws["mean"],
             "sd": draws["sd"],
             "shift": (draws["mean"] - modes["estimate"]) / draws["sd"],

@@ -1795,7 +1795,7 @@ class Fit:
 
         return glance(self)
 
-    def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
+    def augment(self, data: pd.DataFrame | None = None, *, progress: bool | None = None) -> pd.DataFrame:
         """Return the data with what the fit says of each row.
 
         Parameters
@@ -1803,6 +1803,8 @@ class Fit:
         data : pandas.DataFrame, optional
             The data that the model was given, to have columns that it does not use too. Rows that were left out have
             NaN. By default the columns and rows that the model uses.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -1824,7 +1826,7 @@ class Fit:
         """
         from bayesmm.inference.frames.frames import augment
 
-        return augment(self, data)
+        return augment(self, data, progress)
 
     def principal_components(self) -> pd.DataFrame:
         """Decompose the covariance matrix of each grouping factor: along which combinations its levels differ.

@@ -53,10 +53,10 @@ def glance(fit: Fitted) -> pd.DataFrame:
     )
 
 
-def augment(fit: Fitted, data: Any) -> pd.DataFrame:
+def augment(fit: Fitted, data: Any, progress: bool | None) -> pd.DataFrame:
     """One row an observation; see `bayesmm.fit.Fit.augment`."""
     design, estimate = fit.design, fit.estimate
-    influence = measure_influence(fit, "rows", refit=False).table
+    influence = measure_influence(fit, "rows", refit=False, progress=progress).table
     columns = {
         ".fitted": build_predictors(design).mean(estimate.beta, estimate.modes),
         ".fixed": build_predictors(design, random="none").mean(estimate.beta, estimate.modes),
