@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from xarray import Dataset, DataTree
 
-from bayesmm.arguments import check_path, shorten
-from bayesmm.errors import BayesmmError, StorageError
+from bayesmm.arguments import check_path
+from bayesmm.errors import StorageError
 from bayesmm.presenting.progress import progress_bar
-from bayesmm.storage.stored_design import FIT, SUMS, check_format
+from bayesmm.storage.stored_design import FIT, SUMS, check_format, rebuilding
 from bayesmm.storage.trees import GROUP, check_sums, read_tree
 
 if TYPE_CHECKING:
@@ -64,22 +64,13 @@ def _read(source: Path, name: str, namespace: Mapping[str, Any] | None) -> Fit |
             "with arviz.from_netcdf or arviz.from_zarr."
         )
     stored = tree[GROUP].to_dataset()
-    try:
+    with rebuilding(name, "model", "Its arrays can be read with arviz.from_netcdf or arviz.from_zarr."):
         check_format(stored, name)
         check_sums(tree, stored, name)
         if stored.attrs.get("kind") == SUMS:
             raise StorageError(f"{name!r} holds sums over rows: read them with bayesmm.Model.from_sums({name!r}).")
         build = _fit if stored.attrs.get("kind") == FIT else _posterior
         return build(tree, stored, name, namespace)
-    except StorageError:
-        raise
-    except BayesmmError as error:
-        raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
-    except Exception as error:  # whatever a text says that is not what was written
-        raise StorageError(
-            f"{name!r} is damaged: what describes its model cannot be read ({shorten(error)}). Its arrays can be read "
-            "with arviz.from_netcdf or arviz.from_zarr."
-        ) from error
 
 
 def _posterior(tree: DataTree, stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> Posterior:

@@ -28,9 +28,9 @@ from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, residual_
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
+from bayesmm.rows.blocks import as_arrays
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.own_rows import own_rows_of_sums
-from bayesmm.rows.recipes import as_arrays
 
 if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, or sums are saved
     from bayesmm.rows.summing import Summed

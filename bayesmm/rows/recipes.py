@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +10,11 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
-from bayesmm.design.related.relation import KnownRelation
-from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.marginal.sums.crossproducts import constant_part, effect_root
 from bayesmm.marginal.sums.finished import effect_roots
 from bayesmm.marginal.sums.rows import BlockArrays, Conditioning, triangular_root
 from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root
+from bayesmm.rows.blocks import as_arrays
 
 WORST = 1e6  # condition number of a Gram matrix of conditioned columns, beyond which they are conditioned anew
 
@@ -50,21 +48,6 @@ class KeptColumns:
     def has_intercept(self) -> bool:
         """Whether the first column of X is the intercept."""
         return distinct_names([self.fixed])[:1] == (INTERCEPT,)
-
-
-def as_arrays(blocks: Sequence[RandomBlock]) -> tuple[BlockArrays, ...]:
-    """Return random effects as the numerics take them: where a relation is sparse, all are by their precisions."""
-    known = [block.relation for block in blocks]
-    is_sparse = any(isinstance(relation, SparseRelation) for relation in known)
-    return tuple(
-        BlockArrays(
-            incidence=block.incidence,
-            pieces=block.layout,
-            root=relation.root if isinstance(relation, KnownRelation) and not is_sparse else None,
-            precision=relation.precision if relation is not None and is_sparse else None,
-        )
-        for block, relation in zip(blocks, known, strict=True)
-    )
 
 
 def first_recipe(columns: KeptColumns) -> Recipe:

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 from xarray import Dataset, DataTree
 
-from bayesmm.arguments import shorten
 from bayesmm.design.reading.names import State
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
-from bayesmm.errors import BayesmmError, StorageError
+from bayesmm.errors import StorageError
 from bayesmm.files import naming
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals
@@ -30,6 +29,7 @@ from bayesmm.storage.stored_design import (
     check_types,
     names_used,
     pack_relations,
+    rebuilding,
     unpack_relations,
 )
 from bayesmm.storage.trees import GROUP, check_sums, read_tree, write_tree
@@ -70,18 +70,10 @@ def read_sums(path: str | os.PathLike[str], namespace: Mapping[str, Any] | None 
     stored = tree[GROUP].to_dataset() if GROUP in tree.children else Dataset()
     if stored.attrs.get("kind") != SUMS:
         raise StorageError(f"{name!r} holds no sums: they are written by model.problem.save('sums.zarr').")
-    try:
+    with rebuilding(name, "sums", "Save them again."):
         check_format(stored, name)
         check_sums(tree, stored, name)
         return _unpack(stored, name, namespace)
-    except StorageError:
-        raise
-    except BayesmmError as error:
-        raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
-    except Exception as error:  # whatever a text says that is not what was written
-        raise StorageError(
-            f"{name!r} is damaged: what describes its sums cannot be read ({shorten(error)}). Save them again."
-        ) from error
 
 
 def _pack(summed: Summed) -> Dataset:

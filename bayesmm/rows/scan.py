@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -85,11 +84,6 @@ class Scan(ABC):
 
     def __repr__(self) -> str:
         return f"<Scan of {self}: {len(self.columns)} columns>"
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of `parts`."""
-        return hashlib.sha256("\n".join(self.parts).encode()).hexdigest()
 
     def chunks(self, names: Sequence[str], rows: int | None = None) -> Iterator[Chunk]:
         """Read columns, some rows at a time.

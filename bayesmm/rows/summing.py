@@ -41,10 +41,11 @@ from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import finish, is_alone
 from bayesmm.marginal.sums.rows import left_over_of
 from bayesmm.marginal.sums.totals import ChunkRows, Totals, condition_rows
+from bayesmm.rows.blocks import as_arrays
 from bayesmm.rows.evaluating import ColumnReader, Evaluator
 from bayesmm.rows.gathering import Gathered, gather, read_chunk
 from bayesmm.rows.indistinct import find_in_sums
-from bayesmm.rows.recipes import KeptColumns, as_arrays, better_recipe, first_recipe
+from bayesmm.rows.recipes import KeptColumns, better_recipe, first_recipe
 from bayesmm.rows.scan import CHUNK_ROWS, Scan
 from bayesmm.rows.states import StateSums, check_row_by_row, needed_states
 from bayesmm.specification.syntax import Call

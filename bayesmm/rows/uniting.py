@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -215,8 +214,3 @@ def _join_left(parts: Sequence[tuple[Totals, np.ndarray, np.ndarray]]) -> np.nda
         rest = C - R @ (np.linalg.pinv(R, rcond=1e-12) @ C)
         left = left + np.einsum("qic,qid->cd", rest, rest)
     return left
-
-
-def as_saved(summed: Summed) -> Summed:
-    """Return the sums without any row of the data: numbers of the rows that were kept are made up."""
-    return replace(summed, found=summed.found.skeleton())

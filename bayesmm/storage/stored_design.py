@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
 from bayesmm.design.related.relation import AnyRelation, relation
 from bayesmm.design.related.sparse_relation import SparseRelation
-from bayesmm.errors import StorageError
+from bayesmm.errors import BayesmmError, StorageError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.version import __version__
 
@@ -150,6 +151,36 @@ def check_types(expected: Iterable[tuple[Any, Any]]) -> None:
     for value, kind in expected:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{shorten(value)} is not of the type {getattr(kind, '__name__', kind)}")
+
+
+@contextmanager
+def rebuilding(name: str, what: str, instead: str) -> Iterator[None]:
+    """Say of a file what cannot be built again from what it says, whatever the reason.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    what : str
+        What it describes: "model", "sums".
+    instead : str
+        What to do where it is damaged, a sentence.
+
+    Raises
+    ------
+    StorageError
+        In the place of any error.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except BayesmmError as error:
+        raise StorageError(f"The model of {name!r} cannot be built again: {error}") from error
+    except Exception as error:  # whatever a text says that is not what was written
+        raise StorageError(
+            f"{name!r} is damaged: what describes its {what} cannot be read ({shorten(error)}). {instead}"
+        ) from error
 
 
 def check_format(stored: Dataset, name: str) -> None:

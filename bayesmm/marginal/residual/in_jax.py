@@ -73,10 +73,7 @@ class StackArrays(NamedTuple):
 def weigh_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
     """Lay out the same as sums, which take the less time the more rows a level has; see `lay_out_products`."""
     products, fixed = _pad(rows, plan)
-    effects = [
-        np.linalg.solve(T.T, block.incidence.only.columns.T).T
-        for T, block in zip(rows.effect_roots, rows.blocks, strict=True)
-    ]
+    effects = rows.effects
     levels, pairs = targets_of(rows, plan)
     levels = [Target(each.rows, G.shape[-1]) for each, G in zip(levels, products.diagonal, strict=True)]
     pairs = [Target(each.rows, B.shape[-1]) for each, B in zip(pairs, products.pairs, strict=True)]
@@ -123,11 +120,7 @@ def lay_out_products(
     blocks = rows.blocks
     located = locate_pairs([block.incidence for block in blocks])
     lists = [located[pair] for pair in plan.shape.pairs]
-    effects = [
-        np.linalg.solve(T.T, block.incidence.only.columns.T).T
-        for T, block in zip(rows.effect_roots, blocks, strict=True)
-    ]
-    columns = np.hstack([*effects, fixed])
+    columns = np.hstack([*rows.effects, fixed])
     codes = [block.incidence.only.codes for block in blocks]
     places = [found.positions[(0, 0)] for found in lists]
     layout = rows.layout if whole else rows.layout.pieces

@@ -206,10 +206,7 @@ def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     """Sum the rows of one design by class and level, for the plan of the elimination of its random effects."""
     layout = rows.layout.pieces
     own, pairs = targets_of(rows, plan)
-    effects = [
-        np.linalg.solve(T.T, block.incidence.only.columns.T).T
-        for T, block in zip(rows.effect_roots, rows.blocks, strict=True)
-    ]
+    effects = rows.effects
     return WeightedSums(
         layout=replace(layout, stacks=tuple(_without_rows(stack) for stack in layout.stacks)),
         gram=sum_patterns(layout, rows.fixed),

@@ -52,6 +52,14 @@ class ResidualRows:
     layout: ResidualLayout
 
     @property
+    def effects(self) -> list[Float[Array, "n k"]]:
+        """Columns of the random effects, conditioned, of factors of one level a row."""
+        return [
+            np.linalg.solve(T.T, block.incidence.only.columns.T).T
+            for T, block in zip(self.effect_roots, self.blocks, strict=True)
+        ]
+
+    @property
     def n(self) -> int:
         """Number of rows."""
         return len(self.fixed)
