@@ -591,7 +591,8 @@ class Model:
         simulations : int
             How many responses; at least 10, some hundreds to see small errors.
         draws, tune, chains, method, program, target_accept
-            How each posterior is sampled; see `sample`.
+            How each posterior is sampled; see `sample`. Where fewer than 199 draws are effective, draws are four or
+            sixteen times as many.
         seed : int
             The same seed gives the same simulations and draws.
         progress : bool, optional
@@ -618,12 +619,12 @@ class Model:
         from bayesmm.bayes.checks.calibration import calibrate
         from bayesmm.bayes.sample import sample
 
-        def sample_again(problem: Problem, own_seed: int) -> Posterior:
+        def sample_again(problem: Problem, own_seed: int, times: int) -> Posterior:
             return sample(
                 problem=problem,
                 priors=self.priors,
                 fit=_start_at(problem, lambda: fit_quietly(problem, "reml")),
-                draws=draws,
+                draws=draws if times == 1 else times * draws,
                 tune=tune,
                 chains=chains,
                 seed=own_seed,

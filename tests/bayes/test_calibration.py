@@ -1,3 +1,6 @@
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import uniform
@@ -65,7 +68,7 @@ def test_ranks_are_given_to_arviz(calibration):
 def test_posterior_under_other_priors_than_simulated_is_found_out(model):
     data = datasets.load("dyestuff")
 
-    def sample_otherwise(problem, seed):
+    def sample_otherwise(problem, seed, times):
         wrong = Model(FORMULA, data.assign(Yield=problem.design.y), priors=PRIORS | {"sigma": HalfNormal(15)})
         return wrong.sample(draws=250, seed=seed, method="importance")
 
@@ -74,6 +77,36 @@ def test_posterior_under_other_priors_than_simulated_is_found_out(model):
     assert found.p_values["sigma"] < DOUBTFUL / len(found.p_values)
     assert found.ranks["sigma"].mean() > 0.6  # true values lie above draws that are too small
     assert "not uniform" in str(found)
+
+
+def test_runs_too_short_to_rank_go_on_until_they_are_not(model):
+    asked, lengths = 12, []  # 4 x 12 and 4 x 48 draws are fewer than are ranked, 4 x 192 are enough
+    data = datasets.load("dyestuff")
+
+    def sample_briefly(problem, seed, times):
+        lengths.append(times)
+        again = Model(FORMULA, data.assign(Yield=problem.design.y), priors=PRIORS)
+        with warnings.catch_warnings(action="ignore"):
+            return again.sample(draws=times * asked, seed=seed, method="importance")
+
+    found = calibrate(model.problem, model.priors, sample_briefly, simulations=10, seed=1, way="short")
+    assert lengths == [1, 4, 16] * 10
+    assert (found.continued, found.untrusted) == (10, 0)
+    assert "10 of 10 posteriors needed more draws" in str(found)
+
+
+def test_what_more_draws_do_not_mend_is_not_drawn_again(model, monkeypatch):
+    posterior, seen = model.sample(draws=250, seed=1, method="importance"), []
+    bad = replace(posterior.diagnostics, divergences=3, ess=10.0)
+    monkeypatch.setitem(vars(posterior), "diagnostics", bad)
+
+    def sample_badly(problem, seed, times):
+        seen.append(times)
+        return posterior
+
+    found = calibrate(model.problem, model.priors, sample_badly, simulations=10, seed=1, way="divergent")
+    assert seen == [1] * 10
+    assert (found.continued, found.untrusted) == (0, 10)
 
 
 @pytest.mark.parametrize("simulations", [5, 20.0, True])

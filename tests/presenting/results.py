@@ -42,7 +42,7 @@ def penicillin() -> Any:
 def calibration(names: list[str]) -> Calibration:
     ranks = pd.DataFrame(np.random.default_rng(2).random((20, len(names))), columns=pd.Index(names))
     p_values = pd.Series(np.geomspace(1e-4, 0.9, len(names)), index=ranks.columns)
-    return Calibration(ranks=ranks, p_values=p_values, untrusted=2, description="Calibration of a model")
+    return Calibration(ranks=ranks, p_values=p_values, continued=3, untrusted=2, description="Calibration of a model")
 
 
 # By the class of the result: what makes one.

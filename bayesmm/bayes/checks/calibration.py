@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +18,7 @@ from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
+from bayesmm.bayes.results.diagnostics import Diagnostics
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.presenting.numbers import write_column, write_p
@@ -29,6 +30,8 @@ from bayesmm.problem import Problem, lay_out_design
 
 FEWEST = 10  # simulations that say anything
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
+APART = 1.05  # R̂ of chains that have not met; of RANKED independent draws in four chains it goes up to 1.04 by chance
+LONGER = (1, 4, 16)  # times as many draws as are asked for, until as many as RANKED are effective
 NULL_SAMPLES = 4000  # uniform samples that a p-value is read off
 DOUBTFUL = 0.05  # of the smallest p-value, corrected for their number
 
@@ -46,8 +49,12 @@ class Calibration:
         the log-likelihood given all of them.
     p_values : Series
         Of uniform ranks, by quantity: how often uniform ones leave the envelope of their distribution function as far.
+    continued : int
+        Posteriors that had fewer than 199 effective draws of some parameter at first, or an R̂ above 1.05, and were
+        drawn from for four or sixteen times as long.
     untrusted : int
-        Posteriors that their own diagnostics complain about.
+        Posteriors that still had, or whose diagnostics speak against them for another reason: divergences, modes that
+        no chain is in, weights of a heavy tail.
     description : str
         What was calibrated.
 
@@ -60,6 +67,7 @@ class Calibration:
 
     ranks: pd.DataFrame
     p_values: pd.Series
+    continued: int
     untrusted: int
     description: str
 
@@ -88,9 +96,12 @@ class Calibration:
     @property
     def _report(self) -> Report:
         quantities = [str(name) for name in self.ranks]
-        untrusted = f"{self.untrusted} of {len(self.ranks)} posteriors had diagnostics that speak against them."
+        of = f"of {len(self.ranks)} posteriors"
+        continued = f"{self.continued} {of} needed more draws than were asked for, and were drawn from for longer."
+        untrusted = f"{self.untrusted} {of} had diagnostics that speak against them."
         wrong = f"The ranks of {self.p_values.idxmin()} are not uniform: the sampler is not right for these priors."
         right = "The ranks are uniform as far as so many simulations can tell."
+        told = ((right, self.is_calibrated), (continued, self.continued), (untrusted, self.untrusted))
         return Report(
             title=self.description,
             parts=(
@@ -103,7 +114,7 @@ class Calibration:
                     ),
                     where="calibration.p_values",
                 ),
-                notes(((right,) if self.is_calibrated else ()) + ((untrusted,) if self.untrusted else ())),
+                notes([text for text, holds in told if holds]),
             ),
         )
 
@@ -124,7 +135,7 @@ def _variable(name: str) -> str:
 def calibrate(
     problem: Problem,
     priors: ResolvedPriors,
-    sample: Callable[[Problem, int], Posterior],
+    sample: Callable[[Problem, int, int], Posterior],
     *,
     simulations: int,
     seed: int,
@@ -140,7 +151,8 @@ def calibrate(
     priors : ResolvedPriors
         Every prior in force.
     sample : callable
-        Takes the problem with another response, and a seed, to the posterior.
+        Takes the problem with another response, a seed, and how many times as many draws as were asked for are drawn,
+        to the posterior.
     simulations : int
         How many.
     seed : int
@@ -152,7 +164,8 @@ def calibrate(
 
     References
     ----------
-    Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv 1804.06788. Modrák et al. (2023), Bayesian Analysis: the
+    Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv 1804.06788, whose algorithm 2 draws until there are as
+    many effective draws as are ranked. Modrák et al. (2023), Bayesian Analysis: the
     likelihood as a quantity to rank. Säilynoja, Bürkner & Vehtari (2022), Stat. Comput. 32: the envelope.
     """
     if isinstance(simulations, bool) or not isinstance(simulations, (int, np.integer)) or simulations < FEWEST:
@@ -163,12 +176,12 @@ def calibrate(
     if design.residual is not None:
         problems = (problem.with_response(y) for y in truths["y"])
     rng = np.random.default_rng(check_seed(seed))
-    ranks, untrusted = [], 0
+    ranks, continued, untrusted = [], 0, 0
     for i in watched(range(simulations), "calibrating", progress):
         truth = {name: values[i] for name, values in truths.items()}
         try:
-            posterior = sample(next(problems), int(rng.integers(2**31)))
-            is_good = posterior.diagnostics.is_good
+            posterior, times = _draw_enough(sample, next(problems), int(rng.integers(2**31)))
+            is_good = _has_enough(posterior.diagnostics) and _is_otherwise_good(posterior.diagnostics)
             ranked = _rank(posterior, truth, rng)
         except KeyboardInterrupt:
             if i < FEWEST:
@@ -180,14 +193,38 @@ def calibrate(
             )
             break
         ranks.append(ranked)
+        continued += times > 1
         untrusted += not is_good
     table = pd.DataFrame(ranks)
     return Calibration(
         ranks=table,
         p_values=pd.Series({name: uniformity_p_value(values.to_numpy()) for name, values in table.items()}),
+        continued=continued,
         untrusted=untrusted,
         description=f"Calibration of {design.specification.shown}: {len(ranks)} simulations, {way}",
     )
+
+
+def _draw_enough(
+    sample: Callable[[Problem, int, int], Posterior], problem: Problem, seed: int
+) -> tuple[Posterior, int]:
+    """Sample until there are draws enough to rank, but for what more draws do not mend; return how long it took."""
+    posterior, times = None, 0
+    for times in LONGER:
+        posterior = sample(problem, seed, times)  # of the same seed: a run that goes on
+        if _has_enough(posterior.diagnostics) or not _is_otherwise_good(posterior.diagnostics):
+            break
+    assert posterior is not None
+    return posterior, times
+
+
+def _has_enough(diagnostics: Diagnostics) -> bool:
+    """Whether draws are as many, and chains as alike, as ranks need; `Diagnostics` asks for what a report needs."""
+    return diagnostics.ess >= RANKED and diagnostics.r_hat <= APART
+
+
+def _is_otherwise_good(diagnostics: Diagnostics) -> bool:
+    return replace(diagnostics, ess=np.inf, r_hat=1.0).is_good
 
 
 def _rank(posterior: Posterior, truth: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, float]:
