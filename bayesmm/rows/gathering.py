@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.console import listing
 from bayesmm.design.reading.dtypes import EXACT, Column, read_column
 from bayesmm.design.reading.frame import Table
 from bayesmm.errors import DesignError, RowsError
+from bayesmm.presenting.progress import SILENT, Bar
+from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.dictionary import Combinations, first_rows
-from bayesmm.rows.scan import Chunk, Scan
-from bayesmm.rows.values import Kind, Values, read_values
+from bayesmm.rows.orders import Order
+from bayesmm.rows.scan import Scan
+from bayesmm.rows.values import Kind, Values, join, read_values
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.smooths import is_smooth
 from bayesmm.specification.syntax import Call, Node, walk
@@ -23,6 +26,7 @@ from bayesmm.specification.terms import Specification
 
 SAMPLED = 1024  # rows of a chunk that are kept besides those that bring something new
 MOST_SAMPLED = 2**14  # of all chunks together
+MOST_PARTS = 2**8  # chunks that they are from
 FEWEST = 500  # rows of a skeleton, so that columns that are independent are so in it
 GOLDEN = 0.6180339887498949
 FACTORS = ("C", "S", "T", "at")
@@ -210,10 +214,16 @@ class Gatherer:
     def __init__(self, specification: Specification, names: Sequence[str]) -> None:
         self._specification = specification
         self._keys: list[tuple[tuple[str, ...], Combinations]] | None = None
-        self._sampled: list[dict[str, list[Any]]] = []
+        self._kept: list[dict[str, Values]] = []  # rows that brought something new
+        self._sampled: list[dict[str, Values]] = []
         self._stride = 1
         self._places: dict[str, str] = {}  # where each kind was first seen
+        self._orders: dict[str, Order] = {}
         self.found = Gathered(rows={name: [] for name in names})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is found again in the rows that were kept."""
+        return self.__dict__ | {"_keys": None, "_kept": _joined(self._kept)}
 
     def add(self, rows: CompleteRows) -> None:
         """Look at the complete rows of one chunk."""
@@ -223,49 +233,87 @@ class Gatherer:
         for name, count in rows.missing.items():
             found.missing[name] = found.missing.get(name, 0) + count
         for name, values in rows.columns.items():
-            self._check_kind(name, values, rows.chunk)
+            says_nothing = rows.missing.get(name, 0) == rows.n_read  # pandas reads a column without values as numbers
+            self._note_kind(name, "nothing" if says_nothing else values.kind, str(rows.chunk))
+            if values.kind == "categories":
+                self._order_of(name).learn(values.categories, str(rows.chunk))
         if not rows.n:
             return
-        fresh = [self._extremes(name, values) for name, values in rows.columns.items() if values.kind == "numbers"]
-        if self._keys is None:
-            keys = witnessed_columns(self._specification, found.kinds)
-            self._keys = [(key, Combinations(len(key))) for key in keys]
-        for key, seen in self._keys:
-            before = len(seen)
-            codes = seen.learn([rows.columns[name] for name in key])
-            if len(seen) > before:
-                fresh.append(first_rows(codes, before))
-        kept = np.unique(np.concatenate([*fresh, np.zeros(0, np.int64)])).astype(np.int64)
-        self._keep(rows, kept, found.rows)
+        self._keep(rows.columns)
         self._sample(rows)
-        found.n += rows.n
+        means = {name: float(each.data.mean()) for name, each in rows.columns.items() if each.kind == "numbers"}
+        self._note_means(means, rows.n)
+
+    def merge(self, other: Gatherer) -> None:
+        """Take in what was found in other rows, which count as those that follow.
+
+        Raises
+        ------
+        RowsError
+            If the parts do not go together.
+        """
+        mine, theirs = self.found, other.found
+        mine.n_read += theirs.n_read
+        mine.n_chunks += theirs.n_chunks
+        for name, count in theirs.missing.items():
+            mine.missing[name] = mine.missing.get(name, 0) + count
+        for name, kind in theirs.kinds.items():
+            self._note_kind(name, kind, other._places.get(name, ""))
+        for name, order in other._orders.items():
+            self._order_of(name).merge(order)
+        for columns in _joined(other._kept):
+            self._keep(columns)
+        stride = max(self._stride, other._stride)
+        self._sampled = self._sampled[:: stride // self._stride] + other._sampled[:: stride // other._stride]
+        self._stride = stride
+        self._thin()
+        self._note_means(theirs.means, theirs.n)
 
     def finished(self) -> Gathered:
         """Return what was found."""
-        self.found.n_new = len(next(iter(self.found.rows.values()), []))
-        named = {name for key, _ in self._keys or () for name in key}
-        self.found.levels = tuple(name for name in self.found.rows if name in named)
-        for part in self._sampled:
-            for name, values in part.items():
-                self.found.rows[name] += values
-        self._sampled = []
-        return self.found
+        found = self.found
+        named = {name for key in witnessed_columns(self._specification, found.kinds) for name in key}
+        found.levels = tuple(name for name in found.rows if name in named and found.n)
+        for name, into in found.rows.items():
+            into[:] = [value for part in (*self._kept, *self._sampled) for value in part[name].listed()]
+        found.n_new = sum(_length(part) for part in self._kept)
+        found.categories = {name: order.listed() for name, order in self._orders.items()}
+        return found
 
-    def _keep(self, rows: CompleteRows, which: np.ndarray, into: dict[str, list[Any]]) -> None:
-        for name, values in rows.columns.items():
-            into.setdefault(name, []).extend(values.rows(which).listed())
+    def _keep(self, columns: dict[str, Values]) -> None:
+        """Keep the rows that bring a value, a combination or a limit that was not there."""
+        fresh = [self._extremes(name, values) for name, values in columns.items() if values.kind == "numbers"]
+        if self._keys is None:
+            self._learn_again()
+        for key, seen in self._keys or ():
+            before = len(seen)
+            codes = seen.learn([columns[name] for name in key])
+            if len(seen) > before:
+                fresh.append(first_rows(codes, before))
+        which = np.unique(np.concatenate([*fresh, np.zeros(0, np.int64)])).astype(np.int64)
+        if len(which):
+            self._kept.append(_taken(columns, which))
+
+    def _learn_again(self) -> None:
+        keys = witnessed_columns(self._specification, self.found.kinds)
+        self._keys = [(key, Combinations(len(key))) for key in keys]
+        for columns in self._kept:
+            for key, seen in self._keys:
+                seen.learn([columns[name] for name in key])
 
     def _sample(self, rows: CompleteRows) -> None:
         """Keep rows at even distances; every second chunk's, every fourth's, ... where there are very many."""
         if (self.found.n_chunks - 1) % self._stride == 0:
-            part: dict[str, list[Any]] = {}
-            self._keep(rows, np.unique(np.linspace(0, rows.n - 1, min(SAMPLED, rows.n)).astype(np.int64)), part)
-            self._sampled.append(part)
-        if len(self._sampled) > MOST_SAMPLED // SAMPLED:
+            which = np.unique(np.linspace(0, rows.n - 1, min(SAMPLED, rows.n)).astype(np.int64))
+            self._sampled.append(_taken(rows.columns, which))
+        self._thin()
+
+    def _thin(self) -> None:
+        while len(self._sampled) > MOST_PARTS or sum(map(_length, self._sampled)) > MOST_SAMPLED:
             self._sampled, self._stride = self._sampled[::2], 2 * self._stride
 
     def _extremes(self, name: str, values: Values) -> np.ndarray:
-        """Rows of a new least or greatest value; mean and limits are noted."""
+        """Rows of a new least or greatest value; limits are noted."""
         found, data, fresh = self.found, values.data, []
         low, high = int(data.argmin()), int(data.argmax())
         if name not in found.low or data[low] < found.low[name]:
@@ -274,41 +322,78 @@ class Gatherer:
         if name not in found.high or data[high] > found.high[name]:
             found.high[name] = data[high].item()
             fresh.append(high)
-        before = found.means.get(name, 0.0)
-        found.means[name] = before + (float(data.mean()) - before) * len(data) / (found.n + len(data))
         return np.array(fresh, dtype=np.int64)
 
-    def _check_kind(self, name: str, values: Values, chunk: Chunk) -> None:
-        kinds = self.found.kinds
-        if values.kind == "nothing":
-            kinds.setdefault(name, "nothing")
-            return
-        before = kinds.get(name, "nothing")
+    def _note_means(self, means: dict[str, float], n: int) -> None:
+        """Take in means of so many complete rows more."""
+        found = self.found
+        found.n += n
+        for name, mean in means.items():
+            before = found.means.get(name, 0.0)
+            found.means[name] = before + (mean - before) * n / found.n
+
+    def _note_kind(self, name: str, kind: Kind, place: str) -> None:
+        before = self.found.kinds.setdefault(name, "nothing")
         if before == "nothing":
-            kinds[name] = values.kind
-            self._places[name] = str(chunk)
-        elif before != values.kind:
+            self.found.kinds[name] = kind
+            self._places[name] = place
+        elif kind not in (before, "nothing"):
             raise RowsError(
-                f"Column {name!r} holds {values.kind} in {chunk}, and {before} in {self._places[name]}. Write it with "
-                "one type in all parts."
+                f"Column {name!r} holds {kind} in {place}, and {before} in {self._places[name]}. Write it with one "
+                "type in all parts."
             )
-        if values.kind == "categories":
-            self._join_categories(name, values.categories, chunk)
 
-    def _join_categories(self, name: str, own: tuple[Any, ...], chunk: Chunk) -> None:
-        known = self.found.categories.setdefault(name, [])
-        place = {value: i for i, value in enumerate(known)}
-        order = [place[value] for value in own if value in place]
-        if order != sorted(order):
-            raise RowsError(
-                f"The categories of column {name!r} are in another order in {chunk} than before: {listing(own, 6)} "
-                f"after {listing(known, 6)}. Write the same categories in all parts, or the column as texts, which are "
-                "sorted."
-            )
-        known += [value for value in own if value is not None and value not in place]
+    def _order_of(self, name: str) -> Order:
+        return self._orders.setdefault(name, Order(name))
 
 
-def gather(source: Scan, specification: Specification, names: Sequence[str]) -> Gathered:
+def _taken(columns: dict[str, Values], which: np.ndarray) -> dict[str, Values]:
+    return {name: values.rows(which).compact() for name, values in columns.items()}
+
+
+def _length(columns: dict[str, Values]) -> int:
+    return len(next(iter(columns.values())).data) if columns else 0
+
+
+def _joined(parts: Sequence[dict[str, Values]]) -> list[dict[str, Values]]:
+    """Put parts that follow each other into one where their types are the same."""
+    found = []
+    for _, alike in itertools.groupby(parts, lambda part: [(each.kind, each.data.dtype) for each in part.values()]):
+        same = list(alike)
+        found.append({name: join([part[name] for part in same]) for name in same[0]})
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gathering:
+    """The first pass over the rows; see `bayesmm.rows.passes.Pass`.
+
+    Attributes
+    ----------
+    specification : Specification
+        What the columns are for.
+    names : sequence of str
+        The columns that the model needs.
+    texts : set of str
+        Those that are texts.
+    """
+
+    specification: Specification
+    names: Sequence[str]
+    texts: set[str]
+    rows: int | None = None
+    text: str = "levels"
+
+    def begin(self) -> Gatherer:
+        """Begin with nothing."""
+        return Gatherer(self.specification, self.names)
+
+    def add(self, so_far: Gatherer, chunk: Chunk) -> None:
+        """Look at a chunk."""
+        so_far.add(read_chunk(chunk, self.names, self.texts))
+
+
+def gather(source: Scan, specification: Specification, names: Sequence[str], bar: Bar = SILENT) -> Gathered:
     """Make the first pass over the rows.
 
     Parameters
@@ -319,16 +404,15 @@ def gather(source: Scan, specification: Specification, names: Sequence[str]) -> 
         What the columns are for.
     names : sequence of str
         The columns that the model needs.
+    bar : Bar
+        What is told how many rows were read.
 
     Raises
     ------
     RowsError
         If parts do not go together, or cannot be read.
     """
-    gatherer, texts = Gatherer(specification, names), source.texts
-    for chunk in source.chunks(names):
-        gatherer.add(read_chunk(chunk, names, texts))
-    found = gatherer.finished()
+    found = source.fold(Gathering(specification=specification, names=names, texts=source.texts), bar).finished()
     if not found.n_read:
         raise DesignError(f"There are no rows in {source}.")
     return found

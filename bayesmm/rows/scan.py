@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError, BayesmmError, RowsError
+from bayesmm.presenting.progress import SILENT, Bar
+from bayesmm.rows.chunk import Chunk
+from bayesmm.rows.passes import Account, Pass
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,31 +26,6 @@ CHUNK_ROWS = 2**18
 ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 MISSING = ["", "NA"]  # as on the command line
 SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """Some rows as they were read.
-
-    Attributes
-    ----------
-    where : str
-        What they were read from, for error messages.
-    number : int
-        Which chunk it is, from 0.
-    first : int
-        How many rows were before it.
-    table : pyarrow.Table
-        The columns that were asked for.
-    """
-
-    where: str
-    number: int
-    first: int
-    table: pa.Table
-
-    def __str__(self) -> str:
-        return f"{self.where}, chunk {self.number} (rows {self.first} to {self.first + self.table.num_rows - 1})"
 
 
 class Scan(ABC):
@@ -93,7 +71,7 @@ class Scan(ABC):
         names : sequence of str
             The columns that are needed; others are not read.
         rows : int, optional
-            How many rows a chunk has at least, but the last one; fewer than twice as many.
+            How many rows a chunk has at least, but the last one and where categories change; fewer than twice as many.
 
         Yields
         ------
@@ -113,9 +91,13 @@ class Scan(ABC):
         def together() -> Chunk:
             places = list(dict.fromkeys(where for where, _ in waiting))
             where = places[0] if len(places) == 1 else f"{places[0]} to {places[-1]}"
-            return Chunk(where, number, first, _joined([table for _, table in waiting], where, texts))
+            return Chunk(where, number, first, _joined([table for _, table in waiting], where))
 
         for where, table in self._pieces(names):
+            if waiting and not _have_same_orders(waiting[-1][1], table, texts):
+                chunk = together()
+                yield chunk
+                number, first, waiting = number + 1, first + chunk.table.num_rows, []
             for start in range(0, table.num_rows, at_least):
                 waiting.append((where, table.slice(start, at_least)))
                 if sum(each.num_rows for _, each in waiting) >= at_least:
@@ -127,6 +109,28 @@ class Scan(ABC):
         elif not number:
             yield Chunk(str(self), 0, 0, pa.table({name: pa.nulls(0) for name in names}))
         self.check_unchanged(before)
+
+    def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT) -> A:
+        """Make a pass over all rows.
+
+        Parameters
+        ----------
+        whole : Pass
+            What is made of them.
+        bar : Bar
+            What is told how many rows were read.
+
+        Raises
+        ------
+        RowsError
+            As of `chunks`, and of the pass.
+        """
+        so_far, n = whole.begin(), 0
+        for chunk in self.chunks(whole.names, whole.rows):
+            whole.add(so_far, chunk)
+            n += chunk.table.num_rows
+            bar.tell(n, f"reading rows for {whole.text}: {n:,}")
+        return so_far
 
     def check_unchanged(self, before: tuple[str, ...]) -> None:
         """Refuse rows that are not those that there were.
@@ -149,14 +153,11 @@ def _name_of(part: str) -> str:
     return part.partition("\t")[0]
 
 
-def _joined(tables: Sequence[pa.Table], where: str, texts: set[str]) -> pa.Table:
+def _joined(tables: Sequence[pa.Table], where: str) -> pa.Table:
     import pyarrow as pa
 
     if len(tables) == 1:
         return tables[0]
-    for name in tables[0].column_names:
-        if name not in texts and all(pa.types.is_dictionary(each.schema.field(name).type) for each in tables):
-            _check_orders(name, tables, where)
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
@@ -165,21 +166,17 @@ def _joined(tables: Sequence[pa.Table], where: str, texts: set[str]) -> pa.Table
         ) from None
 
 
-def _check_orders(name: str, tables: Sequence[pa.Table], where: str) -> None:
-    """Refuse categories whose order differs between parts: joined they would take that of the first."""
-    known: list[Any] = []
-    for table in tables:
-        for own in (piece.dictionary.to_pylist() for piece in table.column(name).chunks):
-            if own == known:
-                continue
-            both = [value for value in own if value in known]
-            if both != [value for value in known if value in own]:
-                raise RowsError(
-                    f"The categories of column {name!r} are in another order in one part of {where} than in another: "
-                    f"{listing(own, 6)} after {listing(known, 6)}. Write the same categories in all parts, or the "
-                    "column as texts, which are sorted."
-                )
-            known += [value for value in own if value not in known]
+def _have_same_orders(one: pa.Table, other: pa.Table, texts: set[str]) -> bool:
+    """Whether categories are the same in both: those of other parts would be put behind these when they are joined."""
+    return all(
+        own[-1].dictionary.equals(theirs[0].dictionary)
+        for name in one.column_names
+        if name not in texts and (own := _dictionaries(one, name)) and (theirs := _dictionaries(other, name))
+    )
+
+
+def _dictionaries(table: pa.Table, name: str) -> list[Any]:
+    return [piece for piece in table.column(name).chunks if hasattr(piece, "dictionary")]
 
 
 def _reason(error: Exception) -> str:
@@ -435,7 +432,9 @@ class RelationScan(Scan):
 
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
         try:
-            for batch in self.relation.project(quoted).fetch_arrow_reader(self.chunk_rows):
+            chosen = self.relation.project(quoted)
+            read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_arrow_reader  # the older name
+            for batch in read(self.chunk_rows):
                 if batch.num_rows:
                     yield str(self), pa.Table.from_batches([batch])
         except Exception as error:  # DuckDB's errors are of classes of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,14 +88,27 @@ class StateSums:
         }
         self._sums: dict[str, tuple[int, float, float]] = dict.fromkeys(texts, (0, 0.0, 0.0))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out how columns are computed."""
+        return {"_sums": self._sums}
+
     def add(self, frame: pd.DataFrame) -> None:
         """Add a data frame of rows."""
         for text, source in self._columns.items():
             values = source.evaluate(frame)[:, 0]
-            n, mean, square = self._sums[text]
-            m, own = len(values), float(values.mean())
-            square += float(((values - own) ** 2).sum()) + (own - mean) ** 2 * n * m / (n + m)
-            self._sums[text] = n + m, mean + (own - mean) * m / (n + m), square
+            mean = float(values.mean())
+            self._add(text, len(values), mean, float(((values - mean) ** 2).sum()))
+
+    def merge(self, other: StateSums) -> None:
+        """Add sums over other rows."""
+        for text, (m, mean, square) in other._sums.items():
+            if m:
+                self._add(text, m, mean, square)
+
+    def _add(self, text: str, m: int, own: float, own_square: float) -> None:
+        n, mean, square = self._sums[text]
+        square += own_square + (own - mean) ** 2 * n * m / (n + m)
+        self._sums[text] = n + m, mean + (own - mean) * m / (n + m), square
 
     def states(self) -> dict[str, State]:
         """Return them."""

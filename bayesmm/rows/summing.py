@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,8 +41,10 @@ from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import finish, is_alone
 from bayesmm.marginal.sums.rows import left_over_of
-from bayesmm.marginal.sums.totals import ChunkRows, Totals, condition_rows
+from bayesmm.marginal.sums.totals import ChunkRows, Recipe, Totals, condition_rows
+from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.blocks import as_arrays
+from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.evaluating import ColumnReader, Evaluator
 from bayesmm.rows.gathering import Gathered, gather, read_chunk
 from bayesmm.rows.indistinct import find_in_sums
@@ -54,6 +57,7 @@ from bayesmm.specification.terms import Specification
 MOST_PASSES = 3  # over the rows for their sums: columns are conditioned anew twice at most
 ROUNDING = 1e-20  # of the greatest sum of squares of a level, below which one is zero
 MOST_ROWS = 2**22  # of a chunk, where there are as many levels
+_BUILDING = threading.RLock()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,6 +139,7 @@ def sum_source(
     namespace: Mapping[str, Any] | None = None,
     known_sigma: float | None = None,
     relations: Any = None,
+    bar: Bar = SILENT,
 ) -> Summed:
     """Sum a model over rows that are read chunk by chunk.
 
@@ -144,6 +149,8 @@ def sum_source(
         As `bayesmm.design.design.build_design` takes them.
     source : Scan
         Where the rows are.
+    bar : Bar
+        What is told how far it is.
 
     Returns
     -------
@@ -175,17 +182,19 @@ def sum_source(
     )
     before = source.parts
     needed = needed_columns(specification, weights, source.columns, declared.names)
-    found = gather(source, specification, needed)
+    found = gather(source, specification, needed, bar)
     report_dropped_of(found, missing)
     source.check_unchanged(before)
     calls = needed_states(specification, weights)
     if calls:
-        declared = replace(declared, states=_find_states(calls, declared, found, source, needed))
+        averaging = _Averaging(calls, declared, found, needed, source.texts)
+        declared = replace(declared, states=source.fold(averaging, bar).states())
         source.check_unchanged(before)
-    kept = Kept.of(declared, found)
+    evaluation = Evaluation(declared, found, needed, source.texts)
+    kept = evaluation.kept
     for block in kept.blocks:
         check_columns(block, n_rows=found.n)
-    passes = _Passes(source, needed, kept, found)
+    passes = _Passes(source, evaluation, bar)
     totals = passes.sum()
     source.check_unchanged(before)
     left = passes.left_over(totals) if is_alone(as_arrays(kept.blocks), totals) else None
@@ -195,18 +204,37 @@ def sum_source(
     return put_together(declared, kept, found, totals, left, hashes, str(source))
 
 
-def _find_states(
-    calls: Sequence[Call], declared: Declared, found: Gathered, source: Scan, needed: Sequence[str]
-) -> dict[str, State]:
-    """Make the pass that transformations need before any other column can be computed."""
-    table = found.table()
-    kept = table.rows(np.ones(table.n_rows, bool)).as_floats()
-    sums, read, texts = StateSums(calls, kept, declared.names), ColumnReader(kept), source.texts
-    for chunk in source.chunks(needed):
-        complete = read_chunk(chunk, needed, texts)
+class _Averaging:
+    """The pass that transformations need before any other column can be computed."""
+
+    rows, text = None, "means"
+
+    def __init__(
+        self, calls: Sequence[Call], declared: Declared, found: Gathered, names: Sequence[str], texts: set[str]
+    ) -> None:
+        self.names, self._texts = names, texts
+        self._calls, self._declared, self._found = calls, declared, found
+        self._used: UsedRows | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_used": None}
+
+    def begin(self) -> StateSums:
+        """Begin with nothing."""
+        return StateSums(self._calls, self._kept(), self._declared.names)
+
+    def add(self, so_far: StateSums, chunk: Chunk) -> None:
+        """Take in a chunk."""
+        complete = read_chunk(chunk, self.names, self._texts)
         if complete.n:
-            sums.add(read.frame(complete))
-    return sums.states()
+            so_far.add(ColumnReader(self._kept()).frame(complete))
+
+    def _kept(self) -> UsedRows:
+        with _BUILDING:
+            if self._used is None:
+                table = self._found.table()
+                self._used = table.rows(np.ones(table.n_rows, bool)).as_floats()
+            return self._used
 
 
 def put_together(
@@ -349,38 +377,121 @@ def _checked_weights(weights: np.ndarray, text: str) -> np.ndarray:
     return weights
 
 
+class Evaluation:
+    """How the columns of chunks are computed; its pickle has the model and what was found, of which the rest is built.
+
+    Parameters
+    ----------
+    declared : Declared
+        The model.
+    found : Gathered
+        What the first pass found.
+    names : sequence of str
+        The columns that are read.
+    texts : set of str
+        Those that are texts.
+    """
+
+    def __init__(self, declared: Declared, found: Gathered, names: Sequence[str], texts: set[str]) -> None:
+        self.declared, self.found, self.names, self.texts = declared, found, names, texts
+        self._built: tuple[Kept, Evaluator] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_built": None}
+
+    @property
+    def kept(self) -> Kept:
+        """The rows that were kept, with their columns."""
+        return self._build()[0]
+
+    def read(self, chunk: Chunk) -> ChunkRows | None:
+        """Compute the columns of a chunk; None, if none of its rows is complete."""
+        complete = read_chunk(chunk, self.names, self.texts)
+        return self._build()[1].evaluate(complete) if complete.n else None
+
+    def _build(self) -> tuple[Kept, Evaluator]:
+        with _BUILDING:  # once, if several threads ask together
+            if self._built is None:
+                kept = Kept.of(self.declared, self.found)
+                self._built = kept, Evaluator(kept.sources, kept.blocks, kept.used)
+            return self._built
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Summing:
+    """The pass that sums."""
+
+    evaluation: Evaluation
+    recipe: Recipe
+    rows: int | None
+    text: str = "sums"
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.evaluation.names
+
+    def begin(self) -> Totals:
+        return Totals(self.recipe)
+
+    def add(self, so_far: Totals, chunk: Chunk) -> None:
+        rows = self.evaluation.read(chunk)
+        if rows is not None:
+            so_far.add(rows)
+
+
+class _LeftOver:
+    """Sums [Q e]'W[Q e] of what the levels of the only factor leave of [Q e], and the number of rows."""
+
+    def __init__(self, size: int) -> None:
+        self.gram, self.n = np.zeros((size, size)), 0
+
+    def merge(self, other: _LeftOver) -> None:
+        self.gram += other.gram
+        self.n += other.n
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Leaving:
+    """The pass that takes the least squares of the levels of the only factor off the rows."""
+
+    evaluation: Evaluation
+    recipe: Recipe
+    coefficients: np.ndarray
+    rows: int | None
+    text: str = "residuals"
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.evaluation.names
+
+    def begin(self) -> _LeftOver:
+        return _LeftOver(self.coefficients.shape[1])
+
+    def add(self, so_far: _LeftOver, chunk: Chunk) -> None:
+        rows = self.evaluation.read(chunk)
+        if rows is not None:
+            so_far.gram += left_over_of(condition_rows(rows, self.recipe), self.coefficients)
+            so_far.n += len(rows.weights)
+
+
 class _Passes:
     """Reads the rows again and again, and sums what the model needs of them."""
 
-    def __init__(self, source: Scan, names: Sequence[str], kept: Kept, found: Gathered) -> None:
-        self._source, self._names, self._kept, self._found = source, names, kept, found
-        self._evaluator = Evaluator(kept.sources, kept.blocks, kept.used)
-        self._texts = source.texts
-
-    def chunks(self) -> Iterator[ChunkRows]:
-        """Yield the columns of chunk after chunk."""
-        most = max([CHUNK_ROWS, *(block.q for block in self._kept.blocks)])
-        rows = max(self._source.chunk_rows, min(most, MOST_ROWS)) if self._source.chunk_rows >= CHUNK_ROWS else None
-        n = 0
-        for chunk in self._source.chunks(self._names, rows):
-            complete = read_chunk(chunk, self._names, self._texts)
-            if complete.n:
-                n += complete.n
-                yield self._evaluator.evaluate(complete)
-        if n != self._found.n:
-            raise RowsError(
-                f"{self._source} had {self._found.n} complete rows in the first pass and {n} now: something writes "
-                "there. Build the model again when nothing does any more."
-            )
+    def __init__(self, source: Scan, evaluation: Evaluation, bar: Bar) -> None:
+        self._source, self._evaluation, self._bar = source, evaluation, bar
+        most = max([CHUNK_ROWS, *(block.q for block in evaluation.kept.blocks)])
+        is_usual = source.chunk_rows >= CHUNK_ROWS
+        self._rows = max(source.chunk_rows, min(most, MOST_ROWS)) if is_usual else None
 
     def sum(self) -> Totals:
         """Sum all rows, again where the columns turn out badly conditioned."""
-        recipe = first_recipe(self._kept.columns)
+        columns = self._evaluation.kept.columns
+        recipe = first_recipe(columns)
         for _ in range(MOST_PASSES):
-            totals = Totals(recipe)
-            for rows in self.chunks():
-                totals.add(rows)
-            better = better_recipe(totals, self._kept.columns)
+            whole = _Summing(evaluation=self._evaluation, recipe=recipe, rows=self._rows)
+            totals = self._source.fold(whole, self._bar)
+            self._check_number(totals.n)
+            better = better_recipe(totals, columns)
             if better is None:
                 break
             recipe = better
@@ -391,10 +502,18 @@ class _Passes:
         recipe, (diagonal,), (cross,) = totals.recipe, totals.sums.diagonal, totals.sums.cross
         _, back = root_levels(diagonal)
         coefficients = contract(back, contract(back.swapaxes(0, 1), cross))
-        gram = np.zeros((coefficients.shape[1],) * 2)
-        for rows in self.chunks():
-            gram += left_over_of(condition_rows(rows, recipe), coefficients)
-        return gram
+        whole = _Leaving(evaluation=self._evaluation, recipe=recipe, coefficients=coefficients, rows=self._rows)
+        found = self._source.fold(whole, self._bar)
+        self._check_number(found.n)
+        return found.gram
+
+    def _check_number(self, n: int) -> None:
+        found = self._evaluation.found
+        if n != found.n:
+            raise RowsError(
+                f"{self._source} had {found.n} complete rows in the first pass and {n} now: something writes there. "
+                "Build the model again when nothing does any more."
+            )
 
 
 def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -> tuple[RandomBlock, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,12 +49,33 @@ class Values:
         missing = None if self.missing is None else self.missing[part]
         return replace(self, data=self.data[part], missing=missing)
 
+    def compact(self) -> Values:
+        """Return complete values without categories that do not occur."""
+        if not self.has_categories:
+            return replace(self, missing=None)
+        used, codes = np.unique(self.data, return_inverse=True)
+        categories = tuple(self.categories[code] for code in used.tolist())
+        return replace(self, data=codes.reshape(-1), categories=categories, missing=None)
+
     def listed(self) -> list[Any]:
         """Return the values one by one, None where missing."""
         if self.has_categories:
             return [None if code < 0 else self.categories[code] for code in self.data.tolist()]
         gone = np.zeros(len(self.data), bool) if self.missing is None else self.missing
         return [None if absent else value for value, absent in zip(self.data.tolist(), gone.tolist(), strict=True)]
+
+
+def join(parts: Sequence[Values]) -> Values:
+    """Put complete values of one kind and type one after another."""
+    first = parts[0]
+    if len(parts) == 1 or not first.has_categories:
+        return replace(first, data=np.concatenate([part.data for part in parts]))
+    place: dict[Any, int] = {}
+    codes = []
+    for part in parts:
+        own = np.array([place.setdefault(value, len(place)) for value in part.categories], dtype=np.int64)
+        codes.append(own[part.data])
+    return replace(first, data=np.concatenate(codes), categories=tuple(place))
 
 
 def read_values(name: str, column: pa.ChunkedArray, *, is_text: bool) -> Values:

@@ -1,0 +1,41 @@
+"""What a pass over the rows makes of them: something that begins empty, takes chunk after chunk, and can be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+from bayesmm.rows.chunk import Chunk
+
+
+class Account(Protocol):
+    """What is known of some rows. Its pickle holds what `merge` needs, and no more."""
+
+    def merge(self, other: Self) -> None:
+        """Take in what is known of other rows."""
+
+
+class Pass[A: Account](Protocol):
+    """One pass over the rows; its pickle is all that a process needs to make a part of it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The columns that are read."""
+        ...
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows a chunk has at least, if not as many as the source says."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What it looks for, in a word."""
+        ...
+
+    def begin(self) -> A:
+        """Begin with nothing."""
+        ...
+
+    def add(self, so_far: A, chunk: Chunk) -> None:
+        """Take in a chunk."""
