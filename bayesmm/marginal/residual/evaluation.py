@@ -27,6 +27,7 @@ from bayesmm.marginal.likelihood.likelihood import FixedProfile, HeldCoefficient
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.pattern_sums import (
     StackSums,
+    invert,
     sandwich,
     sum_by_pattern,
     times,
@@ -34,7 +35,7 @@ from bayesmm.marginal.residual.pattern_sums import (
     total_weighted_each,
 )
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
-from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, log_determinant
+from bayesmm.marginal.residual.whitened import ResidualRows, Whitened
 from bayesmm.marginal.shapes import Array, Float
 
 
@@ -145,10 +146,10 @@ def evaluate_sums(
     """
     p = rows.p
     covariances, slopes = layout.covariances(np, phi), layout.derivatives(phi)
-    roots = [np.linalg.cholesky(R) for R in covariances]
-    inverses = [np.linalg.inv(R) for R in covariances]
+    inverses, log_dets = zip(*(invert(np, R) for R in covariances), strict=True)
     gram = total_weighted(sums, inverses)
-    at = _Read(rows, gram, log_determinant(layout, roots), sigma, restriction, held)
+    log_det = sum(float(stack.counts @ own) for stack, own in zip(layout.stacks, log_dets, strict=True))
+    at = _Read(rows, gram, log_det, sigma, restriction, held)
     residual = [each.squares(at.v) for each in sums]  # Σ y y' less its fixed part, per pattern
     expected = [stack.counts[:, None, None] * W for stack, W in zip(layout.stacks, inverses, strict=True)]
     if restriction:

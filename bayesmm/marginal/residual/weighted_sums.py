@@ -21,7 +21,7 @@ import numpy as np
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
-from bayesmm.marginal.residual.pattern_sums import StackSums, keeps_rows, sum_patterns, total_weighted
+from bayesmm.marginal.residual.pattern_sums import StackSums, invert, keeps_rows, sum_patterns, total_weighted
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -171,23 +171,6 @@ class WeightedSums:
         """Entries s ≤ t of matrices of the patterns, with a zero after the last."""
         flat = [entries(M).reshape(*M.shape[:-3], -1) for M in matrices]
         return np.concatenate([*flat, np.zeros((*flat[0].shape[:-1], 1))], axis=-1)
-
-
-def invert(xp: Any, R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Float[Array, " m"]]:
-    """R⁻¹ and log|R|; of one or two rows written out, since a library's call takes ten times as long."""
-    o = R.shape[-1]
-    if o == 1:
-        return 1.0 / R, xp.log(R[:, 0, 0])
-    if o == 2:
-        a, b, d = R[:, 0, 0], R[:, 0, 1], R[:, 1, 1]
-        left = d - b * b / a  # of the second, given the first
-        if xp is np and not (left > 0.0).all():
-            raise np.linalg.LinAlgError("Matrix is not positive definite")
-        across = -b / (a * left)
-        W = xp.stack([xp.stack([1.0 / a - across * b / a, across], -1), xp.stack([across, 1.0 / left], -1)], -2)
-        return W, xp.log(a) + xp.log(left)
-    L = xp.linalg.cholesky(R)
-    return xp.linalg.inv(R), 2.0 * xp.log(xp.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
 
 
 @lru_cache(maxsize=256)
