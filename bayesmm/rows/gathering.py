@@ -17,7 +17,7 @@ from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.dictionary import Combinations, first_rows
 from bayesmm.rows.orders import Order
-from bayesmm.rows.scan import Scan
+from bayesmm.rows.source import Scan
 from bayesmm.rows.values import Kind, Values, join, read_values
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.smooths import is_smooth

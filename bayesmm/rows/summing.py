@@ -49,7 +49,7 @@ from bayesmm.rows.evaluating import ColumnReader, Evaluator
 from bayesmm.rows.gathering import Gathered, gather, read_chunk
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import KeptColumns, better_recipe, first_recipe
-from bayesmm.rows.scan import CHUNK_ROWS, Scan
+from bayesmm.rows.source import CHUNK_ROWS, Scan
 from bayesmm.rows.states import StateSums, check_row_by_row, needed_states
 from bayesmm.specification.syntax import Call
 from bayesmm.specification.terms import Specification

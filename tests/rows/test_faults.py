@@ -12,7 +12,7 @@ from scanned_rows import close, make_rows
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmWarning, RowsError
 from bayesmm.rows import summing
-from bayesmm.rows.scan import FileScan
+from bayesmm.rows.files import FileScan
 
 pa = pytest.importorskip("pyarrow")
 FORMULA = "y ~ t + f + (1 | a)"
