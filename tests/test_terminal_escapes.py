@@ -99,7 +99,9 @@ def test_no_text_sends_what_a_name_holds(seed):
     shown += [model.program(kind)[0] for kind in ("marginal", "conditional")]
     ranks = pd.DataFrame({name: np.arange(9) for name in fit.parameters.index})
     p_values = pd.Series(0.5, index=ranks.columns)
-    shown.append(Calibration(ranks=ranks, p_values=p_values, continued=0, untrusted=0, description=model.specification.shown))
+    shown.append(
+        Calibration(ranks=ranks, p_values=p_values, continued=0, untrusted=0, description=model.specification.shown)
+    )
     for each in shown:
         check(str(each))
     for note in (*fit.singular_directions, *fit.confounded, *comparison.notes, posterior.diagnostics.advice):

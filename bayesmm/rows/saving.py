@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from xarray import Dataset, DataTree
 
-from bayesmm.design.reading.names import State
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
 from bayesmm.files import naming
@@ -86,7 +85,7 @@ def _pack(summed: Summed) -> Dataset:
         "formula": declared.specification.formula,
         "weights": declared.weights,
         "sigma": declared.known_sigma,
-        "states": {text: list(state) for text, state in declared.states.items()},
+        "states": {text: dict(state) for text, state in declared.states.items()},
         "names": names_used(summed.design),
         "rows": frame,
         "found": {
@@ -154,6 +153,7 @@ def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> 
             (description["where"], str),
             *((about[each], int) for each in NUMBERS),
             *((part, str) for part in description["parts"]),
+            *((state, dict) for state in description["states"].values()),
         ]
     )
     check_namespace(description["names"], name, namespace)
@@ -175,7 +175,7 @@ def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> 
         namespace=namespace,
         known_sigma=description["sigma"],
         relations=unpack_relations(description["relations"], arrays),
-        states={text: State(float(mean), float(sd)) for text, (mean, sd) in description["states"].items()},
+        states=description["states"],
     )
     kept = Kept.of(declared, found)
     totals = _unpack_totals(description, arrays, kept)

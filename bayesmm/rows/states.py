@@ -1,4 +1,4 @@
-"""Transformations that remember something of all rows: what it is comes from a pass over them, or is to be written."""
+"""Transformations that remember something of all rows: what it is comes from passes over them, or is to be written."""
 
 from __future__ import annotations
 
@@ -9,53 +9,80 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.columns.columns import Columns, build_arithmetic
+from bayesmm.design.columns.remembered import Occurrences, Remembered, check_finite_values
+from bayesmm.design.columns.smooths import shape_smooth
 from bayesmm.design.reading.frame import UsedRows
-from bayesmm.design.reading.names import MEANS, Names, State
+from bayesmm.design.reading.names import MEANS, Names
 from bayesmm.errors import RowsError
+from bayesmm.rows.distinct import DistinctValues
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
-from bayesmm.specification.smooths import is_smooth
+from bayesmm.specification.smooths import is_smooth, read_smooth
 from bayesmm.specification.syntax import Call, Constant, Node, walk, write
 from bayesmm.specification.terms import Specification
 
+BASES = ("bs", "cr", "cc", "tp", "poly")
 FIXED_SPLINE = ("knots", "lower_bound", "upper_bound", "center")
-INSTEAD = {
-    "bs": "Write its knots and limits, bs(x, knots=k, lower_bound=0, upper_bound=1, center=False), with k in namespace",
-    "binary": "Write I(x == 'a')",
-    "B": "Write I(x == 'a')",
-}
+OF_WHICH = ("binary", "B")
 
 
-def needed_states(specification: Specification, weights: str | None) -> list[Call]:
-    """List the calls whose means and standard deviations over all rows are needed.
+def needed_states(specification: Specification, weights: str | None) -> list[list[Call]]:
+    """List the calls that need something of all rows, in the order in which it can be found.
+
+    Parameters
+    ----------
+    specification : Specification
+        The model.
+    weights : str or None
+        Prior weights as an expression.
+
+    Returns
+    -------
+    list of list of Call
+        Those of a list take none that is not in a list before it: each takes one pass over the rows.
 
     Raises
     ------
     RowsError
-        For a transformation that needs more of all rows, with what to write instead.
+        For a transformation whose values are not found so, with what to write instead.
     """
-    found: dict[str, Call] = {}
+    layers: list[dict[str, Call]] = []
     for call in _calls(specification, weights):
-        text = write(call)
-        if is_smooth(call) or call.callee in ("cr", "cc", "tp", "poly", *INSTEAD):
-            if call.callee == "bs" and _is_fixed_spline(call):
-                continue
-            advice = INSTEAD.get(call.callee, "Compute its columns in the rows, or write bs() with knots and limits")
+        if call.callee in OF_WHICH:
             raise RowsError(
-                f"{text} depends on how all values lie, and the rows are read chunk by chunk. {advice}; or read the "
-                "rows into a data frame."
+                f"{write(call)} takes the first of all values, and the rows are read chunk by chunk. Write I(x == 'a')."
             )
-        if call.callee in MEANS:
-            inside = [each for argument in call.arguments for each in walk(argument) if isinstance(each, Call)]
-            if len(call.arguments) != 1 or any(each.callee in MEANS for each in inside):
-                raise RowsError(f"{text} is a transformation of another one: write one of them out, with its numbers.")
-            found[text] = call
-    return list(found.values())
+        if not _remembers(call):
+            continue
+        _argument(call)
+        depth = _depth(call) - 1
+        layers += [{} for _ in range(depth + 1 - len(layers))]
+        layers[depth][write(call)] = call
+    return [list(layer.values()) for layer in layers]
 
 
-def _is_fixed_spline(call: Call) -> bool:
+def _remembers(call: Call) -> bool:
+    if is_smooth(call) or call.callee in MEANS:
+        return True
     given = dict(call.keywords)
-    return set(FIXED_SPLINE) <= set(given) and given["center"] == Constant(False)
+    if call.callee == "poly":  # powers as they are need nothing
+        return (call.arguments[2] if len(call.arguments) > 2 else given.get("raw")) != Constant(True)
+    if call.callee == "bs" and set(FIXED_SPLINE) <= set(given) and given["center"] == Constant(False):
+        return False
+    return call.callee in BASES
+
+
+def _depth(call: Call) -> int:
+    """How many transformations that remember something stand in each other, this one included."""
+    inside = [each for argument in call.arguments for each in walk(argument) if isinstance(each, Call)]
+    return 1 + max((_depth(each) for each in inside if _remembers(each)), default=0)
+
+
+def _argument(call: Call) -> Node:
+    """Return what a transformation is of."""
+    if not call.arguments:
+        raise RowsError(f"{write(call)} does not begin with what it is of: write that first, without a name.")
+    return call.arguments[0]
 
 
 def _calls(specification: Specification, weights: str | None) -> Iterator[Call]:
@@ -68,51 +95,112 @@ def _calls(specification: Specification, weights: str | None) -> Iterator[Call]:
         yield from (each for each in walk(node) if isinstance(each, Call))
 
 
+class Moments:
+    """Number, mean and sum of squares about it, chunk by chunk (Chan, Golub & LeVeque 1983, Am. Stat. 37).
+
+    Those of other rows are merged in any order and grouping: the result is the same but for rounding.
+    """
+
+    def __init__(self, n: int = 0, mean: float = 0.0, square: float = 0.0) -> None:
+        self.n, self.mean, self.square = n, mean, square
+
+    def add(self, values: np.ndarray) -> None:
+        """Add values (n,) of some rows."""
+        mean = float(values.mean())
+        self.merge(Moments(len(values), mean, float(((values - mean) ** 2).sum())))
+
+    def merge(self, other: Moments) -> None:
+        """Add those of other rows."""
+        n = self.n + other.n
+        if other.n:
+            self.square += other.square + (other.mean - self.mean) ** 2 * self.n * other.n / n
+            self.mean += (other.mean - self.mean) * other.n / n
+            self.n = n
+
+    def remembered(self) -> Remembered:
+        """Return mean and standard deviation."""
+        return {"mean": self.mean, "sd": float(np.sqrt(self.square / self.n))}
+
+
 class StateSums:
-    """Mean and standard deviation of what calls are of, chunk by chunk (Chan, Golub & LeVeque 1983, Am. Stat. 37).
+    """What transformations need of all rows, chunk by chunk.
+
+    That of other rows is merged in any order and grouping: exactly, but for the rounding of means.
 
     Parameters
     ----------
     calls : sequence of Call
-        Such as ``center(np.log(x))``.
+        Such as ``center(np.log(x))`` and ``bs(x, df=4)``, as `needed_states` lists them together.
     kept : UsedRows
         Some rows.
     names : Names
-        What expressions may use besides columns.
+        What expressions may use besides columns, with what calls inside of these remember.
     """
 
     def __init__(self, calls: Sequence[Call], kept: UsedRows, names: Names) -> None:
-        texts = {write(call): write(call.arguments[0]) for call in calls}
+        self._calls = {write(call): call for call in calls}
         self._columns: dict[str, Columns] = {
-            text: build_arithmetic(argument, kept, names, what="transformation") for text, argument in texts.items()
+            text: build_arithmetic(write(_argument(call)), kept, names, what="transformation")
+            for text, call in self._calls.items()
         }
-        self._sums: dict[str, tuple[int, float, float]] = dict.fromkeys(texts, (0, 0.0, 0.0))
+        self._found = {
+            text: Moments() if call.callee in MEANS else DistinctValues(text, write(_argument(call)))
+            for text, call in self._calls.items()
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out how columns are computed."""
-        return {"_sums": self._sums}
+        return self.__dict__ | {"_columns": {}}
 
     def add(self, frame: pd.DataFrame) -> None:
         """Add a data frame of rows."""
-        for text, source in self._columns.items():
-            values = source.evaluate(frame)[:, 0]
-            mean = float(values.mean())
-            self._add(text, len(values), mean, float(((values - mean) ** 2).sum()))
+        known: dict[str, np.ndarray] = {}
+        for text, found in self._found.items():
+            argument = write(_argument(self._calls[text]))
+            if argument not in known:
+                known[argument] = self._columns[text].evaluate(frame)[:, 0]
+                check_finite_values(argument, known[argument])
+            found.add(known[argument])
 
     def merge(self, other: StateSums) -> None:
-        """Add sums over other rows."""
-        for text, (m, mean, square) in other._sums.items():
-            if m:
-                self._add(text, m, mean, square)
+        """Add what was found in other rows."""
+        for text, found in self._found.items():
+            theirs = other._found[text]
+            if isinstance(found, Moments):
+                assert isinstance(theirs, Moments)
+                found.merge(theirs)
+            else:
+                assert isinstance(theirs, DistinctValues)
+                found.merge(theirs)
 
-    def _add(self, text: str, m: int, own: float, own_square: float) -> None:
-        n, mean, square = self._sums[text]
-        square += own_square + (own - mean) ** 2 * n * m / (n + m)
-        self._sums[text] = n + m, mean + (own - mean) * m / (n + m), square
+    def states(self, kept: UsedRows, names: Names) -> dict[str, Remembered]:
+        """Return what is remembered, by the calls as they are written.
 
-    def states(self) -> dict[str, State]:
-        """Return them."""
-        return {text: State(mean, float(np.sqrt(square / n))) for text, (n, mean, square) in self._sums.items()}
+        Parameters
+        ----------
+        kept, names
+            As they were given at the beginning.
+
+        Raises
+        ------
+        DesignError
+            If the values do not allow it: too few of them are distinct, or arguments do not go together.
+        """
+        return {
+            text: found.remembered()
+            if isinstance(found, Moments)
+            else self._basis(text, found.occurrences(), kept, names)
+            for text, found in self._found.items()
+        }
+
+    def _basis(self, text: str, x: Occurrences, kept: UsedRows, names: Names) -> Remembered:
+        call = self._calls[text]
+        if is_smooth(call):
+            _, k, basis = read_smooth(call, text)
+            return shape_smooth(text, x, k, basis).remembered
+        from bayesmm.design.columns.components import remember_basis
+
+        return remember_basis(call, x, kept.frame, names.environment)
 
 
 def check_row_by_row(sources: Sequence[Columns], kept: UsedRows) -> None:

@@ -25,11 +25,12 @@ from bayesmm.design.blocks.checks import (
 from bayesmm.design.blocks.confounding import check_columns, find_confounded
 from bayesmm.design.blocks.labels import check_distinct
 from bayesmm.design.columns.columns import build_arithmetic, distinct_names
+from bayesmm.design.columns.remembered import Remembered
 from bayesmm.design.design import Design
 from bayesmm.design.elsewhere import BlockMoments, Distant, Elsewhere
 from bayesmm.design.reading.check_texts import check_texts
 from bayesmm.design.reading.frame import UsedRows
-from bayesmm.design.reading.names import Names, State
+from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, report_dropped
 from bayesmm.design.related.relation import read_relations
 from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
@@ -76,8 +77,8 @@ class Declared:
         σ where it is known.
     relations : object
         What relates levels.
-    states : mapping of str to State
-        What transformations remember of all rows.
+    states : mapping of str to mapping
+        What transformations remember of all rows; see `bayesmm.design.columns.remembered`.
     """
 
     specification: Specification
@@ -85,7 +86,7 @@ class Declared:
     namespace: Mapping[str, Any] | None = None
     known_sigma: float | None = None
     relations: Any = None
-    states: Mapping[str, State] = field(default_factory=dict)
+    states: Mapping[str, Remembered] = field(default_factory=dict)
 
     @property
     def names(self) -> Names:
@@ -185,10 +186,10 @@ def sum_source(
     found = gather(source, specification, needed, bar)
     report_dropped_of(found, missing)
     source.check_unchanged(before)
-    calls = needed_states(specification, weights)
-    if calls:
-        averaging = _Averaging(calls, declared, found, needed, source.texts)
-        declared = replace(declared, states=source.fold(averaging, bar).states())
+    for calls in needed_states(specification, weights):
+        remembering = _Remembering(calls, declared, found, needed, source.texts)
+        own = remembering.states(source.fold(remembering, bar))
+        declared = replace(declared, states={**declared.states, **own})
         source.check_unchanged(before)
     evaluation = Evaluation(declared, found, needed, source.texts)
     kept = evaluation.kept
@@ -204,10 +205,10 @@ def sum_source(
     return put_together(declared, kept, found, totals, left, hashes, str(source))
 
 
-class _Averaging:
+class _Remembering:
     """The pass that transformations need before any other column can be computed."""
 
-    rows, text = None, "means"
+    rows, text = None, "means and knots"
 
     def __init__(
         self, calls: Sequence[Call], declared: Declared, found: Gathered, names: Sequence[str], texts: set[str]
@@ -228,6 +229,10 @@ class _Averaging:
         complete = read_chunk(chunk, self.names, self._texts)
         if complete.n:
             so_far.add(ColumnReader(self._kept()).frame(complete))
+
+    def states(self, sums: StateSums) -> dict[str, Remembered]:
+        """Return what is remembered of all rows."""
+        return sums.states(self._kept(), self._declared.names)
 
     def _kept(self) -> UsedRows:
         with _BUILDING:

@@ -65,7 +65,6 @@ def _check_same_model(one: Summed, other: Summed) -> None:
         "formulas": (a.specification.normalised(), b.specification.normalised()),
         "weights": (a.weights, b.weights),
         "sigma": (a.known_sigma, b.known_sigma),
-        "means of center() and scale()": (dict(a.states), dict(b.states)),
         "types of the columns": tuple(
             {name: kind for name, kind in each.found.kinds.items() if kind != "nothing"} for each in (one, other)
         ),
@@ -73,6 +72,12 @@ def _check_same_model(one: Summed, other: Summed) -> None:
     for what, (mine, theirs) in pairs.items():
         if mine != theirs:
             raise RowsError(f"Sums of different {what} cannot be added: {mine} and {theirs}.")
+    for text, state in a.states.items():
+        if state != b.states[text]:
+            raise RowsError(
+                f"{text} remembers other numbers (means, knots, limits) in one of the sums than in the other: their "
+                "rows differ. Write the numbers that it takes into the formula."
+            )
 
 
 def _join(one: Gathered, other: Gathered) -> Gathered:

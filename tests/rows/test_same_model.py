@@ -77,16 +77,111 @@ def test_splines_with_knots_and_limits_need_nothing_of_all_rows() -> None:
     close(here.fit().parameters, there.fit().parameters)
 
 
+CURVES = [
+    "y ~ bs(t, df=5) + (1 | a)",
+    "y ~ bs(t, 4, degree=2, center=False) - 1 + (1 | a)",
+    "y ~ bs(t, knots=k) + (1 | a)",
+    "y ~ cr(t, df=4) + bs(tenths, df=6, lower_bound=-6) + (1 | a)",
+    "y ~ cc(t, period=7.0, df=4) + (1 | a)",
+    "y ~ tp(t, df=5, max_knots=60) + (1 | a)",
+    "y ~ poly(year, 3) + (poly(tenths, 2) | a)",
+    "y ~ poly(scale(t), 2) + scale(center(year)) + (1 | a)",
+    "y ~ poly(tenths, 2, raw=True) + I(center(t)**2) + (1 | a)",
+    "scale(y) ~ cr(np.exp(t), df=5) + (1 | a)",
+    "y ~ s(t) + (1 | a)",
+    "y ~ s(np.exp(t), bs='bs', k=6) + f * t + homdiag(0 + s(tenths, k=5) | f) + (1 | a)",
+]
+
+
+@pytest.mark.parametrize("formula", CURVES)
+def test_curves_over_all_rows_have_the_columns_of_rows_in_memory(formula: str) -> None:
+    data = make_rows().assign(tenths=lambda d: d["t"].round(1))
+    data, how = with_gaps(data), {"namespace": {"k": np.array([-0.5, 0.5])}}
+    here, there = models(formula, data, *cut(data, CURVES.index(formula)), **how)
+    new = make_rows(30, seed=5).assign(t=lambda d: 1.3 * d["t"], tenths=lambda d: d["t"])  # beyond the limits, too
+    new["a"] = data["a"].dropna().iloc[0]
+    mine, theirs = here.design.evaluate(new), there.design.evaluate(new)
+    np.testing.assert_allclose(theirs.X, mine.X, rtol=1e-9, atol=1e-11 * np.abs(mine.X).max())
+    for one, other in zip(mine.blocks, theirs.blocks, strict=True):
+        columns = (each.incidence.memberships[0].columns for each in (one, other))
+        np.testing.assert_allclose(*columns, rtol=1e-9, atol=1e-10)
+    assert there.design.coefficients == here.design.coefficients
+    close(here.fit().parameters, there.fit().parameters)
+
+
+def test_what_curves_remember_is_saved_with_the_sums(tmp_path) -> None:
+    data = make_rows(300)
+    model = bmm.Model(CURVES[11], bmm.scan(data.assign(tenths=data["t"].round(1)), chunk_rows=80))
+    again = bmm.Model.from_sums(model.problem.save(tmp_path / "sums.nc"))
+    close(model.fit().parameters, again.fit().parameters)
+    other = bmm.Model(CURVES[11], bmm.scan(make_rows(90, seed=9).assign(tenths=lambda d: d["t"].round(1))))
+    with pytest.raises(bmm.errors.RowsError, match="remembers other numbers"):
+        _ = model.problem.sums + other.problem.sums
+
+
+def test_distinct_values_do_not_depend_on_the_order_of_their_parts(monkeypatch) -> None:
+    from bayesmm.rows import distinct
+
+    monkeypatch.setattr(distinct, "WAITING", 50)
+    r = np.random.default_rng(1)
+    x = r.normal(size=400).round(2)
+    parts = []
+    for some in np.split(x, [30, 31, 200]):
+        parts.append(distinct.DistinctValues("poly(x)", "x"))
+        for values in np.array_split(some, 3):
+            parts[-1].add(values)
+    parts[2].merge(parts[0])
+    parts[1].merge(parts[2])
+    parts[3].merge(parts[1])
+    found, (values, counts) = parts[3].occurrences(), np.unique(x, return_counts=True)
+    np.testing.assert_array_equal(found.values, values)
+    np.testing.assert_array_equal(found.counts, counts)
+    np.testing.assert_allclose(
+        found.quantiles(np.linspace(0, 1, 33)), np.quantile(x, np.linspace(0, 1, 33)), rtol=1e-13
+    )
+
+
+def test_polynomials_keep_their_digits_far_from_zero() -> None:
+    data = make_rows(400).assign(t=lambda d: 1e6 + d["t"].round(2))
+    data.loc[3, "t"] = 1e6 + 500.0  # one row far from all others
+    here, there = models("y ~ poly(t, 3) + (1 | a)", data, [data], 50)
+    close(here.fit().parameters, there.fit().parameters)
+
+
+def test_more_distinct_values_than_there_may_be_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("bayesmm.rows.distinct.MOST", 100)
+    with pytest.raises(bmm.errors.RowsError, match=r"more than 100 distinct.*np\.round\(t, 3\)"):
+        bmm.Model("y ~ cr(t, df=4) + (1 | a)", bmm.scan(make_rows()))
+    bmm.Model("y ~ cr(np.round(t, 1), df=4) + (1 | a)", bmm.scan(make_rows()))
+
+
 @pytest.mark.parametrize(
     ("formula", "said"),
     [
-        ("y ~ bs(t, df=5) + (1 | a)", "knots and limits"),
-        ("y ~ poly(t, 2) + (1 | a)", "depends on how all values lie"),
-        ("y ~ s(t) + (1 | a)", "depends on how all values lie"),
-        ("y ~ scale(center(t)) + (1 | a)", "of another one"),
+        ("y ~ binary(z) + (1 | a)", "Write I"),
+        ("y ~ bs(x=t, df=4) + (1 | a)", "does not begin with"),
         ("y ~ off(t) + (1 | a)", "depends on other rows"),
+        ("y ~ poly(count, 4) + (1 | a)", "more than 4 distinct values"),
     ],
 )
-def test_what_depends_on_all_rows_is_refused(formula: str, said: str) -> None:
-    with pytest.raises(bmm.errors.RowsError, match=said):
+def test_what_depends_on_all_rows_otherwise_is_refused(formula: str, said: str) -> None:
+    with pytest.raises(bmm.errors.BayesmmError, match=said):
         bmm.Model(formula, bmm.scan(make_rows()), namespace={"off": lambda x: x - x.mean()})
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ bs(t, df=1) + (1 | a)",
+        "y ~ cr(count, df=9) + (1 | a)",
+        "y ~ tp(t, df=2000) + (1 | a)",
+        "y ~ s(count, k=8) + (1 | a)",
+        "y ~ poly(np.log(t), 2) + (1 | a)",
+    ],
+)
+def test_curves_that_cannot_be_are_refused_by_name(formula: str) -> None:
+    with pytest.raises(bmm.errors.BayesmmError) as here:
+        bmm.Model(formula, make_rows())
+    with pytest.raises(bmm.errors.BayesmmError) as there:
+        bmm.Model(formula, bmm.scan(make_rows()))
+    assert type(there.value) in (type(here.value), bmm.errors.RowsError)

@@ -149,7 +149,7 @@ def _smooth(call: Call, text: str, rows: UsedRows, names: Names) -> SmoothTerm:
     of, k, basis = read_smooth(call, text)
     source = build_arithmetic(write(of), rows, names, what="column of s()")
     check_column_count(k, len(rows), write(call))
-    return build_smooth(write(call), write(of), source, k, basis, len(rows))
+    return build_smooth(write(call), write(of), source, k, basis, len(rows), names.states.get(write(call)))
 
 
 def build_arithmetic(text: str, rows: UsedRows, names: Names, *, what: str) -> Columns:

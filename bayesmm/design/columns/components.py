@@ -20,9 +20,10 @@ from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, Lazy
 from formulae.transforms import TRANSFORMS
 
 from bayesmm.console import listing
+from bayesmm.design.columns.remembered import Occurrences, Remembered, recall, remember
 from bayesmm.design.columns.terms import label_column
 from bayesmm.design.reading.dtypes import level_text
-from bayesmm.design.reading.names import STATES, State
+from bayesmm.design.reading.names import STATES
 from bayesmm.errors import BayesmmError, DesignError, PredictionError
 from bayesmm.limits import BASIS_COLUMNS, BASIS_SITES, NUMBERS
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
@@ -33,7 +34,7 @@ _OPERATORS: dict[str, Callable] = {
 }  # fmt: skip
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _CODINGS = ("C", "S", "T")
-_BASES = ("bs", "cr", "cc", "tp", "poly")
+BASES = ("bs", "cr", "cc", "tp", "poly")
 _SIZES = {"df": BASIS_COLUMNS, "degree": BASIS_COLUMNS, "knots": BASIS_COLUMNS, "max_knots": BASIS_SITES}
 
 
@@ -123,7 +124,7 @@ class CallComponent(FormulaeCall):
 
     def set_data(self, spans_intercept: bool = False) -> None:
         """Code the values; formulae prints to stdout on failure, this does not."""
-        with _blaming(self.name):
+        with blaming(self.name):
             if self.kind == "numeric":
                 self.value = np.asarray(self._intermediate_data, dtype=np.float64)
             elif isinstance(self._intermediate_data, CategoricalBox):
@@ -154,8 +155,8 @@ class _BoundedCall(LazyCall):
     def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
         state = env.namespace.get(STATES, {}).get(self.written)
         if state is not None and self.stateful_transform is None:
-            self.stateful_transform = _remembering(self.callee, state)
-        if self.callee in _BASES:
+            self.stateful_transform = recall(self.callee, state)
+        if self.callee in BASES and state is None:
             self.check(data_mask, env)
         return super().eval(data_mask, env)
 
@@ -180,11 +181,33 @@ class _BoundedCall(LazyCall):
             )
 
 
-def _remembering(callee: str, state: State) -> Any:
-    """Make a transformation that knows its mean and standard deviation already."""
-    transform = TRANSFORMS[callee]()
-    transform.mean, transform.std, transform.params_set = state.mean, state.sd, True
-    return transform
+def remember_basis(node: Call, x: Occurrences, frame: pd.DataFrame, environment: Any) -> Remembered:
+    """Find what ``bs``, ``cr``, ``cc``, ``tp`` or ``poly`` remembers of all rows.
+
+    Parameters
+    ----------
+    node : Call
+        As it is written.
+    x : Occurrences
+        Of its first argument, in all rows.
+    frame : DataFrame
+        Some rows.
+    environment : object
+        What formulae evaluates calls in.
+
+    Raises
+    ------
+    DesignError
+        If it would be larger than one may be, or its arguments do not go together or with the values.
+    """
+    call = _lazy(node)
+    with blaming(write(node)):
+        call.check(frame.iloc[:1], environment)
+        positional = [argument.eval(frame, environment) for argument in call.args[1:]]
+        keywords = {name: value.eval(frame, environment) for name, value in call.kwargs.items()}
+        given = signature(TRANSFORMS[node.callee].__call__).bind(None, None, *positional, **keywords)
+        given.apply_defaults()
+        return remember(node.callee, dict(list(given.arguments.items())[2:]), x)
 
 
 class _Guarded(_BoundedCall):
@@ -195,7 +218,7 @@ class _Guarded(_BoundedCall):
         self.name, self.written = name, write(node)
 
     def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
-        with _blaming(self.name):
+        with blaming(self.name):
             values = super().eval(data_mask, env)
         if isinstance(values, CategoricalBox):
             return values
@@ -213,7 +236,7 @@ class _Guarded(_BoundedCall):
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def blaming(name: str) -> Iterator[None]:
     """Turn any failure of an expression into a DesignError that names it."""
     try:
         yield

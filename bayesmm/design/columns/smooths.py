@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.columns.remembered import Occurrences, Remembered
 from bayesmm.design.columns.terms import TermPart
 from bayesmm.errors import DesignError
 from bayesmm.specification.smooths import LEAST, Basis
@@ -118,6 +119,55 @@ def _square_of_straight(h: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class SmoothShape:
+    """What the columns of a smooth term are, whatever the rows.
+
+    Attributes
+    ----------
+    low, high : float
+        Least and greatest value of what it is a curve over.
+    knots : array, shape (k,), or None
+        Of natural cubic splines, over (x − low)/(high − low); None of B-splines, whose knots are at equal distances.
+    change : array, shape (k, k − 2)
+        From basis functions to columns whose effects are independent, of equal variances, under the penalty.
+    line : array, shape (2, k − 2)
+        Least-squares lines of these columns over the rows used, which are taken off.
+    """
+
+    low: float
+    high: float
+    knots: np.ndarray | None
+    change: np.ndarray
+    line: np.ndarray
+
+    @classmethod
+    def recall(cls, state: Remembered) -> SmoothShape:
+        """Read what `remembered` wrote."""
+        knots = None if state["knots"] is None else np.array(state["knots"])
+        return cls(state["low"], state["high"], knots, np.array(state["change"]), np.array(state["line"]))
+
+    @property
+    def remembered(self) -> Remembered:
+        """It in plain numbers."""
+        return {
+            "low": self.low,
+            "high": self.high,
+            "knots": None if self.knots is None else self.knots.tolist(),
+            "change": self.change.tolist(),
+            "line": self.line.tolist(),
+        }
+
+    @cached_property
+    def _spline(self) -> _Spline:
+        return _BSplines(len(self.change)) if self.knots is None else _Cardinal(self.knots)
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Return the columns (m, k − 2) at values (m,) of what the curve is over."""
+        u = (x - self.low) / (self.high - self.low)
+        return self._spline.columns(u) @ self.change - _straight(u) @ self.line
+
+
+@dataclass(frozen=True, eq=False)
 class SmoothTerm:
     """What a smooth curve has beside its straight line, in the rows used and in new ones.
 
@@ -127,14 +177,8 @@ class SmoothTerm:
         The term as it is written, and what it is a curve over.
     source : object
         How that number is computed.
-    low, high : float
-        Its least and greatest value in the rows used.
-    spline : object
-        Basis with its penalty, over (x − low)/(high − low).
-    change : array, shape (k, k − 2)
-        From basis functions to columns whose effects are independent, of equal variances, under the penalty.
-    line : array, shape (2, k − 2)
-        Least-squares lines of these columns over the rows used, which are taken off.
+    shape : SmoothShape
+        Its columns.
     data : array, shape (n, k − 2)
         The columns in the rows used.
     """
@@ -142,17 +186,23 @@ class SmoothTerm:
     text: str
     of: str
     source: _Source
-    low: float
-    high: float
-    spline: _Spline
-    change: np.ndarray
-    line: np.ndarray
+    shape: SmoothShape
     data: np.ndarray
+
+    @property
+    def low(self) -> float:
+        """Least value of what it is a curve over."""
+        return self.shape.low
+
+    @property
+    def high(self) -> float:
+        """Its greatest value."""
+        return self.shape.high
 
     @property
     def column_names(self) -> list[str]:
         """One name for each column."""
-        return [f"{self.text}[{j + 1}]" for j in range(self.change.shape[1])]
+        return [f"{self.text}[{j + 1}]" for j in range(self.shape.change.shape[1])]
 
     @property
     def is_column(self) -> bool:
@@ -167,7 +217,7 @@ class SmoothTerm:
     @property
     def anatomy(self) -> tuple[TermPart, ...]:
         """Itself."""
-        return (TermPart(self.text, self.change.shape[1], None),)
+        return (TermPart(self.text, self.shape.change.shape[1], None),)
 
     def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the columns of new rows."""
@@ -175,11 +225,12 @@ class SmoothTerm:
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """Return the columns (m, k − 2) at values (m,) of what the curve is over."""
-        u = (x - self.low) / (self.high - self.low)
-        return self.spline.columns(u) @ self.change - _straight(u) @ self.line
+        return self.shape.at(x)
 
 
-def build_smooth(text: str, of: str, source: _Source, k: int, basis: Basis, n_rows: int) -> SmoothTerm:
+def build_smooth(
+    text: str, of: str, source: _Source, k: int, basis: Basis, n_rows: int, state: Remembered | None = None
+) -> SmoothTerm:
     """Build the departures of one smooth term from a straight line.
 
     Parameters
@@ -194,6 +245,30 @@ def build_smooth(text: str, of: str, source: _Source, k: int, basis: Basis, n_ro
         Natural cubic splines on quantiles of the distinct values, or B-splines on equal distances.
     n_rows : int
         Rows used.
+    state : mapping, optional
+        What is remembered of all rows, where these are only some of them.
+
+    Raises
+    ------
+    DesignError
+        If there are fewer distinct values than k.
+    """
+    x = source.fitted(n_rows)[:, 0]
+    shape = shape_smooth(text, Occurrences.of(x), k, basis) if state is None else SmoothShape.recall(state)
+    return SmoothTerm(text, of, source, shape, shape.at(x))
+
+
+def shape_smooth(text: str, x: Occurrences, k: int, basis: Basis) -> SmoothShape:
+    """Find the columns of one smooth term.
+
+    Parameters
+    ----------
+    text : str
+        The term, for messages.
+    x : Occurrences
+        Of what it is a curve over.
+    k, basis
+        As for `build_smooth`.
 
     Raises
     ------
@@ -213,23 +288,22 @@ def build_smooth(text: str, of: str, source: _Source, k: int, basis: Basis, n_ro
     Wood (2017), Generalized Additive Models, 2nd ed., sections 5.3 and 5.8. Ruppert, Wand & Carroll (2003),
     Semiparametric Regression, section 4.9. Wahba (1978), JRSS-B 40.
     """
-    x = source.fitted(n_rows)[:, 0]
-    distinct = np.unique(x)
-    if len(distinct) < k:
-        raise DesignError(_too_few(text, len(distinct), k))
-    low, high = float(distinct[0]), float(distinct[-1])
-    u = (x - low) / (high - low)
-    if basis == "cr":
-        spline: _Spline = _Cardinal(np.quantile((distinct - low) / (high - low), np.linspace(0.0, 1.0, k)))
-    else:
-        spline = _BSplines(k)
+    if len(x.values) < k:
+        raise DesignError(_too_few(text, len(x.values), k))
+    u = Occurrences((x.values - x.low) / (x.high - x.low), x.counts)
+    knots = np.quantile(u.values, np.linspace(0.0, 1.0, k)) if basis == "cr" else None
+    spline: _Spline = _BSplines(k) if knots is None else _Cardinal(knots)
     values, vectors = np.linalg.eigh(spline.penalty)
     change = vectors[:, 2:] / np.sqrt(values[2:])  # the first two are straight lines
-    columns = spline.columns(u) @ change
-    line = np.linalg.lstsq(_straight(u), columns, rcond=None)[0]
-    columns -= _straight(u) @ line
-    size = float(np.sqrt((columns**2).sum() / n_rows))
-    return SmoothTerm(text, of, source, low, high, spline, change / size, line / size, columns / size)
+    middle, columns = u.mean, u.mean_of(spline.columns) @ change
+    moments = u.mean_of(
+        lambda v: np.column_stack([v - middle, spline.columns(v) @ change - columns]) * (v - middle)[:, None]
+    )
+    slope = moments[1:] / moments[0]
+    line = np.stack([columns - slope * middle, slope])
+    squares = u.mean_of(lambda v: (spline.columns(v) @ change - _straight(v) @ line) ** 2)
+    size = float(np.sqrt(squares.sum()))
+    return SmoothShape(x.low, x.high, knots, change / size, line / size)
 
 
 def _straight(u: np.ndarray) -> np.ndarray:

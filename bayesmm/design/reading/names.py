@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -77,13 +77,6 @@ MEANS = ("center", "scale", "standardize")  # transformations that remember a me
 STATES = "states of calls"  # no name that a formula could have
 
 
-class State(NamedTuple):
-    """What a transformation remembers of all rows."""
-
-    mean: float
-    sd: float
-
-
 class Names:
     """The names that the expressions of one model may use, besides the columns of the data.
 
@@ -91,8 +84,9 @@ class Names:
     ----------
     namespace : mapping of str to object, optional
         The user's functions and values.
-    states : mapping of str to State, optional
-        What transformations remember, by the calls as they are written, where not all rows are there to find it in.
+    states : mapping of str to mapping, optional
+        What transformations remember, by the calls as they are written, where not all rows are there to find it in; see
+        `bayesmm.design.columns.remembered`.
 
     Raises
     ------
@@ -100,7 +94,9 @@ class Names:
         If the namespace holds modules, names with dots, or names that the formula language already has.
     """
 
-    def __init__(self, namespace: Mapping[str, Any] | None = None, states: Mapping[str, State] | None = None):
+    def __init__(
+        self, namespace: Mapping[str, Any] | None = None, states: Mapping[str, Mapping[str, Any]] | None = None
+    ):
         self.states = dict(states or {})
         if namespace is not None and not isinstance(namespace, Mapping):
             raise SpecificationError(
