@@ -40,8 +40,8 @@ def inside_jax() -> Iterator[None]:
     ProcessError
         If this process was forked after JAX had begun to run.
     KeyboardInterrupt
-        If it is interrupted, also where JAX makes a ValueError of it: it compares static parts of pytrees in Python,
-        and wraps whatever is raised meanwhile.
+        If it is interrupted, also where JAX makes another error of it: it compares static parts of pytrees in Python
+        and calls functions of the host, and wraps whatever is raised meanwhile.
     """
     check_process()
     import jax
@@ -51,6 +51,10 @@ def inside_jax() -> Iterator[None]:
             yield
     except ValueError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    except jax.errors.JaxRuntimeError as error:
+        if "KeyboardInterrupt" in str(error):  # in the text alone
             raise KeyboardInterrupt from None
         raise
 

@@ -373,7 +373,7 @@ class Model:
         """
         from bayesmm.bayes.sample import bind_program
 
-        return bind_program(kind, self.problem.dense, self.priors, self._warm_start, parameterisation)
+        return bind_program(kind, self.problem, self.priors, self._warm_start, parameterisation)
 
     @understands_keywords
     def sample(
@@ -640,7 +640,7 @@ class Model:
 
         way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
         return calibrate(
-            self.problem.dense,
+            self.problem,
             self.priors,
             sample_again,
             simulations=simulations,

@@ -150,7 +150,7 @@ class Problem:
 
     @cached_property
     def dense(self) -> Problem:
-        """The same with dense matrices of related levels, as JAX takes them.
+        """The same with dense matrices of related levels, as a search in JAX takes them.
 
         Raises
         ------
@@ -164,8 +164,7 @@ class Problem:
         if large is not None:
             raise ArgumentError(
                 f"{large.group} has {large.q:,} levels, related by the matrix {large.grouping.relation!r}. A "
-                f"posterior, and what else JAX computes, takes dense matrices, of at most {MOST_LEVELS:,}. Take "
-                "model.fit(), or the levels with data and what relates these, as pedigree.prune(animals) has them."
+                f"search in JAX takes dense matrices, of at most {MOST_LEVELS:,}. Leave engine='jax' out."
             )
         known = [None if block.relation is None else dense_relation(block.relation) for block in blocks]
         return Problem(

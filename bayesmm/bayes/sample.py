@@ -106,7 +106,7 @@ def sample(
     BayesmmWarning
         If the draws should not be trusted as they are, or a default prior is at odds with the data.
     """
-    warn, problem = warn or _warn_user, problem.dense
+    warn = warn or _warn_user
     settings = make_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )

@@ -121,8 +121,6 @@ def check_identity(fit: Fit) -> Identity:
     ------
     ComparisonError
         If the fit is one of maximum likelihood.
-    ArgumentError
-        If more levels are related than a dense matrix is made for.
     PriorError
         If flat priors leave the posterior improper.
     """
@@ -131,7 +129,7 @@ def check_identity(fit: Fit) -> Identity:
             "The identity is one of REML, and the fit is one of maximum likelihood, which maximises over the "
             "coefficients where a posterior integrates them out. Give model.fit('reml')."
         )
-    flat = build_flat_posterior(fit.problem.dense)
+    flat = build_flat_posterior(fit.problem)
     estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
     reml = fit.parameters["estimate"].loc[[row.name for row in rows]]

@@ -180,7 +180,7 @@ def _distributions(
     """Tabulate the distribution of each parameter, and estimate the error of their limits, in standard deviations."""
     origin = quadrature.modes.found[0].position
     d = len(origin)
-    around = _describe(surface, quadrature, origin + np.vstack([np.zeros(d), np.eye(d)]))
+    around = _read(surface, quadrature, origin + np.vstack([np.zeros(d), np.eye(d)]))
     tables, error = [], 0.0
     for row, sd in zip(rows, sds, strict=True):
         near = _values(row, around)
@@ -201,7 +201,7 @@ def _along_coordinate(surface: Surface, quadrature: Quadrature, row: ParameterRo
         fine, cumulative = marginal_distribution(quadrature.parts(c), c, degree)
         line = np.tile(origin, (len(fine), 1))
         line[:, c] = fine
-        along = _values(row, _describe(surface, quadrature, line))
+        along = _values(row, _read(surface, quadrature, line))
         rising = along[-1] >= along[0]
         tables.append((along, cumulative) if rising else (along[::-1], 1.0 - cumulative[::-1]))
     one, other = (np.interp(ndtr(COMPARED), cumulative, values) for values, cumulative in tables)
@@ -213,7 +213,7 @@ def _along_lines(surface: Surface, quadrature: Quadrature, row: ParameterRow, sd
     bend, straighten = SCALES.get(row.kind, (np.asarray, np.asarray))
 
     def function(positions: np.ndarray) -> np.ndarray:
-        return bend(_values(row, _describe(surface, quadrature, positions)))
+        return bend(_values(row, _read(surface, quadrature, positions)))
 
     gradients = []
     for mode in quadrature.modes.found:
@@ -247,9 +247,8 @@ def _scatter(lattices: Sequence[Lattice], function: Callable[[np.ndarray], np.nd
     return [Scattered(nodes.index[own], nodes.weights[own], values[own], beyond[own]) for own in owned]
 
 
-def _describe(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -> Described:
-    parts = list(surface.describe(quadrature.modes.place, {"dense": positions}))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _read(surface: Surface, quadrature: Quadrature, positions: np.ndarray) -> Described:
+    return surface.read(quadrature.modes.place, {"dense": positions})
 
 
 def summarise_parameters(group: xr.Dataset, labels: Labels, level: float) -> Summary:

@@ -22,7 +22,7 @@ from bayesmm.bayes.exploring.importance import (
 )
 from bayesmm.bayes.exploring.kernel import Kernel
 from bayesmm.bayes.exploring.modes import MATTERS, Modes, Portraits, find_modes, portray, share_chains
-from bayesmm.bayes.exploring.moments import average_moments
+from bayesmm.bayes.exploring.moments import average_moments, averaged_note, choose_averaged
 from bayesmm.bayes.exploring.nuts import Peak, draw_positions, locate, prepare_nuts
 from bayesmm.bayes.exploring.quadrature import MOST_PARAMETERS, integrate
 from bayesmm.bayes.exploring.recorder import Recorder
@@ -35,6 +35,7 @@ from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
+from bayesmm.marginal.in_jax.hosted import n_hosted
 
 Explorer = Literal["nuts", "importance", "quadrature"]
 Effects = Literal["draws", "moments"] | None
@@ -108,7 +109,7 @@ def explore(
 
 def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> Run:
     """Read off the draws what was integrated out; briefly, what a posterior cannot do without."""
-    surface, labels, groups = task.surface, task.labels, {}
+    surface, labels, groups, notes = task.surface, task.labels, {}, drawn.notes
     explorer = "importance" if briefly and task.explorer == "quadrature" else task.explorer  # without its tables
     with inside_jax():
         finishing = surface.generating(MarginalProgram.recover_coefficients) if briefly else surface
@@ -116,11 +117,14 @@ def _put_back(task: Task, modes: Modes | None, drawn: Drawn, briefly: bool) -> R
         if not briefly:
             groups = drawn.tables()
             if task.effects == "moments" and "quadrature" not in groups:
-                groups["random_effects"] = average_moments(surface, drawn.place, drawn.positions, labels)
+                some = choose_averaged(n := len(drawn.positions["dense"]), n_hosted(surface.data))
+                averaged = {part: positions[some] for part, positions in drawn.positions.items()}
+                groups["random_effects"] = average_moments(surface, drawn.place, averaged, labels)
+                notes = (*notes, *averaged_note(len(some), n))
         run = Run(
             sites=sites,
             stats=drawn.stats,
-            notes=drawn.notes,
+            notes=notes,
             attributes={"method": explorer} | drawn.attributes,
             groups=groups,
         )
@@ -241,6 +245,7 @@ def _open_marginal(
         small=start.small,
         generate=generate,
         describe=MarginalProgram.moments,
+        read=MarginalProgram.read_coefficients,
         seed=seed,
     )
     return surface, start.others

@@ -12,6 +12,9 @@ from bayesmm.bayes.exploring.surface import Surface
 from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.design.coordinates import effect_coordinates
 
+AVERAGED = 10_000_000  # draws times random effects on the host: some two minutes of a processor
+FEWEST = 50  # draws: what is averaged are conditional means and variances, which hardly differ between draws
+
 
 class MomentSum:
     """The moments of a mixture of conditional distributions, added up part by part."""
@@ -48,6 +51,30 @@ class MomentSum:
     def sd(self) -> np.ndarray:
         """Standard deviation of the mixture: within and between."""
         return np.sqrt((np.asarray(self._within) + self._between) / self._weight)
+
+
+def choose_averaged(n_draws: int, n_hosted: int) -> np.ndarray:
+    """Choose the draws, evenly spaced, over which moments are averaged: all, unless each takes a factor on the host.
+
+    Parameters
+    ----------
+    n_draws : int
+        How many there are.
+    n_hosted : int
+        Random effects that are eliminated on the host.
+    """
+    count = min(n_draws, max(FEWEST, AVERAGED // n_hosted))
+    return np.linspace(0, n_draws - 1, count).round().astype(int)
+
+
+def averaged_note(count: int, n_draws: int) -> tuple[str, ...]:
+    """Say so if these are not all."""
+    if count == n_draws:
+        return ()
+    return (
+        f"Means and standard deviations of the random effects are averages over {count:,} of the {n_draws:,} draws of "
+        "everything else, evenly spaced.",
+    )
 
 
 def average_moments(surface: Surface, place: Place, positions: Mapping[str, np.ndarray], labels: Labels) -> xr.Dataset:

@@ -25,6 +25,7 @@ from bayesmm.bayes.exploring.surface import Surface, open_surface
 from bayesmm.bayes.exploring.surface_programs import Generator as Quantities
 from bayesmm.errors import SamplingError
 from bayesmm.inside_jax import inside_jax
+from bayesmm.marginal.in_jax.hosted import stoppable
 
 CHUNK = 50  # iterations per call: often enough for a progress bar, rare enough to cost nothing
 
@@ -292,12 +293,16 @@ def _step(
             return run(part, *shared)
 
     waiting = None
-    with beside(len(parts)) as each:
-        for begun in range(progress.done, total, CHUNK):
-            parts, records = zip(*each(advance, parts), strict=True)
-            if waiting is not None:
-                yield waiting
-            waiting = parts, records, begun
+    with stoppable(data) as stop, beside(len(parts)) as each:
+        try:
+            for begun in range(progress.done, total, CHUNK):
+                parts, records = zip(*each(advance, parts), strict=True)
+                if waiting is not None:
+                    yield waiting
+                waiting = parts, records, begun
+        except BaseException:
+            stop()
+            raise
     if waiting is not None:
         yield waiting
 

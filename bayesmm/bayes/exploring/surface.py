@@ -13,11 +13,13 @@ import numpy as np
 from bayesmm.bayes.exploring.compiling import signature, trace_alone
 from bayesmm.bayes.exploring.coordinates import Coordinates, ModelFunction, Place, Position, find_coordinates
 from bayesmm.bayes.exploring.surface_programs import Describer, Generator, Probe, SurfacePrograms, build_programs
+from bayesmm.marginal.in_jax.hosted import n_hosted
 
 MAX_DENSE = 100  # entries; beyond, a dense mass matrix learns too slowly in a warm-up of usual length
 MANY = 1024  # positions a call of `energies`
 FEW = 4  # positions a call of `probe` where no curvature is looked at
-SOME = 512  # positions a call of `describe` or `finish`
+SOME = 512  # positions a call of `describe`, `read` or `finish`,
+HELD = 2**22  # of fewer where levels are so many that the results of a call would be more numbers
 AT_ONCE = 4  # calls under way,
 AHEAD = 2**28  # unless their results are larger than this together, 256 MB
 
@@ -63,6 +65,11 @@ class Surface:
         return float(np.log(self.guess.scale["dense"]).sum())
 
     @property
+    def some(self) -> int:
+        """Positions a call of `describe` or `finish`."""
+        return max(1, min(SOME, HELD // n_hosted(self.data)))
+
+    @property
     def probed(self) -> int:
         """Positions a call of `probe`: one and its neighbours, the same number always for one program to serve all."""
         return FEW if self.coordinates.diagonal else self.coordinates.n_dense + 1
@@ -97,7 +104,7 @@ class Surface:
 
     def generating(self, generate: Generator | None) -> Surface:
         """Let `finish` add other quantities."""
-        programs = trace_alone(build_programs, self.model, self.coordinates, generate, None)
+        programs = trace_alone(build_programs, self.model, self.coordinates, generate, None, None)
         return replace(self, programs=self.programs._replace(finish=programs.finish))
 
     def place(self, centre: Position) -> Place:
@@ -127,28 +134,38 @@ class Surface:
 
     def describe(self, place: Place, positions: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Read sites and described quantities off positions, part by part."""
-        calls = ((self.programs.describe(part, self.data, place), m) for part, m in _chunks(positions, SOME))
+        calls = ((self.programs.describe(part, self.data, place), m) for part, m in _chunks(positions, self.some))
         for found, m in _ahead(calls):
             yield {name: np.asarray(values)[:m] for name, values in found.items()}
 
+    def read(self, place: Place, positions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Read sites off positions, and what follows from them without the data."""
+        calls = ((self.programs.read(part, self.data, place), m) for part, m in _chunks(positions, SOME))
+        return _join(_ahead(calls))
+
     def finish(self, place: Place, positions: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Read sites and generated quantities off positions, whose first axis is that of the draws."""
-        parts: dict[str, list[np.ndarray]] = {}
-        chunks = enumerate(_chunks(positions, SOME))
+        chunks = enumerate(_chunks(positions, self.some))
         calls = ((self.programs.finish(*self._finishing(place, part, number)), m) for number, (part, m) in chunks)
-        for found, m in _ahead(calls):
-            for name, values in found.items():
-                parts.setdefault(name, []).append(np.asarray(values)[:m])
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        return _join(_ahead(calls))
 
     def prepare_finish(self, place: Place) -> None:
         """Begin to compile `finish`."""
         widths = {part: len(values) for part, values in self.guess.scale.items()}
-        positions = {part: jax.ShapeDtypeStruct((SOME, width), float) for part, width in widths.items()}
+        positions = {part: jax.ShapeDtypeStruct((self.some, width), float) for part, width in widths.items()}
         self.programs.finish.prepare(*self._finishing(place, positions, 0))
 
     def _finishing(self, place: Place, positions: Mapping[str, Any], number: int) -> tuple[Any, ...]:
-        return dict(positions), np.int64(number * SOME), np.int64(self.seed), self.data, place
+        return dict(positions), np.int64(number * self.some), np.int64(self.seed), self.data, place
+
+
+def _join(calls: Iterator[tuple[Any, int]]) -> dict[str, np.ndarray]:
+    """Put the results of calls together, as many of each as are wanted."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for found, m in calls:
+        for name, values in found.items():
+            parts.setdefault(name, []).append(np.asarray(values)[:m])
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 def _chunks(positions: Mapping[str, np.ndarray], size: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
@@ -183,6 +200,7 @@ def open_surface(
     diagonal: Collection[str] = (),
     generate: Generator | None = None,
     describe: Describer | None = None,
+    read: Describer | None = None,
     seed: int = 0,
 ) -> Surface:
     """Prepare to evaluate the posterior of a NumPyro model; in `inside_jax`.
@@ -194,6 +212,8 @@ def open_surface(
     describe : callable, optional
         Takes the model, the sites of one draw and the data to quantities that `Surface.describe` adds to the sites; a
         function of a module.
+    read : callable, optional
+        Takes the same to quantities that follow from the sites alone, for `Surface.read`.
     seed : int
         Of all randomness.
     """
@@ -202,7 +222,7 @@ def open_surface(
     coordinates = trace_alone(_layout_of, model, data, start, diagonal, tuple(small))
     return Surface(
         model=model,
-        programs=trace_alone(build_programs, model, coordinates, generate, describe),
+        programs=trace_alone(build_programs, model, coordinates, generate, describe, read),
         coordinates=coordinates,
         data=data,
         guess=Guess(start, coordinates.lay_out(scales or {}), small),

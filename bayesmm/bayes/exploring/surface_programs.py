@@ -25,6 +25,7 @@ from bayesmm.bayes.exploring.coordinates import (
     straighten,
     unconstrained,
 )
+from bayesmm.marginal.in_jax.hosted import is_hosted
 
 BATCH_ENTRIES = 2**20  # numbers of data and results for the positions that are computed together, 8 MB
 SIDE_BY_SIDE = 128  # positions whose energies are evaluated together, at most; more fall out of the processor's cache
@@ -53,17 +54,23 @@ class SurfacePrograms(NamedTuple):
     energies : (data, place, positions, how many of them) -> energies, of the others zero
     finish : (positions, number of the first, seed, data, place) -> sites and generated quantities
     describe : (positions, data, place) -> sites and described quantities
+    read : (positions, data, place) -> sites and what is read off them alone
     """
 
     probe: Program
     energies: Program
     finish: Program
     describe: Program
+    read: Program
 
 
 @lru_cache(maxsize=32)
 def build_programs(
-    model: ModelFunction, coordinates: Coordinates, generate: Generator | None, describe: Describer | None
+    model: ModelFunction,
+    coordinates: Coordinates,
+    generate: Generator | None,
+    describe: Describer | None,
+    read: Describer | None,
 ) -> SurfacePrograms:
     """Write the programs of one model; they compile when first called with data of a new shape."""
     potential = potential_of(model, coordinates)
@@ -72,6 +79,7 @@ def build_programs(
         energies=Program(_energies(model, coordinates), BRISK),
         finish=Program(_finish(model, coordinates, generate), BRISK),
         describe=Program(_describe(model, coordinates, describe), BRISK),
+        read=Program(_describe(model, coordinates, read), BRISK),
     )
 
 
@@ -157,5 +165,7 @@ def _map(function: Callable[..., dict[str, Array]], over: Any, data: Any, place:
 
 def _at_once(n: int, numbers: Any) -> int:
     """How many of n positions to compute together; intermediates are about as large as data and results, `numbers`."""
+    if is_hosted(numbers):
+        return 1
     entries = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves(numbers))
     return max(1, min(n, BATCH_ENTRIES // max(entries, 1)))

@@ -20,6 +20,7 @@ from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.design.refusal import refuse_related
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products, weigh_products
 from bayesmm.marginal.residual.weighted_sums import takes_less
@@ -66,10 +67,14 @@ def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalPro
     return MarginalProgram(covariances=covariances, coefficients=coefficients), MarginalData(**leaves)
 
 
-def pad_sums(problem: Problem) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
-    """Pad the sums over the rows; where residuals have a covariance, lay out what they are made from at each of it."""
+def pad_sums(problem: Problem) -> tuple[CrossProducts | HostedProducts, tuple[StackArrays, ...]]:
+    """Pad the sums over the rows; where residuals have a covariance, lay out what they are made from at each of it.
+
+    Sums of levels that are related by a sparse matrix stay on the host.
+    """
     if problem.design.residual is None:
-        return pad_products(problem.products), ()
+        products = problem.products
+        return pad_products(products) if products.sparse is None else host_products(products), ()
     rows, plan = problem.residual_rows, problem.plan
     is_summed = bool(rows.blocks) and takes_less(rows, plan, all_sums=True)
     return (weigh_products if is_summed else lay_out_products)(rows, plan)

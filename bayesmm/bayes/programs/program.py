@@ -46,7 +46,8 @@ from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.console import visible
 from bayesmm.covariance.residual import Correlation
 from bayesmm.marginal.in_jax.density import FixedPrior, log_density
-from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
+from bayesmm.marginal.in_jax.hosted import HostedProducts
+from bayesmm.marginal.in_jax.recovery import all_coefficients, draw_effects, effect_moments
 from bayesmm.marginal.residual.in_jax import StackArrays, products_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -59,8 +60,8 @@ class MarginalData(NamedTuple):
 
     Attributes
     ----------
-    products : CrossProducts
-        The data.
+    products : CrossProducts or HostedProducts
+        The data; of the latter what is small, the rest is asked for.
     prior : FixedPrior
         Of the coefficients that are integrated out.
     dependence : array, shape (f, s)
@@ -73,16 +74,20 @@ class MarginalData(NamedTuple):
         Where residuals have a covariance, what `products` are summed from at each value of it.
     """
 
-    products: CrossProducts
+    products: CrossProducts | HostedProducts
     prior: FixedPrior
     dependence: Float[Array, "f s"]
     covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
     stacks: tuple[StackArrays, ...] = ()
 
-    def at(self, correlation: Correlation | None, residual: Float[Array, " f"] | None) -> CrossProducts:
+    def at(
+        self, correlation: Correlation | None, residual: Float[Array, " f"] | None
+    ) -> CrossProducts | HostedProducts:
         """Sum over the rows, at a covariance of the residuals where they have one."""
-        return self.products if residual is None else products_at(self.products, self.stacks, correlation, residual)
+        if residual is None or isinstance(self.products, HostedProducts):
+            return self.products
+        return products_at(self.products, self.stacks, correlation, residual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,14 @@ class MarginalProgram:
     def recover_coefficients(self, sites: Mapping[str, Array], data: MarginalData, key: Array) -> dict[str, Array]:
         """Draw the coefficients alone."""
         return {name: value for name, value in self.recover(sites, data, key).items() if name == "beta"}
+
+    def read_coefficients(self, sites: Mapping[str, Array], data: MarginalData) -> dict[str, Array]:
+        """Values of the coefficients that are sampled, among all, as `moments` names them."""
+        if self.coefficients is None:
+            return {}
+        return {
+            "beta_mean": all_coefficients(data.prior, jnp.zeros_like(data.prior.mean), sites[self.coefficients.name])
+        }
 
     def moments(self, sites: Mapping[str, Array], data: MarginalData) -> dict[str, Array]:
         """Conditional means and variances of what was integrated out, given one draw of the rest."""

@@ -16,6 +16,7 @@ from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.errors import ArgumentError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior
+from bayesmm.marginal.in_jax.hosted import is_hosted
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.presenting.progress import SILENT, Bar
 
@@ -170,7 +171,7 @@ def map_draws(
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(arguments))
     n_draws = len(draws.sigma)
     total = whole or n_draws
-    batch = min(max(BATCH // size, 1), total)
+    batch = 1 if is_hosted(arguments) else min(max(BATCH // size, 1), total)
     n_batches = -(-total // batch)
     n_calls = -(-n_batches // -(-n_batches // MOST_CALLS))
     length = batch * -(-n_batches // n_calls)  # all calls have as many: a shorter one would be compiled once more

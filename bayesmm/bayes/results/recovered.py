@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from xarray import Dataset
 
-from bayesmm.bayes.exploring.moments import MomentSum, moment_group
+from bayesmm.bayes.exploring.moments import MomentSum, choose_averaged, moment_group
 from bayesmm.bayes.exploring.surface_programs import generation_key
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
@@ -21,6 +21,7 @@ from bayesmm.design.blocks.labels import BlockLabels, Labels
 from bayesmm.errors import BayesmmError
 from bayesmm.marginal.in_jax.density import FixedPrior
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
+from bayesmm.marginal.in_jax.hosted import n_hosted
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.shapes import Array, Float, Int
@@ -124,8 +125,8 @@ def effect_parts(
 def recover_moments(posterior: DrawnModel, progress: bool | None) -> Dataset:
     """Average the conditional moments of the random effects over all draws, as `random_effects="moments"` does."""
     labels = posterior.labels
-    draws = read_draws(posterior)
     program, data = bind_marginal(posterior.problem, posterior.priors)
+    draws = read_draws(posterior, len(choose_averaged(posterior.sigma.size, n_hosted(data))))
     evaluate = partial(_moments, correlation=program.correlation)
     stacked = stack_draws(draws, data.prior)
     sums = [MomentSum() for _ in labels.blocks]

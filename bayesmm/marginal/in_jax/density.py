@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from bayesmm.marginal.arrays.linalg import batched_cholesky
 from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.hosted import HostedProducts
 from bayesmm.marginal.in_jax.reduction import reduce_by_sums, reduce_with_derivatives
 from bayesmm.marginal.likelihood.likelihood import condition_factors
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -99,7 +100,7 @@ def fixed_posterior(
 
 
 def log_density(
-    products: CrossProducts,
+    products: CrossProducts | HostedProducts,
     factors: Sequence[Float[Array, "k k"]],
     sigma: Float[Array, ""],
     prior: FixedPrior,
@@ -111,7 +112,7 @@ def log_density(
 
     Parameters
     ----------
-    products : CrossProducts
+    products : CrossProducts or HostedProducts
         Cross-products of one design.
     factors : sequence of arrays, shapes (k, k)
         Λ of each grouping factor on the user's columns; any square factor.
@@ -129,8 +130,11 @@ def log_density(
     With precision P and mean m of γ: −½[log|H| − Σ log wᵢ + n log(2πσ²) + s/σ² + m'Pm − h'(A/σ² + P)⁻¹h
     + log|A/σ² + P|] plus the constants of the prior and of the change of columns.
     """
-    reduce = reduce_by_sums if by_sums else reduce_with_derivatives
-    reduced = reduce(products, condition_factors(traced, products, factors))
+    conditioned = condition_factors(traced, products, factors)
+    if by_sums and isinstance(products, CrossProducts):
+        reduced = reduce_by_sums(products, conditioned)
+    else:
+        reduced = reduce_with_derivatives(products, conditioned)
     return read_density(reduced, sigma, prior, sampled_beta, n=products.n, log_weights=products.log_weights)
 
 

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from bayesmm.marginal.in_jax.density import FixedPrior
+from bayesmm.marginal.in_jax.hosted import HostedProducts
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 
 def condition_prior(
-    products: CrossProducts, mean: np.ndarray, precision: np.ndarray, sampled: Sequence[int] = ()
+    products: CrossProducts | HostedProducts, mean: np.ndarray, precision: np.ndarray, sampled: Sequence[int] = ()
 ) -> FixedPrior:
     """Express β ~ N(mean, precision⁻¹) on the conditioned columns.
 
     Parameters
     ----------
-    products : CrossProducts
+    products : CrossProducts or HostedProducts
         Cross-products of the design.
     mean : array, shape (p,)
         Prior means of the coefficients as the tables label them.

@@ -18,6 +18,7 @@ from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.elimination.levels import related_covariances
 from bayesmm.marginal.in_jax import traced
 from bayesmm.marginal.in_jax.density import FixedPrior, fixed_posterior
+from bayesmm.marginal.in_jax.hosted import HostedProducts, draw_on_host, moments_on_host, reduce_on_host
 from bayesmm.marginal.likelihood.likelihood import condition_factors
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -30,7 +31,7 @@ class Effects(NamedTuple):
 
 
 def draw_effects(
-    products: CrossProducts,
+    products: CrossProducts | HostedProducts,
     factors: Sequence[Float[Array, "k k"]],
     sigma: Float[Array, ""],
     prior: FixedPrior,
@@ -38,7 +39,10 @@ def draw_effects(
     sampled_beta: Float[Array, " s"] | None = None,
 ) -> Effects:
     """Draw β and all random effects exactly from their conditional Gaussian; their means where `key` is None."""
-    elimination, absorbed = eliminate(traced, products, condition_factors(traced, products, factors))
+    conditioned = condition_factors(traced, products, factors)
+    if isinstance(products, HostedProducts):
+        return _draw_hosted(products, conditioned, sigma, prior, key, sampled_beta)
+    elimination, absorbed = eliminate(traced, products, conditioned)
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     fixed_noise, noise = _noise(products, sigma, prior.mean.shape[0], key)
     gamma = fixed.drawn(fixed_noise)
@@ -46,12 +50,31 @@ def draw_effects(
     effects = solve_effects(traced, products, elimination, absorbed, combination, noise).effects
     effects = products.at_levels(effects)
     b = (traced.solve_upper(T, bf[:, 0]).T for T, bf in zip(products.effect_roots, effects, strict=True))
-    return Effects(
-        _all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled_beta), tuple(b)
-    )
+    return Effects(_coefficients_at(prior, gamma, sampled_beta), tuple(b))
 
 
-def _all_coefficients(
+def _draw_hosted(
+    products: HostedProducts,
+    conditioned: Sequence[Float[Array, "k k"]],
+    sigma: Float[Array, ""],
+    prior: FixedPrior,
+    key: Array | None,
+    sampled_beta: Float[Array, " s"] | None,
+) -> Effects:
+    fixed = fixed_posterior(reduce_on_host(products, conditioned), sigma, prior, sampled_beta)
+    own, others = (None, None) if key is None else jax.random.split(key)
+    gamma = fixed.drawn(0.0 if own is None else jax.random.normal(own, prior.mean.shape))
+    b = draw_on_host(products, conditioned, sigma, fixed.combination(prior, gamma), others)
+    return Effects(_coefficients_at(prior, gamma, sampled_beta), b)
+
+
+def _coefficients_at(
+    prior: FixedPrior, gamma: Float[Array, " f"], sampled: Float[Array, " s"] | None
+) -> Float[Array, " p"]:
+    return all_coefficients(prior, prior.origin + traced.solve_upper(prior.root, gamma), sampled)
+
+
+def all_coefficients(
     prior: FixedPrior, free: Float[Array, " f"], sampled: Float[Array, " s"] | None
 ) -> Float[Array, " p"]:
     """Put integrated and sampled coefficients in their places; zeros where nothing is sampled."""
@@ -81,7 +104,7 @@ class Moments(NamedTuple):
 
 
 def effect_moments(
-    products: CrossProducts,
+    products: CrossProducts | HostedProducts,
     factors: Sequence[Float[Array, "k k"]],
     sigma: Float[Array, ""],
     prior: FixedPrior,
@@ -94,6 +117,14 @@ def effect_moments(
     With B = ΛH⁻¹Λ'Z'W[X y] and γ ~ N(m, (LL')⁻¹): E b = B(d − Em, 1) and Var b = σ²ΛH⁻¹Λ' + (B_X E)(LL')⁻¹(B_X E)'.
     """
     conditioned = condition_factors(traced, products, factors)
+    if isinstance(products, HostedProducts):
+        fixed = fixed_posterior(reduce_on_host(products, conditioned), sigma, prior, sampled_beta)
+        gamma, inverse_root = fixed.mean, fixed.inverse_root
+        combination, spread = fixed.combination(prior, gamma), prior.basis @ inverse_root
+        b = moments_on_host(products, conditioned, sigma, combination, spread)
+        return Moments(
+            *_coefficient_moments(prior, gamma, inverse_root, sampled_beta), tuple(b.mean), tuple(b.variance)
+        )
     elimination, absorbed = eliminate(traced, products, conditioned)
     fixed = fixed_posterior(absorbed.reduced, sigma, prior, sampled_beta)
     gamma, inverse_root = fixed.mean, fixed.inverse_root
@@ -110,7 +141,13 @@ def effect_moments(
         moved = jnp.einsum("ij,jcq,cf->ifq", back, B[:, :-1], prior.basis @ inverse_root)
         own = jnp.einsum("ij,jlq,il->iq", back, C, back)
         variances.append((sigma**2 * own + (moved**2).sum(axis=1)).T)
+    return Moments(*_coefficient_moments(prior, gamma, inverse_root, sampled_beta), tuple(means), tuple(variances))
+
+
+def _coefficient_moments(
+    prior: FixedPrior, gamma: Float[Array, " f"], inverse_root: Float[Array, "f f"], sampled: Float[Array, " s"] | None
+) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
+    """Mean and variance of β."""
     free = traced.solve_upper(prior.root, jnp.column_stack([gamma, inverse_root]))
-    beta = _all_coefficients(prior, prior.origin + free[:, 0], sampled_beta)
-    variance = _all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)
-    return Moments(beta, variance, tuple(means), tuple(variances))
+    beta = all_coefficients(prior, prior.origin + free[:, 0], sampled)
+    return beta, all_coefficients(prior, (free[:, 1:] ** 2).sum(axis=1), None)

@@ -6,6 +6,7 @@ to four times as long. The rule is one for reverse mode; one that serves forward
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,17 +19,18 @@ from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Reduced, eliminate
 from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.in_jax import traced
+from bayesmm.marginal.in_jax.hosted import HostedProducts, differentiate_on_host, reduce_on_host
 from bayesmm.marginal.likelihood.likelihood import reduce_products
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 
 @jax.custom_vjp
-def reduce_with_derivatives(products: CrossProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
+def reduce_with_derivatives(products: CrossProducts | HostedProducts, factors: list[Float[Array, "k k"]]) -> Reduced:
     """Reduce one design at factors Λ on the conditioned columns to log|H| and S.
 
     Parameters
     ----------
-    products : CrossProducts
+    products : CrossProducts or HostedProducts
         Cross-products of one design.
     factors : list of arrays, shapes (k, k)
         Λ of each grouping factor, from `bayesmm.marginal.likelihood.likelihood.condition_factors`.
@@ -38,14 +40,16 @@ def reduce_with_derivatives(products: CrossProducts, factors: list[Float[Array, 
     NotImplementedError
         If derivatives with respect to the data are asked for.
     """
+    if isinstance(products, HostedProducts):
+        return reduce_on_host(products, factors)
     return reduce_products(traced, products, factors)
 
 
 class _Slopes(NamedTuple):
     """What the derivatives are made of: Z'Ṽ⁻¹[X y], Σ Z_i'Ṽ⁻¹Z_iΛ and Λ of each factor."""
 
-    residual: list[Float[Array, "k c q"]]
-    influence: list[Float[Array, "k k"]]
+    residual: Sequence[Float[Array, "k c q"]]
+    influence: Sequence[Float[Array, "k k"]]
     factors: list[Float[Array, "k k"]]
 
 
@@ -54,6 +58,9 @@ def _forward(products: Any, factors: Any) -> tuple[Reduced, _Slopes]:
     if any(leaf.perturbed for leaf in jax.tree.leaves(products, is_leaf=_is_primal)):
         raise NotImplementedError("The log density is differentiated with respect to the parameters, not to the data.")
     products, factors = jax.tree.map(lambda leaf: leaf.value, (products, factors), is_leaf=_is_primal)
+    if isinstance(products, HostedProducts):
+        reduced, residual, influence = differentiate_on_host(products, factors)
+        return reduced, _Slopes(residual, influence, factors)
     elimination, absorbed = eliminate(traced, products, factors)
     residual = solve_effects(traced, products, elimination, absorbed).residual
     influence = invert_on_pattern(traced, products, elimination, factors).influence

@@ -17,7 +17,7 @@ Bates, Mächler, Bolker & Walker (2015), J. Stat. Softw. 67(1); Harville (1977),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,8 +33,17 @@ Method = Literal["reml", "ml"]
 FEW_FIXED = 3  # fixed effects up to which written-out loops take less time than three calls of LAPACK
 
 
+class Conditioned(Protocol):
+    """Whatever knows T of each grouping factor: the user's effect columns are the conditioned ones times it."""
+
+    @property
+    def effect_roots(self) -> tuple[Float[Array, "k k"], ...]:
+        """T of each factor."""
+        ...
+
+
 def condition_factors(
-    ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
+    ops: Operations, products: Conditioned, factors: Sequence[Float[Array, "k k"]]
 ) -> list[Float[Array, "k k"]]:
     """Factors on the conditioned columns, from those on the user's."""
     return [ops.transform(T.T, Lambda) for T, Lambda in zip(products.effect_roots, factors, strict=True)]
