@@ -31,7 +31,7 @@ from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, 
 from bayesmm.console import listing, visible
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.predictors import IntervalKind, NewLevels, Random
+from bayesmm.design.predictors import IntervalKind, NewLevels, NewResiduals, Random
 from bayesmm.design.words.explained import Explained
 from bayesmm.design.words.simulated import Effects
 from bayesmm.design.words.variances import TITLES, Total
@@ -366,6 +366,7 @@ class Posterior:
         kind: PredictionKind = "mean",
         random: Random = "all",
         new_levels: NewLevels = "error",
+        residuals: NewResiduals = "none",
         level: float = 0.95,
         weights: Any = None,
         seed: int = 0,
@@ -388,6 +389,9 @@ class Posterior:
         new_levels : {"error", "population", "sample"}
             Levels that the fit has not seen are refused, predicted with effects of zero, or predicted with effects
             drawn from the distribution of effects in each draw.
+        residuals : {"none", "conditional"}
+            Whether what each draw leaves of a group's rows counts for its new rows where ``residual=`` correlates them,
+            as in `Fit.predict`; brms's ``incl_autocor``.
         level : float
             Probability of the equal-tailed intervals.
         weights : number or array, optional
@@ -426,6 +430,7 @@ class Posterior:
             kind=kind,
             random=random,
             new_levels=new_levels,
+            residuals=residuals,
             level=level,
             weights=weights,
             seed=seed,
@@ -571,6 +576,7 @@ class Posterior:
         *,
         random: Random = "all",
         new_levels: NewLevels = "error",
+        residuals: NewResiduals = "none",
         weights: Any = None,
         seed: int = 0,
         draws: int | None = None,
@@ -580,7 +586,7 @@ class Posterior:
 
         Parameters
         ----------
-        new_data, random, new_levels, weights, seed, progress
+        new_data, random, new_levels, residuals, weights, seed, progress
             As in `predict`.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
@@ -604,6 +610,7 @@ class Posterior:
             new_data,
             random=random,
             new_levels=new_levels,
+            residuals=residuals,
             weights=weights,
             seed=seed,
             draws=draws,

@@ -47,6 +47,27 @@ class PairProducts(NamedTuple):
         return float(self.product[which].mean()) if which.any() else 0.0
 
 
+class GroupedRows(NamedTuple):
+    """Rows with what their residuals depend on.
+
+    Attributes
+    ----------
+    groups : int array, shape (n,)
+        Number of the group.
+    positions : array, shape (n,)
+        Place in it.
+    spreads : array, shape (n, s)
+        What the parameters of the standard deviations are multiplied by, in their logarithms.
+    weights : array, shape (n,)
+        Prior weights.
+    """
+
+    groups: np.ndarray
+    positions: np.ndarray
+    spreads: np.ndarray
+    weights: np.ndarray
+
+
 class Correlation:
     """A correlation matrix of the residuals of one group.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 type Random = Literal["all", "none"] | Sequence[str]
 type NewLevels = Literal["error", "population", "sample"]
+type NewResiduals = Literal["none", "conditional"]
 type IntervalKind = Literal["confidence", "prediction"]
 
 

@@ -17,7 +17,7 @@ from bayesmm.console import visible
 from bayesmm.design.blocks.confounding import find_confounded
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design
-from bayesmm.design.predictors import IntervalKind, NewLevels, Random, build_predictors
+from bayesmm.design.predictors import IntervalKind, NewLevels, NewResiduals, Random, build_predictors
 from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table
 from bayesmm.habits import RESULTS, understands_keywords, understands_names
@@ -841,6 +841,7 @@ class Fit:
         *,
         random: Random = "all",
         new_levels: NewLevels = "error",
+        residuals: NewResiduals = "none",
         interval: None = None,
         level: float = 0.95,
         uncertainty: PredictionLayer = "full",
@@ -859,6 +860,7 @@ class Fit:
         *,
         random: Random = "all",
         new_levels: NewLevels = "error",
+        residuals: NewResiduals = "none",
         interval: IntervalKind,
         level: float = 0.95,
         uncertainty: PredictionLayer = "full",
@@ -877,6 +879,7 @@ class Fit:
         *,
         random: Random = "all",
         new_levels: NewLevels = "error",
+        residuals: NewResiduals = "none",
         interval: IntervalKind | None = None,
         level: float = 0.95,
         uncertainty: PredictionLayer = "full",
@@ -899,8 +902,13 @@ class Fit:
             Levels that the fit has not seen are refused; predicted as a level whose effects are zero, which is how far
             the interval goes too; or predicted as levels like the others, whose effects' variance is in the interval.
             Rows of one new level share its effects, and those of a missing label have a level of their own each.
+        residuals : {"none", "conditional"}
+            Where ``residual=`` correlates residuals, whether those of a group's rows count for its other rows, at new
+            times or places too: kriging, brms's ``incl_autocor``. By default not, so that predictions of the rows of
+            the fit are its `fitted` values, as in lme4 and nlme; rows of groups without rows are the same either way.
         interval : {"confidence", "prediction"}, optional
-            Of the expected response, Xβ + Zb with these effects; or of one new observation, with its residual.
+            Of the expected response, Xβ + Zb with these effects, plus what is expected of its residual where that is
+            conditional; or of one new observation, with its residual.
         level : float
             Coverage of the interval.
         uncertainty : {"full", "fixed", "conditional", "bootstrap"}
@@ -940,10 +948,15 @@ class Fit:
         Harville's term for the error of the variances. Satterthwaite's df is 2V²/Var V̂ of V without 2g₃, by the delta
         method in the covariance parameters, and at least 1; parameters on a boundary are held there.
 
+        With ``residuals="conditional"`` a row of group g is predicted by x'β̂ + z'b̂ + R_ng R_gg⁻¹(y_g − X_gβ̂ − Z_gb̂),
+        the best linear unbiased prediction, and its residual has the variance σ²(R_nn − R_ng R_gg⁻¹ R_gn). At a
+        position that its group has it is what was measured there, plus the difference of the means.
+
         References
         ----------
-        Henderson (1975), Biometrics 31. Kackar & Harville (1984), JASA 79. Prasad & Rao (1990), JASA 85. Kenward &
-        Roger (1997), Biometrics 53. Satterthwaite (1946), Biometrics Bull. 2.
+        Cressie (1993), Statistics for Spatial Data, 3.4. Henderson (1975), Biometrics 31. Kackar & Harville (1984),
+        JASA 79. Prasad & Rao (1990), JASA 85. Kenward & Roger (1997), Biometrics 53. Satterthwaite (1946), Biometrics
+        Bull. 2.
 
         Examples
         --------
@@ -962,6 +975,7 @@ class Fit:
             new_data,
             random=random,
             new_levels=new_levels,
+            residuals=residuals,
             interval=interval,
             level=level,
             uncertainty=uncertainty,

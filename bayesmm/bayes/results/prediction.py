@@ -14,15 +14,18 @@ from bayesmm.arguments import check_seed, is_one_of, shorten
 from bayesmm.bayes.residual_draws import ResidualDraws, lay_out_rows, row_sds, spread_columns
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
+from bayesmm.bayes.results.kriged_draws import KrigedDraws, krige
 from bayesmm.bayes.results.leave_out import label_draws
 from bayesmm.bayes.results.new_places import draw_at_new_places
 from bayesmm.bayes.results.recovered import read_effects
+from bayesmm.design.blocks.residual import read_groups
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.design import Design
 from bayesmm.design.new_places import add_places
 from bayesmm.design.predictors import (
     IntervalKind,
     NewLevels,
+    NewResiduals,
     Predictors,
     Random,
     build_predictors,
@@ -30,6 +33,7 @@ from bayesmm.design.predictors import (
     chosen_groups,
     read_row_weights,
 )
+from bayesmm.design.seen_residuals import check_levels, check_residuals, seen_groups
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.presenting.columns import DRAWS
@@ -50,6 +54,7 @@ def predict(
     kind: PredictionKind,
     random: Random,
     new_levels: NewLevels,
+    residuals: NewResiduals,
     level: float,
     weights: Any,
     seed: int,
@@ -65,10 +70,18 @@ def predict(
             "interval='confidence' is of the expected response, and kind='observation' is not: drop one."
         )
     kind = "observation" if interval == "prediction" else kind
-    if kind == "mean":
+    is_conditional = check_residuals(residuals, random, new_data)
+    if kind == "mean" and not is_conditional:
         weights = None if new_data is None else 1.0  # there is no residual that they could weigh
     rows = draw_rows(
-        posterior, new_data, random=random, new_levels=new_levels, weights=weights, seed=seed, progress=progress
+        posterior,
+        new_data,
+        random=random,
+        new_levels=new_levels,
+        given="rows" if is_conditional else None,
+        weights=weights,
+        seed=seed,
+        progress=progress,
     )
     evaluate = rows.mean if kind == "mean" else rows.observations
     index = rows.predictors.index
@@ -84,6 +97,7 @@ def posterior_predictive(
     *,
     random: Random,
     new_levels: NewLevels,
+    residuals: NewResiduals,
     weights: Any,
     seed: int,
     draws: int | None,
@@ -95,6 +109,7 @@ def posterior_predictive(
         new_data,
         random=random,
         new_levels=new_levels,
+        given="groups" if check_residuals(residuals, random, new_data) else None,
         weights=weights,
         seed=seed,
         draws=draws,
@@ -123,8 +138,15 @@ def posterior_predictive(
 
 def add_predictive(posterior: DrawnModel, *, seed: int, progress: bool | None) -> DataTree:
     """Return the draws of a posterior with predictive ones beside them; see `Posterior.with_predictive`."""
-    asked: Any = {"random": "all", "new_levels": "error", "weights": None, "seed": seed, "draws": None}
-    tree = posterior_predictive(posterior, None, **asked, progress=progress)
+    asked: Any = {
+        "random": "all",
+        "new_levels": "error",
+        "residuals": "none",
+        "weights": None,
+        "seed": seed,
+        "draws": None,
+    }
+    tree = posterior_predictive(posterior, None, **asked, seed=seed, progress=progress)
     groups = {name: node.to_dataset() for name, node in posterior.data.children.items()}
     groups["posterior_predictive"] = tree["posterior_predictive"].to_dataset()
     return DataTree.from_dict(groups)
@@ -149,6 +171,8 @@ class RowDraws:
         Whose residuals they are.
     new_data : data frame, optional
         The rows, where they are not those of the fit.
+    kriged : KrigedDraws, optional
+        What the residuals of the data's rows say of theirs.
     """
 
     def __init__(
@@ -160,10 +184,11 @@ class RowDraws:
         rng: np.random.Generator,
         design: Design,
         new_data: Any,
+        kriged: KrigedDraws | None = None,
     ) -> None:
         self.predictors, self._draws, self._effects = predictors, draws, effects
         self._weights, self._rng = weights, rng
-        self._design, self._new_data = design, new_data
+        self._design, self._new_data, self._kriged = design, new_data, kriged
 
     @cached_property
     def _layout(self) -> ResidualLayout:
@@ -171,26 +196,39 @@ class RowDraws:
 
     def mean(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
         """Evaluate the expected response in some rows, by some draws; (D, m)."""
+        mean = self._mean(part, draws)
+        return mean if self._kriged is None else mean + self._kriged.expected(part, draws)
+
+    def _mean(self, part: slice, draws: slice) -> np.ndarray:
+        """Evaluate Xβ + Zb + offset."""
         predictors = self.predictors if part is EVERY else self.predictors.rows(part)
         return predictors.mean(self._draws.beta[draws], [b[draws] for b in self._effects])
 
     def observations(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
         """Draw observations, others at each call, each by itself; (D, m)."""
-        mean = self.mean(part, draws)
+        mean = self._mean(part, draws)
         noise = self._rng.standard_normal(mean.shape)
         sigma, public = self._draws.sigma[draws], self._draws.residual
         if public is None:
             return mean + sigma[:, None] / np.sqrt(self._weights[part]) * noise
-        return mean + row_sds(self._columns[part], public[draws], sigma, self._weights[part]) * noise
+        own = row_sds(self._columns[part], public[draws], sigma, self._weights[part]) * noise
+        return mean + self._given_others(own, part, draws, noise)
 
     def observations_together(self, draws: slice = EVERY) -> np.ndarray:
         """Draw observations of all rows, those whose residuals hang together jointly; (D, m)."""
         sigma, public = self._draws.sigma[draws], self._draws.residual
         if public is None:
             return self.observations(draws=draws)
-        mean = self.mean(draws=draws)
-        residuals = ResidualDraws(layout=self._layout, public=public[draws], sigma=sigma)
-        return mean + residuals.colour(self._rng.standard_normal(mean.shape))
+        mean = self._mean(EVERY, draws)
+        noise = self._rng.standard_normal(mean.shape)
+        own = ResidualDraws(layout=self._layout, public=public[draws], sigma=sigma).colour(noise)
+        return mean + self._given_others(own, EVERY, draws, noise)
+
+    def _given_others(self, own: np.ndarray, part: slice, draws: slice, noise: np.ndarray) -> np.ndarray:
+        """Residuals (D, m), those of groups of the data by what is known of these where that is to count."""
+        if self._kriged is None:
+            return own
+        return np.where(self._kriged.seen(part), self._kriged.drawn(part, draws, noise), own)
 
     @cached_property
     def _columns(self) -> np.ndarray:
@@ -203,6 +241,7 @@ def draw_rows(
     *,
     random: Random,
     new_levels: NewLevels,
+    given: Literal["rows", "groups"] | None = None,
     weights: Any,
     seed: int,
     draws: int | None = None,
@@ -214,6 +253,8 @@ def draw_rows(
     ----------
     posterior : DrawnModel
         The draws.
+    given : {"rows", "groups"}, optional
+        Whether the residuals of the data's rows count, for each new row by itself or for those of a group together.
     new_data, random, new_levels, weights, seed, draws, progress
         As in `Posterior.posterior_predictive`.
     """
@@ -223,12 +264,16 @@ def draw_rows(
         design = add_places(design, new_data, chosen_groups(design, random))
     predictors = build_predictors(design, new_data, random=random, new_levels=new_levels)
     chosen = read_draws(posterior, draws)
+    if given is not None and design.residual is not None:
+        check_levels(design, predictors, seen_groups(design.residual, read_groups(design.residual, new_data)))
     predictors, effects = _read_effects(posterior, predictors, chosen, progress)
     if design is not posterior.design:
         chosen, effects = draw_at_new_places(posterior, design, chosen, effects, rng)
     effects = _draw_new_levels(predictors, chosen, effects, rng)
-    known = read_row_weights(posterior.design, new_data, weights, len(predictors.index))
-    return RowDraws(predictors, chosen, effects, known, rng, posterior.design, new_data)
+    known, kriged = read_row_weights(posterior.design, new_data, weights, len(predictors.index)), None
+    if given is not None:
+        kriged = krige(design, new_data, predictors, chosen, effects, known, together=given == "groups")
+    return RowDraws(predictors, chosen, effects, known, rng, posterior.design, new_data, kriged)
 
 
 def _read_effects(

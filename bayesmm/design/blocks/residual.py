@@ -28,6 +28,7 @@ from bayesmm.errors import DesignError, PredictionError
 from bayesmm.limits import COVARIANCE_PARAMETERS
 from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, SpreadTerm
 
+ROOM = 16.0  # times the span of the data: how far new rows may be from those where levels have parameters of their own
 NOTHING = 1e-9  # share of a spread's column that others leave, where it says nothing of its own
 
 
@@ -82,6 +83,8 @@ class ResidualBlock:
         Place of each row in its group: level, number of steps, or time.
     places : tuple of str
         Labels of the levels that positions are, if they are levels.
+    origin : float
+        Time from which positions count, if they are times.
     spreads : tuple of Spread
         What standard deviations change with.
     """
@@ -93,6 +96,7 @@ class ResidualBlock:
     codes: np.ndarray
     positions: np.ndarray
     places: tuple[str, ...]
+    origin: float
     spreads: tuple[Spread, ...]
 
     @property
@@ -232,11 +236,11 @@ def build_residual(
     codes, positions = np.arange(n), np.zeros(n)
     levels: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
-    correlation, spreads = None, []
+    origin, correlation, spreads = 0.0, None, []
     if term is not None:
         groups = read_levels(term.grouping.factors, [used.columns[name] for name in term.grouping.factors], n)
         codes, levels = groups.codes, groups.labels
-        positions, places = _read_positions(term, used)
+        positions, places, origin = _read_positions(term, used)
         _check_distinct(term, codes, positions, levels, used.columns[term.position])
         sizes = np.bincount(codes)
         if sizes.max() < 2:
@@ -271,6 +275,7 @@ def build_residual(
         codes=codes,
         positions=positions,
         places=places,
+        origin=origin,
         spreads=tuple(spreads),
     )
     _check_spreads(block)
@@ -283,13 +288,13 @@ def build_residual(
     return block
 
 
-def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read the place of each row in its group, and the labels where places are levels."""
+def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tuple[str, ...], float]:
+    """Read the place of each row in its group, labels where places are levels, and from where times count."""
     values = used.columns[term.position]
     is_number = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
     if is_by_level(term.structure) or (is_by_step(term.structure) and not is_number):
         read = read_levels((term.position,), [values], len(values))
-        return read.codes.astype(float), read.labels
+        return read.codes.astype(float), read.labels, 0.0
     if not is_number:
         raise DesignError(
             f"{term.write()} is about times, and {term.position!r} is not numbers: give a column of numbers, or take "
@@ -303,7 +308,7 @@ def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tup
             f"{used.index[first]!r}: number the steps, or take car1({term.position} | {term.grouping.name}), in which "
             "times are any numbers."
         )
-    return times - times.min(), ()
+    return times - times.min(), (), float(times.min())
 
 
 def _check_distinct(
@@ -366,7 +371,7 @@ def _part(
         )
     if len(by.labels) < 2:
         raise DesignError(f"{name!r} has one level: leave by={name} out of {term.write()}.")
-    stride = 2.0 ** np.ceil(np.log2(positions.max() + 2.0))
+    stride = ROOM * 2.0 ** np.ceil(np.log2(positions.max() + 2.0))
     return Parted(correlation, tuple(f"{name}[{label}]" for label in by.labels), float(stride))
 
 
@@ -492,20 +497,42 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
     return np.hstack([np.zeros((len(read_table(new_data, [], may_be_empty=True).index), 0)), *found])
 
 
-def evaluate_groups(block: ResidualBlock, new_data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Read the groups of new rows (m,), which are among themselves, and the place of each row in its group (m,).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NewGroups:
+    """Groups of new rows, and where each row is in its group.
+
+    Attributes
+    ----------
+    codes : int array, shape (m,)
+        Group of each row, among those of the new rows.
+    labels : tuple of str
+        These groups.
+    positions : array, shape (m,)
+        As those of the fit, plus `shift`.
+    shift : float
+        What puts the earliest of the new rows at zero, where levels of a factor have positions of their own.
+    """
+
+    codes: np.ndarray
+    labels: tuple[str, ...]
+    positions: np.ndarray
+    shift: float = 0.0
+
+
+def read_groups(block: ResidualBlock, new_data: Any) -> NewGroups:
+    """Read the groups of new rows, and the place of each row in its group.
 
     Raises
     ------
     DesignError
         If a column is lacking.
     PredictionError
-        If a value is missing or not one that the fit has, or two rows of a group are at one position.
+        If a value is missing or not one that the fit has.
     """
     term = block.specification.correlation
     if term is None:
         m = len(read_table(new_data, [], may_be_empty=True).index)
-        return np.arange(m), np.zeros(m)
+        return NewGroups(codes=np.arange(m), labels=tuple(map(str, range(m))), positions=np.zeros(m))
     uses = [term.position, *term.grouping.factors, *term.by]
     table = read_table(new_data, uses, may_be_empty=True)
     missing = table.missing(uses)
@@ -516,31 +543,55 @@ def evaluate_groups(block: ResidualBlock, new_data: Any) -> tuple[np.ndarray, np
         )
     rows, m = table.rows(~missing), len(table.index)
     groups = read_levels(term.grouping.factors, [rows.columns[name] for name in term.grouping.factors], m)
-    positions = _new_positions(block, rows.columns[term.position], m)
+    positions, shift = _new_positions(block, rows.columns[term.position], m), 0.0
     if term.by:
         assert isinstance(block.correlation, Parted)
-        positions = positions - positions.min(initial=0.0)
+        shift = -float(positions.min(initial=0.0))
         name = ":".join(term.by)
         by = read_levels(term.by, [rows.columns[each] for each in term.by], m)
         labels = [f"{name}[{label}]" for label in by.labels]
         unknown = [label for label in labels if label not in block.correlation.labels]
-        if unknown or positions.max(initial=0.0) >= block.correlation.stride - 1.0:
+        if unknown or positions.max(initial=0.0) + shift >= block.correlation.stride - 1.0:
             what = unknown[0] if unknown else "so long a time"
             raise PredictionError(
                 f"The fit has no residuals such as those of {what}: {term.write()} has "
                 f"parameters for each of {listing(block.correlation.labels)}."
             )
         codes = np.array([block.correlation.labels.index(label) for label in labels], dtype=int)[by.codes]
-        positions = block.correlation.place(positions, codes)
-    order = np.lexsort((positions, groups.codes))
-    same = (np.diff(groups.codes[order]) == 0) & (np.diff(positions[order]) == 0)
-    if same.any():
+        positions = block.correlation.place(positions + shift, codes)
+    return NewGroups(codes=groups.codes, labels=groups.labels, positions=positions, shift=shift)
+
+
+def evaluate_groups(block: ResidualBlock, new_data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Read the groups of new rows that are drawn together (m,), and the place of each row in its group (m,).
+
+    Raises
+    ------
+    DesignError, PredictionError
+        As `read_groups`, or if two rows of a group are at one position.
+    """
+    groups = read_groups(block, new_data)
+    check_apart(block, groups)
+    return groups.codes, groups.positions
+
+
+def check_apart(block: ResidualBlock, groups: NewGroups) -> None:
+    """Refuse new rows of a group that are at one position, of which there is no joint distribution.
+
+    Raises
+    ------
+    PredictionError
+        With the group.
+    """
+    term = block.specification.correlation
+    order = np.lexsort((groups.positions, groups.codes))
+    same = (np.diff(groups.codes[order]) == 0) & (np.diff(groups.positions[order]) == 0)
+    if term is not None and same.any():
         row = order[same.argmax()]
         raise PredictionError(
             f"Group {groups.labels[groups.codes[row]]!r} of {term.grouping.name!r} has several new rows at one "
             f"{term.position}, of which {term.write()} can have one: draw such rows in several calls."
         )
-    return groups.codes, positions
 
 
 def _new_positions(block: ResidualBlock, values: Any, m: int) -> np.ndarray:
@@ -551,7 +602,7 @@ def _new_positions(block: ResidualBlock, values: Any, m: int) -> np.ndarray:
         times = np.asarray(values, dtype=float)
         if is_by_step(term.structure) and not (times == np.round(times)).all():
             raise PredictionError(f"{term.write()} counts whole steps, and {term.position!r} has others in new rows.")
-        return times
+        return times - block.origin
     read = read_levels((term.position,), [values], m)
     unknown = [label for label in read.labels if label not in block.places]
     if unknown:

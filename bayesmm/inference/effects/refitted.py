@@ -125,11 +125,30 @@ def _move_whole(
     )
 
 
-class Move(NamedTuple):
-    """How far predictions moved with the variances: coefficients (p,), effects (q, k) of each factor."""
+class Predicted(NamedTuple):
+    """What is predicted at parameters φ (f,) of the residuals: coefficients (p,), effects (q, k) of each factor."""
 
+    phi: np.ndarray
     beta: np.ndarray
     modes: list[np.ndarray]
+
+
+class Move(NamedTuple):
+    """How far predictions of a drawn response (n,) moved with the variances."""
+
+    response: np.ndarray
+    before: Predicted
+    after: Predicted
+
+    @property
+    def beta(self) -> np.ndarray:
+        """Of the coefficients (p,)."""
+        return self.after.beta - self.before.beta
+
+    @property
+    def modes(self) -> list[np.ndarray]:
+        """Of the effects (q, k) of each factor."""
+        return [after - before for after, before in zip(self.after.modes, self.before.modes, strict=True)]
 
 
 def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None = None) -> Move | None:
@@ -147,17 +166,17 @@ def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None =
         psi = own.coordinates[:-1] if own.minimum.converged else np.full(len(here), np.nan)
     if np.isnan(psi).any():
         return None
-    (beta, modes), (old_beta, old_modes) = (_read_at(criterion, each) for each in (psi, here))
-    return Move(beta - old_beta, [after - before for after, before in zip(modes, old_modes, strict=True)])
+    return Move(y, before=_read_at(criterion, here), after=_read_at(criterion, psi))
 
 
-def _read_at(criterion: ResidualCriterion, psi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def _read_at(criterion: ResidualCriterion, psi: np.ndarray) -> Predicted:
     """Coefficients and modes on the user's columns, by these covariance parameters."""
     theta, phi = criterion.split(psi)
     at_phi = fixed_at(criterion, phi)
     at, products = at_phi.evaluate(theta), at_phi.products
     beta = products.fixed_origin + np.linalg.solve(products.fixed_root, at.fixed.beta)
-    return beta, [np.linalg.solve(T, b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
+    modes = [np.linalg.solve(T, b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
+    return Predicted(phi, beta, modes)
 
 
 def check_refits(n: Any) -> int:

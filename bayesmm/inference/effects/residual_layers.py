@@ -93,8 +93,11 @@ class ResidualLayers:
             value = value + np.einsum("kcq,kl,lcq->c", h, Psi, h)
         return Predicted(rows, levels, value)
 
-    def slopes(self, of: Predicted, each: int = 1) -> np.ndarray:
-        """∂v of predictions that belong together by so many: (u, c / each, each, each)."""
+    def slopes(self, of: Predicted, each: int = 1, moved: np.ndarray | None = None) -> np.ndarray:
+        """∂v of predictions that belong together by so many: (u, c / each, each, each).
+
+        Where predictions have weights K on the rows beside λ, `moved` is L'∂K (f, n, c), R = LL'.
+        """
 
         def pairs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
             left, right = (part.reshape(len(part), -1, each) for part in (left, right))
@@ -104,14 +107,16 @@ class ResidualLayers:
         for own, h in zip(self._slopes, of.levels, strict=True):
             flat = h.swapaxes(1, 2).reshape(-1, h.shape[1])
             for slope in own:
-                moved = np.einsum("kl,lcq->kcq", slope, h).swapaxes(1, 2).reshape(-1, h.shape[1])
-                found.append(pairs(flat, moved))
-        found += [pairs(of.rows, moved) for moved in self._of_residuals(of.rows)]
-        return np.stack(found)
+                way = np.einsum("kl,lcq->kcq", slope, h).swapaxes(1, 2).reshape(-1, h.shape[1])
+                found.append(pairs(flat, way))
+        of_rows = [pairs(of.rows, column) for column in self._of_residuals(of.rows)]
+        if moved is not None:
+            crossed = (pairs(of.rows, column) for column in moved)
+            of_rows = [own - both - both.swapaxes(1, 2) for own, both in zip(of_rows, crossed, strict=True)]
+        return np.stack(found + of_rows)
 
-    def of_new(self, effects: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def of_new(self, effects: list[np.ndarray], c: int) -> tuple[np.ndarray, np.ndarray]:
         """Say what effects of new levels add, of multipliers (k, c) of each factor: to v (c,), and to ∂v (u, c)."""
-        c = effects[0].shape[1]
         value, slopes = np.zeros(c), np.zeros((self.n_parameters, c))
         i = 0
         for Psi, own, z in zip(self._prior, self._slopes, effects, strict=True):
@@ -120,16 +125,17 @@ class ResidualLayers:
             i += len(own)
         return value, slopes
 
-    def second_order(self, of: Predicted, each: int = 1) -> np.ndarray:
-        """g₃ over σ² of predictions that belong together by so many: (c / each, each, each)."""
+    def second_order(self, of: Predicted, each: int = 1, moved: np.ndarray | None = None) -> np.ndarray:
+        """g₃ over σ² of predictions that belong together by so many: (c / each, each, each); `moved` as in `slopes`."""
         c = of.rows.shape[1]
         ways = []
         for f, own in enumerate(self._slopes):
             for slope in own:
-                moved = [np.zeros((len(Psi), c, h.shape[2])) for Psi, h in zip(self._prior, of.levels, strict=True)]
-                moved[f] = np.einsum("kl,lcq->kcq", slope, of.levels[f])
-                ways.append(self.eliminated.to_rows(moved))
-        ways += [-moved for moved in self._of_residuals(of.rows)]
+                by = [np.zeros((len(Psi), c, h.shape[2])) for Psi, h in zip(self._prior, of.levels, strict=True)]
+                by[f] = np.einsum("kl,lcq->kcq", slope, of.levels[f])
+                ways.append(self.eliminated.to_rows(by))
+        of_rows = [-column for column in self._of_residuals(of.rows)]
+        ways += of_rows if moved is None else [own + more for own, more in zip(of_rows, moved, strict=True)]
         total = np.zeros((c // each, each, each))
         for column in np.tensordot(self._F.T, np.stack(ways), axes=(1, 0)):
             left, right = (part.reshape(len(part), -1, each) for part in (column, self.eliminated.project(column)[1]))

@@ -14,12 +14,14 @@ from bayesmm.design.blocks.residual import evaluate_spreads
 from bayesmm.design.predictors import (
     IntervalKind,
     NewLevels,
+    NewResiduals,
     Predictors,
     Random,
     build_predictors,
     check_interval,
     read_row_weights,
 )
+from bayesmm.design.seen_residuals import check_residuals
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.incidence import Incidence
 from bayesmm.inference.bootstrap.drawing import ResponseSource
@@ -31,6 +33,7 @@ from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.fixed_effects import small_sample_residual
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
 from bayesmm.inference.prediction.joint import RowEffects
+from bayesmm.inference.prediction.kriging import Kriged, krige
 from bayesmm.inference.prediction.places import with_new_places
 from bayesmm.inference.prediction.variances import differentiate_variances
 from bayesmm.presenting.columns import in_order
@@ -51,6 +54,7 @@ def predict(
     *,
     random: Random,
     new_levels: NewLevels,
+    residuals: NewResiduals,
     interval: IntervalKind | None,
     level: float,
     uncertainty: PredictionLayer,
@@ -66,12 +70,18 @@ def predict(
     above = tails(level)[1]
     _check_choices(uncertainty, df, information)
     refits, seed = check_count("refits", refits, 2), check_seed(seed)
+    is_conditional = check_residuals(residuals, random, new_data)
     fit = with_new_places(fit, new_data, random)
-    predictors = build_predictors(fit.design, new_data, random=random, new_levels=new_levels)
+    predictors, kriged = build_predictors(fit.design, new_data, random=random, new_levels=new_levels), None
+    if is_conditional:
+        own = read_row_weights(fit.design, new_data, weights, len(predictors.index))
+        kriged = krige(fit, new_data, predictors, own)
+    if kriged is not None:
+        predictors = kriged.predictors(kriged.residual.phi)
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
-    noise = _row_noise(fit, new_data, weights, interval, len(estimate))
+    noise = _row_noise(fit, new_data, weights, interval, len(estimate), kriged)
     names = ("std_error", "df", "lower", "upper")
     columns = {"estimate": estimate} | {name: np.full(len(estimate), np.nan) for name in names}
     complete = np.isfinite(estimate) & np.isfinite(noise.variance)
@@ -84,9 +94,10 @@ def predict(
         if fit.design.residual is None:
             found = row_variances(fit, rows, own.variance / fit.sigma**2, W, uncertainty)
         else:
-            found = residual_variances(fit, rows, own, W, uncertainty)
+            found = residual_variances(fit, rows, own, W, uncertainty, kriged and kriged.rows(complete))
         if uncertainty == "bootstrap":
-            found = found._replace(variance=found.variance + _moved(fit, rows, refits, seed, progress))
+            moved = _moved(fit, rows, refits, seed, progress, kriged and kriged.rows(complete))
+            found = found._replace(variance=found.variance + moved)
         degrees = found.df if df == "satterthwaite" else np.full(len(found.df), np.inf)
         if df == "residual":
             degrees = np.full(len(found.df), float(fit.n - len(fit.estimate.beta)))
@@ -105,7 +116,9 @@ class Noise(NamedTuple):
     slopes: np.ndarray
 
 
-def _row_noise(fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind, m: int) -> Noise:
+def _row_noise(
+    fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind, m: int, kriged: Kriged | None
+) -> Noise:
     """Say how much a row that is measured spreads around its mean: nothing for an interval of the mean."""
     slopes = np.zeros((m, len(fit.estimate.coordinates)))
     own = read_row_weights(fit.design, new_data, weights, m)
@@ -119,6 +132,11 @@ def _row_noise(fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind,
         variance = variance * np.exp(2.0 * columns @ residual.phi[:n_spreads])
         start = len(fit.estimate.minimum.x)
         slopes[:, start : start + n_spreads] = 2.0 * variance[:, None] * columns
+        if kriged is not None:
+            seen, left, ways = kriged.is_seen, kriged.left, kriged.slopes
+            variance = np.where(seen, fit.sigma**2 * left, variance)
+            of_phi = slice(start, start + residual.layout.n_phi)
+            slopes[seen, of_phi] = fit.sigma**2 * ways[seen]
     slopes[:, -1] = 2.0 * variance
     return Noise(variance, slopes)
 
@@ -167,20 +185,26 @@ def row_variances(fit: Fitted, rows: Rows, noise: np.ndarray, W: np.ndarray, lay
     return Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
 
 
-def residual_variances(fit: Fitted, rows: Rows, noise: Noise, W: np.ndarray, layer: PredictionLayer) -> Found:
+def residual_variances(
+    fit: Fitted, rows: Rows, noise: Noise, W: np.ndarray, layer: PredictionLayer, kriged: Kriged | None = None
+) -> Found:
     """Do the same where residuals have a covariance, whose parameters are among those that are estimated.
 
-    Of rows without random effects "full" is Kenward & Roger's variance.
+    Of rows without random effects, of which other residuals say nothing, "full" is Kenward & Roger's variance.
     """
     m, sigma, u = len(rows.fixed), fit.sigma, len(W) - 1
     value, more, slopes = np.zeros(m), np.zeros(m), np.zeros((m, u))
-    if any(incidence is not None for incidence in rows.incidences):
-        value, more, slopes = of_effects(fit, rows, W, layer)
-    elif layer != "conditional":
+    has_effects = any(incidence is not None for incidence in rows.incidences)
+    if not has_effects and layer != "conditional":
         of = small_sample_residual(fit, W, is_scaled=layer == "full")
         X = rows.fixed @ fit.estimate.criterion_function.products.fixed_root
         value, whole = (np.einsum("rp,pq,rq->r", X, C, X) / sigma**2 for C in (of.plug_in, of.covariance))
         more, slopes = 0.5 * (whole - value), np.einsum("rp,mpq,rq->rm", X, of.slopes[:-1], X) / sigma**2
+    by_rows = np.full(m, has_effects) if kriged is None else kriged.is_seen | has_effects
+    if by_rows.any():
+        some = np.flatnonzero(by_rows)
+        own = Rows(rows.fixed[some], tuple(each and each.rows(some) for each in rows.incidences))
+        value[some], more[some], slopes[some] = of_effects(fit, own, W, layer, kriged and kriged.rows(some))
     plug_in = sigma**2 * value + noise.variance
     gradient = noise.slopes + np.column_stack([sigma**2 * slopes, 2.0 * sigma**2 * value])
     spread = np.einsum("rm,mn,rn->r", gradient, W, gradient)
@@ -190,9 +214,9 @@ def residual_variances(fit: Fitted, rows: Rows, noise: Noise, W: np.ndarray, lay
 
 
 def of_effects(
-    fit: Fitted, rows: Rows, W: np.ndarray, layer: PredictionLayer
+    fit: Fitted, rows: Rows, W: np.ndarray, layer: PredictionLayer, kriged: Kriged | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """V and g₃ (m,) over σ², and ∂v (m, u), of rows with random effects, known and new."""
+    """V and g₃ (m,) over σ², and ∂v (m, u), of rows with random effects, known and new, or of known residuals."""
     of = ResidualLayers(fit, W)
     value, more, slopes = np.zeros(len(rows.fixed)), np.zeros(len(rows.fixed)), []
     shapes = [(i.k, i.n_levels) for i in of.eliminated.rows.incidences]
@@ -205,19 +229,20 @@ def of_effects(
                 known[:, np.flatnonzero(is_known), own.codes[is_known]] += own.columns[is_known].T
                 new += np.where(is_new, own.columns.T, 0.0)
         predicted = of.predict(rows.fixed[some].T, effects, of_fixed=layer != "conditional")
-        added, bent = of.of_new(fresh)
+        added, bent = of.of_new(fresh, len(some))
+        moved = None if kriged is None else kriged.in_rows(some)
         value[some] = predicted.value + added
-        slopes.append(of.slopes(predicted)[:, :, 0, 0] + bent)
+        slopes.append(of.slopes(predicted, moved=moved)[:, :, 0, 0] + bent)
         if layer == "full":
-            more[some] = of.second_order(predicted)[:, 0, 0]
+            more[some] = of.second_order(predicted, moved=moved)[:, 0, 0]
     return value, more, np.concatenate(slopes, axis=1).T
 
 
-def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
+def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None, kriged: Kriged | None) -> np.ndarray:
     """Mean square (m,) of how far predictions move when the variances are estimated anew, in refits to drawn data."""
     criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
     if fit.estimate.residual is not None:
-        return _moved_whole(fit, rows, refits, seed, progress)
+        return _moved_whole(fit, rows, refits, seed, progress, kriged)
     source = ResponseSource(fit, "parametric", with_rows=False)
     total, done, streams = np.zeros(len(rows.fixed)), 0, []
     for number in watched(range(refits), "bootstrap of predictions", progress):
@@ -235,16 +260,26 @@ def _moved(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | Non
     return _mean(total, done, refits)
 
 
-def _moved_whole(fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None) -> np.ndarray:
-    """Do so where residuals have a covariance."""
+def _moved_whole(
+    fit: Fitted, rows: Rows, refits: int, seed: int, progress: bool | None, kriged: Kriged | None
+) -> np.ndarray:
+    """Do so where residuals have a covariance, by which what they say of other rows moves too."""
     products = fit.estimate.criterion_function.products
     total, done = np.zeros(len(rows.fixed)), 0
     for number in watched(range(refits), "bootstrap of predictions", progress):
         move = move_once(fit, np.random.default_rng([seed, number]))
-        if move is not None:
-            modes = [T @ b.T for T, b in zip(products.effect_roots, move.modes, strict=True)]
-            total += _move(rows, products.fixed_root @ move.beta, modes) ** 2
-            done += 1
+        if move is None:
+            continue
+        done += 1
+        if kriged is not None:
+            after, before = (
+                kriged.predictors(each.phi, move.response).expectation(each.beta, each.modes)
+                for each in (move.after, move.before)
+            )
+            total += (after - before) ** 2
+            continue
+        modes = [T @ b.T for T, b in zip(products.effect_roots, move.modes, strict=True)]
+        total += _move(rows, products.fixed_root @ move.beta, modes) ** 2
     return _mean(total, done, refits)
 
 

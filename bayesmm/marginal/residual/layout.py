@@ -256,7 +256,7 @@ def _stack(
 ) -> Stack:
     """Find the patterns of groups of one size."""
     places = np.zeros_like(positions) if correlation is None else correlation.anchor(positions)
-    example, pattern = _find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
+    example, pattern = find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
     return Stack(
         rows=rows,
         pattern=pattern,
@@ -268,7 +268,7 @@ def _stack(
     )
 
 
-def _find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
+def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
     """Find an example of each of the lines that differ, and which of them every line is.
 
     Lines are sorted by one number made of all their bits, in which two that differ are hardly ever equal.
