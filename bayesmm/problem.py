@@ -210,10 +210,12 @@ class Problem:
             As `products`.
         """
         design = self.design
-        layout = lay_out_design(design)
-        response = design.y - design.offset
-        rows = residual_rows(self._columns, response, design.weights, self.blocks, layout)
-        left, total = (float(design.weights @ v**2) for v in (rows.fixed[:, -1], response))
+        layout, response = lay_out_design(design), design.y - design.offset
+        return self._check_rows(residual_rows(self._columns, response, design.weights, self.blocks, layout))
+
+    def _check_rows(self, rows: ResidualRows) -> ResidualRows:
+        design = self.design
+        left, total = (float(design.weights @ v**2) for v in (rows.fixed[:, -1], design.y - design.offset))
         if self.known_sigma is None:
             _check_explained(left, total, design)
         return rows
@@ -330,7 +332,10 @@ class Problem:
         """
         design = self.design.with_response(y)
         if design.residual is not None:
-            return Problem(design, plan=self._plan)
+            found, rows = Problem(design, plan=self._plan), self.residual_rows
+            response = design.y - design.offset
+            found.residual_rows = found._check_rows(rows.with_response(self._columns, response, design.weights))
+            return found
         (products,) = self.sum_responses(design.y[:, None])
         return Problem(design, plan=self.plan, products=products)
 

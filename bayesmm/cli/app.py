@@ -432,6 +432,7 @@ def power(
     aim: options.Aims = None,
     interval: options.IntervalKind = "wald",
     seed: options.SimulationSeed = 0,
+    residual: options.Residual = None,
     weights: options.Weights = None,
     sigma: options.Sigma = None,
     missing_rows: options.MissingRows = "drop",
@@ -464,14 +465,17 @@ def power(
 
         if fitted:
             with stage("fitting"):
-                model = build_model(formula, data, reading, weights=weights, sigma=sigma, missing=missing_rows)
+                model = build_model(
+                    formula, data, reading, residual=residual, weights=weights, sigma=sigma, missing=missing_rows
+                )
                 estimates = model.fit(method, progress=False)
             found = power(estimates, parameters=truth, **wanted)
         else:
             if reading.relations or reading.pedigrees:
                 raise ArgumentError("Designs of related levels are drawn from a fit to the data: add --fitted.")
             frame = read_data(data, reading)
-            found = power(formula, frame, truth, weights=weights, sigma=sigma, missing=missing_rows, **wanted)
+            known = {"residual": residual, "weights": weights, "sigma": sigma, "missing": missing_rows}
+            found = power(formula, frame, truth, **known, **wanted)
         from bayesmm.cli.outcomes import power_outcome
 
         raise typer.Exit(deliver(power_outcome(found, data), paths, as_json=as_json, random_effects=False))

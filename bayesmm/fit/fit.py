@@ -1257,13 +1257,16 @@ class Fit:
         ----------
         parameters : str or list of str, optional
             What is zero under the null: a standard deviation (``"sd(Days | Subject)"``; its correlations go with it), a
-            correlation (all those of its term), or a random-effects term as the formula has it. Each standard
-            deviation by default. Where a structure has one parameter for all correlations, or for all standard
-            deviations, the whole term is tested.
+            correlation (all those of its term), or a random-effects term as the formula has it. Where a structure has
+            one parameter for all correlations, or for all standard deviations, the whole term is tested. Of residuals:
+            a correlation (``"rho(week | id)"``; all of them), or what standard deviations change with, by any of its
+            parameters or together (``"sigma(arm)"``, ``"power(x)"``): under the null they do not. By default each
+            standard deviation, and all that residuals have.
         kind : {"exact", "mixture", "bootstrap"}, optional
             Where the null distribution comes from: drawn from its spectral representation, for one variance without
             correlations; the asymptotic mixture of χ²; refits to responses drawn under the null. By default the first
-            of these that there is.
+            of these that there is, and χ² for what residuals have. If nothing but σ is left of the covariance once
+            that is left out, refits are exact: ``kind="exact"``.
         n : int, optional
             Draws: by default 100,000 of the exact distribution (fewer where levels are very many), 999 refits.
         seed : int
@@ -1288,7 +1291,7 @@ class Fit:
         References
         ----------
         Self & Liang (1987), JASA 82. Stram & Lee (1994), Biometrics 50. Crainiceanu & Ruppert (2004), JRSS-B 66.
-        Greven, Crainiceanu, Küchenhoff & Peters (2008), JCGS 17.
+        Greven, Crainiceanu, Küchenhoff & Peters (2008), JCGS 17. Dwass (1957), Ann. Math. Stat. 28 (exact by refits).
 
         Examples
         --------
@@ -1297,7 +1300,8 @@ class Fit:
         >>> round(float(fit.variance_tests().table.loc["sd(Intercept | Batch)", "statistic"]), 4)
         6.369
         """
-        self.design.require_random_effects("variance_tests")
+        if self.design.residual is None:
+            self.design.require_random_effects("variance_tests")
         from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
-from bayesmm.marginal.residual.layout import unwhiten
+from bayesmm.marginal.residual.layout import ResidualLayout, unwhiten
+from bayesmm.problem import lay_out_design
 from bayesmm.reml.residual import ResidualEstimate
+
+
+class StatedResiduals(NamedTuple):
+    """A covariance of the residuals that was stated.
+
+    Attributes
+    ----------
+    layout : ResidualLayout
+        Groups.
+    covariances : sequence of arrays, shapes (m, o, o)
+        R of the patterns of each stack, over σ².
+    """
+
+    layout: ResidualLayout
+    covariances: Sequence[np.ndarray]
+
+
+type Residuals = ResidualEstimate | StatedResiduals
+
+
+def state_residuals(design: Design, values: Mapping[str, float], argument: str) -> StatedResiduals | None:
+    """Read the covariance of the residuals off stated parameters; None where a design has none.
+
+    Raises
+    ------
+    DesignError
+        As of `bayesmm.design.blocks.residual.ResidualBlock.public_of`.
+    """
+    if design.residual is None:
+        return None
+    public, layout = design.residual.public_of(values, argument), lay_out_design(design)
+    return StatedResiduals(layout, layout.covariances_of(np, public))
 
 
 def simulate_responses(
@@ -18,7 +52,7 @@ def simulate_responses(
     factors: Sequence[np.ndarray],
     sigma: float,
     streams: Sequence[np.random.Generator],
-    residual: ResidualEstimate | None = None,
+    residual: Residuals | None = None,
 ) -> np.ndarray:
     """Draw y = Xβ + offset + Zb + ε, with b = σΛu and ε of variance σ²/w.
 
@@ -34,7 +68,7 @@ def simulate_responses(
         Residual standard deviation of a row of weight one.
     streams : sequence of numpy.random.Generator
         One for each response, so that what is drawn of one does not depend on how many are drawn with it.
-    residual : ResidualEstimate, optional
+    residual : Residuals, optional
         Covariance of the residuals; independent by default.
 
     Returns
@@ -61,7 +95,7 @@ def draw_rows(
     effects: Sequence[np.ndarray],
     sigma: float,
     streams: Sequence[np.random.Generator],
-    residual: ResidualEstimate | None = None,
+    residual: Residuals | None = None,
 ) -> np.ndarray:
     """Draw residuals around Xβ + offset + Zb.
 
@@ -71,7 +105,7 @@ def draw_rows(
         As in `simulate_responses`.
     effects : sequence of arrays, shapes (m, q, k) or (q, k)
         Random effects, of each response or the same in all.
-    residual : ResidualEstimate, optional
+    residual : Residuals, optional
         Covariance of the residuals; independent by default.
 
     Returns
@@ -85,5 +119,19 @@ def draw_rows(
     if residual is None:
         design.require_independent_residuals("Drawing these responses")
         return (mean + sigma / np.sqrt(design.weights) * residuals).T
-    roots = [np.linalg.cholesky(R) for R in residual.covariances]
+    roots = [_roots(R) for R in residual.covariances]
     return mean.T + sigma * unwhiten(residual.layout.stacks, roots, residuals.T)
+
+
+def _roots(R: np.ndarray) -> np.ndarray:
+    """F (m, o, o) with FF' = R: Cholesky's, or of stated covariances that are singular the symmetric ones."""
+    try:
+        return np.linalg.cholesky(R)
+    except np.linalg.LinAlgError:
+        return np.stack([root_of(each) for each in R])
+
+
+def root_of(covariance: np.ndarray) -> np.ndarray:
+    """F with FF' = Σ, also of a singular Σ."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))

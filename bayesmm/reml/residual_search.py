@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,38 @@ def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
 def refit_residual(criterion: ResidualCriterion, start: np.ndarray) -> Estimate:
     """Estimate anew for another response, from where the search for one like it ended."""
     return read_residual(criterion, _search(criterion, start), (), 0)
+
+
+def refit_responses(
+    problem: Problem, criterion: ResidualCriterion, responses: np.ndarray, start: np.ndarray
+) -> Iterator[Estimate | None]:
+    """Estimate anew for other responses (n, m), offset included; from everywhere where one start does not do.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of the rows.
+    criterion : ResidualCriterion
+        Of the same rows with a response whose estimates are known.
+    responses : array, shape (n, m)
+        One a column.
+    start : array
+        Those estimates, (θ, φ).
+
+    Yields
+    ------
+    Estimate or None
+        Of one response after another; None where there is no maximum, or none was reached.
+    """
+    for y in responses.T:
+        own = replace(criterion, rows=problem.with_response(y).residual_rows)
+        try:
+            found = refit_residual(own, start)
+            if not found.minimum.converged:
+                found = estimate_residual(own)
+        except (EstimationError, np.linalg.LinAlgError):
+            found = None
+        yield found if found is not None and found.minimum.converged else None
 
 
 def _loses_digits(criterion: Criterion, found: Minimum) -> bool:

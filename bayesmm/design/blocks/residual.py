@@ -30,6 +30,7 @@ from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, Spr
 
 ROOM = 16.0  # times the span of the data: how far new rows may be from those where levels have parameters of their own
 NOTHING = 1e-9  # share of a spread's column that others leave, where it says nothing of its own
+ROUNDING = 1e-10  # how far below zero an eigenvalue of a correlation matrix may lie
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,27 +152,70 @@ class ResidualBlock:
         Raises
         ------
         DesignError
-            If a standard deviation is not positive.
+            As `public_of`.
         """
-        sds = [name for name, own in zip((*self.sd_names, "sigma"), (*self.are_sds, True), strict=True) if own]
-        for name in sds:
+        public = self.public_of(values)
+        s = public[: len(self.sd_names)]
+        sd = values["sigma"] * np.exp(self.columns[chosen] @ s) / np.sqrt(weights)
+        if self.correlation is None:
+            return np.diag(sd**2)
+        codes = self.codes[chosen]
+        C = self.correlation.matrix(np, public[len(s) :], self.positions[chosen])
+        return np.where(codes[:, None] == codes, C, 0.0) * np.outer(sd, sd)
+
+    def public_of(self, values: Mapping[str, float], argument: str = "at") -> np.ndarray:
+        """Read what the covariance is a function of off stated parameters.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            Of the parameters, by their names.
+        argument : str
+            What the user calls them.
+
+        Returns
+        -------
+        array, shape (f,)
+            Logarithms of standard deviations over sigma and exponents, then correlations.
+
+        Raises
+        ------
+        DesignError
+            If a standard deviation is not positive, a correlation is impossible, or correlations contradict each other.
+        """
+        sds = [name for name, own in zip(self.sd_names, self.are_sds, strict=True) if own]
+        for name in (*sds, "sigma") if sds else ():
             if not values[name] > 0.0:
-                raise DesignError(f"{name!r} is {values[name]:g}: give a positive standard deviation.")
+                raise DesignError(f"{name!r} is {values[name]:g} in {argument}: give a positive standard deviation.")
         s = [
             np.log(values[name] / values["sigma"]) if own else values[name]
             for name, own in zip(self.sd_names, self.are_sds, strict=True)
         ]
-        sd = values["sigma"] * np.exp(self.columns[chosen] @ np.array(s)) / np.sqrt(weights)
-        if self.correlation is None:
-            return np.diag(sd**2)
         rho = np.array([values[name] for name in self.cor_names])
-        low, high = self.correlation.limits
-        for name, value in zip(self.cor_names, rho, strict=True):
-            if not low <= value <= high:
-                raise DesignError(f"{name!r} is {value:g}: it lies between {low:.4g} and {high:g}.")
-        codes = self.codes[chosen]
-        C = np.where(codes[:, None] == codes, self.correlation.matrix(np, rho, self.positions[chosen]), 0.0)
-        return C * np.outer(sd, sd)
+        if self.correlation is not None:
+            low, high = self.correlation.limits
+            for name, value in zip(self.cor_names, rho, strict=True):
+                if not low <= value <= high:
+                    raise DesignError(f"{name!r} is {value:g} in {argument}: it lies between {low:.4g} and {high:g}.")
+            smallest = self._least_eigenvalue(rho)
+            if smallest < -ROUNDING:
+                raise DesignError(
+                    f"The correlations of {self.specification.write()} in {argument} contradict each other: their "
+                    f"matrix has the eigenvalue {smallest:.3g}, and no residuals can be correlated so. Choose "
+                    "correlations nearer to zero, or take them from a fit."
+                )
+        return np.concatenate([s, rho])
+
+    def _least_eigenvalue(self, rho: np.ndarray) -> float:
+        """Of the matrices that correlations make; where there is one between its limits, there is nothing to see."""
+        assert self.correlation is not None
+        parts, start, smallest = self.correlation.parts, 0, 0.0
+        for part in parts:
+            own = rho[start : start + len(part.names)]
+            start += len(own)
+            if part.kind != "one" and len(own):
+                smallest = min(smallest, float(np.linalg.eigvalsh(part.whole(np, own))[0]))
+        return smallest
 
     def relative_variances(self, spreads: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Variances of the rows over σ², (n,), from what their logarithms are linear in; analytic.

@@ -29,7 +29,7 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
 from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
 from bayesmm.reml.residual import ResidualEstimate
-from bayesmm.reml.residual_search import refit_residual
+from bayesmm.reml.residual_search import refit_residual, refit_responses
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
@@ -209,14 +209,13 @@ class _Wholes:
         psi = np.full((m, len(start)), np.nan)
         assert found.residual is not None
         rows = simulate_responses(fit.design, found.beta, found.factors, found.sigma, streams, found.residual)
-        for i, y in enumerate(rows.T):
-            problem = fit.problem.with_response(y)
-            own = refit_residual(replace(found.residual.criterion, rows=problem.residual_rows), start)
-            if not own.minimum.converged:
+        for i, own in enumerate(refit_responses(fit.problem, found.residual.criterion, rows, start)):
+            if own is None:
                 continue
             values = np.concatenate([own.beta, own.public_values(own.coordinates)])
             parameters[i], psi[i] = values[: parameters.shape[1]], own.coordinates[:-1]
             if self._statistic is not None:
+                problem = fit.problem.with_response(rows[:, i])
                 again = cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=own))
                 statistics[i] = self._statistic(again)
         return Made(parameters, statistics, np.zeros((m, 0)), psi)

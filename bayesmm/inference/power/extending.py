@@ -13,7 +13,7 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
 from bayesmm.limits import DESIGN_ROWS
-from bayesmm.specification.terms import Grouping
+from bayesmm.specification.terms import Grouping, ResidualTerm
 
 
 class Size(NamedTuple):
@@ -69,13 +69,21 @@ def _read(name: str, given: Any, columns: Sequence[str], is_within: bool) -> Ite
 
 
 def designs_of(
-    frame: pd.DataFrame, sizes: Sequence[Sizes], groupings: Sequence[Grouping]
+    frame: pd.DataFrame, sizes: Sequence[Sizes], groupings: Sequence[Grouping], residual: ResidualTerm | None = None
 ) -> Iterator[tuple[tuple[Size, ...], pd.DataFrame]]:
-    """Yield the data of every combination of sizes, in the order in which they are given."""
+    """Yield the data of every combination of sizes, in the order in which they are given.
+
+    Raises
+    ------
+    ArgumentError
+        If a row would be there twice in a group of residuals, which have one at each position.
+    """
     for numbers in product(*(each.numbers for each in sizes)):
         chosen = tuple(Size(each.group, n, each.is_within) for each, n in zip(sizes, numbers, strict=True))
         data = frame
         for size in chosen:
+            if size.is_within and residual is not None:
+                _check_positions(data, size, residual)
             data = repeat_rows(data, size) if size.is_within else extend_levels(data, size, groupings)
         yield chosen, data
 
@@ -94,7 +102,8 @@ def extend_levels(frame: pd.DataFrame, size: Size, groupings: Sequence[Grouping]
 
     Notes
     -----
-    Levels are taken in turns from what the column is nested in, so that a part of them, too, is spread over all of it.
+    Levels are taken in turns from what the column is nested in, so that a part of them, too, is spread over all of it;
+    and in turns from the combinations of factors that are the same in all rows of a level, such as an arm.
     """
     column = size.group
     if any(grouping.kind != "combination" and column in grouping.factors for grouping in groupings):
@@ -107,7 +116,8 @@ def extend_levels(frame: pd.DataFrame, size: Size, groupings: Sequence[Grouping]
     nested = [
         other for other in _columns(groupings) if other != column and _is_nested(pd.factorize(frame[other])[0], codes)
     ]
-    order = _in_turns(frame, codes, len(levels), [o for o in _columns(groupings) if o != column and o not in nested])
+    outer = [_codes(frame, other) for other in _columns(groupings) if other != column and other not in nested]
+    order = _in_turns(codes, len(levels), [*outer, *_kinds(frame, codes, _columns(groupings))])
     chosen = order[np.arange(size.number) % len(levels)]
     turn = np.arange(size.number) // len(levels)
     counts = np.bincount(codes, minlength=len(levels))
@@ -147,12 +157,37 @@ def _is_nested(inner: np.ndarray, outer: np.ndarray) -> bool:
     return len(pd.unique(inner.astype(np.int64) * (int(outer.max()) + 1) + outer)) == len(pd.unique(inner))
 
 
-def _in_turns(frame: pd.DataFrame, codes: np.ndarray, n: int, others: Sequence[str]) -> np.ndarray:
+def _check_positions(frame: pd.DataFrame, size: Size, residual: ResidualTerm) -> None:
+    least = int(frame.groupby(size.group.split(":"), observed=True).size().to_numpy().min())
+    if size.number > least:
+        raise ArgumentError(
+            f"within asks for {size.number} rows of each level of {size.group!r}, and one has {least}: its rows "
+            f"would be there again, and {residual.write()} has one at each {residual.position} of a group. Give the "
+            "data of each size as a design of their own, with further rows."
+        )
+
+
+def _codes(frame: pd.DataFrame, column: str) -> np.ndarray:
+    return pd.factorize(frame[column])[0]
+
+
+def _kinds(frame: pd.DataFrame, codes: np.ndarray, groups: Sequence[str]) -> list[np.ndarray]:
+    """Return which combination of factors each row has, of those that are the same in all rows of a level."""
+    others = [str(name) for name in frame.columns if name not in groups]
+    factors = [
+        own
+        for name, own in zip(others, (_codes(frame, name) for name in others), strict=True)
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype) or own.max() == 1
+    ]
+    same = [each for each in factors if _is_nested(codes, each)]
+    return [np.unique(np.column_stack(same), axis=0, return_inverse=True)[1].ravel()] if same else []
+
+
+def _in_turns(codes: np.ndarray, n: int, others: Sequence[np.ndarray]) -> np.ndarray:
     """Order levels so that those of different levels of what they are nested in take turns."""
     levels, first = np.unique(codes, return_index=True)
     rank = np.zeros(n, int)
-    for name in others:
-        outer = pd.factorize(frame[name])[0]
+    for outer in others:
         if _is_nested(codes, outer):
             holder = outer[first[np.argsort(levels)]]
             rank = np.maximum(rank, pd.Series(holder).groupby(holder).cumcount().to_numpy())

@@ -15,7 +15,7 @@ from bayesmm.arguments import check_count, check_seed, check_sigma, is_one_of, s
 from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
 from bayesmm.design.reading.rows import Missing
-from bayesmm.design.words.stated import read_values, stated_covariances
+from bayesmm.design.words.stated import read_values
 from bayesmm.errors import ArgumentError, DesignError, EstimationError
 from bayesmm.habits import understands_keywords
 from bayesmm.inference.fitted import Df, Fitted
@@ -23,15 +23,16 @@ from bayesmm.inference.fixed.fixed_effects import check_choices
 from bayesmm.inference.power.extending import Size, designs_of, read_sizes
 from bayesmm.inference.power.intervals import IntervalSource, interval_source
 from bayesmm.inference.power.questions import FixedQuestion, Question, ask, read_tests
-from bayesmm.inference.power.refitting import Answers, Simulator, Truth, batches, join
+from bayesmm.inference.power.refitting import Answers, Simulator, batches, join
 from bayesmm.inference.power.report import build_report
 from bayesmm.inference.simulation.simulate import read_parameters
 from bayesmm.inference.simulation.without_response import build_without_response
+from bayesmm.inference.variances.null_models import null_criterion
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem
-from bayesmm.reml.criterion import Criterion
 from bayesmm.specification.syntax import quote
+from bayesmm.specification.terms import Grouping
 
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Axes, Figure
@@ -187,6 +188,7 @@ def power(
     interval: Interval = "wald",
     seed: int = 0,
     progress: bool | None = None,
+    residual: str | None = None,
     weights: Any = None,
     sigma: float | None = None,
     missing: Missing = "drop",
@@ -198,8 +200,8 @@ def power(
     Parameters
     ----------
     formula : str or Fit
-        As of `bayesmm.Model`, what stands left of ``~`` only has a name; or a fit, whose formula, data, weights and
-        estimates are taken.
+        As of `bayesmm.Model`, what stands left of ``~`` only has a name; or a fit, whose formula, data, weights,
+        covariance of the residuals and estimates are taken.
     data : data frame, optional
         Predictors and grouping factors, of a pilot study or a design made for this; a column for the response is not
         needed. None with a fit.
@@ -208,11 +210,14 @@ def power(
     test : str or list of str, optional
         What is to be found, all of it in one run: coefficients (``"Days"``), terms of several coefficients by a joint F
         test (``"Variety"``), hypotheses (``"a - b = 0"``), standard deviations (``"sd(Days | Subject)"``),
-        correlations, random-effects terms (``"(Days | Subject)"``). By default every coefficient but the intercept.
+        correlations, random-effects terms (``"(Days | Subject)"``), and of residuals their correlations
+        (``"rho(week | id)"``) or what their standard deviations change with (``"sigma(arm)"``, ``"power(x)"``). By
+        default every coefficient but the intercept.
     along : mapping of str to int or sequence of int, optional
         How many levels columns shall have, ``{"Subject": [10, 20, 40]}``: levels are taken, with all their rows, again
         and again until they are so many. Grouping factors nested in the column get new levels with it, crossed ones
-        keep theirs; a column nested in another one stays so.
+        keep theirs; a column nested in another one stays so. Levels of different arms, or of other factors that are
+        the same in all rows of a level, take turns. Visits that a level misses its copies miss too.
     within : mapping of str to int or sequence of int, optional
         How many rows each level shall have, ``{"Subject": [5, 10]}``, or each combination of levels,
         ``{"Subject:Item": 2}``: its own rows, in their order, again and again.
@@ -235,6 +240,8 @@ def power(
         The same seed gives the same numbers; with more data sets, or more designs, the first ones stay.
     progress : bool, optional
         Whether to show a progress bar; by default where a person can see it.
+    residual : str, optional
+        Covariance of the residuals, as of `bayesmm.Model`: ``"us(visit | id)"``, ``"ar1(week | id) * het(arm)"``.
     weights, sigma, missing, namespace, relations
         As of `bayesmm.Model`.
 
@@ -260,7 +267,8 @@ def power(
     A standard deviation is tested by the (restricted) likelihood ratio: against its exact null distribution
     (Crainiceanu & Ruppert 2004), the other variances at their true values, where no correlation goes with it; else
     against the mixture ½χ²ₘ₋₁ + ½χ²ₘ, which for several variances at once is a bound. A correlation is tested
-    against χ².
+    against χ², and so are what residuals have. Where residuals have a covariance, data sets are drawn row by row and
+    refitted one by one, each in some hundredths of a second.
 
     Transformations that look at all of the data, such as ``scale(x)``, look at the larger data: parameters mean what
     they mean there.
@@ -283,8 +291,10 @@ def power(
     if not isinstance(formula, str):
         if relations is not None:
             raise ArgumentError("relations are given beside a fit, which has its own: leave them out.")
+        if residual is not None:
+            raise ArgumentError(f"residual is {shorten(residual)}, but the fit has its own: leave it out.")
         relations = getattr(getattr(formula, "design", None), "relations", None)
-        formula, data, parameters, weights, sigma = _of_fit(formula, data, parameters, weights, sigma)
+        formula, data, parameters, residual, weights, sigma = _of_fit(formula, data, parameters, weights, sigma)
     n, seed, alpha, sigma = check_count("n", n, 1), check_seed(seed), _check_share("alpha", alpha), check_sigma(sigma)
     check_choices(df, None)
     if method is None or not is_one_of(method, ("reml", "ml")):
@@ -295,9 +305,9 @@ def power(
         raise ArgumentError(f"interval is {shorten(interval)}: give 'wald', 'bootstrap' or 'posterior'.")
     tests, wanted = read_tests(test), _read_aims(aim)
     base = build_without_response(
-        formula, data, weights=weights, missing=missing, namespace=namespace, relations=relations
+        formula, data, residual=residual, weights=weights, missing=missing, namespace=namespace, relations=relations
     )
-    groupings = [block.grouping for block in base.blocks]
+    groupings = _groupings(base)
     columns = list(dict.fromkeys(name for grouping in groupings for name in grouping.factors))
     sizes = read_sizes(along, within, columns)
     frame, carried = base.frame, None
@@ -311,6 +321,7 @@ def power(
         return build_without_response(
             formula,
             rows,
+            residual=residual,
             weights=carried and quote(carried),
             namespace=namespace,
             known_sigma=sigma,
@@ -318,9 +329,10 @@ def power(
         )
 
     source = interval_source(interval, alpha)
+    within_groups = base.residual and base.residual.specification.correlation
     simulators = [
         (chosen, _simulator(build(rows), parameters, sigma, tests, method, source, seed))
-        for chosen, rows in designs_of(frame, sizes, groupings)
+        for chosen, rows in designs_of(frame, sizes, groupings, within_groups)
     ]
     for _, simulator in simulators:
         _check_aims(wanted, simulator.questions)
@@ -343,8 +355,18 @@ def power(
     )
 
 
-def _of_fit(fit: Any, data: Any, parameters: Any, weights: Any, sigma: Any) -> tuple[str, Any, Any, Any, float | None]:
-    """Take formula, data, parameters, weights and known σ from a fit."""
+def _groupings(design: Design) -> list[Grouping]:
+    """Return what rows are grouped by: the levels of random effects, and what residuals hang together in."""
+    found = [block.grouping for block in design.blocks]
+    if design.residual is not None and design.residual.specification.correlation is not None:
+        found.append(design.residual.specification.correlation.grouping)
+    return found
+
+
+def _of_fit(
+    fit: Any, data: Any, parameters: Any, weights: Any, sigma: Any
+) -> tuple[str, Any, Any, str | None, Any, float | None]:
+    """Take formula, data, parameters, covariance of the residuals, weights and known σ from a fit."""
     if not isinstance(getattr(fit, "design", None), Design) or not hasattr(fit, "estimate"):
         raise ArgumentError(f"formula is {shorten(fit)}: give a formula such as 'y ~ x + (1 | g)', or a fit.")
     for name, value in (("weights", weights), ("sigma", sigma)):
@@ -352,7 +374,6 @@ def _of_fit(fit: Any, data: Any, parameters: Any, weights: Any, sigma: Any) -> t
             raise ArgumentError(f"{name} is {shorten(value)}, but the fit has its own: leave it out.")
     fitted: Fitted = fit
     design = fitted.design
-    design.require_independent_residuals("Power")
     values = {**fitted.parameter_table()["estimate"].to_dict(), "sigma": fitted.sigma}
     if parameters is not None:
         values |= read_values(parameters, design.labels, (), argument="parameters")
@@ -360,7 +381,9 @@ def _of_fit(fit: Any, data: Any, parameters: Any, weights: Any, sigma: Any) -> t
     own = design.frame if data is None else data
     if data is not None and not uniform:
         raise ArgumentError("The fit has weights, which other data do not have: give formula, data and parameters.")
-    return design.specification.formula, own, values, None if uniform else design.weights, fitted.known_sigma
+    residual = None if design.residual is None else design.residual.specification.text
+    own_weights = None if uniform else design.weights
+    return design.specification.formula, own, values, residual, own_weights, fitted.known_sigma
 
 
 def _simulator(
@@ -373,12 +396,12 @@ def _simulator(
     seed: int,
 ) -> Simulator:
     """Make one design ready to be simulated."""
-    beta, _, stated_sigma = read_parameters(design, parameters, sigma)
-    if not stated_sigma > 0.0:
+    truth = read_parameters(design, parameters, sigma)
+    if not truth.sigma > 0.0:
         raise DesignError(
             "'sigma' is 0 in parameters: without residuals every effect is found. Give a positive number."
         )
-    if sigma is None and method == "reml":
+    if sigma is None and method == "reml" and design.residual is None:
         found = find_indistinct(design.blocks, design.weights, design.X[:, design.kept])
         if found:
             terms = " and ".join(dict.fromkeys(str(piece.term) for piece in found))
@@ -387,11 +410,8 @@ def _simulator(
                 f"{terms} without any change. Drop the term, give more rows a level, or give sigma if it is known."
             )
     problem = Problem(design)
-    criterion = Criterion(problem.products, problem.layout, method, sigma)
-    values = read_values(parameters, design.labels, (), argument="parameters") | {"sigma": stated_sigma}
-    covariances = stated_covariances(design.labels, values, "parameters")
-    truth = Truth(beta=beta, covariances=covariances, sigma=stated_sigma)
-    questions = ask(tests, problem, criterion, values, covariances, seed)
+    criterion = null_criterion(problem, method, sigma)
+    questions = ask(tests, problem, criterion, truth, seed)
     return Simulator(problem, criterion, truth, questions, source, seed)
 
 
@@ -437,6 +457,9 @@ def _tabulate(
     for (chosen, simulator), found in zip(designs, answers, strict=True):
         sizes = {_column(size): size.number for size in chosen}
         sizes |= {f"n({block.group})": block.q for block in simulator.design.blocks}
+        residual = simulator.design.residual
+        if residual is not None and residual.group:
+            sizes[f"n({residual.group})"] = len(residual.levels)
         for j, question in enumerate(simulator.questions):
             own = _summarise(question, found, j, alpha, aims.get(question.name))
             rows.append({**sizes, "rows": simulator.design.n, "effect": question.name, **own})

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from bayesmm.arguments import shorten
-from bayesmm.covariance.layout import theta_of
-from bayesmm.covariance.structure import lower_triangular
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.fixed.hypotheses import read_hypotheses
 from bayesmm.inference.fixed.term_contrasts import term_contrasts
-from bayesmm.inference.simulation.simulate import root_of
-from bayesmm.inference.variances.null_models import Hypothesis, Null, find_hypothesis, linear_deviance, remaining_blocks
+from bayesmm.inference.power.starts import start_at
+from bayesmm.inference.simulation.simulate import Stated
+from bayesmm.inference.variances.null_models import (
+    Hypothesis,
+    LinearModel,
+    Null,
+    find_hypothesis,
+    null_criterion,
+    refit_rows,
+    remaining_design,
+)
+from bayesmm.inference.variances.residual_nulls import ResidualHypothesis
 from bayesmm.inference.variances.spectral import find_spectrum
 from bayesmm.inference.variances.variance_tests import ROUNDING, usual_kind
-from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.refits import refit
+from bayesmm.reml.residual import ResidualCriterion
 
 NULL_DRAWS = 20_000  # of an exact null distribution: its 5 % point has a standard error of 0.15 percentage points
 
@@ -63,37 +70,40 @@ class VarianceQuestion:
         The standard deviation or correlation; NaN of several together.
     position : int or None
         Of its estimate among standard deviations and correlations.
-    hypothesis : Hypothesis
-        What the null model leaves out.
-    null : Criterion or None
-        The null model's objective; None if no random effect is left.
+    n_parameters : int
+        Of the χ² of the null distribution.
+    has_edge : bool
+        Whether half of that has one parameter less: where what is tested cannot be negative.
+    null : Criterion, ResidualCriterion or None
+        The null model's objective; None if no covariance parameter but σ is left.
     problem : Problem or None
         The null model, likewise.
-    theta : array, shape (t,)
+    start : array, shape (t,)
         Where its searches start: the true values of what is left.
     draws : array, shape (d,)
         From the exact null distribution, in ascending order; none if the mixture of χ² is taken.
-    full : Criterion
-        The objective of the whole model.
+    linear : LinearModel
+        The null model, if no covariance parameter but σ is left.
     """
 
     name: str
     truth: float
     position: int | None
-    hypothesis: Hypothesis
-    null: Criterion | None
+    n_parameters: int
+    has_edge: bool
+    null: Criterion | ResidualCriterion | None
     problem: Problem | None
-    theta: np.ndarray
+    start: np.ndarray
     draws: np.ndarray
-    full: Criterion
+    linear: LinearModel
 
-    def p_values(self, criterion: np.ndarray, of_full: Responses, rows: np.ndarray | None) -> np.ndarray:
+    def p_values(self, criterion: np.ndarray, residual_squares: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         """Return p (m,) of responses whose −2 log likelihood in the whole model is known; NaN where a refit failed."""
         if self.null is None or self.problem is None:
-            null = linear_deviance(self.full, of_full.squares)
+            null = self.linear.deviance(residual_squares)
         else:
             assert rows is not None
-            null = refit(self.null, self.problem.sum_responses(rows), self.theta).criterion
+            null = refit_rows(self.problem, self.null, rows, self.start)
         statistic = null - criterion
         with np.errstate(invalid="ignore"):
             statistic = np.where(statistic <= ROUNDING * np.maximum(1.0, np.abs(criterion)), 0.0, statistic)
@@ -107,10 +117,9 @@ class VarianceQuestion:
         if len(self.draws):
             at_least = len(self.draws) - np.searchsorted(self.draws, statistic, side="left")
             return (1.0 + at_least) / (1.0 + len(self.draws))
-        n_variances = self.hypothesis.n_variances
-        m = n_variances + self.hypothesis.n_correlations
+        m = self.n_parameters
         upper = special.chdtrc(m, statistic)
-        if n_variances == 0:
+        if not self.has_edge:
             return upper
         lower = special.chdtrc(m - 1, statistic) if m > 1 else (statistic == 0.0).astype(float)
         return 0.5 * (lower + upper)
@@ -123,8 +132,8 @@ type Question = FixedQuestion | VarianceQuestion
 class _Criterion:
     """What null models read of an estimate: the objective, and where it is looked at."""
 
-    criterion_function: Criterion
-    x: np.ndarray
+    criterion_function: Criterion | ResidualCriterion
+    x: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @property
     def minimum(self) -> _Criterion:
@@ -165,9 +174,8 @@ def read_tests(test: Any) -> tuple[str, ...] | None:
 def ask(
     tests: Sequence[str] | None,
     problem: Problem,
-    criterion: Criterion,
-    values: Mapping[str, float],
-    covariances: Sequence[np.ndarray],
+    criterion: Criterion | ResidualCriterion,
+    truth: Stated,
     seed: int,
 ) -> list[Question]:
     """Read what is tested of one design.
@@ -176,12 +184,10 @@ def ask(
     ----------
     tests : sequence of str or None
         Names; every coefficient but the constant by default.
-    problem, criterion : Problem, Criterion
+    problem, criterion : Problem, and Criterion or ResidualCriterion
         The design with any response.
-    values : mapping of str to float
+    truth : Stated
         The true parameters.
-    covariances : sequence of arrays, shapes (k, k)
-        Of the effects of each grouping factor.
     seed : int
         Of the draws of exact null distributions.
 
@@ -193,7 +199,7 @@ def ask(
     design = problem.design
     rows = design.labels.parameter_rows()
     fixed = [row for row in rows if row.kind == "fixed"]
-    beta = np.array([values[row.name] for row in fixed])
+    beta = truth.beta
     by_name = {name: j for j, row in reversed(list(enumerate(fixed))) for name in (row.alias, row.name)}
     if tests is None:
         names = [row.name for j, row in enumerate(fixed) if design.labels.coefficients[j] != INTERCEPT]
@@ -215,22 +221,15 @@ def ask(
                 zeros = np.zeros(len(term.L))
                 found.append(FixedQuestion(name=name, L=term.L, values=zeros, truth=term.L @ beta))
             else:
-                found.append(_ask_variance(name, problem, criterion, values, covariances, seed))
+                found.append(_ask_variance(name, problem, criterion, truth, seed))
     return found
 
 
 def _ask_variance(
-    name: str,
-    problem: Problem,
-    criterion: Criterion,
-    values: Mapping[str, float],
-    covariances: Sequence[np.ndarray],
-    seed: int,
+    name: str, problem: Problem, criterion: Criterion | ResidualCriterion, truth: Stated, seed: int
 ) -> VarianceQuestion:
-    design, sigma = problem.design, values["sigma"]
-    stated = cast(
-        Fitted, cast(Any, _Stated(design=design, estimate=_Criterion(criterion_function=criterion, x=np.empty(0))))
-    )
+    design = problem.design
+    stated = cast(Fitted, cast(Any, _Stated(design=design, estimate=_Criterion(criterion_function=criterion))))
     try:
         hypothesis = find_hypothesis(stated, name)
     except ArgumentError as error:
@@ -238,32 +237,47 @@ def _ask_variance(
         names = ", ".join(dict.fromkeys([*design.labels.coefficients, *terms]))
         raise ArgumentError(f"test names {name!r}. {error} Fixed effects are {names}.") from None
     kind = usual_kind(stated, hypothesis)
-    if kind == "bootstrap":
+    if kind == "bootstrap" or (kind == "exact" and isinstance(hypothesis, ResidualHypothesis)):
         raise ArgumentError(
-            f"test names {name!r}, whose null distribution is known from a bootstrap alone, which thousands of data "
+            f"test names {name!r}, whose null distribution is known from refits alone, which thousands of data "
             "sets cannot have each. Test a standard deviation of a term without correlations, or a fixed effect."
         )
-    left = replace(design, blocks=remaining_blocks(design, hypothesis))
-    null, own, theta, draws = None, None, np.empty(0), np.empty(0)
-    if left.blocks:
-        own = Problem(left, plan=None if hypothesis.effects else problem.plan)
-        null = Criterion(own.products, own.layout, criterion.method, criterion.sigma)
-        theta = theta_at(null, _remaining(covariances, hypothesis, problem), sigma)
+    left, sigma = remaining_design(design, hypothesis), criterion.sigma
+    if isinstance(criterion, ResidualCriterion):
+        linear = LinearModel.under(criterion, design.weights)
+    else:
+        linear = LinearModel.within(criterion)
+    null, own, start, draws = None, None, np.empty(0), np.empty(0)
+    if left.blocks or left.residual is not None:
+        keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and design.residual is None
+        own = Problem(left, plan=problem.plan if keeps_plan else None)
+        null = null_criterion(own, criterion.method, sigma)
+        covariances = truth.covariances
+        if isinstance(hypothesis, Hypothesis):
+            covariances = _remaining(covariances, hypothesis, problem)
+        start = start_at(null, covariances, truth.sigma, left, truth.values)
     if kind == "exact":
-        at = None if null is None else cast(Any, _Criterion(criterion_function=null, x=theta))
-        model = Null(hypothesis=hypothesis, design=left, problem=own, estimate=at, full=criterion)
+        assert isinstance(hypothesis, Hypothesis)
+        assert isinstance(criterion, Criterion)
+        at = None if null is None else cast(Any, _Criterion(criterion_function=null, x=start))
+        model = Null(hypothesis=hypothesis, design=left, problem=own, estimate=at, linear=linear, full=criterion)
         draws = np.sort(find_spectrum(model).simulate(NULL_DRAWS, np.random.default_rng([seed, 1])))
-    spreads = [row.name for row in design.labels.parameter_rows() if row.kind in ("sd", "cor")]
+    spreads = [row.name for row in design.labels.parameter_rows() if row.kind not in ("fixed", "sigma")]
+    if isinstance(hypothesis, Hypothesis):
+        n_parameters, has_edge = hypothesis.n_variances + hypothesis.n_correlations, hypothesis.n_variances > 0
+    else:
+        n_parameters, has_edge = hypothesis.n_parameters, hypothesis.n_one_sided > 0
     return VarianceQuestion(
         name=name,
-        truth=values.get(name, np.nan),
+        truth=truth.values.get(name, np.nan),
         position=spreads.index(name) if name in spreads else None,
-        hypothesis=hypothesis,
+        n_parameters=n_parameters,
+        has_edge=has_edge,
         null=null,
         problem=own,
-        theta=theta,
+        start=start,
         draws=draws,
-        full=criterion,
+        linear=linear,
     )
 
 
@@ -283,9 +297,3 @@ def _remaining(covariances: Sequence[np.ndarray], hypothesis: Hypothesis, proble
     else:
         del found[hypothesis.block]
     return found
-
-
-def theta_at(criterion: Criterion, covariances: Sequence[np.ndarray], sigma: float) -> np.ndarray:
-    """θ on the conditioned columns of covariances (k, k) of the effects of each factor."""
-    pairs = zip(criterion.products.effect_roots, covariances, strict=True)
-    return theta_of([lower_triangular(T @ root_of(each) / sigma) for T, each in pairs], criterion.layout)

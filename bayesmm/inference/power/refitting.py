@@ -7,22 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.covariance.layout import assemble_factors, stack_factors
 from bayesmm.design.design import Design
 from bayesmm.inference.fitted import Df
 from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
 from bayesmm.inference.fixed.fixed_effects import FixedInference
-from bayesmm.inference.fixed.together import infer_together
 from bayesmm.inference.power.intervals import IntervalSource
-from bayesmm.inference.power.questions import FixedQuestion, Question, VarianceQuestion, theta_at
-from bayesmm.inference.simulated_responses import draw_effects, draw_rows
-from bayesmm.inference.simulation.simulate import root_of
-from bayesmm.marginal.many.drawn import SumSource
-from bayesmm.marginal.sums.responses import Responses
+from bayesmm.inference.power.questions import FixedQuestion, Question, VarianceQuestion
+from bayesmm.inference.power.refits import OneByOne, Refitter, SideBySide
+from bayesmm.inference.simulation.simulate import Stated
 from bayesmm.problem import Problem
-from bayesmm.reml.boundary import SINGULAR
 from bayesmm.reml.criterion import Criterion
-from bayesmm.reml.refits import Refits, public_values_together, refit
+from bayesmm.reml.residual import ResidualCriterion
 
 NUMBERS = 2**22  # held at once in the sums of responses, or in their rows
 MOST = 500  # data sets at a time
@@ -53,33 +48,14 @@ class Answers:
     singular: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Truth:
-    """The parameters that data are drawn from.
-
-    Attributes
-    ----------
-    beta : array, shape (p,)
-        Coefficients of the kept columns.
-    covariances : tuple of arrays, shapes (k, k)
-        Of the effects of a level, of each grouping factor.
-    sigma : float
-        Residual standard deviation.
-    """
-
-    beta: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    sigma: float
-
-
 class Simulator:
     """Draws data sets of one design and refits them.
 
     Parameters
     ----------
-    problem, criterion : Problem, Criterion
+    problem, criterion : Problem, and Criterion or ResidualCriterion
         The design with any response.
-    truth : Truth
+    truth : Stated
         What data are drawn from.
     questions : sequence of Question
         What is tested.
@@ -92,74 +68,58 @@ class Simulator:
     def __init__(
         self,
         problem: Problem,
-        criterion: Criterion,
-        truth: Truth,
+        criterion: Criterion | ResidualCriterion,
+        truth: Stated,
         questions: Sequence[Question],
         intervals: IntervalSource | None,
         seed: int,
     ) -> None:
-        self.problem, self.criterion, self._truth = problem, criterion, truth
+        self.problem, self.criterion = problem, criterion
         self.questions, self._intervals, self.seed = questions, intervals, seed
-        self._start = theta_at(criterion, truth.covariances, truth.sigma)
-        has_rows = any(_needs_rows(each) for each in questions) or (intervals is not None and intervals.needs_rows)
-        self.source = None if has_rows else _sum_source(criterion)
-        self._factors = assemble_factors(np, self._start, criterion.layout)
-        size = sum(G.shape[0] * G.shape[2] for G in criterion.products.diagonal) + problem.design.p
-        size += 0 if self.source is not None else problem.design.n
-        self.at_once = int(np.clip(NUMBERS // size, 1, MOST if intervals is None else FEW))
+        self._refitter: Refitter
+        if isinstance(criterion, ResidualCriterion):
+            self._refitter, most = OneByOne(problem, criterion, truth), FEW
+        else:
+            of_intervals = intervals is not None and intervals.needs_rows
+            needs_rows = any(_needs_rows(each) for each in questions) or of_intervals
+            self._refitter, most = SideBySide(problem, criterion, truth, needs_rows=needs_rows), MOST
+        self.at_once = int(np.clip(NUMBERS // self._refitter.size, 1, most if intervals is None else FEW))
 
     @property
     def design(self) -> Design:
         """The design."""
         return self.problem.design
 
-    def draw(self, numbers: Sequence[int]) -> tuple[Responses, np.ndarray | None]:
-        """Draw data sets of these numbers: their sums, and their rows (n, m) where those are needed."""
-        sizes = [self.design.n, *(block.q for block in self.design.blocks)]
-        streams = [np.random.default_rng([self.seed, *sizes, number]) for number in numbers]
-        truth = self._truth
-        if self.source is not None:
-            return self.source.draw(streams, self._factors, truth.sigma, truth.beta), None
-        effects = draw_effects(self.design, [root_of(each) for each in truth.covariances], streams)
-        rows = draw_rows(self.design, truth.beta, effects, truth.sigma, streams)
-        return self.problem.sum_responses(rows), rows
-
     def answer(self, numbers: Sequence[int], df: Df, alpha: float) -> Answers:
         """Draw and refit data sets of these numbers."""
-        responses, rows = self.draw(numbers)
-        found = refit(self.criterion, responses, self._start)
-        m, s = len(responses), len(self.questions)
+        sizes = [self.design.n, *(block.q for block in self.design.blocks)]
+        found, rows = self._refitter.draw([np.random.default_rng([self.seed, *sizes, number]) for number in numbers])
+        m, s = len(numbers), len(self.questions)
         p, estimates, lower, upper = (np.full((m, s), np.nan) for _ in range(4))
-        good = np.flatnonzero(found.converged)
-        kept = Refits(
-            theta=found.theta[good], criterion=found.criterion[good], sigma=found.sigma[good], beta=found.beta[good]
-        )
+        good = np.flatnonzero(np.isfinite(found.criterion))
         fixed = [(j, each) for j, each in enumerate(self.questions) if isinstance(each, FixedQuestion)]
         if fixed and len(good):
-            inferences = list(infer_together(self.criterion, responses.take(good), kept, df))
+            inferences = found.inferences(df)
             for j, question in fixed:
                 columns = _test_fixed(question, inferences, alpha)
                 for into, values in zip((p, estimates, lower, upper), columns, strict=True):
                     into[good, j] = values
         for j, question in enumerate(self.questions):
             if isinstance(question, VarianceQuestion):
-                p[:, j] = question.p_values(found.criterion, responses, rows)
+                p[:, j] = question.p_values(found.criterion, found.residual_squares, rows)
                 if question.position is not None and len(good):
-                    estimates[good, j] = public_values_together(kept.theta, kept.sigma, self.criterion)[
-                        :, question.position
-                    ]
+                    estimates[good, j] = found.public_values()[:, question.position]
         if self._intervals is not None and len(good):
             own = None if rows is None else rows[:, good]
-            limits = self._intervals.limits(self, kept, own, [numbers[i] for i in good.tolist()])
-            lower[good], upper[good] = limits
+            lower[good], upper[good] = self._intervals.limits(self, found, own, [numbers[i] for i in good.tolist()])
         singular = np.zeros(m, bool)
-        singular[good] = _is_singular(kept.theta, self.criterion)
+        singular[good] = found.is_singular()
         return Answers(
             p_values=p,
             estimates=estimates,
             lower=lower,
             upper=upper,
-            failed=~found.converged,
+            failed=~np.isfinite(found.criterion),
             singular=singular,
         )
 
@@ -180,14 +140,6 @@ def _needs_rows(question: Question) -> bool:
     return isinstance(question, VarianceQuestion) and question.problem is not None
 
 
-def _sum_source(criterion: Criterion) -> SumSource | None:
-    """Draw sums, unless these would be inexact, or levels are related by a sparse matrix."""
-    if criterion.products.sparse is not None or (criterion.has_many_effects and not criterion.products.is_apart):
-        return None
-    source = SumSource(criterion.products)
-    return source if source.is_exact else None
-
-
 def _test_fixed(
     question: FixedQuestion, inferences: Sequence[FixedInference], alpha: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -203,12 +155,3 @@ def _test_fixed(
     df = np.array([each.df(L)[0] for each in inferences])
     half = t_quantile(1.0 - alpha / 2.0, df) * error
     return two_sided(estimate / error, df), estimate, estimate - half, estimate + half
-
-
-def _is_singular(thetas: np.ndarray, criterion: Criterion) -> np.ndarray:
-    singular = np.zeros(len(thetas), bool)
-    for L, pieces in zip(stack_factors(thetas, criterion.layout), criterion.layout, strict=True):
-        for piece in pieces:
-            values = np.linalg.svd(L[:, piece.inside, piece.inside], compute_uv=False)
-            singular |= values[:, -1] < SINGULAR
-    return singular

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,14 @@ from bayesmm.design.words.simulated import Effects, check_simulations, simulatio
 from bayesmm.design.words.stated import pick, read_values, stated_covariances
 from bayesmm.errors import DesignError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_responses import draw_effects, draw_rows, simulate_responses
+from bayesmm.inference.simulated_responses import (
+    StatedResiduals,
+    draw_effects,
+    draw_rows,
+    root_of,
+    simulate_responses,
+    state_residuals,
+)
 from bayesmm.inference.simulation.without_response import build_without_response
 
 
@@ -35,6 +42,7 @@ def simulate(
     parameters: Any,
     n: int = 1,
     *,
+    residual: str | None = None,
     random: Effects = "redrawn",
     seed: int = 0,
     weights: Any = None,
@@ -53,9 +61,12 @@ def simulate(
         Predictors, grouping factors, offsets: a pandas, polars or pyarrow table, one row an observation.
     parameters : mapping of str to float, Series, or Fit
         The value of every parameter, by the names in ``fit.parameters``: ``"Intercept"``, ``"Days"``,
-        ``"sd(Days | Subject)"``, ``"cor(Intercept, Days | Subject)"``, ``"sigma"``. Zero is a value like others.
+        ``"sd(Days | Subject)"``, ``"cor(Intercept, Days | Subject)"``, ``"sigma"``; of residuals ``"rho(week | id)"``,
+        ``"sigma(arm[B])"``. Zero is a value like others.
     n : int
         How many.
+    residual : str, optional
+        Covariance of the residuals, as of `bayesmm.Model`: ``"ar1(week | id) * het(arm)"``.
     random : {"redrawn", "kept"}
         Whether each simulation draws random effects of its own, or all have the same, drawn once.
     seed : int
@@ -80,8 +91,9 @@ def simulate(
 
     Notes
     -----
-    y = Xβ + offset + Zb + ε, with b ~ N(0, Σ) for every level and ε ~ N(0, σ²/w). A design from which nothing could be
-    estimated, such as one row a level, can be simulated.
+    y = Xβ + offset + Zb + ε, with b ~ N(0, Σ) for every level and ε ~ N(0, σ²/w), or of the covariance that
+    `residual` says, which needs groups and levels as a fit does. Another design from which
+    nothing could be estimated, such as one row a level, can be simulated.
 
     Examples
     --------
@@ -93,17 +105,46 @@ def simulate(
     [10.0, 12.0, 14.0]
     """
     design = build_without_response(
-        formula, data, weights=weights, missing=missing, namespace=namespace, relations=relations
+        formula, data, residual=residual, weights=weights, missing=missing, namespace=namespace, relations=relations
     )
     streams = check_simulations(n, random, seed, design.n)
-    beta, factors, stated_sigma = read_parameters(design, parameters, sigma)
+    stated = read_parameters(design, parameters, sigma)
     own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]
-    effects = draw_effects(design, factors, own)
-    return simulation_frame(draw_rows(design, beta, effects, stated_sigma, streams), design)
+    effects = draw_effects(design, stated.factors, own)
+    return simulation_frame(draw_rows(design, stated.beta, effects, stated.sigma, streams, stated.residual), design)
 
 
-def read_parameters(design: Design, parameters: Any, sigma: float | None) -> tuple[np.ndarray, list[np.ndarray], float]:
-    """Coefficients (p,), factors F (k, k) with Var(b) = FF', and σ."""
+class Stated(NamedTuple):
+    """Parameters that were stated.
+
+    Attributes
+    ----------
+    values : dict of str to float
+        By their names.
+    beta : array, shape (p,)
+        Coefficients.
+    covariances : tuple of arrays, shapes (k, k)
+        Of the effects of a level, of each grouping factor.
+    sigma : float
+        Residual standard deviation.
+    residual : StatedResiduals or None
+        Covariance of the residuals.
+    """
+
+    values: dict[str, float]
+    beta: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    sigma: float
+    residual: StatedResiduals | None
+
+    @property
+    def factors(self) -> list[np.ndarray]:
+        """F (k, k) with Var(b) = FF', of each grouping factor."""
+        return [root_of(each) for each in self.covariances]
+
+
+def read_parameters(design: Design, parameters: Any, sigma: float | None) -> Stated:
+    """Read every parameter of a model by its name; σ may be given beside them."""
     labels = design.labels
     rows = labels.parameter_rows()
     if sigma is not None:
@@ -113,11 +154,10 @@ def read_parameters(design: Design, parameters: Any, sigma: float | None) -> tup
         raise DesignError(
             f"sigma is {sigma:g}, and {values['sigma']:g} among the parameters: give it once, in either place."
         )
-    beta = pick(values, [row.name for row in rows if row.kind == "fixed"])
-    return beta, [root_of(each) for each in stated_covariances(labels, values, "parameters")], values["sigma"]
-
-
-def root_of(covariance: np.ndarray) -> np.ndarray:
-    """F with FF' = Σ, also of a singular Σ."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    return Stated(
+        values=values,
+        beta=pick(values, [row.name for row in rows if row.kind == "fixed"]),
+        covariances=stated_covariances(labels, values, "parameters"),
+        sigma=values["sigma"],
+        residual=state_residuals(design, values, "parameters"),
+    )

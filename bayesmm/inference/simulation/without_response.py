@@ -21,6 +21,7 @@ def build_without_response(
     formula: str,
     data: Any,
     *,
+    residual: str | None = None,
     weights: Any = None,
     missing: Missing = "drop",
     namespace: Mapping[str, Any] | None = None,
@@ -31,7 +32,7 @@ def build_without_response(
 
     Parameters
     ----------
-    formula, data, weights, missing, namespace, relations
+    formula, data, residual, weights, missing, namespace, relations
         As of `bayesmm.Model`. The response of the formula is not read; the data need not have it.
     known_sigma : float, optional
         σ; None if it will be estimated.
@@ -45,7 +46,7 @@ def build_without_response(
     -----
     By default σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
     """
-    specification, frame = parse_formula(formula), open_frame(data)
+    specification, frame = parse_formula(formula, residual), open_frame(data)
     name = STAND_IN
     while name in formula or name in frame.columns:
         name += "_"

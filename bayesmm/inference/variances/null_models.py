@@ -12,12 +12,16 @@ from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses, without
+from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
 from bayesmm.reml.refits import refit
-from bayesmm.reml.residual_search import estimate_residual, residual_criterion
+from bayesmm.reml.residual import ResidualCriterion
+from bayesmm.reml.residual_search import estimate_residual, refit_responses, residual_criterion
 from bayesmm.specification.formula import parse_formula
 
 
@@ -84,8 +88,11 @@ def _count_correlations(structure: Structure, k: int) -> int:
     return structure.n_cors(k) if k > 0 else 0
 
 
-def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
+def find_hypothesis(fit: Fitted, name: str) -> Hypothesis | ResidualHypothesis:
     """Read what is to be tested: a standard deviation, a correlation, or a term as the formula has it.
+
+    Of residuals it is all of a kind that a name is among: their correlations, or what one thing changes in their
+    standard deviations.
 
     Raises
     ------
@@ -95,6 +102,10 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
     of_sds = variance_hypotheses(fit)
     if name in of_sds:
         return of_sds[name]
+    of_residuals = list(residual_hypotheses(fit.design.residual))
+    for each in of_residuals:
+        if name == each.name or name in each.names:
+            return each
     for b, (labels, block) in enumerate(zip(fit.labels.blocks, fit.design.blocks, strict=True)):
         correlations = iter(zip(labels.cor_rows, labels.cor_aliases, strict=True))
         for position, (piece, expression) in enumerate(zip(block.pieces, labels.expressions, strict=True)):
@@ -127,11 +138,13 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis:
                     is_smooth=piece.structure.is_divisible,
                 )
     cors = [row for labels in fit.labels.blocks for row in labels.cor_rows]
-    raise ArgumentError(
-        f"There is no variance {name!r} to test. Give the name of a standard deviation ({', '.join(of_sds)})"
-        + (f", of a correlation ({', '.join(cors)})" if cors else "")
-        + ", or a random-effects term as the formula has it."
-    )
+    ways = [
+        *([f"the name of a standard deviation ({', '.join(of_sds)})"] if of_sds else ()),
+        *([f"of a correlation ({', '.join(cors)})"] if cors else ()),
+        *(["a random-effects term as the formula has it"] if of_sds else ()),
+        *([f"what residuals have ({', '.join(each.name for each in of_residuals)})"] if of_residuals else ()),
+    ]
+    raise ArgumentError(f"There is no variance {name!r} to test. Give {' or '.join(ways)}.")
 
 
 def _is_term(text: str, piece: BlockPiece) -> bool:
@@ -142,48 +155,101 @@ def _is_term(text: str, piece: BlockPiece) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LinearModel:
+    """A model without covariance parameters but σ.
+
+    Attributes
+    ----------
+    df : float
+        What the residual square is divided by for σ̂².
+    constant : float
+        What its −2 log likelihood has that depends on no response.
+    sigma : float, optional
+        Residual standard deviation where it is known.
+    """
+
+    df: float
+    constant: float
+    sigma: float | None
+
+    @classmethod
+    def within(cls, full: Criterion) -> LinearModel:
+        """Leave all random effects out of a model whose residuals are independent."""
+        products = full.products
+        constant = full.restriction * products.log_det_root - products.log_weights
+        return cls(df=full.degrees_of_freedom, constant=float(constant), sigma=full.sigma)
+
+    @classmethod
+    def under(cls, full: ResidualCriterion, weights: np.ndarray) -> LinearModel:
+        """Leave everything out of one whose residuals have a covariance."""
+        log_det = 2.0 * np.log(np.abs(np.diag(full.rows.root))).sum()
+        constant = full.restriction * log_det - np.log(weights).sum()
+        return cls(df=full.degrees_of_freedom, constant=float(constant), sigma=full.sigma)
+
+    def deviance(self, residual_square: np.ndarray) -> np.ndarray:
+        """−2 log likelihood from residual squares (...)."""
+        if self.sigma is None:
+            return self.constant + self.df * (1.0 + np.log(2.0 * np.pi * residual_square / self.df))
+        return self.constant + self.df * np.log(2.0 * np.pi * self.sigma**2) + residual_square / self.sigma**2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Null:
     """The model of a hypothesis, fitted as the larger model was.
 
     Attributes
     ----------
-    hypothesis : Hypothesis
+    hypothesis : Hypothesis or ResidualHypothesis
         What it leaves out.
     design : Design
-        The same rows and fixed effects with what is left of the random effects.
+        The same rows and fixed effects with what is left of the random effects, and of what residuals have.
     problem : Problem or None
-        That with its sums; None if no random effect is left.
+        That with its sums; None if no covariance parameter but σ is left.
     estimate : Estimate or None
         Likewise.
+    linear : LinearModel
+        What it is then.
     full : Criterion
         The objective of the larger model.
+    rows : ResidualRows or None
+        Of the larger model, if its residuals have a covariance.
     """
 
-    hypothesis: Hypothesis
+    hypothesis: Hypothesis | ResidualHypothesis
     design: Design
     problem: Problem | None
     estimate: Estimate | None
+    linear: LinearModel
     full: Criterion
+    rows: ResidualRows | None = None
+
+    @property
+    def _residual_square(self) -> float:
+        """What least squares leave."""
+        if self.rows is None:
+            return float(self.full.products.gram[-1, -1])
+        return float(self.design.weights @ self.rows.fixed[:, -1] ** 2)
 
     @property
     def deviance(self) -> float:
         """−2 log likelihood."""
         if self.estimate is not None:
             return self.estimate.criterion
-        return float(linear_deviance(self.full, self.full.products.gram[-1, -1]))
+        return float(self.linear.deviance(np.array(self._residual_square)))
 
     @property
     def beta(self) -> np.ndarray:
         """Fixed effects that are estimated (p,)."""
-        return self.full.products.fixed_origin if self.estimate is None else self.estimate.beta
+        if self.estimate is not None:
+            return self.estimate.beta
+        return self.full.products.fixed_origin if self.rows is None else self.rows.origin
 
     @property
     def sigma(self) -> float:
         """Residual standard deviation, in units of the response (of a row of weight one)."""
         if self.estimate is not None:
             return self.estimate.sigma
-        residual_square = self.full.products.gram[-1, -1]
-        return self.full.sigma or float(np.sqrt(residual_square / self.full.degrees_of_freedom))
+        return self.linear.sigma or float(np.sqrt(self._residual_square / self.linear.df))
 
     def refit(self, responses: Responses) -> np.ndarray:
         """−2 log likelihood (m,) of other responses, from their sums here; NaN where there is no maximum.
@@ -191,32 +257,65 @@ class Null:
         Their sums in the larger model serve where no random effect is left.
         """
         if self.estimate is None:
-            return linear_deviance(self.full, responses.squares)
+            return self.linear.deviance(responses.squares)
         return refit(self.estimate.criterion_function, responses, self.estimate.minimum.x).criterion
 
+    def refit_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Do so from their rows (n, m), of a model whose residuals have a covariance."""
+        if self.estimate is None or self.problem is None:
+            assert self.rows is not None
+            return self.linear.deviance(self.rows.residual_squares(rows, self.design.offset, self.design.weights))
+        residual = self.estimate.residual
+        criterion = self.estimate.criterion_function if residual is None else residual.criterion
+        return refit_rows(self.problem, criterion, rows, self.estimate.coordinates[:-1])
 
-def fit_null(fit: Fitted, hypothesis: Hypothesis) -> Null:
+
+def refit_rows(
+    problem: Problem, criterion: Criterion | ResidualCriterion, rows: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+    """−2 log likelihood (m,) of other responses (n, m), searched from one start; NaN where there is no maximum."""
+    if isinstance(criterion, ResidualCriterion):
+        found = refit_responses(problem, criterion, rows, start)
+        return np.array([np.nan if each is None else each.criterion for each in found])
+    return refit(criterion, problem.sum_responses(rows), start).criterion
+
+
+def null_criterion(problem: Problem, method: Method, sigma: float | None) -> Criterion | ResidualCriterion:
+    """Return the objective of what a hypothesis leaves."""
+    if problem.design.residual is not None:
+        return residual_criterion(problem, method)
+    return Criterion(problem.products, problem.layout, method, sigma)
+
+
+def fit_null(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Null:
     """Fit the model of a hypothesis by the method of the fit, with the same fixed effects."""
-    full = fit.estimate.criterion_function
-    design = replace(fit.design, blocks=remaining_blocks(fit.design, hypothesis))
-    if design.residual is not None:
-        problem = Problem(design)
-        found = estimate_residual(residual_criterion(problem, full.method))
-        return Null(hypothesis=hypothesis, design=design, problem=problem, estimate=found, full=full)
-    if not design.blocks:
-        return Null(hypothesis=hypothesis, design=design, problem=None, estimate=None, full=full)
-    problem = Problem(design, plan=None if hypothesis.effects else fit.problem.plan)
-    criterion = Criterion(problem.products, problem.layout, full.method, full.sigma, full.engine)
-    return Null(hypothesis=hypothesis, design=design, problem=problem, estimate=estimate(criterion), full=full)
+    full, residual = fit.estimate.criterion_function, fit.estimate.residual
+    design, rows = remaining_design(fit.design, hypothesis), None
+    if residual is None:
+        linear = LinearModel.within(full)
+    else:
+        rows = residual.criterion.rows
+        linear = LinearModel.under(residual.criterion, design.weights)
+    problem, found = None, None
+    if design.residual is not None or design.blocks:
+        keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and residual is None
+        problem = Problem(design, plan=fit.problem.plan if keeps_plan else None)
+        criterion = null_criterion(problem, full.method, full.sigma)
+        if isinstance(criterion, ResidualCriterion):
+            found = estimate_residual(criterion)
+        else:
+            found = estimate(replace(criterion, engine=full.engine))
+    return Null(
+        hypothesis=hypothesis, design=design, problem=problem, estimate=found, linear=linear, full=full, rows=rows
+    )
 
 
-def linear_deviance(full: Criterion, residual_square: np.ndarray) -> np.ndarray:
-    """−2 log likelihood without random effects, from the sums of a model with some and residual squares (...)."""
-    products, df = full.products, full.degrees_of_freedom
-    constant = full.restriction * products.log_det_root - products.log_weights
-    if full.sigma is None:
-        return constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))
-    return constant + df * np.log(2.0 * np.pi * full.sigma**2) + residual_square / full.sigma**2
+def remaining_design(design: Design, hypothesis: Hypothesis | ResidualHypothesis) -> Design:
+    """Return the design of what is left under a hypothesis."""
+    if isinstance(hypothesis, Hypothesis):
+        return replace(design, blocks=remaining_blocks(design, hypothesis))
+    assert design.residual is not None
+    return replace(design, residual=without(design.residual, hypothesis))
 
 
 def remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBlock, ...]:

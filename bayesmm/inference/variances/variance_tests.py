@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +14,22 @@ from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.simulated_responses import simulate_responses
-from bayesmm.inference.variances.null_models import Hypothesis, Null, find_hypothesis, fit_null, variance_hypotheses
+from bayesmm.inference.variances.null_models import (
+    Hypothesis,
+    Null,
+    find_hypothesis,
+    fit_null,
+    remaining_design,
+    variance_hypotheses,
+)
+from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses
 from bayesmm.inference.variances.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 from bayesmm.reml.refits import refit
-from bayesmm.reml.residual_search import refit_residual
+from bayesmm.reml.residual_search import refit_responses
 
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
@@ -165,10 +173,10 @@ def check_variances(
     )
 
 
-def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis]:
+def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis | ResidualHypothesis]:
     if parameters is None:
         distinct = {(each.block, each.effects): each for each in variance_hypotheses(fit).values()}
-        return list(distinct.values())
+        return [*distinct.values(), *residual_hypotheses(fit.design.residual)]
     names = [parameters] if isinstance(parameters, str) else parameters
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ArgumentError(
@@ -179,7 +187,7 @@ def _hypotheses(fit: Fitted, parameters: Any) -> list[Hypothesis]:
 
 def check_variance(
     fit: Fitted,
-    hypothesis: Hypothesis,
+    hypothesis: Hypothesis | ResidualHypothesis,
     kind: Kind | None,
     n: int | None,
     rng: np.random.Generator,
@@ -191,10 +199,10 @@ def check_variance(
     ----------
     fit : Fit
         REML or ML estimates.
-    hypothesis : Hypothesis
+    hypothesis : Hypothesis or ResidualHypothesis
         What is zero under the null.
     kind : {"exact", "mixture", "bootstrap"}, optional
-        Where the null distribution comes from; by default the first of these that there is.
+        Where the null distribution comes from; see `usual_kind`.
     n : int, optional
         Draws.
     rng : numpy.random.Generator
@@ -217,10 +225,10 @@ def check_variance(
     statistic = _positive(difference, fit.estimate.criterion)
     if kind == "mixture":
         found = _by_mixture(null, statistic)
-    elif kind == "exact":
+    elif kind == "exact" and isinstance(hypothesis, Hypothesis):
         found = _by_spectrum(null, statistic, n, rng)
     else:
-        found = _by_bootstrap(fit, null, statistic, n or N_BOOTSTRAP, rng, progress)
+        found = _by_refits(fit, null, statistic, n or N_BOOTSTRAP, rng, progress, is_exact=kind == "exact")
     return VarianceTest(
         parameter=hypothesis.name,
         kind=kind,
@@ -235,14 +243,21 @@ def check_variance(
     )
 
 
-def usual_kind(fit: Fitted, hypothesis: Hypothesis) -> Kind:
-    """Choose the first null distribution that a hypothesis has."""
+def usual_kind(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Kind:
+    """Choose the first null distribution that a hypothesis has; of residuals the one that takes no refits."""
     refusals = _refusals(fit, hypothesis)
-    return next(kind for kind in KINDS if not refusals[kind])
+    kinds = KINDS if isinstance(hypothesis, Hypothesis) else ("mixture", "exact", "bootstrap")
+    return next(kind for kind in kinds if not refusals[kind])
 
 
-def _refusals(fit: Fitted, hypothesis: Hypothesis) -> dict[Kind, str]:
+def _refusals(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> dict[Kind, str]:
     """Say why a hypothesis has no null distribution of a kind; nothing if it has."""
+    if isinstance(hypothesis, ResidualHypothesis):
+        return {
+            "exact": _refuse_refits(fit, hypothesis),
+            "mixture": _refuse_cone(hypothesis),
+            "bootstrap": "",
+        }
     return {"exact": _refuse_exact(fit, hypothesis), "mixture": _refuse_mixture(hypothesis), "bootstrap": ""}
 
 
@@ -263,7 +278,7 @@ def _positive(difference: float, deviance: float) -> float:
     return difference if difference > ROUNDING * max(1.0, abs(deviance)) else 0.0
 
 
-def _lower_maximum(hypothesis: Hypothesis, difference: float) -> tuple[str, ...]:
+def _lower_maximum(hypothesis: Hypothesis | ResidualHypothesis, difference: float) -> tuple[str, ...]:
     """Say where the likelihood of the null is higher, which it cannot be."""
     if difference >= -LOWER:
         return ()
@@ -301,6 +316,23 @@ def _refuse_mixture(hypothesis: Hypothesis) -> str:
     )
 
 
+def _refuse_refits(fit: Fitted, hypothesis: ResidualHypothesis) -> str:
+    left = remaining_design(fit.design, hypothesis)
+    if not left.blocks and left.residual is None:
+        return ""
+    return (
+        f"without {hypothesis.name} the model has other covariance parameters, on which the distribution depends: it "
+        "is known at their estimates alone."
+    )
+
+
+def _refuse_cone(hypothesis: ResidualHypothesis) -> str:
+    if hypothesis.n_one_sided <= 1:
+        return ""
+    many = hypothesis.n_one_sided
+    return f"{hypothesis.name} stands for {many} correlations that cannot be negative, of which no mixture is known."
+
+
 def _by_mixture(null: Null, statistic: float) -> _Found:
     """Take the asymptotic distribution (Self & Liang 1987, Stram & Lee 1994).
 
@@ -308,16 +340,20 @@ def _by_mixture(null: Null, statistic: float) -> _Found:
     variance at zero. The cone of several variances lies in such a half-space, so that the same is a bound.
     """
     hypothesis = null.hypothesis
-    m = hypothesis.n_variances + hypothesis.n_correlations
+    if isinstance(hypothesis, ResidualHypothesis):
+        m, n_variances, is_one_sided = hypothesis.n_parameters, 0, hypothesis.n_one_sided > 0
+    else:
+        n_variances, is_one_sided = hypothesis.n_variances, hypothesis.is_one_sided
+        m = n_variances + hypothesis.n_correlations
     upper = float(stats.chi2.sf(statistic, m))
-    if hypothesis.is_one_sided:
+    if is_one_sided:
         words, p_value = f"½{_chi_square(0)} + ½{_chi_square(1)}", 0.5 * (upper + float(statistic == 0.0))
         return _Found(words=words, p_value=p_value, draws=np.zeros(0), remarks=_singular_null(null))
-    if hypothesis.n_variances == 0:
+    if n_variances == 0:
         return _Found(words=_chi_square(m), p_value=upper, draws=np.zeros(0), remarks=_singular_null(null))
     lower = float(stats.chi2.sf(statistic, m - 1)) if m > 1 else float(statistic == 0.0)
     words, remarks = f"½{_chi_square(m - 1)} + ½{_chi_square(m)}", _singular_null(null)
-    if hypothesis.n_variances > 1:
+    if n_variances > 1:
         words = f"at most {words}"
         remarks = (
             f"{hypothesis.name}: several variances at once; the p-value is an upper bound, and kind='bootstrap' is "
@@ -365,18 +401,30 @@ def _share_beyond(draws: np.ndarray, statistic: float) -> tuple[float, float]:
     return p, float(np.sqrt(p * (1.0 - p) / len(draws)))
 
 
-def _by_bootstrap(
-    fit: Fitted, null: Null, statistic: float, n: int, rng: np.random.Generator, progress: bool | None
+def _by_refits(
+    fit: Fitted,
+    null: Null,
+    statistic: float,
+    n: int,
+    rng: np.random.Generator,
+    progress: bool | None,
+    *,
+    is_exact: bool,
 ) -> _Found:
+    """Draw under the null and fit both models.
+
+    Where the null has no covariance parameter but σ, the statistic depends on neither β nor σ, so that its draws have
+    its distribution, and the test its level whatever their number (Dwass 1957, Ann. Math. Stat. 28).
+    """
     draws, n_failed = _refit(fit, null, n, rng, progress)
     if not len(draws):
         raise EstimationError(
-            f"None of {n} responses drawn without {null.hypothesis.name} could be fitted. Simplify the random effects."
+            f"None of {n} responses drawn without {null.hypothesis.name} could be fitted. Simplify the covariance."
         )
     p, error = _share_beyond(draws, statistic)
     failed = (f"{null.hypothesis.name}: {n_failed} of {n} refits found no maximum and are left out.",) * (n_failed > 0)
     return _Found(
-        words=f"bootstrap, {len(draws)} refits",
+        words=f"{'exact' if is_exact else 'bootstrap'}, {len(draws)} refits",
         p_value=p,
         p_error=error,
         draws=draws,
@@ -407,22 +455,16 @@ def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: 
 def _refit_whole(
     fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: bool | None
 ) -> tuple[np.ndarray, int]:
-    """Do so where residuals have a covariance, which is estimated anew in both."""
-    found, small, problem = fit.estimate, null.estimate, null.problem
+    """Do so where residuals have a covariance, which is estimated anew."""
+    found = fit.estimate
     assert found.residual is not None
-    assert small is not None
-    assert small.residual is not None
-    assert problem is not None
+    factors = () if null.estimate is None else null.estimate.factors
+    residual = None if null.estimate is None else null.estimate.residual
     draws = []
     for _ in watched(range(n), f"refits without {null.hypothesis.name}", progress):
-        (y,) = simulate_responses(null.design, null.beta, small.factors, null.sigma, rng.spawn(1), small.residual).T
-        pairs = ((fit.problem, found, found.residual), (problem, small, small.residual))
-        ends = [
-            refit_residual(replace(own.criterion, rows=posed.with_response(y).residual_rows), at.coordinates[:-1])
-            for posed, at, own in pairs
-        ]
-        difference = ends[1].criterion - ends[0].criterion
-        converged = all(each.minimum.converged for each in ends)
-        draws.append(_positive(difference, ends[0].criterion) if converged else np.nan)
+        rows = simulate_responses(null.design, null.beta, factors, null.sigma, rng.spawn(1), residual)
+        (small,) = null.refit_rows(rows)
+        (full,) = refit_responses(fit.problem, found.residual.criterion, rows, found.coordinates[:-1])
+        draws.append(np.nan if full is None else _positive(small - full.criterion, full.criterion))
     values = np.array(draws)
     return values[np.isfinite(values)], int((~np.isfinite(values)).sum())

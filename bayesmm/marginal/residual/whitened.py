@@ -69,6 +69,18 @@ class ResidualRows:
         """Number of fixed effects."""
         return len(self.root)
 
+    def with_response(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> ResidualRows:
+        """Take another response (n,) in the same rows, of the user's columns X (n, p) and prior weights (n,)."""
+        left, origin = _leave(X, y, weights, self.fixed[:, :-1], self.root)
+        return replace(self, fixed=np.column_stack([self.fixed[:, :-1], left]), origin=origin)
+
+    def residual_squares(self, rows: np.ndarray, offset: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Sum the squares (m,) that least squares leave of other responses (n, m), times prior weights (n,)."""
+        basis, left = self.fixed[:, :-1], rows - offset[:, None]
+        for _ in range(2):  # twice, for what rounding left
+            left = left - basis @ (basis.T @ (weights[:, None] * left))
+        return weights @ left**2
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Whitened:
@@ -106,21 +118,29 @@ def residual_rows(
 ) -> ResidualRows:
     """Put the rows of a design on columns that do not depend on the covariance of the residuals."""
     p = X.shape[1]
-    centre, shift = constant_part(X, y)
-    y = y - centre
     root = triangular_root(X, weights) if p else np.zeros((0, 0))
     basis = np.linalg.solve(root.T, X.T).T if p else X
-    first = basis.T @ (weights * y)
-    left = y - basis @ first
-    second = basis.T @ (weights * left)  # what rounding left
+    left, origin = _leave(X, y, weights, basis, root)
     return ResidualRows(
-        fixed=np.column_stack([basis, left - basis @ second]),
+        fixed=np.column_stack([basis, left]),
         root=root,
-        origin=shift + np.linalg.solve(root, first + second) if p else np.zeros(0),
+        origin=origin,
         blocks=tuple(blocks),
         effect_roots=tuple(effect_root(block, weights) for block in blocks),
         layout=layout,
     )
+
+
+def _leave(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray, basis: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what least squares leave of a response (n,), and the coefficients of the user's columns (p,)."""
+    centre, shift = constant_part(X, y)
+    y = y - centre
+    first = basis.T @ (weights * y)
+    left = y - basis @ first
+    second = basis.T @ (weights * left)  # what rounding left
+    return left - basis @ second, shift + np.linalg.solve(root, first + second) if len(root) else np.zeros(0)
 
 
 def log_determinant(layout: ResidualLayout, roots: Sequence[Float[Array, "m o o"]]) -> float:

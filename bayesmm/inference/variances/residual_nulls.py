@@ -1,0 +1,70 @@
+"""Null hypotheses on the covariance of the residuals: no correlations, or no differences of standard deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.design.blocks.residual import ResidualBlock
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualHypothesis:
+    """Residuals of a group are independent, or their standard deviations do not change with something.
+
+    Attributes
+    ----------
+    name : str
+        What is left out: the parameter where it is one, else ``rho(week | id)``, ``sigma(arm)``.
+    names : tuple of str
+        The parameters that go, as tables have them.
+    spread : int or None
+        Which of the residuals' spreads; None for the correlations.
+    n_one_sided : int
+        How many of the parameters cannot be negative.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    spread: int | None
+    n_one_sided: int
+
+    @property
+    def n_parameters(self) -> int:
+        """How many go."""
+        return len(self.names)
+
+
+def residual_hypotheses(block: ResidualBlock | None) -> Iterator[ResidualHypothesis]:
+    """Yield one for the correlations, and one for each thing that standard deviations change with."""
+    if block is None:
+        return
+    if block.correlation is not None:
+        term, names = block.specification.correlation, block.cor_names
+        assert term is not None
+        yield ResidualHypothesis(
+            name=names[0] if len(names) == 1 else f"rho({term.position} | {block.group})",
+            names=names,
+            spread=None,
+            n_one_sided=len(names) if block.correlation.limits[0] == 0.0 else 0,
+        )
+    for position, spread in enumerate(block.spreads):
+        one = len(spread.names) == 1
+        name = spread.names[0] if one else f"sigma({':'.join(spread.factors)})"
+        yield ResidualHypothesis(name=name, names=spread.names, spread=position, n_one_sided=0)
+
+
+def without(block: ResidualBlock, hypothesis: ResidualHypothesis) -> ResidualBlock | None:
+    """Return the residuals under a hypothesis; None where they are independent with one variance.
+
+    The specification stays that of the larger model: what is left is looked at by its arrays alone.
+    """
+    if hypothesis.spread is not None:
+        spreads = tuple(each for position, each in enumerate(block.spreads) if position != hypothesis.spread)
+        return replace(block, spreads=spreads) if spreads or block.correlation is not None else None
+    if not block.spreads:
+        return None
+    n = len(block.codes)
+    return replace(block, correlation=None, group="", levels=(), codes=np.arange(n), positions=np.zeros(n), places=())
