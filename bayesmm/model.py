@@ -54,7 +54,7 @@ class Model:
         lme4's grammar, for example ``"Reaction ~ Days + (Days | Subject)"``.
     data : data frame, or where rows are
         A pandas, polars or pyarrow table, one row an observation; or what `scan` takes, such as
-        ``"visits/*.parquet"``, whose rows are read chunk by chunk and never all in memory.
+        ``"visits/*.parquet"`` or a Dask DataFrame, whose rows are read chunk by chunk and never all in memory.
     residual : str, optional
         Covariance of the residuals: correlations within groups, ``"ar1(week | id)"``, standard deviations by strata,
         ``"het(machine)"``, or both, ``"us(visit | id) * het(arm)"``; see the page on residuals. By default they are
@@ -111,17 +111,19 @@ class Model:
         known_sigma = check_sigma(sigma)
         if priors is not None and not isinstance(priors, (str, Mapping)):
             raise ArgumentError(f"priors is {shorten(priors)}: give a mapping, {{'sd': HalfNormal(10)}}, or 'flat'.")
-        build = self._sum_rows if is_elsewhere(data) else self._read_rows
-        with progress_bar("reading rows", None, progress):
-            problem = build(
-                parse_formula(formula, residual),
-                data,
-                weights=weights,
-                missing=missing,
-                namespace=namespace,
-                known_sigma=known_sigma,
-                relations=relations,
-            )
+        how: dict[str, Any] = {
+            "weights": weights,
+            "missing": missing,
+            "namespace": namespace,
+            "known_sigma": known_sigma,
+            "relations": relations,
+        }
+        with progress_bar("reading rows", None, progress) as bar:
+            specification = parse_formula(formula, residual)
+            if is_elsewhere(data):
+                problem = self._sum_rows(specification, data, bar=bar, **how)
+            else:
+                problem = Problem(build_design(specification, data, **how))
         self._hold(problem, priors)
 
     def _hold(self, problem: Problem, priors: PriorChoice) -> None:
@@ -174,10 +176,6 @@ class Model:
         model = cls.__new__(cls)
         model._hold(Problem.of_sums(add_up(sums, namespace)), priors)
         return model
-
-    @staticmethod
-    def _read_rows(specification: Specification, data: Any, **how: Any) -> Problem:
-        return Problem(build_design(specification, data, **how))
 
     @staticmethod
     def _sum_rows(specification: Specification, data: Any, **how: Any) -> Problem:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bayesmm.console import listing
 from bayesmm.errors import BayesmmError, RowsError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = ["", "NA"]  # as on the command line
+LEAST_BYTES = 2**24  # of a part of a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,6 +32,8 @@ class FileScan(Scan):
     kind: str
     root: str | None = None
     chunk_rows: int = CHUNK_ROWS
+    folders: pa.Schema | None = None  # types of what the names of folders say, where not all of them are here
+    row_groups: tuple[int, ...] | None = None  # of the only file; by default all of each
 
     def __str__(self) -> str:
         return f"{len(self.paths)} file{'s' if len(self.paths) > 1 else ''}, {self.shown}"
@@ -59,6 +65,58 @@ class FileScan(Scan):
             found.append(f"{path}\t{about.st_size}\t{about.st_mtime_ns}")
         return tuple(found)
 
+    def split(self, most: int) -> list[FileScan]:
+        """Cut the files into parts that follow each other, of about equal size.
+
+        Parameters
+        ----------
+        most : int
+            About how many parts there are at most.
+
+        Returns
+        -------
+        list of FileScan
+            Runs of files, or runs of row groups of a large one, by absolute paths.
+
+        Raises
+        ------
+        RowsError
+            If a file cannot be read.
+        """
+        sizes = [int(part.split("\t")[1]) for part in self.parts]
+        here = replace(
+            self,
+            paths=tuple(map(os.path.abspath, self.paths)),
+            root=None if self.root is None else os.path.abspath(self.root),
+            folders=self._folders(),
+        )
+        ends = np.cumsum(sizes)
+        number = (ends - 1) * most // max(int(ends[-1]), 1) if len(sizes) > most else np.arange(len(sizes))
+        found = []
+        for _, run in itertools.groupby(range(len(sizes)), number.__getitem__):
+            files = list(run)
+            part = replace(here, paths=tuple(here.paths[i] for i in files))
+            share = min(sizes[files[0]] * most // max(int(ends[-1]), 1), sizes[files[0]] // LEAST_BYTES)
+            found += part._cut_up(share) if len(files) == 1 and share > 1 and self.kind == "parquet" else [part]
+        return found
+
+    def _cut_up(self, most: int) -> list[FileScan]:
+        """Cut the only file into runs of row groups."""
+        (fragment,) = self._dataset(()).get_fragments()
+        with self._reading(self.paths[0]):
+            n = fragment.num_row_groups
+        ends = np.linspace(0, n, min(n, most) + 1).astype(int)
+        return [replace(self, row_groups=tuple(range(*each))) for each in itertools.pairwise(ends.tolist())]
+
+    def _folders(self) -> pa.Schema | None:
+        import pyarrow as pa
+
+        if self.root is None:
+            return None
+        found = self._dataset(())
+        own = set(next(found.get_fragments()).physical_schema.names)
+        return pa.schema([field for field in found.schema if field.name not in own])
+
     def _dataset(self, dictionaries: Sequence[str]) -> Any:
         from pyarrow import dataset
 
@@ -70,8 +128,9 @@ class FileScan(Scan):
         else:
             form = dataset.ParquetFileFormat(dictionary_columns=set(dictionaries))
         with self._reading(self.paths[0]):
+            folders = "hive" if self.folders is None else dataset.partitioning(self.folders, flavor="hive")
             return dataset.dataset(
-                list(self.paths), format=form, partitioning="hive" if self.root else None, partition_base_dir=self.root
+                list(self.paths), format=form, partitioning=folders if self.root else None, partition_base_dir=self.root
             )
 
     def _pieces(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
@@ -80,6 +139,8 @@ class FileScan(Scan):
         found = self._dataset([name for name in names if name in self.texts])
         for fragment in sorted(found.get_fragments(), key=lambda each: self.paths.index(each.path)):
             with self._reading(fragment.path):
+                if self.row_groups is not None:
+                    fragment = fragment.subset(row_group_ids=list(self.row_groups))
                 schema = _schema_of(fragment, found.schema, names, fragment.path)
                 scanner = fragment.scanner(
                     schema=schema, columns=list(names), batch_size=self.chunk_rows, batch_readahead=4

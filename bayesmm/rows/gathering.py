@@ -71,7 +71,7 @@ def read_complete(chunk: Chunk, names: Sequence[str], texts: set[str]) -> Comple
     n = chunk.table.num_rows
     keep, missing = np.ones(n, bool), {}
     for name, values in columns.items():
-        if values.missing is not None:
+        if values.missing is not None and values.missing.any():
             keep &= ~values.missing
             missing[name] = int(values.missing.sum())
     if missing:
@@ -243,6 +243,10 @@ class Gatherer:
         self._sample(rows)
         means = {name: float(each.data.mean()) for name, each in rows.columns.items() if each.kind == "numbers"}
         self._note_means(means, rows.n)
+
+    def packed(self) -> Gatherer:
+        """Return itself: its pickle is small."""
+        return self
 
     def merge(self, other: Gatherer) -> None:
         """Take in what was found in other rows, which count as those that follow.

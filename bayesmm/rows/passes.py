@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol
 
 from bayesmm.rows.chunk import Chunk
 
 
 class Account(Protocol):
-    """What is known of some rows. Its pickle holds what `merge` needs, and no more."""
+    """What is known of some rows."""
 
-    def merge(self, other: Self) -> None:
-        """Take in what is known of other rows."""
+    def packed(self) -> Any:
+        """Return what `merge` needs of it, as small as it can be: it may travel."""
+
+    def merge(self, other: Any) -> None:
+        """Take in what is known of other rows, packed."""
 
 
 class Pass[A: Account](Protocol):
-    """One pass over the rows; its pickle is all that a process needs to make a part of it."""
+    """One pass over the rows; its pickle is all that another process needs to make a part of it."""
 
     @property
     def names(self) -> Sequence[str]:

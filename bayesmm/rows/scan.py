@@ -6,30 +6,37 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.rows.cluster import ClusterScan, DaskScan, find_client, is_dask
 from bayesmm.rows.files import FileScan
 from bayesmm.rows.source import CHUNK_ROWS, Scan
 from bayesmm.rows.tables import DatasetScan, LazyScan, RelationScan, to_arrow
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 SHOWN = 3
 
 
-def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS) -> Scan:
+def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS, cluster: Client | str | None = None) -> Scan:
     """Say where rows are, without reading them: a model of them takes memory for its levels, not for its rows.
 
     Parameters
     ----------
     source : path, list or data frame
         A file of Parquet or CSV, a pattern such as ``"visits/*.parquet"``, a folder (with folders in it that are named
-        ``column=value``, too), or a list of files; a pyarrow dataset, a polars LazyFrame, a DuckDB relation; or a data
-        frame, or a list of them.
+        ``column=value``, too), or a list of files; a pyarrow dataset, a polars LazyFrame, a DuckDB relation; a Dask
+        DataFrame; or a data frame, or a list of them.
     chunk_rows : int
         Rows that are in memory at a time.
+    cluster : distributed.Client or str, optional
+        Whose workers read the files; or the address of its scheduler, ``"tcp://host:8786"``. By default files are read
+        by this process, and Dask DataFrames are computed by what Dask is set to.
 
     Returns
     -------
@@ -39,7 +46,7 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS) -> Scan:
     Raises
     ------
     RowsError
-        If there is no such file, or what is given holds no rows.
+        If there is no such file, or what is given holds no rows; or no scheduler answers.
 
     Examples
     --------
@@ -52,6 +59,20 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS) -> Scan:
     _require_pyarrow()
     if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows < 1:
         raise ArgumentError(f"chunk_rows is {shorten(chunk_rows)}: give a positive whole number.")
+    client = None if cluster is None else find_client(cluster)
+    if is_dask(source):
+        return DaskScan(source, client, chunk_rows)
+    found = _scan_here(source, chunk_rows)
+    if client is None:
+        return found
+    if not isinstance(found, FileScan):
+        raise ArgumentError(
+            f"A cluster does not see {found}, which is in this process: give paths of files, or a Dask DataFrame."
+        )
+    return ClusterScan(found, client)
+
+
+def _scan_here(source: Any, chunk_rows: int) -> Scan:
     if isinstance(source, Scan):
         return source
     if isinstance(source, (str, os.PathLike)):
@@ -62,7 +83,7 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS) -> Scan:
     if found is None:
         raise RowsError(
             f"{shorten(source)} cannot be scanned: give a path, a list of paths, a folder, a pyarrow dataset, a polars "
-            "LazyFrame, a DuckDB relation or a data frame."
+            "LazyFrame, a DuckDB relation, a Dask DataFrame or a data frame."
         )
     return found
 
@@ -73,7 +94,7 @@ def is_elsewhere(data: Any) -> bool:
         return True
     if isinstance(data, (list, tuple)):
         return bool(data) and all(isinstance(each, (str, os.PathLike)) for each in data)
-    return _library(data) in ("polars.lazyframe.frame", "pyarrow._dataset") or _is_relation(data)
+    return _library(data) in ("polars.lazyframe.frame", "pyarrow._dataset") or _is_relation(data) or is_dask(data)
 
 
 def _library(data: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,7 +35,7 @@ from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, report_dropped
 from bayesmm.design.related.relation import read_relations
 from bayesmm.design.rows.sources import Sources, build_sources, needed_columns
-from bayesmm.errors import ArgumentError, DesignError, RowsError
+from bayesmm.errors import ArgumentError, BayesmmWarning, DesignError, RowsError
 from bayesmm.incidence import DistantIncidence, Membership
 from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
@@ -400,9 +401,10 @@ class Evaluation:
     def __init__(self, declared: Declared, found: Gathered, names: Sequence[str], texts: set[str]) -> None:
         self.declared, self.found, self.names, self.texts = declared, found, names, texts
         self._built: tuple[Kept, Evaluator] | None = None
+        self._is_copy = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_built": None}
+        return self.__dict__ | {"_built": None, "_is_copy": True}
 
     @property
     def kept(self) -> Kept:
@@ -417,7 +419,10 @@ class Evaluation:
     def _build(self) -> tuple[Kept, Evaluator]:
         with _BUILDING:  # once, if several threads ask together
             if self._built is None:
-                kept = Kept.of(self.declared, self.found)
+                with warnings.catch_warnings():
+                    if self._is_copy:  # what there is to warn of was said where the model is made
+                        warnings.simplefilter("ignore", BayesmmWarning)
+                    kept = Kept.of(self.declared, self.found)
                 self._built = kept, Evaluator(kept.sources, kept.blocks, kept.used)
             return self._built
 
@@ -449,6 +454,9 @@ class _LeftOver:
 
     def __init__(self, size: int) -> None:
         self.gram, self.n = np.zeros((size, size)), 0
+
+    def packed(self) -> _LeftOver:
+        return self
 
     def merge(self, other: _LeftOver) -> None:
         self.gram += other.gram

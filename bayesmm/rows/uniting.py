@@ -15,6 +15,7 @@ from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root, taken_off
 from bayesmm.rows.gathering import Gathered
+from bayesmm.rows.orders import Order
 from bayesmm.rows.summing import Kept, Summed, put_together
 
 
@@ -52,7 +53,7 @@ def unite(one: Summed, other: Summed) -> Summed:
         maps = [_places(old, new) for old, new in zip(own.blocks, kept.blocks, strict=True)]
         moved = _moved(each.totals, recipe, maps)
         lefts.append((moved, None if each.left is None else _change(each.totals.recipe, recipe), each.left))
-        totals.merge(moved)
+        totals.merge(moved.packed())
     left = _join_left(lefts) if len(kept.blocks) == 1 and all(each is not None for *_, each in lefts) else None
     return put_together(
         one.declared, kept, found, totals, left, (*one.parts, *other.parts), f"{one.where} and {other.where}"
@@ -82,16 +83,11 @@ def _check_same_model(one: Summed, other: Summed) -> None:
 
 def _join(one: Gathered, other: Gathered) -> Gathered:
     """Put together what both first passes found."""
-    categories = {name: list(values) for name, values in one.categories.items()}
-    for name, values in other.categories.items():
-        known = categories.setdefault(name, [])
-        both = [value for value in values if value in known]
-        if both != [value for value in known if value in values]:
-            raise RowsError(
-                f"The categories of {name!r} are in different orders in the sums: {listing(known, 6)} and "
-                f"{listing(values, 6)}. Write them alike, or as texts."
-            )
-        known += [value for value in values if value not in known]
+    orders = {name: Order(name) for name in {**one.categories, **other.categories}}
+    for each, which in ((one, "the first sums"), (other, "the second sums")):
+        for name, values in each.categories.items():
+            orders[name].learn(values, which)
+    categories = {name: order.listed() for name, order in orders.items()}
     n = one.n + other.n
     missing = {name: one.missing.get(name, 0) + other.missing.get(name, 0) for name in {**one.missing, **other.missing}}
     return Gathered(

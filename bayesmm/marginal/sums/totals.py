@@ -16,6 +16,7 @@ from bayesmm.incidence import Incidence
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.sums.packed_totals import PackedTotals
 from bayesmm.marginal.sums.pair_totals import PairTotals
 from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_chunk, condition_chunk, no_sums
 
@@ -178,17 +179,48 @@ class Totals:
         self.log_weights += float(np.log(weights).sum()) if rows.has_weights else 0.0
         self.inverse_weights += float((1.0 / weights).sum()) if rows.has_weights else n
 
-    def merge(self, other: Totals) -> None:
+    def packed(self) -> PackedTotals:
+        """Return what `merge` needs of the sums: they are as many as there are levels with rows."""
+        levels = tuple(np.flatnonzero(each) for each in self.counts)
+        sums, all_present = self.sums, [len(own) == len(each) for own, each in zip(levels, self.counts, strict=True)]
+
+        def of_levels(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+            each = zip(arrays, levels, all_present, strict=True)
+            return tuple(array if is_all else array[..., own] for array, own, is_all in each)
+
+        return PackedTotals(
+            levels=levels,
+            diagonal=of_levels(sums.diagonal),
+            cross=of_levels(sums.cross),
+            counts=of_levels(self.counts),
+            pairs={pair: pairs.read() for pair, pairs in self._pairs.items()},
+            gram=sums.gram,
+            plain=self.plain,
+            weighted=self.weighted,
+            stacked=tuple(self.stacked),
+            low=self.low,
+            high=self.high,
+            touching=tuple(self.touching),
+            variances=tuple(self.variances),
+            n=self.n,
+            log_weights=self.log_weights,
+            inverse_weights=self.inverse_weights,
+        )
+
+    def merge(self, other: PackedTotals) -> None:
         """Add sums over other rows by the same recipe."""
-        mine, theirs = self.sums, other.sums
-        for a, b in zip(
-            [*mine.diagonal, *mine.cross, mine.gram, self.plain, self.weighted, *self.stacked, *self.counts],
-            [*theirs.diagonal, *theirs.cross, theirs.gram, other.plain, other.weighted, *other.stacked, *other.counts],
-            strict=True,
-        ):
-            a += b
-        for (f, g), pairs in other._pairs.items():
-            self._pairs_of(f, g).add_pairs(*pairs.read())
+        sums = self.sums
+        for f, levels in enumerate(other.levels):
+            at = slice(None) if len(levels) == self.recipe.sizes[f] else levels
+            sums.diagonal[f][..., at] += other.diagonal[f]
+            sums.cross[f][..., at] += other.cross[f]
+            self.counts[f][at] += other.counts[f]
+            self.stacked[f] += other.stacked[f]
+        sums.gram[:] += other.gram
+        self.plain += other.plain
+        self.weighted += other.weighted
+        for (f, g), (keys, pairs) in other.pairs.items():
+            self._pairs_of(f, g).add_pairs(keys, pairs)
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         self.variances = [a + b for a, b in zip(self.variances, other.variances, strict=True)]
         self.touching = [a or b for a, b in zip(self.touching, other.touching, strict=True)]
