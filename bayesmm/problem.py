@@ -85,6 +85,16 @@ class Problem:
         """Pose the problem of rows that are not in memory, by their sums."""
         return cls(summed.design, plan=summed.plan, products=summed.products, summed=summed)
 
+    @classmethod
+    def of_source(cls, design: Design, summed: Summed | None) -> Problem:
+        """Pose the problem of a design, or of its sums where its rows are not in memory."""
+        return cls(design) if summed is None else cls.of_sums(summed)
+
+    @property
+    def summed(self) -> Summed | None:
+        """The sums over rows that are not in memory, as they add up."""
+        return None if self.design.elsewhere is None else self._summed_rows
+
     @property
     def sums(self) -> Sums:
         """The sums over the rows, to save, or to add to those of other rows.
@@ -242,8 +252,8 @@ class Problem:
         self, beta: np.ndarray, effects: Sequence[np.ndarray], whiten: Whiten | None = None
     ) -> list[OwnRows]:
         """Estimate every level's effects from its own rows alone; see `bayesmm.design.words.own_rows.read_own_rows`."""
-        if self._summed_rows is not None and self.design.elsewhere is not None:
-            return own_rows_of_sums(self._summed_rows.totals, beta, effects)
+        if self.summed is not None:
+            return own_rows_of_sums(self.summed.totals, beta, effects)
         return read_own_rows(self.design, beta, effects, whiten)
 
     def find_indistinct(self) -> list[BlockPiece]:

@@ -94,6 +94,11 @@ def effect_coordinates(block: BlockLabels) -> dict[str, list[str]]:
     return {block.dim: list(block.levels), block.effect_dim: list(block.effects)}
 
 
+def row_labels(design: Design) -> Any:
+    """Labels of all rows as a coordinate; none of rows that are not in memory."""
+    return np.zeros(0) if design.elsewhere is not None else row_coordinate(design.rows)
+
+
 def row_coordinate(rows: pd.Index) -> Any:
     """Labels of rows as a coordinate; a MultiIndex would break ArviZ's tables."""
     return [str(row) for row in rows] if isinstance(rows, pd.MultiIndex) else rows.to_numpy()

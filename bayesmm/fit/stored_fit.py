@@ -17,7 +17,7 @@ import numpy as np
 from xarray import Dataset, DataTree
 
 from bayesmm.covariance.layout import start_theta
-from bayesmm.design.coordinates import coordinates
+from bayesmm.design.coordinates import row_labels
 from bayesmm.errors import StorageError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.problem import Problem
@@ -25,15 +25,15 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_off
 from bayesmm.reml.optimise import Minimum
 from bayesmm.reml.residual_search import read_residual, residual_criterion
+from bayesmm.rows.saving import pack_source, unpack_source
 from bayesmm.storage.checksums import ADVICE
 from bayesmm.storage.stored_design import (
     FIT,
     FIT_FORMAT,
     RESIDUAL_FORMAT,
+    SUMS_FORMAT,
     check_design,
     check_types,
-    pack_design,
-    unpack_design,
 )
 from bayesmm.storage.trees import arrays_of_data, write_tree
 
@@ -44,13 +44,13 @@ _SEARCH = {"converged": bool, "escaped": bool, "decrement": float, "smallest_cur
 
 def save(fit: Fitted, tree: DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a fit to a file; see `Fit.save`."""
-    return write_tree(tree, _pack(fit), coordinates(fit.design)["obs"], path)
+    return write_tree(tree, _pack(fit), row_labels(fit.design), path)
 
 
 def _pack(fit: Fitted) -> Dataset:
     """Describe a fit: its design, what was asked, and where the search ended."""
     found, minimum = fit.estimate, fit.estimate.minimum
-    of_design, variables = pack_design(fit.design)
+    of_design, variables = pack_source(fit.design, fit.problem.summed)
     description = of_design | {
         "method": fit.method,
         "engine": found.criterion_function.engine,
@@ -67,7 +67,8 @@ def _pack(fit: Fitted) -> Dataset:
         for f, factor in enumerate(other.factors):
             variables |= _plain(f"other_{i}_factor_{f}", factor)
     variables["description"] = ((), json.dumps(description))
-    return Dataset(variables, attrs={"format": RESIDUAL_FORMAT if found.residual else FIT_FORMAT, "kind": FIT})
+    written = SUMS_FORMAT if fit.problem.summed else RESIDUAL_FORMAT if found.residual else FIT_FORMAT
+    return Dataset(variables, attrs={"format": written, "kind": FIT})
 
 
 def _plain(name: str, values: np.ndarray) -> dict[str, Any]:
@@ -109,9 +110,9 @@ def rebuild(
     if method not in METHODS or engine not in ENGINES:
         raise ValueError(f"{method!r} by {engine!r} is no way to fit")
     arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
-    design = unpack_design(description, arrays, name, namespace)
+    design, summed = unpack_source(description, arrays, name, namespace)
     check_design(design, arrays_of_data(tree), name, "the fit was")
-    problem = Problem(design)
+    problem = Problem.of_source(design, summed)
     theta = _read(arrays["theta"], start_theta(problem.layout).shape)
     maxima = tuple(
         LocalMaximum(

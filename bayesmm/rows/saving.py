@@ -1,4 +1,4 @@
-"""Sums over rows into a file, without any row, and back."""
+"""Sums over rows into a file, without any row, and back; alone, or in the file of a fit or a posterior of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from xarray import Dataset, DataTree
 
+from bayesmm.design.design import Design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
 from bayesmm.files import naming
@@ -27,13 +28,16 @@ from bayesmm.storage.stored_design import (
     check_namespace,
     check_types,
     names_used,
+    pack_design,
     pack_relations,
     rebuilding,
+    unpack_design,
     unpack_relations,
 )
 from bayesmm.storage.trees import GROUP, check_sums, read_tree, write_tree
 from bayesmm.version import __version__
 
+OF_SUMS = "sums_"  # before the names of arrays in the file of a fit or a posterior
 NUMBERS = ("n_read", "n", "n_chunks", "n_new")
 
 
@@ -72,7 +76,59 @@ def read_sums(path: str | os.PathLike[str], namespace: Mapping[str, Any] | None 
     with rebuilding(name, "sums", "Save them again."):
         check_format(stored, name)
         check_sums(tree, stored, name)
-        return _unpack(stored, name, namespace)
+        arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items() if key != "description"}
+        return _unpack(json.loads(stored["description"].item()), arrays, name, namespace)
+
+
+def pack_source(design: Design, summed: Summed | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe what a result is of: the rows of a design, or the sums over rows that are not in memory.
+
+    Parameters
+    ----------
+    design : Design
+        The model.
+    summed : Summed or None
+        Its sums, where its rows are not in memory.
+
+    Returns
+    -------
+    description, variables : dict
+        As `bayesmm.storage.stored_design.pack_design` returns them.
+    """
+    if summed is None or design.elsewhere is None:
+        return pack_design(design)
+    stored = _pack(summed)
+    own = {f"{OF_SUMS}{name}": values for name, values in stored.data_vars.items() if name != "description"}
+    variables = {
+        name: (tuple(f"{OF_SUMS}{dim}" for dim in values.dims), values.to_numpy()) for name, values in own.items()
+    }
+    return {"bayesmm": __version__, "sums": json.loads(stored["description"].item())}, variables
+
+
+def unpack_source(
+    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], name: str, namespace: Mapping[str, Any] | None
+) -> tuple[Design, Summed | None]:
+    """Rebuild what `pack_source` described.
+
+    Parameters
+    ----------
+    description, arrays : mappings
+        What it returned, the arrays alone.
+    name : str
+        The file, for error messages.
+    namespace : mapping of str to object, optional
+        Functions and values that the formula was given.
+
+    Raises
+    ------
+    StorageError
+        If a name of the namespace is lacking.
+    """
+    if "sums" not in description:
+        return unpack_design(description, arrays, name, namespace), None
+    own = {key.removeprefix(OF_SUMS): values for key, values in arrays.items() if key.startswith(OF_SUMS)}
+    summed = _unpack(description["sums"], own, name, namespace)
+    return summed.design, summed
 
 
 def _pack(summed: Summed) -> Dataset:
@@ -141,9 +197,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _unpack(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> Summed:
-    description = json.loads(stored["description"].item())
-    arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items() if key != "description"}
+def _unpack(
+    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], name: str, namespace: Mapping[str, Any] | None
+) -> Summed:
     about = description["found"]
     check_types(
         [

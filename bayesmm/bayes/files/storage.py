@@ -12,14 +12,14 @@ from xarray import Dataset, DataTree
 
 from bayesmm.bayes.files.stored_model import StoredModel, check_draws, pack_model, unpack_model
 from bayesmm.bayes.results.drawn import DrawnModel
-from bayesmm.design.coordinates import coordinates
+from bayesmm.design.coordinates import row_labels
 from bayesmm.storage.stored_design import check_design
 from bayesmm.storage.trees import arrays_of_data, in_order, with_rows_of, write_tree
 
 
 def save(posterior: DrawnModel, path: str | os.PathLike[str]) -> Path:
     """Write a posterior to a file; see `Posterior.save`."""
-    return write_tree(posterior.data, pack_model(posterior), coordinates(posterior.design)["obs"], path)
+    return write_tree(posterior.data, pack_model(posterior), row_labels(posterior.design), path)
 
 
 def rebuild(
@@ -54,4 +54,4 @@ def rebuild(
     check_draws(tree, model, name)
     tree, design = in_order(tree, json.loads(stored.attrs["order"])), model.problem.design
     check_design(design, arrays_of_data(tree), name, "the draws were")
-    return with_rows_of(tree, coordinates(design)["obs"]), model
+    return with_rows_of(tree, row_labels(design)), model

@@ -18,9 +18,10 @@ from bayesmm.design.coordinates import coordinates, dims, variable_order
 from bayesmm.design.design import Design
 from bayesmm.errors import StorageError
 from bayesmm.problem import Problem
+from bayesmm.rows.saving import pack_source, unpack_source
 from bayesmm.specification.priors import PRIORS, Prior
 from bayesmm.storage.checksums import ADVICE
-from bayesmm.storage.stored_design import POSTERIOR_FORMAT, check_types, pack_design, unpack_design
+from bayesmm.storage.stored_design import POSTERIOR_FORMAT, SUMS_FORMAT, check_types
 
 PRIOR_TEXTS = ("name", "kind", "group", "source", "about")
 
@@ -40,11 +41,11 @@ def pack_model(posterior: DrawnModel) -> Dataset:
     Returns
     -------
     xarray.Dataset
-        Columns of the data as arrays; everything else in the text ``description``, which is JSON. Nothing in it is
-        code.
+        Columns of the data, or sums over them, as arrays; everything else in the text ``description``, which is JSON.
+        Nothing in it is code.
     """
     priors = posterior.priors
-    of_design, variables = pack_design(posterior.design)
+    of_design, variables = pack_source(posterior.design, posterior.problem.summed)
     description = of_design | {
         "sigma": priors.known_sigma,
         "priors": [_pack_prior_row(row) for row in priors.rows],
@@ -57,7 +58,8 @@ def pack_model(posterior: DrawnModel) -> Dataset:
     if len(priors.exponent_means):
         variables["prior_exponent_means"] = (("prior_exponent",), priors.exponent_means)
     variables["description"] = ((), json.dumps(description))
-    return Dataset(variables, attrs={"format": POSTERIOR_FORMAT})
+    is_of_sums = posterior.problem.summed is not None
+    return Dataset(variables, attrs={"format": SUMS_FORMAT if is_of_sums else POSTERIOR_FORMAT})
 
 
 def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> StoredModel:
@@ -86,7 +88,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         ]
     )
     arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
-    design = unpack_design(description, arrays, name, namespace)
+    design, summed = unpack_source(description, arrays, name, namespace)
     priors = ResolvedPriors(
         rows=tuple(_unpack_prior_row(row) for row in description["priors"]),
         pieces=correlation_pieces(design),
@@ -99,7 +101,7 @@ def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None
         exponent_means=arrays.get("prior_exponent_means", np.zeros(0)),
     )
     _check_priors(priors, design, name)
-    return StoredModel(Problem(design), priors, description["program"], tuple(description["notes"]))
+    return StoredModel(Problem.of_source(design, summed), priors, description["program"], tuple(description["notes"]))
 
 
 def pack_prior(prior: Prior) -> dict[str, Any]:
