@@ -280,8 +280,73 @@ def test_a_large_map_is_that_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, 
     large = bmm.car(line, 0.9, range(60), scaled=scaled)
     assert isinstance(large, SparseRelation)
     assert_allclose(large.covariances(*np.ix_(range(60), range(60))), dense.covariance, atol=1e-12)
-    with pytest.raises(DesignError, match="Give rho a little below one"):
-        bmm.car(line, 1.0, range(60))
+
+
+def two_islands(scaled: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """A 5 × 6 and a 2 × 4 grid: their intrinsic autoregression with A dense and, made sparse by hand, without."""
+    grids = [np.array([(i, j) for i in range(a) for j in range(b)]) for a, b in ((5, 6), (2, 4))]
+    W = block_diagonal([(np.abs(at[:, None] - at).sum(axis=2) == 1).astype(float) for at in grids])
+    dense = bmm.car(W, 1.0, range(38), scaled=scaled)
+    assert isinstance(dense, KnownRelation)
+    monkeypatch.setattr(car_module, "MOST_LEVELS", 20)
+    return dense, bmm.car(sparse.csr_array(W), 1.0, range(38), scaled=scaled)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_large_intrinsic_map_is_that_of_a_dense_matrix(scaled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums over each island are zero; also where a variance is zero, and beside other effects and slopes."""
+    dense, large = two_islands(scaled, monkeypatch)
+    assert isinstance(large, SparseRelation)
+    every = np.ix_(range(38), range(38))
+    assert_allclose(large.covariances(*every), dense.covariance, atol=1e-12)
+    assert_allclose(large.variances, np.diag(dense.covariance), rtol=1e-12)
+    drawn = large.relate(np.random.default_rng(1).normal(size=(38, 2)))
+    assert_allclose([drawn[:30].sum(axis=0), drawn[30:].sum(axis=0)], 0.0, atol=1e-12)
+    positive = np.linalg.eigvalsh(dense.covariance)[2:]
+    assert large.precision.log_det == pytest.approx(np.log(positive).sum(), abs=1e-10)
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"region": rng.integers(0, 34, 110), "x": rng.normal(size=110), "g": rng.integers(0, 5, 110)})
+    data["y"] = 2.0 + data["x"] + 2.0 * drawn[data["region"], 0] + rng.normal(size=110)
+    for formula in ("y ~ x + (1 | rel(region, W))", "y ~ x + (x | rel(region, W)) + (1 | region) + (1 | g)"):
+        here, there = (bmm.Model(formula, data, relations={"W": A}).problem for A in (dense, large))
+        n = len(here.layout) + 2 * (formula.count("|") == 3)
+        for theta in (np.zeros(n), rng.normal(size=n), 6.0 * rng.normal(size=n)):
+            for restriction in (1.0, 0.0):
+                one, two = (
+                    evaluate(host, theta, each.products, None, restriction, layout=each.layout)
+                    for each in (here, there)
+                )
+                assert two.value == pytest.approx(one.value, rel=1e-12)
+                for field in ("gradient", "curvature"):
+                    size = np.abs(getattr(one, field)).max() + 1.0
+                    assert_allclose(getattr(two, field), getattr(one, field), atol=EXACT * size)
+                for b, c in zip(one.modes, two.modes, strict=True):
+                    assert_allclose(c, b, atol=1e-9)
+
+
+def test_fits_of_a_large_intrinsic_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    dense, large = two_islands(True, monkeypatch)
+    rng = np.random.default_rng(3)
+    u = dense.relate(rng.normal(size=(38, 1)))[:, 0]
+    data = pd.DataFrame({"region": rng.integers(0, 34, 150), "x": rng.normal(size=150)})
+    data["y"] = 1.0 + 2.0 * u[data["region"]] + rng.normal(size=150)
+    fits = [bmm.Model("y ~ x + (1 | rel(region, W))", data, relations={"W": A}).fit() for A in (dense, large)]
+    new = data.head(5).assign(region=[37, 36, 0, 35, 34])  # most have no rows
+    for read in (
+        lambda fit: fit.parameters[["estimate", "std_error"]],
+        lambda fit: fit.random_effects(uncertainty="full"),
+        lambda fit: fit.predict(new, interval="prediction"),
+        lambda fit: fit.variance_shares(),
+    ):
+        one, two = (read(fit).select_dtypes("number").to_numpy() for fit in fits)
+        assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+    again = bmm.load(fits[1].save(tmp_path / "map.nc"))
+    assert_allclose(again.predict(new), fits[1].predict(new))
+    simulated = fits[1].simulate(2, seed=1)
+    assert np.isfinite(np.asarray(simulated)).all()
+    monkeypatch.setattr(car_module, "MOST_PARTS", 1)
+    with pytest.raises(DesignError, match="falls into 2 parts"):
+        two_islands(True, monkeypatch)
 
 
 def random_tree(n: int, seed: int) -> tuple[str, dict[str, Any]]:

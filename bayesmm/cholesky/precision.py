@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.cholesky.factor import Factor
+from bayesmm.cholesky.constrained import Constraint, factorise
 from bayesmm.cholesky.fronts import Fronts, lay_out_fronts
 from bayesmm.descent import generations, sampling_variances
 
@@ -30,9 +30,12 @@ class Precision(ABC):
     rows, columns, values : arrays
         Entries of A⁻¹ on and below its diagonal, each once.
     log_det : float
-        log|A|.
+        log|A|; where A is singular, of what is not zero of it.
+    constraint : Constraint or None
+        What sums to zero, where A is singular: the entries then are those of a matrix that is not.
     """
 
+    constraint: Constraint | None = None
     n_levels: int
     rows: np.ndarray
     columns: np.ndarray
@@ -162,18 +165,29 @@ class Factored(Precision):
     rows, columns, values : arrays
         Its entries on and below the diagonal, each once.
 
+    constraint : Constraint, optional
+        Of effects that sum to zero.
+
     Raises
     ------
     numpy.linalg.LinAlgError
         If it is not positive definite, but for rounding.
     """
 
-    def __init__(self, n_levels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+    def __init__(
+        self,
+        n_levels: int,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        values: np.ndarray,
+        constraint: Constraint | None = None,
+    ) -> None:
         self.n_levels, self.rows, self.columns, self.values = n_levels, rows, columns, values
+        self.constraint = constraint
         self._fronts: Fronts = lay_out_fronts(n_levels, rows, columns)
         numbers = np.zeros(self._fronts.n_numbers)
         numbers[self._fronts.positions(rows, columns)] = values
-        self._factor = Factor(self._fronts, numbers)
+        self._factor = factorise(self._fronts, numbers, constraint)
         own = rows == columns
         if (self._factor.pivots[rows[own]] ** 2 < SINGULAR * values[own]).any():
             raise np.linalg.LinAlgError("A⁻¹ is singular but for rounding")
@@ -197,6 +211,50 @@ class Factored(Precision):
         """Diagonal of A (q,)."""
         every = np.arange(self.n_levels)
         return self._factor.invert()[self._fronts.positions(every, every)]
+
+
+class Intrinsic(Factored):
+    """The precision D − W of differences between neighbours, of effects that sum to zero over each part of the map.
+
+    Parameters
+    ----------
+    n_levels : int
+        q.
+    rows, columns, values : arrays
+        Entries of D − W on and below the diagonal, each once.
+    parts : array of int, shape (q,)
+        Which connected part of the map each level is in, from 0 on.
+
+    Notes
+    -----
+    A is its Moore–Penrose inverse.
+    """
+
+    def __init__(
+        self, n_levels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, parts: np.ndarray
+    ) -> None:
+        self._given = {"rows": rows, "columns": columns, "values": values, "parts": parts}
+        sizes, anchors = np.bincount(parts), np.unique(parts, return_index=True)[1]
+        C = np.zeros((len(sizes), n_levels))
+        C[parts, np.arange(n_levels)] = 1.0 / np.sqrt(sizes[parts])
+        on_diagonal = np.zeros(n_levels)
+        on_diagonal[rows[rows == columns]] = values[rows == columns]
+        added = on_diagonal[anchors]
+        is_anchor = (rows == columns) & np.isin(rows, anchors)
+        definite = np.where(is_anchor, 2.0, 1.0) * values
+        super().__init__(n_levels, rows, columns, definite, Constraint(rows=C, anchors=anchors, added=added))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Entries of D − W, and parts of the map."""
+        return self._given
+
+
+def make_precision(n_levels: int, arrays: dict[str, Any]) -> Precision:
+    """Make a precision again of its `Precision.arrays`."""
+    if "sires" in arrays:
+        return Descent(**arrays)
+    return Intrinsic(n_levels, **arrays) if "parts" in arrays else Factored(n_levels, **arrays)
 
 
 def _henderson(sires: np.ndarray, dams: np.ndarray, D: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 from xarray import Dataset
 
 from bayesmm.arguments import shorten
-from bayesmm.cholesky.precision import Descent, Factored
+from bayesmm.cholesky.precision import make_precision
 from bayesmm.console import listing
 from bayesmm.design.coordinates import constants
 from bayesmm.design.design import Design, build_design
@@ -126,8 +126,7 @@ def unpack_relations(described: Mapping[str, Any], arrays: Mapping[str, np.ndarr
         start = f"relation_{i}_"
         parts = {part.removeprefix(start): own for part, own in arrays.items() if part.startswith(start)}
         if parts:
-            precision = Descent(**parts) if "sires" in parts else Factored(len(levels), **parts)
-            found[name] = SparseRelation(levels=tuple(levels), precision=precision)
+            found[name] = SparseRelation(levels=tuple(levels), precision=make_precision(len(levels), parts))
             continue
         A, pairs = np.zeros((len(levels), len(levels))), np.triu_indices(len(levels))
         A[pairs] = A.T[pairs] = arrays[f"relation_{i}"]

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.cholesky.precision import Intrinsic
 from bayesmm.console import listing
 from bayesmm.design.related.relation import MOST_LEVELS, NOTHING, AnyRelation, check_size, read_labels, relation
 from bayesmm.design.related.sparse_relation import SparseRelation, read_sparse_precision
 from bayesmm.errors import DesignError
+
+MOST_PARTS = 100  # of a map of many regions: each is two more columns of every solution
 
 
 def car(neighbours: Any, rho: float = 1.0, levels: Sequence[Any] | None = None, *, scaled: bool = True) -> AnyRelation:
@@ -42,7 +45,7 @@ def car(neighbours: Any, rho: float = 1.0, levels: Sequence[Any] | None = None, 
     ------
     DesignError
         If W is not symmetric or negative, a region is its own neighbour or has none, or `rho` is out of its limits; or
-        if there are more than 5,000 regions and W is not a matrix of `scipy.sparse`, or `rho` is one.
+        if there are more than 5,000 regions and W is not a matrix of `scipy.sparse`.
 
     Notes
     -----
@@ -81,20 +84,31 @@ def _relate_many(neighbours: Any, rho: float, labels: tuple[str, ...], *, scaled
     """Relate more regions than a dense matrix is made for."""
     from scipy import sparse  # where a sparse matrix is given
 
-    if rho == 1:
-        raise DesignError(
-            f"The intrinsic autoregression of {len(labels):,} regions has a dense matrix of more than the "
-            f"{MOST_LEVELS:,} levels that there may be. Give rho a little below one, as 0.99: its matrix is sparse."
-        )
     if neighbours.shape != (len(labels),) * 2:
         raise DesignError(f"The neighbours have the shape {neighbours.shape}, and there are {len(labels)} regions.")
     W: Any = sparse.csc_array(neighbours, dtype=float)
     _check_neighbours(W.data, (W != W.T).nnz == 0, W.diagonal(), np.asarray(W.sum(axis=0)), labels)
     Q = sparse.diags_array(np.asarray(W.sum(axis=1)).ravel()) - rho * W
-    found = read_sparse_precision(Q, labels, asymmetric=0.0)
+    found = _read_precision(Q, W, rho, labels)
     if not scaled:
         return found
-    return read_sparse_precision(Q * np.exp(np.log(found.variances).mean()), labels, asymmetric=0.0)
+    return _read_precision(Q * np.exp(np.log(found.variances).mean()), W, rho, labels)
+
+
+def _read_precision(Q: Any, W: Any, rho: float, labels: tuple[str, ...]) -> SparseRelation:
+    from scipy import sparse
+
+    if rho < 1:
+        return read_sparse_precision(Q, labels, asymmetric=0.0)
+    count, parts = sparse.csgraph.connected_components(W, directed=False)
+    if count > MOST_PARTS:
+        raise DesignError(
+            f"The map of {len(labels):,} regions falls into {count:,} parts, over each of which effects are to sum to "
+            f"zero: at most {MOST_PARTS} can. Join islands to the nearest coast, or give rho a little below one."
+        )
+    lower: Any = sparse.tril(Q).tocoo()
+    rows, columns = lower.coords
+    return SparseRelation(levels=labels, precision=Intrinsic(len(labels), rows, columns, lower.data, parts))
 
 
 def _check_neighbours(

@@ -97,7 +97,7 @@ def read_sparse_precision(matrix: Any, labels: tuple[str, ...], asymmetric: floa
         precision = Factored(q, rows, columns, lower.data)
     except np.linalg.LinAlgError:
         raise DesignError(
-            "The precision of the relations is not positive definite, so that it has no inverse. Give one that is: an "
-            "intrinsic autoregression, say, with rho a little below one."
+            "The precision of the relations is not positive definite, so that it has no inverse. Give one that is; "
+            "for an intrinsic autoregression of neighbouring regions see bmm.car()."
         ) from None
     return SparseRelation(levels=labels, precision=precision)

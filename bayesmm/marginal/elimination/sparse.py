@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.cholesky.factor import Factor
+from bayesmm.cholesky.constrained import AnyFactor, factorise
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import sandwich
 from bayesmm.marginal.plan.sparse import SparsePlan, join
@@ -28,14 +28,14 @@ class SparseElimination:
     ----------
     plan : SparsePlan
         Where everything is.
-    factor : Factor
+    factor : Factor or ConstrainedFactor
         Of M.
     factors : list of arrays, shapes (k, k)
         Λ.
     """
 
     plan: SparsePlan
-    factor: Factor
+    factor: AnyFactor
     factors: list[Float[Array, "k k"]]
 
     @property
@@ -66,7 +66,7 @@ def factorise_sparse(products: CrossProducts, factors: Sequence[Float[Array, "k 
     for (f, g), B, where in zip(products.shape.pairs, products.pairs, plan.pairs, strict=True):
         across = host.transform(factors[g], host.transform(factors[f], B).swapaxes(0, 1))
         numbers[where] += across.swapaxes(0, 1)
-    return SparseElimination(plan, Factor(plan.fronts, numbers), list(factors))
+    return SparseElimination(plan, factorise(plan.fronts, numbers, plan.constraint), list(factors))
 
 
 def invert_sparse(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.cholesky.constrained import Constraint
 from bayesmm.cholesky.fronts import Fronts, lay_out_fronts
 from bayesmm.cholesky.precision import Precision
 from bayesmm.marginal.plan.dense_layout import FactorPair
@@ -35,6 +36,8 @@ class SparsePlan:
         Where pairs of levels that share a row are.
     log_det : float
         log|A ⊗ I| of all factors.
+    constraint : Constraint or None
+        Sums of effects that are zero, where a precision is singular.
     """
 
     fronts: Fronts
@@ -44,6 +47,7 @@ class SparsePlan:
     diagonal: tuple[Int[Array, "k k q"], ...]
     pairs: tuple[Int[Array, "k l P"], ...]
     log_det: float
+    constraint: Constraint | None = None
 
     def split(self, effects: Float[Array, "c N"]) -> list[Float[Array, "k c q"]]:
         """Columns of all effects by factor."""
@@ -110,4 +114,23 @@ def plan_sparse(
         diagonal=tuple(fronts.positions(*ends) for ends in levels),
         pairs=tuple(fronts.positions(*ends) for ends in pairs),
         log_det=sum(k * A.log_det for k, A in zip(widths, precisions, strict=True) if A is not None),
+        constraint=_constrain(int(starts[-1]), every, precisions),
     )
+
+
+def _constrain(n: int, every: Sequence[np.ndarray], precisions: Sequence[Precision | None]) -> Constraint | None:
+    """Put the constraints of each effect of each factor side by side."""
+    rows, anchors, added = [], [], []
+    for numbers, A in zip(every, precisions, strict=True):
+        constraint = None if A is None else A.constraint
+        if constraint is None:
+            continue
+        for own in numbers:
+            placed = np.zeros((len(constraint.added), n))
+            placed[:, own] = constraint.rows
+            rows.append(placed)
+            anchors.append(own[constraint.anchors])
+            added.append(constraint.added)
+    if not rows:
+        return None
+    return Constraint(rows=np.concatenate(rows), anchors=np.concatenate(anchors), added=np.concatenate(added))
