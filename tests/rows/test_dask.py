@@ -16,6 +16,7 @@ from scanned_rows import FORMULAS, close, make_rows, with_gaps
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, BayesmmWarning, RowsError
+from bayesmm.rows.cluster import ClusterScan
 from bayesmm.rows.gathering import Gatherer, read_chunk
 from bayesmm.specification.formula import parse_formula
 
@@ -197,6 +198,27 @@ def test_a_data_frame_read_by_dask_is_read_column_by_column(tmp_path: Path) -> N
     close(bmm.Model(formula, data).fit().parameters, model.fit().parameters)
     assert "a Dask DataFrame of 3 partitions" in str(model)
     assert "3 partitions" in repr(bmm.scan(rows))
+
+
+def test_row_groups_of_one_file_are_read_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.rows.files.LEAST_BYTES", 1)
+    data = with_gaps(make_rows(300))
+    data.to_parquet(tmp_path / "rows.parquet", index=False, row_group_size=40)
+    formula = "y ~ t + f + h + (t | a)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BayesmmWarning)
+        here, there = (
+            bmm.Model(formula, rows) for rows in (data, ClusterScan(bmm.scan(tmp_path / "rows.parquet"), None))
+        )
+    assert there.problem.sums.summed.found.n_chunks == 8
+    close(here.fit().parameters, there.fit().parameters)
+
+
+@pytest.mark.parametrize("formula", ["y ~ bs(t, df=5) + poly(w, 2) + (1 | a)", "y ~ s(t) + (t | a)"])
+def test_quantiles_and_bases_are_of_all_rows(formula: str) -> None:
+    here, there = models(formula, make_rows(), 3)
+    assert here.fit().loglik == pytest.approx(there.fit().loglik, abs=1e-6)
+    close(here.fit().fixed_effects, there.fit().fixed_effects)
 
 
 def test_what_a_cluster_does_not_see_is_refused() -> None:

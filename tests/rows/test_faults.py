@@ -49,14 +49,6 @@ def test_csv_hive_folders_lazy_frames_and_datasets_are_read(tmp_path: Path) -> N
     close(expected, bmm.Model(FORMULA, dataset.dataset(tmp_path / "rows.parquet")).fit().parameters)
 
 
-def test_a_duckdb_relation_is_read(tmp_path: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
-    data = make_rows(200).drop(columns=["h"])
-    data.to_parquet(tmp_path / "rows.parquet", index=False)
-    relation = duckdb.read_parquet(str(tmp_path / "rows.parquet"))
-    close(bmm.Model(FORMULA, data).fit().parameters, bmm.Model(FORMULA, relation).fit().parameters)
-
-
 def test_a_file_that_was_cut_off_is_named(folder: Path) -> None:
     path = folder / "part1.parquet"
     path.write_bytes(path.read_bytes()[:-200])
