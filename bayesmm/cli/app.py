@@ -473,6 +473,8 @@ def power(
         else:
             if reading.relations or reading.pedigrees:
                 raise ArgumentError("Designs of related levels are drawn from a fit to the data: add --fitted.")
+            if reading.cluster is not None:
+                raise ArgumentError("A cluster sums the rows of a fit: add --fitted, or leave out --cluster.")
             frame = read_data(data, reading)
             known = {"residual": residual, "weights": weights, "sigma": sigma, "missing": missing_rows}
             found = power(formula, frame, truth, **known, **wanted)

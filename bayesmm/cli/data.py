@@ -31,6 +31,7 @@ MISSING = ["", "NA"]
 OTHER_SEPARATORS = (";", "\t", "|", ",")
 SHOWN = {"\t": "\\t"}  # what a person types for a tab
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+OF_OTHER_THINGS = ("relations", "pedigrees", "cluster")  # of a `Reading` than how a file is written
 PEEKED = 50  # rows that are looked at for decimal commas
 
 
@@ -48,6 +49,8 @@ class Reading:
         UTF-8 if None.
     relations, pedigrees : sequence of str
         ``NAME=FILE`` of what relates levels, to be read likewise.
+    cluster : str, optional
+        Address of a scheduler whose workers read the files.
     """
 
     sep: str | None = None
@@ -57,10 +60,11 @@ class Reading:
     encoding: str | None = None
     relations: Sequence[str] = ()
     pedigrees: Sequence[str] = ()
+    cluster: str | None = None
 
     def options(self) -> list[str]:
         """Return the names of the options that were given of how a file is written."""
-        written = [each.name for each in fields(self) if each.name not in ("relations", "pedigrees")]
+        written = [each.name for each in fields(self) if each.name not in OF_OTHER_THINGS]
         return [f"--{name}" for name in written if getattr(self, name)]
 
     def keywords(self, ending: str) -> dict[str, Any]:

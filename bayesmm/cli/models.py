@@ -64,7 +64,12 @@ def build_model(
 def _open_rows(data: str, reading: Reading) -> Any:
     """Read a file or bundled data; say of several files, or a folder of them, where they are, to be read in chunks."""
     path = Path(data).expanduser()
-    if path.is_file() or not (path.is_dir() or MANY.intersection(data)):
+    is_many = path.is_dir() or bool(MANY.intersection(data))
+    if reading.cluster is not None and not (is_many or path.is_file()):
+        raise ArgumentError(
+            f"{data!r} is no file, folder or pattern: the workers of a cluster read files. Leave out --cluster."
+        )
+    if reading.cluster is None and (path.is_file() or not is_many):
         return read_data(data, reading)
     if reading.options():
         raise ArgumentError(
@@ -73,7 +78,7 @@ def _open_rows(data: str, reading: Reading) -> Any:
         )
     from bayesmm.rows.scan import scan
 
-    return scan(data)
+    return scan(data, cluster=reading.cluster)
 
 
 def _read_relations(reading: Reading) -> dict[str, Any]:

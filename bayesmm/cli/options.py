@@ -373,6 +373,14 @@ Priors = Annotated[
         rich_help_panel=SAMPLER,
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        show_default=False,
+        help="Let the workers of a Dask cluster read the files of --data; its scheduler's address, tcp://host:8786.",
+    ),
+]
 
 
 def _read(
@@ -383,6 +391,7 @@ def _read(
     encoding: Encoding = None,
     relations: Relations = None,
     pedigrees: Pedigrees = None,
+    cluster: Cluster = None,
 ) -> Any:
     """Say how text files are written and what relates levels, by options that every command with data has."""
     from bayesmm.cli.data import Reading
@@ -395,6 +404,7 @@ def _read(
         encoding=encoding,
         relations=relations or (),
         pedigrees=pedigrees or (),
+        cluster=cluster,
     )
 
 

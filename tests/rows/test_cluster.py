@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli_commands import mistake, run, run_json
 from scanned_rows import close, make_rows
 
 import bayesmm as bmm
@@ -36,6 +37,8 @@ def client():
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+        for each in cluster_module._CLIENTS.values():
+            each.close()
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +215,13 @@ def test_clusters_that_cannot_be_used_are_refused(client, folder: Path, monkeypa
     monkeypatch.setattr(cluster_module, "WAIT", "0.2 s")
     with pytest.raises(RowsError, match=r"No scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         bmm.scan(folder, cluster="tcp://127.0.0.1:9")
+
+
+def test_the_command_line_takes_the_address_of_a_scheduler(client, folder: Path, expected: bmm.Model) -> None:
+    address = client.scheduler.address
+    found = run_json("fit", FORMULA, "--data", folder, "--cluster", address)["fit"]["parameters"]
+    estimates = expected.fit().parameters["estimate"]
+    assert [row["estimate"] for row in found] == pytest.approx(list(estimates), rel=1e-9)
+    assert " 50 rows" in run("fit", "y ~ t + (1 | a)", "--data", folder / "part0.parquet", "--cluster", address).stdout
+    assert "is no file" in mistake("fit", FORMULA, "--data", "sleepstudy", "--cluster", address)
+    assert "A cluster sums" in mistake("power", FORMULA, "--data", folder, "--parameters", "t=1", "--cluster", address)
