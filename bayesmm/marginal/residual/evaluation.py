@@ -146,7 +146,7 @@ def evaluate_sums(
     """
     p = rows.p
     covariances, slopes = layout.covariances(np, phi), layout.derivatives(phi)
-    inverses, log_dets = zip(*(invert(np, R) for R in covariances), strict=True)
+    inverses, log_dets = map(list, zip(*(invert(np, R) for R in covariances), strict=True))
     gram = total_weighted(sums, inverses)
     log_det = sum(float(stack.counts @ own) for stack, own in zip(layout.stacks, log_dets, strict=True))
     at = _Read(rows, gram, log_det, sigma, restriction, held)
