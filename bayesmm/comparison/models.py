@@ -219,6 +219,8 @@ def _test_against_largest(table: pd.DataFrame, named: dict[str, Fit], logliks: d
             edges.append(f"{last} has a lower likelihood than {name}, its special case: it is not at its maximum.")
         elif nesting.on_boundary:
             edges.append(f"{name}: variances are zero in it, so that p is too large.")
+        elif nesting.undetermined:
+            edges.append(f"{name}: loadings of {last} are not determined in it, so that p is too small.")
     said = [f"Each test is against {last}: whether what that has more is needed."]
     if apart:
         verb = "is no special case" if len(apart) == 1 else "are no special cases"
@@ -291,6 +293,11 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
             f"In {small} there are variances of zero, by {listing(list(nesting.on_boundary))}, that {large} has free. "
             "Zero is the boundary, and p is too large (for one variance alone up to twice): fit.variance_tests() has "
             "the exact one."
+        )
+    elif nesting.undetermined:
+        said.append(
+            f"{small} leaves loadings of {large} open, by {listing(list(nesting.undetermined))}: the statistic is no "
+            "χ², and p is too small. Compare AIC or BIC, or simulate from the smaller model."
         )
     if nesting.random and chisq < -LOWER:
         said.append(f"The likelihood of {large} is lower than that of {small}, one of its cases: look at its search.")

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.covariance.layout import block_diagonal, piece_factor
-from bayesmm.covariance.public import assemble_covariance, read_covariance
 from bayesmm.covariance.residual import Correlation, PairProducts
+from bayesmm.covariance.structure import lower_triangular
+from bayesmm.covariance.tangents import piece_derivatives
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.blocks.confounding import are_related_alike
 from bayesmm.design.design import Design
@@ -17,6 +18,7 @@ OUTSIDE = 1e-8  # part of a column's norm outside the span of others, from which
 DIFFERENT = 1e-6  # of the largest variance: what covariances may differ by rounding
 SINGULAR = 1e-9  # share of the largest eigenvalue below which there is no variance
 SPREAD = 0.4  # of θ about Λ = I in covariances that are drawn
+OPEN = 1e-5  # of the largest singular value of ∂Σ, below which a combination of parameters is not determined
 TRIED = 3  # covariances of the smaller model that must be in the larger one
 
 
@@ -33,12 +35,15 @@ class Nesting(NamedTuple):
         Whether that is so of the residuals.
     on_boundary : tuple of str
         Grouping factors in which some effects of the larger model have no variance in the smaller one.
+    undetermined : tuple of str
+        Grouping factors in which the smaller model leaves loadings of the larger one open.
     """
 
     fixed: bool
     random: bool
     residual: bool
     on_boundary: tuple[str, ...]
+    undetermined: tuple[str, ...] = ()
 
 
 def examine(small: Design, large: Design) -> Nesting:
@@ -56,7 +61,7 @@ def examine(small: Design, large: Design) -> Nesting:
     another way, across grouping factors, is not seen to be.
     """
     fixed = is_in_span(small.X[:, small.kept], large.X[:, large.kept])
-    random, on_boundary = True, []
+    random, on_boundary, undetermined = True, [], []
     of_small = {block.group: block for block in small.blocks}
     matched = set()
     for block in large.blocks:
@@ -70,10 +75,18 @@ def examine(small: Design, large: Design) -> Nesting:
             random = False
         elif min(_least_share(block, covariance) for covariance in carried) < SINGULAR:
             on_boundary.append(block.group)
+        elif not all(_determines_loadings(block, covariance) for covariance in carried):
+            undetermined.append(block.group)
     same_sigma = large.known_sigma is None or large.known_sigma == small.known_sigma
     residual = _has_residual(small, large)
     random = random and same_sigma and residual and matched == set(of_small)
-    return Nesting(fixed=fixed, random=random, residual=residual, on_boundary=tuple(on_boundary))
+    return Nesting(
+        fixed=fixed,
+        random=random,
+        residual=residual,
+        on_boundary=tuple(on_boundary),
+        undetermined=tuple(undetermined),
+    )
 
 
 def _has_residual(small: Design, large: Design) -> bool:
@@ -189,13 +202,30 @@ def _draw(block: RandomBlock, rng: np.random.Generator) -> np.ndarray:
 def _has_structure(block: RandomBlock, covariance: np.ndarray) -> bool:
     """Whether a covariance matrix is that of its own standard deviations and correlations in the block's structure."""
     sizes = np.linalg.norm(block.incidence.stacked().columns, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sd, cor = read_covariance(np, covariance, block.layout)
-        again = assemble_covariance(np, np.nan_to_num(sd), cor, block.layout)
+    own = [piece.structure.with_structure(covariance[piece.inside, piece.inside]) for piece in block.layout]
+    again = block_diagonal(np, own, block.layout)
     scaled = covariance * np.outer(sizes, sizes)
     is_alike = np.abs(scaled - again * np.outer(sizes, sizes)).max() < DIFFERENT * np.abs(scaled).max()
     n_null = block.k - _rank(block)
     return bool(is_alike and (np.linalg.eigvalsh(scaled)[:n_null] < DIFFERENT * np.abs(scaled).max()).all())
+
+
+def _determines_loadings(block: RandomBlock, covariance: np.ndarray) -> bool:
+    """Whether the parameters of terms with factors are determined at a covariance matrix, as they are in general."""
+    for piece in block.layout:
+        root = lower_triangular(np.linalg.cholesky(covariance[piece.inside, piece.inside]))
+        if piece.structure.loadings(root) is None or not piece.structure.has_inverse:
+            continue
+        ranks = []
+        for theta in (piece.structure.nearest(root), piece.structure.generic(piece.k)):
+            L, first = piece_factor(np, theta, piece), piece_derivatives(np, theta, piece)[0][..., : piece.k]
+            half = first @ L.T
+            slopes = (half + half.swapaxes(1, 2)).reshape(len(theta), -1)
+            sizes = np.linalg.svd(slopes, compute_uv=False)
+            ranks.append((sizes > OPEN * sizes[0]).sum())
+        if ranks[0] < ranks[1]:
+            return False
+    return True
 
 
 def _least_share(block: RandomBlock, covariance: np.ndarray) -> float:

@@ -61,6 +61,11 @@ class Kronecker(Structure):
         return "rank" if self.left.correlations == "rank" else "several"
 
     @property
+    def is_straight(self) -> bool:  # type: ignore[override]
+        """Where that of the first is."""
+        return self.left.is_straight
+
+    @property
     def has_inverse(self) -> bool:  # type: ignore[override]
         """Where both have one."""
         return self.left.has_inverse and self.right.has_inverse
@@ -124,13 +129,15 @@ class Kronecker(Structure):
         k1, k2 = self._shape(k)
         own, angles = self._split(theta, k)
         L, C = self._factors(xp, theta, k)
-        dL, ddL = piece_derivatives(xp, own, Piece(0, k1, self.left))
+        dL, ddL = piece_derivatives(xp, own, Piece(0, k1, self.left))  # columns of a wider factor are the last ones
         first, second = self.right.derivatives(xp, xp.concatenate([xp.ones(1), angles]), k2)
         dC, ddC = first[1:], second[1:, 1:]
-        mixed = _kron(dL[:, None], dC[None])
+        mixed = _kron(dL[:, None, :, :k1], dC[None])
+        wide = dL.shape[2] - k1
         rows = xp.concatenate([_kron(ddL, C), mixed], axis=1)
         last = xp.concatenate([mixed.swapaxes(0, 1), _kron(L, ddC)], axis=1)
-        return xp.concatenate([_kron(dL, C), _kron(L, dC)]), xp.concatenate([rows, last])
+        turned = xp.pad(_kron(L, dC), ((0, 0), (0, 0), (0, wide * k2)))
+        return xp.concatenate([_kron(dL, C), turned]), xp.concatenate([rows, last])
 
     def nearest(self, Lambda: np.ndarray) -> np.ndarray:
         """θ of the mean over levels of the second factor, and of the correlations over all of the first."""
@@ -381,10 +388,10 @@ class Kronecker(Structure):
 
 
 def _kron(A: Array, B: Array) -> Array:
-    """Multiply matrices (..., m, m) and (..., n, n) out, A ⊗ B, along the axes before them too."""
+    """Multiply matrices (..., m, l) and (..., n, n) out, A ⊗ B, along the axes before them too."""
     product = A[..., :, None, :, None] * B[..., None, :, None, :]
-    m, n = A.shape[-1], B.shape[-1]
-    return product.reshape(*product.shape[:-4], m * n, m * n)
+    rows, columns = (A.shape[axis] * B.shape[axis] for axis in (-2, -1))
+    return product.reshape(*product.shape[:-4], rows, columns)
 
 
 def _root(M: np.ndarray) -> np.ndarray:

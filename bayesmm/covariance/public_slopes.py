@@ -80,7 +80,7 @@ def _covariance(theta: np.ndarray, piece: Piece, back: np.ndarray) -> Slopes:
     """ΛΛ' (k, k) on the user's columns, and its derivatives (t, k, k) and (t, t, k, k)."""
     first, second = piece_derivatives(np, theta, piece)
     M, dM, ddM = (back @ each for each in (piece_factor(np, theta, piece), first, second))
-    half, bent = dM @ M.T, dM[:, None] @ dM.swapaxes(1, 2)[None] + ddM @ M.T
+    half, bent = dM[..., : piece.k] @ M.T, dM[:, None] @ dM.swapaxes(1, 2)[None] + ddM @ M.T
     return Slopes(M @ M.T, half + half.swapaxes(1, 2), bent + bent.swapaxes(2, 3))
 
 

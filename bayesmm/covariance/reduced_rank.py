@@ -67,13 +67,11 @@ class ReducedRank(Unstructured):
         """θ of directions that no effect is left out of, of mean variance one."""
         d = self.rank(k)
         waves = np.cos(np.pi * np.outer(np.arange(k) + 0.5, np.arange(d)) / k)
-        return (
-            self.nearest(waves * np.sqrt(k / d) / np.linalg.norm(waves, axis=0)) if d < k else np.eye(k)[_below(k, k)]
-        )
+        return self.nearest(waves * np.sqrt(k / d) / np.linalg.norm(waves, axis=0)) if d < k else np.eye(k)[below(k, k)]
 
     def positions(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the first d columns of the lower triangle."""
-        return _below(k, self.rank(k))
+        return below(k, self.rank(k))
 
     def nearest(self, Lambda: np.ndarray) -> np.ndarray:
         """Entries of the d largest principal axes, rotated."""
@@ -107,6 +105,10 @@ class ReducedRank(Unstructured):
         return [
             self._entries(np.column_stack([kept, values[d - 1] * other]), k) for other in left[:, d:].T[:MOST_ELSEWHERE]
         ]
+
+    def loadings(self, Lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take its columns."""
+        return Lambda[:, : self.rank(len(Lambda))], np.zeros(len(Lambda))
 
     # -- the boundary -------------------------------------------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class ReducedRank(Unstructured):
 
 
 @lru_cache(maxsize=256)
-def _below(k: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Entries on and below the diagonal in the first d columns, column by column."""
+def below(k: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries on and below the diagonal in the first d columns, column by column."""
     column, row = np.triu_indices(d, 0, k)
     return row, column

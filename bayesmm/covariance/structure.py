@@ -54,6 +54,9 @@ class Structure:
         Which changes of columns keep the structure: any; each column's scale; one common scale.
     is_convex : bool
         Whether the matrices between two of the structure have it too.
+    is_straight : bool
+        Whether a criterion that falls all along the straight way in θ from a start to a minimum tells that a search
+        from there ends in it.
     is_linear : bool
         Whether they are all matrices whose variances and covariances fulfil some linear equations.
     is_divisible : bool
@@ -73,6 +76,7 @@ class Structure:
     freedom: ClassVar[str]
     invariance: ClassVar[Literal["linear", "column", "scale"]]
     is_convex: ClassVar[bool] = True
+    is_straight: ClassVar[bool] = True
     is_linear: ClassVar[bool] = True
     is_divisible: ClassVar[bool] = True
     fewest_effects: ClassVar[int] = 1
@@ -134,7 +138,11 @@ class Structure:
         raise NotImplementedError
 
     def derivatives(self, xp: Any, theta: Array, k: int) -> tuple[Array, Array]:
-        """∂Λ (t, k, k) and ∂²Λ (t, t, k, k); needed where Λ is not made of entries of θ."""
+        """∂Λ (t, k, k) and ∂²Λ (t, t, k, k); needed where Λ is not made of entries of θ.
+
+        ∂Λ may have further columns, (t, k, k + e), derivatives of columns of a wider factor that are zero at θ. With
+        them the products of ∂Λ, and Λ∂²Λ', are ∂²(ΛΛ') also where Λ is singular and no triangular factor is smooth.
+        """
         raise NotImplementedError
 
     def nearest(self, Lambda: np.ndarray) -> np.ndarray:
@@ -164,6 +172,25 @@ class Structure:
     def separate(self, M: np.ndarray) -> np.ndarray:
         """Leave of a matrix (k, k) what the structure's own parameters of variance can see of it."""
         raise NotImplementedError
+
+    def free_entries(self, Lambda: np.ndarray, effects: Sequence[str], expression: str) -> tuple[list[str], np.ndarray]:
+        """Names and values of what is free in a factor on the user's columns: "theta(...)", "cor(..." to be closed."""
+        sd, cor = self.read(np, Lambda @ Lambda.T)
+        names = [f"theta({name}" for name in self.sd_names(effects, expression)]
+        names += [f"cor({name}" for name, *_ in self.cor_names(effects, expression)]
+        return names, np.concatenate([sd, cor])
+
+    def loadings(self, Lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Give Γ (k, d) and roots of Ψ (k,) with ΛΛ' = ΓΓ' + Ψ, Ψ diagonal; None where it has no factors."""
+        return None
+
+    def with_structure(self, covariance: np.ndarray) -> np.ndarray:
+        """Give the matrix of its free standard deviations and correlations, equal to it where it has the structure."""
+        k = len(covariance)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sd, cor = self.read(np, covariance)
+        sds = self.effect_sds(np.nan_to_num(sd), k)
+        return self.correlation(np, np.nan_to_num(cor), k) * np.outer(sds, sds)
 
     # -- the boundary -------------------------------------------------------------------------------------------------
 

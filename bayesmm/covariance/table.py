@@ -9,6 +9,7 @@ from bayesmm.covariance.autoregressive import Autoregressive
 from bayesmm.covariance.compound_symmetry import CompoundSymmetry
 from bayesmm.covariance.diagonal import Diagonal
 from bayesmm.covariance.exponential import ExponentialDecay
+from bayesmm.covariance.factor_analytic import FactorAnalytic
 from bayesmm.covariance.identity import Identity
 from bayesmm.covariance.isotropic import Isotropic
 from bayesmm.covariance.kronecker import Kronecker
@@ -35,6 +36,7 @@ STRUCTURES: dict[str, Structure] = {
     "gau": Isotropic(equal=True, nu=inf),
     "mat": Isotropic(equal=True),
     "rr": ReducedRank(),
+    "fa": FactorAnalytic(),
     "propto": Proportional(),
     "kron": Kronecker(left=Unstructured(), right=Autoregressive(equal=True)),
 }
@@ -79,6 +81,14 @@ OPTIONS: dict[str, Option] = {
         is_whole=True,
         example="Write the rank as rr(0 + f | g, d=1).",
         advice="Write d=1 or d=2, the number of directions in which effects vary.",
+    ),
+    "fa": Option(
+        name="d",
+        low=1.0,
+        high=100.0,
+        is_whole=True,
+        example="Write the number of factors as fa(0 + f | g, d=1).",
+        advice="Write d=1 or d=2, the number of directions in which effects vary together.",
     ),
 }
 

@@ -53,10 +53,15 @@ class Placed(NamedTuple):
 
 
 class Curved(NamedTuple):
-    """∂Λ (t, k, k) and ∂²Λ (t, t, k, k)."""
+    """∂Λ (t, k, k) and ∂²Λ (t, t, k, k).
+
+    In `beside` (t, k, e) are the derivatives of further columns of the factor that are zero here, where it has some:
+    ∂²(ΛΛ') has their products.
+    """
 
     first: Array
     second: Array
+    beside: Array
 
     def along(self, M: Array) -> Array:
         """Sum over all entries."""
@@ -68,13 +73,14 @@ class Curved(NamedTuple):
 
     def bend(self, Gamma: Array, along: Array) -> Array:
         """2⟨Γ∂Λ, ∂Λ⟩ + 2⟨ΓΛ, ∂²Λ⟩."""
-        t = len(self.first)
-        flat = self.first.reshape(t, -1)
-        return 2.0 * ((Gamma @ self.first).reshape(t, -1) @ flat.T + (self.second * along).sum(axis=(2, 3)))
+        t, inner = len(self.first), 0.0
+        for first in (self.first, self.beside) if self.beside.shape[2] else (self.first,):
+            inner = inner + (Gamma @ first).reshape(t, -1) @ first.reshape(t, -1).T
+        return 2.0 * (inner + (self.second * along).sum(axis=(2, 3)))
 
 
 def jacobians(xp: Any, theta: Array, layout: Layout) -> list[Array]:
-    """∂Λ (t, k, k) of each grouping factor."""
+    """∂Λ (t, k, k) of each grouping factor; of a triangular Λ, or one that is turned: ∂ΛΛ' + Λ∂Λ' is ∂(ΛΛ')."""
     own = parts(theta, layout)
     return [_curved(xp, [next(own) for _ in pieces]).first for pieces in layout]
 
@@ -93,22 +99,27 @@ def tangents(xp: Any, theta: Array, layout: Layout) -> list[Tangent]:
     return found
 
 
-def stack_tangents(thetas: np.ndarray, layout: Layout) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """∂Λ (m, t, k, k) and ∂²Λ (m, t, t, k, k) of each grouping factor, of several θ (m, t).
+class Stacked(NamedTuple):
+    """∂Λ (m, t, k, k), ∂²Λ (m, t, t, k, k) and `beside` (m, t, k, e) of one grouping factor, of several θ (m, t).
 
-    Where θ are entries of Λ, the first are the same for all, (1, t, k, k), and there are no second ones.
+    Where θ are entries of Λ, the first are the same for all, (1, t, k, k), and there are no others.
     """
+
+    first: np.ndarray
+    second: np.ndarray | None
+    beside: np.ndarray | None
+
+
+def stack_tangents(thetas: np.ndarray, layout: Layout) -> list[Stacked]:
+    """Differentiate the factor of each grouping factor at several θ (m, t)."""
     placed = _placed(layout)
     if placed is not None:
-        return [(first[None], None) for first in jacobians(np, thetas[0], layout)]
+        return [Stacked(first[None], None, None) for first in jacobians(np, thetas[0], layout)]
     found = []
     for own in thetas:
         each = parts(own, layout)
         found.append([_curved(np, [next(each) for _ in pieces]) for pieces in layout])
-    return [
-        (np.stack([one.first for one in own]), np.stack([one.second for one in own]))
-        for own in zip(*found, strict=True)
-    ]
+    return [Stacked(*(np.stack(each) for each in zip(*own, strict=True))) for own in zip(*found, strict=True)]
 
 
 @lru_cache(maxsize=256)
@@ -128,18 +139,24 @@ def _place(pieces: tuple[Piece, ...], rows: np.ndarray, columns: np.ndarray) -> 
 def _curved(xp: Any, of_pieces: list[tuple[Piece, Array]]) -> Curved:
     """Put the derivatives of the pieces side by side."""
     k, t = of_pieces[-1][0].stop, sum(piece.n_theta for piece, _ in of_pieces)
-    first, second, start = [], [], 0
+    first, second, beside, start = [], [], [], 0
     for piece, theta in of_pieces:
         own_first, own_second = piece_derivatives(xp, theta, piece)
         n, around = piece.n_theta, (piece.start, k - piece.stop)
-        first.append(xp.pad(own_first, ((0, 0), around, around)))
+        first.append(xp.pad(own_first[..., : piece.k], ((0, 0), around, around)))
         second.append(xp.pad(own_second, ((0, 0), (start, t - start - n), around, around)))
+        beside.append(own_first[..., piece.k :])
         start += n
-    return Curved(xp.concatenate(first), xp.concatenate(second))
+    most = max(each.shape[2] for each in beside)
+    wide = [
+        xp.pad(each, ((0, 0), (piece.start, k - piece.stop), (0, most - each.shape[2])))
+        for (piece, _), each in zip(of_pieces, beside, strict=True)
+    ]
+    return Curved(xp.concatenate(first), xp.concatenate(second), xp.concatenate(wide))
 
 
 def piece_derivatives(xp: Any, theta: Array, piece: Piece) -> tuple[Array, Array]:
-    """∂Λ (t, k, k) and ∂²Λ (t, t, k, k) of one piece."""
+    """∂Λ (t, k, k + e), its last e columns `Curved.beside`, and ∂²Λ (t, t, k, k) of one piece."""
     k, positions = piece.k, piece.structure.positions(piece.k)
     if positions is None:
         return piece.structure.derivatives(xp, theta, k)

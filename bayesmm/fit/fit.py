@@ -145,7 +145,7 @@ class Fit:
 
     @cached_property
     def theta(self) -> pd.Series:
-        """Free entries of Λ, column by column, by row and column; or else relative sds and correlations."""
+        """Free entries of Λ, column by column, by row and column; or relative sds and correlations, or loadings."""
         names: list[str] = []
         values: list[np.ndarray] = []
         for block, Lambda in zip(self.labels.blocks, self.factors, strict=True):
@@ -158,9 +158,9 @@ class Fit:
                     ]
                     values.append(own[positions])
                     continue
-                names += [f"theta({name} | {block.group})" for name in piece.structure.sd_names(effects, expression)]
-                names += [f"cor({name} | {block.group})" for name, *_ in piece.structure.cor_names(effects, expression)]
-                values += piece.structure.read(np, own @ own.T)
+                found, entries = piece.structure.free_entries(own, effects, expression)
+                names += [f"{name} | {block.group})" for name in found]
+                values.append(entries)
         return pd.Series(np.concatenate([np.zeros(0), *values]), index=names, name="theta")
 
     @property
@@ -1870,6 +1870,34 @@ class Fit:
         from bayesmm.inference.diagnostics.principal_components import decompose_covariances
 
         return decompose_covariances(self)
+
+    def loadings(self) -> pd.DataFrame:
+        """Show how the effects of `rr` and `fa` terms load on their factors, and what each varies by itself.
+
+        Returns
+        -------
+        DataFrame
+            Index: group, effect. Columns: loading_1, loading_2, ..., in units of the response per unit of the effect's
+            column, rotated to principal axes, the factor that explains most first and with a positive sum; sd_specific,
+            the standard deviation of what is not shared, zero for `rr` and in a Heywood case; communality, the share of
+            the effect's variance that the factors explain. Empty where no term has factors.
+
+        Notes
+        -----
+        Σ = ΓΓ' + Ψ does not change if Γ is rotated or the sign of a column changed; this rotation is that of principal
+        components of ΓΓ', as in ASReml's summaries. Which directions they are depends on the units of the columns.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> boys = bmm.datasets.load("orthodont")
+        >>> fit = bmm.Model("distance ~ age * Sex + fa(0 + C(age) | Subject)", boys, sigma=0.01).fit()
+        >>> fit.loadings().columns.tolist()
+        ['loading_1', 'sd_specific', 'communality']
+        """
+        from bayesmm.inference.diagnostics.loadings import tabulate_loadings
+
+        return tabulate_loadings(self)
 
     def envelopes(
         self,

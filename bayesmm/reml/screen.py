@@ -130,10 +130,11 @@ def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> boo
 
     Then both lie in one basin, and a search from that start would find nothing new.
     """
-    if not is_light(criterion):
+    pieces = [piece for pieces in criterion.layout for piece in pieces]
+    if not is_light(criterion) or not all(piece.structure.is_straight for piece in pieces):
         return False
     screen = criterion.screen
-    if all(piece.structure.is_convex for pieces in criterion.layout for piece in pieces):
+    if all(piece.structure.is_convex for piece in pieces):
         factors = [_between(first, last) for first, last in _stack(criterion, [start, end])]
     else:
         factors = _stack(criterion, [(1.0 - share) * start + share * end for share in WAY])

@@ -25,6 +25,8 @@ def estimates() -> dict[str, bmm.Fit]:
     boys = bmm.datasets.load("oxboys")
     heights = "height ~ age + I(age**2) + rr(0 + C(Occasion) | Subject, d=2)"
     found["rr, d=2"] = bmm.Model(heights, boys).fit("ml")
+    of_factors = heights.replace("rr(", "fa(")
+    found["fa, d=2"] = bmm.Model(of_factors, boys, sigma=0.05).fit("ml")
     pixel = bmm.datasets.load("pixel")
     found["kron(us, exp)"] = bmm.Model("pixel ~ day + I(day**2) + kron(us(Side), exp(C(day)) | Dog)", pixel).fit()
     V = pd.DataFrame(np.minimum.outer(ages, ages), index=ages, columns=ages)

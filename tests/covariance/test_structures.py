@@ -60,6 +60,7 @@ TEXTBOOK: dict[str, Textbook] = {
     "propto": lambda s, r, i, j: s[0] ** 2 * (i == j),
     "kron": lambda s, r, i, j: _separable(s, r, i, j, 2 if len(s) > 1 else 99),
     "rr": lambda s, r, i, j: s[i] ** 2 if i == j else r[_pair(i, j)] * s[i] * s[j],
+    "fa": lambda s, r, i, j: s[i] ** 2 if i == j else r[_pair(i, j)] * s[i] * s[j],
 }
 
 
@@ -99,7 +100,10 @@ def random_public(structure: Structure, k: int, seed: int) -> tuple[np.ndarray, 
     rng = np.random.default_rng(seed)
     sd = rng.uniform(0.3, 3.0, structure.n_sds(k))
     if structure.correlations in ("matrix", "rank"):
-        A = rng.normal(size=(k, k + 2 if structure.correlations == "matrix" else structure.rank(k)))
+        if name_of(structure) == "fa":
+            A = np.hstack([rng.normal(size=(k, 1)), np.diag(rng.uniform(0.3, 1.0, k))])
+        else:
+            A = rng.normal(size=(k, k + 2 if structure.correlations == "matrix" else structure.rank(k)))
         C = A @ A.T
         R = C / np.sqrt(np.outer(np.diag(C), np.diag(C)))
         return sd, np.array([R[i, j] for j in range(k) for i in range(j)])
@@ -237,8 +241,12 @@ def test_tangents_equal_differences_everywhere(name, k) -> None:
         np.testing.assert_allclose(bend, bend.T, atol=ROUNDING * max(1.0, np.abs(bend).max()))
         moved = _differences(covariance, theta) @ r  # (t, k, 4)
         np.testing.assert_allclose(tangent.move(np, L, r), moved.swapaxes(0, 1), atol=FIRST * 10.0)
-        slopes = _differences(lambda t: piece_factor(np, t, pieces[0]), theta)
-        np.testing.assert_allclose(jacobians(np, theta, (pieces,))[0], slopes, atol=FIRST * 10.0)
+        found = jacobians(np, theta, (pieces,))[0]
+        half = found @ L.T
+        np.testing.assert_allclose(half + half.swapaxes(1, 2), _differences(covariance, theta), atol=FIRST * 10.0)
+        if name != "fa":  # whose factor is turned
+            slopes = _differences(lambda t: piece_factor(np, t, pieces[0]), theta)
+            np.testing.assert_allclose(found, slopes, atol=FIRST * 10.0)
 
 
 @pytest.mark.parametrize(("name", "k"), CASES)
@@ -314,6 +322,8 @@ def test_snapped_parameters_are_held_where_they_are_on_the_boundary(name, k) -> 
         held = held_theta(snapped, (pieces,))
         is_singular = np.linalg.matrix_rank(there, tol=1e-10) < structure.rank(k)
         is_at_zero = has_positive_correlation(structure, k) and snapped[-1] == 0.0  # regular, and nothing lies beyond
+        if name == "fa":  # a specific variance of zero, or no factor: Σ is regular all the same
+            is_singular |= not snapped[-k:].all() or not snapped[:-k].any()
         assert held.any() == (is_singular or is_at_zero)
 
 

@@ -152,7 +152,7 @@ def test_weights_alone_are_prior_weights() -> None:
 
 WORKS = {
     "aic", "anova", "augment", "bootstrap", "check", "coef", "bic", "boundary", "coefficients", "confounded", "convergence", "criteria", "design", "envelopes", "explained", "factors", "fitted", "fixed_effects", "glance", "group_lines",
-    "influence", "is_singular", "known_sigma", "labels", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
+    "influence", "is_singular", "known_sigma", "labels", "loadings", "loglik", "method", "n", "n_parameters", "other_maxima", "parameter_table",
     "parameters", "plot_effects", "plot_envelopes", "plot_groups", "plot_marginal_covariance", "plot_residual_correlation", "plot_residuals", "plot_variance_shares", "predict", "principal_components", "profile", "random_effects", "residual_correlation", "residuals", "robust", "sigma", "simulate", "simulated_residuals",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree", "variance_shares", "variance_tests",
 }  # fmt: skip

@@ -86,7 +86,7 @@ def test_a_fit_gives_the_same_or_refuses() -> None:
     assert {"fitted", "residuals", "simulate", "influence", "check", "augment", "criteria"} <= refused
     assert not refused & {
         "anova", "coefficients", "explained", "parameters", "predict", "profile", "random_effects", "summary", "tidy",
-        "to_datatree", "variance_shares", "test", "principal_components", "glance", "confounded",
+        "to_datatree", "variance_shares", "test", "principal_components", "loadings", "glance", "confounded",
     }  # fmt: skip
 
 

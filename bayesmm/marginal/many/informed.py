@@ -98,8 +98,8 @@ def _parts(
     for first in range(0, max(m, 1), at_once):
         some = thetas[first : first + at_once]
         factors, moves = stack_factors(some, layout), []
-        for L, (D, _) in zip(factors, stack_tangents(some, layout), strict=True):
-            half = D @ L[:, None].swapaxes(2, 3)
+        for L, way in zip(factors, stack_tangents(some, layout), strict=True):
+            half = way.first @ L[:, None].swapaxes(2, 3)
             moves.append(half + half.swapaxes(2, 3))
         if products.levels is not None:
             yield _of_levels(products.levels, factors[0], moves, p, restriction, with_gram)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, stack_factors
-from bayesmm.covariance.tangents import stack_tangents
+from bayesmm.covariance.tangents import Stacked, stack_tangents
 from bayesmm.marginal.apart.one_factor import LevelRoots
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sum_logarithms
@@ -109,13 +109,13 @@ def score_together(
     profiles, covariance = _profile(responses.columns, parts, sigma, restriction)
     precision = _precision(responses.columns, profiles, sigma, restriction)
     gradients = []
-    for L, R, weights, (D, _) in zip(
+    for L, R, weights, way in zip(
         factors, solved.residual, solved.weights, stack_tangents(theta[None], layout), strict=True
     ):
         expected = weights - restriction * host.sum_outer(R[:, :p], covariance)
         rho = R[:, p:] - np.stack([profiles.beta @ own for own in R[:, :p]])  # (k, m, q)
         observed = precision[:, None, None] * np.einsum("amq,bmq->mab", rho, rho)
-        gradients.append(2.0 * np.einsum("mab,tab->mt", (expected - observed) @ L, D[0]))
+        gradients.append(2.0 * np.einsum("mab,tab->mt", (expected - observed) @ L, way.first[0]))
     return Scores(profiles, np.concatenate(gradients, axis=1))
 
 
@@ -171,14 +171,14 @@ class _Point(NamedTuple):
     """Factors (m, k, k) of each grouping factor at several θ, their derivatives, and those of ΛΛ' (m, t, k, k)."""
 
     factors: list[Float[Array, "m k k"]]
-    tangents: list[tuple[Array, Array | None]]
+    tangents: list[Stacked]
     moves: list[Float[Array, "m t k k"]]
 
     @classmethod
     def at(cls, thetas: Float[Array, "m t"], layout: Layout) -> _Point:
         factors, tangents, moves = stack_factors(thetas, layout), stack_tangents(thetas, layout), []
-        for L, (D, _) in zip(factors, tangents, strict=True):
-            half = D @ L[:, None].swapaxes(2, 3)
+        for L, way in zip(factors, tangents, strict=True):
+            half = way.first @ L[:, None].swapaxes(2, 3)
             moves.append(half + half.swapaxes(2, 3))
         return cls(factors, tangents, moves)
 
@@ -202,15 +202,16 @@ def _differentiate(
         df = products.n - restriction * products.p
         information -= (precision**2 / df)[:, None, None] * solved.along[:, :, None] * solved.along[:, None]
     gradients, end = [], 0
-    for L, (D, second), expected, squares in zip(factors, tangents, solved.expected, solved.squares, strict=True):
+    for L, way, expected, squares in zip(factors, tangents, solved.expected, solved.squares, strict=True):
         slope = expected - precision[:, None, None] * squares  # Γ
         GL = slope @ L
-        start, end = end, end + D.shape[1]
-        D = np.broadcast_to(D, (len(L), *D.shape[1:]))
+        start, end = end, end + way.first.shape[1]
+        D = np.broadcast_to(way.first, (len(L), *way.first.shape[1:]))
         gradients.append(2.0 * np.einsum("mab,mtab->mt", GL, D))
-        information[:, start:end, start:end] += 2.0 * np.einsum("msab,mtab->mst", slope[:, None] @ D, D)
-        if second is not None:
-            information[:, start:end, start:end] += 2.0 * np.einsum("mstab,mab->mst", second, GL)
+        for first in (D,) if way.beside is None else (D, way.beside):
+            information[:, start:end, start:end] += 2.0 * np.einsum("msab,mtab->mst", slope[:, None] @ first, first)
+        if way.second is not None:
+            information[:, start:end, start:end] += 2.0 * np.einsum("mstab,mab->mst", way.second, GL)
     return Evaluations(solved.profiles, np.concatenate(gradients, axis=1), information)
 
 
