@@ -17,7 +17,7 @@ from bayesmm.design.blocks.blocks import BlockPiece
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
-from bayesmm.design.related.relation import MOST_LEVELS, dense_relation
+from bayesmm.design.related.relation import MOST_LEVELS, KnownRelation, as_sparse, dense_relation
 from bayesmm.design.related.sparse_relation import SparseRelation
 from bayesmm.design.words.own_rows import OwnRows, Whiten, read_own_rows
 from bayesmm.errors import ArgumentError, DesignError, RowsError
@@ -183,6 +183,22 @@ class Problem:
                 blocks=tuple(replace(block, relation=A) for block, A in zip(blocks, known, strict=True)),
             )
         )
+
+    @cached_property
+    def sparse(self) -> Problem:
+        """The same with the inverses of matrices of related levels, where that serves better; see `as_sparse`.
+
+        Raises
+        ------
+        DesignError
+            If a matrix is singular in more directions than can be held at zero.
+        """
+        blocks = self.design.blocks
+        if not any(isinstance(block.relation, KnownRelation) for block in blocks):
+            return self
+        inverted = (None if block.relation is None else as_sparse(block.relation) for block in blocks)
+        related = tuple(replace(block, relation=A) for block, A in zip(blocks, inverted, strict=True))
+        return Problem(replace(self.design, blocks=related))
 
     @property
     def _columns(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from oracle import DenseModel, block_diagonal, random_columns
 
 import bayesmm as bmm
 from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.results.draws import read_draws
 from bayesmm.errors import ArgumentError, BayesmmError, DesignError, PredictionError
 from bayesmm.marginal.in_jax.density import log_density
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
@@ -498,12 +499,48 @@ def test_related_levels_and_a_covariance_of_residuals_are_refused() -> None:
         model_of("alone", residual="het(h)")
 
 
-def test_densities_without_rows_are_refused_for_a_posterior() -> None:
+SINGULAR = relations(rank=9)
+
+
+@pytest.mark.parametrize(("name", "of"), [("alone", "row"), ("repeatability", "row"), ("slopes", "rel(g)")])
+@pytest.mark.parametrize("matrix", [A, SINGULAR], ids=["regular", "singular"])
+def test_rows_given_the_others_are_those_of_dense_matrices(name: str, of: str, matrix: pd.DataFrame) -> None:
+    """From y ~ N(Xm, V) with the coefficients' priors in V: the inverse of V has what all other rows say of some."""
+    model = bmm.Model(FORMULAS[name], DATA, weights="w", relations={"A": matrix})
+    posterior = make_posterior(model)
+    found = posterior.log_likelihood(of, draws=8, progress=False)["log_likelihood"]["y"].to_numpy()
+    draws, design = read_draws(posterior, 8), model.design
+    X, rows = design.X[:, design.kept], model.priors.of_kind("fixed")
+    T = np.linalg.inv(model.priors.contrast)
+    prior = T @ np.diag([row.prior.numbers["sd"] ** 2 for row in rows]) @ T.T
+    e = design.y - X @ T @ [row.prior.numbers["mean"] for row in rows]
+    codes = design.blocks[0].incidence.only.codes
+    groups = [[i] for i in range(design.n)] if of == "row" else [np.flatnonzero(codes == g) for g in np.unique(codes)]
+    if of != "row":
+        assert found.shape[-1] == 11  # of 14 levels three have no rows
+    for d in (0, 7):
+        V = X @ prior @ X.T + np.diag(draws.sigma[d] ** 2 / design.weights)
+        for block, S in zip(design.blocks, draws.covariances, strict=True):
+            Z = random_columns(block.incidence.only.codes, block.incidence.only.columns, block.q)
+            relation = np.eye(block.q) if block.relation is None else matrix.to_numpy()
+            V += Z @ np.kron(relation, S[d]) @ Z.T
+        Q = np.linalg.inv(V)
+        for g, own in enumerate(groups):
+            precision = Q[np.ix_(own, own)]
+            r = np.linalg.solve(precision, (Q @ e)[own])  # y less its mean given the others
+            expected = 0.5 * (np.linalg.slogdet(precision)[1] - len(own) * np.log(2.0 * np.pi) - r @ precision @ r)
+            assert found.reshape(8, -1)[d, g] == pytest.approx(expected, rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # of a hundred draws
+def test_rows_given_the_others_say_how_good_a_posterior_is() -> None:
     model = model_of("alone")
     posterior = make_posterior(model)
-    for call in (posterior.loo, posterior.loo_pit):
-        with pytest.raises(ArgumentError, match="predictive='conditional'"):
-            call()
+    assert np.isfinite(posterior.loo(draws=100, progress=False).elpd)
+    below = posterior.loo_pit(draws=100, progress=False)["loo_pit"]["y"].to_numpy()
+    assert ((below > 0) & (below < 1)).all()
+    with pytest.raises(PredictionError, match="same level of every grouping factor"):
+        make_posterior(model_of("beside another factor")).loo("h", draws=8)
     table = posterior.predict(DATA.head(3).assign(g=LEVELS[-3:]))
     assert table.notna().all().all()
 

@@ -115,7 +115,9 @@ def sample(
     warm = fit if fit is not None else cold_start(problem.design)
     for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
         warn(conflict)
-    kept = choose_effects(random_effects, problem.labels, settings.chains * settings.draws)
+    kept = choose_effects(
+        random_effects, problem.labels, settings.chains * settings.draws, sparse=problem.plan.sparse is not None
+    )
     if program == "conditional" and not is_one_of(random_effects, ("auto", "draws")):
         raise ArgumentError(
             f"random_effects is {random_effects!r}, but the conditional program samples the random effects: leave it "

@@ -65,7 +65,7 @@ def test_polynomials_along_one_standard_deviation_are_exact() -> None:
     assert along is not None
     assert not along.reaches(0.0)
     assert find_along(model_of("slopes", by_descent(FAMILY)).problem.products) is None
-    at, other = hosted._Host(products), hosted._Host(products)
+    at, other = hosted.Host(products), hosted.Host(products)
     other.along = None
     for scale in (1e-6, 0.03, -0.7, 1.9, 40.0, 1e5):
         factor = np.array([[scale]])
@@ -167,7 +167,7 @@ def test_an_interruption_on_the_host_is_one_of_the_run(
     method: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """JAX wraps what is raised meanwhile into an error of its own, and prints it."""
-    asked, original = [], hosted._Host.answer
+    asked, original = [], hosted.Host.answer
 
     def answer(self: Any, what: Any, arguments: Any) -> Any:
         asked.append(what)
@@ -175,7 +175,7 @@ def test_an_interruption_on_the_host_is_one_of_the_run(
             raise KeyboardInterrupt
         return original(self, what, arguments)
 
-    monkeypatch.setattr(hosted._Host, "answer", answer)
+    monkeypatch.setattr(hosted.Host, "answer", answer)
     model = model_of("alone", by_descent(FAMILY))
     options: Any = {"draws": 5000, "tune": 50, "chains": 2, "seed": 1, "progress": False, "method": method}
     if method == "nuts":

@@ -39,11 +39,16 @@ from bayesmm.marginal.in_jax.hosted import n_hosted
 
 Explorer = Literal["nuts", "importance", "quadrature"]
 Effects = Literal["draws", "moments"] | None
+MOST_FACTORED = 30_000_000  # likewise where each draw takes a sparse factor: a minute of a processor
 MOST_DRAWN = 50_000_000  # draws of random effects, 400 MB: beyond, "auto" keeps their moments instead
 
 
-def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, draws: int) -> Effects:
+def choose_effects(
+    random_effects: Effects | Literal["auto"], labels: Labels, draws: int, *, sparse: bool = False
+) -> Effects:
     """Decide whether random effects are drawn; "auto" draws them unless they would fill the memory.
+
+    Where they are one sparse matrix each draw takes a factor of it, so that "auto" draws fewer.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def choose_effects(random_effects: Effects | Literal["auto"], labels: Labels, dr
     """
     if is_one_of(random_effects, ("auto",)):
         numbers = draws * sum(len(block.levels) * len(block.effects) for block in labels.blocks)
-        return "draws" if numbers <= MOST_DRAWN else "moments"
+        return "draws" if numbers <= (MOST_FACTORED if sparse else MOST_DRAWN) else "moments"
     if not is_one_of(random_effects, ("draws", "moments", None)):
         raise ArgumentError(f"random_effects is {random_effects!r}: give 'auto', 'draws', 'moments' or None.")
     return cast(Effects, random_effects)

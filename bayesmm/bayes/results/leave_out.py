@@ -24,8 +24,8 @@ from bayesmm.bayes.results.residual_leave_out import conditional_groups, leave_g
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
-from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError, PredictionError
+from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.leave_out.leave_out import (
     leave_apart,
     leave_crossed,
@@ -35,6 +35,7 @@ from bayesmm.marginal.leave_out.leave_out import (
 )
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
 from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, single_rows
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import progress_bar, watched
 
 type Predictive = Literal["marginal", "conditional"]
@@ -112,7 +113,9 @@ def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | N
         return "obs", None, row_coordinate(design.rows)
     for block, names in zip(design.blocks, labels.blocks, strict=True):
         if not block.is_whole and of in (block.group, f"`{block.group}`"):
-            return names.dim, block.incidence.members(), list(block.levels)
+            pairs = zip(block.levels, block.incidence.members(), strict=True)
+            kept = [(level, own) for level, own in pairs if len(own)]  # related ones may have no rows
+            return names.dim, [own for _, own in kept], [level for level, _ in kept]
     residual = design.residual
     if residual is not None and residual.group and of in (residual.group, f"`{residual.group}`"):
         order = np.argsort(residual.codes, kind="stable")
@@ -177,34 +180,26 @@ def _marginal(
     """Evaluate log p(y_g | y_-g, θ) of each draw and group; (draws, G)."""
     if posterior.design.residual is not None and groups is not None:
         return leave_groups(posterior, draws, groups, progress)
-    _refuse_related(posterior)
     if groups is None:
         return _normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
-    turned = group_rows(bound.rows, groups, bound.data.products)
     refuse_indispensable(posterior.design, bound.rows, groups, bound.data.prior)
+    turned = group_rows(bound.rows, groups, bound.products)
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
-        return map_draws(_group_densities, (bound.data, turned), stack_draws(draws, bound.data.prior), bar=bar)
+        stacked = stack_draws(draws, bound.data.prior)
+        return map_draws(_group_densities, (bound.holding(turned), turned), stacked, bar=bar)
 
 
 def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of each row given the others, and its deviation in units of it; (draws, n) each."""
     if posterior.design.residual is not None:
         return leave_rows(posterior, draws, progress)
-    _refuse_related(posterior)
     bound = _bind(posterior)
     refuse_indispensable(posterior.design, bound.rows, list(np.arange(posterior.n)[:, None]), bound.data.prior)
-    groups = single_rows(bound.rows, bound.data.products)
+    groups = single_rows(bound.rows, bound.products)
     with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
-        return map_draws(_row_deviations, (bound.data, groups), stack_draws(draws, bound.data.prior), bar=bar)
-
-
-def _refuse_related(posterior: DrawnModel) -> None:
-    refuse_related(
-        posterior.design,
-        "Densities of rows given the others, their random effects integrated out, are there for independent levels",
-        "Take posterior.loo(predictive='conditional'), given the random effects.",
-    )
+        stacked = stack_draws(draws, bound.data.prior)
+        return map_draws(_row_deviations, (bound.holding(groups), groups), stacked, bar=bar)
 
 
 def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -213,16 +208,25 @@ def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Bound:
-    """The marginal program's data, and the rows behind them."""
+    """The marginal program's data, and the sums and rows behind them."""
 
     data: MarginalData
+    products: CrossProducts
     rows: Rows
+
+    def holding(self, groups: Groups) -> MarginalData:
+        """Return the data; where the host is asked for what is left out, it knows the groups."""
+        if not isinstance(self.data.products, HostedProducts):
+            return self.data
+        assert isinstance(groups, TogetherGroups)
+        return self.data._replace(products=host_products(self.products, groups))
 
 
 def _bind(posterior: DrawnModel) -> _Bound:
-    problem = posterior.problem
+    problem = posterior.problem.sparse
     _, data = bind_marginal(problem, posterior.priors)
-    return _Bound(data, problem.conditioned_rows())
+    products = problem.products if isinstance(data.products, HostedProducts) else data.products
+    return _Bound(data, products, problem.conditioned_rows())
 
 
 @partial(jax.jit, static_argnames="batch")
@@ -237,13 +241,14 @@ def _row_deviations(data: MarginalData, groups: TogetherGroups, draws: Draw, bat
 @partial(jax.jit, static_argnames="batch")
 def _group_densities(data: MarginalData, groups: Groups, draws: Draw, batch: int) -> Any:
     def one(draw: Draw) -> Any:
-        prior = conditional_prior(data, draw.beta)
-        if isinstance(groups, ApartGroups):
-            return leave_apart(data.products, prior, groups, draw)
-        if isinstance(groups, CrossedGroups):
-            left = leave_crossed(data.products, prior, groups, draw)
+        prior, products = conditional_prior(data, draw.beta), data.products
+        if isinstance(products, CrossProducts) and isinstance(groups, ApartGroups):
+            return leave_apart(products, prior, groups, draw)
+        if isinstance(products, CrossProducts) and isinstance(groups, CrossedGroups):
+            left = leave_crossed(products, prior, groups, draw)
         else:
-            left = leave_together(data.products, prior, groups, draw)
+            assert isinstance(groups, TogetherGroups)
+            left = leave_together(products, prior, groups, draw)
         return read_groups(left, groups.rows, draw.sigma)
 
     return jax.lax.map(one, draws, batch_size=batch)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import shorten
+from bayesmm.cholesky.constrained import Constraint
 from bayesmm.cholesky.precision import Factored, Precision
 from bayesmm.console import listing
 from bayesmm.design.reading.dtypes import level_text
@@ -22,6 +23,9 @@ ASYMMETRIC = 1e-8  # of the largest entry: what A may differ from A' by rounding
 NEGATIVE = 1e-8  # of the largest eigenvalue: what an eigenvalue may be below zero by rounding
 INEXACT = 1e-4  # what AA⁻¹ may differ from the identity
 NOTHING = 1e-12  # of the largest eigenvalue, below which one is zero
+FLAT = 1e-10  # of the largest eigenvalue, below which a direction is held at zero where an inverse is needed
+MOST_FLAT = 100  # of such directions: each is two more columns of every solution
+ROUNDING = 1e-12  # of the diagonal, below which an entry of an inverse is zero
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,25 +59,45 @@ class KnownRelation:
 
     @cached_property
     def precision(self) -> Precision:
-        """A⁻¹, where it stands beside a sparse one.
+        """A⁻¹, without what is zero but for rounding; where A is singular, its pseudoinverse with what is held at zero.
 
         Raises
         ------
         DesignError
-            If A is singular.
+            If A is singular in very many directions.
         """
+        constraint = None
         try:
-            inverse = np.linalg.inv(self.root)
+            inverse = np.linalg.inv(np.linalg.cholesky(self.covariance))
+            Q = inverse.T @ inverse
+            is_exact = np.abs(Q @ self.covariance - np.eye(len(Q))).max() < INEXACT
         except np.linalg.LinAlgError:
-            inverse = np.full_like(self.root, np.nan)
-        lower = np.tril_indices(len(self.levels))
-        Q = inverse.T @ inverse
-        if not np.isfinite(Q).all() or np.abs(Q @ self.covariance - np.eye(len(Q))).max() > INEXACT:
+            Q, is_exact = self.covariance, False
+        if not is_exact:
+            Q, constraint = self._invert_singular()
+        size = np.sqrt(np.diag(Q))
+        rows, columns = np.nonzero(np.tril(np.abs(Q) > ROUNDING * size[:, None] * size))
+        return Factored(len(Q), rows, columns, Q[rows, columns], constraint)
+
+    def _invert_singular(self) -> tuple[np.ndarray, Constraint]:
+        """Give the pseudoinverse, made definite by entries on its diagonal, and the directions without variance."""
+        from scipy import linalg  # where a matrix is singular
+
+        values, vectors = np.linalg.eigh(self.covariance)
+        is_zero = values < FLAT * values[-1]
+        none = vectors[:, is_zero].T
+        if len(none) > MOST_FLAT:
             raise DesignError(
-                f"A matrix that relates {len(self.levels):,} levels is singular, and beside a sparse relation its "
-                "inverse is needed. Add a little to its diagonal."
+                f"A matrix that relates {len(self.levels):,} levels is singular in {len(none):,} directions, and for "
+                f"what its inverse is needed for {MOST_FLAT} may be. Add a little to its diagonal, or give levels that "
+                "have one effect one name."
             )
-        return Factored(len(Q), *lower, Q[lower])
+        Q = (vectors[:, ~is_zero] / values[~is_zero]) @ vectors[:, ~is_zero].T
+        order: Any = linalg.qr(none, mode="r", pivoting=True)[-1]
+        anchors = order[: len(none)]
+        added = np.full(len(none), np.trace(Q) / len(Q))
+        Q[anchors, anchors] += added
+        return Q, Constraint(rows=none, anchors=anchors, added=added)
 
     @cached_property
     def variances(self) -> np.ndarray:
@@ -98,6 +122,13 @@ class KnownRelation:
 
 
 type AnyRelation = KnownRelation | SparseRelation
+
+
+def as_sparse(relation: AnyRelation) -> SparseRelation:
+    """Take the inverse of a relation that is given as A."""
+    if isinstance(relation, SparseRelation):
+        return relation
+    return SparseRelation(levels=relation.levels, precision=relation.precision)
 
 
 def dense_relation(relation: AnyRelation) -> KnownRelation:

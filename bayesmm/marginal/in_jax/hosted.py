@@ -30,14 +30,14 @@ from bayesmm.marginal.likelihood.along import Along, find_along
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
 _NUMBERS = itertools.count()
-_HELD: WeakValueDictionary[int, _Host] = WeakValueDictionary()
+_HELD: WeakValueDictionary[int, Host] = WeakValueDictionary()
 
 
-class _Host:
+class Host:
     """Sums of one design that programs ask for by number, and the last elimination of them."""
 
-    def __init__(self, products: CrossProducts) -> None:
-        self.products, self.is_stopped = products, False
+    def __init__(self, products: CrossProducts, groups: Any = None) -> None:
+        self.products, self.groups, self.is_stopped = products, groups, False
         self.along = find_along(products)
         self._last: tuple[bytes, AnyElimination, Absorbed] | None = None
         self._answers: dict[str, tuple[bytes, Any]] = {}
@@ -64,16 +64,16 @@ class _Host:
 class _Handle(np.ndarray):
     """The number of a host, which lives as long as this does."""
 
-    host: _Host
+    host: Host
 
     def __reduce__(self) -> Any:
-        return _hold, (self.host.products,)
+        return _hold, (self.host.products, self.host.groups)
 
 
-def _hold(products: CrossProducts) -> _Handle:
+def _hold(products: CrossProducts, groups: Any = None) -> _Handle:
     number = next(_NUMBERS)
     handle = np.array(number, dtype=np.int64).view(_Handle)
-    handle.host = _HELD[number] = _Host(products)
+    handle.host = _HELD[number] = Host(products, groups)
     return handle
 
 
@@ -102,10 +102,10 @@ class HostedProducts:
     n_levels: tuple[int, ...] = field(metadata={"static": True})
 
 
-def host_products(products: CrossProducts) -> HostedProducts:
-    """Keep the sums of a design on the host, for programs to call."""
+def host_products(products: CrossProducts, groups: Any = None) -> HostedProducts:
+    """Keep the sums of a design on the host, for programs to call, and groups of rows that are left out."""
     return HostedProducts(
-        handle=cast(Any, _hold(products)),
+        handle=cast(Any, _hold(products, groups)),
         gram=products.gram,
         effect_roots=products.effect_roots,
         fixed_root=products.fixed_root,
@@ -150,10 +150,10 @@ def stoppable(arguments: Any) -> Iterator[Callable[[], None]]:
         set_stopped(False)
 
 
-def _call(
+def call_host(
     answer: Callable[..., Any], shapes: Any, products: HostedProducts, factors: Sequence[Array], *arguments: Any
 ) -> Any:
-    """Have the host answer; NaN where M cannot be factored, as at parameters beyond all measure.
+    """Have the host answer in these shapes; NaN where M cannot be factored, as at parameters beyond all measure.
 
     JAX may call in any of its threads, where the precision is single: numbers go there and back as bits.
     """
@@ -205,16 +205,17 @@ def _is_no_interruption(record: logging.LogRecord) -> bool:
     return not (record.exc_info and record.exc_info[0] is KeyboardInterrupt)
 
 
-def _shape(*sizes: int) -> Any:
+def of_shape(*sizes: int) -> Any:
+    """Describe an array of numbers."""
     return jax.ShapeDtypeStruct(sizes, float)
 
 
 def reduce_on_host(products: HostedProducts, factors: Sequence[Float[Array, "k k"]]) -> Reduced:
     """Reduce to log|H| and S."""
-    return _call(_reduce, Reduced(_shape(), _shape(*products.gram.shape)), products, factors)
+    return call_host(_reduce, Reduced(of_shape(), of_shape(*products.gram.shape)), products, factors)
 
 
-def _reduce(at: _Host, factors: list[np.ndarray]) -> Reduced:
+def _reduce(at: Host, factors: list[np.ndarray]) -> Reduced:
     if at.along is not None and at.along.reaches(float(factors[0][0, 0])):
         return at.along.reduce(float(factors[0][0, 0]))
     reduced = at.eliminate(factors)[1].reduced
@@ -243,12 +244,12 @@ class Sloped(NamedTuple):
 def differentiate_on_host(products: HostedProducts, factors: Sequence[Float[Array, "k k"]]) -> Sloped:
     """Reduce to log|H| and S, with what their derivatives are made of."""
     c, sizes = len(products.gram), [len(T) for T in products.effect_roots]
-    residual = [_shape(k, c, min(k * c, q)) for k, q in zip(sizes, products.n_levels, strict=True)]
-    shapes = Sloped(Reduced(_shape(), _shape(c, c)), residual, [_shape(k, k) for k in sizes])
-    return _call(_differentiate, shapes, products, factors)
+    residual = [of_shape(k, c, min(k * c, q)) for k, q in zip(sizes, products.n_levels, strict=True)]
+    shapes = Sloped(Reduced(of_shape(), of_shape(c, c)), residual, [of_shape(k, k) for k in sizes])
+    return call_host(_differentiate, shapes, products, factors)
 
 
-def _differentiate(at: _Host, factors: list[np.ndarray]) -> Sloped:
+def _differentiate(at: Host, factors: list[np.ndarray]) -> Sloped:
     if at.along is not None and at.along.reaches(float(factors[0][0, 0])):
         return _read_slopes(at.along, float(factors[0][0, 0]))
     products, sparse = at.products, at.products.sparse
@@ -286,13 +287,13 @@ def draw_on_host(
     key: Array | None,
 ) -> tuple[Float[Array, "q k"], ...]:
     """Draw random effects of the user's columns, given the columns that are left of y; their means without a key."""
-    shapes = [_shape(q, len(T)) for q, T in zip(products.n_levels, products.effect_roots, strict=True)]
+    shapes = [of_shape(q, len(T)) for q, T in zip(products.n_levels, products.effect_roots, strict=True)]
     seed = None if key is None else jax.random.key_data(key)
-    return tuple(_call(_draw, shapes, products, factors, sigma, combination, seed))
+    return tuple(call_host(_draw, shapes, products, factors, sigma, combination, seed))
 
 
 def _draw(
-    at: _Host, factors: list[np.ndarray], sigma: np.ndarray, combination: np.ndarray, seed: np.ndarray | None
+    at: Host, factors: list[np.ndarray], sigma: np.ndarray, combination: np.ndarray, seed: np.ndarray | None
 ) -> list[np.ndarray]:
     elimination, absorbed = at.eliminate(factors)
     noise = None
@@ -319,12 +320,12 @@ def moments_on_host(
     spread: Float[Array, "r f"],
 ) -> EffectMoments:
     """Return the moments of what `draw_on_host` draws, over the coefficients too: their root is `spread`."""
-    shapes = [_shape(q, len(T)) for q, T in zip(products.n_levels, products.effect_roots, strict=True)]
-    return _call(_moments, EffectMoments(shapes, shapes), products, factors, sigma, combination, spread)
+    shapes = [of_shape(q, len(T)) for q, T in zip(products.n_levels, products.effect_roots, strict=True)]
+    return call_host(_moments, EffectMoments(shapes, shapes), products, factors, sigma, combination, spread)
 
 
 def _moments(
-    at: _Host, factors: list[np.ndarray], sigma: np.ndarray, combination: np.ndarray, spread: np.ndarray
+    at: Host, factors: list[np.ndarray], sigma: np.ndarray, combination: np.ndarray, spread: np.ndarray
 ) -> EffectMoments:
     elimination, absorbed = at.eliminate(factors)
     solved = solve_effects(host, at.products, elimination, absorbed).effects

@@ -14,7 +14,7 @@ The legend is that of `bayesmm.marginal.likelihood.likelihood`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,13 @@ from jax.ops import segment_sum
 from jax.scipy.linalg import block_diag, cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
+from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sandwich
-from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Elimination, Reduced, eliminate
-from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.in_jax import traced
 from bayesmm.marginal.in_jax.density import FixedPosterior, FixedPrior, fixed_posterior, read_density
+from bayesmm.marginal.in_jax.hosted import Host, HostedProducts, call_host, of_shape
+from bayesmm.marginal.leave_out.explained import Explained, explain_rows
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, RowGroups, TogetherGroups
 from bayesmm.marginal.likelihood.likelihood import condition_factors
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -40,26 +41,24 @@ class LeftOut(NamedTuple):
     residual: Float[Array, "G r"]
 
 
-def leave_together(products: CrossProducts, prior: FixedPrior, groups: TogetherGroups, draw: Draw) -> LeftOut:
+def leave_together(
+    products: CrossProducts | HostedProducts, prior: FixedPrior, groups: TogetherGroups, draw: Draw
+) -> LeftOut:
     """Leave out each group of rows that share their levels; C is needed on the pattern of Z'WZ only."""
     conditioned = _relative(products, draw)
-    elimination, absorbed = eliminate(traced, products, conditioned)
-    solved = solve_effects(traced, products, elimination, absorbed).effects  # CZ'W[X y], (k, c, q)
-    covariance = invert_on_pattern(traced, products, elimination, conditioned, neighbours=True)
-    columns = groups.rows.fixed
-    known = jnp.zeros((*columns.shape[:2], columns.shape[1]))
-    for f, memberships in enumerate(groups.effects):
-        for U, levels in zip(memberships, groups.levels[f], strict=True):
-            B = solved[f].transpose(0, 2, 1)[:, levels]  # (k, G, c)
-            columns = columns - sum(U[:, :, i, None] * B[i][:, None] for i in range(U.shape[2]))
-            own = covariance.diagonal[f][:, :, levels]
-            known = known + _sandwich(U, own, U)
-    for (f, g), positions in zip(products.shape.pairs, groups.pairs, strict=True):
-        for (a, b), position in positions.items():
-            left, right = groups.effects[f][a], groups.effects[g][b]
-            half = _sandwich(left, covariance.pairs[(f, g)][:, :, position], right)
-            known = known + half + half.swapaxes(1, 2)
-    return _leave_out(columns, known, fixed_posterior(absorbed.reduced, draw.sigma, prior, draw.beta), prior, draw)
+    if isinstance(products, HostedProducts):
+        size = groups.rows.fixed.shape[:2]
+        reduced = Reduced(of_shape(), of_shape(*products.gram.shape))
+        shapes = Explained(reduced, of_shape(*groups.rows.fixed.shape), of_shape(*size, size[1]))
+        found = call_host(_explain, shapes, products, conditioned)
+    else:
+        found = explain_rows(traced, products, conditioned, groups)
+    fixed = fixed_posterior(found.reduced, draw.sigma, prior, draw.beta)
+    return _leave_out(found.columns, found.known, fixed, prior, draw)
+
+
+def _explain(at: Host, factors: list[Any]) -> Explained:
+    return explain_rows(host, at.products, factors, at.groups)
 
 
 def leave_crossed(products: CrossProducts, prior: FixedPrior, groups: CrossedGroups, draw: Draw) -> LeftOut:
@@ -77,7 +76,7 @@ def leave_crossed(products: CrossProducts, prior: FixedPrior, groups: CrossedGro
     return _leave_out(columns, known, fixed_posterior(reduced, draw.sigma, prior, draw.beta), prior, draw)
 
 
-def _relative(products: CrossProducts, draw: Draw) -> list[Float[Array, "k k"]]:
+def _relative(products: CrossProducts | HostedProducts, draw: Draw) -> list[Float[Array, "k k"]]:
     """Λ on the conditioned columns."""
     return condition_factors(traced, products, [F / draw.sigma for F in draw.factors])
 
@@ -93,10 +92,8 @@ def _leave_out(
 
     Parameters
     ----------
-    columns : array, shape (G, r, c)
-        [X y] less what random effects explain of it: U[X y] − U_z CZ'W[X y].
-    known : array, shape (G, r, r)
-        U_z C U_z'.
+    columns, known : arrays, shapes (G, r, c), (G, r, r)
+        See `bayesmm.marginal.leave_out.explained.Explained`.
     posterior : FixedPosterior
         Of the coefficients that are integrated out.
     """
@@ -105,17 +102,6 @@ def _leave_out(
     T = jnp.eye(known.shape[1]) - known - turned @ turned.swapaxes(1, 2) / draw.sigma**2
     root = jnp.sqrt(T) if T.shape[1] == 1 else jnp.linalg.cholesky(T)
     return LeftOut(root, v / draw.sigma)
-
-
-def _sandwich(
-    left: Float[Array, "G r k"], C: Float[Array, "k l G"], right: Float[Array, "G s l"]
-) -> Float[Array, "G r s"]:
-    """Left times C times right' of every group; written out, since a batch of tiny products takes ten times as long."""
-    total = jnp.zeros((len(left), left.shape[1], right.shape[1]))
-    for i in range(C.shape[0]):
-        for j in range(C.shape[1]):
-            total = total + (left[:, :, i] * C[i, j][:, None])[:, :, None] * right[:, None, :, j]
-    return total
 
 
 def read_groups(left: LeftOut, rows: RowGroups, sigma: Float[Array, ""]) -> Float[Array, " G"]:
