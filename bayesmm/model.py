@@ -57,8 +57,9 @@ class Model:
         ``"visits/*.parquet"`` or a Dask DataFrame, whose rows are read chunk by chunk and never all in memory.
     residual : str, optional
         Covariance of the residuals: correlations within groups, ``"ar1(week | id)"``, standard deviations by strata,
-        ``"het(machine)"``, or both, ``"us(visit | id) * het(arm)"``; see the page on residuals. By default they are
-        independent and have one variance. With it the formula needs no random effects.
+        ``"het(machine)"``, or by a covariate or the fitted value, ``"power(fitted)"``, or products of them,
+        ``"us(visit | id) * het(arm)"``; see the page on residuals. By default they are independent and have one
+        variance. With it the formula needs no random effects.
     weights : str or array-like, optional
         Prior weights w of the residual variance σ²/w: a column, an expression such as ``"1 / se**2"``, or one number
         for each row of the data.
@@ -208,6 +209,7 @@ class Model:
         """Every prior in force, with its scale in units of the data; prints as a table."""
         from bayesmm.bayes.priors.resolution import resolve_priors
 
+        self.design.require_known_spreads("A posterior")
         return resolve_priors(self._prior_choice, self.design)
 
     @cached_property

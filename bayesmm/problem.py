@@ -206,6 +206,11 @@ class Problem:
         return self.design.X[:, self.design.kept]
 
     @property
+    def known_plan(self) -> Plan | None:
+        """The plan, if it has been made."""
+        return self._plan
+
+    @property
     def plan(self) -> Plan:
         """How the random effects are eliminated; it depends on which levels occur together, and on nothing else."""
         if self._plan is None:

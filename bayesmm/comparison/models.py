@@ -24,6 +24,10 @@ from bayesmm.presenting.report import Report
 type Against = Literal["next", "largest"]
 
 LOWER = 1e-6  # by which the likelihood of a larger model may be lower through rounding
+OF_FITTED = (
+    "Variances by the fitted value are known numbers in each likelihood, those of the fit's own fitted values: "
+    "differences of these likelihoods, as of nlme, are rough."
+)
 METHODS = {"reml": "restricted maximum likelihood", "ml": "maximum likelihood"}
 
 
@@ -189,9 +193,11 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, a
     table = pd.DataFrame(
         [_criteria(fit, logliks[name]) for name, fit in named.items()], index=pd.Index(named, name="model")
     ).assign(chisq=np.nan, df=np.nan, p_value=np.nan)
-    remarks = []
+    remarks: list[str] = []
+    if any(fit.design.residual is not None and fit.design.residual.of_fitted for fit in named.values()):
+        remarks.append(OF_FITTED)
     if against == "largest":
-        remarks = _test_against_largest(table, named, logliks)
+        remarks += _test_against_largest(table, named, logliks)
         return ModelTable(table=table, fits=named, remarks=tuple(remarks), against=against)
     for small, large in pairwise(named):
         nesting = examine(named[small].design, named[large].design)

@@ -22,7 +22,7 @@ from bayesmm.design.blocks.checks import (
 )
 from bayesmm.design.blocks.confounding import check_columns
 from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
-from bayesmm.design.blocks.residual import ResidualBlock, build_residual
+from bayesmm.design.blocks.residual import ResidualBlock, build_residual, first_fitted
 from bayesmm.design.columns.columns import distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
@@ -149,6 +149,36 @@ class Design:
             return float(np.std(self.y - self.offset))
         return float(np.sqrt(self.elsewhere.response_square / self.n))
 
+    def require_known_spreads(self, what: str) -> None:
+        """Refuse what integrates coefficients out, which is no closed form where they make the residual variance.
+
+        Raises
+        ------
+        ArgumentError
+            If the residual variance changes with fitted values.
+        """
+        if self.residual is not None and self.residual.of_fitted:
+            raise ArgumentError(
+                f"{what} is not available for a model with residual={self.residual.specification.text!r}: the residual "
+                "variance is a function of coefficients and random effects there, which are integrated out in closed "
+                "form. Take fit(), or a covariate in the place of the fitted value, power(x)."
+            )
+
+    def require_one_likelihood(self, what: str) -> None:
+        """Refuse what needs one likelihood for all values of the parameters.
+
+        Raises
+        ------
+        ArgumentError
+            If the residual variance changes with fitted values, which are taken as known at each estimate.
+        """
+        if self.residual is not None and self.residual.of_fitted:
+            raise ArgumentError(
+                f"{what} is not available for a model with residual={self.residual.specification.text!r}: each "
+                "estimate has variances by its own fitted values, so that no two have one likelihood. "
+                "docs/residuals.md says what is; with a covariate, power(x), all is."
+            )
+
     def require_independent_residuals(self, what: str) -> None:
         """Refuse what is worked out for independent residuals of one variance alone.
 
@@ -228,6 +258,17 @@ class Design:
         if self.known_sigma is not None:
             check_known_sigma(self.known_sigma, y - self.offset, self.weights, self.response)
         return replace(self, y=y)
+
+    def with_fitted(self, fitted: np.ndarray) -> Self:
+        """Return the same design with other fitted values (n,), by which the residual variance changes.
+
+        Raises
+        ------
+        DesignError
+            If one of them has no variance.
+        """
+        assert self.residual is not None
+        return replace(self, residual=self.residual.at_fitted(fitted, self.rows))
 
     def with_weights(self, weights: np.ndarray) -> Self:
         """Return the same design with other prior weights.
@@ -391,15 +432,19 @@ def build_design(
     for block in blocks:
         check_block(block)
         check_columns(block)
-    residual = None
-    if specification.residual is not None:
-        residual = build_residual(specification.residual, used.columns, used.numbers, names, blocks, prior_weights)
-    elif known_sigma is None:
+    if specification.residual is None and known_sigma is None:
         check_told_apart(blocks, prior_weights)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
     kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
     check_rank(n, len(kept), has_sigma=known_sigma is None)
+    residual = None
+    if specification.residual is not None:
+
+        def fitted() -> np.ndarray:
+            return first_fitted(y, offset, X[:, kept], prior_weights, blocks)
+
+        residual = build_residual(specification.residual, used.columns, used.numbers, names, blocks, fitted)
     design = Design(
         specification=specification,
         response=specification.response,

@@ -65,7 +65,9 @@ def check_residuals(residuals: Any, random: Any, new_data: Any) -> bool:
     return True
 
 
-def read_seen(design: Design, new_data: Any, weights: np.ndarray, *, apart: bool) -> SeenResiduals | None:
+def read_seen(
+    design: Design, new_data: Any, weights: np.ndarray, fitted: np.ndarray | None = None, *, apart: bool
+) -> SeenResiduals | None:
     """Read which new rows belong to groups of the fit; None where residuals are not correlated.
 
     Parameters
@@ -76,6 +78,8 @@ def read_seen(design: Design, new_data: Any, weights: np.ndarray, *, apart: bool
         New rows.
     weights : array, shape (m,)
         Their prior weights.
+    fitted : array, shape (m,), optional
+        Their fitted values, where variances change with these.
     apart : bool
         Whether rows of a group at one position are refused.
 
@@ -94,7 +98,7 @@ def read_seen(design: Design, new_data: Any, weights: np.ndarray, *, apart: bool
     positions = block.positions + groups.shift
     if isinstance(block.correlation, Parted):
         _check_parts(design, own, block.correlation.part_of(groups.positions), positions)
-    spreads = evaluate_spreads(block, new_data)
+    spreads = np.nan_to_num(evaluate_spreads(block, new_data, fitted))  # rows without fitted values have no prediction
     known = np.where(np.isfinite(weights), weights, 1.0)
     return SeenResiduals(
         correlation=block.correlation,

@@ -66,7 +66,13 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
 
 def _fit_residual(problem: Problem, method: Method) -> Fit:
     """Fit a covariance of the residuals along with the random effects."""
-    from bayesmm.reml.residual_search import IndistinctError, estimate_residual, residual_criterion
+    from bayesmm.reml.residual_search import (
+        IndistinctError,
+        UnsettledError,
+        estimate_residual,
+        pose_settled,
+        residual_criterion,
+    )
 
     residual = problem.design.residual
     assert residual is not None
@@ -84,8 +90,14 @@ def _fit_residual(problem: Problem, method: Method) -> Fit:
                 else " apart. Take a structure of fewer parameters."
             )
         ) from None
+    except UnsettledError:
+        raise EstimationError(
+            f"Fitted values and the variances that change with them in residual={residual.specification.text!r} do not "
+            "settle: each set of estimates asks for another. Fitted values near zero do that: take "
+            "exponential(fitted), or a covariate, power(x)."
+        ) from None
     assert found.residual is not None
-    return Fit(problem=problem, estimate=found)
+    return Fit(problem=pose_settled(problem, found), estimate=found)
 
 
 def complaints(fit: Fit) -> tuple[str, ...]:

@@ -1302,6 +1302,7 @@ class Fit:
         """
         if self.design.residual is None:
             self.design.require_random_effects("variance_tests")
+        self.design.require_one_likelihood("variance_tests")
         from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)

@@ -60,6 +60,9 @@ def _pack(fit: Fitted) -> Dataset:
     }
     if found.residual is not None:
         variables |= _plain("phi", found.residual.phi)
+        block = fit.design.residual
+        if block is not None and block.of_fitted:
+            variables |= _plain("fitted_columns", block.fitted_columns)
     variables |= _plain("theta", minimum.x) | _plain("criterion", np.array([found.criterion]))
     variables |= _plain("sigma", np.array([found.sigma])) | _plain("beta", found.beta)
     variables |= _plain("beta_covariance", found.beta_covariance)
@@ -112,6 +115,10 @@ def rebuild(
     arrays = {str(key): values.to_numpy() for key, values in stored.data_vars.items()}
     design, summed = unpack_source(description, arrays, name, namespace)
     check_design(design, arrays_of_data(tree), name, "the fit was")
+    block = design.residual
+    if block is not None and block.of_fitted:
+        columns = _read(arrays["fitted_columns"], block.fitted_columns.shape)
+        design = replace(design, residual=block.with_fitted_columns(columns))
     problem = Problem.of_source(design, summed)
     theta = _read(arrays["theta"], start_theta(problem.layout).shape)
     maxima = tuple(

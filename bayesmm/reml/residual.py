@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, map_theta
+from bayesmm.design.design import Design
 from bayesmm.marginal.likelihood.likelihood import HeldCoefficient, Method
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.at_levels import evaluate_levels
@@ -49,6 +50,8 @@ class ResidualCriterion:
     whitens : bool
         Whether rows are whitened at each evaluation whatever their sums would cost: r² is a difference of sums, and
         loses the digits by which random effects are larger than the residuals.
+    design : Design, optional
+        Of the rows, where their variances change with fitted values: those that the layout of `rows` has.
     """
 
     rows: ResidualRows
@@ -57,6 +60,7 @@ class ResidualCriterion:
     method: Method
     sigma: float | None = None
     whitens: bool = False
+    design: Design | None = None
 
     @property
     def restriction(self) -> float:

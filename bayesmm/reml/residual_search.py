@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.covariance.layout import start_theta
-from bayesmm.errors import EstimationError
+from bayesmm.design.predictors import build_predictors
+from bayesmm.errors import DesignError, EstimationError
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.residual.whitened import whiten_at
-from bayesmm.problem import Problem
+from bayesmm.problem import Problem, lay_out_design
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
@@ -25,6 +26,10 @@ NEAR = 0.5  # of −2 log likelihood: less by value and by the curvature at a mi
 FEW = 6  # parameters of residuals alone, up to which a second search from independent ones costs nothing
 FIRST = 40  # evaluations with an approximate Hessian, where there is an exact one
 MOST = 200  # evaluations of a search
+MOST_UPDATES = 200  # of fitted values
+UNDAMPED = 25  # updates, from which on fitted values move half of the way
+SETTLED = 1e-9  # share of the largest fitted value that none moves by
+NEARLY_SETTLED = 1e-6  # the same where rounding moves them
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
@@ -68,14 +73,23 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
             found.append(each)
     found.sort(key=lambda each: (not np.isfinite(each.evaluation.value), each.evaluation.value))
     best = found[0]
-    _check_distinct(criterion, best)
+    if criterion.design is None:
+        _check_distinct(criterion, best)
     others = [each for each in found[1:] if each.converged and each.evaluation.value > best.evaluation.value + SAME]
-    return read_residual(
+    first = read_residual(
         criterion,
         replace(best, n_evaluations=n_evaluations),
         tuple(_local(criterion, each) for each in others),
         n_screened,
     )
+    if criterion.design is None:
+        return first
+    settled, last = _settle(first)
+    assert settled.residual is not None
+    _check_distinct(settled.residual.criterion, last)
+    if first.minimum.converged and not settled.minimum.converged:
+        raise UnsettledError
+    return settled
 
 
 def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
@@ -86,12 +100,68 @@ def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:
         layout=problem.layout,
         method=method,
         sigma=problem.known_sigma,
+        design=problem.design if problem.design.residual and problem.design.residual.of_fitted else None,
     )
 
 
 def refit_residual(criterion: ResidualCriterion, start: np.ndarray) -> Estimate:
     """Estimate anew for another response, from where the search for one like it ended."""
-    return read_residual(criterion, _search(criterion, start), (), 0)
+    found = read_residual(criterion, _search(criterion, start), (), 0)
+    return found if criterion.design is None else _settle(found)[0]
+
+
+def pose_settled(problem: Problem, found: Estimate) -> Problem:
+    """Take the fitted values of an estimate, where the residual variance changes with them, into its problem."""
+    residual = found.residual
+    if residual is None or residual.criterion.design is None:
+        return problem
+    block = residual.criterion.design.residual
+    return Problem(replace(problem.design, residual=block), plan=problem.known_plan)
+
+
+def _settle(found: Estimate) -> tuple[Estimate, Minimum]:
+    """Estimate anew at the fitted values of the last estimate, until these are those that it has.
+
+    What is found is a fixed point: covariance parameters that are best for the variances of the rows at β̂ and b̂, and
+    β̂ and b̂ that are best at the covariance (nlme's `gls` and `lme`; Carroll & Ruppert 1988, Transformation and
+    Weighting in Regression, chapter 3: generalised least squares with pseudo-likelihood).
+
+    Returns
+    -------
+    Estimate
+        Not converged where fitted values do not settle.
+    Minimum
+        Of all covariance parameters, at the last of them.
+    """
+    at, last, moved = found, found.minimum, np.inf
+    fitted: np.ndarray | None = None
+    for update in range(MOST_UPDATES):
+        assert at.residual is not None
+        criterion = at.residual.criterion
+        design = criterion.design
+        assert design is not None
+        values, before = build_predictors(design).expectation(at.beta, at.modes), fitted
+        if before is not None:
+            moved = float(np.abs(values - before).max() / np.abs(values).max())
+        fitted = values if before is None or update < UNDAMPED else 0.5 * (values + before)
+        try:
+            design = design.with_fitted(fitted)
+        except DesignError:
+            moved = np.inf
+            break
+        rows = replace(criterion.rows, layout=lay_out_design(design))
+        criterion = replace(criterion, rows=rows, design=design)
+        last = _search(criterion, at.coordinates[:-1])
+        last = replace(last, n_evaluations=last.n_evaluations + at.minimum.n_evaluations)
+        at = read_residual(criterion, last, found.other_maxima, found.n_screened)
+        if moved < SETTLED or not last.converged:
+            break
+    is_settled = found.minimum.converged and at.minimum.converged and moved < NEARLY_SETTLED
+    return replace(at, minimum=replace(at.minimum, converged=is_settled)), last
+
+
+class UnsettledError(EstimationError):
+    """Fitted values, and variances that change with them, do not settle."""
 
 
 def refit_responses(

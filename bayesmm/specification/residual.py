@@ -24,7 +24,8 @@ def read_residual(text: str) -> ResidualSpecification:
     ----------
     text : str
         One structure of correlations within groups at most, ``us(visit | id)``, times any number of ``het(f)``,
-        ``power(x)`` and ``exponential(x)``. With ``by=arm`` each arm has parameters of its own.
+        ``power(x)`` and ``exponential(x)``, of which x may be ``fitted``. With ``by=arm`` each arm has
+        parameters of its own.
 
     Raises
     ------
@@ -105,9 +106,6 @@ def _spread(kind: str, argument: Node, text: str) -> SpreadTerm:
             raise complaint(text, argument.at, "het() takes one factor or a combination.", "Write het(a:b).")
         return SpreadTerm(kind="het", factors=factors[0])
     check_arithmetic(argument, text)
-    if isinstance(argument, Name) and argument.text == "fitted":
-        problem = "A variance that changes with the fitted value is not available."
-        raise complaint(text, argument.at, problem, f"Name a covariate: {kind}(x).")
     return SpreadTerm(kind="power" if kind == "power" else "exponential", expression=write(argument))
 
 
@@ -119,7 +117,7 @@ def _diagnosis(part: Node) -> tuple[str, str]:
                 f"Write {callee}(visit | id): what tells rows apart, and what groups them.",
             )
         case Call(callee) if callee in SPREADS:
-            return f"{callee}() takes one argument.", "Write het(arm), power(x) or exponential(x)."
+            return f"{callee}() takes one argument.", "Write het(arm), power(x), exponential(x) or power(fitted)."
         case _:
             structures = ", ".join(f"{name}()" for name in (*RESIDUAL, *SPREADS))
             return f"'{write(part)}' is no covariance of residuals.", f"There are {structures}, joined by *. {_EXAMPLE}"

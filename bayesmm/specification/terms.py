@@ -12,6 +12,7 @@ from bayesmm.specification.syntax import quote, write_bar
 type GroupingKind = Literal["combination", "members", "roles", "relation"]
 
 type SpreadKind = Literal["het", "power", "exponential"]
+FITTED = "fitted"  # as a covariate: the fitted value
 
 CALLEES: dict[GroupingKind, str] = {"members": "mm", "roles": "dyad", "relation": "rel"}
 
@@ -178,12 +179,17 @@ class SpreadTerm:
     factors : tuple of str
         Columns whose combinations are strata, of ``het``.
     expression : str
-        The covariate as it was written, of the others.
+        The covariate as it was written, of the others; ``fitted`` is the fitted value.
     """
 
     kind: SpreadKind
     factors: tuple[str, ...] = ()
     expression: str = ""
+
+    @property
+    def of_fitted(self) -> bool:
+        """Whether the covariate is the fitted value."""
+        return self.expression == FITTED
 
     def write(self) -> str:
         """Write it so that it can be read again."""

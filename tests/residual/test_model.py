@@ -35,7 +35,6 @@ def fit() -> Fit:
         ("ar1(Subject | Subject)", "cannot tell their rows apart"),
         ("ar1(I(Days**2) | Subject)", "is no column"),
         ("ar1(Days)", "has no bar"),
-        ("power(fitted)", "not available"),
         ("us(Days | Subject, hom=maybe)", "True or False"),
     ],
 )

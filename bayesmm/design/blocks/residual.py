@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class Spread:
         Columns that the strata are made of.
     source : Columns or None
         How the covariate is computed for new rows.
+    of_fitted : bool
+        Whether the covariate is the fitted value, Xβ + Zb with the offset, at some estimate of these.
     """
 
     term: str
@@ -62,6 +64,7 @@ class Spread:
     strata: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
     source: Columns | None = None
+    of_fitted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,6 +107,38 @@ class ResidualBlock:
     def columns(self) -> np.ndarray:
         """Columns (n, s) of all spreads."""
         return np.hstack([np.zeros((len(self.codes), 0)), *(spread.columns for spread in self.spreads)])
+
+    @property
+    def of_fitted(self) -> bool:
+        """Whether standard deviations change with the fitted value."""
+        return any(spread.of_fitted for spread in self.spreads)
+
+    def at_fitted(self, fitted: np.ndarray, index: pd.Index) -> ResidualBlock:
+        """Take other fitted values (n,) of the rows, with their labels.
+
+        Raises
+        ------
+        DesignError
+            If one has no variance: zero, of a power.
+        """
+        of_fitted = [spread for spread in self.spreads if spread.of_fitted]
+        columns = [covariate_column(spread.kind, spread.term, fitted, index) for spread in of_fitted]
+        return self.with_fitted_columns(np.column_stack(columns))
+
+    @property
+    def fitted_columns(self) -> np.ndarray:
+        """Columns (n, c) that fitted values have made."""
+        return np.hstack([np.zeros((len(self.codes), 0)), *(each.columns for each in self.spreads if each.of_fitted)])
+
+    def with_fitted_columns(self, columns: np.ndarray) -> ResidualBlock:
+        """Take others (n, c) in their place."""
+        new = iter(columns.T)
+        return replace(
+            self,
+            spreads=tuple(
+                replace(spread, columns=next(new)[:, None]) if spread.of_fitted else spread for spread in self.spreads
+            ),
+        )
 
     @property
     def sd_names(self) -> tuple[str, ...]:
@@ -261,9 +296,9 @@ def build_residual(
     numbers: UsedRows,
     names: Names,
     blocks: Sequence[RandomBlock],
-    weights: np.ndarray,
+    first_fitted: Callable[[], np.ndarray],
 ) -> ResidualBlock:
-    """Read the residuals' groups, positions and strata off the data.
+    """Read the residuals' groups, positions and strata off the data; fitted values (n,) are those to begin with.
 
     Raises
     ------
@@ -308,7 +343,11 @@ def build_residual(
         elif term.by:
             spreads.append(_strata(term.write(), term.by, used))
     spreads += [
-        _strata(each.write(), each.factors, used) if each.kind == "het" else _covariate(each, numbers, names, used)
+        _strata(each.write(), each.factors, used)
+        if each.kind == "het"
+        else _of_fitted(each, first_fitted(), used)
+        if each.of_fitted
+        else _covariate(each, numbers, names, used)
         for each in specification.spreads
     ]
     block = ResidualBlock(
@@ -479,6 +518,40 @@ def _covariate(term: SpreadTerm, numbers: UsedRows, names: Names, used: UsedRows
     )
 
 
+def _of_fitted(term: SpreadTerm, fitted: np.ndarray, used: UsedRows) -> Spread:
+    return Spread(
+        term=term.write(),
+        kind=term.kind,
+        columns=covariate_column(term.kind, term.write(), fitted, used.index)[:, None],
+        names=(term.write(),),
+        of_fitted=True,
+    )
+
+
+def first_fitted(
+    y: np.ndarray, offset: np.ndarray, X: np.ndarray, weights: np.ndarray, blocks: Sequence[RandomBlock]
+) -> np.ndarray:
+    """Fit values (n,) to begin with: by least squares, or means of a factor's levels where that makes one number.
+
+    Raises
+    ------
+    DesignError
+        If the fitted value is the same in all rows whatever the estimates are.
+    """
+    root = np.sqrt(weights)
+    fitted = offset + X @ np.linalg.lstsq(root[:, None] * X, root * (y - offset), rcond=None)[0]
+    if np.ptp(fitted) > NOTHING * np.abs(fitted).max():
+        return fitted
+    for block in blocks:
+        codes = block.incidence.only.codes
+        means = np.bincount(codes, weights=weights * y) / np.bincount(codes, weights=weights)
+        if len(means) > 1:
+            return means[codes]
+    raise DesignError(
+        "The fitted value is the same in all rows, so that no variance changes with it: leave power(fitted) out."
+    )
+
+
 def covariate_column(kind: str, term: str, values: np.ndarray, index: pd.Index) -> np.ndarray:
     """Return what an exponent is multiplied by in the logarithm of the standard deviation."""
     bad = ~np.isfinite(values) | ((values == 0.0) if kind == "power" else False)
@@ -505,8 +578,10 @@ def _check_spreads(block: ResidualBlock) -> None:
             )
 
 
-def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
+def evaluate_spreads(block: ResidualBlock, new_data: Any, fitted: np.ndarray | None = None) -> np.ndarray:
     """Compute what the logarithms of standard deviations are linear in for new rows (m, s).
+
+    Where these change with fitted values, those of the new rows (m,) are needed, NaN where a row has none.
 
     Raises
     ------
@@ -517,6 +592,10 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
     """
     found = []
     for spread in block.spreads:
+        if spread.of_fitted:
+            assert fitted is not None
+            found.append(_at_new_fitted(spread, fitted)[:, None])
+            continue
         uses = list(spread.factors) if spread.source is None else list(spread.source.uses)
         table = read_table(new_data, uses, may_be_empty=True)
         missing = table.missing(uses)
@@ -539,6 +618,13 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any) -> np.ndarray:
         codes = np.array([spread.strata.index(label) for label in read.labels], dtype=int)[read.codes]
         found.append((codes[:, None] == np.arange(1, len(spread.strata))).astype(float))
     return np.hstack([np.zeros((len(read_table(new_data, [], may_be_empty=True).index), 0)), *found])
+
+
+def _at_new_fitted(spread: Spread, fitted: np.ndarray) -> np.ndarray:
+    """Take fitted values of new rows; NaN stays where there is none."""
+    known = np.isfinite(fitted)
+    column = covariate_column(spread.kind, spread.term, np.where(known, fitted, 1.0), pd.RangeIndex(len(fitted)))
+    return np.where(known, column, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,8 +15,9 @@ from bayesmm.design.reading.frame import UsedRows, column_names, open_source, re
 from bayesmm.design.reading.names import Names
 from bayesmm.design.reading.rows import Missing, Rows, choose_rows, read_weights
 from bayesmm.design.related.relation import AnyRelation
+from bayesmm.errors import DesignError
 from bayesmm.specification.formula import read_arithmetic
-from bayesmm.specification.terms import Specification
+from bayesmm.specification.terms import FITTED, Specification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +110,11 @@ def needed_columns(specification: Specification, weights: Any, columns: Collecti
     if specification.residual is not None:
         needed += residual_columns(specification.residual)
         for spread in specification.residual.spreads:
-            if spread.expression:
+            if spread.of_fitted and FITTED in columns:
+                raise DesignError(
+                    f"{spread.write()} is of fitted values, and the data have a column {FITTED!r}, too: rename it."
+                )
+            if spread.expression and not spread.of_fitted:
                 needed += names.columns_of(read_arithmetic(spread.expression), columns)
     if isinstance(weights, str):
         needed += names.columns_of(read_arithmetic(weights), columns)

@@ -103,10 +103,23 @@ def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.
     if at is None:
         design.require_independent_residuals("The covariance in symbols, without at=,")
         return TextTable(_covariance_texts(design, chosen), index=index, columns=index)
+    if design.residual is not None and design.residual.of_fitted:
+        design = _with_fitted_of(at, design)
     needed = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
     values = read_values(at, labels, list(dict.fromkeys([*needed, "sigma"])), design.known_sigma)
     cells = _covariance(design, chosen, stated_covariances(labels, values), values)
     return pd.DataFrame(cells, index=index, columns=index)
+
+
+def _with_fitted_of(at: Any, design: Design) -> Design:
+    """Take the fitted values that residual variances change with from a fit of the same rows."""
+    own = getattr(at, "design", None)
+    if not isinstance(own, Design) or own.residual is None or not own.rows.equals(design.rows):
+        raise DesignError(
+            f"Residual variances change with fitted values in {design.specification.shown}, and at= has none: give a "
+            "fit of the model, at=model.fit()."
+        )
+    return own
 
 
 def _check_size(n: int, symbolic: bool) -> None:

@@ -29,7 +29,7 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
 from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
 from bayesmm.reml.residual import ResidualEstimate
-from bayesmm.reml.residual_search import refit_residual, refit_responses
+from bayesmm.reml.residual_search import pose_settled, refit_residual, refit_responses
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
@@ -215,7 +215,7 @@ class _Wholes:
             values = np.concatenate([own.beta, own.public_values(own.coordinates)])
             parameters[i], psi[i] = values[: parameters.shape[1]], own.coordinates[:-1]
             if self._statistic is not None:
-                problem = fit.problem.with_response(rows[:, i])
+                problem = pose_settled(fit.problem.with_response(rows[:, i]), own)
                 again = cast(Fitted, replace(cast(Any, fit), problem=problem, estimate=own))
                 statistics[i] = self._statistic(again)
         return Made(parameters, statistics, np.zeros((m, 0)), psi)
@@ -283,7 +283,9 @@ class _Cases:
         if block is None or any((spread.columns == spread.columns[0]).all() for spread in block.spreads):
             return  # no rows of a stratum
         rows = problem.residual_rows
-        criterion = replace(residual.criterion, rows=rows, plan=problem.plan if problem.design.blocks else None)
+        plan = problem.plan if problem.design.blocks else None
+        design = None if residual.criterion.design is None else problem.design
+        criterion = replace(residual.criterion, rows=rows, plan=plan, design=design)
         pairs = zip(rows.effect_roots, self._fit.estimate.factors, strict=True)
         theta = theta_of([lower_triangular(T @ L) for T, L in pairs], criterion.layout) if criterion.layout else []
         own = refit_residual(criterion, np.concatenate([theta, residual.phi]))
@@ -291,8 +293,8 @@ class _Cases:
             values = np.concatenate([own.beta, own.public_values(own.coordinates)])
             parameters[i] = values[: parameters.shape[1]]
             if self._statistic is not None:
-                again = cast(Fitted, replace(cast(Any, self._fit), problem=problem, estimate=own))
-                statistics[i] = self._statistic(again)
+                again = replace(cast(Any, self._fit), problem=pose_settled(problem, own), estimate=own)
+                statistics[i] = self._statistic(cast(Fitted, again))
 
     def _start(self, criterion: Criterion) -> np.ndarray:
         """Take the estimates to the columns as these rows condition them."""

@@ -22,7 +22,7 @@ from bayesmm.presenting.progress import watched
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
-from bayesmm.reml.residual_search import refit_residual
+from bayesmm.reml.residual_search import pose_settled, refit_residual
 
 type Of = Literal["residuals", "random_effects"]
 
@@ -93,7 +93,8 @@ def _refitted(fit: Fitted, sets: Iterator[Sets], of: Of, n: int, progress: bool 
     responses = (y for each in sets for y in rows.to_data(each.marginal).T)
     for _, y in zip(watched(range(n + 1), "refitting simulated sets", progress), responses, strict=True):
         problem = fit.problem.with_response(population + y)
-        own = view_rows_at(problem, _estimate(fit, problem))
+        found = _estimate(fit, problem)
+        own = view_rows_at(pose_settled(problem, found), found)
         one = treat(own.at, own.at.rows.fixed[:, -1:], fit.known_sigma, df)
         yield standard_residuals(own, one) if of == "residuals" else standard_modes(own.at, one)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.structure import lower_triangular
+from bayesmm.design.design import Design
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.layout import lay_out_residuals
 from bayesmm.marginal.residual.whitened import residual_rows
@@ -57,8 +58,30 @@ def _refit_whole(fit: Fitted, residual: ResidualEstimate, rows: np.ndarray) -> E
     of = residual_rows(design.X[np.ix_(kept, design.kept)], response, weights, blocks, layout)
     factors = [lower_triangular(T @ L) for T, L in zip(of.effect_roots, fit.estimate.factors, strict=True)]
     theta = theta_of(factors, fit.problem.layout) if blocks else np.zeros(0)
-    criterion = replace(residual.criterion, rows=of, plan=plan_elimination(blocks) if blocks else None)
+    plan = plan_elimination(blocks) if blocks else None
+    less = None if residual.criterion.design is None else _take(design, kept)
+    criterion = replace(residual.criterion, rows=of, plan=plan, design=less)
     return refit_residual(criterion, np.concatenate([theta, residual.phi]))
+
+
+def _take(design: Design, kept: np.ndarray) -> Design:
+    """Take some rows of a design with a covariance of the residuals, and all levels."""
+    block = design.residual
+    assert block is not None
+    spreads = tuple(replace(spread, columns=spread.columns[kept]) for spread in block.spreads)
+    return replace(
+        design,
+        y=design.y[kept],
+        offset=design.offset[kept],
+        weights=design.weights[kept],
+        X=design.X[kept],
+        blocks=tuple(
+            replace(own, columns=own.columns[kept], incidence=own.incidence.rows(kept)) for own in design.blocks
+        ),
+        residual=replace(block, codes=block.codes[kept], positions=block.positions[kept], spreads=spreads),
+        rows=design.rows[kept],
+        used=design.used.take(kept),
+    )
 
 
 def _sum_without(fit: Fitted, rows: np.ndarray) -> CrossProducts:

@@ -161,12 +161,15 @@ def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None =
     here = found.coordinates[:-1]
     y = simulate_responses(fit.design, found.beta, found.factors, found.sigma, [stream], residual)[:, 0]
     criterion = replace(residual.criterion, rows=fit.problem.with_response(y).residual_rows)
-    if psi is None:
+    anew = criterion
+    if psi is None or criterion.design is not None:  # where variances change with fitted values these are needed too
         own = refit_residual(criterion, here)
         psi = own.coordinates[:-1] if own.minimum.converged else np.full(len(here), np.nan)
+        assert own.residual is not None
+        anew = own.residual.criterion
     if np.isnan(psi).any():
         return None
-    return Move(y, before=_read_at(criterion, here), after=_read_at(criterion, psi))
+    return Move(y, before=_read_at(criterion, here), after=_read_at(anew, psi))
 
 
 def _read_at(criterion: ResidualCriterion, psi: np.ndarray) -> Predicted:

@@ -129,7 +129,8 @@ class Kriged:
 
 def krige(fit: Fitted, new_data: Any, predictors: Predictors, weights: np.ndarray) -> Kriged | None:
     """Lay new rows out beside those of the fit; None where residuals are not correlated."""
-    seen, residual = read_seen(fit.design, new_data, weights, apart=False), fit.estimate.residual
+    fitted = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
+    seen, residual = read_seen(fit.design, new_data, weights, fitted, apart=False), fit.estimate.residual
     if seen is None or residual is None:
         return None
     check_levels(fit.design, predictors, seen.new.groups)

@@ -79,9 +79,10 @@ def predict(
     if kriged is not None:
         predictors = kriged.predictors(kriged.residual.phi)
     estimate = predictors.expectation(fit.estimate.beta, fit.estimate.modes)
+    fitted = estimate if kriged is None else kriged.plain.expectation(fit.estimate.beta, fit.estimate.modes)
     if interval is None:
         return pd.Series(estimate, index=predictors.index, name=fit.design.response)
-    noise = _row_noise(fit, new_data, weights, interval, len(estimate), kriged)
+    noise = _row_noise(fit, new_data, weights, interval, fitted, kriged)
     names = ("std_error", "df", "lower", "upper")
     columns = {"estimate": estimate} | {name: np.full(len(estimate), np.nan) for name in names}
     complete = np.isfinite(estimate) & np.isfinite(noise.variance)
@@ -117,9 +118,10 @@ class Noise(NamedTuple):
 
 
 def _row_noise(
-    fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind, m: int, kriged: Kriged | None
+    fit: Fitted, new_data: Any, weights: Any, interval: IntervalKind, fitted: np.ndarray, kriged: Kriged | None
 ) -> Noise:
-    """Say how much a row that is measured spreads around its mean: nothing for an interval of the mean."""
+    """Say how much a row that is measured spreads around its fitted value: nothing for an interval of the mean."""
+    m = len(fitted)
     slopes = np.zeros((m, len(fit.estimate.coordinates)))
     own = read_row_weights(fit.design, new_data, weights, m)
     if interval != "prediction":
@@ -127,7 +129,7 @@ def _row_noise(
     variance = fit.sigma**2 / own
     block, residual = fit.design.residual, fit.estimate.residual
     if block is not None and residual is not None:
-        columns = block.columns if new_data is None else evaluate_spreads(block, new_data)
+        columns = block.columns if new_data is None else evaluate_spreads(block, new_data, fitted)
         n_spreads = residual.layout.n_spreads
         variance = variance * np.exp(2.0 * columns @ residual.phi[:n_spreads])
         start = len(fit.estimate.minimum.x)

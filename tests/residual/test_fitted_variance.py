@@ -1,0 +1,188 @@
+"""Variances by the fitted value: nlme's figures, what makes them a fixed point, and what stands on a fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference_data import REFERENCE, load_data
+
+import bayesmm as bmm
+from bayesmm import Model
+from bayesmm.errors import ArgumentError, DesignError, EstimationError
+from bayesmm.fit import Fit
+from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
+
+NLME = json.loads((REFERENCE / "residual" / "nlme_fitted_and_nugget.json").read_text(encoding="utf-8"))["models"]
+LOGLIK = (
+    1e-5  # nlme stops where no parameter moves by 1e-11 or the optimiser says so: fitted values move a little still
+)
+BODY = load_data("bodyweight")
+FORMULA = "weight ~ Time * Diet + (Time | Rat)"
+
+
+@pytest.fixture(scope="module")
+def fit() -> Fit:
+    return Model(FORMULA, BODY, residual="power(fitted)").fit()
+
+
+def ours(entry: dict[str, Any]) -> Fit:
+    formula = " + ".join(filter(None, [entry["fixed"], entry.get("random")]))
+    return Model(formula, load_data(entry["dataset"]), residual=entry["residual"]).fit(entry["method"])
+
+
+@pytest.mark.parametrize("entry", [each for each in NLME if "nugget" not in each["id"]], ids=lambda each: each["id"])
+def test_nlme_has_the_same_fit(entry: dict[str, Any]) -> None:
+    found = ours(entry)
+    assert found.loglik == pytest.approx(entry["loglik"], abs=LOGLIK)
+    table = found.fixed_effects.loc[list(entry["estimate"])]
+    assert table["estimate"].to_numpy() == pytest.approx(list(entry["estimate"].values()), rel=1e-4, abs=1e-6)
+    assert table["std_error"].to_numpy() == pytest.approx(list(entry["se"].values()), rel=1e-4)
+    exponent = next(name for name in found.parameters.index if "fitted" in name)
+    assert found.parameters.loc[exponent, "estimate"] == pytest.approx(entry["variance"], rel=2e-4)
+    if entry["correlation"]:
+        rho = next(name for name in found.parameters.index if name.startswith("rho"))
+        assert found.parameters.loc[rho, "estimate"] == pytest.approx(entry["correlation"]["Phi"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_what_is_found_is_best_for_its_own_fitted_values(method: Any) -> None:
+    found = Model(FORMULA, BODY, residual="power(fitted)").fit(method)
+    known = BODY.assign(v=found.fitted)
+    again = Model(FORMULA, known, residual="power(v)").fit(method)
+    assert again.loglik == pytest.approx(found.loglik, abs=1e-8)
+    assert again.fitted == pytest.approx(found.fitted, rel=1e-7)
+    pd.testing.assert_frame_equal(
+        again.parameters.rename(index={"power(v)": "power(fitted)"}), found.parameters, rtol=1e-4
+    )
+    tables = [
+        each.coefficients(df="kenward-roger") if method == "reml" else each.coefficients() for each in (again, found)
+    ]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
+
+
+def test_the_unit_of_the_response_and_the_order_of_rows_do_not_count(fit: Fit) -> None:
+    moved = BODY.assign(weight=1000.0 * BODY["weight"]).sample(frac=1.0, random_state=1)
+    other = Model(FORMULA, moved, residual="power(fitted)").fit()
+    df = fit.n - fit.design.p
+    assert other.loglik + df * np.log(1000.0) == pytest.approx(fit.loglik, abs=1e-6)
+    one, two = (each.parameters.loc["power(fitted)", "estimate"] for each in (fit, other))
+    assert two == pytest.approx(one, rel=1e-5)
+    exponential = [
+        Model(FORMULA, each, residual="exponential(fitted)").fit().parameters.loc["exponential(fitted)", "estimate"]
+        for each in (BODY, moved)
+    ]
+    assert exponential[0] == pytest.approx(1000.0 * exponential[1], rel=1e-5)
+
+
+def test_new_rows_have_the_variance_of_their_own_fitted_value(fit: Fit) -> None:
+    rows = BODY.head(4)
+    mean, new = (fit.predict(rows, interval=kind)["std_error"] for kind in ("confidence", "prediction"))
+    t = fit.parameters.loc["power(fitted)", "estimate"]
+    sds = fit.sigma * np.abs(fit.fitted[:4]) ** t
+    assert np.sqrt(new**2 - mean**2).to_numpy() == pytest.approx(sds, rel=1e-6)
+    own = fit.predict(interval="prediction").head(4)
+    assert fit.predict(rows, interval="prediction").to_numpy() == pytest.approx(own.to_numpy(), rel=1e-6)
+    later = BODY.head(1).assign(Time=[400])
+    far = [fit.predict(later, interval=kind)["std_error"].iloc[0] for kind in ("confidence", "prediction")]
+    assert np.sqrt(far[1] ** 2 - far[0] ** 2) == pytest.approx(fit.sigma * fit.predict(later).iloc[0] ** t, rel=1e-6)
+    drawn = fit.simulate(2000, random="kept", seed=1)
+    assert drawn.std(axis=1).to_numpy() == pytest.approx(fit.sigma * np.abs(fit.fitted) ** t, rel=0.1)
+
+
+def test_standardised_residuals_lose_what_changed_with_the_fitted_value(fit: Fit) -> None:
+    pearson = fit.residuals("pearson")
+    t = fit.parameters.loc["power(fitted)", "estimate"]
+    expected = fit.residuals("response") / (fit.sigma * np.abs(fit.fitted) ** t)
+    assert pearson == pytest.approx(expected, rel=1e-9)
+
+
+def test_refits_take_fitted_values_of_their_own(fit: Fit) -> None:
+    made = fit.bootstrap(6, seed=1, progress=False)
+    assert np.isfinite(made.replicates).all()
+    exponents = fit.bootstrap(2, statistic=exponent_and_first_value, seed=1, progress=False)
+    t = fit.parameters.index.get_loc("power(fitted)")
+    assert exponents.statistics["t"].to_numpy() == pytest.approx(exponents.replicates[:, t])
+    cases = fit.bootstrap(3, kind="case", progress=False)
+    assert np.isfinite(cases.replicates[:, t]).all()
+
+
+def exponent_and_first_value(fit: Any) -> dict[str, float]:
+    return {"t": fit.parameters.loc["power(fitted)", "estimate"], "first": fit.fitted[0]}
+
+
+def test_a_refit_without_a_row_is_the_fit_of_the_other_rows() -> None:
+    data = load_data("orthodont")
+    formula = "distance ~ age + (1 | Subject)"
+    fit = Model(formula, data, residual="power(fitted)").fit()
+    less = Model(formula, data.drop(index=5), residual="power(fitted)").fit()
+    refitted = parameter_values(fit, [refit_without(fit, np.array([5]))])[0]
+    assert refitted == pytest.approx(less.parameters["estimate"].to_numpy(), rel=1e-5)
+    whole = fit.parameters["estimate"].to_numpy()
+    assert np.abs(refitted / whole - 1.0).max() > 1e-3
+
+
+def test_a_saved_fit_is_read_with_its_fitted_values(fit: Fit, tmp_path: Path) -> None:
+    again: Any = bmm.load(fit.save(tmp_path / "fit.nc"))
+    assert again.loglik == fit.loglik
+    pd.testing.assert_frame_equal(again.parameters, fit.parameters, rtol=1e-6)
+    rows = BODY.tail(3)
+    ask: dict[str, Any] = {"interval": "prediction"}
+    pd.testing.assert_frame_equal(again.predict(rows, **ask), fit.predict(rows, **ask), rtol=1e-6)
+    assert fit.problem.design.residual is not None
+
+
+def test_covariances_at_a_fit_have_its_fitted_values(fit: Fit) -> None:
+    model = Model(FORMULA, BODY, residual="power(fitted)")
+    V = model.marginal_covariance([0, 1], at=model.fit()).to_numpy()
+    t, sds = fit.parameters.loc["power(fitted)", "estimate"], np.abs(fit.fitted[:2])
+    random = Model(FORMULA, BODY).marginal_covariance([0, 1], at=fit.parameters["estimate"].drop("power(fitted)"))
+    expected = random.to_numpy() - np.eye(2) * fit.sigma**2 + np.diag((fit.sigma * sds**t) ** 2)
+    assert pytest.approx(expected, rel=1e-6) == V
+    with pytest.raises(DesignError, match="at= has none: give a fit"):
+        model.marginal_covariance([0, 1], at=fit.parameters["estimate"])
+
+
+def test_models_of_one_likelihood_are_asked_for_by_name(fit: Fit) -> None:
+    with pytest.raises(ArgumentError, match="no two have one likelihood"):
+        fit.variance_tests()
+    model = Model(FORMULA, BODY, residual="power(fitted)")
+    for ask in (model.sample, model.program, model.prior_predictive, lambda: model.priors):
+        with pytest.raises(ArgumentError, match="function of coefficients and random effects"):
+            ask()
+    table = bmm.anova(Model(FORMULA, BODY).fit(), fit)
+    assert any("own fitted values" in each for each in table.remarks)
+    assert table.table["chisq"].iloc[-1] == pytest.approx(2.0 * (fit.loglik - Model(FORMULA, BODY).fit().loglik))
+
+
+def test_what_is_no_fitted_value_is_refused() -> None:
+    with pytest.raises(DesignError, match="have a column 'fitted', too: rename it"):
+        Model("weight ~ Time", BODY.assign(fitted=1.0), residual="power(fitted)")
+    with pytest.raises(DesignError, match="same in all rows"):
+        Model("weight ~ 1", BODY, residual="power(fitted)")
+
+
+def test_fitted_values_that_do_not_settle_are_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesmm.reml.residual_search.MOST_UPDATES", 2)
+    with pytest.raises(EstimationError, match="do not settle"):
+        Model(FORMULA, BODY, residual="power(fitted)").fit()
+
+
+def test_intercepts_alone_have_fitted_values_of_their_levels() -> None:
+    fit = Model("weight ~ 1 + (1 | Rat)", BODY, residual="power(fitted)").fit()
+    again = Model("weight ~ 1 + (1 | Rat)", BODY.assign(v=fit.fitted), residual="power(v)").fit()
+    assert again.loglik == pytest.approx(fit.loglik, abs=1e-7)
+
+
+def test_variances_by_fitted_values_are_found_where_data_have_them() -> None:
+    rng, n = np.random.default_rng(2), 600
+    x = rng.uniform(1.0, 9.0, n)
+    mean = 3.0 + 2.0 * x
+    data = pd.DataFrame({"x": x, "y": mean + 0.2 * mean**0.8 * rng.standard_normal(n)})
+    table = Model("y ~ x", data, residual="power(fitted)").fit().parameters
+    assert table.loc["power(fitted)", "lower"] < 0.8 < table.loc["power(fitted)", "upper"]
+    assert table.loc["x", "estimate"] == pytest.approx(2.0, abs=4 * table.loc["x", "std_error"])
