@@ -150,6 +150,10 @@ def test_covariances_at_a_fit_have_its_fitted_values(fit: Fit) -> None:
 def test_models_of_one_likelihood_are_asked_for_by_name(fit: Fit) -> None:
     with pytest.raises(ArgumentError, match="no two have one likelihood"):
         fit.variance_tests()
+    with pytest.raises(ArgumentError, match=r"whose variances fit\.simulate\(\) has"):
+        bmm.simulate(FORMULA, BODY, fit.parameters["estimate"], residual="power(fitted)")
+    with pytest.raises(ArgumentError, match=r"whose variances fit\.simulate\(\) has"):
+        bmm.power(fit, test="Time")
     model = Model(FORMULA, BODY, residual="power(fitted)")
     for ask in (model.sample, model.program, model.prior_predictive, lambda: model.priors):
         with pytest.raises(ArgumentError, match="function of coefficients and random effects"):

@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.frame import add_column, open_frame
 from bayesmm.design.reading.rows import Missing
+from bayesmm.errors import ArgumentError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.syntax import quote
 
@@ -47,6 +48,11 @@ def build_without_response(
     By default σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
     """
     specification, frame = parse_formula(formula, residual), open_frame(data)
+    if specification.residual is not None and any(spread.of_fitted for spread in specification.residual.spreads):
+        raise ArgumentError(
+            f"Simulation from stated parameters is not available with residual={residual!r}: fitted values are those "
+            "of a fit, whose variances fit.simulate() has. Otherwise give a covariate in their place, power(x)."
+        )
     name = STAND_IN
     while name in formula or name in frame.columns:
         name += "_"
