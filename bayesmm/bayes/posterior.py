@@ -445,7 +445,8 @@ class Posterior:
         rows : path, list, or data frame
             What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
         to : path
-            Ends in ``.parquet``; it is complete, or not there.
+            A file, if it ends in ``.parquet``; else a folder, of one file for each part of the rows: workers of a
+            cluster write theirs themselves. It is complete, or not there.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
         **how
@@ -470,8 +471,8 @@ class Posterior:
         """
         from bayesmm.rows.predicting import predict_rows
 
-        with progress_bar("predicting rows", None, progress):
-            return predict_rows(lambda frame: self.predict(frame, progress=False, **how), rows, to)
+        with progress_bar("predicting rows", None, progress) as bar:
+            return predict_rows(lambda frame: self.predict(frame, progress=False, **how), rows, to, bar)
 
     def group_lines(
         self,

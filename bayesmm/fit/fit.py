@@ -995,7 +995,8 @@ class Fit:
         rows : path, list, or data frame
             What `bayesmm.scan` takes: files, folders, lazy frames, also those that the model was made of.
         to : path
-            Ends in ``.parquet``; it is complete, or not there.
+            A file, if it ends in ``.parquet``; else a folder, of one file for each part of the rows: workers of a
+            cluster write theirs themselves. It is complete, or not there.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
         **how
@@ -1020,8 +1021,8 @@ class Fit:
         """
         from bayesmm.rows.predicting import predict_rows
 
-        with progress_bar("predicting rows", None, progress):
-            return predict_rows(lambda frame: self.predict(frame, **how), rows, to)
+        with progress_bar("predicting rows", None, progress) as bar:
+            return predict_rows(lambda frame: self.predict(frame, **how), rows, to, bar)
 
     def simulate(self, n: int = 1, *, random: Effects = "redrawn", seed: int = 0) -> pd.DataFrame:
         """Draw responses from the model at its estimates.

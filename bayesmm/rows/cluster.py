@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -325,6 +326,19 @@ def find_client(cluster: Any) -> Any:
 
 
 _CLIENTS: dict[str, Any] = {}  # of schedulers that were named by their address
+
+
+def is_worker() -> bool:
+    """Whether a task of a cluster runs here."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def is_dask(data: Any) -> bool:

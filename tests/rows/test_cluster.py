@@ -10,13 +10,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from cli_commands import mistake, run, run_json
 from scanned_rows import close, make_rows
 
 import bayesmm as bmm
-from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.errors import ArgumentError, BayesmmWarning, RowsError
 from bayesmm.presenting import progress as progress_module
 from bayesmm.rows import cluster as cluster_module
 
@@ -225,3 +226,16 @@ def test_the_command_line_takes_the_address_of_a_scheduler(client, folder: Path,
     assert " 50 rows" in run("fit", "y ~ t + (1 | a)", "--data", folder / "part0.parquet", "--cluster", address).stdout
     assert "is no file" in mistake("fit", FORMULA, "--data", "sleepstudy", "--cluster", address)
     assert "A cluster sums" in mistake("power", FORMULA, "--data", folder, "--parameters", "t=1", "--cluster", address)
+
+
+def test_workers_write_predictions_and_their_warnings_are_heard(
+    client, folder: Path, data: pd.DataFrame, tmp_path: Path
+) -> None:
+    fit = bmm.Model("y ~ s(t) + (t | a)", data[data["t"] < 1.0]).fit()
+    with pytest.warns(BayesmmWarning, match="t"):
+        expected = fit.predict(data)
+    with pytest.warns(BayesmmWarning, match="t"):
+        path = fit.predict_rows(bmm.scan(folder, cluster=client), to=tmp_path / "predictions")
+    assert [each.name for each in sorted(path.iterdir())] == [f"part-{i:05}.parquet" for i in range(N)]
+    found = pd.concat(pd.read_parquet(each) for each in sorted(path.iterdir()))
+    np.testing.assert_allclose(found["predicted"], expected, rtol=1e-12)

@@ -47,3 +47,29 @@ def test_nothing_is_left_of_a_file_that_cannot_be_finished(tmp_path: Path, monke
     with pytest.raises(StorageError, match="No space left"):
         fit.predict_rows(bmm.scan(data), tmp_path / "predictions.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_has_a_file_for_each_part_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    dask, dd = pytest.importorskip("dask"), pytest.importorskip("dask.dataframe")
+    data = make_rows(200).drop(columns=["h", "long"])
+    fit = bmm.Model("y ~ t + (t | a)", data).fit()
+    parts = [data[:70], data[:0], data[70:90], data[90:]]
+    rows = dd.from_delayed([dask.delayed(part) for part in parts], meta=data.head(0), verify_meta=False)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "old.parquet").touch()
+    with dask.config.set(scheduler="threads"):
+        path = fit.predict_rows(rows, to=tmp_path / "predictions")
+        one = fit.predict_rows(rows, to=tmp_path / "one.parquet")
+    assert sorted(each.name for each in path.iterdir()) == [f"part-0000{i}.parquet" for i in range(3)]
+    for found in (pd.read_parquet(path), pd.read_parquet(one)):
+        np.testing.assert_allclose(found["predicted"], fit.predict(data), rtol=1e-12)
+        np.testing.assert_array_equal(found["y"], data["y"])
+    again = fit.predict_rows(bmm.scan(data, chunk_rows=30), to=tmp_path / "predictions")
+    assert [each.name for each in again.iterdir()] == ["part-00000.parquet"]
+    strange = dd.from_pandas(data.assign(a=np.arange(200)), npartitions=3)
+    with pytest.raises(RowsError, match=r"In partition \d of 3, chunk 0 .*'a'"):
+        fit.predict_rows(strange, to=tmp_path / "predictions")
+    with pytest.raises(RowsError, match="no rows"):
+        fit.predict_rows(data[:0], to=tmp_path / "predictions")
+    assert [each.name for each in again.iterdir()] == ["part-00000.parquet"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["one.parquet", "predictions"]
