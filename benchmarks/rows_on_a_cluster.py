@@ -4,7 +4,8 @@
 
 The files and the model are those of `rows_from_files.py`. Prints a line for each size: seconds and processor seconds of
 all passes of one process and of the cluster, which had been started and had imported what it needs; by what factor the
-time is shorter, and for how many times the processor time; the bytes of what the workers were told, of what they sent each other, and of what came back; and whether the fits agree.
+time is shorter, and for how many times the processor time; the bytes of what the workers were told, of what they sent
+each other, and of what came back; and whether the fits agree.
 """
 
 from __future__ import annotations
