@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.reduced_rank import below
-from bayesmm.covariance.structure import DOWN, SNAP, STEP, Array, Axes, is_finite_step, lower_triangular
+from bayesmm.covariance.structure import (
+    DOWN,
+    SNAP,
+    STEP,
+    Array,
+    Axes,
+    is_finite_step,
+    lower_triangular,
+    symmetric_beta,
+)
 from bayesmm.covariance.unstructured import Unstructured, move
 from bayesmm.errors import DesignError
 
@@ -20,6 +29,8 @@ SLIGHTLY = 0.3  # correlation of the others with it there
 MOST_ELSEWHERE = 2  # directions beside those of a start that are tried in the place of its last
 SHARES = (0.3, 0.9)  # of the variances, that factors explain where a fit to a covariance matrix starts
 MOST_STEPS = 200
+APART = 1e-12  # of a correlation: what keeps Cholesky's factor where specific variances are rounding
+NOTHING = 1e-6  # a correlation as good as zero, where the density of one factor has a pole
 EXACT = 1e-15  # relative fall of the squares of what is left, and their size, at which such a fit ends
 
 
@@ -52,6 +63,7 @@ class FactorAnalytic(Unstructured):
     is_divisible = False
     fewest_effects = 3
     correlations = "rank"
+    has_lkj = False
 
     @property
     def words(self) -> str:  # type: ignore[override]
@@ -211,6 +223,72 @@ class FactorAnalytic(Unstructured):
         if not len(steepest):
             return None
         return self._entries(np.hstack([left[:, :r] * values[:r], STEP * directions[:, steepest]]), specific)
+
+    # -- the prior ----------------------------------------------------------------------------------------------------
+
+    def n_shares(self, k: int) -> int:
+        """As many as loadings."""
+        return len(below(k, self._factors(k))[0])
+
+    def unit_factor(self, xp: Any, shares: Array, k: int) -> Array:
+        """Cholesky factor of R = UU' + I − diag(UU') with rows u of standardised loadings inside the unit ball.
+
+        A row is in the frame of those before it: shares are (1 + p)/2 of partial correlations p with factors, given the
+        factors before, and in the first d − 1 rows, last, that of what is left of the row in squares. The sign of the
+        last factor is open; no correlation depends on it.
+        """
+        d = self._factors(k)
+        rows, at = [], 0
+        for i in range(d - 1):
+            partial, last = 2.0 * shares[at : at + i] - 1.0, shares[at + i : at + i + 1]
+            steps = xp.concatenate([partial**2, last])
+            left = xp.concatenate([xp.ones(1), xp.cumprod(1.0 - steps)[:-1]])
+            u = xp.concatenate([partial, xp.sqrt(last)]) * xp.sqrt(left)
+            rows.append(xp.concatenate([u, xp.zeros(d - 1 - i)])[None])
+            at += i + 1
+        partial = 2.0 * shares[at:].reshape(-1, d) - 1.0
+        left = xp.cumprod(1.0 - partial**2, axis=1)
+        before = xp.concatenate([xp.ones((len(partial), 1)), left[:, :-1]], axis=1)
+        U = xp.concatenate([*rows, partial * xp.sqrt(before)])
+        identity = xp.eye(k)
+        return xp.linalg.cholesky(identity + (1.0 - identity) * (1.0 - APART * k) * (U @ U.T))
+
+    def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
+        """Those of the nearest R, inside their limits."""
+        d = self._factors(k)
+        U = self._wide(np, self.nearest(np.linalg.cholesky(self.correlation(np, cor, k))), k)[:, :d]
+        left = 1.0 - np.cumsum(U**2, axis=1) + U**2
+        partial = U / np.sqrt(np.maximum(left, APART))
+        found = [
+            np.append(0.5 * (1.0 + partial[i, :i]), partial[i, i] ** 2) if i < d - 1 else 0.5 * (1.0 + partial[i])
+            for i in range(k)
+        ]
+        return np.clip(np.concatenate(found), 1e-9, 1.0 - 1e-9)
+
+    def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
+        """Those of rows that are uniform in the unit ball, whatever its rotation."""
+        if concentration != 1.0:
+            raise NotImplementedError(f"no beta density of concentration {concentration}")
+        d = self._factors(k)
+        signed = 1.0 + 0.5 * (d - 1.0 - np.arange(d))
+        first, second = [], []
+        for i in range(k):
+            own = signed[:i] if i < d - 1 else signed
+            first.append(np.append(own, 0.5 * (d - i)) if i < d - 1 else own)
+            second.append(np.append(own, 1.0) if i < d - 1 else own)
+        return np.concatenate(first), np.concatenate(second)
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
+        """Of u'v with both uniform in the ball of d dimensions: a coordinate of one times the length of the other."""
+        d = self._factors(k)
+        nodes, weights = np.polynomial.legendre.leggauss(60)
+        size = np.maximum(np.abs(x), NOTHING)[:, None]
+        end = np.arccosh(1.0 / size)
+        root = 0.5 * (1.0 + nodes) * end  # length = |x| cosh(root)
+        length = size * np.cosh(root)
+        inside = np.tanh(root) ** (d - 1)  # (1 − (x/length)²)^((d − 1)/2)
+        width = 0.5 * end * weights * size * np.sinh(root)
+        return d * (length ** (d - 2) * inside * width).sum(axis=1) * symmetric_beta(np.zeros(1), 0.5 * (d + 1))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

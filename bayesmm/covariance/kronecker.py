@@ -66,6 +66,11 @@ class Kronecker(Structure):
         return self.left.is_straight
 
     @property
+    def has_prior(self) -> bool:  # type: ignore[override]
+        """Where those of the first have one."""
+        return self.left.has_prior
+
+    @property
     def has_inverse(self) -> bool:  # type: ignore[override]
         """Where both have one."""
         return self.left.has_inverse and self.right.has_inverse
@@ -298,6 +303,11 @@ class Kronecker(Structure):
         sd, cor = self.left.read(xp, S)
         return sd, xp.concatenate([cor, self.right.read(xp, R)[1]], axis=-1)
 
+    def n_shares(self, k: int) -> int:
+        """Those of both."""
+        k1, k2 = self._shape(k)
+        return self.left.n_shares(k1) + self.right.n_shares(k2)
+
     def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
         """Those of both."""
         k1, k2 = self._shape(k)
@@ -308,7 +318,7 @@ class Kronecker(Structure):
     def unit_factor(self, xp: Any, shares: Array, k: int) -> Array:
         """Multiply those of both."""
         k1, k2 = self._shape(k)
-        c = self.left.n_cors(k1)
+        c = self.left.n_shares(k1)
         own = self.left.unit_factor(xp, shares[:c], k1) if c else xp.eye(k1)
         return _kron(own, self.right.unit_factor(xp, shares[c:], k2))
 
@@ -318,7 +328,7 @@ class Kronecker(Structure):
             raise NotImplementedError(f"no beta density of concentration {concentration}")
         k1, k2 = self._shape(k)
         parts = [(self.right, k2)] if self.left.n_cors(k1) == 0 else [(self.left, k1), (self.right, k2)]
-        found = [np.broadcast_arrays(*part.lkj_shapes(1.0, n), np.zeros(part.n_cors(n)))[:2] for part, n in parts]
+        found = [np.broadcast_arrays(*part.lkj_shapes(1.0, n), np.zeros(part.n_shares(n)))[:2] for part, n in parts]
         first, second = zip(*found, strict=True)
         return np.concatenate(first), np.concatenate(second)
 

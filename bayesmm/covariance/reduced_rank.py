@@ -35,6 +35,7 @@ class ReducedRank(Unstructured):
     is_linear = False
     is_divisible = False
     has_inverse = False
+    has_prior = False
     correlations = "rank"
 
     @property

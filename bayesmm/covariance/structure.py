@@ -68,6 +68,8 @@ class Structure:
         all are named, and follow from a matrix of lower rank, or none is free and they are not zero.
     has_lkj : bool
         Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
+    has_prior : bool
+        Whether its correlations have a prior, by their shares.
     has_inverse : bool
         Whether Σ can be inverted in floating point inside its limits.
     """
@@ -82,6 +84,7 @@ class Structure:
     fewest_effects: ClassVar[int] = 1
     correlations: ClassVar[Literal["none", "matrix", "one", "several", "rank", "known"]] = "none"
     has_lkj: ClassVar[bool] = True
+    has_prior: ClassVar[bool] = True
     has_inverse: ClassVar[bool] = True
     matrix: str = ""  # name of a known matrix that it needs; see `given`
 
@@ -264,6 +267,10 @@ class Structure:
         """Correlation matrix (..., k, k) from the free correlations (..., c)."""
         return xp.broadcast_to(xp.eye(k), (*cor.shape[:-1], k, k))
 
+    def n_shares(self, k: int) -> int:
+        """Count the shares: as many as correlations, unless these follow from something else."""
+        return self.n_cors(k)
+
     def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
         """Where correlations that follow a pattern lie between their limits, from 0 to 1: (c,) from (c,).
 
@@ -277,7 +284,10 @@ class Structure:
         raise NotImplementedError
 
     def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
-        """Shapes of the beta densities of the shares if the density of their R is ∝ det(R)^(concentration − 1)."""
+        """Shapes of the beta densities of the shares if the density of their R is ∝ det(R)^(concentration − 1).
+
+        Of a structure without `has_lkj` those of a concentration of one are its flat prior, in coordinates of its own.
+        """
         raise NotImplementedError
 
     def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:

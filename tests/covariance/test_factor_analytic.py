@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
+
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
 from cli_commands import run_json
 from numpy.testing import assert_allclose
 from oracle import DenseModel, level_covariance, random_columns
+from scipy import stats
 from scipy.optimize import minimize
 
 import bayesmm as bmm
 from bayesmm.covariance.factor_analytic import decompose
 from bayesmm.covariance.table import find_structure
-from bayesmm.errors import DesignError, SpecificationError
+from bayesmm.errors import DesignError, PriorError, SpecificationError
+from bayesmm.priors import LKJ, HalfNormal, Normal
 
 BOYS = bmm.datasets.load("oxboys")
 GROWTH = bmm.datasets.load("orthodont")
@@ -192,6 +198,133 @@ def test_factor_of_three_traits_may_be_the_first_of_a_product() -> None:
     one, other = (bmm.Model(formula.format(name=name), frame).fit() for name in ("fa", "us"))
     assert one.loglik == pytest.approx(other.loglik, abs=1e-6)  # three effects of one factor: as many parameters
     assert one.n_parameters == other.n_parameters
+
+
+SIGMA = 0.7
+PRIORS = {"Intercept": Normal(0.0, 5.0), "sd": HalfNormal(2.0)}
+SMALL = cells([1.0, -0.8, 0.9], [0.5, 0.3, 0.2], q=8)
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return bmm.Model("y ~ 1 + fa(0 + f | g)", SMALL, sigma=SIGMA, priors=PRIORS).sample(
+        method="importance", draws=2000, chains=4, seed=1
+    )
+
+
+def log_density(y: np.ndarray, S: np.ndarray, repeats: int) -> np.ndarray:
+    """Of levels with the same rows (rows, levels) at covariances (m, k, k), an intercept ~ N(0, 25) integrated out."""
+    k = S.shape[-1]
+    rows = np.arange(k).repeat(repeats)
+    V = S[:, rows][:, :, rows] + SIGMA**2 * np.eye(len(rows))
+    both = np.concatenate([np.ones((len(y), 1)), y], axis=1)
+    products = both.T @ np.linalg.solve(V, np.broadcast_to(both, (len(V), *both.shape)))
+    q = y.shape[1]
+    a, c = q * products[:, 0, 0], products[:, 0, 1:].sum(1)
+    r = np.trace(products[:, 1:, 1:], axis1=1, axis2=2)
+    log_det = q * np.linalg.slogdet(V)[1] + np.log1p(25.0 * a)
+    return -0.5 * (log_det + r - 25.0 * c**2 / (1.0 + 25.0 * a) + y.size * np.log(2.0 * np.pi))
+
+
+def test_posterior_is_that_of_loadings_drawn_from_their_prior(posterior) -> None:
+    """Loadings uniform in (−1, 1), sums weighted by the likelihood: no shares, no programs.
+
+    Drawn more often where they are likely: large, and of the signs + − +.
+    """
+    uniform = stats.qmc.Sobol(7, seed=1).random(2**15)
+    z, size = stats.norm.ppf(uniform[:, :3]), uniform[:, 3:6] ** 0.25
+    sd = np.exp(0.1 + 0.5 * z)
+    pattern = np.minimum((uniform[:, 6] - 0.7) // 0.1 + 1.0, 3.0).clip(0.0).astype(int)
+    signs = np.array([[1, -1, 1], [1, 1, 1], [1, 1, -1], [1, -1, -1]])[pattern]
+    u = signs * size
+    R = u[:, :, None] * u[:, None]
+    R[:, range(3), range(3)] = 1.0
+    y = SMALL["y"].to_numpy().reshape(8, -1).T
+    log_weights = log_density(y, R * sd[:, :, None] * sd[:, None], 2)
+    log_weights += (stats.halfnorm.logpdf(sd, scale=2.0) + np.log(sd) - stats.norm.logpdf(z)).sum(axis=1)
+    log_weights -= 3.0 * np.log(size).sum(axis=1) + np.log(np.where(pattern == 0, 0.7, 0.1))
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    assert 1.0 / (weights**2).sum() > 300
+    found = posterior.parameters
+    values = {f"sd(f[e{j}] | g)": sd[:, j] for j in range(3)}
+    values |= {f"cor(f[e{i}], f[e{j}] | g)": R[:, i, j] for i, j in ((0, 1), (0, 2), (1, 2))}
+    for row, own in values.items():
+        mean = weights @ own
+        spread = np.sqrt(weights @ (own - mean) ** 2)
+        assert found.loc[row, "mean"] == pytest.approx(mean, abs=0.12 * spread), row
+        assert found.loc[row, "sd"] == pytest.approx(spread, rel=0.12), row
+
+
+@pytest.mark.parametrize(("k", "d"), [(3, 1), (5, 2)])
+def test_density_of_the_program_is_the_dense_one(k, d) -> None:
+    from numpyro.infer.util import log_density as of_program
+
+    from bayesmm.inside_jax import inside_jax
+
+    data = cells(np.linspace(0.5, 1.0, k), np.full(k, 0.3), q=8)
+    model = bmm.Model(f"y ~ 1 + fa(0 + f | g, d={d})", data, sigma=SIGMA, priors=PRIORS)
+    program, numbers = model.program("marginal")
+    structure = find_structure(f"fa, d={d}")
+    rng = np.random.default_rng(k)
+    a, b = structure.lkj_shapes(1.0, k)
+    for _ in range(3):
+        sd, shares = rng.uniform(0.5, 2.0, k), rng.uniform(0.1, 0.9, structure.n_shares(k))
+        with inside_jax():
+            found = float(of_program(program, (numbers,), {}, {"sd_g": sd, "correlation_g": shares})[0])
+        F = structure.unit_factor(np, shares, k)
+        expected = log_density(data["y"].to_numpy().reshape(8, -1).T, (F @ F.T * np.outer(sd, sd))[None], 2)[0]
+        expected += stats.halfnorm.logpdf(sd, scale=2.0).sum() + stats.beta.logpdf(shares, a, b).sum()
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "d"), [(3, 1), (5, 2), (6, 3)])
+def test_prior_is_uniform_in_standardised_loadings(k, d) -> None:
+    """Whatever the rotation: rows uniform in the unit ball."""
+    structure, rng = find_structure(f"fa, d={d}"), np.random.default_rng(0)
+    a, b = structure.lkj_shapes(1.0, k)
+    factors = np.array([structure.unit_factor(np, rng.beta(a, b), k) for _ in range(3000)])
+    R = factors @ factors.swapaxes(1, 2)
+    u = rng.normal(size=(20_000, k, d))
+    u *= rng.uniform(size=(len(u), k, 1)) ** (1.0 / d) / np.linalg.norm(u, axis=2, keepdims=True)
+    same = u @ u.swapaxes(1, 2)
+    for i, j in ((0, 1), (k - 2, k - 1)):
+        assert stats.ks_2samp(R[:, i, j], same[:, i, j]).pvalue > 1e-3
+        x = np.linspace(-1.0, 1.0, 2001)[1:-1]
+        cumulative = np.cumsum(structure.cor_density(x, 0, 1.0, k))
+        assert cumulative[-1] * 1e-3 == pytest.approx(1.0, abs=5e-3)
+        expected = partial(np.interp, xp=x, fp=cumulative / cumulative[-1])
+        assert stats.kstest(R[:, i, j], expected).pvalue > 1e-3
+    triple = R[:, 0, 1] * R[:, 1, 2] * R[:, 0, 2], same[:, 0, 1] * same[:, 1, 2] * same[:, 0, 2]
+    assert stats.ks_2samp(*triple).pvalue > 1e-3
+
+
+def test_posterior_is_read_as_others_are(posterior, tmp_path) -> None:
+    """Loadings of the other sign are the same correlations: one mode, and the labels of ArviZ."""
+    assert "modes" not in posterior.data.children
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ's of its diagnostics
+        table = az.summary(posterior.data, round_to="none")
+    tree = posterior.data.posterior
+    assert table.loc["cor_g[f[e0], f[e2]]", "mean"] == pytest.approx(float(tree["cor_g"][..., 1].mean()))
+    assert {"cor(f[e0], f[e1] | g)", "sd(f[e2] | g)"} <= set(posterior.sensitivity().index)
+    comparison = str(bmm.compare(bmm.Model("y ~ 1 + fa(0 + f | g)", SMALL, sigma=SIGMA).fit(), posterior))
+    assert "cor(f[e0], f[e1])" in comparison
+    again = bmm.load(posterior.save(tmp_path / "posterior.nc"))
+    pd.testing.assert_frame_equal(again.parameters, posterior.parameters)
+    assert np.isfinite(posterior.predict(pd.DataFrame({"g": ["g1"], "f": ["e0"]}))["mean"]).all()
+
+
+def test_priors_of_correlations_are_the_default_one() -> None:
+    model = bmm.Model("y ~ 1 + fa(0 + f | g)", SMALL, priors={"sigma": HalfNormal(1.0)})
+    assert str(model.priors.table().loc["cor(f[e0], f[e1] | g)", "prior"]) == "LKJ(1)"
+    drawn = model.prior_predictive(500, seed=1).prior
+    assert np.isfinite(drawn["cor_g"]).all()
+    assert model.plot_priors() is not None
+    with pytest.raises(PriorError, match=r"follow from loadings\. Leave the default"):
+        bmm.Model("y ~ 1 + fa(0 + f | g)", SMALL, priors={"cor": LKJ(2.0)})
+    with pytest.raises(PriorError, match=r"fitted by REML and ML alone\. For a posterior write fa\(\)"):
+        _ = bmm.Model("y ~ 1 + rr(0 + f | g, d=1)", SMALL).priors
 
 
 @pytest.mark.parametrize(

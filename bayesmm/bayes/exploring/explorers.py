@@ -258,6 +258,9 @@ def _open_marginal(
 
 def tell_modes(run: Run, portraits: Portraits) -> Run:
     """Say of a run which modes there are, and in which one each draw is."""
+    portraits = portraits.distinct()
+    if len(portraits.modes.found) == 1:
+        return run
     return replace(
         run,
         stats=run.stats | {"mode": portraits.nearest(run.sites)},

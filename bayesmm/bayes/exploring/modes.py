@@ -20,6 +20,7 @@ MATTERS = 1e-5  # share of the probability below which importance sampling and q
 STARTED = 0.01  # share from which on a chain is begun in a mode
 ABOUT = 200  # normal draws about a mode that tell what its parameters are, and how wide
 DF = 5.0  # of the Student-t densities that say which mode a draw belongs to
+ALIKE = 0.4  # of their widths, by which parameters of two modes differ at most that are one
 NAMED = 2  # parameters that tell one mode from another in a note
 
 
@@ -175,6 +176,26 @@ class Portraits:
         z = (x - self.centres) / self.widths
         kernels = -0.5 * (DF + 1.0) * np.log1p(z**2 / DF) - np.log(self.widths)
         return np.argmax(kernels.sum(axis=-1) + np.log(self.modes.shares + 1e-300), axis=-1)
+
+    def distinct(self) -> Portraits:
+        """Count modes in which the parameters are alike as one: images of each other in coordinates of another sign."""
+        kept: list[int] = []
+        shares = self.modes.shares.copy()
+        for k in range(len(shares)):
+            z = np.abs(self.centres[k] - self.centres[kept]) / np.hypot(self.widths[k], self.widths[kept])
+            ratio = np.abs(np.log(self.widths[k] / self.widths[kept]))
+            alike = np.flatnonzero(((z < ALIKE) & (ratio < ALIKE)).all(axis=1))
+            if len(alike):
+                shares[kept[alike[0]]] += shares[k]
+            else:
+                kept.append(k)
+        return replace(
+            self,
+            modes=Modes(found=tuple(self.modes.found[k] for k in kept), shares=shares[kept]),
+            values=self.values[kept],
+            centres=self.centres[kept],
+            widths=self.widths[kept],
+        )
 
     def with_shares(self, shares: np.ndarray) -> Portraits:
         """Replace the shares."""

@@ -278,10 +278,11 @@ def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
     """
     pieces = []
     for piece in (piece for block in design.blocks for piece in block.pieces):
-        if piece.structure.correlations == "rank":
+        if not piece.structure.has_prior:
             raise PriorError(
                 f"The term {piece.term} has fewer parameters than standard deviations and correlations, and no prior "
-                "of these: it is fitted by REML and ML alone. For a posterior write us() in its place."
+                "of these: it is fitted by REML and ML alone. For a posterior write fa() in its place, which gives "
+                "each effect a specific variance too, or us()."
             )
     for position, (block, names) in enumerate(zip(design.blocks, design.labels.blocks, strict=True)):
         layout = names.pieces
@@ -444,7 +445,8 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
                 "what is at distances has no such prior. Give Uniform(0, 1) or limits inside, or leave the default, "
                 "which is Uniform(0, 1)."
                 if piece.is_one
-                else "products of two matrices have no such prior. Leave the default, which is flat for both."
+                else "products of two matrices have no such prior, nor have those that follow from loadings. Leave the "
+                "default, which is flat for both matrices, and in standardised loadings."
             )
             raise PriorError(f"priors: {prior} of {piece.rows[0]!r}: {other}")
         if isinstance(prior, LKJ) and not piece.is_free:

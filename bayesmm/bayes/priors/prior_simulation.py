@@ -188,7 +188,7 @@ def _draw_correlations(
             if family == "LKJ":
                 factors[:, inside, inside] = draw_cholesky(piece.size, float(numbers["concentration"]), rng, draws)
                 continue
-            uniform = rng.uniform(size=(draws, len(piece.rows)))
+            uniform = rng.uniform(size=(draws, piece.structure.n_shares(piece.size)))
             shares = FAMILIES[family].quantile(uniform, **numbers)
             factors[:, inside, inside] = [piece.structure.unit_factor(np, own, piece.size) for own in shares]
     return factors

@@ -51,7 +51,7 @@ class Matrix:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the site's unconstrained values."""
-        return (self.structure.n_cors(self.size),)
+        return (self.structure.n_cors(self.size) if self.family == "LKJ" else self.structure.n_shares(self.size),)
 
     def sample(self, numbers: Numbers) -> Array:
         """Sample the site."""
