@@ -124,6 +124,18 @@ def test_what_is_read_off_a_fit_is_that_of_a_dense_matrix(name: str) -> None:
         assert_allclose(two, one, rtol=1e-4, atol=SEARCH * np.abs(one).max(), err_msg=what)
 
 
+def test_a_level_of_one_row_is_left_out_as_the_row_is() -> None:
+    fit = model_of("slopes", by_descent(FAMILY), weights="w").fit()
+    levels, rows = (fit.influence(of).table for of in ("rel(animal)", "rows"))
+    alone = [level for level, n in DATA["animal"].value_counts().items() if n == 1]
+    assert len(alone) > 3
+    for level in alone:
+        row = DATA.index[DATA["animal"] == level][0]
+        shared = [name for name in levels.columns if name in rows.columns and name not in ("leverage", "p_value")]
+        one, two = (table.loc[label, shared].to_numpy(float) for table, label in ((levels, level), (rows, row)))
+        assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
 def test_refits_are_those_of_a_dense_matrix() -> None:
     dense, other = (model_of("alone", A).fit() for A in (FAMILY, by_descent(FAMILY)))
     responses = dense.simulate(2, seed=4)

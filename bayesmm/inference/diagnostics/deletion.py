@@ -54,17 +54,17 @@ class Deleted(NamedTuple):
 
 def delete_rows(rows: RowView) -> Deleted:
     """Leave out each row by itself."""
-    u, left, covariance = rows.solved[:, :-1], rows.left, rows.at.covariance
-    known = left > GONE * rows.own
-    T = np.where(known, left, np.nan)
+    T = np.where(rows.left > GONE * rows.own, rows.left, np.nan)
+    change, variance, explained = _delete_singly(rows.solved[:, :-1], T, rows.residual, rows.at.covariance)
+    return Deleted(change, variance, explained, rows.leverage, np.ones(len(T), dtype=int))
+
+
+def _delete_singly(
+    u: np.ndarray, T: np.ndarray, e: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave out rows one by one, as they are: change, variance and what is explained of each."""
     v = u @ covariance
-    return Deleted(
-        change=v * (rows.residual / T)[:, None],
-        variance=covariance + v[:, :, None] * (v / T[:, None])[:, None],
-        explained=rows.residual**2 / T,
-        leverage=rows.leverage,
-        size=np.ones(len(left), dtype=int),
-    )
+    return v * (e / T)[:, None], covariance + v[:, :, None] * (v / T[:, None])[:, None], e**2 / T
 
 
 def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | None) -> Deleted:
@@ -93,6 +93,13 @@ def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | No
         leverage=np.array([(1.0 - at.left[rows]).sum() for rows in groups]),
         size=np.array(list(map(len, groups))),
     )
+    single = np.flatnonzero(found.size == 1)
+    if len(single):
+        own = np.concatenate([groups[g] for g in single])
+        T = np.where(at.left[own] > GONE, at.left[own], np.nan)
+        of_rows = _delete_singly(at.solved[own, :-1], T, at.residual[own], at.covariance)
+        found.change[single], found.variance[single], found.explained[single] = of_rows
+        groups = [rows if len(rows) > 1 else rows[:0] for rows in groups]
     Z = sparse.hstack(at.columns, format="csr") if at.columns else sparse.csr_array((len(at.rows.fixed), 0))
     for turned, D in _solve_levels(at, Z, groups, factor):
         V = turned.solved[:, :-1] @ at.covariance
@@ -149,8 +156,11 @@ def _solve_levels(
     """D of each group, in the way that takes fewer columns through the elimination."""
     if not at.columns:
         for group, rows in enumerate(groups):
-            turned = _turn(at, Z[rows], group, rows)
-            yield turned, np.eye(turned.Q.shape[1])
+            if len(rows):
+                turned = _turn(at, Z[rows], group, rows)
+                yield turned, np.eye(turned.Q.shape[1])
+    elif not any(map(len, groups)):
+        return
     elif factor is not None and _columns_of_others(at, factor) < _columns_of_rows(at, groups):
         yield from _solve_by_others(at, Z, groups, factor)
     else:
