@@ -95,7 +95,7 @@ def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | No
     )
     single = np.flatnonzero(found.size == 1)
     if len(single):
-        own = np.concatenate([groups[g] for g in single])
+        own = np.concatenate([groups[g] for g in single.tolist()])
         T = np.where(at.left[own] > GONE, at.left[own], np.nan)
         of_rows = _delete_singly(at.solved[own, :-1], T, at.residual[own], at.covariance)
         found.change[single], found.variance[single], found.explained[single] = of_rows

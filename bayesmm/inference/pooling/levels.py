@@ -23,6 +23,8 @@ from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.progress import SILENT, Bar
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 type Of = Literal["effects", "coefficients"]
 
-MOST_LEVELS = 1000  # whose covariances with each other are all worked out, where levels of other factors tie them
+MOST_LEVELS = 1000  # whose covariances with each other are a matrix, where levels of other factors tie them
 AT_ONCE = 4_000_000  # numbers drawn together, 32 MB
 MOST_NUMBERS = 40_000_000  # of draws times effects, 320 MB
 
@@ -158,6 +160,65 @@ class NormalValues:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class EliminatedValues(NormalValues):
+    """The same of very many levels, whose covariances with each other are read off the elimination, never formed.
+
+    Attributes
+    ----------
+    at : Eliminated
+        The fit.
+    factor : int
+        Whose levels.
+    row : array, shape (k,)
+        The effect, on the conditioned columns.
+    """
+
+    at: Eliminated
+    factor: int
+    row: np.ndarray
+
+    def sample(self, n: int, seed: int) -> Iterator[np.ndarray]:
+        """Draw n times, some (d, q) at a time."""
+        rng, at = np.random.default_rng(seed), self.at
+        sizes = [K.shape for K in at.products.cross]
+        step = max(AT_ONCE // sum(k * q for k, _, q in sizes), 1)
+        for start in range(0, n, step):
+            d = min(step, n - start)
+            noise = [at.sigma * rng.standard_normal((k, d, q)) for k, _, q in sizes]
+            none = np.zeros((at.p + 1, d))
+            effects = solve_effects(host, at.products, at.elimination, at.absorbed, none, noise).effects
+            apart = np.tensordot(self.row, at.products.at_levels(effects)[self.factor], axes=1)
+            yield self.means + apart + rng.standard_normal((d, at.p)) @ self.shared.T
+
+    def exceed(self, which: np.ndarray, bar: Bar = SILENT) -> np.ndarray:
+        """Φ of the differences over their standard deviations, (m, m)."""
+        own = np.concatenate(
+            [self._covariances(some)[:, which] for some in np.array_split(which, -(-len(which) // 50))]
+        )
+        of_some = NormalValues(
+            means=self.means[which], own=own, shared=self.shared[which], words=self.words, remarks=self.remarks
+        )
+        return of_some.exceed(np.arange(len(which)), bar)
+
+    def pooling_factor(self) -> float:
+        """One less the variance of the means over the expected variance between levels."""
+        q, every = len(self.means), self._solve(np.ones((1, len(self.means))))
+        apart = self._variances.sum() - every.sum() / q + ((self.shared - self.shared.mean(axis=0)) ** 2).sum()
+        return _pooling_factor(self.means.var(ddof=1), self.means.var(ddof=1) + apart / (q - 1))
+
+    def _covariances(self, levels: np.ndarray) -> np.ndarray:
+        """Covariances given β of some levels with all, (m, q)."""
+        unit = np.zeros((len(levels), len(self.means)))
+        unit[np.arange(len(levels)), levels] = 1.0
+        return self._solve(unit)
+
+    def _solve(self, sums: np.ndarray) -> np.ndarray:
+        cross = [np.zeros((b.k, len(sums), b.n_levels)) for b in self.at.rows.incidences]
+        cross[self.factor] = self.row[:, None, None] * sums
+        return self.at.sigma**2 * np.tensordot(self.row, self.at.solve_levels(cross)[self.factor], axes=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnValues:
     """Draws from a posterior.
 
@@ -243,22 +304,16 @@ class FitValues:
         if fixed is not None:
             shared, means = shared + fixed[0], means + fixed[1]
         root = np.linalg.cholesky(at.covariance) if at.p else np.zeros((0, 0))
-        remarks = ["The error of the estimated variances is left out: with few levels the true spread is wider."]
+        shared = at.sigma * shared @ root
+        words = f"{fit.method.upper()}: joint normal approximation, with the error of the fixed effects"
+        remarks = ("The error of the estimated variances is left out: with few levels the true spread is wider.",)
         if varies and (len(fit.design.blocks) > 1 or block.has_touching_levels):
-            if block.q <= MOST_LEVELS:
-                own = at.sigma**2 * self._covariance(f, row)
-            else:
-                remarks.append(
-                    f"{block.group} has more than {MOST_LEVELS} levels: given the fixed effects they are taken as "
-                    "independent of each other, which effects in the same rows and of relatives are not quite."
+            if block.q > MOST_LEVELS:
+                return EliminatedValues(
+                    means=means, own=own, shared=shared, words=words, remarks=remarks, at=at, factor=f, row=row
                 )
-        return NormalValues(
-            means=means,
-            own=own,
-            shared=at.sigma * shared @ root,
-            words=f"{fit.method.upper()}: joint normal approximation, with the error of the fixed effects",
-            remarks=tuple(remarks),
-        )
+            own = at.sigma**2 * self._covariance(f, row)
+        return NormalValues(means=means, own=own, shared=shared, words=words, remarks=remarks)
 
     def _fixed_row(self, effect: str) -> tuple[np.ndarray, float] | None:
         """Row of the fixed effect of that name on the conditioned columns, and its estimate."""

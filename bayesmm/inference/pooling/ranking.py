@@ -296,7 +296,7 @@ def ranking(
     -----
     From a posterior everything is a share or a mean over its draws. From a fit the effects are jointly normal around
     their BLUPs with the covariance of b̂ − b, which has the error of β̂ and, between levels of crossed and nested
-    factors, what their rows have in common (of more than 1,000 levels it is left out, and said). Pairs, thresholds and,
+    factors and of relatives, what their rows have in common. Pairs, thresholds and,
     up to 1,000 levels, expected ranks are by the normal distribution function; the rest is drawn. The error of the
     estimated variances is not in it. The expected rank is one more than the expected number of better levels (Laird &
     Louis 1989). Where the effect was estimated not to vary, levels share all ranks alike.
