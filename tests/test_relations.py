@@ -20,7 +20,9 @@ from oracle import DenseModel, block_diagonal, random_columns
 import bayesmm as bmm
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.results.draws import read_draws
+from bayesmm.design.related.relation import as_sparse
 from bayesmm.errors import ArgumentError, BayesmmError, DesignError, PredictionError
+from bayesmm.inference.bootstrap.resampling import residual_rows
 from bayesmm.marginal.in_jax.density import log_density
 from bayesmm.marginal.in_jax.recovery import draw_effects, effect_moments
 from bayesmm.reml.criterion import Criterion
@@ -48,6 +50,7 @@ def records(n: int = 70) -> pd.DataFrame:
 
 
 DATA, A = records(), relations()
+SINGULAR = relations(rank=9)
 FORMULAS = {
     "alone": "y ~ x + (1 | rel(g, A))",
     "slopes": "y ~ x + (x | rel(g, A))",
@@ -221,6 +224,26 @@ def test_bootstrap_draws_are_those_of_simulated_responses() -> None:
     draws = fit.bootstrap(60, seed=3, progress=False).draws[["x", "sigma"]]
     off = draws.mean() - fit.parameters["estimate"][["x", "sigma"]]
     assert (off.abs() < 4.0 * draws.std() / np.sqrt(60)).all()
+
+
+@pytest.mark.parametrize("matrix", [A, SINGULAR], ids=["regular", "singular"])
+def test_resampled_effects_have_the_relation(matrix: pd.DataFrame) -> None:
+    """Independent parts are resampled: responses have the marginal covariance of the estimates, A dense or sparse."""
+    fit = bmm.Model(FORMULAS["slopes"], DATA, weights="w", relations={"A": matrix}).fit()
+    block = fit.design.blocks[0]
+    b = fit.estimate.modes[0]
+    relation = block.relation
+    assert relation is not None
+    for known in (relation, as_sparse(relation)):
+        v = known.unrelate(b)
+        assert_allclose(known.relate(v), b, atol=1e-8)
+        assert np.linalg.norm(v) ** 2 == pytest.approx(float(np.sum(b * (np.linalg.pinv(matrix) @ b))), rel=1e-6)
+    drawn = residual_rows(fit)([np.random.default_rng(seed) for seed in range(4000)])
+    Z = random_columns(block.incidence.only.codes, block.incidence.only.columns, block.q)
+    L = fit.estimate.factors[0]
+    V = fit.sigma**2 * (Z @ np.kron(matrix, L @ L.T) @ Z.T + np.diag(1.0 / fit.design.weights))
+    assert_allclose(np.cov(drawn), V, atol=6.0 * V.max() / np.sqrt(4000))
+    assert np.isfinite(fit.bootstrap(4, kind="residual", seed=1, progress=False).replicates).all()
 
 
 def test_a_saved_fit_knows_its_relations(tmp_path: Any) -> None:
@@ -480,7 +503,6 @@ def test_what_counts_on_independent_levels_says_so() -> None:
     fit = model_of("alone").fit()
     calls = [
         (lambda: fit.robust(), "without related levels"),
-        (lambda: fit.bootstrap(20, kind="residual"), "kind='parametric'"),
         (lambda: fit.bootstrap(20, kind="case"), "levels are related"),
         (lambda: bmm.shrinkage(fit), "drawn towards their relatives"),
         (lambda: fit.explore("never.html"), "are related"),
@@ -497,9 +519,6 @@ def test_what_counts_on_independent_levels_says_so() -> None:
 def test_related_levels_and_a_covariance_of_residuals_are_refused() -> None:
     with pytest.raises(DesignError, match="both together are not there"):
         model_of("alone", residual="het(h)")
-
-
-SINGULAR = relations(rank=9)
 
 
 @pytest.mark.parametrize(("name", "of"), [("alone", "row"), ("repeatability", "row"), ("slopes", "rel(g)")])

@@ -64,6 +64,17 @@ class Precision(ABC):
         """Ax of each x (..., q)."""
         return self.spread(self.gather(sums))
 
+    def unrelate(self, effects: np.ndarray) -> np.ndarray:
+        """Give the independent effects (..., q) that `spread` makes these of, V'A⁻¹b; where A is singular the least."""
+        flat = effects.reshape(-1, self.n_levels)
+        below = self.rows != self.columns
+        ends = np.concatenate([self.rows, self.columns[below]]), np.concatenate([self.columns, self.rows[below]])
+        values = np.concatenate([self.values, self.values[below]])
+        times = np.stack([np.bincount(ends[0], values * b[ends[1]], self.n_levels) for b in flat])
+        if self.constraint is not None:
+            times[:, self.constraint.anchors] -= self.constraint.added * flat[:, self.constraint.anchors]
+        return self.gather(times).reshape(effects.shape)
+
     def covariances(self, levels: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Entries of A between levels and others, that are broadcast against each other."""
         levels, others = np.broadcast_arrays(levels, others)

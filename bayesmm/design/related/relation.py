@@ -117,6 +117,10 @@ class KnownRelation:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
         return self.root @ effects
 
+    def unrelate(self, effects: np.ndarray) -> np.ndarray:
+        """Give the independent effects (q, k) that `relate` makes these of; where A is singular the least."""
+        return np.linalg.lstsq(self.root, effects, rcond=None)[0]
+
     def __repr__(self) -> str:
         return f"<KnownRelation of {len(self.levels)} levels>"
 

@@ -50,6 +50,10 @@ class SparseRelation:
         """Give independent effects (..., q, k) of all levels the relation that these have."""
         return self.precision.spread(effects.swapaxes(-1, -2)).swapaxes(-1, -2)
 
+    def unrelate(self, effects: np.ndarray) -> np.ndarray:
+        """Give the independent effects (..., q, k) that `relate` makes these of."""
+        return self.precision.unrelate(effects.swapaxes(-1, -2)).swapaxes(-1, -2)
+
     def __repr__(self) -> str:
         return f"<SparseRelation of {len(self.levels):,} levels>"
 

@@ -40,27 +40,26 @@ def residual_rows(fit: Fitted) -> DrawRows:
     sense of optimal transport) that gives them the estimated covariance matrix: ASA = Σ̂ for their covariance matrix S,
     A = S^(−½)(S^½ Σ̂ S^½)^½ S^(−½). Carpenter, Goldstein & Rasbash (2003) take roots of Cholesky, which depend on the
     order of the effects. Levels of each factor, and rows, are resampled on their own; residuals times the roots of
-    their weights.
+    their weights. Of related levels b = Vv, VV' = A, the independent v are: of animals what each has that its parents'
+    mean has not.
 
     References
     ----------
     Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
     """
     design, sigma = fit.design, fit.sigma
-    if design.relations:
-        raise ArgumentError(
-            "kind is 'residual', and levels of the model are related: their predicted effects cannot take each other's "
-            "places. Take kind='parametric'."
-        )
     roots = np.sqrt(design.weights)
     fitted = _add_up(fit, [modes[None] for modes in fit.estimate.modes])[:, 0]
     residuals = _reflate((roots * (design.y - fitted))[:, None], np.array([[sigma**2]]))[:, 0]
-    pools = [
-        _reflate(modes, sigma**2 * L @ L.T) for modes, L in zip(fit.estimate.modes, fit.estimate.factors, strict=True)
+    independent = [
+        modes if block.relation is None else block.relation.unrelate(modes)
+        for block, modes in zip(design.blocks, fit.estimate.modes, strict=True)
     ]
+    pools = [_reflate(v, sigma**2 * L @ L.T) for v, L in zip(independent, fit.estimate.factors, strict=True)]
 
     def draw(streams: Sequence[np.random.Generator]) -> np.ndarray:
-        effects = [np.stack([pool[stream.integers(len(pool), size=len(pool))] for stream in streams]) for pool in pools]
+        drawn = [np.stack([pool[stream.integers(len(pool), size=len(pool))] for stream in streams]) for pool in pools]
+        effects = [block.relate(v) for block, v in zip(design.blocks, drawn, strict=True)]
         noise = np.stack([residuals[stream.integers(design.n, size=design.n)] for stream in streams], axis=1)
         return _add_up(fit, effects) + noise / roots[:, None]
 
@@ -137,7 +136,7 @@ class LevelSampler:
             raise ArgumentError(
                 f"No grouping factor holds all others ({listing(names)}): where factors are crossed, a row has several "
                 "levels, or levels are related, resampling the levels of one would tear apart what belongs together. "
-                "Take kind='parametric' or, where levels are not related, kind='residual'."
+                "Take kind='parametric' or kind='residual'."
             )
         self._outer: int | None = min(wanted, key=lambda f: design.blocks[f].q)
         block = design.blocks[self._outer]
