@@ -34,23 +34,42 @@ class PartedScan(Scan):
     client: Any
 
     @abstractmethod
-    def _parts_of(self, names: Sequence[str]) -> list[tuple[Callable[[Any], Scan], Any]]:
-        """Return how each part is opened where it is read, and what of: it may be of Dask, and computed there."""
+    def _parts_of(self, names: Sequence[str]) -> list[Part]:
+        """Cut the rows into parts, which are read in this order, or as if they were."""
 
     def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT) -> A:
         """Make a pass over all rows, each part where it is."""
         from dask import delayed
 
         parts = self._parts_of(whole.names)
-        with _Run(self.client, f"reading rows for {whole.text}", len(parts), str(self), bar) as run:
+        with _Run(self.client, f"reading rows for {whole.text}", parts, str(self), bar) as run:
             opened, add, merge = run.spread(whole), delayed(_add, pure=False), delayed(_merge, pure=False)
-            level = [add(opened, open_part, part, run.topic) for open_part, part in parts]
+            level = [add(opened, part.open, part.rows, run.topic, dask_key_name=run.key(part)) for part in parts]
             while len(level) > 1:
                 level = [merge(opened, *group) for group in itertools.batched(level, FAN_IN)]
             so_far = whole.begin()
             for packed in level:
                 so_far.merge(pickle.loads(run.compute(packed)))
         return so_far
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of the rows.
+
+    Attributes
+    ----------
+    where : str
+        What it is, for error messages.
+    open : callable
+        Makes of `rows` what reads them, on a worker.
+    rows : object
+        May be delayed by Dask.
+    """
+
+    where: str
+    open: Callable[[Any], Scan]
+    rows: Any
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,8 +110,15 @@ class ClusterScan(PartedScan):
     def _pieces(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         return self.files._pieces(names)
 
-    def _parts_of(self, names: Sequence[str]) -> list[tuple[Callable[[Any], Scan], Any]]:
-        return [(_open_files, pickle.dumps((part, part.parts))) for part in self.files.split(MOST_PARTS)]
+    def _parts_of(self, names: Sequence[str]) -> list[Part]:
+        return [
+            Part(
+                " to ".join(dict.fromkeys((part.paths[0], part.paths[-1]))),
+                _open_files,
+                pickle.dumps((part, part.parts)),
+            )
+            for part in self.files.split(MOST_PARTS)
+        ]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,15 +150,17 @@ class DaskScan(PartedScan):
 
     def _pieces(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         parts = self._parts_of(names)
-        with _Run(self.client, "computing partitions", len(parts), str(self), SILENT) as run:
-            for open_part, part in parts:
-                yield from open_part(run.compute(part))._pieces(names)
+        with _Run(self.client, "computing partitions", parts, str(self), SILENT) as run:
+            for part in parts:
+                yield from part.open(run.compute(part.rows))._pieces(names)
 
-    def _parts_of(self, names: Sequence[str]) -> list[tuple[Callable[[Any], Scan], Any]]:
-        partitions = self.frame[list(names)].to_delayed()
+    def _parts_of(self, names: Sequence[str]) -> list[Part]:
+        own = {str(name): name for name in self.frame.columns}
+        partitions = self.frame[[own[name] for name in names]].to_delayed()
+        places = [f"partition {i} of {len(partitions)}" for i in range(len(partitions))]
         return [
-            (_Partition(f"partition {i} of {len(partitions)}", self.chunk_rows), part)
-            for i, part in enumerate(partitions)
+            Part(where, _Partition(where, self.chunk_rows), rows)
+            for where, rows in zip(places, partitions, strict=True)
         ]
 
 
@@ -194,18 +222,20 @@ class _Run:
         By default that of Dask, if there is one.
     text : str
         What is done, for the bar.
-    n : int
-        How many parts there are.
+    parts : sequence of Part
+        All there are.
     where : str
         Where rows are, for error messages.
     bar : Bar
         What is told how many parts are done.
     """
 
-    def __init__(self, client: Any, text: str, n: int, where: str, bar: Bar) -> None:
+    def __init__(self, client: Any, text: str, parts: Sequence[Part], where: str, bar: Bar) -> None:
         self._client = _current_client() if client is None else client
-        self._text, self._n, self._done, self._where, self._bar = text, n, 0, where, bar
-        self.topic = f"{TOPIC}{uuid.uuid4().hex}" if self._client is not None and bar.is_watched else None
+        self._text, self._n, self._done, self._where, self._bar = text, len(parts), 0, where, bar
+        self._name = uuid.uuid4().hex
+        self._places: dict[str, str] = {}
+        self.topic = f"{TOPIC}{self._name}" if self._client is not None and bar.is_watched else None
         if self._client is not None and self._client.asynchronous:
             raise ArgumentError(
                 "The client of the cluster is asynchronous, and a model waits for its sums: give "
@@ -221,12 +251,18 @@ class _Run:
         if self.topic is not None and self._client.status == "running":
             self._client.unsubscribe_topic(self.topic)
 
+    def key(self, part: Part) -> str:
+        """Name the task of a part."""
+        key = f"part-{len(self._places)}-{self._name}"
+        self._places[key] = part.where
+        return key
+
     def spread(self, whole: Pass[Any]) -> Any:
         """Return a pass as an argument of tasks: each worker has it once."""
         from dask import delayed
 
         if self._client is None:  # in this process: what is built already need not be built again
-            return delayed(whole, traverse=False, name=f"pass-{uuid.uuid4().hex}")
+            return delayed(whole, traverse=False, name=f"pass-{self._name}")
         import cloudpickle
 
         try:
@@ -253,10 +289,10 @@ class _Run:
         except Exception as error:  # of readers, of the user's functions, of the cluster
             kind = type(error).__name__
             if kind == "KilledWorker":
+                place = self._places.get(getattr(error, "task", ""), "a part")
                 raise RowsError(
-                    f"Workers died again and again over the same part of {self._where} ({reason_of(error)}). Most "
-                    "often memory was too small: start them with more, or with fewer threads, or read with a smaller "
-                    "chunk_rows."
+                    f"Workers died again and again over {place} of {self._where}. Most often memory was too small: "
+                    "start them with more, or with fewer threads, or read with a smaller chunk_rows."
                 ) from None
             raise RowsError(f"{self._where} cannot be computed ({kind}: {reason_of(error)}).") from error
 

@@ -239,3 +239,27 @@ def test_workers_write_predictions_and_their_warnings_are_heard(
     assert [each.name for each in sorted(path.iterdir())] == [f"part-{i:05}.parquet" for i in range(N)]
     found = pd.concat(pd.read_parquet(each) for each in sorted(path.iterdir()))
     np.testing.assert_allclose(found["predicted"], expected, rtol=1e-12)
+
+
+def test_a_part_that_kills_its_workers_is_named(client, folder: Path) -> None:
+    here = os.getpid()
+
+    def die(path: Path) -> pd.DataFrame:
+        if os.getpid() != here and path.name == "part3.parquet":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pd.read_parquet(path)
+
+    def allow(failures: int) -> None:
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", failures))
+
+    paths = sorted(folder.glob("*.parquet"))
+    rows = dd.from_map(die, paths, meta=pd.read_parquet(paths[0]).head(0))
+    allow(0)
+    try:
+        with pytest.raises(
+            RowsError, match=r"Workers died again and again over .* of a Dask DataFrame of 8 partitions"
+        ):
+            bmm.Model(FORMULA, bmm.scan(rows, cluster=client))
+    finally:
+        allow(3)
+    same(bmm.Model(FORMULA, bmm.scan(folder, cluster=client)), bmm.Model(FORMULA, bmm.scan(folder, cluster=client)))

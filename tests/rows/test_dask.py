@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 import warnings
 from pathlib import Path
 
@@ -219,6 +220,21 @@ def test_quantiles_and_bases_are_of_all_rows(formula: str) -> None:
     here, there = models(formula, make_rows(), 3)
     assert here.fit().loglik == pytest.approx(there.fit().loglik, abs=1e-6)
     close(here.fit().fixed_effects, there.fit().fixed_effects)
+
+
+def test_without_dask_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_rows(10).drop(columns="h").to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(RowsError, match=r"pip install bayesmm\[cluster\]"):
+        bmm.scan(tmp_path, cluster="tcp://127.0.0.1:8786")
+    assert len(bmm.scan(tmp_path).columns) == 14
+
+
+def test_columns_with_names_that_are_no_texts_are_read(tmp_path: Path) -> None:
+    data = make_rows(60).drop(columns=["h", "long"]).rename(columns={"z": 7})
+    fit = bmm.Model("y ~ t + (1 | a)", make_rows(60)).fit()
+    found = pd.read_parquet(fit.predict_rows(dd.from_pandas(data, npartitions=2), to=tmp_path / "predictions"))
+    np.testing.assert_array_equal(found["7"], data[7])
 
 
 def test_what_a_cluster_does_not_see_is_refused() -> None:
