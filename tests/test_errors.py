@@ -32,6 +32,7 @@ OTHERS = {
     ("habits.py", AttributeError),
     ("design/elsewhere.py", AttributeError),  # what Python asks of every object
     ("rows/saving.py", ValueError),  # becomes a StorageError
+    ("design/columns/remembered.py", ValueError),  # becomes a DesignError that names the call
     ("marginal/in_jax/reduction.py", NotImplementedError),
     # Members of the protocol that not every structure is asked for.
     ("covariance/structure.py", NotImplementedError),

@@ -31,14 +31,15 @@ FUNCTIONS = [name for name in bmm.__all__ if inspect.isfunction(getattr(bmm, nam
 WATCHED = {
     "Model": {"calibrate", "check_identity", "fit", "prior_predictive", "sample"},
     "Fit": {
-        *("anova", "augment", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
+        *("anova", "augment", "augment_rows", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
         *("group_lines", "influence"),
         *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
         *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
         "variance_tests",
     },
     "Posterior": {
-        *("augment", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "plot_groups", "plot_pit"),
+        *("augment", "augment_rows", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "loo_rows"),
+        *("plot_groups", "plot_pit"),
         *("plot_predictive", "posterior_predictive", "predict", "predict_rows", "r2", "random_effects", "save"),
         *("sensitivity", "simulate", "tidy", "with_predictive"),
     },

@@ -18,7 +18,7 @@ from bayesmm.arguments import check_count, is_one_of, shorten
 from bayesmm.bayes.priors.resolution import ResolvedPriors
 from bayesmm.bayes.results.diagnostics import Diagnostics, diagnose
 from bayesmm.bayes.results.draws import read_draws
-from bayesmm.bayes.results.frames import augment, glance, level_coefficients
+from bayesmm.bayes.results.frames import augment, augment_chunk, glance, level_coefficients
 from bayesmm.bayes.results.group_lines import draw_group_lines
 from bayesmm.bayes.results.leave_out import Predictive, log_likelihood, loo, loo_pit
 from bayesmm.bayes.results.prediction import PredictionKind, add_predictive, posterior_predictive, predict
@@ -44,6 +44,7 @@ from bayesmm.presenting.tidy import Kind, read_kinds, tidy_frame
 from bayesmm.problem import Problem
 
 if TYPE_CHECKING:
+    from bayesmm.bayes.results.loo_rows import StreamedLoo
     from bayesmm.plots.canvas import Figure
     from bayesmm.plots.collection import Backend, PlotCollection
 
@@ -356,6 +357,46 @@ class Posterior:
         (180, 9)
         """
         return augment(self, data, level, progress)
+
+    def augment_rows(
+        self, rows: Any, to: str | os.PathLike[str], *, level: float = 0.95, progress: bool | None = None
+    ) -> Path:
+        """Write rows that are read chunk by chunk to a Parquet file, with what the posterior says of each.
+
+        Parameters
+        ----------
+        rows : path, list, or data frame
+            What `bayesmm.scan` takes, with the response: files, folders, lazy frames, also those that the model was
+            made of.
+        to : path
+            A file, if it ends in ``.parquet``, else a folder of such files; it is complete, or not there.
+        level : float
+            Probability of the equal-tailed intervals.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then those that `augment` adds; missing where a row is not
+            complete.
+
+        Raises
+        ------
+        RowsError
+            If a chunk cannot be read or predicted; it is named.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> posterior = bmm.Model("Reaction ~ Days + (Days | Subject)", data).sample(progress=False)  # doctest: +SKIP
+        >>> posterior.augment_rows("visits/*.parquet", to="residuals.parquet")  # doctest: +SKIP
+        """
+        from bayesmm.rows.predicting import predict_rows
+
+        with progress_bar("writing rows", None, progress) as bar:
+            return predict_rows(lambda frame: augment_chunk(self, frame, level), rows, to, bar)
 
     @understands_keywords
     def predict(
@@ -765,6 +806,56 @@ class Posterior:
         18
         """
         return loo(self, of, predictive, draws, progress)
+
+    def loo_rows(
+        self,
+        rows: Any,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        predictive: Predictive = "marginal",
+        draws: int | None = None,
+        progress: bool | None = None,
+    ) -> StreamedLoo:
+        """Leave out each row, of rows that are read chunk by chunk: in bounded memory, whatever their number.
+
+        Parameters
+        ----------
+        rows : path, list, or data frame
+            The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
+        to : path, optional
+            Ends in ``.parquet``: the columns of the rows are written there with ``elpd_loo``, ``p_loo`` and
+            ``pareto_k`` of each, missing where a row is not complete. It is complete, or not there.
+        predictive, draws
+            As in `log_likelihood`. Every draw is evaluated for some rows at a time, 5,000,000 numbers together; with
+            many levels some hundred draws keep that short.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        StreamedLoo
+            ``elpd``, ``se``, ``p`` and counts of Pareto's k, those of `loo`; prints as a table.
+
+        Raises
+        ------
+        RowsError
+            If a chunk cannot be read, or the rows are not those of the model.
+        PredictionError
+            If a coefficient with a flat prior is not determined without some row.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.scan(data))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.loo_rows(data, draws=400, progress=False).n_data_points
+        180
+        """
+        from bayesmm.bayes.results.loo_rows import loo_rows
+
+        with progress_bar("leaving out rows", self.n, progress) as bar:
+            return loo_rows(self, rows, to, predictive, draws, bar)
 
     def loo_pit(self, *, draws: int | None = None, progress: bool | None = None) -> DataTree:
         """Evaluate the predictive distribution function of each row, given the others, at what was observed.

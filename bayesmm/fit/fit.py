@@ -1815,6 +1815,44 @@ class Fit:
 
         return glance(self)
 
+    def augment_rows(self, rows: Any, to: str | os.PathLike[str], *, progress: bool | None = None) -> Path:
+        """Write rows that are read chunk by chunk to a Parquet file, with what the fit says of each.
+
+        Parameters
+        ----------
+        rows : path, list, or data frame
+            What `bayesmm.scan` takes, with the response: files, folders, lazy frames, also those that the model was
+            made of.
+        to : path
+            A file, if it ends in ``.parquet``, else a folder of such files; it is complete, or not there.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then .fitted (from fixed and random effects), .fixed (from fixed
+            effects alone), .residual, and .pearson (divided by its standard deviation σ/√w); missing where a row is not
+            complete.
+
+        Raises
+        ------
+        RowsError
+            If a chunk cannot be read or predicted; it is named.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.augment_rows("visits/*.parquet", to="residuals.parquet")  # doctest: +SKIP
+        """
+        self.design.require_independent_residuals("augment_rows")
+        from bayesmm.inference.frames.frames import augment_chunk
+        from bayesmm.rows.predicting import predict_rows
+
+        with progress_bar("writing rows", None, progress) as bar:
+            return predict_rows(lambda frame: augment_chunk(self, frame), rows, to, bar)
+
     def augment(self, data: pd.DataFrame | None = None, *, progress: bool | None = None) -> pd.DataFrame:
         """Return the data with what the fit says of each row.
 

@@ -83,6 +83,12 @@ def check_named_alike(coefficients: Sequence[str], effects: Iterable[Sequence[st
         )
 
 
+def complete(columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Put columns (n,) side by side, with nothing in rows where one of them is missing."""
+    frame = pd.DataFrame(dict(columns))
+    return frame.mask(frame.isna().any(axis=1))
+
+
 def join_rows(frame: pd.DataFrame, rows: pd.Index, data: Any, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Put columns of a result beside the data.
 

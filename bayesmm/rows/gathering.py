@@ -46,12 +46,15 @@ class CompleteRows:
         Rows of the chunk.
     missing : dict of str to int
         In how many of them each column is missing.
+    complete : array of bool, shape (n_read,)
+        Which rows of the chunk they are.
     """
 
     chunk: Chunk
     columns: dict[str, Values]
     n_read: int
     missing: dict[str, int]
+    complete: np.ndarray
 
     @property
     def n(self) -> int:
@@ -82,7 +85,7 @@ def read_complete(chunk: Chunk, names: Sequence[str], texts: set[str]) -> Comple
                 f"Column {name!r} has {int(np.isinf(values.data).sum())} infinite value(s) in {chunk}. Correct them, "
                 "or set them to missing."
             )
-    return CompleteRows(chunk, columns, n, missing)
+    return CompleteRows(chunk, columns, n, missing, keep)
 
 
 def witnessed_columns(specification: Specification, kinds: dict[str, Kind]) -> list[tuple[str, ...]]:

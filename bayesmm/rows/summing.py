@@ -413,8 +413,12 @@ class Evaluation:
 
     def read(self, chunk: Chunk) -> ChunkRows | None:
         """Compute the columns of a chunk; None, if none of its rows is complete."""
-        complete = read_chunk(chunk, self.names, self.texts)
-        return self._build()[1].evaluate(complete) if complete.n else None
+        return self.read_rows(chunk)[1]
+
+    def read_rows(self, chunk: Chunk) -> tuple[np.ndarray, ChunkRows | None]:
+        """Say which rows (n,) of a chunk are complete, and compute their columns."""
+        found = read_chunk(chunk, self.names, self.texts)
+        return found.complete, self._build()[1].evaluate(found) if found.n else None
 
     def _build(self) -> tuple[Kept, Evaluator]:
         with _BUILDING:  # once, if several threads ask together

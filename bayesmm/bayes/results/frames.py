@@ -14,7 +14,7 @@ from bayesmm.bayes.results.prediction import predict
 from bayesmm.bayes.results.shares import explained
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
-from bayesmm.presenting.tidy import check_named_alike, join_rows
+from bayesmm.presenting.tidy import check_named_alike, complete, join_rows
 
 
 def glance(
@@ -67,6 +67,19 @@ def level_coefficients(posterior: DrawnModel, level: float, progress: bool | Non
 def augment(posterior: DrawnModel, data: Any, level: float, progress: bool | None) -> pd.DataFrame:
     """One row an observation; see `Posterior.augment`."""
     design = posterior.design
+    return join_rows(design.frame, design.rows, data, _added(posterior, None, design.y, level, progress))
+
+
+def augment_chunk(posterior: DrawnModel, frame: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return the added columns of some rows; see `Posterior.augment_rows`."""
+    response = posterior.design.evaluate(frame, response=True, groups=[]).y
+    assert response is not None
+    return complete(_added(posterior, frame, response, level, False))
+
+
+def _added(
+    posterior: DrawnModel, new_data: Any, response: np.ndarray, level: float, progress: bool | None
+) -> dict[str, np.ndarray]:
     given: dict[str, Any] = {
         "interval": None,
         "kind": "mean",
@@ -76,13 +89,12 @@ def augment(posterior: DrawnModel, data: Any, level: float, progress: bool | Non
         "seed": 0,
         "progress": progress,
     }
-    both, fixed = (predict(posterior, None, random=random, **given) for random in ("all", "none"))
-    columns = {
+    both, fixed = (predict(posterior, new_data, random=random, **given) for random in ("all", "none"))
+    return {
         ".fitted": both["mean"].to_numpy(),
         ".fixed": fixed["mean"].to_numpy(),
-        ".residual": design.y - both["mean"].to_numpy(),
+        ".residual": response - both["mean"].to_numpy(),
         ".std_error": both["sd"].to_numpy(),
         ".lower": both["lower"].to_numpy(),
         ".upper": both["upper"].to_numpy(),
     }
-    return join_rows(design.frame, design.rows, data, columns)

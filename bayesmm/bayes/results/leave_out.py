@@ -73,7 +73,7 @@ def loo_pit(posterior: DrawnModel, draws: int | None, progress: bool | None) -> 
     dim, _, coordinate = _left_out(posterior, ROWS)
     _check_size(chosen, len(coordinate))
     sd, z = _leave_rows(posterior, chosen, progress)
-    tree = _tree(posterior, chosen, {dim: coordinate}, _normal_log_density(sd, z), "marginal")
+    tree = _tree(posterior, chosen, {dim: coordinate}, normal_log_density(sd, z), "marginal")
     weights = cast(Any, _weigh(tree, progress)).log_weights
     below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
     pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
@@ -85,20 +85,20 @@ def _weigh(tree: DataTree, progress: bool | None) -> ELPDData:
     values = cast(DataArray, tree["log_likelihood"]["y"])
     drawn, dim = ["chain", "draw"], str(values.dims[-1])
     n = values.sizes[dim]
-    efficiency = _efficiency(tree["posterior"].to_dataset())
+    reff = efficiency(tree["posterior"].to_dataset())
     weights, k = np.empty((n, *values.shape[:2])), np.empty(n)
     size = max(1, SMOOTHED // values[..., 0].size)
     for start in watched(range(0, n, size), "smoothing weights", progress):
         some = slice(start, start + size)
-        weights[some], k[some] = values.isel({dim: some}).azstats.psislw(r_eff=efficiency, dim=drawn)
+        weights[some], k[some] = values.isel({dim: some}).azstats.psislw(r_eff=reff, dim=drawn)
     labels = {dim: values[dim], **{name: values[name] for name in drawn}}
     log_weights = DataArray(weights, dims=(dim, *drawn), coords=labels, name="y")
     pareto_k = DataArray(k, dims=(dim,), coords={dim: values[dim]}, name="y")
-    found = psis_loo(tree, var_name="y", pointwise=True, reff=efficiency, log_weights=log_weights, pareto_k=pareto_k)
+    found = psis_loo(tree, var_name="y", pointwise=True, reff=reff, log_weights=log_weights, pareto_k=pareto_k)
     return cast(ELPDData, found)
 
 
-def _efficiency(draws: Dataset) -> float:
+def efficiency(draws: Dataset) -> float:
     """Effective over actual number of draws, as `arviz.loo` takes it: the mean over all parameters."""
     if draws.sizes["chain"] == 1:
         return 1.0
@@ -139,11 +139,17 @@ def _tree(
     posterior: DrawnModel, draws: ParameterDraws, coordinate: dict[str, Any], values: np.ndarray, predictive: Predictive
 ) -> DataTree:
     """Log-likelihoods for ArviZ, which finds the relative efficiency from the draws that go with them."""
-    kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
-    if predictive == "marginal":
-        kept = kept.drop_vars([block.effect_variable for block in posterior.labels.blocks], errors="ignore")
+    kept = draws_beside(posterior, draws, predictive)
     likelihood = label_draws(values.reshape(*draws.shape, -1), kept, coordinate)
     return DataTree.from_dict({"posterior": kept, "log_likelihood": likelihood})
+
+
+def draws_beside(posterior: DrawnModel, draws: ParameterDraws, predictive: Predictive) -> Dataset:
+    """Return the draws that log-likelihoods depend on."""
+    kept = posterior.data["posterior"].to_dataset().isel(draw=draws.chosen)
+    if predictive == "marginal":
+        return kept.drop_vars([block.effect_variable for block in posterior.labels.blocks], errors="ignore")
+    return kept
 
 
 def label_draws(values: np.ndarray, beside: Dataset, coordinate: dict[str, Any]) -> Dataset:
@@ -181,7 +187,7 @@ def _marginal(
     if posterior.design.residual is not None and groups is not None:
         return leave_groups(posterior, draws, groups, progress)
     if groups is None:
-        return _normal_log_density(*_leave_rows(posterior, draws, progress))
+        return normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
     refuse_indispensable(posterior.design, bound.rows, groups, bound.data.prior)
     turned = group_rows(bound.rows, groups, bound.products)
@@ -199,10 +205,11 @@ def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | N
     groups = single_rows(bound.rows, bound.products)
     with progress_bar("leaving out rows", len(draws.sigma), progress) as bar:
         stacked = stack_draws(draws, bound.data.prior)
-        return map_draws(_row_deviations, (bound.holding(groups), groups), stacked, bar=bar)
+        return map_draws(row_deviations, (bound.holding(groups), groups), stacked, bar=bar)
 
 
-def _normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
+def normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Log densities of deviations, in units of their standard deviations."""
     return -0.5 * (z**2 + np.log(2.0 * np.pi)) - np.log(sd)
 
 
@@ -230,7 +237,9 @@ def _bind(posterior: DrawnModel) -> _Bound:
 
 
 @partial(jax.jit, static_argnames="batch")
-def _row_deviations(data: MarginalData, groups: TogetherGroups, draws: Draw, batch: int) -> Any:
+def row_deviations(data: MarginalData, groups: TogetherGroups, draws: Draw, batch: int) -> Any:
+    """Return the standard deviation of each row given the others, and its deviation in units of it; see `map_draws`."""
+
     def one(draw: Draw) -> Any:
         left = leave_together(data.products, conditional_prior(data, draw.beta), groups, draw)
         return read_rows(left, groups.rows, draw.sigma)

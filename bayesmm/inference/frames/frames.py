@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.predictors import build_predictors
+from bayesmm.design.predictors import build_predictors, read_row_weights
 from bayesmm.errors import FitStatus
 from bayesmm.inference.diagnostics.influence import measure_influence
 from bayesmm.inference.diagnostics.residuals import compute_residuals
 from bayesmm.inference.explained.explained import explained
 from bayesmm.inference.fitted import Df, Fitted
-from bayesmm.presenting.tidy import join_rows, read_kinds, tidy_frame
+from bayesmm.presenting.tidy import complete, join_rows, read_kinds, tidy_frame
 
 SHARES = {"R2 marginal": "r2_marginal", "R2 conditional": "r2_conditional", "ICC adjusted": "icc"}
 
@@ -66,3 +66,17 @@ def augment(fit: Fitted, data: Any, progress: bool | None) -> pd.DataFrame:
         ".cooks_distance": influence["cooks_distance"].to_numpy(),
     }
     return join_rows(design.frame, design.rows, data, columns)
+
+
+def augment_chunk(fit: Fitted, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the added columns of some rows; see `bayesmm.fit.fit.Fit.augment_rows`."""
+    design, estimate = fit.design, fit.estimate
+    fitted, fixed = (
+        build_predictors(design, frame, random=random).mean(estimate.beta, estimate.modes) for random in ("all", "none")
+    )
+    response = design.evaluate(frame, response=True, groups=[]).y
+    assert response is not None
+    residual = response - fitted
+    weights = read_row_weights(design, frame, None, len(frame))
+    columns = {".fitted": fitted, ".fixed": fixed, ".residual": residual}
+    return complete(columns | {".pearson": residual * np.sqrt(weights) / estimate.sigma})

@@ -12,13 +12,13 @@ from bayesmm.marginal.leave_out.row_groups import Rows
 LEAST_LEFT = 1e-9  # share of a direction of the fixed effects that must be left for a flat prior on it
 
 
-def find_indispensable(rows: Rows, groups: Sequence[np.ndarray], prior: FixedPrior) -> np.ndarray:
+def find_indispensable(rows: Rows, groups: Sequence[np.ndarray] | None, prior: FixedPrior) -> np.ndarray:
     """Find groups of rows without which a coefficient with a flat prior is not determined.
 
     Parameters
     ----------
     rows, groups
-        As in `group_rows`.
+        As in `group_rows`; None of single rows.
     prior : FixedPrior
         Of the coefficients that are integrated out.
 
@@ -33,6 +33,8 @@ def find_indispensable(rows: Rows, groups: Sequence[np.ndarray], prior: FixedPri
     if not flat.shape[1]:
         return np.zeros(0, int)
     shares = rows.fixed[:, :p] @ flat
+    if groups is None:
+        return np.flatnonzero((shares**2).sum(axis=1) > 1.0 - LEAST_LEFT)
     found = []
     for g, which in enumerate(groups):
         largest = np.linalg.norm(shares[which], ord=2)  # of their leverages in flat directions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.errors import PredictionError
 from bayesmm.incidence import Incidence
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, RowGroups, TogetherGroups
+from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.pairs import locate_pairs
 from bayesmm.marginal.sums.rows import BlockArrays
@@ -92,9 +93,76 @@ def group_rows(
     return _crossed(rows, groups, products)
 
 
-def single_rows(rows: Rows, products: CrossProducts) -> TogetherGroups:
-    """Every row as a group of its own."""
-    return _together(rows, list(np.arange(len(rows.fixed))[:, None]), products)
+def single_rows(
+    rows: Rows, products: CrossProducts, positions: Mapping[FactorPair, Mapping[FactorPair, np.ndarray]] | None = None
+) -> TogetherGroups:
+    """Make every row a group of its own.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows, or some of them.
+    products : CrossProducts
+        Padded.
+    positions : mapping, optional
+        Where rows that are some of all are in the lists of pairs, as `locate_among` says.
+    """
+    n, padded = len(rows.fixed), products.gram.shape[0]
+    _check_numbers(n, n * (sum(each.k * len(each.memberships) for each in rows.incidences) + padded))
+    if positions is None:
+        positions = {pair: where.positions for pair, where in locate_pairs(rows.incidences).items()}
+    fixed = np.zeros((n, 1, padded))
+    fixed[:, 0, _kept(rows.fixed.shape[1], padded)] = rows.fixed
+    own: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
+        "fixed": fixed,
+        "rest": np.zeros(n),
+        "n": np.ones(n),
+        "log_weights": rows.log_weights,
+    }
+    leaves: dict[str, Any] = {
+        "rows": RowGroups(**own),
+        "effects": tuple(tuple(each.columns[:, None] for each in one.memberships) for one in rows.incidences),
+        "levels": tuple(tuple(each.codes for each in one.memberships) for one in rows.incidences),
+        "pairs": tuple(dict(positions[pair]) for pair in products.shape.pairs),
+    }
+    return TogetherGroups(**leaves)
+
+
+def locate_among(
+    incidences: Sequence[Incidence], products: CrossProducts
+) -> dict[FactorPair, dict[tuple[int, int], np.ndarray]]:
+    """Find where some rows are in the lists of pairs of levels of all rows.
+
+    Parameters
+    ----------
+    incidences : sequence of Incidence
+        Of each factor in these rows, ordered.
+    products : CrossProducts
+        Sums over all rows.
+
+    Returns
+    -------
+    dict of (int, int) to dict of (int, int) to int array, shape (n,)
+        Positions by factors and memberships; of pairs that do not occur, any.
+    """
+    found = {}
+    lists = zip(products.shape.pairs, products.index.rows, products.index.columns, strict=True)
+    for (f, g), first, second in lists:
+        one, other, n_levels = incidences[f].memberships, incidences[g].memberships, incidences[g].n_levels
+        keys = first.astype(np.int64) * n_levels + second
+        order = np.argsort(keys, kind="stable")
+        sides = [(a, b) for a in range(len(one)) for b in range(len(other)) if f != g or a < b]
+        found[f, g] = {
+            (a, b): order[
+                np.clip(
+                    np.searchsorted(keys, one[a].codes.astype(np.int64) * n_levels + other[b].codes, sorter=order),
+                    0,
+                    max(len(keys) - 1, 0),
+                )
+            ]
+            for a, b in sides
+        }
+    return found
 
 
 def _partition(groups: Sequence[np.ndarray], n: int) -> np.ndarray | None:
@@ -226,11 +294,7 @@ def _turn(rows: Rows, effects: Sequence[np.ndarray], groups: Sequence[np.ndarray
     m, p = effects[0].shape[1], rows.fixed.shape[1] - 1
     n_groups, counts = len(groups), np.array(list(map(len, groups)))
     r, padded = min(int(counts.max()), m + p), products.gram.shape[0]
-    if n_groups * r * (m + padded) > MOST_NUMBERS:
-        raise PredictionError(
-            f"The columns of all {n_groups:,} groups together would be {n_groups * r * (m + padded):,} numbers, more "
-            f"than the {MOST_NUMBERS:,} that are kept. Leave out groups of fewer levels."
-        )
+    _check_numbers(n_groups, n_groups * r * (m + padded))
     fixed, turned = np.zeros((n_groups, r, padded)), np.zeros((n_groups, r, m))
     rest, kept = np.zeros(n_groups), _kept(p + 1, padded)
     for g, which in enumerate(groups):
@@ -247,3 +311,12 @@ def _turn(rows: Rows, effects: Sequence[np.ndarray], groups: Sequence[np.ndarray
         "log_weights": np.add.reduceat(rows.log_weights[np.concatenate(groups)], np.cumsum([0, *counts[:-1]])),
     }
     return _Turned(RowGroups(**leaves), turned)
+
+
+def _check_numbers(n_groups: int, numbers: int) -> None:
+    if numbers > MOST_NUMBERS:
+        raise PredictionError(
+            f"The columns of all {n_groups:,} groups together would be {numbers:,} numbers, more than the "
+            f"{MOST_NUMBERS:,} that are kept. Leave out groups of fewer levels, or single rows chunk by chunk: "
+            "posterior.loo_rows(data)."
+        )
