@@ -14,6 +14,8 @@ from scipy import stats
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.comparison.nesting import Nesting, examine, is_in_span
 from bayesmm.console import listing
+from bayesmm.design.design import Design
+from bayesmm.design.elsewhere import SAME
 from bayesmm.errors import ArgumentError, ComparisonError, FitStatus
 from bayesmm.fit.estimating import fit_problem
 from bayesmm.fit.fit import Fit
@@ -200,7 +202,7 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, a
         remarks += _test_against_largest(table, named, logliks)
         return ModelTable(table=table, fits=named, remarks=tuple(remarks), against=against)
     for small, large in pairwise(named):
-        nesting = examine(named[small].design, named[large].design)
+        nesting = _nesting(named[small], named[large])
         chisq = 2.0 * (logliks[large] - logliks[small])
         df = named[large].n_parameters - named[small].n_parameters
         is_no_case = chisq < -LOWER and not nesting.residual
@@ -215,7 +217,7 @@ def _test_against_largest(table: pd.DataFrame, named: dict[str, Fit], logliks: d
     *others, last = named
     apart, edges = [], []
     for name in others:
-        nesting = examine(named[name].design, named[last].design)
+        nesting = _nesting(named[name], named[last])
         chisq, df = 2.0 * (logliks[last] - logliks[name]), named[last].n_parameters - named[name].n_parameters
         if not (nesting.fixed and nesting.random and df):
             apart.append(name)
@@ -330,6 +332,9 @@ def _check_data(named: dict[str, Fit]) -> None:
     for name, other in others:
         a, b = one.design, other.design
         pair = f"{first} and {name}"
+        if a.elsewhere is not None or b.elsewhere is not None:
+            _check_sums(a, b, pair)
+            continue
         if a.n != b.n or not a.rows.equals(b.rows):
             counts = f"{a.n} and {b.n} rows" if a.n != b.n else f"{a.n} rows each, but not the same"
             raise ComparisonError(
@@ -345,6 +350,44 @@ def _check_data(named: dict[str, Fit]) -> None:
             raise ComparisonError(f"{pair} have different weights: fit both with the same ones.")
 
 
+def _check_sums(a: Design, b: Design, pair: str) -> None:
+    """Refuse models of different rows where these are not in memory, by sums over them."""
+    one, other = a.elsewhere, b.elsewhere
+    if one is None or other is None:
+        raise ComparisonError(
+            f"{pair}: the rows of one are in memory, and those of the other were read chunk by chunk. Make both models "
+            "of the same source."
+        )
+    if not np.allclose(one.response_numbers, other.response_numbers, rtol=SAME, atol=0.0):
+        raise ComparisonError(
+            f"{pair} used different rows, offsets or weights, by their sums ({a.n:,} rows with a mean response of "
+            f"{one.response_mean:g}, and {b.n:,} with {other.response_mean:g}), and their likelihoods say nothing of "
+            "each other. Drop the rows with missing values of either, and fit both to what is left."
+        )
+
+
+def _nesting(small: Fit, large: Fit) -> Nesting:
+    """Look whether a model is a special case of another; of rows that are not in memory, by some of them."""
+    pair = _designs(small, large)
+    if pair is not None:
+        return examine(*pair)
+    fixed, rows = small.design.sources.fixed, large.design.known_rows.as_floats().frame
+    own = fixed.evaluate(rows)[:, small.design.kept] if set(fixed.uses) <= set(rows) else None
+    X = large.design.sources.fixed.evaluate(rows)[:, large.design.kept]
+    is_fixed = own is not None and is_in_span(own, X)
+    return Nesting(fixed=is_fixed, random=False, residual=True, on_boundary=())
+
+
+def _designs(small: Fit, large: Fit) -> tuple[Design, Design] | None:
+    """Return two designs on the same rows; None where the first uses a column that the other does not."""
+    one, other = small.problem.summed, large.problem.summed
+    if one is None or other is None:
+        return small.design, large.design
+    from bayesmm.rows.common_rows import on_same_rows
+
+    return on_same_rows(one, other)
+
+
 def _check_methods(named: dict[str, Fit]) -> None:
     methods = {name: fit.method for name, fit in named.items()}
     if len(set(methods.values())) > 1:
@@ -353,10 +396,10 @@ def _check_methods(named: dict[str, Fit]) -> None:
     (first, one), *others = named.items()
     if one.method == "ml":
         return
-    X = one.design.X[:, one.design.kept]
     for name, other in others:
-        own = other.design.X[:, other.design.kept]
-        if own.shape != X.shape or not is_in_span(own, X):
+        pair = _designs(one, other) or _designs(other, one)
+        X, own = (None, None) if pair is None else (each.X[:, each.kept] for each in pair)
+        if X is None or own is None or own.shape != X.shape or not is_in_span(own, X):
             raise ComparisonError(
                 f"{first} and {name} are REML fits with different fixed effects, whose restricted likelihoods are of "
                 "different data. Give refit=True to fit them by maximum likelihood."

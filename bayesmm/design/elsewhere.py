@@ -161,8 +161,13 @@ class Elsewhere:
     @property
     def numbers(self) -> np.ndarray:
         """Sums that rows with other values would hardly have alike, to tell these from others."""
+        return np.array([*self.response_numbers, *self.mean, *np.diag(self.covariance)])
+
+    @property
+    def response_numbers(self) -> np.ndarray:
+        """Those of response and weights alone."""
         response = [self.response_mean, self.response_square, self.weighted_mean, self.weighted_square]
-        return np.array([self.n, self.weight_total, *response, *self.mean, *np.diag(self.covariance)])
+        return np.array([self.n, self.weight_total, *response])
 
     def equals(self, other: Elsewhere) -> bool:
         """Whether these may be the same rows, by sums over them."""

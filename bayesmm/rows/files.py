@@ -153,6 +153,7 @@ class FileScan(Scan):
                     break
                 if batch.num_rows:
                     yield fragment.path, pa.Table.from_batches([batch])
+                del batch
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[None]:

@@ -198,9 +198,10 @@ class Gathered:
             return read_column(name, pd.Series(pd.Categorical(values, categories=self.categories[name])))
         if kind == "truth values":
             return read_column(name, pd.Series(np.array(values, dtype=bool)))
-        if all(isinstance(value, int) for value in values) and max(map(abs, values), default=0) > EXACT:
-            return read_column(name, pd.Series(np.array(values)))
-        return read_column(name, pd.Series(np.array(values, dtype=np.float64)))
+        numbers = np.array(values)
+        if numbers.dtype.kind in "iu" and max(abs(int(numbers.min())), abs(int(numbers.max()))) > EXACT:
+            return read_column(name, pd.Series(numbers))
+        return read_column(name, pd.Series(numbers.astype(np.float64)))
 
 
 class Gatherer:

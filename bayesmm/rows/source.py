@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesmm.errors import RowsError
 from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.chunk import Chunk
@@ -60,7 +62,8 @@ class Scan(ABC):
         names : sequence of str
             The columns that are needed; others are not read.
         rows : int, optional
-            How many rows a chunk has at least, but the last one and where categories change; fewer than twice as many.
+            How many rows a chunk has at least, but the last one, where categories change, and where half as many end
+            a file; fewer than twice as many.
 
         Yields
         ------
@@ -78,21 +81,28 @@ class Scan(ABC):
         number = first = 0
 
         def together() -> Chunk:
+            nonlocal number, first
             places = list(dict.fromkeys(where for where, _ in waiting))
             where = places[0] if len(places) == 1 else f"{places[0]} to {places[-1]}"
-            return Chunk(where, number, first, _joined([table for _, table in waiting], where))
+            chunk = Chunk(where, number, first, _joined([table for _, table in waiting], where))
+            number, first = number + 1, first + chunk.table.num_rows
+            waiting.clear()
+            return chunk
+
+        def n_waiting() -> int:
+            return sum(each.num_rows for _, each in waiting)
 
         for where, table in self._pieces(names):
-            if waiting and not _have_same_orders(waiting[-1][1], table, texts):
-                chunk = together()
-                yield chunk
-                number, first, waiting = number + 1, first + chunk.table.num_rows, []
+            is_half = waiting and where != waiting[-1][0] and 2 * n_waiting() >= at_least
+            if is_half or (waiting and not _have_same_orders(waiting[-1][1], table, texts)):
+                yield together()
             for start in range(0, table.num_rows, at_least):
                 waiting.append((where, table.slice(start, at_least)))
-                if sum(each.num_rows for _, each in waiting) >= at_least:
-                    chunk = together()
-                    yield chunk
-                    number, first, waiting = number + 1, first + chunk.table.num_rows, []
+                if n_waiting() >= at_least:
+                    yield together()
+            if waiting:
+                waiting[-1] = where, _alone(waiting[-1][1])
+            del table  # what is read next need not find it in memory
         if waiting:
             yield together()
         elif not number:
@@ -119,6 +129,7 @@ class Scan(ABC):
             whole.add(so_far, chunk)
             n += chunk.table.num_rows
             bar.tell(n, f"reading rows for {whole.text}: {n:,}")
+            del chunk
         return so_far
 
     def check_unchanged(self, before: tuple[str, ...]) -> None:
@@ -140,6 +151,16 @@ class Scan(ABC):
 
 def _name_of(part: str) -> str:
     return part.partition("\t")[0]
+
+
+def _alone(table: pa.Table) -> pa.Table:
+    """Copy some rows, so that all that was read together with them is not held for their sake."""
+    import pyarrow as pa
+
+    try:
+        return table.take(np.arange(table.num_rows))
+    except pa.ArrowNotImplementedError:  # of types without it, such as views of texts
+        return table
 
 
 def _joined(tables: Sequence[pa.Table], where: str) -> pa.Table:

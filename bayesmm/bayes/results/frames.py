@@ -86,6 +86,7 @@ def _added(
         "new_levels": "error",
         "level": level,
         "weights": None,
+        "residuals": "marginal",
         "seed": 0,
         "progress": progress,
     }

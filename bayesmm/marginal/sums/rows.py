@@ -190,12 +190,19 @@ class Chunk:
         Level of each row, by factor and membership.
     effects : list of list of array, shape (k, n)
         Its effect columns ZT⁻¹, likewise.
+    has_weights : bool
+        Whether weights may be other than one.
     """
 
     fixed: Float[Array, "c n"]
     weights: Float[Array, " n"]
     codes: list[list[np.ndarray]]
     effects: list[list[Float[Array, "k n"]]]
+    has_weights: bool = True
+
+    def weighted(self, columns: Float[Array, "a n"]) -> Float[Array, "a n"]:
+        """Multiply columns by the weights."""
+        return columns * self.weights if self.has_weights else columns
 
 
 def no_sums(
@@ -217,6 +224,8 @@ def condition_chunk(
     codes: list[list[np.ndarray]],
     columns: list[list[np.ndarray]],
     conditioning: Conditioning,
+    *,
+    has_weights: bool = True,
 ) -> Chunk:
     """Bring some rows to the columns that are summed; levels and effect columns by factor and membership."""
     n, p = X.shape
@@ -224,16 +233,21 @@ def condition_chunk(
     fixed[:p] = conditioning.to_fixed @ X.T
     fixed[p] = y - conditioning.coefficients @ fixed[:p]
     effects = [[T @ each.T for each in own] for T, own in zip(conditioning.to_effects, columns, strict=True)]
-    return Chunk(fixed, weights, codes, effects)
+    return Chunk(fixed, weights, codes, effects, has_weights)
 
 
 def add_chunk(sums: RowSums, chunk: Chunk) -> None:
     """Add some rows to all sums but those of pairs."""
-    weighted = chunk.fixed * chunk.weights
-    sums.gram[:] += chunk.fixed @ weighted.T
+    sums.gram[:] += chunk.fixed @ chunk.weighted(chunk.fixed).T
+    add_levels(sums, chunk)
+
+
+def add_levels(sums: RowSums, chunk: Chunk) -> None:
+    """Add some rows to the sums of each level."""
+    weighted = chunk.weighted(chunk.fixed)
     for f, (levels, columns) in enumerate(zip(chunk.codes, chunk.effects, strict=True)):
         for codes, own in zip(levels, columns, strict=True):
-            add_products(sums.diagonal[f], own, own * chunk.weights, codes, symmetric=True)
+            add_products(sums.diagonal[f], own, chunk.weighted(own), codes, symmetric=True)
             add_products(sums.cross[f], own, weighted, codes)
 
 

@@ -18,7 +18,7 @@ from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.packed_totals import PackedTotals
 from bayesmm.marginal.sums.pair_totals import PairTotals
-from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_chunk, condition_chunk, no_sums
+from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_levels, condition_chunk, no_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Totals:
         """Add some rows."""
         recipe, weights = self.recipe, rows.weights
         chunk = condition_rows(rows, recipe)
-        add_chunk(self.sums, chunk)
+        add_levels(self.sums, chunk)
         self._add_pairs(chunk)
         p, n = len(recipe.kept), len(weights)
         parts = [np.ones((1, n)), chunk.fixed[:p]]
@@ -158,7 +158,10 @@ class Totals:
         v = np.concatenate(parts)
         gram = v @ v.T
         self.plain += gram
-        self.weighted += v @ (v * weights).T if rows.has_weights else gram
+        gram = v @ (v * weights).T if rows.has_weights else gram
+        self.weighted += gram
+        fixed = np.append(np.arange(1, 1 + p), 1 + p + len(recipe.aliased))
+        self.sums.gram[:] += gram[np.ix_(fixed, fixed)]
         for total, own, incidence, variances in zip(
             self.stacked, chunk.effects, rows.incidences, recipe.variances, strict=True
         ):
@@ -267,11 +270,11 @@ class Totals:
             for g in order[i + 1 :]:
                 for one, left in zip(chunk.codes[f], chunk.effects[f], strict=True):
                     for two, right in zip(chunk.codes[g], chunk.effects[g], strict=True):
-                        self._pairs_of(f, g).add(one, two, left, right * chunk.weights)
+                        self._pairs_of(f, g).add(one, two, left, chunk.weighted(right))
             for b, second in enumerate(chunk.codes[f]):
                 for a, first in enumerate(chunk.codes[f][:b]):
                     apart = first != second
-                    left, right = chunk.effects[f][a][:, apart], (chunk.effects[f][b] * chunk.weights)[:, apart]
+                    left, right = chunk.effects[f][a][:, apart], chunk.weighted(chunk.effects[f][b])[:, apart]
                     self._pairs_of(f, f).add(first[apart], second[apart], left, right)
 
     def _pairs_of(self, f: int, g: int) -> PairTotals:
@@ -291,6 +294,7 @@ def condition_rows(rows: ChunkRows, recipe: Recipe) -> Chunk:
         [[each.codes for each in own] for own in ordered],
         [[each.columns for each in own] for own in ordered],
         recipe.conditioning,
+        has_weights=rows.has_weights,
     )
 
 
