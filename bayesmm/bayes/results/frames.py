@@ -86,7 +86,7 @@ def _added(
         "new_levels": "error",
         "level": level,
         "weights": None,
-        "residuals": "marginal",
+        "residuals": "none",
         "seed": 0,
         "progress": progress,
     }
