@@ -30,6 +30,7 @@ from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.leave_out.indispensable import find_indispensable
 from bayesmm.marginal.leave_out.row_groups import condition_rows, locate_among, single_rows
+from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.marginal.sums.totals import ChunkRows
 from bayesmm.presenting.progress import Bar
@@ -175,6 +176,8 @@ def _marginal(posterior: DrawnModel, chosen: ParameterDraws, size: int) -> _Dens
     )
     problem = posterior.problem
     _, data = bind_marginal(problem, posterior.priors)
+    assert isinstance(data.products, CrossProducts)  # levels are independent
+    padded = data.products
     stacked, kept, products = stack_draws(chosen, data.prior), posterior.design.kept, problem.products
 
     def densities(part: ChunkRows, some: slice, where: str) -> np.ndarray:
@@ -189,7 +192,7 @@ def _marginal(posterior: DrawnModel, chosen: ParameterDraws, size: int) -> _Dens
                 "coefficient whose prior is flat, so that nothing can be predicted. Give the coefficients proper "
                 "priors, such as the defaults."
             )
-        groups = single_rows(rows, data.products, locate_among(rows.incidences, products))
+        groups = single_rows(rows, padded, locate_among(rows.incidences, products))
         sd, z = map_draws(row_deviations, (data, groups), stacked)
         return normal_log_density(sd, z)[:, :m]
 

@@ -146,7 +146,7 @@ def add_predictive(posterior: DrawnModel, *, seed: int, progress: bool | None) -
         "seed": seed,
         "draws": None,
     }
-    tree = posterior_predictive(posterior, None, **asked, seed=seed, progress=progress)
+    tree = posterior_predictive(posterior, None, **asked, progress=progress)
     groups = {name: node.to_dataset() for name, node in posterior.data.children.items()}
     groups["posterior_predictive"] = tree["posterior_predictive"].to_dataset()
     return DataTree.from_dict(groups)
