@@ -44,7 +44,7 @@ def parameter_table(
 def random_effect_table(fit: Fit, posterior: Posterior, progress: bool | None) -> pd.DataFrame:
     """One row per level and effect; see `Comparison.random_effects`."""
     modes, draws = fit.random_effects(progress=progress), posterior.random_effects(progress=progress)
-    quick = fit.design.residual is None and (fit.problem.products.levels is not None or len(modes) <= DENSE)
+    quick = fit.estimate.criterion_function.products.levels is not None or len(modes) <= DENSE
     return pd.DataFrame(
         {
             "group": modes["group"],

@@ -16,6 +16,7 @@ from bayesmm.design.words.own_rows import DETERMINED
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.explorer.sums import LevelSums, is_tied, sum_levels
 from bayesmm.inference.either import is_posterior
+from bayesmm.inference.eliminated import pose_at
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level
 
@@ -99,7 +100,8 @@ def write_data(
     posterior : Posterior, optional
         Of the same model and data.
     group : str, optional
-        Grouping factor, where there are several; the variances of the others' effects over σ² are held.
+        Grouping factor, where there are several; the variances of the others' effects over σ² are held, and so is the
+        covariance of the residuals, if they have one.
     level : float
         Coverage of the intervals, with normal quantiles.
 
@@ -133,12 +135,13 @@ def write_data(
     if reason is not None:
         raise ArgumentError(reason)
     f = find_group(fit, group)
-    design, block, products = fit.design, fit.design.blocks[f], fit.problem.products
+    problem = pose_at(fit.problem, fit.estimate)
+    design, block, products = fit.design, fit.design.blocks[f], problem.products
     q, k, p = block.q, block.k, design.p
     names, root = fit.labels.blocks[f], np.asarray(products.effect_roots[f])
     ratios, correlations = _read_factor(fit.estimate.factors[f])
     drawn = None if posterior is None else _read_posterior(fit, posterior, f)
-    sums = sum_levels(fit, f)
+    sums = sum_levels(fit, problem, f)
     fades = not sums.tied and q * (k * k + k * (p + 1) + (p + 1) ** 2) <= FADING_NUMBERS
     coefficients = fit.labels.coefficients
     shifts = [coefficients.index(effect) if effect in coefficients else -1 for effect in names.effects]
@@ -292,6 +295,12 @@ def _remarks(fit: Fitted, f: int, fades: bool) -> Iterator[str]:
         yield "The effects are uncorrelated in this model."
     if len(block.sds) < len(block.effects):
         yield "The model ties the standard deviations of effects to each other; here each can be moved by itself."
+    if fit.design.residual is not None:
+        what = visible(fit.design.residual.specification.write())
+        yield (
+            f"The covariance of the residuals, {what}, stays, over σ², as it was estimated. Rows that count several "
+            "times are further groups of residuals."
+        )
     if fit.design.has_weights:
         yield "σ is that of a row of weight one."
     if not fades:

@@ -1,9 +1,9 @@
 """The sums of one grouping factor's levels, the variances of the others' effects held over σ².
 
-With Ṽ₀ = W⁻¹ + Σ Z_gΛ_gΛ_g'Z_g' of the other factors g, everything is as with one factor, of [Z X y]'Ṽ₀⁻¹[Z X y]. Where
-no level of another factor is in rows of two levels, this is summed level by level; otherwise levels are tied. What is
-written are triangular roots of these sums, out of the rows: where levels differ by thousands of σ, what is left of
-products and their difference would be rounding.
+With Ṽ₀ = W⁻¹ + Σ Z_gΛ_gΛ_g'Z_g' of the other factors g, and R for W⁻¹ where residuals have a covariance, everything is
+as with one factor, of [Z X y]'Ṽ₀⁻¹[Z X y]. Where no level of another factor is in rows of two levels, this is summed
+level by level; otherwise levels are tied. What is written are triangular roots of these sums, out of the rows: where
+levels differ by thousands of σ, what is left of products and their difference would be rounding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy import linalg, sparse
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.incidence import Incidence
 from bayesmm.inference.fitted import Fitted
+from bayesmm.problem import Problem
 
 
 class LevelSums(NamedTuple):
@@ -54,10 +55,10 @@ def is_tied(fit: Fitted, f: int) -> bool:
     return False
 
 
-def sum_levels(fit: Fitted, f: int) -> LevelSums:
-    """Sum the rows of one grouping factor's levels."""
-    rows = fit.problem.conditioned_rows()
-    factors = assemble_factors(np, fit.estimate.minimum.x, fit.problem.layout)
+def sum_levels(fit: Fitted, problem: Problem, f: int) -> LevelSums:
+    """Sum the rows of one grouping factor's levels, as a problem of independent residuals has them."""
+    rows = problem.conditioned_rows()
+    factors = assemble_factors(np, fit.estimate.minimum.x, problem.layout)
     own, others = rows.incidences[f], [g for g in range(len(factors)) if g != f]
     noise: Any = sparse.csr_array((own.n, 0))  # ZΛ of the others
     if others:

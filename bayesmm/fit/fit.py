@@ -620,7 +620,7 @@ class Fit:
             Of the same model and data: its density is drawn under the sliders, its means beside the estimates.
         group : str, optional
             Whose levels are explored, where the model has several grouping factors. The standard deviations of the
-            others' effects then stay, over σ, as they were estimated.
+            others' effects then stay, over σ, as they were estimated; so does a covariance of the residuals.
         level : float
             Coverage of the intervals, with normal quantiles.
 
@@ -658,7 +658,7 @@ class Fit:
         >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
         >>> fit.explore()  # doctest: +SKIP
         """
-        self.design.require_independent_residuals("The explorer")
+        self.design.require_random_effects("The explorer")
         if path is None:
             from bayesmm.explorer.widget import make_widget
 
@@ -1522,7 +1522,6 @@ class Fit:
         term
         s(age)    3.03
         """
-        self.design.require_independent_residuals("smooths")
         from bayesmm.inference.explained.smooths import tabulate_smooths
 
         return tabulate_smooths(self)

@@ -22,9 +22,13 @@ def eliminate_given(fit: Fitted) -> Eliminated:
     return eliminate_at(fit.problem, fit.estimate)
 
 
+def pose_at(problem: Problem, estimate: Estimate) -> Problem:
+    """Take the covariance of the residuals at an estimate as known up to σ², if they have one: rows are whitened."""
+    return problem if estimate.residual is None else problem.at(estimate.residual.phi)
+
+
 def eliminate_at(problem: Problem, estimate: Estimate) -> Eliminated:
     """Eliminate the random effects of a problem at an estimate: with whitened rows if residuals have a covariance."""
-    residual = estimate.residual
-    problem = problem if residual is None else problem.at(residual.phi)
+    problem = pose_at(problem, estimate)
     factors = assemble_factors(np, estimate.minimum.x, problem.layout)
     return eliminate_rows(problem.conditioned_rows(), problem.products, factors, estimate.sigma)

@@ -129,7 +129,7 @@ def build_sections(results: Results) -> Iterator[Section]:
         yield Section(key="levels", title="Effects of the levels", pieces=tuple(_levels(results)))
     if has_levels and not results.design.relations:  # related levels are pulled towards their relatives
         yield Section(key="shrinkage", title="Shrinkage", pieces=tuple(_shrinkage(results)))
-    if results.has_explorer and results.fit is not None and has_levels and results.design.residual is None:
+    if results.has_explorer and results.fit is not None and has_levels:
         yield Section(key="explorer", title="Explore shrinkage", pieces=tuple(_explorer(results)))
     yield Section(key="checks", title="Checks", pieces=tuple(_checks(results)))
     if results.posterior is not None:

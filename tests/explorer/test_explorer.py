@@ -37,6 +37,12 @@ MODELS = {
     "inner": ("score ~ Machine + (1 | Worker) + (1 | Worker:Machine)", "machines", {"group": "Worker:Machine"}),
     "slopes beside": ("distance ~ age + (age | Subject) + (1 | Sex)", "orthodont", {"group": "Subject"}),
     "no coefficients": ("Yield ~ 0 + (1 | Batch)", "dyestuff", {}),
+    "serial": ("Reaction ~ Days + (1 | Subject)", "sleepstudy", {"residual": "ar1(Days | Subject)"}),
+    "strata": (
+        "diameter ~ 1 + (1 | plate) + (1 | sample)",
+        "penicillin",
+        {"residual": "het(sample)", "group": "plate"},
+    ),
 }
 
 
@@ -193,6 +199,28 @@ def test_numbers_elsewhere_are_those_of_a_dense_formula(name, ask):
             assert close(np.asarray(found["effect"][here]) + 1.0, np.ones(k))
             assert close(found["sd"][here], np.array(move["ratios"]) * found["sigma"])
             assert close(found["weight"][here] + np.ones(k), np.ones(k))
+
+
+def test_numbers_elsewhere_beside_correlated_residuals_are_those_of_a_dense_formula(ask):
+    fit = fitted("serial")
+    data = write_data(fit)
+    days, subjects = (bmm.datasets.load("sleepstudy")[name].to_numpy() for name in ("Days", "Subject"))
+    rho, Z = fit.parameters.loc["rho(Days | Subject)", "estimate"], subjects[:, None] == np.unique(subjects)
+    R = np.where(subjects[:, None] == subjects, rho ** np.abs(days[:, None] - days), 0.0)
+    root = np.linalg.inv(np.linalg.cholesky(R))
+    X, y = root @ fit.design.X, root @ fit.design.y
+    model = DenseModel(y=y, X=X, Z=root @ Z, weights=np.ones(len(y)))
+    for ratio, sigma in ((0.3, 30.0), (2.0, 50.0), (0.0, 40.0)):
+        G = (ratio * sigma) ** 2 * np.eye(18)
+        move = {"ratios": [ratio], "correlations": [1.0], "choice": {}, "sigma": sigma}
+        (found,) = ask(data, [move])
+        mean, covariance = model.joint_moments(G, sigma)
+        assert close(found["fixed"], mean[:2])
+        assert close(found["effect"], mean[2:])
+        assert close(found["sdFixed"], np.sqrt(np.diag(covariance)[2:]))
+        loglik = model.log_likelihood(G, sigma, "reml") - 0.5 * np.linalg.slogdet(R)[1]
+        assert close(found["loglik"], loglik)
+    assert any("covariance of the residuals, ar1(Days | Subject), stays" in each for each in data["remarks"])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dense_errors import Dense, model_fit
 
-from bayesmm import Model
+from bayesmm import Model, compare
 from bayesmm.datasets import load
 from bayesmm.errors import ArgumentError
 
@@ -76,3 +76,11 @@ def test_clusters_that_cut_groups_of_residuals_are_refused() -> None:
         fit.robust(cluster=ORTHODONT["age"].to_numpy())
     with pytest.raises(ArgumentError, match="has no groups of rows"):
         Model("distance ~ age", ORTHODONT, residual="het(Sex)").fit().robust()
+
+
+def test_comparison_has_the_layer_full_beside_correlated_residuals() -> None:
+    model = Model("Reaction ~ Days + (1 | Subject)", load("sleepstudy"), residual="ar1(Days | Subject)")
+    fit, posterior = model.fit(), model.sample(method="importance", draws=200, seed=1, progress=False)
+    table = compare(fit, posterior).random_effects
+    assert table["full"].to_numpy() == pytest.approx(fit.random_effects(uncertainty="full")["std_error"].to_numpy())
+    assert (table["full"] > table["std_error"]).all()

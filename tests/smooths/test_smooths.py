@@ -47,6 +47,39 @@ def test_curve_beside_a_random_intercept_is_that_of_mgcv(basis: str) -> None:
     np.testing.assert_allclose(found["std_error"], expected["conditional_se"], rtol=1e-4)
 
 
+def test_curve_beside_serial_residuals_is_that_of_gamm() -> None:
+    expected = MGCV["dietox ar1"]
+    data = bmm.datasets.load("dietox")
+    fit = bmm.Model("Weight ~ s(Time, k=8)", data, residual="ar1(Time | Pig)").fit()
+    assert fit.sigma == pytest.approx(expected["sigma"], rel=CONVERGED)
+    assert fit.parameters.loc["rho(Time | Pig)", "estimate"] == pytest.approx(expected["rho"], rel=CONVERGED)
+    smooths = fit.smooths()
+    assert 1.0 + smooths.table["edf"].iloc[0] == pytest.approx(expected["edf"][0], rel=FLAT)
+    new = pd.DataFrame({"Time": [1.0, 4.5, 9.0, 12.0]})
+    found = fit.predict(new, random=["1"], interval="confidence", uncertainty="fixed")
+    np.testing.assert_allclose(found["estimate"], expected["predicted"], rtol=CONVERGED)
+    np.testing.assert_allclose(found["std_error"], expected["conditional_se"], rtol=1e-4)
+    curve = smooths.curves(points=3)
+    line = data["Time"].mean() * fit.fixed_effects.loc["Time", "estimate"]
+    whole = fit.predict(pd.DataFrame({"Time": [1.0, 6.5, 12.0]}), random=["1"])
+    shifted = whole - fit.fixed_effects.loc["Intercept", "estimate"] - line
+    np.testing.assert_allclose(curve["estimate"], shifted, rtol=1e-9)
+    assert (curve["std_error"] > 0.0).all()
+    assert smooths.plot().axes[0].get_xlabel() == "Time"
+
+
+def test_exchangeable_residuals_are_a_random_intercept_beside_a_curve() -> None:
+    data = bmm.datasets.load("orthodont")
+    data["distance"] += np.sin(data["age"])  # some departure
+    one = bmm.Model("distance ~ Sex + s(age, k=4)", data, residual="homcs(age | Subject)").fit()
+    other = bmm.Model("distance ~ Sex + s(age, k=4) + (1 | Subject)", data).fit()
+    assert one.loglik == pytest.approx(other.loglik, abs=1e-7)
+    np.testing.assert_allclose(one.smooths().table["edf"], other.smooths().table["edf"], rtol=FLAT)
+    ours, theirs = (each.smooths().curves(points=4) for each in (one, other))
+    for column in ("estimate", "std_error"):
+        np.testing.assert_allclose(ours[column], theirs[column], rtol=1e-4)
+
+
 def test_curve_that_is_straight_has_no_departures() -> None:
     expected = MGCV["oxboys cr"]
     fit = bmm.Model("height ~ s(age)", bmm.datasets.load("oxboys")).fit()

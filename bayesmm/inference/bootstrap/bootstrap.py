@@ -328,8 +328,6 @@ def bootstrap(
     n = check_count("n", n, 2)
     if not is_one_of(kind, KINDS):
         raise ArgumentError(f"kind is {shorten(kind)}: give 'parametric', 'residual' or 'case'.")
-    if kind == "residual":
-        fit.design.require_independent_residuals(f"A bootstrap of kind {kind!r}")
     if group is not None and kind != "case":
         raise ArgumentError(f"group is {group!r}, but only kind='case' resamples the levels of one factor.")
     seed, named = check_seed(seed), None if statistic is None else NamedStatistic(statistic, fit)

@@ -17,9 +17,8 @@ from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.inference.bootstrap.drawing import MOST, NUMBERS, ResponseSource
-from bayesmm.inference.bootstrap.resampling import LevelSampler
+from bayesmm.inference.bootstrap.resampling import LevelSampler, parametric_rows, residual_rows
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.marginal.many.resampled import sum_levels
 from bayesmm.marginal.many.side_by_side import score_together
 from bayesmm.marginal.sums.responses import Responses
@@ -81,7 +80,7 @@ def make_replicates(
         assert levels is not None
         maker = _Cases(fit, levels, statistic)
     elif fit.design.residual is not None:
-        maker = _Wholes(fit, statistic)
+        maker = _Wholes(fit, kind, statistic)
     else:
         maker = _Responses(fit, kind, statistic)
     batches: list[Made] = []
@@ -197,8 +196,9 @@ class _Wholes:
 
     at_once = 20
 
-    def __init__(self, fit: Fitted, statistic: NamedStatistic | None) -> None:
+    def __init__(self, fit: Fitted, kind: Literal["parametric", "residual"], statistic: NamedStatistic | None) -> None:
         self._fit, self._statistic = fit, statistic
+        self._draw = (parametric_rows if kind == "parametric" else residual_rows)(fit)
 
     def make(self, streams: Sequence[np.random.Generator]) -> Made:
         """Refit to new responses; there are no influences."""
@@ -208,7 +208,7 @@ class _Wholes:
         start = found.coordinates[:-1]
         psi = np.full((m, len(start)), np.nan)
         assert found.residual is not None
-        rows = simulate_responses(fit.design, found.beta, found.factors, found.sigma, streams, found.residual)
+        rows = self._draw(streams)
         for i, own in enumerate(refit_responses(fit.problem, found.residual.criterion, rows, start)):
             if own is None:
                 continue

@@ -19,6 +19,7 @@ WHAT = {
     "parametric": "effects and residuals drawn from the estimates",
     "residual": "predicted effects and residuals resampled",
 }
+WHITENED = "residuals resampled once they were made uncorrelated, with their covariance given back"
 MANY_AT_ZERO = 0.02  # share of replicates with a variance of zero from which on intervals for it are not to be trusted
 FEW = 200  # replicates, below which tail quantiles are noise
 FEW_LEVELS = 15
@@ -28,6 +29,8 @@ def build_report(found: Replicated, table: pd.DataFrame, kind: IntervalKind, lev
     """Summarise a bootstrap; see `Bootstrap.summary`."""
     n, failed = len(found.replicates), int(found.failed.sum())
     what = WHAT.get(found.kind, f"levels of {found.group} resampled with all their rows")
+    if found.kind == "residual" and found.problem.design.residual is not None:
+        what = WHITENED if not found.problem.design.blocks else f"predicted effects and {WHITENED}"
     return Report(
         title=f"{found.kind.capitalize()} bootstrap of {found.problem.design.specification.shown}",
         parts=(

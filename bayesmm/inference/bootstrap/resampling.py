@@ -15,8 +15,10 @@ from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.marginal.residual.layout import unwhiten
 
 type DrawRows = Callable[[Sequence[np.random.Generator]], np.ndarray]
+type Columns = Callable[[np.ndarray], np.ndarray]
 
 RANK = 1e-10  # share of the largest eigenvalue that is rounding
 
@@ -26,7 +28,9 @@ def parametric_rows(fit: Fitted) -> DrawRows:
     estimate = fit.estimate
 
     def draw(streams: Sequence[np.random.Generator]) -> np.ndarray:
-        return simulate_responses(fit.design, estimate.beta, estimate.factors, estimate.sigma, streams)
+        return simulate_responses(
+            fit.design, estimate.beta, estimate.factors, estimate.sigma, streams, estimate.residual
+        )
 
     return draw
 
@@ -41,16 +45,17 @@ def residual_rows(fit: Fitted) -> DrawRows:
     A = S^(−½)(S^½ Σ̂ S^½)^½ S^(−½). Carpenter, Goldstein & Rasbash (2003) take roots of Cholesky, which depend on the
     order of the effects. Levels of each factor, and rows, are resampled on their own; residuals times the roots of
     their weights. Of related levels b = Vv, VV' = A, the independent v are: of animals what each has that its parents'
-    mean has not.
+    mean has not. Residuals with a covariance σ²LL' within groups are multiplied by L⁻¹ before, group by group in the
+    order of their positions, and those that are drawn by L.
 
     References
     ----------
     Carpenter, Goldstein & Rasbash (2003), J. R. Stat. Soc. C 52, 431-443.
     """
     design, sigma = fit.design, fit.sigma
-    roots = np.sqrt(design.weights)
+    whiten, unwhiten = _roots_of_residuals(fit)
     fitted = _add_up(fit, [modes[None] for modes in fit.estimate.modes])[:, 0]
-    residuals = _reflate((roots * (design.y - fitted))[:, None], np.array([[sigma**2]]))[:, 0]
+    residuals = _reflate(whiten((design.y - fitted)[:, None]), np.array([[sigma**2]]))[:, 0]
     independent = [
         modes if block.relation is None else block.relation.unrelate(modes)
         for block, modes in zip(design.blocks, fit.estimate.modes, strict=True)
@@ -61,16 +66,26 @@ def residual_rows(fit: Fitted) -> DrawRows:
         drawn = [np.stack([pool[stream.integers(len(pool), size=len(pool))] for stream in streams]) for pool in pools]
         effects = [block.relate(v) for block, v in zip(design.blocks, drawn, strict=True)]
         noise = np.stack([residuals[stream.integers(design.n, size=design.n)] for stream in streams], axis=1)
-        return _add_up(fit, effects) + noise / roots[:, None]
+        return _add_up(fit, effects) + unwhiten(noise)
 
     return draw
 
 
+def _roots_of_residuals(fit: Fitted) -> tuple[Columns, Columns]:
+    """Return what takes columns (n, m) of residuals to independent ones of variance σ², and back."""
+    residual = fit.estimate.residual
+    if residual is None:
+        weights = np.sqrt(fit.design.weights)[:, None]
+        return (lambda columns: weights * columns), (lambda columns: columns / weights)
+    factors = [np.linalg.cholesky(R) for R in residual.covariances]
+    return residual.whiten, lambda columns: unwhiten(residual.layout.stacks, factors, columns)
+
+
 def _add_up(fit: Fitted, effects: Sequence[np.ndarray]) -> np.ndarray:
-    """Xβ̂ + offset + Zb (n, m) of effects (m, q, k) of each factor."""
+    """Xβ̂ + offset + Zb (n, m) of effects (m, q, k) of each factor; (n, 1) where there are none."""
     design = fit.design
     fixed = design.X[:, design.kept] @ fit.estimate.beta + design.offset
-    total = np.tile(fixed, (len(effects[0]), 1))
+    total = np.tile(fixed, (len(effects[0]) if effects else 1, 1))
     for block, own in zip(design.blocks, effects, strict=True):
         block.incidence.add_to(total, own)
     return total.T

@@ -20,7 +20,7 @@ from bayesmm.inference.effects.layers import build_layers
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.information import parameter_covariance
-from bayesmm.inference.prediction.predict import condition_rows, row_variances
+from bayesmm.inference.prediction.predict import Noise, condition_rows, residual_variances, row_variances
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.numbers import decimals_for, write_number
 from bayesmm.presenting.parts import Column, Table, notes
@@ -244,9 +244,12 @@ def _curve(fit: Fitted, place: _Place, above: float, points: int) -> pd.DataFram
         incidences=tuple(incidences),
         n_new=(0,) * len(incidences),
     )
-    found = row_variances(
-        fit, condition_rows(fit, rows), np.zeros(points), parameter_covariance(fit, "expected"), "full"
-    )
+    conditioned, W, nothing = condition_rows(fit, rows), parameter_covariance(fit, "expected"), np.zeros(points)
+    if fit.estimate.residual is None:
+        found = row_variances(fit, conditioned, nothing, W, "full")
+    else:
+        exact = Noise(nothing, np.zeros((points, len(W))))
+        found = residual_variances(fit, conditioned, exact, W, "full")
     estimate, error = rows.expectation(fit.estimate.beta, fit.estimate.modes), np.sqrt(found.variance)
     half = t_quantile(above, found.df) * error
     return pd.DataFrame(
