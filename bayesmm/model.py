@@ -18,6 +18,7 @@ from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.fit.estimating import fit_problem, fit_quietly
 from bayesmm.fit.fit import Fit
 from bayesmm.habits import MODELS, understands_keywords, understands_names
+from bayesmm.inference.either import is_posterior
 from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.presenting.progress import progress_bar
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.bayes.priors.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.programs.parameterisation import Wish
+    from bayesmm.bayes.results.marginal_covariance import Summary
     from bayesmm.comparison.identity import Identity
     from bayesmm.plots.canvas import Figure
     from bayesmm.rows.sums import Sums
@@ -303,7 +305,9 @@ class Model:
         """
         return marginal_mean(self.design, rows, at)
 
-    def marginal_covariance(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
+    def marginal_covariance(
+        self, rows: Any = None, *, at: Any = None, summary: Summary = "mean", level: float = 0.95
+    ) -> pd.DataFrame:
         """Write or compute Var[Y|X] = ZGZ' + σ²W⁻¹, with the blocks that shared levels make.
 
         Parameters
@@ -311,8 +315,12 @@ class Model:
         rows : list, slice or mapping, optional
             Row labels of the data, or a mapping from a grouping factor to levels, ``{"Subject": ["308", "309"]}``; all
             rows by default, where they are few.
-        at : Fit or mapping of str to float, optional
+        at : Fit, Posterior, or mapping of str to float, optional
             Values of the parameters, by the names in ``fit.parameters``; symbols by default.
+        summary : {"mean", "median", "sd", "lower", "upper"}
+            What is told of each cell's distribution, of a posterior: 1,000 of its draws at most.
+        level : float
+            Probability between lower and upper, which have equal tails.
 
         Returns
         -------
@@ -323,6 +331,8 @@ class Model:
         ------
         DesignError
             If a row, a group, a level or a parameter is unknown, or the rows are too many.
+        ArgumentError
+            If the summary is none of these, or is asked for without a posterior.
 
         Examples
         --------
@@ -331,6 +341,13 @@ class Model:
         >>> model.marginal_covariance([0, 1], at=model.fit()).round(0).to_numpy().tolist()
         [[1267.0, 622.0], [622.0, 1321.0]]
         """
+        if isinstance(getattr(at, "design", None), Design) and is_posterior(at):
+            from bayesmm.bayes.results.marginal_covariance import check_summary, summarise_covariance
+
+            check_summary(summary)
+            return summarise_covariance(self.design, at, rows, summary, level)
+        if not is_one_of(summary, ("mean",)):
+            raise ArgumentError(f"summary is {shorten(summary)}, which is of draws: give a posterior, at=posterior.")
         return marginal_covariance(self.design, rows, at)
 
     @cached_property

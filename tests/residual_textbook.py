@@ -26,7 +26,7 @@ def make_data(seed: int = 3, groups: int = 24) -> pd.DataFrame:
         level, x = rng.normal(), rng.normal()
         for v in visits:
             y = 10 + x + 0.5 * v + level + (1 + 0.4 * v) * rng.normal()
-            rows.append((f"g{g}", f"v{v}", 2 * v, 1.5 * v + rng.random(), "ab"[g % 2], x, y, 0.5 + rng.random()))
+            rows.append((f"g{g}", f"v{v}", v, 1.5 * v + rng.random(), "ab"[g % 2], x, y, 0.5 + rng.random()))
     frame = pd.DataFrame(rows, columns=["id", "visit", "step", "time", "arm", "x", "y", "w"])
     return frame.sample(frac=1.0, random_state=seed).reset_index(drop=True)
 

@@ -735,8 +735,9 @@ class Posterior:
         Parameters
         ----------
         of : str
-            "row", or a grouping factor whose levels are left out one at a time, with all their rows; one that is called
-            row is written in backquotes, "`row`".
+            "row", or a grouping factor whose levels are left out one at a time, with all their rows, or another column
+            that the model uses: a visit of all patients at once. One that is called row is written in backquotes,
+            "`row`".
         predictive : {"marginal", "conditional"}
             "marginal": log p(y_g | y₋g, θ) with θ the standard deviations, correlations, sigma and any coefficients
             whose prior is neither flat nor normal; all else is integrated out, in closed form. "conditional":

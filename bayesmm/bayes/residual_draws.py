@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
 from bayesmm.design.blocks.residual import evaluate_groups, evaluate_spreads
 from bayesmm.design.design import Design
 from bayesmm.errors import PredictionError
-from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals, unwhiten
+from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals, unwhiten, whiten
+from bayesmm.problem import lay_out_design
 
 LOG_2_PI = np.log(2.0 * np.pi)
 
@@ -109,6 +111,21 @@ class ResidualDraws:
                 parts.append(-0.5 * (o * LOG_2_PI + log_det + square))
             found[d] = np.concatenate(parts)
         return found, first
+
+
+def whitener(design: Design, public: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes columns (n, c) of rows with independent residuals of variance σ² from those of the data.
+
+    Parameters
+    ----------
+    design : Design
+        The data, with a covariance of the residuals.
+    public : array, shape (f,)
+        Of that, from `read_residual`: of one draw, or the mean of all.
+    """
+    layout = lay_out_design(design)
+    roots = [np.linalg.cholesky(R) for R in layout.covariances_of(np, public)]
+    return partial(whiten, layout.stacks, roots)
 
 
 def row_sds(columns: np.ndarray, public: np.ndarray, sigma: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -132,8 +132,8 @@ def _has_correlation(small: Correlation, large: Correlation, of_small: np.ndarra
     """
     rng = np.random.default_rng(0)
     i, j = np.triu_indices(len(of_small), 1)
-    for _ in range(TRIED):
-        C = small.matrix(np, small.public(np, rng.uniform(0.1, SPREAD, len(small.names))), of_small)
+    for sign in np.resize([1.0, -1.0], TRIED):  # some structures have no correlations below zero
+        C = small.matrix(np, small.public(np, sign * rng.uniform(0.1, SPREAD, len(small.names))), of_small)
         z = large.start(PairProducts(of_large[i], of_large[j], C[i, j]))
         if np.abs(large.matrix(np, large.public(np, z), of_large) - C).max() > DIFFERENT:
             return False

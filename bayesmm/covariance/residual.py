@@ -85,6 +85,8 @@ class Correlation:
         The same where each position has a standard deviation of its own.
     is_markov : bool
         Whether a row depends on those before it through the last of them alone: C⁻¹ is then tridiagonal.
+    has_mirror : bool
+        Whether the opposite correlations may be nearly as likely, so that posteriors have a second peak there.
     """
 
     words: ClassVar[str]
@@ -93,6 +95,7 @@ class Correlation:
     is_linear: ClassVar[bool] = False
     is_linear_with_own: ClassVar[bool] = False
     is_markov: ClassVar[bool] = False
+    has_mirror: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -241,9 +244,12 @@ class Serial(Correlation):
     ----------
     expression : str
         What the term has left of its bar.
+    has_mirror : bool
+        Whether most neighbours are an even number of steps apart, so that −ρ is nearly as likely as ρ.
     """
 
     expression: str
+    has_mirror: bool = False
     words = "AR(1)"
     is_markov = True
 
@@ -358,6 +364,17 @@ class Decay(Correlation):
         mean = max(found.mean(near), TINY_START)
         share = np.clip(mean ** (self.span / apart[near].mean()) if near.any() else 0.5, 0.05, 0.95)
         return np.array([np.log(share / (1.0 - share))])
+
+
+@dataclass(frozen=True)
+class EvenSteps(Decay):
+    """AR(1) where all rows of a group are even numbers of steps apart.
+
+    The likelihood is then that of ρ², and does not tell ρ from −ρ, which would be a second peak of every posterior: ρ
+    is taken to be positive.
+    """
+
+    words = "AR(1)"
 
 
 @dataclass(frozen=True)
@@ -654,7 +671,7 @@ class Parted(Correlation):
 
 
 def bind_correlation(
-    structure: str, expression: str, levels: Sequence[str], size: int, gaps: tuple[float, float]
+    structure: str, expression: str, levels: Sequence[str], size: int, gaps: np.ndarray
 ) -> Correlation:
     """Return a correlation structure of the data's levels, or times.
 
@@ -668,16 +685,18 @@ def bind_correlation(
         Of the factor there.
     size : int
         Rows of the largest group.
-    gaps : (float, float)
-        A usual time between neighbours, and the least.
+    gaps : array, shape (m,)
+        Times between neighbours in a group.
     """
     kind = RESIDUAL[structure].kind
+    times = float(gaps.mean()), float(gaps.min())
     if kind is Exchangeable:
         return Exchangeable(expression, size)
     if kind is Serial:
-        return Serial(expression)
+        is_even = gaps % 2.0 == 0.0
+        return EvenSteps(expression, *times) if is_even.all() else Serial(expression, bool(is_even.mean() > 0.5))
     if kind is Decay:
-        return Decay(expression, *gaps)
+        return Decay(expression, *times)
     return kind(tuple(levels))
 
 

@@ -26,6 +26,9 @@ INSIDE = {
 }
 
 
+NAMES = ("ar1", "car1")
+
+
 def written(name: str, position: str = "age", group: str = "Subject") -> str:
     structure, _, spread = name.partition(" * ")
     if structure.startswith("het("):
@@ -39,10 +42,19 @@ def orthodont() -> pd.DataFrame:
 
 
 def test_special_cases_are_those_of_the_textbook(orthodont: pd.DataFrame) -> None:
-    designs = {name: bmm.Model("distance ~ age", orthodont, residual=written(name)).design for name in INSIDE}
+    apart = orthodont.assign(age=orthodont["age"] // 2)  # one step
+    designs = {name: bmm.Model("distance ~ age", apart, residual=written(name)).design for name in INSIDE}
     for small, inside in INSIDE.items():
         found = {large for large in designs if examine(designs[small], designs[large]).residual}
         assert found == {small, *inside}, small
+
+
+def test_serial_correlation_over_even_steps_is_that_of_time_and_not_below_zero(orthodont: pd.DataFrame) -> None:
+    ar1, car1 = (bmm.Model("distance ~ age", orthodont, residual=f"{name}(age | Subject)").fit() for name in NAMES)
+    assert examine(ar1.design, car1.design).residual
+    assert ar1.loglik == pytest.approx(car1.loglik, abs=1e-9)
+    assert ar1.parameters["estimate"].to_numpy() == pytest.approx(car1.parameters["estimate"].to_numpy(), rel=1e-6)
+    assert "residuals: AR(1) within 27 groups" in " ".join(str(ar1.summary()).split())
 
 
 def test_steps_of_unequal_length_are_no_lags(orthodont: pd.DataFrame) -> None:

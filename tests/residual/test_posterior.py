@@ -18,13 +18,18 @@ from scipy.stats import t as student
 
 import bayesmm as bmm
 from bayesmm import Model
+from bayesmm.bayes.exploring.start import WarmStart, parameterise, whiten_blocks
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.programs.information import spherical_covariance
 from bayesmm.bayes.residual_draws import ResidualDraws, lay_out_rows, read_residual
+from bayesmm.bayes.results import marginal_covariance as covariance_module
+from bayesmm.bayes.results import residual_leave_out
 from bayesmm.bayes.results.tables import stack_parameters
-from bayesmm.errors import ArgumentError, PredictionError, PriorError
-from bayesmm.specification.priors import LKJ, Flat, HalfNormal, Normal, Uniform
+from bayesmm.errors import ArgumentError, DesignError, PredictionError, PriorError
+from bayesmm.inference.pooling import shrinkage as shrinkage_module
+from bayesmm.specification.priors import LKJ, Flat, HalfNormal, Laplace, Normal, Uniform
 
 EXACT = 1e-8  # of a log density
 FORMULA = "y ~ arm + x + (1 | id)"
@@ -59,10 +64,7 @@ def dense_marginal(posterior: Posterior, values: dict[str, float]) -> multivaria
 
 
 def dense_residual_of(posterior: Posterior, values: dict[str, float]) -> np.ndarray:
-    class Bound:
-        design = posterior.design
-
-    return dense_residual(Bound, values, DATA, DATA["w"].to_numpy())  # type: ignore[arg-type]
+    return dense_residual(Bound(posterior), values, DATA, DATA["w"].to_numpy())  # type: ignore[arg-type]
 
 
 def given_others(dense: multivariate_normal, y: np.ndarray, own: np.ndarray) -> float:
@@ -71,7 +73,7 @@ def given_others(dense: multivariate_normal, y: np.ndarray, own: np.ndarray) -> 
     return float(dense.logpdf(y) - rest.logpdf(y[others]))
 
 
-@pytest.mark.parametrize("of", ["row", "id", "arm"])
+@pytest.mark.parametrize("of", ["row", "id", "arm", "step"])
 def test_what_is_left_out_has_the_density_of_the_dense_gaussian(nested: Posterior, of: str) -> None:
     found = nested.log_likelihood(of, draws=4, progress=False)["log_likelihood"]["y"].to_numpy().reshape(4, -1)
     chosen = nested.log_likelihood(of, draws=4, progress=False)["posterior"]["sigma"].to_numpy().ravel()
@@ -80,8 +82,7 @@ def test_what_is_left_out_has_the_density_of_the_dense_gaussian(nested: Posterio
     for g in (0, found.shape[1] - 1):
         own = np.array([g])
         if of != "row":
-            levels = next(block.levels for block in nested.labels.blocks if block.group == of)
-            own = np.flatnonzero(DATA[of].to_numpy() == levels[g])
+            own = np.flatnonzero(DATA[of].to_numpy() == np.unique(DATA[of])[g])
         assert found[2, g] == pytest.approx(given_others(dense, y, own), abs=EXACT)
 
 
@@ -98,6 +99,67 @@ def test_given_effects_rows_have_their_density_given_the_others_of_their_group(n
     assert rows[7] == pytest.approx(given_others(dense, y, np.array([7])), abs=EXACT)
     groups = by_group.reshape(len(nested.sigma.ravel()), -1)[draw]
     assert groups.sum() == pytest.approx(dense.logpdf(y), abs=EXACT)
+
+
+def test_a_visit_of_all_patients_is_left_out_given_effects_and_their_other_residuals(nested: Posterior) -> None:
+    found = nested.log_likelihood("step", "conditional", draws=8, progress=False)
+    values, chosen = (
+        found[group][name].to_numpy() for group, name in (("log_likelihood", "y"), ("posterior", "sigma"))
+    )
+    draw = int(np.flatnonzero(nested.sigma.ravel() == chosen.ravel()[5])[0])
+    design, y = nested.design, nested.design.y
+    mean = design.X[:, design.kept] @ nested.beta.reshape(-1, design.p)[draw]
+    for block, b in zip(design.blocks, nested.effects, strict=True):
+        mean = mean + b.reshape(-1, block.q, 1)[draw][block.incidence.only.codes, 0]
+    dense = multivariate_normal(mean, dense_residual_of(nested, values_of(nested, draw)))
+    for g, step in enumerate(np.unique(DATA["step"])):
+        own = np.flatnonzero(DATA["step"].to_numpy() == step)
+        assert values.reshape(8, -1)[5, g] == pytest.approx(given_others(dense, y, own), abs=EXACT)
+    assert found["log_likelihood"]["y"].coords["step"].to_numpy().tolist() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("priors", [{}, {"x": Flat(), "Intercept": Flat()}, {"x": Laplace(0, 1)}])
+def test_a_level_of_one_of_two_crossed_factors_is_left_out(priors: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By differences of dense densities of all rows and of the others; flat coefficients have a wide prior there."""
+    site = DATA["id"].str[1:].astype(int) // 2 % 3
+    data = DATA.assign(site="s" + site.astype(str))
+    model = Model("y ~ x + (1 | arm) + (1 | site)", data, residual="hetar1(step | id)", priors=priors)
+    posterior = make_posterior(model, priors=priors)
+    found = posterior.log_likelihood("site", draws=4, progress=False)
+    values, chosen = (
+        found[group][name].to_numpy() for group, name in (("log_likelihood", "y"), ("posterior", "sigma"))
+    )
+    draw = int(np.flatnonzero(posterior.sigma.ravel() == chosen.ravel()[2])[0])
+    drawn, design = values_of(posterior, draw), posterior.design
+    X, back = design.X[:, design.kept], np.linalg.inv(posterior.priors.contrast)
+    V = dense_residual(Bound(posterior), drawn, data, np.ones(len(data)))
+    for block, labels in zip(design.blocks, posterior.labels.blocks, strict=True):
+        Z = random_columns(block.incidence.only.codes, block.columns, block.q)
+        V = V + Z @ level_covariance(np.array([[drawn[labels.sd_rows[0]] ** 2]]), block.q) @ Z.T
+    center, variances = np.zeros(design.p), np.zeros(design.p)
+    quantities = posterior.priors.contrast @ posterior.beta.reshape(-1, design.p)[draw]
+    for j, row in enumerate(posterior.priors.of_kind("fixed")):
+        numbers = row.prior.numbers
+        if isinstance(row.prior, Laplace):  # sampled
+            center[j] = quantities[j]
+        elif isinstance(row.prior, Flat):
+            variances[j] = 1e5
+        else:
+            center[j], variances[j] = numbers["mean"], numbers["sd"] ** 2
+    dense = multivariate_normal(X @ back @ center, V + X @ back @ np.diag(variances) @ back.T @ X.T)
+    for g in range(3):
+        expected = given_others(dense, design.y, np.flatnonzero(site == g))
+        assert values.reshape(4, -1)[2, g] == pytest.approx(expected, abs=2e-3 if variances.max() == 1e5 else EXACT)
+    monkeypatch.setattr(residual_leave_out, "MOST_ROWS", 50)
+    with pytest.raises(PredictionError, match="rows are more than the 50"):
+        posterior.loo("site")
+
+
+class Bound:
+    """What the textbook asks of a fit."""
+
+    def __init__(self, posterior: Posterior) -> None:
+        self.design = posterior.design
 
 
 @pytest.mark.parametrize(
@@ -131,8 +193,6 @@ def test_new_rows_that_no_residual_can_have_are_refused(nested: Posterior) -> No
     ):
         with pytest.raises(PredictionError, match=part):
             nested.posterior_predictive(new, random="none", draws=2, progress=False)
-    with pytest.raises(ArgumentError, match="residual="):
-        bmm.shrinkage(nested)
 
 
 def test_everything_that_reads_a_posterior_has_the_residuals_in_it(nested: Posterior, tmp_path: Path) -> None:
@@ -174,8 +234,59 @@ def nested_fit(posterior: Posterior) -> bmm.fit.fit.Fit:
     return Model("y ~ x + (1 | id) + (1 | arm)", DATA, residual="ar1(step | id) * het(arm)", weights="w").fit()
 
 
+def test_pooling_of_a_posterior_is_by_generalised_least_squares(
+    nested: Posterior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dense: b̃ of each patient at the means of the draws, weights G(G + σ²(Z'R⁻¹Z)⁻¹)⁻¹ as means over draws."""
+    monkeypatch.setattr(shrinkage_module, "FOR_WEIGHTS", 3)
+    found, design = bmm.shrinkage(nested), nested.design
+    table, block = found.table[found.table["group"] == "id"], design.blocks[0]
+    codes = block.incidence.only.codes
+    expected = np.zeros(block.q)
+    for draw in np.linspace(0, nested.sigma.size - 1, 3).round().astype(int):
+        values = values_of(nested, draw)
+        R, G = dense_residual_of(nested, values), values["sd(Intercept | id)"] ** 2
+        for level in range(block.q):
+            own = codes == level
+            information = np.linalg.inv(R[np.ix_(own, own)]).sum()
+            expected[level] += G / (G + 1.0 / information) / 3.0
+    np.testing.assert_allclose(table["weight"], expected, rtol=1e-10)
+
+    public = read_residual(design, {name: _flat_draws(nested, name) for name in SITES}, _flat_draws(nested, "sigma"))
+    assert public is not None
+    values = values_of(nested, 0)
+    log_ratio, rho = public.mean(axis=0)
+    sigma = nested.sigma.mean()  # any: generalised least squares do not depend on it
+    values |= {"sigma": sigma, "sigma(arm[b])": sigma * np.exp(log_ratio), "rho(step | id)": rho}
+    R = dense_residual_of(nested, values)
+    left = design.y - design.X[:, design.kept] @ nested.beta.mean(axis=(0, 1))
+    arms = design.blocks[1]
+    of_arms = nested.draws(nested.labels.blocks[1].effect_variable).mean(axis=(0, 1))[arms.incidence.only.codes, 0]
+    left -= of_arms
+    alone = []
+    for level in range(block.q):
+        W = np.linalg.inv(R[np.ix_(codes == level, codes == level)])
+        alone.append((W @ left[codes == level]).sum() / W.sum())
+    np.testing.assert_allclose(table["unpooled"], alone, rtol=1e-8)
+    lines, b = nested.group_lines("x", group="arm"), nested.beta.mean(axis=(0, 1))
+    arm = bmm.shrinkage(nested).table.query("group == 'arm'")["unpooled"].to_numpy()
+    at = np.array([list(arms.levels).index(level) for level in lines["level"]])
+    inside = lines["unpooled"].notna().to_numpy()  # of the x that the arm has
+    assert inside.sum() > 10
+    line = b[0] + b[1] * lines["x"].to_numpy() + arm[at]
+    np.testing.assert_allclose(lines["unpooled"][inside], line[inside], rtol=1e-8)
+
+
+SITES = ("residual_sd", "residual_cor")
+
+
+def _flat_draws(posterior: Posterior, name: str) -> np.ndarray:
+    values = posterior.sigma if name == "sigma" else posterior.draws(name)
+    return values.reshape(-1, *values.shape[2:])
+
+
 def test_quadrature_is_the_integral_over_two_parameters() -> None:
-    data = DATA[["id", "step", "y"]].assign(step=DATA["step"] // 2)  # odd steps tell the sign of ρ
+    data = DATA[["id", "step", "y"]]
     model = Model("y ~ 1", data, residual="ar1(step | id)")
     posterior = model.sample(method="quadrature", draws=400, seed=1, progress=False)
     prior = model.priors.rows[0].prior
@@ -202,6 +313,65 @@ def test_quadrature_is_the_integral_over_two_parameters() -> None:
     assert posterior.sensitivity(progress=False)["has_prior"].tolist() == [True, False, True]
 
 
+def test_covariance_of_the_response_has_the_distribution_of_its_draws(
+    nested: Posterior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(covariance_module, "DRAWS", 50)
+    model = Model("y ~ x + (1 | id) + (1 | arm)", DATA, residual="ar1(step | id) * het(arm)", weights="w")
+    chosen = np.flatnonzero(np.isin(DATA["id"], ["g1", "g3"]))
+    rows = [int(i) for i in chosen]
+    cells, same = [], {name: DATA[name].to_numpy()[chosen] for name in ("id", "arm")}
+    for draw in np.linspace(0, nested.sigma.size - 1, 50).round().astype(int):
+        values = values_of(nested, draw)
+        V = dense_residual_of(nested, values)[np.ix_(chosen, chosen)]
+        for name, of in same.items():
+            V = V + values[f"sd(Intercept | {name})"] ** 2 * (of[:, None] == of)
+        cells.append(V)
+    expected = {
+        "mean": np.mean(cells, axis=0),
+        "sd": np.std(cells, axis=0, ddof=1),
+        "median": np.median(cells, axis=0),
+        "lower": np.quantile(cells, 0.05, axis=0),
+        "upper": np.quantile(cells, 0.95, axis=0),
+    }
+    for summary, table in expected.items():
+        found = model.marginal_covariance(rows, at=nested, summary=summary, level=0.9)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found.to_numpy(), table, rtol=1e-9, atol=1e-12)
+    assert found.index.equals(model.marginal_covariance(rows, at=nested_fit(nested)).index)
+    with pytest.raises(ArgumentError, match="summary is 'mode'"):
+        model.marginal_covariance(rows, at=nested, summary="mode")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="which is of draws"):
+        model.marginal_covariance(rows, at=nested_fit(nested), summary="sd")
+    with pytest.raises(DesignError, match="the posterior of another model"):
+        Model("y ~ x", DATA, residual="ar1(step | id)").marginal_covariance(rows, at=nested)
+
+
+def test_what_rows_that_hang_together_say_of_a_level_is_counted_once() -> None:
+    """Ten rows of correlation near one tell little: effects that independent rows would centre are not centred."""
+    rng = np.random.default_rng(0)
+    group, t = np.repeat(np.arange(60), 10), np.tile(np.arange(10), 60)
+    root = np.linalg.cholesky(0.8 ** np.abs(np.subtract.outer(np.arange(10), np.arange(10))))
+    y = 0.6 * rng.normal(size=60)[group] + (rng.normal(size=(60, 10)) @ root.T).ravel()
+    data = pd.DataFrame({"g": group.astype(str), "t": t, "y": y})
+    fit = Model("y ~ 1 + (1 | g)", data, residual="ar1(t | g)").fit()
+    found = fit.estimate
+    assert found.residual is not None
+    warm = WarmStart(
+        sigma=fit.sigma,
+        factors=found.factors,
+        beta=found.beta,
+        beta_covariance=found.beta_covariance,
+        residual=found.residual.public,
+    )
+    blocks, weights = whiten_blocks(warm, fit.design)
+    own = spherical_covariance(blocks[0], weights, found.factors[0]).ravel()
+    R = fit.parameters.loc["rho(t | g)", "estimate"] ** np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
+    np.testing.assert_allclose(own, 1.0 / (1.0 + found.factors[0][0, 0] ** 2 * np.linalg.inv(R).sum()), rtol=1e-9)
+    [choice] = parameterise(warm, fit.design)
+    assert choice.degree == 0.0
+    assert f"the data remove {100 * (1 - own[0]):.0f} % of the prior variance" in choice.reason
+
+
 def test_density_depends_on_neither_order_nor_names_nor_units() -> None:
     def density(data: pd.DataFrame, unit: float) -> float:
         model = Model("y ~ arm + x", data, residual="hetar1(step | id)")
@@ -215,6 +385,25 @@ def test_density_depends_on_neither_order_nor_names_nor_units() -> None:
     changed = DATA.assign(y=unit * DATA["y"] + 400.0, id="z" + DATA["id"]).sample(frac=1.0, random_state=1)
     expected = density(DATA, 1.0) - (len(DATA) + 4) * np.log(unit)
     assert density(changed, unit) == pytest.approx(expected, rel=1e-9)
+
+
+def test_opposite_correlation_that_few_rows_speak_against_is_a_second_mode() -> None:
+    """One group of fourteen has neighbours an odd number of steps apart."""
+    rng, rows = np.random.default_rng(1), []
+    for group in range(14):
+        times = np.array([0, 2, 4 if group else 3])
+        root = np.linalg.cholesky(0.6 ** np.abs(np.subtract.outer(times, times)))
+        rows += [(f"g{group}", *pair) for pair in zip(times, root @ rng.normal(size=3), strict=True)]
+    data = pd.DataFrame(rows, columns=["g", "t", "y"])
+    model = Model("y ~ 1", data, residual="ar1(t | g)")
+    exact, drawn = (model.sample(method=way, seed=1, progress=False) for way in ("quadrature", "importance"))
+    below = [(each.draws("residual_cor") < 0.0).mean() for each in (exact, drawn)]
+    assert below[0] == pytest.approx(below[1], abs=0.03)
+    assert 0.05 < below[0] < 0.15
+    assert drawn.log_evidence == pytest.approx(exact.log_evidence, abs=0.03)
+    even = Model("y ~ 1", data[data["g"] != "g0"], residual="ar1(t | g)").sample(method="quadrature", seed=1)
+    assert (even.draws("residual_cor") > 0.0).all()  # ρ and −ρ have the same likelihood
+    assert "modes" not in even.data.children
 
 
 def test_priors_of_residuals_have_keys_scales_and_words() -> None:

@@ -15,6 +15,7 @@ from bayesmm.bayes.programs.parameterisation import Choice
 from bayesmm.bayes.programs.partial import partial_factor
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.sites import Numbers, Parameter
+from bayesmm.bayes.residual_draws import whitener
 from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
@@ -154,6 +155,9 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
         _covariance_values(program.covariances, data.covariances, *point) | own
         for point in [*points, *_near_and_far(warm, design)]
     ]
+    mirrored = _mirror(warm, design)
+    if mirrored is not None:
+        others.append(values | _residual_values(program.covariances, data.covariances, mirrored, design)[0])
     values |= own
     if program.coefficients is not None:
         sampled = np.asarray(data.prior.sampled)
@@ -164,6 +168,18 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
         others = [values | expected, *(other | start for other in others)]
         values |= start
     return Start(values, scales, _small_sds(program.covariances, data.covariances, warm.sigma, design), tuple(others))
+
+
+def _mirror(warm: WarmStart, design: Design) -> WarmStart | None:
+    """Change the sign of correlations whose opposites may be nearly as likely; None if there are none."""
+    block = design.residual
+    if block is None or block.correlation is None or warm.residual is None:
+        return None
+    parts = block.correlation.parts
+    signs = [np.full(len(part.names), -1.0 if part.has_mirror else 1.0) for part in parts]
+    if not any(part.has_mirror for part in parts):
+        return None
+    return replace(warm, residual=warm.residual * np.concatenate([np.ones(len(block.sd_names)), *signs]))
 
 
 def _near_and_far(warm: WarmStart, design: Design) -> list[tuple[float, tuple[np.ndarray, ...]]]:
@@ -216,12 +232,13 @@ def start_conditional(
         error = np.sqrt(np.diag(contrast @ warm.beta_covariance @ contrast.T))
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
         scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
+    independent, weights = whiten_blocks(warm, design)
     modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
     sums: dict[int, np.ndarray] = {}
     for f in program.order:
-        site, block, rows = program.effect_sites[f], program.covariances.blocks[f], design.blocks[f]
+        site, block = program.effect_sites[f], program.covariances.blocks[f]
         factor, b = factors[f], modes[f]
-        covariance = spherical_covariance(rows, design.weights, factor)
+        covariance = spherical_covariance(independent[f], weights, factor)
         scales |= _block_scales(block, covariance)
         around: Any = data.means[f] @ warm.beta
         parent, degree = program.parents[f], data.degrees[f]
@@ -237,7 +254,17 @@ def start_conditional(
 
 def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
     """Choose how the conditional program samples each grouping factor."""
-    return choose_automatically(design.blocks, design.weights, warm.factors, warm.sigma, warm.effect_covariances)
+    blocks, weights = whiten_blocks(warm, design)
+    return choose_automatically(blocks, weights, warm.factors, warm.sigma, warm.effect_covariances)
+
+
+def whiten_blocks(warm: WarmStart, design: Design) -> tuple[Sequence[RandomBlock], np.ndarray]:
+    """Return the blocks and weights (n,) of rows with independent residuals: the data's own, or those times L⁻¹."""
+    if design.residual is None or warm.residual is None:
+        return design.blocks, design.weights
+    whiten = whitener(design, warm.residual)
+    blocks = [replace(each, incidence=each.incidence.map(lambda codes: codes, whiten)) for each in design.blocks]
+    return blocks, np.ones(design.n)
 
 
 def _covariance_values(

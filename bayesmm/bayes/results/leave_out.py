@@ -24,6 +24,7 @@ from bayesmm.bayes.results.residual_leave_out import conditional_groups, leave_g
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
+from bayesmm.design.reading.levels import read_levels
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.leave_out.leave_out import (
@@ -118,12 +119,22 @@ def _left_out(posterior: DrawnModel, of: str) -> tuple[str, list[np.ndarray] | N
             return names.dim, [own for _, own in kept], [level for level, _ in kept]
     residual = design.residual
     if residual is not None and residual.group and of in (residual.group, f"`{residual.group}`"):
-        order = np.argsort(residual.codes, kind="stable")
-        ends = np.cumsum(np.bincount(residual.codes, minlength=len(residual.levels)))[:-1]
-        return safe_name(residual.group), np.split(order, ends), list(residual.levels)
+        return safe_name(residual.group), _split(residual.codes, len(residual.levels)), list(residual.levels)
+    column = of[1:-1] if isinstance(of, str) and of[:1] == of[-1:] == "`" else of
+    if design.elsewhere is None and isinstance(column, str) and column in design.frame:
+        levels = read_levels((column,), [design.used.columns[column]], design.n)
+        if len(levels.labels) > 1:
+            return safe_name(column), _split(levels.codes, len(levels.labels)), list(levels.labels)
     names = [*labels.n_levels, *([residual.group] if residual is not None and residual.group else [])]
     groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in dict.fromkeys(names)])
-    raise ArgumentError(f"of is {of!r}: give 'row', or a grouping factor of the model: {groups}.")
+    raise ArgumentError(
+        f"of is {of!r}: give 'row', a grouping factor of the model ({groups}), or another column that it uses."
+    )
+
+
+def _split(codes: np.ndarray, count: int) -> list[np.ndarray]:
+    """Rows of each group."""
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=count))[:-1])
 
 
 def _check_size(draws: ParameterDraws, n_groups: int) -> None:

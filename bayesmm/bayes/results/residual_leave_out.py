@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
-from bayesmm.bayes.residual_draws import ResidualDraws
+from bayesmm.bayes.residual_draws import LOG_2_PI, ResidualDraws
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, stack_draws
 from bayesmm.bayes.results.indispensable import refuse_indispensable
@@ -25,8 +27,10 @@ from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.residual.in_jax import lay_out_products
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.leave_out import leave_levels_apart, leave_residual_groups, leave_residual_rows
-from bayesmm.presenting.progress import progress_bar
+from bayesmm.presenting.progress import Bar, progress_bar
 from bayesmm.problem import lay_out_design
+
+MOST_ROWS = 1000  # of data of which groups are left out that cross others: some 0.1 s for each draw
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def leave_groups(
     Raises
     ------
     PredictionError
-        If the groups are neither those of the residuals nor sets of them in which all grouping factors are nested.
+        If the groups are neither those of the residuals nor sets of them in which all grouping factors are nested, and
+        there are more than a thousand rows.
     """
     bound = _bind(posterior, groups)
     n = posterior.n
@@ -88,10 +93,7 @@ def leave_groups(
         return found[:, np.argsort(np.concatenate([own[:, 0] for own in of_stacks]))]
     parents = _parents(posterior, owner, len(groups), bound) if is_whole else None
     if parents is None:
-        raise PredictionError(
-            "Beside a covariance of the residuals rows are left out one at a time, by the groups of the residuals, "
-            "or by a factor in whose levels these and all other grouping factors lie. Take one of these."
-        )
+        return _leave_crossing(posterior, draws, groups, bound.data, progress)
     first = [own[:, 0] for own in of_stacks]
     counts = np.bincount(owner, minlength=len(groups)).astype(float)
     evaluate = partial(_apart, correlation=bound.correlation)
@@ -113,6 +115,77 @@ def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bo
     return tuple(found)
 
 
+def _leave_crossing(
+    posterior: DrawnModel,
+    draws: ParameterDraws,
+    groups: list[np.ndarray],
+    data: MarginalData,
+    progress: bool | None,
+) -> np.ndarray:
+    """Leave out groups that cross those of the residuals or other grouping factors, by matrices of rows by rows.
+
+    With P the precision of y given the covariance parameters, coefficients integrated out as well,
+
+        y_g | y_-g ~ N(y_g − P_gg⁻¹(Py)_g, P_gg⁻¹).
+    """
+    design = posterior.design
+    _check_rows(design.n)
+    rows, prior = posterior.problem.residual_rows, data.prior
+    Q, response = rows.fixed[:, :-1], rows.fixed[:, -1]
+    basis, precision = Q @ np.asarray(prior.basis), np.asarray(prior.precision)
+    sampled, columns = np.asarray(prior.sampled), Q @ np.asarray(prior.sampled_root)
+    blocks = [(block.incidence.only.columns, _are_alike(block.incidence.only.codes)) for block in design.blocks]
+    found = []
+    with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
+        for d, V in enumerate(_dense_residuals(rows.layout, draws)):
+            for (Z, alike), covariance in zip(blocks, draws.covariances, strict=True):
+                V = V + Z @ covariance[d] @ Z.T * alike
+            beta = draws.beta[d, sampled]
+            mean = np.asarray(conditional_prior(data, beta if len(sampled) else None).mean)
+            y = response - columns @ (beta - np.asarray(prior.sampled_origin)) - basis @ mean
+            W = np.linalg.inv(V)
+            WB = W @ basis
+            P = W - WB @ np.linalg.solve(basis.T @ WB + precision, WB.T)
+            found.append(_left_out(P, P @ y, groups, bar))
+    return np.stack(found)
+
+
+def _check_rows(n: int) -> None:
+    if n > MOST_ROWS:
+        raise PredictionError(
+            f"The groups cross those of the residuals, or other grouping factors: leaving them out takes a matrix of "
+            f"rows by rows for each draw, and {n:,} rows are more than the {MOST_ROWS:,} it is made for. Leave out "
+            "rows, the groups of the residuals, or a factor in whose levels these and all other factors lie."
+        )
+
+
+def _dense_residuals(layout: ResidualLayout, draws: ParameterDraws) -> Iterator[np.ndarray]:
+    """Covariance matrix (n, n) of the residuals, draw by draw."""
+    assert draws.residual is not None
+    residuals = ResidualDraws(layout=layout, public=draws.residual, sigma=draws.sigma)
+    n = sum(stack.rows.size for stack in layout.stacks)
+    for sigma, covariances in zip(draws.sigma, residuals.covariances(), strict=True):
+        V = np.zeros((n, n))
+        for stack, R in zip(layout.stacks, covariances, strict=True):
+            V[stack.rows[:, :, None], stack.rows[:, None, :]] = sigma**2 * R[stack.pattern]
+        yield V
+
+
+def _are_alike(codes: np.ndarray) -> np.ndarray:
+    return codes[:, None] == codes
+
+
+def _left_out(P: np.ndarray, moved: np.ndarray, groups: Sequence[np.ndarray], bar: Bar) -> np.ndarray:
+    """Log density of each group given all others, of the precision of all rows and that times their deviations."""
+    values = []
+    for which in groups:
+        L = np.linalg.cholesky(P[np.ix_(which, which)])
+        z = solve_triangular(L, moved[which], lower=True)
+        values.append(np.log(np.diag(L)).sum() - 0.5 * (len(which) * LOG_2_PI + z @ z))
+    bar.advance()
+    return np.array(values)
+
+
 def conditional_groups(
     posterior: DrawnModel, draws: ParameterDraws, groups: list[np.ndarray], progress: bool | None
 ) -> np.ndarray:
@@ -121,7 +194,7 @@ def conditional_groups(
     Raises
     ------
     PredictionError
-        If residuals of a residual group are in several of the groups.
+        If residuals of a residual group are in several of the groups, and there are more than a thousand rows.
     """
     design = posterior.design
     layout, public = lay_out_design(design), draws.residual
@@ -129,13 +202,15 @@ def conditional_groups(
     owner = np.full(design.n, -1)
     for g, which in enumerate(groups):
         owner[which] = g
-    if any((owner[stack.rows] != owner[stack.rows][:, :1]).any() for stack in layout.stacks):
-        raise PredictionError(
-            "Rows whose residuals hang together would be left out in part, with predictive='conditional': take "
-            "of='row' or the groups of the residuals."
-        )
+    is_whole = not any((owner[stack.rows] != owner[stack.rows][:, :1]).any() for stack in layout.stacks)
+    if not is_whole:
+        _check_rows(design.n)
     effects = read_effects(posterior, draws, progress=progress)
     residual = design.y - build_predictors(design).mean(draws.beta, effects)
+    if not is_whole:
+        each = ((np.linalg.inv(R), e) for R, e in zip(_dense_residuals(layout, draws), residual, strict=True))
+        with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
+            return np.stack([_left_out(P, P @ e, groups, bar) for P, e in each])
     values, first = ResidualDraws(layout=layout, public=public, sigma=draws.sigma).groups(residual)
     total = np.zeros((len(values), len(groups)))
     np.add.at(total.T, owner[first], values.T)

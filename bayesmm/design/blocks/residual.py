@@ -426,12 +426,11 @@ def _check_nested(
                 )
 
 
-def _gaps(codes: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
-    """Mean and least time between neighbours in a group."""
+def _gaps(codes: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Measure the times between neighbours in a group."""
     order = np.lexsort((positions, codes))
     within = np.diff(codes[order]) == 0
-    gaps = np.diff(positions[order])[within]
-    return float(gaps.mean()), float(gaps.min())
+    return np.diff(positions[order])[within]
 
 
 def _part(

@@ -107,7 +107,7 @@ def marginal_covariance(design: Design, rows: Any = None, at: Any = None) -> pd.
         design = _with_fitted_of(at, design)
     needed = [row.name for row in labels.parameter_rows() if row.kind != "fixed"]
     values = read_values(at, labels, list(dict.fromkeys([*needed, "sigma"])), design.known_sigma)
-    cells = _covariance(design, chosen, stated_covariances(labels, values), values)
+    cells = covariance_of_rows(design, chosen, stated_covariances(labels, values), values)
     return pd.DataFrame(cells, index=index, columns=index)
 
 
@@ -193,7 +193,7 @@ def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
                     yield piece.start + i, piece.start + j, symbol
 
 
-def _covariance(
+def covariance_of_rows(
     design: Design, chosen: np.ndarray, covariances: Sequence[np.ndarray], values: Mapping[str, float]
 ) -> np.ndarray:
     """ZΣZ' + σ²W⁻¹ of the chosen rows, (m, m); with the covariance of the residuals, if they have one."""

@@ -15,11 +15,11 @@ from bayesmm.console import listing
 from bayesmm.design.refusal import refuse_related
 from bayesmm.design.words.own_rows import OwnRows
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.either import is_posterior
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals, write_number
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Shrinkage, Table, facts, notes
+from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     at their estimates, or posterior means. Partial pooling: the BLUP, or the posterior mean. Between them stands
     W = G(G + σ²(Z'WZ)⁻¹)⁻¹, with the level's columns and weights in Z'WZ; with one grouping factor and one level a row
     b̂ = Wb̃ exactly, otherwise it is the weight given the other effects. A posterior's W is the mean over its draws,
-    500 at most. `weight` is W's diagonal.
+    500 at most. `weight` is W's diagonal. Where residuals have a covariance σ²R, least squares are generalised and R⁻¹
+    stands for W of the rows: as estimated, at the posterior means of logarithms of standard deviations, exponents and
+    correlations, and of weights draw by draw.
 
     The pooling factor of a batch of effects ε_j is λ = 1 − V_j(E ε_j) / E(V_j ε_j), with V_j the variance over the
     levels of the data, divisor q − 1; E is over the draws of a posterior, or for a fit over the joint normal
@@ -324,8 +326,6 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         "shrinkage() weighs each level's own rows against the mean of independent levels",
         "Related levels are drawn towards their relatives: see result.random_effects().",
     )
-    if is_posterior(result):
-        result.design.require_independent_residuals("Partial pooling of a posterior")
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
@@ -336,11 +336,8 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         ]
         fixed = estimate.beta
     else:
-        result.design.require_independent_residuals("shrinkage() of a posterior")
-        parameters = values.parameters
-        fixed = parameters.beta.mean(axis=0)
-        own = result.problem.read_own_rows(fixed, [effects.mean(axis=0) for effects in values.effects])
-        drawn = _drawn_weights(own, values)
+        fixed = values.parameters.beta.mean(axis=0)
+        own, drawn = _drawn_weights(values, result, progress)
     blocks = [
         _tabulate(f, rows, weights, fixed, values, result, level)
         for f, (rows, weights) in enumerate(zip(own, drawn, strict=True))
@@ -376,14 +373,28 @@ def _covariances(result: Any, values: FitValues | PosteriorValues) -> dict[str, 
     }
 
 
-def _drawn_weights(own: list[OwnRows], values: PosteriorValues) -> list[np.ndarray]:
-    """Weights (d, q, k, k) of each grouping factor, of some draws."""
+def _drawn_weights(
+    values: PosteriorValues, result: Any, progress: bool | None
+) -> tuple[list[OwnRows], list[np.ndarray]]:
+    """Each level's own rows at the posterior means, and weights (d, q, k, k) of each grouping factor, of some draws."""
     of = values.parameters
     some = np.unique(np.linspace(0, len(of.sigma) - 1, FOR_WEIGHTS).round().astype(int))
-    return [
-        np.stack([rows.weights(covariance[d], float(of.sigma[d]) ** 2) for d in some])
-        for rows, covariance in zip(own, of.covariances, strict=True)
-    ]
+    at = of.beta.mean(axis=0), [effects.mean(axis=0) for effects in values.effects]
+
+    def read(public: np.ndarray | None) -> list[OwnRows]:
+        if public is None:
+            return result.problem.read_own_rows(*at)
+        from bayesmm.bayes.residual_draws import whitener
+
+        return result.problem.read_own_rows(*at, whitener(result.design, public))
+
+    own = read(None if of.residual is None else of.residual.mean(axis=0))
+    weights: list[list[np.ndarray]] = [[] for _ in own]
+    for d in watched(some, "weighing levels", progress):
+        each = own if of.residual is None else read(of.residual[d])  # rows that residuals' covariance makes independent
+        for found, rows, covariance in zip(weights, each, of.covariances, strict=True):
+            found.append(rows.weights(covariance[d], float(of.sigma[d]) ** 2))
+    return own, [np.stack(found) for found in weights]
 
 
 def _tabulate(
