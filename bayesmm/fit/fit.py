@@ -1377,12 +1377,13 @@ class Fit:
         -----
         cAIC = −2 log p(y | β̂, b̂, σ̂) + 2(tr ∂ŷ/∂y + 1), where the fitted values follow the responses also by the
         estimated variances, and 1 is for σ (0 where it is known). Variances on the boundary stay there. It needs two
-        evaluations of the criterion for each entry of θ, and passes over the rows.
+        evaluations of the criterion for each entry of θ, and passes over the rows. Where residuals have a covariance,
+        fitted values follow the responses by its estimate too, and its parameters are counted with σ.
 
         References
         ----------
-        Vaida & Blanchard (2005), Biometrika 92. Greven & Kneib (2010), Biometrika 97. Hurvich & Tsai (1989), Biometrika
-        76.
+        Vaida & Blanchard (2005), Biometrika 92. Greven & Kneib (2010), Biometrika 97. Overholser & Xu (2014), J.
+        Multivar. Anal. 132. Hurvich & Tsai (1989), Biometrika 76.
 
         Examples
         --------

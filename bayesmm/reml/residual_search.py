@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -209,6 +210,24 @@ def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
     else:
         products = whiten_at(criterion.rows, phi, criterion.plan).products
     return Criterion(products, criterion.layout, criterion.method, criterion.sigma)
+
+
+class EffectsAt(NamedTuple):
+    """At parameters φ (f,) of the residuals: coefficients (p,), modes (q, k) of each factor, on the user's columns."""
+
+    phi: np.ndarray
+    beta: np.ndarray
+    modes: list[np.ndarray]
+
+
+def read_at(criterion: ResidualCriterion, psi: np.ndarray) -> EffectsAt:
+    """Read effects off at any covariance parameters (θ, φ)."""
+    theta, phi = criterion.split(psi)
+    at_phi = fixed_at(criterion, phi)
+    at, products = at_phi.evaluate(theta), at_phi.products
+    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, at.fixed.beta)
+    modes = [np.linalg.solve(T, b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
+    return EffectsAt(phi, beta, modes)
 
 
 def read_residual(

@@ -1,5 +1,8 @@
 """Criteria, explained variance and robust standard errors of fits whose residuals have a covariance."""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 from dense_errors import Dense, model_fit
@@ -7,6 +10,7 @@ from dense_errors import Dense, model_fit
 from bayesmm import Model, compare
 from bayesmm.datasets import load
 from bayesmm.errors import ArgumentError
+from bayesmm.reml.residual_search import refit_responses
 
 ORTHODONT = load("orthodont")
 STEPS = ((ORTHODONT["age"] - 8.0) // 2.0).astype(int)
@@ -19,7 +23,7 @@ NAMES = ["autoregressive residuals", "a power, weights", "crossed, strata"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_conditional_likelihood_is_that_of_the_textbook_and_has_no_criterion(name: str) -> None:
+def test_conditional_likelihood_is_that_of_the_textbook(name: str) -> None:
     fit = model_fit(name)
     dense = Dense(fit)
     R = dense.V - dense.Z @ dense.G @ dense.Z.T
@@ -29,8 +33,50 @@ def test_conditional_likelihood_is_that_of_the_textbook_and_has_no_criterion(nam
     assert found.conditional_loglik == pytest.approx(expected, rel=1e-9)
     assert found.hat_trace == pytest.approx(np.trace(np.eye(fit.n) - R @ dense.P), rel=1e-7)
     assert found.table.loc["AIC", "value"] == pytest.approx(fit.aic)
-    assert np.isnan(found.caic)
-    assert "where that is estimated there is none" in " ".join(str(found).split())
+    assert found.n_residual == 1 + len(fit.estimate.residual.phi)
+    assert "Overholser & Xu 2014" in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize(
+    ("formula", "residual", "method"),
+    [
+        ("distance ~ age", "ar1(age | Subject)", "reml"),
+        ("distance ~ age", "us(age | Subject)", "ml"),
+        ("distance ~ age + (1 | Subject)", "het(Sex)", "reml"),
+        ("distance ~ age + (1 | Subject)", "het(Sex)", "ml"),
+    ],
+)
+def test_effective_degrees_of_freedom_are_the_derivative_of_refitted_values(
+    formula: str, residual: str, method: Literal["reml", "ml"]
+) -> None:
+    data = ORTHODONT[ORTHODONT["Subject"].isin([f"{sex}0{i}" for sex in "MF" for i in range(1, 7)])].iloc[2:]
+    model = Model(formula, data, residual=residual)
+    fit = model.fit(method)
+    found, h, total = fit.criteria(), 1e-3, 0.0
+    criterion, start = fit.estimate.residual.criterion, fit.estimate.coordinates[:-1]
+    moved = fit.design.y[:, None] + h * np.hstack([np.eye(fit.n), -np.eye(fit.n)])
+    ends = []
+    for y, each in zip(moved.T, refit_responses(model.problem, criterion, moved, start), strict=True):
+        again = replace(fit, problem=model.problem.with_response(y), estimate=each)
+        ends.append(np.asarray(again.fitted))
+    for i in range(fit.n):
+        total += (ends[i][i] - ends[fit.n + i][i]) / (2.0 * h)
+    assert found.hat_trace + found.uncertainty == pytest.approx(total, rel=2e-4)
+
+
+def test_conditional_criterion_without_random_effects_is_nearly_that_of_ml() -> None:
+    fit = Model("distance ~ age", ORTHODONT, residual="homcs(age | Subject)").fit("ml")
+    found = fit.criteria()
+    assert found.uncertainty == pytest.approx(0.0, abs=1e-8)  # least squares are best, whatever the correlation
+    assert found.caic == pytest.approx(fit.aic, abs=1e-6)
+
+
+def test_strata_that_are_no_different_have_the_criterion_of_one_variance() -> None:
+    data = ORTHODONT.assign(half=np.where(np.arange(len(ORTHODONT)) % 8 < 4, "a", "b"))
+    two = Model("distance ~ age + (1 | Subject)", data, residual="het(half)").fit()
+    one = Model("distance ~ age + (1 | Subject)", data).fit()
+    assert two.criteria().effective_df - one.criteria().effective_df == pytest.approx(1.0, abs=0.7)
+    assert one.criteria().n_residual == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

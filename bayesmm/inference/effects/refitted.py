@@ -20,8 +20,7 @@ from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.refits import refit
-from bayesmm.reml.residual import ResidualCriterion
-from bayesmm.reml.residual_search import fixed_at, refit_residual
+from bayesmm.reml.residual_search import EffectsAt, read_at, refit_residual
 
 REFITS = 200  # if nobody says how many
 
@@ -125,20 +124,12 @@ def _move_whole(
     )
 
 
-class Predicted(NamedTuple):
-    """What is predicted at parameters φ (f,) of the residuals: coefficients (p,), effects (q, k) of each factor."""
-
-    phi: np.ndarray
-    beta: np.ndarray
-    modes: list[np.ndarray]
-
-
 class Move(NamedTuple):
     """How far predictions of a drawn response (n,) moved with the variances."""
 
     response: np.ndarray
-    before: Predicted
-    after: Predicted
+    before: EffectsAt
+    after: EffectsAt
 
     @property
     def beta(self) -> np.ndarray:
@@ -169,17 +160,7 @@ def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None =
         anew = own.residual.criterion
     if np.isnan(psi).any():
         return None
-    return Move(y, before=_read_at(criterion, here), after=_read_at(anew, psi))
-
-
-def _read_at(criterion: ResidualCriterion, psi: np.ndarray) -> Predicted:
-    """Coefficients and modes on the user's columns, by these covariance parameters."""
-    theta, phi = criterion.split(psi)
-    at_phi = fixed_at(criterion, phi)
-    at, products = at_phi.evaluate(theta), at_phi.products
-    beta = products.fixed_origin + np.linalg.solve(products.fixed_root, at.fixed.beta)
-    modes = [np.linalg.solve(T, b).T for T, b in zip(products.effect_roots, at.modes, strict=True)]
-    return Predicted(phi, beta, modes)
+    return Move(y, before=read_at(criterion, here), after=read_at(anew, psi))
 
 
 def check_refits(n: Any) -> int:

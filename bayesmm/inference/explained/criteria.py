@@ -13,11 +13,13 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
-from bayesmm.marginal.residual.layout import whiten
+from bayesmm.marginal.residual.layout import solve_residuals, whiten
 from bayesmm.marginal.residual.whitened import log_determinant
 from bayesmm.presenting.numbers import write_number
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.report import Report
+from bayesmm.reml.residual import ResidualEstimate
+from bayesmm.reml.residual_search import read_at
 
 STEP = 1e-5  # of central differences of exact gradients and effects, in sizes of θ
 FLAT = 1e-12  # share of the largest curvature below which a direction of θ is undetermined
@@ -40,10 +42,9 @@ class Criteria:
     hat_trace : float
         ρ, trace of the matrix that turns responses into fitted values, as if the variances were known.
     uncertainty : float
-        What estimating the variances adds to it; NaN where residuals have a covariance that is estimated, for which
-        there is no conditional criterion.
+        What estimating the covariance parameters adds to it.
     n_residual : int
-        One if σ is estimated.
+        Parameters of the residuals that are estimated: σ, and those of their covariance if they have one.
     formula : str
         Of the model.
 
@@ -88,7 +89,7 @@ class Criteria:
 
     @property
     def caic(self) -> float:
-        """The conditional criterion of Greven & Kneib."""
+        """The conditional criterion of Greven & Kneib; with the parameters of correlated residuals, Overholser & Xu."""
         return -2.0 * self.conditional_loglik + 2.0 * self.effective_df
 
     @cached_property
@@ -123,10 +124,10 @@ class Criteria:
             "AIC, AICc and BIC ask about new levels of the grouping factors, cAIC about new rows of the levels that "
             "there are."
         ]
-        if np.isnan(self.uncertainty):
+        if self.n_residual > 1:
             said.append(
-                "cAIC counts how far fitted values follow the responses, which says nothing of the covariance of "
-                "residuals: where that is estimated there is none."
+                "cAIC counts the parameters of the residuals' covariance as they are, which is right for many rows "
+                "(Overholser & Xu 2014)."
             )
         if self.method == "reml":
             said.append("By REML they compare models with the same fixed effects only.")
@@ -174,8 +175,8 @@ def information_criteria(fit: Fitted) -> Criteria:
         loglik=fit.loglik,
         conditional_loglik=float(-0.5 * (constant + weighted)),
         hat_trace=_hat_trace(fit),
-        uncertainty=_uncertainty(fit, residual) if estimate.residual is None else np.nan,
-        n_residual=int(fit.known_sigma is None),
+        uncertainty=_uncertainty(fit, residual) if estimate.residual is None else _uncertainty_of_all(fit),
+        n_residual=int(fit.known_sigma is None) + _n_free(estimate.residual),
         formula=design.specification.shown,
     )
 
@@ -220,6 +221,53 @@ def _uncertainty(fit: Fitted, residual: np.ndarray) -> float:
     inverse = np.linalg.pinv(0.5 * (hessian + hessian.T), rcond=FLAT, hermitian=True)
     cross = (g * design.weights) @ towards.T
     return float(2.0 / estimate.sigma**2 * np.sum(inverse * cross))
+
+
+def _n_free(residual: ResidualEstimate | None) -> int:
+    """Parameters of the residuals' covariance that are at no end, where they are held."""
+    return 0 if residual is None else int((~residual.layout.held(residual.phi)).sum())
+
+
+def _uncertainty_of_all(fit: Fitted) -> float:
+    """Σ_j (∂ŷ/∂ψ_j)'∂ψ̂_j/∂y of ψ = (θ, φ), where residuals have a covariance σ²R(φ).
+
+    With the Hessian C of the criterion and v = R⁻¹(y − ŷ), which is half of its slope by y times σ², the estimates
+    change by
+
+        ∂ψ̂_j/∂y = −(2/σ²) Σ_k C⁻¹_jk (∂_kv − (∂_kr²/r²) v),    without the last part where σ is known.
+
+    Entries on the boundary stay there.
+    """
+    estimate, residual = fit.estimate, fit.estimate.residual
+    assert residual is not None
+    criterion, psi = residual.criterion, estimate.coordinates[:-1]
+    held = np.append(
+        held_theta(estimate.minimum.x, estimate.criterion_function.layout), residual.layout.held(residual.phi)
+    )
+    free, predictors = np.flatnonzero(~held), build_predictors(fit.design)
+
+    def look(psi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at = read_at(criterion, psi)
+        fitted = predictors.mean(at.beta, at.modes)
+        covariances = residual.layout.covariances(np, criterion.split(psi)[1])
+        return fitted, solve_residuals(residual.layout.stacks, covariances, fit.design.y - fitted)
+
+    steps, g, slopes = STEP * criterion.sizes(psi), [], []
+    for j in free:
+        step = np.zeros(len(psi))
+        step[j] = steps[j]
+        up, down = look(psi + step), look(psi - step)
+        moved, turned = ((a - b) / (2.0 * steps[j]) for a, b in zip(up, down, strict=True))
+        g.append(moved)
+        slopes.append(turned)
+    if not len(free):
+        return 0.0
+    at, towards = residual.derivatives(estimate.minimum.x), -np.array(slopes)
+    if fit.known_sigma is None:
+        square = estimate.sigma**2 * criterion.degrees_of_freedom
+        towards += np.outer(at.residual_square_gradient[free] / square, look(psi)[1])
+    inverse = np.linalg.pinv(at.hessian[np.ix_(free, free)], rcond=FLAT, hermitian=True)
+    return float(2.0 / estimate.sigma**2 * np.sum(inverse * (np.array(g) @ towards.T)))
 
 
 def _effects(fit: Fitted, at: Evaluated) -> list[np.ndarray]:

@@ -314,6 +314,14 @@ def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.nda
     return found
 
 
+def solve_residuals(stacks: Sequence[Stack], covariances: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:
+    """R⁻¹ times values (n,) of the rows, for covariances R (m, o, o) of the patterns."""
+    found = np.empty_like(values)
+    for stack, R in zip(stacks, covariances, strict=True):
+        found[stack.rows] = (np.linalg.inv(R)[stack.pattern] @ values[stack.rows][:, :, None])[:, :, 0]
+    return found
+
+
 def row_variances(stacks: Sequence[Stack], covariances: Sequence[np.ndarray]) -> np.ndarray:
     """Diagonal of R, row by row (n,)."""
     found = np.empty(sum(stack.rows.size for stack in stacks))
