@@ -45,7 +45,7 @@ WATCHED = {
     },
     "Ranking": {"pairs"},
     "bayesmm": {
-        *("compare", "comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report"),
+        *("anova", "compare", "comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report"),
         *("shrinkage", "slopes"),
     },
 }

@@ -1,11 +1,11 @@
-"""Likelihood-ratio tests and information criteria of several models of the same data."""
+"""Several models of the same data in one table: likelihood-ratio tests, information criteria, predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,26 @@ from scipy import stats
 
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.comparison.nesting import Nesting, examine, is_in_span
+from bayesmm.comparison.predictive import assess, check_left_out
+from bayesmm.comparison.same_model import check_same_model
 from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.design.elsewhere import SAME
 from bayesmm.errors import ArgumentError, ComparisonError, FitStatus
 from bayesmm.fit.estimating import fit_problem
 from bayesmm.fit.fit import Fit
+from bayesmm.inference.either import is_posterior
 from bayesmm.presenting.numbers import write_number, write_p
+from bayesmm.presenting.page import write_document
 from bayesmm.presenting.parts import Column, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
+from bayesmm.specification.terms import Specification
+
+if TYPE_CHECKING:
+    from arviz_stats import ELPDData
+    from great_tables import GT  # pyright: ignore[reportMissingImports]  an extra
+
+    from bayesmm.bayes.posterior import Posterior
 
 type Against = Literal["next", "largest"]
 
@@ -42,13 +53,21 @@ class ModelTable:
     Attributes
     ----------
     table : DataFrame
-        Index: names of the models. Columns: n_parameters, aic, bic, loglik, deviance (−2 log-likelihood); and of each
-        model against the one above it chisq, df and p_value. With ``against="largest"`` these are of each model against
-        the last, and there is a column aicc.
+        Index: names of the models. Columns: n_parameters, and n_covariance, those that are no fixed effects. Of fits
+        aic, bic, loglik, deviance (−2 log-likelihood); and of each model against the one above it chisq, df and
+        p_value. With ``against="largest"`` these are of each model against the last, and there is a column aicc. Of
+        posteriors log_evidence, log_evidence_error and probability (of models that are equally likely beforehand); and
+        for each kind of what is left out, "row" or a grouping factor, elpd_row, elpd_error_row, elpd_diff_row (from the
+        highest), elpd_diff_error_row and doubtful_row, how many Pareto k̂ are large. NaN where a model has no fit or no
+        posterior, or its posterior no evidence.
     fits : dict of str to Fit
         The fits that are compared, in the order of the table: by ML where they were refitted.
+    posteriors : dict of str to Posterior
+        The posteriors.
+    loo : dict of str to (dict of str to ELPDData)
+        By what is left out, and by model: ``arviz.compare(models.loo["row"])`` has weights too.
     remarks : tuple of str
-        What is to be known of the tests.
+        What is to be known of the tests and of the predictions.
     against : {"next", "largest"}
         What each model is tested against.
 
@@ -66,6 +85,8 @@ class ModelTable:
     fits: dict[str, Fit]
     remarks: tuple[str, ...]
     against: Against = "next"
+    posteriors: Mapping[str, Posterior] = field(default_factory=dict)
+    loo: Mapping[str, Mapping[str, ELPDData]] = field(default_factory=dict)
 
     def report(self) -> Report:
         """Write the report.
@@ -83,9 +104,115 @@ class ModelTable:
         >>> print(str(bmm.anova(*fits).report()).splitlines()[0])
         Models by restricted maximum likelihood
         """
-        method = next(iter(self.fits.values())).method
+        unfinished = [name for name, fit in self.fits.items() if fit.status is FitStatus.NOT_CONVERGED]
+        doubtful = [name for name, each in self.posteriors.items() if not each.diagnostics.is_good]
+        trouble = [f"The search did not converge for {listing(unfinished)}."] if unfinished else []
+        trouble += [f"Something speaks against the draws of {listing(doubtful)}: see diagnostics."] if doubtful else []
+        tables = [_as_table(self.table, self._by_fits()), _as_table(self.table, self._by_posteriors())]
+        return Report(
+            title=self._title,
+            parts=(
+                facts(self._told()),
+                warnings(trouble),
+                *(table for table in tables if table.columns),
+                notes(self._notes),
+            ),
+        )
+
+    def html(self) -> str:
+        """Write the table as a page of its own, without scripts, for a file that a browser or a text processor opens.
+
+        Returns
+        -------
+        str
+            A document in UTF-8; every text in it is escaped.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> fits = [bmm.Model(f"Reaction ~ Days + ({term} | Subject)", data).fit() for term in ("1", "Days")]
+        >>> bmm.anova(*fits).html().startswith("<")
+        True
+        """
+        return write_document(self._title, (facts(self._told()), self._whole, notes(self._notes)))
+
+    def latex(self) -> str:
+        r"""Write the table as a LaTeX ``tabular``, as `bayesmm.publication_table` does.
+
+        Returns
+        -------
+        str
+            For a document with ``\usepackage{booktabs,textcomp}`` and ``\usepackage[T1]{fontenc}``.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> fits = [bmm.Model(f"Reaction ~ Days + ({term} | Subject)", data).fit() for term in ("1", "Days")]
+        >>> r"\begin{tabular}" in bmm.anova(*fits).latex()
+        True
+        """
+        from bayesmm.presenting.latex import write_latex
+
+        return write_latex(self._whole, notes=(*self._told(), *self._notes))
+
+    def great_table(self) -> GT:
+        """Return the table as an object of the package great-tables, to be styled and saved there.
+
+        Returns
+        -------
+        great_tables.GT
+
+        Raises
+        ------
+        BayesmmError
+            If the package is not installed.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> data = bmm.datasets.load("sleepstudy")
+        >>> fits = [bmm.Model(f"Reaction ~ Days + ({term} | Subject)", data).fit() for term in ("1", "Days")]
+        >>> bmm.anova(*fits).great_table().save("models.png")  # doctest: +SKIP
+        """
+        from bayesmm.presenting.great_table import make_great_table
+
+        return make_great_table(self._whole, self._title, (*self._told(), *self._notes))
+
+    @property
+    def _title(self) -> str:
+        by = [METHODS[next(iter(self.fits.values())).method]] if self.fits else []
+        return f"Models by {' and '.join([*by, *(['their posteriors'] if self.posteriors else [])])}"
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        """The remarks, after what heads stand for."""
+        heads = []
+        if self.fits and self.against == "largest":
+            heads.append("par.: all parameters; cov.: those of standard deviations and correlations.")
+        if self.loo:
+            heads.append(
+                "elpd: expected log density of what is left out, given all else, whose name stands above; diff.: from "
+                "the highest, with its standard error."
+            )
+        return (*heads, *self.remarks)
+
+    @property
+    def _whole(self) -> Table:
+        """All columns beside each other, for a page."""
+        return _as_table(self.table, [*self._by_fits(), *self._by_posteriors()])
+
+    def _by_fits(self) -> list[Column]:
+        if not self.fits:
+            return []
+        parameters = [Column(head="parameters", cells=self._write("n_parameters", 0))]
+        if self.against == "largest":
+            parameters = [
+                Column(head=head, cells=self._write(column, 0))
+                for head, column in (("par.", "n_parameters"), ("cov.", "n_covariance"))
+            ]
         written = {
-            "parameters": self._write("n_parameters", 0),
             "AIC": self._write("aic", 2),
             **({"AICc": self._write("aicc", 2)} if "aicc" in self.table else {}),
             "BIC": self._write("bic", 2),
@@ -94,28 +221,37 @@ class ModelTable:
             "df": self._write("df", 0),
             "p": ["" if np.isnan(p) else write_p(p) for p in self.table["p_value"]],
         }
-        unfinished = [name for name, fit in self.fits.items() if fit.status is FitStatus.NOT_CONVERGED]
-        return Report(
-            title=f"Models by {METHODS[method]}",
-            parts=(
-                facts(self._told()),
-                warnings([f"The search did not converge for {listing(unfinished)}."] if unfinished else []),
-                Table(
-                    names=[str(name) for name in self.table.index],
-                    columns=tuple(Column(head=head, cells=cells) for head, cells in written.items()),
-                    head="model",
-                    where="models.table",
-                ),
-                notes(self.remarks),
-            ),
-        )
+        return [*parameters, *(Column(head=head, cells=cells) for head, cells in written.items())]
+
+    def _by_posteriors(self) -> list[Column]:
+        if not self.posteriors:
+            return []
+        columns = [] if self.fits else [Column(head="parameters", cells=self._write("n_parameters", 0))]
+        evidence, probability = self._write("log_evidence", 2), self.table["probability"]
+        if any(evidence):
+            columns.append(Column(head="log p(y)", cells=evidence))
+        if not np.isnan(probability).all():
+            columns.append(Column(head="prob.", cells=["" if np.isnan(p) else write_p(p) for p in probability]))
+        for of in self.loo:
+            is_best = self.table[f"elpd_diff_{of}"] == 0.0
+            errors = [
+                "" if best else cell
+                for best, cell in zip(is_best, self._write(f"elpd_diff_error_{of}", 1), strict=True)
+            ]
+            columns += [
+                Column(head="elpd", cells=self._write(f"elpd_{of}", 1), over=of),
+                Column(head="diff.", cells=self._write(f"elpd_diff_{of}", 1), over=of),
+                Column(head="s.e.", cells=errors, over=of),
+            ]
+        return columns
 
     def _told(self) -> list[str]:
         """Say what the models are; once, where they are called by what they differ in."""
-        fits = tuple(self.fits.values())
-        if _by_residual(fits) == list(self.fits):
-            return [f"{fits[0].design.specification.formula}; models by the covariance of their residuals"]
-        return [f"{name}: {fit.design.specification.shown}" for name, fit in self.fits.items()]
+        results = {name: self.fits.get(name) or self.posteriors[name] for name in self.table.index}
+        specifications = [each.design.specification for each in results.values()]
+        if _by_residual(specifications) == list(results):
+            return [f"{specifications[0].formula}; models by the covariance of their residuals"]
+        return [f"{name}: {each.shown}" for name, each in zip(results, specifications, strict=True)]
 
     def _write(self, column: str, decimals: int) -> list[str]:
         return ["" if np.isnan(value) else write_number(value, decimals) for value in self.table[column]]
@@ -129,33 +265,66 @@ class ModelTable:
         return self.report()._repr_html_()
 
 
-def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, against: Against = "next") -> ModelTable:
-    """Compare models of the same data by likelihood-ratio tests, each with the next larger one, or with the largest.
+def _as_table(table: pd.DataFrame, columns: Sequence[Column]) -> Table:
+    return Table(names=[str(name) for name in table.index], columns=tuple(columns), head="model", where="models.table")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What was given of one model: a fit, a posterior, or both."""
+
+    fit: Fit | None = None
+    posterior: Posterior | None = None
+
+    @property
+    def result(self) -> Any:
+        """One of them."""
+        return self.fit or self.posterior
+
+
+def anova(
+    *results: Fit | Posterior,
+    refit: bool = False,
+    names: Sequence[str] | None = None,
+    against: Against = "next",
+    leave_out: str | Sequence[str] | None = None,
+    progress: bool | None = None,
+) -> ModelTable:
+    """Compare models of the same data: by likelihood-ratio tests and criteria of fits, by predictions of posteriors.
 
     Parameters
     ----------
-    *fits : Fit
-        Two or more fits of the same response in the same rows.
+    *results : Fit and Posterior
+        Of two or more models of the same response in the same rows: of each its fit, its posterior, or both.
     refit : bool
         Whether REML fits are fitted anew by maximum likelihood, as models with different fixed effects need.
     names : sequence of str, optional
-        What the fits are called, in the order in which they are given; "model 1", "model 2", ... by default.
+        What the models are called, in the order in which they come first; "model 1", "model 2", ... by default, or
+        their ``residual=`` where posteriors or ``against="largest"`` ask for a choice, and it tells them apart.
     against : {"next", "largest"}
         Whether each model is tested against the next smaller one, or each against the largest of all where it is a
         special case of that. The second is for a choice among models of which few are special cases of each other, as
-        covariances of residuals: the table has AICc, too, and models of one formula are called by their ``residual=``.
+        covariances of residuals: the table has AICc, too.
+    leave_out : str or sequence of str, optional
+        What the predictions of posteriors are of: "row", grouping factors, or both; none of all with ``()``. By default
+        rows, and whole groups where all models have those of the residuals, or one grouping factor.
+    progress : bool, optional
+        Whether to show progress bars of what is left out; by default where a person can see them.
 
     Returns
     -------
     ModelTable
         ``table`` with one row a model, by the number of parameters. Prints as a report that says where models are not
-        seen to be nested, and where a tested variance is on its boundary.
+        seen to be nested, and where a tested variance is on its boundary; ``html()``, ``latex()`` and ``great_table()``
+        write it for a paper.
 
     Raises
     ------
     ComparisonError
-        If the fits are of different rows, responses or weights, by different methods, or by REML with different fixed
-        effects, unless ``refit=True`` helps.
+        If the models are of different rows, responses or weights; if the fits are by different methods, or by REML with
+        different fixed effects, unless ``refit=True`` helps.
+    PredictionError
+        If a posterior cannot leave out what ``leave_out`` asks for.
 
     Notes
     -----
@@ -164,9 +333,14 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, a
     effects are not nested there is no such test, and p is NaN. Restricted likelihoods of the same fixed effects on
     different columns differ by a constant, which is taken off: they are those on the columns of the first fit.
 
+    elpd is the expected log predictive density of `bayesmm.bayes.posterior.Posterior.loo`, its difference from the
+    highest and the standard error of that are those of `arviz.compare`. Evidences are compared where all priors are
+    proper, or the improper ones are the same on the same columns.
+
     References
     ----------
-    Self & Liang (1987), JASA 82. Stram & Lee (1994), Biometrics 50.
+    Self & Liang (1987), JASA 82. Stram & Lee (1994), Biometrics 50. Vehtari, Gelman & Gabry (2017), Statistics and
+    Computing 27.
 
     Examples
     --------
@@ -183,24 +357,55 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, a
         raise ArgumentError(f"names is {shorten(names)}: give a list of texts, one for each model.")
     if not is_one_of(against, ("next", "largest")):
         raise ArgumentError(f"against is {shorten(against)}: give 'next' or 'largest'.")
-    if names is None and against == "largest":
-        names = _by_residual(fits)
-    named = _name(fits, names)
-    _check_data(named)
+    left_out = check_left_out(leave_out)
+    named = _name(_pair(results), names, against)
+    _check_data({name: given.result.design for name, given in named.items()})
+    fits = {name: given.fit for name, given in named.items() if given.fit is not None}
+    posteriors = {name: given.posterior for name, given in named.items() if given.posterior is not None}
     if refit:
-        named = {name: _by_ml(fit) for name, fit in named.items()}
+        fits = {name: _by_ml(fit) for name, fit in fits.items()}
+    sizes = {name: _count_parameters(fits.get(name) or given.posterior) for name, given in named.items()}
+    order = sorted(named, key=lambda name: sizes[name][0])
+    table = pd.DataFrame.from_dict(sizes, orient="index", columns=["n_parameters", "n_covariance"]).loc[order]
+    table.index.name = "model"
+    remarks: list[str] = []
+    if fits:
+        tested, remarks = _test(fits, against)
+        table = table.join(tested)
+    predictive = assess(posteriors, left_out, progress) if posteriors else None
+    if predictive is not None:
+        table = table.join(predictive.columns)
+        remarks += predictive.remarks
+    return ModelTable(
+        table=table,
+        fits={name: fits[name] for name in order if name in fits},
+        remarks=tuple(remarks),
+        against=against,
+        posteriors={name: posteriors[name] for name in order if name in posteriors},
+        loo=predictive.loo if predictive else {},
+    )
+
+
+def _count_parameters(result: Any) -> tuple[int, int]:
+    """All parameters that are estimated, and those among them that are no fixed effects."""
+    if isinstance(result, Fit):
+        return result.n_parameters, result.n_parameters - len(result.design.kept)
+    n = len(result.labels.parameter_rows())
+    return n, n - len(result.labels.coefficients)
+
+
+def _test(named: dict[str, Fit], against: Against) -> tuple[pd.DataFrame, list[str]]:
+    """Tabulate criteria of fits by their parameters, and tests between them; with remarks."""
     _check_methods(named)
     logliks = _logliks(named)
     named = dict(sorted(named.items(), key=lambda pair: pair[1].n_parameters))
-    table = pd.DataFrame(
-        [_criteria(fit, logliks[name]) for name, fit in named.items()], index=pd.Index(named, name="model")
-    ).assign(chisq=np.nan, df=np.nan, p_value=np.nan)
+    table = pd.DataFrame([_criteria(fit, logliks[name]) for name, fit in named.items()], index=pd.Index(named))
+    table = table.assign(chisq=np.nan, df=np.nan, p_value=np.nan)
     remarks: list[str] = []
     if any(fit.design.residual is not None and fit.design.residual.of_fitted for fit in named.values()):
         remarks.append(OF_FITTED)
     if against == "largest":
-        remarks += _test_against_largest(table, named, logliks)
-        return ModelTable(table=table, fits=named, remarks=tuple(remarks), against=against)
+        return table, remarks + (_test_against_largest(table, named, logliks) if len(named) > 1 else [])
     for small, large in pairwise(named):
         nesting = _nesting(named[small], named[large])
         chisq = 2.0 * (logliks[large] - logliks[small])
@@ -209,7 +414,7 @@ def anova(*fits: Fit, refit: bool = False, names: Sequence[str] | None = None, a
         p = stats.chi2.sf(max(chisq, 0.0), df) if df and nesting.fixed and not is_no_case else np.nan
         table.loc[large, ["chisq", "df", "p_value"]] = [chisq, df, p]
         remarks += _remarks(small, large, nesting, chisq, df)
-    return ModelTable(table=table.drop(columns="aicc"), fits=named, remarks=tuple(remarks))
+    return table.drop(columns="aicc"), remarks
 
 
 def _test_against_largest(table: pd.DataFrame, named: dict[str, Fit], logliks: dict[str, float]) -> list[str]:
@@ -236,11 +441,8 @@ def _test_against_largest(table: pd.DataFrame, named: dict[str, Fit], logliks: d
     return [*said, *edges]
 
 
-def _by_residual(fits: tuple[Any, ...]) -> list[str] | None:
-    """Call fits of one formula by the covariances of their residuals; None where that does not tell them apart."""
-    if not all(isinstance(fit, Fit) for fit in fits):
-        return None
-    specifications = [fit.design.specification for fit in fits]
+def _by_residual(specifications: Sequence[Specification]) -> list[str] | None:
+    """Call models of one formula by the covariances of their residuals; None where that does not tell them apart."""
     names = ["independent" if each.residual is None else each.residual.text for each in specifications]
     is_one = len({each.formula for each in specifications}) == 1
     return names if is_one and len(set(names)) == len(names) else None
@@ -267,7 +469,6 @@ def _log_det_root(fit: Fit) -> float:
 def _criteria(fit: Fit, loglik: float) -> dict[str, float]:
     k, deviance = fit.n_parameters, -2.0 * loglik
     return {
-        "n_parameters": k,
         "aic": deviance + 2.0 * k,
         "aicc": deviance + 2.0 * k + (2.0 * k * (k + 1) / (fit.n - k - 1) if fit.n > k + 1 else np.nan),
         "bic": deviance + float(np.log(fit.n)) * k,
@@ -312,25 +513,51 @@ def _remarks(small: str, large: str, nesting: Nesting, chisq: float, df: int) ->
     return said
 
 
-def _name(fits: tuple[Any, ...], names: Sequence[str] | None) -> dict[str, Fit]:
-    wrong = [type(fit).__name__ for fit in fits if not isinstance(fit, Fit)]
-    if wrong:
-        raise ComparisonError(
-            f"anova was given {listing(wrong)}: give fits, from model.fit(). Posteriors are compared by "
-            "posterior.loo() and arviz.compare."
-        )
-    if len(fits) < 2:
-        raise ComparisonError(f"anova was given {len(fits)} fit(s): give two or more; fit.anova() tests within one.")
-    names = [f"model {i}" for i in range(1, len(fits) + 1)] if names is None else [str(name) for name in names]
-    if len(names) != len(fits) or len(set(names)) < len(names):
-        raise ComparisonError(f"names is {shorten(names)}: give {len(fits)} different names, one for each fit.")
-    return dict(zip(names, fits, strict=True))
+def _pair(results: tuple[Any, ...]) -> list[_Given]:
+    """Put a fit and a posterior of the same model together, in the order in which models come first."""
+    given: list[_Given] = []
+    for result in results:
+        try:
+            is_drawn = is_posterior(result)
+        except ArgumentError:
+            raise ComparisonError(
+                f"anova was given a {type(result).__name__}: give fits, from model.fit(), and posteriors, from "
+                "model.sample()."
+            ) from None
+        for i, other in enumerate(given):
+            if is_drawn and other.posterior is None and _is_same_model(other.fit, result):
+                given[i] = _Given(fit=other.fit, posterior=result)
+                break
+            if not is_drawn and other.fit is None and _is_same_model(result, other.posterior):
+                given[i] = _Given(fit=result, posterior=other.posterior)
+                break
+        else:
+            given.append(_Given(posterior=result) if is_drawn else _Given(fit=result))
+    return given
 
 
-def _check_data(named: dict[str, Fit]) -> None:
-    (first, one), *others = named.items()
-    for name, other in others:
-        a, b = one.design, other.design
+def _is_same_model(fit: Any, posterior: Any) -> bool:
+    try:
+        check_same_model(fit, posterior)
+    except ComparisonError:
+        return False
+    return True
+
+
+def _name(given: Sequence[_Given], names: Sequence[str] | None, against: Against) -> dict[str, _Given]:
+    if len(given) < 2:
+        raise ComparisonError(f"anova was given {len(given)} model(s): give two or more; fit.anova() tests within one.")
+    if names is None and (against == "largest" or any(each.posterior for each in given)):
+        names = _by_residual([each.result.design.specification for each in given])
+    names = [f"model {i}" for i in range(1, len(given) + 1)] if names is None else [str(name) for name in names]
+    if len(names) != len(given) or len(set(names)) < len(names):
+        raise ComparisonError(f"names is {shorten(names)}: give {len(given)} different names, one for each model.")
+    return dict(zip(names, given, strict=True))
+
+
+def _check_data(named: dict[str, Design]) -> None:
+    (first, a), *others = named.items()
+    for name, b in others:
         pair = f"{first} and {name}"
         if a.elsewhere is not None or b.elsewhere is not None:
             _check_sums(a, b, pair)

@@ -107,10 +107,10 @@ def test_other_rows_responses_and_weights_are_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (lambda fit: (fit,), "given 1 fit"),
-        (lambda fit: (), "given 0 fit"),
-        (lambda fit: (fit, "model"), "given str: give fits, from model.fit"),
-        (lambda fit: (fit, None), "given NoneType: give fits"),
+        (lambda fit: (fit,), "given 1 model"),
+        (lambda fit: (), "given 0 model"),
+        (lambda fit: (fit, "model"), "given a str: give fits, from model.fit"),
+        (lambda fit: (fit, None), "given a NoneType: give fits"),
     ],
 )
 def test_what_is_no_fit_is_answered(arguments, message):
