@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.covariance.layout import assemble_factors
-from bayesmm.inference.variances.null_models import Null
+from bayesmm.inference.variances.null_models import Hypothesis, Null
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -230,9 +230,10 @@ def _rows(start: int, width: int, levels: np.ndarray) -> np.ndarray:
 
 def _positions(null: Null, products: CrossProducts) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the dense matrices that are tested, and the others; each in the order of the factors."""
-    is_tested = []
+    is_tested, hypothesis = [], null.hypothesis
+    assert isinstance(hypothesis, Hypothesis)
     for f, G in enumerate(products.diagonal):
-        own = np.isin(np.arange(G.shape[0]), null.hypothesis.effects if f == null.hypothesis.block else ())
+        own = np.isin(np.arange(G.shape[0]), hypothesis.effects if f == hypothesis.block else ())
         is_tested.append(np.tile(own, G.shape[2]))
     tested = np.concatenate(is_tested)
     return np.flatnonzero(tested), np.flatnonzero(~tested)
