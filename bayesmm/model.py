@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from bayesmm.arguments import TARGET_ACCEPT, check_sigma, is_one_of, shorten
+from bayesmm.arguments import TARGET_ACCEPT, check_count, check_seed, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.words.describe import build_report, describe
@@ -23,6 +23,7 @@ from bayesmm.inside_jax import check_process
 from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
+from bayesmm.reml.by_probes import Determinant
 from bayesmm.rows.scan import is_elsewhere, scan
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
@@ -132,7 +133,7 @@ class Model:
     def _hold(self, problem: Problem, priors: PriorChoice) -> None:
         self.problem = problem
         self._prior_choice: PriorChoice = priors
-        self._fits: dict[tuple[str, str], Fit] = {}
+        self._fits: dict[tuple[str, str, Determinant], Fit] = {}
         if priors is not None:
             self.priors  # noqa: B018  a wrong prior is an error now, not at the first draw
 
@@ -227,6 +228,9 @@ class Model:
         method: Literal["reml", "ml"] = "reml",
         *,
         engine: Literal["numpy", "jax"] = "numpy",
+        determinant: Literal["auto", "exact", "stochastic"] = "auto",
+        probes: int | None = None,
+        seed: int = 0,
         progress: bool | None = None,
     ) -> Fit:
         """Estimate by restricted or full maximum likelihood.
@@ -238,19 +242,34 @@ class Model:
         engine : {"numpy", "jax"}
             What evaluates the likelihood: NumPy, which compiles nothing, or JAX on its default device, for large
             crossed designs on an accelerator. Both run the same code and give the same numbers.
+        determinant : {"auto", "exact", "stochastic"}
+            How the log-determinant of the random effects is worked out: by a Cholesky factor, which is exact; or by
+            conjugate gradients and random probes, where crossed factors leave too large a matrix for one. By default
+            exact where it can be. What a stochastic one leaves open is in the summary, and in the column mc_error of
+            tables.
+        probes : int, optional
+            Random vectors of a stochastic determinant, at least 4; by default as many as make the Monte Carlo error of
+            all covariance parameters a fiftieth of their standard errors.
+        seed : int
+            Of the probes.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
         Fit
-            Made once for each method and engine.
+            Made once for each combination of arguments.
 
         Raises
         ------
         EstimationError
             If fixed effects absorb random ones (``y ~ town + (1 | town)``): REML then says nothing of their variance.
             If fixed and random effects explain every row, and the likelihood rises for ever as σ falls.
+        DesignError
+            If the determinant is to be exact, and crossed factors leave too large a matrix.
+        ArgumentError
+            If an argument is none of these, or the determinant is to be stochastic where residuals have a covariance or
+            levels are related.
 
         Warns
         -----
@@ -266,15 +285,23 @@ class Model:
         >>> round(model.fit("ml").loglik, 2)
         -875.97
         """
-        for name, value, choices in (("method", method, ("reml", "ml")), ("engine", engine, ("numpy", "jax"))):
+        for name, value, choices in (
+            ("method", method, ("reml", "ml")),
+            ("engine", engine, ("numpy", "jax")),
+            ("determinant", determinant, ("auto", "exact", "stochastic")),
+        ):
             if not is_one_of(value, choices):
                 raise ArgumentError(f"{name} is {value!r}: give {' or '.join(map(repr, choices))}.")
-        known = self._fits.get((method, engine))
+        n_probes = None if probes is None else check_count("probes", probes, 4)
+        wanted = Determinant(kind=determinant, probes=n_probes, seed=check_seed(seed))
+        known = self._fits.get((method, engine, wanted))
         if known is not None:
             return known
         with progress_bar(f"fitting {self.design.n:,} rows", None, progress):
-            fit = fit_problem(self.problem.dense if engine == "jax" else self.problem, method, engine)
-        return self._fits.setdefault((method, engine), fit)  # the first one, where several threads asked together
+            fit = fit_problem(self.problem, method, engine, wanted)
+        return self._fits.setdefault(
+            (method, engine, wanted), fit
+        )  # the first one, where several threads asked together
 
     def marginal_mean(self, rows: Any = None, *, at: Any = None) -> pd.DataFrame:
         """Write or compute E[Y|X] = Xβ + offset.

@@ -12,6 +12,7 @@ from bayesmm.marginal.plan.plan import Plan, StepCost, StepShape
 from bayesmm.marginal.residual.pattern_sums import keeps_rows
 from bayesmm.marginal.residual.weighted_sums import takes_less
 from bayesmm.marginal.residual.whitened import ResidualRows
+from bayesmm.marginal.stochastic.matrices import arrange
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
 
@@ -25,7 +26,7 @@ class PlanDescription:
     steps : DataFrame
         One row a grouping factor in the order of elimination: group, levels, effects; touches (whether
         rows have several levels of it, or its levels are related); relation (the matrix that relates them, if
-        one does); how ("batch", "dense block" or "sparse matrix");
+        one does); how ("batch", "dense block", "sparse matrix" or "probes");
         fill ("none", "scatter" or "product"), pairs: pairs of neighbours that the levels of a batch leave behind;
         scatter_seconds, product_seconds: what either way was predicted to cost an evaluation.
     block_sizes : array of int
@@ -57,6 +58,9 @@ class PlanDescription:
         dense = [row for row in self.steps.to_dict("records") if row["how"] == "dense block"]
         if dense:
             sentences.append(_dense_sentence(dense, self.block_sizes))
+        by_probes = [row for row in self.steps.to_dict("records") if row["how"] == "probes"]
+        if by_probes:
+            sentences.append(_probes_sentence(by_probes, self.steps))
         if self.residual:
             sentences.append(self.residual)
         sparse = [row for row in self.steps.to_dict("records") if row["how"] == "sparse matrix"]
@@ -95,6 +99,8 @@ def describe_plan(
     rows = [_step_row(plan, labels, step, cost) for step, cost in zip(plan.shape.steps, plan.costs, strict=True)]
     for factor in plan.shape.remainder:
         rows.append(_factor_row(plan, labels, factor) | {"how": "dense block", "fill": "", "pairs": 0})
+    if plan.shape.too_large:
+        rows = _rows_by_probes(plan, labels)
     n_entries = 0
     if plan.sparse is not None:
         n_entries = plan.sparse.fronts.n_entries
@@ -133,6 +139,13 @@ def _factor_row(plan: Plan, labels: Labels, factor: int) -> dict:
         "touches": (factor, factor) in plan.shape.pairs,
         "relation": labels.blocks[factor].relation,
     }
+
+
+def _rows_by_probes(plan: Plan, labels: Labels) -> list[dict]:
+    layout = arrange(plan.shape.pairs, plan.shape.widths, plan.n_levels)
+    nothing = {"fill": "none", "pairs": 0, "neighbours": ""}
+    rows = [] if layout.first is None else [_factor_row(plan, labels, layout.first) | nothing | {"how": "batch"}]
+    return rows + [_factor_row(plan, labels, f) | nothing | {"how": "probes"} for f in layout.rest]
 
 
 def _step_row(plan: Plan, labels: Labels, step: StepShape, cost: StepCost) -> dict:
@@ -202,6 +215,17 @@ def _sparse_sentence(rows: list[dict], n_entries: int) -> str:
     return (
         f"{names}: {' and '.join(related)}, whose inverse is sparse. All effects are one sparse matrix, in an order of "
         f"little fill: one Cholesky factor of {n_entries:,} entries, front by front."
+    )
+
+
+def _probes_sentence(rows: list[dict], steps: pd.DataFrame) -> str:
+    names = " and ".join(f"{row['group']} ({row['levels']:,} levels)" for row in rows)
+    size = sum(row["levels"] * row["effects"] for row in rows)
+    left = f" after {steps['group'].iloc[0]}" if len(rows) < len(steps) else ""
+    return (
+        f"{names}: what is left{left} would be a matrix of {size:,} rows, or more pairs of levels than are listed, and "
+        "is not formed. model.fit() solves it by conjugate gradients, with the log-determinant by random probes "
+        "(determinant='stochastic')."
     )
 
 

@@ -166,8 +166,12 @@ class Problem:
         ------
         ArgumentError
             If these are too many.
+        DesignError
+            If what remains of crossed factors is too large.
         """
         blocks = self.design.blocks
+        if self.design.residual is None and self.plan.shape.too_large:
+            raise DesignError(f"{self.plan.shape.too_large} model.fit() does without that matrix.")
         if not any(isinstance(block.relation, SparseRelation) for block in blocks):
             return self
         large = next((block for block in blocks if block.relation is not None and block.q > MOST_LEVELS), None)
@@ -369,6 +373,10 @@ class Problem:
             return found
         (products,) = self.sum_responses(design.y[:, None])
         return Problem(design, plan=self.plan, products=products)
+
+    def with_products(self, products: CrossProducts) -> Problem:
+        """Pose the same problem with its sums as they are solved otherwise."""
+        return Problem(self.design, plan=self._plan, products=products, summed=self._summed_rows)
 
     def with_weights(self, weights: np.ndarray) -> Problem:
         """Pose the same problem with other prior weights.

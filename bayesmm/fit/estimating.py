@@ -6,39 +6,51 @@ import warnings
 
 from bayesmm.design.blocks.told_apart import find_crowded
 from bayesmm.design.design import Design
-from bayesmm.errors import PACKAGE, BayesmmWarning, EstimationError, FitStatus
+from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning, DesignError, EstimationError, FitStatus
 from bayesmm.fit.fit import Fit, combination
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.problem import Problem
+from bayesmm.reml.by_probes import AUTO, Determinant, estimate_by_probes
 from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import AbsorbedError, estimate
 from bayesmm.reml.search import SaturatedError
 
 
-def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy") -> Fit:
+def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy", determinant: Determinant = AUTO) -> Fit:
     """Fit by a method, with what a user is to be told of it as errors and warnings; see `bayesmm.Model.fit`."""
-    fit = fit_quietly(problem, method, engine)
+    fit = fit_quietly(problem, method, engine, determinant)
     for text in complaints(fit):
         warnings.warn(text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))
     return fit
 
 
-def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> Fit:
+def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy", determinant: Determinant = AUTO) -> Fit:
     """Fit by a method; the fit says itself whether it can be trusted, and nothing else does.
 
     Raises
     ------
     EstimationError
         If there is no estimate.
+    DesignError
+        If what remains of crossed factors is too large for an exact determinant, and that was asked for.
+    ArgumentError
+        If a stochastic determinant was asked for where there is none.
     """
     design = problem.design
+    by_probes = is_by_probes(problem, determinant)
+    if engine == "jax" and not by_probes:
+        problem = problem.dense
     if method == "reml":
         _refuse_flat(problem)
     try:
         if design.residual is not None:
             return _fit_residual(problem, method)
         criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
-        found = estimate(criterion)
+        if by_probes:
+            found = estimate_by_probes(criterion, determinant.probes, determinant.seed)
+            problem = problem.with_products(found.criterion_function.products)
+        else:
+            found = estimate(criterion)
     except AbsorbedError as absorbed:
         block = problem.labels.blocks[absorbed.factor]
         what = " and ".join(combination(direction, block.effects) for direction in absorbed.directions.T)
@@ -62,6 +74,37 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy") -> F
             "known sigma, or sample with a prior."
         ) from None
     return Fit(problem=problem, estimate=found)
+
+
+def is_by_probes(problem: Problem, determinant: Determinant) -> bool:
+    """Whether a determinant is to be stochastic.
+
+    It is where that was asked for, and where what remains of crossed factors is too large, or was taken by probes
+    already; never where elimination level by level leaves nothing.
+
+    Raises
+    ------
+    DesignError
+        If it cannot be exact, as was asked for.
+    ArgumentError
+        If it cannot be stochastic, as was asked for.
+    """
+    design, asked = problem.design, determinant.kind == "stochastic"
+    related = [block.group for block in design.blocks if block.relation is not None]
+    if design.residual is not None or related:
+        if asked:
+            what = f"levels of {' and '.join(related)} are related" if related else "residuals have a covariance"
+            raise ArgumentError(
+                f"determinant is 'stochastic', which is for independent residuals and levels, and here {what}: leave "
+                "it out."
+            )
+        return False
+    alone = len(design.blocks) == 1 and not design.blocks[0].incidence.touches_itself
+    if not design.blocks or alone:
+        return False
+    if determinant.kind == "exact" and problem.plan.shape.too_large:
+        raise DesignError(f"{problem.plan.shape.too_large} determinant='stochastic' does without that matrix.")
+    return asked or bool(problem.plan.shape.too_large) or problem.products.probing is not None
 
 
 def _fit_residual(problem: Problem, method: Method) -> Fit:

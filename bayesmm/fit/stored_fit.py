@@ -20,7 +20,9 @@ from bayesmm.covariance.layout import start_theta
 from bayesmm.design.coordinates import row_labels
 from bayesmm.errors import StorageError
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.stochastic.probing import make_probing
 from bayesmm.problem import Problem
+from bayesmm.reml.by_probes import make_matrices, with_probing
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_off
 from bayesmm.reml.optimise import Minimum
@@ -58,6 +60,11 @@ def _pack(fit: Fitted) -> Dataset:
         "n_screened": int(found.n_screened),
         "others": [{"log_likelihood": float(x.log_likelihood), "sigma": float(x.sigma)} for x in found.other_maxima],
     }
+    probing = found.criterion_function.products.probing
+    if probing is not None:
+        description["probing"] = {"probes": probing.n_probes, "seed": probing.seed}
+        for f, factor in enumerate(probing.place):
+            variables |= _plain(f"probed_at_{f}", factor)
     if found.residual is not None:
         variables |= _plain("phi", found.residual.phi)
         block = fit.design.residual
@@ -131,6 +138,13 @@ def rebuild(
     )
     if design.residual is None:
         criterion = Criterion(problem.products, problem.layout, method, problem.known_sigma, engine)
+        probing = description.get("probing")
+        if probing is not None:
+            check_types([(probing["probes"], int), (probing["seed"], int)])
+            place = [_read(arrays[f"probed_at_{f}"], (b.k, b.k)) for f, b in enumerate(design.blocks)]
+            matrices = make_matrices(criterion.products, engine)
+            criterion = with_probing(criterion, make_probing(matrices, place, probing["probes"], probing["seed"]))
+            problem = problem.with_products(criterion.products)
         found = read_off(criterion, Minimum(theta, criterion(theta), **search), maxima, description["n_screened"])
     else:
         objective = residual_criterion(problem, method)

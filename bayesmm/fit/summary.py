@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from bayesmm.console import listing
 from bayesmm.design.blocks.confounding import find_far_origins
 from bayesmm.errors import FitStatus
@@ -14,6 +16,7 @@ from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes, warnings
 from bayesmm.presenting.report import Report
+from bayesmm.reml.monte_carlo import MonteCarlo
 
 RESIDUAL = "residual"  # a grouping factor that is called so gets backquotes
 METHODS = {"reml": "REML", "ml": "maximum likelihood"}
@@ -22,7 +25,6 @@ METHODS = {"reml": "REML", "ml": "maximum likelihood"}
 def build_summary(fit: Fitted, level: float, df: Df, information: Information | None) -> Report:
     """Summarise a fit; see `Fit.summary`."""
     level, design = check_level(level), fit.design
-    kind = "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
     rows = f"{fit.n} rows" + (f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else "")
     levels = ", ".join(f"{group} {n}" for group, n in fit.labels.n_levels.items())
     groups = f"; levels: {levels}" if levels else ""
@@ -35,7 +37,7 @@ def build_summary(fit: Fitted, level: float, df: Df, information: Information | 
             facts(
                 (
                     rows + groups,
-                    f"{kind} {write_number(fit.loglik, 4)}, AIC {write_number(fit.aic, 2)}, "
+                    f"{_kind(fit)} {write_number(fit.loglik, 4)}, AIC {write_number(fit.aic, 2)}, "
                     f"BIC {write_number(fit.bic, 2)}, {fit.n_parameters} parameters",
                 )
             ),
@@ -65,7 +67,31 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
     if fit.other_maxima:
         said.append(_other_maxima(fit))
     said += [f"Singular: {direction}." for direction in fit.singular_directions]
+    if fit.estimate.monte_carlo is not None:
+        said.append(_monte_carlo(fit, fit.estimate.monte_carlo))
     return tuple(said)
+
+
+def _monte_carlo(fit: Fitted, carlo: MonteCarlo) -> str:
+    if not carlo.n_probes:
+        return "Log-determinant by conjugate gradients; no probes were needed, so that it has no Monte Carlo error."
+    public = fit.estimate.public_parameters
+    names = fit.labels.parameter_rows()[len(fit.labels.coefficients) :]
+    shares = carlo.parameters / np.sqrt(np.diag(public.covariance))
+    said = f"Log-determinant by {carlo.n_probes} random probes: the Monte Carlo error of the {_kind(fit)} is "
+    said += f"{write_number(carlo.loglik, 4)}"
+    if not np.isfinite(shares).any():
+        return f"{said}."
+    worst = int(np.nanargmax(shares))
+    share = max(100.0 * shares[worst], 0.01)
+    return (
+        f"{said}, that of {names[worst].name} {share:.2g} % of its standard error, and smaller of other covariance "
+        "parameters (mc_error in fit.parameters)."
+    )
+
+
+def _kind(fit: Fitted) -> str:
+    return "restricted log-likelihood" if fit.method == "reml" else "log-likelihood"
 
 
 def _other_maxima(fit: Fitted) -> str:

@@ -31,12 +31,11 @@ def parameter_table(
     errors[:p], lower[:p], upper[:p] = fixed["std_error"], fixed["lower"], fixed["upper"]
     for i in range(p, len(rows)):
         lower[i], upper[i] = _interval(values[i], errors[i], z, kinds[i])
-    return parameter_frame(
-        [row.name for row in rows],
-        [row.kind for row in rows],
-        [row.group for row in rows],
-        {"estimate": values, "std_error": errors, "lower": lower, "upper": upper},
-    )
+    columns = {"estimate": values, "std_error": errors, "lower": lower, "upper": upper}
+    carlo = estimate.monte_carlo
+    if carlo is not None:
+        columns["mc_error"] = np.concatenate([carlo.beta, carlo.parameters])[: len(rows)]
+    return parameter_frame([row.name for row in rows], [row.kind for row in rows], [row.group for row in rows], columns)
 
 
 def _interval(value: float, error: float, z: float, kind: str) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-ESTIMATES = ("estimate", "std_error", "df", "statistic", "p_value", "lower", "upper")
+ESTIMATES = ("estimate", "std_error", "df", "statistic", "p_value", "lower", "upper", "mc_error")
 DRAWS = ("mean", "sd", "lower", "upper", "r_hat", "ess_bulk", "ess_tail")
 CHECKS = ("r_hat", "ess_bulk", "ess_tail")  # of draws; they come last where both wings share a table
 

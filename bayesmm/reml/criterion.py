@@ -24,6 +24,7 @@ NOISE = 4e-14  # relative rounding error of what one evaluation sums
 SATURATED = 1e-8  # share of the response that is left, from which on it is asked whether any will be
 FARTHER = 10.0
 STEP = 1e-5  # of a central difference of gradients, in sizes of θ
+WIDE_STEP = 1e-3  # the same where gradients are by iteration, to fewer digits
 
 
 class Derivatives(NamedTuple):
@@ -96,7 +97,7 @@ class Criterion:
     @cached_property
     def _program(self) -> Callable[[np.ndarray], Evaluated]:
         restriction = self.restriction
-        if self.engine == "jax":
+        if self.engine == "jax" and self.products.probing is None:
             from bayesmm.marginal.in_jax.compiled import compile_evaluation
 
             return compile_evaluation(self.products, self.sigma, restriction, self.layout)
@@ -147,6 +148,11 @@ class Criterion:
         here, farther = (float(self.evaluate(scale_theta(theta, scale, self.layout)).value) for scale in (1.0, FARTHER))
         return -np.inf if farther < here - 1.0 else farther
 
+    @property
+    def step(self) -> float:
+        """Step of a central difference of gradients, in sizes of θ."""
+        return STEP if self.products.probing is None else WIDE_STEP
+
     def sizes(self, theta: np.ndarray) -> np.ndarray:
         """How large a change of each entry is small, one at least: θ far out moves in proportion."""
         return map_theta(lambda piece, own: piece.structure.sizes(own, piece.k), theta, self.layout)
@@ -154,10 +160,10 @@ class Criterion:
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Value, gradient and Hessian, and ∂r²/∂θ.
 
-        The Hessian is made of central differences of exact gradients, good to nine digits.
+        The Hessian is made of central differences of gradients: of exact ones good to nine digits.
         """
         at = self.evaluate(theta)
-        steps = STEP * self.sizes(theta)
+        steps = self.step * self.sizes(theta)
         ends = [(self.evaluate(theta + e), self.evaluate(theta - e)) for e in np.diag(steps)]
         hessian = np.array(
             [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]

@@ -13,9 +13,11 @@ from bayesmm.covariance.public import read_covariance
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import sandwich
-from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances
+from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances, keep_off_zero
+from bayesmm.marginal.stochastic.probing import Diagonal
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion, Derivatives
+from bayesmm.reml.monte_carlo import MonteCarlo, read_monte_carlo
 from bayesmm.reml.optimise import Minimum
 from bayesmm.reml.residual import ResidualEstimate
 from bayesmm.reml.search import Minima, find_minima, find_minimum
@@ -139,6 +141,14 @@ class Estimate:
         return _parameter_covariance(self.criterion_function, self.minimum.x, self.sigma)
 
     @cached_property
+    def monte_carlo(self) -> MonteCarlo | None:
+        """What the number of probes leaves open, where the log-determinant is by probes."""
+        if self.criterion_function.products.probing is None:
+            return None
+        _, jacobian = differentiate_public_values(self)
+        return read_monte_carlo(self.criterion_function, self.minimum, self.parameter_covariance, jacobian)
+
+    @cached_property
     def modes(self) -> tuple[np.ndarray, ...]:
         """Conditional modes (q, k) of the random effects of each grouping factor."""
         at: Evaluated = self.minimum.evaluation.detail
@@ -149,6 +159,8 @@ class Estimate:
         """Their conditional covariances (q, k, k) given θ, σ and β."""
         at: Evaluated = self.minimum.evaluation.detail
         criterion, covariances = self.criterion_function, at.covariances
+        if self._diagonal is not None:
+            return tuple(self.sigma**2 * np.moveaxis(C, -1, 0) for C in self._diagonal.covariances)
         if covariances is None:
             factors = assemble_factors(np, self.minimum.x, criterion.layout)
             covariances = conditional_covariances(host, criterion.products, factors)
@@ -156,6 +168,29 @@ class Estimate:
             self.sigma**2 * np.moveaxis(sandwich(host, T.T, C), -1, 0)
             for T, C in zip(self._back, covariances, strict=True)
         )
+
+    @cached_property
+    def mode_errors(self) -> tuple[np.ndarray, ...] | None:
+        """Monte Carlo errors (q, k) of the modes' standard errors, where the log-determinant is by probes."""
+        if self._diagonal is None:
+            return None
+        found = []
+        for C, error in zip(self._diagonal.covariances, self._diagonal.errors, strict=True):
+            spread = np.sqrt(np.maximum(np.einsum("kkq->kq", C), 0.0))
+            found.append(
+                self.sigma * np.where(spread > 0.0, error / (2.0 * np.where(spread > 0.0, spread, 1.0)), 0.0).T
+            )
+        return tuple(found)
+
+    @cached_property
+    def _diagonal(self) -> Diagonal | None:
+        """Conditional covariances over σ² on the user's columns, by probes."""
+        criterion = self.criterion_function
+        probing = criterion.products.probing
+        if probing is None:
+            return None
+        factors = assemble_factors(np, self.minimum.x, criterion.layout)
+        return probing.diagonal(keep_off_zero(host, factors), self._back)
 
     @cached_property
     def null_directions(self) -> tuple[np.ndarray, ...]:

@@ -107,6 +107,8 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
 
 def is_light(criterion: Criterion) -> bool:
     """Whether many values may be looked at: they cost little beside evaluations with derivatives, or are needed."""
+    if criterion.products.probing is not None:
+        return False
     return criterion.screen.work <= (LIGHT_IF_MANY if criterion.has_many_effects else LIGHT)
 
 
@@ -196,7 +198,7 @@ def _between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndarray], int]:
     """Look along few rays and start where a value is lower than at the moments, or else at those alone."""
-    if criterion.engine != "numpy":
+    if criterion.engine != "numpy" or criterion.products.probing is not None:
         return [moments], 0
 
     def values(factors: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -67,7 +68,7 @@ def tabulate_effects(fit: Fitted, choice: Choice, level: float) -> pd.DataFrame:
     errors: list[Errors] = [(standard_errors(C), None) for C in fit.estimate.mode_covariances]
     if choice.uncertainty != "conditional":
         errors = _errors(fit, choice, None)
-    return _table(fit, list(fit.estimate.modes), errors, every, level)
+    return _table(fit, list(fit.estimate.modes), errors, every, level, fit.estimate.mode_errors)
 
 
 def tabulate_coefficients(fit: Fitted, choice: Choice, level: float) -> pd.DataFrame:
@@ -115,9 +116,10 @@ def _table(
     errors: list[Errors],
     shown: list[np.ndarray],
     level: float,
+    carlo: Sequence[np.ndarray] | None = None,
 ) -> pd.DataFrame:
     above, blocks = tails(level)[1], []
-    for block, estimate, (error, df), own in zip(fit.labels.blocks, values, errors, shown, strict=True):
+    for f, (block, estimate, (error, df), own) in enumerate(zip(fit.labels.blocks, values, errors, shown, strict=True)):
         if not len(own):
             continue
         centre, error = estimate[:, own], error[:, own]
@@ -127,6 +129,8 @@ def _table(
             columns["df"] = df[:, own]
             quantiles = t_quantile(above, df[:, own])
         columns |= {"lower": centre - quantiles * error, "upper": centre + quantiles * error}
+        if carlo is not None:
+            columns["mc_error"] = carlo[f][:, own]
         blocks.append((block.group, block.levels, [block.effects[e] for e in own], columns))
     return effect_frame(blocks)
 

@@ -86,7 +86,7 @@ def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
         """⟨M, ∂Ψ⟩ = 2⟨MΛ, ∂Λ⟩ of all factors."""
         return np.concatenate([2.0 * way.along(M @ L) for way, M, L in zip(ways, matrices, factors, strict=True)])
 
-    steps = np.diag(STEP * criterion.sizes(theta))[inner]
+    steps = np.diag(criterion.step * criterion.sizes(theta))[inner]
     ends = [(criterion.evaluate(theta + e).expected, criterion.evaluate(theta - e).expected) for e in steps]
     slopes = [
         along([(up - down) / (2.0 * e.sum()) for up, down in zip(*each, strict=True)])

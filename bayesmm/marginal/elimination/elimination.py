@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bayesmm.errors import ArgumentError, DesignError
 from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sandwich, sum_logarithms
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.dense import (
@@ -129,6 +130,7 @@ def eliminate(
 
 def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> AnyElimination:
     """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
+    _refuse(products)
     if products.sparse is not None:
         return factorise_sparse(products, factors)
     shape, index = products.shape, products.index
@@ -159,6 +161,19 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
         rooted = contract(steps[-1].root.swapaxes(0, 1)[..., None], dense_edges[:, None])  # (k, 1, q, m)
         blocks = [blocks[0] - ops.gram(rooted.reshape(1, -1, rooted.shape[-1]))]
     return Elimination(log_det, steps, dense_edges, scale_blocks(ops, shape, index, blocks, factors))
+
+
+def _refuse(products: CrossProducts) -> None:
+    """Refuse to eliminate what was not planned to be, or was not asked to be."""
+    if products.probing is not None:
+        exact = products.shape.too_large or "Fit with determinant='exact' for it."
+        raise ArgumentError(
+            "This takes all random effects eliminated exactly, and the fit is by determinant='stochastic', which forms "
+            "nothing of what remains of crossed factors. It has estimates, standard errors, tests of coefficients, "
+            f"effects of levels and predictions without intervals. {exact}"
+        )
+    if products.shape.too_large:
+        raise DesignError(products.shape.too_large)
 
 
 def _eliminate_batch(

@@ -186,6 +186,8 @@ def conditional_covariances(
     ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]
 ) -> list[Float[Array, "k k q"]]:
     """ΛH⁻¹Λ' of each of the user's levels, where the evaluation does without."""
+    if products.probing is not None:
+        return products.probing.diagonal(keep_off_zero(ops, factors)).covariances
     if products.is_related:
         elimination = eliminate(ops, products, factors)[0]
         own = invert_on_pattern(ops, products, elimination, keep_off_zero(ops, factors)).diagonal
@@ -201,6 +203,9 @@ def conditional_covariances(
 
 def solve(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> Solved:
     """Solve in the way that the design allows."""
+    if products.probing is not None:
+        at = products.probing.solve(keep_off_zero(ops, factors), products.cross, products.gram)
+        return Solved(Reduced(at.log_det, at.gram), at.residual, at.effects, at.weights, None, at.gram_of)
     if products.levels is not None:
         return _solve_alone(ops, products.levels, factors[0])
     if products.effects is not None:

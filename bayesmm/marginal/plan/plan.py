@@ -63,6 +63,9 @@ class PlanShape:
         Factors that are left for dense blocks.
     buckets : tuple of (int, int)
         Number and size of dense blocks.
+    too_large : str
+        Why nothing is eliminated where what would remain of crossed factors is too large; otherwise empty. There are no
+        steps and blocks then.
     """
 
     widths: tuple[int, ...]
@@ -70,6 +73,7 @@ class PlanShape:
     steps: tuple[StepShape, ...]
     remainder: tuple[int, ...]
     buckets: tuple[tuple[int, int], ...]
+    too_large: str = ""
 
     @property
     def dense_length(self) -> int:

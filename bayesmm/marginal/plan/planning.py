@@ -78,6 +78,10 @@ def elimination_order(n_levels: Sequence[int], touching: Collection[int] = ()) -
     return sorted(range(len(n_levels)), key=lambda f: (f in touching, -n_levels[f], f))
 
 
+class TooLargeError(DesignError):
+    """What elimination leaves of crossed factors is too large to be formed."""
+
+
 def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int], widths: Sequence[int]) -> Plan:
     """Plan the elimination of all random effects.
 
@@ -92,7 +96,7 @@ def make_plan(pair_keys: Mapping[FactorPair, np.ndarray], n_levels: Sequence[int
 
     Raises
     ------
-    DesignError
+    TooLargeError
         If crossed factors are too large for a dense block.
     """
     touching = {f for f, g in pair_keys if f == g}
@@ -120,7 +124,7 @@ def _eliminate(work: _Work, factor: int, remaining: list[int]) -> None:
         sides[g] = list_incidence(own, other, work.n_levels[factor])
     cost = _predict(work, factor, sides, remaining)
     if cost.n_pairs > MAX_SCATTER and cost.scatter > 0.0 and not np.isfinite(cost.product):
-        raise DesignError(
+        raise TooLargeError(
             f"The crossed grouping factors leave {cost.n_pairs:,} pairs of levels to be joined, more than the "
             f"{MAX_SCATTER:,} that bayesmm lists, and a dense product would take more than "
             f"{1e-9 * MAX_PRODUCT:.0f} GB. Drop a crossed term, or fit parts of the data."
@@ -205,7 +209,7 @@ def _lay_out(work: _Work, remainder: list[int]) -> DenseLayout:
         layout = lay_out_dense(remainder, work.n_levels, work.widths, edges)
     largest = int(layout.block_sizes.max(initial=0))
     if largest > MAX_DENSE:
-        raise DesignError(
+        raise TooLargeError(
             f"Crossed grouping factors, and levels that share rows, need a dense matrix of {largest:,} rows "
             f"({8e-9 * largest**2:.0f} GB), more than the {MAX_DENSE:,} that bayesmm handles. Drop a crossed term, or "
             "fit parts of the data."

@@ -15,9 +15,10 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
-from bayesmm.marginal.plan.planning import list_fill, make_plan
+from bayesmm.marginal.plan.planning import TooLargeError, list_fill, make_plan
 from bayesmm.marginal.plan.sparse import SparsePlan, plan_sparse
 from bayesmm.marginal.shapes import Array, Float
+from bayesmm.marginal.stochastic.probing import Probing
 from bayesmm.marginal.sums.pairs import locate_pairs
 from bayesmm.marginal.sums.related import relate_keys, relate_sums, related_factors
 from bayesmm.marginal.sums.rows import (
@@ -83,6 +84,8 @@ class CrossProducts:
     sparse : SparsePlan or None
         Where levels are related by a sparse matrix: how all effects are eliminated together. The effects here are those
         of the user's levels.
+    probing : Probing or None
+        Where log|H| is by probes and what remains of crossed factors is never formed: how it is solved.
     """
 
     diagonal: tuple[Float[Array, "k k q"], ...]
@@ -103,6 +106,7 @@ class CrossProducts:
     effects: EffectRoots | None = None
     level_roots: tuple[Float[Array, "q q"] | None, ...] = ()
     sparse: SparsePlan | None = None
+    probing: Probing | None = None
 
     @property
     def is_related(self) -> bool:
@@ -235,22 +239,36 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
     """Plan the elimination of factors whose levels occur together in these pairs."""
     if any(block.precision is not None for block in blocks):
         return _make_sparse_plan(blocks, positions)
-    pairs = relate_keys(blocks, positions)
-    return make_plan(pairs, [block.n_levels for block in blocks], [block.incidence.k for block in blocks])
+    pairs, sizes = relate_keys(blocks, positions), [block.n_levels for block in blocks]
+    widths = [block.incidence.k for block in blocks]
+    try:
+        return make_plan(pairs, sizes, widths)
+    except TooLargeError as error:
+        if related_factors(blocks):
+            raise
+        return _whole(pairs, sizes, widths, too_large=str(error))
 
 
 def _make_sparse_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
     keys, sizes = {pair: where.keys for pair, where in positions.items()}, [block.n_levels for block in blocks]
     widths = [block.incidence.k for block in blocks]
-    ends = [np.divmod(own, sizes[g]) for (_, g), own in keys.items()]
+    sparse = plan_sparse(keys, sizes, widths, [block.precision for block in blocks])
+    return replace(_whole(keys, sizes, widths), sparse=sparse)
+
+
+def _whole(
+    pair_keys: Mapping[FactorPair, np.ndarray], sizes: Sequence[int], widths: Sequence[int], too_large: str = ""
+) -> Plan:
+    """Plan no steps: all effects stay together."""
+    names = tuple(sorted(pair_keys))
+    ends = [np.divmod(pair_keys[pair], sizes[pair[1]]) for pair in names]
     nothing = PlanIndex(tuple(a for a, _ in ends), tuple(b for _, b in ends), (), (), (), (), (), (), (), ())
     return Plan(
-        shape=PlanShape(tuple(widths), tuple(keys), (), (), ()),
+        shape=PlanShape(tuple(widths), names, (), (), (), too_large),
         index=nothing,
         n_levels=tuple(sizes),
         block_sizes=np.zeros(0, int),
         costs=(),
-        sparse=plan_sparse(keys, sizes, widths, [block.precision for block in blocks]),
     )
 
 
