@@ -64,6 +64,12 @@ def by_time(column: str) -> Callable[[Matrix, pd.DataFrame], Matrix]:
     return at
 
 
+def with_nugget(rho: Matrix, rows: pd.DataFrame) -> Matrix:
+    t = rows["time"].to_numpy()
+    apart = np.abs(t[:, None] - t)
+    return np.where(np.eye(len(rows), dtype=bool), 1.0, (1.0 - rho[1]) * rho[0] ** apart)
+
+
 def by_arm(C: Callable[[Matrix, pd.DataFrame], Matrix]) -> Callable[[Matrix, pd.DataFrame], Matrix]:
     def at(rho: Matrix, rows: pd.DataFrame) -> Matrix:
         arm = rows["arm"].to_numpy()
@@ -94,6 +100,8 @@ TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "us(visit | id) * het(arm)": by_visit(pairs),
     "homcs(visit | id) * power(time)": by_visit(lambda rho: np.where(LAGS == 0, 1.0, rho[0])),
     "car1(time | id) * exponential(x)": by_time("time"),
+    "exp(time | id, nugget=True)": with_nugget,
+    "exp(time | id, by=arm, nugget=True)": by_arm(with_nugget),
     "us(visit | id, by=arm)": by_arm(by_visit(pairs)),
     "ar1(step | id, by=arm)": by_arm(by_time("step")),
     "car1(time | id, by=arm)": by_arm(by_time("time")),

@@ -25,6 +25,10 @@ UNCORRELATED = 1e-8  # correlation of the nearest neighbours, below which it is 
 LEAST_FREE = -25.0  # free parameter, from which on downwards it counts as zero though some are very near
 DIGITS = 11  # of a usual gap, in which times are told apart
 TINY_START = 1e-3  # least positive correlation to begin at
+LEAST_OWN = -18.0  # free parameter of a nugget, below which that is zero
+NO_START = -2.0  # free parameter of a nugget that nothing says anything of
+FARTHEST_GAPS = 8.0  # usual gaps, up to which products say how a nugget begins
+EXACT = 1e-9  # of logarithms: products that a curve goes through
 AMONG_EFFECTS = ToeplitzOfEffects()  # of a level, whose partial autocorrelations are those of rows
 
 
@@ -79,6 +83,8 @@ class Correlation:
         Whether one correlation gives all, or those of a pattern, or every correlation is a parameter.
     has_lkj : bool
         Whether a density ∝ det(R)^(η − 1) is one of betas, other than for η = 1; see `lkj_shapes`.
+    is_over_gap : bool
+        Whether priors are about the correlation over a usual gap, rather than over one unit of time.
     is_linear : bool
         Whether all matrices σ²C, for one standard deviation, are those that fulfil some linear equations.
     is_linear_with_own : bool
@@ -92,6 +98,7 @@ class Correlation:
     words: ClassVar[str]
     kind: ClassVar[Literal["one", "several", "matrix"]] = "one"
     has_lkj: ClassVar[bool] = True
+    is_over_gap: ClassVar[bool] = False
     is_linear: ClassVar[bool] = False
     is_linear_with_own: ClassVar[bool] = False
     is_markov: ClassVar[bool] = False
@@ -106,6 +113,11 @@ class Correlation:
     def conditions(self) -> tuple[str, ...]:
         """Whose parameter each of them is, ``arm[A]``; empty where all groups share it."""
         return ("",) * len(self.names)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What each of them is called before the brackets of its name."""
+        return ("rho",) * len(self.names)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -307,6 +319,7 @@ class Decay(Correlation):
     words = "correlations that fall exponentially with time"
     is_markov = True
     has_lkj = False
+    is_over_gap = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -375,6 +388,134 @@ class EvenSteps(Decay):
     """
 
     words = "AR(1)"
+
+
+@dataclass(frozen=True)
+class OwnPart(Correlation):
+    """The part of a row's variance that it shares with no other row; a structure beside another one.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    """
+
+    expression: str
+    words = "a nugget"
+    has_lkj = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One, of the term."""
+        return (self.expression,)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """No correlation."""
+        return ("nugget",)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """None, or all."""
+        return 0.0, 1.0
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Where it is zero."""
+        return z < LEAST_OWN
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Take a logistic curve, and zero from its floor on."""
+        is_zero = xp.real(z) < LEAST_OWN
+        return xp.where(is_zero, 0.0, 1.0 / (1.0 + xp.exp(-xp.where(is_zero, LEAST_OWN, z))))
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Of two rows with all else in common."""
+        return xp.where(np.eye(2, dtype=bool), 1.0, 1.0 - rho[..., None])
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float) -> np.ndarray:
+        """Uniform."""
+        return np.ones_like(x)
+
+
+@dataclass(frozen=True)
+class Nugget(Correlation):
+    """Correlations that fall with time from 1 − ν on: a part ν of the variance is of each row alone.
+
+    Attributes
+    ----------
+    within : Decay
+        How the rest is correlated.
+    """
+
+    within: Decay
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """As within."""
+        return f"{self.within.words}, with a nugget"
+
+    @property
+    def parts(self) -> tuple[Correlation, ...]:
+        """Two, with a prior each."""
+        return self.within, OwnPart(self.within.expression)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """That within, and the nugget's."""
+        return self.within.names * 2
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The correlation of what is left, and the nugget."""
+        return "rho", "nugget"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Of both."""
+        return 0.0, 1.0
+
+    @property
+    def near(self) -> float:
+        """As within."""
+        return self.within.near
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """One by the other."""
+        decay, own = self.parts
+        return xp.concatenate([decay.public(xp, z[:1]), own.public(xp, z[1:])])
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """(1 − ν)ρ to the power of distances, ones on the diagonal."""
+        alone = xp.eye(positions.shape[-1])
+        return alone + (1.0 - rho[1]) * (1.0 - alone) * self.within.matrix(xp, rho[:1], positions)
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """As within."""
+        return self.within.anchor(positions)
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Where either is zero."""
+        decay, own = self.parts
+        return np.concatenate([decay.held(z[:1]), own.held(z[1:])])
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of a line through logarithms of mean products by distance; a curve that goes through all as it is."""
+        gaps = np.abs(found.first - found.second) / self.within.span
+        if len(gaps) and (found.product > 0.0).all():
+            level, slope, error = _line(gaps, np.log(found.product), np.ones(len(gaps)))
+            if error < EXACT and slope < 0.0:
+                own = np.log(np.expm1(-level)) if level < -EXACT else 2.0 * LEAST_OWN
+                return np.array([-np.log(np.expm1(-slope)), own])
+        bins = np.round(gaps, 1)
+        near = gaps <= max(FARTHEST_GAPS, gaps.min(initial=np.inf))
+        means = {at: found.mean(bins == at) for at in np.unique(bins[near])}
+        seen = [at for at, mean in means.items() if mean > TINY_START]
+        if len(seen) < 2:
+            return np.array([0.0, NO_START])
+        counts = np.array([(bins == at).sum() for at in seen], dtype=float)
+        level, slope, _ = _line(np.array(seen), np.log([means[at] for at in seen]), counts)
+        share, own = np.clip([np.exp(slope), 1.0 - np.exp(level)], 0.05, 0.95)
+        return np.log([share / (1.0 - share), own / (1.0 - own)])
 
 
 @dataclass(frozen=True)
@@ -604,6 +745,11 @@ class Parted(Correlation):
         return self.within.names * len(self.labels)
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """Those within, level by level."""
+        return self.within.heads * len(self.labels)
+
+    @property
     def conditions(self) -> tuple[str, ...]:
         """Level by level."""
         return tuple(label for label in self.labels for _ in self.within.names)
@@ -624,8 +770,8 @@ class Parted(Correlation):
 
     @property
     def parts(self) -> tuple[Correlation, ...]:
-        """One a level."""
-        return (self.within,) * len(self.labels)
+        """Those within, level by level."""
+        return self.within.parts * len(self.labels)
 
     def part_of(self, positions: Array, xp: Any = np) -> Array:
         """Levels."""
@@ -671,7 +817,7 @@ class Parted(Correlation):
 
 
 def bind_correlation(
-    structure: str, expression: str, levels: Sequence[str], size: int, gaps: np.ndarray
+    structure: str, expression: str, levels: Sequence[str], size: int, gaps: np.ndarray, *, nugget: bool = False
 ) -> Correlation:
     """Return a correlation structure of the data's levels, or times.
 
@@ -687,6 +833,8 @@ def bind_correlation(
         Rows of the largest group.
     gaps : array, shape (m,)
         Times between neighbours in a group.
+    nugget : bool
+        Whether a part of the variance is of each row alone.
     """
     kind = RESIDUAL[structure].kind
     times = float(gaps.mean()), float(gaps.min())
@@ -696,7 +844,7 @@ def bind_correlation(
         is_even = gaps % 2.0 == 0.0
         return EvenSteps(expression, *times) if is_even.all() else Serial(expression, bool(is_even.mean() > 0.5))
     if kind is Decay:
-        return Decay(expression, *times)
+        return Nugget(Decay(expression, *times)) if nugget else Decay(expression, *times)
     return kind(tuple(levels))
 
 
@@ -741,6 +889,11 @@ def is_by_level(structure: str) -> bool:
     return issubclass(RESIDUAL[structure].kind, _OfLevels | Exchangeable)
 
 
+def may_have_nugget(structure: str) -> bool:
+    """Whether a part of the variance may be of each row alone."""
+    return RESIDUAL[structure].kind is Decay
+
+
 def is_by_step(structure: str) -> bool:
     """Whether positions are whole numbers, of which distances count."""
     return RESIDUAL[structure].kind is Serial
@@ -750,6 +903,13 @@ def sees_pairs(structure: str) -> str:
     """Say of which pairs of levels a parameter is: "all", "lags", "neighbours", or "none" in particular."""
     kind = RESIDUAL[structure].kind
     return {Free: "all", Toeplitz: "lags", Antedependence: "neighbours"}.get(kind, "none")
+
+
+def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
+    """Fit a line by least squares: its level at zero, its slope, and how far it is from a point at most."""
+    columns, root = np.column_stack([np.ones(len(x)), x]), np.sqrt(weights)
+    (level, slope), *_ = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)
+    return float(level), float(slope), float(np.abs(level + slope * x - y).max())
 
 
 def _partial(rho: Sequence[float]) -> np.ndarray:

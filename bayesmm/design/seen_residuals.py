@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmm.arguments import is_one_of, shorten
-from bayesmm.covariance.residual import Correlation, GroupedRows, Parted
+from bayesmm.covariance.residual import Correlation, EvenSteps, GroupedRows, Parted
 from bayesmm.design.blocks.residual import NewGroups, ResidualBlock, check_apart, evaluate_spreads, read_groups
 from bayesmm.errors import PredictionError
 from bayesmm.incidence import Incidence
@@ -98,6 +98,8 @@ def read_seen(
     positions = block.positions + groups.shift
     if isinstance(block.correlation, Parted):
         _check_parts(design, own, block.correlation.part_of(groups.positions), positions)
+    if any(isinstance(part, EvenSteps) for part in block.correlation.parts):
+        _check_steps(block, own, groups, positions)
     spreads = np.nan_to_num(evaluate_spreads(block, new_data, fitted))  # rows without fitted values have no prediction
     known = np.where(np.isfinite(weights), weights, 1.0)
     return SeenResiduals(
@@ -158,6 +160,22 @@ def check_levels(design: Design, predictors: Predictors, groups: np.ndarray) -> 
                 f"another level of {each.group!r} than the rows of the fit: residuals hang together within groups that "
                 "have one."
             )
+
+
+def _check_steps(block: ResidualBlock, own: np.ndarray, groups: NewGroups, positions: np.ndarray) -> None:
+    """Refuse new rows an odd number of steps from those of their group, where all of these are even ones apart."""
+    parity = np.zeros(len(block.levels) + 1)
+    parity[block.codes] = positions % 2.0
+    odd = (own >= 0) & (parity[own] != groups.positions % 2.0)
+    if odd.any():
+        row, term = int(odd.argmax()), block.specification.correlation
+        assert term is not None
+        raise PredictionError(
+            f"Group {block.levels[own[row]]!r} of {block.group!r} has a new row an odd number of steps of "
+            f"{term.position!r} from its others, and the fit has even ones alone, which do not tell the sign of the "
+            "correlation over one step: take residuals='none', or car1() in the place of ar1(), "
+            "in which it is positive."
+        )
 
 
 def less_known(design: Design, predictors: Predictors, K: Any) -> Predictors:

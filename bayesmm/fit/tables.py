@@ -8,10 +8,13 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.blocks.labels import Labels
+from bayesmm.design.blocks.labels import RESIDUAL_COR, Labels
 from bayesmm.presenting.columns import parameter_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.reml.estimate import Estimate, PublicParameters
+
+NUGGET = "nugget("  # how the rows of parts of a variance begin
+LARGEST = 700.0  # of what an exponential is taken of
 
 
 def parameter_table(
@@ -30,7 +33,8 @@ def parameter_table(
     assert (kinds[:p] == "fixed").all()
     errors[:p], lower[:p], upper[:p] = fixed["std_error"], fixed["lower"], fixed["upper"]
     for i in range(p, len(rows)):
-        lower[i], upper[i] = _interval(values[i], errors[i], z, kinds[i])
+        is_part = rows[i].variable == RESIDUAL_COR and rows[i].name.startswith(NUGGET)
+        lower[i], upper[i] = _interval(values[i], errors[i], z, "part" if is_part else kinds[i])
     columns = {"estimate": values, "std_error": errors, "lower": lower, "upper": upper}
     carlo = estimate.monte_carlo
     if carlo is not None:
@@ -44,6 +48,9 @@ def _interval(value: float, error: float, z: float, kind: str) -> tuple[float, f
         return math.nan, math.nan
     if kind == "exponent":
         return value - z * error, value + z * error
+    if kind == "part":  # from 0 to 1
+        half, odds = min(z * error / (value * (1.0 - value)), LARGEST), value / (1.0 - value)
+        return odds / (odds + math.exp(half)), odds / (odds + math.exp(-half))
     if kind == "cor":
         half = z * error / (1.0 - value**2)
         return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)

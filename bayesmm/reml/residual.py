@@ -29,6 +29,7 @@ from bayesmm.reml.criterion import NOISE, STEP, Derivatives
 from bayesmm.reml.optimise import Evaluation
 
 FARTHEST = 30.0  # of an entry of φ: e to this power is beyond any ratio of standard deviations
+LARGEST = 300.0  # e to twice this power is a number still
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +148,8 @@ class ResidualCriterion:
 
     def is_far(self, psi: np.ndarray) -> bool:
         """Whether an entry of φ is beyond what means anything."""
-        phi, layout = self.split(psi)[1], self.rows.layout
-        phi = np.where(layout.held(phi), 0.0, phi)
-        return bool(np.abs(phi / layout.sizes(phi)).max(initial=0.0) > FARTHEST)
+        apart, away = self.rows.layout.reach(self.split(psi)[1])
+        return apart > FARTHEST or away > LARGEST
 
     def noise(self, at: ResidualEvaluated) -> float:
         """Estimate the rounding error of the value."""

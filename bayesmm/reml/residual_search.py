@@ -153,6 +153,9 @@ def _settle(found: Estimate) -> tuple[Estimate, Minimum]:
         rows = replace(criterion.rows, layout=lay_out_design(design))
         criterion = replace(criterion, rows=rows, design=design)
         last = _search(criterion, at.coordinates[:-1])
+        if not last.converged:  # other variances may be best far from those before
+            begun = rows.layout.start(rows.fixed[:, -1])
+            last = _search(criterion, np.concatenate([criterion.split(at.coordinates[:-1])[0], begun]))
         last = replace(last, n_evaluations=last.n_evaluations + at.minimum.n_evaluations)
         at = read_residual(criterion, last, found.other_maxima, found.n_screened)
         if moved < SETTLED or not last.converged:

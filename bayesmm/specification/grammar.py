@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 from bayesmm.console import brief, quoted
-from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS
+from bayesmm.covariance.residual import RESIDUAL, RESIDUAL_HOMOGENEOUS, may_have_nugget
 from bayesmm.covariance.table import (
     BETWEEN,
     FIRST,
@@ -285,8 +285,11 @@ class _Parser:
         self.advance()
         right = self.group()
         structure, by = self.matrix(name) if name.text in WITH_MATRIX else name.text, None
+        nugget: bool | None = None
         while self.sees(","):
-            if by is None and self.takes_by and self.tokens[self.position + 1].text == "by":
+            if nugget is None and self.takes_by and self.tokens[self.position + 1].text == "nugget":
+                nugget = self.nugget(name)
+            elif by is None and self.takes_by and self.tokens[self.position + 1].text == "by":
                 by = self.by()
             elif structure == name.text:
                 option = OPTIONS.get(name.text)
@@ -295,7 +298,21 @@ class _Parser:
                 break
         self.expect(")")
         self.open.pop()
-        return Bar(left, right, structure, name.at, by)
+        return Bar(left, right, structure, name.at, by, bool(nugget))
+
+    def nugget(self, name: Token) -> bool:
+        """Read ``, nugget=True``."""
+        self.advance()
+        if not may_have_nugget(name.text):
+            able = ", ".join(f"{each}()" for each in RESIDUAL if may_have_nugget(each))
+            self.complain(f"{name.text}() has no nugget.", f"There is one in {able}, whose correlations begin at 1.")
+        self.advance()
+        self.expect("=")
+        value = CONSTANTS.get(self.advance().text)
+        if not isinstance(value, bool):
+            self.position -= 1
+            self.complain("nugget= is True or False.", f"Write {name.text}(time | id, nugget=True).")
+        return value
 
     def by(self) -> Node:
         """Read ``, by=arm``."""

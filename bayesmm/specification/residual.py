@@ -96,7 +96,8 @@ def _correlation(bar: Bar, text: str) -> ResidualTerm:
             problem = f"by={write(bar.by)} names what tells rows apart, or what makes the groups."
             advice = f"Name what many groups share: {structure}({position} | {write(right)}, by=arm)."
             raise complaint(text, bar.by.at, problem, advice)
-    return ResidualTerm(structure=structure, position=position, grouping=Grouping(factors=groupings[0]), by=by)
+    grouping = Grouping(factors=groupings[0])
+    return ResidualTerm(structure=structure, position=position, grouping=grouping, by=by, nugget=bar.nugget)
 
 
 def _spread(kind: str, argument: Node, text: str) -> SpreadTerm:

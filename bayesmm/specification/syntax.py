@@ -90,6 +90,7 @@ class Bar:
     structure: str
     at: int = field(default=0, compare=False)
     by: Node | None = None
+    nugget: bool = False
 
 
 def quote(name: str) -> str:

@@ -155,17 +155,21 @@ class ResidualTerm:
         What makes a group.
     by : tuple of str
         Columns each combination of whose levels has parameters of its own, ``us(visit | id, by=arm)``; usually none.
+    nugget : bool
+        Whether a part of the variance is of each row alone, ``exp(time | id, nugget=True)``.
     """
 
     structure: str
     position: str
     grouping: Grouping
     by: tuple[str, ...] = ()
+    nugget: bool = False
 
     def write(self) -> str:
         """Write it so that it can be read again."""
         by = f", by={':'.join(map(quote, self.by))}" if self.by else ""
-        return f"{self.structure}({quote(self.position)} | {self.grouping.write()}{by})"
+        nugget = ", nugget=True" if self.nugget else ""
+        return f"{self.structure}({quote(self.position)} | {self.grouping.write()}{by}{nugget})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

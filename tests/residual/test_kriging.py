@@ -116,7 +116,7 @@ def test_groups_without_rows_are_predicted_as_without_residuals() -> None:
     for kind in KINDS:
         with_, without = (fit.predict(strange, interval=kind, residuals=r) for r in BOTH_WAYS)
         pd.testing.assert_frame_equal(with_, without)
-    some = pd.concat([DATA.head(2).assign(step=11), strange])
+    some = pd.concat([DATA.head(2).assign(step=4), strange])
     mixed = fit.predict(some, interval="prediction", residuals="conditional")
     pd.testing.assert_frame_equal(mixed.iloc[2:], fit.predict(strange, interval="prediction"), check_like=True)
     assert (mixed["estimate"].iloc[:2] - fit.predict(some).iloc[:2]).abs().min() > 1e-3
@@ -146,7 +146,7 @@ def test_far_away_residuals_say_nothing() -> None:
 
 def test_refits_move_predictions_about_as_much_as_the_second_order_says() -> None:
     data = make_data(seed=8, groups=150)
-    new = data.groupby("id").tail(1).assign(step=lambda rows: rows["step"] + 2)
+    new = data.groupby("id").tail(1).assign(step=lambda rows: rows["step"] + 1)
     fit = Model("y ~ arm + x", data, residual="ar1(step | id)").fit()
     ask: dict[str, Any] = {"interval": "confidence", "residuals": "conditional"}
     fixed, full = (fit.predict(new, uncertainty=u, **ask)["std_error"] ** 2 for u in LAYERS)
@@ -196,6 +196,15 @@ def test_what_cannot_be_conditioned_on_is_refused() -> None:
     by = Model("y ~ x", DATA, residual="ar1(step | id, by=arm)").fit()
     with pytest.raises(PredictionError, match="has new rows of arm"):
         by.predict(DATA.head(1).assign(arm="b", id="g0", step=9), residuals="conditional")
+
+
+def test_the_sign_of_a_correlation_that_no_gap_tells_is_not_made_up() -> None:
+    even = DATA.assign(step=2 * DATA["step"])
+    fit = Model("y ~ arm + x", even, residual="ar1(step | id)").fit()
+    rows = even.groupby("id").tail(1)
+    assert fit.predict(rows.assign(step=8), residuals="conditional").notna().all()
+    with pytest.raises(PredictionError, match="an odd number of steps of 'step' from its others"):
+        fit.predict(rows.assign(step=9), residuals="conditional")
 
 
 def test_a_covariance_without_correlations_says_nothing_of_other_rows() -> None:

@@ -40,6 +40,7 @@ CASES = [
     ("us(visit | id, by=arm)", ""),
     ("homcs(visit | id) * power(time)", ""),
     ("car1(time | id) * exponential(x)", RANDOM[1]),
+    ("exp(time | id, by=arm, nugget=True)", RANDOM[1]),
     ("het(arm)", " + (1 | id) + (1 | visit)"),
 ]
 

@@ -239,7 +239,7 @@ class ResidualPiece(CorrelationMatrix):
 
     def is_over_gap(self, prior: Prior) -> bool:
         """Whether a prior is about the correlation over a usual gap, rather than over one unit of time."""
-        return not self.has_lkj and not isinstance(prior, Uniform)
+        return self.structure.is_over_gap and not isinstance(prior, Uniform)
 
     def correlation(self, cors: np.ndarray) -> np.ndarray:
         """R (..., k, k)."""
@@ -354,7 +354,8 @@ def match_priors(
 def _reach(rows: Sequence[ParameterRow]) -> dict[str, tuple[int, list[ParameterRow]]]:
     """Rows reached by each key, with its breadth: 0 a row, 1 those of a factor or of residuals, 2 a kind in a group, 3.
 
-    ``sigma(visit)`` is a key of all levels of the factor, ``rho`` and ``rho(id)`` of correlations of residuals alone.
+    ``sigma(visit)`` is a key of all levels of the factor, ``rho`` and ``rho(id)`` of correlations of residuals alone,
+    ``nugget`` of nuggets.
     """
     reach: dict[str, tuple[int, list[ParameterRow]]] = {row.name: (0, [row]) for row in rows}
     for row in rows:
@@ -365,7 +366,8 @@ def _reach(rows: Sequence[ParameterRow]) -> dict[str, tuple[int, list[ParameterR
         elif row.variable == RESIDUAL_SD:
             reach.setdefault(row.name.partition("[")[0] + ")", (1, []))[1].append(row)
         if row.variable == RESIDUAL_COR:
-            for key in ("rho", f"rho({row.group})"):
+            head = row.name.partition("(")[0]
+            for key in (head, f"{head}({row.group})"):
                 reach.setdefault(key, (1, []))[1].append(row)
         if row.group:
             reach.setdefault(f"{row.kind}({row.group})", (2, []))[1].append(row)

@@ -430,6 +430,8 @@ class _Wording:
                 residual = next(each for each in self.residuals if row.name in each.rows)
                 if residual.is_over_gap(prior):
                     return f"correlation{OVER_GAP}"
+                if residual.structure.heads == ("nugget",):
+                    return "part of the residual variance that rows do not share"
                 words = "correlation" if residual.is_one else "correlations"
                 return f"{words} of residuals, {residual.term}"
             case "cor":

@@ -271,7 +271,8 @@ class Labels:
         for row in covariances:
             others |= {row.kind, row.name, row.alias, f"{row.kind}({row.group})"}
             if row.variable == RESIDUAL_COR:
-                others |= {"rho", f"rho({row.group})"}
+                head = row.name.partition("(")[0]
+                others |= {head, f"{head}({row.group})"}
         return [
             ParameterRow(
                 name=f"beta({name})" if name in others else name,

@@ -156,8 +156,10 @@ class ResidualBlock:
         if self.correlation is None:
             return ()
         return tuple(
-            f"rho({name} | {', '.join(filter(None, (self.group, condition)))})"
-            for name, condition in zip(self.correlation.names, self.correlation.conditions, strict=True)
+            f"{head}({name} | {', '.join(filter(None, (self.group, condition)))})"
+            for head, name, condition in zip(
+                self.correlation.heads, self.correlation.names, self.correlation.conditions, strict=True
+            )
         )
 
     @property
@@ -328,7 +330,10 @@ def build_residual(
                 f"correlated. Leave {term.write()} out."
             )
         _check_nested(term, codes, levels, blocks)
-        correlation = bind_correlation(term.structure, term.position, places, int(sizes.max()), _gaps(codes, positions))
+        gaps = _gaps(codes, positions)
+        correlation = bind_correlation(
+            term.structure, term.position, places, int(sizes.max()), gaps, nugget=term.nugget
+        )
         if term.by:
             by = read_levels(term.by, [used.columns[name] for name in term.by], n)
             correlation = _part(term, correlation, codes, levels, positions, by)

@@ -148,6 +148,20 @@ class ResidualLayout:
             largest = np.maximum(largest, np.abs(stack.spreads).max(axis=(0, 1)))
         return np.concatenate([1.0 / largest, np.ones(len(phi) - self.n_spreads)])
 
+    def reach(self, phi: np.ndarray) -> tuple[float, float]:
+        """Say by e to which power standard deviations of two rows differ at most, or one from σ; or free correlations.
+
+        Entries that are held count as zero.
+        """
+        phi = np.where(self.held(phi), 0.0, phi)
+        s, free = np.abs(phi[: self.n_spreads]), np.abs(phi[self.n_spreads :]).max(initial=0.0)
+        low, high = np.full(self.n_spreads, np.inf), np.full(self.n_spreads, -np.inf)
+        for stack in self.stacks:
+            low = np.minimum(low, stack.spreads.min(axis=(0, 1)))
+            high = np.maximum(high, stack.spreads.max(axis=(0, 1)))
+        apart, away = s * (high - low), s * np.maximum(np.abs(low), np.abs(high))
+        return max(apart.max(initial=0.0), free), away.max(initial=0.0)
+
     def start(self, residuals: np.ndarray) -> np.ndarray:
         """φ near what residuals (n,) of least squares show."""
         s = self._start_spreads(residuals)
