@@ -312,6 +312,13 @@ NewLevels = Annotated[
         "of the others, whose variance is in the interval.",
     ),
 ]
+NewResiduals = Annotated[
+    Literal["none", "conditional"],
+    typer.Option(
+        "--residuals",
+        help="Whether the residuals of a group's rows count for its new rows, where --residual correlates them.",
+    ),
+]
 PredictionLayer = Annotated[
     Literal["full", "fixed", "conditional", "bootstrap"],
     typer.Option(

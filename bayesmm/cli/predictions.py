@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.design.predictors import IntervalKind, NewLevels, Random
+    from bayesmm.design.predictors import IntervalKind, NewLevels, NewResiduals, Random
     from bayesmm.fit.fit import Fit
     from bayesmm.inference.prediction.predict import PredictionLayer
     from bayesmm.model import Model
@@ -37,6 +37,7 @@ NEW = {
     "population": "; new levels have effects of zero",
     "sample": "; new levels have effects like the others, whose variance is in the interval",
 }
+GIVEN = {"none": "", "conditional": "; given the residuals of a group's other rows"}
 
 
 def read_rows(new: str | None, data: str, reading: Reading) -> pd.DataFrame | None:
@@ -65,6 +66,7 @@ def predict_outcome(
     level: float,
     random: Sequence[str] | None,
     new_levels: NewLevels,
+    residuals: NewResiduals,
     uncertainty: PredictionLayer,
     weights: float | None,
     seed: int,
@@ -72,7 +74,8 @@ def predict_outcome(
     """Present predictions; the options as the user gave them."""
     chosen, result = _random(random), cast(Any, predicted_by)
     by_draws = is_posterior(result)
-    shared: dict[str, Any] = {"random": chosen, "new_levels": new_levels, "level": level, "seed": seed}
+    shared: dict[str, Any] = {"random": chosen, "new_levels": new_levels, "residuals": residuals}
+    shared |= {"level": level, "seed": seed}
     if interval == "prediction":
         shared["weights"] = weights
     if not by_draws:
@@ -86,7 +89,7 @@ def predict_outcome(
         raise ArgumentError(f"The rows have a column {taken!r}, which is one that is added: rename or drop it.")
     missing = int(table.iloc[:, 0].isna().sum())
     by = f"the posterior ({result.origin})" if by_draws else METHODS[result.method]
-    said = f"By {by}: {OF[interval]}; with {_effects(chosen)}{NEW[new_levels]}"
+    said = f"By {by}: {OF[interval]}; with {_effects(chosen)}{NEW[new_levels]}{GIVEN[residuals]}"
     return Outcome(
         text=str(_report(model, said, table, level, missing)),
         document={
@@ -98,6 +101,7 @@ def predict_outcome(
                 "level": level,
                 "random": chosen,
                 "new_levels": new_levels,
+                "residuals": residuals,
                 "uncertainty": None if by_draws else uncertainty,
                 "missing": missing,
                 "table": documents.records(table.rename_axis(index="row").reset_index()),

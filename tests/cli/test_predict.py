@@ -43,6 +43,19 @@ def test_predict_takes_the_rows_of_the_data_without_others(fit):
     assert "first 20 of 180 rows" in run("predict", *SLEEP).stdout
 
 
+def test_residuals_of_a_group_count_where_they_are_asked_for(tmp_path):
+    data = bmm.datasets.load("sleepstudy")
+    last = data[(data["Days"] == 9) & data["Subject"].isin(["308", "309"])].assign(Days=10)
+    last.to_csv(tmp_path / "last.csv", index=False)
+    asked = ("predict", "Reaction ~ Days", "--data", "sleepstudy", "--residual", "ar1(Days | Subject)")
+    document = run_json(*asked, "--new", tmp_path / "last.csv", "--residuals", "conditional")["prediction"]
+    fit = bmm.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").fit()
+    expected = fit.predict(last, residuals="conditional")
+    assert document["residuals"] == "conditional"
+    assert [row["estimate"] for row in document["table"]] == pytest.approx(expected.tolist())
+    assert expected.tolist() != pytest.approx(fit.predict(last).tolist())
+
+
 def test_random_effects_are_chosen(new, fit):
     for given, random in (("none", "none"), ("Subject", ["Subject"])):
         document = run_json("predict", *SLEEP, "--new", new, "--random", given, "--new-levels", "population")
