@@ -198,6 +198,16 @@ def test_copies_of_subjects_keep_their_visits_and_arms_take_turns() -> None:
     assert power(trial(), values, "ar1(visit | id)", LAST, n=2, within={"id": [3]}).table["rows"].tolist() == [36]
 
 
+def test_sizes_of_a_design_without_groups_are_refused() -> None:
+    values = {"Intercept": 0.0, "sigma": 1.0, "sigma(arm[B])": 2.0}
+    for sizes in ({"along": {"id": 4}}, {"within": {"arm": [4]}}):
+        with pytest.raises(ArgumentError, match="the model has none"):
+            bmm.power("y ~ 1", trial(), values, residual="het(arm)", **sizes)
+    assert (
+        bmm.power("y ~ 1", trial(), values, "sigma(arm)", residual="het(arm)", n=2, progress=False).table.shape[0] == 1
+    )
+
+
 def test_power_of_a_fit_takes_its_covariance_of_residuals() -> None:
     fit = bmm.Model("distance ~ Sex * age", bmm.datasets.load("orthodont"), residual="ar1(age | Subject)").fit()
     one = bmm.power(fit, test="Sex[T.Male]:age", n=4, progress=False)

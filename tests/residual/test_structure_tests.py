@@ -17,6 +17,8 @@ NESTED = [
     ("us(visit | id)", "sigma(visit[v2])", "homus(visit | id)", 3),
     ("us(visit | id)", "rho(v0, v2 | id)", "het(visit)", 6),
     ("cs(visit | id) * het(arm)", "sigma(arm[b])", "cs(visit | id)", 1),
+    ("cs(visit | id) * het(arm)", "sigma(arm)", "cs(visit | id)", 1),
+    ("us(visit | id) * het(arm)", "het(arm)", "us(visit | id)", 1),
     ("cs(visit | id) * het(arm)", "sigma(visit)", "homcs(visit | id) * het(arm)", 3),
     ("ar1(step | id) * het(arm)", "rho(step | id)", "het(arm)", 1),
     ("ar1(step | id) * power(time)", "power(time)", "ar1(step | id)", 1),

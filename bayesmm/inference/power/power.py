@@ -309,6 +309,11 @@ def power(
     )
     groupings = _groupings(base)
     columns = list(dict.fromkeys(name for grouping in groupings for name in grouping.factors))
+    if not columns and (along is not None or within is not None):
+        raise ArgumentError(
+            "along and within are about the levels of grouping factors, and the model has none: give the data of each "
+            "size as a design of their own."
+        )
     sizes = read_sizes(along, within, columns)
     frame, carried = base.frame, None
     if weights is not None:

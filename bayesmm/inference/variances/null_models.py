@@ -104,7 +104,7 @@ def find_hypothesis(fit: Fitted, name: str) -> Hypothesis | ResidualHypothesis:
         return of_sds[name]
     of_residuals = list(residual_hypotheses(fit.design.residual))
     for each in of_residuals:
-        if name == each.name or name in each.names:
+        if name == each.name or name in each.names or name in each.also_called:
             return each
     for b, (labels, block) in enumerate(zip(fit.labels.blocks, fit.design.blocks, strict=True)):
         correlations = iter(zip(labels.cor_rows, labels.cor_aliases, strict=True))

@@ -24,12 +24,15 @@ class ResidualHypothesis:
         Which of the residuals' spreads; None for the correlations.
     n_one_sided : int
         How many of the parameters cannot be negative.
+    also_called : tuple of str
+        What else it may be asked for by.
     """
 
     name: str
     names: tuple[str, ...]
     spread: int | None
     n_one_sided: int
+    also_called: tuple[str, ...] = ()
 
     @property
     def n_parameters(self) -> int:
@@ -51,9 +54,11 @@ def residual_hypotheses(block: ResidualBlock | None) -> Iterator[ResidualHypothe
             n_one_sided=len(names) if block.correlation.limits[0] == 0.0 else 0,
         )
     for position, spread in enumerate(block.spreads):
-        one = len(spread.names) == 1
-        name = spread.names[0] if one else f"sigma({':'.join(spread.factors)})"
-        yield ResidualHypothesis(name=name, names=spread.names, spread=position, n_one_sided=0)
+        together = f"sigma({':'.join(spread.factors)})" if spread.factors else spread.names[0]
+        name = spread.names[0] if len(spread.names) == 1 else together
+        yield ResidualHypothesis(
+            name=name, names=spread.names, spread=position, n_one_sided=0, also_called=(together, spread.term)
+        )
 
 
 def without(block: ResidualBlock, hypothesis: ResidualHypothesis) -> ResidualBlock | None:
