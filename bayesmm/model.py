@@ -606,7 +606,6 @@ class Model:
         >>> print(str(model.check_identity()).splitlines()[0])
         REML as a posterior mode: Reaction ~ Days + (Days | Subject)
         """
-        self.design.require_independent_residuals("check_identity")
         from bayesmm.comparison.identity import check_identity
 
         with progress_bar("evaluating the posterior under flat priors", None, progress):

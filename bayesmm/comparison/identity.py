@@ -19,7 +19,6 @@ from bayesmm.fit.fit import Fit
 from bayesmm.presenting.numbers import write_column
 from bayesmm.presenting.parts import Column, Table, Words
 from bayesmm.presenting.report import Report
-from bayesmm.reml.criterion import Criterion
 
 POINTS = 10  # at random around the estimate, beside the estimate and a point without random effects
 AROUND = 0.5  # relative width of the cloud of points
@@ -42,9 +41,9 @@ class Identity:
     formula : str
         Of the model.
     points : DataFrame
-        One row a point of (θ, σ): ``log_posterior``, evaluated by the NumPyro program in JAX, ``restricted``, the
+        One row a point of (θ, φ, σ): ``log_posterior``, evaluated by the NumPyro program in JAX, ``restricted``, the
         restricted log-likelihood in NumPy, and their ``difference``. The first row is the REML estimate, the last has
-        no random effects.
+        no random effects, if the model has some.
     slopes : Series
         Gradient of the log posterior density at the REML estimate, by differences of what the program gives, along the
         entries of θ (on orthonormal columns) and log σ; without units.
@@ -130,16 +129,16 @@ def check_identity(fit: Fit) -> Identity:
             "coefficients where a posterior integrates them out. Give model.fit('reml')."
         )
     flat = build_flat_posterior(fit.problem)
-    estimate = _point(fit, fit.estimate.minimum.x, fit.sigma)
+    estimate = fit.estimate.coordinates if fit.known_sigma is None else fit.estimate.coordinates[:-1]
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]
     reml = fit.parameters["estimate"].loc[[row.name for row in rows]]
     search = FlatModes(fit)
-    scales = {"sd": _mode(search, fit, estimate), **_moved_modes(search, fit, estimate)}
+    scales = {"sd": _mode(search, fit, estimate), **_moved_modes(search, estimate)}
     found = {name: _values(flat, search.floors, fit, point) for name, point in scales.items()}
     modes = pd.DataFrame({"REML": reml, **found})
     return Identity(
         formula=fit.design.specification.shown,
-        points=_compare_at_points(flat, fit, estimate),
+        points=_compare_at_points(flat, search, fit, estimate),
         slopes=pd.Series(flat.slopes(estimate), index=_point_names(fit), name="slope"),
         gap=flat.evaluate(scales["sd"]) - flat.evaluate(estimate),
         modes=modes.assign(kind=[row.kind for row in rows]),
@@ -148,64 +147,73 @@ def check_identity(fit: Fit) -> Identity:
     )
 
 
-def _point(fit: Fit, theta: np.ndarray, sigma: float) -> np.ndarray:
-    return np.append(theta, np.log(sigma)) if fit.known_sigma is None else theta
-
-
 def _point_names(fit: Fit) -> list[str]:
     """Name the entries of θ as the fit does; it has as many on any columns."""
-    return [*map(str, fit.theta.index), *(["log sigma"] if fit.known_sigma is None else [])]
+    block = fit.design.residual
+    phi = [] if block is None else [f"phi({name})" for name in (*block.sd_names, *block.cor_names)]
+    return [*map(str, fit.theta.index), *phi, *(["log sigma"] if fit.known_sigma is None else [])]
 
 
-def _compare_at_points(flat: FlatPosterior, fit: Fit, estimate: np.ndarray) -> pd.DataFrame:
+def _compare_at_points(flat: FlatPosterior, search: FlatModes, fit: Fit, estimate: np.ndarray) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     n_theta = len(fit.theta)
-    size = np.maximum(np.abs(estimate), 2.0 * np.abs(_interior(fit, estimate)))  # where the estimate is zero, too
-    size[:n_theta] = np.maximum(size[:n_theta], 0.2 * size[:n_theta].max())
+    size = np.maximum(np.abs(estimate), 2.0 * np.abs(_interior(search, estimate)))  # where the estimate is zero, too
+    size[:n_theta] = np.maximum(size[:n_theta], 0.2 * size[:n_theta].max(initial=0.0))
     size[n_theta:] = 1.0
+    residual = fit.estimate.residual
+    if residual is not None:
+        size[n_theta : n_theta + len(residual.phi)] = residual.layout.sizes(residual.phi)
     cloud = estimate + AROUND * size * rng.standard_normal((POINTS, len(estimate)))
     none = np.where(np.arange(len(estimate)) < n_theta, 0.0, estimate)
     records = []
-    for point in [estimate, *cloud, none]:
-        sigma = fit.known_sigma or float(np.exp(point[-1]))
-        criterion = Criterion(fit.problem.products, fit.problem.layout, "reml", sigma)
-        records.append((flat.evaluate(point), -0.5 * float(criterion.evaluate(point[:n_theta]).value)))
+    for point in [estimate, *cloud, *([none] if n_theta else [])]:
+        psi = point if fit.known_sigma is not None else point[:-1]
+        at = search.criterion_at(psi, fit.known_sigma or float(np.exp(point[-1])))
+        records.append((flat.evaluate(point), -0.5 * float(at.value)))
     points = pd.DataFrame(records, columns=["log_posterior", "restricted"])
     return points.assign(difference=points["log_posterior"] - points["restricted"])
 
 
-def _interior(fit: Fit, estimate: np.ndarray) -> np.ndarray:
+def _interior(search: FlatModes, estimate: np.ndarray) -> np.ndarray:
     """Move the estimate off the boundary, to where every standard deviation is above zero."""
-    at = fit.estimate
+    fit, at = search.fit, search.fit.estimate
+    if not fit.design.blocks:
+        return estimate.copy()
     warm = WarmStart(sigma=at.sigma, factors=at.factors, beta=at.beta, beta_covariance=at.beta_covariance)
-    roots = fit.problem.products.effect_roots
-    factors = [lower_triangular(T @ F) for T, F in zip(roots, interior_factors(warm, fit.design), strict=True)]
-    return _point(fit, theta_of(factors, fit.problem.layout), at.sigma)
+    factors = [lower_triangular(T @ F) for T, F in zip(search.roots, interior_factors(warm, fit.design), strict=True)]
+    theta = theta_of(factors, fit.problem.layout)
+    return np.concatenate([theta, estimate[len(theta) :]])
 
 
 def _mode(search: FlatModes, fit: Fit, estimate: np.ndarray) -> np.ndarray:
-    start = _interior(fit, estimate)
-    start[: len(fit.theta)] *= DETOUR
+    start, t, residual = _interior(search, estimate), len(fit.theta), fit.estimate.residual
+    start[:t] *= DETOUR
+    if residual is not None:
+        start[t : t + len(residual.phi)] += (DETOUR - 1.0) * residual.layout.sizes(residual.phi)
     return search.find_mode(start)[0]
 
 
-def _moved_modes(search: FlatModes, fit: Fit, estimate: np.ndarray) -> dict[str, np.ndarray]:
+def _moved_modes(search: FlatModes, estimate: np.ndarray) -> dict[str, np.ndarray]:
     """Follow the mode from standard deviations to variances, and climb to that in logarithms."""
     point, curvature = search.find_mode(estimate)
     for power in -np.arange(1, STEPS + 1) / STEPS:
         point, curvature = search.find_mode(point, power, curvature)
-    logs, _ = search.find_mode(_interior(fit, estimate), 1.0)
+    logs, _ = search.find_mode(_interior(search, estimate), 1.0)
     return {"variance": point, "log": logs}
 
 
 def _values(flat: FlatPosterior, limits: tuple[np.ndarray, ...], fit: Fit, point: np.ndarray) -> np.ndarray:
     """Read off standard deviations, correlations and σ at a point, in the order of the table."""
-    factors, sigma = flat.factors(point)
+    factors, public, sigma = flat.factors(point)
     values: list[float] = []
     for F, floors, block in zip(factors, limits, fit.labels.blocks, strict=True):
         seen = np.linalg.norm(F, axis=1) >= ZERO / FLOOR * floors * sigma
         F = np.where(seen[:, None], F, 0.0)
         values += np.concatenate(read_covariance(np, F @ F.T, block.pieces)).tolist()
+    block = fit.design.residual
+    if block is not None:
+        spreads, n = np.array(block.are_sds, dtype=bool), len(block.are_sds)
+        values += np.where(spreads, sigma * np.exp(public[:n]), public[:n]).tolist() + public[n:].tolist()
     return np.array(values if fit.known_sigma is not None else [*values, sigma])
 
 
@@ -234,9 +242,13 @@ def _setting(identity: Identity) -> Iterator[str]:
         yield "Flat priors on the coefficients, the standard deviations and sigma."
     else:
         yield "Flat priors on the coefficients and the standard deviations; sigma is known."
-    if "cor" in kinds:
+    names = [str(name) for name in identity.slopes.index]
+    if any(name.startswith("phi(") for name in names):
+        yield "Flat ones on exponents and correlations of the residuals, as LKJ(1) is over correlation matrices."
+    elif "cor" in kinds:
         yield "LKJ(1), constant over correlation matrices."
-    yield "The coefficients and the random effects are integrated out of the posterior."
+    effects = " and the random effects" if any(name.startswith("theta(") for name in names) else ""
+    yield f"The coefficients{effects} are integrated out of the posterior."
 
 
 def _same_function(identity: Identity) -> Iterator[str]:
@@ -253,7 +265,10 @@ def _same_function(identity: Identity) -> Iterator[str]:
 
 
 def _same_peak(identity: Identity) -> Iterator[str]:
-    entries = "θ and log sigma" if "log sigma" in identity.slopes.index else "θ"
+    names = [str(name) for name in identity.slopes.index]
+    letters = {"θ": "theta(", "φ": "phi(", "log sigma": "log sigma"}
+    *others, last = (letter for letter, begin in letters.items() if any(name.startswith(begin) for name in names))
+    entries = f"{', '.join(others)} and {last}" if others else last
     yield f"At the REML estimate the slope of the log posterior density along {entries} is at most"
     yield f"{_small(identity.largest_slope)}."
     if abs(identity.gap) < SAME_PEAK:

@@ -13,6 +13,7 @@ from bayesmm.errors import ComparisonError, PriorError
 
 ROUNDING = 50.0  # spacings of doubles of the size of the log densities
 MODE = 2e-4  # relative; searches end at slopes of 1e-7
+DISTANCE = "distance ~ Sex * age"
 KNOWN = {"weights": "1 / sigma**2", "sigma": 1.0}
 MODELS = {
     "intercepts": ("Yield ~ 1 + (1 | Batch)", "dyestuff", {}),
@@ -23,6 +24,8 @@ MODELS = {
     "known sigma": ("y ~ 1 + (1 | school)", "eight_schools", KNOWN),
     "correlation of one": ("yield ~ nitro + Variety + (nitro | Block)", "oats", {}),
     "no fixed effects": ("Yield ~ 0 + (1 | Batch)", "dyestuff", {}),
+    "residuals": (DISTANCE, "orthodont", {"residual": "homcs(age | Subject) * het(Sex)"}),
+    "both": ("Reaction ~ Days + (1 | Subject)", "sleepstudy", {"residual": "ar1(Days | Subject)"}),
 }
 
 
@@ -42,7 +45,7 @@ def identities():
 @pytest.mark.parametrize("name", MODELS)
 def test_log_posterior_is_the_restricted_likelihood_up_to_rounding(identities, name):
     identity = identities(name)
-    assert len(identity.points) == 12
+    assert len(identity.points) == (11 if name == "residuals" else 12)  # one without random effects
     assert np.ptp(identity.points["restricted"]) > 0.1
     assert abs(identity.constant) < ROUNDING * np.spacing(identity.size)
     assert identity.deviation < ROUNDING * np.spacing(identity.size)
@@ -57,6 +60,39 @@ def test_the_slope_vanishes_at_reml_and_a_search_finds_the_same_peak(identities,
     np.testing.assert_allclose(found, reml, rtol=1e-3, atol=1e-5 * np.nanmax(reml))
 
 
+@pytest.mark.parametrize(("scale", "power"), [("sd", 0.0), ("variance", -1.0), ("log", 1.0)])
+def test_modes_with_a_covariance_of_the_residuals_are_those_of_a_dense_likelihood(identities, scale, power):
+    data = bmm.datasets.load("orthodont")
+    male = (data["Sex"] == "Male").to_numpy(dtype=float)
+    age, y = data["age"].to_numpy(dtype=float), data["distance"].to_numpy()
+    X = np.stack([np.ones(len(y)), male, age, male * age], 1)
+    same = data["Subject"].to_numpy()[:, None] == data["Subject"].to_numpy()
+
+    def downhill(point):
+        of_male, rho, sigma = np.exp(point[0]), np.tanh(point[1]), np.exp(point[2])
+        sd = np.where(male == 1.0, of_male, sigma)
+        V = np.outer(sd, sd) * np.where(same, rho + (1.0 - rho) * np.eye(len(y)), 0.0)
+        W = np.linalg.inv(V)
+        A = X.T @ W @ X
+        r = y - X @ np.linalg.solve(A, X.T @ W @ y)
+        value = np.linalg.slogdet(V)[1] + np.linalg.slogdet(A)[1] + r @ W @ r
+        return 0.5 * value - power * (point[0] + point[2])
+
+    best = minimize(downhill, [0.8, 0.7, 0.8], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-11}).x
+    found = identities("residuals").modes[scale]
+    assert found.index.tolist() == ["sigma(Sex[Male])", "rho(age | Subject)", "sigma"]
+    np.testing.assert_allclose(found, [np.exp(best[0]), np.tanh(best[1]), np.exp(best[2])], rtol=MODE)
+
+
+def test_a_report_says_what_is_flat_and_integrated_out(identities):
+    alone, both = (" ".join(str(identities(name)).split()) for name in ("residuals", "both"))
+    assert "Flat ones on exponents and correlations of the residuals" in alone
+    assert "The coefficients are integrated out" in alone
+    assert "along φ and log sigma is at most" in alone
+    assert "The coefficients and the random effects are integrated out" in both
+    assert "along θ, φ and log sigma is at most" in both
+
+
 def test_the_evaluated_density_is_that_of_the_whole_program():
     """Up to the constant density of LKJ(1), 1/2 on (−1, 1) for a pair, and the Jacobian of its Cholesky factor, 1."""
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"), priors="flat")
@@ -64,7 +100,7 @@ def test_the_evaluated_density_is_that_of_the_whole_program():
     flat = build_flat_posterior(model.problem)
     program, data = model.program()
     point = np.append(1.2 * fit.estimate.minimum.x, np.log(30.0))
-    (F,), sigma = flat.factors(point)
+    (F,), _, sigma = flat.factors(point)
     G = F @ F.T
     sd = np.sqrt(np.diag(G))
     sites = {"sd_Subject": sd, "cholesky_Subject": np.linalg.cholesky(G / np.outer(sd, sd)), "sigma": sigma}
