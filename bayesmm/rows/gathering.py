@@ -280,6 +280,7 @@ class Gatherer:
     def finished(self) -> Gathered:
         """Return what was found."""
         found = self.found
+        found.missing = {name: found.missing[name] for name in found.rows if name in found.missing}
         named = {name for key in witnessed_columns(self._specification, found.kinds) for name in key}
         found.levels = tuple(name for name in found.rows if name in named and found.n)
         for name, into in found.rows.items():

@@ -26,7 +26,7 @@ dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
 FORMULA = "y ~ t + f + (t | a) + (1 | b)"
 N = 8  # files
-PATIENCE = 20.0  # seconds for a cluster to have done something
+PATIENCE = 60.0  # seconds for a cluster to have done something
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,10 @@ def test_estimates_equal_those_of_rows_in_memory(formula: str) -> None:
     close(fit.random_effects(), other.random_effects())
     assert str(fit.summary()) == str(other.summary())
     assert there.design.n_dropped == here.design.n_dropped
-    assert there.design.dropped_by == here.design.dropped_by
+    assert list(there.design.dropped_by.items()) == list(here.design.dropped_by.items())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), formula=st.sampled_from(FORMULAS[:7]), has_gaps=st.booleans())
 def test_sums_do_not_depend_on_partitions_and_order(seed: int, formula: str, has_gaps: bool) -> None:
     data = make_rows(150, seed % 7)

@@ -69,7 +69,7 @@ def model(formula: str, rows: Any, **how: Any) -> bmm.Model:
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_gives_the_model_of_a_data_frame(source: str, data: pd.DataFrame, path: Path) -> None:
     rows = SOURCES[source](path)
-    for formula in (FORMULA, FORMULAS[6]):
+    for formula in (FORMULA, FORMULAS[6]) if source == "DuckDB relation" else (FORMULA,):
         here, there = model(formula, data, weights="w"), model(formula, bmm.scan(rows, chunk_rows=80), weights="w")
         assert here.design.coefficients == there.design.coefficients
         assert here.design.dropped_by == there.design.dropped_by
