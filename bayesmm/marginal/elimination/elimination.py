@@ -130,7 +130,7 @@ def eliminate(
 
 def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[Array, "k k"]]) -> AnyElimination:
     """Eliminate all random effects from Z'WZ, for factors on the conditioned columns."""
-    _refuse(products)
+    require_exact(products)
     if products.sparse is not None:
         return factorise_sparse(products, factors)
     shape, index = products.shape, products.index
@@ -163,8 +163,16 @@ def factorise(ops: Operations, products: CrossProducts, factors: Sequence[Float[
     return Elimination(log_det, steps, dense_edges, scale_blocks(ops, shape, index, blocks, factors))
 
 
-def _refuse(products: CrossProducts) -> None:
-    """Refuse to eliminate what was not planned to be, or was not asked to be."""
+def require_exact(products: CrossProducts) -> None:
+    """Refuse to eliminate what was not planned to be, or was not asked to be.
+
+    Raises
+    ------
+    ArgumentError
+        If the sums are those of a fit by probes.
+    DesignError
+        If what remains of crossed factors is too large.
+    """
     if products.probing is not None:
         exact = products.shape.too_large or "Fit with determinant='exact' for it."
         raise ArgumentError(
@@ -173,7 +181,7 @@ def _refuse(products: CrossProducts) -> None:
             f"effects of levels and predictions without intervals. {exact}"
         )
     if products.shape.too_large:
-        raise DesignError(products.shape.too_large)
+        raise DesignError(f"{products.shape.too_large} model.fit() does without that matrix.")
 
 
 def _eliminate_batch(

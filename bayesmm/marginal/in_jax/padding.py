@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.marginal.elimination.elimination import require_exact
 from bayesmm.marginal.plan.plan import FillMap, PlanIndex, Update
 from bayesmm.marginal.plan.sizes import pad_columns, pad_size
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -27,6 +28,7 @@ def pad_products(products: CrossProducts) -> CrossProducts:
         add log 1 = 0 to every determinant. Indices of padded levels lie beyond the end of what they point to, where
         scatters drop them.
     """
+    require_exact(products)
     c = products.gram.shape[0]
     kept = np.append(np.arange(c - 1), pad_columns(c - 1) - 1)
     gram = np.eye(pad_columns(c - 1))
