@@ -235,7 +235,8 @@ class Fit:
         Returns
         -------
         DataFrame
-            Index: names of the parameters. Columns: kind, group, estimate, std_error, lower, upper.
+            Index: names of the parameters. Columns: kind, group, estimate, std_error, lower, upper; where the
+            log-determinant is by probes also mc_error, the standard error among other probes.
 
         Notes
         -----
@@ -465,7 +466,7 @@ class Fit:
         -------
         DataFrame
             One row per level and effect: group, level, effect, estimate, std_error, lower, upper; for "full" and
-            "bootstrap" also df.
+            "bootstrap" also df; where the log-determinant is by probes also mc_error, that of the standard error.
 
         Raises
         ------
