@@ -23,7 +23,7 @@ from bayesmm.design.blocks.checks import (
 from bayesmm.design.blocks.confounding import check_columns
 from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
 from bayesmm.design.blocks.residual import ResidualBlock, build_residual, first_fitted
-from bayesmm.design.columns.columns import distinct_names
+from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.elsewhere import Elsewhere
@@ -33,7 +33,7 @@ from bayesmm.design.reading.rows import Missing
 from bayesmm.design.related.relation import AnyRelation, read_relations
 from bayesmm.design.rows.new_rows import NewRows, evaluate_rows, evaluate_weights
 from bayesmm.design.rows.sources import Sources, build_sources, read_prior_weights, read_used_data
-from bayesmm.errors import ArgumentError, DesignError
+from bayesmm.errors import ArgumentError, DesignError, RowsError
 from bayesmm.specification.terms import Specification
 
 
@@ -221,6 +221,36 @@ class Design:
     def known_rows(self) -> UsedRows:
         """Rows that have every level, and the limits of every number: all of them, or those that were kept."""
         return self.used if self.elsewhere is None else self.elsewhere.kept
+
+    def column_mean(self, name: str) -> float:
+        """Mean of a column of numbers over the rows used."""
+        if self.elsewhere is None:
+            return float(self.frame[name].to_numpy(dtype=float).mean())
+        return self.elsewhere.column_means[name]
+
+    def offset_mean(self, source: Columns) -> float:
+        """Mean over the rows used of one of the offsets.
+
+        Raises
+        ------
+        RowsError
+            If rows are not in memory, and it is computed from columns.
+        """
+        if self.elsewhere is None:
+            return float(source.fitted(self.n).mean())
+        if source.are_plain == (True,):
+            return self.column_mean(source.uses[0])
+        raise RowsError(
+            f"This needs the mean of offset({source.names[0]}), and the rows are in {self.elsewhere.where}, not in "
+            "memory: compute that column in the rows."
+        )
+
+    def few_values(self, name: str, most: int) -> tuple[float, ...]:
+        """Distinct values of a column of numbers in the rows used, ascending; none if they are more than `most`."""
+        if self.elsewhere is None:
+            distinct = np.unique(self.frame[name].to_numpy(dtype=float))
+            return tuple(distinct.tolist()) if len(distinct) <= most else ()
+        return tuple(map(float, self.elsewhere.few[name]))
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -111,6 +111,8 @@ class Elsewhere:
         Columns of each block in these.
     column_means : dict of str to float
         Of the columns of numbers, over all rows.
+    few : dict of str to list of float
+        Distinct values of columns of numbers that have one or two; empty of others.
     mean, low, high : array, shape (p_all,)
         Of the columns of X.
     covariance : array, shape (p_all, p_all)
@@ -136,6 +138,7 @@ class Elsewhere:
     X: np.ndarray
     columns: tuple[np.ndarray, ...]
     column_means: Mapping[str, float]
+    few: Mapping[str, Sequence[float]]
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray

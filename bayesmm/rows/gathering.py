@@ -28,6 +28,7 @@ SAMPLED = 1024  # rows of a chunk that are kept besides those that bring somethi
 MOST_SAMPLED = 2**14  # of all chunks together
 MOST_PARTS = 2**8  # chunks that they are from
 FEWEST = 500  # rows of a skeleton, so that columns that are independent are so in it
+FEW = 2  # distinct values of a number that are known: means may be looked at in both
 GOLDEN = 0.6180339887498949
 FACTORS = ("C", "S", "T", "at")
 
@@ -134,6 +135,8 @@ class Gathered:
         Of columns of numbers.
     low, high : dict of str to float
         Their least and greatest values.
+    few : dict of str to list
+        Their distinct values, if these are at most `FEW`; empty if they are more.
     rows : dict of str to list
         Values in the rows that are kept, by column.
     n_chunks : int
@@ -152,6 +155,7 @@ class Gathered:
     means: dict[str, float] = field(default_factory=dict)
     low: dict[str, float] = field(default_factory=dict)
     high: dict[str, float] = field(default_factory=dict)
+    few: dict[str, list[float]] = field(default_factory=dict)
     rows: dict[str, list[Any]] = field(default_factory=dict)
     n_chunks: int = 0
     n_new: int = 0
@@ -243,6 +247,9 @@ class Gatherer:
                 self._order_of(name).learn(values.categories, str(rows.chunk))
         if not rows.n:
             return
+        for name, values in rows.columns.items():
+            if values.kind == "numbers" and found.few.get(name) != []:
+                self._note_few(name, values.data)
         self._keep(rows.columns)
         self._sample(rows)
         means = {name: float(each.data.mean()) for name, each in rows.columns.items() if each.kind == "numbers"}
@@ -269,6 +276,11 @@ class Gatherer:
             self._note_kind(name, kind, other._places.get(name, ""))
         for name, order in other._orders.items():
             self._order_of(name).merge(order)
+        for name, values in theirs.few.items():
+            if values:
+                self._note_few(name, np.array(values))
+            else:
+                mine.few[name] = []
         for columns in _joined(other._kept):
             self._keep(columns)
         stride = max(self._stride, other._stride)
@@ -332,6 +344,22 @@ class Gatherer:
             found.high[name] = data[high].item()
             fresh.append(high)
         return np.array(fresh, dtype=np.int64)
+
+    def _note_few(self, name: str, data: np.ndarray) -> None:
+        """Note the distinct values of a number as long as they are few."""
+        known = self.found.few.get(name)
+        if known == []:
+            return
+        seen = np.array(known or data[:1])
+        for _ in range(FEW + 1):  # one value more at a time
+            fresh = data[~np.isin(data, seen)]
+            if not len(fresh):
+                self.found.few[name] = sorted(seen.tolist())
+                return
+            seen = np.append(seen, fresh[0])
+            if len(seen) > FEW:
+                break
+        self.found.few[name] = []
 
     def _note_means(self, means: dict[str, float], n: int) -> None:
         """Take in means of so many complete rows more."""

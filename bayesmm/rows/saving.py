@@ -152,6 +152,7 @@ def _pack(summed: Summed) -> Dataset:
             "means": found.means,
             "low": found.low,
             "high": found.high,
+            "few": found.few,
             "levels": list(found.levels),
         },
         "parts": list(summed.parts),
@@ -222,6 +223,7 @@ def _unpack(
         means=about["means"],
         low=about["low"],
         high=about["high"],
+        few=about["few"],
         rows={str(column): _listed(frame[column]) for column in frame},
         levels=tuple(about["levels"]),
     )

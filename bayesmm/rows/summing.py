@@ -598,6 +598,7 @@ def _moments(totals: Totals, kept: Kept, found: Gathered, where: str) -> Elsewhe
         X=kept.columns.X,
         columns=tuple(block.columns for block in kept.blocks),
         column_means=dict(found.means),
+        few=dict(found.few),
         mean=mean[1:at],
         low=totals.low[1:at],
         high=totals.high[1:at],

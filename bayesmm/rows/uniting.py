@@ -14,7 +14,7 @@ from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root, taken_off
-from bayesmm.rows.gathering import Gathered
+from bayesmm.rows.gathering import FEW, Gathered
 from bayesmm.rows.orders import Order
 from bayesmm.rows.summing import Kept, Summed, put_together
 
@@ -99,6 +99,7 @@ def _join(one: Gathered, other: Gathered) -> Gathered:
         means={name: (one.means[name] * one.n + other.means[name] * other.n) / n for name in one.means},
         low={name: min(one.low[name], other.low[name]) for name in one.low},
         high={name: max(one.high[name], other.high[name]) for name in one.high},
+        few={name: _few(one.few[name], other.few[name]) for name in one.few},
         rows={
             name: [
                 *one.rows[name][: one.n_new],
@@ -112,6 +113,12 @@ def _join(one: Gathered, other: Gathered) -> Gathered:
         n_new=one.n_new + other.n_new,
         levels=one.levels,
     )
+
+
+def _few(one: list[float], other: list[float]) -> list[float]:
+    """Distinct values of both, if these are few."""
+    both = sorted({*one, *other})
+    return both if one and other and len(both) <= FEW else []
 
 
 def _check_same_columns(before: Sequence[Kept], kept: Kept) -> None:

@@ -16,7 +16,7 @@ CODED = ("C", "S", "T")  # calls that make factors of numbers
 
 def is_factor(design: Design, name: str) -> bool:
     """Say whether a column has levels rather than numbers."""
-    values = design.frame[name]
+    values = design.known_rows.frame[name]
     return isinstance(values.dtype, pd.CategoricalDtype) or values.dtype == bool or name in coded_numbers(design)
 
 
@@ -27,7 +27,7 @@ def names_in(node: Node) -> list[str]:
 
 def levels_of(design: Design, name: str) -> tuple[Any, ...]:
     """Return the levels of a factor in the rows used, in order."""
-    values = design.frame[name]
+    values = design.known_rows.frame[name]
     if isinstance(values.dtype, pd.CategoricalDtype):
         return tuple(values.cat.categories)
     return tuple(np.unique(values.to_numpy()).tolist())

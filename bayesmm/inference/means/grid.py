@@ -80,7 +80,7 @@ class Grid:
         )
         used = dict.fromkeys(name for source in self.design.sources.offsets for name in source.uses)
         known = set(frame)
-        return frame.assign(**{name: self.design.frame[name].mean() for name in used if name not in known})
+        return frame.assign(**{name: self.design.column_mean(name) for name in used if name not in known})
 
     def columns(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Compute all columns of the model (m, p_all) and the offset (m,) in rows like those of `frame`.
@@ -95,7 +95,7 @@ class Grid:
         """What the means of offsets are above offsets at the means of their columns."""
         known = {each.name for each in self.variables}
         apart = [source for source in self.design.sources.offsets if not known & set(source.uses)]
-        means = sum(float(source.fitted(self.design.n).mean()) for source in apart)
+        means = sum(self.design.offset_mean(source) for source in apart)
         return means - sum(float(source.evaluate(self.frame.iloc[:1]).sum()) for source in apart)
 
     def variable(self, name: str) -> Variable:
@@ -184,11 +184,10 @@ def _variable(design: Design, name: str, at: Mapping[str, Any], *, is_coded: boo
         return Variable(name=name, values=values, is_counted=True, is_factor=True)
     if name in at:
         return Variable(name=name, values=read_numbers(name, at[name]), is_counted=False, is_factor=False)
-    numbers = design.frame[name].to_numpy(dtype=float)
-    distinct = np.unique(numbers)
-    if len(distinct) <= FEW:
-        return Variable(name=name, values=tuple(distinct.tolist()), is_counted=True, is_factor=False)
-    return Variable(name=name, values=(float(numbers.mean()),), is_counted=False, is_factor=False)
+    distinct = design.few_values(name, FEW)
+    if distinct:
+        return Variable(name=name, values=distinct, is_counted=True, is_factor=False)
+    return Variable(name=name, values=(design.column_mean(name),), is_counted=False, is_factor=False)
 
 
 def as_list(values: Any) -> list[Any]:

@@ -92,7 +92,7 @@ def slopes(
     inside, outside = read_names("specs", specs), read_names("by", by)
     check_apart(inside, outside)
     grid = build_grid(design, at, [*inside, *outside])
-    numbers = design.frame[variable].to_numpy(dtype=float)
+    numbers = design.known_rows.frame[variable].to_numpy(dtype=float)  # with the least and the greatest
     step = STEP * (float(np.ptp(numbers)) or 1.0)
     here = grid.columns(grid.frame)
     X, offset = np.zeros_like(here[0]), np.zeros_like(here[1])
