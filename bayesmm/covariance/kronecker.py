@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.covariance.layout import Piece, piece_factor
+from bayesmm.covariance.layout import Piece, block_diagonal, piece_factor
 from bayesmm.covariance.scaled_correlation import ScaledCorrelation
 from bayesmm.covariance.structure import Array, Axes, Structure, diagonal, lower_triangular
 from bayesmm.covariance.tangents import piece_derivatives
@@ -47,7 +47,6 @@ class Kronecker(Structure):
     is_convex = False
     is_linear = False
     is_divisible = False
-    has_lkj = False
     fewest_effects = 2
 
     @property
@@ -64,6 +63,11 @@ class Kronecker(Structure):
     def is_straight(self) -> bool:  # type: ignore[override]
         """Where that of the first is."""
         return self.left.is_straight
+
+    @property
+    def has_lkj(self) -> bool:  # type: ignore[override]
+        """Where both matrices have such densities."""
+        return self.left.has_lkj and self.right.has_lkj
 
     @property
     def has_prior(self) -> bool:  # type: ignore[override]
@@ -303,6 +307,13 @@ class Kronecker(Structure):
         sd, cor = self.left.read(xp, S)
         return sd, xp.concatenate([cor, self.right.read(xp, R)[1]], axis=-1)
 
+    def lkj_matrix(self, xp: Any, cor: Array, k: int) -> Array:
+        """R₁ and R₂ beside each other: their densities are independent, each a power of its own determinant."""
+        k1, k2 = self._shape(k)
+        c = self.left.n_cors(k1)
+        both = self.left.lkj_matrix(xp, cor[..., :c], k1), self.right.lkj_matrix(xp, cor[..., c:], k2)
+        return block_diagonal(xp, both, (Piece(0, k1, self.left), Piece(k1, k1 + k2, self.right)))
+
     def n_shares(self, k: int) -> int:
         """Those of both."""
         k1, k2 = self._shape(k)
@@ -323,12 +334,12 @@ class Kronecker(Structure):
         return _kron(own, self.right.unit_factor(xp, shares[c:], k2))
 
     def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
-        """Those of both, flat."""
-        if concentration != 1.0:
-            raise NotImplementedError(f"no beta density of concentration {concentration}")
+        """Those of both, of the same concentration."""
         k1, k2 = self._shape(k)
         parts = [(self.right, k2)] if self.left.n_cors(k1) == 0 else [(self.left, k1), (self.right, k2)]
-        found = [np.broadcast_arrays(*part.lkj_shapes(1.0, n), np.zeros(part.n_shares(n)))[:2] for part, n in parts]
+        found = [
+            np.broadcast_arrays(*part.lkj_shapes(concentration, n), np.zeros(part.n_shares(n)))[:2] for part, n in parts
+        ]
         first, second = zip(*found, strict=True)
         return np.concatenate(first), np.concatenate(second)
 

@@ -271,6 +271,10 @@ class Structure:
         """Count the shares: as many as correlations, unless these follow from something else."""
         return self.n_cors(k)
 
+    def lkj_matrix(self, xp: Any, cor: Array, k: int) -> Array:
+        """Matrix (..., m, m) whose determinant such a density is a power of: that of the correlations."""
+        return self.correlation(xp, cor, k)
+
     def shares(self, cor: np.ndarray, k: int) -> np.ndarray:
         """Where correlations that follow a pattern lie between their limits, from 0 to 1: (c,) from (c,).
 

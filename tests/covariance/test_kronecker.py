@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from oracle import DenseModel, Method, level_covariance, random_columns
+from scipy import stats
 from scipy.optimize import minimize
 
 import bayesmm as bmm
 from bayesmm.covariance.table import FIRST, SECOND
-from bayesmm.errors import DesignError, SpecificationError
+from bayesmm.errors import DesignError, PriorError, SpecificationError
+from bayesmm.priors import LKJ, HalfNormal, Normal
 from bayesmm.specification.formula import parse_formula
 
 WEEKS, Q = (1, 2, 5), 12
@@ -140,6 +142,24 @@ def test_program_and_priors() -> None:
     drawn = model.prior_predictive(4000, seed=1)["prior"]["cor_g"].to_numpy().reshape(-1, 2)
     for own in drawn.T:  # 2 × 2, and one of AR(1): uniform
         assert_allclose(np.quantile(own, [0.25, 0.5, 0.75]), [-0.5, 0.0, 0.5], atol=0.06)
+
+
+def test_lkj_priors_are_of_both_matrices() -> None:
+    """Density ∝ (det R₁ det R₂)^(η − 1): betas of each, and what sensitivity takes for the log density."""
+    priors = {"Intercept": Normal(0, 5), "trait[T.b]": Normal(0, 5), "sd": HalfNormal(2), "cor": LKJ(3.0)}
+    model = bmm.Model(FORMULA.format(first="us", second="ar1"), DATA, priors=priors)
+    drawn = model.prior_predictive(2000, seed=1)["prior"]["cor_g"].to_numpy().reshape(-1, 2)
+    assert stats.kstest(0.5 * (1.0 + drawn[:, 0]), stats.beta(3.0, 3.0).cdf).pvalue > 1e-3  # 2 × 2
+    assert stats.kstest(0.5 * (1.0 + drawn[:, 1]), stats.beta(5.0, 5.0).cdf).pvalue > 1e-3  # det R₂ = (1 − ρ²)²
+    (piece,) = model.priors.pieces
+    at = np.array([[0.3, -0.5], [0.1, 0.8]])
+    expected = 2.0 * (np.log1p(-(at[:, 0] ** 2)) + 2.0 * np.log1p(-(at[:, 1] ** 2)))
+    assert_allclose(piece.log_density(LKJ(3.0), at), expected, rtol=1e-10)
+    slopes = -2.0 * np.array([1.0, 2.0]) * 2.0 * at[0] / (1.0 - at[0] ** 2)
+    assert_allclose(piece.log_slopes(LKJ(3.0), at[0]), slopes, rtol=1e-8)
+    assert model.plot_priors() is not None
+    with pytest.raises(PriorError, match="products with those of distances, have no such prior"):
+        bmm.Model(FORMULA.format(first="us", second="exp"), DATA, priors={"cor": LKJ(2.0)})
 
 
 @pytest.mark.parametrize(

@@ -309,3 +309,9 @@ def test_command_line_takes_structures(tmp_path) -> None:
     found = {row["parameter"]: row["estimate"] for row in rows}
     assert found["cor(0 + f | g)"] == pytest.approx(fit.parameters["estimate"]["cor(0 + f | g)"], rel=1e-4)
     assert "0 + f" in run("fit", formula, "--data", data).stdout
+
+
+@pytest.mark.parametrize("name", ["homdiag", "homcs", "hetar1"])
+def test_priors_are_drawn_where_effects_share_a_standard_deviation(name) -> None:
+    model = bmm.Model(f"y ~ 1 + {name}(0 + f | g)", simulated())
+    assert model.plot_priors() is not None

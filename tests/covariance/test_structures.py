@@ -380,7 +380,7 @@ def test_lkj_shapes_are_those_of_a_power_of_the_determinant(name, k, concentrati
         else:
             steps = 1e-5 * np.eye(c)
             slopes = np.array([correlations(shares + e) - correlations(shares - e) for e in steps]) / 2e-5
-        R = structure.correlation(np, correlations(shares), k)
+        R = structure.lkj_matrix(np, correlations(shares), k)
         found = ((first - 1.0) * np.log(shares) + (second - 1.0) * np.log1p(-shares)).sum()
         found -= np.linalg.slogdet(slopes)[1]
         differences.append(found - (concentration - 1.0) * np.linalg.slogdet(R)[1])

@@ -12,6 +12,7 @@ from bayesmm.bayes.priors.prior_keys import ResidualPiece
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
+from bayesmm.covariance.public import free_sds
 from bayesmm.design.design import Design
 from bayesmm.plots.densities import Density
 from bayesmm.plots.priors import PriorCurve
@@ -53,7 +54,7 @@ def build_curves(
     """
     scales, known = measure_scales(design), dict(estimates or {})
     sigma = priors.known_sigma or known.get("sigma", scales.residual_sd)
-    widths = _widths(priors, scales)
+    widths = _widths(priors, scales, design)
     values = np.array([known.get(row.name, np.nan) for row in priors.rows])
     names = [row.name for row in priors.rows]
     marks = dict(zip(names, prior_quantities(priors, design.labels, values).tolist(), strict=True))
@@ -78,10 +79,13 @@ def _drawn(priors: ResolvedPriors, design: Design, draws: np.ndarray) -> np.ndar
     return found
 
 
-def _widths(priors: ResolvedPriors, scales: DataScales) -> dict[str, float]:
+def _widths(priors: ResolvedPriors, scales: DataScales, design: Design) -> dict[str, float]:
     """One standard deviation of the data on the scale of each parameter."""
     fixed = scales.response_sd / scales.column_units
-    spreads = scales.response_sd / np.concatenate([np.zeros(0), *scales.effect_units])
+    own = zip(design.labels.blocks, scales.effect_units, strict=True)
+    spreads = np.concatenate(
+        [np.zeros(0), *(free_sds(np, scales.response_sd / units, block.pieces) for block, units in own)]
+    )
     widths = dict(zip([row.name for row in priors.of_kind("fixed")], fixed.tolist(), strict=True))
     widths |= dict(zip([row.name for row in priors.of_kind("sd")], spreads.tolist(), strict=True))
     widths |= {row.name: scales.residual_sd for row in priors.of_kind("sigma")}

@@ -178,8 +178,8 @@ class CorrelationPiece(CorrelationMatrix):
         return self.structure.shares(cor, self.size)
 
     def correlation(self, cors: np.ndarray) -> np.ndarray:
-        """R (..., k, k) of the effects."""
-        return self.structure.correlation(np, cors, self.size)
+        """R (..., k, k) of the effects; of a product both beside each other."""
+        return self.structure.lkj_matrix(np, cors, self.size)
 
     def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
         """Shapes (c,) of the beta densities of shares, of a pattern."""
@@ -447,8 +447,8 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
                 "what is at distances has no such prior. Give Uniform(0, 1) or limits inside, or leave the default, "
                 "which is Uniform(0, 1)."
                 if piece.is_one
-                else "products of two matrices have no such prior, nor have those that follow from loadings. Leave the "
-                "default, which is flat for both matrices, and in standardised loadings."
+                else "correlations that follow from loadings, and products with those of distances, have no such "
+                "prior. Leave the default, which is flat."
             )
             raise PriorError(f"priors: {prior} of {piece.rows[0]!r}: {other}")
         if isinstance(prior, LKJ) and not piece.is_free:
