@@ -54,6 +54,7 @@ OTHERS = {
     ("design/reading/stored_frame.py", ValueError),
     ("locking.py", HeldError),
     ("inside_jax.py", KeyboardInterrupt),  # what the user did
+    ("marginal/in_jax/hosted.py", KeyboardInterrupt),  # passed on to other threads
     ("replacing.py", OSError),
 }
 

@@ -22,6 +22,7 @@ import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int
 
+from bayesmm.errors import ArgumentError
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Absorbed, AnyElimination, Reduced, eliminate
@@ -164,7 +165,7 @@ def call_host(
     def asked(number: Any, bits: Any) -> np.ndarray:
         at = _HELD.get(int(number))
         if at is None:
-            raise RuntimeError("The data of this program are gone: keep what model.program() returned.")
+            raise ArgumentError("The data of this program are gone: keep what model.program() returned.")
         try:
             if at.is_stopped:
                 raise KeyboardInterrupt
