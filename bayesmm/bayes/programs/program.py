@@ -81,6 +81,12 @@ class MarginalData(NamedTuple):
     coefficients: tuple[Numbers, ...]
     stacks: tuple[StackArrays, ...] = ()
 
+    @property
+    def arrays(self) -> CrossProducts:
+        """The data where levels are independent, so that nothing is asked of the host."""
+        assert isinstance(self.products, CrossProducts)
+        return self.products
+
     def at(
         self, correlation: Correlation | None, residual: Float[Array, " f"] | None
     ) -> CrossProducts | HostedProducts:

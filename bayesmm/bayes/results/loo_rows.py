@@ -30,7 +30,6 @@ from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.leave_out.indispensable import find_indispensable
 from bayesmm.marginal.leave_out.row_groups import condition_rows, locate_among, single_rows
-from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.marginal.sums.totals import ChunkRows
 from bayesmm.presenting.progress import Bar
@@ -176,8 +175,7 @@ def _marginal(posterior: DrawnModel, chosen: ParameterDraws, size: int) -> _Dens
     )
     problem = posterior.problem
     _, data = bind_marginal(problem, posterior.priors)
-    assert isinstance(data.products, CrossProducts)  # levels are independent
-    padded = data.products
+    padded = data.arrays
     stacked, kept, products = stack_draws(chosen, data.prior), posterior.design.kept, problem.products
 
     def densities(part: ChunkRows, some: slice, where: str) -> np.ndarray:

@@ -24,7 +24,7 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PredictionError
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.leave_out.row_groups import Rows
-from bayesmm.marginal.residual.in_jax import lay_out_products
+from bayesmm.marginal.residual.in_jax import lay_out_products, products_at
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.leave_out import leave_levels_apart, leave_residual_groups, leave_residual_rows
 from bayesmm.presenting.progress import Bar, progress_bar
@@ -103,10 +103,10 @@ def leave_groups(
 
 def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bound) -> tuple[np.ndarray, ...] | None:
     """Group of each level of every factor, padded; None where a level lies in several."""
-    if bound.data.products.shape.remainder:
+    if bound.data.arrays.shape.remainder:
         return None
     found = []
-    for block, K in zip(posterior.design.blocks, bound.data.products.cross, strict=True):
+    for block, K in zip(posterior.design.blocks, bound.data.arrays.cross, strict=True):
         codes, parent = block.incidence.only.codes, np.full(K.shape[2], n_groups)
         parent[codes] = owner
         if (parent[codes] != owner).any():
@@ -141,7 +141,7 @@ def _leave_crossing(
             for (Z, alike), covariance in zip(blocks, draws.covariances, strict=True):
                 V = V + Z @ covariance[d] @ Z.T * alike
             beta = draws.beta[d, sampled]
-            mean = np.asarray(conditional_prior(data, beta if len(sampled) else None).mean)
+            mean = np.asarray(conditional_prior(data, jnp.asarray(beta) if len(sampled) else None).mean)
             y = response - columns @ (beta - np.asarray(prior.sampled_origin)) - basis @ mean
             W = np.linalg.inv(V)
             WB = W @ basis
@@ -220,7 +220,7 @@ def conditional_groups(
 @partial(jax.jit, static_argnames=("batch", "correlation"))
 def _rows(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
-        products = data.at(correlation, draw.residual)
+        products = products_at(data.arrays, data.stacks, correlation, draw.residual)
         prior = conditional_prior(data, draw.beta)
         found = leave_residual_rows(products, data.stacks, correlation, prior, draw)
         return tuple(jnp.concatenate([each.ravel() for each in parts]) for parts in zip(*found, strict=True))
@@ -231,7 +231,7 @@ def _rows(data: MarginalData, draws: Draw, batch: int, correlation: Correlation 
 @partial(jax.jit, static_argnames=("batch", "correlation"))
 def _residual_groups(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
-        products = data.at(correlation, draw.residual)
+        products = products_at(data.arrays, data.stacks, correlation, draw.residual)
         prior = conditional_prior(data, draw.beta)
         return jnp.concatenate(leave_residual_groups(products, data.stacks, correlation, prior, draw))
 
@@ -242,6 +242,6 @@ def _residual_groups(data: MarginalData, draws: Draw, batch: int, correlation: C
 def _apart(data: MarginalData, parents: Any, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
         prior = conditional_prior(data, draw.beta)
-        return leave_levels_apart(data.products, data.stacks, correlation, parents, prior, draw)
+        return leave_levels_apart(data.arrays, data.stacks, correlation, parents, prior, draw)
 
     return jax.lax.map(one, draws, batch_size=batch)
