@@ -70,6 +70,8 @@ def test_only_the_rows_of_the_model_are_left_out(posteriors, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ArgumentError, match="'marginal' or 'conditional'"):
         posterior.loo_rows(DATA, predictive="both")
+    with pytest.raises(ArgumentError, match="25 are the fewest"):
+        posterior.loo_rows(DATA, draws=20)
     with pytest.raises(ArgumentError, match="as Parquet"):
         posterior.loo_rows(DATA, tmp_path / "loo.csv")
     with pytest.raises(RowsError, match="loo_rows"):

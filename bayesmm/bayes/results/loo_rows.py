@@ -40,6 +40,7 @@ from bayesmm.rows.scan import scan
 AT_ONCE = 5_000_000  # draws times rows: 40 MB, of which a few copies are needed
 COLUMNS = ("elpd_loo", "p_loo", "pareto_k")
 VERY_BAD = 1.0
+FEWEST = 25  # draws, of which a fifth is the tail that a Pareto distribution is fitted to
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +116,11 @@ def loo_rows(
         raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
     posterior.design.require_independent_residuals("loo_rows")
     source, chosen = scan(rows), read_draws(posterior, draws)
+    if len(chosen.sigma) < FEWEST:
+        raise ArgumentError(
+            f"There are {len(chosen.sigma)} draws, and a Pareto distribution is fitted to the largest fifth of the "
+            f"weights: {FEWEST} are the fewest. Take some hundreds."
+        )
     every = RowsOf(posterior.problem.sums.summed, source)
     size = max(AT_ONCE // len(chosen.sigma), 1)
     densities = (_marginal if predictive == "marginal" else _conditional)(posterior, chosen, size)
