@@ -1,11 +1,12 @@
 """Pedigrees: one evaluation and one fit, beside one sparse Cholesky factorisation of the same matrix in the same run.
 
-    python benchmarks/pedigrees.py [--quick] [--largest 200000]
+    python benchmarks/pedigrees.py [--quick] [--largest 200000] [--posterior]
 
 Two herds of five generations: half-sibs (one sire for twenty dams, two offspring each) and litters (one sire for ten
 dams, eight offspring each). The matrix is Z'Z λ² + A⁻¹ at the estimate. It is factored by SuperLU of SciPy, and by
 CHOLMOD where cvxopt is installed: its symbolic part, which has the ordering, apart from the numbers. An evaluation has
-value, gradient, curvature, modes and their variances. Seconds of the processor; each the least of several.
+value, gradient, curvature, modes and their variances. Seconds of the processor; each the least of several. With
+--posterior there are those of a posterior by quadrature, 4 chains of 250 draws, compiling included.
 """
 
 from __future__ import annotations
@@ -57,7 +58,14 @@ def cholmod_seconds(M: Any) -> dict[str, float]:
     }
 
 
-def run(herd: str, animals: int) -> dict[str, Any]:
+def posterior_seconds(model: bmm.Model) -> float:
+    """Time of a whole posterior, with moments or draws of all effects."""
+    start = time.process_time()
+    model.sample(method="quadrature", draws=250, seed=1, progress=False)
+    return time.process_time() - start
+
+
+def run(herd: str, animals: int, *, posterior: bool = False) -> dict[str, Any]:
     """Time one pedigree."""
     dams_of_sire, litter = HERDS[herd]
     generations = max(GENERATIONS, -(-animals // (MOST_DAMS * litter)))
@@ -104,6 +112,7 @@ def run(herd: str, animals: int) -> dict[str, Any]:
         "plan": planning,
         "evaluation": evaluation,
         "fit": fitting,
+        **({"posterior": posterior_seconds(model)} if posterior else {}),
         "evaluation_over_factorisation": evaluation / reference,
         "evaluation_over_superlu": evaluation / times["superlu"],
         "fit_over_factorisation": (planning + fitting) / reference,
@@ -116,11 +125,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two small herds")
     parser.add_argument("--largest", type=int, default=50_000, help="animals")
+    parser.add_argument("--posterior", action="store_true", help="a posterior, too")
     asked = parser.parse_args()
     sizes = (1_000, 5_500) if asked.quick else tuple(size for size in SIZES if size <= asked.largest)
     for herd in HERDS:
         for size in sizes:
-            print(json.dumps(run(herd, size)), flush=True)
+            print(json.dumps(run(herd, size, posterior=asked.posterior)), flush=True)
 
 
 if __name__ == "__main__":
