@@ -47,6 +47,7 @@ OTHERS = {
     ("cholesky/factor.py", np.linalg.LinAlgError),
     ("cholesky/precision.py", np.linalg.LinAlgError),
     ("marginal/residual/weighted_sums.py", np.linalg.LinAlgError),
+    ("marginal/residual/kriging.py", np.linalg.LinAlgError),
     # Caught by those who call, and told as a StorageError that names the file.
     ("bayes/files/checkpoint.py", ValueError),
     ("fit/stored_fit.py", ValueError),
