@@ -16,6 +16,18 @@ def test_power_prints_the_page_of_the_library():
     assert run("power", *SLEEP, "--fitted", *DESIGN).stdout.rstrip("\n") == str(found)
 
 
+def test_residuals_have_a_covariance_that_is_stated_or_fitted():
+    residual = ("--residual", "hetar1(age | Subject)")
+    formula, data = "distance ~ age", datasets.load("orthodont")
+    fit = bmm.Model(formula, data, residual=residual[1]).fit()
+    found = bmm.power(fit, parameters={"rho(age | Subject)": 0.2}, n=5, progress=False)
+    asked = ("power", formula, "--data", "orthodont", *residual, "-n", 5)
+    assert run(*asked, "--fitted", "--parameters", "rho(age | Subject)=0.2").stdout.rstrip("\n") == str(found)
+    values = {**fit.parameters["estimate"], "sigma": fit.sigma, "rho(age | Subject)": 0.2}
+    stated = [text for name, value in values.items() for text in ("--parameters", f"{name}={float(value)!r}")]
+    assert run(*asked, *stated).stdout.rstrip("\n") == str(found)
+
+
 def test_parameters_and_sizes_are_read_as_they_are_written(tmp_path):
     pd.DataFrame({"x": [0, 1, 2] * 4, "g": [1, 2, 3, 4] * 3}).to_csv(tmp_path / "plan.csv", index=False)
     truth = ("--parameters", "Intercept=1; x = 0.5", "--parameters", "sd(Intercept | g)=1;sigma=1")
