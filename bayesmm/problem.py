@@ -374,6 +374,11 @@ class Problem:
         (products,) = self.sum_responses(design.y[:, None])
         return Problem(design, plan=self.plan, products=products)
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether its sums are solved by probes already; nothing is summed to tell."""
+        return self._products is not None and self._products.probing is not None
+
     def with_products(self, products: CrossProducts) -> Problem:
         """Pose the same problem with its sums as they are solved otherwise."""
         return Problem(self.design, plan=self._plan, products=products, summed=self._summed_rows)

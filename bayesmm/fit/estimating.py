@@ -37,11 +37,11 @@ def fit_quietly(problem: Problem, method: Method, engine: Engine = "numpy", dete
         If a stochastic determinant was asked for where there is none.
     """
     design = problem.design
+    if method == "reml":
+        _refuse_flat(problem)
     by_probes = is_by_probes(problem, determinant)
     if engine == "jax" and not by_probes:
         problem = problem.dense
-    if method == "reml":
-        _refuse_flat(problem)
     try:
         if design.residual is not None:
             return _fit_residual(problem, method)
@@ -104,7 +104,7 @@ def is_by_probes(problem: Problem, determinant: Determinant) -> bool:
         return False
     if determinant.kind == "exact" and problem.plan.shape.too_large:
         raise DesignError(f"{problem.plan.shape.too_large} determinant='stochastic' does without that matrix.")
-    return asked or bool(problem.plan.shape.too_large) or problem.products.probing is not None
+    return asked or bool(problem.plan.shape.too_large) or problem.is_probed
 
 
 def _fit_residual(problem: Problem, method: Method) -> Fit:
