@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bayesmm.covariance.layout import assemble_factors
+from bayesmm.design.elsewhere import Distant
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
 from bayesmm.problem import Problem
@@ -31,4 +34,6 @@ def eliminate_at(problem: Problem, estimate: Estimate) -> Eliminated:
     """Eliminate the random effects of a problem at an estimate: with whitened rows if residuals have a covariance."""
     problem = pose_at(problem, estimate)
     factors = assemble_factors(np, estimate.minimum.x, problem.layout)
-    return eliminate_rows(problem.conditioned_rows(), problem.products, factors, estimate.sigma)
+    known = problem.design.elsewhere
+    rows: Any = problem.conditioned_rows() if known is None else Distant("the columns of the rows", known.where)
+    return eliminate_rows(rows, problem.products, factors, estimate.sigma)

@@ -79,6 +79,17 @@ def test_distinct_values_are_known_as_long_as_they_are_few() -> None:
     assert FEW == 2
 
 
+@pytest.mark.parametrize("formula", ["y ~ t + f + (t | a) + (1 | b)", "y ~ s(t, k=5) + (1 | mm(s, q)) + (1 | b)"])
+def test_layers_of_uncertainty_of_crossed_factors_need_no_rows(formula: str) -> None:
+    here, there = fits(formula)
+    for layer in ("fixed", "full"):
+        alike(*(fit.random_effects(uncertainty=layer) for fit in (here, there)))
+    if "s(" in formula:
+        alike(here.smooths().table, there.smooths().table)
+    else:
+        alike(here.coef(), there.coef())
+
+
 NESTED = [
     "y ~ t + (1 | a)",
     "y ~ t + f + (1 | a)",

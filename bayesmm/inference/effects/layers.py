@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.covariance.tangents import jacobians
@@ -236,9 +236,7 @@ class _EffectSpace:
         self._at, self._slopes = eliminated, slopes
         bounds = np.cumsum([len(own) for own in slopes])[:-1]
         self._W = [np.split(own, bounds, axis=1) for own in np.split(W, bounds)]  # of θ of one factor with another's
-        Z = sparse.hstack(eliminated.columns, format="csr")
-        self._gram = sparse.csc_array(Z.T @ Z)
-        self._shapes = [(i.k, i.n_levels) for i in eliminated.rows.incidences]
+        self._gram, self._shapes = eliminated.effect_gram, eliminated.shapes
         stops = np.cumsum([k * q for k, q in self._shapes])
         self._n = int(stops[-1])
         self._own = [slice(stop - k * q, stop) for stop, (k, q) in zip(stops, self._shapes, strict=True)]

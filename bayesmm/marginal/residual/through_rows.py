@@ -28,6 +28,7 @@ from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.likelihood.evaluation import conditional_covariances
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.finished import gather_effects
 from bayesmm.marginal.sums.pairs import locate_pairs
 
 LEAST = 1e-8  # singular values of Λ that are worked with: Ṽ changes by its square, which is rounding
@@ -63,7 +64,22 @@ class Eliminated:
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.rows.fixed.shape[1] - 1
+        return self.products.gram.shape[0] - 1
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Effects per level and levels of each factor."""
+        return [(G.shape[0], G.shape[2]) for G in self.products.diagonal]
+
+    @cached_property
+    def effect_gram(self) -> Any:
+        """Z'WZ of all factors, sparse: by factor, by effect, by level. Of independent levels it needs no rows."""
+        from scipy import sparse
+
+        if not self.products.is_related and self.products.sparse is None:
+            return sparse.csc_array(gather_effects(self.products)[0])
+        Z = sparse.hstack(self.columns, format="csr")
+        return sparse.csc_array(Z.T @ Z)
 
     @cached_property
     def columns(self) -> list[Any]:
