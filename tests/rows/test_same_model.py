@@ -185,3 +185,29 @@ def test_curves_that_cannot_be_are_refused_by_name(formula: str) -> None:
     with pytest.raises(bmm.errors.BayesmmError) as there:
         bmm.Model(formula, bmm.scan(make_rows()))
     assert type(there.value) in (type(here.value), bmm.errors.RowsError)
+
+
+def test_what_curves_need_is_merged_in_a_tree(monkeypatch) -> None:
+    import pickle
+
+    from bayesmm.rows.source import Scan
+
+    def fold(self, whole, *_):
+        """Make a part of each chunk, with all that travels pickled, and merge neighbours until one is left."""
+        parts = []
+        for chunk in self.chunks(whole.names, whole.rows):
+            own = pickle.loads(pickle.dumps(whole))
+            parts.append(own.begin())
+            own.add(parts[-1], chunk)
+        while len(parts) > 1:
+            for left, right in zip(parts[::2], parts[1::2], strict=False):
+                left.merge(pickle.loads(pickle.dumps(right.packed())))
+            parts = parts[::2]
+        return parts[0]
+
+    formula = "y ~ bs(t, df=5) + poly(center(year), 2) + s(w) + (1 | a)"
+    here = bmm.Model(formula, make_rows(300)).fit()
+    monkeypatch.setattr(Scan, "fold", fold)
+    there = bmm.Model(formula, bmm.scan(make_rows(300), chunk_rows=70)).fit()
+    assert there.loglik == pytest.approx(here.loglik, abs=LOGLIK * abs(here.loglik))
+    np.testing.assert_allclose(there.parameters["estimate"], here.parameters["estimate"], rtol=1e-4, atol=1e-4)
