@@ -67,6 +67,8 @@ class BlockMoments:
         Σ w zz' over all levels of all rows.
     stacked : array, shape (k, k)
         Σ zz' over them, in units of the levels' own variances, divided by the number of rows.
+    n_rows : array, shape (k,)
+        Rows of the levels that have an effect, in which some effect's column is not zero.
     mean_variance : float
         Of the level of a row, where levels are related.
     """
@@ -77,6 +79,7 @@ class BlockMoments:
     high: np.ndarray
     weighted: np.ndarray
     stacked: np.ndarray
+    n_rows: np.ndarray
     mean_variance: float = 1.0
 
     def times(self, T: np.ndarray) -> BlockMoments:
@@ -88,6 +91,7 @@ class BlockMoments:
             covariance=T.T @ self.covariance @ T,
             low=unknown,
             high=unknown,
+            n_rows=unknown,
             weighted=T.T @ self.weighted @ T,
             stacked=T.T @ self.stacked @ T,
         )

@@ -541,6 +541,8 @@ def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -
     for f, block in enumerate(blocks):
         inside, T = slice(at, at + block.k), totals.recipe.conditioning.effect_roots[f]
         at += block.k
+        squares = np.einsum("ij,ikq,kj->jq", T, totals.sums.diagonal[f], T)
+        reached = squares > ROUNDING * squares.max(axis=1, keepdims=True, initial=0.0)
         moments = BlockMoments(
             mean=mean[inside],
             covariance=covariance[inside, inside],
@@ -548,12 +550,11 @@ def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -
             high=totals.high[inside],
             weighted=T.T @ totals.sums.diagonal[f].sum(axis=2) @ T,
             stacked=T.T @ totals.stacked[f] @ T / n,
+            n_rows=reached @ totals.counts[f],
             mean_variance=totals.variances[f] / n,
         )
         codes, columns = (Distant(f"the {what} of {block.group!r}", where) for what in ("levels", "columns"))
         memberships = tuple(Membership(codes=codes, columns=columns) for _ in block.incidence.memberships)  # pyright: ignore
-        squares = np.einsum("ij,ikq,kj->jq", T, totals.sums.diagonal[f], T)
-        reached = squares > ROUNDING * squares.max(axis=1, keepdims=True, initial=0.0)
         incidence = DistantIncidence(
             memberships=memberships,
             n_levels=block.q,

@@ -108,6 +108,19 @@ def test_default_priors_are_those_of_rows_in_memory(formula: str) -> None:
     np.testing.assert_allclose(there.contrast, here.contrast, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("effects", ["x", "0 + x", "x * z"])
+@pytest.mark.parametrize("origin", [0.0, 2015.0])
+def test_default_priors_by_strata_are_those_of_rows_in_memory(effects: str, origin: float) -> None:
+    rng = np.random.default_rng(5)
+    level = np.arange(300) % 30
+    data = pd.DataFrame(rng.normal(size=(300, 3)), columns=["y", "x", "z"])
+    data["x"] = data["x"] * np.where(level < 12, 3.0, 1.0) + origin
+    data["g"], data["f"] = [f"g{i:02d}" for i in level], np.where(level < 12, "one", "two")
+    formula = f"y ~ x + ({effects} | gr(g, by=f))"
+    here, there = bmm.Model(formula, data).priors, bmm.Model(formula, bmm.scan(data, chunk_rows=70)).priors
+    assert str(here) == str(there)
+
+
 def test_a_comparison_and_the_plan_need_no_rows() -> None:
     here, there = models("y ~ t + (1 | a)")
     assert str(there.plan) == str(here.plan)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ROUNDING = 1e-12  # of a square: what a difference of mean squares of a constant leaves
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Moments:
@@ -64,6 +66,21 @@ class ColumnRows:
             covariance = m.covariance[np.ix_(own, own)]
             m = Moments(n=m.n, mean=m.mean[own], low=m.low[own], high=m.high[own], covariance=covariance)
         return ColumnRows(X=self.X[:, own], moments=m)
+
+    def inside(self, rows: np.ndarray, n: int) -> ColumnRows:
+        """Return the columns in some of the rows, n of all, outside which they are zero; `rows` is a mask of X's."""
+        X, m = self.X[rows], self.moments
+        if m is None:
+            return ColumnRows(X=X)
+        mean = m.mean * (m.n / n)
+        covariance = (m.covariance + np.outer(m.mean, m.mean)) * (m.n / n) - np.outer(mean, mean)
+        is_constant = (np.ptp(X, axis=0) == 0) & (np.diag(covariance) <= ROUNDING * mean**2)
+        covariance[is_constant], covariance[:, is_constant] = 0.0, 0.0
+        np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0))
+        low, high = (np.where(is_constant, X[0], each) for each in (m.low, m.high))
+        return ColumnRows(
+            X=X, moments=Moments(n=n, mean=np.where(is_constant, X[0], mean), low=low, high=high, covariance=covariance)
+        )
 
     @property
     def constants(self) -> np.ndarray:

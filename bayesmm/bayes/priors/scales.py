@@ -132,7 +132,11 @@ def _measure_independent(block: RandomBlock, columns: ColumnRows, design: Design
         return contrast, units
     contrast, units = np.eye(block.k), np.ones(block.k)
     for own, rows in parts:
-        part = (columns if isinstance(rows, slice) else ColumnRows(X=block.columns[rows])).take(own)
+        if isinstance(rows, slice):
+            part = columns.take(own)
+        else:
+            n = int(rows.sum() if block.moments is None else block.moments.n_rows[own].max())
+            part = columns.take(own).inside(rows, n)
         contrast[np.ix_(own, own)], units[own] = _measure_columns(part, constant_combination(part), centred=True)
     return contrast, units
 
@@ -146,10 +150,8 @@ def _parts(block: RandomBlock, design: Design) -> list[tuple[list[int], slice | 
         by_stratum.setdefault((grouping.by, grouping.stratum), []).extend(range(piece.start, piece.stop))
     if len(by_stratum) < 2:
         return found
-    return [
-        (own, stratum_rows(design.used, by, stratum) if by else slice(None))
-        for (by, stratum), own in by_stratum.items()
-    ]
+    used = design.used if design.elsewhere is None else design.elsewhere.kept
+    return [(own, stratum_rows(used, by, stratum) if by else slice(None)) for (by, stratum), own in by_stratum.items()]
 
 
 def _measure_columns(columns: ColumnRows, constant: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
