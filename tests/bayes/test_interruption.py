@@ -291,7 +291,7 @@ def test_an_interrupted_calibration_reports_the_simulations_so_far(model, monkey
         return usual(**options)
 
     monkeypatch.setattr(sample_module, "sample", interrupted)
-    options = {"draws": 20, "tune": 20, "chains": 1, "method": "importance"}
+    options = {"draws": 400, "tune": 20, "chains": 1, "method": "importance"}
     with pytest.warns(bmm.errors.BayesmmWarning, match="Interrupted: there are 12 of 40 simulations"):
         calibration = model.calibrate(40, **options)
     assert len(calibration.ranks) == 12
