@@ -46,7 +46,7 @@ OTHERS = {
     # What NumPy's own factorisation raises, caught where that is.
     ("cholesky/factor.py", np.linalg.LinAlgError),
     ("cholesky/precision.py", np.linalg.LinAlgError),
-    ("marginal/residual/weighted_sums.py", np.linalg.LinAlgError),
+    ("marginal/residual/pattern_sums.py", np.linalg.LinAlgError),
     ("marginal/residual/kriging.py", np.linalg.LinAlgError),
     # Caught by those who call, and told as a StorageError that names the file.
     ("bayes/files/checkpoint.py", ValueError),

@@ -152,7 +152,7 @@ def test_no_error_or_warning_sends_what_a_name_holds(seed):
         lambda: model.marginal_mean({column: [levels[0]]}),
         lambda: model.marginal_mean([0], at={column: 1.0}),
         lambda: posterior.draws(column),
-        lambda: posterior.log_likelihood(column),
+        lambda: posterior.log_likelihood(column + "x"),
         lambda: model.sample(parameterisation={column: 0.5}),
     ]
     for mistake in mistakes:

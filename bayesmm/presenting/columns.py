@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-ESTIMATES = ("estimate", "std_error", "df", "statistic", "p_value", "lower", "upper", "mc_error")
+ESTIMATES = ("estimate", "std_error", "df", "statistic", "p_value", "lower", "upper")
+MC_ERROR = "mc_error"  # of an estimate, where random probes were drawn for it; it comes last
 DRAWS = ("mean", "sd", "lower", "upper", "r_hat", "ess_bulk", "ess_tail")
 CHECKS = ("r_hat", "ess_bulk", "ess_tail")  # of draws; they come last where both wings share a table
 
@@ -65,7 +66,7 @@ def effect_frame(
 
 def in_order[T](columns: Mapping[str, T]) -> dict[str, T]:
     """Return columns in the order that all tables have; one that is in no table is refused."""
-    order = ESTIMATES if "estimate" in columns else DRAWS
+    order = (*ESTIMATES, MC_ERROR) if "estimate" in columns else DRAWS
     unknown = set(columns) - set(order)
     assert not unknown, f"no table has columns {unknown}"
     return {name: columns[name] for name in order if name in columns}

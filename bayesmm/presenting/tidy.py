@@ -11,7 +11,7 @@ import pandas as pd
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
-from bayesmm.presenting.columns import CHECKS, ESTIMATES
+from bayesmm.presenting.columns import CHECKS, ESTIMATES, MC_ERROR
 
 type Kind = Literal["fixed", "ran_pars", "ran_vals", "ran_coefs"]
 
@@ -59,7 +59,7 @@ def tidy_frame(
     for kind in kinds:
         if kind in by_level:
             parts[kind] = by_level[kind]().rename(columns={**AS_ESTIMATES, "effect": "term"})
-    numbers = [*ESTIMATES, *(name for name in CHECKS if name in parameters)]
+    numbers = [*ESTIMATES, *(name for name in (MC_ERROR, *CHECKS) if name in parameters)]
     chosen = [parts[kind].assign(effect=kind) for kind in kinds]
     texts = {name: [value for part in chosen for value in _texts(part, name)] for name in TIDY[:4]}
     return pd.DataFrame(
