@@ -57,6 +57,8 @@ def trials(*, quick: bool) -> None:
     unstructured = "correlation = corSymm(form = ~ number | id)"
     serial = "correlation = corAR1(form = ~ number | id)"
     continuous = "correlation = corCAR1(form = ~ number | id)"
+    apart = long.assign(t=long["number"] + np.random.default_rng(1).uniform(-0.4, 0.4, len(long)))
+    own = "correlation = corCAR1(form = ~ t | id)"
     factors = ["arm", "visit", "id"]
     common: dict[str, Any] = {"factors": factors, "repeats": repeats, "timeout": 60.0 if quick else 600.0}
     race(
@@ -102,6 +104,24 @@ def trials(*, quick: bool) -> None:
         formula=f"{FORMULA} + (1 | id)",
         residual="car1(number | id)",
         rivals=[lme(continuous)],
+        **common,
+    )
+    race(
+        "own times",
+        "Times of each patient's own, continuous AR(1)",
+        apart,
+        formula="y ~ arm * t",
+        residual="car1(t | id)",
+        rivals=[gls(own, formula="y ~ arm * t")],
+        **common,
+    )
+    race(
+        "intercept and own times",
+        "Random intercepts and times of each patient's own",
+        apart,
+        formula="y ~ arm * t + (1 | id)",
+        residual="car1(t | id)",
+        rivals=[lme(own, formula="y ~ arm * t")],
         **common,
     )
     race(
