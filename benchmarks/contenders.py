@@ -26,6 +26,8 @@ from memory import peak_gib
 
 HERE = Path(__file__).parent
 OURS = "bayesmm"
+BEFORE = "bayesmm before"  # an older checkout, in the folder that this variable names; then the only rival in races
+BEFORE_VARIABLE = "BAYESMM_BEFORE"
 START_TIMEOUT = 600.0  # seconds for imports and for reading the data, which are not timed
 LAST_WORDS = 300  # characters of standard error that are kept of a worker that died
 
@@ -151,6 +153,12 @@ class Contender:
         return " ".join(self._errors.read().split())[-LAST_WORDS:]
 
 
+def before() -> Path | None:
+    """Return the folder of an older checkout that is the rival, where there is one."""
+    folder = os.environ.get(BEFORE_VARIABLE)
+    return None if folder is None else Path(folder)
+
+
 def rivals_python() -> Path:
     """Return the interpreter of the virtual environment that the Python rivals live in."""
     folder = os.environ.get("BAYESMM_RIVALS") or HERE.parent / ".venv-rivals"
@@ -163,7 +171,7 @@ def start_fitter(program: str, task: Mapping[str, Any], *, folder: Path, timeout
     Parameters
     ----------
     program : str
-        "bayesmm", "mixedlm", "statsmodels", "lme4", "glmmTMB", "nlme" or "mmrm".
+        "bayesmm", "bayesmm before", "mixedlm", "statsmodels", "lme4", "glmmTMB", "nlme" or "mmrm".
     task : mapping
         data (path of a CSV file), formula, method, factors (names of columns); more for statsmodels; residual for
         ours; call, an expression of R over `frame` and `reml`, for what R's formula alone does not say.
@@ -179,14 +187,25 @@ def start_fitter(program: str, task: Mapping[str, Any], *, folder: Path, timeout
         _command(program),
         _encode(program, task),
         folder=folder,
-        environment=_environment(folder),
+        environment=_environment(folder) | of_checkout(program),
         timeout=timeout,
     )
 
 
+def scripts_of(program: str) -> Path:
+    """Return the folder of benchmarks that a program's worker is in: ours, or that of the older checkout."""
+    folder = before()
+    return folder / HERE.name if program.startswith(BEFORE) and folder is not None else HERE
+
+
+def of_checkout(program: str) -> dict[str, str]:
+    """Return what a process needs in its environment to import the checkout that its program is of."""
+    return {"PYTHONPATH": str(scripts_of(program).parent)} if program.startswith(OURS) else {}
+
+
 def _command(program: str) -> list[str]:
-    if program == OURS:
-        return [sys.executable, str(HERE / "worker_bayesmm.py")]
+    if program in (OURS, BEFORE):
+        return [sys.executable, str(scripts_of(program) / "worker_bayesmm.py")]
     if program in ("mixedlm", "statsmodels"):
         if not rivals_python().exists():
             raise Stopped("skipped", f"there is no virtual environment of rivals (see {HERE.name}/README.md)")
@@ -209,7 +228,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _encode(program: str, task: Mapping[str, Any]) -> str:
-    if program in (OURS, "mixedlm", "statsmodels"):
+    if program in (OURS, BEFORE, "mixedlm", "statsmodels"):
         return json.dumps(dict(task))
     # Plain R reads no JSON.
     return "\t".join(

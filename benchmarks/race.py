@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contenders import OURS, Contender, Stopped, start_fitter
+from contenders import BEFORE, OURS, Contender, Stopped, before, start_fitter
 from report import print_line
 
 AGREE = 1e-2  # log-likelihoods closer than this are the same optimum
@@ -67,7 +67,7 @@ def race(
     factors : sequence of str
         Columns that every program gets as its own kind of factor.
     rivals : sequence of Rival
-        Against whom.
+        Against whom, unless an older checkout is the rival (`run_all.py --before`).
     method : {"reml", "ml"}
         Which likelihood.
     residual : str, optional
@@ -84,7 +84,7 @@ def race(
         task |= {} if residual is None else {"residual": residual}
         runs: list[_Run] = []
         try:
-            for entrant in (Rival(program=OURS), *rivals):
+            for entrant in (Rival(program=OURS), *(rivals if before() is None else (Rival(program=BEFORE),))):
                 runs.append(_Run(entrant, task, folder, repeats=repeats, timeout=timeout))
             for turn in range(repeats + 1):
                 for run in runs:

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contenders import HERE, OURS, Contender, Stopped, rscript
+from contenders import BEFORE, HERE, OURS, Contender, Stopped, before, of_checkout, rscript, scripts_of
 
+METHODS = ("nuts", "importance", "quadrature")
+OURSELVES = {OURS: METHODS[0]} | {f"{OURS} {method}": method for method in METHODS[1:]}
+OLDER = {f"{BEFORE} {method}": method for method in METHODS}
 PYTHON_WORKERS = {  # name -> script and its argument
-    OURS: ("worker_sampling_bayesmm.py", "nuts"),
-    "bayesmm importance": ("worker_sampling_bayesmm.py", "importance"),
-    "bayesmm quadrature": ("worker_sampling_bayesmm.py", "quadrature"),
+    **{name: ("worker_sampling_bayesmm.py", method) for name, method in (OURSELVES | OLDER).items()},
     "Bambi PyMC": ("worker_sampling_bambi.py", "pymc"),
     "Bambi nutpie": ("worker_sampling_bambi.py", "nutpie"),
     "Bambi NumPyro": ("worker_sampling_bambi.py", "numpyro"),
 }
 R_PACKAGES = ("rstanarm", "brms")
-SAMPLERS = (*PYTHON_WORKERS, *R_PACKAGES)
-RIVALS = tuple(name for name in SAMPLERS if not name.startswith(OURS))
+RIVALS = tuple(OLDER) if before() else (*(name for name in PYTHON_WORKERS if not name.startswith(OURS)), *R_PACKAGES)
+SAMPLERS = (*OURSELVES, *RIVALS)
 R_FIELDS = ("data", "formula", "factors", "chains", "draws", "tune", "cores")
 
 
@@ -69,7 +70,7 @@ def _command(name: str) -> list[str]:
     python = Path(sys.executable) if name.startswith(OURS) else bambi_python()
     if not python.exists():
         raise Stopped("skipped", f"there is no virtual environment with Bambi (see {HERE.name}/README.md)")
-    return [str(python), str(HERE / script), argument]
+    return [str(python), str(scripts_of(name) / script), argument]
 
 
 def _encode(name: str, task: Mapping[str, Any]) -> str:
@@ -85,7 +86,7 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "PYTENSOR_", "NUMBA_"))}
     kept["MPLCONFIGDIR"] = str(cache.parent / "matplotlib")  # the list of fonts is made once
     if name.startswith(OURS):
-        return kept | {"XDG_CACHE_HOME": str(cache)}  # where `enable_compilation_cache` puts it
+        return kept | of_checkout(name) | {"XDG_CACHE_HOME": str(cache)}  # where `enable_compilation_cache` puts it
     return kept | {
         "PYTENSOR_FLAGS": f"base_compiledir={cache / 'pytensor'}",
         "NUMBA_CACHE_DIR": str(cache / "numba"),
