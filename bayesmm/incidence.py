@@ -15,6 +15,28 @@ from typing import Any
 import numpy as np
 
 
+def find_parents(inner: np.ndarray, outer: np.ndarray, n_inner: int, *, without_rows: int = 0) -> np.ndarray | None:
+    """Outer level of each inner one, where each has one.
+
+    Parameters
+    ----------
+    inner, outer : arrays of int, shape (n,)
+        Levels of each row.
+    n_inner : int
+        Number of inner levels.
+    without_rows : int
+        The parent of levels that no row has.
+
+    Returns
+    -------
+    array of int, shape (n_inner,), or None
+        None if the rows of an inner level differ in their outer one: it is not nested.
+    """
+    parents = np.full(n_inner, without_rows, outer.dtype)
+    parents[inner] = outer
+    return parents if (parents[inner] == outer).all() else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Membership:
     """One level of each row.

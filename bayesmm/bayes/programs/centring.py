@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.design.blocks.blocks import RandomBlock
-from bayesmm.incidence import Incidence
+from bayesmm.incidence import Incidence, find_parents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +117,7 @@ def _nesting(inner: RandomBlock, outer: RandomBlock) -> np.ndarray | None:
     """Give the outer level of each inner one, if there is exactly one."""
     if len(inner.incidence.memberships) > 1 or len(outer.incidence.memberships) > 1:
         return None
-    fine, coarse = inner.incidence.only.codes, outer.incidence.only.codes
-    parent = np.zeros(inner.q, dtype=int)
-    parent[fine] = coarse
-    return parent if (parent[fine] == coarse).all() else None
+    return find_parents(inner.incidence.only.codes, outer.incidence.only.codes, inner.q)
 
 
 def _take_over(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.covariance.residual import Correlation
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PredictionError
+from bayesmm.incidence import find_parents
 from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.residual.in_jax import lay_out_products, products_at
@@ -107,11 +108,10 @@ def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bo
         return None
     found = []
     for block, K in zip(posterior.design.blocks, bound.data.arrays.cross, strict=True):
-        codes, parent = block.incidence.only.codes, np.full(K.shape[2], n_groups)
-        parent[codes] = owner
-        if (parent[codes] != owner).any():
+        parents = find_parents(block.incidence.only.codes, owner, K.shape[2], without_rows=n_groups)
+        if parents is None:
             return None
-        found.append(parent)
+        found.append(parents)
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.related.relation import are_alike
 from bayesmm.errors import DesignError
-from bayesmm.incidence import Membership
+from bayesmm.incidence import Membership, find_parents
 
 FAR_ORIGIN = 1e5  # means in spreads: at 1e4 a log-likelihood is wrong by 3e-7, at 1e6 by 1e-3
 ROUNDING = 1e-10  # share of a column that is left when others are taken off, below which nothing is
@@ -139,8 +139,8 @@ def find_far_origins(blocks: Sequence[RandomBlock]) -> tuple[str, ...]:
 def _divide_alike(one: Membership, two: Membership) -> bool:
     if len(one.codes) != len(two.codes):
         return False
-    pairs = one.codes * (two.codes.max() + 1) + two.codes
-    return len(np.unique(pairs)) == len(np.unique(one.codes)) == len(np.unique(two.codes))
+    both = ((one.codes, two.codes), (two.codes, one.codes))
+    return all(find_parents(inner, outer, int(inner.max()) + 1) is not None for inner, outer in both)
 
 
 def are_related_alike(first: RandomBlock, second: RandomBlock) -> bool:

@@ -25,6 +25,7 @@ from bayesmm.design.reading.frame import UsedRows, read_table
 from bayesmm.design.reading.levels import Levels, read_levels
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError, PredictionError
+from bayesmm.incidence import find_parents
 from bayesmm.limits import COVARIANCE_PARAMETERS
 from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, SpreadTerm
 
@@ -421,9 +422,7 @@ def _check_nested(
     """Refuse groups of residuals whose rows differ in their level of a grouping factor."""
     for block in blocks:
         for membership in block.incidence.memberships:
-            level = np.zeros(len(levels), dtype=np.int64)
-            level[codes] = membership.codes
-            if (level[codes] != membership.codes).any():
+            if find_parents(codes, membership.codes, len(levels)) is None:
                 raise DesignError(
                     f"The rows of a group of {term.grouping.name!r} have several levels of {block.group!r}, whose "
                     f"effects then cross the correlations of {term.write()}: such a model is not available. Residuals "

@@ -12,6 +12,7 @@ import pandas as pd
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError
+from bayesmm.incidence import find_parents
 from bayesmm.limits import DESIGN_ROWS
 from bayesmm.specification.terms import Grouping, ResidualTerm
 
@@ -154,7 +155,7 @@ def _columns(groupings: Sequence[Grouping]) -> list[str]:
 
 def _is_nested(inner: np.ndarray, outer: np.ndarray) -> bool:
     """Whether each level is within one level of another factor."""
-    return len(pd.unique(inner.astype(np.int64) * (int(outer.max()) + 1) + outer)) == len(pd.unique(inner))
+    return find_parents(inner, outer, int(inner.max()) + 2) is not None  # -1, of missing names, is the last one
 
 
 def _check_positions(frame: pd.DataFrame, size: Size, residual: ResidualTerm) -> None:

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.incidence import find_parents
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -112,10 +114,9 @@ def lookup_pairs(first: np.ndarray, second: np.ndarray, n_first: int, n_second: 
     Three ways, from the cheapest: where the first factor is nested in the second, each of its levels has one key; where
     the table of all combinations is not much larger than the data, it is marked; else the codes are sorted.
     """
-    parent = np.zeros(n_first, second.dtype)
-    parent[first] = second
-    if (parent[first] == second).all():
-        return np.arange(n_first) * n_second + parent, first
+    parents = find_parents(first, second, n_first)
+    if parents is not None:
+        return np.arange(n_first) * n_second + parents, first
     return _lookup_keys(first.astype(np.int64) * n_second + second, n_first * n_second)
 
 
