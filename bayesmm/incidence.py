@@ -190,6 +190,13 @@ class Incidence:
         codes = self.stacked().codes
         return np.unique(codes[codes >= 0])
 
+    def row_counts(self) -> np.ndarray:
+        """Count the rows of each level (q,) in which one of its columns is not zero."""
+        total = np.zeros(self.n_levels, dtype=np.int64)
+        for m in self.memberships:
+            total += np.bincount(m.codes[(m.codes >= 0) & m.columns.any(axis=1)], minlength=self.n_levels)
+        return total
+
     def add_to(self, total: np.ndarray, effects: np.ndarray) -> None:
         """Add Zb of effects (..., q, k) to a predictor (..., n); a code of −1 adds nothing, or NaN as its column."""
         for membership in self.memberships:
@@ -220,6 +227,8 @@ class DistantIncidence(Incidence):
         Whether some row has two levels.
     present : array of int
         Levels that some row has, ascending.
+    counts : array of int, shape (q,)
+        Rows of each level in which one of its columns is not zero.
     reached : array of int, shape (k,)
         Levels of each effect whose column is not zero in all their rows.
     """
@@ -228,11 +237,16 @@ class DistantIncidence(Incidence):
     width: int
     touches: bool
     present: np.ndarray
+    counts: np.ndarray
     reached: np.ndarray
 
     def levels_present(self) -> np.ndarray:
         """Levels that some row has, ascending."""
         return self.present
+
+    def row_counts(self) -> np.ndarray:
+        """Count the rows of each level (q,) in which one of its columns is not zero."""
+        return self.counts
 
     def n_reached(self) -> np.ndarray:
         """Count the levels of each effect (k,) whose column is not zero in all their rows."""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
-from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
+from bayesmm.design.elsewhere import Elsewhere
 from bayesmm.presenting.numbers import write_digits
 from bayesmm.presenting.parts import Column, Table
 
@@ -31,6 +31,9 @@ def describe_rows(design: Design) -> str:
 
 def column_tables(design: Design) -> Iterator[Table]:
     """Yield a table of the numbers and one of the factors among the columns used, over the rows used."""
+    if design.elsewhere is not None:
+        yield _distant_columns(design, design.elsewhere)
+        return
     numbers = [name for name in design.frame if pd.api.types.is_float_dtype(design.frame[name])]
     factors = [name for name in design.frame if name not in numbers]
     if numbers:
@@ -57,10 +60,30 @@ def column_tables(design: Design) -> Iterator[Table]:
         yield Table(names=[str(name) for name in factors], columns=columns, caption="Factors")
 
 
+def _distant_columns(design: Design, elsewhere: Elsewhere) -> Table:
+    """Tabulate what was summed of the columns of rows that are not in memory."""
+    variances = np.append(elsewhere.response_square / elsewhere.n, np.diag(elsewhere.covariance))
+    measures = {
+        "mean": np.append(elsewhere.response_mean, elsewhere.mean),
+        "sd": np.sqrt(variances * elsewhere.n / max(elsewhere.n - 1, 1)),
+        "smallest": np.append(elsewhere.response_low, elsewhere.low),
+        "largest": np.append(elsewhere.response_high, elsewhere.high),
+    }
+    is_constant = measures["smallest"] == measures["largest"]
+    return Table(
+        names=[name for name, left_out in zip((design.response, *design.coefficients), is_constant) if not left_out],
+        columns=[
+            Column(head=head, cells=[write_digits(float(x), 5) for x in values[~is_constant]])
+            for head, values in measures.items()
+        ],
+        caption="Columns of the response, less its offset, and of the fixed effects",
+    )
+
+
 def level_table(design: Design) -> Table:
     """Tabulate how many rows the levels of each grouping factor have."""
     blocks = [block for block in design.blocks if not block.is_whole]
-    rows = [np.bincount(np.concatenate(list(_codes(block))), minlength=block.q) for block in blocks]
+    rows = [block.incidence.row_counts() for block in blocks]
     return Table(
         names=[block.group for block in blocks],
         head="grouping factor",
@@ -73,11 +96,6 @@ def level_table(design: Design) -> Table:
         ],
         caption="Rows of the levels",
     )
-
-
-def _codes(block: RandomBlock) -> Iterator[np.ndarray]:
-    for membership in block.incidence.memberships:
-        yield membership.codes[membership.codes >= 0]
 
 
 def _frequent(counts: pd.Series) -> str:

@@ -79,7 +79,8 @@ class Results:
     @property
     def is_large(self) -> bool:
         """Whether what refits or simulates would take minutes."""
-        return self.design.n > MANY_ROWS or sum(block.q * block.k for block in self.design.blocks) > MANY_EFFECTS
+        has_many_rows = self.design.elsewhere is None and self.design.n > MANY_ROWS  # elsewhere only sums are looked at
+        return has_many_rows or sum(block.q * block.k for block in self.design.blocks) > MANY_EFFECTS
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -92,8 +93,8 @@ class Results:
 
     @cached_property
     def check(self) -> Check | None:
-        """What is to be looked at before the numbers are read."""
-        if self.fit is None:
+        """What is to be looked at before the numbers are read; nothing where rows are not in memory."""
+        if self.fit is None or self.design.elsewhere is not None:
             return None
         return self.fit.check(n=SETS_OF_MANY if self.is_large else SETS, seed=SEED)
 
@@ -297,6 +298,11 @@ def _explorer(results: Results) -> Iterator[Piece]:
 
 def _checks(results: Results) -> Iterator[Piece]:
     fit, posterior = results.fit, results.posterior
+    if fit is not None and results.design.elsewhere is not None:
+        yield words(
+            f"Residuals are not looked at: the rows are in {results.design.elsewhere.where}, not in memory. "
+            "fit.augment_rows writes them to a file; fit.check() of a model of a part of the rows looks at them."
+        )
     if results.check is not None and fit is not None:
         yield shown(results.check)
         if results.is_large:

@@ -562,6 +562,7 @@ def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -
             width=block.k,
             touches=totals.touching[f],
             present=block.incidence.levels_present(),
+            counts=totals.counts[f].astype(np.int64),
             reached=reached.sum(axis=1),
         )
         found.append(replace(block, incidence=incidence, columns=columns, moments=moments))

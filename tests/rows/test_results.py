@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,6 +148,32 @@ def test_estimates_of_levels_alone_need_no_rows() -> None:
             np.testing.assert_array_equal(other.n, one.n)
             np.testing.assert_allclose(other.unpooled, one.unpooled, rtol=1e-8)
             np.testing.assert_allclose(other.gram, one.gram, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("formula", [FORMULA, "y ~ t + (1 | a) + (1 | mm(s, q))", "y ~ t + (0 + t | a)"])
+def test_layers_of_uncertainty_need_no_rows(formula: str) -> None:
+    one, other = (bmm.effect_uncertainty(model.fit()) for model in models(formula))
+    assert same(one.table, other.table)
+    assert one.notes == other.notes  # which say how many rows a level has
+
+
+def test_a_report_says_what_it_leaves_out(tmp_path: Path) -> None:
+    here, there = models()
+    pages = {}
+    for name, model in (("here", here), ("there", there)):
+        bmm.report(model.fit(), path=tmp_path / f"{name}.html")
+        pages[name] = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+    tables = {name: pd.read_html(StringIO(page)) for name, page in pages.items()}
+    levels = {name: next(t for t in found if "fewest rows" in t.columns) for name, found in tables.items()}
+    pd.testing.assert_frame_equal(levels["here"], levels["there"])
+    columns = next(t for t in tables["there"] if {"smallest", "largest"} <= set(t.columns))
+    data = make_rows(200)
+    row = columns[columns.iloc[:, 0] == "t"].iloc[0]
+    expected = [data["t"].mean(), data["t"].std(), data["t"].min(), data["t"].max()]
+    np.testing.assert_allclose([float(str(x).replace("−", "-")) for x in row.iloc[1:]], expected, rtol=1e-4)
+    assert "Residuals are not looked at: the rows are in a table" in pages["there"]
+    assert "Residuals are not looked at" not in pages["here"]
+    assert "Profile of the" in pages["there"]
 
 
 def test_what_needs_rows_says_where_they_are() -> None:

@@ -404,7 +404,7 @@ def _of_group(block: RandomBlock, own: Layers) -> str:
     if not (conditional > 0.0).any():
         return ""
     more_fixed, more_full = _growth(conditional, fixed), _growth(fixed, full)
-    rows = float(np.median(_rows_a_level(block)))
+    rows = float(np.median(block.incidence.row_counts()))
     size = f"{block.group}: {block.q} levels, {rows:g} {'row' if rows == 1.0 else 'rows'} each (median)"
     adds = f"the error of the fixed effects adds {_percent(more_fixed)} to the sd"
     adds += f", that of the variances {_percent(more_full)}"
@@ -427,13 +427,6 @@ def _growth(before: np.ndarray, after: np.ndarray) -> float:
 
 def _percent(share: float) -> str:
     return "less than 1 %" if share < 0.01 else f"{100.0 * share:.0f} %"
-
-
-def _rows_a_level(block: RandomBlock) -> np.ndarray:
-    counts = np.zeros(block.q)
-    for m in block.incidence.memberships:
-        counts += np.bincount(m.codes[m.codes >= 0], minlength=block.q)
-    return counts
 
 
 def _show(name: str, own: pd.DataFrame) -> Table:
