@@ -69,9 +69,10 @@ def _distant_columns(design: Design, elsewhere: Elsewhere) -> Table:
         "smallest": np.append(elsewhere.response_low, elsewhere.low),
         "largest": np.append(elsewhere.response_high, elsewhere.high),
     }
+    names = (str(design.response), *design.coefficients)
     is_constant = measures["smallest"] == measures["largest"]
     return Table(
-        names=[name for name, left_out in zip((design.response, *design.coefficients), is_constant) if not left_out],
+        names=[names[i] for i in np.flatnonzero(~is_constant)],
         columns=[
             Column(head=head, cells=[write_digits(float(x), 5) for x in values[~is_constant]])
             for head, values in measures.items()
