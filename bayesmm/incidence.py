@@ -8,7 +8,7 @@ that depends on it goes through `Incidence`, so that nothing else counts on one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -154,6 +154,10 @@ class Incidence:
             total += np.bincount(each.codes, weights=evaluate(each.columns), minlength=self.n_levels)
         return total
 
+    def of_effects(self, kept: list[int]) -> Incidence:
+        """Return the same with some of the columns."""
+        return self.map(lambda codes: codes, lambda columns: columns[:, kept])
+
     def times(self, T: np.ndarray) -> Incidence:
         """Return the same with columns ZT."""
         return self.map(lambda codes: codes, lambda columns: columns @ T)
@@ -251,6 +255,10 @@ class DistantIncidence(Incidence):
     def n_reached(self) -> np.ndarray:
         """Count the levels of each effect (k,) whose column is not zero in all their rows."""
         return self.reached
+
+    def of_effects(self, kept: list[int]) -> Incidence:
+        """Return the same with some of the columns."""
+        return replace(self, width=len(kept), reached=self.reached[kept])
 
     @property
     def n(self) -> int:

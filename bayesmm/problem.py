@@ -90,6 +90,16 @@ class Problem:
         """Pose the problem of a design, or of its sums where its rows are not in memory."""
         return cls(design) if summed is None else cls.of_sums(summed)
 
+    @classmethod
+    def of_fewer_effects(cls, summed: Summed, design: Design, effects: Sequence[Sequence[int]]) -> Problem:
+        """Pose the problem of a design that has some of the random effects of rows that are not in memory."""
+        from bayesmm.marginal.sums.finished import finish
+        from bayesmm.marginal.sums.totals import of_effects
+
+        totals = of_effects(summed.totals, [np.array(kept, dtype=int) for kept in effects])
+        products, plan = finish(totals, as_arrays(design.blocks), None)
+        return cls(design, plan=plan, products=products)
+
     @property
     def summed(self) -> Summed | None:
         """The sums over rows that are not in memory, as they add up."""

@@ -82,6 +82,20 @@ class BlockMoments:
     n_rows: np.ndarray
     mean_variance: float = 1.0
 
+    def of_effects(self, kept: list[int]) -> BlockMoments:
+        """Return those of some of the columns."""
+        both = np.ix_(kept, kept)
+        return replace(
+            self,
+            mean=self.mean[kept],
+            covariance=self.covariance[both],
+            low=self.low[kept],
+            high=self.high[kept],
+            n_rows=self.n_rows[kept],
+            weighted=self.weighted[both],
+            stacked=self.stacked[both],
+        )
+
     def times(self, T: np.ndarray) -> BlockMoments:
         """Return those of the columns ZT; of their limits nothing is known then."""
         unknown = np.full(len(T), np.nan)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scanned_rows import make_rows
+from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import RowsError
@@ -174,6 +175,27 @@ def test_a_report_says_what_it_leaves_out(tmp_path: Path) -> None:
     assert "Residuals are not looked at: the rows are in a table" in pages["there"]
     assert "Residuals are not looked at" not in pages["here"]
     assert "Profile of the" in pages["there"]
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ t + f + (t | a)", "y ~ t + (t || a) + (1 | mm(s, q))", "y ~ t + (1 | a)", "y ~ t + (0 + f | a)"]
+)
+def test_tests_of_variances_are_those_of_rows_in_memory(formula: str) -> None:
+    here, there = (model.fit().variance_tests(seed=1) for model in models(formula))
+    assert here.table["null"].tolist() == there.table["null"].tolist()
+    np.testing.assert_allclose(there.table["statistic"], here.table["statistic"], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(there.table["p_value"], here.table["p_value"], rtol=1e-6)
+    assert here.remarks == there.remarks
+
+
+@pytest.mark.parametrize("formula", ["y ~ t + (t | b)", "y ~ t + (1 | a) + (1 | b)"])
+def test_refits_without_a_variance_are_drawn_as_rows_in_memory_are(formula: str) -> None:
+    here, there = (
+        model.fit().variance_tests("sd(Intercept | b)", kind="bootstrap", n=400, seed=1) for model in models(formula)
+    )
+    (one,), (other,) = here.tests, there.tests
+    assert stats.ks_2samp(one.draws, other.draws).pvalue > 1e-3
+    np.testing.assert_allclose(other.statistic, one.statistic, rtol=1e-6, atol=1e-8)
 
 
 def test_what_needs_rows_says_where_they_are() -> None:

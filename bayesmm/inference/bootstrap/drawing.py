@@ -39,7 +39,7 @@ class ResponseSource:
     def __init__(self, fit: Fitted, kind: Literal["parametric", "residual"], *, with_rows: bool) -> None:
         self._fit, criterion = fit, fit.estimate.criterion_function
         self._factors = assemble_factors(np, fit.estimate.minimum.x, criterion.layout)
-        self._sums = _sum_source(criterion) if kind == "parametric" and not with_rows else None
+        self._sums = sum_source(criterion) if kind == "parametric" and not with_rows else None
         self._rows: DrawRows | None = None
         size = sum(G.shape[0] * G.shape[2] for G in fit.problem.products.diagonal) + fit.design.p
         if self._sums is None:
@@ -57,7 +57,7 @@ class ResponseSource:
         return self._fit.problem.sum_responses(rows), rows
 
 
-def _sum_source(criterion: Criterion) -> SumSource | None:
+def sum_source(criterion: Criterion) -> SumSource | None:
     """Draw sums, unless these would be inexact, or levels are related by a sparse matrix."""
     if criterion.products.sparse is not None or (criterion.has_many_effects and not criterion.products.is_apart):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayesmm.covariance.layout import assemble_factors, stack_factors
 from bayesmm.design.design import Design
+from bayesmm.inference.bootstrap.drawing import sum_source
 from bayesmm.inference.fitted import Df, Fitted
 from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
 from bayesmm.inference.fixed.together import infer_together
@@ -17,7 +18,6 @@ from bayesmm.inference.power.starts import start_at
 from bayesmm.inference.simulated_responses import draw_effects, draw_rows, simulate_responses
 from bayesmm.inference.simulation.simulate import Stated
 from bayesmm.marginal.likelihood.likelihood import Method
-from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.boundary import SINGULAR
@@ -99,7 +99,7 @@ class SideBySide:
     def __init__(self, problem: Problem, criterion: Criterion, truth: Stated, *, needs_rows: bool) -> None:
         self.problem, self.criterion, self._truth = problem, criterion, truth
         self._start = start_at(criterion, truth.covariances, truth.sigma, problem.design, truth.values)
-        self.source = None if needs_rows else _sum_source(criterion)
+        self.source = None if needs_rows else sum_source(criterion)
         self._factors = assemble_factors(np, self._start, criterion.layout)
 
     @property
@@ -284,14 +284,6 @@ class _Alone:
     method: Method
     n: int
     design: Design
-
-
-def _sum_source(criterion: Criterion) -> SumSource | None:
-    """Draw sums, unless these would be inexact, or levels are related by a sparse matrix."""
-    if criterion.products.sparse is not None or (criterion.has_many_effects and not criterion.products.is_apart):
-        return None
-    source = SumSource(criterion.products)
-    return source if source.is_exact else None
 
 
 def _is_singular(thetas: np.ndarray, criterion: Criterion) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,9 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses, without
+from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.likelihood import Method
+from bayesmm.marginal.many.drawn import SumSource
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
@@ -251,6 +254,36 @@ class Null:
             return self.estimate.sigma
         return self.linear.sigma or float(np.sqrt(self._residual_square / self.linear.df))
 
+    def draw_sums(self, source: SumSource, streams: Sequence[np.random.Generator]) -> tuple[Responses, Responses]:
+        """Draw responses of this model from sums of the larger one, and return their sums in both.
+
+        Parameters
+        ----------
+        source : SumSource
+            Of the larger model, of which a hypothesis leaves some random effects.
+        streams : sequence of Generator
+            One a response.
+        """
+        assert isinstance(self.hypothesis, Hypothesis)
+        roots, left = source.products.effect_roots, iter(() if self.estimate is None else self.estimate.factors)
+        kept = remaining_effects([len(T) for T in roots], self.hypothesis)
+        factors = []
+        for T, own in zip(roots, kept, strict=True):
+            Lambda = np.zeros((len(T), len(T)))
+            if own:
+                Lambda[np.ix_(own, own)] = next(left)
+            factors.append(T @ Lambda)
+        drawn = source.draw(streams, factors, self.sigma, self.beta)
+        if self.problem is None:
+            return drawn, drawn
+        columns = self.problem.products
+        every = [(T[:, own], K) for T, own, K in zip(roots, kept, drawn.cross, strict=True) if own]
+        cross = [
+            host.transform(np.linalg.solve(root.T, T.T).T, K)
+            for root, (T, K) in zip(columns.effect_roots, every, strict=True)
+        ]
+        return drawn, replace(drawn, columns=columns, cross=tuple(cross), levels=None, effects=None)
+
     def refit(self, responses: Responses) -> np.ndarray:
         """−2 log likelihood (m,) of other responses, from their sums here; NaN where there is no maximum.
 
@@ -298,8 +331,7 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Null:
         linear = LinearModel.under(residual.criterion, design.weights)
     problem, found = None, None
     if design.residual is not None or design.blocks:
-        keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and residual is None
-        problem = Problem(design, plan=fit.problem.plan if keeps_plan else None)
+        problem = _pose(fit, design, hypothesis)
         criterion = null_criterion(problem, full.method, full.sigma)
         if isinstance(criterion, ResidualCriterion):
             found = estimate_residual(criterion)
@@ -308,6 +340,21 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Null:
     return Null(
         hypothesis=hypothesis, design=design, problem=problem, estimate=found, linear=linear, full=full, rows=rows
     )
+
+
+def _pose(fit: Fitted, design: Design, hypothesis: Hypothesis | ResidualHypothesis) -> Problem:
+    """Pose the problem of what is left; rows that are not in memory have its sums among theirs."""
+    if fit.problem.summed is not None and isinstance(hypothesis, Hypothesis):
+        kept = remaining_effects([block.k for block in fit.design.blocks], hypothesis)
+        return Problem.of_fewer_effects(fit.problem.summed, design, kept)
+    keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and design.residual is None
+    return Problem(design, plan=fit.problem.plan if keeps_plan else None)
+
+
+def remaining_effects(widths: Sequence[int], hypothesis: Hypothesis) -> list[list[int]]:
+    """Return the effects of each grouping factor, of which it has so many, that are left under a hypothesis."""
+    dropped = {hypothesis.block: hypothesis.effects}
+    return [[j for j in range(k) if j not in dropped.get(b, ())] for b, k in enumerate(widths)]
 
 
 def remaining_design(design: Design, hypothesis: Hypothesis | ResidualHypothesis) -> Design:
@@ -325,7 +372,8 @@ def remaining_blocks(design: Design, hypothesis: Hypothesis) -> tuple[RandomBloc
     if not hypothesis.effects:
         blocks[hypothesis.block] = _without_correlations(block, hypothesis.piece)
     elif len(hypothesis.effects) < block.k:
-        blocks[hypothesis.block] = _without_effects(block, hypothesis.effects)
+        kept = remaining_effects([each.k for each in design.blocks], hypothesis)
+        blocks[hypothesis.block] = _of_effects(block, kept[hypothesis.block])
     else:
         del blocks[hypothesis.block]
     return tuple(blocks)
@@ -342,8 +390,7 @@ def _without_correlations(block: RandomBlock, position: int) -> RandomBlock:
     return replace(block, pieces=tuple(pieces))
 
 
-def _without_effects(block: RandomBlock, dropped: tuple[int, ...]) -> RandomBlock:
-    kept = [j for j in range(block.k) if j not in dropped]
+def _of_effects(block: RandomBlock, kept: list[int]) -> RandomBlock:
     pieces, start = [], 0
     for piece in block.pieces:
         k = sum(piece.start <= j < piece.stop for j in kept)
@@ -353,7 +400,8 @@ def _without_effects(block: RandomBlock, dropped: tuple[int, ...]) -> RandomBloc
     return replace(
         block,
         effects=tuple(block.effects[j] for j in kept),
-        columns=block.columns[:, kept],
-        incidence=block.incidence.map(lambda codes: codes, lambda columns: columns[:, kept]),
+        columns=block.columns[:, kept] if block.moments is None else block.columns,
+        incidence=block.incidence.of_effects(kept),
+        moments=None if block.moments is None else block.moments.of_effects(kept),
         pieces=tuple(pieces),
     )

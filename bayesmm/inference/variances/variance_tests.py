@@ -12,6 +12,7 @@ from scipy import stats
 
 from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
 from bayesmm.errors import ArgumentError, EstimationError
+from bayesmm.inference.bootstrap.drawing import sum_source
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.simulated_responses import simulate_responses
 from bayesmm.inference.variances.null_models import (
@@ -24,6 +25,7 @@ from bayesmm.inference.variances.null_models import (
 )
 from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses
 from bayesmm.inference.variances.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
+from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched
@@ -437,12 +439,12 @@ def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: 
     """Draw responses under the null, and fit both models to each."""
     if fit.estimate.residual is not None:
         return _refit_whole(fit, null, n, rng, progress)
-    factors = () if null.estimate is None else null.estimate.factors
-    at_once, found = int(np.clip(NUMBERS // fit.n, 1, MOST_AT_ONCE)), []
+    source = None if fit.problem.summed is None else sum_source(null.full)
+    size = fit.n if source is None else n_effects(null.full.products)
+    at_once, found = int(np.clip(NUMBERS // size, 1, MOST_AT_ONCE)), []
     for start in watched(range(0, n, at_once), f"refits without {null.hypothesis.name}", progress):
-        drawn = simulate_responses(null.design, null.beta, factors, null.sigma, rng.spawn(min(at_once, n - start)))
-        of_full = fit.problem.sum_responses(drawn)
-        of_null = of_full if null.problem is None else null.problem.sum_responses(drawn)
+        streams = rng.spawn(min(at_once, n - start))
+        of_full, of_null = _draw(fit, null, streams) if source is None else null.draw_sums(source, streams)
         full = refit(null.full, of_full, fit.estimate.minimum.x).criterion
         difference = null.refit(of_null) - full
         with np.errstate(invalid="ignore"):  # NaN of a refit that failed
@@ -450,6 +452,14 @@ def _refit(fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: 
         found.append(np.where(is_rounding, 0.0, difference))
     draws = np.concatenate(found)
     return draws[np.isfinite(draws)], int((~np.isfinite(draws)).sum())
+
+
+def _draw(fit: Fitted, null: Null, streams: Sequence[np.random.Generator]) -> tuple[Responses, Responses]:
+    """Draw the rows of responses under the null, and sum them for both models."""
+    factors = () if null.estimate is None else null.estimate.factors
+    drawn = simulate_responses(null.design, null.beta, factors, null.sigma, streams)
+    of_full = fit.problem.sum_responses(drawn)
+    return of_full, of_full if null.problem is None else null.problem.sum_responses(drawn)
 
 
 def _refit_whole(

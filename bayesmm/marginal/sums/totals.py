@@ -7,7 +7,7 @@ and nearly least-squares residuals are enough, since the sums are corrected at t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -316,6 +316,51 @@ def changed(sums: RowSums, changes: Sequence[Float[Array, "k k"]], order: Sequen
         [np.einsum("ia,ijP,jb->abP", changes[f], B, changes[g]) for (f, g), B in zip(order, sums.pairs, strict=True)],
         sums.gram,
     )
+
+
+def of_effects(totals: Totals, effects: Sequence[np.ndarray]) -> Totals:
+    """Return the sums of a model that has some of the random effects.
+
+    Parameters
+    ----------
+    totals : Totals
+        Of the model that has all.
+    effects : sequence of array of int
+        Those of each factor that are kept, ascending; of a factor without any nothing is left.
+    """
+    recipe, own = totals.recipe, totals.recipe.conditioning
+    factors = [f for f, kept in enumerate(effects) if len(kept)]
+    turns = {f: np.linalg.qr(own.effect_roots[f][:, effects[f]]) for f in factors}  # ZT[:, kept] = (ZQ)R
+    smaller = replace(
+        recipe,
+        conditioning=Conditioning(own.root, own.coefficients, [turns[f].R for f in factors]),
+        sizes=tuple(recipe.sizes[f] for f in factors),
+        widths=tuple(len(effects[f]) for f in factors),
+        variances=tuple(recipe.variances[f] for f in factors),
+    )
+    found, starts = Totals(smaller), np.cumsum([0, *recipe.widths])
+    n_before = len(totals.low) - starts[-1]
+    change, limits = np.zeros((len(totals.low), len(found.low))), list(range(n_before))
+    change[:n_before, :n_before] = np.eye(n_before)
+    for new, f in enumerate(factors):
+        Q, at = turns[f].Q, len(limits)
+        change[n_before + starts[f] : n_before + starts[f + 1], at : at + len(effects[f])] = Q
+        limits += [int(n_before + starts[f] + j) for j in effects[f]]
+        found.sums.diagonal[new][:] = np.einsum("ia,ijq,jb->abq", Q, totals.sums.diagonal[f], Q)
+        found.sums.cross[new][:] = np.einsum("ia,icq->acq", Q, totals.sums.cross[f])
+        found.counts[new][:] = totals.counts[f]
+        found.stacked[new] = Q.T @ totals.stacked[f] @ Q
+        found.touching[new], found.variances[new] = totals.touching[f], totals.variances[f]
+    found.sums.gram[:] = totals.sums.gram
+    found.plain, found.weighted = (change.T @ each @ change for each in (totals.plain, totals.weighted))
+    found.low, found.high = totals.low[limits], totals.high[limits]
+    for (f, g), (keys, sums) in totals.pairs().items():
+        if f in factors and g in factors:
+            first, second = np.divmod(keys, recipe.sizes[g])
+            turned = np.einsum("ia,ijP,jb->abP", turns[f].Q, sums, turns[g].Q)
+            found.put_pairs(factors.index(f), factors.index(g), first, second, turned)
+    found.n, found.log_weights, found.inverse_weights = totals.n, totals.log_weights, totals.inverse_weights
+    return found
 
 
 def fixed_root(totals: Totals) -> Float[Array, "r c"]:
