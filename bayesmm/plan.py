@@ -116,11 +116,11 @@ def describe_plan(
 
 
 def _residual_sentence(rows: ResidualRows, plan: Plan) -> str:
-    pieces = rows.layout.pieces.stacks
+    pieces = rows.layout.pieces
     patterns = sum(len(stack.positions) for stack in pieces)
-    groups = sum(len(stack.rows) for stack in rows.layout.stacks)
+    groups = len(rows.layout.ordered.sizes)
     what = f"Residuals, {groups:,} groups: {patterns:,} covariance {'matrix' if patterns == 1 else 'matrices'}"
-    if rows.layout.pieces is not rows.layout:
+    if rows.layout.is_chain:
         what += " of neighbours"
     if not rows.blocks:
         if not any(keeps_rows(stack, rows.p + 1) for stack in pieces):

@@ -18,6 +18,8 @@ from bayesmm.covariance.structure import Array, beta_density
 from bayesmm.covariance.toeplitz import Toeplitz as ToeplitzOfEffects
 from bayesmm.covariance.unstructured import pairs
 
+TINY = 1e-30  # step of a complex-step derivative
+APART = 1e-5  # step of a central difference of such derivatives
 MOST_START = 0.98  # of a correlation or a partial one where a search begins
 SHRINK = 0.95  # of sample correlations, until their matrix is positive definite
 LEAST_LIKE = 1e-3  # smallest eigenvalue of a correlation matrix to begin at
@@ -49,6 +51,23 @@ class PairProducts(NamedTuple):
     def mean(self, which: np.ndarray) -> float:
         """Mean product of some pairs; zero of none."""
         return float(self.product[which].mean()) if which.any() else 0.0
+
+
+class Neighbours(NamedTuple):
+    """Correlations of pairs of neighbours, and how they change.
+
+    Attributes
+    ----------
+    values : array, shape (m,)
+    slopes : array, shape (c, m)
+        By free parameter.
+    bends : array, shape (c, c, m), or None
+        Second derivatives, where they are in closed form.
+    """
+
+    values: np.ndarray
+    slopes: np.ndarray
+    bends: np.ndarray | None = None
 
 
 class GroupedRows(NamedTuple):
@@ -140,6 +159,24 @@ class Correlation:
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """C (..., o, o) of rows at positions (..., o), from public correlations; analytic."""
         raise NotImplementedError
+
+    def neighbours(self, z: np.ndarray, positions: np.ndarray) -> Neighbours:
+        """Correlations of pairs of rows at positions (m, 2), from free parameters."""
+        values = self._of_pairs(z, positions)
+        ways = [np.imag(self._of_pairs(z + way, positions)) / TINY for way in np.eye(len(z)) * (1j * TINY)]
+        return Neighbours(values, np.array(ways).reshape(len(z), len(positions)))
+
+    def bend_neighbours(self, z: np.ndarray, positions: np.ndarray, along: np.ndarray) -> np.ndarray:
+        """Second derivatives (c, c) of Σ along (m,) times them: central differences of slopes."""
+        ends = [
+            [self.neighbours(z + sign * way, positions).slopes @ along for sign in (1.0, -1.0)]
+            for way in np.eye(len(z)) * APART
+        ]
+        bent = np.array([(up - down) / (2.0 * APART) for up, down in ends])
+        return 0.5 * (bent + bent.T)
+
+    def _of_pairs(self, z: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        return self.matrix(np, self.public(np, z), positions)[:, 0, 1]
 
     def anchor(self, positions: np.ndarray) -> np.ndarray:
         """Positions (G, o) that are equal where C is: here as they are."""
@@ -284,6 +321,15 @@ class Serial(Correlation):
         odd = steps % 2.0
         return (rho[0] * rho[0]) ** ((steps - odd) / 2.0) * (1.0 - odd + odd * rho[0])
 
+    def neighbours(self, z: np.ndarray, positions: np.ndarray) -> Neighbours:
+        """Powers of tanh z."""
+        steps, rho = np.abs(positions[:, 1] - positions[:, 0]), np.tanh(z[0])
+        by_rho = steps * rho ** (steps - 1.0)
+        bend = steps * (steps - 1.0) * rho ** np.maximum(steps - 2.0, 0.0)
+        left = 1.0 - rho**2
+        bends = left**2 * bend - 2.0 * rho * left * by_rho
+        return Neighbours(rho**steps, (left * by_rho)[None], bends[None, None])
+
     def anchor(self, positions: np.ndarray) -> np.ndarray:
         """Count steps from the first."""
         return positions - positions[:, :1]
@@ -365,6 +411,17 @@ class Decay(Correlation):
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
         """ρ to the power of distances."""
         return rho[0] ** xp.abs(positions[..., :, None] - positions[..., None, :])
+
+    def neighbours(self, z: np.ndarray, positions: np.ndarray) -> Neighbours:
+        """Exponentials of times."""
+        gaps = np.abs(positions[:, 1] - positions[:, 0]) / self.span
+        if z[0] < self.floor:
+            nothing = np.zeros(len(gaps))
+            return Neighbours(nothing, nothing[None], nothing[None, None])
+        left = 1.0 / (1.0 + np.exp(z[0]))
+        values = np.exp(-np.log1p(np.exp(-z[0])) * gaps)
+        slopes = left * gaps * values
+        return Neighbours(values, slopes[None], (slopes * (left * gaps - (1.0 - left)))[None, None])
 
     def anchor(self, positions: np.ndarray) -> np.ndarray:
         """Take times from the first, to the digits that differences of decimal numbers have."""

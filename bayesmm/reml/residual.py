@@ -20,10 +20,11 @@ from bayesmm.marginal.residual.evaluation import (
     curve_sums,
     evaluate_rows,
     evaluate_sums,
+    evaluate_weights,
 )
 from bayesmm.marginal.residual.layout import ResidualLayout, whiten
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
-from bayesmm.marginal.residual.weighted_sums import WeightedSums, takes_less, weigh_rows
+from bayesmm.marginal.residual.weighted_sums import WeightedSums, sum_pieces, takes_less, weigh_rows
 from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
 from bayesmm.reml.criterion import NOISE, STEP, Derivatives
 from bayesmm.reml.optimise import Evaluation
@@ -71,24 +72,20 @@ class ResidualCriterion:
     @cached_property
     def sums(self) -> tuple[StackSums, ...]:
         """Sums over the patterns of whole groups, which are all that is needed without random effects."""
-        return sum_patterns(self.rows.layout, self.rows.fixed)
-
-    @cached_property
-    def piece_sums(self) -> tuple[StackSums, ...]:
-        """Sums over the patterns of pieces: of chains these are fewer, and enough for the search."""
-        pieces = self.rows.layout.pieces
-        return self.sums if pieces is self.rows.layout else sum_patterns(pieces, self.rows.fixed)
+        return sum_patterns(self.rows.layout.stacks, self.rows.fixed)
 
     @cached_property
     def weighted(self) -> WeightedSums | None:
-        """Sums by level beside random effects, where they take less time than the rows."""
-        if not self.layout or self.whitens or self.plan is None or not takes_less(self.rows, self.plan):
+        """Sums by class, of chains, and beside random effects where they take less time than the rows."""
+        if not self.layout:
+            return sum_pieces(self.rows) if self.rows.layout.is_chain else None
+        if self.whitens or self.plan is None or not takes_less(self.rows, self.plan):
             return None
         return weigh_rows(self.rows, self.plan)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the data alone."""
-        return {name: value for name, value in vars(self).items() if name not in ("sums", "piece_sums", "weighted")}
+        return {name: value for name, value in vars(self).items() if name not in ("sums", "weighted")}
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -110,7 +107,7 @@ class ResidualCriterion:
         (theta, phi), rows = self.split(psi), self.rows
         sigma = self.sigma if sigma is None else sigma
         if not self.layout:
-            at = evaluate_sums(phi, rows, rows.layout, self.sums, sigma, self.restriction, held)
+            at = evaluate_sums(phi, rows, self.sums, sigma, self.restriction, held)
         else:
             whitened = whiten_at(rows, phi, self.plan)
             at = evaluate_rows(theta, phi, rows, whitened, sigma, self.restriction, self.layout, held)
@@ -124,14 +121,13 @@ class ResidualCriterion:
 
     def evaluate_pieces(self, psi: np.ndarray) -> ResidualEvaluated:
         """Evaluate from the fewest sums: all that a search needs."""
-        theta, phi = self.split(psi)
-        if self.weighted is not None:
-            at = evaluate_levels(theta, phi, self.weighted, self.sigma, self.restriction, self.layout)
-        elif self.layout:
+        if self.weighted is None:
             return self.evaluate(psi)
+        theta, phi = self.split(psi)
+        if self.layout:
+            at = evaluate_levels(theta, phi, self.weighted, self.sigma, self.restriction, self.layout)
         else:
-            pieces = self.rows.layout.pieces
-            at = evaluate_sums(psi, self.rows, pieces, self.piece_sums, self.sigma, self.restriction)
+            at = evaluate_weights(phi, self.rows, self.weighted, self.sigma, self.restriction)
         return at._replace(curvature=self._bent(psi, at.curvature))
 
     def __call__(self, psi: np.ndarray) -> Evaluation:
@@ -155,20 +151,18 @@ class ResidualCriterion:
         """Estimate the rounding error of the value."""
         return NOISE * max(1.0, abs(at.value), self.rows.n)
 
-    def hessian(self, psi: np.ndarray, at: ResidualEvaluated, layout: ResidualLayout | None = None) -> np.ndarray:
-        """Hessian at ψ: exact without random effects, else what is near it; `layout` is that of the sums."""
+    def hessian(self, psi: np.ndarray, at: ResidualEvaluated) -> np.ndarray:
+        """Hessian at ψ: exact without random effects, else what is near it."""
         if at.closed is None:
             return at.curvature
-        layout = self.rows.layout if layout is None else layout
-        return self._bent(psi, at.closed.straight + layout.bend(psi, at.closed.gamma))
+        return self._bent(psi, at.closed.straight + at.closed.bend())
 
     def exactly(self, psi: np.ndarray) -> Evaluation:
         """Evaluate with the exact Hessian, which is available without random effects, and takes longer."""
         at = self(psi)
         if not np.isfinite(at.value) or at.detail.closed is None:
             return at
-        layout = self.rows.layout.pieces
-        return replace(at, hessian=self.hessian(psi, at.detail, layout), is_exact=True)
+        return replace(at, hessian=self.hessian(psi, at.detail), is_exact=True)
 
     def curve(self, psi: np.ndarray, weights: np.ndarray, second: list[np.ndarray]) -> Curved:
         """Work out what small-sample methods need; see `bayesmm.marginal.residual.evaluation.curve_sums`."""
@@ -192,7 +186,7 @@ class ResidualCriterion:
         """Value, gradient, Hessian and ∂r²; where there are random effects, the Hessian by differences of gradients."""
         at = self.evaluate_pieces(psi)
         if at.closed is not None:
-            hessian = self.hessian(psi, at, self.rows.layout.pieces)
+            hessian = self.hessian(psi, at)
             return Derivatives(at.value, at.gradient, hessian, at.residual_square_gradient)
         steps = STEP * self.sizes(psi)
         ends = [(self.evaluate_pieces(psi + e), self.evaluate_pieces(psi - e)) for e in np.diag(steps)]

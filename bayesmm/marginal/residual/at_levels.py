@@ -1,17 +1,15 @@
 """The criterion beside random effects from weighted sums: value, slopes and curvature in (θ, φ), rows not visited.
 
-With C* the inverse of [Z X]'R⁻¹[Z X] + the precision of the effects, e = y − Xβ̂ − Zb̂ the conditional residuals,
-T = Σ ee' and K = Σ [Z X]C*[Z X]' over the rows of a pattern's pieces (C of the effects alone for ML), the slope of −2
-log likelihood in R of a piece is
+With C* the inverse of [Z X]'R⁻¹[Z X] + the precision of the effects, e = y − Xβ̂ − Zb̂ the conditional residuals, and
+for the weight w of each class of pairs of rows
 
-    Γ = N R⁻¹ − R⁻¹(K + T/σ²)R⁻¹,    N the number of such pieces,
+    g = Σ e_s e_t/σ² + Σ r_s'C*r_t  over its pairs, of rows r of [Z X]    (C of the effects alone for ML),
 
-whose expectation is zero for each of them. The Hessian in φ is, but for ⟨Γ, ∂²R⟩,
+the slope of −2 log likelihood in φ is Σ g ∂w + ∂log|R|, and the Hessian is
 
-    Σ tr(R⁻¹∂_iR R⁻¹∂_jR R⁻¹(2T/σ² + 2K − NR)) − 2u_i'C*u_j/σ² − tr(C*S_iC*S_j),    S_i = [Z X]'∂_iR⁻¹[Z X],
-    u_i = [Z X]'∂_iR⁻¹e;
+    Σ g ∂²w + ∂²log|R| − 2u_i'C*u_j/σ² − tr(C*S_iC*S_j),    S_i = [Z X]'∂_iR⁻¹[Z X],    u_i = [Z X]'∂_iR⁻¹e.
 
-where groups are whole its half without the traces that are known is the average information, which is taken then.
+Where groups are no chains, and parameters may be many, average information is taken for it, which needs no traces.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import AnyElimination, absorb
 from bayesmm.marginal.elimination.inverse import Inverse
 from bayesmm.marginal.likelihood.evaluation import Evaluated, Solved, evaluate, solve_stepwise
-from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual, weighted_traces
-from bayesmm.marginal.residual.pattern_sums import sandwich, total_weighted_each
+from bayesmm.marginal.residual.evaluation import ResidualEvaluated
 from bayesmm.marginal.residual.weighted_sums import WeightedSums
+from bayesmm.marginal.residual.weights import weigh
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 
@@ -43,37 +41,33 @@ def evaluate_levels(
     restriction: float,
     factor_layout: Layout,
 ) -> ResidualEvaluated:
-    """Evaluate from weighted sums; `expected_residual` is that of the pieces.
+    """Evaluate from weighted sums; `expected_residual` is left out.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If a matrix R is not positive definite.
     """
-    weights = sums.weights(np, phi)
-    products = sums.products_of(np, weights)
+    weights = weigh(sums.layout, phi)
+    products = sums.products_of(weights.values, weights.log_det)
     factors = assemble_factors(np, theta, factor_layout)
     solved, elimination, inverse = solve_stepwise(host, products, factors, neighbours=bool(sums.pairs))
     at = evaluate(host, theta, products, sigma, restriction, layout=factor_layout, solved=solved)
     df = float(products.n - restriction * products.p)
     precision = float(df / at.fixed.residual_square if sigma is None else 1.0 / sigma**2)
     here = _Here(sums, products, inverse, solved, at, restriction)
-    R, slopes = sums.layout.covariances(np, phi), sums.layout.derivatives(phi)
-    W, counts = weights.precisions, [stack.counts[:, None, None] for stack in sums.layout.stacks]
-    T, K = sums.in_place(here.squares()), sums.in_place(here.known())
-    expected = [N * P - sandwich(P, M) for N, P, M in zip(counts, W, K, strict=True)]
-    fall = along_residual([sandwich(P, M) for P, M in zip(W, T, strict=True)], slopes)
-    gradient = along_residual(expected, slopes) - precision * fall
-    moved = [sandwich(P, dR) for P, dR in zip(W, slopes, strict=True)]
-    falls = total_weighted_each(sums.gram, moved)
-    ways = [here.along(-way, -gram) for way, gram in zip(sums.by_class(moved), falls, strict=True)]
+    squares, g = here.squares(precision), here.known()
+    g += squares
+    gradient = weights.slopes @ g + weights.log_det_slopes
+    ways = here.along(weights.slopes)
+    fall = -weights.slopes @ squares / precision
     u = _turn(ways, products, elimination, solved, at)
-    curvature = precision * (weighted_traces(moved, slopes, W, T) - u.gram)
-    if any(stack.sign < 0.0 for stack in sums.layout.stacks):
-        counted = weighted_traces(moved, slopes, W, [N * S for N, S in zip(counts, R, strict=True)])
-        taken = here.traces(ways) - 2.0 * weighted_traces(moved, slopes, W, K)
-        exact = 2.0 * curvature - counted - taken
-        curvature = exact if np.linalg.eigvalsh(exact)[0] > 0.0 else counted
+    if not sums.layout.is_chain:
+        curvature = weights.inform(squares) - precision * u.gram
+    else:
+        curvature = weights.curve(g) - 2.0 * precision * u.gram - here.traces(ways)
+        if np.linalg.eigvalsh(0.5 * (curvature + curvature.T))[0] <= 0.0:
+            curvature = weights.curve(weights.expected)
     rho = [(each * here.v[:, None]).sum(1) for each in solved.residual]  # Z'e
     steps = [way.move(np, L, own) for way, L, own in zip(tangents(np, theta, factor_layout), factors, rho, strict=True)]
     both = -precision * np.concatenate([_inner(a, r) for a, r in zip(steps, u.residual, strict=True)])
@@ -89,7 +83,7 @@ def evaluate_levels(
         origin=products.fixed_origin,
         residual_square_gradient=np.concatenate([at.residual_square_gradient, -fall]),
         expected=at.expected,
-        expected_residual=expected,
+        expected_residual=[],
     )
 
 
@@ -114,13 +108,13 @@ class _Here:
         shape, index = products.shape, products.index
         self.pairs = list(zip(shape.pairs, index.rows, index.columns, strict=True))
 
-    def squares(self) -> Float[Array, " m"]:
-        """Σ e_s e_t of each class."""
-        v, b = self.v, self.modes
-        inner = [each[:, None] * each for each in b]
-        across = [each[:, None] * v[:, None] for each in b]
-        between = [b[f][:, None, i] * b[g][None, :, j] for (f, g), i, j in self.pairs]
-        return self._contract([each.squares(v) for each in self.sums.gram], across, inner, between)
+    def squares(self, precision: float) -> Float[Array, " m"]:
+        """Σ e_s e_t/σ² of each class."""
+        v, b = self.v, [each[:, None] for each in self.modes]
+        inner = [precision * each * each.swapaxes(0, 1) for each in b]
+        across = [precision * each * v[:, None] for each in b]
+        between = [precision * b[f][..., i] * b[g][..., j].swapaxes(0, 1) for (f, g), i, j in self.pairs]
+        return self._contract(precision * v[:, None] * v, across, inner, between)
 
     def known(self) -> Float[Array, " m"]:
         """Σ r_s'C* r_t of each class, of rows r of [Z X], or of Z for ML."""
@@ -137,33 +131,41 @@ class _Here:
                 C + _outer(spread[f][..., i], self.fixed[g][..., j])
                 for C, ((f, g), i, j) in zip(between, self.pairs, strict=True)
             ]
-        return self._contract([each.contract(M) for each in self.sums.gram], across, inner, between)
+        return self._contract(M, across, inner, between)
 
     def _contract(
         self,
-        fixed: list[Float[Array, "m o o"]],
+        M: Float[Array, "c c"],
         across: list[Float[Array, "k c q"]],
         inner: list[Float[Array, "k k q"]],
         between: list[Float[Array, "k l P"]],
     ) -> Float[Array, " m"]:
         """Add up what each class has of [X y]'[X y], −2 Z'[X y], Z'Z and 2 Z_f'Z_g, in such combinations."""
         sums = self.sums
-        total = sums.both_orders(fixed)
+        total = sums.contract_gram(M)
         for own, cross, square in zip(sums.own, across, inner, strict=True):
-            total = total + own.contract(np.concatenate([square, -2.0 * cross], axis=1), sums.n_classes)
-        for own, M in zip(sums.pairs, between, strict=True):
-            total = total + 2.0 * own.contract(M, sums.n_classes)
+            total += own.contract(np.concatenate([square, -2.0 * cross], axis=1), sums.n_classes)
+        for own, C in zip(sums.pairs, between, strict=True):
+            total += 2.0 * own.contract(C, sums.n_classes)
         return total
 
-    def along(self, way: Float[Array, " m"], gram: Float[Array, "c c"]) -> _Along:
-        """Sum by other weights: those of ∂R⁻¹ for one entry of φ."""
-        sums, v, b, p = self.sums, self.v, self.modes, self.p
-        own = [each.at(way) for each in sums.own]
+    def along(self, slopes: Float[Array, "f m"]) -> list[_Along]:
+        """Sum by other weights: those of ∂R⁻¹ for each entry of φ."""
+        sums, padded = self.sums, np.append(slopes, np.zeros((len(slopes), 1)), axis=1)
+        return [
+            self._along([each.at(way) for each in sums.own], [each.at(way) for each in sums.pairs], gram)
+            for way, gram in zip(padded, sums.weigh_gram(slopes), strict=True)
+        ]
+
+    def _along(
+        self, own: list[Float[Array, "k c q"]], pairs: list[Float[Array, "k l P"]], gram: Float[Array, "c c"]
+    ) -> _Along:
+        v, b, p = self.v, self.modes, self.p
         inner, cross = [each[:, : len(each)] for each in own], [each[:, len(each) :] for each in own]
         u = [(E * v[:, None]).sum(1) - (D * x).sum(1) for D, E, x in zip(inner, cross, b, strict=True)]
         to_fixed = (gram @ v)[:p] - sum(np.einsum("kpq,kq->p", E[:, :p], x) for E, x in zip(cross, b, strict=True))
         left = [E[:, :p] - contract(D, B) if p else E[:, :0] for D, E, B in zip(inner, cross, self.fixed, strict=True)]
-        for ((f, g), i, j), each in zip(self.pairs, (s.at(way) for s in sums.pairs), strict=True):
+        for ((f, g), i, j), each in zip(self.pairs, pairs, strict=True):
             for one, other, at, to, D in ((f, g, i, j, each), (g, f, j, i, each.swapaxes(0, 1))):
                 u[one] = host.add_levels(u[one][:, None], at, -(D * b[other][:, to]).sum(1)[:, None])[:, 0]
                 if p:

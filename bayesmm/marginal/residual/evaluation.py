@@ -14,6 +14,7 @@ Jennrich & Schluchter (1986), Biometrics 42. Gilmour, Thompson & Cullis (1995), 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,6 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.elimination import Reduced
 from bayesmm.marginal.likelihood.evaluation import evaluate, keep_off_zero
 from bayesmm.marginal.likelihood.likelihood import FixedProfile, HeldCoefficient, deviance, hold_fixed, profile_fixed
-from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.pattern_sums import (
     StackSums,
     invert,
@@ -35,6 +35,8 @@ from bayesmm.marginal.residual.pattern_sums import (
     total_weighted_each,
 )
 from bayesmm.marginal.residual.through_rows import Eliminated, eliminate_rows
+from bayesmm.marginal.residual.weighted_sums import WeightedSums
+from bayesmm.marginal.residual.weights import weigh
 from bayesmm.marginal.residual.whitened import ResidualRows, Whitened
 from bayesmm.marginal.shapes import Array, Float
 
@@ -85,14 +87,14 @@ class Closed(NamedTuple):
     traces : array, shape (f, f)
         tr(P∂_iRP∂_jR): twice the expected information.
     straight : array, shape (f, f)
-        The Hessian but for ⟨Γ, ∂²R⟩.
-    gamma : list of arrays, shape (m, o, o)
-        Γ of each pattern.
+        The Hessian but for what `bend` adds.
+    bend : callable
+        What second derivatives of R add to it, where they are not in closed form: ⟨Γ, ∂²R⟩.
     """
 
     traces: Float[Array, "f f"]
     straight: Float[Array, "f f"]
-    gamma: list[Float[Array, "m o o"]]
+    bend: Callable[[], Float[Array, "f f"]]
 
 
 class Curved(NamedTuple):
@@ -128,23 +130,19 @@ class Curved(NamedTuple):
 def evaluate_sums(
     phi: np.ndarray,
     rows: ResidualRows,
-    layout: ResidualLayout,
     sums: tuple[StackSums, ...],
     sigma: float | None,
     restriction: float,
     held: HeldCoefficient | None = None,
 ) -> ResidualEvaluated:
-    """Evaluate from sums over the patterns of `layout`: whole groups, or pieces of them; a coefficient may be held.
-
-    In pieces each Γ has an expectation of zero too, so that the curvature is as good; `expected_residual` and the
-    traces of `closed` are then those of the pieces.
+    """Evaluate from sums over the patterns of whole groups; a coefficient may be held.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If a matrix R is not positive definite.
     """
-    p = rows.p
+    p, layout = rows.p, rows.layout
     covariances, slopes = layout.covariances(np, phi), layout.derivatives(phi)
     inverses, log_dets = map(list, zip(*(invert(np, R) for R in covariances), strict=True))
     gram = total_weighted(sums, inverses)
@@ -180,7 +178,53 @@ def evaluate_sums(
         residual_square_gradient=-fall,
         expected=[],
         expected_residual=expected,
-        closed=Closed(trace, straight, [E - at.precision * S for E, S in zip(expected, squares, strict=True)]),
+        closed=Closed(
+            trace,
+            straight,
+            lambda: layout.bend(phi, [E - at.precision * S for E, S in zip(expected, squares, strict=True)]),
+        ),
+    )
+
+
+def evaluate_weights(
+    phi: np.ndarray, rows: ResidualRows, sums: WeightedSums, sigma: float | None, restriction: float
+) -> ResidualEvaluated:
+    """Evaluate from sums over classes of pairs of rows; `expected_residual` is left out.
+
+    With g of each class, its Σ e_s e_t/σ² + Σ x_s'A⁻¹x_t (without the last for ML), the slope is Σ g ∂w + ∂log|R|, and
+    the Hessian
+
+        Σ g ∂²w + ∂²log|R| − 2u_i'A⁻¹u_j/σ² − tr(A⁻¹A_iA⁻¹A_j),    A_i = X'∂_iR⁻¹X,    u_i = X'∂_iR⁻¹e.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a matrix R is not positive definite.
+    """
+    p, weights = rows.p, weigh(rows.layout, phi)
+    grams = sums.weigh_gram(np.concatenate([weights.values[None], weights.slopes]))
+    at = _Read(rows, grams[0], weights.log_det, sigma, restriction, None)
+    g = sums.contract_gram(restriction * at.padded + at.precision * at.v[:, None] * at.v)
+    to_fixed = grams[1:] @ at.v  # [X y]'∂R⁻¹e
+    fall = -to_fixed @ at.v
+    to_fixed = to_fixed[:, :p]
+    falls = grams[1:, :p, :p] @ at.fixed.covariance
+    traces = restriction * (falls.reshape(len(phi), -1) @ falls.swapaxes(1, 2).reshape(len(phi), -1).T)
+    left = 2.0 * at.precision * (to_fixed @ at.fixed.covariance @ to_fixed.T)
+    information = straight = at.profiled(weights.curve(g) - left - traces, at.precision * fall)
+    if len(phi) and np.linalg.eigvalsh(information)[0] <= 0.0:
+        information = at.profiled(weights.curve(weights.expected), weights.log_det_slopes)
+    return ResidualEvaluated(
+        value=at.value,
+        gradient=weights.slopes @ g + weights.log_det_slopes,
+        curvature=information,
+        fixed=at.fixed,
+        root=rows.root,
+        origin=rows.origin,
+        residual_square_gradient=-fall,
+        expected=[],
+        expected_residual=[],
+        closed=Closed(traces, straight, lambda: weights.bend(g)),
     )
 
 

@@ -24,7 +24,8 @@ from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import Stack, pattern_covariances
 from bayesmm.marginal.residual.pattern_sums import sum_patterns
-from bayesmm.marginal.residual.weighted_sums import ClassSums, Target, entries, sum_classes, targets_of
+from bayesmm.marginal.residual.weighted_sums import ClassSums, Target, sum_classes, targets_of
+from bayesmm.marginal.residual.weights import entries
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -41,8 +42,8 @@ class StackArrays(NamedTuple):
     counts : array, shape (m,)
         Groups of each pattern.
     pattern : int array, shape (G,)
-    sign : scalar
-        Of the stack.
+    link : scalar, or None
+        One where these are two neighbours, of which only the second counts, given the first.
     rows : array, shape (G, o, k + c), or None
         [Z X y] of each group, on columns that do not depend on the covariance; None where only sums are there.
     sums : array, shape (m, o o, c c), or None
@@ -61,7 +62,7 @@ class StackArrays(NamedTuple):
     spreads: Float[Array, "m o s"]
     counts: Float[Array, " m"]
     pattern: Int[Array, " G"]
-    sign: Float[Array, ""]
+    link: Float[Array, ""] | None
     rows: Float[Array, "G o c"] | None
     sums: Float[Array, "m r s"] | None
     levels: tuple[Int[Array, " G"], ...]
@@ -77,8 +78,8 @@ def weigh_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple
     levels, pairs = targets_of(rows, plan)
     levels = [Target(each.rows, G.shape[-1]) for each, G in zip(levels, products.diagonal, strict=True)]
     pairs = [Target(each.rows, B.shape[-1]) for each, B in zip(pairs, products.pairs, strict=True)]
-    layout = rows.layout.pieces
-    by_pattern = sum_patterns(layout, fixed, always=True)
+    stacks = rows.layout.pieces
+    by_pattern = sum_patterns(stacks, fixed, always=True)
     return products, tuple(
         _lay_out_stack(stack, fixed, own.sums, (), ())._replace(
             pattern=np.zeros(0, dtype=np.int64),
@@ -91,7 +92,7 @@ def weigh_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple
                 for target, (f, g) in zip(pairs, plan.shape.pairs, strict=True)
             ),
         )
-        for stack, own in zip(layout.stacks, by_pattern, strict=True)
+        for stack, own in zip(stacks, by_pattern, strict=True)
     )
 
 
@@ -123,10 +124,10 @@ def lay_out_products(
     columns = np.hstack([*rows.effects, fixed])
     codes = [block.incidence.only.codes for block in blocks]
     places = [found.positions[(0, 0)] for found in lists]
-    layout = rows.layout if whole else rows.layout.pieces
-    sums = [None] * len(layout.stacks) if blocks or whole else [each.sums for each in sum_patterns(layout, fixed)]
+    pieces = rows.layout.stacks if whole else rows.layout.pieces
+    sums = [None] * len(pieces) if blocks or whole else [each.sums for each in sum_patterns(pieces, fixed)]
     return products, tuple(
-        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(layout.stacks, sums, strict=True)
+        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(pieces, sums, strict=True)
     )
 
 
@@ -174,7 +175,7 @@ def _lay_out_stack(
         "spreads": stack.spreads,
         "counts": stack.counts.astype(float),
         "pattern": stack.pattern,
-        "sign": np.float64(stack.sign),
+        "link": np.float64(1.0) if stack.is_link else None,
         "rows": columns[stack.rows] if sums is None else None,
         "sums": sums,
         "levels": tuple(each[first] for each in codes),
@@ -237,6 +238,8 @@ def products_at(
     log_det = jnp.zeros(())
     for stack, R in zip(stacks, stack_covariances(correlation, stacks, public), strict=True):
         W, own = invert(R)
+        if stack.link is not None:
+            W, own = W.at[:, 0, 0].add(-stack.link / R[:, 0, 0]), own - stack.link * jnp.log(R[:, 0, 0])
         log_det = log_det + stack.counts @ own
         if stack.sums is not None:
             gram = gram + (W.reshape(1, -1) @ stack.sums.reshape(-1, c * c)).reshape(c, c)
@@ -266,7 +269,6 @@ def products_at(
 def weighted_shares(W: Float[Array, "m o o"], stack: StackArrays) -> Float[Array, "c c G"]:
     """Return [Z X y]_g'R_g⁻¹[Z X y]_g of each group."""
     assert stack.rows is not None
-    W = stack.sign * W
     if W.shape[1] == 1:
         scaled = W[:, 0, 0][stack.pattern][:, None] * stack.rows[:, 0]
         return jnp.einsum("gi,gj->ijg", scaled, stack.rows[:, 0])

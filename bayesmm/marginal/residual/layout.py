@@ -3,21 +3,22 @@
 Groups of the same positions, standard deviations and prior weights have the same covariance matrix R: they are one
 pattern. Patterns of one size lie side by side in one stack, so that nothing is done group by group.
 
-Where a row depends on those before it through the last of them alone, a group is a chain, and with R_c of two
-neighbours c and R_i of a row i between two others
+Where a row depends on those before it through the last of them alone, a group is a chain: the density of its first row
+times those of every other one given the row before it (Lauritzen 1996, Graphical Models, 5.1). With R_c of two
+neighbours c and R_i of the first of them,
 
-    R⁻¹ = Σ_c R_c⁻¹ − Σ_i R_i⁻¹,    log|R| = Σ_c log|R_c| − Σ_i log|R_i|
+    R⁻¹ = Σ_heads R_h⁻¹ + Σ_c (R_c⁻¹ − R_i⁻¹),    log|R| = Σ_heads log|R_h| + Σ_c (log|R_c| − log|R_i|)
 
-(each matrix in its place; Lauritzen 1996, Graphical Models, 5.1). Such pieces are stacks like others, those of single
-rows with a negative sign, and their patterns are few: gaps that occur, not sets of times.
+(each matrix in its place). Heads and links are stacks like others, and their patterns are few: gaps that occur, not
+sets of times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,9 +48,9 @@ class Stack:
     log_weights : array, shape (m, o)
         Logarithms of prior weights.
     counts : array, shape (m,)
-        Groups of each pattern, times the sign.
-    sign : 1 or -1
-        Of these pieces in R⁻¹ and log|R|.
+        Groups of each pattern.
+    is_link : bool
+        Whether these are two neighbours of a chain, of which only the second counts, given the first.
     """
 
     rows: np.ndarray
@@ -58,7 +59,39 @@ class Stack:
     spreads: np.ndarray
     log_weights: np.ndarray
     counts: np.ndarray
-    sign: float = 1.0
+    is_link: bool = False
+
+
+class Ordered(NamedTuple):
+    """Rows group by group, each group by position.
+
+    Attributes
+    ----------
+    rows : int array, shape (n,)
+        Which row each is.
+    sizes : int array, shape (G,)
+        Rows of each group.
+    positions, spreads, log_weights : arrays, shapes (n,), (n, s), (n,)
+        As of `Stack`, positions as they were given.
+    """
+
+    rows: np.ndarray
+    sizes: np.ndarray
+    positions: np.ndarray
+    spreads: np.ndarray
+    log_weights: np.ndarray
+
+    @property
+    def first(self) -> np.ndarray:
+        """Where each group begins (G,)."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @property
+    def later(self) -> np.ndarray:
+        """Where all rows are that have one before them (n − G,)."""
+        is_later = np.ones(len(self.rows), dtype=bool)
+        is_later[self.first] = False
+        return np.flatnonzero(is_later)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,24 +104,56 @@ class ResidualLayout:
         Of the rows of a group, by z; None where rows are independent.
     are_sds : bool array, shape (s,)
         Which parameters of the standard deviations are logarithms of ratios of two; others are exponents.
-    stacks : tuple of Stack
-        By size of the groups.
+    ordered : Ordered
+        The rows.
     """
 
     correlation: Correlation | None
     are_sds: np.ndarray
-    stacks: tuple[Stack, ...]
+    ordered: Ordered
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether groups are chains."""
+        return self.correlation is not None and self.correlation.is_markov
 
     @cached_property
-    def pieces(self) -> ResidualLayout:
-        """The same in pieces of one or two rows, where groups are chains; itself where they are not."""
-        if self.correlation is None or not self.correlation.is_markov:
-            return self
-        return replace(self, stacks=tuple(_take_to_pieces(self.correlation, self.stacks)))
+    def stacks(self) -> tuple[Stack, ...]:
+        """Groups by their size."""
+        rows = self.ordered
+        return tuple(
+            self._stack(rows.first[rows.sizes == size][:, None] + np.arange(size)) for size in np.unique(rows.sizes)
+        )
+
+    @cached_property
+    def pieces(self) -> tuple[Stack, ...]:
+        """Heads and links, where groups are chains; groups where they are not."""
+        if not self.is_chain:
+            return self.stacks
+        heads, later = self.ordered.first, self.ordered.later
+        links = (self._stack(later[:, None] + np.array([-1, 0]), is_link=True),) if len(later) else ()
+        return (*links, self._stack(heads[:, None]))
+
+    def _stack(self, at: Int[Array, "G o"], *, is_link: bool = False) -> Stack:
+        """Find the patterns of groups of one size, given by the places of their rows; links that few share are many."""
+        rows, positions, spreads, log_weights = (each[at] for each in (self.ordered.rows, *self.ordered[2:]))
+        places = np.zeros_like(positions) if self.correlation is None else self.correlation.anchor(positions)
+        example, pattern = find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
+        if is_link and 2 * len(example) > len(rows):
+            example = pattern = np.arange(len(rows))
+        return Stack(
+            rows=rows,
+            pattern=pattern,
+            positions=places[example],
+            spreads=spreads[example],
+            log_weights=log_weights[example],
+            counts=np.bincount(pattern),
+            is_link=is_link,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the data alone."""
-        return {name: value for name, value in vars(self).items() if name != "pieces"}
+        return {name: getattr(self, name) for name in ("correlation", "are_sds", "ordered")}
 
     @property
     def n_spreads(self) -> int:
@@ -114,11 +179,13 @@ class ResidualLayout:
         """R (m, o, o) of the patterns of each stack."""
         return self.covariances_of(xp, self.public(xp, phi))
 
-    def derivatives(self, phi: np.ndarray) -> list[Float[Array, "f m o o"]]:
-        """∂R by each entry of φ: complex steps."""
-        steps = np.eye(len(phi)) * (1j * TINY)
-        by_entry = [self.covariances(np, phi + step) for step in steps]
-        return [np.stack([np.imag(R) / TINY for R in each]) for each in zip(*by_entry, strict=True)]
+    def derivatives(self, phi: np.ndarray, stacks: Sequence[Stack] | None = None) -> list[Float[Array, "f m o o"]]:
+        """∂R by each entry of φ, of the patterns of each stack: complex steps."""
+        publics = [self.public(np, phi + step) for step in np.eye(len(phi)) * (1j * TINY)]
+        return [
+            np.stack([pattern_covariances(np, self.correlation, public, stack).imag / TINY for public in publics])
+            for stack in (self.stacks if stacks is None else stacks)
+        ]
 
     def held(self, phi: np.ndarray) -> np.ndarray:
         """Which entries of φ are at an end, where they have no standard error."""
@@ -127,11 +194,13 @@ class ResidualLayout:
             held[self.n_spreads :] = self.correlation.held(phi[self.n_spreads :])
         return held
 
-    def bend(self, phi: np.ndarray, matrices: Sequence[Float[Array, "m o o"]]) -> Float[Array, "f f"]:
-        """⟨M, ∂²R⟩ of matrices of the patterns: central differences of ⟨M, ∂R⟩."""
+    def bend(
+        self, phi: np.ndarray, matrices: Sequence[Float[Array, "m o o"]], stacks: Sequence[Stack] | None = None
+    ) -> Float[Array, "f f"]:
+        """⟨M, ∂²R⟩ of matrices of the patterns of each stack: central differences of ⟨M, ∂R⟩."""
 
         def along(phi: np.ndarray) -> np.ndarray:
-            slopes = self.derivatives(phi)
+            slopes = self.derivatives(phi, stacks)
             return sum(
                 (dR.reshape(len(dR), -1) @ M.reshape(-1) for M, dR in zip(matrices, slopes, strict=True)),
                 np.zeros(len(phi)),
@@ -141,11 +210,15 @@ class ResidualLayout:
         bent = np.array([(along(phi + e) - along(phi - e)) / (2.0 * e.sum()) for e in steps])
         return 0.5 * (bent + bent.T)
 
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Least and largest of each spread (2, s)."""
+        spreads = self.ordered.spreads
+        return np.stack([spreads.min(axis=0), spreads.max(axis=0)])
+
     def sizes(self, phi: np.ndarray) -> np.ndarray:
         """How large a change of each entry is small: one, or what multiplies a standard deviation by e at most."""
-        largest = np.zeros(self.n_spreads)
-        for stack in self.stacks:
-            largest = np.maximum(largest, np.abs(stack.spreads).max(axis=(0, 1)))
+        largest = np.abs(self._ends).max(axis=0)
         return np.concatenate([1.0 / largest, np.ones(len(phi) - self.n_spreads)])
 
     def reach(self, phi: np.ndarray) -> tuple[float, float]:
@@ -155,10 +228,7 @@ class ResidualLayout:
         """
         phi = np.where(self.held(phi), 0.0, phi)
         s, free = np.abs(phi[: self.n_spreads]), np.abs(phi[self.n_spreads :]).max(initial=0.0)
-        low, high = np.full(self.n_spreads, np.inf), np.full(self.n_spreads, -np.inf)
-        for stack in self.stacks:
-            low = np.minimum(low, stack.spreads.min(axis=(0, 1)))
-            high = np.maximum(high, stack.spreads.max(axis=(0, 1)))
+        low, high = self._ends
         apart, away = s * (high - low), s * np.maximum(np.abs(low), np.abs(high))
         return max(apart.max(initial=0.0), free), away.max(initial=0.0)
 
@@ -167,27 +237,30 @@ class ResidualLayout:
         s = self._start_spreads(residuals)
         if self.correlation is None:
             return s
-        parts: list[list[np.ndarray]] = [[], [], []]
-        scaled, total = [], 0.0
-        for stack in self.stacks:
-            sd = np.exp(stack.spreads @ s - 0.5 * stack.log_weights)[stack.pattern]
-            scaled.append(residuals[stack.rows] / sd)
-            total += float((scaled[-1] ** 2).sum())
-        variance = total / len(residuals)
-        for stack, e in zip(self.stacks, scaled, strict=True):
-            i, j = np.triu_indices(stack.rows.shape[1], 1)
-            at = stack.positions[stack.pattern]
-            for part, values in zip(parts, (at[:, i], at[:, j], e[:, i] * e[:, j] / variance), strict=True):
-                part.append(values.ravel())
-        return np.concatenate([s, self.correlation.start(PairProducts(*map(np.concatenate, parts)))])
+        rows = self.ordered
+        e = residuals[rows.rows] / np.exp(rows.spreads @ s - 0.5 * rows.log_weights)
+        first, second = self._pairs()
+        product = e[first] * e[second] / (e @ e / len(e))
+        found = PairProducts(rows.positions[first], rows.positions[second], product)
+        return np.concatenate([s, self.correlation.start(found)])
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of each two rows of one group; of chains, of neighbours."""
+        rows = self.ordered
+        if self.is_chain:
+            return rows.later - 1, rows.later
+        parts = []
+        for size in np.unique(rows.sizes):
+            at = rows.first[rows.sizes == size][:, None]
+            parts.append([(at + each).ravel() for each in np.triu_indices(size, 1)])
+        first, second = map(np.concatenate, zip(*parts, strict=True))
+        return first, second
 
     def _start_spreads(self, residuals: np.ndarray) -> np.ndarray:
         """Take mean squares of strata, or regress logarithms of squares on what multiplies the parameters."""
         if not self.n_spreads:
             return np.zeros(0)
-        columns = np.concatenate([s.spreads[s.pattern].reshape(-1, self.n_spreads) for s in self.stacks])
-        log_weights = np.concatenate([s.log_weights[s.pattern].ravel() for s in self.stacks])
-        e = np.concatenate([residuals[s.rows].ravel() for s in self.stacks])
+        columns, log_weights, e = self.ordered.spreads, self.ordered.log_weights, residuals[self.ordered.rows]
         if self.are_sds.all() and (columns.sum(axis=1) <= 1.0).all():
             squares, counts = columns.T @ (np.exp(log_weights) * e**2), columns.sum(axis=0)
             first = columns.sum(axis=1) == 0.0
@@ -247,39 +320,12 @@ def lay_out_residuals(
     weights : array, shape (n,)
         Prior weights.
     """
-    n = len(codes)
     if correlation is None:
-        codes = np.arange(n)
+        codes = np.arange(len(codes))
     order = np.lexsort((positions, codes))
     sizes = np.bincount(codes)
-    first = np.cumsum(sizes) - sizes
-    stacks = []
-    for size in np.unique(sizes[sizes > 0]):
-        rows = order[first[sizes == size][:, None] + np.arange(size)]
-        stacks.append(_stack(correlation, rows, positions[rows], spreads[rows], np.log(weights)[rows]))
-    return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), stacks=tuple(stacks))
-
-
-def _stack(
-    correlation: Correlation | None,
-    rows: Int[Array, "G o"],
-    positions: Float[Array, "G o"],
-    spreads: Float[Array, "G o s"],
-    log_weights: Float[Array, "G o"],
-    sign: float = 1.0,
-) -> Stack:
-    """Find the patterns of groups of one size."""
-    places = np.zeros_like(positions) if correlation is None else correlation.anchor(positions)
-    example, pattern = find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
-    return Stack(
-        rows=rows,
-        pattern=pattern,
-        positions=places[example],
-        spreads=spreads[example],
-        log_weights=log_weights[example],
-        counts=sign * np.bincount(pattern),
-        sign=sign,
-    )
+    ordered = Ordered(order, sizes[sizes > 0], positions[order], spreads[order], np.log(weights)[order])
+    return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), ordered=ordered)
 
 
 def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
@@ -299,33 +345,48 @@ def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
     return example, pattern.ravel()
 
 
-def _take_to_pieces(correlation: Correlation, stacks: Sequence[Stack]) -> Iterator[Stack]:
-    """Take chains to neighbours, and with a negative sign rows between two others; rows that are alone stay."""
-    for sign, width, some in (
-        (1.0, 1, [s for s in stacks if s.rows.shape[1] == 1]),
-        (1.0, 2, [s for s in stacks if s.rows.shape[1] > 1]),
-        (-1.0, 1, [s for s in stacks if s.rows.shape[1] > 2]),
-    ):
-        if some:
-            parts = [_windows(stack, width, inner=sign < 0.0) for stack in some]
-            yield _stack(correlation, *(np.concatenate(each) for each in zip(*parts, strict=True)), sign=sign)
-
-
-def _windows(stack: Stack, width: int, *, inner: bool) -> list[np.ndarray]:
-    """Rows, positions, spreads and logarithms of weights of rows that follow on each other, in all groups."""
-    columns = np.arange(stack.rows.shape[1] - width + 1)[:, None] + np.arange(width)
-    columns = columns[1:-1] if inner else columns
-    whole = [stack.rows, *(v[stack.pattern] for v in (stack.positions, stack.spreads, stack.log_weights))]
-    count = len(stack.rows) * len(columns)
-    return [each[:, columns].reshape(count, width, *each.shape[2:]) for each in whole]
-
-
 def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:
     """L⁻¹ of each group times its rows of columns (n, c), for Cholesky factors L (m, o, o) of the patterns."""
     found = np.empty_like(columns)
     for stack, L in zip(stacks, roots, strict=True):
         found[stack.rows] = np.linalg.inv(L)[stack.pattern] @ columns[stack.rows]
     return found
+
+
+def whitener(layout: ResidualLayout, phi: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+    """Return what takes columns (n, c) of the rows through L⁻¹ at φ, R = LL', and log|R| over all groups.
+
+    Of chains it takes off each row what the row before it says of it.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If R is not positive definite there.
+    """
+    if not layout.is_chain:
+        roots = [np.linalg.cholesky(R) for R in layout.covariances(np, phi)]
+        diagonals = [np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1) for L in roots]
+        log_det = 2.0 * sum(float(stack.counts @ own) for stack, own in zip(layout.stacks, diagonals, strict=True))
+        return partial(whiten, layout.stacks, roots), log_det
+    assert layout.correlation is not None
+    rows, s = layout.ordered, layout.n_spreads
+    log_sd = rows.spreads @ phi[:s] - 0.5 * rows.log_weights
+    log_det, c, links = 2.0 * float(log_sd.sum()), np.zeros(0), [stack for stack in layout.pieces if stack.is_link]
+    for stack in links:
+        c = layout.correlation.neighbours(phi[s:], stack.positions).values
+        if not (np.abs(c) < 1.0).all():
+            raise np.linalg.LinAlgError("Matrix is not positive definite")
+        log_det += float(stack.counts @ np.log1p(-c * c))
+
+    def take(columns: np.ndarray) -> np.ndarray:
+        found = np.empty_like(columns)
+        found[rows.rows] = scaled = columns[rows.rows] / np.exp(log_sd)[:, None]
+        for stack in links:
+            later, known = rows.later, c[stack.pattern][:, None]
+            found[stack.rows[:, 1]] = (scaled[later] - known * scaled[later - 1]) / np.sqrt(1.0 - known * known)
+        return found
+
+    return take, log_det
 
 
 def solve_residuals(stacks: Sequence[Stack], covariances: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.marginal.residual.layout import ResidualLayout, Stack
+from bayesmm.marginal.residual.layout import Stack
 from bayesmm.marginal.shapes import Array, Float
 
 WRITTEN_OUT = 2
@@ -27,11 +27,9 @@ class StackSums:
     c : int
         Number of columns.
     sums : array, shape (m, o o, c c), or None
-        Σ r_s r_t' of each two rows s, t of a pattern, times the sign of the stack.
+        Σ r_s r_t' of each two rows s, t of a pattern.
     rows : array, shape (G, o, c), or None
         The columns themselves, where sums would be more numbers.
-
-    Whatever is summed over groups has the sign of the stack.
     """
 
     stack: Stack
@@ -44,7 +42,7 @@ class StackSums:
         if self.sums is not None:
             return (W.reshape(1, -1) @ self.sums.reshape(-1, self.c**2)).reshape(self.c, self.c)
         assert self.rows is not None
-        moved = times((self.stack.sign * W)[self.stack.pattern], self.rows)
+        moved = times(W[self.stack.pattern], self.rows)
         return self.rows.reshape(-1, self.c).T @ moved.reshape(-1, self.c)
 
     def weighted_each(self, W: Float[Array, "f m o o"]) -> Float[Array, "f c c"]:
@@ -61,8 +59,8 @@ class StackSums:
         assert self.rows is not None
         moved = (self.rows.reshape(-1, self.c) @ M).reshape(self.rows.shape)
         if o > WRITTEN_OUT:
-            return self.stack.sign * sum_by_pattern(self.stack, moved @ self.rows.swapaxes(1, 2))
-        return self.stack.sign * sum_by_pattern(self.stack, (moved[:, :, None] * self.rows[:, None]).sum(axis=-1))
+            return sum_by_pattern(self.stack, moved @ self.rows.swapaxes(1, 2))
+        return sum_by_pattern(self.stack, (moved[:, :, None] * self.rows[:, None]).sum(axis=-1))
 
     def squares(self, v: Float[Array, " c"]) -> Float[Array, "m o o"]:
         """Σ_g (rv)(rv)' of each pattern."""
@@ -70,7 +68,7 @@ class StackSums:
             return self.contract(v[:, None] * v)
         assert self.rows is not None
         along = self.rows @ v
-        return self.stack.sign * sum_by_pattern(self.stack, along[:, :, None] * along[:, None])
+        return sum_by_pattern(self.stack, along[:, :, None] * along[:, None])
 
 
 def sum_by_pattern(stack: Stack, values: Float[Array, "G o o"]) -> Float[Array, "m o o"]:
@@ -86,10 +84,10 @@ def sum_by_pattern(stack: Stack, values: Float[Array, "G o o"]) -> Float[Array, 
 
 
 def sum_patterns(
-    layout: ResidualLayout, columns: Float[Array, "n c"], *, always: bool = False
+    stacks: Sequence[Stack], columns: Float[Array, "n c"], *, always: bool = False
 ) -> tuple[StackSums, ...]:
     """Sum products of columns over the groups of each pattern; where rows are fewer numbers, only if `always`."""
-    return tuple(_sum_stack(stack, columns[stack.rows], always) for stack in layout.stacks)
+    return tuple(_sum_stack(stack, columns[stack.rows], always) for stack in stacks)
 
 
 def keeps_rows(stack: Stack, c: int) -> bool:
@@ -105,7 +103,7 @@ def _sum_stack(stack: Stack, rows: Float[Array, "G o c"], always: bool) -> Stack
         return StackSums(stack=stack, c=c, sums=None, rows=rows)
     order = np.argsort(stack.pattern, kind="stable")
     parts = np.split(rows[order].reshape(G, o * c), np.cumsum(np.bincount(stack.pattern))[:-1])
-    sums = stack.sign * np.stack([part.T @ part for part in parts]).reshape(m, o, c, o, c)
+    sums = np.stack([part.T @ part for part in parts]).reshape(m, o, c, o, c)
     return StackSums(stack=stack, c=c, sums=sums.swapaxes(2, 3).reshape(m, o * o, c * c), rows=None)
 
 

@@ -1,7 +1,6 @@
 """Residual precisions as weights on fixed sums: cross-products at any φ without a visit to the rows.
 
-R⁻¹ has one number for each two rows s ≤ t of a pattern: a *class* of pairs of rows. With fixed sums over the pairs of a
-class within each level,
+With fixed sums over the pairs of rows s ≤ t of a class (`weights.py`) within each level,
 
     [Z X y]'R⁻¹[Z X y] = Σ_m w_m(φ) Σ_(s,t) in m (r_s r_t' + r_t r_s'),    w_m = (R⁻¹)_st,
 
@@ -13,21 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
-from bayesmm.marginal.residual.pattern_sums import StackSums, invert, keeps_rows, sum_patterns, total_weighted
+from bayesmm.marginal.residual.pattern_sums import keeps_rows, sum_patterns, times
+from bayesmm.marginal.residual.weights import in_place, upper, weigh
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.pairs import locate_pairs
 
 MOST_NUMBERS = 40_000_000  # in all sums together, 320 MB
+MOST_COLUMNS = 16  # of neighbours that share no pattern, up to which products of theirs take less time than they
+MOST_PRODUCTS = 2_000_000  # such products
 DEARER = 12.0  # times the numbers of the rows, up to which sums take less time: rows are gone through several times
 
 
@@ -52,10 +54,7 @@ class ClassSums(NamedTuple):
         own = weights[self.classes]
         if not isinstance(own, np.ndarray):
             return (own[:, None, None] * self.values).sum(0)  # a compiler makes one loop of it
-        total = own[0] * self.values[0]
-        for each, value in zip(own[1:], self.values[1:], strict=True):
-            total = total + each * value
-        return total
+        return np.einsum("st,sabt->abt", own, self.values)
 
     def contract(self, M: Float[Array, "a b T"], n_classes: int) -> Float[Array, " m"]:
         """⟨M, ∂/∂w⟩ of what `at` gives, for each class."""
@@ -63,22 +62,81 @@ class ClassSums(NamedTuple):
         return np.bincount(self.classes.ravel(), weights=found.ravel(), minlength=n_classes + 1)[:n_classes]
 
 
-class Weights(NamedTuple):
-    """The precision of the residuals at one φ.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StackGram:
+    """Products of columns r (c) of the pairs of rows of one stack, e entries and m patterns.
 
     Attributes
     ----------
-    precisions : list of arrays, shape (m, o, o)
-        R⁻¹ of the patterns of each stack.
-    by_class : array, shape (m + 1,)
-        Their entries s ≤ t, and a zero.
-    log_det : scalar
-        log|R| over all groups.
+    stack : Stack
+        The groups.
+    c : int
+        Number of columns.
+    sums : array, shape (c (c + 1) / 2, e, m), or None
+        Σ r_s r_t' + r_t r_s' (half of it where s = t) of each class.
+    rows : array, shape (G, o, c), or None
+        The columns themselves, where sums would be more numbers.
     """
 
-    precisions: list[Float[Array, "m o o"]]
-    by_class: Float[Array, " m"]
-    log_det: Float[Array, ""]
+    stack: Stack
+    c: int
+    sums: Float[Array, "S e m"] | None
+    rows: Float[Array, "G o c"] | None
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Which sum is at each place of a matrix (c, c)."""
+        i, j = upper(self.c)
+        places = np.empty((self.c, self.c), dtype=np.int64)
+        places[i, j] = places[j, i] = np.arange(len(i))
+        return places
+
+    def weighted(self, w: Float[Array, "k e m"]) -> Float[Array, "k c c"]:
+        """Σ w r r' over classes, for several weights."""
+        if self.sums is not None:
+            return (w.reshape(len(w), -1) @ self.sums.reshape(len(self.sums), -1).T)[:, self._places]
+        assert self.rows is not None
+        flat, found = self.rows.reshape(-1, self.c), []
+        for each in w:
+            halves = each * np.where(np.equal(*upper(self.rows.shape[1])), 1.0, 2.0)[:, None]
+            found.append(flat.T @ times(in_place(halves)[self.stack.pattern], self.rows).reshape(-1, self.c))
+        return np.stack(found)
+
+    def contract(self, M: Float[Array, "c c"]) -> Float[Array, "e m"]:
+        """⟨M, ∂/∂w⟩ of what `weighted` gives, for symmetric M."""
+        if self.sums is not None:
+            i, j = upper(self.c)
+            each = M[i, j] * np.where(i == j, 1.0, 2.0)
+            return (each @ self.sums.reshape(len(self.sums), -1)).reshape(self.sums.shape[1:])
+        assert self.rows is not None
+        moved = (self.rows.reshape(-1, self.c) @ M).reshape(self.rows.shape)
+        i, j = upper(self.rows.shape[1])
+        each = np.where(i == j, 1.0, 2.0) * (moved[:, i] * self.rows[:, j]).sum(axis=-1)
+        m = len(self.stack.positions)
+        return np.stack([np.bincount(self.stack.pattern, weights=column, minlength=m) for column in each.T])
+
+
+def gram_of(stack: Stack, columns: Float[Array, "n c"]) -> StackGram:
+    """Sum products of columns over the pairs of rows of each class; where rows are fewer numbers they stay."""
+    (G, o), c, m = stack.rows.shape, columns.shape[1], len(stack.positions)
+    i, j = upper(c)
+    is_fast = o <= 2 and c <= MOST_COLUMNS and len(i) * o * (o + 1) // 2 * m <= MOST_PRODUCTS
+    if keeps_rows(stack, c) and not is_fast:
+        return StackGram(stack=stack, c=c, sums=None, rows=columns[stack.rows])
+    sums = np.empty((len(i), o * (o + 1) // 2, m))
+    if m == G:
+        by_row = [columns.T[:, stack.rows[np.argsort(stack.pattern), s]] for s in range(o)]
+        for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
+            np.multiply(by_row[s][i], by_row[t][j], out=sums[:, e])
+            if s != t:
+                sums[:, e] += by_row[t][i] * by_row[s][j]
+    else:
+        (whole,) = sum_patterns([stack], columns, always=True)
+        assert whole.sums is not None
+        each = whole.sums.reshape(m, o, o, c, c)[..., i, j].T  # (S, o, o, m)
+        for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
+            sums[:, e] = each[:, s, t] if s == t else each[:, s, t] + each[:, t, s]
+    return StackGram(stack=stack, c=c, sums=sums, rows=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,117 +146,97 @@ class WeightedSums:
     Attributes
     ----------
     layout : ResidualLayout
-        Patterns of pieces, without their rows.
-    gram : tuple of StackSums
-        Of [X y], by pattern; its rows, where these are fewer numbers.
+        Patterns of pieces.
+    gram : tuple of StackGram
+        Of [X y], of each stack.
     own : tuple of ClassSums
         Z_f'(·)[Z_f X y] of each factor, by level.
     pairs : tuple of ClassSums
         Z_f'(·)Z_g, by pair of levels that occur together, in the plan's order.
-    template : CrossProducts
-        What does not depend on φ.
+    template : CrossProducts or None
+        What does not depend on φ; None without random effects.
     """
 
     layout: ResidualLayout
-    gram: tuple[StackSums, ...]
+    gram: tuple[StackGram, ...]
     own: tuple[ClassSums, ...]
     pairs: tuple[ClassSums, ...]
-    template: CrossProducts
+    template: CrossProducts | None
 
-    @property
+    @cached_property
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Entries and patterns of each stack."""
+        shapes = (stack.positions.shape for stack in self.layout.pieces)
+        return [(o * (o + 1) // 2, m) for m, o in shapes]
+
+    @cached_property
     def n_classes(self) -> int:
         """Number of classes (m)."""
-        return sum(m * o * (o + 1) // 2 for m, o in (stack.positions.shape for stack in self.layout.stacks))
+        return sum(e * m for e, m in self._shapes)
 
-    def weights(self, xp: Any, phi: Array) -> Weights:
-        """Invert R at φ; `xp` is ``numpy`` or ``jax.numpy``, and all of it is differentiable.
+    def products(self, phi: np.ndarray) -> CrossProducts:
+        """Return the cross-products at φ on columns that do not depend on it, `log_weights` being −log|R|.
+
+        X is orthonormal in the prior weights, not in R⁻¹.
 
         Raises
         ------
         numpy.linalg.LinAlgError
-            If R is not positive definite there; in JAX the numbers are then not finite.
+            If R is not positive definite there.
         """
-        precisions, flat, log_det = [], [], 0.0
-        for stack, R in zip(self.layout.stacks, self.layout.covariances(xp, phi), strict=True):
-            W, own = invert(xp, R)
-            precisions.append(W)
-            flat.append(entries(W).reshape(-1))
-            log_det = log_det + stack.counts @ own
-        return Weights(precisions, xp.concatenate([*flat, np.zeros(1)]), log_det)
+        weights = weigh(self.layout, phi)
+        return self.products_of(weights.values, weights.log_det)
 
-    def products(self, xp: Any, phi: Array) -> CrossProducts:
-        """Return the cross-products at φ on columns that do not depend on it, `log_weights` being −log|R|.
-
-        `xp` is ``numpy`` or ``jax.numpy``. X is orthonormal in the prior weights, not in R⁻¹.
-        """
-        return self.products_of(xp, self.weights(xp, phi))
-
-    def products_of(self, xp: Any, weights: Weights) -> CrossProducts:
+    def products_of(self, values: Float[Array, " m"], log_det: float) -> CrossProducts:
         """Return the same for weights that are known."""
-        w, template = weights.by_class, self.template
+        assert self.template is not None
+        w = np.append(values, 0.0)
         own = [sums.at(w) for sums in self.own]
         return replace(
-            template,
+            self.template,
             diagonal=tuple(each[:, : len(each)] for each in own),
             cross=tuple(each[:, len(each) :] for each in own),
             pairs=tuple(sums.at(w) for sums in self.pairs),
-            gram=total_weighted(self.gram, weights.precisions),
-            log_weights=-weights.log_det,
+            gram=self.weigh_gram(values[None])[0],
+            log_weights=np.float64(-log_det),
         )
 
-    def in_place(self, by_class: Float[Array, " m"]) -> list[Float[Array, "m o o"]]:
-        """Matrices of the patterns, from sums over pairs s ≤ t of which those of s < t have both orders."""
-        found, start = [], 0
-        for stack in self.layout.stacks:
-            m, o = stack.positions.shape
-            i, j = upper(o)
-            part = by_class[start : start + m * len(i)].reshape(m, len(i)) * np.where(i == j, 1.0, 0.5)
-            M = np.empty((m, o, o))
-            M[:, i, j] = M[:, j, i] = part
-            found.append(M)
-            start += m * len(i)
-        return found
+    def weigh_gram(self, w: Float[Array, "k m"]) -> Float[Array, "k c c"]:
+        """[X y]'(·)[X y] for several weights."""
+        parts = np.split(w, self._ends, axis=1)
+        return sum(  # type: ignore[return-value]
+            own.weighted(part.reshape(-1, *shape))
+            for own, part, shape in zip(self.gram, parts, self._shapes, strict=True)
+        )
 
-    def both_orders(self, matrices: Sequence[Float[Array, "m o o"]]) -> Float[Array, " m"]:
-        """Do the reverse: add (s, t) and (t, s) of symmetric matrices up."""
-        parts = []
-        for M in matrices:
-            i, j = upper(M.shape[-1])
-            parts.append((M[:, i, j] * np.where(i == j, 1.0, 2.0)).ravel())
-        return np.concatenate(parts)
+    def contract_gram(self, M: Float[Array, "c c"]) -> Float[Array, " m"]:
+        """⟨M, ∂/∂w⟩ of [X y]'(·)[X y] for each class, for symmetric M."""
+        return np.concatenate([own.contract(M).ravel() for own in self.gram])
 
-    def by_class(self, matrices: Sequence[Float[Array, "*f m o o"]]) -> Float[Array, "*f m"]:
-        """Entries s ≤ t of matrices of the patterns, with a zero after the last."""
-        flat = [entries(M).reshape(*M.shape[:-3], -1) for M in matrices]
-        return np.concatenate([*flat, np.zeros((*flat[0].shape[:-1], 1))], axis=-1)
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([e * m for e, m in self._shapes])[:-1]
 
 
-@lru_cache(maxsize=256)
-def upper(o: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of entries s ≤ t."""
-    return np.triu_indices(o)
-
-
-def entries(M: Float[Array, "*f o o"]) -> Float[Array, "*f u"]:
-    """Entries s ≤ t."""
-    i, j = upper(M.shape[-1])
-    return M[..., i, j]
+def sum_pieces(rows: ResidualRows) -> WeightedSums:
+    """Sum the rows of one design without random effects by class."""
+    gram = tuple(gram_of(stack, rows.fixed) for stack in rows.layout.pieces)
+    return WeightedSums(layout=rows.layout, gram=gram, own=(), pairs=(), template=None)
 
 
 def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     """Sum the rows of one design by class and level, for the plan of the elimination of its random effects."""
-    layout = rows.layout.pieces
+    stacks = rows.layout.pieces
     own, pairs = targets_of(rows, plan)
     effects = rows.effects
     return WeightedSums(
-        layout=replace(layout, stacks=tuple(_without_rows(stack) for stack in layout.stacks)),
-        gram=sum_patterns(layout, rows.fixed),
+        layout=rows.layout,
+        gram=tuple(gram_of(stack, rows.fixed) for stack in stacks),
         own=tuple(
-            sum_classes(layout.stacks, target, Z, np.hstack([Z, rows.fixed]))
-            for target, Z in zip(own, effects, strict=True)
+            sum_classes(stacks, target, Z, np.hstack([Z, rows.fixed])) for target, Z in zip(own, effects, strict=True)
         ),
         pairs=tuple(
-            sum_classes(layout.stacks, target, effects[f], effects[g])
+            sum_classes(stacks, target, effects[f], effects[g])
             for target, (f, g) in zip(pairs, plan.shape.pairs, strict=True)
         ),
         template=_template(rows, unfold_fill(plan)),
@@ -210,7 +248,7 @@ def takes_less(rows: ResidualRows, plan: Plan, *, all_sums: bool = False) -> boo
 
     With `all_sums` [X y] must be summed by pattern too, where its rows may else stay.
     """
-    c, stacks = rows.p + 1, rows.layout.pieces.stacks
+    c, stacks = rows.p + 1, rows.layout.pieces
     widths = [block.incidence.k for block in rows.blocks]
     own, pairs = targets_of(rows, plan)
     numbers = 0
@@ -219,9 +257,9 @@ def takes_less(rows: ResidualRows, plan: Plan, *, all_sums: bool = False) -> boo
         stays = not all_sums and keeps_rows(stack, c)
         numbers += stack.rows.size * c if stays else m * o * (o + 1) // 2 * c**2
     for k, target in zip(widths, own, strict=True):
-        numbers += k * (k + c) * _join(rows.layout.pieces.stacks, target).n_slots * target.count
+        numbers += k * (k + c) * _join(rows.layout.pieces, target).n_slots * target.count
     for (f, g), target in zip(plan.shape.pairs, pairs, strict=True):
-        numbers += widths[f] * widths[g] * _join(rows.layout.pieces.stacks, target).n_slots * target.count
+        numbers += widths[f] * widths[g] * _join(rows.layout.pieces, target).n_slots * target.count
     return numbers <= min(MOST_NUMBERS, DEARER * rows.n * (c + sum(widths)))
 
 
@@ -259,10 +297,6 @@ def _template(rows: ResidualRows, plan: Plan) -> CrossProducts:
         log_weights=np.float64(0.0),
         shape=plan.shape,
     )
-
-
-def _without_rows(stack: Stack) -> Stack:
-    return replace(stack, rows=stack.rows[:0], pattern=stack.pattern[:0])
 
 
 class _Join(NamedTuple):
@@ -321,14 +355,14 @@ def sum_classes(
         rank = np.arange(len(joined.target)) - np.repeat(begins, np.diff(np.append(begins, len(joined.target))))
         slot = used[joined.target] + u * rank
         for e, (s, t) in enumerate(zip(i, j, strict=True)):
-            classes[slot + e, joined.target] = start + joined.pattern * u + e
+            classes[slot + e, joined.target] = start + len(stack.positions) * e + joined.pattern
             for x in range(a):
                 product = left[rows[:, s], x, None] * right[rows[:, t]]
                 if s != t:
                     product += left[rows[:, t], x, None] * right[rows[:, s]]
                 if len(joined.first) < len(rows):
                     product = np.add.reduceat(product, joined.first, axis=0)
-                values[slot + e, x, :, joined.target] = stack.sign * product
+                values[slot + e, x, :, joined.target] = product
         used += u * np.bincount(joined.target, minlength=count)
         start += u * len(stack.positions)
     return ClassSums(classes, values)

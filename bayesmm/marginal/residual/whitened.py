@@ -15,7 +15,7 @@ import numpy as np
 
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
-from bayesmm.marginal.residual.layout import ResidualLayout, whiten
+from bayesmm.marginal.residual.layout import ResidualLayout, whitener
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, constant_part, effect_root
 from bayesmm.marginal.sums.rows import BlockArrays, triangular_root
@@ -143,14 +143,6 @@ def _leave(
     return left - basis @ second, shift + np.linalg.solve(root, first + second) if len(root) else np.zeros(0)
 
 
-def log_determinant(layout: ResidualLayout, roots: Sequence[Float[Array, "m o o"]]) -> float:
-    """log|R| over all groups, from Cholesky factors of the patterns."""
-    return sum(
-        2.0 * float(stack.counts @ np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1))
-        for stack, L in zip(layout.stacks, roots, strict=True)
-    )
-
-
 def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> Whitened:
     """Whiten the rows at φ, and sum them.
 
@@ -160,18 +152,15 @@ def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> 
         If R is not positive definite there.
     """
     layout = rows.layout
-    roots = [np.linalg.cholesky(R) for R in layout.covariances(np, phi)]
-    fixed = whiten(layout.stacks, roots, rows.fixed)
-    blocks = tuple(
-        replace(block, incidence=block.incidence.map(lambda codes: codes, lambda Z: whiten(layout.stacks, roots, Z)))
-        for block in rows.blocks
-    )
+    take, log_det = whitener(layout, phi)
+    fixed = take(rows.fixed)
+    blocks = tuple(replace(block, incidence=block.incidence.map(lambda codes: codes, take)) for block in rows.blocks)
     products, plan = build_products(fixed[:, :-1], fixed[:, -1], np.ones(rows.n), blocks, plan, rows.effect_roots)
     whole = replace(
         products,
         fixed_root=products.fixed_root @ rows.root,
         log_det_root=products.log_det_root + 2.0 * np.log(np.abs(np.diag(rows.root))).sum(),
         fixed_origin=rows.origin + (np.linalg.solve(rows.root, products.fixed_origin) if rows.p else 0.0),
-        log_weights=np.float64(-log_determinant(layout, roots)),
+        log_weights=np.float64(-log_det),
     )
     return Whitened(products=whole, plan=plan, fixed=fixed, blocks=blocks, inner=products)
