@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.covariance.layout import Piece, held_theta, map_theta, parts
+from bayesmm.covariance.layout import Layout, Piece, held_theta, map_theta, parts
 from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum, minimise
@@ -21,13 +21,22 @@ def snap_to_boundary(criterion: Criterion, minimum: Minimum) -> Minimum:
     """Put what rounding keeps from the boundary exactly there, where the criterion agrees."""
     if not minimum.converged:
         return minimum
-    x = map_theta(lambda piece, own: piece.structure.snapped(own, piece.k), minimum.x, criterion.layout)
+    x = _snapped(minimum.x, criterion.layout)
     if (x == minimum.x).all():
         return minimum
     evaluation = criterion(x)
     if evaluation.value > minimum.evaluation.value + SNAP_COST:
         return minimum
     return replace(minimum, x=x, evaluation=evaluation, n_evaluations=minimum.n_evaluations + 1)
+
+
+def is_inside(theta: np.ndarray, layout: Layout) -> bool:
+    """Whether θ is on no boundary, nor so near that it would be put there."""
+    return not held_theta(theta, layout).any() and bool((_snapped(theta, layout) == theta).all())
+
+
+def _snapped(theta: np.ndarray, layout: Layout) -> np.ndarray:
+    return map_theta(lambda piece, own: piece.structure.snapped(own, piece.k), theta, layout)
 
 
 def leave_saddle(criterion: Criterion, minimum: Minimum) -> Minimum:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import start_theta
+from bayesmm.covariance.layout import held_theta, start_theta
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import DesignError, EstimationError
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.residual.whitened import whiten_at
 from bayesmm.problem import Problem, lay_out_design
-from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
+from bayesmm.reml.boundary import is_inside, leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
 from bayesmm.reml.optimise import ACCEPTED, Evaluation, Minimum, minimise
@@ -31,6 +31,8 @@ MOST_UPDATES = 200  # of fitted values
 UNDAMPED = 25  # updates, from which on fitted values move half of the way
 SETTLED = 1e-9  # share of the largest fitted value that none moves by
 NEARLY_SETTLED = 1e-6  # the same where rounding moves them
+WAY = (0.0, 0.15, 0.35, 0.6, 0.8)  # shares of the way from a start to a minimum
+OFF = 0.2  # of the way to factors of one that a search begins from the boundary
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
@@ -61,13 +63,18 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         theta = start_theta(criterion.layout)
         if criterion.layout:
             at_phi = fixed_at(criterion, phi)
-            minima = find_minima(at_phi, first_theta(at_phi), ACCEPTED)
+            theta = first_theta(at_phi)
+            if found and _leads_to(criterion, np.concatenate([theta, phi]), found[0]):
+                continue
+            minima = find_minima(at_phi, theta, ACCEPTED)
             if _loses_digits(at_phi, minima.lowest):
                 criterion = replace(criterion, whitens=True)
                 at_phi = fixed_at(criterion, phi)
                 minima = find_minima(at_phi, first_theta(at_phi), ACCEPTED)
             theta, n_screened = minima.lowest.x, n_screened + minima.n_screened
             n_evaluations += minima.lowest.n_evaluations
+            if held_theta(theta, criterion.layout).any():  # where no slope leads off
+                theta = theta + OFF * (start_theta(criterion.layout) - theta)
         each = _search(criterion, np.concatenate([theta, phi]), found[0] if found else None)
         n_evaluations += each.n_evaluations
         if not each.escaped:
@@ -200,6 +207,19 @@ def refit_responses(
         yield found if found is not None and found.minimum.converged else None
 
 
+def _leads_to(criterion: ResidualCriterion, start: np.ndarray, known: Minimum) -> bool:
+    """Whether the criterion only falls straight from a start to a minimum, where values cost less than a search."""
+    if not known.converged or criterion.weighted is None:
+        return False
+    value = np.inf
+    for share in WAY:
+        theta, phi = criterion.split(start + share * (known.x - start))
+        before, value = value, fixed_at(criterion, phi).value(theta)
+        if not value <= before:
+            return False
+    return known.evaluation.value <= value
+
+
 def _loses_digits(criterion: Criterion, found: Minimum) -> bool:
     """Whether r² is so small beside what random effects explain that a difference of sums has too few digits."""
     products, detail = criterion.products, found.evaluation.detail
@@ -278,9 +298,9 @@ def _search(criterion: ResidualCriterion, start: np.ndarray, known: Minimum | No
         found = minimise(criterion.exactly, found.x, sizes=criterion.sizes, max_evaluations=MOST)
         n_evaluations += found.n_evaluations
     for _ in range(MOST_ROUNDS):
-        if not criterion.layout or not found.converged:
-            break
         theta, phi = criterion.split(found.x)
+        if not found.converged or is_inside(theta, criterion.layout):
+            break
         at_phi = fixed_at(criterion, phi)
         here = replace(found, x=theta, evaluation=at_phi(theta))
         moved = leave_saddle(at_phi, snap_to_boundary(at_phi, here))

@@ -67,7 +67,7 @@ def evaluate_levels(
     else:
         curvature = weights.curve(g) - 2.0 * precision * u.gram - here.traces(ways)
         if np.linalg.eigvalsh(0.5 * (curvature + curvature.T))[0] <= 0.0:
-            curvature = weights.curve(weights.expected)
+            curvature = weights.curve(weights.expected())
     rho = [(each * here.v[:, None]).sum(1) for each in solved.residual]  # Z'e
     steps = [way.move(np, L, own) for way, L, own in zip(tangents(np, theta, factor_layout), factors, rho, strict=True)]
     both = -precision * np.concatenate([_inner(a, r) for a, r in zip(steps, u.residual, strict=True)])

@@ -213,7 +213,7 @@ def evaluate_weights(
     left = 2.0 * at.precision * (to_fixed @ at.fixed.covariance @ to_fixed.T)
     information = straight = at.profiled(weights.curve(g) - left - traces, at.precision * fall)
     if len(phi) and np.linalg.eigvalsh(information)[0] <= 0.0:
-        information = at.profiled(weights.curve(weights.expected), weights.log_det_slopes)
+        information = at.profiled(weights.curve(weights.expected()), weights.log_det_slopes)
     return ResidualEvaluated(
         value=at.value,
         gradient=weights.slopes @ g + weights.log_det_slopes,

@@ -138,9 +138,11 @@ class ResidualLayout:
         """Find the patterns of groups of one size, given by the places of their rows; links that few share are many."""
         rows, positions, spreads, log_weights = (each[at] for each in (self.ordered.rows, *self.ordered[2:]))
         places = np.zeros_like(positions) if self.correlation is None else self.correlation.anchor(positions)
-        example, pattern = find_patterns(np.column_stack([places, spreads.reshape(len(rows), -1), log_weights]))
-        if is_link and 2 * len(example) > len(rows):
-            example = pattern = np.arange(len(rows))
+        values = np.column_stack([places, spreads.reshape(len(rows), -1), log_weights])
+        found = None if is_link and _are_many(values) else find_patterns(values)
+        example = pattern = np.arange(len(rows))
+        if found is not None:
+            example, pattern = found
         return Stack(
             rows=rows,
             pattern=pattern,
@@ -333,16 +335,27 @@ def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
 
     Lines are sorted by one number made of all their bits, in which two that differ are hardly ever equal.
     """
-    varying = values[:, (values != values[:1]).any(axis=0)] + 0.0  # zero has one sign
+    varying, keys = _keys(values)
     if not varying.size:
         return np.zeros(min(len(values), 1), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
-    factors = np.random.default_rng(0).integers(2**63, size=varying.shape[1], dtype=np.uint64) * np.uint64(2) + MIXED
-    bits = varying.view(np.uint64)
-    keys = ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64)
     _, example, pattern = np.unique(keys, return_index=True, return_inverse=True)
     if not (varying == varying[example][pattern]).all():
         _, example, pattern = np.unique(varying, axis=0, return_index=True, return_inverse=True)
     return example, pattern.ravel()
+
+
+def _are_many(values: Float[Array, "G w"]) -> bool:
+    """Whether the lines that differ are more than half of all."""
+    keys = np.sort(_keys(values)[1])
+    return 2 * (1 + np.count_nonzero(keys[1:] != keys[:-1])) > len(values)
+
+
+def _keys(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that vary, and a number made of all bits of each line."""
+    varying = values[:, (values != values[:1]).any(axis=0)] + 0.0  # zero has one sign
+    factors = np.random.default_rng(0).integers(2**63, size=varying.shape[1], dtype=np.uint64) * np.uint64(2) + MIXED
+    bits = varying.view(np.uint64)
+    return varying, ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64)
 
 
 def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:

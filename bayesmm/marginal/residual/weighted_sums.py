@@ -126,10 +126,12 @@ def gram_of(stack: Stack, columns: Float[Array, "n c"]) -> StackGram:
     sums = np.empty((len(i), o * (o + 1) // 2, m))
     if m == G:
         by_row = [columns.T[:, stack.rows[np.argsort(stack.pattern), s]] for s in range(o)]
-        for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
-            np.multiply(by_row[s][i], by_row[t][j], out=sums[:, e])
-            if s != t:
-                sums[:, e] += by_row[t][i] * by_row[s][j]
+        more = np.empty(m)
+        for at, (x, y) in enumerate(zip(i, j, strict=True)):
+            for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
+                np.multiply(by_row[s][x], by_row[t][y], out=sums[at, e])
+                if s != t:
+                    sums[at, e] += np.multiply(by_row[t][x], by_row[s][y], out=more)
     else:
         (whole,) = sum_patterns([stack], columns, always=True)
         assert whole.sums is not None

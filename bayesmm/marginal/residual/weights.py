@@ -32,12 +32,12 @@ class Weights(NamedTuple):
     slopes : array, shape (f, u)
         ∂ of the entries.
     log_det_slopes : array, shape (f,)
-    expected : array, shape (u,)
-        Sums of products of residuals over σ² of each class, as they are expected: R times the number of pairs.
     curve : callable
         Of sums g (u,) for the classes: Σ g ∂²w + ∂²log|R| (f, f), without what `bend` adds.
     bend : callable
         What second derivatives of correlations, or of R, add to it where they are not in closed form.
+    expected : callable
+        Sums of products of residuals over σ² of each class (u,), as they are expected: R times the number of pairs.
     inform : callable
         Of the same sums: Σ ⟨R⁻¹∂_iR R⁻¹∂_jR R⁻¹, g⟩ (f, f), of which average information consists. Not of chains.
     """
@@ -46,9 +46,9 @@ class Weights(NamedTuple):
     log_det: float
     slopes: Float[Array, "f u"]
     log_det_slopes: Float[Array, " f"]
-    expected: Float[Array, " u"]
     curve: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
     bend: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
+    expected: Callable[[], Float[Array, " u"]]
     inform: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
 
 
@@ -59,9 +59,9 @@ class _Part(NamedTuple):
     log_det: float
     slopes: Float[Array, "f e m"]
     log_det_slopes: Float[Array, " f"]
-    expected: Float[Array, "e m"]
     curve: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
     bend: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
+    expected: Callable[[], Float[Array, "e m"]]
     inform: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
 
 
@@ -97,9 +97,9 @@ def weigh(layout: ResidualLayout, phi: np.ndarray) -> Weights:
         log_det=sum(part.log_det for part in parts),
         slopes=np.concatenate([part.slopes.reshape(len(phi), -1) for part in parts], axis=1),
         log_det_slopes=sum((part.log_det_slopes for part in parts), np.zeros(len(phi))),
-        expected=np.concatenate([part.expected.ravel() for part in parts]),
         curve=lambda sums: total([part.curve for part in parts], sums),
         bend=lambda sums: total([part.bend for part in parts], sums),
+        expected=lambda: np.concatenate([part.expected().ravel() for part in parts]),
         inform=lambda sums: total([part.inform for part in parts], sums),
     )
 
@@ -108,8 +108,8 @@ def _weigh_single(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Par
     """Weigh rows alone."""
     s, counts = layout.n_spreads, stack.counts
     twice = 2.0 * (stack.spreads[:, 0] @ phi[:s]) - stack.log_weights[:, 0]
-    w, expected = np.exp(-twice), counts * np.exp(twice)
-    if not (np.isfinite(w) & np.isfinite(expected)).all():
+    w = np.exp(-twice)
+    if not np.isfinite(w).all():
         raise np.linalg.LinAlgError("Matrix is not positive definite")
     way = np.zeros((len(phi), len(w)))
     way[:s] = 2.0 * stack.spreads[:, 0].T
@@ -122,9 +122,9 @@ def _weigh_single(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Par
         log_det=float(counts @ twice),
         slopes=(-way * w)[:, None],
         log_det_slopes=way @ counts,
-        expected=expected[None],
         curve=curve,
         bend=lambda sums: np.zeros((len(phi),) * 2),
+        expected=lambda: (counts / w)[None],
         inform=curve,
     )
 
@@ -135,45 +135,59 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
     assert correlation is not None
     at = correlation.neighbours(phi[s:], stack.positions)
     c = at.values
-    left = 1.0 - c * c
-    if not (left > 0.0).all():
+    square = c * c
+    q = 1.0 / (1.0 - square)
+    if not (np.abs(c) < 1.0).all():
         raise np.linalg.LinAlgError("Matrix is not positive definite")
-    log_d = (stack.spreads @ phi[:s] - 0.5 * stack.log_weights).T
-    (a, b), q = np.exp(-log_d), 1.0 / left
-    aa, ab, bb = q * a * a, q * a * b, q * b * b  # per 1/d₁², 1/d₁d₂ and 1/d₂²
-    values = np.stack([c * c * aa, -c * ab, bb])
-    bent = 2.0 * c * q  # −∂log q
-    by_c = np.stack([bent * aa, -q * (1.0 + c * c) * ab, bent * bb])
-    ways = np.zeros((3, len(phi), len(c)))  # of log d₁, log d₂ and c
-    ways[:2, :s] = stack.spreads.transpose(1, 2, 0)
-    ways[2, s:] = at.slopes
-    slopes = np.multiply(by_c, ways[2][:, None])
+    log_det = float(-counts @ np.log(q))
+    if s or stack.log_weights.any():
+        log_d = (stack.spreads @ phi[:s] - 0.5 * stack.log_weights).T
+        log_det += 2.0 * float(counts @ log_d[1])
+        a, b = np.exp(-log_d)
+        scales = np.stack([a * a, a * b, b * b])
+        if not np.isfinite(scales).all():
+            raise np.linalg.LinAlgError("Matrix is not positive definite")
+    else:
+        scales = np.ones((3, 1))
+    values, by_c = np.empty((2, 3, len(c)))
+    bent = 2.0 * q * c  # −∂log q
+    np.multiply(q, square, out=values[0])
+    np.multiply(-0.5, bent, out=values[1])
+    values[2] = q
+    by_c[0] = by_c[2] = bent * q
+    np.multiply(-q * q, 1.0 + square, out=by_c[1])
+    values *= scales
+    by_c *= scales
+    slopes = np.empty((len(phi), 3, len(c)))
+    np.multiply(by_c, at.slopes[:, None], out=slopes[s:])
+    one, two = stack.spreads.transpose(1, 2, 0)  # slopes of log d₁ and log d₂
     if s:
-        slopes[:, 0] -= 2.0 * ways[0] * values[0]
-        slopes[:, 1] -= (ways[0] + ways[1]) * values[1]
-        slopes[:, 2] -= 2.0 * ways[1] * values[2]
+        slopes[:s, 0] = -2.0 * one * values[0]
+        slopes[:s, 1] = -(one + two) * values[1]
+        slopes[:s, 2] = -2.0 * two * values[2]
 
     def along(sums: np.ndarray) -> np.ndarray:
         return (sums * by_c).sum(0) - counts * bent
 
     def curve(sums: np.ndarray) -> np.ndarray:
-        qq = 2.0 * q * q
-        d1, d12, d2 = sums * np.stack([(1.0 + 3.0 * c * c) * aa, -c * (3.0 + c * c) * ab, (1.0 + 3.0 * c * c) * bb])
-        by_cc = qq * (d1 + d12 + d2 - counts * (1.0 + c * c))
-        found = _form(ways[2], by_cc, ways[2])
+        scaled = sums * scales
+        by_cc = (1.0 + 3.0 * square) * (scaled[0] + scaled[2]) - c * (3.0 + square) * scaled[1]
+        by_cc = 2.0 * q * q * (q * by_cc - counts * (1.0 + square))
+        found = np.zeros((len(phi),) * 2)
+        found[s:, s:] = _form(at.slopes, by_cc, at.slopes)
         if at.bends is not None:
             found[s:, s:] += at.bends @ along(sums)
         if s:
-            one, both, two = sums * values
-            on_one, on_both, on_two = sums * by_c
-            found += _form(ways[0], 4.0 * one + both, ways[0]) + _form(ways[1], 4.0 * two + both, ways[1])
-            mixed = _form(ways[0], both, ways[1])
-            mixed -= _form(ways[0], 2.0 * on_one + on_both, ways[2]) + _form(ways[1], 2.0 * on_two + on_both, ways[2])
-            found += mixed + mixed.T
+            first, both, second = sums * values
+            on_first, on_both, on_second = sums * by_c
+            across = _form(one, both, two)
+            found[:s, :s] = (
+                _form(one, 4.0 * first + both, one) + _form(two, 4.0 * second + both, two) + across + across.T
+            )
+            found[:s, s:] = -_form(one, 2.0 * on_first + on_both, at.slopes)
+            found[:s, s:] -= _form(two, 2.0 * on_second + on_both, at.slopes)
+            found[s:, :s] = found[:s, s:].T
         return found
-
-    def inform(sums: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
 
     def bend(sums: np.ndarray) -> np.ndarray:
         found = np.zeros((len(phi),) * 2)
@@ -181,15 +195,20 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
             found[s:, s:] = correlation.bend_neighbours(phi[s:], stack.positions, along(sums))
         return found
 
-    d1, d2 = np.exp(log_d)
+    def expected() -> np.ndarray:
+        return counts * np.stack([np.ones_like(c), 2.0 * c, np.ones_like(c)]) / scales
+
+    def inform(sums: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
     return _Part(
         values=values,
-        log_det=float(counts @ (2.0 * log_d[1] - np.log(q))),
+        log_det=log_det,
         slopes=slopes,
-        log_det_slopes=2.0 * ways[1] @ counts - ways[2] @ (counts * bent),
-        expected=counts * np.stack([d1 * d1, 2.0 * c * d1 * d2, d2 * d2]),
+        log_det_slopes=np.concatenate([2.0 * two @ counts, -at.slopes @ (counts * bent)]),
         curve=curve,
         bend=bend,
+        expected=expected,
         inform=inform,
     )
 
@@ -225,9 +244,9 @@ def _weigh_groups(layout: ResidualLayout, stack: Stack, phi: np.ndarray, dR: Flo
         log_det=float(counts @ log_det),
         slopes=-entries(moved),
         log_det_slopes=dR.reshape(len(phi), -1) @ (counts[:, None, None] * W).reshape(-1),
-        expected=counts * both_orders(R),
         curve=curve,
         bend=bend,
+        expected=lambda: counts * both_orders(R),
         inform=inform,
     )
 
