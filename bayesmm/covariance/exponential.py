@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.covariance.isotropic import SAME_DISTANCE, Isotropic
 from bayesmm.covariance.one_correlation import OneCorrelation
-from bayesmm.covariance.places import Frame, read_places
+from bayesmm.covariance.places import Frame, Neighbours, neighbours_before, read_places
 from bayesmm.covariance.structure import Array, divide
 
 
@@ -54,13 +54,10 @@ class ExponentialDecay(OneCorrelation):
             return Isotropic(equal=self.equal, nu=0.5, places=places)
         return replace(self, coordinates=tuple(t for (t,) in places))
 
-    def widened(self, effects: Sequence[str], term: str) -> ExponentialDecay | None:
-        """Add places, at distances that are measured as before; they have the one standard deviation or none known."""
-        if not self.equal:
-            return None
-        return replace(
-            self, coordinates=tuple(t for (t,) in read_places(effects, term)), frame=self._frame(len(self.coordinates))
-        )
+    def _widened(self, effects: Sequence[str], k: int, term: str) -> ExponentialDecay:
+        """Add places, at distances that are measured as before."""
+        coordinates = tuple(t for (t,) in read_places(effects, term))
+        return replace(self, coordinates=coordinates, frame=self._frame(k))
 
     def limits(self, k: int) -> tuple[float, float]:
         """Independent effects, and one for all."""
@@ -92,8 +89,7 @@ class ExponentialDecay(OneCorrelation):
         zero = rho * 0.0
         axes = np.eye(k)
         rows = [zero + axes[0]]
-        for i, (left, right) in enumerate(places.neighbours, start=1):
-            own = [near for near in (left, right) if near is not None]
+        for i, own in enumerate(places.neighbours, start=1):
             if len(own) == 1:
                 ((j, distance),) = own
                 mean, scale = power(distance) * rows[j], xp.sqrt(q(distance))
@@ -173,12 +169,12 @@ class Places(NamedTuple):
     least : float
         The least of them.
     neighbours : tuple
-        Of each effect but the first, the nearest one on either side among those before it, and how far it is.
+        As `neighbours_before` finds them.
     """
 
     distances: np.ndarray
     least: float
-    neighbours: tuple[tuple[tuple[int, float] | None, tuple[int, float] | None], ...]
+    neighbours: Neighbours
 
 
 @lru_cache(maxsize=256)
@@ -186,13 +182,8 @@ def _places(coordinates: tuple[float, ...], frame: Frame | None) -> Places:
     t = np.array(coordinates)
     t = (t - t.min()) * ((len(t) - 1) / np.ptp(t) if frame is None else 1.0 / frame.unit)
     distances = np.abs(t[:, None] - t)
-    neighbours = []
-    for i in range(1, len(t)):
-        sides = [[j for j in range(i) if sign * (t[i] - t[j]) > 0.0] for sign in (1.0, -1.0)]
-        nearest = [min(side, key=lambda j, i=i: distances[i, j], default=None) for side in sides]
-        neighbours.append(tuple(None if j is None else (j, float(distances[i, j])) for j in nearest))
     least = distances[np.tril_indices(len(t), -1)].min() if frame is None else frame.least
-    return Places(distances, float(least), tuple(neighbours))
+    return Places(distances, float(least), neighbours_before(t))
 
 
 def _log1p(xp: Any, z: Array) -> Array:

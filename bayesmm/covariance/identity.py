@@ -19,6 +19,10 @@ class Identity(Structure):
     freedom = "uncorrelated, with one standard deviation"
     invariance = "scale"
 
+    def widened(self, effects: Sequence[str], k: int, term: str) -> Identity:
+        """Take others as independent of these, with the one standard deviation."""
+        return self
+
     def start(self, k: int) -> np.ndarray:
         """θ of Λ = I."""
         return np.ones(1)

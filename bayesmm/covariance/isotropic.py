@@ -74,11 +74,9 @@ class Isotropic(OneCorrelation):
             return self  # refused, as for every structure with one correlation
         return replace(self, places=read_places(effects, term))
 
-    def widened(self, effects: Sequence[str], term: str) -> Isotropic | None:
-        """Add places, at distances that are measured as before; they have the one standard deviation or none known."""
-        if not self.equal:
-            return None
-        return replace(self, places=read_places(effects, term), frame=self._distances(len(self.places))[1])
+    def _widened(self, effects: Sequence[str], k: int, term: str) -> Isotropic:
+        """Add places, at distances that are measured as before."""
+        return replace(self, places=read_places(effects, term), frame=self._distances(k)[1])
 
     def generic(self, k: int) -> np.ndarray:
         """θ at a correlation of neighbours of one half, where others are not yet nothing."""

@@ -12,6 +12,7 @@ import numpy as np
 from bayesmm.errors import DesignError
 
 type Place = tuple[float, ...]
+type Neighbours = tuple[tuple[tuple[int, float], ...], ...]
 
 VALUE = re.compile(r"\[([^\[\]]*)\]$")  # what an effect's name says of its level: "C(Days)[1.5]", "at(x, y)[2, 0.5]"
 CLOSEST = 1e-6  # of the mean distance of neighbours; two effects nearer to each other cannot be told apart
@@ -80,13 +81,34 @@ def frame_of(places: tuple[Place, ...]) -> Frame:
     return Frame(unit, least / unit if unit > 0.0 else 0.0)
 
 
-def _read(effect: str, term: str) -> Place:
+def neighbours_before(t: np.ndarray) -> Neighbours:
+    """Find, of each time but the first, the nearest one on either side among those before it, and how far it is."""
+    found = []
+    for i in range(1, len(t)):
+        sides = [[j for j in range(i) if sign * (t[i] - t[j]) > 0.0] for sign in (1.0, -1.0)]
+        nearest = [min(side, key=lambda j, i=i: abs(t[i] - t[j])) for side in sides if side]
+        found.append(tuple((j, float(abs(t[i] - t[j]))) for j in nearest))
+    return tuple(found)
+
+
+def read_times(effects: Sequence[str]) -> np.ndarray | None:
+    """Read one number (k,) off each name; None if one of them has none, or more."""
+    found = [_numbers(effect) for effect in effects]
+    return np.array(found)[:, 0] if all(len(each) == 1 for each in found) else None
+
+
+def _numbers(effect: str) -> Place:
     found = VALUE.search(effect)
     try:
         place = tuple(map(float, found[1].split(","))) if found else ()
     except ValueError:
         place = ()
-    if not place or not np.isfinite(place).all():
+    return place if np.isfinite(place).all() else ()
+
+
+def _read(effect: str, term: str) -> Place:
+    place = _numbers(effect)
+    if not place:
         raise DesignError(
             f"The term {term} needs a number for each effect, a place or a time, and {effect!r} names none. Its "
             "effects are to be the levels of one column of numbers, or of several coordinates, and nothing else, "

@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.covariance.structure import (
     DOWN,
     LEAST,
+    OF_OTHERS,
     SNAP,
     STEP,
     Array,
@@ -18,6 +19,7 @@ from bayesmm.covariance.structure import (
     Structure,
     diagonal,
     is_finite_step,
+    unseen,
 )
 from bayesmm.covariance.unstructured import move
 
@@ -80,6 +82,16 @@ class ScaledCorrelation(Structure):
         moved = angles.copy()
         moved[at] += by if angles[at] == 0.0 else -by
         return [moved]
+
+    def widened(self, effects: Sequence[str], k: int, term: str) -> Structure:
+        """Refuse effects of standard deviations that are unknown, and leave others to `_widened`."""
+        if not self.equal:
+            why = f"each effect has a standard deviation of its own, and that of another is unknown. {OF_OTHERS}"
+            raise unseen(effects[k:], term, why)
+        return self._widened(effects, k, term)
+
+    def _widened(self, effects: Sequence[str], k: int, term: str) -> Structure:
+        return super().widened(effects, k, term)
 
     @property
     def words(self) -> str:  # type: ignore[override]

@@ -8,12 +8,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from bayesmm.console import listing
+from bayesmm.errors import PredictionError
+
 Array = Any  # of NumPy or of JAX: the same code serves both
 
 SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
 ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
 DOWN = 1e-5  # slope of the criterion relative to its expected part that is not what the search leaves over
 STEP = 0.1  # standard deviation, in units of σ on conditioned columns, from which the search goes on then
+OF_OTHERS = "ar1, homcs, homdiag, exp, gau and mat, of one standard deviation for all effects, tell of others."
 LEAST = 1e-3  # singular values below which a start is too near the boundary, where slopes vanish
 
 
@@ -102,12 +106,20 @@ class Structure:
         """
         return self
 
-    def widened(self, effects: Sequence[str], term: str) -> Structure | None:
-        """Return the structure of these effects with the parameters of this one, of whose effects they are more.
+    def widened(self, effects: Sequence[str], k: int, term: str) -> Structure:
+        """Return the structure of these effects with the parameters of this one, which has the first k of them.
 
-        None where its parameters say nothing of others.
+        Raises
+        ------
+        PredictionError
+            If its parameters say nothing of the others.
         """
-        return None
+        why = f"nothing is known of other effects where the covariance is {self.words}"
+        raise unseen(effects[k:], term, f"{why}. {OF_OTHERS}")
+
+    def is_possible(self, covariance: np.ndarray) -> np.ndarray:
+        """Say whether so many effects may covary so (..., k, k), by parameters that were those of fewer."""
+        return np.ones(covariance.shape[:-2], dtype=bool)
 
     def scale_groups(self, k: int) -> np.ndarray:
         """Which columns (k,) have one scale, where they may be scaled and no more."""
@@ -304,6 +316,13 @@ class Structure:
         Analytic where no variance is zero. A correlation with a variance of zero is NaN.
         """
         return xp.sqrt(diagonal(xp, covariance)), covariance[..., 0, :0]
+
+
+def unseen(effects: Sequence[str], term: str, why: str) -> PredictionError:
+    """Refuse effects that no row of the fit has, of which a structure says nothing; `why` ends with what to do."""
+    return PredictionError(
+        f"{term} has the effect(s) {listing(effects, 5, quoted=True)} in the new data, which the fit did not see: {why}"
+    )
 
 
 def diagonal(xp: Any, M: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.scaled_correlation import RIGHT_ANGLE, ScaledCorrelation
-from bayesmm.covariance.structure import Array, divide, symmetric_beta
+from bayesmm.covariance.structure import OF_OTHERS, Array, Structure, divide, symmetric_beta, unseen
 
 MIDDLE = RIGHT_ANGLE / 2  # angle of a partial correlation of zero
 ELSEWHERE = RIGHT_ANGLE * np.array([0.15, 0.85])
@@ -58,6 +58,11 @@ class Toeplitz(ScaledCorrelation):
     def is_linear(self) -> bool:  # type: ignore[override]
         """With one standard deviation."""
         return self.equal
+
+    def _widened(self, effects: Sequence[str], k: int, term: str) -> Structure:
+        """Refuse them: they are at lags of which there is no correlation, or between levels."""
+        why = f"there is a correlation for each lag up to {k - 1}, between the levels that occur, and none for others."
+        raise unseen(effects[k:], term, f"{why} {OF_OTHERS}")
 
     # -- θ and Λ ------------------------------------------------------------------------------------------------------
 

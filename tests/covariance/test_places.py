@@ -352,10 +352,17 @@ def test_new_places_of_new_levels_vary_as_the_others_do(cells) -> None:
     np.testing.assert_allclose(population["estimate"], fixed_only)
 
 
-@pytest.mark.parametrize("term", ["hetexp(0 + at(east, north) | g)", "ar1(0 + C(east) | g)", "(0 + C(east) | g)"])
-def test_new_places_are_refused_where_nothing_is_known_of_them(cells, term) -> None:
+@pytest.mark.parametrize(
+    ("term", "why"),
+    [
+        ("hetexp(0 + at(east, north) | g)", "each effect has a standard deviation of its own"),
+        ("ar1(0 + C(east) | g)", "these are not evenly spaced"),
+        ("(0 + C(east) | g)", "nothing is known of other effects where the covariance is unstructured"),
+    ],
+)
+def test_new_places_are_refused_where_nothing_is_known_of_them(cells, term, why) -> None:
     fit = bmm.Model(f"y ~ x + {term}", cells).fit()
-    with pytest.raises(PredictionError, match=r"the fit did not see, so their effect is unknown. Known are 0, 0"):
+    with pytest.raises(PredictionError, match=rf"\[9(, 0)?\]' in the new data, which the fit did not see: {why}"):
         fit.predict(cells.head(1).assign(east=9.0))
 
 

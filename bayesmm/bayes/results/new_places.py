@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_covariances
 from bayesmm.design.design import Design
+from bayesmm.design.new_places import check_possible
 
 OWN_PART = 1e-12  # of a variance, times k, that makes matrices of many places within a range positive definite
 
@@ -55,6 +56,7 @@ def draw_at_new_places(
             found[f][:, :, new.start : new.start + piece.k] = known
             if new.k > piece.k and q:
                 C = wider[f][:, new.start : new.stop, new.start : new.stop]
+                check_possible(new, C)
                 found[f][:, :, new.start + piece.k : new.stop] = _draw(C, known, rng)
     return replace(draws, covariances=tuple(covariances)), tuple(found)
 

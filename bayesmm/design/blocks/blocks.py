@@ -280,7 +280,7 @@ def _block(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=_structure_of(term, matrix).bound(_without_stratum(own, term.grouping), str(term)),
+                structure=_structure_of(term, matrix).bound(without_stratum(own, term.grouping), str(term)),
                 matrix=matrix,
             )
             for term, own, end, matrix in zip(terms, names, ends, matrices, strict=True)
@@ -313,7 +313,8 @@ def effect_names(grouping: Grouping, sources: Sequence[Columns]) -> list[tuple[s
     return [name_effects(grouping, [next(distinct) for _ in source.names]) for source in sources]
 
 
-def _without_stratum(effects: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
+def without_stratum(effects: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
+    """Name effects as a structure reads them, in whatever stratum they are."""
     return tuple(name.removesuffix(grouping.suffix) for name in effects)
 
 
@@ -323,7 +324,7 @@ def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Seq
     whole = {name for term, name in zip(owners, effects, strict=True) if not term.grouping.by}
     first: dict[str, RandomTerm] = {}
     for term, name in zip(owners, effects, strict=True):
-        (plain,) = _without_stratum([name], term.grouping)
+        (plain,) = without_stratum([name], term.grouping)
         if term.grouping.by and plain in whole:
             raise DesignError(
                 f"The effect {plain!r} varies by {term.group!r} as a whole and by strata, in {term}. The variances "

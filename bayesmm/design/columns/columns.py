@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.columns.places import PlacesTerm, places_term
+from bayesmm.design.columns.places import places_term
 from bayesmm.design.columns.smooths import SmoothTerm, build_smooth
 from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
 from bayesmm.design.reading.dtypes import level_text
@@ -44,14 +44,11 @@ class Columns:
         """The smooth term whose departures from a straight line they are, if they are that."""
         return self.terms[0] if self.terms and isinstance(self.terms[0], SmoothTerm) else None
 
-    @property
-    def places(self) -> PlacesTerm | None:
-        """The places, or times, that they are indicators of; None if they are others."""
-        return self.terms[0] if len(self.terms) == 1 and isinstance(self.terms[0], PlacesTerm) else None
-
-    def at_places(self, places: PlacesTerm) -> "Columns":
-        """Return the columns of more places."""
-        return Columns([places], self.uses)
+    def widened(self, frame: pd.DataFrame) -> "Columns":
+        """Add columns for what new rows, none with missing values, have of levels, places or times; itself if none."""
+        terms = [term.widened(frame) for term in self.terms] if len(self.terms) == 1 else self.terms
+        is_same = all(new is old for new, old in zip(terms, self.terms, strict=True))
+        return self if is_same else Columns(terms, self.uses)
 
     @property
     def anatomy(self) -> tuple[tuple[TermPart, ...], ...]:

@@ -120,7 +120,7 @@ class CallComponent(FormulaeCall):
 
     def __init__(self, node: Call, name: str):
         super().__init__(_Guarded(name, node))
-        self.name = name
+        self.name, self.node = name, node
 
     def set_data(self, spans_intercept: bool = False) -> None:
         """Code the values; formulae prints to stdout on failure, this does not."""

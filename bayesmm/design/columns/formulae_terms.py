@@ -12,8 +12,16 @@ import pandas as pd
 from formulae.terms import Intercept, Term
 from formulae.terms import Model as FormulaeModel
 
-from bayesmm.design.columns.components import ColumnComponent, build_component, component_names, component_width
+from bayesmm.design.columns.components import (
+    CallComponent,
+    ColumnComponent,
+    build_component,
+    component_names,
+    component_width,
+)
+from bayesmm.design.columns.levels import LevelsTerm
 from bayesmm.design.columns.terms import INTERCEPT, TermPart, check_column_count
+from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
 from bayesmm.specification.expansion import Expansion
@@ -57,6 +65,27 @@ class FormulaeTerm:
     def eval_new_data(self, frame: pd.DataFrame) -> Any:
         """Columns of new rows."""
         return self._term.eval_new_data(frame)
+
+    def widened(self, frame: pd.DataFrame) -> "FormulaeTerm | LevelsTerm":
+        """Add the levels of new rows to those of a factor that has a column for each; others stay as they are."""
+        components = getattr(self._term, "components", [])
+        column = _column_of(components[0]) if len(components) == 1 else None
+        coding = self.anatomy[0].coding if column is not None else None
+        if column is None or coding is None or not np.array_equal(coding, np.eye(len(coding))):
+            return self
+        levels = [level_text(level) for level in components[0].levels]
+        term = LevelsTerm(components[0].name, column, tuple(levels), np.asarray(self.data))
+        return wide if (wide := term.widened(frame)) is not term else self
+
+
+def _column_of(component: Any) -> str | None:
+    """Name the column of the data that a factor is, f or C(f)."""
+    match component:
+        case ColumnComponent():
+            return component.name
+        case CallComponent(node=Call("C", (Name(name),), ())):
+            return name
+    return None
 
 
 def _part(component: Any) -> TermPart:

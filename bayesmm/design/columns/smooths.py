@@ -223,6 +223,10 @@ class SmoothTerm:
         """Return the columns of new rows."""
         return self.at(self.source.evaluate(frame)[:, 0])
 
+    def widened(self, frame: pd.DataFrame) -> SmoothTerm:
+        """Itself: a curve goes on everywhere."""
+        return self
+
     def at(self, x: np.ndarray) -> np.ndarray:
         """Return the columns (m, k − 2) at values (m,) of what the curve is over."""
         return self.shape.at(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,16 @@ class StratumTerm:
                 f"{self.grouping.by!r} has the level(s) {listing(new, 5, quoted=True)} in the new data, which the fit "
                 f"did not see: how effects vary there is unknown. Known are {listing(self.strata)}."
             )
-        return _masked(self.whole.eval_new_data(frame), labels == self.grouping.stratum)
+        inside, values = labels == self.grouping.stratum, np.zeros((len(frame), len(self.column_names)))
+        if inside.any():  # rows of other strata may have levels that this one has not
+            values[inside] = np.asarray(self.whole.eval_new_data(frame.loc[inside])).reshape(inside.sum(), -1)
+        return values
+
+    def widened(self, frame: pd.DataFrame) -> StratumTerm:
+        """Add those of rows of the stratum."""
+        inside = _labels(frame[self.grouping.by].array, self.grouping.by, len(frame)) == self.grouping.stratum
+        whole = self.whole.widened(frame.loc[inside])
+        return self if whole is self.whole else replace(self, whole=whole)
 
 
 def find_strata(grouping: Grouping, rows: UsedRows, codes: np.ndarray, levels: Sequence[str]) -> tuple[str, ...]:

@@ -65,6 +65,10 @@ class EvaluatedTerm(Protocol):
         """Columns of new rows."""
         ...
 
+    def widened(self, frame: pd.DataFrame) -> "EvaluatedTerm":
+        """Add columns for what new rows have of levels, after the others; itself where there is none to add."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class PlainTerm:
@@ -96,6 +100,10 @@ class PlainTerm:
     def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the column of new rows."""
         return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
+
+    def widened(self, frame: pd.DataFrame) -> "PlainTerm":
+        """Itself."""
+        return self
 
 
 def plain_term(node: Node, rows: UsedRows) -> PlainTerm | None:
