@@ -100,6 +100,7 @@ def run_step(step: str, pattern: str) -> None:
     import polars  # noqa: F401  imports are not what is measured
 
     import bayesmm.design.columns.formulae_terms
+    import bayesmm.model
     import bayesmm.rows.summing
     import bayesmm.rows.tables  # noqa: F401
 

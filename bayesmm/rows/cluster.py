@@ -32,12 +32,13 @@ class PartedScan(Scan):
     """Rows in parts, each of which a task reads."""
 
     client: Any
+    threads = 1  # of each worker
 
     @abstractmethod
     def _parts_of(self, names: Sequence[str]) -> list[Part]:
         """Cut the rows into parts, which are read in this order, or as if they were."""
 
-    def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT) -> A:
+    def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT, *, in_order: bool = False) -> A:
         """Make a pass over all rows, each part where it is."""
         from dask import delayed
 
@@ -178,7 +179,7 @@ class _Partition:
             raise RowsError(f"In {self.where}: {error}") from None
         if table is None:
             raise RowsError(f"{self.where} holds {type(frame).__name__}, and no data frame.")
-        return DatasetScan((table,), self.where, self.chunk_rows)
+        return DatasetScan((table,), self.where, self.chunk_rows, threads=1)
 
 
 def _open_files(described: bytes) -> Scan:

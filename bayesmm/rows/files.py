@@ -32,6 +32,7 @@ class FileScan(Scan):
     kind: str
     root: str | None = None
     chunk_rows: int = CHUNK_ROWS
+    threads: int | None = None
     folders: pa.Schema | None = None  # types of what the names of folders say, where not all of them are here
     row_groups: tuple[int, ...] | None = None  # of the only file; by default all of each
 
@@ -89,6 +90,7 @@ class FileScan(Scan):
             paths=tuple(map(os.path.abspath, self.paths)),
             root=None if self.root is None else os.path.abspath(self.root),
             folders=self._folders(),
+            threads=1,  # the cluster divides
         )
         ends = np.cumsum(sizes)
         number = (ends - 1) * most // max(int(ends[-1]), 1) if len(sizes) > most else np.arange(len(sizes))

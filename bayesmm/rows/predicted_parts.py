@@ -41,7 +41,7 @@ def write_parts(widen: Widen, source: Scan, to: Path, bar: Bar = SILENT) -> Path
         Holds ``part-00000.parquet`` and so on, in the order of the rows.
     """
     with replacing(to, folder=True) as folder:
-        written = source.fold(_Predicting(widen, source.columns, str(folder)), bar)
+        written = source.fold(_Predicting(widen, source.columns, str(folder)), bar, in_order=True)
         names = written.packed().names
         if not names:
             raise RowsError(f"There are no rows in {source}.")

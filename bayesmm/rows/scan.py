@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.errors import ArgumentError, RowsError
-from bayesmm.rows.cluster import ClusterScan, DaskScan, find_client, is_dask
+from bayesmm.rows.cluster import ClusterScan, DaskScan, PartedScan, find_client, is_dask
 from bayesmm.rows.files import FileScan
 from bayesmm.rows.source import CHUNK_ROWS, Scan
 from bayesmm.rows.tables import DatasetScan, LazyScan, RelationScan, to_arrow
@@ -23,7 +24,9 @@ ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "c
 SHOWN = 3
 
 
-def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS, cluster: Client | str | None = None) -> Scan:
+def scan(
+    source: Any, *, chunk_rows: int = CHUNK_ROWS, threads: int | None = None, cluster: Client | str | None = None
+) -> Scan:
     """Say where rows are, without reading them: a model of them takes memory for its levels, not for its rows.
 
     Parameters
@@ -33,7 +36,11 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS, cluster: Client | str | N
         ``column=value``, too), or a list of files; a pyarrow dataset, a polars LazyFrame, a DuckDB relation; a Dask
         DataFrame; or a data frame, or a list of them.
     chunk_rows : int
-        Rows that are in memory at a time.
+        Rows that are read at a time; each thread has as many in memory.
+    threads : int, optional
+        How many sum rows at the same time. By default as many as there are processors, at most eight, and fewer where
+        there are very many levels, of which each has its sums. The last digits of results depend on it. Workers of a
+        cluster have one each.
     cluster : distributed.Client or str, optional
         Whose workers read the files; or the address of its scheduler, ``"tcp://host:8786"``. By default files are read
         by this process, and Dask DataFrames are computed by what Dask is set to.
@@ -59,10 +66,16 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS, cluster: Client | str | N
     _require_pyarrow()
     if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows < 1:
         raise ArgumentError(f"chunk_rows is {shorten(chunk_rows)}: give a positive whole number.")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ArgumentError(f"threads is {shorten(threads)}: give a positive whole number.")
+    if threads is not None and (cluster is not None or is_dask(source) or isinstance(source, PartedScan)):
+        raise ArgumentError("threads are those of this process, and workers of a cluster read: leave threads out.")
     client = None if cluster is None else find_client(cluster)
     if is_dask(source):
         return DaskScan(source, client, chunk_rows)
     found = _scan_here(source, chunk_rows)
+    if threads is not None:
+        found = replace(found, threads=threads)
     if client is None:
         return found
     if not isinstance(found, FileScan):
@@ -72,7 +85,7 @@ def scan(source: Any, *, chunk_rows: int = CHUNK_ROWS, cluster: Client | str | N
     return ClusterScan(found, client)
 
 
-def _scan_here(source: Any, chunk_rows: int) -> Scan:
+def _scan_here(source: Any, chunk_rows: int) -> Any:
     if isinstance(source, Scan):
         return source
     if isinstance(source, (str, os.PathLike)):

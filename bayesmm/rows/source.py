@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.errors import RowsError
 from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.chunk import Chunk
+from bayesmm.rows.lanes import fold_in_lanes, threads_for
 from bayesmm.rows.passes import Account, Pass
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Scan(ABC):
     """Rows that are read chunk by chunk; made by `bayesmm.scan`."""
 
     chunk_rows: int
+    threads: int | None
 
     @property
     @abstractmethod
@@ -109,8 +111,8 @@ class Scan(ABC):
             yield Chunk(str(self), 0, 0, pa.table({name: pa.nulls(0) for name in names}))
         self.check_unchanged(before)
 
-    def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT) -> A:
-        """Make a pass over all rows.
+    def fold[A: Account](self, whole: Pass[A], bar: Bar = SILENT, *, in_order: bool = False) -> A:
+        """Make a pass over all rows, by as many threads as `bayesmm.scan` says.
 
         Parameters
         ----------
@@ -118,17 +120,29 @@ class Scan(ABC):
             What is made of them.
         bar : Bar
             What is told how many rows were read.
+        in_order : bool
+            Whether each chunk is taken after the one before it, by a single thread.
 
         Raises
         ------
         RowsError
             As of `chunks`, and of the pass.
         """
-        so_far, n = whole.begin(), 0
-        for chunk in self.chunks(whole.names, whole.rows):
-            whole.add(so_far, chunk)
-            n += chunk.table.num_rows
+        n = 0
+
+        def tell(rows: int) -> None:
+            nonlocal n
+            n += rows
             bar.tell(n, f"reading rows for {whole.text}: {n:,}")
+
+        threads = 1 if in_order else self.threads or threads_for(whole.rows or self.chunk_rows)
+        chunks = self.chunks(whole.names, whole.rows)
+        if threads > 1:
+            return fold_in_lanes(whole, chunks, threads, tell)
+        so_far = whole.begin()
+        for chunk in chunks:
+            whole.add(so_far, chunk)
+            tell(chunk.table.num_rows)
             del chunk
         return so_far
 

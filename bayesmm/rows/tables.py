@@ -21,6 +21,7 @@ class DatasetScan(Scan):
     tables: tuple[Any, ...]
     shown: str
     chunk_rows: int = CHUNK_ROWS
+    threads: int | None = None
 
     def __str__(self) -> str:
         return self.shown
@@ -79,6 +80,7 @@ class LazyScan(Scan):
 
     frame: Any
     chunk_rows: int = CHUNK_ROWS
+    threads: int | None = None
 
     def __str__(self) -> str:
         return "a polars LazyFrame"
@@ -118,6 +120,7 @@ class RelationScan(Scan):
 
     relation: Any
     chunk_rows: int = CHUNK_ROWS
+    threads: int | None = None
 
     def __str__(self) -> str:
         return "a DuckDB relation"

@@ -82,7 +82,9 @@ class Columns:
             parts = [_across(term.eval_new_data(frame)) for term in self.terms]
         if not parts:
             return np.empty((0, len(frame)))
-        return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return np.ascontiguousarray(parts[0])
+        return np.concatenate(parts, out=np.empty((sum(map(len, parts)), len(frame))))  # else in the order of a part
 
 
 def _across(part: np.ndarray) -> np.ndarray:

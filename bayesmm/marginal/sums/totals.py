@@ -156,9 +156,9 @@ class Totals:
         every = zip(recipe.conditioning.to_effects, rows.columns, chunk.effects, rows.incidences, strict=True)
         parts += [own[0] if incidence.is_single else T @ Z for T, Z, own, incidence in every]
         v = np.concatenate(parts)
-        gram = v @ v.T
+        gram = np.dot(v, v.T)  # v @ v.T would hold Python's lock
         self.plain += gram
-        gram = v @ (v * weights).T if rows.has_weights else gram
+        gram = np.dot(v, (v * weights).T) if rows.has_weights else gram
         self.weighted += gram
         fixed = np.append(np.arange(1, 1 + p), 1 + p + len(recipe.aliased))
         self.sums.gram[:] += gram[np.ix_(fixed, fixed)]
@@ -172,7 +172,8 @@ class Totals:
                 self.variances[f] += float(variances[rows.incidences[f].only.codes].sum())
         for f, (codes, effects) in enumerate(zip(chunk.codes, chunk.effects, strict=True)):
             for own, Z in zip(codes, effects, strict=True):
-                self.counts[f] += np.bincount(own, weights=Z.any(axis=0), minlength=len(self.counts[f]))
+                reached = None if Z[0].all() else Z.any(axis=0)
+                self.counts[f] += np.bincount(own, weights=reached, minlength=len(self.counts[f]))
         for f, incidence in enumerate(rows.incidences):
             self.touching[f] |= incidence.touches_itself
         columns = [np.ones((1, 1)), rows.fixed, rows.y[None], *rows.columns]
