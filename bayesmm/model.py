@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.priors.resolution import PriorChoice, ResolvedPriors
     from bayesmm.bayes.programs.parameterisation import Wish
     from bayesmm.bayes.results.marginal_covariance import Summary
+    from bayesmm.bayes.sample import Program
     from bayesmm.comparison.identity import Identity
     from bayesmm.plots.canvas import Figure
     from bayesmm.rows.sums import Sums
@@ -212,7 +213,6 @@ class Model:
         """Every prior in force, with its scale in units of the data; prints as a table."""
         from bayesmm.bayes.priors.resolution import resolve_priors
 
-        self.design.require_known_spreads("A posterior")
         return resolve_priors(self._prior_choice, self.design)
 
     @cached_property
@@ -383,7 +383,7 @@ class Model:
 
     def program(
         self,
-        kind: Literal["marginal", "conditional"] = "marginal",
+        kind: Program = "auto",
         *,
         parameterisation: Wish = "auto",
     ) -> tuple[Callable, Any]:
@@ -391,8 +391,8 @@ class Model:
 
         Parameters
         ----------
-        kind : {"marginal", "conditional"}
-            Which of the two programs that `sample` runs.
+        kind : {"auto", "marginal", "conditional"}
+            Which of the two programs that `sample` runs; by default the one that it runs by default.
         parameterisation : {"auto", "centred", "noncentred"}, number or mapping
             Of the random effects in the conditional program, as in `sample`.
 
@@ -428,7 +428,7 @@ class Model:
         chains: int = 4,
         seed: int = 0,
         method: Literal["nuts", "importance", "quadrature"] = "nuts",
-        program: Literal["marginal", "conditional"] = "marginal",
+        program: Program = "auto",
         parameterisation: Wish = "auto",
         random_effects: Literal["auto", "draws", "moments"] | None = "auto",
         target_accept: float = TARGET_ACCEPT,
@@ -449,9 +449,10 @@ class Model:
             some ten standard deviations and correlations, with NUTS where its weights cannot be trusted; or
             quadrature, for up to four of them: tables without Monte Carlo error, and independent draws. The latter two
             have no warm-up and explore the marginal program.
-        program : {"marginal", "conditional"}
+        program : {"auto", "marginal", "conditional"}
             Whether random effects (and coefficients of flat or normal prior) are integrated out and drawn afterwards
-            from their exact conditional distribution, or are sampled one and all.
+            from their exact conditional distribution, or are sampled one and all. "auto" integrates them out, but where
+            the residual variance changes with the fitted value, and they cannot be.
         parameterisation : {"auto", "centred", "noncentred"}, number or mapping
             Of the random effects in the conditional program: a degree of centring from 0 (non-centred) to 1 (centred),
             or a mapping from grouping factors to any of these, ``{"Subject": 0.5, "Item": "centred"}``. "auto" decides
@@ -620,7 +621,7 @@ class Model:
         chains: int = 4,
         seed: int = 0,
         method: Literal["nuts", "importance", "quadrature"] = "nuts",
-        program: Literal["marginal", "conditional"] = "marginal",
+        program: Program = "auto",
         target_accept: float = TARGET_ACCEPT,
         progress: bool | None = None,
     ) -> Calibration:
@@ -660,7 +661,7 @@ class Model:
         """
         check_process()
         from bayesmm.bayes.checks.calibration import calibrate
-        from bayesmm.bayes.sample import sample
+        from bayesmm.bayes.sample import choose_program, sample
 
         def sample_again(problem: Problem, own_seed: int, times: int) -> Posterior:
             return sample(
@@ -681,7 +682,8 @@ class Model:
                 warn=lambda text: None,  # what cannot be trusted is counted, and told in the report
             )
 
-        way = f"{program} program" + ("" if is_one_of(method, ("nuts",)) else f", {method}")
+        way = f"{choose_program(program, self.problem)} program"
+        way += "" if is_one_of(method, ("nuts",)) else f", {method}"
         return calibrate(
             self.problem,
             self.priors,

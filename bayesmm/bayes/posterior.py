@@ -725,7 +725,7 @@ class Posterior:
     def log_likelihood(
         self,
         of: str = "row",
-        predictive: Predictive = "marginal",
+        predictive: Predictive = "auto",
         *,
         draws: int | None = None,
         progress: bool | None = None,
@@ -738,10 +738,11 @@ class Posterior:
             "row", or a grouping factor whose levels are left out one at a time, with all their rows, or another column
             that the model uses: a visit of all patients at once. One that is called row is written in backquotes,
             "`row`".
-        predictive : {"marginal", "conditional"}
+        predictive : {"auto", "marginal", "conditional"}
             "marginal": log p(y_g | y₋g, θ) with θ the standard deviations, correlations, sigma and any coefficients
             whose prior is neither flat nor normal; all else is integrated out, in closed form. "conditional":
-            log p(y_g | β, b, σ), given the random effects.
+            log p(y_g | β, b, σ), given the random effects. "auto" is marginal, but where the residual variance changes
+            with the fitted value: of rows conditional there.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
         progress : bool, optional
@@ -770,7 +771,7 @@ class Posterior:
     def loo(
         self,
         of: str = "row",
-        predictive: Predictive = "marginal",
+        predictive: Predictive = "auto",
         *,
         draws: int | None = None,
         progress: bool | None = None,
@@ -813,7 +814,7 @@ class Posterior:
         rows: Any,
         to: str | os.PathLike[str] | None = None,
         *,
-        predictive: Predictive = "marginal",
+        predictive: Predictive = "auto",
         draws: int | None = None,
         progress: bool | None = None,
     ) -> StreamedLoo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
 from bayesmm.design.blocks.residual import evaluate_groups, evaluate_spreads
 from bayesmm.design.design import Design
+from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PredictionError
 from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals, unwhiten, whiten
 from bayesmm.problem import lay_out_design
@@ -62,11 +63,14 @@ class ResidualDraws:
         From `read_residual`.
     sigma : array, shape (D,)
         Residual standard deviation.
+    scales : array, shape (D, n), or 1
+        What standard deviations are multiplied by.
     """
 
     layout: ResidualLayout
     public: np.ndarray
     sigma: np.ndarray
+    scales: np.ndarray | float = 1.0
 
     def covariances(self) -> Iterator[list[np.ndarray]]:
         """R (m, o, o) of the patterns of each stack, over σ², draw by draw."""
@@ -85,32 +89,68 @@ class ResidualDraws:
                     "fit: draw fewer rows of a group together."
                 ) from error
             found[d] = self.sigma[d] * unwhiten(self.layout.stacks, roots, noise[d][:, None])[:, 0]
-        return found
+        return found * self.scales
 
-    def rows_given_others(self, residual: np.ndarray) -> np.ndarray:
-        """Log densities (D, n) of residuals (D, n), each given the others of its group."""
-        found = np.empty_like(residual)
+    def rows_given_others(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return standard deviations (D, n) of residuals (D, n), each given the others of its group, and z by these."""
+        residual = residual / self.scales
+        sds, z = np.empty_like(residual), np.empty_like(residual)
         for d, covariances in enumerate(self.covariances()):
             for stack, R in zip(self.layout.stacks, covariances, strict=True):
                 W = np.linalg.inv(R)[stack.pattern]
-                precision = np.diagonal(W, axis1=1, axis2=2)
-                moved = np.einsum("gst,gt->gs", W, residual[d][stack.rows]) / self.sigma[d]
-                found[d][stack.rows] = 0.5 * (np.log(precision) - LOG_2_PI - moved**2 / precision)
-        return found - np.log(self.sigma)[:, None]
+                root = np.sqrt(np.diagonal(W, axis1=1, axis2=2))
+                sds[d][stack.rows] = self.sigma[d] / root
+                z[d][stack.rows] = np.einsum("gst,gt->gs", W, residual[d][stack.rows]) / (self.sigma[d] * root)
+        return sds * self.scales, z
 
     def groups(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log densities (D, G) of residuals (D, n) of each group, and a row of each (G,)."""
         first = np.concatenate([stack.rows[:, 0] for stack in self.layout.stacks])
-        found = np.empty((len(residual), len(first)))
+        residual = residual / self.scales
+        found, growth = np.empty((len(residual), len(first))), np.broadcast_to(np.log(self.scales), residual.shape)
         for d, covariances in enumerate(self.covariances()):
             parts = []
             for stack, R in zip(self.layout.stacks, covariances, strict=True):
                 own, o = residual[d][stack.rows] / self.sigma[d], stack.rows.shape[1]
                 square = np.einsum("gs,gst,gt->g", own, np.linalg.inv(R)[stack.pattern], own)
                 log_det = np.linalg.slogdet(R)[1][stack.pattern] + 2.0 * o * np.log(self.sigma[d])
-                parts.append(-0.5 * (o * LOG_2_PI + log_det + square))
+                parts.append(-0.5 * (o * LOG_2_PI + log_det + square) - growth[d][stack.rows].sum(axis=1))
             found[d] = np.concatenate(parts)
         return found, first
+
+
+def normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Log densities of deviations, in units of their standard deviations."""
+    return -0.5 * (z**2 + LOG_2_PI) - np.log(sd)
+
+
+def growth_of(design: Design, public: np.ndarray, expected: np.ndarray) -> np.ndarray | float:
+    """Return what multiplies standard deviations where expected responses are (D, m), of draws (D, f); or 1."""
+    assert design.residual is not None
+    return np.exp(design.residual.growth.log_scales(np, public, expected))
+
+
+def residuals_of(design: Design, public: np.ndarray, sigma: np.ndarray, expected: np.ndarray) -> ResidualDraws:
+    """Lay out the residuals of the data's rows.
+
+    Parameters
+    ----------
+    design : Design
+        The data, with a covariance of the residuals.
+    public, sigma : arrays, shapes (D, f), (D,)
+        As of `ResidualDraws`.
+    expected : array, shape (D, n)
+        Expected responses, by which variances may change.
+    """
+    layout, scales = lay_out_design(design.without_fitted()), growth_of(design, public, expected)
+    return ResidualDraws(layout=layout, public=public, sigma=sigma, scales=scales)
+
+
+def at_effects(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray]) -> Design:
+    """Take the fitted values at coefficients (p,) and effects (q, k) into a design whose variances change with them."""
+    if design.residual is None or not design.residual.of_fitted:
+        return design
+    return design.with_fitted(build_predictors(design).mean(beta, effects))
 
 
 def whitener(design: Design, public: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -119,7 +159,7 @@ def whitener(design: Design, public: np.ndarray) -> Callable[[np.ndarray], np.nd
     Parameters
     ----------
     design : Design
-        The data, with a covariance of the residuals.
+        The data, with a covariance of the residuals, at fitted values where it changes with these.
     public : array, shape (f,)
         Of that, from `read_residual`: of one draw, or the mean of all.
     """
@@ -129,15 +169,19 @@ def whitener(design: Design, public: np.ndarray) -> Callable[[np.ndarray], np.nd
 
 
 def row_sds(columns: np.ndarray, public: np.ndarray, sigma: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute standard deviations (D, m) of residuals, from what their logarithms are linear in (m, s)."""
+    """Compute standard deviations (D, m) of residuals, from what their logarithms are linear in (m, s).
+
+    What changes with expected responses comes on top, by `growth_of`.
+    """
     s = public[:, : columns.shape[1]]
     return sigma[:, None] * np.exp(s @ columns.T) / np.sqrt(weights)
 
 
 def spread_columns(design: Design, new_data: Any) -> np.ndarray:
     """Read what the logarithms of standard deviations are linear in (m, s), in new rows or in the data's."""
-    assert design.residual is not None
-    return design.residual.columns if new_data is None else evaluate_spreads(design.residual, new_data)
+    block = design.without_fitted().residual
+    assert block is not None
+    return block.columns if new_data is None else evaluate_spreads(block, new_data)
 
 
 def lay_out_rows(design: Design, new_data: Any, weights: np.ndarray) -> ResidualLayout:

@@ -34,6 +34,8 @@ from bayesmm.bayes.results.tree import build_tree
 from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.problem import Problem
 
+type Program = Literal["auto", "marginal", "conditional"]
+
 POINTWISE_LIMIT = 20_000_000  # numbers, 160 MB
 INTERRUPTED = "Interrupted"
 UNCHECKED = f"{INTERRUPTED} while the draws were checked: look at posterior.diagnostics before you use them."
@@ -49,7 +51,7 @@ def sample(
     chains: int = 4,
     seed: int = 0,
     method: Explorer = "nuts",
-    program: Literal["marginal", "conditional"] = "marginal",
+    program: Program = "auto",
     parameterisation: Wish = "auto",
     random_effects: Effects | Literal["auto"] = "auto",
     target_accept: float = TARGET_ACCEPT,
@@ -76,9 +78,9 @@ def sample(
         The same seed gives the same draws.
     method : {"nuts", "importance", "quadrature"}
         How the marginal program's posterior is explored; see `bayesmm.Model.sample`.
-    program : {"marginal", "conditional"}
+    program : {"auto", "marginal", "conditional"}
         Whether random effects (and coefficients with flat or normal priors) are integrated out and drawn afterwards
-        from their exact conditional, or sampled.
+        from their exact conditional, or sampled; see `choose_program`.
     parameterisation : {"auto", "centred", "noncentred"}, number or mapping
         Of the random effects in the conditional program, see `choose_degrees`; "auto" decides for each grouping factor
         by how much the data say about a level.
@@ -110,11 +112,11 @@ def sample(
     settings = make_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, target_accept=target_accept, max_tree_depth=max_tree_depth
     )
-    _check_kind(program, parameterisation)
-    _check_explorer(method, program, checkpoint)
+    program = choose_program(program, problem, parameterisation)
+    _check_explorer(method, program, checkpoint, problem)
     warm = fit if fit is not None else cold_start(problem.design)
-    for conflict in default_conflicts(priors, warm.beta, warm.beta_covariance):
-        warn(conflict)
+    for said in (*default_conflicts(priors, warm.beta, warm.beta_covariance), *_divided(problem)):
+        warn(said)
     kept = choose_effects(
         random_effects, problem.labels, settings.chains * settings.draws, sparse=problem.plan.sparse is not None
     )
@@ -247,11 +249,26 @@ class _Asked:
         return [where + said + by_draws + resume]
 
 
-def _check_explorer(method: Explorer, program: str, checkpoint: str | os.PathLike[str] | None) -> None:
+def _divided(problem: Problem) -> list[str]:
+    """Say where the posterior is in pieces, between which no chain moves."""
+    design, residual = problem.design, problem.design.residual
+    if residual is None or not residual.growth.has_pole or not design.y.min() < 0.0 < design.y.max():
+        return []
+    return [
+        f"{design.response} is negative in some rows and positive in others, and residual="
+        f"{residual.specification.text!r} leaves no variance at an expected response of zero: no chain takes the "
+        "expected response of a row from one sign to the other. Shift the response, or take exponential(fitted)."
+    ]
+
+
+def _check_explorer(
+    method: Explorer, program: str, checkpoint: str | os.PathLike[str] | None, problem: Problem
+) -> None:
     if not is_one_of(method, EXPLORERS):
         raise ArgumentError(f"method is {method!r}: give {', '.join(map(repr, EXPLORERS))}.")
     if method == "nuts":
         return
+    problem.design.require_known_spreads(f"method={method!r}, which explores the marginal program,")
     if checkpoint is not None:
         raise ArgumentError(f"checkpoint keeps a run of NUTS, and method={method!r} is none: leave one of them out.")
     if program == "conditional":
@@ -271,28 +288,43 @@ def _effects_note(asked: Effects | Literal["auto"], kept: Effects, program: str)
 
 
 def bind_program(
-    kind: Literal["marginal", "conditional"],
+    kind: Program,
     problem: Problem,
     priors: ResolvedPriors,
     warm: WarmStart,
     parameterisation: Wish,
 ) -> tuple[MarginalProgram, MarginalData] | tuple[ConditionalProgram, ConditionalData]:
     """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
-    _check_kind(kind, parameterisation)
-    if kind == "marginal":
+    if choose_program(kind, problem, parameterisation) == "marginal":
         return bind_marginal(problem, priors)
     return _bind_conditional(problem, priors, warm, parameterisation)[:2]
 
 
-def _check_kind(kind: str, parameterisation: Wish) -> None:
-    if not is_one_of(kind, ("marginal", "conditional")):
-        raise ArgumentError(f"program is {kind!r}: give 'marginal' or 'conditional'.")
+def choose_program(
+    wish: Program, problem: Problem, parameterisation: Wish = "auto"
+) -> Literal["marginal", "conditional"]:
+    """Settle which program is run: by default the marginal one, where it is there.
+
+    Raises
+    ------
+    ArgumentError
+        If the wish is none of the choices, the marginal program is not there for the model, or a parameterisation is
+        given that it does not have.
+    """
+    if not is_one_of(wish, ("auto", "marginal", "conditional")):
+        raise ArgumentError(f"program is {wish!r}: give 'marginal' or 'conditional', or leave it out.")
     check_parameterisation(parameterisation)
-    if kind == "marginal" and parameterisation != "auto":
-        raise ArgumentError(
-            f"parameterisation is {parameterisation!r}, but the marginal program integrates the random effects out: "
-            "leave it away, or give program='conditional'."
-        )
+    if wish == "auto":
+        residual = problem.design.residual
+        wish = "conditional" if residual is not None and residual.of_fitted else "marginal"
+    if wish == "marginal":
+        problem.design.require_known_spreads("The marginal program")
+        if parameterisation != "auto":
+            raise ArgumentError(
+                f"parameterisation is {parameterisation!r}, but the marginal program integrates the random effects "
+                "out: leave it away, or give program='conditional'."
+            )
+    return wish
 
 
 def _bind_conditional(
@@ -300,7 +332,7 @@ def _bind_conditional(
 ) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
     design = problem.design
     groups = [block.group for block in problem.labels.blocks]
-    seen = move_to_means(warm, design, priors.effect_contrasts)
+    seen = move_to_means(warm, warm.pose(design), priors.effect_contrasts)
     chosen = choose_degrees(wish, groups, parameterise(*seen))
     references = [warm.sigma * factor for factor in interior_factors(*seen)]
     degrees = [choice.degree for choice in chosen]
@@ -339,7 +371,8 @@ def _run_conditional(
     parameterisation: Wish,
 ) -> Run:
     problem, priors = asked.problem, asked.priors
-    design = problem.design
+    design = warm.pose(problem.design)
+    is_alone = design.residual is not None and design.residual.of_fitted
     program, data, chosen = _bind_conditional(problem, priors, warm, parameterisation)
     return explore_conditional(
         program,
@@ -347,7 +380,7 @@ def _run_conditional(
         lambda point: start_conditional(program, data, point, design, priors.contrast),
         warm,
         design,
-        bind_marginal(problem, priors),
+        None if is_alone else bind_marginal(problem, priors),
         settings=asked.settings,
         watch=watch,
         recorder=recorder,

@@ -347,9 +347,11 @@ Tune = Annotated[int, typer.Option(min=0, help="Iterations of warm-up before the
 Chains = Annotated[int, typer.Option(min=1, help="Chains.", rich_help_panel=SAMPLER)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.", rich_help_panel=SAMPLER)]
 Program = Annotated[
-    Literal["marginal", "conditional"],
+    Literal["auto", "marginal", "conditional"],
     typer.Option(
-        help="Integrate the random effects out and draw them afterwards, or sample them.", rich_help_panel=SAMPLER
+        help="Integrate the random effects out and draw them afterwards, or sample them; auto integrates them out "
+        "where they can be.",
+        rich_help_panel=SAMPLER,
     ),
 ]
 By = Annotated[

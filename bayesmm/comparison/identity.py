@@ -120,6 +120,8 @@ def check_identity(fit: Fit) -> Identity:
     ------
     ComparisonError
         If the fit is one of maximum likelihood.
+    ArgumentError
+        If the residual variance changes with fitted values.
     PriorError
         If flat priors leave the posterior improper.
     """
@@ -128,6 +130,7 @@ def check_identity(fit: Fit) -> Identity:
             "The identity is one of REML, and the fit is one of maximum likelihood, which maximises over the "
             "coefficients where a posterior integrates them out. Give model.fit('reml')."
         )
+    fit.design.require_one_likelihood("check_identity")
     flat = build_flat_posterior(fit.problem)
     estimate = fit.estimate.coordinates if fit.known_sigma is None else fit.estimate.coordinates[:-1]
     rows = [row for row in fit.labels.parameter_rows() if row.kind != "fixed"]

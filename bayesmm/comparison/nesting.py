@@ -92,13 +92,16 @@ def examine(small: Design, large: Design) -> Nesting:
 def _has_residual(small: Design, large: Design) -> bool:
     """Whether the covariance of the smaller model's residuals is one of the larger model's, as far as is known.
 
-    Logarithms of standard deviations are linear in columns. Without correlations all structures meet.
+    Logarithms of standard deviations are linear in columns. Without correlations all structures meet. Fitted values,
+    each model's own, count as one covariate.
     """
-    one, other = small.residual, large.residual
+    one, other = small.without_fitted().residual, large.without_fitted().residual
     if one is None or other is None:
         return one is None
     constant = np.ones((len(other.columns), 1))
     if not is_in_span(one.columns, np.hstack([constant, other.columns])):
+        return False
+    if not {kind for _, kind in one.growth.terms} <= {kind for _, kind in other.growth.terms}:
         return False
     if one.correlation is None or other.correlation is None:
         return one.correlation is None

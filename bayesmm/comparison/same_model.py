@@ -91,7 +91,7 @@ def _design_difference(first: Design, second: Design, other: str = "posterior") 
 
 
 def _same_residuals(first: Design, second: Design) -> bool:
-    one, other = first.residual, second.residual
+    one, other = first.without_fitted().residual, second.without_fitted().residual
     if one is None or other is None:
         return one is other
     return all(

@@ -160,8 +160,8 @@ class Design:
         if self.residual is not None and self.residual.of_fitted:
             raise ArgumentError(
                 f"{what} is not available for a model with residual={self.residual.specification.text!r}: the residual "
-                "variance is a function of coefficients and random effects there, which are integrated out in closed "
-                "form. Take fit(), or a covariate in the place of the fitted value, power(x)."
+                "variance is a function of coefficients and random effects there, which cannot be integrated out in "
+                "closed form. The conditional program samples them, program='conditional'."
             )
 
     def require_one_likelihood(self, what: str) -> None:
@@ -299,6 +299,12 @@ class Design:
         """
         assert self.residual is not None
         return replace(self, residual=self.residual.at_fitted(fitted, self.rows))
+
+    def without_fitted(self) -> Self:
+        """Return the same design without what the residual variance has by fitted values."""
+        if self.residual is None or not self.residual.of_fitted:
+            return self
+        return replace(self, residual=self.residual.without_fitted())
 
     def with_weights(self, weights: np.ndarray) -> Self:
         """Return the same design with other prior weights.

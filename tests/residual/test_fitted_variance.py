@@ -154,10 +154,6 @@ def test_models_of_one_likelihood_are_asked_for_by_name(fit: Fit) -> None:
         bmm.simulate(FORMULA, BODY, fit.parameters["estimate"], residual="power(fitted)")
     with pytest.raises(ArgumentError, match=r"whose variances fit\.simulate\(\) has"):
         bmm.power(fit, test="Time")
-    model = Model(FORMULA, BODY, residual="power(fitted)")
-    for ask in (model.sample, model.program, model.prior_predictive, lambda: model.priors):
-        with pytest.raises(ArgumentError, match="function of coefficients and random effects"):
-            ask()
     table = bmm.anova(Model(FORMULA, BODY).fit(), fit)
     assert any("own fitted values" in each for each in table.remarks)
     assert table.table["chisq"].iloc[-1] == pytest.approx(2.0 * (fit.loglik - Model(FORMULA, BODY).fit().loglik))

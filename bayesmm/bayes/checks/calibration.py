@@ -17,7 +17,7 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.posterior import Posterior
 from bayesmm.bayes.priors.prior_simulation import simulate_prior
 from bayesmm.bayes.priors.resolution import ResolvedPriors
-from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
+from bayesmm.bayes.residual_draws import read_residual, residuals_of
 from bayesmm.bayes.results.diagnostics import Diagnostics
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
@@ -26,7 +26,7 @@ from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.parts import warnings as warnings_
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
-from bayesmm.problem import Problem, lay_out_design
+from bayesmm.problem import Problem
 
 FEWEST = 10  # simulations that say anything
 RANKED = 199  # draws that a true value is ranked among, evenly spaced, so that they are nearly independent
@@ -269,8 +269,7 @@ def _log_likelihood(posterior: Posterior, draws: Mapping[str, np.ndarray], y: np
     mean = build_predictors(design).mean(beta, [draws[block.effect_variable] for block in posterior.labels.blocks])
     public = read_residual(design, draws, sigma)
     if public is not None:
-        residuals = ResidualDraws(layout=lay_out_design(design), public=public, sigma=sigma)
-        return residuals.groups(y - mean)[0].sum(axis=1)
+        return residuals_of(design, public, sigma, mean).groups(y - mean)[0].sum(axis=1)
     squares = (design.weights * (y - mean) ** 2).sum(axis=1)
     return -len(y) * np.log(sigma) - 0.5 * squares / sigma**2
 

@@ -144,7 +144,7 @@ def explore_conditional(
     start: Callable[[WarmStart], Start],
     warm: WarmStart,
     design: Design,
-    marginal: tuple[MarginalProgram, MarginalData],
+    marginal: tuple[MarginalProgram, MarginalData] | None,
     *,
     settings: Settings,
     watch: Watcher | None,
@@ -165,8 +165,9 @@ def explore_conditional(
         The point estimate.
     design : Design
         The data, and the names.
-    marginal : (MarginalProgram, MarginalData)
-        The same posterior, of fewer parameters: its modes are sought while the conditional program compiles.
+    marginal : (MarginalProgram, MarginalData) or None
+        The same posterior, of fewer parameters: its modes are sought while the conditional program compiles. None where
+        it is none, so that all chains begin at the estimate.
     settings, watch, recorder
         See `bayesmm.bayes.exploring.nuts.run_nuts`.
     in_hand : InHand
@@ -186,21 +187,21 @@ def explore_conditional(
             seed=settings.seed,
         )
         kernel = prepare_nuts(surface, settings)
-        other = _open_marginal(*marginal, start_marginal(*marginal, warm, design), MarginalProgram.recover_coefficients)
-        modes = None if other[0].coordinates.diagonal else find_modes(*other)
-        several = modes is not None and len(modes.found) > 1
-        peaks = []
-        if modes is not None and several:
-            points = estimates_at(other[0], modes, marginal, warm, design.labels)
-            peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
+        peaks, portrayed = [], None
+        if marginal is not None:
+            at_start = start_marginal(*marginal, warm, design)
+            other = _open_marginal(*marginal, at_start, MarginalProgram.recover_coefficients)
+            modes = None if other[0].coordinates.diagonal else find_modes(*other)
+            if modes is not None and len(modes.found) > 1:
+                points = estimates_at(other[0], modes, marginal, warm, design.labels)
+                peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]
+                portrayed = partial(portray, other[0], modes, design.labels)
 
         def finish(drawn: Drawn, briefly: bool) -> Run:  # nothing that could be left out
             with inside_jax():
                 sites = by_chain(surface.finish(drawn.place, drawn.positions), settings.chains)
                 run = Run(sites=sites, stats=drawn.stats, notes=notes, attributes=attributes)
-                return (
-                    tell_modes(run, portray(other[0], modes, design.labels)) if modes is not None and several else run
-                )
+                return run if portrayed is None else tell_modes(run, portrayed())
 
         def hold(gather: Callable[[], Drawn | None]) -> None:
             in_hand.finish, in_hand.gather = finish, gather

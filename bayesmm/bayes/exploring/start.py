@@ -15,7 +15,7 @@ from bayesmm.bayes.programs.parameterisation import Choice
 from bayesmm.bayes.programs.partial import partial_factor
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.sites import Numbers, Parameter
-from bayesmm.bayes.residual_draws import whitener
+from bayesmm.bayes.residual_draws import at_effects, whitener
 from bayesmm.covariance.public import free_sds
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
@@ -61,6 +61,10 @@ class WarmStart:
     effect_covariances: tuple[np.ndarray, ...] | None = None
     elsewhere: tuple[tuple[float, tuple[np.ndarray, ...]], ...] = ()
     residual: np.ndarray | None = None
+
+    def pose(self, design: Design) -> Design:
+        """Take the fitted values of this start into a design whose residual variance changes with them."""
+        return at_effects(design, self.beta, self.effects or zero_effects(design))
 
 
 class Start(NamedTuple):
@@ -233,7 +237,7 @@ def start_conditional(
         values |= program.coefficients.start(contrast @ warm.beta, data.coefficients)
         scales |= program.coefficients.scales(contrast @ warm.beta, error, data.coefficients)
     independent, weights = whiten_blocks(warm, design)
-    modes = warm.effects or tuple(np.zeros((block.q, block.k)) for block in design.blocks)
+    modes = warm.effects or zero_effects(design)
     sums: dict[int, np.ndarray] = {}
     for f in program.order:
         site, block = program.effect_sites[f], program.covariances.blocks[f]
@@ -334,6 +338,11 @@ def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]
         width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
         scales[matrix.site] = np.full(matrix.shape, width)
     return scales
+
+
+def zero_effects(design: Design) -> tuple[np.ndarray, ...]:
+    """No random effects (q, k) of any level."""
+    return tuple(np.zeros((block.q, block.k)) for block in design.blocks)
 
 
 def cold_start(design: Design) -> WarmStart:

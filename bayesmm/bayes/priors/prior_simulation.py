@@ -10,7 +10,7 @@ from bayesmm.arguments import check_seed
 from bayesmm.bayes.priors.families import FAMILIES, draw, draw_cholesky
 from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
-from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
+from bayesmm.bayes.residual_draws import read_residual, residuals_of
 from bayesmm.console import listing
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import effect_sds, read_covariance
@@ -18,7 +18,6 @@ from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import ArgumentError, PriorError
-from bayesmm.problem import lay_out_design
 
 BATCH_ENTRIES = 2**22  # numbers held at once beside the result, 32 MB
 MOST_ENTRIES = 2**28  # of the result, 2 GB
@@ -212,11 +211,12 @@ def _draw_response(
     public = read_residual(design, arrays, sigma)
     if public is None:
         y *= sigma[:, None] / np.sqrt(design.weights)
-    else:
-        y = ResidualDraws(layout=lay_out_design(design), public=public, sigma=sigma).colour(y)
     batch = max(1, BATCH_ENTRIES // design.n)
     for part in (slice(start, start + batch) for start in range(0, len(sigma), batch)):
-        y[part] += predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in design.labels.blocks])
+        mean = predictors.mean(beta[part], [arrays[block.effect_variable][part] for block in design.labels.blocks])
+        if public is not None:
+            y[part] = residuals_of(design, public[part], sigma[part], mean).colour(y[part])
+        y[part] += mean
     return y
 
 

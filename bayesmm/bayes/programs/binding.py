@@ -19,6 +19,7 @@ from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.design.refusal import refuse_related
+from bayesmm.errors import DesignError
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.in_jax.padding import pad_products
@@ -45,7 +46,13 @@ def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalPro
         The NumPyro model.
     data : MarginalData
         Its argument.
+
+    Raises
+    ------
+    ArgumentError
+        If the residual variance changes with fitted values.
     """
+    problem.design.require_known_spreads("The marginal program")
     covariances, covariance_data = _bind_covariances(problem.design, priors)
     rows = priors.of_kind("fixed")
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
@@ -125,12 +132,18 @@ def bind_conditional(
         The NumPyro model.
     data : ConditionalData
         Its argument.
+
+    Raises
+    ------
+    DesignError
+        If a response is zero, and the residual variance a power of the expected one.
     """
     refuse_related(
         design,
         "The conditional program samples independent levels",
         "Take program='marginal': it integrates random effects out, and draws them afterwards.",
     )
+    _refuse_zeros(design)
     covariances, covariance_data = _bind_covariances(design, priors)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
@@ -157,7 +170,7 @@ def bind_conditional(
         "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
         "covariances": covariance_data,
         "coefficients": numbers,
-        "groups": () if design.residual is None else lay_out_groups(lay_out_design(design)),
+        "groups": () if design.residual is None else lay_out_groups(lay_out_design(design.without_fitted())),
     }
     program = ConditionalProgram(
         covariances=covariances,
@@ -167,6 +180,18 @@ def bind_conditional(
         parents=centring.parents,
     )
     return program, ConditionalData(**leaves)
+
+
+def _refuse_zeros(design: Design) -> None:
+    """Refuse responses at which the density rises without limit as the expected one comes to them."""
+    is_zero = design.y == 0.0
+    if design.residual is None or not design.residual.growth.has_pole or not is_zero.any():
+        return
+    raise DesignError(
+        f"{design.response} is 0 in row {design.rows[is_zero.argmax()]!r}, where residual="
+        f"{design.residual.specification.text!r} leaves no variance, so that an expected response of zero is "
+        "infinitely likely: leave such rows out, shift the response, or take exponential(fitted)."
+    )
 
 
 def _bind_covariances(design: Design, priors: ResolvedPriors) -> tuple[Covariances, CovarianceData]:
@@ -240,6 +265,7 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
         exponents=exponents,
         moved=moved,
         matrices=tuple(matrices),
+        growth=block.growth,
     )
     return residuals, ResidualNumbers(**leaves)
 

@@ -281,7 +281,8 @@ class ConditionalProgram:
             numpyro.sample("y", dist.Normal(mean, sigma / data.root_weights), obs=data.y)
         else:
             covariances = group_covariances(self.covariances.correlation, residual, data.groups)
-            numpyro.sample("y", GroupNormal(mean, sigma, covariances, data.groups), obs=data.y)
+            log_scales = self._log_scales(residual, mean)
+            numpyro.sample("y", GroupNormal(mean, sigma, covariances, data.groups, log_scales), obs=data.y)
 
     def linear_predictor(self, data: ConditionalData) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Declare everything but the response, inside a NumPyro model: what to call to give it another distribution.
@@ -307,7 +308,12 @@ class ConditionalProgram:
         ):
             own = sigma * jnp.sqrt(jnp.diagonal(R, axis1=1, axis2=2))
             scale = scale.at[group.rows].set(own[group.pattern])
-        return mean, scale
+        return mean, scale * jnp.exp(self._log_scales(residual, mean))
+
+    def _log_scales(self, residual: Float[Array, " f"], mean: Float[Array, " n"]) -> Float[Array, " n"] | float:
+        """Logarithms of what the means multiply standard deviations by."""
+        assert self.covariances.residual is not None
+        return self.covariances.residual.growth.log_scales(jnp, residual, mean)
 
     def _sample_mean(
         self, data: ConditionalData
@@ -358,7 +364,10 @@ class ConditionalProgram:
         ]
         for site, block, how in zip(self.effect_sites, self.covariances.blocks, self.parameterisations, strict=True):
             lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
-        lines.append(f"y ~ Normal{', jointly within residual groups' if self.covariances.correlation else ''}")
+        how = [", jointly within residual groups"] if self.covariances.correlation else []
+        if self.covariances.residual and self.covariances.residual.growth:
+            how.append(", its standard deviation by its own mean")
+        lines.append(f"y ~ Normal{''.join(how)}")
         return "\n".join(["conditional program", *(f"  {visible(line)}" for line in lines)])
 
 

@@ -17,6 +17,7 @@ from numpyro.distributions import constraints
 
 from bayesmm.bayes.programs.distributions import distribution
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
+from bayesmm.covariance.growth import Growth
 from bayesmm.covariance.residual import Correlation
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
 from bayesmm.marginal.residual.in_jax import invert
@@ -108,6 +109,8 @@ class Residuals:
         Whether priors of standard deviations are where something multiplies the exponents.
     matrices : tuple of ResidualMatrix
         Of the rows of a group: one, or one for each level of a factor.
+    growth : Growth
+        What expected responses multiply standard deviations by, in the conditional program.
     """
 
     correlation: Correlation | None
@@ -116,6 +119,7 @@ class Residuals:
     exponents: Parameter | None
     moved: bool
     matrices: tuple[ResidualMatrix, ...]
+    growth: Growth
 
     def sample(self, numbers: ResidualNumbers, sigma: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, " f"]]:
         """Sample all of it, given σ where its prior is.
@@ -224,6 +228,8 @@ class GroupNormal(dist.Distribution):
         R of the patterns of each stack, over σ².
     groups : sequence of GroupRows
         By size.
+    log_scales : array, shape (n,), or zero
+        Logarithms of what standard deviations are multiplied by.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -235,10 +241,12 @@ class GroupNormal(dist.Distribution):
         sigma: Float[Array, ""],
         covariances: Sequence[Float[Array, "m o o"]],
         groups: Sequence[GroupRows],
+        log_scales: Float[Array, " n"] | float = 0.0,
         *,
         validate_args: bool | None = None,
     ) -> None:
         self.mean_of_rows, self.sigma, self.covariances, self.groups = mean, sigma, covariances, groups
+        self.log_scales = jnp.broadcast_to(log_scales, jnp.shape(mean))
         super().__init__(event_shape=jnp.shape(mean), validate_args=validate_args)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -248,12 +256,12 @@ class GroupNormal(dist.Distribution):
         for group, R in zip(self.groups, self.covariances, strict=True):
             L = jnp.linalg.cholesky(R)[group.pattern]
             found = found.at[..., group.rows].set(jnp.einsum("gst,...gt->...gs", L, noise[..., group.rows]))
-        return self.mean_of_rows + self.sigma * found
+        return self.mean_of_rows + self.sigma * jnp.exp(self.log_scales) * found
 
     def log_prob(self, value: Array) -> Array:
         """Evaluate the log density."""
-        e, n = (value - self.mean_of_rows) / self.sigma, self.event_shape[0]
-        total = -n * (jnp.log(self.sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
+        e, n = (value - self.mean_of_rows) / (self.sigma * jnp.exp(self.log_scales)), self.event_shape[0]
+        total = -n * (jnp.log(self.sigma) + 0.5 * jnp.log(2.0 * jnp.pi)) - self.log_scales.sum()
         for group, R in zip(self.groups, self.covariances, strict=True):
             W, log_det = invert(R)
             own = e[..., group.rows]

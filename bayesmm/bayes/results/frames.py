@@ -38,7 +38,7 @@ def glance(
         "ess": diagnostics.ess,
     }
     if elpd:
-        found = loo(posterior, "row", "marginal", None, progress)
+        found = loo(posterior, "row", "auto", None, progress)
         columns |= {"elpd_loo": found.elpd, "elpd_loo_std_error": found.se, "p_loo": found.p}
     return pd.DataFrame({name: [value] for name, value in columns.items()})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmm.bayes.residual_draws import whitener
+from bayesmm.bayes.residual_draws import at_effects, whitener
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import read_draws
 from bayesmm.bayes.results.recovered import read_effects
@@ -27,10 +27,10 @@ def draw_group_lines(
     draws = read_draws(posterior, few)
     effects = read_effects(posterior, draws, progress=progress)
     means = [each.mean(axis=0) for each in effects]
-    whiten = None if draws.residual is None else whitener(posterior.design, draws.residual.mean(axis=0))
-    places = lay_out_groups(
-        posterior.design, draws.beta.mean(axis=0), means, x=x, group=group, levels=levels, level=level, whiten=whiten
-    )
+    beta = draws.beta.mean(axis=0)
+    design = at_effects(posterior.design, beta, means)
+    whiten = None if draws.residual is None else whitener(design, draws.residual.mean(axis=0))
+    places = lay_out_groups(posterior.design, beta, means, x=x, group=group, levels=levels, level=level, whiten=whiten)
     m, step = len(places.codes), max(1, BATCH // len(draws.sigma))
     parts = []
     for start in range(0, m, step):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesmm.bayes.residual_draws import growth_of
 from bayesmm.bayes.results.draws import ParameterDraws
 from bayesmm.covariance.residual import GroupedRows
 from bayesmm.design.design import Design
@@ -25,7 +26,8 @@ class KrigedDraws:
     seen : SeenResiduals
         The new rows, and those of the data in their groups alone.
     residuals : array, shape (D, n)
-        Of the latter.
+        Of the latter, over what standard deviations are multiplied by at their expected responses; so are those of the
+        new rows that are made of them.
     draws : ParameterDraws
         Parameters.
     together : bool
@@ -98,7 +100,7 @@ def krige(
     together : bool
         As of `KrigedDraws`.
     """
-    seen = read_seen(design, new_data, weights, apart=together)
+    seen = read_seen(design.without_fitted(), new_data, weights, apart=together)
     if seen is None:
         return None
     groups = seen.new.groups
@@ -117,7 +119,9 @@ def krige(
         incidences=tuple(incidences),
         n_new=predictors.n_new,
     )
-    left = design.y[rows] - known.mean(draws.beta, effects)
+    expected = known.mean(draws.beta, effects)
+    assert draws.residual is not None
+    left = (design.y[rows] - expected) / growth_of(design, draws.residual, expected)
     some = replace(seen, known=GroupedRows(*(each[rows] for each in seen.known)))
     return KrigedDraws(some, left, draws, together=together)
 

@@ -13,8 +13,10 @@ from arviz_stats import loo as psis_loo
 from scipy.special import ndtr
 from xarray import DataArray, Dataset, DataTree
 
+from bayesmm.arguments import is_one_of
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
+from bayesmm.bayes.residual_draws import normal_log_density, residuals_of
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, stack_draws
 from bayesmm.bayes.results.indispensable import refuse_indispensable
@@ -24,6 +26,7 @@ from bayesmm.bayes.results.residual_leave_out import conditional_groups, leave_g
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
+from bayesmm.design.predictors import build_predictors
 from bayesmm.design.reading.levels import read_levels
 from bayesmm.errors import ArgumentError, PredictionError
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
@@ -39,7 +42,7 @@ from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, single_rows
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import progress_bar, watched
 
-type Predictive = Literal["marginal", "conditional"]
+type Predictive = Literal["auto", "marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
 
 MOST_NUMBERS = 50_000_000  # draws times rows: 400 MB, of which a few copies are needed
@@ -52,14 +55,11 @@ def log_likelihood(
 ) -> DataTree:
     """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
     dim, groups, coordinate = _left_out(posterior, of)
+    predictive = choose_predictive(posterior, predictive, of)
     chosen = read_draws(posterior, draws)
     _check_size(chosen, len(coordinate))
-    if predictive == "marginal":
-        values = _marginal(posterior, chosen, groups, progress)
-    elif predictive == "conditional":
-        values = _conditional(posterior, chosen, groups, progress)
-    else:
-        raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
+    evaluate = _marginal if predictive == "marginal" else _conditional
+    values = evaluate(posterior, chosen, groups, progress)
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
 
 
@@ -73,12 +73,38 @@ def loo_pit(posterior: DrawnModel, draws: int | None, progress: bool | None) -> 
     chosen = read_draws(posterior, draws)
     dim, _, coordinate = _left_out(posterior, ROWS)
     _check_size(chosen, len(coordinate))
-    sd, z = _leave_rows(posterior, chosen, progress)
-    tree = _tree(posterior, chosen, {dim: coordinate}, normal_log_density(sd, z), "marginal")
+    predictive = choose_predictive(posterior, "auto", ROWS)
+    sd, z = (_leave_rows if predictive == "marginal" else _rows_as_drawn)(posterior, chosen, progress)
+    tree = _tree(posterior, chosen, {dim: coordinate}, normal_log_density(sd, z), predictive)
     weights = cast(Any, _weigh(tree, progress)).log_weights
     below = DataArray(ndtr(z).reshape(*chosen.shape, -1), dims=("chain", "draw", dim), coords=weights.coords)
     pit = below.weighted(cast(DataArray, np.exp(weights))).mean(["chain", "draw"])
     return DataTree.from_dict({"loo_pit": pit.rename("y").to_dataset()})
+
+
+def choose_predictive(posterior: DrawnModel, wish: Predictive, of: str) -> Literal["marginal", "conditional"]:
+    """Settle what is integrated out where something is left out: by default all that can be.
+
+    Raises
+    ------
+    ArgumentError
+        If the wish is none of the choices.
+    PredictionError
+        If coefficients and random effects make the residual variance, so that they cannot be integrated out, and that
+        is asked for, or groups are left out, whose random effects the draws know from their rows.
+    """
+    if not is_one_of(wish, ("auto", "marginal", "conditional")):
+        raise ArgumentError(f"predictive is {wish!r}: give 'marginal' or 'conditional'.")
+    residual = posterior.design.residual
+    if wish == "conditional" or residual is None or not residual.growth:
+        return "conditional" if wish == "conditional" else "marginal"
+    if wish == "marginal" or (of != ROWS and posterior.design.blocks):
+        raise PredictionError(
+            f"Densities with random effects integrated out are not available with residual="
+            f"{residual.specification.text!r}: effects make the residual variance. predictive='conditional' takes "
+            "them as drawn, which says little of whole levels: their Pareto k̂ are large."
+        )
+    return "conditional"
 
 
 def _weigh(tree: DataTree, progress: bool | None) -> ELPDData:
@@ -219,9 +245,14 @@ def _leave_rows(posterior: DrawnModel, draws: ParameterDraws, progress: bool | N
         return map_draws(row_deviations, (bound.holding(groups), groups), stacked, bar=bar)
 
 
-def normal_log_density(sd: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Log densities of deviations, in units of their standard deviations."""
-    return -0.5 * (z**2 + np.log(2.0 * np.pi)) - np.log(sd)
+def _rows_as_drawn(
+    posterior: DrawnModel, draws: ParameterDraws, progress: bool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same given coefficients and random effects as drawn, and the other residuals of a row's group."""
+    design = posterior.design
+    assert draws.residual is not None
+    mean = build_predictors(design).mean(draws.beta, read_effects(posterior, draws, progress=progress))
+    return residuals_of(design, draws.residual, draws.sigma, mean).rows_given_others(design.y - mean)
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ import pandas as pd
 from xarray import DataArray
 
 from bayesmm.bayes.programs.binding import bind_marginal
+from bayesmm.bayes.residual_draws import normal_log_density
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, stack_draws
 from bayesmm.bayes.results.leave_out import (
+    ROWS,
     Predictive,
+    choose_predictive,
     draws_beside,
     efficiency,
-    normal_log_density,
     row_deviations,
 )
-from bayesmm.bayes.results.pointwise import LOG_2_PI
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.design.predictors import Predictors
 from bayesmm.design.refusal import refuse_related
@@ -112,9 +113,8 @@ def loo_rows(
     bar: Bar,
 ) -> StreamedLoo:
     """Leave out each row of those that are read chunk by chunk; see `Posterior.loo_rows`."""
-    if predictive not in ("marginal", "conditional"):
-        raise ArgumentError(f"predictive is {predictive!r}: give 'marginal' or 'conditional'.")
     posterior.design.require_independent_residuals("loo_rows")
+    predictive = choose_predictive(posterior, predictive, ROWS)
     source, chosen = scan(rows), read_draws(posterior, draws)
     if len(chosen.sigma) < FEWEST:
         raise ArgumentError(
@@ -218,6 +218,6 @@ def _conditional(posterior: DrawnModel, chosen: ParameterDraws, size: int) -> _D
         )
         sd = chosen.sigma[:, None] / np.sqrt(part.weights[some])
         z = (part.y[some] - predictors.mean(chosen.beta, effects)) / sd
-        return -0.5 * (z**2 + LOG_2_PI) - np.log(sd)
+        return normal_log_density(sd, z)
 
     return densities

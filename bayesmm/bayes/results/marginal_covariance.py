@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments import is_one_of, shorten
+from bayesmm.bayes.residual_draws import at_effects
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.tables import stack_parameters
 from bayesmm.console import listing
@@ -62,14 +63,22 @@ def summarise_covariance(
             f"{int((MOST_NUMBERS / FEWEST) ** 0.5)} rows are the most. Choose some, rows={{'group': 'level'}}."
         )
     drawn = stack_parameters(posterior.data, posterior.labels).reshape(-1, len(names))
-    sigma = posterior.sigma.ravel()
+    sigma, beta = posterior.sigma.ravel(), posterior.beta.reshape(len(drawn), -1)
+    effects = _effects(posterior) if design.residual is not None and design.residual.growth else []
     count = min(len(drawn), DRAWS, MOST_NUMBERS // len(chosen) ** 2)
     cells = []
     for d in np.linspace(0, len(drawn) - 1, count).round().astype(int):
         values = dict(zip(names, drawn[d].tolist(), strict=True)) | {"sigma": float(sigma[d])}
-        cells.append(covariance_of_rows(design, chosen, stated_covariances(design.labels, values), values))
+        own = at_effects(design, beta[d], [b[d] for b in effects])
+        cells.append(covariance_of_rows(own, chosen, stated_covariances(design.labels, values), values))
     index = label_rows(design, chosen)
     return pd.DataFrame(_summarise(np.stack(cells), summary, level), index=index, columns=index)
+
+
+def _effects(posterior: DrawnModel) -> list[np.ndarray]:
+    """Random effects (D, q, k), which make fitted values."""
+    each = [posterior.draws(block.effect_variable) for block in posterior.labels.blocks]
+    return [b.reshape(-1, *b.shape[2:]) for b in each]
 
 
 def _summarise(cells: np.ndarray, summary: Summary, level: float) -> np.ndarray:

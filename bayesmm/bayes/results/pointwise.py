@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.bayes.residual_draws import ResidualDraws, read_residual
+from bayesmm.bayes.residual_draws import normal_log_density, read_residual, residuals_of
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
-from bayesmm.problem import lay_out_design
 
 LOG_2_PI = np.log(2.0 * np.pi)
 BATCH = 100_000  # draws times rows at once, so that they stay in the processor's cache
@@ -61,8 +60,9 @@ def pointwise_log_likelihood(
         own = {name: each.reshape(n_draws, *each.shape[2:]) for name, each in sites.items()}
         public = read_residual(design, own, scale)
         assert public is not None
-        residuals = ResidualDraws(layout=lay_out_design(design), public=public, sigma=scale)
-        return residuals.rows_given_others(design.y - predictors.mean(beta, flat)).reshape(*shape, design.n), ()
+        mean = predictors.mean(beta, flat)
+        found = residuals_of(design, public, scale, mean).rows_given_others(design.y - mean)
+        return normal_log_density(*found).reshape(*shape, design.n), ()
     root, log_root = np.sqrt(0.5 * design.weights), 0.5 * np.log(design.weights) - 0.5 * LOG_2_PI
     size = max(1, BATCH // design.n)
     for start in range(0, n_draws, size):

@@ -11,7 +11,7 @@ import pandas as pd
 from xarray import DataTree
 
 from bayesmm.arguments import check_seed, is_one_of, shorten
-from bayesmm.bayes.residual_draws import ResidualDraws, lay_out_rows, row_sds, spread_columns
+from bayesmm.bayes.residual_draws import ResidualDraws, growth_of, lay_out_rows, row_sds, spread_columns
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.kriged_draws import KrigedDraws, krige
@@ -197,7 +197,7 @@ class RowDraws:
     def mean(self, part: slice = EVERY, draws: slice = EVERY) -> np.ndarray:
         """Evaluate the expected response in some rows, by some draws; (D, m)."""
         mean = self._mean(part, draws)
-        return mean if self._kriged is None else mean + self._kriged.expected(part, draws)
+        return mean if self._kriged is None else mean + self._kriged.expected(part, draws) * self._scales(mean, draws)
 
     def _mean(self, part: slice, draws: slice) -> np.ndarray:
         """Evaluate Xβ + Zb + offset."""
@@ -212,7 +212,7 @@ class RowDraws:
         if public is None:
             return mean + sigma[:, None] / np.sqrt(self._weights[part]) * noise
         own = row_sds(self._columns[part], public[draws], sigma, self._weights[part]) * noise
-        return mean + self._given_others(own, part, draws, noise)
+        return mean + self._given_others(own, part, draws, noise) * self._scales(mean, draws)
 
     def observations_together(self, draws: slice = EVERY) -> np.ndarray:
         """Draw observations of all rows, those whose residuals hang together jointly; (D, m)."""
@@ -222,7 +222,12 @@ class RowDraws:
         mean = self._mean(EVERY, draws)
         noise = self._rng.standard_normal(mean.shape)
         own = ResidualDraws(layout=self._layout, public=public[draws], sigma=sigma).colour(noise)
-        return mean + self._given_others(own, EVERY, draws, noise)
+        return mean + self._given_others(own, EVERY, draws, noise) * self._scales(mean, draws)
+
+    def _scales(self, mean: np.ndarray, draws: slice) -> np.ndarray | float:
+        """Return what multiplies standard deviations of residuals where expected responses are (D, m)."""
+        public = self._draws.residual
+        return 1.0 if public is None else growth_of(self._design, public[draws], mean)
 
     def _given_others(self, own: np.ndarray, part: slice, draws: slice, noise: np.ndarray) -> np.ndarray:
         """Residuals (D, m), those of groups of the data by what is known of these where that is to count."""

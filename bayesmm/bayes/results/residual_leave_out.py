@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
-from bayesmm.bayes.residual_draws import LOG_2_PI, ResidualDraws
+from bayesmm.bayes.residual_draws import LOG_2_PI, ResidualDraws, residuals_of
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, stack_draws
 from bayesmm.bayes.results.indispensable import refuse_indispensable
@@ -29,7 +29,6 @@ from bayesmm.marginal.residual.in_jax import lay_out_products, products_at
 from bayesmm.marginal.residual.layout import ResidualLayout
 from bayesmm.marginal.residual.leave_out import leave_levels_apart, leave_residual_groups, leave_residual_rows
 from bayesmm.presenting.progress import Bar, progress_bar
-from bayesmm.problem import lay_out_design
 
 MOST_ROWS = 1000  # of data of which groups are left out that cross others: some 0.1 s for each draw
 
@@ -137,7 +136,9 @@ def _leave_crossing(
     blocks = [(block.incidence.only.columns, _are_alike(block.incidence.only.codes)) for block in design.blocks]
     found = []
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
-        for d, V in enumerate(_dense_residuals(rows.layout, draws)):
+        assert draws.residual is not None
+        of_rows = ResidualDraws(layout=rows.layout, public=draws.residual, sigma=draws.sigma)
+        for d, V in enumerate(_dense_residuals(of_rows)):
             for (Z, alike), covariance in zip(blocks, draws.covariances, strict=True):
                 V = V + Z @ covariance[d] @ Z.T * alike
             beta = draws.beta[d, sampled]
@@ -159,16 +160,16 @@ def _check_rows(n: int) -> None:
         )
 
 
-def _dense_residuals(layout: ResidualLayout, draws: ParameterDraws) -> Iterator[np.ndarray]:
+def _dense_residuals(residuals: ResidualDraws) -> Iterator[np.ndarray]:
     """Covariance matrix (n, n) of the residuals, draw by draw."""
-    assert draws.residual is not None
-    residuals = ResidualDraws(layout=layout, public=draws.residual, sigma=draws.sigma)
-    n = sum(stack.rows.size for stack in layout.stacks)
-    for sigma, covariances in zip(draws.sigma, residuals.covariances(), strict=True):
+    stacks = residuals.layout.stacks
+    n = sum(stack.rows.size for stack in stacks)
+    scales = np.broadcast_to(residuals.scales, (len(residuals.sigma), n))
+    for sigma, scale, covariances in zip(residuals.sigma, scales, residuals.covariances(), strict=True):
         V = np.zeros((n, n))
-        for stack, R in zip(layout.stacks, covariances, strict=True):
+        for stack, R in zip(stacks, covariances, strict=True):
             V[stack.rows[:, :, None], stack.rows[:, None, :]] = sigma**2 * R[stack.pattern]
-        yield V
+        yield V * np.outer(scale, scale)
 
 
 def _are_alike(codes: np.ndarray) -> np.ndarray:
@@ -197,21 +198,19 @@ def conditional_groups(
         If residuals of a residual group are in several of the groups, and there are more than a thousand rows.
     """
     design = posterior.design
-    layout, public = lay_out_design(design), draws.residual
-    assert public is not None
+    assert draws.residual is not None
+    effects = read_effects(posterior, draws, progress=progress)
+    mean = build_predictors(design).mean(draws.beta, effects)
+    residuals, left = residuals_of(design, draws.residual, draws.sigma, mean), design.y - mean
     owner = np.full(design.n, -1)
     for g, which in enumerate(groups):
         owner[which] = g
-    is_whole = not any((owner[stack.rows] != owner[stack.rows][:, :1]).any() for stack in layout.stacks)
-    if not is_whole:
+    if any((owner[stack.rows] != owner[stack.rows][:, :1]).any() for stack in residuals.layout.stacks):
         _check_rows(design.n)
-    effects = read_effects(posterior, draws, progress=progress)
-    residual = design.y - build_predictors(design).mean(draws.beta, effects)
-    if not is_whole:
-        each = ((np.linalg.inv(R), e) for R, e in zip(_dense_residuals(layout, draws), residual, strict=True))
+        each = ((np.linalg.inv(R), e) for R, e in zip(_dense_residuals(residuals), left, strict=True))
         with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
             return np.stack([_left_out(P, P @ e, groups, bar) for P, e in each])
-    values, first = ResidualDraws(layout=layout, public=public, sigma=draws.sigma).groups(residual)
+    values, first = residuals.groups(left)
     total = np.zeros((len(values), len(groups)))
     np.add.at(total.T, owner[first], values.T)
     return total

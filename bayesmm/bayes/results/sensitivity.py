@@ -17,10 +17,13 @@ from bayesmm.bayes.priors.resolution import PriorRow
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.distributions import distribution
 from bayesmm.bayes.programs.program import MarginalData
+from bayesmm.bayes.residual_draws import residuals_of
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws
+from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.bayes.results.tables import stack_parameters
 from bayesmm.covariance.residual import Correlation
+from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import PriorError
 from bayesmm.inside_jax import inside_jax
 from bayesmm.marginal.in_jax.density import FixedPrior, log_density
@@ -66,7 +69,8 @@ def scaling_tree(posterior: DrawnModel, progress: bool | None = False) -> DataTr
     xarray.DataTree
         Groups posterior (``parameter``, in the order of the table), log_prior (``parameter``: of each row's own prior,
         up to a constant; that of a correlation matrix with its first correlation) and log_likelihood (``y``: of all
-        data, given the parameters, random effects integrated out).
+        data, given the parameters, random effects integrated out; given random effects too where the residual variance
+        changes with fitted values).
     """
     draws = read_draws(posterior)
     rows, shape = posterior.priors.rows, draws.shape
@@ -120,7 +124,12 @@ def _numbers(row: PriorRow) -> dict[str, Any]:
 
 
 def _log_likelihood(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
-    """Evaluate log p(y | β, covariances, σ), random effects integrated out; (D,)."""
+    """Evaluate log p(y | β, covariances, σ), random effects integrated out; given them where they make variances."""
+    design = posterior.design
+    if design.residual is not None and design.residual.growth:
+        assert draws.residual is not None
+        mean = build_predictors(design).mean(draws.beta, read_effects(posterior, draws, progress=progress))
+        return residuals_of(design, draws.residual, draws.sigma, mean).groups(design.y - mean)[0].sum(axis=1)
     program, data = bind_marginal(posterior.problem, posterior.priors)
     p = draws.beta.shape[1]
     everything_sampled = condition_prior(data.products, np.zeros(p), np.zeros((p, p)), range(p))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from xarray import Dataset
 
 from bayesmm.arguments import is_one_of
 from bayesmm.bayes.densities import estimate_density
-from bayesmm.bayes.residual_draws import row_sds, spread_columns
+from bayesmm.bayes.residual_draws import growth_of, row_sds, spread_columns
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.recovered import effect_parts, is_kept
@@ -30,7 +30,7 @@ from bayesmm.design.words.variances import (
 from bayesmm.errors import ArgumentError
 from bayesmm.plots.densities import Density
 from bayesmm.presenting.intervals import tails
-from bayesmm.presenting.progress import progress_bar
+from bayesmm.presenting.progress import SILENT, Bar, progress_bar
 
 type R2Kind = Literal["fitted", "variances"]
 
@@ -100,22 +100,33 @@ def _residual_variance(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarr
     design, public = posterior.design, draws.residual
     assert public is not None
     columns, size = spread_columns(design, None), max(1, BATCH // design.n)
-    parts = [slice(start, start + size) for start in range(0, len(public), size)]
-    each = [row_sds(columns, public[part], draws.sigma[part], design.weights) for part in parts]
-    return np.concatenate([(sds**2).mean(axis=1) for sds in each])
+    if design.residual is not None and design.residual.growth:
+        parts = _fitted(posterior, draws, SILENT)
+    else:
+        parts = ((slice(start, start + size), np.zeros(1)) for start in range(0, len(public), size))
+    found = np.empty(len(public))
+    for part, expected in parts:
+        sds = row_sds(columns, public[part], draws.sigma[part], design.weights)
+        found[part] = ((sds * growth_of(design, public[part], expected)) ** 2).mean(axis=1)
+    return found
 
 
 def _fitted_variance(posterior: DrawnModel, draws: ParameterDraws, progress: bool | None) -> np.ndarray:
     """Variance over the rows of Xβ + Zb; (D,)."""
-    design, fitted = posterior.design, np.empty(len(draws.sigma))
-    predictors = build_predictors(design)
-    size = max(1, BATCH // design.n)
-    steps = len(fitted) if is_kept(posterior) else 2 * len(fitted)  # effects that were not kept are drawn before
+    variance = np.empty(len(draws.sigma))
+    steps = len(variance) if is_kept(posterior) else 2 * len(variance)  # effects that were not kept are drawn before
     with progress_bar("fitting every draw", steps, progress) as bar:
-        for part, effects in effect_parts(posterior, draws, bar=bar):
-            for start in range(part.start, part.stop, size):
-                some = slice(start, min(start + size, part.stop))
-                own = [b[some.start - part.start : some.stop - part.start] for b in effects]
-                fitted[some] = (predictors.mean(draws.beta[some], own) - design.offset).var(1, ddof=1)
-                bar.advance(some.stop - some.start)
-    return fitted
+        for part, fitted in _fitted(posterior, draws, bar):
+            variance[part] = (fitted - posterior.design.offset).var(1, ddof=1)
+    return variance
+
+
+def _fitted(posterior: DrawnModel, draws: ParameterDraws, bar: Bar) -> Iterator[tuple[slice, np.ndarray]]:
+    """Xβ + Zb + offset (d, n) of some draws after others."""
+    predictors, size = build_predictors(posterior.design), max(1, BATCH // posterior.design.n)
+    for part, effects in effect_parts(posterior, draws, bar=bar):
+        for start in range(part.start, part.stop, size):
+            some = slice(start, min(start + size, part.stop))
+            own = [b[some.start - part.start : some.stop - part.start] for b in effects]
+            yield some, predictors.mean(draws.beta[some], own)
+            bar.advance(some.stop - some.start)

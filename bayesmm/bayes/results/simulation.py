@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.residual_draws import ResidualDraws
+from bayesmm.bayes.residual_draws import residuals_of
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.draws import ParameterDraws, read_draws
 from bayesmm.bayes.results.recovered import effect_parts
@@ -13,7 +13,6 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.design.words.simulated import Effects, check_simulations, simulation_frame
 from bayesmm.errors import ArgumentError
 from bayesmm.presenting.progress import progress_bar
-from bayesmm.problem import lay_out_design
 
 
 def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress: bool | None) -> pd.DataFrame:
@@ -34,7 +33,7 @@ def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress
     noise = np.stack([stream.standard_normal(design.n) for stream in streams])
     if draws.residual is None:
         return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
-    residuals = ResidualDraws(layout=lay_out_design(design), public=draws.residual[chosen], sigma=draws.sigma[chosen])
+    residuals = residuals_of(design, draws.residual[chosen], draws.sigma[chosen], mean)
     return simulation_frame((mean + residuals.colour(noise)).T, design)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.console import listing
+from bayesmm.covariance.growth import Growth, grown
 from bayesmm.covariance.residual import (
     RESIDUAL,
     Correlation,
@@ -125,6 +126,16 @@ class ResidualBlock:
         of_fitted = [spread for spread in self.spreads if spread.of_fitted]
         columns = [covariate_column(spread.kind, spread.term, fitted, index) for spread in of_fitted]
         return self.with_fitted_columns(np.column_stack(columns))
+
+    def without_fitted(self) -> ResidualBlock:
+        """Leave out what standard deviations have by fitted values, for `growth` to multiply them by."""
+        return self.with_fitted_columns(np.zeros_like(self.fitted_columns))
+
+    @property
+    def growth(self) -> Growth:
+        """What fitted values multiply standard deviations by."""
+        kinds = {spread.names[0]: spread.kind for spread in self.spreads if spread.of_fitted}
+        return Growth(tuple((self.sd_names.index(name), kind) for name, kind in kinds.items()))
 
     @property
     def fitted_columns(self) -> np.ndarray:
@@ -564,7 +575,7 @@ def covariate_column(kind: str, term: str, values: np.ndarray, index: pd.Index) 
             f"The covariate of {term} is {values[first]:g} in row {index[first]!r}, where there is no variance: "
             f"leave such rows out, shift the covariate, or take exponential({term[term.index('(') + 1 : -1]})."
         )
-    return np.log(np.abs(values)) if kind == "power" else values
+    return grown(np, kind, values)
 
 
 def _check_spreads(block: ResidualBlock) -> None:
@@ -584,7 +595,8 @@ def _check_spreads(block: ResidualBlock) -> None:
 def evaluate_spreads(block: ResidualBlock, new_data: Any, fitted: np.ndarray | None = None) -> np.ndarray:
     """Compute what the logarithms of standard deviations are linear in for new rows (m, s).
 
-    Where these change with fitted values, those of the new rows (m,) are needed, NaN where a row has none.
+    Where these change with fitted values, they are at those of the new rows (m,), NaN where a row has none; without any
+    that part is left out, as by `ResidualBlock.without_fitted`.
 
     Raises
     ------
@@ -596,8 +608,8 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any, fitted: np.ndarray | N
     found = []
     for spread in block.spreads:
         if spread.of_fitted:
-            assert fitted is not None
-            found.append(_at_new_fitted(spread, fitted)[:, None])
+            rows = len(read_table(new_data, [], may_be_empty=True).index)
+            found.append(np.zeros((rows, 1)) if fitted is None else _at_new_fitted(spread, fitted)[:, None])
             continue
         uses = list(spread.factors) if spread.source is None else list(spread.source.uses)
         table = read_table(new_data, uses, may_be_empty=True)

@@ -381,17 +381,19 @@ def _drawn_weights(
     some = np.unique(np.linspace(0, len(of.sigma) - 1, FOR_WEIGHTS).round().astype(int))
     at = of.beta.mean(axis=0), [effects.mean(axis=0) for effects in values.effects]
 
-    def read(public: np.ndarray | None) -> list[OwnRows]:
+    def read(public: np.ndarray | None, beta: np.ndarray, effects: list[np.ndarray]) -> list[OwnRows]:
         if public is None:
             return result.problem.read_own_rows(*at)
-        from bayesmm.bayes.residual_draws import whitener
+        from bayesmm.bayes.residual_draws import at_effects, whitener
 
-        return result.problem.read_own_rows(*at, whitener(result.design, public))
+        return result.problem.read_own_rows(*at, whitener(at_effects(result.design, beta, effects), public))
 
-    own = read(None if of.residual is None else of.residual.mean(axis=0))
+    own = read(None if of.residual is None else of.residual.mean(axis=0), *at)
     weights: list[list[np.ndarray]] = [[] for _ in own]
     for d in watched(some, "weighing levels", progress):
-        each = own if of.residual is None else read(of.residual[d])  # rows that residuals' covariance makes independent
+        each = own
+        if of.residual is not None:  # whose covariance makes rows independent
+            each = read(of.residual[d], of.beta[d], [b[d] for b in values.effects])
         for found, rows, covariance in zip(weights, each, of.covariances, strict=True):
             found.append(rows.weights(covariance[d], float(of.sigma[d]) ** 2))
     return own, [np.stack(found) for found in weights]
