@@ -12,7 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot
 
 COLUMNS = 5
-NAMES = "homcs cs ar1 hetar1 exp hetexp homtoep toep homad ad homus us".split()
+NAMES = ["homcs", "cs", "ar1", "hetar1", "exp", "hetexp", "homtoep", "toep", "homad", "ad", "homus", "us"]
 
 
 def estimates() -> dict[str, bmm.Fit]:
