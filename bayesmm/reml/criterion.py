@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.covariance.layout import Layout, map_theta, scale_theta
 from bayesmm.marginal.arrays import host
-from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
+from bayesmm.marginal.likelihood.evaluation import Evaluated, Slopes, evaluate, evaluate_slopes
 from bayesmm.marginal.likelihood.likelihood import Method, criterion
 from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -112,6 +112,13 @@ class Criterion:
         """Evaluate with all that follows from the elimination; NumPy arrays."""
         return self._program(theta)
 
+    def slopes(self, theta: np.ndarray) -> Slopes | Evaluated:
+        """Evaluate without the curvature, where that spares anything."""
+        if self.engine == "jax" and self.products.probing is None:
+            return self.evaluate(theta)  # which is compiled already
+        with np.errstate(all="ignore"):
+            return evaluate_slopes(host, theta, self.products, self.sigma, self.restriction, layout=self.layout)
+
     def __call__(self, theta: np.ndarray) -> Evaluation:
         """Evaluate for the search, with a curvature that is near the Hessian."""
         at = self.evaluate(theta)
@@ -162,14 +169,14 @@ class Criterion:
         """How large a change of each entry is small, one at least: θ far out moves in proportion."""
         return map_theta(lambda piece, own: piece.structure.sizes(own, piece.k), theta, self.layout)
 
-    def derivatives(self, theta: np.ndarray) -> Derivatives:
-        """Value, gradient and Hessian, and ∂r²/∂θ.
+    def derivatives(self, theta: np.ndarray, at: Evaluated | None = None) -> Derivatives:
+        """Value, gradient and Hessian, and ∂r²/∂θ; `at` is the evaluation there, if it was made.
 
         The Hessian is made of central differences of gradients: of exact ones good to nine digits.
         """
-        at = self.evaluate(theta)
+        at = at or self.evaluate(theta)
         steps = self.step * self.sizes(theta)
-        ends = [(self.evaluate(theta + e), self.evaluate(theta - e)) for e in np.diag(steps)]
+        ends = [(self.slopes(theta + e), self.slopes(theta - e)) for e in np.diag(steps)]
         hessian = np.array(
             [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]
         )

@@ -138,7 +138,11 @@ class Estimate:
                 ),
                 self.sigma,
             )
-        return _parameter_covariance(self.criterion_function, self.minimum.x, self.sigma)
+        # With r²(θ) the residual square, d = C(θ) + 2 df log σ + r²(θ)/σ² has ∂²d/∂θ∂log σ = −2 ∇r²/σ² and
+        # ∂²d/∂(log σ)² = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at zero stay there.
+        criterion, theta = self.criterion_function, self.minimum.x
+        derivatives = criterion.derivatives(theta, self.minimum.evaluation.detail)
+        return invert_hessian(derivatives, criterion, held_theta(theta, criterion.layout), self.sigma)
 
     @cached_property
     def monte_carlo(self) -> MonteCarlo | None:
@@ -431,15 +435,6 @@ def _is_near_limit(layout: Layout, values: np.ndarray, near: float) -> np.ndarra
     low, high = np.array(limits).reshape(-1, 2).T
     width = np.where(np.isinf(high), 1.0, high - low)
     return (values < low + near * width) | (values > high - near * width)
-
-
-def _parameter_covariance(criterion: Criterion, theta: np.ndarray, sigma: float) -> np.ndarray:
-    """Covariance of (θ, log σ): twice the inverse Hessian of the criterion in which σ is not profiled out.
-
-    With r²(θ) the residual square, d = C(θ) + 2 df log σ + r²(θ)/σ² has ∂²d/∂θ∂log σ = −2 ∇r²/σ² and ∂²d/∂(log σ)²
-    = 4 df, and its Schur complement is the profiled Hessian. Entries of θ at exactly zero stay there.
-    """
-    return invert_hessian(criterion.derivatives(theta), criterion, held_theta(theta, criterion.layout), sigma)
 
 
 def invert_hessian(at: Derivatives, criterion: Criterion, held: np.ndarray, sigma: float) -> np.ndarray:

@@ -87,7 +87,7 @@ def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
         return np.concatenate([2.0 * way.along(M @ L) for way, M, L in zip(ways, matrices, factors, strict=True)])
 
     steps = np.diag(criterion.step * criterion.sizes(theta))[inner]
-    ends = [(criterion.evaluate(theta + e).expected, criterion.evaluate(theta - e).expected) for e in steps]
+    ends = [(criterion.slopes(theta + e).expected, criterion.slopes(theta - e).expected) for e in steps]
     slopes = [
         along([(up - down) / (2.0 * e.sum()) for up, down in zip(*each, strict=True)])
         for e, each in zip(steps, ends, strict=True)
@@ -97,7 +97,7 @@ def _invert_expected(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
         information[np.ix_(inner, inner)] = -0.5 * np.array(slopes)[:, inner]
     free = inner
     if criterion.sigma is None:
-        information[:-1, -1] = information[-1, :-1] = along(criterion.evaluate(theta).expected)
+        information[:-1, -1] = information[-1, :-1] = along(criterion.slopes(theta).expected)
         information[-1, -1] = 2.0 * criterion.degrees_of_freedom
         free = np.append(inner, len(theta))
     return _invert_free(information, free)

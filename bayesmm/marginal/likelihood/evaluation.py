@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from bayesmm.covariance.layout import Layout, assemble_factors
 from bayesmm.covariance.tangents import Tangent, tangents
 from bayesmm.marginal.apart.few_effects import EffectRoots, effect_covariances, gram_of_effects, solve_few_effects
@@ -108,38 +110,122 @@ def evaluate(
     ----------
     Gilmour, Thompson & Cullis (1995), Biometrics 51. Johnson & Thompson (1995), J. Dairy Sci. 78.
     """
-    xp = ops.xp
     if not layout:
         return _evaluate_alone(ops, theta, products, sigma, restriction)
+    at = _differentiate(ops, theta, products, sigma, restriction, layout, held, solved)
+    profiled = None if sigma is not None else products.n - restriction * products.p
+    score = _Score(at.solved.residual, at.rho, at.precision, profiled)
+    return Evaluated(
+        value=at.value,
+        gradient=at.gradient,
+        curvature=_information(ops, at.factors, score, at.fixed, at.ways, at.solved.gram_of)
+        + _bend(ops, at.ways, at.slopes, at.along),
+        fixed=at.free,
+        residual_square_gradient=at.residual_square_gradient(ops),
+        modes=products.at_levels([at.error @ b for b in at.solved.effects]),
+        covariances=None if products.is_related else at.solved.covariances,
+        expected=at.expected,
+        observed=at.observed,
+        unrestricted=at.solved.weights,
+    )
+
+
+class Slopes(NamedTuple):
+    """What `Evaluated` has without its curvature, which takes as long: value, gradients, and Σ Z_i'PZ_i."""
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " t"]
+    residual_square_gradient: Float[Array, " t"]
+    expected: list[Float[Array, "k k"]]
+
+
+def evaluate_slopes(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    *,
+    layout: Layout,
+) -> Slopes:
+    """Evaluate the criterion and its gradient alone; see `evaluate`."""
+    if not layout:
+        alone = _evaluate_alone(ops, theta, products, sigma, restriction)
+        return Slopes(alone.value, alone.gradient, alone.residual_square_gradient, [])
+    at = _differentiate(ops, theta, products, sigma, restriction, layout)
+    return Slopes(at.value, at.gradient, at.residual_square_gradient(ops), at.expected)
+
+
+class _Differentiated(NamedTuple):
+    """The criterion and its gradient at one θ, with what they are made of.
+
+    `free` is the profile where nothing is held, `error` is [−β 1]', `rho` Z'e; then Σ ρρ', Σ Z'PZ, what is observed,
+    their difference Γ, and ΓΛ, of each factor.
+    """
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " t"]
+    factors: list[Float[Array, "k k"]]
+    ways: list[Tangent]
+    solved: Solved
+    free: FixedProfile
+    fixed: FixedProfile
+    precision: Float[Array, ""]
+    error: Float[Array, " c"]
+    rho: list[Float[Array, "k q"]]
+    squares: list[Float[Array, "k k"]]
+    expected: list[Float[Array, "k k"]]
+    observed: list[Float[Array, "k k"]]
+    slopes: list[Float[Array, "k k"]]
+    along: list[Float[Array, "k k"]]
+
+    def residual_square_gradient(self, ops: Operations) -> Float[Array, " t"]:
+        """∂r²/∂θ."""
+        return -2.0 * _along(ops, self.ways, [S @ Lambda for S, Lambda in zip(self.squares, self.factors, strict=True)])
+
+
+def _differentiate(
+    ops: Operations,
+    theta: Float[Array, " t"],
+    products: CrossProducts,
+    sigma: Float[Array, ""] | None,
+    restriction: Float[Array, ""] | float,
+    layout: Layout,
+    held: Held | None = None,
+    solved: Solved | None = None,
+) -> _Differentiated:
+    xp = ops.xp
     factors = assemble_factors(xp, theta, layout)
     solved = solved or solve(ops, products, factors)
     free = profile_fixed(ops, solved.reduced, products)
-    weight = restriction * free.covariance
     fixed = free if held is None else hold_fixed(free, held)
-    value = deviance(ops, solved.reduced, fixed, products, sigma, restriction)
     df = products.n - restriction * products.p
     precision = df / fixed.residual_square if sigma is None else 1.0 / sigma**2
-    v = xp.concatenate([-fixed.beta, xp.ones(1)])
-    rho = [(R * v[:, None]).sum(1) for R in solved.residual]  # Z'e
+    weight = restriction * free.covariance
+    error = xp.concatenate([-fixed.beta, np.ones(1)])
+    rho = [error @ R for R in solved.residual]
     squares = [r @ r.T for r in rho]
     expected = [Q - ops.sum_outer(R[:, :-1], weight) for Q, R in zip(solved.weights, solved.residual, strict=True)]
     observed = [precision * S for S in squares]
-    slopes = [E - S for E, S in zip(expected, observed, strict=True)]  # Γ
+    slopes = [E - S for E, S in zip(expected, observed, strict=True)]
     along = [Gamma @ Lambda for Gamma, Lambda in zip(slopes, factors, strict=True)]
     ways = tangents(xp, theta, layout)
-    score = _Score(solved.residual, rho, precision, None if sigma is not None else df)
-    return Evaluated(
-        value=value,
+    return _Differentiated(
+        value=deviance(ops, solved.reduced, fixed, products, sigma, restriction),
         gradient=2.0 * _along(ops, ways, along),
-        curvature=_information(ops, factors, score, fixed, ways, solved.gram_of) + _bend(ops, ways, slopes, along),
-        fixed=free,
-        residual_square_gradient=-2.0
-        * _along(ops, ways, [S @ Lambda for S, Lambda in zip(squares, factors, strict=True)]),
-        modes=products.at_levels([(b * v[:, None]).sum(1) for b in solved.effects]),
-        covariances=None if products.is_related else solved.covariances,
+        factors=factors,
+        ways=ways,
+        solved=solved,
+        free=free,
+        fixed=fixed,
+        precision=precision,
+        error=error,
+        rho=rho,
+        squares=squares,
         expected=expected,
         observed=observed,
-        unrestricted=solved.weights,
+        slopes=slopes,
+        along=along,
     )
 
 
