@@ -22,7 +22,7 @@ from bayesmm.errors import ArgumentError, FitStatus
 from bayesmm.fit.tables import parameter_table
 from bayesmm.habits import RESULTS, understands_keywords, understands_names
 from bayesmm.inference.fitted import Df, Information
-from bayesmm.inference.fixed.contrasts import coefficient_table
+from bayesmm.inference.fixed.contrasts import coefficient_table, contrast_columns
 from bayesmm.inference.fixed.fixed_effects import FixedInference, check_choices, infer_fixed_effects
 from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
@@ -251,12 +251,13 @@ class Fit:
         >>> fit.parameter_table(level=0.9).loc["Days", ["lower", "upper"]].astype(float).round(2).tolist()
         [7.78, 13.16]
         """
-        fixed = self.coefficients(df=df, information=information, level=level, progress=progress)
+        inference = self._inference(df, information, progress)
+        fixed = contrast_columns(inference, np.eye(len(inference.beta)), level)
         with progress_bar("working out standard errors", None, progress):
             public = self.estimate.public_parameters
             if information is not None:
                 public = read_public_parameters(self.estimate, parameter_covariance(self, information))
-        return parameter_table(self.labels, self.estimate, public, fixed.loc[list(self.labels.coefficients)], level)
+        return parameter_table(self.labels, self.estimate, public, fixed, level)
 
     @cached_property
     def fixed_effects(self) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -18,9 +19,9 @@ LARGEST = 700.0  # of what an exponential is taken of
 
 
 def parameter_table(
-    labels: Labels, estimate: Estimate, public: PublicParameters, fixed: pd.DataFrame, level: float
+    labels: Labels, estimate: Estimate, public: PublicParameters, fixed: Mapping[str, np.ndarray], level: float
 ) -> pd.DataFrame:
-    """One row a parameter, those of the fixed effects from their own table; see `Fit.parameter_table`."""
+    """One row a parameter, those of the fixed effects from columns of their own; see `Fit.parameter_table`."""
     rows = labels.parameter_rows()
     p = len(labels.coefficients)
     values = np.concatenate([estimate.beta, public.values])[: len(rows)]

@@ -17,8 +17,8 @@ from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.effects.layers import LEAST, build_layers
 from bayesmm.inference.effects.refitted import check_refits, move_effects
 from bayesmm.inference.fitted import Fitted, Information
-from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.information import check_information
+from bayesmm.inference.fixed.student import t_quantile
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.tidy import check_named_alike

@@ -18,7 +18,7 @@ from bayesmm.inference.effects.refitted import Moved, check_refits, move_effects
 from bayesmm.inference.effects.tables import standard_errors
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Fitted, Information
-from bayesmm.inference.fixed.contrasts import t_quantile
+from bayesmm.inference.fixed.student import t_quantile
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.numbers import decimals_for, write_number

@@ -18,8 +18,8 @@ from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.inference.effects.layers import build_layers
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.information import parameter_covariance
+from bayesmm.inference.fixed.student import t_quantile
 from bayesmm.inference.prediction.predict import Noise, condition_rows, residual_variances, row_variances
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.numbers import decimals_for, write_number

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bayesmm.design.design import Design
 from bayesmm.inference.fixed.fixed_effects import FixedInference
+from bayesmm.inference.fixed.student import t_quantile, two_sided
 from bayesmm.presenting.columns import in_order
 from bayesmm.presenting.intervals import tails
 
@@ -31,39 +32,23 @@ def contrast_table(of: FixedInference, L: np.ndarray, index: pd.Index, level: fl
         Columns estimate, std_error, df, statistic, p_value, lower, upper. p-values are two-sided, of a combination of
         zero; normal quantiles are used where df is infinite.
     """
+    columns = contrast_columns(of, L, level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns["statistic"] = columns["estimate"] / columns["std_error"]
+    columns["p_value"] = two_sided(columns["statistic"], columns["df"])
+    return pd.DataFrame(in_order(columns), index=index)
+
+
+def contrast_columns(of: FixedInference, L: np.ndarray, level: float) -> dict[str, np.ndarray]:
+    """Work out estimates, standard errors, degrees of freedom and intervals (r,) of Lβ, by their names."""
     estimate = L @ of.beta
     error = np.sqrt(np.maximum(np.einsum("rp,pq,rq->r", L, of.covariance, L), 0.0))
     df = of.df(L)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = estimate / error
     half = error * t_quantile(tails(level)[1], df)
-    columns = {
-        "estimate": estimate,
-        "std_error": error,
-        "df": df,
-        "statistic": statistic,
-        "p_value": two_sided(statistic, df),
-        "lower": estimate - half,
-        "upper": estimate + half,
-    }
-    return pd.DataFrame(in_order(columns), index=index)
+    return {"estimate": estimate, "std_error": error, "df": df, "lower": estimate - half, "upper": estimate + half}
 
 
 def coefficient_table(of: FixedInference, design: Design, level: float) -> pd.DataFrame:
     """One row a column of X, those that are aliased NaN; see `Fit.coefficients`."""
     table = contrast_table(of, np.eye(len(of.beta)), pd.Index(design.labels.coefficients, name="coefficient"), level)
     return table if not design.aliased else table.reindex(pd.Index(design.coefficients, name="coefficient"))
-
-
-def t_quantile(probability: float, df: np.ndarray) -> np.ndarray:
-    """Quantiles of t, the normal ones where df is infinite."""
-    from scipy import special  # not imported by a fit
-
-    return special.stdtrit(df, probability)
-
-
-def two_sided(statistic: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """Probability of a t that is further from zero."""
-    from scipy import special
-
-    return 2.0 * special.stdtr(df, -np.abs(statistic))

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.design import Design
-from bayesmm.inference.fixed.contrasts import contrast_table, two_sided
+from bayesmm.inference.fixed.contrasts import contrast_table
 from bayesmm.inference.fixed.fixed_effects import DFS, FixedInference, FTest
 from bayesmm.inference.fixed.hypotheses import Hypotheses
+from bayesmm.inference.fixed.student import two_sided
 from bayesmm.inference.fixed.term_contrasts import TermContrasts, Type
 from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p

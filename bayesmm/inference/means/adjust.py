@@ -11,7 +11,7 @@ from scipy import special
 
 from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
+from bayesmm.inference.fixed.student import t_quantile, two_sided
 from bayesmm.inference.means.simultaneous import LargestT, StudentizedRange, quantile
 
 type Adjust = Literal["none", "tukey", "dunnett", "mvt", "holm", "bonferroni", "sidak", "scheffe", "fdr"]

@@ -13,8 +13,8 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Df, Fitted, Information
-from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
 from bayesmm.inference.fixed.fixed_effects import FixedInference, infer_fixed_effects
+from bayesmm.inference.fixed.student import t_quantile, two_sided
 from bayesmm.inference.fixed.wald_tests import DEGREES
 from bayesmm.inference.means.adjust import Adjust, Family, adjust_tests, say_adjust
 from bayesmm.presenting.progress import progress_bar

@@ -9,8 +9,8 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.inference.fitted import Df
-from bayesmm.inference.fixed.contrasts import t_quantile, two_sided
 from bayesmm.inference.fixed.fixed_effects import FixedInference
+from bayesmm.inference.fixed.student import t_quantile, two_sided
 from bayesmm.inference.power.intervals import IntervalSource
 from bayesmm.inference.power.questions import FixedQuestion, Question, VarianceQuestion
 from bayesmm.inference.power.refits import OneByOne, Refitter, SideBySide

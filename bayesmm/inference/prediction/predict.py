@@ -29,9 +29,9 @@ from bayesmm.inference.effects.layers import LEAST
 from bayesmm.inference.effects.refitted import move_once
 from bayesmm.inference.effects.residual_layers import ResidualLayers
 from bayesmm.inference.fitted import Fitted, Information
-from bayesmm.inference.fixed.contrasts import t_quantile
 from bayesmm.inference.fixed.fixed_effects import small_sample_residual
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
+from bayesmm.inference.fixed.student import t_quantile
 from bayesmm.inference.prediction.joint import RowEffects
 from bayesmm.inference.prediction.kriging import Kriged, krige
 from bayesmm.inference.prediction.places import with_new_places
