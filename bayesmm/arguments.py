@@ -13,6 +13,7 @@ from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.limits import REPLICATES
 
 TARGET_ACCEPT = 0.8  # of NUTS, as in NumPyro and Stan
+REFITS = 200  # for the errors of predicted effects, if nobody says how many
 SMALLEST, LARGEST = 1e-60, 1e60  # sizes whose squares and products stay numbers
 
 
@@ -45,6 +46,22 @@ def check_count(name: str, value: Any, least: int, most: int = REPLICATES) -> in
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise ArgumentError(f"{name} is {shorten(value)}: give a whole number from {least} to {most:,}.")
     return int(value)
+
+
+def check_refits(n: Any) -> int:
+    """Return a number of refits; refuse what is none.
+
+    Raises
+    ------
+    ArgumentError
+        With the value seen.
+    """
+    if isinstance(n, bool) or not isinstance(n, Integral) or not 2 <= int(n) <= REPLICATES:
+        raise ArgumentError(
+            f"bootstrap is {shorten(n)}: give how many refits to make, from 2 to {REPLICATES:,}, such as {REFITS}, or "
+            "what fit.bootstrap() returned."
+        )
+    return int(n)
 
 
 def check_path(name: str, path: Any) -> Path:

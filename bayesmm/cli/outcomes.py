@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import REFITS, shorten
 from bayesmm.cli import documents
 from bayesmm.console import visible
 from bayesmm.errors import ArgumentError, FitStatus
@@ -246,7 +246,6 @@ def effects_outcome(
     level: float,
 ) -> Outcome:
     """Present the layers of uncertainty of predicted effects, or every level by one of them."""
-    from bayesmm.inference.effects.refitted import REFITS
     from bayesmm.inference.effects.uncertainty import effect_uncertainty
 
     if uncertainty == "bootstrap" and bootstrap is None:

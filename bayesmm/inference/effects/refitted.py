@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.arguments import check_seed, shorten
-from bayesmm.errors import ArgumentError, ComparisonError
+from bayesmm.arguments import check_refits, check_seed
+from bayesmm.errors import ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.bootstrap.drawing import MOST, ResponseSource
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.simulated_responses import simulate_responses
-from bayesmm.limits import REPLICATES
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.progress import watched
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.refits import refit
 from bayesmm.reml.residual_search import EffectsAt, read_at, refit_residual
-
-REFITS = 200  # if nobody says how many
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,22 +157,6 @@ def move_once(fit: Fitted, stream: np.random.Generator, psi: np.ndarray | None =
     if np.isnan(psi).any():
         return None
     return Move(y, before=read_at(criterion, here), after=read_at(anew, psi))
-
-
-def check_refits(n: Any) -> int:
-    """Return a number of refits; refuse what is none.
-
-    Raises
-    ------
-    ArgumentError
-        With the value seen.
-    """
-    if isinstance(n, bool) or not isinstance(n, Integral) or not 2 <= int(n) <= REPLICATES:
-        raise ArgumentError(
-            f"bootstrap is {shorten(n)}: give how many refits to make, from 2 to {REPLICATES:,}, such as {REFITS}, or "
-            "what fit.bootstrap() returned."
-        )
-    return int(n)
 
 
 def _check_bootstrap(fit: Fitted, bootstrap: Bootstrap) -> Bootstrap:

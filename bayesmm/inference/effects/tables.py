@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from statistics import NormalDist
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.arguments import check_refits, check_seed, is_one_of, shorten
 from bayesmm.design.blocks.labels import BlockLabels
 from bayesmm.errors import ArgumentError
-from bayesmm.inference.bootstrap.bootstrap import Bootstrap
-from bayesmm.inference.effects.layers import LEAST, build_layers
-from bayesmm.inference.effects.refitted import check_refits, move_effects
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import check_information
 from bayesmm.inference.fixed.student import t_quantile
 from bayesmm.presenting.columns import effect_frame
 from bayesmm.presenting.intervals import tails
 from bayesmm.presenting.tidy import check_named_alike
+
+if TYPE_CHECKING:  # other layers than the conditional one load much
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 
 type Layer = Literal["conditional", "fixed", "full", "bootstrap"]
 
@@ -57,9 +58,17 @@ class Choice:
                 "a posterior take bayesmm.effect_uncertainty(fit, posterior)."
             )
         check_information(self.information)
-        if not isinstance(self.bootstrap, Bootstrap):
+        if not _is_bootstrap(self.bootstrap):
             check_refits(self.bootstrap)
         check_seed(self.seed)
+
+
+def _is_bootstrap(bootstrap: Any) -> bool:
+    if isinstance(bootstrap, Integral):
+        return False
+    from bayesmm.inference.bootstrap.bootstrap import Bootstrap
+
+    return isinstance(bootstrap, Bootstrap)
 
 
 def tabulate_effects(fit: Fitted, choice: Choice, level: float) -> pd.DataFrame:
@@ -87,6 +96,9 @@ def _errors(fit: Fitted, choice: Choice, shifts: list[np.ndarray] | None) -> lis
     Those of an effect are of its mean squared error. Those of a coefficient are of g₁ + g₂, as of predictions and of
     fixed effects by Kenward & Roger: it is what is predicted where the effect is multiplied by one, others by zero.
     """
+    from bayesmm.inference.effects.layers import LEAST, build_layers
+    from bayesmm.inference.effects.refitted import move_effects
+
     name = choice.uncertainty
     has_more = name in ("full", "bootstrap")
     layers = build_layers(fit, choice.information, shifts, second_order=has_more, progress=choice.progress)

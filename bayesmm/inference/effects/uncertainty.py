@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import check_seed, is_one_of, shorten
+from bayesmm.arguments import check_refits, check_seed, is_one_of, shorten
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.inference.bootstrap.bootstrap import Bootstrap
 from bayesmm.inference.effects.layers import Layers, build_layers
-from bayesmm.inference.effects.refitted import Moved, check_refits, move_effects
+from bayesmm.inference.effects.refitted import Moved, move_effects
 from bayesmm.inference.effects.tables import standard_errors
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.fitted import Fitted, Information
