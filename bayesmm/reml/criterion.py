@@ -12,7 +12,7 @@ import numpy as np
 from bayesmm.covariance.layout import Layout, map_theta, scale_theta
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, Slopes, evaluate, evaluate_slopes
-from bayesmm.marginal.likelihood.likelihood import Method, criterion
+from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.likelihood.screening import Screen
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.reml.optimise import Evaluation
@@ -123,11 +123,6 @@ class Criterion:
         """Evaluate for the search, with a curvature that is near the Hessian."""
         at = self.evaluate(theta)
         return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self.noise(at), detail=at)
-
-    def value(self, theta: np.ndarray) -> float:
-        """Evaluate alone, in NumPy."""
-        with np.errstate(all="ignore"):
-            return float(criterion(host, theta, self.products, self.sigma, self.restriction, layout=self.layout))
 
     def exactly(self, theta: np.ndarray) -> Evaluation:
         """Evaluate with the Hessian itself, by differences of gradients, which takes longer."""

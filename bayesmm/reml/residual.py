@@ -10,7 +10,8 @@ import numpy as np
 
 from bayesmm.covariance.layout import Layout, map_theta
 from bayesmm.design.design import Design
-from bayesmm.marginal.likelihood.likelihood import HeldCoefficient, Method
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.likelihood.likelihood import HeldCoefficient, Method, criterion
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.at_levels import evaluate_levels
 from bayesmm.marginal.residual.evaluation import (
@@ -21,6 +22,7 @@ from bayesmm.marginal.residual.evaluation import (
     evaluate_rows,
     evaluate_sums,
     evaluate_weights,
+    value_of_weights,
 )
 from bayesmm.marginal.residual.layout import ResidualLayout, whiten
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
@@ -112,6 +114,19 @@ class ResidualCriterion:
             whitened = whiten_at(rows, phi, self.plan)
             at = evaluate_rows(theta, phi, rows, whitened, sigma, self.restriction, self.layout, held)
         return at._replace(curvature=self._bent(psi, at.curvature))
+
+    def weighted_value(self, psi: np.ndarray) -> float:
+        """Value alone, from `weighted`; infinite where R is not positive definite."""
+        assert self.weighted is not None
+        theta, phi = self.split(psi)
+        try:
+            with np.errstate(all="ignore"):
+                if not self.layout:
+                    return value_of_weights(phi, self.rows, self.weighted, self.sigma, self.restriction)
+                products = self.weighted.products(phi)
+                return float(criterion(host, theta, products, self.sigma, self.restriction, layout=self.layout))
+        except np.linalg.LinAlgError:
+            return np.inf
 
     def _bent(self, psi: np.ndarray, hessian: np.ndarray) -> np.ndarray:
         """Let the criterion bend by one in entries that it does not depend on, so that a search stays."""

@@ -31,8 +31,8 @@ MOST_UPDATES = 200  # of fitted values
 UNDAMPED = 25  # updates, from which on fitted values move half of the way
 SETTLED = 1e-9  # share of the largest fitted value that none moves by
 NEARLY_SETTLED = 1e-6  # the same where rounding moves them
-WAY = (0.0, 0.15, 0.35, 0.6, 0.8)  # shares of the way from a start to a minimum
-OFF = 0.2  # of the way to factors of one that a search begins from the boundary
+WAY = (0.0, 0.15, 0.35, 0.6, 0.8)  # shares of the way from a start to a minimum, of which values are looked at
+OFF = 0.2  # of the way to factors of one, where a search begins that would begin on the boundary
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
@@ -60,12 +60,11 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         starts.append(np.zeros(layout.n_phi))
     found, n_evaluations, n_screened = [], 0, 0
     for phi in starts:
-        theta = start_theta(criterion.layout)
-        if criterion.layout:
-            at_phi = fixed_at(criterion, phi)
-            theta = first_theta(at_phi)
-            if found and _leads_to(criterion, np.concatenate([theta, phi]), found[0]):
-                continue
+        at_phi = fixed_at(criterion, phi) if criterion.layout else None
+        theta = start_theta(()) if at_phi is None else first_theta(at_phi)
+        if found and _leads_to(criterion, np.concatenate([theta, phi]), found[0]):
+            continue
+        if at_phi is not None:
             minima = find_minima(at_phi, theta, ACCEPTED)
             if _loses_digits(at_phi, minima.lowest):
                 criterion = replace(criterion, whitens=True)
@@ -211,13 +210,8 @@ def _leads_to(criterion: ResidualCriterion, start: np.ndarray, known: Minimum) -
     """Whether the criterion only falls straight from a start to a minimum, where values cost less than a search."""
     if not known.converged or criterion.weighted is None:
         return False
-    value = np.inf
-    for share in WAY:
-        theta, phi = criterion.split(start + share * (known.x - start))
-        before, value = value, fixed_at(criterion, phi).value(theta)
-        if not value <= before:
-            return False
-    return known.evaluation.value <= value
+    values = [criterion.weighted_value(start + share * (known.x - start)) for share in WAY]
+    return bool((np.diff([*values, known.evaluation.value]) <= 0.0).all())
 
 
 def _loses_digits(criterion: Criterion, found: Minimum) -> bool:

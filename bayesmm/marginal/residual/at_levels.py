@@ -56,28 +56,32 @@ def evaluate_levels(
     df = float(products.n - restriction * products.p)
     precision = float(df / at.fixed.residual_square if sigma is None else 1.0 / sigma**2)
     here = _Here(sums, products, inverse, solved, at, restriction)
-    squares, g = here.squares(precision), here.known()
-    g += squares
-    gradient = weights.slopes @ g + weights.log_det_slopes
     ways = here.along(weights.slopes)
-    fall = -weights.slopes @ squares / precision
+    fall = -np.array([way.square for way in ways])
     u = _turn(ways, products, elimination, solved, at)
-    if not sums.layout.is_chain:
-        curvature = weights.inform(squares) - precision * u.gram
-    else:
+    if sums.layout.is_chain:
+        g = here.sum_up(here.squares(precision), here.known())
         curvature = weights.curve(g) - 2.0 * precision * u.gram - here.traces(ways)
         if np.linalg.eigvalsh(0.5 * (curvature + curvature.T))[0] <= 0.0:
             curvature = weights.curve(weights.expected())
+    else:
+        squares = here.sum_up(here.squares(precision))
+        g = squares + here.sum_up(here.known())
+        curvature = weights.inform(squares) - precision * u.gram
     rho = [(each * here.v[:, None]).sum(1) for each in solved.residual]  # Z'e
     steps = [way.move(np, L, own) for way, L, own in zip(tangents(np, theta, factor_layout), factors, rho, strict=True)]
     both = -precision * np.concatenate([_inner(a, r) for a, r in zip(steps, u.residual, strict=True)])
     if sigma is None:
         curvature = curvature - precision**2 / df * fall[:, None] * fall
         both = both + precision**2 / df * at.residual_square_gradient[:, None] * fall
+    t = len(theta)
+    whole = np.empty((t + len(phi),) * 2)
+    whole[:t, :t], whole[:t, t:], whole[t:, :t] = at.curvature, both, both.T
+    whole[t:, t:] = 0.5 * (curvature + curvature.T)
     return ResidualEvaluated(
         value=float(at.value),
-        gradient=np.concatenate([at.gradient, gradient]),
-        curvature=np.block([[at.curvature, both], [both.T, 0.5 * (curvature + curvature.T)]]),
+        gradient=np.concatenate([at.gradient, weights.slopes @ g + weights.log_det_slopes]),
+        curvature=whole,
         fixed=at.fixed,
         root=products.fixed_root,
         origin=products.fixed_origin,
@@ -108,41 +112,45 @@ class _Here:
         shape, index = products.shape, products.index
         self.pairs = list(zip(shape.pairs, index.rows, index.columns, strict=True))
 
-    def squares(self, precision: float) -> Float[Array, " m"]:
-        """Σ e_s e_t/σ² of each class."""
+    def squares(self, precision: float) -> _Parts:
+        """Σ e_s e_t/σ²."""
         v, b = self.v, [each[:, None] for each in self.modes]
-        inner = [precision * each * each.swapaxes(0, 1) for each in b]
-        across = [precision * each * v[:, None] for each in b]
-        between = [precision * b[f][..., i] * b[g][..., j].swapaxes(0, 1) for (f, g), i, j in self.pairs]
-        return self._contract(precision * v[:, None] * v, across, inner, between)
+        return _Parts(
+            fixed=precision * v[:, None] * v,
+            across=[precision * each * v[:, None] for each in b],
+            inner=[precision * each * each.swapaxes(0, 1) for each in b],
+            between=[precision * b[f][..., i] * b[g][..., j].swapaxes(0, 1) for (f, g), i, j in self.pairs],
+        )
 
-    def known(self) -> Float[Array, " m"]:
-        """Σ r_s'C* r_t of each class, of rows r of [Z X], or of Z for ML."""
-        M = np.zeros((self.p + 1, self.p + 1))
-        M[: self.p, : self.p] = self.covariance
+    def known(self) -> _Parts:
+        """Σ r_s'C* r_t, of rows r of [Z X], or of Z for ML."""
+        p = self.p
+        M = np.zeros((p + 1, p + 1))
+        M[:p, :p] = self.covariance
         spread = self.fixed
-        if self.p:
+        if p:
             spread = [host.transform(self.covariance, B.swapaxes(0, 1)).swapaxes(0, 1) for B in self.fixed]
         across = [np.concatenate([BA, np.zeros((len(BA), 1, BA.shape[2]))], axis=1) for BA in spread]
         inner, between = list(self.inverse.diagonal), [self.inverse.pairs[pair] for pair, _, _ in self.pairs]
-        if self.p:
+        if p:
             inner = [C + _outer(BA, B) for C, BA, B in zip(inner, spread, self.fixed, strict=True)]
             between = [
                 C + _outer(spread[f][..., i], self.fixed[g][..., j])
                 for C, ((f, g), i, j) in zip(between, self.pairs, strict=True)
             ]
-        return self._contract(M, across, inner, between)
+        return _Parts(M, across, inner, between)
 
-    def _contract(
-        self,
-        M: Float[Array, "c c"],
-        across: list[Float[Array, "k c q"]],
-        inner: list[Float[Array, "k k q"]],
-        between: list[Float[Array, "k l P"]],
-    ) -> Float[Array, " m"]:
-        """Add up what each class has of [X y]'[X y], −2 Z'[X y], Z'Z and 2 Z_f'Z_g, in such combinations."""
+    def sum_up(self, *some: _Parts) -> Float[Array, " m"]:
+        """Add up what each class has of these."""
         sums = self.sums
-        total = sums.contract_gram(M)
+        fixed, across, inner, between = some[0]
+        for each in some[1:]:
+            fixed = fixed + each.fixed
+            across, inner, between = (
+                [one + other for one, other in zip(*both, strict=True)]
+                for both in ((across, each.across), (inner, each.inner), (between, each.between))
+            )
+        total = sums.contract_gram(fixed)
         for own, cross, square in zip(sums.own, across, inner, strict=True):
             total += own.contract(np.concatenate([square, -2.0 * cross], axis=1), sums.n_classes)
         for own, C in zip(sums.pairs, between, strict=True):
@@ -162,7 +170,8 @@ class _Here:
     ) -> _Along:
         v, b, p = self.v, self.modes, self.p
         inner, cross = [each[:, : len(each)] for each in own], [each[:, len(each) :] for each in own]
-        u = [(E * v[:, None]).sum(1) - (D * x).sum(1) for D, E, x in zip(inner, cross, b, strict=True)]
+        along = [(E * v[:, None]).sum(1) for E in cross]
+        u = [own - (D * x).sum(1) for own, D, x in zip(along, inner, b, strict=True)]
         to_fixed = (gram @ v)[:p] - sum(np.einsum("kpq,kq->p", E[:, :p], x) for E, x in zip(cross, b, strict=True))
         left = [E[:, :p] - contract(D, B) if p else E[:, :0] for D, E, B in zip(inner, cross, self.fixed, strict=True)]
         for ((f, g), i, j), each in zip(self.pairs, pairs, strict=True):
@@ -171,7 +180,8 @@ class _Here:
                 if p:
                     moved = contract(D.swapaxes(0, 1), self.fixed[other][..., to])
                     left[one] = host.add_levels(left[one], at, -moved)
-        return _Along(inner, cross, gram, u, to_fixed, left)
+        modes = (float((x * (own + each)).sum()) for x, own, each in zip(b, along, u, strict=True))
+        return _Along(inner, cross, gram, u, to_fixed, left, float(v @ gram @ v) - sum(modes))
 
     def traces(self, ways: list[_Along]) -> Float[Array, "f f"]:
         """tr(C*S_iC*S_j); of different levels only as far as they are tied by X."""
@@ -199,6 +209,24 @@ class _Here:
         return change
 
 
+class _Parts(NamedTuple):
+    """What multiplies [X y]'[X y], −2 Z'[X y], Z'Z and 2 Z_f'Z_g of each class, in sums over its pairs of rows.
+
+    Attributes
+    ----------
+    fixed : array, shape (c, c)
+    across, inner : lists of arrays, shapes (k, c, q) and (k, k, q)
+        Of each factor.
+    between : list of arrays, shape (k, l, P)
+        Of pairs of levels of two factors.
+    """
+
+    fixed: Float[Array, "c c"]
+    across: list[Float[Array, "k c q"]]
+    inner: list[Float[Array, "k k q"]]
+    between: list[Float[Array, "k l P"]]
+
+
 class _Along(NamedTuple):
     """[Z X y]'∂R⁻¹[Z X y] for one entry of φ, and what is made of it.
 
@@ -212,6 +240,8 @@ class _Along(NamedTuple):
         [Z X]'∂R⁻¹e.
     left : list of arrays, shape (k, p, q)
         Z'∂R⁻¹(X − ZCZ'R⁻¹X).
+    square : float
+        e'∂R⁻¹e.
     """
 
     inner: list[Float[Array, "k k q"]]
@@ -220,6 +250,7 @@ class _Along(NamedTuple):
     u: list[Float[Array, "k q"]]
     to_fixed: Float[Array, " p"]
     left: list[Float[Array, "k p q"]]
+    square: float
 
 
 class _Turned(NamedTuple):

@@ -186,6 +186,15 @@ def evaluate_sums(
     )
 
 
+def value_of_weights(
+    phi: np.ndarray, rows: ResidualRows, sums: WeightedSums, sigma: float | None, restriction: float
+) -> float:
+    """Evaluate alone; see `evaluate_weights`."""
+    weights = weigh(rows.layout, phi)
+    gram = sums.weigh_gram(weights.values[None])[0]
+    return _Read(rows, gram, weights.log_det, sigma, restriction, None).value
+
+
 def evaluate_weights(
     phi: np.ndarray, rows: ResidualRows, sums: WeightedSums, sigma: float | None, restriction: float
 ) -> ResidualEvaluated:

@@ -347,7 +347,7 @@ def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
 def _are_many(values: Float[Array, "G w"]) -> bool:
     """Whether the lines that differ are more than half of all."""
     keys = np.sort(_keys(values)[1])
-    return 2 * (1 + np.count_nonzero(keys[1:] != keys[:-1])) > len(values)
+    return bool(2 * (1 + np.count_nonzero(keys[1:] != keys[:-1])) > len(values))
 
 
 def _keys(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:

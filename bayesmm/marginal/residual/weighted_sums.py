@@ -21,7 +21,7 @@ from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
 from bayesmm.marginal.residual.pattern_sums import keeps_rows, sum_patterns, times
-from bayesmm.marginal.residual.weights import in_place, upper, weigh
+from bayesmm.marginal.residual.weights import by_stack, in_place, upper, weigh
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -205,19 +205,12 @@ class WeightedSums:
 
     def weigh_gram(self, w: Float[Array, "k m"]) -> Float[Array, "k c c"]:
         """[X y]'(·)[X y] for several weights."""
-        parts = np.split(w, self._ends, axis=1)
-        return sum(  # type: ignore[return-value]
-            own.weighted(part.reshape(-1, *shape))
-            for own, part, shape in zip(self.gram, parts, self._shapes, strict=True)
-        )
+        parts = by_stack(w, self._shapes)
+        return sum(own.weighted(part) for own, part in zip(self.gram, parts, strict=True))  # type: ignore[return-value]
 
     def contract_gram(self, M: Float[Array, "c c"]) -> Float[Array, " m"]:
         """⟨M, ∂/∂w⟩ of [X y]'(·)[X y] for each class, for symmetric M."""
         return np.concatenate([own.contract(M).ravel() for own in self.gram])
-
-    @cached_property
-    def _ends(self) -> np.ndarray:
-        return np.cumsum([e * m for e, m in self._shapes])[:-1]
 
 
 def sum_pieces(rows: ResidualRows) -> WeightedSums:

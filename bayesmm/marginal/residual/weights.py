@@ -9,7 +9,7 @@ the second, given the first, has the weights
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -84,13 +84,9 @@ def weigh(layout: ResidualLayout, phi: np.ndarray) -> Weights:
         for stack in layout.pieces
     ]
     shapes = [part.values.shape for part in parts]
-    ends = np.cumsum([e * m for e, m in shapes])[:-1]
 
     def total(which: Sequence[Callable[[np.ndarray], np.ndarray]], sums: np.ndarray) -> np.ndarray:
-        return sum(
-            (of(own.reshape(shape)) for of, own, shape in zip(which, np.split(sums, ends), shapes, strict=True)),
-            np.zeros((len(phi),) * 2),
-        )
+        return sum((of(own) for of, own in zip(which, by_stack(sums, shapes), strict=True)), np.zeros((len(phi),) * 2))
 
     return Weights(
         values=np.concatenate([part.values.ravel() for part in parts]),
@@ -102,6 +98,14 @@ def weigh(layout: ResidualLayout, phi: np.ndarray) -> Weights:
         expected=lambda: np.concatenate([part.expected().ravel() for part in parts]),
         inform=lambda sums: total([part.inform for part in parts], sums),
     )
+
+
+def by_stack(values: Float[Array, "*f u"], shapes: Sequence[tuple[int, int]]) -> Iterator[Float[Array, "*f e m"]]:
+    """Take values of classes apart by stack, of e entries and m patterns each."""
+    start = 0
+    for e, m in shapes:
+        yield values[..., start : start + e * m].reshape(*values.shape[:-1], e, m)
+        start += e * m
 
 
 def _weigh_single(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part:
