@@ -1,12 +1,16 @@
 """The command line: ``bayesmm fit | sample | compare | predict | datasets``."""
 
+import gc
 import io
 import sys
 import traceback
 
+OBJECTS = 1_000_000  # made since the last collection of garbage, from which on there is another
+
 
 def main() -> None:
     """Run the command line; the entry point ``bayesmm``."""
+    gc.set_threshold(OBJECTS)  # imports make 200,000 that all stay: a twentieth of a process looks through them
     from bayesmm.cli.app import app
     from bayesmm.cli.encoding import ERRORS
     from bayesmm.cli.messages import FAILED
