@@ -321,7 +321,7 @@ def first_theta(criterion: Criterion) -> np.ndarray:
         If the restricted likelihood does not depend on some variance.
     """
     unit = start_theta(criterion.layout)
-    at: Evaluated = criterion.evaluate(unit)
+    at = criterion.slopes(unit)
     products = criterion.products
     for f, (expected, pieces) in enumerate(zip(at.expected, criterion.layout, strict=True)):
         for start, stop, structure in pieces:

@@ -102,7 +102,7 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
     directions that no look along the principal axes of other moments meets.
     """
     theta = scale_theta(start_theta(criterion.layout), FAR_OUT, criterion.layout)
-    return moment_start(criterion.evaluate(theta), theta, criterion.layout)
+    return moment_start(criterion.slopes(theta), theta, criterion.layout)
 
 
 def is_light(criterion: Criterion) -> bool:
@@ -378,9 +378,11 @@ def _moved(place: Place, axis: int, by: int, n_levels: int) -> Place:
 
 def _is_minimum(values: np.ndarray) -> np.ndarray:
     """Which finite entries have no lower neighbour along any axis or diagonal."""
-    lowest = np.isfinite(values)
-    padded = np.full([n + 2 for n in values.shape], np.inf)
-    padded[(slice(1, -1),) * values.ndim] = values
-    for shift in product(range(3), repeat=values.ndim):
-        lowest &= values <= padded[tuple(slice(by, by + n) for by, n in zip(shift, values.shape, strict=True))]
-    return lowest
+    around = values.copy()  # the lowest of an entry and of its neighbours, one axis after the other
+    for axis in range(values.ndim):
+        wider = around.copy()
+        here, lowest = around.swapaxes(0, axis), wider.swapaxes(0, axis)
+        np.minimum(lowest[1:], here[:-1], out=lowest[1:])
+        np.minimum(lowest[:-1], here[1:], out=lowest[:-1])
+        around = wider
+    return (values <= around) & np.isfinite(values)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, assemble_factors
-from bayesmm.marginal.likelihood.evaluation import Evaluated
+from bayesmm.marginal.likelihood.evaluation import Evaluated, Slopes
 
 
-def moment_start(at: Evaluated, theta: np.ndarray, layout: Layout) -> np.ndarray:
+def moment_start(at: Evaluated | Slopes, theta: np.ndarray, layout: Layout) -> np.ndarray:
     """Move once towards the covariances that make the evaluation's moments agree.
 
     Parameters
     ----------
-    at : Evaluated
+    at : Evaluated or Slopes
         The criterion at `theta`.
     theta : array, shape (t,)
         Factors of order one.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, sum_logarithms
+from bayesmm.marginal.arrays.linalg import batched_cholesky, contract, identity, sum_logarithms
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.shapes import Array, Float
 
@@ -86,10 +86,9 @@ def invert_roots(root: np.ndarray) -> np.ndarray:
 def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> OneFactor:
     """Solve at one Λ, on the conditioned columns."""
     xp, k, c = ops.xp, factor.shape[0], levels.gram.shape[0]
-    identity = np.eye(k)[:, :, None]
     B = factor.T @ levels.root  # RΛ
     right = xp.concatenate([levels.coefficients, levels.root], axis=1)
-    pivots, solved = batched_cholesky(xp, identity + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
+    pivots, solved = batched_cholesky(xp, identity(k)[:, :, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
     rooted, between = solved[:, :c], solved[:, c:]
     weighed = contract(between, solved)  # (k, c + k, q)
     residual = weighed[:, :c]
@@ -105,6 +104,6 @@ def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "
 def level_covariances(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Float[Array, "k k q"]:
     """ΛH⁻¹Λ' of each level: the conditional covariance of its effects over σ², given β."""
     B = contract(levels.root.swapaxes(0, 1), factor[:, :, None])  # RΛ
-    identity = ops.xp.eye(factor.shape[0])[:, :, None]
-    root = batched_cholesky(ops.xp, identity + contract(B, B), factor.T[:, :, None])[1]
+    H = identity(factor.shape[0])[:, :, None] + contract(B, B)
+    root = batched_cholesky(ops.xp, H, factor.T[:, :, None])[1]
     return contract(root, root)

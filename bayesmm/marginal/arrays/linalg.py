@@ -6,6 +6,7 @@ Each operation is then elementwise over all levels (25 times faster in value and
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,14 @@ WRITTEN_OUT = 6  # effects of a level up to which a compiler is given the loops 
 TOGETHER = 8
 MANY = 20  # effects from which the products of a level are left to a library
 FEW = 1000  # numbers whose logarithms take less time than the calls that would spare them
+
+
+@lru_cache(maxsize=256)
+def identity(k: int) -> np.ndarray:
+    """I, made once for each size; not to be written to."""
+    made = np.eye(k)
+    made.flags.writeable = False
+    return made
 
 
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:

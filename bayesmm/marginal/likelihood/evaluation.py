@@ -131,12 +131,14 @@ def evaluate(
 
 
 class Slopes(NamedTuple):
-    """What `Evaluated` has without its curvature, which takes as long: value, gradients, and Σ Z_i'PZ_i."""
+    """What `Evaluated` has without curvature, effects and their covariances, which take as long again."""
 
     value: Float[Array, ""]
     gradient: Float[Array, " t"]
     residual_square_gradient: Float[Array, " t"]
     expected: list[Float[Array, "k k"]]
+    observed: list[Float[Array, "k k"]]
+    unrestricted: list[Float[Array, "k k"]]
 
 
 def evaluate_slopes(
@@ -151,9 +153,11 @@ def evaluate_slopes(
     """Evaluate the criterion and its gradient alone; see `evaluate`."""
     if not layout:
         alone = _evaluate_alone(ops, theta, products, sigma, restriction)
-        return Slopes(alone.value, alone.gradient, alone.residual_square_gradient, [])
+        return Slopes(alone.value, alone.gradient, alone.residual_square_gradient, [], [], [])
     at = _differentiate(ops, theta, products, sigma, restriction, layout)
-    return Slopes(at.value, at.gradient, at.residual_square_gradient(ops), at.expected)
+    return Slopes(
+        at.value, at.gradient, at.residual_square_gradient(ops), at.expected, at.observed, at.solved.weights
+    )
 
 
 class _Differentiated(NamedTuple):

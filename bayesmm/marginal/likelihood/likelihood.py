@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, assemble_factors
-from bayesmm.marginal.arrays.linalg import batched_cholesky
+from bayesmm.marginal.arrays.linalg import batched_cholesky, identity
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.elimination import Reduced, eliminate
 from bayesmm.marginal.shapes import Array, Float
@@ -79,7 +79,7 @@ def profile_fixed(ops: Operations, reduced: Reduced, products: CrossProducts) ->
     """Profile the fixed effects out of S."""
     xp, p = ops.xp, reduced.gram.shape[0] - 1
     A, c, s = reduced.gram[:p, :p], reduced.gram[:p, p:], reduced.gram[p, p]
-    right = xp.concatenate([np.eye(p), c], axis=1)  # one solve for all: [I c]'A⁻¹[I c]
+    right = xp.concatenate([identity(p), c], axis=1)  # one solve for all: [I c]'A⁻¹[I c]
     if 0 < p <= FEW_FIXED:
         pivots, half = batched_cholesky(xp, A, right)
         log_det, solved = 2.0 * xp.log(pivots).sum(), half.T @ half

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.marginal.arrays import host
-from bayesmm.marginal.arrays.linalg import batched_cholesky, contract
+from bayesmm.marginal.arrays.linalg import batched_cholesky, identity
 from bayesmm.marginal.elimination.elimination import eliminate
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -127,7 +127,7 @@ class Screen:
         if remaining.starts:
             Lambda = self._dense_factors(factors, n)
             scaled = Lambda.swapaxes(1, 2) @ (remaining.cross - A @ K.swapaxes(1, 2))
-            H = np.eye(A.shape[1]) + Lambda.swapaxes(1, 2) @ (remaining.products - A @ A.swapaxes(1, 2)) @ Lambda
+            H = identity(A.shape[1]) + Lambda.swapaxes(1, 2) @ (remaining.products - A @ A.swapaxes(1, 2)) @ Lambda
             C = _cholesky(H)
             log_det = log_det + 2.0 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1)
             solved = np.linalg.solve(C, scaled)
@@ -139,12 +139,17 @@ class Screen:
         products, remaining, n = self.products, self._remaining, len(factors[0])
         if self._first is None:
             return np.zeros(n), np.zeros((n, len(products.gram), 0)), np.zeros((n, len(remaining.products), 0))
-        Lambda = np.moveaxis(factors[self._first], 0, -1)[..., None]  # (k, k, b, 1)
-        G = products.diagonal[self._first][:, :, None]
-        M = np.eye(len(Lambda))[:, :, None, None] + contract(Lambda, contract(G, Lambda))
-        pivots, root = batched_cholesky(np, M, Lambda.swapaxes(0, 1))
+        Lambda, columns = factors[self._first], products.cross[self._first]
+        k, c, q = columns.shape
+        G, columns = products.diagonal[self._first], np.concatenate([columns, remaining.first], axis=1)
+        across = Lambda.transpose(2, 0, 1)  # (k, b, k): of each column
+        both = (across[:, None, :, :, None] * across[None, :, :, None]).reshape(k, k, n, k * k)
+        M = (both @ G.reshape(k * k, q)) + identity(k)[:, :, None, None]  # I + Λ'GΛ
+        right = (across @ columns.reshape(k, -1)).reshape(k, n, -1, q)  # Λ'Z'WK
+        pivots, solved = batched_cholesky(np, M, right.swapaxes(1, 2))  # (k, c + m, b, q)
         log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
-        return log_det, _through(root, products.cross[self._first]), _through(root, remaining.first)
+        rooted = solved.transpose(2, 1, 0, 3).reshape(n, columns.shape[1], k * q)
+        return log_det, rooted[:, :c], rooted[:, c:]
 
     def _dense_factors(self, factors: Sequence[Float[Array, "b k k"]], n: int) -> Float[Array, "b m m"]:
         remaining = self._remaining
@@ -172,12 +177,6 @@ class Screen:
 def _rows(start: int, width: int, levels: np.ndarray) -> np.ndarray:
     """Rows (k, P) of the dense matrices that levels have."""
     return start + np.arange(width)[:, None] + width * levels
-
-
-def _through(root: Float[Array, "k k b q"], columns: Float[Array, "k c q"]) -> Float[Array, "b c r"]:
-    """L⁻¹Λ'Z'WK of all levels, end to end."""
-    solved = contract(root.swapaxes(0, 1), columns[:, :, None])  # (k, c, b, q)
-    return solved.transpose(2, 1, 0, 3).reshape(root.shape[2], columns.shape[1], solved.shape[0] * solved.shape[3])
 
 
 def _cholesky(M: Float[Array, "b m m"]) -> Float[Array, "b m m"]:
