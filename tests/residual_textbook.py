@@ -70,6 +70,36 @@ def with_nugget(rho: Matrix, rows: pd.DataFrame) -> Matrix:
     return np.where(np.eye(len(rows), dtype=bool), 1.0, (1.0 - rho[1]) * rho[0] ** apart)
 
 
+def time_gaps(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean and least time between neighbours of a group."""
+    gaps = pd.concat([own["time"].sort_values().diff().dropna() for _, own in rows.groupby("id")])
+    return float(gaps.mean()), float(gaps.min())
+
+
+CURVES: dict[str, tuple[int, Callable[[Matrix, float], Matrix]]] = {
+    "gau": (0, lambda h, r: np.exp(-((h / r) ** 2))),
+    "ratio": (0, lambda h, r: 1.0 / (1.0 + (h / r) ** 2)),
+    "sph": (1, lambda h, r: np.where(h < r, 1.0 - 1.5 * h / r + 0.5 * (h / r) ** 3, 0.0)),
+}  # at which gap the correlation is the parameter, and the curve of distances and the range
+
+
+def by_curve(name: str, *, nugget: bool = False) -> Callable[[Matrix, pd.DataFrame], Matrix]:
+    """Correlations of a range, which is found by bisection from that at one distance: of the rows of the fit."""
+    which, curve = CURVES[name]
+
+    def at(rho: Matrix, rows: pd.DataFrame) -> Matrix:
+        gap = rows.attrs.get("time_gaps", GAPS)[which]
+        low, high = np.log(gap) - 20.0, np.log(gap) + 20.0
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if float(curve(np.array(gap), np.exp(middle))) > rho[0] else (middle, high)
+        t = rows["time"].to_numpy()
+        C = curve(np.abs(t[:, None] - t), float(np.exp(low)))
+        return np.where(np.eye(len(rows), dtype=bool), 1.0, (1.0 - rho[1]) * C if nugget else C)
+
+    return at
+
+
 def by_arm(C: Callable[[Matrix, pd.DataFrame], Matrix]) -> Callable[[Matrix, pd.DataFrame], Matrix]:
     def at(rho: Matrix, rows: pd.DataFrame) -> Matrix:
         arm = rows["arm"].to_numpy()
@@ -81,6 +111,7 @@ def by_arm(C: Callable[[Matrix, pd.DataFrame], Matrix]) -> Callable[[Matrix, pd.
     return at
 
 
+GAPS = time_gaps(DATA)
 LAGS = np.abs(np.subtract.outer(np.arange(VISITS), np.arange(VISITS)))
 TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "us(visit | id)": by_visit(pairs),
@@ -102,6 +133,10 @@ TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "car1(time | id) * exponential(x)": by_time("time"),
     "exp(time | id, nugget=True)": with_nugget,
     "exp(time | id, by=arm, nugget=True)": by_arm(with_nugget),
+    "gau(time | id)": by_curve("gau"),
+    "ratio(time | id, nugget=True)": by_curve("ratio", nugget=True),
+    "sph(time | id)": by_curve("sph"),
+    "sph(time | id, by=arm, nugget=True)": by_arm(by_curve("sph", nugget=True)),
     "us(visit | id, by=arm)": by_arm(by_visit(pairs)),
     "ar1(step | id, by=arm)": by_arm(by_time("step")),
     "car1(time | id, by=arm)": by_arm(by_time("time")),

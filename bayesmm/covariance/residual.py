@@ -31,6 +31,10 @@ LEAST_OWN = -18.0  # free parameter of a nugget, below which that is zero
 NO_START = -2.0  # free parameter of a nugget that nothing says anything of
 FARTHEST_GAPS = 8.0  # usual gaps, up to which products say how a nugget begins
 EXACT = 1e-9  # of logarithms: products that a curve goes through
+MOST_EXACT = 10_000  # products, up to which it is looked whether a curve goes through them
+FARTHEST_RANGE = 50.0  # in distances g, at which another maximum is looked for
+FINER = 12  # times that a grid of correlations is made nine times finer
+OWN_PART = 1e-12  # of each row's variance, times their number, that it shares with no other
 AMONG_EFFECTS = ToeplitzOfEffects()  # of a level, whose partial autocorrelations are those of rows
 
 
@@ -185,6 +189,10 @@ class Correlation:
     def start(self, found: PairProducts) -> np.ndarray:
         """Free parameters (c,) near products of residuals."""
         raise NotImplementedError
+
+    def elsewhere(self, z: np.ndarray) -> list[np.ndarray]:
+        """Free parameters (m, c) along lines through z on which other maxima may be, each line in its order."""
+        return []
 
     # -- for priors ---------------------------------------------------------------------------------------------------
 
@@ -435,6 +443,219 @@ class Decay(Correlation):
         share = np.clip(mean ** (self.span / apart[near].mean()) if near.any() else 0.5, 0.05, 0.95)
         return np.array([np.log(share / (1.0 - share))])
 
+    def start_beside(self, found: PairProducts) -> np.ndarray:
+        """Its own and that of a nugget, of a line through logarithms of mean products by distance."""
+        gaps = np.abs(found.first - found.second) / self.span
+        if len(gaps) and (found.product > 0.0).all():
+            level, slope, error = _line(gaps, np.log(found.product), np.ones(len(gaps)))
+            if error < EXACT and slope < 0.0:
+                own = np.log(np.expm1(-level)) if level < -EXACT else 2.0 * LEAST_OWN
+                return np.array([-np.log(np.expm1(-slope)), own])
+        seen, means, counts = _means_by_gap(found, gaps)
+        if len(seen) < 2:
+            return np.array([0.0, NO_START])
+        level, slope, _ = _line(seen, np.log(means), counts)
+        share, own = np.clip([np.exp(slope), 1.0 - np.exp(level)], 0.05, 0.95)
+        return np.log([share / (1.0 - share), own / (1.0 - own)])
+
+
+@dataclass(frozen=True)
+class Curve(Correlation):
+    """f(h / r) of two rows h apart, with a range r and a curve f that falls from one; ρ = f(g / r) at one distance g.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    span : float
+        A usual time between neighbours, which g is.
+    least : float
+        The least time between neighbours.
+    """
+
+    expression: str
+    span: float
+    least: float
+    has_lkj = False
+
+    @property
+    def gap(self) -> float:
+        """The distance g whose correlation is the parameter."""
+        return self.span
+
+    def fall(self, xp: Any, s: Array) -> Array:
+        """f(s); analytic."""
+        raise NotImplementedError
+
+    def reach(self, xp: Any, rho: Array) -> Array:
+        """Give the s of f(s) = ρ, inside; analytic."""
+        raise NotImplementedError
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One, of the term."""
+        return (self.expression,)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """None below zero."""
+        return 0.0, 1.0
+
+    @property
+    def near(self) -> float:
+        """Half of the way to the floor, of the free parameter."""
+        return float(np.exp(0.5 * self.floor))
+
+    @property
+    def floor(self) -> float:
+        """Free parameter below which the nearest neighbours are uncorrelated but for rounding."""
+        farthest = self.reach(np, np.array(UNCORRELATED)) * self.gap / self.least
+        return max(float(np.log(np.maximum(self.fall(np, farthest), np.exp(LEAST_FREE)))), LEAST_FREE)
+
+    def held(self, z: np.ndarray) -> np.ndarray:
+        """Where it is zero."""
+        return z < self.floor
+
+    def public(self, xp: Any, z: Array) -> Array:
+        """Take a logistic curve; zero from its floor on."""
+        is_zero = xp.real(z) < self.floor
+        return xp.where(is_zero, 0.0, 1.0 / (1.0 + xp.exp(-xp.where(is_zero, self.floor, z))))
+
+    def whole(self, xp: Any, rho: Array) -> Array:
+        """Of two rows at the distance g: there may be any number."""
+        return xp.where(np.eye(2, dtype=bool), 1.0, rho[..., None])
+
+    def cor_density(self, x: np.ndarray, which: int, concentration: float) -> np.ndarray:
+        """Uniform."""
+        return np.ones_like(x)
+
+    def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
+        """Of distances over g, as if each of o rows had 10⁻¹²o of its variance alone, for Cholesky's factor."""
+        apart = xp.abs(positions[..., :, None] - positions[..., None, :]) / self.gap
+        is_zero = xp.real(rho[0]) <= 0.0
+        found = self.fall(xp, apart * self.reach(xp, xp.where(is_zero, 0.5, rho[0])))
+        part = 1.0 - OWN_PART * positions.shape[-1]
+        return xp.where(apart == 0.0, 1.0, xp.where(is_zero, 0.0, part * found))
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Take times from the first, to the digits that differences of decimal numbers have."""
+        return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
+
+    @property
+    def ranges(self) -> np.ndarray:
+        """Ranges over g at which other maxima are looked for."""
+        return np.geomspace(0.3, FARTHEST_RANGE, 16)
+
+    def elsewhere(self, z: np.ndarray) -> list[np.ndarray]:
+        """At ranges short and long."""
+        return [_logit(self.fall(np, 1.0 / self.ranges))[:, None]]
+
+    def start(self, found: PairProducts) -> np.ndarray:
+        """Of the pairs that are nearest to each other; of a curve that goes through all as it is."""
+        exact = self._exactly(found)
+        if exact is not None:
+            return exact
+        apart = np.abs(found.first - found.second)
+        near = apart <= 1.5 * max(self.gap, apart.min(initial=np.inf))
+        mean = float(np.clip(found.mean(near), TINY_START, MOST_START))
+        if not near.any():
+            return np.zeros(1)
+        share = self.fall(np, self.reach(np, np.array(mean)) * self.gap / apart[near].mean())
+        return _logit(np.clip([share], 0.05, 0.95))
+
+    def start_beside(self, found: PairProducts) -> np.ndarray:
+        """Its own and that of a nugget: of the curve that is nearest to mean products by distance."""
+        alone = self._exactly(found)
+        if alone is not None:
+            return np.append(alone, 2.0 * LEAST_OWN)
+        gaps = np.abs(found.first - found.second) / self.gap
+        seen, means, counts = _means_by_gap(found, gaps, decimals=DIGITS)
+        if len(seen) < 2:
+            return np.array([0.0, NO_START])
+
+        def fit(rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            f = self.fall(np, seen * self.reach(np, rho)[:, None])
+            size = np.maximum((counts * f * f).sum(axis=1), TINY_START)
+            level = np.clip((counts * f * means).sum(axis=1) / size, TINY_START, 1.0)
+            return level, (counts * (level[:, None] * f - means) ** 2).sum(axis=1)
+
+        rho, width = np.linspace(0.05, 0.95, 19), 0.05
+        for _ in range(FINER):
+            level, error = fit(rho)
+            best = int(error.argmin())
+            low, high = np.clip([rho[best] - width, rho[best] + width], 1e-6, 1.0 - 1e-6)
+            rho, width = np.linspace(low, high, 19), (high - low) / 18.0
+        own = np.clip(1.0 - level[best], 1e-6, 0.95)
+        return np.append(_logit(np.clip(rho[9:10], 0.05, 0.95)), _logit(own))
+
+    def _exactly(self, found: PairProducts) -> np.ndarray | None:
+        """Of products that a curve goes through."""
+        apart, product = np.abs(found.first - found.second) / self.gap, found.product
+        inside = (product > UNCORRELATED) & (product < 1.0)
+        if not inside.any() or len(product) > MOST_EXACT:
+            return None
+        nearest = int(np.where(inside, apart, np.inf).argmin())
+        rho = self.fall(np, self.reach(np, product[nearest]) / apart[nearest])
+        if not 0.0 < rho < 1.0 or np.abs(self.fall(np, apart * self.reach(np, rho)) - product).max() > EXACT:
+            return None
+        return _logit(np.array([rho]))
+
+
+class GaussianCurve(Curve):
+    """exp(−s²): nlme's corGaus, glmmTMB's gau."""
+
+    words = "correlations that fall along a Gaussian curve"
+
+    def fall(self, xp: Any, s: Array) -> Array:
+        """exp(−s²)."""
+        return xp.exp(-(s * s))
+
+    def reach(self, xp: Any, rho: Array) -> Array:
+        """√(−log ρ)."""
+        return xp.sqrt(-xp.log(rho))
+
+
+class RationalCurve(Curve):
+    """1/(1 + s²): nlme's corRatio."""
+
+    words = "correlations that fall along a rational quadratic curve"
+
+    def fall(self, xp: Any, s: Array) -> Array:
+        """1/(1 + s²)."""
+        return 1.0 / (1.0 + s * s)
+
+    def reach(self, xp: Any, rho: Array) -> Array:
+        """√((1 − ρ)/ρ)."""
+        return xp.sqrt((1.0 - rho) / rho)
+
+
+class SphericalCurve(Curve):
+    """1 − 3s/2 + s³/2 up to s = 1, zero from there on: nlme's corSpher.
+
+    The least distance is what ρ is at: a range of less makes all rows independent.
+    """
+
+    words = "correlations that fall along a spherical curve"
+
+    @property
+    def gap(self) -> float:
+        """The least time."""
+        return self.least
+
+    @property
+    def ranges(self) -> np.ndarray:
+        """As many that there are some between two distances, at each of which the likelihood bends anew."""
+        return np.geomspace(1.02, FARTHEST_RANGE, 48)
+
+    def fall(self, xp: Any, s: Array) -> Array:
+        """Divide the volume that two spheres of diameter one share, s apart, by their own."""
+        s = xp.where(xp.real(s) < 1.0, s, 1.0)
+        return 1.0 - 1.5 * s + 0.5 * s * s * s
+
+    def reach(self, xp: Any, rho: Array) -> Array:
+        """2 sin(arcsin(1 − ρ)/3), since 3 sin x − 4 sin³x = sin 3x."""
+        return 2.0 * xp.sin(xp.arcsin(1.0 - rho) / 3.0)
+
 
 @dataclass(frozen=True)
 class EvenSteps(Decay):
@@ -500,11 +721,11 @@ class Nugget(Correlation):
 
     Attributes
     ----------
-    within : Decay
+    within : Decay or Curve
         How the rest is correlated.
     """
 
-    within: Decay
+    within: Decay | Curve
 
     @property
     def words(self) -> str:  # type: ignore[override]
@@ -538,11 +759,11 @@ class Nugget(Correlation):
 
     def public(self, xp: Any, z: Array) -> Array:
         """One by the other."""
-        decay, own = self.parts
-        return xp.concatenate([decay.public(xp, z[:1]), own.public(xp, z[1:])])
+        rest, own = self.parts
+        return xp.concatenate([rest.public(xp, z[:1]), own.public(xp, z[1:])])
 
     def matrix(self, xp: Any, rho: Array, positions: Array) -> Array:
-        """(1 − ν)ρ to the power of distances, ones on the diagonal."""
+        """1 − ν times the correlations within, ones on the diagonal."""
         alone = xp.eye(positions.shape[-1])
         return alone + (1.0 - rho[1]) * (1.0 - alone) * self.within.matrix(xp, rho[:1], positions)
 
@@ -552,27 +773,16 @@ class Nugget(Correlation):
 
     def held(self, z: np.ndarray) -> np.ndarray:
         """Where either is zero."""
-        decay, own = self.parts
-        return np.concatenate([decay.held(z[:1]), own.held(z[1:])])
+        rest, own = self.parts
+        return np.concatenate([rest.held(z[:1]), own.held(z[1:])])
 
     def start(self, found: PairProducts) -> np.ndarray:
-        """Of a line through logarithms of mean products by distance; a curve that goes through all as it is."""
-        gaps = np.abs(found.first - found.second) / self.within.span
-        if len(gaps) and (found.product > 0.0).all():
-            level, slope, error = _line(gaps, np.log(found.product), np.ones(len(gaps)))
-            if error < EXACT and slope < 0.0:
-                own = np.log(np.expm1(-level)) if level < -EXACT else 2.0 * LEAST_OWN
-                return np.array([-np.log(np.expm1(-slope)), own])
-        bins = np.round(gaps, 1)
-        near = gaps <= max(FARTHEST_GAPS, gaps.min(initial=np.inf))
-        means = {at: found.mean(bins == at) for at in np.unique(bins[near])}
-        seen = [at for at, mean in means.items() if mean > TINY_START]
-        if len(seen) < 2:
-            return np.array([0.0, NO_START])
-        counts = np.array([(bins == at).sum() for at in seen], dtype=float)
-        level, slope, _ = _line(np.array(seen), np.log([means[at] for at in seen]), counts)
-        share, own = np.clip([np.exp(slope), 1.0 - np.exp(level)], 0.05, 0.95)
-        return np.log([share / (1.0 - share), own / (1.0 - own)])
+        """Of a curve through mean products by distance; one that goes through all as it is."""
+        return self.within.start_beside(found)
+
+    def elsewhere(self, z: np.ndarray) -> list[np.ndarray]:
+        """As within, at this nugget."""
+        return [np.column_stack([each, np.full(len(each), z[1])]) for each in self.within.elsewhere(z[:1])]
 
 
 @dataclass(frozen=True)
@@ -868,6 +1078,15 @@ class Parted(Correlation):
             starts.append(self.within.start(PairProducts(*inside, found.product[own])))
         return np.concatenate(starts)
 
+    def elsewhere(self, z: np.ndarray) -> list[np.ndarray]:
+        """As within, of one level at a time."""
+        own = self._each(z)
+        return [
+            np.hstack([np.tile(part, (len(line), 1)) if i != level else line for i, part in enumerate(own)])
+            for level, at in enumerate(own)
+            for line in self.within.elsewhere(at)
+        ]
+
     def held(self, z: np.ndarray) -> np.ndarray:
         """As within."""
         return np.concatenate([self.within.held(own) for own in self._each(z)])
@@ -900,8 +1119,9 @@ def bind_correlation(
     if kind is Serial:
         is_even = gaps % 2.0 == 0.0
         return EvenSteps(expression, *times) if is_even.all() else Serial(expression, bool(is_even.mean() > 0.5))
-    if kind is Decay:
-        return Nugget(Decay(expression, *times)) if nugget else Decay(expression, *times)
+    if issubclass(kind, Decay | Curve):
+        within = kind(expression, *times)
+        return Nugget(within) if nugget else within
     return kind(tuple(levels))
 
 
@@ -924,6 +1144,9 @@ RESIDUAL: dict[str, Entry] = {
     "exp": Entry(Decay, False),
     "ou": Entry(Decay, False),
     "hetexp": Entry(Decay, True),
+    "gau": Entry(GaussianCurve, False),
+    "ratio": Entry(RationalCurve, False),
+    "sph": Entry(SphericalCurve, False),
     "toep": Entry(Toeplitz, True),
     "homtoep": Entry(Toeplitz, False),
     "ad": Entry(Antedependence, True),
@@ -948,7 +1171,7 @@ def is_by_level(structure: str) -> bool:
 
 def may_have_nugget(structure: str) -> bool:
     """Whether a part of the variance may be of each row alone."""
-    return RESIDUAL[structure].kind is Decay
+    return issubclass(RESIDUAL[structure].kind, Decay | Curve)
 
 
 def is_by_step(structure: str) -> bool:
@@ -967,6 +1190,23 @@ def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, flo
     columns, root = np.column_stack([np.ones(len(x)), x]), np.sqrt(weights)
     (level, slope), *_ = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)
     return float(level), float(slope), float(np.abs(level + slope * x - y).max())
+
+
+def _means_by_gap(
+    found: PairProducts, gaps: np.ndarray, decimals: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean products that are positive, by distance in usual gaps, and of how many pairs."""
+    bins = np.round(gaps, decimals if len(gaps) <= MOST_EXACT else 1)
+    near = gaps <= max(FARTHEST_GAPS, gaps.min(initial=np.inf))
+    at, which = np.unique(bins[near], return_inverse=True)
+    counts = np.bincount(which, minlength=len(at)).astype(float)
+    means = np.bincount(which, weights=found.product[near], minlength=len(at)) / np.maximum(counts, 1.0)
+    seen = means > TINY_START
+    return at[seen], means[seen], counts[seen]
+
+
+def _logit(share: np.ndarray) -> np.ndarray:
+    return np.log(share / (1.0 - share))
 
 
 def _partial(rho: Sequence[float]) -> np.ndarray:

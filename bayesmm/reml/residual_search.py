@@ -25,6 +25,8 @@ SAME = 1e-5  # of −2 log likelihood: two searches that end this near ended in 
 MOST_LOST = 1e3  # times r² is y'R⁻¹y, from which on differences of sums lose too many digits
 NEAR = 0.5  # of −2 log likelihood: less by value and by the curvature at a minimum is in its basin
 FEW = 6  # parameters of residuals alone, up to which a second search from independent ones costs nothing
+TOO_HIGH = 20.0  # of −2 log likelihood above the lowest minimum: no search begins there
+MOST_ELSEWHERE = 5  # searches that begin in low places on lines through a minimum
 FIRST = 40  # evaluations with an approximate Hessian, where there is an exact one
 MOST = 200  # evaluations of a search
 MOST_UPDATES = 200  # of fitted values
@@ -78,7 +80,13 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         n_evaluations += each.n_evaluations
         if not each.escaped:
             found.append(each)
-    found.sort(key=lambda each: (not np.isfinite(each.evaluation.value), each.evaluation.value))
+    found.sort(key=_height)
+    for start in _elsewhere(criterion, found[0]):
+        each = _search(criterion, start, found[0])
+        n_evaluations += each.n_evaluations
+        if not each.escaped and all(abs(each.evaluation.value - one.evaluation.value) > SAME for one in found):
+            found.append(each)
+    found.sort(key=_height)
     best = found[0]
     if criterion.design is None:
         _check_distinct(criterion, best)
@@ -97,6 +105,25 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
     if first.minimum.converged and not settled.minimum.converged:
         raise UnsettledError
     return settled
+
+
+def _height(found: Minimum) -> tuple[bool, float]:
+    return not np.isfinite(found.evaluation.value), found.evaluation.value
+
+
+def _elsewhere(criterion: ResidualCriterion, best: Minimum) -> list[np.ndarray]:
+    """Find where to search once more: low places on lines through a minimum, but that of the minimum itself."""
+    theta, phi = criterion.split(best.x)
+    starts: list[tuple[float, np.ndarray]] = []
+    for line in criterion.rows.layout.elsewhere(phi):
+        points = [np.concatenate([theta, each]) for each in line]
+        values = np.array([np.inf, *(criterion(each).value for each in points), np.inf])
+        moves = (line != phi).any(axis=0)
+        home = int(np.abs(line[:, moves] - phi[moves]).sum(axis=1).argmin())
+        for i in np.flatnonzero((values[1:-1] <= values[:-2]) & (values[1:-1] < values[2:])):
+            if abs(int(i) - home) > 1 and values[i + 1] < best.evaluation.value + TOO_HIGH:
+                starts.append((float(values[i + 1]), points[i]))
+    return [start for _, start in sorted(starts, key=lambda each: each[0])[:MOST_ELSEWHERE]]
 
 
 def residual_criterion(problem: Problem, method: Method) -> ResidualCriterion:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from residual_textbook import RANDOM, TEXTBOOK, Matrix, dense_residual, make_data
+from residual_textbook import RANDOM, TEXTBOOK, Matrix, dense_residual, make_data, time_gaps
 
 import bayesmm as bmm
 from bayesmm import Model
@@ -18,6 +18,7 @@ DATA = make_data(seed=11, groups=60)
 OUT = np.isin(np.arange(len(DATA)), np.random.default_rng(0).choice(len(DATA), 12, replace=False))
 OLD, NEW = DATA[~OUT].reset_index(drop=True), DATA[OUT].reset_index(drop=True)
 BOTH = pd.concat([OLD, NEW], ignore_index=True)
+BOTH.attrs["time_gaps"] = time_gaps(OLD)
 n = len(OLD)
 FORMULA = "y ~ arm + visit + x"
 BESIDE = ("ar1(step | id)", "hetar1(step | id)", "car1(time | id) * exponential(x)", "ar1(step | id, by=arm)")

@@ -234,6 +234,13 @@ class ResidualLayout:
         apart, away = s * (high - low), s * np.maximum(np.abs(low), np.abs(high))
         return max(apart.max(initial=0.0), free), away.max(initial=0.0)
 
+    def elsewhere(self, phi: np.ndarray) -> list[np.ndarray]:
+        """φ (m, f) along lines through it on which other maxima may be, each line in its order."""
+        if self.correlation is None:
+            return []
+        s, z = phi[: self.n_spreads], phi[self.n_spreads :]
+        return [np.hstack([np.tile(s, (len(line), 1)), line]) for line in self.correlation.elsewhere(z)]
+
     def start(self, residuals: np.ndarray) -> np.ndarray:
         """φ near what residuals (n,) of least squares show."""
         s = self._start_spreads(residuals)
