@@ -99,7 +99,8 @@ def _has_residual(small: Design, large: Design) -> bool:
     if one is None or other is None:
         return one is None
     constant = np.ones((len(other.columns), 1))
-    if not is_in_span(one.columns, np.hstack([constant, other.columns])):
+    mine, theirs = (each.columns[:, each.columns.any(axis=0)] for each in (one, other))
+    if not is_in_span(mine, np.hstack([constant, theirs])):
         return False
     if not {kind for _, kind in one.growth.terms} <= {kind for _, kind in other.growth.terms}:
         return False

@@ -1051,7 +1051,8 @@ class Fit:
 
         Notes
         -----
-        lme4's `simulate` with `re.form = NA` and `NULL`. The estimates count as the truth: `Posterior.simulate` carries
+        lme4's `simulate` with `re.form = NA` and `NULL`. Residual variances that change with fitted values change with
+        those of each simulation. The estimates count as the truth: `Posterior.simulate` carries
         their uncertainty along. Conditional modes are shrunken, so that with "kept" levels differ less than they do.
         For other rows than those of the fit: ``bayesmm.simulate(formula, other_rows, fit)``.
 
@@ -1268,10 +1269,12 @@ class Fit:
         kind : {"exact", "mixture", "bootstrap"}, optional
             Where the null distribution comes from: drawn from its spectral representation, for one variance without
             correlations; the asymptotic mixture of χ²; refits to responses drawn under the null. By default the first
-            of these that there is, and χ² for what residuals have. If nothing but σ is left of the covariance once
+            of these that there is, and χ² for what residuals have; refits where variances change with fitted values,
+            since each model then has a likelihood by its own. If nothing but σ is left of the covariance once
             that is left out, refits are exact: ``kind="exact"``.
         n : int, optional
-            Draws: by default 100,000 of the exact distribution (fewer where levels are very many), 999 refits.
+            Draws: by default 100,000 of the exact distribution (fewer where levels are very many), 999 refits, 199 of
+            models that settle on fitted values.
         seed : int
             Of the draws.
         progress : bool, optional
@@ -1305,7 +1308,6 @@ class Fit:
         """
         if self.design.residual is None:
             self.design.require_random_effects("variance_tests")
-        self.design.require_one_likelihood("variance_tests")
         from bayesmm.inference.variances.variance_tests import check_variances
 
         return check_variances(self, parameters, kind, n, seed, progress)

@@ -22,11 +22,14 @@ class StatedResiduals(NamedTuple):
     layout : ResidualLayout
         Groups.
     covariances : sequence of arrays, shapes (m, o, o)
-        R of the patterns of each stack, over σ².
+        R of the patterns of each stack, over σ²; without what changes with expected responses.
+    public : array, shape (f,)
+        What they are a function of.
     """
 
     layout: ResidualLayout
     covariances: Sequence[np.ndarray]
+    public: np.ndarray
 
 
 type Residuals = ResidualEstimate | StatedResiduals
@@ -42,8 +45,12 @@ def state_residuals(design: Design, values: Mapping[str, float], argument: str) 
     """
     if design.residual is None:
         return None
-    public, layout = design.residual.public_of(values, argument), lay_out_design(design)
-    return StatedResiduals(layout, layout.covariances_of(np, public))
+    return _without_fitted(design, design.residual.public_of(values, argument))
+
+
+def _without_fitted(design: Design, public: np.ndarray) -> StatedResiduals:
+    layout = lay_out_design(design.without_fitted())
+    return StatedResiduals(layout, layout.covariances_of(np, public), public)
 
 
 def simulate_responses(
@@ -106,11 +113,16 @@ def draw_rows(
     effects : sequence of arrays, shapes (m, q, k) or (q, k)
         Random effects, of each response or the same in all.
     residual : Residuals, optional
-        Covariance of the residuals; independent by default.
+        Covariance of the residuals; independent by default. What changes with fitted values has those of each response.
 
     Returns
     -------
     array, shape (n, m)
+
+    Raises
+    ------
+    DesignError
+        As `growth_at`.
     """
     residuals = np.stack([stream.standard_normal(design.n) for stream in streams])
     m = len(streams)
@@ -119,8 +131,27 @@ def draw_rows(
     if residual is None:
         design.require_independent_residuals("Drawing these responses")
         return (mean + sigma / np.sqrt(design.weights) * residuals).T
-    roots = [_roots(R) for R in residual.covariances]
-    return mean.T + sigma * unwhiten(residual.layout.stacks, roots, residuals.T)
+    own, scales = residual, growth_at(design, residual.public, mean.T)
+    if design.residual is not None and design.residual.growth:
+        own = _without_fitted(design, residual.public)
+    roots = [_roots(R) for R in own.covariances]
+    return mean.T + sigma * scales * unwhiten(own.layout.stacks, roots, residuals.T)
+
+
+def growth_at(design: Design, public: np.ndarray, mean: np.ndarray) -> np.ndarray | float:
+    """Return what multiplies standard deviations of rows (n, m) by their expected responses (n, m); 1 if nothing does.
+
+    Raises
+    ------
+    DesignError
+        If one of these is zero, and leaves no variance.
+    """
+    block = design.residual
+    if block is None or not block.growth:
+        return 1.0
+    if block.growth.has_pole and (mean == 0.0).any():
+        design.with_fitted(mean[:, (mean == 0.0).any(axis=0).argmax()])  # says which
+    return np.exp(block.growth.log_scales(np, public, mean.T)).T
 
 
 def _roots(R: np.ndarray) -> np.ndarray:

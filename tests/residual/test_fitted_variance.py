@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from reference_data import REFERENCE, load_data
+from scipy.stats import norm
 
 import bayesmm as bmm
 from bayesmm import Model
@@ -147,16 +148,71 @@ def test_covariances_at_a_fit_have_its_fitted_values(fit: Fit) -> None:
         model.marginal_covariance([0, 1], at=fit.parameters["estimate"])
 
 
-def test_models_of_one_likelihood_are_asked_for_by_name(fit: Fit) -> None:
-    with pytest.raises(ArgumentError, match="no two have one likelihood"):
-        fit.variance_tests()
-    with pytest.raises(ArgumentError, match=r"whose variances fit\.simulate\(\) has"):
-        bmm.simulate(FORMULA, BODY, fit.parameters["estimate"], residual="power(fitted)")
-    with pytest.raises(ArgumentError, match=r"whose variances fit\.simulate\(\) has"):
-        bmm.power(fit, test="Time")
-    table = bmm.anova(Model(FORMULA, BODY).fit(), fit)
+def test_models_are_compared_with_what_is_to_be_known_of_them(fit: Fit) -> None:
+    constant = Model(FORMULA, BODY).fit()
+    table = bmm.anova(constant, fit)
     assert any("own fitted values" in each for each in table.remarks)
-    assert table.table["chisq"].iloc[-1] == pytest.approx(2.0 * (fit.loglik - Model(FORMULA, BODY).fit().loglik))
+    assert table.table["chisq"].iloc[-1] == pytest.approx(2.0 * (fit.loglik - constant.loglik))
+    by_diet = Model(FORMULA, BODY, residual="power(fitted) * het(Diet)").fit()
+    assert np.isfinite(bmm.anova(fit, by_diet).table["chisq"].iloc[-1])
+    grown = Model(FORMULA, BODY, residual="exponential(fitted) * het(Diet)").fit()
+    assert "There is no test" in str(bmm.anova(fit, grown))
+
+
+def test_simulated_rows_have_the_variance_of_their_own_means() -> None:
+    rng = np.random.default_rng(8)
+    data = pd.DataFrame({"g": np.repeat(np.arange(30), 4), "x": np.tile(np.arange(4.0), 30)})
+    truth = {"Intercept": 6.0, "x": 1.0, "sd(Intercept | g)": 1.5, "power(fitted)": 1.3, "sigma": 0.2}
+    y = bmm.simulate("y ~ x + (1 | g)", data, truth, 3000, residual="power(fitted)", seed=1).to_numpy()
+    fixed = 6.0 + data["x"].to_numpy()
+    b = 1.5 * rng.standard_normal(200_000)
+    expected = [1.5**2 + 0.04 * (np.abs(each + b) ** 2.6).mean() for each in fixed[:4]]
+    assert ((y - fixed[:, None]) ** 2).mean(axis=1).reshape(30, 4).mean(axis=0) == pytest.approx(expected, rel=0.02)
+    kept = bmm.simulate("y ~ x + (1 | g)", data, truth, 3000, residual="power(fitted)", random="kept").to_numpy()
+    assert kept.std(axis=1) == pytest.approx(0.2 * np.abs(kept.mean(axis=1)) ** 1.3, rel=0.08)
+    with pytest.raises(DesignError, match="is 0 in row 0, where there is no variance"):
+        bmm.simulate("y ~ 0 + x", data, {"x": 1.0, "power(fitted)": 1, "sigma": 1}, residual="power(fitted)")
+    again = Model("y ~ x + (1 | g)", data.assign(y=y[:, 0]), residual="power(fitted)").fit()
+    redrawn = again.simulate(1500, seed=3).to_numpy() - again.predict(random="none").to_numpy()[:, None]
+    e, fixed = again.parameters["estimate"], again.predict(random="none").to_numpy()[:4]
+    b = e["sd(Intercept | g)"] * rng.standard_normal(200_000)
+    spread = [b.var() + again.sigma**2 * (np.abs(v + b) ** (2 * e["power(fitted)"])).mean() for v in fixed]
+    assert (redrawn**2).mean(axis=1).reshape(30, 4).mean(axis=0) == pytest.approx(spread, rel=0.03)
+
+
+def test_variances_are_tested_by_refits_of_what_the_null_draws(fit: Fit) -> None:
+    constant = Model(FORMULA, BODY).fit()
+    found = fit.variance_tests("power(fitted)", n=19, seed=1, progress=False)
+    test = found.tests[0]
+    assert test.kind == "bootstrap"
+    assert test.statistic == pytest.approx(2.0 * (fit.loglik - constant.loglik))
+    assert test.p_value == (1 + (test.draws >= test.statistic).sum()) / (1 + len(test.draws))
+    assert 0.2 < test.draws.mean() < 3.0  # about that of χ²₁
+    rough = fit.variance_tests("power(fitted)", kind="mixture")
+    assert "its mixture is rough" in " ".join(str(rough).split())
+    slope = fit.variance_tests("sd(Time | Rat)", n=3, progress=False).tests[0]
+    small = Model("weight ~ Time * Diet + (1 | Rat)", BODY, residual="power(fitted)").fit()
+    assert slope.statistic == pytest.approx(2.0 * (fit.loglik - small.loglik), abs=1e-6)
+    with pytest.raises(ArgumentError, match="which coefficients make, change the variances"):
+        fit.variance_tests("power(fitted)", kind="exact")
+
+
+def test_power_is_that_of_data_with_variances_by_their_own_means() -> None:
+    plan = pd.DataFrame({"g": np.repeat(np.arange(12), 4), "z": np.tile(np.arange(4.0), 12)})
+    plan["x"] = (np.arange(48) % 4 % 3 == 0).astype(float)
+    truth = {"Intercept": 4.0, "x": 0.6, "z": 4.0, "sd(Intercept | g)": 0.5, "power(fitted)": 1.0, "sigma": 0.12}
+    ask: dict[str, Any] = {"residual": "power(fitted)", "progress": False, "seed": 1}
+    table = bmm.power("y ~ x + z + (1 | g)", plan, truth, test="x", n=20, **ask).table
+    assert table["failed"].iloc[0] == 0
+    X = np.column_stack([np.ones(48), plan["x"], plan["z"]])
+    D = np.diag((0.12 * X @ [4.0, 0.6, 4.0]) ** 2)
+    V = D + 0.25 * (plan["g"].to_numpy()[:, None] == plan["g"].to_numpy())
+    expected = norm.sf(1.96 - 0.6 / np.sqrt(np.linalg.inv(X.T @ np.linalg.solve(V, X))[1, 1]))
+    assert 0.3 < expected < 0.9
+    assert table["power"].iloc[0] == pytest.approx(expected, abs=0.25)
+    for wrong, words in (({"test": "power(fitted)"}, "known from refits alone"), ({"interval": "posterior"}, "closed")):
+        with pytest.raises(ArgumentError, match=words):
+            bmm.power("y ~ x + z + (1 | g)", plan, truth, n=2, **ask, **wrong)
 
 
 def test_what_is_no_fitted_value_is_refused() -> None:

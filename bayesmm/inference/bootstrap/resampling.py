@@ -14,8 +14,9 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.inference.simulated_responses import growth_at, simulate_responses
 from bayesmm.marginal.residual.layout import unwhiten
+from bayesmm.problem import lay_out_design
 
 type DrawRows = Callable[[Sequence[np.random.Generator]], np.ndarray]
 type Columns = Callable[[np.ndarray], np.ndarray]
@@ -66,19 +67,25 @@ def residual_rows(fit: Fitted) -> DrawRows:
         drawn = [np.stack([pool[stream.integers(len(pool), size=len(pool))] for stream in streams]) for pool in pools]
         effects = [block.relate(v) for block, v in zip(design.blocks, drawn, strict=True)]
         noise = np.stack([residuals[stream.integers(design.n, size=design.n)] for stream in streams], axis=1)
-        return _add_up(fit, effects) + unwhiten(noise)
+        mean = _add_up(fit, effects)
+        return mean + unwhiten(noise, mean)
 
     return draw
 
 
-def _roots_of_residuals(fit: Fitted) -> tuple[Columns, Columns]:
-    """Return what takes columns (n, m) of residuals to independent ones of variance σ², and back."""
+def _roots_of_residuals(fit: Fitted) -> tuple[Columns, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """Return what makes columns (n, m) of residuals independent, of variance σ², and the way back, given means."""
     residual = fit.estimate.residual
     if residual is None:
         weights = np.sqrt(fit.design.weights)[:, None]
-        return (lambda columns: weights * columns), (lambda columns: columns / weights)
-    factors = [np.linalg.cholesky(R) for R in residual.covariances]
-    return residual.whiten, lambda columns: unwhiten(residual.layout.stacks, factors, columns)
+        return (lambda columns: weights * columns), (lambda columns, _: columns / weights)
+    own = lay_out_design(fit.design.without_fitted())
+    factors = [np.linalg.cholesky(R) for R in own.covariances_of(np, residual.public)]
+
+    def back(columns: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        return growth_at(fit.design, residual.public, mean) * unwhiten(own.stacks, factors, columns)
+
+    return residual.whiten, back
 
 
 def _add_up(fit: Fitted, effects: Sequence[np.ndarray]) -> np.ndarray:

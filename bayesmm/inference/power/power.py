@@ -14,6 +14,7 @@ import pandas as pd
 from bayesmm.arguments import check_count, check_seed, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
+from bayesmm.design.predictors import build_predictors
 from bayesmm.design.reading.rows import Missing
 from bayesmm.design.words.stated import read_values
 from bayesmm.errors import ArgumentError, DesignError, EstimationError
@@ -25,6 +26,7 @@ from bayesmm.inference.power.intervals import IntervalSource, interval_source
 from bayesmm.inference.power.questions import FixedQuestion, Question, ask, read_tests
 from bayesmm.inference.power.refitting import Answers, Simulator, batches, join
 from bayesmm.inference.power.report import build_report
+from bayesmm.inference.simulated_responses import draw_effects
 from bayesmm.inference.simulation.simulate import read_parameters
 from bayesmm.inference.simulation.without_response import build_without_response
 from bayesmm.inference.variances.null_models import null_criterion
@@ -307,6 +309,8 @@ def power(
     base = build_without_response(
         formula, data, residual=residual, weights=weights, missing=missing, namespace=namespace, relations=relations
     )
+    if is_one_of(interval, ("posterior",)):
+        base.require_known_spreads("interval='posterior', which takes importance sampling,")
     groupings = _groupings(base)
     columns = list(dict.fromkeys(name for grouping in groupings for name in grouping.factors))
     if not columns and (along is not None or within is not None):
@@ -414,6 +418,9 @@ def _simulator(
                 f"With {design.n} rows the restricted likelihood is flat: a part of the residual variance can go to "
                 f"{terms} without any change. Drop the term, give more rows a level, or give sigma if it is known."
             )
+    if design.residual is not None and design.residual.growth:  # refits begin at fitted values such as are drawn
+        effects = draw_effects(design, truth.factors, [np.random.default_rng(seed)])
+        design = design.with_fitted(build_predictors(design).mean(truth.beta, [b[0] for b in effects]))
     problem = Problem(design)
     criterion = null_criterion(problem, method, sigma)
     questions = ask(tests, problem, criterion, truth, seed)

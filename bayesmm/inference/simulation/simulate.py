@@ -93,7 +93,8 @@ def simulate(
     -----
     y = Xβ + offset + Zb + ε, with b ~ N(0, Σ) for every level and ε ~ N(0, σ²/w), or of the covariance that
     `residual` says, which needs groups and levels as a fit does. Another design from which
-    nothing could be estimated, such as one row a level, can be simulated.
+    nothing could be estimated, such as one row a level, can be simulated. With ``residual="power(fitted)"`` the
+    standard deviation of a row is σ|μ|^t, with μ = Xβ + offset + Zb what that simulation expects of it.
 
     Examples
     --------

@@ -11,7 +11,6 @@ import numpy as np
 from bayesmm.design.design import Design, build_design
 from bayesmm.design.reading.frame import add_column, open_frame
 from bayesmm.design.reading.rows import Missing
-from bayesmm.errors import ArgumentError
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.syntax import quote
 
@@ -41,18 +40,13 @@ def build_without_response(
     Returns
     -------
     Design
-        Its y means nothing.
+        Its y means nothing, and neither do fitted values that the residual variance changes with.
 
     Notes
     -----
     By default σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
     """
     specification, frame = parse_formula(formula, residual), open_frame(data)
-    if specification.residual is not None and any(spread.of_fitted for spread in specification.residual.spreads):
-        raise ArgumentError(
-            f"Simulation from stated parameters is not available with residual={residual!r}: fitted values are those "
-            "of a fit, whose variances fit.simulate() has. Otherwise give a covariate in their place, power(x)."
-        )
     name = STAND_IN
     while name in formula or name in frame.columns:
         name += "_"

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from bayesmm.arguments import check_count, check_seed, is_one_of, shorten
+from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.bootstrap.drawing import sum_source
 from bayesmm.inference.fitted import Fitted
@@ -38,6 +39,7 @@ type Kind = Literal["exact", "mixture", "bootstrap"]
 KINDS: tuple[Kind, ...] = ("exact", "mixture", "bootstrap")
 MOST_DRAWS = 10_000_000  # of a null distribution: a p of 1e-4 then has two digits and a half
 N_BOOTSTRAP = 999  # refits, so that p is a multiple of 0.001
+N_SETTLING = 199  # of models that settle on fitted values, each of which is several fits
 NUMBERS, MOST_AT_ONCE = 2**22, 250  # responses are drawn together as far as they are not more numbers
 ROUNDING = 1e-9  # share of −2 log likelihood below which two of them are the same
 LOWER = 1e-4  # of −2 log likelihood, that is more than where a search ends
@@ -230,7 +232,8 @@ def check_variance(
     elif kind == "exact" and isinstance(hypothesis, Hypothesis):
         found = _by_spectrum(null, statistic, n, rng)
     else:
-        found = _by_refits(fit, null, statistic, n or N_BOOTSTRAP, rng, progress, is_exact=kind == "exact")
+        n = n or (N_SETTLING if has_own_likelihoods(fit.design) else N_BOOTSTRAP)
+        found = _by_refits(fit, null, statistic, n, rng, progress, is_exact=kind == "exact")
     return VarianceTest(
         parameter=hypothesis.name,
         kind=kind,
@@ -241,13 +244,19 @@ def check_variance(
         null_loglik=-0.5 * null.deviance,
         draws=found.draws,
         n_failed=found.n_failed,
-        remarks=(*_lower_maximum(hypothesis, difference), *found.remarks),
+        remarks=(*_of_likelihoods(fit, hypothesis, kind, difference), *found.remarks),
     )
 
 
 def usual_kind(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Kind:
-    """Choose the first null distribution that a hypothesis has; of residuals the one that takes no refits."""
+    """Choose the first null distribution that a hypothesis has; of residuals the one that takes no refits.
+
+    Where the residual variance changes with fitted values, each model has a likelihood of its own, and refits alone
+    know how much these differ.
+    """
     refusals = _refusals(fit, hypothesis)
+    if has_own_likelihoods(fit.design):
+        return "bootstrap"
     kinds = KINDS if isinstance(hypothesis, Hypothesis) else ("mixture", "exact", "bootstrap")
     return next(kind for kind in kinds if not refusals[kind])
 
@@ -261,6 +270,11 @@ def _refusals(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> dict[
             "bootstrap": "",
         }
     return {"exact": _refuse_exact(fit, hypothesis), "mixture": _refuse_mixture(hypothesis), "bootstrap": ""}
+
+
+def has_own_likelihoods(design: Design) -> bool:
+    """Whether each model takes variances by its own fitted values."""
+    return design.residual is not None and bool(design.residual.growth)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -280,8 +294,16 @@ def _positive(difference: float, deviance: float) -> float:
     return difference if difference > ROUNDING * max(1.0, abs(deviance)) else 0.0
 
 
-def _lower_maximum(hypothesis: Hypothesis | ResidualHypothesis, difference: float) -> tuple[str, ...]:
-    """Say where the likelihood of the null is higher, which it cannot be."""
+def _of_likelihoods(
+    fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis, kind: Kind, difference: float
+) -> tuple[str, ...]:
+    """Say where the likelihood of the null is higher, which it cannot be, or where both are no case of each other."""
+    if has_own_likelihoods(fit.design):
+        rough = (
+            f"{hypothesis.name}: each model has variances by its own fitted values, so that its mixture is rough: "
+            "kind='bootstrap' draws from the null, with variances by its own means.",
+        )
+        return rough if kind == "mixture" else ()
     if difference >= -LOWER:
         return ()
     return (
@@ -319,6 +341,8 @@ def _refuse_mixture(hypothesis: Hypothesis) -> str:
 
 
 def _refuse_refits(fit: Fitted, hypothesis: ResidualHypothesis) -> str:
+    if has_own_likelihoods(fit.design):
+        return "fitted values, which coefficients make, change the variances: the distribution depends on these, too."
     left = remaining_design(fit.design, hypothesis)
     if not left.blocks and left.residual is None:
         return ""
