@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from bayesmm.arguments import TARGET_ACCEPT, is_one_of
 from bayesmm.bayes.exploring.explorers import EXPLORERS, Effects, Explorer, choose_effects, explore, explore_conditional
 from bayesmm.bayes.exploring.progress import progress_bar
@@ -17,6 +19,7 @@ from bayesmm.bayes.exploring.run import Drawn, InHand, Run, Settings, Watcher, m
 from bayesmm.bayes.exploring.start import (
     WarmStart,
     cold_start,
+    find_frames,
     interior_factors,
     move_to_means,
     parameterise,
@@ -296,7 +299,7 @@ def bind_program(
 ) -> tuple[MarginalProgram, MarginalData] | tuple[ConditionalProgram, ConditionalData]:
     """Return a NumPyro model and its argument; see `bayesmm.Model.program`."""
     if choose_program(kind, problem, parameterisation) == "marginal":
-        return bind_marginal(problem, priors)
+        return bind_marginal(problem, priors, _frames(problem, priors, warm))
     return _bind_conditional(problem, priors, warm, parameterisation)[:2]
 
 
@@ -336,7 +339,12 @@ def _bind_conditional(
     chosen = choose_degrees(wish, groups, parameterise(*seen))
     references = [warm.sigma * factor for factor in interior_factors(*seen)]
     degrees = [choice.degree for choice in chosen]
-    return *bind_conditional(design, priors, degrees, references), dict(zip(groups, chosen, strict=True))
+    bound = bind_conditional(design, priors, degrees, references, find_frames(*seen))
+    return *bound, dict(zip(groups, chosen, strict=True))
+
+
+def _frames(problem: Problem, priors: ResolvedPriors, warm: WarmStart) -> tuple[np.ndarray, ...]:
+    return find_frames(*move_to_means(warm, problem.design, priors.effect_contrasts))
 
 
 def _run_marginal(
@@ -347,7 +355,7 @@ def _run_marginal(
     in_hand: InHand,
 ) -> Run:
     problem = asked.problem
-    program, data = bind_marginal(problem, asked.priors)
+    program, data = bind_marginal(problem, asked.priors, _frames(problem, asked.priors, warm))
     return explore(
         program,
         data,
@@ -380,7 +388,7 @@ def _run_conditional(
         lambda point: start_conditional(program, data, point, design, priors.contrast),
         warm,
         design,
-        None if is_alone else bind_marginal(problem, priors),
+        None if is_alone else bind_marginal(problem, priors, _frames(problem, priors, warm)),
         settings=asked.settings,
         watch=watch,
         recorder=recorder,

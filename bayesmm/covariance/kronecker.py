@@ -71,8 +71,8 @@ class Kronecker(Structure):
 
     @property
     def has_prior(self) -> bool:  # type: ignore[override]
-        """Where those of the first have one."""
-        return self.left.has_prior
+        """Where those of the first have one of shares."""
+        return self.left.has_prior and self.left.has_shares
 
     @property
     def has_inverse(self) -> bool:  # type: ignore[override]

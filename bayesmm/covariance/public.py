@@ -8,6 +8,8 @@ from typing import Any
 from bayesmm.covariance.layout import Piece, block_diagonal
 from bayesmm.covariance.structure import Array
 
+ROUNDING = 1e-14  # of a correlation
+
 
 def read_covariance(xp: Any, covariance: Array, pieces: tuple[Piece, ...]) -> tuple[Array, Array]:
     """Read standard deviations (..., m) and correlations (..., c), piece by piece, off matrices (..., k, k).
@@ -17,6 +19,11 @@ def read_covariance(xp: Any, covariance: Array, pieces: tuple[Piece, ...]) -> tu
     found = [piece.structure.read(xp, covariance[..., piece.inside, piece.inside]) for piece in pieces]
     sds, cors = zip(*found, strict=True)
     return _join(xp, sds), _join(xp, cors)
+
+
+def exact_signs(xp: Any, cor: Array) -> Array:
+    """Put correlations that are ±1 but for rounding, as those of effects along one direction, to exactly that."""
+    return xp.where(xp.abs(cor) > 1.0 - ROUNDING, xp.sign(cor), cor)
 
 
 def assemble_covariance(xp: Any, sd: Array, cor: Array, pieces: tuple[Piece, ...]) -> Array:

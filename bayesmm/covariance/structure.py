@@ -73,7 +73,10 @@ class Structure:
     has_lkj : bool
         Whether a density of the correlations of a pattern that is a power of det R is one of betas; see `lkj_shapes`.
     has_prior : bool
-        Whether its correlations have a prior, by their shares.
+        Whether its correlations have a prior.
+    has_shares : bool
+        Whether that is one of their shares; or else of directions, which are sampled with the standard deviations: see
+        `bayesmm.covariance.reduced_rank.ReducedRank.spread`.
     has_inverse : bool
         Whether Σ can be inverted in floating point inside its limits.
     """
@@ -89,6 +92,7 @@ class Structure:
     correlations: ClassVar[Literal["none", "matrix", "one", "several", "rank", "known"]] = "none"
     has_lkj: ClassVar[bool] = True
     has_prior: ClassVar[bool] = True
+    has_shares: ClassVar[bool] = True
     has_inverse: ClassVar[bool] = True
     matrix: str = ""  # name of a known matrix that it needs; see `given`
 
@@ -304,6 +308,14 @@ class Structure:
 
         Of a structure without `has_lkj` those of a concentration of one are its flat prior, in coordinates of its own.
         """
+        raise NotImplementedError
+
+    def directions(self, factor: np.ndarray) -> np.ndarray:
+        """Find unit rows (k, d) of the correlation matrix of a factor (k, k), where a prior is of directions."""
+        raise NotImplementedError
+
+    def frame(self, factor: np.ndarray) -> np.ndarray:
+        """In the triangle of whose rows (k,) effects with such loadings are to be sampled."""
         raise NotImplementedError
 
     def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:

@@ -323,8 +323,6 @@ def test_priors_of_correlations_are_the_default_one() -> None:
     assert model.plot_priors() is not None
     with pytest.raises(PriorError, match=r"correlations that follow from loadings.* have no such prior"):
         bmm.Model("y ~ 1 + fa(0 + f | g)", SMALL, priors={"cor": LKJ(2.0)})
-    with pytest.raises(PriorError, match=r"fitted by REML and ML alone\. For a posterior write fa\(\)"):
-        _ = bmm.Model("y ~ 1 + rr(0 + f | g, d=1)", SMALL).priors
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -145,8 +145,27 @@ def interior_factors(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
         if block.k > 2:
             correlation *= MOST_CORRELATION  # three correlations can be singular together without one being ±1
         np.fill_diagonal(correlation, 1.0)
-        factors.append(np.maximum(sd, least)[:, None] * np.linalg.cholesky(correlation))
+        unit = np.linalg.cholesky(correlation)
+        for piece in block.pieces:
+            if not piece.structure.has_shares:
+                inside = slice(piece.start, piece.stop)
+                directions = piece.structure.directions(factor[inside, inside] / safe[inside, None])
+                unit[inside, inside] = np.pad(directions, ((0, 0), (0, piece.k - directions.shape[1])))
+        factors.append(np.maximum(sd, least)[:, None] * unit)
     return tuple(factors)
+
+
+def find_frames(warm: WarmStart, design: Design) -> tuple[np.ndarray, ...]:
+    """Rows of loadings (k,) that the effects of each grouping factor have: first those that are known best."""
+    frames = []
+    for factor, block in zip(warm.factors, design.blocks, strict=True):
+        known = factor / level_errors(block, design.weights)[:, None]
+        places = np.arange(block.k)
+        for piece in block.pieces:
+            if not piece.structure.has_shares:
+                places[piece.start : piece.stop] = piece.structure.frame(known[piece.start : piece.stop])
+        frames.append(places)
+    return tuple(frames)
 
 
 def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart, design: Design) -> Start:
@@ -154,6 +173,9 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
     warm, design = _as_priors_see(data.covariances, warm, design)
     values = _covariance_values(program.covariances, data.covariances, warm.sigma, interior_factors(warm, design))
     own, scales = _residual_values(program.covariances, data.covariances, warm, design)
+    for block in program.covariances.blocks:
+        for loadings in block.loadings:
+            scales |= loadings.scales(values, 1.0)
     points = [(sigma, interior_factors(replace(warm, factors=factors), design)) for sigma, factors in warm.elsewhere]
     others = [
         _covariance_values(program.covariances, data.covariances, *point) | own
@@ -171,7 +193,7 @@ def start_marginal(program: MarginalProgram, data: MarginalData, warm: WarmStart
         expected = program.coefficients.start_at_priors(warm.beta[sampled], data.coefficients)
         others = [values | expected, *(other | start for other in others)]
         values |= start
-    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm.sigma, design), tuple(others))
+    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm, design), tuple(others))
 
 
 def _mirror(warm: WarmStart, design: Design) -> WarmStart | None:
@@ -242,18 +264,23 @@ def start_conditional(
     for f in program.order:
         site, block = program.effect_sites[f], program.covariances.blocks[f]
         factor, b = factors[f], modes[f]
+        free = block.directions
+        for own, given in zip(block.loadings, data.covariances.loadings[f], strict=True):
+            inside = slice(own.start, own.stop)
+            factor[inside, inside] = own.turn(factor[inside, inside], values, given)
         covariance = spherical_covariance(independent[f], weights, factor)
-        scales |= _block_scales(block, covariance)
+        scales |= _block_scales(block, covariance, values)
         around: Any = data.means[f] @ warm.beta
         parent, degree = program.parents[f], data.degrees[f]
         if parent is not None:
             around = around + sums[parent][data.parent_codes[f]] @ data.links[f].T
         sums[f] = around + b
         F = warm.sigma * factor
-        K = np.eye(block.n_effects) if degree == 0.0 else partial_factor(F, data.references[f], degree)
-        values[site] = degree * around + np.linalg.solve(F, b.T).T @ K.T
-        scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance, K))
-    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm.sigma, design))
+        K = np.eye(len(free)) if degree == 0.0 else partial_factor(F, data.references[f], degree)
+        spherical = np.linalg.lstsq(F[:, free], b.T, rcond=None)[0].T
+        values[site] = (degree * around if degree else 0.0) + spherical @ K.T
+        scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance[:, free][:, :, free], K))
+    return Start(values, scales, _small_sds(program.covariances, data.covariances, warm, design))
 
 
 def parameterise(warm: WarmStart, design: Design) -> tuple[Choice, ...]:
@@ -275,11 +302,15 @@ def _covariance_values(
     covariances: Covariances, data: CovarianceData, sigma: float, factors: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
-    each = zip(covariances.blocks, data.sds, data.correlations, factors, strict=True)
-    for block, numbers, correlations, factor in each:
+    each = zip(covariances.blocks, data.sds, data.correlations, data.loadings, factors, strict=True)
+    for block, numbers, correlations, loadings, factor in each:
         sd = np.linalg.norm(factor, axis=1)
-        values |= block.sd.start(sigma * free_sds(np, sd, block.pieces), numbers, sigma)
+        free = sigma * free_sds(np, sd, block.pieces)
+        values |= block.sd.start(free[list(block.sd_rows)], numbers, sigma)
         unit = factor / sd[:, None]
+        for own, given in zip(block.loadings, loadings, strict=True):
+            directions = unit[own.start : own.stop, own.start : own.start + own.rank]
+            values |= own.start_at(free[list(own.rows)], directions, given, sigma)
         for matrix, given in zip(block.matrices, correlations, strict=True):
             inside = slice(matrix.start, matrix.stop)
             values[matrix.site] = matrix.start_at((unit @ unit.T)[inside, inside], given)
@@ -311,12 +342,18 @@ def _spread_of(columns: np.ndarray) -> np.ndarray:
     return np.maximum(columns.std(axis=0), np.finfo(float).tiny)
 
 
-def _small_sds(covariances: Covariances, data: CovarianceData, sigma: float, design: Design) -> dict[str, np.ndarray]:
+def _small_sds(
+    covariances: Covariances, data: CovarianceData, warm: WarmStart, design: Design
+) -> dict[str, np.ndarray]:
     small: dict[str, np.ndarray] = {}
-    for block, numbers, rows in zip(covariances.blocks, data.sds, design.blocks, strict=True):
-        errors = free_sds(np, level_errors(rows, design.weights), block.pieces)
-        sizes = block.sd.start(sigma * errors, numbers, sigma)
+    each = zip(covariances.blocks, data.sds, data.loadings, warm.factors, design.blocks, strict=True)
+    for block, numbers, loadings, factor, rows in each:
+        errors = warm.sigma * free_sds(np, level_errors(rows, design.weights), block.pieces)
+        sizes = block.sd.start(errors[list(block.sd_rows)], numbers, warm.sigma)
         small |= {site.name: sizes[site.name] for site in block.sd.sites if site.support == "positive numbers"}
+        sds = warm.sigma * free_sds(np, np.linalg.norm(factor, axis=1), block.pieces)
+        for own, given in zip(block.loadings, loadings, strict=True):
+            small |= own.small(sds[list(own.rows)], errors[list(own.rows)], given, warm.sigma)
     return small
 
 
@@ -329,11 +366,14 @@ def _sigma_scale(sigma: Parameter, n: int) -> dict[str, np.ndarray]:
     return {site.name: np.array(1.0 / np.sqrt(2.0 * n)) for site in sigma.sites}
 
 
-def _block_scales(block: Block, covariance: np.ndarray) -> dict[str, np.ndarray]:
+def _block_scales(block: Block, covariance: np.ndarray, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Guess 1/√(2q) for log standard deviations and 1/√q for correlations, more where levels say little."""
     known = np.clip(1.0 - np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0), 0.1, 1.0)
     log_sd = free_sds(np, np.minimum(1.0, 1.0 / (np.sqrt(2.0 * block.n_levels) * known)), block.pieces)
+    log_sd = log_sd[list(block.sd_rows)]
     scales = {site.name: log_sd[list(site.positions)] for site in block.sd.sites}
+    for own in block.loadings:
+        scales |= own.scales(values, min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[own.start : own.stop].min())))
     for matrix in block.matrices:
         width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
         scales[matrix.site] = np.full(matrix.shape, width)

@@ -274,15 +274,14 @@ def correlation_pieces(design: Design) -> tuple[CorrelationPiece, ...]:
     Raises
     ------
     PriorError
-        If they follow from loadings, which have no prior.
+        If they follow from loadings, and those of the first of a product have no prior.
     """
     pieces = []
     for piece in (piece for block in design.blocks for piece in block.pieces):
         if not piece.structure.has_prior:
             raise PriorError(
-                f"The term {piece.term} has fewer parameters than standard deviations and correlations, and no prior "
-                "of these: it is fitted by REML and ML alone. For a posterior write fa() in its place, which gives "
-                "each effect a specific variance too, or us()."
+                f"The term {piece.term} is a product whose first covariance is of reduced rank, and has no prior: it "
+                "is fitted by REML and ML alone. For a posterior write us() or fa() in the place of rr()."
             )
     for position, (block, names) in enumerate(zip(design.blocks, design.labels.blocks, strict=True)):
         layout = names.pieces

@@ -13,7 +13,7 @@ from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.residual_draws import read_residual, residuals_of
 from bayesmm.console import listing
 from bayesmm.covariance.layout import Piece
-from bayesmm.covariance.public import effect_sds, read_covariance
+from bayesmm.covariance.public import effect_sds, exact_signs, read_covariance
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, Labels
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
@@ -120,7 +120,7 @@ def _draw_parameters(
             _, correlations = read_covariance(np, unit @ unit.swapaxes(1, 2), block.pieces)
         arrays[block.sd_variable] = sd
         if block.cors:
-            arrays[block.cor_variable] = correlations
+            arrays[block.cor_variable] = exact_signs(np, correlations)
         factors.append(factor)
     return arrays | ({"sigma": sigma} if priors.known_sigma is None else {}), factors
 
@@ -182,8 +182,11 @@ def _draw_correlations(
     chosen = {row.name: row.prior for row in priors.rows}
     for piece in priors.pieces:
         if piece.block == position:
-            family, numbers = correlation_prior(chosen[piece.rows[0]], piece)
             inside = slice(piece.start, piece.stop)
+            if not piece.structure.has_shares:
+                factors[:, inside, inside] = _draw_directions(piece.structure.rank(piece.size), piece.size, rng, draws)
+                continue
+            family, numbers = correlation_prior(chosen[piece.rows[0]], piece)
             if family == "LKJ":
                 factors[:, inside, inside] = draw_cholesky(piece.size, float(numbers["concentration"]), rng, draws)
                 continue
@@ -191,6 +194,12 @@ def _draw_correlations(
             shares = FAMILIES[family].quantile(uniform, **numbers)
             factors[:, inside, inside] = [piece.structure.unit_factor(np, own, piece.size) for own in shares]
     return factors
+
+
+def _draw_directions(d: int, k: int, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Draw unit rows (draws, k, k), uniform in the first d dimensions."""
+    normal = rng.standard_normal((draws, k, d))
+    return np.pad(normal / np.linalg.norm(normal, axis=2, keepdims=True), ((0, 0), (0, 0), (0, k - d)))
 
 
 def _draw_effects(design: Design, factors: Sequence[np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from bayesmm.bayes.priors.prior_keys import (
 )
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import cells, columns, fold, pad, visible
-from bayesmm.covariance.public import free_sds
+from bayesmm.covariance.public import free_sds, sd_ends
 from bayesmm.design.blocks.labels import RESIDUAL_COR, Labels, ParameterRow
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
@@ -473,18 +474,24 @@ class _Wording:
 
 
 def _check_proper(rows: Sequence[PriorRow], labels: Labels) -> None:
-    """Refuse flat priors on spreads of under three levels, on variances of under four.
+    """Refuse flat priors on spreads of under three levels, on variances of under four; of lower rank, of some more.
 
-    Gelman (2006), Bayesian Analysis 1, section 3.2.
+    As m standard deviations grow together their density is that of t^(m − 1), and the likelihood of q levels whose
+    effects vary along d directions falls as t^(d − qd). Gelman (2006), Bayesian Analysis 1, section 3.2.
     """
-    levels = {block.group: len(block.levels) for block in labels.blocks}
-    for row in rows:
-        needed = 4 if row.prior.stated_for == "variance" else 3
-        if row.kind == "sd" and isinstance(row.prior, Flat) and levels[row.group] < needed:
-            raise PriorError(
-                f"A flat prior on {row.name!r} leaves its posterior improper: {row.group!r} has {levels[row.group]} "
-                f"levels and {needed} are needed. Give it a proper prior, for example HalfStudentT(3, scale)."
-            )
+    flat = {row.name for row in rows if row.kind == "sd" and isinstance(row.prior, Flat)}
+    for block in labels.blocks:
+        for piece, (first, last) in zip(block.pieces, pairwise(sd_ends(block.pieces)), strict=True):
+            own = [row for row in rows if row.name in flat and row.name in block.sd_rows[first:last]]
+            directions = min(piece.structure.rank(piece.k), len(own))
+            powers = [2 if row.prior.stated_for == "variance" else 1 for row in own]
+            needed = 2 + max(*powers, sum(powers) // directions) if own else 0
+            if len(block.levels) < needed:
+                raise PriorError(
+                    f"A flat prior on {own[0].name!r} leaves its posterior improper: {block.group!r} has "
+                    f"{len(block.levels)} levels and {needed} are needed. Give it a proper prior, for example "
+                    "HalfStudentT(3, scale)."
+                )
 
 
 def check_residual_proper(rows: Sequence[PriorRow], design: Design) -> None:

@@ -7,14 +7,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
+from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.programs.centring import centre_effects
 from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances, Matrix
+from bayesmm.bayes.programs.loadings import LoadingNumbers, Loadings
 from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.residuals import ResidualMatrix, ResidualNumbers, Residuals, lay_out_groups
 from bayesmm.bayes.programs.sites import declare_parameter
+from bayesmm.covariance.reduced_rank import ReducedRank
 from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
@@ -30,7 +32,9 @@ from bayesmm.problem import Problem, lay_out_design
 from bayesmm.specification.priors import Flat, Normal
 
 
-def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalProgram, MarginalData]:
+def bind_marginal(
+    problem: Problem, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None = None
+) -> tuple[MarginalProgram, MarginalData]:
     """Bind the marginal program: coefficients with flat or normal priors are integrated out, others sampled.
 
     Parameters
@@ -39,6 +43,9 @@ def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalPro
         Names of the model, and its sums over the rows.
     priors : ResolvedPriors
         Every prior in force.
+    frames : sequence of int array, shape (k,), optional
+        Rows of the triangle of loadings that the effects of each grouping factor have, from
+        `bayesmm.bayes.exploring.start.find_frames`; in their order by default.
 
     Returns
     -------
@@ -53,7 +60,7 @@ def bind_marginal(problem: Problem, priors: ResolvedPriors) -> tuple[MarginalPro
         If the residual variance changes with fitted values.
     """
     problem.design.require_known_spreads("The marginal program")
-    covariances, covariance_data = _bind_covariances(problem.design, priors)
+    covariances, covariance_data = _bind_covariances(problem.design, priors, frames)
     rows = priors.of_kind("fixed")
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
     integrated = [j for j in range(len(rows)) if j not in sampled]
@@ -111,6 +118,7 @@ def bind_conditional(
     priors: ResolvedPriors,
     parameterisations: Sequence[Parameterisation],
     references: Sequence[np.ndarray] | None = None,
+    frames: Sequence[np.ndarray] | None = None,
 ) -> tuple[ConditionalProgram, ConditionalData]:
     """Bind the conditional program: every coefficient and every random effect is sampled.
 
@@ -125,6 +133,8 @@ def bind_conditional(
     references : sequence of array, shape (k, k), optional
         Factors F of Var(Tb) = FF', of the effects that priors are about and about as large as they will be, for partly
         centred effects; identities by default.
+    frames : sequence of int array, shape (k,), optional
+        See `bind_marginal`.
 
     Returns
     -------
@@ -144,7 +154,7 @@ def bind_conditional(
         "Take program='marginal': it integrates random effects out, and draws them afterwards.",
     )
     _refuse_zeros(design)
-    covariances, covariance_data = _bind_covariances(design, priors)
+    covariances, covariance_data = _bind_covariances(design, priors, frames)
     rows = priors.of_kind("fixed")
     coefficients, numbers = None, ()
     if rows:
@@ -194,14 +204,18 @@ def _refuse_zeros(design: Design) -> None:
     )
 
 
-def _bind_covariances(design: Design, priors: ResolvedPriors) -> tuple[Covariances, CovarianceData]:
-    labels, blocks, sds, correlations = design.labels, [], [], []
+def _bind_covariances(
+    design: Design, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None
+) -> tuple[Covariances, CovarianceData]:
+    labels, blocks, sds, correlations, loadings = design.labels, [], [], [], []
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
-        block, numbers = _bind_block(position, names, priors)
-        pieces = [piece for piece in priors.pieces if piece.block == position]
+        places = np.arange(len(names.effects)) if frames is None else frames[position]
+        block, numbers, given = _bind_block(position, names, priors, places)
+        pieces = [piece for piece in priors.pieces if piece.block == position and piece.structure.has_shares]
         blocks.append(block)
         sds.append(numbers)
+        loadings.append(given)
         correlations.append(tuple(correlation_prior(by_name[piece.rows[0]], piece)[1] for piece in pieces))
     if priors.known_sigma is not None:
         sigma, sigma_data = None, np.float64(priors.known_sigma)
@@ -218,6 +232,7 @@ def _bind_covariances(design: Design, priors: ResolvedPriors) -> tuple[Covarianc
     data = CovarianceData(
         sds=tuple(sds),
         correlations=tuple(correlations),
+        loadings=tuple(loadings),
         to_columns=tuple(cast(Any, np.linalg.inv(T)) for T in priors.effect_contrasts),
         sigma=cast(Any, sigma_data),
         residual=residual_data,
@@ -270,34 +285,66 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
     return residuals, ResidualNumbers(**leaves)
 
 
-def _bind_block(position: int, names: BlockLabels, priors: ResolvedPriors) -> tuple[Block, tuple]:
+def _bind_block(
+    position: int, names: BlockLabels, priors: ResolvedPriors, places: np.ndarray
+) -> tuple[Block, tuple, tuple[LoadingNumbers, ...]]:
     rows = priors.of_kind("sd", names.group)
     at_means = (priors.effect_contrasts[position] - np.eye(len(names.effects))).any()
+    sd_name = f"at_means_{names.sd_variable}" if at_means else names.sd_variable
+    own = [piece for piece in priors.pieces if piece.block == position]
+    pieces = [piece for piece in own if piece.structure.has_shares]
+    loaded = [_bind_loadings(i, names, own, priors, places) for i, each in enumerate(own) if each not in pieces]
+    taken = {j for each, _ in loaded for j in each.rows}
+    others = tuple(j for j in range(len(rows)) if j not in taken)
     sd, numbers = declare_parameter(
-        f"at_means_{names.sd_variable}" if at_means else names.sd_variable,
-        [row.prior for row in rows],
+        f"{sd_name}_others" if loaded else sd_name,
+        [rows[j].prior for j in others],
         support="positive numbers",
         scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
     )
-    pieces = [piece for piece in priors.pieces if piece.block == position]
     by_name = {row.name: row.prior for row in priors.of_kind("cor", names.group)}
     matrices = tuple(
         Matrix(
-            site=f"{'cholesky' if piece.is_free else 'correlation'}_{names.dim}{f'_{i}' if len(pieces) > 1 else ''}",
+            site=f"{'cholesky' if piece.is_free else 'correlation'}_{names.dim}{f'_{i}' if len(own) > 1 else ''}",
             start=piece.start,
             stop=piece.stop,
             structure=piece.structure,
             family=correlation_prior(by_name[piece.rows[0]], piece)[0],
         )
-        for i, piece in enumerate(pieces)
+        for i, piece in enumerate(own)
+        if piece in pieces
     )
     block = Block(
         label=names.dim,
         n_levels=len(names.levels),
         n_effects=len(names.effects),
+        sd_name=sd_name,
         sd=sd,
+        sd_rows=others,
         at_means=bool(at_means),
         matrices=matrices,
+        loadings=tuple(each for each, _ in loaded),
         pieces=names.pieces,
     )
-    return block, numbers
+    return block, numbers, tuple(given for _, given in loaded)
+
+
+def _bind_loadings(
+    i: int, names: BlockLabels, pieces: Sequence[CorrelationPiece], priors: ResolvedPriors, places: np.ndarray
+) -> tuple[Loadings, LoadingNumbers]:
+    """Declare the loadings of one of the terms of a grouping factor."""
+    piece, label = pieces[i], f"{names.dim}{f'_{i}' if len(pieces) > 1 else ''}"
+    by_name = {row.name: row.prior for row in priors.rows}
+    sd, numbers = declare_parameter(
+        names.sd_variable, [by_name[row] for row in piece.sd_rows], support="positive numbers"
+    )
+    loadings = Loadings(
+        pivots=f"pivots_{label}",
+        others=f"loadings_{label}",
+        start=piece.start,
+        stop=piece.stop,
+        rows=tuple(names.sd_rows.index(row) for row in piece.sd_rows),
+        structure=cast(ReducedRank, piece.structure),
+        sd=sd,
+    )
+    return loadings, LoadingNumbers(cast(Any, numbers), cast(Any, places[piece.start : piece.stop]))

@@ -13,10 +13,11 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.loadings import LoadingNumbers, Loadings
 from bayesmm.bayes.programs.residuals import ResidualNumbers, Residuals
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
 from bayesmm.covariance.layout import Piece
-from bayesmm.covariance.public import effect_sds, read_covariance
+from bayesmm.covariance.public import effect_sds, exact_signs, read_covariance
 from bayesmm.covariance.residual import Correlation
 from bayesmm.covariance.structure import Structure
 
@@ -88,12 +89,18 @@ class Block:
         Dim of the levels.
     n_levels, n_effects : int
         q and k.
+    sd_name : str
+        Of the free standard deviations (m,) of the effects that priors are about.
     sd : Parameter
-        Free standard deviations (m,) of the effects that priors are about.
+        Those that are sampled as such: all but those of loadings.
+    sd_rows : tuple of int
+        Which they are.
     at_means : bool
         Whether these are not the effects on the columns as labelled, but those at the means of the covariates.
     matrices : tuple of Matrix
         Correlation matrices.
+    loadings : tuple of Loadings
+        Of terms whose standard deviations and correlations follow from loadings.
     pieces : tuple of Piece
         Which effects share a covariance matrix, and its structure.
     """
@@ -101,10 +108,19 @@ class Block:
     label: str
     n_levels: int
     n_effects: int
+    sd_name: str
     sd: Parameter
+    sd_rows: tuple[int, ...]
     at_means: bool
     matrices: tuple[Matrix, ...]
+    loadings: tuple[Loadings, ...]
     pieces: tuple[Piece, ...]
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Columns of a factor that are not zero, whatever the parameters."""
+        beyond = [np.arange(each.start + each.rank, each.stop) for each in self.loadings]
+        return np.setdiff1d(np.arange(self.n_effects), np.concatenate([np.zeros(0, dtype=int), *beyond]))
 
 
 class CovarianceData(NamedTuple):
@@ -116,6 +132,8 @@ class CovarianceData(NamedTuple):
         By block and site.
     correlations : tuple of tuple of mappings
         By block and matrix.
+    loadings : tuple of tuple of LoadingNumbers
+        By block and term.
     to_columns : tuple of array, shape (k, k)
         T⁻¹ by block: effects on the columns as labelled from those that priors are about.
     sigma : tuple of mappings, or scalar
@@ -126,6 +144,7 @@ class CovarianceData(NamedTuple):
 
     sds: tuple[tuple[Numbers, ...], ...]
     correlations: tuple[tuple[Numbers, ...], ...]
+    loadings: tuple[tuple[LoadingNumbers, ...], ...]
     to_columns: tuple[Float[Array, "k k"], ...]
     sigma: Any
     residual: ResidualNumbers | None = None
@@ -168,19 +187,15 @@ class Covariances:
         if self.residual is not None:
             assert data.residual is not None
             sigma, residual = self.residual.sample(data.residual, sigma)
-        factors = [
-            _sample_factor(block, sds, correlations, back, sigma)
-            for block, sds, correlations, back in zip(
-                self.blocks, data.sds, data.correlations, data.to_columns, strict=True
-            )
-        ]
+        factors = [_sample_factor(block, f, data, sigma) for f, block in enumerate(self.blocks)]
         return Sampled(factors, sigma, residual)
 
     def factors(self, sites: Mapping[str, Array], data: CovarianceData) -> Sampled:
         """Read the same off a draw."""
         factors = [
-            effect_sds(jnp, sites[block.sd.name], block.pieces)[:, None] * _correlation_factor(block, sites)
-            for block in self.blocks
+            effect_sds(jnp, sites[block.sd_name], block.pieces)[:, None]
+            * _unit_factor(block, sites, [each.unit_factor(sites, own) for each, own in _pair(block, loadings)])
+            for block, loadings in zip(self.blocks, data.loadings, strict=True)
         ]
         sigma = sites["sigma"] if self.sigma else data.sigma
         return Sampled(factors, sigma, self.residual.read(sites, sigma) if self.residual else None)
@@ -196,30 +211,48 @@ class Covariances:
         for block in self.blocks:
             lines += [str(site) for site in block.sd.sites]
             lines += [str(matrix) for matrix in block.matrices]
+            lines += [line for each in block.loadings for line in each.lines()]
         lines += self.residual.lines() if self.residual else []
         return lines + [str(site) for site in (self.sigma.sites if self.sigma else ())]
 
 
-def _sample_factor(
-    block: Block, sds: Sequence[Numbers], correlations: Sequence[Numbers], back: Array, sigma: Array
-) -> Float[Array, "k k"]:
-    sd = block.sd.sample(sds, sigma)
-    sites = {matrix.site: matrix.sample(numbers) for matrix, numbers in zip(block.matrices, correlations, strict=True)}
-    unit = _correlation_factor(block, sites)
+def _sample_factor(block: Block, f: int, data: CovarianceData, sigma: Array) -> Float[Array, "k k"]:
+    sd, back = block.sd.sample(data.sds[f], sigma), data.to_columns[f]
+    given = zip(block.matrices, data.correlations[f], strict=True)
+    sites = {matrix.site: matrix.sample(numbers) for matrix, numbers in given}
+    loaded = [each.sample(numbers, sigma) for each, numbers in _pair(block, data.loadings[f])]
+    if loaded:
+        sd = _join_sds(block, sd, [own for own, _ in loaded])
+    unit = _unit_factor(block, sites, [own for _, own in loaded])
     factor = effect_sds(jnp, sd, block.pieces)[:, None] * unit
-    if block.at_means or block.matrices:
+    if block.at_means or block.matrices or loaded:
         labelled = back @ factor if block.at_means else unit
         on_columns, found = read_covariance(jnp, labelled @ labelled.T, block.pieces)
         if block.at_means:
             numpyro.deterministic(f"sd_{block.label}", on_columns)
-        if block.matrices:
-            numpyro.deterministic(f"cor_{block.label}", found)
+        if block.matrices or loaded:
+            numpyro.deterministic(f"cor_{block.label}", exact_signs(jnp, found) if loaded else found)
     return factor
 
 
-def _correlation_factor(block: Block, sites: Mapping[str, Array]) -> Float[Array, "k k"]:
+def _join_sds(block: Block, others: Array, loaded: Sequence[Array]) -> Float[Array, " m"]:
+    sd = jnp.zeros(len(block.sd_rows) + sum(len(each.rows) for each in block.loadings))
+    sd = sd.at[np.array(block.sd_rows, dtype=int)].set(others)
+    for each, own in zip(block.loadings, loaded, strict=True):
+        sd = sd.at[np.array(each.rows)].set(own)
+    return jnp.asarray(numpyro.deterministic(block.sd_name, sd))
+
+
+def _pair(block: Block, numbers: Sequence[LoadingNumbers]) -> zip[tuple[Loadings, LoadingNumbers]]:
+    return zip(block.loadings, numbers, strict=True)
+
+
+def _unit_factor(block: Block, sites: Mapping[str, Array], loaded: Sequence[Array]) -> Float[Array, "k k"]:
+    """Factor of the correlation matrix."""
     if len(block.matrices) == 1 and block.matrices[0].size == block.n_effects:
         return block.matrices[0].factor(sites[block.matrices[0].site])
+    if len(loaded) == 1 and block.loadings[0].size == block.n_effects:
+        return loaded[0]
     factor = jnp.eye(block.n_effects)
     for piece in block.pieces:
         if piece.structure.correlations == "known":
@@ -227,4 +260,7 @@ def _correlation_factor(block: Block, sites: Mapping[str, Array]) -> Float[Array
     for matrix in block.matrices:
         inside = slice(matrix.start, matrix.stop)
         factor = factor.at[inside, inside].set(matrix.factor(sites[matrix.site]))
+    for each, own in zip(block.loadings, loaded, strict=True):
+        inside = slice(each.start, each.stop)
+        factor = factor.at[inside, inside].set(own)
     return factor

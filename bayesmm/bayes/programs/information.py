@@ -10,6 +10,7 @@ from bayesmm.bayes.programs.parameterisation import Choice
 from bayesmm.design.blocks.blocks import RandomBlock
 
 STRONG = 0.5  # share of the prior variance of a level's effect that the data must remove
+SINGULAR = "its effects vary along fewer directions than there are effects"
 SURE = 1.0 / 3.0  # standard error that the logarithm of a standard deviation may have
 
 
@@ -70,6 +71,9 @@ def choose_automatically(
     """
     choices: list[Choice] = []
     for f, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
+        if any(not piece.structure.has_shares for piece in block.pieces):
+            choices.append(Choice(degree=0.0, reason=SINGULAR, is_only=True))
+            continue
         spherical = spherical_covariance(block, weights, factor).mean(axis=0)
         after = sigma**2 * factor @ spherical @ factor.T if covariances is None else covariances[f].mean(axis=0)
         before = sigma**2 * (factor**2).sum(axis=1)

@@ -28,10 +28,13 @@ class Choice:
         Degree of centring: 1 is centred, 0 is non-centred.
     reason : str
         Why.
+    is_only : bool
+        Whether there is no other.
     """
 
     degree: float
     reason: str
+    is_only: bool = False
 
     @property
     def name(self) -> str:
@@ -68,11 +71,11 @@ def choose_degrees(wish: Wish, groups: Sequence[str], automatic: Sequence[Choice
     Raises
     ------
     ArgumentError
-        If the wish is none of these, or names a grouping factor that is not there.
+        If the wish is none of these, names a grouping factor that is not there, or centres effects without a density.
     """
     if not isinstance(wish, Mapping):
         check_parameterisation(wish)
-        return tuple(_choose(wish, own) for own in automatic)
+        return tuple(_choose(wish, own, group) for group, own in zip(groups, automatic, strict=True))
     for key, value in wish.items():
         if key not in groups:
             near = get_close_matches(str(key), groups, n=1)
@@ -82,7 +85,7 @@ def choose_degrees(wish: Wish, groups: Sequence[str], automatic: Sequence[Choice
                 f"Grouping factors: {listing(groups, quoted=True)}."
             )
         _check(value, f"parameterisation[{key!r}]", CHOICES)
-    return tuple(_choose(wish.get(group, "auto"), own) for group, own in zip(groups, automatic, strict=True))
+    return tuple(_choose(wish.get(group, "auto"), own, group) for group, own in zip(groups, automatic, strict=True))
 
 
 def check_parameterisation(wish: Any) -> None:
@@ -100,5 +103,13 @@ def _check(value: Any, where: str, choices: str) -> None:
         raise ArgumentError(f"{where} is {value!r}: give {choices}.")
 
 
-def _choose(value: Literal["auto"] | Parameterisation, own: Choice) -> Choice:
-    return own if value == "auto" else Choice(degree=degree_of(value), reason="as asked for")
+def _choose(value: Literal["auto"] | Parameterisation, own: Choice, group: str) -> Choice:
+    if value == "auto":
+        return own
+    degree = degree_of(value)
+    if own.is_only and degree != own.degree:
+        raise ArgumentError(
+            f"parameterisation of {group!r} is {value!r}, and {own.reason}: they are sampled non-centred. Leave it "
+            "out, or give a mapping of the other grouping factors."
+        )
+    return Choice(degree=degree, reason="as asked for")

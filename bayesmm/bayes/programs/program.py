@@ -11,13 +11,16 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
 - ``cholesky_Subject`` (k, k) Cholesky factor of the correlation matrix of the same effects (``cholesky_Subject_0``,
   ``_1`` where several terms share the grouping factor), and ``cor_Subject``, the correlations of the effects as
   labelled, deterministic;
+- of effects of reduced rank neither, but ``pivots_Subject`` (d,) and ``loadings_Subject`` (m − d,), from which standard
+  deviations and correlations follow, see `bayesmm.bayes.programs.loadings`;
 - ``sigma``, unless it is known;
 - marginal program: ``beta_sampled``, the coefficients whose prior is neither flat nor normal;
 - conditional program: ``beta_at_means``, the coefficients with what carries the constant replaced by the expected
   response at the means of the predictors, and ``beta`` made of it (the site is ``beta`` where no prior is about that);
-  ``z_Subject`` (q, k) standardised random effects of a block that is not centred, or ``r_Subject`` (q, k) random
-  effects with what they vary around (the intercept of each subject rather than its deviation from the common one), or
-  ``t_Subject`` (q, k) something between the two, see `bayesmm.bayes.programs.partial`;
+  ``z_Subject`` (q, k), or (q, d) of reduced rank, standardised random effects of a block that is not centred, or
+  ``r_Subject`` (q, k) random effects with what they vary around (the intercept of each subject rather than its
+  deviation from the common one), or ``t_Subject`` (q, k) something between the two, see
+  `bayesmm.bayes.programs.partial`;
   ``b_Subject`` (q, k) random effects made of any of these. Beside ``at_means_sd_Subject``, ``z``, ``r`` and ``t`` are
   about the effects at the means, ``b`` about those as labelled.
 
@@ -363,7 +366,7 @@ class ConditionalProgram:
             *(str(site) for site in (self.coefficients.sites if self.coefficients else ())),
         ]
         for site, block, how in zip(self.effect_sites, self.covariances.blocks, self.parameterisations, strict=True):
-            lines.append(f"{site}[{block.n_levels}, {block.n_effects}] ~ Normal ({how})")
+            lines.append(f"{site}[{block.n_levels}, {len(block.directions)}] ~ Normal ({how})")
         how = [", jointly within residual groups"] if self.covariances.correlation else []
         if self.covariances.residual and self.covariances.residual.growth:
             how.append(", its standard deviation by its own mean")
@@ -372,8 +375,9 @@ class ConditionalProgram:
 
 
 def _sample_noncentred(block: Block, factor: Float[Array, "k k"]) -> Float[Array, "q k"]:
-    z = numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros((block.n_levels, block.n_effects)), 1.0).to_event(2))
-    return jnp.asarray(z @ factor.T)
+    free = block.directions
+    z = numpyro.sample(f"z_{block.label}", dist.Normal(jnp.zeros((block.n_levels, len(free))), 1.0).to_event(2))
+    return jnp.asarray(z @ (factor if len(free) == block.n_effects else factor[:, free]).T)
 
 
 def _sample_centred(block: Block, factor: Float[Array, "k k"], around: Float[Array, "*q k"]) -> Float[Array, "q k"]:

@@ -10,11 +10,12 @@ import numpy as np
 import numpyro
 from jaxtyping import Array, Float
 
-from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.distributions import distribution, log_spread_density
 from bayesmm.specification.prior import Prior, Scale
 
 Numbers = Mapping[str, Array]  # the numbers of the priors of one site, each (m,), or scalars
 INSIDE = 1e-3  # of an interval's width: how near to a limit a start may be
+ALL = 1e-12  # of a variance: what is left where a share is all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,25 @@ class Parameter:
         if [site.name for site in self.sites] != [self.name] and self.size != 0:
             numpyro.deterministic(self.name, value)
         return value
+
+    def log_density(self, sd: Array, numbers: Sequence[Numbers], sigma: Array) -> Float[Array, ""]:
+        """Log density of all standard deviations (m,), where they are not sampled themselves."""
+        given = zip(self.sites, numbers, strict=True)
+        found = [log_spread_density(s.family, s.scale, own, sd[np.array(s.positions)], sigma) for s, own in given]
+        return sum((each.sum() for each in found), jnp.zeros(()))
+
+    def limits(self, numbers: Sequence[Numbers], sigma: Array | float) -> list[tuple[np.ndarray, Array, Array]]:
+        """Positions, lower and upper limits of the standard deviations that uniform priors leave."""
+        found = []
+        for site, given in zip(self.sites, numbers, strict=True):
+            if site.family == "Uniform":
+                limits = [jnp.asarray(given[name]) for name in ("lower", "upper")]
+                if site.scale == "variance":
+                    limits = [jnp.sqrt(limit) for limit in limits]
+                elif site.scale == "share":
+                    limits = [sigma * jnp.sqrt(limit / jnp.maximum(1.0 - limit, ALL)) for limit in limits]
+                found.append((np.array(site.positions), *limits))
+        return found
 
     def start(
         self, value: np.ndarray | float, numbers: Sequence[Numbers], sigma: float | None = None

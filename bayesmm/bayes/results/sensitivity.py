@@ -46,7 +46,10 @@ def sensitivity(posterior: DrawnModel, threshold: float, progress: bool | None =
             "Sample under proper priors, such as the defaults, and compare."
         )
     tree = scaling_tree(posterior, progress)
-    moved = {group: psense(tree, group=group)["parameter"].to_numpy() for group in ("prior", "likelihood")}
+    is_fixed = np.ptp(tree["posterior"]["parameter"].to_numpy(), axis=(0, 1)) == 0.0  # a correlation of one direction
+    with np.errstate(invalid="ignore"):
+        found = {group: psense(tree, group=group)["parameter"].to_numpy() for group in ("prior", "likelihood")}
+    moved = {group: np.where(is_fixed, 0.0, values) for group, values in found.items()}
     table = pd.DataFrame(moved, index=pd.Index([row.name for row in rows], name="parameter"))
     table["has_prior"] = [_says_something(row) for row in rows]
     table["diagnosis"] = [_diagnose(*pair, threshold) for pair in zip(table["prior"], table["likelihood"], strict=True)]

@@ -67,7 +67,8 @@ def draw_columns(draws: np.ndarray, level: float, worth: float | None) -> dict[s
 def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rank-normalised split R̂, bulk and tail effective sample sizes of each parameter; NaN where draws are too few.
 
-    ArviZ's functions of one parameter would rank the draws of each three times, and one by one.
+    R̂ of what is constant is NaN too. ArviZ's functions of one parameter would rank the draws of each three times, and
+    one by one.
     """
     unknown = np.full(draws.shape[2], np.nan)
     if draws.shape[1] < FEWEST:
@@ -78,8 +79,9 @@ def _convergence(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     r_hat = unknown
     if len(draws) > 1:
         folded = _normal_scores(np.abs(split - np.median(split, axis=(0, 1))))
-        both: Any = [array_stats.rhat(z, method="identity", **AXES) for z in (normal, folded)]
-        r_hat = np.max(both, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # of what is constant, in all chains or in each
+            both: Any = [array_stats.rhat(z, method="identity", **AXES) for z in (normal, folded)]
+        r_hat = np.fmax(*both)  # of two values in equal parts the folded ones are constant
     bulk: Any = array_stats.ess(normal, method="identity", **AXES)
     tail: Any = array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **AXES)
     return r_hat, bulk, tail
