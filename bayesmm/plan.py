@@ -110,12 +110,12 @@ def describe_plan(
         steps=pd.DataFrame(rows),
         block_sizes=plan.block_sizes,
         formula=formula,
-        residual="" if residual_rows is None else _residual_sentence(residual_rows, plan),
+        residual="" if residual_rows is None else _residual_sentence(residual_rows),
         n_entries=n_entries,
     )
 
 
-def _residual_sentence(rows: ResidualRows, plan: Plan) -> str:
+def _residual_sentence(rows: ResidualRows) -> str:
     pieces = rows.layout.pieces
     patterns = sum(len(stack.positions) for stack in pieces)
     groups = len(rows.layout.ordered.sizes)
@@ -126,7 +126,7 @@ def _residual_sentence(rows: ResidualRows, plan: Plan) -> str:
         if not any(keeps_rows(stack, rows.p + 1) for stack in pieces):
             return f"{what}, for each of which rows are summed once. An evaluation weighs the sums."
         return f"{what}, whose sums would be more numbers than the rows. An evaluation goes through the rows."
-    if takes_less(rows, plan):
+    if takes_less(rows):
         return f"{what}, for each of which rows are summed once by level. An evaluation weighs the sums."
     return f"{what}, whose sums by level would be more numbers than the rows. An evaluation whitens the rows."
 

@@ -166,7 +166,8 @@ class Problem:
     @property
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
-        return as_arrays(self.design.blocks)
+        blocks = as_arrays(self.design.blocks)
+        return blocks if self.design.residual is None else tuple(replace(b, is_weighted_once=False) for b in blocks)
 
     @cached_property
     def dense(self) -> Problem:
@@ -186,9 +187,12 @@ class Problem:
             return self
         large = next((block for block in blocks if block.relation is not None and block.q > MOST_LEVELS), None)
         if large is not None:
+            what, instead = "A search in JAX", "Leave engine='jax' out."
+            if self.design.residual is not None:
+                what, instead = "A posterior beside a covariance of the residuals", "Leave residual= out, or fit."
             raise ArgumentError(
-                f"{large.group} has {large.q:,} levels, related by the matrix {large.grouping.relation!r}. A "
-                f"search in JAX takes dense matrices, of at most {MOST_LEVELS:,}. Leave engine='jax' out."
+                f"{large.group} has {large.q:,} levels, related by the matrix {large.grouping.relation!r}. {what} "
+                f"takes dense matrices, of at most {MOST_LEVELS:,}. {instead}"
             )
         known = [None if block.relation is None else dense_relation(block.relation) for block in blocks]
         return Problem(

@@ -12,6 +12,7 @@ from scipy.linalg import block_diag
 
 import bayesmm as bmm
 from bayesmm.covariance.layout import assemble_factors
+from bayesmm.design.related.relation import as_sparse
 from bayesmm.fit import Fit
 from bayesmm.inference.fixed.information import parameter_covariance
 
@@ -31,7 +32,9 @@ def data() -> pd.DataFrame:
 
 PLACE = np.arange(17)
 A = np.exp(-0.3 * np.abs(PLACE[:, None] - PLACE)) * np.sqrt(np.outer(1.0 + PLACE, 1.0 + PLACE)) / 9.0
-RELATED = {"A": pd.DataFrame(A, [f"n{i}" for i in PLACE], [f"n{i}" for i in PLACE])}
+NAMES = [f"n{i}" for i in PLACE]
+RELATED = {"A": pd.DataFrame(A, NAMES, NAMES)}
+SPARSE = {"A": as_sparse(bmm.relation(RELATED["A"]))}
 
 
 class Dense:
@@ -85,7 +88,7 @@ class Dense:
             assemble_factors(np, own_theta, fit.problem.layout), roots, fit.design.blocks, strict=True
         ):
             own = np.linalg.solve(T, L)
-            A = np.eye(block.q) if block.relation is None else block.relation.covariance
+            A = block.relation_of(np.arange(block.q)[:, None], np.arange(block.q))
             blocks.append(np.kron(A, own @ own.T))
         G = fit.sigma**2 * block_diag(*blocks)
         V = self.Z @ G @ self.Z.T + self._noise(theta)
@@ -149,6 +152,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "autoregressive residuals": ("y ~ x + (1 | g)", {"residual": "ar1(row | g) * het(t)"}),
     "a power, weights": ("y ~ x + (x | g)", {"residual": "exponential(x)", "weights": "w"}),
     "crossed, strata": ("y ~ x + (1 | g) + (1 | h)", {"residual": "het(t)"}),
+    "related, autoregressive residuals": (
+        "y ~ x + (1 | rel(g, A))",
+        {"relations": RELATED, "residual": "ar1(row | g) * het(t)"},
+    ),
+    "related by A⁻¹, autoregressive residuals": (
+        "y ~ x + (1 | rel(g, A))",
+        {"relations": SPARSE, "residual": "ar1(row | g) * het(t)"},
+    ),
+    "related slopes, strata": (
+        "y ~ x + (x | rel(g, A)) + (1 | h)",
+        {"relations": RELATED, "residual": "het(t)", "weights": "w"},
+    ),
     "smaller groups": ("y ~ x + (1 | g)", {"residual": "homcs(row | k)"}),
 }
 

@@ -63,7 +63,11 @@ def dense_of(fit: Any) -> tuple[DenseModel, Matrix]:
     Z, G = [], []
     for block, L in zip(design.blocks, fit.factors, strict=True):
         Z.append(sum(random_columns(own.codes, own.columns, block.q) for own in block.incidence.memberships))
-        A = np.eye(block.q) if block.relation is None else block.relation.covariance
+        A = (
+            np.eye(block.q)
+            if block.relation is None
+            else block.relation.covariances(*np.ix_(np.arange(block.q), np.arange(block.q)))
+        )
         G.append(np.kron(A, fit.sigma**2 * L @ L.T))
     model = DenseModel(y=design.y - design.offset, X=design.X[:, design.kept], Z=np.hstack(Z), weights=design.weights)
     return model, block_diagonal(G)

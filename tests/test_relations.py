@@ -516,11 +516,6 @@ def test_what_counts_on_independent_levels_says_so() -> None:
         fit.predict(DATA.head(2).assign(g="new"), new_levels="sample")
 
 
-def test_related_levels_and_a_covariance_of_residuals_are_refused() -> None:
-    with pytest.raises(DesignError, match="both together are not there"):
-        model_of("alone", residual="het(h)")
-
-
 @pytest.mark.parametrize(("name", "of"), [("alone", "row"), ("repeatability", "row"), ("slopes", "rel(g)")])
 @pytest.mark.parametrize("matrix", [A, SINGULAR], ids=["regular", "singular"])
 def test_rows_given_the_others_are_those_of_dense_matrices(name: str, of: str, matrix: pd.DataFrame) -> None:

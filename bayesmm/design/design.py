@@ -446,11 +446,6 @@ def build_design(
     used = read_used_data(specification, data, weights, missing, names)
     n = len(used.columns)
     sources, blocks = build_sources(specification, used.columns, used.numbers, names, read_relations(relations))
-    if specification.residual is not None and any(block.relation is not None for block in blocks):
-        raise DesignError(
-            f"The residuals have the covariance {specification.residual.text!r}, and levels are related by rel(): "
-            "both together are not there. Leave one of them out."
-        )
     check_covariance_parameters(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))

@@ -81,7 +81,7 @@ class ResidualCriterion:
         """Sums by class, of chains, and beside random effects where they take less time than the rows."""
         if not self.layout:
             return sum_pieces(self.rows) if self.rows.layout.is_chain else None
-        if self.whitens or self.plan is None or not takes_less(self.rows, self.plan):
+        if self.whitens or self.plan is None or not takes_less(self.rows):
             return None
         return weigh_rows(self.rows, self.plan)
 

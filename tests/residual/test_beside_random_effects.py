@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from dense_errors import Dense, model_fit
 
-NAMES = ["autoregressive residuals", "a power, weights", "crossed, strata", "smaller groups"]
+NAMES = [
+    "autoregressive residuals",
+    "a power, weights",
+    "crossed, strata",
+    "smaller groups",
+    "related, autoregressive residuals",
+    "related slopes, strata",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,14 @@ from dense_errors import Dense, data, model_fit
 import bayesmm as bmm
 from bayesmm.fit import Fit
 
-NAMES = ["autoregressive residuals", "a power, weights", "crossed, strata", "none"]
+NAMES = [
+    "autoregressive residuals",
+    "a power, weights",
+    "crossed, strata",
+    "related, autoregressive residuals",
+    "related slopes, strata",
+    "none",
+]
 
 
 def fit_of(name: str) -> Fit:
@@ -64,7 +71,8 @@ def test_single_rows_are_left_out_as_by_dense_algebra(name: str) -> None:
 def test_groups_are_left_out_as_by_dense_algebra(name: str) -> None:
     fit = fit_of(name)
     labels = data()["g"].to_numpy()
-    check(fit, "g", [np.flatnonzero(labels == level) for level in fit.influence("g").table.index])
+    by = fit.labels.blocks[0].group if fit.labels.blocks else "g"
+    check(fit, by, [np.flatnonzero(labels == level) for level in fit.influence(by).table.index])
 
 
 @pytest.mark.parametrize("name", ["autoregressive residuals", "none"])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
 from numpyro import handlers
-from numpyro.infer.util import log_density
 from oracle import level_covariance, random_columns
+from residual_density import at_random, evaluate, log_prior_of_sites, sites_at
 from residual_textbook import DATA, RANDOM, dense_loglik, dense_residual
 from scipy.stats import beta, multivariate_normal
 
 from bayesmm import Model
 from bayesmm.bayes.programs.binding import bind_marginal
-from bayesmm.bayes.residual_draws import read_residual
 from bayesmm.covariance.residual import (
     Antedependence,
     Correlation,
@@ -45,20 +42,6 @@ CASES = [
 ]
 
 
-def at_random(model: Model, rng: np.random.Generator) -> dict[str, float]:
-    """Values of all covariance parameters by name."""
-    residual = model.design.residual
-    assert residual is not None
-    values = {name: rng.uniform(1.0, 2.5) for block in model.labels.blocks for name in block.sd_rows}
-    values |= {name: rng.uniform(-0.4, 0.4) for block in model.labels.blocks for name in block.cor_rows}
-    for name, is_sd in zip(residual.sd_names, residual.are_sds, strict=True):
-        values[name] = rng.uniform(1.0, 2.5) if is_sd else rng.uniform(-0.3, 0.3)
-    if residual.correlation is not None:
-        z = rng.uniform(-0.4, 0.4, len(residual.cor_names))
-        values |= dict(zip(residual.cor_names, residual.correlation.public(np, z), strict=True))
-    return values | {"sigma": 1.7}
-
-
 def dense_log_likelihood(model: Model, values: dict[str, float]) -> float:
     design = model.design
     V = dense_residual(model, values, DATA, DATA["w"].to_numpy())
@@ -69,44 +52,6 @@ def dense_log_likelihood(model: Model, values: dict[str, float]) -> float:
         Z = random_columns(block.incidence.only.codes, block.columns, block.q)
         V = V + Z @ level_covariance(G, block.q) @ Z.T
     return dense_loglik(V, design.X[:, design.kept], design.y, "reml")
-
-
-def sites_at(model: Model, program: Any, data: Any, values: dict[str, float]) -> dict[str, Matrix]:
-    """Sites of the program at these values."""
-    sites: dict[str, Matrix] = {}
-    numbers = zip(program.covariances.blocks, data.covariances.sds, model.labels.blocks, strict=True)
-    for block, of_sds, labels in numbers:
-        sites |= block.sd.start(np.array([values[name] for name in labels.sd_rows]), of_sds, values["sigma"])
-        for matrix in block.matrices:
-            rho = values[labels.cor_rows[0]]
-            sites[matrix.site] = np.linalg.cholesky(np.array([[1.0, rho], [rho, 1.0]]))
-    residual = model.design.residual
-    assert residual is not None
-    drawn = {
-        "residual_sd": np.array([[values[name] for name in residual.sd_names]]),
-        "residual_cor": np.array([[values[name] for name in residual.cor_names]]),
-    }
-    public = read_residual(model.design, drawn, np.array([values["sigma"]]))
-    assert public is not None
-    widths = np.ones(public.shape[1])
-    sigma, own, _ = program.covariances.residual.start(public[0], values["sigma"], data.covariances.residual, widths)
-    return sites | own | program.covariances.sigma.start(sigma, data.covariances.sigma)
-
-
-def evaluate(program: Any, data: Any, sites: dict[str, Matrix]) -> tuple[float, dict[str, Matrix]]:
-    """Log density at sites, with its slopes."""
-    with jax.enable_x64(True):
-        at = {name: np.asarray(value, float) for name, value in sites.items()}
-        value, slope = jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(at)
-        return float(value), {name: np.asarray(each) for name, each in slope.items()}
-
-
-def log_prior_of_sites(program: Any, data: Any, sites: dict[str, Matrix]) -> float:
-    """What is left of the log density without the likelihood."""
-    with jax.enable_x64(True):
-        trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
-        own = (site for name, site in trace.items() if site["type"] == "sample" and name != "log_likelihood")
-        return float(sum(site["fn"].log_prob(site["value"]).sum() for site in own))
 
 
 @pytest.mark.parametrize(("text", "random"), CASES)

@@ -19,7 +19,7 @@ CR2_ERRORS = [0.8264135037, 1.5752121392, 0.0660887976, 0.1280085959]
 CR2_DF = [10.000070, 24.300037, 10.000062, 24.300027]
 LME_ERRORS = [0.7582318564, 1.4241656278, 0.0663164297, 0.1211535086]
 LME_DF = [10.0, 21.653466, 10.0, 21.653466]
-NAMES = ["autoregressive residuals", "a power, weights", "crossed, strata"]
+NAMES = ["autoregressive residuals", "a power, weights", "crossed, strata", "related, autoregressive residuals"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,10 +37,10 @@ def test_weighted_sums_are_the_same_in_jax_with_their_slopes(text, random, lay_o
     rng = np.random.default_rng(1)
     phi, way = rng.normal(size=(2, layout.n_phi)) * 0.4
     with jax.enable_x64(True):
-        products, stacks = jax.tree.map(jnp.asarray, lay_out(criterion.rows, model.problem.plan))
+        products, stacks, _ = jax.tree.map(jnp.asarray, lay_out(criterion.rows, model.problem.plan))
 
         def at(phi: jax.Array) -> list[jax.Array]:
-            return leaves(products_at(products, stacks, layout.correlation, layout.public(jnp, phi)))
+            return leaves(products_at(products, stacks, None, layout.correlation, layout.public(jnp, phi)))
 
         found, slopes = jax.jit(at)(phi), [slope @ way for slope in jax.jit(jax.jacrev(at))(phi)]
     high, low = (leaves(sums.products(phi + sign * 1e-5 * way)) for sign in (1.0, -1.0))
@@ -85,10 +85,10 @@ def test_crossed_factors_are_reduced_as_from_whitened_rows(formula):
     assert weighted.log_det == pytest.approx(reduced(public)[0], rel=SAME)
     with jax.enable_x64(True):
         for lay_out in (lay_out_products, weigh_products):
-            products, stacks = jax.tree.map(jnp.asarray, lay_out(rows, plan))
+            products, stacks, _ = jax.tree.map(jnp.asarray, lay_out(rows, plan))
 
             def log_det(public: jax.Array, products=products, stacks=stacks) -> jax.Array:
-                at = products_at(products, stacks, None, public)
+                at = products_at(products, stacks, None, None, public)
                 return reduce_by_sums(at, [jnp.asarray(L) for L in factors]).log_det
 
             value, slope = jax.jit(jax.value_and_grad(log_det))(jnp.asarray(public))

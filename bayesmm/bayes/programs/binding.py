@@ -25,7 +25,7 @@ from bayesmm.errors import DesignError
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.in_jax.padding import pad_products
-from bayesmm.marginal.residual.in_jax import StackArrays, lay_out_products, weigh_products
+from bayesmm.marginal.residual.in_jax import PaddedSums, lay_out_products, weigh_products
 from bayesmm.marginal.residual.weighted_sums import takes_less
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.problem import Problem, lay_out_design
@@ -69,7 +69,7 @@ def bind_marginal(
     if sampled:
         chosen = [rows[j].prior for j in sampled]
         coefficients, numbers = declare_parameter("beta_sampled", chosen, support="real line")
-    padded, stacks = pad_sums(problem)
+    padded, stacks, relating = pad_sums(problem)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "products": padded,
         "prior": condition_prior(padded, mean, precision, sampled),
@@ -77,20 +77,27 @@ def bind_marginal(
         "covariances": covariance_data,
         "coefficients": numbers,
         "stacks": stacks,
+        "relating": relating,
     }
     return MarginalProgram(covariances=covariances, coefficients=coefficients), MarginalData(**leaves)
 
 
-def pad_sums(problem: Problem) -> tuple[CrossProducts | HostedProducts, tuple[StackArrays, ...]]:
+def pad_sums(problem: Problem) -> PaddedSums | tuple[CrossProducts | HostedProducts, tuple[()], None]:
     """Pad the sums over the rows; where residuals have a covariance, lay out what they are made from at each of it.
 
-    Sums of levels that are related by a sparse matrix stay on the host.
+    Sums of levels that are related by a sparse matrix stay on the host, unless residuals have a covariance.
+
+    Raises
+    ------
+    ArgumentError
+        If these are too many to be related by a dense matrix.
     """
     if problem.design.residual is None:
         products = problem.products
-        return pad_products(products) if products.sparse is None else host_products(products), ()
+        return pad_products(products) if products.sparse is None else host_products(products), (), None
+    problem = problem.dense
     rows, plan = problem.residual_rows, problem.plan
-    is_summed = bool(rows.blocks) and takes_less(rows, plan, all_sums=True)
+    is_summed = bool(rows.blocks) and takes_less(rows, all_sums=True)
     return (weigh_products if is_summed else lay_out_products)(rows, plan)
 
 

@@ -53,6 +53,7 @@ from bayesmm.marginal.in_jax.hosted import HostedProducts
 from bayesmm.marginal.in_jax.recovery import all_coefficients, draw_effects, effect_moments
 from bayesmm.marginal.residual.in_jax import StackArrays, products_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 Centred = Literal["centred", "partial", "noncentred"]
 PREFIXES: dict[Centred, str] = {"centred": "r", "partial": "t", "noncentred": "z"}
@@ -75,6 +76,8 @@ class MarginalData(NamedTuple):
         Numbers of the priors of the sampled coefficients, by site.
     stacks : tuple of StackArrays
         Where residuals have a covariance, what `products` are summed from at each value of it.
+    relating : Relating or None
+        Where levels are related beside it, what brings these sums to the levels that are eliminated.
     """
 
     products: CrossProducts | HostedProducts
@@ -83,6 +86,7 @@ class MarginalData(NamedTuple):
     covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
     stacks: tuple[StackArrays, ...] = ()
+    relating: Relating | None = None
 
     @property
     def arrays(self) -> CrossProducts:
@@ -96,7 +100,7 @@ class MarginalData(NamedTuple):
         """Sum over the rows, at a covariance of the residuals where they have one."""
         if residual is None or isinstance(self.products, HostedProducts):
             return self.products
-        return products_at(self.products, self.stacks, correlation, residual)
+        return products_at(self.products, self.stacks, self.relating, correlation, residual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

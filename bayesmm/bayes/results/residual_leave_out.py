@@ -43,15 +43,14 @@ class _Bound:
 
 
 def _bind(posterior: DrawnModel, groups: list[np.ndarray]) -> _Bound:
-    problem = posterior.problem
+    problem = posterior.problem.dense
     program, data = bind_marginal(problem, posterior.priors)
     found = problem.residual_rows
     fixed = found.fixed * np.sqrt(posterior.design.weights)[:, None]  # orthonormal
     refuse_indispensable(
         posterior.design, Rows(fixed=fixed, incidences=(), log_weights=fixed[:, 0]), groups, data.prior
     )
-    _, stacks = lay_out_products(found, problem.plan, whole=True)
-    leaves: Any = stacks
+    leaves: Any = lay_out_products(found, problem.plan, whole=True).stacks
     return _Bound(data._replace(stacks=leaves), program.correlation, found.layout)
 
 
@@ -133,7 +132,8 @@ def _leave_crossing(
     Q, response = rows.fixed[:, :-1], rows.fixed[:, -1]
     basis, precision = Q @ np.asarray(prior.basis), np.asarray(prior.precision)
     sampled, columns = np.asarray(prior.sampled), Q @ np.asarray(prior.sampled_root)
-    blocks = [(block.incidence.only.columns, _are_alike(block.incidence.only.codes)) for block in design.blocks]
+    members = [(block, block.incidence.only) for block in design.blocks]
+    blocks = [(own.columns, block.relation_of(own.codes[:, None], own.codes)) for block, own in members]
     found = []
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
         assert draws.residual is not None
@@ -170,10 +170,6 @@ def _dense_residuals(residuals: ResidualDraws) -> Iterator[np.ndarray]:
         for stack, R in zip(stacks, covariances, strict=True):
             V[stack.rows[:, :, None], stack.rows[:, None, :]] = sigma**2 * R[stack.pattern]
         yield V * np.outer(scale, scale)
-
-
-def _are_alike(codes: np.ndarray) -> np.ndarray:
-    return codes[:, None] == codes
 
 
 def _left_out(P: np.ndarray, moved: np.ndarray, groups: Sequence[np.ndarray], bar: Bar) -> np.ndarray:
@@ -219,9 +215,9 @@ def conditional_groups(
 @partial(jax.jit, static_argnames=("batch", "correlation"))
 def _rows(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
-        products = products_at(data.arrays, data.stacks, correlation, draw.residual)
+        products = products_at(data.arrays, data.stacks, data.relating, correlation, draw.residual)
         prior = conditional_prior(data, draw.beta)
-        found = leave_residual_rows(products, data.stacks, correlation, prior, draw)
+        found = leave_residual_rows(products, data.stacks, data.relating, correlation, prior, draw)
         return tuple(jnp.concatenate([each.ravel() for each in parts]) for parts in zip(*found, strict=True))
 
     return jax.lax.map(one, draws, batch_size=batch)
@@ -230,9 +226,9 @@ def _rows(data: MarginalData, draws: Draw, batch: int, correlation: Correlation 
 @partial(jax.jit, static_argnames=("batch", "correlation"))
 def _residual_groups(data: MarginalData, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
-        products = products_at(data.arrays, data.stacks, correlation, draw.residual)
+        products = products_at(data.arrays, data.stacks, data.relating, correlation, draw.residual)
         prior = conditional_prior(data, draw.beta)
-        return jnp.concatenate(leave_residual_groups(products, data.stacks, correlation, prior, draw))
+        return jnp.concatenate(leave_residual_groups(products, data.stacks, data.relating, correlation, prior, draw))
 
     return jax.lax.map(one, draws, batch_size=batch)
 

@@ -73,7 +73,9 @@ def _of_covariance(fit: Fitted, kind: ResidualKind, random: ResidualRandom) -> n
         return standardise(raw, fit.sigma**2 * view_rows(fit).variances)
     if not conditional:
         for block, factor in zip(design.blocks, estimate.factors, strict=True):
-            variance = variance + fit.sigma**2 * ((block.incidence.only.columns @ factor) ** 2).sum(axis=1)
+            own = block.incidence.only
+            size = fit.sigma**2 * block.relation_of(own.codes, own.codes)
+            variance = variance + size * ((own.columns @ factor) ** 2).sum(axis=1)
     if kind == "standardised":
         X = design.X[:, design.kept]
         variance = variance - np.einsum("ni,ij,nj->n", X, estimate.beta_covariance, X)

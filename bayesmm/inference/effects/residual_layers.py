@@ -5,7 +5,7 @@ On rows that are whitened at the estimates (R = I there) a prediction is η̂ = 
     λ = PZΨm + Ṽ⁻¹XA⁻¹l,    h = m − Z'λ,    v = h'Ψh + λ'λ,
 
 v the variance over σ² of its error; with β known λ is Ṽ⁻¹ZΨm. Of the covariance parameters, θ of the effects and φ of
-the residuals, whose slopes in Ṽ are ZΨ_iZ' and R_i,
+the residuals, whose slopes in Ṽ are ZΨ_iZ' and R_i (Ψ is A ⊗ ΛΛ' where levels are related),
 
     ∂_iη̂ = c_i'Py,  c_i = ZΨ_ih of θ and −R_iλ of φ;    ∂_iv = h'Ψ_ih of θ and λ'R_iλ of φ,
 
@@ -80,17 +80,15 @@ class ResidualLayers:
         eliminated, c = self.eliminated, fixed.shape[1]
         K = np.zeros((len(eliminated.rows.fixed), c))
         if effects:
-            K = eliminated.to_rows(
-                [np.einsum("kl,lcq->kcq", Psi, m) for Psi, m in zip(self._prior, effects, strict=True)]
-            )
+            K = eliminated.to_rows([self._covary(f, Psi, m) for f, (Psi, m) in self._of_levels(effects)])
         if of_fixed:
             rows = eliminated.project(K)[1] + eliminated.solved[:, :-1] @ (eliminated.covariance @ fixed)
         else:
             rows = K - eliminated.to_rows(eliminated.solve_levels(eliminated.to_levels(K)))
         levels = [m - own for m, own in zip(effects, eliminated.to_levels(rows), strict=True)]
         value = (rows**2).sum(axis=0)
-        for Psi, h in zip(self._prior, levels, strict=True):
-            value = value + np.einsum("kcq,kl,lcq->c", h, Psi, h)
+        for f, (Psi, h) in self._of_levels(levels):
+            value = value + np.einsum("kcq,kcq->c", h, self._covary(f, Psi, h))
         return Predicted(rows, levels, value)
 
     def slopes(self, of: Predicted, each: int = 1, moved: np.ndarray | None = None) -> np.ndarray:
@@ -104,10 +102,10 @@ class ResidualLayers:
             return np.einsum("nca,ncb->cab", left, right)
 
         found = []
-        for own, h in zip(self._slopes, of.levels, strict=True):
+        for f, (own, h) in enumerate(zip(self._slopes, of.levels, strict=True)):
             flat = h.swapaxes(1, 2).reshape(-1, h.shape[1])
             for slope in own:
-                way = np.einsum("kl,lcq->kcq", slope, h).swapaxes(1, 2).reshape(-1, h.shape[1])
+                way = self._covary(f, slope, h).swapaxes(1, 2).reshape(-1, h.shape[1])
                 found.append(pairs(flat, way))
         of_rows = [pairs(of.rows, column) for column in self._of_residuals(of.rows)]
         if moved is not None:
@@ -132,7 +130,7 @@ class ResidualLayers:
         for f, own in enumerate(self._slopes):
             for slope in own:
                 by = [np.zeros((len(Psi), c, h.shape[2])) for Psi, h in zip(self._prior, of.levels, strict=True)]
-                by[f] = np.einsum("kl,lcq->kcq", slope, of.levels[f])
+                by[f] = self._covary(f, slope, of.levels[f])
                 ways.append(self.eliminated.to_rows(by))
         of_rows = [-column for column in self._of_residuals(of.rows)]
         ways += of_rows if moved is None else [own + more for own, more in zip(of_rows, moved, strict=True)]
@@ -141,6 +139,13 @@ class ResidualLayers:
             left, right = (part.reshape(len(part), -1, each) for part in (column, self.eliminated.project(column)[1]))
             total += np.einsum("nca,ncb->cab", left, right)
         return 0.5 * (total + total.swapaxes(1, 2))
+
+    def _of_levels(self, effects: list[np.ndarray]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+        return enumerate(zip(self._prior, effects, strict=True))
+
+    def _covary(self, f: int, Psi: np.ndarray, effects: np.ndarray) -> np.ndarray:
+        """Multiply the effects of one factor (k, c, q) by Ψ, and by A where levels are related."""
+        return self.eliminated.covary(f, np.einsum("kl,lcq->kcq", Psi, effects))
 
     def _of_residuals(self, K: np.ndarray) -> Iterator[np.ndarray]:
         """R_iK of each entry of φ, (n, c)."""

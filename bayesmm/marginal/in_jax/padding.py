@@ -11,6 +11,7 @@ from bayesmm.marginal.elimination.elimination import require_exact
 from bayesmm.marginal.plan.plan import FillMap, PlanIndex, Update
 from bayesmm.marginal.plan.sizes import pad_columns, pad_size
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 
 def pad_products(products: CrossProducts) -> CrossProducts:
@@ -49,6 +50,17 @@ def pad_products(products: CrossProducts) -> CrossProducts:
         levels=None,
         effects=None,
         level_roots=tuple(None if V is None else _pad_square(V) for V in products.level_roots),
+    )
+
+
+def pad_relating(relating: Relating) -> Relating:
+    """Pad what relates levels likewise: to the sizes of padded sums of the user's levels."""
+    sizes = [pad_size(len(first) + 1) for first in relating.first]
+    return replace(
+        relating,
+        roots=tuple(None if V is None else _pad_square(V) for V in relating.roots),
+        first=_pad_all(relating.first, sizes),
+        second=_pad_all(relating.second, sizes),
     )
 
 

@@ -13,6 +13,7 @@ from bayesmm.marginal.in_jax.schur import inverse, schur
 from bayesmm.marginal.plan.plan import FillMap, PlanIndex, Update
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 xp = jnp
 
@@ -23,7 +24,7 @@ SOLVED = 5  # rows of a matrix that is factored without the library
 SUMMED = 1000  # products that are summed without the library
 FLAT = 64  # rows of a matrix whose products with itself are all formed, with what is not needed among them
 
-for _tree in (FillMap, Update, PlanIndex, CrossProducts):
+for _tree in (FillMap, Update, PlanIndex, CrossProducts, Relating):
     register_dataclass(_tree)
 
 

@@ -12,6 +12,7 @@ from bayesmm.marginal.elimination.inverse import invert_on_pattern
 from bayesmm.marginal.leave_out.left_out import TogetherGroups
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 
 class Explained(NamedTuple):
@@ -33,7 +34,11 @@ class Explained(NamedTuple):
 
 
 def explain_rows(
-    ops: Operations, products: CrossProducts, conditioned: Sequence[Float[Array, "k k"]], groups: TogetherGroups
+    ops: Operations,
+    products: CrossProducts,
+    conditioned: Sequence[Float[Array, "k k"]],
+    groups: TogetherGroups,
+    relating: Relating | None = None,
 ) -> Explained:
     """Explain each group of rows that share their levels; C is needed on the pattern of Z'WZ only.
 
@@ -45,21 +50,27 @@ def explain_rows(
         Λ on the conditioned columns.
     groups : TogetherGroups
         The rows, turned.
+    relating : Relating, optional
+        Where levels are related by dense matrices: what leads back to those of the rows.
     """
     elimination, absorbed = eliminate(ops, products, conditioned)
     solved = solve_effects(ops, products, elimination, absorbed).effects  # CZ'W[X y], (k, c, q)
-    covariance = invert_on_pattern(ops, products, elimination, conditioned, neighbours=True)
+    solved = products.at_levels(solved)
+    inverse = invert_on_pattern(ops, products, elimination, conditioned, neighbours=True)
+    own, between, lists = inverse.diagonal, inverse.pairs, products.shape.pairs
+    if relating is not None:
+        (own, between), lists = relating.covariances(ops, own, between), relating.pairs
     columns = groups.rows.fixed
     known = ops.xp.zeros((*columns.shape[:2], columns.shape[1]))
     for f, memberships in enumerate(groups.effects):
         for U, levels in zip(memberships, groups.levels[f], strict=True):
             B = solved[f].transpose(0, 2, 1)[:, levels]  # (k, G, c)
             columns = columns - sum(U[:, :, i, None] * B[i][:, None] for i in range(U.shape[2]))
-            known = known + _sandwich(ops, U, covariance.diagonal[f][:, :, levels], U)
-    for (f, g), positions in zip(products.shape.pairs, groups.pairs, strict=True):
+            known = known + _sandwich(ops, U, own[f][:, :, levels], U)
+    for (f, g), positions in zip(lists, groups.pairs, strict=True):
         for (a, b), position in positions.items():
             left, right = groups.effects[f][a], groups.effects[g][b]
-            half = _sandwich(ops, left, covariance.pairs[(f, g)][:, :, position], right)
+            half = _sandwich(ops, left, between[f, g][:, :, position], right)
             known = known + half + half.swapaxes(1, 2)
     return Explained(absorbed.reduced, columns, known)
 

@@ -32,6 +32,7 @@ from bayesmm.marginal.leave_out.explained import Explained, explain_rows
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, RowGroups, TogetherGroups
 from bayesmm.marginal.likelihood.likelihood import condition_factors
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 
 class LeftOut(NamedTuple):
@@ -42,7 +43,11 @@ class LeftOut(NamedTuple):
 
 
 def leave_together(
-    products: CrossProducts | HostedProducts, prior: FixedPrior, groups: TogetherGroups, draw: Draw
+    products: CrossProducts | HostedProducts,
+    prior: FixedPrior,
+    groups: TogetherGroups,
+    draw: Draw,
+    relating: Relating | None = None,
 ) -> LeftOut:
     """Leave out each group of rows that share their levels; C is needed on the pattern of Z'WZ only."""
     conditioned = _relative(products, draw)
@@ -52,7 +57,7 @@ def leave_together(
         shapes = Explained(reduced, of_shape(*groups.rows.fixed.shape), of_shape(*size, size[1]))
         found = call_host(_explain, shapes, products, conditioned)
     else:
-        found = explain_rows(traced, products, conditioned, groups)
+        found = explain_rows(traced, products, conditioned, groups, relating)
     fixed = fixed_posterior(found.reduced, draw.sigma, prior, draw.beta)
     return _leave_out(found.columns, found.known, fixed, prior, draw)
 

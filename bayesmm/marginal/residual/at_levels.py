@@ -92,7 +92,7 @@ def evaluate_levels(
 
 
 class _Here:
-    """What one elimination tells of each class of pairs of rows."""
+    """What one elimination tells of each class of pairs of rows; effects are those of the user's levels."""
 
     def __init__(
         self,
@@ -103,14 +103,17 @@ class _Here:
         at: Evaluated,
         restriction: float,
     ) -> None:
-        self.sums, self.inverse = sums, inverse
+        self.sums = sums
         self.p = len(at.fixed.beta)
         self.v = np.append(-at.fixed.beta, 1.0)
-        self.modes = [(B * self.v[:, None]).sum(1) for B in solved.effects]
-        self.fixed = [B[:, : self.p] for B in solved.effects]  # CZ'R⁻¹X
+        effects = products.at_levels(solved.effects)
+        self.modes = [(B * self.v[:, None]).sum(1) for B in effects]
+        self.fixed = [B[:, : self.p] for B in effects]  # CZ'R⁻¹X
         self.covariance = restriction * at.fixed.covariance
-        shape, index = products.shape, products.index
-        self.pairs = list(zip(shape.pairs, index.rows, index.columns, strict=True))
+        self.pairs = sums.user_pairs
+        self.inverse = inverse.diagonal, inverse.pairs
+        if sums.relating is not None:
+            self.inverse = sums.relating.covariances(host, *self.inverse)
 
     def squares(self, precision: float) -> _Parts:
         """Σ e_s e_t/σ²."""
@@ -131,7 +134,7 @@ class _Here:
         if p:
             spread = [host.transform(self.covariance, B.swapaxes(0, 1)).swapaxes(0, 1) for B in self.fixed]
         across = [np.concatenate([BA, np.zeros((len(BA), 1, BA.shape[2]))], axis=1) for BA in spread]
-        inner, between = list(self.inverse.diagonal), [self.inverse.pairs[pair] for pair, _, _ in self.pairs]
+        inner, between = list(self.inverse[0]), [self.inverse[1][pair] for pair, _, _ in self.pairs]
         if p:
             inner = [C + _outer(BA, B) for C, BA, B in zip(inner, spread, self.fixed, strict=True)]
             between = [
@@ -187,7 +190,7 @@ class _Here:
         """tr(C*S_iC*S_j); of different levels only as far as they are tied by X."""
         p, f, A = self.p, len(ways), self.covariance
         total = np.zeros((f, f))
-        for g, C in enumerate(self.inverse.diagonal):
+        for g, C in enumerate(self.inverse[0]):
             moved = np.stack([contract(C, way.inner[g]) for way in ways])
             total += moved.reshape(f, -1) @ moved.swapaxes(1, 2).reshape(f, -1).T
             if p:
@@ -265,10 +268,12 @@ def _turn(
 ) -> _Turned:
     """Take [Z X]'∂R⁻¹e of all entries of φ through the elimination."""
     f, p = len(ways), len(at.fixed.beta)
-    u = [np.stack(each, axis=1) for each in zip(*(way.u for way in ways), strict=True)]
+    u = products.from_levels([np.stack(each, axis=1) for each in zip(*(way.u for way in ways), strict=True)])
     absorbed = absorb(host, products, elimination, u, np.zeros((f, f)))
     gram = -absorbed.reduced.gram
     residual = solve_effects(host, products, elimination, absorbed).residual
+    if products.sparse is not None:
+        residual = products.sparse.gather(residual)  # as those of `solved` are
     if p:
         left = np.stack([way.to_fixed for way in ways])
         left = left - sum(_inner(own, B[:, :p]) for own, B in zip(u, solved.effects, strict=True))

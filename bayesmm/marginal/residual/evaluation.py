@@ -113,7 +113,7 @@ class Curved(NamedTuple):
     bent : array, shape (p, p)
         X'Ṽ⁻¹MṼ⁻¹X of given matrices M of the patterns.
     effects : list of arrays, shape (k, p, q)
-        Z'Ṽ⁻¹X of each grouping factor.
+        Z'Ṽ⁻¹X of each grouping factor, of independent levels.
     """
 
     root: Float[Array, "p p"]
@@ -427,7 +427,7 @@ def curve_rows(
         falls=falls,
         gram=np.einsum("ij,icjd->cd", weights, gram),
         bent=bent,
-        effects=[level[:, :p] for level in eliminated.to_levels(eliminated.solved)],
+        effects=[level[:, :p] for level in eliminated.gather(eliminated.to_levels(eliminated.solved))],
     )
 
 
@@ -455,7 +455,7 @@ class _Through:
             levels = eliminated.to_levels(K)
             for f, (way, Lambda, r) in enumerate(zip(ways, self.factors, levels, strict=True)):
                 k, _, q = r.shape
-                a = way.move(np, Lambda, r.reshape(k, c * q)).reshape(k, -1, c, q)
+                a = way.move(np, Lambda, eliminated.covary(f, r).reshape(k, c * q)).reshape(k, -1, c, q)
                 for j in range(a.shape[1]):
                     others = [
                         np.zeros((len(L), c, each.shape[2])) for L, each in zip(self.factors, levels, strict=True)

@@ -19,17 +19,25 @@ from jax.scipy.linalg import cho_solve
 
 from bayesmm.covariance.residual import Correlation
 from bayesmm.marginal.in_jax import traced
-from bayesmm.marginal.in_jax.padding import pad_products
+from bayesmm.marginal.in_jax.padding import pad_products, pad_relating
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
+from bayesmm.marginal.plan.sizes import pad_size
 from bayesmm.marginal.residual.layout import Stack, pattern_covariances
 from bayesmm.marginal.residual.pattern_sums import sum_patterns
-from bayesmm.marginal.residual.weighted_sums import ClassSums, Target, sum_classes, targets_of
+from bayesmm.marginal.residual.weighted_sums import (
+    ClassSums,
+    Target,
+    make_template,
+    relating_of,
+    sum_classes,
+    targets_of,
+)
 from bayesmm.marginal.residual.weights import entries
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
-from bayesmm.marginal.sums.pairs import locate_pairs
+from bayesmm.marginal.sums.related import Relating
 
 
 class StackArrays(NamedTuple):
@@ -51,7 +59,7 @@ class StackArrays(NamedTuple):
     levels : tuple of int arrays, shape (G,)
         Level of each group, by factor.
     pairs : tuple of int arrays, shape (G,)
-        Place of each group in the pair lists of the plan.
+        Place of each group in the lists of pairs of the user's levels.
     by_level, by_pair : tuples of ClassSums
         Beside random effects, where only sums are there: Z_f'(·)[Z_f X y] by level of each factor, and Z_f'(·)Z_g by
         pair of levels.
@@ -71,34 +79,47 @@ class StackArrays(NamedTuple):
     by_pair: tuple[ClassSums, ...] = ()
 
 
-def weigh_products(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
+class PaddedSums(NamedTuple):
+    """Everything that `products_at` sums, on the host.
+
+    Attributes
+    ----------
+    products : CrossProducts
+        Padded, with zeros in the place of all sums over the rows.
+    stacks : tuple of StackArrays
+        NumPy leaves.
+    relating : Relating or None
+        Where levels are related: what brings the sums to the levels that are eliminated, padded.
+    """
+
+    products: CrossProducts
+    stacks: tuple[StackArrays, ...]
+    relating: Relating | None
+
+
+def weigh_products(rows: ResidualRows, plan: Plan) -> PaddedSums:
     """Lay out the same as sums, which take the less time the more rows a level has; see `lay_out_products`."""
     products, fixed = _pad(rows, plan)
-    effects = rows.effects
-    levels, pairs = targets_of(rows, plan)
-    levels = [Target(each.rows, G.shape[-1]) for each, G in zip(levels, products.diagonal, strict=True)]
-    pairs = [Target(each.rows, B.shape[-1]) for each, B in zip(pairs, products.pairs, strict=True)]
-    stacks = rows.layout.pieces
-    by_pattern = sum_patterns(stacks, fixed, always=True)
-    return products, tuple(
+    effects, targets = rows.effects, targets_of(rows)
+    levels = [Target(each.rows, G.shape[-1]) for each, G in zip(targets.own, products.diagonal, strict=True)]
+    pairs = {pair: Target(each.rows, pad_size(each.count + 1)) for pair, each in targets.pairs.items()}
+    pieces = rows.layout.pieces
+    by_pattern = sum_patterns(pieces, fixed, always=True)
+    stacks = tuple(
         _lay_out_stack(stack, fixed, own.sums, (), ())._replace(
             pattern=np.zeros(0, dtype=np.int64),
             by_level=tuple(
                 sum_classes([stack], target, Z, np.hstack([Z, fixed]))
                 for target, Z in zip(levels, effects, strict=True)
             ),
-            by_pair=tuple(
-                sum_classes([stack], target, effects[f], effects[g])
-                for target, (f, g) in zip(pairs, plan.shape.pairs, strict=True)
-            ),
+            by_pair=tuple(sum_classes([stack], target, effects[f], effects[g]) for (f, g), target in pairs.items()),
         )
-        for stack, own in zip(stacks, by_pattern, strict=True)
+        for stack, own in zip(pieces, by_pattern, strict=True)
     )
+    return PaddedSums(products, stacks, _pad_relating(rows, plan))
 
 
-def lay_out_products(
-    rows: ResidualRows, plan: Plan, *, whole: bool = False
-) -> tuple[CrossProducts, tuple[StackArrays, ...]]:
+def lay_out_products(rows: ResidualRows, plan: Plan, *, whole: bool = False) -> PaddedSums:
     """Lay out what `products_at` sums; on the host, once per model.
 
     Parameters
@@ -109,52 +130,37 @@ def lay_out_products(
         Of its random effects.
     whole : bool
         Whether rows of whole groups are wanted, rather than what takes the least time.
-
-    Returns
-    -------
-    products : CrossProducts
-        Padded, with zeros in the place of all sums over the rows.
-    stacks : tuple of StackArrays
-        NumPy leaves.
     """
     products, fixed = _pad(rows, plan)
-    blocks = rows.blocks
-    located = locate_pairs([block.incidence for block in blocks])
-    lists = [located[pair] for pair in plan.shape.pairs]
+    targets = targets_of(rows)
     columns = np.hstack([*rows.effects, fixed])
-    codes = [block.incidence.only.codes for block in blocks]
-    places = [found.positions[(0, 0)] for found in lists]
+    codes, places = [each.rows for each in targets.own], [each.rows for each in targets.pairs.values()]
     pieces = rows.layout.stacks if whole else rows.layout.pieces
-    sums = [None] * len(pieces) if blocks or whole else [each.sums for each in sum_patterns(pieces, fixed)]
-    return products, tuple(
-        _lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(pieces, sums, strict=True)
-    )
+    sums = [None] * len(pieces) if rows.blocks or whole else [each.sums for each in sum_patterns(pieces, fixed)]
+    stacks = tuple(_lay_out_stack(stack, columns, own, codes, places) for stack, own in zip(pieces, sums, strict=True))
+    return PaddedSums(products, stacks, _pad_relating(rows, plan))
+
+
+def _pad_relating(rows: ResidualRows, plan: Plan) -> Relating | None:
+    relating = relating_of(rows, plan)
+    return None if relating is None else pad_relating(relating)
 
 
 def _pad(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, np.ndarray]:
     """Return padded products, with zeros in the place of all sums over the rows, and [X y] on their columns."""
     blocks, p = rows.blocks, rows.p
-    located = locate_pairs([block.incidence for block in blocks])
-    lists = [located[pair] for pair in plan.shape.pairs]
+    plan = unfold_fill(plan)
     sizes, widths = [block.n_levels for block in blocks], [block.incidence.k for block in blocks]
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "diagonal": tuple(np.zeros((k, k, q)) for k, q in zip(widths, sizes, strict=True)),
         "cross": tuple(np.zeros((k, p + 1, q)) for k, q in zip(widths, sizes, strict=True)),
         "pairs": tuple(
-            np.zeros((widths[f], widths[g], len(found.keys)))
-            for (f, g), found in zip(plan.shape.pairs, lists, strict=True)
+            np.zeros((widths[f], widths[g], len(first)))
+            for (f, g), first in zip(plan.shape.pairs, plan.index.rows, strict=True)
         ),
         "gram": np.zeros((p + 1, p + 1)),
-        "fixed_root": rows.root,
-        "log_det_root": np.float64(2.0 * np.log(np.abs(np.diag(rows.root))).sum()),
-        "fixed_origin": rows.origin,
-        "effect_roots": rows.effect_roots,
-        "n": np.float64(rows.n),
-        "p": np.float64(p),
-        "log_weights": np.float64(0.0),
     }
-    plan = unfold_fill(plan)
-    products = pad_products(CrossProducts(fill=None, index=plan.index, shape=plan.shape, **leaves))
+    products = pad_products(replace(make_template(rows, plan), **leaves))
     c = products.gram.shape[0]
     fixed = np.zeros((rows.n, c))
     fixed[:, [*range(p), c - 1]] = rows.fixed
@@ -215,6 +221,7 @@ def stack_covariances(
 def products_at(
     products: CrossProducts,
     stacks: Sequence[StackArrays],
+    relating: Relating | None,
     correlation: Correlation | None,
     public: Float[Array, " f"],
 ) -> CrossProducts:
@@ -222,16 +229,19 @@ def products_at(
 
     Parameters
     ----------
-    products : CrossProducts
+    products, stacks, relating
         From `lay_out_products`.
-    stacks : sequence of StackArrays
-        Likewise.
     correlation : Correlation or None
         Of the rows of a group.
     public : array, shape (f,)
         Logarithms of ratios of standard deviations and exponents (s), then correlations.
     """
     diagonal, cross, pairs = (list(each) for each in (products.diagonal, products.cross, products.pairs))
+    lists = products.shape.pairs
+    if relating is not None:  # rows are summed by the user's levels
+        lists, sizes = relating.pairs, [G.shape[0] for G in diagonal]
+        ends = zip(lists, relating.first, strict=True)
+        pairs = [jnp.zeros((sizes[f], sizes[g], len(first))) for (f, g), first in ends]
     c = products.gram.shape[0]
     gram = jnp.diag(jnp.where(jnp.arange(c) < products.fixed_root.shape[0], 0.0, 1.0).at[c - 1].set(0.0))  # of padding
     widths = [G.shape[0] for G in diagonal]
@@ -259,8 +269,12 @@ def products_at(
         for f, levels in enumerate(stack.levels):
             diagonal[f] = traced.add_levels(diagonal[f], levels, shares[inside[f], inside[f]])
             cross[f] = traced.add_levels(cross[f], levels, shares[inside[f], -c:])
-        for at, ((f, g), places) in enumerate(zip(products.shape.pairs, stack.pairs, strict=True)):
+        for at, ((f, g), places) in enumerate(zip(lists, stack.pairs, strict=True)):
             pairs[at] = traced.add_levels(pairs[at], places, shares[inside[f], inside[g]])
+    if relating is not None:
+        diagonal, cross, pairs = relating.relate(traced, diagonal, cross, pairs)
+        short = [B.shape[2] - own.shape[2] for B, own in zip(products.pairs, pairs, strict=True)]
+        pairs = [jnp.pad(own, ((0, 0), (0, 0), (0, more))) for own, more in zip(pairs, short, strict=True)]
     return replace(
         products, diagonal=tuple(diagonal), cross=tuple(cross), pairs=tuple(pairs), gram=gram, log_weights=-log_det
     )

@@ -26,23 +26,26 @@ from bayesmm.marginal.leave_out.left_out import ApartGroups, Draw, RowGroups, To
 from bayesmm.marginal.residual.in_jax import StackArrays, invert, products_at, stack_covariances, weighted_shares
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts
+from bayesmm.marginal.sums.related import Relating
 
 
 def leave_residual_groups(
     products: CrossProducts,
     stacks: Sequence[StackArrays],
+    relating: Relating | None,
     correlation: Correlation | None,
     prior: FixedPrior,
     draw: Draw,
 ) -> list[Float[Array, " G"]]:
     """Return log p(y_g | y_-g, draw) of each residual group, stack by stack."""
-    each = (_leave_stack(*found, prior, draw) for found in _whiten(products, stacks, correlation, draw))
+    each = (_leave_stack(*found, relating, prior, draw) for found in _whiten(products, stacks, correlation, draw))
     return [read_groups(left, groups.rows, draw.sigma) for left, groups, _ in each]
 
 
 def leave_residual_rows(
     products: CrossProducts,
     stacks: Sequence[StackArrays],
+    relating: Relating | None,
     correlation: Correlation | None,
     prior: FixedPrior,
     draw: Draw,
@@ -50,7 +53,7 @@ def leave_residual_rows(
     """Return the standard deviation of each row given all others, and the row's deviation in units of it."""
     found = []
     for whitened in _whiten(products, stacks, correlation, draw):
-        left, _, back = _leave_stack(*whitened, prior, draw)
+        left, _, back = _leave_stack(*whitened, relating, prior, draw)
         turned = jnp.einsum("gts,gtr->gsr", back, left.root)  # L⁻ᵀ times a root of T
         precision = (turned**2).sum(axis=2)
         moved = jnp.einsum("gts,gt->gs", back, left.residual)
@@ -83,9 +86,14 @@ def _whiten(
 
 
 def _leave_stack(
-    products: CrossProducts, groups: TogetherGroups, back: Array, prior: FixedPrior, draw: Draw
+    products: CrossProducts,
+    groups: TogetherGroups,
+    back: Array,
+    relating: Relating | None,
+    prior: FixedPrior,
+    draw: Draw,
 ) -> tuple[LeftOut, TogetherGroups, Array]:
-    return leave_together(products, prior, groups, draw), groups, back
+    return leave_together(products, prior, groups, draw, relating), groups, back
 
 
 def leave_levels_apart(
@@ -120,6 +128,6 @@ def leave_levels_apart(
         shares = jnp.moveaxis(weighted_shares(W, stack)[-c:, -c:], -1, 0)
         gram = gram + segment_sum(shares, parent, len(n))
         log_weights = log_weights - segment_sum(log_det[stack.pattern], parent, len(n))
-    whole = products_at(products, stacks, correlation, draw.residual)
+    whole = products_at(products, stacks, None, correlation, draw.residual)
     leaves: dict[str, Any] = {"gram": gram, "n": n, "log_weights": log_weights, "parents": of_levels}
     return leave_apart(whole, prior, ApartGroups(**leaves), draw)

@@ -27,9 +27,12 @@ from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination.levels import combine
 from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.likelihood.evaluation import conditional_covariances
+from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import gather_effects
 from bayesmm.marginal.sums.pairs import locate_pairs
+from bayesmm.marginal.sums.related import relating
+from bayesmm.marginal.sums.rows import PairRows
 
 LEAST = 1e-8  # singular values of Λ that are worked with: Ṽ changes by its square, which is rounding
 NO_SPREAD = 1e-9  # share of an effect's variance that its modes have, below which it is rounding
@@ -139,6 +142,20 @@ class Eliminated:
         off = [off_zero(L) for L in self.factors]
         return invert_on_pattern(host, self.products, self.elimination, off, neighbours=True)
 
+    @cached_property
+    def _user_inverse(self) -> tuple[list[np.ndarray], dict[FactorPair, np.ndarray], dict[FactorPair, PairRows]]:
+        """C of the user's levels, of their pairs that share a row, and where each row is in the lists of these."""
+        inverse, roots = self._inverse, self.products.level_roots
+        located = locate_pairs(self.rows.incidences, [f for f, V in enumerate(roots) if V is not None])
+        located = {pair: located[pair] for pair in sorted(located)}
+        if not roots:
+            return inverse.diagonal, inverse.pairs, located
+        sizes = [incidence.n_levels for incidence in self.rows.incidences]
+        own, pairs = relating(roots, sizes, located, self.products.shape.pairs).covariances(
+            host, inverse.diagonal, inverse.pairs
+        )
+        return own, pairs, located
+
     @property
     def own_covariances(self) -> list[np.ndarray]:
         """C of each level's own effects, (k, k, q) of each factor."""
@@ -186,6 +203,19 @@ class Eliminated:
             return A.spread(effects)
         return effects if V is None else effects @ V.T
 
+    def covary(self, f: int, sums: np.ndarray) -> np.ndarray:
+        """Multiply by A what the user's levels (..., q) of one factor have: as it is where they are independent."""
+        V = self.products.level_roots[f] if self.products.is_related else None
+        A = self.products.precision(f)
+        if A is not None:
+            return A.relate(sums)
+        return sums if V is None else (sums @ V) @ V.T
+
+    def gather(self, sums: list[np.ndarray]) -> list[np.ndarray]:
+        """Return sums over rows of independent levels, from those of the user's (..., q) of each factor."""
+        sparse = self.products.sparse
+        return self.products.from_levels(sums) if sparse is None else sparse.gather(sums)
+
     def is_related(self, f: int) -> bool:
         """Whether the levels of a factor are related."""
         return self.products.precision(f) is not None or (
@@ -226,15 +256,15 @@ class Eliminated:
         """Ṽ⁻¹ of groups of rows with one level of every factor each: (G, o, o), for rows (G, o) of several sizes."""
         if not self.factors:
             return [np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])) for rows in groups]
-        inverse, located = self._inverse, locate_pairs(self.rows.incidences)
+        own_levels, pairs, located = self._user_inverse
         members = [incidence.only for incidence in self.rows.incidences]
         found = []
         for rows in groups:
             own = np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])).copy()
-            for m, C in zip(members, inverse.diagonal, strict=True):
+            for m, C in zip(members, own_levels, strict=True):
                 Z = m.columns[rows]
                 own -= np.einsum("gik,klg,gjl->gij", Z, C[:, :, m.codes[rows[:, 0]]], Z, optimize=True)
-            for (f, g), C in inverse.pairs.items():
+            for (f, g), C in pairs.items():
                 position = located[(f, g)].positions[(0, 0)][rows[:, 0]]
                 both = np.einsum(
                     "gik,klg,gjl->gij", members[f].columns[rows], C[:, :, position], members[g].columns[rows]

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.marginal.arrays import host
+from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
@@ -24,8 +26,8 @@ from bayesmm.marginal.residual.pattern_sums import keeps_rows, sum_patterns, tim
 from bayesmm.marginal.residual.weights import by_stack, in_place, upper, weigh
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
-from bayesmm.marginal.sums.crossproducts import CrossProducts
-from bayesmm.marginal.sums.pairs import locate_pairs
+from bayesmm.marginal.sums.crossproducts import CrossProducts, locate_block_pairs
+from bayesmm.marginal.sums.related import Relating, related_factors, relating
 
 MOST_NUMBERS = 40_000_000  # in all sums together, 320 MB
 MOST_COLUMNS = 16  # of neighbours that share no pattern, up to which products of theirs take less time than they
@@ -60,6 +62,9 @@ class ClassSums(NamedTuple):
         """⟨M, ∂/∂w⟩ of what `at` gives, for each class."""
         found = np.einsum("abt,sabt->st", M, self.values)
         return np.bincount(self.classes.ravel(), weights=found.ravel(), minlength=n_classes + 1)[:n_classes]
+
+
+type UserPair = tuple[FactorPair, np.ndarray, np.ndarray]  # two factors, and the levels at the ends of their pairs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +161,10 @@ class WeightedSums:
     pairs : tuple of ClassSums
         Z_f'(·)Z_g, by pair of levels that occur together, in the plan's order.
     template : CrossProducts or None
-        What does not depend on φ; None without random effects.
+        What does not depend on φ, with the plan of the elimination; None without random effects.
+    relating : Relating or None
+        Where levels are related by dense matrices: what brings the sums, which are those of the user's levels, to the
+        levels that are eliminated.
     """
 
     layout: ResidualLayout
@@ -164,6 +172,7 @@ class WeightedSums:
     own: tuple[ClassSums, ...]
     pairs: tuple[ClassSums, ...]
     template: CrossProducts | None
+    relating: Relating | None = None
 
     @cached_property
     def _shapes(self) -> list[tuple[int, int]]:
@@ -193,15 +202,28 @@ class WeightedSums:
         """Return the same for weights that are known."""
         assert self.template is not None
         w = np.append(values, 0.0)
-        own = [sums.at(w) for sums in self.own]
+        own, pairs = [sums.at(w) for sums in self.own], [sums.at(w) for sums in self.pairs]
+        diagonal, cross = [each[:, : len(each)] for each in own], [each[:, len(each) :] for each in own]
+        if self.relating is not None:
+            diagonal, cross, pairs = self.relating.relate(host, diagonal, cross, pairs)
         return replace(
             self.template,
-            diagonal=tuple(each[:, : len(each)] for each in own),
-            cross=tuple(each[:, len(each) :] for each in own),
-            pairs=tuple(sums.at(w) for sums in self.pairs),
+            diagonal=tuple(diagonal),
+            cross=tuple(cross),
+            pairs=tuple(pairs),
             gram=self.weigh_gram(values[None])[0],
             log_weights=np.float64(-log_det),
         )
+
+    @property
+    def user_pairs(self) -> list[UserPair]:
+        """Pair lists of the sums: of levels as the user has them."""
+        if self.relating is not None:
+            known = self.relating
+            return list(zip(known.pairs, known.first, known.second, strict=True))
+        assert self.template is not None
+        shape, index = self.template.shape, self.template.index
+        return list(zip(shape.pairs, index.rows, index.columns, strict=True))
 
     def weigh_gram(self, w: Float[Array, "k m"]) -> Float[Array, "k c c"]:
         """[X y]'(·)[X y] for several weights."""
@@ -222,38 +244,44 @@ def sum_pieces(rows: ResidualRows) -> WeightedSums:
 def weigh_rows(rows: ResidualRows, plan: Plan) -> WeightedSums:
     """Sum the rows of one design by class and level, for the plan of the elimination of its random effects."""
     stacks = rows.layout.pieces
-    own, pairs = targets_of(rows, plan)
-    effects = rows.effects
+    targets, effects = targets_of(rows), rows.effects
     return WeightedSums(
         layout=rows.layout,
         gram=tuple(gram_of(stack, rows.fixed) for stack in stacks),
         own=tuple(
-            sum_classes(stacks, target, Z, np.hstack([Z, rows.fixed])) for target, Z in zip(own, effects, strict=True)
+            sum_classes(stacks, target, Z, np.hstack([Z, rows.fixed]))
+            for target, Z in zip(targets.own, effects, strict=True)
         ),
-        pairs=tuple(
-            sum_classes(stacks, target, effects[f], effects[g])
-            for target, (f, g) in zip(pairs, plan.shape.pairs, strict=True)
-        ),
-        template=_template(rows, unfold_fill(plan)),
+        pairs=tuple(sum_classes(stacks, target, effects[f], effects[g]) for (f, g), target in targets.pairs.items()),
+        template=make_template(rows, unfold_fill(plan)),
+        relating=relating_of(rows, plan),
     )
 
 
-def takes_less(rows: ResidualRows, plan: Plan, *, all_sums: bool = False) -> bool:
+def relating_of(rows: ResidualRows, plan: Plan) -> Relating | None:
+    """Lay out what brings sums of the user's levels to those that are eliminated, where these are others."""
+    if not related_factors(rows.blocks):
+        return None
+    roots, n_levels = [block.root for block in rows.blocks], [block.n_levels for block in rows.blocks]
+    return relating(roots, n_levels, locate_block_pairs(rows.blocks), plan.shape.pairs)
+
+
+def takes_less(rows: ResidualRows, *, all_sums: bool = False) -> bool:
     """Whether weights on sums take less time at each φ than whitening the rows, and the sums fit into memory.
 
     With `all_sums` [X y] must be summed by pattern too, where its rows may else stay.
     """
     c, stacks = rows.p + 1, rows.layout.pieces
     widths = [block.incidence.k for block in rows.blocks]
-    own, pairs = targets_of(rows, plan)
+    targets = targets_of(rows)
     numbers = 0
     for stack in stacks:
         m, o = stack.positions.shape
         stays = not all_sums and keeps_rows(stack, c)
         numbers += stack.rows.size * c if stays else m * o * (o + 1) // 2 * c**2
-    for k, target in zip(widths, own, strict=True):
+    for k, target in zip(widths, targets.own, strict=True):
         numbers += k * (k + c) * _join(rows.layout.pieces, target).n_slots * target.count
-    for (f, g), target in zip(plan.shape.pairs, pairs, strict=True):
+    for (f, g), target in targets.pairs.items():
         numbers += widths[f] * widths[g] * _join(rows.layout.pieces, target).n_slots * target.count
     return numbers <= min(MOST_NUMBERS, DEARER * rows.n * (c + sum(widths)))
 
@@ -265,17 +293,25 @@ class Target(NamedTuple):
     count: int
 
 
-def targets_of(rows: ResidualRows, plan: Plan) -> tuple[list[Target], list[Target]]:
-    """Levels of each factor, and pairs of levels in the order of the plan."""
+class Targets(NamedTuple):
+    """Levels of each factor, and pairs of levels that share a row by list, in the order of plans."""
+
+    own: list[Target]
+    pairs: dict[FactorPair, Target]
+
+
+def targets_of(rows: ResidualRows) -> Targets:
+    """Say what is summed over, of the user's levels."""
     incidences = [block.incidence for block in rows.blocks]
-    located = locate_pairs(incidences)
-    return (
+    located = locate_block_pairs(rows.blocks)
+    return Targets(
         [Target(incidence.only.codes, incidence.n_levels) for incidence in incidences],
-        [Target(located[pair].positions[(0, 0)], located[pair].size) for pair in plan.shape.pairs],
+        {pair: Target(found.positions[(0, 0)], found.size) for pair, found in located.items()},
     )
 
 
-def _template(rows: ResidualRows, plan: Plan) -> CrossProducts:
+def make_template(rows: ResidualRows, plan: Plan) -> CrossProducts:
+    """Return cross-products without their sums, for a plan without a fill map."""
     return CrossProducts(
         diagonal=(),
         cross=(),
@@ -291,6 +327,8 @@ def _template(rows: ResidualRows, plan: Plan) -> CrossProducts:
         p=np.float64(rows.p),
         log_weights=np.float64(0.0),
         shape=plan.shape,
+        sparse=plan.sparse,
+        level_roots=tuple(block.root for block in rows.blocks) if related_factors(rows.blocks) else (),
     )
 
 

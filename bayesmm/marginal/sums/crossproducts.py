@@ -176,7 +176,7 @@ def build_products(
     y = y - centre
     roots = list(effect_roots or [effect_root(block, weights) for block in blocks])
     conditioning = Conditioning(*_condition_fixed(X, y, weights), roots)
-    positions = _locate_pairs(blocks)
+    positions = locate_block_pairs(blocks)
     plan = plan or make_plan_of(blocks, positions)
     sums, level_roots = sum_rows(X, y, weights, blocks, conditioning, positions), ()
     if plan.sparse is None and related_factors(blocks):
@@ -227,12 +227,13 @@ def assemble_products(
 
 def plan_elimination(blocks: Sequence[BlockArrays]) -> Plan:
     """Plan the elimination of all random effects; of the rows it takes only which levels occur together."""
-    return make_plan_of(blocks, _locate_pairs(blocks))
+    return make_plan_of(blocks, locate_block_pairs(blocks))
 
 
-def _locate_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
+def locate_block_pairs(blocks: Sequence[BlockArrays]) -> dict[FactorPair, PairRows]:
+    """List the pairs of levels that share a row, in the order that plans have."""
     found = locate_pairs([block.incidence for block in blocks], related_factors(blocks))
-    return {pair: found[pair] for pair in sorted(found)}  # as plans have them
+    return {pair: found[pair] for pair in sorted(found)}
 
 
 def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:

@@ -32,12 +32,15 @@ class BlockArrays:
         C, where the effects of the levels have the covariance CC' ⊗ Σ; independent levels by default.
     precision : Precision, optional
         A⁻¹, where they have A ⊗ Σ and that is sparse.
+    is_weighted_once : bool
+        Whether the weights of the rows are the same at all parameters, so that it pays to make V'Z'WZV diagonal.
     """
 
     incidence: Incidence
     pieces: tuple[Piece, ...]
     root: np.ndarray | None = None
     precision: Precision | None = None
+    is_weighted_once: bool = True
 
     @property
     def n_levels(self) -> int:
