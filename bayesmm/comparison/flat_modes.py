@@ -101,6 +101,8 @@ class FlatModes:
             value, gradient = self.evaluate(point, power)
             return -value, -gradient
 
+        if not len(start):  # no parameter is free
+            return start, np.zeros((0, 0))
         options = {"gtol": FLAT_ENOUGH, "hess_inv0": inverse_curvature}
         found = minimize(downhill, start, jac=True, method="BFGS", options=options)
         return found.x, 0.5 * (found.hess_inv + found.hess_inv.T)

@@ -222,11 +222,19 @@ def _values(flat: FlatPosterior, limits: tuple[np.ndarray, ...], fit: Fit, point
 
 def build_report(identity: Identity) -> Report:
     """Say what was checked, what was found, and what it means."""
+    parts = (
+        *_section("The model", _setting(identity)),
+        *_section("1. One function", _same_function(identity)),
+    )
+    if identity.modes.empty:
+        peak = iter(("All variances are known: there is no parameter along which a peak could be looked for.",))
+        return Report(
+            title=f"REML as a posterior mode: {identity.formula}", parts=(*parts, *_section("2. One peak", peak))
+        )
     return Report(
         title=f"REML as a posterior mode: {identity.formula}",
         parts=(
-            *_section("The model", _setting(identity)),
-            *_section("1. One function", _same_function(identity)),
+            *parts,
             *_section("2. One peak", _same_peak(identity)),
             Words(role="heading", texts=("3. The peak depends on the scale",)),
             _table(identity),

@@ -197,7 +197,7 @@ def _draw(block: RandomBlock, rng: np.random.Generator) -> np.ndarray:
     for piece in pieces:
         theta = piece.structure.start(piece.k) + rng.uniform(-SPREAD, SPREAD, piece.n_theta)
         own = sizes[piece.inside]
-        scale = own if piece.structure.invariance != "scale" else np.full(piece.k, own.mean())
+        scale = {"scale": np.full(piece.k, own.mean()), "none": np.ones(piece.k)}.get(piece.structure.invariance, own)
         factors.append(piece_factor(np, theta, piece) / scale[:, None])
     L = block_diagonal(np, factors, pieces)
     return L @ L.T

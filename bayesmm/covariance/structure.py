@@ -29,7 +29,7 @@ class Axes(NamedTuple):
     base : array, shape (k, k)
         A factor of unit sizes.
     which : int array, shape (k, k)
-        The axis that each entry grows with.
+        The axis that each entry grows with; −1 for one that does not.
     """
 
     base: np.ndarray
@@ -54,8 +54,8 @@ class Structure:
         The structure in a sentence: "unstructured".
     freedom : str
         What it leaves to the effects: "correlated".
-    invariance : {"linear", "column", "scale"}
-        Which changes of columns keep the structure: any; each column's scale; one common scale.
+    invariance : {"linear", "column", "scale", "none"}
+        Which changes of columns keep the structure: any; each column's scale; one common scale; none.
     is_convex : bool
         Whether the matrices between two of the structure have it too.
     is_straight : bool
@@ -83,7 +83,7 @@ class Structure:
 
     words: ClassVar[str]
     freedom: ClassVar[str]
-    invariance: ClassVar[Literal["linear", "column", "scale"]]
+    invariance: ClassVar[Literal["linear", "column", "scale", "none"]]
     is_convex: ClassVar[bool] = True
     is_straight: ClassVar[bool] = True
     is_linear: ClassVar[bool] = True
@@ -107,6 +107,16 @@ class Structure:
         ------
         DesignError
             If the names of the effects say none; `term` is what the message calls it.
+        """
+        return self
+
+    def beside(self, sigma: float | None, term: str) -> Structure:
+        """Return the structure beside residuals of a known standard deviation, or of one that is estimated.
+
+        Raises
+        ------
+        DesignError
+            If it has to be known; `term` is what the message calls the structure's.
         """
         return self
 

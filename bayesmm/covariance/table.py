@@ -8,6 +8,7 @@ from typing import Any, cast
 from bayesmm.covariance.autoregressive import Autoregressive
 from bayesmm.covariance.compound_symmetry import CompoundSymmetry
 from bayesmm.covariance.diagonal import Diagonal
+from bayesmm.covariance.equal import Equal
 from bayesmm.covariance.exponential import ExponentialDecay
 from bayesmm.covariance.factor_analytic import FactorAnalytic
 from bayesmm.covariance.identity import Identity
@@ -39,6 +40,7 @@ STRUCTURES: dict[str, Structure] = {
     "fa": FactorAnalytic(),
     "propto": Proportional(),
     "kron": Kronecker(left=Unstructured(), right=Autoregressive(equal=True)),
+    "equalto": Equal(),
 }
 
 
@@ -93,7 +95,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-WITH_MATRIX = ("propto",)  # those that take the name of a known matrix
+WITH_MATRIX = ("propto", "equalto")  # those that take the name of a known matrix
 WITH_FACTORS = ("kron",)  # those that are products of two others, each with a factor of its own
 BETWEEN = " × "  # their names in the name of a product
 

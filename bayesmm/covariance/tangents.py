@@ -75,7 +75,8 @@ class Curved(NamedTuple):
         """2⟨Γ∂Λ, ∂Λ⟩ + 2⟨ΓΛ, ∂²Λ⟩."""
         t, inner = len(self.first), 0.0
         for first in (self.first, self.beside) if self.beside.shape[2] else (self.first,):
-            inner = inner + (Gamma @ first).reshape(t, -1) @ first.reshape(t, -1).T
+            size = first.shape[1] * first.shape[2]  # t may be zero
+            inner = inner + (Gamma @ first).reshape(t, size) @ first.reshape(t, size).T
         return 2.0 * (inner + (self.second * along).sum(axis=(2, 3)))
 
 

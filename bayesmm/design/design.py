@@ -117,6 +117,12 @@ class Design:
         return self.relations | {piece.structure.matrix: piece.matrix for piece in pieces if piece.matrix is not None}
 
     @property
+    def known_terms(self) -> tuple[str, ...]:
+        """Terms of random effects whose covariance has no parameter."""
+        pieces = (piece for block in self.blocks for piece in block.pieces)
+        return tuple(str(piece.term) for piece in pieces if piece.structure.n_sds(piece.k) == 0)
+
+    @property
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y) if self.elsewhere is None else self.elsewhere.n
@@ -445,7 +451,9 @@ def build_design(
     names = Names(namespace)
     used = read_used_data(specification, data, weights, missing, names)
     n = len(used.columns)
-    sources, blocks = build_sources(specification, used.columns, used.numbers, names, read_relations(relations))
+    sources, blocks = build_sources(
+        specification, used.columns, used.numbers, names, read_relations(relations), known_sigma
+    )
     check_covariance_parameters(blocks)
     y = sources.response.fitted(n)[:, 0].copy()
     offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))

@@ -62,6 +62,7 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         said.append(
             f"Dropped from the fixed effects, being combinations of earlier columns: {listing(fit.design.aliased)}."
         )
+    said += [f"The covariance of {term} is known." for term in fit.design.known_terms]
     if fit.status is FitStatus.BOUNDARY:
         said.append(fit.status.value)
     if fit.other_maxima:

@@ -172,7 +172,7 @@ class Criterion:
         at = at or self.evaluate(theta)
         steps = self.step * self.sizes(theta)
         ends = [(self.slopes(theta + e), self.slopes(theta - e)) for e in np.diag(steps)]
-        hessian = np.array(
-            [(up.gradient - down.gradient) / (2.0 * h) for (up, down), h in zip(ends, steps, strict=True)]
-        )
+        hessian = np.zeros((len(theta),) * 2)
+        for row, (up, down), h in zip(hessian, ends, steps, strict=True):
+            row[:] = (up.gradient - down.gradient) / (2.0 * h)
         return Derivatives(float(at.value), at.gradient, 0.5 * (hessian + hessian.T), at.residual_square_gradient)

@@ -60,6 +60,8 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     covariate is far from its origin under a diagonal covariance matrix: its slopes then need both variances or none.
     A heavy design is looked at in few places.
     """
+    if not len(moments):  # all covariances are known
+        return [moments], 0
     screen = criterion.screen
     if not is_light(criterion):
         return _few_places(criterion, moments)
@@ -269,7 +271,9 @@ class _Grid:
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
-        return [axes.base * sizes[:, own.start + axes.which] for axes, own in zip(self._axes, self._own, strict=True)]
+        sizes = np.pad(sizes, ((0, 0), (0, 1)), constant_values=1.0)  # the last are of what does not grow
+        each = zip(self._axes, self._own, strict=True)
+        return [axes.base * sizes[:, np.where(axes.which < 0, -1, own.start + axes.which)] for axes, own in each]
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
@@ -278,7 +282,7 @@ class _Grid:
 
     def factors(self, place: Place) -> list[np.ndarray]:
         """Factors (k, k) at a place, not triangular."""
-        return [F[0] for F in self._factors(self._levels[np.array(place)][None])]
+        return [F[0] for F in self._factors(self._levels[np.array(place, dtype=int)][None])]
 
     def all_places(self) -> list[Place]:
         """Every combination of levels."""
@@ -365,7 +369,7 @@ def _axes(Lambda: np.ndarray, pieces: Sequence[Piece]) -> Axes:
     for piece in pieces:
         inside = piece.inside, piece.inside
         own = piece.structure.axes(Lambda[inside])
-        base[inside], which[inside] = own.base, n + own.which
+        base[inside], which[inside] = own.base, np.where(own.which < 0, -1, n + own.which)
         n += own.n
     return Axes(base, which)
 

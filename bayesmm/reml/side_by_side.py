@@ -65,7 +65,7 @@ def minimise_side_by_side(objective: Callable[[np.ndarray, np.ndarray], Points],
         curvatures, directions = np.linalg.eigh(curved * unit[:, :, None] * unit[:, None])
         slopes = (directions.swapaxes(1, 2) @ (unit * gradient[active])[..., None])[..., 0]
         decrement = _decrement(slopes, curvatures)
-        is_up = curvatures[:, 0] > 0.0
+        is_up = (curvatures[:, :1] > 0.0).all(axis=1)
         done = is_up & (decrement < DECREMENT_TOLERANCE)
         done |= is_up & (decrement < SMALL) & (decrement > 0.1 * last[active])
         last[active], is_minimum[active[done]] = decrement, True
@@ -104,7 +104,7 @@ def _is_finite(at: Points) -> np.ndarray:
 def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> np.ndarray:
     """½ g'|H|⁻¹g over directions that are not flat to rounding."""
     sizes = np.abs(curvatures)
-    curved = sizes > 1e-12 * sizes.max(axis=1, keepdims=True)
+    curved = sizes > 1e-12 * sizes.max(axis=1, keepdims=True, initial=0.0)
     return 0.5 * np.where(curved, slopes**2 / np.where(curved, sizes, 1.0), 0.0).sum(axis=1)
 
 

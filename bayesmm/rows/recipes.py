@@ -125,4 +125,5 @@ def _condition(gram: np.ndarray) -> float:
     scale = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     values = np.linalg.eigvalsh(gram / np.outer(scale, scale))
     spread = float(np.ptp(np.log(scale)))  # columns of very different size lose digits of each other
-    return float(values[-1] / max(values[0], np.finfo(float).tiny)) * np.exp(min(2.0 * spread, 600.0))
+    ratio = values[-1] / max(values[0], np.finfo(float).tiny)
+    return float(np.exp(min(np.log(ratio) + 2.0 * spread, 700.0)))

@@ -49,7 +49,8 @@ def derivatives(design: RandomDesign, theta: np.ndarray, method: Method, sigma: 
     def moved(at: np.ndarray) -> np.ndarray:
         L = design.factors(at)
         slopes = [[D.imag / 1e-30 for D in design.factors(at + 1e-30j * e)] for e in np.eye(len(at))]
-        return np.array([design._spread([D @ A.T + A @ D.T for D, A in zip(one, L, strict=True)]) for one in slopes])
+        found = [design._spread([D @ A.T + A @ D.T for D, A in zip(one, L, strict=True)]) for one in slopes]
+        return np.reshape(found, (len(at), *design.covariance(theta).shape))  # of a known covariance none
 
     step = 1e-5
     second = [(moved(theta + e) - moved(theta - e)) / (2.0 * step) for e in step * np.eye(len(theta))]
@@ -90,7 +91,7 @@ def test_value_slopes_and_curvature_equal_dense_ones(name, shape) -> None:
                 (found.residual_square_gradient, dense.residual_square_gradient, RELATIVE if is_inside else NEAR_ZERO),
                 (found.curvature, dense.average_information + dense.bend, BY_DIFFERENCES if is_inside else 1e-5),
             ):
-                size = max(1.0, np.abs(theirs).max())
+                size = max(1.0, np.abs(theirs).max(initial=0.0))
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * size)
 
 

@@ -213,8 +213,8 @@ def test_what_is_read_off_a_posterior_works(fitted, tmp_path) -> None:
     assert copied.fit().loglik == model.fit().loglik
 
 
-# propto and kron take more than effects, and have tests of their own.
-@pytest.mark.parametrize("name", [name for name in STRUCTURES if name not in ("propto", "kron")])
+# propto, equalto and kron take more than effects, and have tests of their own.
+@pytest.mark.parametrize("name", [name for name in STRUCTURES if name not in ("propto", "equalto", "kron")])
 def test_restricted_likelihood_is_the_posterior_under_flat_priors(name) -> None:
     """The program that is sampled, beside the fit; the modes of both are one."""
     found = bmm.Model(f"y ~ 1 + {name}(0 + {effects_of(name)} | g)", simulated()).check_identity()

@@ -94,10 +94,21 @@ def explore(
         See `bayesmm.bayes.exploring.nuts.run_nuts`.
     in_hand : InHand
         Told what there is, should the run be interrupted.
+
+    Raises
+    ------
+    ArgumentError
+        If the program integrates everything out.
     """
     recover = MarginalProgram.recover if effects == "draws" else MarginalProgram.recover_coefficients
     with inside_jax():
         surface, others = _open_marginal(program, data, start, recover, settings.seed)
+        if surface.coordinates.size == 0:
+            raise ArgumentError(
+                "All variances are known, so that nothing is left to explore where coefficients and effects are "
+                "integrated out. Sample them, program='conditional'; with flat priors model.fit() has their normal "
+                "distribution."
+            )
         task = Task(
             surface=surface,
             others=others,
@@ -191,7 +202,8 @@ def explore_conditional(
         if marginal is not None:
             at_start = start_marginal(*marginal, warm, design)
             other = _open_marginal(*marginal, at_start, MarginalProgram.recover_coefficients)
-            modes = None if other[0].coordinates.diagonal else find_modes(*other)
+            is_known = other[0].coordinates.size == 0
+            modes = None if other[0].coordinates.diagonal or is_known else find_modes(*other)
             if modes is not None and len(modes.found) > 1:
                 points = estimates_at(other[0], modes, marginal, warm, design.labels)
                 peaks = [locate(surface, start(points[k]).values) for k in share_chains(modes.shares, settings.chains)]

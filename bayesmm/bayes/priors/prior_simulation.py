@@ -109,7 +109,8 @@ def _draw_parameters(
         arrays["beta"] = stated @ np.linalg.inv(priors.contrast).T
     factors = []
     for position, block in enumerate(labels.blocks):
-        sd = np.column_stack([_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)])
+        spreads = [_draw_spread(row, sigma, rng) for row in priors.of_kind("sd", block.group)]
+        sd = np.reshape(spreads, (len(spreads), draws)).T  # (draws, m), of which m may be zero
         unit = _draw_correlations(priors, position, block.pieces, draws, rng)
         factor = effect_sds(np, sd, block.pieces)[:, :, None] * unit
         T = priors.effect_contrasts[position]
@@ -118,7 +119,8 @@ def _draw_parameters(
             sd, correlations = read_covariance(np, factor @ factor.swapaxes(1, 2), block.pieces)
         else:
             _, correlations = read_covariance(np, unit @ unit.swapaxes(1, 2), block.pieces)
-        arrays[block.sd_variable] = sd
+        if block.sds:
+            arrays[block.sd_variable] = sd
         if block.cors:
             arrays[block.cor_variable] = exact_signs(np, correlations)
         factors.append(factor)

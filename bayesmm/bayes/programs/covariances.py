@@ -193,7 +193,7 @@ class Covariances:
     def factors(self, sites: Mapping[str, Array], data: CovarianceData) -> Sampled:
         """Read the same off a draw."""
         factors = [
-            effect_sds(jnp, sites[block.sd_name], block.pieces)[:, None]
+            effect_sds(jnp, sites.get(block.sd_name, jnp.zeros(0)), block.pieces)[:, None]
             * _unit_factor(block, sites, [each.unit_factor(sites, own) for each, own in _pair(block, loadings)])
             for block, loadings in zip(self.blocks, data.loadings, strict=True)
         ]

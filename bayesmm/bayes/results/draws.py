@@ -107,10 +107,10 @@ def read_draws(posterior: DrawnModel, draws: int | None = None) -> ParameterDraw
 
 def read_covariances(posterior: DrawnModel, labels: Labels, chosen: np.ndarray | slice) -> tuple[np.ndarray, ...]:
     """Make the covariance matrices (D, k, k) of each grouping factor, of its own effects or of more."""
-    covariances = []
+    covariances, none = [], np.zeros((len(_flat(posterior.sigma, chosen)), 0))
     for block in labels.blocks:
-        sd = _flat(posterior.draws(block.sd_variable), chosen)
-        cor = _flat(posterior.draws(block.cor_variable), chosen) if block.cors else np.zeros((len(sd), 0))
+        sd = _flat(posterior.draws(block.sd_variable), chosen) if block.sds else none
+        cor = _flat(posterior.draws(block.cor_variable), chosen) if block.cors else none
         covariances.append(assemble_covariance(np, sd, cor, block.pieces))
     return tuple(covariances)
 

@@ -117,12 +117,20 @@ def _weigh(tree: DataTree, progress: bool | None) -> ELPDData:
     size = max(1, SMOOTHED // values[..., 0].size)
     for start in watched(range(0, n, size), "smoothing weights", progress):
         some = slice(start, start + size)
-        weights[some], k[some] = values.isel({dim: some}).azstats.psislw(r_eff=reff, dim=drawn)
+        weights[some], k[some] = smooth_weights(values.isel({dim: some}), reff)
     labels = {dim: values[dim], **{name: values[name] for name in drawn}}
     log_weights = DataArray(weights, dims=(dim, *drawn), coords=labels, name="y")
     pareto_k = DataArray(k, dims=(dim,), coords={dim: values[dim]}, name="y")
     found = psis_loo(tree, var_name="y", pointwise=True, reff=reff, log_weights=log_weights, pareto_k=pareto_k)
     return cast(ELPDData, found)
+
+
+def smooth_weights(values: DataArray, reff: float) -> tuple[Any, Any]:
+    """Call ArviZ's `psislw`; log-likelihoods that no draw changes, where all variances are known, need no smoothing."""
+    if np.ptp(values.to_numpy(), axis=(0, 1)).any():
+        return values.azstats.psislw(r_eff=reff, dim=["chain", "draw"])
+    even = np.full(values.shape[::-1][:1] + values.shape[:2], -np.log(values[..., 0].size))
+    return even, np.full(values.shape[-1], -np.inf)
 
 
 def efficiency(draws: Dataset) -> float:

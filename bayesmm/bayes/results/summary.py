@@ -45,6 +45,7 @@ def _facts(drawn: DrawnModel, origin: str) -> list[str]:
     lines = [f"{rows}; levels: {levels}" if levels else rows, f"{origin}; priors: {' and '.join(sources)}"]
     if drawn.priors.known_sigma is not None:
         lines.append(f"sigma is fixed at {drawn.priors.known_sigma:g}")
+    lines += [f"the covariance of {term} is known" for term in drawn.design.known_terms]
     return lines
 
 

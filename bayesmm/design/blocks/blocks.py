@@ -177,6 +177,7 @@ def build_blocks(
     built: Mapping[str, Columns],
     weights: Mapping[str, Columns],
     relations: Mapping[str, AnyRelation],
+    known_sigma: float | None,
 ) -> tuple[tuple[RandomBlock, ...], tuple[BlockSources, ...]]:
     """Build one block for each grouping factor, in order of appearance.
 
@@ -192,6 +193,8 @@ def build_blocks(
         The column of each expression of a member's weight.
     relations : mapping of str to relation
         Of the names that ``rel()`` uses.
+    known_sigma : float or None
+        Residual standard deviation where it is known.
 
     Returns
     -------
@@ -217,7 +220,7 @@ def build_blocks(
             group = grouping.write()  # members with weights beside the same without
         related = find_relation(grouping, relations) if grouping.relation else None
         matrices = [_matrix_of(term, relations) for term in terms]
-        blocks.append(_block(terms, grouping, of_block, rows, group, related, matrices))
+        blocks.append(_block(terms, grouping, of_block, rows, group, related, matrices, known_sigma))
         sources.append(of_block)
     return tuple(blocks), tuple(sources)
 
@@ -248,6 +251,7 @@ def _block(
     group: str,
     related: AnyRelation | None,
     matrices: Sequence[KnownRelation | None],
+    known_sigma: float | None,
 ) -> RandomBlock:
     values = [rows.columns[name] for name in grouping.factors]
     if related is not None:
@@ -280,7 +284,9 @@ def _block(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=_structure_of(term, matrix).bound(without_stratum(own, term.grouping), str(term)),
+                structure=_structure_of(term, matrix, known_sigma).bound(
+                    without_stratum(own, term.grouping), str(term)
+                ),
                 matrix=matrix,
             )
             for term, own, end, matrix in zip(terms, names, ends, matrices, strict=True)
@@ -302,8 +308,8 @@ def _matrix_of(term: RandomTerm, relations: Mapping[str, AnyRelation]) -> KnownR
     return found
 
 
-def _structure_of(term: RandomTerm, matrix: KnownRelation | None) -> Structure:
-    structure = find_structure(term.structure)
+def _structure_of(term: RandomTerm, matrix: KnownRelation | None, known_sigma: float | None) -> Structure:
+    structure = find_structure(term.structure).beside(known_sigma, str(term))
     return structure if matrix is None else structure.given(matrix.levels, matrix.covariance)
 
 

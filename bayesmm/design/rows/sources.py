@@ -65,13 +65,14 @@ def build_sources(
     numbers: UsedRows,
     names: Names,
     relations: Mapping[str, AnyRelation],
+    known_sigma: float | None,
 ) -> tuple[Sources, tuple[RandomBlock, ...]]:
     """Build every expression of a specification on the used rows, and the blocks of random effects."""
     expressions = dict.fromkeys(term.expression for term in specification.random_terms)
     built = {expression: build_columns(expression, numbers, names) for expression in expressions}
     members = dict.fromkeys(text for term in specification.random_terms for text in term.grouping.weights)
     weights = {text: build_arithmetic(text, numbers, names, what="weight of a member") for text in members}
-    blocks, block_sources = build_blocks(specification.random_terms, used, built, weights, relations)
+    blocks, block_sources = build_blocks(specification.random_terms, used, built, weights, relations, known_sigma)
     sources = Sources(
         response=build_arithmetic(specification.response, numbers, names, what="response"),
         fixed=built.get(specification.fixed) or build_columns(specification.fixed, numbers, names),

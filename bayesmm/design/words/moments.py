@@ -177,7 +177,7 @@ def _shared_levels(block: RandomBlock, names: BlockLabels, row: int, other: int)
 
 def _symbols(names: BlockLabels) -> Iterator[tuple[int, int, str]]:
     """Pairs of effects i ≤ j that covary, and the symbol of their covariance; variances first."""
-    if names.effects == ("Intercept",):
+    if names.effects == ("Intercept",) and names.sds:
         yield 0, 0, f"σ²({names.group})"
         return
     terms = list(zip(names.pieces, names.expressions, strict=True))

@@ -10,6 +10,7 @@ The second part is of rank p and shared by all levels; to a coefficient β + b i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -272,6 +273,8 @@ class DrawnValues:
 
     def pooling_factor(self) -> float:
         """One less the variance of the means over the mean of the variances between levels."""
+        if len(self.means) < 2:
+            return math.nan
         return _pooling_factor(self.means.var(ddof=1), self.draws.var(axis=1, ddof=1).mean())
 
 

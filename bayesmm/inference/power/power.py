@@ -295,7 +295,7 @@ def power(
             raise ArgumentError("relations are given beside a fit, which has its own: leave them out.")
         if residual is not None:
             raise ArgumentError(f"residual is {shorten(residual)}, but the fit has its own: leave it out.")
-        relations = getattr(getattr(formula, "design", None), "relations", None)
+        relations = getattr(getattr(formula, "design", None), "matrices", None)
         formula, data, parameters, residual, weights, sigma = _of_fit(formula, data, parameters, weights, sigma)
     n, seed, alpha, sigma = check_count("n", n, 1), check_seed(seed), _check_share("alpha", alpha), check_sigma(sigma)
     check_choices(df, None)

@@ -167,6 +167,8 @@ def build_boundary_report(
     level, seed = check_level(level), check_seed(seed)
     n = N_BOOTSTRAP if n is None else check_count("n", n, 1, MOST_DRAWS)
     hypotheses = variance_hypotheses(fit)
+    if not hypotheses:
+        raise ArgumentError("The model has no standard deviation of random effects that is estimated.")
     if not isinstance(parameter, str) or parameter not in hypotheses:
         raise ArgumentError(
             f"parameter is {shorten(parameter)}: give the name of a standard deviation ({', '.join(hypotheses)})."

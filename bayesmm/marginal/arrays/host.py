@@ -24,7 +24,7 @@ def add_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"], terms: Fl
     """Add terms to the levels that they belong to."""
     q = blocks.shape[2]
     sums = [[np.bincount(where, weights=term, minlength=q) for term in row] for row in terms]
-    return blocks + np.array(sums)
+    return blocks + np.reshape(sums, blocks.shape)  # l may be zero
 
 
 def take_levels(blocks: Float[Array, "k l q"], where: Int[Array, " P"]) -> Float[Array, "k l P"]:

@@ -413,7 +413,8 @@ def _information(
 
 def _inner(a: Float[Array, "k t q"], K: Float[Array, "k c q"]) -> Float[Array, "t c"]:
     """Σ a_i'K_i over levels."""
-    return a.swapaxes(0, 1).reshape(a.shape[1], -1) @ K.swapaxes(0, 1).reshape(K.shape[1], -1).T
+    k, c, q = K.shape
+    return a.swapaxes(0, 1).reshape(a.shape[1], k * q) @ K.swapaxes(0, 1).reshape(c, k * q).T  # t may be zero
 
 
 def _times_products(

@@ -379,6 +379,8 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
         if structure.invariance == "scale":
             groups = structure.scale_groups(stop - start)
             norms = np.sqrt(np.bincount(groups, norms**2) / np.bincount(groups))[groups]
+        elif structure.invariance == "none":
+            norms = np.ones_like(norms)
         piece = np.diag(norms)
         if structure.invariance == "linear" and 1 < stop - start <= len(columns):
             R = triangular_root(columns, weights) / np.sqrt(n)

@@ -126,6 +126,8 @@ def _effect_root(block: BlockArrays, diagonal: Float[Array, "k k q"], T: Float[A
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
             norms = np.full_like(norms, np.sqrt((norms**2).mean()))
+        elif structure.invariance == "none":
+            norms = np.ones_like(norms)
         piece = np.diag(norms)
         if structure.invariance == "linear" and 1 < stop - start <= n:
             try:
