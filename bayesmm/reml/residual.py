@@ -24,7 +24,7 @@ from bayesmm.marginal.residual.evaluation import (
     evaluate_weights,
     value_of_weights,
 )
-from bayesmm.marginal.residual.layout import ResidualLayout, whiten
+from bayesmm.marginal.residual.layout import ResidualLayout, whitener
 from bayesmm.marginal.residual.pattern_sums import StackSums, sum_patterns
 from bayesmm.marginal.residual.weighted_sums import WeightedSums, sum_pieces, takes_less, weigh_rows
 from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
@@ -243,7 +243,7 @@ class ResidualEstimate:
 
     def whiten(self, columns: np.ndarray) -> np.ndarray:
         """L⁻¹ times columns (n, c) of the rows, R = LL'."""
-        return whiten(self.layout.stacks, [np.linalg.cholesky(R) for R in self.covariances], columns)
+        return whitener(self.layout, self.phi)[0](columns)
 
     def derivatives(self, theta: np.ndarray) -> Derivatives:
         """Of the objective at θ and φ."""

@@ -13,8 +13,7 @@ from bayesmm.design.predictors import build_predictors
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
-from bayesmm.marginal.residual.layout import solve_residuals, whiten
-from bayesmm.marginal.residual.whitened import log_determinant
+from bayesmm.marginal.residual.layout import solve_residuals, whitener
 from bayesmm.presenting.numbers import write_number
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.report import Report
@@ -162,10 +161,8 @@ def information_criteria(fit: Fitted) -> Criteria:
     residual = design.y - fitted
     log_weights, square = np.log(design.weights).sum(), design.weights @ residual**2
     if estimate.residual is not None:
-        layout, R = estimate.residual.layout, estimate.residual.covariances
-        roots = [np.linalg.cholesky(each) for each in R]
-        log_weights = -log_determinant(layout, roots)
-        square = float((whiten(layout.stacks, roots, residual[:, None]) ** 2).sum())
+        whiten, log_det = whitener(estimate.residual.layout, estimate.residual.phi)
+        log_weights, square = -log_det, float((whiten(residual[:, None]) ** 2).sum())
     constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - log_weights
     weighted = square / estimate.sigma**2
     return Criteria(
