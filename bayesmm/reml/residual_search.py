@@ -249,7 +249,7 @@ def _loses_digits(criterion: Criterion, found: Minimum) -> bool:
 
 def fixed_at(criterion: ResidualCriterion, phi: np.ndarray) -> Criterion:
     """Take the residuals' covariance up to σ² as known: the objective of θ alone."""
-    if criterion.weighted is not None:
+    if criterion.layout and criterion.weighted is not None:
         products = criterion.weighted.products(phi)
     else:
         products = whiten_at(criterion.rows, phi, criterion.plan).products
