@@ -334,7 +334,7 @@ def build_residual(
         groups = read_levels(term.grouping.factors, [used.columns[name] for name in term.grouping.factors], n)
         codes, levels = groups.codes, groups.labels
         positions, places, origin = _read_positions(term, used)
-        _check_distinct(term, codes, positions, levels, used.columns[term.position])
+        gaps = _gaps(term, codes, positions, levels, used.columns[term.position])
         sizes = np.bincount(codes)
         if sizes.max() < 2:
             raise DesignError(
@@ -342,7 +342,6 @@ def build_residual(
                 f"correlated. Leave {term.write()} out."
             )
         _check_nested(term, codes, levels, blocks)
-        gaps = _gaps(codes, positions)
         correlation = bind_correlation(
             term.structure, term.position, places, int(sizes.max()), gaps, nugget=term.nugget
         )
@@ -411,14 +410,15 @@ def _read_positions(term: ResidualTerm, used: UsedRows) -> tuple[np.ndarray, tup
     return times - times.min(), (), float(times.min())
 
 
-def _check_distinct(
+def _gaps(
     term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, levels: tuple[str, ...], values: Any
-) -> None:
-    """Refuse two rows of one group at one position."""
+) -> np.ndarray:
+    """Measure the times between neighbours in a group, and refuse two rows at one position."""
     order = np.lexsort((positions, codes))
-    same = (np.diff(codes[order]) == 0) & (np.diff(positions[order]) == 0)
+    within, gaps = np.diff(codes[order]) == 0, np.diff(positions[order])
+    same = within & (gaps == 0.0)
     if not same.any():
-        return
+        return gaps[within]
     row = order[same.argmax()]
     raise DesignError(
         f"Group {levels[codes[row]]!r} of {term.grouping.name!r} has several rows at {term.position} = "
@@ -439,13 +439,6 @@ def _check_nested(
                     f"effects then cross the correlations of {term.write()}: such a model is not available. Residuals "
                     "may be correlated within groups that have one level of every grouping factor."
                 )
-
-
-def _gaps(codes: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Measure the times between neighbours in a group."""
-    order = np.lexsort((positions, codes))
-    within = np.diff(codes[order]) == 0
-    return np.diff(positions[order])[within]
 
 
 def _part(
