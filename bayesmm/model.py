@@ -12,23 +12,19 @@ import pandas as pd
 from bayesmm.arguments import TARGET_ACCEPT, check_count, check_seed, check_sigma, is_one_of, shorten
 from bayesmm.design.blocks.labels import Labels
 from bayesmm.design.design import Design, build_design
-from bayesmm.design.words.describe import build_report, describe
-from bayesmm.design.words.moments import marginal_covariance, marginal_mean
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.fit.estimating import fit_problem, fit_quietly
 from bayesmm.fit.fit import Fit
 from bayesmm.habits import MODELS, understands_keywords, understands_names
 from bayesmm.inference.either import is_posterior
 from bayesmm.inside_jax import check_process
-from bayesmm.plan import PlanDescription, describe_plan
 from bayesmm.presenting.progress import progress_bar
 from bayesmm.problem import Problem
 from bayesmm.reml.by_probes import Determinant
-from bayesmm.rows.scan import is_elsewhere, scan
 from bayesmm.specification.formula import parse_formula
 from bayesmm.specification.terms import Specification
 
-if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit
+if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only fit, words not before they are read
     from xarray import DataTree
 
     from bayesmm.bayes.checks.calibration import Calibration
@@ -39,6 +35,7 @@ if TYPE_CHECKING:  # the posterior's libraries are not loaded by those who only 
     from bayesmm.bayes.results.marginal_covariance import Summary
     from bayesmm.bayes.sample import Program
     from bayesmm.comparison.identity import Identity
+    from bayesmm.plan import PlanDescription
     from bayesmm.plots.canvas import Figure
     from bayesmm.rows.sums import Sums
 
@@ -125,7 +122,7 @@ class Model:
         }
         with progress_bar("reading rows", None, progress) as bar:
             specification = parse_formula(formula, residual)
-            if is_elsewhere(data):
+            if _is_elsewhere(data):
                 problem = self._sum_rows(specification, data, bar=bar, **how)
             else:
                 problem = Problem(build_design(specification, data, **how))
@@ -184,6 +181,7 @@ class Model:
 
     @staticmethod
     def _sum_rows(specification: Specification, data: Any, **how: Any) -> Problem:
+        from bayesmm.rows.scan import scan
         from bayesmm.rows.summing import sum_source
 
         return Problem.of_sums(sum_source(specification, scan(data), **how))
@@ -218,6 +216,8 @@ class Model:
     @cached_property
     def plan(self) -> PlanDescription:
         """How the likelihood eliminates the random effects, and why so; prints as text."""
+        from bayesmm.plan import describe_plan
+
         problem = self.problem
         rows = None if self.design.residual is None else problem.residual_rows
         return describe_plan(problem.plan, self.labels, self.specification.shown, rows)
@@ -330,6 +330,8 @@ class Model:
         >>> model.marginal_mean([0, 1], at=model.fit())["mean"].round(1).tolist()
         [251.4, 261.9]
         """
+        from bayesmm.design.words.moments import marginal_mean
+
         return marginal_mean(self.design, rows, at)
 
     def marginal_covariance(
@@ -368,6 +370,8 @@ class Model:
         >>> model.marginal_covariance([0, 1], at=model.fit()).round(0).to_numpy().tolist()
         [[1267.0, 622.0], [622.0, 1321.0]]
         """
+        from bayesmm.design.words.moments import marginal_covariance
+
         if isinstance(getattr(at, "design", None), Design) and is_posterior(at):
             from bayesmm.bayes.results.marginal_covariance import check_summary, summarise_covariance
 
@@ -695,11 +699,15 @@ class Model:
         )
 
     def __str__(self) -> str:
+        from bayesmm.design.words.describe import describe
+
         return describe(self.design)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        from bayesmm.design.words.describe import build_report
+
         return build_report(self.design)._repr_html_()
 
 
@@ -721,3 +729,12 @@ def _start_at(problem: Problem, fit: Callable[[], Fit]) -> WarmStart:
         elsewhere=tuple((other.sigma, other.factors) for other in start.other_maxima),
         residual=None if start.residual is None else start.residual.public,
     )
+
+
+def _is_elsewhere(data: Any) -> bool:
+    """Whether rows are read chunk by chunk: not those of pandas, for which what knows the others is not loaded."""
+    if isinstance(data, pd.DataFrame):
+        return False
+    from bayesmm.rows.scan import is_elsewhere
+
+    return is_elsewhere(data)

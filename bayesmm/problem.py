@@ -19,20 +19,18 @@ from bayesmm.design.blocks.told_apart import find_indistinct
 from bayesmm.design.design import Design
 from bayesmm.design.related.relation import MOST_LEVELS, KnownRelation, as_sparse, dense_relation
 from bayesmm.design.related.sparse_relation import SparseRelation
-from bayesmm.design.words.own_rows import OwnRows, Whiten, read_own_rows
 from bayesmm.errors import ArgumentError, DesignError, RowsError
-from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
-from bayesmm.marginal.residual.layout import ResidualLayout, lay_out_residuals
-from bayesmm.marginal.residual.whitened import ResidualRows, Whitened, residual_rows, whiten_at
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
-from bayesmm.marginal.sums.responses import Responses, sum_responses
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.rows.blocks import as_arrays
-from bayesmm.rows.indistinct import find_in_sums
-from bayesmm.rows.own_rows import own_rows_of_sums
 
-if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, or sums are saved
+if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, sums are saved, or residuals have a covariance
+    from bayesmm.design.words.own_rows import OwnRows, Whiten
+    from bayesmm.marginal.leave_out.row_groups import Rows
+    from bayesmm.marginal.residual.layout import ResidualLayout
+    from bayesmm.marginal.residual.whitened import ResidualRows, Whitened
+    from bayesmm.marginal.sums.responses import Responses
     from bayesmm.rows.summing import Summed
     from bayesmm.rows.sums import Sums
 
@@ -258,6 +256,8 @@ class Problem:
         DesignError
             As `products`.
         """
+        from bayesmm.marginal.residual.whitened import residual_rows
+
         design = self.design
         layout, response = lay_out_design(design), design.y - design.offset
         return self._check_rows(residual_rows(self._columns, response, design.weights, self.blocks, layout))
@@ -282,6 +282,8 @@ class Problem:
         Problem
             Its sums and rows are those of the whitened rows.
         """
+        from bayesmm.marginal.residual.whitened import whiten_at
+
         whitened = whiten_at(self.residual_rows, phi, self._plan)
         found = Problem(self.design, plan=whitened.plan, products=whitened.products, whitened=whitened)
         found.residual_rows = self.residual_rows
@@ -292,12 +294,18 @@ class Problem:
     ) -> list[OwnRows]:
         """Estimate every level's effects from its own rows alone; see `bayesmm.design.words.own_rows.read_own_rows`."""
         if self.summed is not None:
+            from bayesmm.rows.own_rows import own_rows_of_sums
+
             return own_rows_of_sums(self.summed.totals, beta, effects)
+        from bayesmm.design.words.own_rows import read_own_rows
+
         return read_own_rows(self.design, beta, effects, whiten)
 
     def find_indistinct(self) -> list[BlockPiece]:
         """Find the terms that can take over a part of the residual variance once the rows are free of fixed effects."""
         if self.design.elsewhere is not None:
+            from bayesmm.rows.indistinct import find_in_sums
+
             return find_in_sums(self.design.blocks, self.products, free_of_fixed=True)
         return find_indistinct(self.design.blocks, self.design.weights, self._columns)
 
@@ -315,6 +323,8 @@ class Problem:
         """Return the rows on the columns that the sums are over, for leaving some of them out."""
         if self._whitened is not None:
             return self._whitened.rows
+        from bayesmm.marginal.leave_out.row_groups import condition_rows
+
         self._refuse_residual()
         response = self.design.y - self.design.offset
         return condition_rows(self._columns, response, self.design.weights, self.blocks, self.products)
@@ -332,6 +342,8 @@ class Problem:
         Responses
             What is new in their sums, side by side, and the whole of each.
         """
+        from bayesmm.marginal.sums.responses import sum_responses
+
         self._refuse_residual()
         design = self.design
         if np.ndim(responses) != 2 or len(responses) != design.n:
@@ -424,6 +436,8 @@ class Problem:
 
 def lay_out_design(design: Design) -> ResidualLayout:
     """Lay out the groups of a design whose residuals have a covariance."""
+    from bayesmm.marginal.residual.layout import lay_out_residuals
+
     residual = design.residual
     assert residual is not None
     return lay_out_residuals(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from bayesmm.covariance.layout import assemble_factors, held_theta, start_theta
 from bayesmm.errors import EstimationError
-from bayesmm.marginal.stochastic.krylov import MOST_STEPS
-from bayesmm.marginal.stochastic.matrices import HostMatrices, Matrices
-from bayesmm.marginal.stochastic.probing import Probing, make_probing
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import Estimate, first_theta, read_off
 from bayesmm.reml.monte_carlo import gradient_covariance, probed
 from bayesmm.reml.optimise import Minimum
 from bayesmm.reml.search import find_minima, find_minimum
+
+if TYPE_CHECKING:  # loaded where effects are too many to be eliminated
+    from bayesmm.marginal.stochastic.matrices import Matrices
+    from bayesmm.marginal.stochastic.probing import Probing
 
 PILOT = 8  # probes of the search from far away
 FEWEST = 24  # probes of estimates: the spread of fewer would hardly be known
@@ -61,11 +62,15 @@ def make_matrices(products: CrossProducts, engine: Engine) -> Matrices:
         from bayesmm.marginal.stochastic.device_matrices import DeviceMatrices
 
         return DeviceMatrices(*parts)
+    from bayesmm.marginal.stochastic.matrices import HostMatrices
+
     return HostMatrices(*parts)
 
 
 def place_probes(criterion: Criterion, theta: np.ndarray, n_probes: int, seed: int) -> Criterion:
     """Return the criterion with the log-determinant by fresh probes, whose fixed space suits a place θ."""
+    from bayesmm.marginal.stochastic.probing import make_probing
+
     products = criterion.products
     matrices = make_matrices(products, criterion.engine) if products.probing is None else products.probing.matrices
     factors: Sequence[np.ndarray] = assemble_factors(np, theta, criterion.layout)
@@ -124,6 +129,8 @@ def estimate_by_probes(criterion: Criterion, n_probes: int | None = None, seed: 
         m = needed
     unsolved = probed(own, found.x).unsolved
     if not unsolved <= UNSOLVED:
+        from bayesmm.marginal.stochastic.krylov import MOST_STEPS
+
         raise EstimationError(
             f"Conjugate gradients did not solve for the random effects in {MOST_STEPS} steps: what is left is "
             f"{unsolved:.1g} times what may be. Some effects are told apart by next to nothing: drop a crossed term, "

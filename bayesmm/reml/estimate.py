@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +15,16 @@ from bayesmm.errors import EstimationError
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import sandwich
 from bayesmm.marginal.likelihood.evaluation import Evaluated, conditional_covariances, keep_off_zero
-from bayesmm.marginal.stochastic.probing import Diagonal
 from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion, Derivatives
 from bayesmm.reml.monte_carlo import MonteCarlo, read_monte_carlo
 from bayesmm.reml.optimise import Minimum
-from bayesmm.reml.residual import ResidualEstimate
 from bayesmm.reml.search import Minima, find_minima, find_minimum
 from bayesmm.reml.start import moment_start
+
+if TYPE_CHECKING:  # loaded where residuals have a covariance, or effects are too many to be eliminated
+    from bayesmm.marginal.stochastic.probing import Diagonal
+    from bayesmm.reml.residual import ResidualEstimate
 
 
 @dataclass(frozen=True, kw_only=True)

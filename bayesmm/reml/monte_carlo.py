@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,9 +11,11 @@ from bayesmm.covariance.layout import assemble_factors, held_theta
 from bayesmm.covariance.tangents import tangents
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, keep_off_zero
-from bayesmm.marginal.stochastic.probing import Probed
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.optimise import Minimum
+
+if TYPE_CHECKING:
+    from bayesmm.marginal.stochastic.probing import Probed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

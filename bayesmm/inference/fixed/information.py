@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from bayesmm.covariance.layout import assemble_factors, held_theta
 from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted, Information
-from bayesmm.marginal.residual.evaluation import ResidualEvaluated, along_residual
 from bayesmm.reml.criterion import STEP, Criterion
 from bayesmm.reml.estimate import Estimate
-from bayesmm.reml.residual import ResidualEstimate
+
+if TYPE_CHECKING:  # loaded where residuals have a covariance
+    from bayesmm.marginal.residual.evaluation import ResidualEvaluated
+    from bayesmm.reml.residual import ResidualEstimate
 
 ROUNDING = 1e-14  # share of the largest eigenvalue of W that is only rounding
 
@@ -108,6 +110,8 @@ def _invert_expected_residual(found: Estimate, residual: ResidualEstimate) -> np
 
     See `bayesmm.marginal.residual.evaluation`.
     """
+    from bayesmm.marginal.residual.evaluation import along_residual
+
     criterion, theta = residual.criterion, found.minimum.x
     psi, layout = np.concatenate([theta, residual.phi]), criterion.layout
     free = np.flatnonzero(~np.append(held_theta(theta, layout), residual.layout.held(residual.phi)))

@@ -155,9 +155,7 @@ def evaluate_slopes(
         alone = _evaluate_alone(ops, theta, products, sigma, restriction)
         return Slopes(alone.value, alone.gradient, alone.residual_square_gradient, [], [], [])
     at = _differentiate(ops, theta, products, sigma, restriction, layout)
-    return Slopes(
-        at.value, at.gradient, at.residual_square_gradient(ops), at.expected, at.observed, at.solved.weights
-    )
+    return Slopes(at.value, at.gradient, at.residual_square_gradient(ops), at.expected, at.observed, at.solved.weights)
 
 
 class _Differentiated(NamedTuple):

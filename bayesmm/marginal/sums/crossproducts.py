@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
 from bayesmm.marginal.plan.planning import TooLargeError, list_fill, make_plan
 from bayesmm.marginal.plan.sparse import SparsePlan, plan_sparse
 from bayesmm.marginal.shapes import Array, Float
-from bayesmm.marginal.stochastic.probing import Probing
 from bayesmm.marginal.sums.pairs import locate_pairs
 from bayesmm.marginal.sums.related import relate_keys, relate_sums, related_factors
 from bayesmm.marginal.sums.rows import (
@@ -31,6 +30,9 @@ from bayesmm.marginal.sums.rows import (
     sum_rows,
     triangular_root,
 )
+
+if TYPE_CHECKING:  # loaded where effects are too many to be eliminated
+    from bayesmm.marginal.stochastic.probing import Probing
 
 MOST_LEVELS = 5000  # beyond, an eigendecomposition of each would take longer than the search
 MOST_EFFECTS = 80  # of several factors; beyond, unless rows are fewer, one dense matrix takes longer than elimination
