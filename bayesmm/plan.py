@@ -118,7 +118,7 @@ def describe_plan(
 def _residual_sentence(rows: ResidualRows) -> str:
     pieces = rows.layout.pieces
     patterns = sum(len(stack.positions) for stack in pieces)
-    groups = len(rows.layout.ordered.sizes)
+    groups = round(sum(stack.counts.sum() for stack in rows.layout.stacks))
     what = f"Residuals, {groups:,} groups: {patterns:,} covariance {'matrix' if patterns == 1 else 'matrices'}"
     if rows.layout.is_chain:
         what += " of neighbours"

@@ -81,7 +81,11 @@ class Problem:
     @classmethod
     def of_sums(cls, summed: Summed) -> Problem:
         """Pose the problem of rows that are not in memory, by their sums."""
-        return cls(summed.design, plan=summed.plan, products=summed.products, summed=summed)
+        if summed.residual_rows is None:
+            return cls(summed.design, plan=summed.plan, products=summed.products, summed=summed)
+        found = cls(summed.design, plan=summed.plan, summed=summed)
+        found.residual_rows = found._check_rows(summed.residual_rows)
+        return found
 
     @classmethod
     def of_source(cls, design: Design, summed: Summed | None) -> Problem:
@@ -264,6 +268,8 @@ class Problem:
 
     def _check_rows(self, rows: ResidualRows) -> ResidualRows:
         design = self.design
+        if design.elsewhere is not None:
+            return rows  # as `products`
         left, total = (float(design.weights @ v**2) for v in (rows.fixed[:, -1], design.y - design.offset))
         if self.known_sigma is None:
             _check_explained(left, total, design)

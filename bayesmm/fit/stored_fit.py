@@ -27,13 +27,12 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_off
 from bayesmm.reml.optimise import Minimum
 from bayesmm.reml.residual_search import read_residual, residual_criterion
-from bayesmm.rows.saving import pack_source, unpack_source
+from bayesmm.rows.saving import format_of, pack_source, unpack_source
 from bayesmm.storage.checksums import ADVICE
 from bayesmm.storage.stored_design import (
     FIT,
     FIT_FORMAT,
     RESIDUAL_FORMAT,
-    SUMS_FORMAT,
     check_design,
     check_types,
 )
@@ -77,7 +76,8 @@ def _pack(fit: Fitted) -> Dataset:
         for f, factor in enumerate(other.factors):
             variables |= _plain(f"other_{i}_factor_{f}", factor)
     variables["description"] = ((), json.dumps(description))
-    written = SUMS_FORMAT if fit.problem.summed else RESIDUAL_FORMAT if found.residual else FIT_FORMAT
+    summed = fit.problem.summed
+    written = format_of(summed) if summed else RESIDUAL_FORMAT if found.residual else FIT_FORMAT
     return Dataset(variables, attrs={"format": written, "kind": FIT})
 
 

@@ -35,5 +35,8 @@ def eliminate_at(problem: Problem, estimate: Estimate) -> Eliminated:
     problem = pose_at(problem, estimate)
     factors = assemble_factors(np, estimate.minimum.x, problem.layout)
     known = problem.design.elsewhere
-    rows: Any = problem.conditioned_rows() if known is None else Distant("the columns of the rows", known.where)
+    if known is None or estimate.residual is not None:  # of few rows that have the sums of all
+        rows: Any = problem.conditioned_rows()
+    else:
+        rows = Distant("the columns of the rows", known.where)
     return eliminate_rows(rows, problem.products, factors, estimate.sigma)

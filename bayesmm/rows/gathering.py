@@ -22,7 +22,7 @@ from bayesmm.rows.values import Kind, Values, join, read_values
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.smooths import is_smooth
 from bayesmm.specification.syntax import Call, Node, walk
-from bayesmm.specification.terms import Specification
+from bayesmm.specification.terms import ResidualSpecification, Specification
 
 SAMPLED = 1024  # rows of a chunk that are kept besides those that bring something new
 MOST_SAMPLED = 2**14  # of all chunks together
@@ -96,6 +96,8 @@ def witnessed_columns(specification: Specification, kinds: dict[str, Kind]) -> l
         grouping = term.grouping
         sides = [(name,) for name in grouping.factors] if grouping.has_members else [tuple(grouping.factors)]
         keys |= dict.fromkeys(side for side in sides if side)
+    if specification.residual is not None:
+        keys |= dict.fromkeys(_residual_columns(specification.residual))
     texts = dict.fromkeys([specification.fixed, *(term.expression for term in specification.random_terms)])
     for factors in (factors for text in texts for factors in expand_text(text).terms):
         names = [name for factor in factors for name in _factor_columns(factor, kinds)]
@@ -105,6 +107,15 @@ def witnessed_columns(specification: Specification, kinds: dict[str, Kind]) -> l
         if kind in ("texts", "categories", "truth values"):
             keys |= dict.fromkeys([(name,)])
     return list(keys)
+
+
+def _residual_columns(residual: ResidualSpecification) -> Iterator[tuple[str, ...]]:
+    """Yield groups of residuals, and strata of their variances."""
+    term = residual.correlation
+    if term is not None:
+        yield tuple(term.grouping.factors)
+        yield from ((name,) for name in term.by)
+    yield from ((name,) for each in residual.spreads for name in each.factors)
 
 
 def _factor_columns(node: Node, kinds: dict[str, Kind]) -> Iterator[str]:

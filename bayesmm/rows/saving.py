@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from bayesmm.design.design import Design
 from bayesmm.design.reading.stored_frame import pack_frame, unpack_frame
 from bayesmm.errors import StorageError
 from bayesmm.files import naming
+from bayesmm.marginal.residual.group_totals import FewRows
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals
 from bayesmm.rows.gathering import Gathered
 from bayesmm.rows.summing import Declared, Kept, Summed, put_together
 from bayesmm.specification.formula import parse_formula
 from bayesmm.storage.stored_design import (
+    RESIDUAL_SUMS_FORMAT,
     SUMS,
     SUMS_FORMAT,
     check_format,
@@ -37,6 +40,7 @@ from bayesmm.storage.stored_design import (
 from bayesmm.storage.trees import GROUP, check_sums, read_tree, write_tree
 from bayesmm.version import __version__
 
+FEW = "few_"  # before the names of arrays of few rows with the sums of all
 OF_SUMS = "sums_"  # before the names of arrays in the file of a fit or a posterior
 NUMBERS = ("n_read", "n", "n_chunks", "n_new")
 
@@ -133,13 +137,14 @@ def unpack_source(
 
 def _pack(summed: Summed) -> Dataset:
     declared, found, totals = summed.declared, summed.found.skeleton(), summed.totals
-    recipe = totals.recipe
+    recipe, residual = totals.recipe, declared.specification.residual
     table = found.table()
     frame, arrays = pack_frame(table.rows(np.ones(table.n_rows, bool)).frame)
     description = {
         "bayesmm": __version__,
         "formula": declared.specification.formula,
         "weights": declared.weights,
+        **({} if residual is None else {"residual": residual.text}),
         "sigma": declared.known_sigma,
         "states": {text: dict(state) for text, state in declared.states.items()},
         "names": names_used(summed.design),
@@ -185,13 +190,20 @@ def _pack(summed: Summed) -> Dataset:
         arrays |= {f"pair_keys_{i}": keys, f"pair_sums_{i}": sums}
     if summed.left is not None:
         arrays["left"] = summed.left
+    if summed.few is not None:
+        arrays |= {f"{FEW}{each.name}": getattr(summed.few, each.name) for each in fields(FewRows)}
     arrays |= pack_relations(summed.design)
     variables: dict[str, Any] = {
         name: (tuple(f"{name}_{axis}" for axis in range(np.ndim(values))), np.asarray(values))
         for name, values in arrays.items()
     }
     variables["description"] = ((), json.dumps(description))
-    return Dataset(variables, attrs={"format": SUMS_FORMAT, "kind": SUMS})
+    return Dataset(variables, attrs={"format": format_of(summed), "kind": SUMS})
+
+
+def format_of(summed: Summed) -> int:
+    """Say what format a file with these sums has: one that readers do not know who would take residuals for others."""
+    return SUMS_FORMAT if summed.few is None else RESIDUAL_SUMS_FORMAT
 
 
 def _plain(value: Any) -> Any:
@@ -206,6 +218,7 @@ def _unpack(
         [
             (description["formula"], str),
             (description["weights"], str | None),
+            (description.get("residual"), str | None),
             (description["sigma"], float | int | None),
             (description["where"], str),
             *((about[each], int) for each in NUMBERS),
@@ -228,7 +241,7 @@ def _unpack(
         levels=tuple(about["levels"]),
     )
     declared = Declared(
-        specification=parse_formula(description["formula"], None),
+        specification=parse_formula(description["formula"], description.get("residual")),
         weights=description["weights"],
         namespace=namespace,
         known_sigma=description["sigma"],
@@ -238,7 +251,10 @@ def _unpack(
     kept = Kept.of(declared, found)
     totals = _unpack_totals(description, arrays, kept)
     parts = tuple(description["parts"])
-    return put_together(declared, kept, found, totals, arrays.get("left"), parts, description["where"])
+    few = None
+    if declared.specification.residual is not None:
+        few = FewRows(**{each.name: arrays[f"{FEW}{each.name}"] for each in fields(FewRows)})
+    return put_together(declared, kept, found, totals, arrays.get("left"), parts, description["where"], few)
 
 
 def _listed(column: Any) -> list[Any]:

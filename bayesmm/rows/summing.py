@@ -40,6 +40,8 @@ from bayesmm.incidence import DistantIncidence, Membership
 from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.plan import Plan
+from bayesmm.marginal.residual.group_totals import FewRows
+from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.marginal.sums.finished import finish, is_alone
 from bayesmm.marginal.sums.rows import left_over_of
@@ -48,7 +50,8 @@ from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.blocks import as_arrays
 from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.evaluating import ColumnReader, Evaluator
-from bayesmm.rows.gathering import Gathered, gather, read_chunk
+from bayesmm.rows.gathering import CompleteRows, Gathered, gather, read_chunk
+from bayesmm.rows.grouping import Counting, GroupingPass, Groups, residual_of
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import KeptColumns, better_recipe, first_recipe
 from bayesmm.rows.source import CHUNK_ROWS, Scan
@@ -119,6 +122,10 @@ class Summed:
         The sums as the likelihood takes them.
     plan : Plan
         Of the elimination.
+    few : FewRows or None
+        Few rows with the sums of all, where residuals have a covariance.
+    residual_rows : ResidualRows or None
+        The same as the likelihood takes them.
     """
 
     declared: Declared
@@ -130,6 +137,8 @@ class Summed:
     design: Design
     products: CrossProducts
     plan: Plan
+    few: FewRows | None = None
+    residual_rows: ResidualRows | None = None
 
 
 def sum_source(
@@ -170,11 +179,6 @@ def sum_source(
             "weights are an array, and the rows are read chunk by chunk: put them into the rows as a column, and name "
             "it, weights='w'."
         )
-    if specification.residual is not None:
-        raise RowsError(
-            f"residual={specification.residual.text!r} needs the rows of a group side by side: read them into a data "
-            "frame."
-        )
     declared = Declared(
         specification=specification,
         weights=weights,
@@ -194,16 +198,19 @@ def sum_source(
         source.check_unchanged(before)
     evaluation = Evaluation(declared, found, needed, source.texts)
     kept = evaluation.kept
+    _check_beside_residual(kept)
     for block in kept.blocks:
         check_columns(block, n_rows=found.n)
     passes = _Passes(source, evaluation, bar)
     totals = passes.sum()
     source.check_unchanged(before)
-    left = passes.left_over(totals) if is_alone(as_arrays(kept.blocks), totals) else None
+    has_residual = specification.residual is not None
+    left = passes.left_over(totals) if not has_residual and is_alone(as_arrays(kept.blocks), totals) else None
+    few = passes.few_rows(totals) if has_residual else None
     source.check_unchanged(before)
     content = "" if source.is_of_files else found.content
     hashes = tuple(hashlib.sha256((part + content).encode()).hexdigest() for part in before)
-    return put_together(declared, kept, found, totals, left, hashes, str(source))
+    return put_together(declared, kept, found, totals, left, hashes, str(source), few)
 
 
 class _Remembering:
@@ -251,11 +258,17 @@ def put_together(
     left: np.ndarray | None,
     parts: tuple[str, ...],
     where: str,
+    few: FewRows | None = None,
 ) -> Summed:
     """Make a design and its cross-products of sums; the arguments are the attributes of `Summed`."""
     products, plan = finish(totals, as_arrays(kept.blocks), left)
-    design = kept.design(totals, found, where)
-    if declared.known_sigma is None:
+    design, residual_rows = kept.design(totals, found, where), None
+    if few is not None:
+        assert kept.groups is not None
+        block, residual_rows = residual_of(kept.groups, few, totals, products, kept.blocks, where)
+        design = replace(design, residual=block)
+        check_distinct(design.labels)
+    elif declared.known_sigma is None:
         refuse_indistinct(find_in_sums(kept.blocks, products, free_of_fixed=False), kept.blocks, totals.n)
     return Summed(
         declared=declared,
@@ -267,6 +280,8 @@ def put_together(
         design=design,
         products=products,
         plan=plan,
+        few=few,
+        residual_rows=residual_rows,
     )
 
 
@@ -285,6 +300,7 @@ class Kept:
     used: UsedRows
     sources: Sources
     columns: KeptColumns
+    groups: Groups | None = None
 
     @property
     def blocks(self) -> tuple[RandomBlock, ...]:
@@ -317,7 +333,8 @@ class Kept:
         check_row_by_row([*every, *(each for own in sources.blocks for each in (*own.columns, *own.weights))], used)
         check_covariance_parameters(blocks)
         check_coefficients(distinct_names([sources.fixed]))
-        return cls(declared, used, replace(sources, weights=prior), columns)
+        groups = None if specification.residual is None else Groups(specification.residual, used, names)
+        return cls(declared, used, replace(sources, weights=prior), columns, groups)
 
     def design(self, totals: Totals, found: Gathered, where: str) -> Design:
         """Label the sums, after the checks that an analysis of rows in memory makes too."""
@@ -412,14 +429,24 @@ class Evaluation:
         """The rows that were kept, with their columns."""
         return self._build()[0]
 
+    @property
+    def groups(self) -> Groups | None:
+        """Groups of the residuals, where these have a covariance."""
+        return self.kept.groups
+
     def read(self, chunk: Chunk) -> ChunkRows | None:
         """Compute the columns of a chunk; None, if none of its rows is complete."""
         return self.read_rows(chunk)[1]
 
     def read_rows(self, chunk: Chunk) -> tuple[np.ndarray, ChunkRows | None]:
         """Say which rows (n,) of a chunk are complete, and compute their columns."""
+        found, rows = self.read_complete(chunk)
+        return found.complete, rows
+
+    def read_complete(self, chunk: Chunk) -> tuple[CompleteRows, ChunkRows | None]:
+        """Read the complete rows of a chunk, and compute their columns."""
         found = read_chunk(chunk, self.names, self.texts)
-        return found.complete, self._build()[1].evaluate(found) if found.n else None
+        return found, self._build()[1].evaluate(found) if found.n else None
 
     def _build(self) -> tuple[Kept, Evaluator]:
         with _BUILDING:  # once, if several threads ask together
@@ -525,6 +552,17 @@ class _Passes:
         self._check_number(found.n)
         return found.gram
 
+    def few_rows(self, totals: Totals) -> FewRows:
+        """Make few rows that have the sums of groups of residuals."""
+        groups, counts = self._evaluation.groups, np.zeros(0, np.int64)
+        assert groups is not None
+        if groups.factors:
+            counts = self._source.fold(Counting(evaluation=self._evaluation, rows=self._rows), self._bar).rows
+        whole = GroupingPass(evaluation=self._evaluation, recipe=totals.recipe, counts=counts, rows=self._rows)
+        found = self._source.fold(whole, self._bar)
+        self._check_number(found.n)
+        return found.finish(whole.n_factors)
+
     def _check_number(self, n: int) -> None:
         found = self._evaluation.found
         if n != found.n:
@@ -532,6 +570,24 @@ class _Passes:
                 f"{self._source} had {found.n} complete rows in the first pass and {n} now: something writes there. "
                 "Build the model again when nothing does any more."
             )
+
+
+def _check_beside_residual(kept: Kept) -> None:
+    """Refuse random effects beside which a covariance of the residuals is not available."""
+    residual = kept.declared.specification.residual
+    if residual is None:
+        return
+    if any(block.relation is not None for block in kept.blocks):
+        raise DesignError(
+            f"The residuals have the covariance {residual.text!r}, and levels are related by rel(): both together are "
+            "not there. Leave one of them out."
+        )
+    member = next((block for block in kept.blocks if block.grouping.has_members), None)
+    if member is not None:
+        raise DesignError(
+            f"Rows have several levels of {member.group!r}, beside which a covariance of the residuals "
+            f"({residual.write()}) is not available."
+        )
 
 
 def _distant_blocks(blocks: Sequence[RandomBlock], totals: Totals, where: str) -> tuple[RandomBlock, ...]:

@@ -37,6 +37,11 @@ def unite(one: Summed, other: Summed) -> Summed:
     RowsError
         If the models or their columns differ, or rows are in both.
     """
+    if one.residual_rows is not None or other.residual_rows is not None:
+        raise RowsError(
+            "Sums of rows whose residuals have a covariance are not added: groups of both may be the same. Scan the "
+            "files of all rows together."
+        )
     _check_same_model(one, other)
     twice = set(one.parts) & set(other.parts)
     if twice:

@@ -27,6 +27,7 @@ from bayesmm.version import __version__
 # fit. A posterior is written as 3, which earlier versions read.
 POSTERIOR_FORMAT, FIT_FORMAT, RESIDUAL_FORMAT = 3, 4, 5  # the last of fits whose residuals have a covariance
 SUMS_FORMAT = 6  # of sums over rows that are elsewhere, and of fits and posteriors of these
+RESIDUAL_SUMS_FORMAT = 7  # of those whose residuals have a covariance
 CHECKED_FROM = 3
 FIT, SUMS = "fit", "sums"  # kinds of what is stored; a posterior says nothing
 ROUNDING = 1e-9  # of an array's largest number: logarithms and splines may differ by less between versions of NumPy
@@ -191,10 +192,10 @@ def check_format(stored: Dataset, name: str) -> None:
         If its format is one that this version of bayesmm does not know.
     """
     found = int(stored.attrs["format"])
-    if found > SUMS_FORMAT:
+    if found > RESIDUAL_SUMS_FORMAT:
         raise StorageError(
             f"{name!r} is of format {found}, from a later bayesmm; this one, {__version__}, reads formats up "
-            f"to {SUMS_FORMAT}. Update it: pip install --upgrade bayesmm."
+            f"to {RESIDUAL_SUMS_FORMAT}. Update it: pip install --upgrade bayesmm."
         )
 
 

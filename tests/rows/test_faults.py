@@ -170,9 +170,7 @@ def test_dropped_rows_are_told(folder: Path) -> None:
         bmm.Model(FORMULA, folder, missing="raise")
 
 
-def test_residual_covariances_and_arrays_of_weights_are_refused(folder: Path) -> None:
-    with pytest.raises(RowsError, match="side by side"):
-        bmm.Model("y ~ t", folder, residual="ar1(year | a)")
+def test_arrays_of_weights_are_refused(folder: Path) -> None:
     with pytest.raises(ArgumentError, match="as a column"):
         bmm.Model(FORMULA, folder, weights=np.ones(300))
 

@@ -328,18 +328,14 @@ def _residual_values(
         return {}, {}
     assert warm.residual is not None
     rows, groups = design.n, max(len(block.levels), 1) if block.correlation is not None else design.n
-    columns = block.columns
-    counts = np.array([max(float((column != 0.0).sum()), 1.0) for column in columns.T])
-    spread = np.where(block.are_sds, 1.0 / np.sqrt(2.0 * counts), 1.0 / np.sqrt(2.0 * rows) / _spread_of(columns))
+    _, sds, counts = block.measure_columns()
+    of_exponents = 1.0 / np.sqrt(2.0 * rows) / np.maximum(sds, np.finfo(float).tiny)
+    spread = np.where(block.are_sds, 1.0 / np.sqrt(2.0 * np.maximum(counts, 1.0)), of_exponents)
     widths = np.concatenate([spread, np.full(len(block.cor_names), min(1.0 / np.sqrt(groups), 1.0))])
     sigma, values, scales = residuals.start(warm.residual, warm.sigma, numbers, widths)
     if covariances.sigma is not None:
         values |= covariances.sigma.start(sigma, _site_numbers(data))
     return values, scales
-
-
-def _spread_of(columns: np.ndarray) -> np.ndarray:
-    return np.maximum(columns.std(axis=0), np.finfo(float).tiny)
 
 
 def _small_sds(

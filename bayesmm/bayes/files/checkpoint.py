@@ -289,7 +289,12 @@ def identify(
     arrays = [known.numbers] if known else [design.y, design.offset, design.weights, design.X[:, design.kept]]
     arrays += [priors.contrast, *priors.effect_contrasts]
     if design.residual is not None:
-        arrays += [design.residual.codes, design.residual.positions, design.residual.columns, priors.exponent_means]
+        known_rows, own = design.residual.elsewhere, design.residual
+        if known_rows is not None:
+            arrays += [known_rows.positions, known_rows.columns, known_rows.weights, known_rows.shares]
+        else:
+            arrays += [own.codes, own.positions, own.columns]
+        arrays += [priors.exponent_means]
     for block in () if known else design.blocks:
         for membership in block.incidence.memberships:
             arrays += [membership.codes, membership.columns]

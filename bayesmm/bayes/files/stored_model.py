@@ -18,10 +18,10 @@ from bayesmm.design.coordinates import coordinates, dims, variable_order
 from bayesmm.design.design import Design
 from bayesmm.errors import StorageError
 from bayesmm.problem import Problem
-from bayesmm.rows.saving import pack_source, unpack_source
+from bayesmm.rows.saving import format_of, pack_source, unpack_source
 from bayesmm.specification.priors import PRIORS, Prior
 from bayesmm.storage.checksums import ADVICE
-from bayesmm.storage.stored_design import POSTERIOR_FORMAT, SUMS_FORMAT, check_types
+from bayesmm.storage.stored_design import POSTERIOR_FORMAT, check_types
 
 PRIOR_TEXTS = ("name", "kind", "group", "source", "about")
 
@@ -58,8 +58,8 @@ def pack_model(posterior: DrawnModel) -> Dataset:
     if len(priors.exponent_means):
         variables["prior_exponent_means"] = (("prior_exponent",), priors.exponent_means)
     variables["description"] = ((), json.dumps(description))
-    is_of_sums = posterior.problem.summed is not None
-    return Dataset(variables, attrs={"format": SUMS_FORMAT if is_of_sums else POSTERIOR_FORMAT})
+    summed = posterior.problem.summed
+    return Dataset(variables, attrs={"format": POSTERIOR_FORMAT if summed is None else format_of(summed)})
 
 
 def unpack_model(stored: Dataset, name: str, namespace: Mapping[str, Any] | None) -> StoredModel:

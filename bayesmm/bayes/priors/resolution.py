@@ -500,8 +500,11 @@ def check_residual_proper(rows: Sequence[PriorRow], design: Design) -> None:
     As a standard deviation grows its n_s rows say no more than what coefficients r_s of them alone determine, and the
     restricted likelihood falls as its power −(n_s − r_s): that must be integrable.
     """
-    residual, X = design.residual, design.X[:, design.kept]
+    residual = design.residual
     assert residual is not None
+    if all(row.kind != "sigma" or row.prior.is_proper for row in rows):
+        return
+    X = design.X[:, design.kept]
     columns = dict(zip(residual.sd_names, residual.columns.T, strict=True))
     strata = [name for name, is_sd in zip(residual.sd_names, residual.are_sds, strict=True) if is_sd]
     others = np.zeros(design.n, dtype=bool)

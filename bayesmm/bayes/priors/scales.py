@@ -70,9 +70,10 @@ def measure_scales(design: Design) -> DataScales:
     effects = [
         _measure_effects(block, columns, design) for block, columns in zip(design.blocks, _effects(design), strict=True)
     ]
-    exponents = np.zeros((1, 0))
+    exponents = [np.zeros(0), np.zeros(0)]
     if design.residual is not None:
-        exponents = design.residual.columns[:, ~np.array(design.residual.are_sds, dtype=bool)]
+        are_exponents = ~np.array(design.residual.are_sds, dtype=bool)
+        exponents = [each[are_exponents] for each in design.residual.measure_columns()[:2]]
     return DataScales(
         level=level,
         response_sd=float(np.sqrt(square / df)),
@@ -82,8 +83,8 @@ def measure_scales(design: Design) -> DataScales:
         column_units=column_units,
         effect_contrasts=tuple(contrast for contrast, _ in effects),
         effect_units=tuple(units for _, units in effects),
-        exponent_means=exponents.mean(axis=0),
-        exponent_units=exponents.std(axis=0),
+        exponent_means=exponents[0],
+        exponent_units=exponents[1],
     )
 
 

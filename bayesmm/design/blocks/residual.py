@@ -70,6 +70,34 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualMoments:
+    """What is known of the rows of residuals where these are not in memory: rows that stand for several each.
+
+    Attributes
+    ----------
+    sizes : (int, int)
+        Rows of the smallest and the largest group.
+    positions : array, shape (N,)
+        Place of each row in its group.
+    values : array or pandas.Categorical, shape (N,)
+        The same as the data have it.
+    columns : array, shape (N, s)
+        What logarithms of standard deviations are linear in.
+    weights : array, shape (N,)
+        Prior weights.
+    shares : array, shape (N,)
+        How many rows each stands for.
+    """
+
+    sizes: tuple[int, int]
+    positions: np.ndarray
+    values: np.ndarray | pd.Categorical
+    columns: np.ndarray
+    weights: np.ndarray
+    shares: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ResidualBlock:
     """The covariance of the residuals of one design.
 
@@ -93,6 +121,8 @@ class ResidualBlock:
         Time from which positions count, if they are times.
     spreads : tuple of Spread
         What standard deviations change with.
+    elsewhere : ResidualMoments or None
+        Where rows are not in memory, and have no codes, positions and columns of spreads, what is known of them.
     """
 
     specification: ResidualSpecification
@@ -104,6 +134,15 @@ class ResidualBlock:
     places: tuple[str, ...]
     origin: float
     spreads: tuple[Spread, ...]
+    elsewhere: ResidualMoments | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the smallest and the largest group."""
+        if self.elsewhere is not None:
+            return self.elsewhere.sizes
+        sizes = np.bincount(self.codes)
+        return int(sizes.min()), int(sizes.max())
 
     @property
     def columns(self) -> np.ndarray:
@@ -278,6 +317,24 @@ class ResidualBlock:
         """
         columns = self.columns
         return np.exp(2.0 * columns @ spreads[: columns.shape[1]]) / weights
+
+    def mean_variance(self, spreads: np.ndarray, weights: np.ndarray) -> Any:
+        """Average the same over the rows."""
+        known = self.elsewhere
+        if known is None:
+            return self.relative_variances(spreads, weights).mean()
+        own = np.exp(2.0 * known.columns @ spreads[: known.columns.shape[1]]) / known.weights
+        return known.shares @ own / known.shares.sum()
+
+    def measure_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means and standard deviations (s,) of `columns`, and in how many rows each is not zero."""
+        known = self.elsewhere
+        if known is None:
+            columns = self.columns
+            return columns.mean(axis=0), columns.std(axis=0), (columns != 0.0).sum(axis=0).astype(float)
+        columns, shares = known.columns, known.shares / known.shares.sum()
+        means = shares @ columns
+        return means, np.sqrt(shares @ (columns - means) ** 2), known.shares @ (columns != 0.0)
 
     @property
     def words(self) -> str:

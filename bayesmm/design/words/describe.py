@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from bayesmm.console import columns, fold, listing, visible
 from bayesmm.design.blocks.arrangements import find_arrangements
 from bayesmm.design.blocks.blocks import RandomBlock
@@ -290,8 +288,8 @@ def _group(block: RandomBlock) -> str:
 
 
 def _residuals(residual: ResidualBlock) -> str:
-    sizes = np.bincount(residual.codes)
-    rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
+    least, most = residual.sizes
+    rows = f"{least} to {most}" if least < most else f"{most}"
     return f"{len(residual.levels)} groups by {residual.group} of {rows} rows"
 
 

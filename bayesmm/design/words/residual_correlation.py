@@ -43,10 +43,12 @@ def correlate_residuals(design: Design, values: Mapping[str, float]) -> tuple[pd
             "residual='ar1(week | id)' would make one."
         )
     correlation, term = block.correlation, block.specification.correlation
-    positions, first = np.unique(block.positions, return_index=True)
+    known = block.elsewhere
+    positions, first = np.unique(block.positions if known is None else known.positions, return_index=True)
     chosen = np.unique(np.linspace(0, len(positions) - 1, min(MOST, len(positions))).round().astype(int))
     positions, first = positions[chosen], first[chosen]
-    names = _names(design.frame[term.position].iloc[first])
+    places = design.frame[term.position] if known is None else pd.Series(known.values)
+    names = _names(places.iloc[first])
     parts = correlation.part_of(positions)
     rho = np.array([values[name] for name in block.cor_names])
     C = correlation.matrix(np, rho, positions)

@@ -100,8 +100,8 @@ def _delta(fit: Fitted, function: Callable[[VarianceParts], list[np.ndarray]]) -
             covariances.append(factor @ factor.T)
         parts = moments.split(beta, covariances, sigma)
         if fit.design.residual is not None:
-            own = fit.design.residual.relative_variances(parameters[n_theta:], fit.design.weights)
-            parts = parts._replace(residual=sigma**2 * own.mean())
+            own = fit.design.residual.mean_variance(parameters[n_theta:], fit.design.weights)
+            parts = parts._replace(residual=sigma**2 * own)
         return np.array(function(parts))
 
     jacobian = np.stack([np.imag(evaluate(at + 1j * STEP * e)) / STEP for e in np.eye(len(at))], axis=1)

@@ -365,7 +365,8 @@ def evaluate_rows(
             each = u[stack.rows]
             own = own - each @ eliminated.covariance @ each.swapaxes(1, 2)
         residual = e[stack.rows]
-        expected.append(back.swapaxes(1, 2) @ sum_by_pattern(stack, own) @ back)
+        elsewhere = (stack.counts - stack.here)[:, None, None] * np.eye(stack.rows.shape[1])  # few stand for many
+        expected.append(back.swapaxes(1, 2) @ (sum_by_pattern(stack, own) + elsewhere) @ back)
         outer = sum_by_pattern(stack, residual[:, :, None] * residual[:, None])
         squares.append(back.swapaxes(1, 2) @ outer @ back)
     fall_residual = along_residual(squares, through.slopes)

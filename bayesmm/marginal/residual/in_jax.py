@@ -162,7 +162,7 @@ def _pad(rows: ResidualRows, plan: Plan) -> tuple[CrossProducts, np.ndarray]:
     }
     products = pad_products(replace(make_template(rows, plan), **leaves))
     c = products.gram.shape[0]
-    fixed = np.zeros((rows.n, c))
+    fixed = np.zeros((len(rows.fixed), c))
     fixed[:, [*range(p), c - 1]] = rows.fixed
     return products, fixed
 

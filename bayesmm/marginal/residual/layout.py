@@ -48,7 +48,7 @@ class Stack:
     log_weights : array, shape (m, o)
         Logarithms of prior weights.
     counts : array, shape (m,)
-        Groups of each pattern.
+        Groups of each pattern. Where a few have the sums of many these are more than `rows` has.
     is_link : bool
         Whether these are two neighbours of a chain, of which only the second counts, given the first.
     """
@@ -60,6 +60,16 @@ class Stack:
     log_weights: np.ndarray
     counts: np.ndarray
     is_link: bool = False
+
+    @property
+    def here(self) -> np.ndarray:
+        """How many groups of each pattern (m,) `rows` has."""
+        return np.bincount(self.pattern, minlength=len(self.positions))
+
+    @property
+    def shares(self) -> np.ndarray:
+        """How many groups each of these (G,) stands for."""
+        return (self.counts / self.here)[self.pattern]
 
 
 class Ordered(NamedTuple):
@@ -73,6 +83,8 @@ class Ordered(NamedTuple):
         Rows of each group.
     positions, spreads, log_weights : arrays, shapes (n,), (n, s), (n,)
         As of `Stack`, positions as they were given.
+    shares : array, shape (n,)
+        How many groups the group of each row stands for.
     """
 
     rows: np.ndarray
@@ -80,6 +92,7 @@ class Ordered(NamedTuple):
     positions: np.ndarray
     spreads: np.ndarray
     log_weights: np.ndarray
+    shares: np.ndarray
 
     @property
     def first(self) -> np.ndarray:
@@ -136,7 +149,7 @@ class ResidualLayout:
 
     def _stack(self, at: Int[Array, "G o"], *, is_link: bool = False) -> Stack:
         """Find the patterns of groups of one size, given by the places of their rows; links that few share are many."""
-        rows, positions, spreads, log_weights = (each[at] for each in (self.ordered.rows, *self.ordered[2:]))
+        rows, positions, spreads, log_weights, shares = (each[at] for each in (self.ordered.rows, *self.ordered[2:]))
         places = np.zeros_like(positions) if self.correlation is None else self.correlation.anchor(positions)
         values = np.column_stack([places, spreads.reshape(len(rows), -1), log_weights])
         found = None if is_link and _are_many(values) else find_patterns(values)
@@ -149,7 +162,7 @@ class ResidualLayout:
             positions=places[example],
             spreads=spreads[example],
             log_weights=log_weights[example],
-            counts=np.bincount(pattern),
+            counts=np.bincount(pattern, weights=shares[:, 0]),
             is_link=is_link,
         )
 
@@ -243,6 +256,9 @@ class ResidualLayout:
 
     def start(self, residuals: np.ndarray) -> np.ndarray:
         """φ near what residuals (n,) of least squares show."""
+        residuals = residuals.copy()
+        for stack in self.stacks:  # of few groups that have the squares of many
+            residuals[stack.rows] /= np.sqrt(stack.shares)[:, None]
         s = self._start_spreads(residuals)
         if self.correlation is None:
             return s
@@ -311,6 +327,7 @@ def lay_out_residuals(
     spreads: np.ndarray,
     are_sds: Sequence[bool],
     weights: np.ndarray,
+    shares: np.ndarray | None = None,
 ) -> ResidualLayout:
     """Lay groups out.
 
@@ -328,12 +345,15 @@ def lay_out_residuals(
         Which of these are indicators of strata.
     weights : array, shape (n,)
         Prior weights.
+    shares : array, shape (n,), optional
+        How many groups the group of each row stands for; itself alone by default.
     """
     if correlation is None:
         codes = np.arange(len(codes))
     order = np.lexsort((positions, codes))
     sizes = np.bincount(codes)
-    ordered = Ordered(order, sizes[sizes > 0], positions[order], spreads[order], np.log(weights)[order])
+    shares = np.ones(len(codes)) if shares is None else shares
+    ordered = Ordered(order, sizes[sizes > 0], positions[order], spreads[order], np.log(weights)[order], shares[order])
     return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), ordered=ordered)
 
 
@@ -391,7 +411,11 @@ def whitener(layout: ResidualLayout, phi: np.ndarray) -> tuple[Callable[[np.ndar
     assert layout.correlation is not None
     rows, s = layout.ordered, layout.n_spreads
     log_sd = rows.spreads @ phi[:s] - 0.5 * rows.log_weights
-    log_det, c, links = 2.0 * float(log_sd.sum()), np.zeros(0), [stack for stack in layout.pieces if stack.is_link]
+    log_det, c, links = (
+        2.0 * float(rows.shares @ log_sd),
+        np.zeros(0),
+        [stack for stack in layout.pieces if stack.is_link],
+    )
     for stack in links:
         c = layout.correlation.neighbours(phi[s:], stack.positions).values
         if not (np.abs(c) < 1.0).all():

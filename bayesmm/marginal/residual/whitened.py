@@ -42,6 +42,8 @@ class ResidualRows:
         What conditions their columns, whatever the covariance of the residuals: θ keeps its meaning.
     layout : ResidualLayout
         Groups, and their covariance.
+    n_rows : int or None
+        How many rows there are, where these are fewer with the same sums.
     """
 
     fixed: Float[Array, "n c"]
@@ -50,6 +52,7 @@ class ResidualRows:
     blocks: tuple[BlockArrays, ...]
     effect_roots: tuple[Float[Array, "k k"], ...]
     layout: ResidualLayout
+    n_rows: int | None = None
 
     @property
     def effects(self) -> list[Float[Array, "n k"]]:
@@ -62,7 +65,7 @@ class ResidualRows:
     @property
     def n(self) -> int:
         """Number of rows."""
-        return len(self.fixed)
+        return len(self.fixed) if self.n_rows is None else self.n_rows
 
     @property
     def p(self) -> int:
@@ -155,9 +158,10 @@ def whiten_at(rows: ResidualRows, phi: np.ndarray, plan: Plan | None = None) -> 
     take, log_det = whitener(layout, phi)
     fixed = take(rows.fixed)
     blocks = tuple(replace(block, incidence=block.incidence.map(lambda codes: codes, take)) for block in rows.blocks)
-    products, plan = build_products(fixed[:, :-1], fixed[:, -1], np.ones(rows.n), blocks, plan, rows.effect_roots)
+    products, plan = build_products(fixed[:, :-1], fixed[:, -1], np.ones(len(fixed)), blocks, plan, rows.effect_roots)
     whole = replace(
         products,
+        n=np.float64(rows.n),
         fixed_root=products.fixed_root @ rows.root,
         log_det_root=products.log_det_root + 2.0 * np.log(np.abs(np.diag(rows.root))).sum(),
         fixed_origin=rows.origin + (np.linalg.solve(rows.root, products.fixed_origin) if rows.p else 0.0),

@@ -1,0 +1,155 @@
+"""Residuals with a covariance, of rows from files: the model of the same rows in memory, however they are parted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesmm as bmm
+from bayesmm.errors import DesignError, RowsError
+from bayesmm.marginal.residual import group_totals
+from bayesmm.rows import grouping
+
+pytest.importorskip("pyarrow")
+SAME = 1e-9  # of estimates and standard errors, relative: both searches take the same steps
+
+
+def make_visits(n_groups: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Visits that some miss, with correlated residuals whose variance grows, of two arms at seven sites."""
+    r, rows = np.random.default_rng(seed), []
+    of_site = r.normal(size=7)
+    for i in range(n_groups):
+        arm, site, e, u = "AB"[i % 2], i % 7, 0.0, 0.5 * r.normal()
+        for week in range(5):
+            e = 0.6 * e + r.normal() * (1.0 + 0.3 * week) * (1.0 + 0.5 * (arm == "B"))
+            if r.random() < 0.85:
+                rows.append((f"p{i}", f"s{site}", arm, week, f"v{week}", r.normal(), r.uniform(0.5, 2.0), u + e))
+                rows[-1] += (2.0 + 0.5 * week + rows[-1][5] + rows[-1][7] + 0.5 * of_site[site],)
+    return pd.DataFrame(rows, columns=["id", "site", "arm", "week", "visit", "x", "w", "e", "y"])
+
+
+MODELS = [
+    ("y ~ arm * visit + x", "het(arm)", {}),
+    ("y ~ arm * visit", "us(visit | id)", {}),
+    ("y ~ arm * week", "ar1(week | id)", {"weights": "w"}),
+    ("y ~ arm * visit", "ar1(week | id) * het(arm)", {}),
+    ("y ~ visit", "toep(visit | id, by=arm)", {}),
+    ("y ~ week", "car1(week | id)", {}),
+    ("y ~ week", "het(visit) * power(w)", {}),
+    ("y ~ week + (1 | site)", "us(visit | id)", {}),
+    ("y ~ week + (week | id)", "het(arm)", {}),
+    ("y ~ week + (1 | id)", "ar1(week | id)", {"weights": "w"}),
+    ("y ~ week + (1 | site) + (1 | id)", "het(visit)", {}),
+]
+
+
+@pytest.fixture(autouse=True)
+def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make few rows of many again and again."""
+    monkeypatch.setattr(group_totals, "WAITING", 100)
+
+
+def scanned(data: pd.DataFrame, seed: int, chunk_rows: int, threads: int) -> Any:
+    """Take rows in another order, in three tables."""
+    order = np.random.default_rng(seed).permutation(len(data)) if seed else np.arange(len(data))
+    parts = np.array_split(order, 3)
+    return bmm.scan([data.iloc[part].reset_index(drop=True) for part in parts], chunk_rows=chunk_rows, threads=threads)
+
+
+def assert_same(one: bmm.Fit, other: bmm.Fit) -> None:
+    assert one.loglik == pytest.approx(other.loglik, abs=1e-8)
+    assert list(one.parameters.index) == list(other.parameters.index)
+    for name in ("estimate", "std_error"):
+        np.testing.assert_allclose(one.parameters[name], other.parameters[name], rtol=SAME, atol=1e-9)
+
+
+@pytest.mark.parametrize(("formula", "residual", "how"), MODELS)
+def test_any_partition_and_order_give_the_model_of_a_data_frame(formula: str, residual: str, how: dict) -> None:
+    data = make_visits()
+    here = bmm.Model(formula, data, residual=residual, **how).fit()
+    for seed, chunk_rows, threads in ((0, 23, 1), (1, 37, 3)):
+        there = bmm.Model(formula, scanned(data, seed, chunk_rows, threads), residual=residual, **how)
+        assert_same(there.fit(), here)
+    small = there.problem.residual_rows
+    assert small.n == here.n
+    counts = sum(stack.counts.sum() * stack.rows.shape[1] for stack in small.layout.stacks)
+    assert counts == pytest.approx(here.n)
+
+
+def test_many_groups_become_few_rows() -> None:
+    data = make_visits(600, seed=3)
+    model = bmm.Model("y ~ arm * visit", scanned(data, 1, 100, 2), residual="us(visit | id)")
+    assert len(model.problem.residual_rows.fixed) < len(data) / 2
+    assert_same(model.fit("ml"), bmm.Model("y ~ arm * visit", data, residual="us(visit | id)").fit("ml"))
+    het = bmm.Model("y ~ arm * visit", scanned(data, 2, 100, 2), residual="het(arm)")
+    assert len(het.problem.residual_rows.fixed) == 2 * (5 + 1)  # in each arm
+
+
+@pytest.mark.parametrize(("formula", "residual"), [(each[0], each[1]) for each in (MODELS[1], MODELS[7], MODELS[8])])
+def test_what_follows_from_a_fit_is_the_same(formula: str, residual: str, tmp_path: Path) -> None:
+    data = make_visits()
+    one, other = (bmm.Model(formula, rows, residual=residual) for rows in (data, scanned(data, 1, 31, 2)))
+    here, there = one.fit(), other.fit()
+    for df in ("satterthwaite", "kenward-roger"):
+        np.testing.assert_allclose(here.coefficients(df=df), there.coefficients(df=df), rtol=1e-6)
+    tables = (
+        lambda fit: fit.predict(data[:9], interval="prediction"),
+        lambda fit: fit.random_effects()[["estimate", "std_error"]].astype(float),
+        lambda fit: fit.variance_shares(),
+        lambda fit: fit.profile("sigma", progress=False).intervals().select_dtypes("number"),
+    )
+    for table in tables:
+        np.testing.assert_allclose(table(here), table(there), rtol=1e-5, atol=1e-7)
+    assert str(here) == str(there)
+    assert str(one).partition("Rows")[0] == str(other).partition("Rows")[0]
+    assert str(one.plan) == str(other.plan)
+    if "|" in residual:
+        np.testing.assert_allclose(here.residual_correlation(), there.residual_correlation(), rtol=1e-7)
+    for refused in (there.residuals, there.influence, there.simulate, lambda: there.bootstrap(2)):
+        with pytest.raises(RowsError, match="row by row"):
+            refused()
+    assert_same(bmm.load(there.save(tmp_path / "fit.nc")), here)
+    assert_same(bmm.Model.from_sums(other.problem.sums).fit(), here)
+    with pytest.raises(RowsError, match="not added"):
+        _ = other.problem.sums + one.problem.sums
+
+
+@pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")  # few draws cannot be checked
+def test_the_posterior_is_that_of_the_data_frame() -> None:
+    data = make_visits(40)
+    asked = {"draws": 20, "tune": 20, "chains": 1, "seed": 1, "progress": False}
+    found = [
+        bmm.Model("y ~ week", rows, residual="ar1(week | id)").sample(**asked)
+        for rows in (data, scanned(data, 1, 31, 2))
+    ]
+    one, other = (each.predict(data[:5])["mean"] for each in found)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_what_cannot_be_is_refused_with_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_visits()
+
+    def model(formula: str, rows: pd.DataFrame, residual: str) -> bmm.Model:
+        return bmm.Model(formula, scanned(rows, 1, 29, 2), residual=residual)
+
+    twice = data.assign(week=data["week"].where(data["id"] != "p3", 1))
+    with pytest.raises(DesignError, match=r"Group 'p3' of 'id' has several rows at one week"):
+        model("y ~ x", twice, "ar1(week | id)")
+    with pytest.raises(DesignError, match=r"several levels of a grouping factor"):
+        model("y ~ x + (1 | visit)", data, "ar1(week | id)")
+    with pytest.raises(RowsError, match="fitted value of every row"):
+        model("y ~ x", data, "power(fitted)")
+    with pytest.raises(DesignError, match="several levels of 'mm"):
+        model("y ~ x + (1 | mm(id, site))", data, "het(arm)")
+    with monkeypatch.context() as patch:
+        patch.setattr(grouping, "MOST_WAITING", 20)
+        with pytest.raises(RowsError, match="sort the rows by id"):
+            model("y ~ x", data, "ar1(week | id)")
+    with monkeypatch.context() as patch:
+        patch.setattr(group_totals, "MOST_NUMBERS", 200)
+        with pytest.raises(RowsError, match="round the times"):
+            model("y ~ x", data.assign(week=data["week"] + data["w"]), "car1(week | id)")
