@@ -116,6 +116,17 @@ def test_what_cannot_be_is_refused() -> None:
         model.fit().variance_tests(["cor(C(age)[8], C(age)[10] | Subject)"])
 
 
+def test_profile_leaves_out_correlations_that_nothing_moves() -> None:
+    data = GROWTH[GROWTH["age"] < 11]
+    profile = bmm.Model("distance ~ age + rr(0 + C(age) | Subject, d=1)", data, sigma=1.0).fit().profile()
+    table = profile.intervals()
+    row = table.loc["cor(C(age)[8], C(age)[10] | Subject)"]
+    assert row["estimate"] == pytest.approx(1.0)
+    assert row[["lower", "upper"]].isna().all()
+    assert table.drop(row.name)["lower"].notna().all()
+    assert "is no parameter: effects along one direction leave it where it is" in " ".join(str(profile).split())
+
+
 def test_saved_and_written(tmp_path) -> None:
     fit = bmm.Model(FORMULA.format(d=1), GROWTH).fit()
     assert "rr(0 + C(age) | Subject, d=1)" in fit.design.specification.normalised()

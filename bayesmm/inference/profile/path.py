@@ -161,7 +161,7 @@ class Curve:
     estimate : float
         The maximum; NaN for a correlation that is undefined.
     limits : (float, float)
-        Between which values it may lie.
+        Between which values it may lie; NaN where effects vary along one direction, which leaves it no other value.
     sides : tuple of Side
         Downwards and upwards; empty where nothing can be profiled.
     """

@@ -116,7 +116,9 @@ class Profile:
         zeta, rows = _cutoff(level), []
         for each in self.curves:
             (lower, low), (upper, high) = (
-                (side.end(zeta) for side in each.sides) if each.sides else ((limit, True) for limit in each.limits)
+                (side.end(zeta) for side in each.sides)
+                if each.sides
+                else ((limit, limit == limit) for limit in each.limits)
             )
             where = ("both" if high else "lower") if low else ("upper" if high else "")
             rows.append((each.estimate, lower, upper, where, not any(side.falls for side in each.sides)))
@@ -472,6 +474,8 @@ class _Follower:
         if not math.isnan(estimate):
             start, ceiling = self.start._replace(value=estimate), self._ceiling(i)
             error = parameter.error(start)
+            if error == 0.0:  # a correlation of effects along one direction, which nothing moves
+                return Curve(name=row.name, kind=row.kind, estimate=estimate, limits=(np.nan, np.nan), sides=sides)
             size = FAR * max(error, abs(estimate))
             sides = tuple(trace_side(parameter, start, sign, self.zeta, error, size, ceiling) for sign in (-1, 1))
         return Curve(name=row.name, kind=row.kind, estimate=estimate, limits=limits, sides=sides)

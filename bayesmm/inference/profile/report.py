@@ -63,6 +63,9 @@ def write_notes(fit: Fitted, curves: Sequence[Curve], level: float) -> tuple[str
 
 def _of_curve(curve: Curve, zeta: float) -> Iterator[str]:
     name = curve.name
+    if not curve.sides and curve.estimate == curve.estimate:
+        yield f"{name} is no parameter: effects along one direction leave it where it is."
+        return
     if not curve.sides:
         yield f"{name} is undefined, since a standard deviation is zero: any value is as likely."
         return
