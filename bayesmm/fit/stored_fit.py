@@ -75,6 +75,8 @@ def _pack(fit: Fitted) -> Dataset:
     for i, other in enumerate(found.other_maxima):
         for f, factor in enumerate(other.factors):
             variables |= _plain(f"other_{i}_factor_{f}", factor)
+        if other.residual is not None:
+            variables |= _plain(f"other_{i}_residual", other.residual)
     variables["description"] = ((), json.dumps(description))
     summed = fit.problem.summed
     written = format_of(summed) if summed else RESIDUAL_FORMAT if found.residual else FIT_FORMAT
@@ -133,6 +135,7 @@ def rebuild(
             log_likelihood=float(other["log_likelihood"]),
             sigma=float(other["sigma"]),
             factors=tuple(_read(arrays[f"other_{i}_factor_{f}"], (b.k, b.k)) for f, b in enumerate(design.blocks)),
+            residual=_read(arrays[key], arrays[key].shape[:1]) if (key := f"other_{i}_residual") in arrays else None,
         )
         for i, other in enumerate(others)
     )

@@ -97,6 +97,19 @@ def _kind(fit: Fitted) -> str:
 
 def _other_maxima(fit: Fitted) -> str:
     lower = [f"{fit.loglik - other.log_likelihood:.3g}" for other in fit.other_maxima]
+    residual = fit.design.residual
+    if residual is not None and residual.growth:
+        names = [residual.sd_names[place] for place, _ in residual.growth.terms]
+        at = [
+            f"{name} = {other.residual[place]:.3g}"
+            for other in fit.other_maxima
+            if other.residual is not None
+            for name, (place, _) in zip(names, residual.growth.terms, strict=True)
+        ]
+        return (
+            f"Fitted values and the variances that change with them settle elsewhere too, at {' and '.join(at)}, where "
+            f"the likelihood is lower by {' and '.join(lower)}: see fit.other_maxima."
+        )
     count = "Another maximum" if len(lower) == 1 else f"{len(lower)} other maxima"
     return f"{count} of the likelihood seen, lower by {' and '.join(lower)}: see fit.other_maxima."
 

@@ -59,11 +59,15 @@ class LocalMaximum:
         Residual standard deviation, in units of the response.
     factors : tuple of arrays, shapes (k, k)
         Relative factors Λ on the user's columns, lower triangular; with zeros where it is on the boundary.
+    residual : array, shape (f,), optional
+        What residuals have where their variance changes with fitted values, which settle there: logarithms of ratios of
+        standard deviations to σ and exponents, then correlations.
     """
 
     log_likelihood: float
     sigma: float
     factors: tuple[np.ndarray, ...]
+    residual: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

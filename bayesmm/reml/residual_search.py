@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ SETTLED = 1e-9  # share of the largest fitted value that none moves by
 NEARLY_SETTLED = 1e-6  # the same where rounding moves them
 WAY = (0.0, 0.15, 0.35, 0.6, 0.8)  # shares of the way from a start to a minimum, of which values are looked at
 OFF = 0.2  # of the way to factors of one, where a search begins that would begin on the boundary
+FIRST_UPDATES = 5  # of fitted values at exponents that are held, where another start begins
+APART = 30.0  # times the smallest standard deviation is the largest one at the ends of exponents
+MATTERS = 20.0  # of log likelihood: points that are less likely by more are not told of
+SAME_FITTED = 0.01  # share of the largest fitted value, and
+SAME_RATIO = 0.1  # of the logarithm of the largest standard deviation over the smallest: so near, points are one
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
@@ -99,7 +105,7 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
     )
     if criterion.design is None:
         return first
-    settled, last = _settle(first)
+    settled, last = _settle_everywhere(first, [read_residual(criterion, each, (), 0) for each in others])
     assert settled.residual is not None
     _check_distinct(settled.residual.criterion, last)
     if first.minimum.converged and not settled.minimum.converged:
@@ -153,12 +159,87 @@ def pose_settled(problem: Problem, found: Estimate) -> Problem:
     return Problem(replace(problem.design, residual=block), plan=problem.known_plan)
 
 
-def _settle(found: Estimate) -> tuple[Estimate, Minimum]:
+def _settle_everywhere(first: Estimate, others: Sequence[Estimate]) -> tuple[Estimate, Minimum]:
+    """Settle from several places, and take the point of highest likelihood; others are its other maxima.
+
+    From all maxima at the fitted values of least squares; and from a constant variance, and exponents that make the
+    largest standard deviation `APART` times the smallest, or the reverse, with the fitted values that these make.
+
+    Parameters
+    ----------
+    first, others : Estimate
+        The highest maximum at the fitted values that are begun with, and the others.
+    """
+    with np.errstate(all="ignore"):  # far from what is likely numbers end
+        every = [_settle(first)]
+        for start in (*others, *_elsewhere(first)):
+            with contextlib.suppress(EstimationError, ArithmeticError, np.linalg.LinAlgError):
+                every.append(_settle(start, [each for each, _ in every if each.minimum.converged]))
+    settled = [each for each in every if each[0].minimum.converged]
+    if not settled:
+        return every[0]
+    best, last = min(settled, key=lambda each: each[0].criterion)
+    likely = best.criterion + 2.0 * MATTERS
+    lower = sorted(
+        (each for each, _ in settled if each is not best and each.criterion < likely), key=lambda each: each.criterion
+    )
+    minimum = replace(best.minimum, n_evaluations=sum(each.minimum.n_evaluations for each, _ in every))
+    return replace(best, minimum=minimum, other_maxima=tuple(map(_settled_elsewhere, lower))), last
+
+
+def _elsewhere(first: Estimate) -> Iterator[Estimate]:
+    """Estimate from other exponents of fitted values, at the fitted values that these make."""
+    assert first.residual is not None
+    begun = first.residual.criterion
+    assert begun.design is not None
+    assert begun.design.residual is not None
+    block = begun.design.residual
+    ends = np.log(APART) / np.ptp(block.fitted_columns, axis=0)
+    for share in (0.0, -1.0, 1.0):
+        phi = first.residual.phi.copy()
+        phi[[place for place, _ in block.growth.terms]] = share * ends
+        with contextlib.suppress(EstimationError, DesignError, ArithmeticError, np.linalg.LinAlgError):
+            theta = first_theta(fixed_at(begun, phi)) if begun.layout else start_theta(begun.layout)
+            criterion, psi = begun, np.concatenate([theta, phi])
+            for _ in range(FIRST_UPDATES):
+                effects = read_at(criterion, psi)
+                fitted = build_predictors(begun.design).expectation(effects.beta, effects.modes)
+                criterion = _at_fitted(criterion, fitted)
+            yield read_residual(criterion, _search(criterion, psi), (), 0)
+
+
+def _at_fitted(criterion: ResidualCriterion, fitted: np.ndarray) -> ResidualCriterion:
+    """Take other fitted values (n,) of the rows.
+
+    Raises
+    ------
+    DesignError
+        If one has no variance.
+    """
+    assert criterion.design is not None
+    design = criterion.design.with_fitted(fitted)
+    return replace(criterion, rows=replace(criterion.rows, layout=lay_out_design(design)), design=design)
+
+
+def _settled_elsewhere(found: Estimate) -> LocalMaximum:
+    assert found.residual is not None
+    at = found.residual.public
+    return LocalMaximum(log_likelihood=-0.5 * found.criterion, sigma=found.sigma, factors=found.factors, residual=at)
+
+
+def _settle(found: Estimate, known: Sequence[Estimate] = ()) -> tuple[Estimate, Minimum]:
     """Estimate anew at the fitted values of the last estimate, until these are those that it has.
 
     What is found is a fixed point: covariance parameters that are best for the variances of the rows at β̂ and b̂, and
     β̂ and b̂ that are best at the covariance (nlme's `gls` and `lme`; Carroll & Ruppert 1988, Transformation and
     Weighting in Regression, chapter 3: generalised least squares with pseudo-likelihood).
+
+    Parameters
+    ----------
+    found : Estimate
+        Where to begin.
+    known : sequence of Estimate
+        Points that were settled on before: what comes near one of them ends, and is not converged.
 
     Returns
     -------
@@ -179,12 +260,14 @@ def _settle(found: Estimate) -> tuple[Estimate, Minimum]:
             moved = float(np.abs(values - before).max() / np.abs(values).max())
         fitted = values if before is None or update < UNDAMPED else 0.5 * (values + before)
         try:
-            design = design.with_fitted(fitted)
+            criterion = _at_fitted(criterion, fitted)
         except DesignError:
             moved = np.inf
             break
-        rows = replace(criterion.rows, layout=lay_out_design(design))
-        criterion = replace(criterion, rows=rows, design=design)
+        if any(_is_near(at, values, each) for each in known):
+            moved = np.inf
+            break
+        rows = criterion.rows
         last = _search(criterion, at.coordinates[:-1])
         if not last.converged:  # other variances may be best far from those before
             begun = rows.layout.start(rows.fixed[:, -1])
@@ -195,6 +278,19 @@ def _settle(found: Estimate) -> tuple[Estimate, Minimum]:
             break
     is_settled = found.minimum.converged and at.minimum.converged and moved < NEARLY_SETTLED
     return replace(at, minimum=replace(at.minimum, converged=is_settled)), last
+
+
+def _is_near(at: Estimate, fitted: np.ndarray, known: Estimate) -> bool:
+    """Whether exponents and fitted values (n,) are next to those of a point that was settled on."""
+    assert at.residual is not None
+    assert known.residual is not None
+    design = known.residual.criterion.design
+    assert design is not None
+    assert design.residual is not None
+    others = build_predictors(design).expectation(known.beta, known.modes)
+    places = [place for place, _ in design.residual.growth.terms]
+    apart = np.abs(at.residual.phi - known.residual.phi)[places] * np.ptp(design.residual.fitted_columns, axis=0)
+    return bool(np.abs(fitted - others).max() < SAME_FITTED * np.abs(others).max() and apart.max() < SAME_RATIO)
 
 
 class UnsettledError(EstimationError):
