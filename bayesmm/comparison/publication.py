@@ -295,7 +295,10 @@ def _of_fit(fit: Any, df: Df, level: float) -> _Side:
     parameters = fit.parameter_table(level=level)
     values, errors = parameters["estimate"], parameters["std_error"]
     sds = {name: (float(values[name]), float(errors[name])) for name in values.index[parameters["kind"] == "sd"]}
-    sds["sigma"] = (fit.sigma, float(errors["sigma"]) if "sigma" in errors else math.nan)
+    if in_place := _in_place(fit):
+        sds["sigma"] = (float(values[in_place]), float(errors[in_place]))
+    else:
+        sds["sigma"] = (fit.sigma, float(errors["sigma"]) if "sigma" in errors else math.nan)
     variances = {name: sd**2 for name, (sd, _) in sds.items()}
     spreads = {name: 2.0 * sd * error for name, (sd, error) in sds.items()}
     correlations = values[parameters["kind"] == "cor"].to_dict()
@@ -316,7 +319,7 @@ def _of_fit(fit: Any, df: Df, level: float) -> _Side:
 def _of_posterior(posterior: Any, centre: Centre, level: float) -> _Side:
     table = posterior.parameter_table(level=level)
     draws = {row.name: _draws(posterior, row) for row in posterior.labels.parameter_rows()}
-    draws.setdefault("sigma", posterior.sigma)
+    draws.setdefault("sigma", draws.get(_in_place(posterior), posterior.sigma))
     average = np.mean if centre == "mean" else np.median
     fixed = table.loc[list(posterior.labels.coefficients), ["mean", "sd", "lower", "upper"]]
     fixed = fixed.rename(columns={"mean": "estimate", "sd": "std_error"}).reindex(columns=list(ESTIMATES))
@@ -367,6 +370,12 @@ def _random_rows(result: Any, known: Mapping[str, Any]) -> dict[str, str]:
             )
             add(correlations, f"ρ{shown}", name)
     return {row: name for row, name in (rows | correlations).items() if name in known}
+
+
+def _in_place(result: Any) -> str:
+    """Name the parameter that is in the place of a known sigma."""
+    residual = result.design.residual
+    return "" if residual is None else residual.in_place
 
 
 def _whole(result: Any, shares: Any) -> dict[str, float]:
@@ -522,7 +531,7 @@ def _remarks(named: Mapping[str, Any], columns: Mapping[str, _Side]) -> tuple[st
             said.append(f"{name}: singular, on the boundary of the variances.")
         if status is None and not result.diagnostics.is_good:
             said.append(f"{name}: something speaks against its draws, see its diagnostics.")
-        if (result.known_sigma if status else result.priors.known_sigma) is not None:
+        if (result.known_sigma if status else result.priors.known_sigma) is not None and not _in_place(result):
             said.append(f"{name}: σ was given, not estimated.")
     return tuple(said)
 

@@ -77,9 +77,10 @@ def _facts(fit: Fit, posterior: Posterior, bootstrap: Bootstrap | None) -> tuple
     dropped = f" ({design.n_dropped} dropped for missing values)" if design.n_dropped else ""
     levels = "".join(f", {n} levels of {group}" for group, n in fit.labels.n_levels.items())
     sources = " and ".join(dict.fromkeys(row.source for row in posterior.priors.rows))
+    in_place = design.residual is not None and design.residual.in_place
     facts = [
         f"{design.n} rows{dropped}{levels}; residual standard deviation "
-        + ("estimated" if fit.known_sigma is None else f"known to be {fit.known_sigma:g}"),
+        + ("estimated" if fit.known_sigma is None or in_place else f"known to be {fit.known_sigma:g}"),
         f"posterior: {posterior.origin}, {sources} priors",
     ]
     if bootstrap is not None:

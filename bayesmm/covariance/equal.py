@@ -45,9 +45,9 @@ class Equal(KnownMatrix):
         """
         if sigma is None:
             raise DesignError(
-                f"The covariance of {term} is known with its scale, and sigma, which would be estimated beside it, is "
-                "not: give Model(..., sigma=...). Where the rows vary by nothing else, let sigma be a hundredth of the "
-                f"smallest standard deviation in {self.matrix!r}; where only their ratios are known, write propto()."
+                f"The covariance of {term} is known with its scale, so sigma has to be: give Model(..., sigma=...), a "
+                f"hundredth of the smallest standard deviation in {self.matrix!r} where rows vary by nothing else. To "
+                "estimate their standard deviation, write sigma=1.0, residual='het(1)'."
             )
         return replace(self, sigma=sigma)
 

@@ -483,7 +483,9 @@ def build_design(
         def fitted() -> np.ndarray:
             return first_fitted(y, offset, X[:, kept], prior_weights, blocks)
 
-        residual = build_residual(specification.residual, used.columns, used.numbers, names, blocks, fitted)
+        residual = build_residual(
+            specification.residual, used.columns, used.numbers, names, blocks, fitted, known_sigma
+        )
     design = Design(
         specification=specification,
         response=specification.response,

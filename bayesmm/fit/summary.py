@@ -125,9 +125,11 @@ def _random_table(fit: Fitted, level: float) -> Table:
         groups += [block.group] * len(block.sds)
         effects += block.sds
         rows += [parameters.loc[name].to_dict() for name in block.sd_rows]
-    known = fit.known_sigma is not None
+    residual = fit.design.residual
+    row = residual.in_place if residual is not None and residual.in_place else "sigma"
+    known = row == "sigma" and fit.known_sigma is not None
     sigma = {"estimate": fit.sigma, "std_error": math.nan, "lower": math.nan, "upper": math.nan}
-    rows.append(sigma if known else parameters.loc["sigma"].to_dict())
+    rows.append(sigma if known else parameters.loc[row].to_dict())
     spreads, errors = ([write_like(row[name], row["std_error"]) for row in rows] for name in ("estimate", "std_error"))
     columns = (
         Column(head="effect", cells=[*effects, ""], is_words=True),
@@ -153,7 +155,7 @@ def _residual_tables(fit: Fitted, level: float) -> tuple[Table, ...]:
     """Tabulate what residuals have besides sigma: standard deviations, exponents and correlations."""
     residual = fit.design.residual
     names = [*fit.labels.residual_sds, *fit.labels.residual_cors]
-    if residual is None or not names:
+    if residual is None or not (names := [name for name in names if name != residual.in_place]):
         return ()
     parameters = fit.parameter_table(level=level)
     rows = [parameters.loc[name].to_dict() for name in names]

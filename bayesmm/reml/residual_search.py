@@ -62,7 +62,7 @@ def estimate_residual(criterion: ResidualCriterion) -> Estimate:
         If it does not tell some covariance parameters apart.
     """
     layout = criterion.rows.layout
-    moments = layout.start(criterion.rows.fixed[:, -1])
+    moments = layout.start(criterion.rows.fixed[:, -1], criterion.sigma)
     starts = [moments]
     if criterion.layout or layout.n_phi <= FEW:
         starts.append(np.zeros(layout.n_phi))
@@ -270,7 +270,7 @@ def _settle(found: Estimate, known: Sequence[Estimate] = ()) -> tuple[Estimate, 
         rows = criterion.rows
         last = _search(criterion, at.coordinates[:-1])
         if not last.converged:  # other variances may be best far from those before
-            begun = rows.layout.start(rows.fixed[:, -1])
+            begun = rows.layout.start(rows.fixed[:, -1], criterion.sigma)
             last = _search(criterion, np.concatenate([criterion.split(at.coordinates[:-1])[0], begun]))
         last = replace(last, n_evaluations=last.n_evaluations + at.minimum.n_evaluations)
         at = read_residual(criterion, last, found.other_maxima, found.n_screened)

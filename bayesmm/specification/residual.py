@@ -10,7 +10,7 @@ from bayesmm.specification.arithmetic import check_arithmetic
 from bayesmm.specification.grammar import parse_residual_terms
 from bayesmm.specification.groups import group_factors
 from bayesmm.specification.scanner import complaint
-from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, write
+from bayesmm.specification.syntax import Bar, Binary, Call, Name, Node, Number, write
 from bayesmm.specification.terms import Grouping, ResidualSpecification, ResidualTerm, SpreadKind, SpreadTerm
 
 SPREADS: tuple[SpreadKind, ...] = ("het", "power", "exponential")
@@ -102,6 +102,8 @@ def _correlation(bar: Bar, text: str) -> ResidualTerm:
 
 def _spread(kind: str, argument: Node, text: str) -> SpreadTerm:
     if kind == "het":
+        if argument == Number("1"):
+            return SpreadTerm(kind="het", expression="1")
         factors = group_factors(argument, text)
         if len(factors) > 1:
             raise complaint(text, argument.at, "het() takes one factor or a combination.", "Write het(a:b).")

@@ -181,7 +181,7 @@ class SpreadTerm:
     kind : {"het", "power", "exponential"}
         One for each combination of levels; |x|^t times another; exp(t x) times another.
     factors : tuple of str
-        Columns whose combinations are strata, of ``het``.
+        Columns whose combinations are strata, of ``het``; none of ``het(1)``, all rows, beside a sigma that is known.
     expression : str
         The covariate as it was written, of the others; ``fitted`` is the fitted value.
     """

@@ -255,7 +255,7 @@ def test_what_is_simulated_and_tested_knows_the_matrix() -> None:
 
 
 def test_what_is_lacking_is_said() -> None:
-    with pytest.raises(DesignError, match="sigma, which would be estimated beside it, is not: give Model"):
+    with pytest.raises(DesignError, match=r"known with its scale, so sigma has to be: give Model.*residual='het\(1\)'"):
         bmm.Model(BESIDE, GROWTH, relations={"V": WALK})
     with pytest.raises(DesignError, match=r"needs the matrix 'V'. None was given"):
         bmm.Model(BESIDE, GROWTH, sigma=1.0)

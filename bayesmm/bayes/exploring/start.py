@@ -397,4 +397,4 @@ def cold_start(design: Design) -> WarmStart:
     if design.residual is None:
         return start
     layout = lay_out_design(design)
-    return replace(start, residual=layout.public(np, layout.start(y - X @ beta)))
+    return replace(start, residual=layout.public(np, layout.start(y - X @ beta, design.known_sigma)))

@@ -197,6 +197,11 @@ class ResidualBlock:
         return tuple(name for spread in self.spreads for name in spread.names)
 
     @property
+    def in_place(self) -> str:
+        """Row of the standard deviation of all residuals in the place of a sigma that is known; "" if there is none."""
+        return next((each.names[0] for each in self.spreads if each.kind == "het" and not each.strata), "")
+
+    @property
     def are_sds(self) -> tuple[bool, ...]:
         """Which of them are standard deviations, (s,); the others are exponents."""
         return tuple(spread.kind == "het" for spread in self.spreads for _ in spread.names)
@@ -348,7 +353,11 @@ class ResidualBlock:
         strata = [":".join(spread.factors) for spread in self.spreads if spread.strata]
         if strata:
             parts.append(f"a standard deviation for each {' and each '.join(strata)}")
-        parts += [f"standard deviations by {spread.term}" for spread in self.spreads if not spread.strata]
+        parts += [
+            f"standard deviations by {spread.term}" if spread.kind != "het" else "a standard deviation in sigma's place"
+            for spread in self.spreads
+            if not spread.strata
+        ]
         return ", ".join(parts)
 
 
@@ -368,6 +377,7 @@ def build_residual(
     names: Names,
     blocks: Sequence[RandomBlock],
     first_fitted: Callable[[], np.ndarray],
+    known_sigma: float | None,
 ) -> ResidualBlock:
     """Read the residuals' groups, positions and strata off the data; fitted values (n,) are those to begin with.
 
@@ -417,6 +427,8 @@ def build_residual(
             spreads.append(_strata(term.write(), term.by, used))
     spreads += [
         _strata(each.write(), each.factors, used)
+        if each.kind == "het" and each.factors
+        else _all_rows(each.write(), n, known_sigma)
         if each.kind == "het"
         else _of_fitted(each, first_fitted(), used)
         if each.of_fitted
@@ -434,7 +446,7 @@ def build_residual(
         origin=origin,
         spreads=tuple(spreads),
     )
-    _check_spreads(block)
+    _check_spreads(block, knows_sigma=known_sigma is not None)
     count = len(block.sd_names) + len(block.cor_names)
     if count > COVARIANCE_PARAMETERS:
         raise DesignError(
@@ -570,6 +582,15 @@ def _strata(term: str, factors: tuple[str, ...], used: UsedRows) -> Spread:
     )
 
 
+def _all_rows(term: str, n: int, known_sigma: float | None) -> Spread:
+    if known_sigma is None:
+        raise DesignError(
+            f"{term} is the standard deviation of all residuals, which sigma is already: leave it out, or give a sigma "
+            "that it is in the place of, Model(..., sigma=1.0)."
+        )
+    return Spread(term=term, kind="het", columns=np.ones((n, 1)), names=("sigma(1)",))
+
+
 def _covariate(term: SpreadTerm, numbers: UsedRows, names: Names, used: UsedRows) -> Spread:
     source = build_arithmetic(term.expression, numbers, names, what="variance covariate")
     values = np.asarray(source.raw(), dtype=float)
@@ -628,9 +649,9 @@ def covariate_column(kind: str, term: str, values: np.ndarray, index: pd.Index) 
     return grown(np, kind, values)
 
 
-def _check_spreads(block: ResidualBlock) -> None:
-    """Refuse parameters of standard deviations that cannot be told apart."""
-    columns = np.column_stack([np.ones(len(block.codes)), block.columns])
+def _check_spreads(block: ResidualBlock, *, knows_sigma: bool) -> None:
+    """Refuse parameters of standard deviations that cannot be told apart, from each other or from sigma."""
+    columns = np.column_stack([np.full(len(block.codes), 0.0 if knows_sigma else 1.0), block.columns])
     for j in range(1, columns.shape[1]):
         earlier = columns[:, :j]
         left = columns[:, j] - earlier @ np.linalg.lstsq(earlier, columns[:, j], rcond=None)[0]
@@ -672,6 +693,9 @@ def evaluate_spreads(block: ResidualBlock, new_data: Any, fitted: np.ndarray | N
         if spread.source is not None:
             values = spread.source.evaluate(rows.as_floats().frame)[:, 0]
             found.append(covariate_column(spread.kind, spread.term, values, table.index)[:, None])
+            continue
+        if not spread.factors:
+            found.append(np.ones((len(table.index), 1)))
             continue
         read = read_levels(spread.factors, [rows.columns[name] for name in spread.factors], len(rows))
         unknown = [label for label in read.labels if label not in spread.strata]

@@ -50,7 +50,8 @@ def transform(T: Float[Array, "r a"], A: Float[Array, "r ..."]) -> Float[Array, 
 
 def sum_gram(A: Float[Array, "k c q"]) -> Float[Array, "c c"]:
     """ΣA'A over levels."""
-    flat = A.swapaxes(0, 1).reshape(A.shape[1], -1)
+    k, c, q = A.shape  # c may be zero
+    flat = A.swapaxes(0, 1).reshape(c, k * q)
     return flat @ flat.T
 
 

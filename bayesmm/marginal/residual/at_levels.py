@@ -288,7 +288,8 @@ def _turn(
 
 def _inner(a: Float[Array, "k c q"], b: Float[Array, "k d q"]) -> Float[Array, "c d"]:
     """Σ a_i'b_i over levels."""
-    return a.swapaxes(0, 1).reshape(a.shape[1], -1) @ b.swapaxes(0, 1).reshape(b.shape[1], -1).T
+    size = a.shape[0] * a.shape[2]  # c or d may be zero
+    return a.swapaxes(0, 1).reshape(a.shape[1], size) @ b.swapaxes(0, 1).reshape(b.shape[1], size).T
 
 
 def _outer(a: Float[Array, "k c q"], b: Float[Array, "l c q"]) -> Float[Array, "k l q"]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -254,12 +254,12 @@ class ResidualLayout:
         s, z = phi[: self.n_spreads], phi[self.n_spreads :]
         return [np.hstack([np.tile(s, (len(line), 1)), line]) for line in self.correlation.elsewhere(z)]
 
-    def start(self, residuals: np.ndarray) -> np.ndarray:
-        """φ near what residuals (n,) of least squares show."""
+    def start(self, residuals: np.ndarray, sigma: float | None) -> np.ndarray:
+        """φ near what residuals (n,) of least squares show, beside a sigma that may be known."""
         residuals = residuals.copy()
         for stack in self.stacks:  # of few groups that have the squares of many
             residuals[stack.rows] /= np.sqrt(stack.shares)[:, None]
-        s = self._start_spreads(residuals)
+        s = self._start_spreads(residuals, sigma)
         if self.correlation is None:
             return s
         rows = self.ordered
@@ -281,7 +281,7 @@ class ResidualLayout:
         first, second = map(np.concatenate, zip(*parts, strict=True))
         return first, second
 
-    def _start_spreads(self, residuals: np.ndarray) -> np.ndarray:
+    def _start_spreads(self, residuals: np.ndarray, sigma: float | None) -> np.ndarray:
         """Take mean squares of strata, or regress logarithms of squares on what multiplies the parameters."""
         if not self.n_spreads:
             return np.zeros(0)
@@ -290,7 +290,8 @@ class ResidualLayout:
             squares, counts = columns.T @ (np.exp(log_weights) * e**2), columns.sum(axis=0)
             first = columns.sum(axis=1) == 0.0
             least = LEAST_SQUARE * np.mean(e**2)
-            reference = max(float((np.exp(log_weights) * e**2)[first].mean()), least)
+            of_first = (np.exp(log_weights) * e**2)[first]
+            reference = max(float(of_first.mean()), least) if len(of_first) else cast(float, sigma) ** 2
             return 0.5 * np.log(np.maximum(squares / counts, least) / reference)
         square = np.maximum(e**2, LEAST_SQUARE * np.mean(e**2))
         X = np.column_stack([np.ones(len(e)), columns])
