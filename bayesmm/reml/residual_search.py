@@ -172,7 +172,7 @@ def _settle_everywhere(first: Estimate, others: Sequence[Estimate]) -> tuple[Est
     """
     with np.errstate(all="ignore"):  # far from what is likely numbers end
         every = [_settle(first)]
-        for start in (*others, *_elsewhere(first)):
+        for start in (*others, *_of_other_exponents(first)):
             with contextlib.suppress(EstimationError, ArithmeticError, np.linalg.LinAlgError):
                 every.append(_settle(start, [each for each, _ in every if each.minimum.converged]))
     settled = [each for each in every if each[0].minimum.converged]
@@ -187,7 +187,7 @@ def _settle_everywhere(first: Estimate, others: Sequence[Estimate]) -> tuple[Est
     return replace(best, minimum=minimum, other_maxima=tuple(map(_settled_elsewhere, lower))), last
 
 
-def _elsewhere(first: Estimate) -> Iterator[Estimate]:
+def _of_other_exponents(first: Estimate) -> Iterator[Estimate]:
     """Estimate from other exponents of fitted values, at the fitted values that these make."""
     assert first.residual is not None
     begun = first.residual.criterion
