@@ -367,10 +367,6 @@ def test_several_levels_a_row_are_refused() -> None:
     data = SLEEP.assign(other=np.roll(SLEEP.Subject.astype(str), 10))
     with pytest.raises(DesignError, match="several levels"):
         Model("Reaction ~ Days + (1 | mm(Subject, other))", data, residual="het(Days)")
-    names = list(SLEEP.Subject.cat.categories)
-    A = pd.DataFrame(0.8 * np.eye(18) + 0.2, index=names, columns=names)
-    with pytest.raises(DesignError, match="levels are related"):
-        Model("Reaction ~ Days + (1 | rel(Subject, A))", SLEEP, residual="het(Days)", relations={"A": A})
 
 
 def test_effects_that_take_all_of_sigma_are_said_to_be_the_residuals() -> None:
