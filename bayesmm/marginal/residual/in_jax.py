@@ -51,7 +51,7 @@ class StackArrays(NamedTuple):
         Groups of each pattern.
     pattern : int array, shape (G,)
     link : scalar, or None
-        One where these are two neighbours, of which only the second counts, given the first.
+        One where these are two neighbours, of which only the second counts, given the first: see `Stack`.
     rows : array, shape (G, o, k + c), or None
         [Z X y] of each group, on columns that do not depend on the covariance; None where only sums are there.
     sums : array, shape (m, o o, c c), or None
@@ -182,7 +182,7 @@ def _lay_out_stack(
         "counts": stack.counts.astype(float),
         "pattern": stack.pattern,
         "link": np.float64(1.0) if stack.is_link else None,
-        "rows": columns[stack.rows] if sums is None else None,
+        "rows": stack.take(columns).swapaxes(0, 1) if sums is None else None,
         "sums": sums,
         "levels": tuple(each[first] for each in codes),
         "pairs": tuple(each[first] for each in places),
@@ -209,6 +209,15 @@ def _invert_backward(W: Array, cotangent: tuple[Array, Array]) -> tuple[Array]:
 
 
 invert.defvjp(_invert_forward, _invert_backward)
+
+
+def _invert_links(R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Float[Array, " m"]]:
+    """Weigh first rows and what second rows have more, for the second given the first; see `weights.py`."""
+    said = R[:, 0, 1] / R[:, 0, 0]
+    left = R[:, 1, 1] - said * R[:, 0, 1]
+    k = 1.0 - said
+    W = jnp.stack([jnp.stack([k * k, k], axis=-1), jnp.stack([k, jnp.ones_like(k)], axis=-1)], axis=-2)
+    return W / left[:, None, None], jnp.log(left)
 
 
 def stack_covariances(
@@ -247,9 +256,7 @@ def products_at(
     widths = [G.shape[0] for G in diagonal]
     log_det = jnp.zeros(())
     for stack, R in zip(stacks, stack_covariances(correlation, stacks, public), strict=True):
-        W, own = invert(R)
-        if stack.link is not None:
-            W, own = W.at[:, 0, 0].add(-stack.link / R[:, 0, 0]), own - stack.link * jnp.log(R[:, 0, 0])
+        W, own = invert(R) if stack.link is None else _invert_links(R)
         log_det = log_det + stack.counts @ own
         if stack.sums is not None:
             gram = gram + (W.reshape(1, -1) @ stack.sums.reshape(-1, c * c)).reshape(c, c)

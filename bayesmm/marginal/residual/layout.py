@@ -50,7 +50,8 @@ class Stack:
     counts : array, shape (m,)
         Groups of each pattern. Where a few have the sums of many these are more than `rows` has.
     is_link : bool
-        Whether these are two neighbours of a chain, of which only the second counts, given the first.
+        Whether these are two neighbours of a chain, of which only the second counts, given the first; in products the
+        second is then what it has more than the first.
     """
 
     rows: np.ndarray
@@ -70,6 +71,11 @@ class Stack:
     def shares(self) -> np.ndarray:
         """How many groups each of these (G,) stands for."""
         return (self.counts / self.here)[self.pattern]
+
+    def take(self, columns: Float[Array, "n c"]) -> Float[Array, "o G c"]:
+        """Take the rows of the groups for products of them."""
+        found = [columns[own] for own in self.rows.T]
+        return np.stack([found[0], found[1] - found[0]] if self.is_link else found)
 
 
 class Ordered(NamedTuple):

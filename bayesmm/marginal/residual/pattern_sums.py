@@ -87,7 +87,7 @@ def sum_patterns(
     stacks: Sequence[Stack], columns: Float[Array, "n c"], *, always: bool = False
 ) -> tuple[StackSums, ...]:
     """Sum products of columns over the groups of each pattern; where rows are fewer numbers, only if `always`."""
-    return tuple(_sum_stack(stack, columns[stack.rows], always) for stack in stacks)
+    return tuple(_sum_stack(stack, stack.take(columns).swapaxes(0, 1), always) for stack in stacks)
 
 
 def keeps_rows(stack: Stack, c: int) -> bool:

@@ -127,10 +127,10 @@ def gram_of(stack: Stack, columns: Float[Array, "n c"]) -> StackGram:
     i, j = upper(c)
     is_fast = o <= 2 and c <= MOST_COLUMNS and len(i) * o * (o + 1) // 2 * m <= MOST_PRODUCTS
     if keeps_rows(stack, c) and not is_fast:
-        return StackGram(stack=stack, c=c, sums=None, rows=columns[stack.rows])
+        return StackGram(stack=stack, c=c, sums=None, rows=stack.take(columns).swapaxes(0, 1))
     sums = np.empty((len(i), o * (o + 1) // 2, m))
     if m == G:
-        by_row = [columns.T[:, stack.rows[np.argsort(stack.pattern), s]] for s in range(o)]
+        by_row = stack.take(columns)[:, np.argsort(stack.pattern)].swapaxes(1, 2).copy()
         more = np.empty(m)
         for at, (x, y) in enumerate(zip(i, j, strict=True)):
             for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
@@ -382,7 +382,7 @@ def sum_classes(
     for stack, joined in zip(stacks, join.stacks, strict=True):
         o = stack.positions.shape[1]
         i, j = upper(o)
-        u, rows = len(i), stack.rows[joined.order]
+        u, one, other = len(i), stack.take(left)[:, joined.order], stack.take(right)[:, joined.order]
         # a target's pairs of (target, pattern) follow on each other: which of them each is
         begins = np.flatnonzero(np.diff(joined.target, prepend=-1))
         rank = np.arange(len(joined.target)) - np.repeat(begins, np.diff(np.append(begins, len(joined.target))))
@@ -390,10 +390,10 @@ def sum_classes(
         for e, (s, t) in enumerate(zip(i, j, strict=True)):
             classes[slot + e, joined.target] = start + len(stack.positions) * e + joined.pattern
             for x in range(a):
-                product = left[rows[:, s], x, None] * right[rows[:, t]]
+                product = one[s, :, x, None] * other[t]
                 if s != t:
-                    product += left[rows[:, t], x, None] * right[rows[:, s]]
-                if len(joined.first) < len(rows):
+                    product += one[t, :, x, None] * other[s]
+                if len(joined.first) < len(joined.order):
                     product = np.add.reduceat(product, joined.first, axis=0)
                 values[slot + e, x, :, joined.target] = product
         used += u * np.bincount(joined.target, minlength=count)

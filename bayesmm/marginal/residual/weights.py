@@ -1,10 +1,13 @@
 """The precision of the residuals at one φ: weights of pairs of rows, with what their slopes and curvature take.
 
 R⁻¹ has one number for each two rows s ≤ t of a pattern: a *class* of pairs of rows, by entry and then by pattern. Of
-rows alone, and of links, all is in closed form: with standard deviations d₁, d₂ and the correlation c of two neighbours
-the second, given the first, has the weights
+rows alone, and of links, all is in closed form. With standard deviations d₁, d₂ and the correlation c of two neighbours
+r₁, r₂ the second, given the first, has the square
 
-    c²q / d₁²,    −cq / d₁d₂,    q / d₂²,    q = 1 / (1 − c²),    and adds log d₂² − log q to log|R|.
+    v(r₂ − κr₁)² = v((r₂ − r₁) + (1 − κ)r₁)²,    κ = cd₂/d₁,    v = 1/(d₂²(1 − c²)),
+
+and adds −log v to log|R|. The rows of a link are r₁ and r₂ − r₁: where c is near one, as of a random walk, products of
+r₁ and r₂ themselves would lose what level they share.
 """
 
 from __future__ import annotations
@@ -139,74 +142,72 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
     assert correlation is not None
     at = correlation.neighbours(phi[s:], stack.positions)
     c = at.values
-    square = c * c
-    q = 1.0 / (1.0 - square)
     if not (np.abs(c) < 1.0).all():
         raise np.linalg.LinAlgError("Matrix is not positive definite")
-    log_det = float(-counts @ np.log(q))
+    q = 1.0 / (1.0 - c * c)
+    ratio, v, log_det = 1.0, q, float(-counts @ np.log(q))
     if s or stack.log_weights.any():
         log_d = (stack.spreads @ phi[:s] - 0.5 * stack.log_weights).T
+        ratio, v = np.exp(log_d[1] - log_d[0]), q * np.exp(-2.0 * log_d[1])
         log_det += 2.0 * float(counts @ log_d[1])
-        a, b = np.exp(-log_d)
-        scales = np.stack([a * a, a * b, b * b])
-        if not np.isfinite(scales).all():
+        if not (np.isfinite(ratio) & np.isfinite(v)).all():
             raise np.linalg.LinAlgError("Matrix is not positive definite")
-    else:
-        scales = np.ones((3, 1))
-    values, by_c = np.empty((2, 3, len(c)))
-    bent = 2.0 * q * c  # −∂log q
-    np.multiply(q, square, out=values[0])
-    np.multiply(-0.5, bent, out=values[1])
-    values[2] = q
-    by_c[0] = by_c[2] = bent * q
-    np.multiply(-q * q, 1.0 + square, out=by_c[1])
-    values *= scales
-    by_c *= scales
-    slopes = np.empty((len(phi), 3, len(c)))
-    np.multiply(by_c, at.slopes[:, None], out=slopes[s:])
+    said = c * ratio  # of the second row by the first
+    k = 1.0 - said
+    bent, bent_twice = 2.0 * q * c, 2.0 * q * q * (1.0 + c * c)  # derivatives of log q
     one, two = stack.spreads.transpose(1, 2, 0)  # slopes of log d₁ and log d₂
-    if s:
-        slopes[:s, 0] = -2.0 * one * values[0]
-        slopes[:s, 1] = -(one + two) * values[1]
-        slopes[:s, 2] = -2.0 * two * values[2]
 
-    def along(sums: np.ndarray) -> np.ndarray:
-        return (sums * by_c).sum(0) - counts * bent
+    def change(by_log_v: np.ndarray, by_k: np.ndarray) -> np.ndarray:
+        """Change weights as log v and k do."""
+        return np.stack([v * k * (by_log_v * k + 2.0 * by_k), v * (by_log_v * k + by_k), v * by_log_v], axis=-2)
+
+    def multiply(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Σ g w, and its derivatives by k."""
+        return v * ((sums[0] * k + sums[1]) * k + sums[2]), v * (2.0 * k * sums[0] + sums[1]), 2.0 * v * sums[0]
+
+    slopes = at.slopes[:, None] * change(bent, -ratio * np.ones_like(c))
+    if s:
+        slopes = np.concatenate([change(-2.0 * two, (one - two) * said), slopes])
+
+    def along(value: np.ndarray, first: np.ndarray) -> np.ndarray:
+        return bent * (value - counts) - ratio * first
 
     def curve(sums: np.ndarray) -> np.ndarray:
-        scaled = sums * scales
-        by_cc = (1.0 + 3.0 * square) * (scaled[0] + scaled[2]) - c * (3.0 + square) * scaled[1]
-        by_cc = 2.0 * q * q * (q * by_cc - counts * (1.0 + square))
+        value, first, second = multiply(sums)
+        by_cc = bent**2 * value + bent_twice * (value - counts) + ratio * (ratio * second - 2.0 * bent * first)
         found = np.zeros((len(phi),) * 2)
         found[s:, s:] = _form(at.slopes, by_cc, at.slopes)
         if at.bends is not None:
-            found[s:, s:] += at.bends @ along(sums)
+            found[s:, s:] += at.bends @ along(value, first)
         if s:
-            first, both, second = sums * values
-            on_first, on_both, on_second = sums * by_c
-            across = _form(one, both, two)
-            found[:s, :s] = (
-                _form(one, 4.0 * first + both, one) + _form(two, 4.0 * second + both, two) + across + across.T
-            )
-            found[:s, s:] = -_form(one, 2.0 * on_first + on_both, at.slopes)
-            found[:s, s:] -= _form(two, 2.0 * on_second + on_both, at.slopes)
+            bow = said * said * second
+            across = _form(one, -said * first - bow, two)
+            found[:s, :s] = _form(one, bow - said * first, one) + across + across.T
+            found[:s, :s] += _form(two, 4.0 * value + 3.0 * said * first + bow, two)
+            mixed = ratio * said * second
+            found[:s, s:] = _form(one, (bent * said + ratio) * first - mixed, at.slopes)
+            found[:s, s:] += _form(two, mixed + (ratio - bent * said) * first - 2.0 * bent * value, at.slopes)
             found[s:, :s] = found[:s, s:].T
         return found
 
     def bend(sums: np.ndarray) -> np.ndarray:
         found = np.zeros((len(phi),) * 2)
         if at.bends is None:
-            found[s:, s:] = correlation.bend_neighbours(phi[s:], stack.positions, along(sums))
+            value, first, _ = multiply(sums)
+            found[s:, s:] = correlation.bend_neighbours(phi[s:], stack.positions, along(value, first))
         return found
 
     def expected() -> np.ndarray:
-        return counts * np.stack([np.ones_like(c), 2.0 * c, np.ones_like(c)]) / scales
+        own = q / v  # d₂²
+        before = own / ratio**2
+        both = c * own / ratio
+        return counts * np.stack([before, 2.0 * (both - before), before + own - 2.0 * both])
 
     def inform(sums: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     return _Part(
-        values=values,
+        values=np.stack([v * k * k, v * k, v]),
         log_det=log_det,
         slopes=slopes,
         log_det_slopes=np.concatenate([2.0 * two @ counts, -at.slopes @ (counts * bent)]),
