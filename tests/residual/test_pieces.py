@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from residual_textbook import DATA, TEXTBOOK, criterion_of, make_data
 
@@ -124,3 +125,15 @@ def test_rows_of_irregular_times_stay_beside_sums_by_level():
     at, rows = criterion.evaluate_pieces(psi), criterion.evaluate(psi)
     assert at.value == pytest.approx(rows.value, rel=SAME)
     np.testing.assert_allclose(at.gradient, rows.gradient, rtol=SAME, atol=1e-8)
+
+
+def test_slopes_keep_their_digits_near_a_random_walk():
+    """Where the criterion is all but flat, and products of neighbours would lose the level that they share."""
+    rng = np.random.default_rng(1)
+    walk = pd.DataFrame({"id": "a", "t": np.arange(300), "y": 1e3 + rng.standard_normal(300).cumsum()})
+    criterion = criterion_of(Model("y ~ 1", walk, residual="ar1(t | id)"), "reml")
+    for z in (8.0, 10.0, 12.0):
+        up, here, down = (criterion.evaluate_pieces(np.array([z + step])) for step in (0.01, 0.0, -0.01))
+        assert up.value < here.value < down.value
+        np.testing.assert_allclose(here.gradient, (up.value - down.value) / 0.02, rtol=0.01)
+        np.testing.assert_allclose(here.curvature[0], (up.gradient - down.gradient) / 0.02, rtol=0.01)

@@ -7,7 +7,8 @@ in `bayesmm.marginal.likelihood.evaluation`, the slope of −2 log likelihood in
 
 over its groups g, so that ∂/∂φ_j = Σ ⟨Γ, ∂_jR⟩, and the average information is that of the columns ∂_jR e beside those
 of θ. Without random effects all of it follows from sums over the groups of a pattern (`pattern_sums.py`), and the rows
-are not visited; with them, rows are whitened at each φ.
+are not visited; with them, rows are whitened at each φ. A search takes less where there are sums by class of pairs of
+rows (`weighted_sums.py`): without random effects of chains, and beside them (`at_levels.py`).
 
 Jennrich & Schluchter (1986), Biometrics 42. Gilmour, Thompson & Cullis (1995), Biometrics 51.
 """
@@ -144,7 +145,7 @@ def evaluate_sums(
     """
     p, layout = rows.p, rows.layout
     covariances, slopes = layout.covariances(np, phi), layout.derivatives(phi)
-    inverses, log_dets = map(list, zip(*(invert(np, R) for R in covariances), strict=True))
+    inverses, log_dets = map(list, zip(*(invert(R) for R in covariances), strict=True))
     gram = total_weighted(sums, inverses)
     log_det = sum(float(stack.counts @ own) for stack, own in zip(layout.stacks, log_dets, strict=True))
     at = _Read(rows, gram, log_det, sigma, restriction, held)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -137,26 +136,26 @@ def sandwich(W: Float[Array, "*#m o o"], M: Float[Array, "*#m o o"]) -> Float[Ar
     return times(times(W, M), W)
 
 
-def invert(xp: Any, R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Float[Array, " m"]]:
+def invert(R: Float[Array, "m o o"]) -> tuple[Float[Array, "m o o"], Float[Array, " m"]]:
     """R⁻¹ and log|R|; of one or two rows written out, since a library's call takes ten times as long.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a matrix is not positive definite; in JAX the numbers are then not finite.
+        If a matrix is not positive definite.
     """
     o = R.shape[-1]
     if o == 1:
-        if xp is np and not (R > 0.0).all():
+        if not (R > 0.0).all():
             raise np.linalg.LinAlgError("Matrix is not positive definite")
-        return 1.0 / R, xp.log(R[:, 0, 0])
+        return 1.0 / R, np.log(R[:, 0, 0])
     if o == 2:
         a, b, d = R[:, 0, 0], R[:, 0, 1], R[:, 1, 1]
         left = d - b * b / a  # of the second, given the first
-        if xp is np and not (left > 0.0).all():
+        if not (left > 0.0).all():
             raise np.linalg.LinAlgError("Matrix is not positive definite")
         across = -b / (a * left)
-        W = xp.stack([xp.stack([1.0 / a - across * b / a, across], -1), xp.stack([across, 1.0 / left], -1)], -2)
-        return W, xp.log(a) + xp.log(left)
-    L = xp.linalg.cholesky(R)
-    return xp.linalg.inv(R), 2.0 * xp.log(xp.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
+        W = np.stack([np.stack([1.0 / a - across * b / a, across], -1), np.stack([across, 1.0 / left], -1)], -2)
+        return W, np.log(a) + np.log(left)
+    L = np.linalg.cholesky(R)
+    return np.linalg.inv(R), 2.0 * np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1)

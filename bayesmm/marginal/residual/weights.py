@@ -225,7 +225,7 @@ def _form(A: np.ndarray, weights: np.ndarray, B: np.ndarray) -> np.ndarray:
 def _weigh_groups(layout: ResidualLayout, stack: Stack, phi: np.ndarray, dR: Float[Array, "f m o o"]) -> _Part:
     """Weigh whole groups, whose R is any matrix."""
     R, counts = pattern_covariances(np, layout.correlation, layout.public(np, phi), stack), stack.counts
-    W, log_det = invert(np, R)
+    W, log_det = invert(R)
     moved = sandwich(W, dR)
 
     def gamma(sums: np.ndarray) -> np.ndarray:
