@@ -63,3 +63,24 @@ def test_the_identity_compiles_the_programs_density_alone():
 
 def test_a_program_that_is_compiled_is_seen():
     assert run("watch(); import jax; jax.jit(lambda x: x + 1)(1.0)")["compiled"] >= 1
+
+
+LOADED = """
+print(json.dumps(sorted(name for name in sys.modules if name == "scipy" or name.startswith({rooms}))))
+"""
+ROOMS = (
+    "bayesmm.inference.bootstrap",
+    "bayesmm.marginal.residual",
+    "bayesmm.marginal.stochastic",
+    "bayesmm.rows.scan",
+    "bayesmm.bayes",
+)
+
+
+def test_a_fit_with_its_tables_loads_no_scipy_and_only_what_it_takes():
+    code = "model = bmm.Model('Reaction ~ Days + (Days | Subject)', bmm.datasets.load('sleepstudy'))\n"
+    code += "fit = model.fit(); fit.parameters; fit.random_effects(); str(fit.summary())\n"
+    script = "import json, sys\nimport bayesmm as bmm\n" + code + LOADED.replace("{rooms}", repr(ROOMS))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
