@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from bayesmm.covariance.kernels import Kernel
+from bayesmm.covariance.kernels import CURVES, Curve, Kernel
 from bayesmm.covariance.one_correlation import OneCorrelation
 from bayesmm.covariance.places import Frame, Place, between, frame_of, read_places
 from bayesmm.covariance.structure import Array, divide
+from bayesmm.errors import DesignError
 
 SAME_DISTANCE = 9  # decimals of a distance, in mean distances of neighbours, to which two are one
+MOST_DIMENSIONS = 3  # of a kernel that ends: the volume that two spheres share
+RANGES = 10  # at which other maxima are looked for: the likelihood of a kernel that ends bends at every distance
 OWN_PART = 1e-12  # of each effect's variance, times k, that it shares with no other, so that R has a Cholesky factor
-POWER = 2.0  # of sin²φ in a correlation that is nearly zero
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Isotropic(OneCorrelation):
     ----------
     nu : float
         Smoothness ν of the kernel: ½ is exponential, ∞ Gaussian.
+    curve : str
+        Another kernel, of `CURVES`.
     places : tuple of tuple of float
         Coordinates of each effect, in any order; 0, 1, 2, ... if there are none.
     frame : Frame, optional
@@ -35,17 +38,14 @@ class Isotropic(OneCorrelation):
 
     Notes
     -----
-    With c the least distance and κ = c/2,
-
-        a = log(1 + κ cot²φ)/κ
-
-    is nearly cot²φ where effects are nearly one, and correlations of neighbours fall as sin⁴φ and faster where they are
-    nearly independent, so that Σ is twice differentiable at both ends. Between smooth functions f and Cholesky's
+    a follows from the angle as the kernel says, so that Σ is twice differentiable at both ends. Distances of one that
+    ends are over the least of them, since a range of less could not be told. Between smooth functions f and Cholesky's
     factor stands rounding: matrices of many places within a range are singular to all digits. Off-diagonal entries
     are therefore multiplied by 1 − 10⁻¹²k.
     """
 
     nu: float = 1.5
+    curve: str = ""
     places: tuple[Place, ...] = ()
     frame: Frame | None = None
 
@@ -55,24 +55,29 @@ class Isotropic(OneCorrelation):
     @property
     def has_inverse(self) -> bool:  # type: ignore[override]
         """Only without smoothness."""
-        return self.nu == 0.5
+        return self.kernel.rise > 0.0
 
     @property
     def pattern(self) -> str:  # type: ignore[override]
         """Name of the function."""
-        name = {0.5: "exponential", inf: "Gaussian"}.get(self.nu, f"Matérn of smoothness {self.nu:g}")
-        return f"{name} over distances"
+        return f"{self.kernel.words} over distances"
 
     @property
-    def kernel(self) -> Kernel:
+    def kernel(self) -> Curve:
         """The function of distance, f."""
-        return _kernel(self.nu)
+        return CURVES[self.curve] if self.curve else _kernel(self.nu)
 
     def bound(self, effects: Sequence[str], term: str) -> Isotropic:
         """Read the coordinates off the names of the effects, at(x, y)[1.5, 0]."""
         if len(effects) < 2:
             return self  # refused, as for every structure with one correlation
-        return replace(self, places=read_places(effects, term))
+        places = read_places(effects, term)
+        if self.kernel.ends and len(places[0]) > MOST_DIMENSIONS:
+            raise DesignError(
+                f"{term} has places of {len(places[0])} coordinates, and {self.kernel.words} correlations are a "
+                f"covariance in up to {MOST_DIMENSIONS}: take exp(), mat() or gau()."
+            )
+        return replace(self, places=places)
 
     def _widened(self, effects: Sequence[str], k: int, term: str) -> Isotropic:
         """Add places, at distances that are measured as before."""
@@ -81,6 +86,14 @@ class Isotropic(OneCorrelation):
     def generic(self, k: int) -> np.ndarray:
         """θ at a correlation of neighbours of one half, where others are not yet nothing."""
         return np.append(super().generic(k)[:-1], self._angle(0.5, k))
+
+    def elsewhere(self, theta: np.ndarray, k: int) -> list[np.ndarray]:
+        """At correlations all over their range; of a kernel that ends, at ranges from next to nothing to over all."""
+        if not self.kernel.ends:
+            return super().elsewhere(theta, k)
+        h, frame = self._distances(k)
+        ranges = np.geomspace(1.2, max(2.0, 2.0 * float(h.max())), RANGES)
+        return [np.append(theta[:-1], self.kernel.angle(1.0 / each, frame.least)) for each in ranges]
 
     def limits(self, k: int) -> tuple[float, float]:
         """Independent effects, and one for all."""
@@ -93,20 +106,17 @@ class Isotropic(OneCorrelation):
     def unit_derivatives(self, xp: Any, angle: Array, k: int) -> tuple[Array, Array, Array]:
         """C, C' and C'', from those of R = CC': C' = CΦ with Φ the half of C⁻¹R'C⁻ᵀ, C'' the same of R'' − 2C'C'ᵀ."""
         h, frame = self._distances(k)
-        kappa = frame.least / POWER
         sin, cos = xp.sin(angle), xp.sin(np.pi / 2 - angle)  # exactly zero at a right angle
         is_zero = sin == 0.0
-        sin = xp.where(is_zero, 1.0, sin)
-        below = sin * (sin**2 + kappa * cos**2)
-        slope = cos * (sin**2 + kappa * cos**2) + 2.0 * sin**2 * cos * (1.0 - kappa)
-        a = xp.where(is_zero, np.inf, xp.log1p(kappa * (cos / sin) ** 2) / kappa)
-        once = xp.where(is_zero, 0.0, -2.0 * cos / below)
-        twice = xp.where(is_zero, 0.0, (2.0 * sin * below + 2.0 * cos * slope) / below**2)
+        found = self.kernel.scale(xp, xp.where(is_zero, 1.0, sin), cos, frame.least)
+        a, once, twice = (xp.where(is_zero, end, each) for end, each in zip((np.inf, 0.0, 0.0), found, strict=True))
         f, f1, f2 = self.kernel.slopes(xp, xp.where(h == 0.0, 0.0, a * xp.where(h == 0.0, 1.0, h)))
         moved = xp.where(is_zero, 0.0, f1 * h * once)
         bent = xp.where(is_zero, 0.0, f2 * (h * once) ** 2 + f1 * h * twice)
         is_one = cos == 0.0
         C = self._cholesky(xp, xp.where(is_one, np.eye(k), f))
+        if self.kernel.rise > 0.0:  # smooth across a right angle, where columns are as cos φ
+            C = C * xp.where((np.arange(k) > 0) & (cos < 0.0), -1.0, 1.0)
         part = 1.0 - OWN_PART * k
         inside = xp.linalg.solve(C, xp.linalg.solve(C, part * xp.stack([moved, bent])).swapaxes(1, 2))
         phi = _lower_half(xp, inside[0])
@@ -116,11 +126,12 @@ class Isotropic(OneCorrelation):
         return value, first, second
 
     def _at_one(self, k: int) -> np.ndarray:
-        """C, C' and C'' where all effects are one; only of the exponential is 1 − R_ij as large as cos²φ."""
+        """C, C' and C'' where all effects are one; without smoothness 1 − R_ij is as large as cos²φ."""
         found = np.zeros((3, k, k))
         found[0, :, 0] = 1.0
-        if self.nu == 0.5 and k > 1:
-            h = self._distances(k)[0]
+        if self.kernel.rise > 0.0 and k > 1:
+            h, frame = self._distances(k)
+            h = self.kernel.rise * h / (frame.least if self.kernel.ends else 1.0)
             found[1, 1:, 1:] = -np.linalg.cholesky(h[1:, :1] + h[:1, 1:] - h[1:, 1:])
             found[2, :, 0] = -2.0 * h[:, 0]
         return found
@@ -161,20 +172,15 @@ class Isotropic(OneCorrelation):
         covariance = (
             f"σ²({expression} | {group})" if self.equal else f"σ({effects[i]} | {group})·σ({effects[j]} | {group})"
         )
-        if self.nu in (0.5, inf):
-            power = f"{h if self.nu == 0.5 else h**2:.6g}"
-            return f"ρ({expression} | {group}){f'^{power}' if power != '1' else ''}·{covariance}"
-        return f"mat({h:.6g}; ρ({expression} | {group}))·{covariance}"
+        return f"{self.kernel.symbol(h, f'ρ({expression} | {group})')}·{covariance}"
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _angle(self, rho: float, k: int) -> float:
-        kappa = self._distances(k)[1].least / POWER
         if rho <= 0.0:
             return 0.0
         a = float(self.kernel.distance(np, np.array(float(rho))))
-        with np.errstate(over="ignore"):
-            return float(np.arctan2(1.0, np.sqrt(np.expm1(kappa * a) / kappa)))
+        return self.kernel.angle(a, self._distances(k)[1].least)
 
     def _unit_at(self, xp: Any, angle: Array, k: int) -> Array:
         """C at an angle, which may have a small imaginary part: a step of a derivative."""
@@ -188,18 +194,20 @@ class Isotropic(OneCorrelation):
         return xp.linalg.cholesky(xp.where(np.eye(k) == 1.0, 1.0, (1.0 - OWN_PART * k) * R))
 
     def _distances(self, k: int) -> tuple[np.ndarray, Frame]:
-        return _distances(self.places or tuple((float(i),) for i in range(k)), self.frame)
+        return _distances(self.places or tuple((float(i),) for i in range(k)), self.frame, self.kernel.ends)
 
 
 @lru_cache(maxsize=64)
-def _kernel(nu: float) -> Kernel:
+def _kernel(nu: float) -> Curve:
     return Kernel(nu)
 
 
 @lru_cache(maxsize=256)
-def _distances(places: tuple[Place, ...], frame: Frame | None) -> tuple[np.ndarray, Frame]:
-    """Distances (k, k) over the mean distance of neighbours, and the frame."""
-    frame = frame or frame_of(places)
+def _distances(places: tuple[Place, ...], frame: Frame | None, ends: bool) -> tuple[np.ndarray, Frame]:
+    """Distances (k, k) over the mean distance of neighbours, of a kernel that ends over the least one; the frame."""
+    if frame is None:
+        frame = frame_of(places)
+        frame = Frame(frame.unit * frame.least, 1.0) if ends and frame.least > 0.0 else frame
     return between(places) / frame.unit, frame
 
 

@@ -36,6 +36,8 @@ STRUCTURES: dict[str, Structure] = {
     "homtoep": Toeplitz(equal=True),
     "gau": Isotropic(equal=True, nu=inf),
     "mat": Isotropic(equal=True),
+    "ratio": Isotropic(equal=True, curve="ratio"),
+    "sph": Isotropic(equal=True, curve="sph"),
     "rr": ReducedRank(),
     "fa": FactorAnalytic(),
     "propto": Proportional(),

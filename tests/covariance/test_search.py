@@ -26,8 +26,10 @@ NAMES = (
     "homtoep",
     "gau",
     "mat",
+    "ratio",
+    "sph",
 )  # the others have searches of their own in tests/reml
-OVER_DISTANCES = ("exp", "gau", "mat")
+OVER_DISTANCES = ("exp", "gau", "mat", "ratio", "sph")
 LOG_SDS = (-12.0, 12.0)  # of standard deviations in units of σ
 
 
@@ -110,6 +112,11 @@ def matrix(name: str, s: np.ndarray, rho: np.ndarray | float, k: int) -> np.ndar
         return toeplitz([1.0, *autocorrelations(np.atleast_1d(rho))]) * np.outer(s, s)
     powers = {"cs": (i != j) * 1, "homcs": (i != j) * 1, "ar1": abs(i - j), "hetar1": abs(i - j)}
     powers |= {"exp": abs(i - j), "hetexp": abs(i - j), "gau": (i - j) ** 2}
+    if name == "ratio":
+        return np.where(i == j, 1.0, rho / (rho + (1.0 - rho) * np.where(i == j, 1.0, (i - j) ** 2))) * np.outer(s, s)
+    if name == "sph":
+        h = np.minimum(abs(i - j) * 2.0 * np.sin(np.arcsin(1.0 - np.float64(rho)) / 3.0), 1.0)
+        return (1.0 - 1.5 * h + 0.5 * h**3) * np.outer(s, s)
     if name == "mat":
         return matern(rho, abs(i - j)) * np.outer(s, s)
     R = np.eye(k) if name == "homdiag" else np.where(i == j, 1.0, np.float64(rho) ** powers[name])

