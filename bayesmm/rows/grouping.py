@@ -26,8 +26,8 @@ from bayesmm.marginal.residual.group_totals import FewRows, GroupTotals, few_row
 from bayesmm.marginal.residual.layout import lay_out_residuals
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.sums.crossproducts import CrossProducts, orthonormalise
-from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.marginal.sums.totals import Recipe, Totals, condition_rows
+from bayesmm.rows.blocks import as_arrays
 from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.dictionary import Combinations
 from bayesmm.rows.evaluating import LATE, ColumnReader, as_values
@@ -404,10 +404,10 @@ def residual_of(
     own, c = totals.recipe.conditioning, len(totals.sums.gram)
     change = orthonormalise(replace(totals.sums, cross=[]), own).change
     start, arrays = c, []
-    for j, (each, T) in enumerate(zip(blocks, own.effect_roots, strict=True)):
+    for j, (each, T) in enumerate(zip(as_arrays(blocks), own.effect_roots, strict=True)):
         Z = few.columns[:, start : start + len(T)] @ T
         codes = few.marks[:, few.marks.shape[1] - f + j].astype(np.int64)
-        arrays.append(BlockArrays(incidence=Incidence.single(codes, Z, each.q), pieces=each.layout))
+        arrays.append(replace(each, incidence=Incidence.single(codes, Z, each.n_levels)))
         start += len(T)
 
     def distant(what: str) -> Any:

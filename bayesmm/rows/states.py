@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.columns.columns import Columns, build_arithmetic
-from bayesmm.design.columns.remembered import Occurrences, Remembered, check_finite_values
+from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, check_finite_values
 from bayesmm.design.columns.smooths import shape_smooth
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import MEANS, Names
@@ -18,12 +18,11 @@ from bayesmm.rows.distinct import DistinctValues
 from bayesmm.specification.expansion import expand_text
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.smooths import is_smooth, read_smooth
-from bayesmm.specification.syntax import Call, Constant, Node, walk, write
+from bayesmm.specification.syntax import Call, Constant, Node, Number, walk, write
 from bayesmm.specification.terms import Specification
 
 BASES = ("bs", "cr", "cc", "tp", "poly")
 FIXED_SPLINE = ("knots", "lower_bound", "upper_bound", "center")
-OF_WHICH = ("binary", "B")
 
 
 def needed_states(specification: Specification, weights: str | None) -> list[list[Call]]:
@@ -48,10 +47,6 @@ def needed_states(specification: Specification, weights: str | None) -> list[lis
     """
     layers: list[dict[str, Call]] = []
     for call in _calls(specification, weights):
-        if call.callee in OF_WHICH:
-            raise RowsError(
-                f"{write(call)} takes the first of all values, and the rows are read chunk by chunk. Write I(x == 'a')."
-            )
         if not _remembers(call):
             continue
         _argument(call)
@@ -59,6 +54,43 @@ def needed_states(specification: Specification, weights: str | None) -> list[lis
         layers += [{} for _ in range(depth + 1 - len(layers))]
         layers[depth][write(call)] = call
     return [list(layer.values()) for layer in layers]
+
+
+def named_values(specification: Specification, weights: str | None, kept: UsedRows) -> dict[str, Remembered]:
+    """Find which value each ``binary`` of a model is about: the one that is named, or the first of its column.
+
+    Parameters
+    ----------
+    specification : Specification
+        The model.
+    weights : str or None
+        Prior weights as an expression.
+    kept : UsedRows
+        Rows in which every text and the least of all numbers occurs.
+
+    Raises
+    ------
+    RowsError
+        If it takes the first value of an expression.
+    """
+    found: dict[str, Remembered] = {}
+    for call in _calls(specification, weights):
+        if call.callee not in OF_WHICH:
+            continue
+        named = call.arguments[1] if len(call.arguments) > 1 else dict(call.keywords).get("success", Constant(None))
+        if not isinstance(named, (Constant, Number)):  # a text is among the rows that are kept, if it is anywhere
+            continue
+        value = named.value
+        if value is None:
+            argument = _argument(call)
+            if getattr(argument, "text", None) not in kept.columns:
+                raise RowsError(
+                    f"{write(call)} takes the first of all values of an expression, and the rows are read chunk by "
+                    f"chunk. Name the value: {call.callee}({write(argument)}, 1)."
+                )
+            value = sorted(pd.unique(np.asarray(kept.columns[argument.text])).tolist())[0]  # pyright: ignore
+        found[write(call)] = {"success": value}
+    return found
 
 
 def _remembers(call: Call) -> bool:

@@ -55,7 +55,7 @@ from bayesmm.rows.grouping import Counting, GroupingPass, Groups, residual_of
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import KeptColumns, better_recipe, first_recipe
 from bayesmm.rows.source import CHUNK_ROWS, Scan
-from bayesmm.rows.states import StateSums, check_row_by_row, needed_states
+from bayesmm.rows.states import StateSums, check_row_by_row, named_values, needed_states
 from bayesmm.specification.syntax import Call
 from bayesmm.specification.terms import Specification
 
@@ -191,6 +191,8 @@ def sum_source(
     found = gather(source, specification, needed, bar)
     report_dropped_of(found, missing)
     source.check_unchanged(before)
+    named = named_values(specification, weights, _kept_rows(found))
+    declared = replace(declared, states=named)
     for calls in needed_states(specification, weights):
         remembering = _Remembering(calls, declared, found, needed, source.texts)
         own = remembering.states(source.fold(remembering, bar))
@@ -245,9 +247,13 @@ class _Remembering:
     def _kept(self) -> UsedRows:
         with _BUILDING:
             if self._used is None:
-                table = self._found.table()
-                self._used = table.rows(np.ones(table.n_rows, bool)).as_floats()
+                self._used = _kept_rows(self._found).as_floats()
             return self._used
+
+
+def _kept_rows(found: Gathered) -> UsedRows:
+    table = found.table()
+    return table.rows(np.ones(table.n_rows, bool))
 
 
 def put_together(
@@ -577,11 +583,6 @@ def _check_beside_residual(kept: Kept) -> None:
     residual = kept.declared.specification.residual
     if residual is None:
         return
-    if any(block.relation is not None for block in kept.blocks):
-        raise DesignError(
-            f"The residuals have the covariance {residual.text!r}, and levels are related by rel(): both together are "
-            "not there. Leave one of them out."
-        )
     member = next((block for block in kept.blocks if block.grouping.has_members), None)
     if member is not None:
         raise DesignError(

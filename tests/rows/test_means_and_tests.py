@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scanned_rows import make_rows
+from scanned_rows import close, make_rows
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmError, ComparisonError, RowsError
@@ -131,3 +131,24 @@ def test_models_of_other_rows_are_not_compared() -> None:
         other = bmm.Model(NESTED[1], bmm.scan(gaps)).fit("ml")
     with pytest.raises(ComparisonError, match="used different rows"):
         bmm.anova(one[1], other)
+
+
+@pytest.mark.parametrize(
+    "term", ["binary(count)", "B(f)", "binary(h, 'mid')", "B(count, success=3)", "scale(binary(z))"]
+)
+def test_binary_is_about_the_same_value_as_in_memory(term: str) -> None:
+    data = make_rows(300)
+    here = bmm.Model(f"y ~ {term} + (1 | a)", data)
+    there = bmm.Model(f"y ~ {term} + (1 | a)", bmm.scan(data.iloc[::-1], chunk_rows=37))
+    close(here.fit().parameters, there.fit().parameters)
+    saved = bmm.Model.from_sums(there.problem.sums).fit()
+    new = data[data["count"] == 2][:3]
+    for fit in (here.fit(), saved):
+        np.testing.assert_allclose(fit.predict(new), here.fit().predict(data).loc[new.index], rtol=1e-8)
+
+
+def test_binary_of_an_expression_needs_its_value() -> None:
+    rows = bmm.scan(make_rows(100))
+    with pytest.raises(RowsError, match=r"Name the value: binary\(np\.round\(t\), 1\)"):
+        bmm.Model("y ~ binary(np.round(t)) + (1 | a)", rows)
+    bmm.Model("y ~ binary(np.round(t), 1) + (1 | a)", rows)

@@ -80,6 +80,16 @@ def test_any_partition_and_order_give_the_model_of_a_data_frame(formula: str, re
     assert counts == pytest.approx(here.n)
 
 
+@pytest.mark.parametrize("residual", ["het(arm)", "ar1(week | id)"])
+def test_levels_may_be_related(residual: str) -> None:
+    data, formula = make_visits(30), "y ~ week + (1 | rel(id, A))"
+    ids = sorted(data["id"].unique())
+    near = 0.5 ** np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+    how = {"residual": residual, "relations": {"A": pd.DataFrame(near, ids, ids)}}
+    here = bmm.Model(formula, data, **how).fit()
+    assert_same(bmm.Model(formula, scanned(data, 1, 30, 2), **how).fit(), here)
+
+
 def test_many_groups_become_few_rows() -> None:
     data = make_visits(600, seed=3)
     model = bmm.Model("y ~ arm * visit", scanned(data, 1, 100, 2), residual="us(visit | id)")

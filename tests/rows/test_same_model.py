@@ -158,7 +158,6 @@ def test_more_distinct_values_than_there_may_be_are_refused(monkeypatch) -> None
 @pytest.mark.parametrize(
     ("formula", "said"),
     [
-        ("y ~ binary(z) + (1 | a)", "Write I"),
         ("y ~ bs(x=t, df=4) + (1 | a)", "does not begin with"),
         ("y ~ off(t) + (1 | a)", "depends on other rows"),
         ("y ~ poly(count, 4) + (1 | a)", "more than 4 distinct values"),

@@ -20,7 +20,7 @@ from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, Lazy
 from formulae.transforms import TRANSFORMS
 
 from bayesmm.console import listing
-from bayesmm.design.columns.remembered import Occurrences, Remembered, recall, remember
+from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, recall, remember
 from bayesmm.design.columns.terms import label_column
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.names import STATES
@@ -151,14 +151,32 @@ class _BoundedCall(LazyCall):
     """A call; of a transformation that makes as many columns as it is told to, no more than there may be."""
 
     written = ""
+    success: Any = None
 
     def eval(self, data_mask: pd.DataFrame, env: Any) -> Any:
         state = env.namespace.get(STATES, {}).get(self.written)
+        if self.callee in OF_WHICH:
+            return self.compare(data_mask, env, state)
         if state is not None and self.stateful_transform is None:
             self.stateful_transform = recall(self.callee, state)
         if self.callee in BASES and state is None:
             self.check(data_mask, env)
         return super().eval(data_mask, env)
+
+    def compare(self, data_mask: pd.DataFrame, env: Any, state: Remembered | None) -> np.ndarray:
+        """Say which rows have the value that ``binary`` is about: in new rows that of the fit."""
+        given = dict(zip(("x", "success"), self.args, strict=False)) | self.kwargs
+        values = given["x"].eval(data_mask, env)
+        if self.success is None:
+            success = given["success"].eval(data_mask, env) if "success" in given else None
+            if state is not None:
+                success = state["success"]
+            elif success is None:
+                success = sorted(pd.unique(np.asarray(values)).tolist())[0]
+            elif not (values == success).any():
+                raise ValueError(f"no value is equal to {success!r}")
+            self.success = success
+        return np.where(values == self.success, 1, 0)
 
     def check(self, data_mask: pd.DataFrame, env: Any) -> None:
         """Refuse a basis before it is computed."""

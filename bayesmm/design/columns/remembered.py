@@ -16,6 +16,7 @@ from bayesmm.errors import DesignError
 type Remembered = Mapping[str, Any]
 """Numbers, texts and nested lists, as JSON holds them."""
 
+OF_WHICH = ("binary", "B")  # what remembers one value
 AT_ONCE = 2**14  # distinct values whose basis is in memory at a time
 STRAIGHT = 2  # functions without curvature
 
