@@ -142,6 +142,21 @@ CASES = (
         },
         ways=("marginal", "importance"),
     ),
+    Case(
+        name="variance by the fitted value",
+        description="Distances whose residuals grow with what is expected, beside the subject's level",
+        data="orthodont",
+        formula="distance ~ age + (1 | Subject)",
+        residual="power(fitted)",
+        priors={
+            "Intercept": priors.Normal(24, 1),
+            "age": priors.Normal(0.66, 0.1),
+            "sd": priors.HalfNormal(2),
+            "sigma": priors.HalfNormal(0.2),
+            "power(fitted)": priors.Normal(0.7, 0.3),
+        },
+        ways=("conditional",),
+    ),
 )
 
 

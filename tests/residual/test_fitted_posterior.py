@@ -26,10 +26,8 @@ from bayesmm.specification.priors import HalfNormal, Normal
 RELATIVE = 1e-9
 EXPONENT = {"power": "power(fitted)", "exponential": "exponential(fitted)"}
 CASES = [
-    ("y ~ arm + x + (1 | id)", "power(fitted)"),
     ("y ~ arm + x + (x | arm)", "power(fitted) * ar1(step | id)"),
     ("y ~ x + (1 | id) + (1 | visit)", "exponential(fitted) * het(arm)"),
-    ("y ~ arm + x", "homcs(visit | id) * power(fitted)"),
 ]
 
 
@@ -48,8 +46,6 @@ def textbook(text: str, values: dict[str, float], mean: np.ndarray) -> np.ndarra
     if "ar1" in text:
         step = DATA["step"].to_numpy()
         C = np.where(same, values["rho(step | id)"] ** np.abs(step[:, None] - step), 0.0)
-    if "homcs" in text:
-        C = np.where(same, values["rho(visit | id)"], 0.0) + (1.0 - values["rho(visit | id)"]) * np.eye(len(DATA))
     return C * np.outer(sd, sd)
 
 
