@@ -502,8 +502,8 @@ def test_precision_is_inverted() -> None:
 def test_what_counts_on_independent_levels_says_so() -> None:
     fit = model_of("alone").fit()
     calls = [
-        (lambda: fit.robust(), "without related levels"),
-        (lambda: fit.bootstrap(20, kind="case"), "levels are related"),
+        (lambda: fit.robust(), "ties all levels of rel.g. that have rows"),
+        (lambda: fit.bootstrap(20, kind="case"), "there is 1 of rel.g.: too few"),
         (lambda: bmm.shrinkage(fit), "drawn towards their relatives"),
         (lambda: fit.explore("never.html"), "are related"),
         (lambda: model_of("alone").program("conditional"), "program='marginal'"),

@@ -28,7 +28,8 @@ FEW_LEVELS = 15
 def build_report(found: Replicated, table: pd.DataFrame, kind: IntervalKind, level: float) -> Report:
     """Summarise a bootstrap; see `Bootstrap.summary`."""
     n, failed = len(found.replicates), int(found.failed.sum())
-    what = WHAT.get(found.kind, f"levels of {found.group} resampled with all their rows")
+    whole = "families" if found.problem.design.relations else "levels"
+    what = WHAT.get(found.kind, f"{whole} of {found.group} resampled with all their rows")
     if found.kind == "residual" and found.problem.design.residual is not None:
         what = WHITENED if not found.problem.design.blocks else f"predicted effects and {WHITENED}"
     return Report(

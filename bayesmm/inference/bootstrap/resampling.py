@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from bayesmm.console import listing
+from bayesmm.design.blocks.families import find_families
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
+from bayesmm.design.related.relation import MOST_LEVELS, AnyRelation, KnownRelation
 from bayesmm.errors import ArgumentError
 from bayesmm.incidence import Incidence, Membership
 from bayesmm.inference.fitted import Fitted
@@ -22,6 +25,7 @@ type DrawRows = Callable[[Sequence[np.random.Generator]], np.ndarray]
 type Columns = Callable[[np.ndarray], np.ndarray]
 
 RANK = 1e-10  # share of the largest eigenvalue that is rounding
+FAMILIES = 12  # of related levels, that are resampled
 
 
 def parametric_rows(fit: Fitted) -> DrawRows:
@@ -123,17 +127,20 @@ class LevelSampler:
     design : Design
         The data.
     group : str, optional
-        The factor; by default the one that all others are nested in.
+        The factor; by default the one that all others are nested in. Of related levels families are resampled.
 
     Raises
     ------
     ArgumentError
-        If there is no such factor, or others are not nested in it.
+        If there is no such factor, or others are not nested in it; if families of related levels are few.
     """
 
     def __init__(self, design: Design, group: str | None) -> None:
         self._design = design
-        outermost = [f for f, block in enumerate(design.blocks) if not block.is_whole and _holds_all(design, f)]
+        families = [find_families(block) for block in design.blocks]
+        outermost = [
+            f for f, block in enumerate(design.blocks) if not block.is_whole and _holds_all(design, families, f)
+        ]
         names = [block.group for block in design.blocks]
         if not names and design.residual is not None and design.residual.group:
             names = [design.residual.group]
@@ -156,10 +163,14 @@ class LevelSampler:
             return
         if not wanted:
             raise ArgumentError(
-                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, a row has several "
-                "levels, or levels are related, resampling the levels of one would tear apart what belongs together. "
+                f"No grouping factor holds all others ({listing(names)}): where factors are crossed, or a row has "
+                "several levels, resampling the levels of one would tear apart what belongs together. "
                 "Take kind='parametric' or kind='residual'."
             )
+        if design.relations:
+            self._outer = None
+            self._resample_families(min(wanted, key=lambda f: len(np.unique(families[f]))), families)
+            return
         self._outer: int | None = min(wanted, key=lambda f: design.blocks[f].q)
         block = design.blocks[self._outer]
         self.group, self.n_levels = block.group, block.q
@@ -167,15 +178,37 @@ class LevelSampler:
         self._members = block.incidence.members()
         self._inner = {g: self._locate(g) for g in range(len(names)) if g != self._outer}
 
+    def _resample_families(self, f: int, families: Sequence[np.ndarray]) -> None:
+        """Make families of one factor's levels what is resampled, where levels of some factor are related."""
+        block = self._design.blocks[f]
+        first, codes = np.unique(families[f][block.incidence.only.codes], return_inverse=True)
+        self.n_levels, self._codes = len(first), codes.ravel()
+        self.group = block.group
+        if self.n_levels < FAMILIES:
+            raise ArgumentError(
+                f"Cases are resampled as whole sets of levels that the matrices of rel() do not tie to others, and "
+                f"there {'is' if self.n_levels == 1 else 'are'} {self.n_levels} of {self.group}: too few to tell how "
+                f"data vary, of which {FAMILIES} are the fewest. Take kind='parametric' or kind='residual'."
+            )
+        large = max((len(each.incidence.levels_present()), each.group) for each in self._design.blocks if each.relation)
+        if large[0] > MOST_LEVELS:
+            raise ArgumentError(
+                f"Cases of related levels are resampled with their matrix, and {large[1]} has {large[0]:,} levels with "
+                f"rows, more than {MOST_LEVELS:,}. Take kind='parametric' or kind='residual'."
+            )
+        order = np.argsort(self._codes, kind="stable")
+        self._members = np.split(order, np.cumsum(np.bincount(self._codes))[:-1])
+        self._inner = {g: self._locate(g) for g in range(len(self._design.blocks))}
+
     def _locate(self, g: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Levels of another factor in each level of this one, and the place of each row's levels among them."""
         outer = self._codes
         incidence = self._design.blocks[g].incidence
-        holder, place = np.zeros(incidence.n_levels, int), np.zeros(incidence.n_levels, int)
+        holder, place = np.full(incidence.n_levels, -1), np.zeros(incidence.n_levels, int)
         for each in incidence.memberships:
             holder[each.codes] = outer
-        order = np.argsort(holder, kind="stable")
-        counts = np.bincount(holder, minlength=self.n_levels)
+        order = np.argsort(holder, kind="stable")[(holder < 0).sum() :]  # related ones may have no rows
+        counts = np.bincount(holder[order], minlength=self.n_levels)
         own = np.split(order, np.cumsum(counts)[:-1])
         for levels in own:
             place[levels] = np.arange(len(levels))
@@ -207,6 +240,7 @@ class LevelSampler:
                 levels=_name_copies(names),
                 columns=block.columns[rows],
                 incidence=Incidence(memberships=memberships, n_levels=int(starts[-1])),
+                relation=_relate_copies(block.relation, [own[level] for level in chosen], names),
             )
         return replace(
             design,
@@ -231,14 +265,25 @@ def _copy_residual(block: ResidualBlock, rows: np.ndarray, copy: np.ndarray) -> 
     return replace(block, codes=codes.ravel(), levels=levels, positions=block.positions[rows], spreads=spreads)
 
 
-def _holds_all(design: Design, f: int) -> bool:
-    """Whether each row has one level of a factor, and each level of the others is in one level of it."""
-    if len(design.blocks[f].incidence.memberships) > 1 or design.relations:
+def _relate_copies(relation: AnyRelation | None, families: Sequence[np.ndarray], names: Sequence[str]) -> Any:
+    """Relate the levels (names) of families, those of each as they are, copies of a family not to each other."""
+    if relation is None:
+        return None
+    from scipy.linalg import block_diag  # where levels are related
+
+    levels = _name_copies(names)
+    parts = [relation.covariances(*np.ix_(own, own)) for own in families]
+    return KnownRelation(levels=levels, covariance=np.asarray(block_diag(*parts)))
+
+
+def _holds_all(design: Design, families: Sequence[np.ndarray], f: int) -> bool:
+    """Whether each row has one level of a factor, and each family of levels of the others is in one family of it."""
+    if len(design.blocks[f].incidence.memberships) > 1:
         return False
-    outer = design.blocks[f].incidence.memberships[0].codes
+    outer = families[f][design.blocks[f].incidence.memberships[0].codes]
     for g, block in enumerate(design.blocks):
         if g != f:
-            stacked = block.incidence.stacked().codes
+            stacked = families[g][block.incidence.stacked().codes]
             pairs = np.unique(stacked * np.int64(design.blocks[f].q) + block.incidence.repeat(outer))
             if len(pairs) > len(np.unique(stacked)):
                 return False

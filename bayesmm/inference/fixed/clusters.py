@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import pandas as pd
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.blocks.blocks import RandomBlock
+from bayesmm.design.blocks.families import find_families
 from bayesmm.design.design import Design
-from bayesmm.design.refusal import refuse_related
 from bayesmm.errors import ArgumentError
 
 LEAST = 2  # clusters whose spread says anything
@@ -58,30 +58,37 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
         Of the model.
     cluster : str or array-like, optional
         A grouping factor of the model, a column that the model uses, or one label for each row used (a Series is taken
-        by the labels of its rows). By default the grouping factor in which all others are nested.
+        by the labels of its rows). By default the grouping factor in which all others are nested; of related levels,
+        families of them.
 
     Raises
     ------
     ArgumentError
-        If it is none of these, has fewer than two clusters, or some level of a grouping factor has rows in several of
-        them.
+        If it is none of these, has fewer than two clusters, or some level of a grouping factor, or a family of them,
+        has rows in several of them.
     """
-    refuse_related(
-        design,
-        "Robust standard errors need clusters of rows that are independent of each other, without related levels",
-        "Take those of the model, fit.coefficients().",
-    )
-    found = _outermost(design) if cluster is None else _read(design, cluster)
+    families = [find_families(block) for block in design.blocks]
+    for block, own in zip(design.blocks, families, strict=True):
+        if block.relation is not None and len(np.unique(own[block.incidence.only.codes])) < LEAST:
+            raise ArgumentError(
+                f"Robust standard errors need clusters of rows that are independent of each other, and the matrix "
+                f"{block.grouping.relation!r} ties all levels of {block.group} that have rows to each other, directly "
+                "or through others. Take those of the model, fit.coefficients()."
+            )
+    found = _outermost(design, families) if cluster is None else _read(design, families, cluster)
     if len(found.labels) < LEAST:
         raise ArgumentError(
             f"cluster={found.name} puts all {design.n} rows into {len(found.labels)} cluster: give one of at least "
             f"{LEAST}, and better of ten or more."
         )
-    for block in design.blocks:
-        level = _first_divided(block, found.codes)
+    for block, own in zip(design.blocks, families, strict=True):
+        level = _first_divided(block, own, found.codes)
         if level is not None:
+            whose = f"level {block.levels[level]!r}"
+            if block.relation is not None:
+                whose = f"levels that the matrix {block.grouping.relation!r} ties to {block.levels[level]!r}"
             raise ArgumentError(
-                f"Clusters by {found.name} are not independent: rows with level {block.levels[level]!r} of "
+                f"Clusters by {found.name} are not independent: rows with {whose} of "
                 f"{block.group!r} are in several of them. Give a cluster in which every grouping factor of the model "
                 "is nested; crossed factors have none."
             )
@@ -97,12 +104,13 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
     return found
 
 
-def _outermost(design: Design) -> Clusters:
-    for block in sorted(design.blocks, key=lambda block: block.q):
+def _outermost(design: Design, families: Sequence[np.ndarray]) -> Clusters:
+    blocks = list(zip(design.blocks, families, strict=True))
+    for block, own in sorted(blocks, key=lambda each: len(np.unique(each[1]))):
         if block.incidence.touches_itself:
             continue
-        clusters = _of_block(block)
-        if all(_first_divided(other, clusters.codes) is None for other in design.blocks):
+        clusters = _of_block(block, own)
+        if all(_first_divided(other, theirs, clusters.codes) is None for other, theirs in blocks):
             return clusters
     residual = design.residual
     if residual is not None and residual.group and not design.blocks:
@@ -116,15 +124,21 @@ def _outermost(design: Design) -> Clusters:
     )
 
 
-def _of_block(block: RandomBlock) -> Clusters:
-    return Clusters(name=block.group, codes=block.incidence.only.codes, labels=block.levels)
+def _of_block(block: RandomBlock, families: np.ndarray) -> Clusters:
+    codes = block.incidence.only.codes
+    if block.relation is None:
+        return Clusters(name=block.group, codes=codes, labels=block.levels)
+    first, own = np.unique(families[codes], return_inverse=True)
+    labels = tuple(block.levels[level] for level in first)
+    return Clusters(name=f"families of {block.group}", codes=own.ravel(), labels=labels)
 
 
-def _read(design: Design, cluster: Any) -> Clusters:
+def _read(design: Design, families: Sequence[np.ndarray], cluster: Any) -> Clusters:
     if isinstance(cluster, str):
-        block = next((block for block in design.blocks if block.group == cluster), None)
+        found = ((b, own) for b, own in zip(design.blocks, families, strict=True) if b.group == cluster)
+        block, own = next(found, (None, np.zeros(0)))
         if block is not None and not block.incidence.touches_itself:
-            return _of_block(block)
+            return _of_block(block, own)
         residual = design.residual
         if residual is not None and residual.group == cluster:
             return Clusters(name=residual.group, codes=residual.codes, labels=residual.levels)
@@ -160,10 +174,10 @@ def _label(name: str, values: np.ndarray) -> Clusters:
     return Clusters(name=name, codes=codes, labels=tuple(map(str, labels)))
 
 
-def _first_divided(block: RandomBlock, codes: np.ndarray) -> int | None:
-    """Find a level whose rows are in several clusters."""
+def _first_divided(block: RandomBlock, families: np.ndarray, codes: np.ndarray) -> int | None:
+    """Find a level whose rows are in several clusters, or the first of a family whose rows are."""
     members = [(each.codes, each.columns.any(axis=1)) for each in block.incidence.memberships]
-    levels = np.concatenate([own[present] for own, present in members])
+    levels = families[np.concatenate([own[present] for own, present in members])]
     return _first_apart(levels, block.q, np.concatenate([codes[present] for _, present in members]))
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bayesmm.arguments import is_one_of
 from bayesmm.console import listing
+from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.fitted import Fitted
@@ -370,7 +371,7 @@ def _pieces(fit: Fitted, clusters: Clusters, root: np.ndarray) -> Iterator[_Piec
     factors = [estimate.sigma * L for L in estimate.factors]
     values = fit.parameter_table(df="normal")["estimate"].to_dict() if design.residual is not None else {}
     for rows in clusters.rows():
-        effects = [_effects(block.incidence.rows(rows), L) for block, L in zip(design.blocks, factors, strict=True)]
+        effects = [_effects(block, rows, L) for block, L in zip(design.blocks, factors, strict=True)]
         U, own, e = np.concatenate([np.zeros((len(rows), 0)), *effects], axis=1), X[rows], residual[rows]
         if design.residual is not None:
             R = design.residual.covariance({"sigma": fit.sigma} | values, rows, design.weights[rows])
@@ -383,14 +384,18 @@ def _pieces(fit: Fitted, clusters: Clusters, root: np.ndarray) -> Iterator[_Piec
         yield _Piece(X=own, residual=e, V=U @ U.T + np.diag(noise))
 
 
-def _effects(incidence: Any, L: np.ndarray) -> np.ndarray:
-    """Z(I ⊗ L) of the levels that occur in these rows."""
+def _effects(block: RandomBlock, rows: np.ndarray, L: np.ndarray) -> np.ndarray:
+    """Z(I ⊗ L) of the levels that occur in these rows; times a root of A, where they are related."""
+    incidence = block.incidence.rows(rows)
     codes = np.concatenate([each.codes for each in incidence.memberships])
     levels, own = np.unique(codes, return_inverse=True)
     n, k = incidence.n, incidence.k
     found = np.zeros((n, len(levels), k))
     for place, each in zip(own.reshape(-1, n), incidence.memberships, strict=True):
         found[np.arange(n), place] += each.columns @ L
+    if block.relation is not None:
+        values, vectors = np.linalg.eigh(block.relation.covariances(*np.ix_(levels, levels)))
+        found = np.einsum("nlk,lj->njk", found, vectors * np.sqrt(np.maximum(values, 0.0)))
     return found.reshape(n, -1)
 
 
