@@ -319,7 +319,8 @@ def _of_fit(fit: Any, df: Df, level: float) -> _Side:
 def _of_posterior(posterior: Any, centre: Centre, level: float) -> _Side:
     table = posterior.parameter_table(level=level)
     draws = {row.name: _draws(posterior, row) for row in posterior.labels.parameter_rows()}
-    draws.setdefault("sigma", draws.get(_in_place(posterior), posterior.sigma))
+    in_place = _in_place(posterior)
+    draws.setdefault("sigma", draws[in_place] if in_place else posterior.sigma)
     average = np.mean if centre == "mean" else np.median
     fixed = table.loc[list(posterior.labels.coefficients), ["mean", "sd", "lower", "upper"]]
     fixed = fixed.rename(columns={"mean": "estimate", "sd": "std_error"}).reindex(columns=list(ESTIMATES))
