@@ -11,8 +11,24 @@ import bayesmm as bmm
 mpl.use("Agg")
 from matplotlib import pyplot
 
-COLUMNS = 5
-NAMES = ["homcs", "cs", "ar1", "hetar1", "exp", "hetexp", "homtoep", "toep", "homad", "ad", "homus", "us"]
+COLUMNS = 6
+NAMES = [
+    "homcs",
+    "cs",
+    "ar1",
+    "hetar1",
+    "exp",
+    "hetexp",
+    "gau",
+    "ratio",
+    "sph",
+    "homtoep",
+    "toep",
+    "homad",
+    "ad",
+    "homus",
+    "us",
+]
 
 
 def estimates() -> dict[str, bmm.Fit]:
@@ -26,7 +42,7 @@ def main() -> None:
     """Write residual_structures.png."""
     fits = estimates()
     rows = -(-len(fits) // COLUMNS)
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(10, 2.2 * rows), layout="constrained")
+    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(11, 2.1 * rows), layout="constrained")
     image = None
     for axis, (name, fit) in zip(axes.flat, fits.items(), strict=False):
         image = axis.imshow(fit.residual_correlation(), cmap="RdBu_r", vmin=-1, vmax=1)
