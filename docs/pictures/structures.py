@@ -20,7 +20,23 @@ SAME = "distance ~ age * Sex + {name}(0 + C(age) | Subject)"
 def estimates() -> dict[str, bmm.Fit]:
     """Fits of the page, by what stands above their panel."""
     growth, ages = bmm.datasets.load("orthodont"), [8, 10, 12, 14]
-    names = ["homdiag", "diag", "homcs", "cs", "ar1", "hetar1", "exp", "hetexp", "gau", "mat", "homtoep", "toep", "us"]
+    names = [
+        "homdiag",
+        "diag",
+        "homcs",
+        "cs",
+        "ar1",
+        "hetar1",
+        "exp",
+        "hetexp",
+        "gau",
+        "ratio",
+        "sph",
+        "mat",
+        "homtoep",
+        "toep",
+        "us",
+    ]
     found = {name: bmm.Model(SAME.format(name=name), growth, sigma=0.001).fit("ml") for name in names}
     boys = bmm.datasets.load("oxboys")
     heights = "height ~ age + I(age**2) + rr(0 + C(Occasion) | Subject, d=2)"
