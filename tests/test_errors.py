@@ -41,6 +41,7 @@ OTHERS = {
     ("covariance/one_correlation.py", NotImplementedError),
     ("covariance/exponential.py", NotImplementedError),
     ("covariance/isotropic.py", NotImplementedError),
+    ("covariance/kernels.py", NotImplementedError),
     ("covariance/factor_analytic.py", NotImplementedError),
     ("bayes/priors/prior_keys.py", NotImplementedError),
     # What NumPy's own factorisation raises, caught where that is.
