@@ -69,6 +69,9 @@ class Dictionary:
     def _look_up(self, data: np.ndarray) -> np.ndarray:
         if self._is_spread or not len(self._table):
             return np.asarray(self._numbers.get_indexer(pd.Index(data)), dtype=np.int64)
+        least, most = data.min(), data.max()
+        if data.dtype.kind != "f" and least >= self._low and most < self._low + len(self._table):
+            return self._table.take(data - self._low if self._low else data).astype(np.int64)
         offset = data - self._low if data.dtype.kind == "f" else data.astype(np.int64) - self._low
         place = np.clip(offset, 0, len(self._table) - 1).astype(np.int64)
         codes = self._table[place].astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,17 +53,19 @@ class _Whole:
 
 
 class ColumnReader:
-    """Brings the values of chunks to the kinds and categories of the rows that were kept."""
+    """Brings the values of chunks to the kinds and categories of the rows that were kept; all columns, or some."""
 
-    def __init__(self, kept: UsedRows) -> None:
+    def __init__(self, kept: UsedRows, names: Collection[str] | None = None) -> None:
+        self._names = names
         self._categories = {
             name: values.categories for name, values in kept.columns.items() if isinstance(values, pd.Categorical)
         }
 
     def frame(self, rows: CompleteRows) -> pd.DataFrame:
         """Return them as a data frame, as expressions see it."""
-        columns = {name: self._column(name, values, rows) for name, values in rows.columns.items()}
-        return pd.DataFrame(columns, copy=False)
+        names = rows.columns if self._names is None else [name for name in rows.columns if name in self._names]
+        columns = {name: self._column(name, rows.columns[name], rows) for name in names}
+        return pd.DataFrame(columns, index=pd.RangeIndex(rows.n), copy=False)
 
     def _column(self, name: str, values: Values, rows: CompleteRows) -> np.ndarray | pd.Categorical:
         known = self._categories.get(name)
@@ -92,7 +94,7 @@ class Evaluator:
 
     def __init__(self, sources: Sources, blocks: Sequence[RandomBlock], kept: UsedRows) -> None:
         self.sources, self.blocks = sources, tuple(blocks)
-        self._reader = ColumnReader(kept)
+        self._reader = ColumnReader(kept, {name for each in _columns_in(sources) for name in each.uses})
         self._sides = [[_side(block, own, kept) for own in range(len(_columns_of(block)))] for block in self.blocks]
 
     def evaluate(self, rows: CompleteRows) -> ChunkRows:
@@ -161,6 +163,13 @@ class Evaluator:
             for side, columns in zip(sides, member_columns(grouping, tall, weights), strict=True)
         ]
         return Incidence(memberships=tuple(memberships), n_levels=block.q), repeat_columns(grouping, tall).T
+
+
+def _columns_in(sources: Sources) -> list[Columns]:
+    """All expressions of a model."""
+    of_blocks = [each for own in sources.blocks for each in (*own.columns, *own.weights)]
+    weights = [] if sources.weights is None else [sources.weights]
+    return [sources.fixed, sources.response, *sources.offsets, *weights, *of_blocks]
 
 
 def _columns_of(block: RandomBlock) -> list[tuple[str, ...]]:

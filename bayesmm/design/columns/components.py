@@ -343,4 +343,4 @@ def _recode(component: Any, values: Any) -> np.ndarray:
             f"{component.name!r} has the level(s) {listing(unknown, 5, quoted=True)} in the new data, which the fit "
             f"did not see, so their effect is unknown. Known are {listing(known)}."
         )
-    return np.asarray(component.contrast_matrix.matrix, dtype=np.float64).T[:, codes].T
+    return np.asarray(component.contrast_matrix.matrix, dtype=np.float64).T.take(codes, axis=1).T

@@ -18,7 +18,10 @@ from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.packed_totals import PackedTotals
 from bayesmm.marginal.sums.pair_totals import PairTotals
-from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_levels, condition_chunk, no_sums
+from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_levels, chunks, condition_chunk, no_sums
+
+AT_ONCE = 2**16  # rows, at least: more would be written to memory and read again between one step and the next
+BY_LEVEL = 3  # rows for each level of a factor, at least, since sums over the levels are added up each time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,17 @@ class ChunkRows:
     incidences: tuple[Incidence, ...]
     columns: tuple[np.ndarray, ...]
 
+    def rows(self, some: slice) -> ChunkRows:
+        """Take some of the rows."""
+        return ChunkRows(
+            fixed=self.fixed[:, some],
+            y=self.y[some],
+            weights=self.weights[some],
+            has_weights=self.has_weights,
+            incidences=tuple(incidence.rows(some) for incidence in self.incidences),
+            columns=tuple(own[:, some] for own in self.columns),
+        )
+
 
 class Totals:
     """What is summed over the rows.
@@ -143,7 +157,12 @@ class Totals:
         self._pairs: dict[FactorPair, PairTotals] = {}
 
     def add(self, rows: ChunkRows) -> None:
-        """Add some rows."""
+        """Add some rows, so many at a time that what is made of them stays near the processor."""
+        n, size = len(rows.weights), max(AT_ONCE, BY_LEVEL * max(self.recipe.sizes, default=0))
+        for some in chunks(n, size):
+            self._add(rows if size >= n else rows.rows(some))
+
+    def _add(self, rows: ChunkRows) -> None:
         recipe, weights = self.recipe, rows.weights
         chunk = condition_rows(rows, recipe)
         add_levels(self.sums, chunk)
