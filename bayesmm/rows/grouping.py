@@ -84,6 +84,8 @@ class Groups:
         Rows in which all groups occur.
     names : Names
         What expressions may use besides columns.
+    known_sigma : float or None
+        Residual standard deviation, where it is known.
 
     Raises
     ------
@@ -91,8 +93,10 @@ class Groups:
         If standard deviations change with fitted values.
     """
 
-    def __init__(self, specification: ResidualSpecification, kept: UsedRows, names: Names) -> None:
-        self.specification, self._kept, self._names = specification, kept, names
+    def __init__(
+        self, specification: ResidualSpecification, kept: UsedRows, names: Names, known_sigma: float | None
+    ) -> None:
+        self.specification, self._kept, self._names, self._known_sigma = specification, kept, names, known_sigma
         if any(each.of_fitted for each in specification.spreads):
             raise RowsError(
                 f"residual={specification.text!r} needs the fitted value of every row, again and again: read the rows "
@@ -160,7 +164,10 @@ class Groups:
     def block(self, few: FewRows) -> ResidualBlock:
         """Read the covariance of the residuals off few rows."""
         used = self.rows(few)
-        return build_residual(self.specification, used, used.as_floats(), self._names, (), lambda: np.zeros(0))
+        numbers = used.as_floats()
+        return build_residual(
+            self.specification, used, numbers, self._names, (), lambda: np.zeros(0), self._known_sigma
+        )
 
 
 class GroupCounts:

@@ -339,7 +339,8 @@ class Kept:
         check_row_by_row([*every, *(each for own in sources.blocks for each in (*own.columns, *own.weights))], used)
         check_covariance_parameters(blocks)
         check_coefficients(distinct_names([sources.fixed]))
-        groups = None if specification.residual is None else Groups(specification.residual, used, names)
+        residual, sigma = specification.residual, declared.known_sigma
+        groups = None if residual is None else Groups(residual, used, names, sigma)
         return cls(declared, used, replace(sources, weights=prior), columns, groups)
 
     def design(self, totals: Totals, found: Gathered, where: str) -> Design:
