@@ -159,3 +159,10 @@ def test_what_is_not_there_is_refused() -> None:
     for text, part in (("lin(Time | Mare)", "lin"), ("gau(Time | Mare, hom=False)", "hom")):
         with pytest.raises(SpecificationError, match=part):
             Model("follicles ~ Time", OVARY, residual=text)
+
+
+@pytest.mark.parametrize("text", ["gau(Days | Subject, nugget=True)", "sph(Days | Subject)"])
+def test_restricted_likelihood_is_the_posterior_under_flat_priors(text: str) -> None:
+    found = Model("Reaction ~ Days", load_data("sleepstudy"), residual=text).check_identity()
+    assert abs(found.gap) < 1e-8
+    assert (found.slopes.abs() < 1e-3).all()
