@@ -283,6 +283,11 @@ def test_what_needs_effects_integrated_out_is_refused(small: pd.DataFrame) -> No
             ask()
     with pytest.raises(ArgumentError, match="no two have one likelihood"):
         model.check_identity()
+    levels = sorted(DATA["id"].unique())
+    A = pd.DataFrame(np.eye(len(levels)), index=levels, columns=levels)
+    related = Model("y ~ x + (1 | rel(id, A))", DATA, residual="power(fitted)", relations={"A": A})
+    with pytest.raises(ArgumentError, match="Variances by the fitted value have no other: take fit"):
+        related.program()
 
 
 def test_prior_predictions_have_the_variance_of_their_own_means(small: pd.DataFrame) -> None:

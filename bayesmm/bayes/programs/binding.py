@@ -155,10 +155,13 @@ def bind_conditional(
     DesignError
         If a response is zero, and the residual variance a power of the expected one.
     """
+    grows = design.residual is not None and design.residual.growth
     refuse_related(
         design,
         "The conditional program samples independent levels",
-        "Take program='marginal': it integrates random effects out, and draws them afterwards.",
+        "Variances by the fitted value have no other: take fit(), or a covariate in its place, power(x)."
+        if grows
+        else "Take program='marginal': it integrates random effects out, and draws them afterwards.",
     )
     _refuse_zeros(design)
     covariances, covariance_data = _bind_covariances(design, priors, frames)
