@@ -355,7 +355,8 @@ def _run_marginal(
     in_hand: InHand,
 ) -> Run:
     problem = asked.problem
-    program, data = bind_marginal(problem, asked.priors, _frames(problem, asked.priors, warm))
+    frames = _frames(problem, asked.priors, warm)
+    program, data = bind_marginal(problem, asked.priors, frames, is_folded=asked.explorer != "nuts")
     return explore(
         program,
         data,

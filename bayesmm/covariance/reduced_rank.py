@@ -170,7 +170,7 @@ class ReducedRank(Unstructured):
         xp : module
             NumPy or JAX.
         pivots, others : arrays, shapes (d,), (m − d,)
-            The positive entries on the diagonal and those below it, column by column, of W (k, d), zero above.
+            The entries on the diagonal and those below it, column by column, of W (k, d), zero above.
         places : int array, shape (k,)
             The row of W that each effect has, see `frame`.
         k : int
@@ -184,7 +184,7 @@ class ReducedRank(Unstructured):
             Directions w / |w|. Their inner products are the correlations.
         log_density : scalar
             Of the volumes flat and the directions uniform on the sphere of d dimensions, seen in the frame of the first
-            rows, by the entries of W.
+            rows, by the entries of W with positive pivots.
 
         Notes
         -----
@@ -197,7 +197,7 @@ class ReducedRank(Unstructured):
         size = xp.sqrt((W**2).sum(axis=1))
         unit = W / size[:, None]
         beside = d - 1.0 - np.arange(d)  # the first has its own direction only
-        log_density = _log_constant(k, d) + (beside[1:] * xp.log(xp.diagonal(unit)[1:])).sum()
+        log_density = _log_constant(k, d) + (beside[1:] * xp.log(xp.abs(xp.diagonal(unit)[1:]))).sum()
         return (size ** _widths(k, d))[places], unit[places], log_density
 
     def gathered(self, volume: np.ndarray, unit: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ from bayesmm.specification.priors import Flat, Normal
 
 
 def bind_marginal(
-    problem: Problem, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None = None
+    problem: Problem, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None = None, *, is_folded: bool = False
 ) -> tuple[MarginalProgram, MarginalData]:
     """Bind the marginal program: coefficients with flat or normal priors are integrated out, others sampled.
 
@@ -46,6 +46,8 @@ def bind_marginal(
     frames : sequence of int array, shape (k,), optional
         Rows of the triangle of loadings that the effects of each grouping factor have, from
         `bayesmm.bayes.exploring.start.find_frames`; in their order by default.
+    is_folded : bool
+        Whether each covariance of loadings is there once; see `bayesmm.bayes.programs.loadings.Loadings`.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def bind_marginal(
         If the residual variance changes with fitted values.
     """
     problem.design.require_known_spreads("The marginal program")
-    covariances, covariance_data = _bind_covariances(problem.design, priors, frames)
+    covariances, covariance_data = _bind_covariances(problem.design, priors, frames, is_folded)
     rows = priors.of_kind("fixed")
     sampled = [j for j, row in enumerate(rows) if not isinstance(row.prior, Flat | Normal)]
     integrated = [j for j in range(len(rows)) if j not in sampled]
@@ -215,13 +217,13 @@ def _refuse_zeros(design: Design) -> None:
 
 
 def _bind_covariances(
-    design: Design, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None
+    design: Design, priors: ResolvedPriors, frames: Sequence[np.ndarray] | None, is_folded: bool = False
 ) -> tuple[Covariances, CovarianceData]:
     labels, blocks, sds, correlations, loadings = design.labels, [], [], [], []
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
         places = np.arange(len(names.effects)) if frames is None else frames[position]
-        block, numbers, given = _bind_block(position, names, priors, places)
+        block, numbers, given = _bind_block(position, names, priors, places, is_folded)
         pieces = [piece for piece in priors.pieces if piece.block == position and piece.structure.has_shares]
         blocks.append(block)
         sds.append(numbers)
@@ -296,14 +298,16 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
 
 
 def _bind_block(
-    position: int, names: BlockLabels, priors: ResolvedPriors, places: np.ndarray
+    position: int, names: BlockLabels, priors: ResolvedPriors, places: np.ndarray, is_folded: bool
 ) -> tuple[Block, tuple, tuple[LoadingNumbers, ...]]:
     rows = priors.of_kind("sd", names.group)
     at_means = (priors.effect_contrasts[position] - np.eye(len(names.effects))).any()
     sd_name = f"at_means_{names.sd_variable}" if at_means else names.sd_variable
     own = [piece for piece in priors.pieces if piece.block == position]
     pieces = [piece for piece in own if piece.structure.has_shares]
-    loaded = [_bind_loadings(i, names, own, priors, places) for i, each in enumerate(own) if each not in pieces]
+    loaded = [
+        _bind_loadings(i, names, own, priors, places, is_folded) for i, each in enumerate(own) if each not in pieces
+    ]
     taken = {j for each, _ in loaded for j in each.rows}
     others = tuple(j for j in range(len(rows)) if j not in taken)
     sd, numbers = declare_parameter(
@@ -340,7 +344,12 @@ def _bind_block(
 
 
 def _bind_loadings(
-    i: int, names: BlockLabels, pieces: Sequence[CorrelationPiece], priors: ResolvedPriors, places: np.ndarray
+    i: int,
+    names: BlockLabels,
+    pieces: Sequence[CorrelationPiece],
+    priors: ResolvedPriors,
+    places: np.ndarray,
+    is_folded: bool,
 ) -> tuple[Loadings, LoadingNumbers]:
     """Declare the loadings of one of the terms of a grouping factor."""
     piece, label = pieces[i], f"{names.dim}{f'_{i}' if len(pieces) > 1 else ''}"
@@ -356,5 +365,6 @@ def _bind_loadings(
         rows=tuple(names.sd_rows.index(row) for row in piece.sd_rows),
         structure=cast(ReducedRank, piece.structure),
         sd=sd,
+        is_folded=is_folded,
     )
     return loadings, LoadingNumbers(cast(Any, numbers), cast(Any, places[piece.start : piece.stop]))

@@ -43,7 +43,10 @@ class Loadings:
     Attributes
     ----------
     pivots, others : str
-        Sites of the positive entries on the diagonal of the triangle, and of those below it.
+        Sites of the entries on the diagonal of the triangle, and of those below it.
+    is_folded : bool
+        Whether pivots are positive: each covariance is there once, as sums over the density want it. A chain wants them
+        of both signs, since where a pivot is zero it passes into the mirror image.
     start, stop : int
         Which effects.
     rows : tuple of int
@@ -61,6 +64,7 @@ class Loadings:
     rows: tuple[int, ...]
     structure: ReducedRank
     sd: Parameter
+    is_folded: bool
 
     @property
     def size(self) -> int:
@@ -79,12 +83,13 @@ class Loadings:
 
     def sample(self, numbers: LoadingNumbers, sigma: Array) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
         """Sample the sites; standard deviations, and unit rows of a factor with zeros beside them."""
-        limits = (constraints.positive, constraints.real)
+        limits = (constraints.positive if self.is_folded else constraints.real, constraints.real)
         sites = {
             name: jnp.asarray(numpyro.sample(name, dist.ImproperUniform(limit, (), event_shape=shape)))
             for limit, (name, shape) in zip(limits, self.shapes.items(), strict=True)
         }
         volume, unit, log_density = self._spread(sites, numbers)
+        log_density -= 0.0 if self.is_folded else self.rank * np.log(2.0)
         sd, log_slope = self._bounded(volume, numbers, sigma)
         log_density += log_slope + self.sd.log_density(sd, numbers.sds, sigma)
         numpyro.factor(f"{self.others}_prior", log_density)
@@ -109,16 +114,19 @@ class Loadings:
         return np.linalg.norm(factor, axis=1)[:, None] * np.pad(unit, ((0, 0), (0, self.size - self.rank)))
 
     def scales(self, values: Mapping[str, np.ndarray], width: float) -> dict[str, np.ndarray]:
-        """Carry a relative width of the loadings over to the sites; the pivots' logarithms have it themselves."""
+        """Carry a relative width of the loadings over to the sites; logarithms of pivots have it themselves."""
         d, rows = self.rank, self._rows_of_others
         W = np.zeros((self.size, d))
         W[np.arange(d), np.arange(d)] = values[self.pivots]
         W[rows] = values[self.others]
         size = np.linalg.norm(W, axis=1)
-        return {self.pivots: np.full(d, width), self.others: width * size[rows[0]]}
+        own = np.ones(d) if self.is_folded else size[:d]
+        return {self.pivots: width * own, self.others: width * size[rows[0]]}
 
     def small(self, sd: np.ndarray, errors: np.ndarray, numbers: LoadingNumbers, sigma: float) -> dict[str, np.ndarray]:
-        """Pivots as good as zero: of their effects' standard deviations (k,) the part that an error (k,) is."""
+        """Say which positive pivots are as good as zero: parts of standard deviations (k,) that errors (k,) are."""
+        if not self.is_folded:
+            return {}
         first = np.argsort(np.asarray(numbers.places))[: self.rank]
         volume = self._volume(np.maximum(sd, errors), numbers, sigma)[first]
         part = np.minimum(errors[first] / np.maximum(sd[first], np.finfo(float).tiny), 1.0)
