@@ -340,10 +340,14 @@ class _Parser:
         return Bar(columns, right, f"{name.text}, {first[0]}{BETWEEN}{second[0]}", name.at)
 
     def with_factor(self, name: Token, structures: Collection[str]) -> tuple[str, Node]:
-        """Read ``ar1(C(week))``: as it is written, and the factor."""
+        """Read ``ar1(C(week))``, or ``toep(C(week), hom=True)``: as it is written, and the factor."""
         at = self.token.at
         node = self.primary()
         match node:
+            case Call(callee, (Name() | Call("C", (Name(),), ()) as factor,), (("hom", Constant(bool(form))),)):
+                own = self.forms.get(callee, {}).get(form)
+                if own in structures:
+                    return f"{own}({write(factor)})", factor
             case Call(callee, (Name() | Call("C", (Name(),), ()) as factor,), keywords) if callee in structures:
                 option = OPTIONS.get(callee)
                 if not keywords:

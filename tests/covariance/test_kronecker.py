@@ -163,8 +163,23 @@ def test_lkj_priors_are_of_both_matrices() -> None:
 
 
 @pytest.mark.parametrize(
+    ("term", "same"),
+    [
+        ("kron(cs(trait, hom=True), toep(C(week), hom=True) | g)", "kron(homcs(trait), homtoep(C(week)) | g)"),
+        ("kron(diag(trait, hom=False), ar1(C(week), hom=True) | g)", "kron(diag(trait), ar1(C(week)) | g)"),
+    ],
+)
+def test_hom_is_another_name_of_a_structure(term, same) -> None:
+    one, two = (bmm.Model(f"y ~ trait + {each}", DATA) for each in (term, same))
+    assert one.design.blocks[0].layout == two.design.blocks[0].layout
+    assert one.labels == two.labels
+
+
+@pytest.mark.parametrize(
     ("term", "error", "problem"),
     [
+        ("kron(us(trait), ar1(C(week), hom=False) | g)", SpecificationError, "cannot stand in kron"),
+        ("kron(us(trait, hom=True), ar1(C(week)) | g)", SpecificationError, "cannot stand in kron"),
         ("kron(us(trait), us(C(week)) | g)", SpecificationError, r"'us\(C\(week\)\)' cannot stand in kron\(\) here"),
         ("kron(us(trait), ar1(C(week)))", SpecificationError, "lacks its bar"),
         ("kron(us(trait) | g)", SpecificationError, "takes two structures"),
