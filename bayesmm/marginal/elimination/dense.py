@@ -137,7 +137,7 @@ def dense_rows(
     for slot, g in enumerate(shape.remainder):
         row = index.node_row[slot] + ops.xp.arange(shape.widths[g])[:, None]  # (k, q)
         rows = ops.add_flat(rows, row[:, None] * c + ops.xp.arange(c)[:, None], blocks[g])
-    return split_rows(shape, rows.reshape(-1, c))
+    return split_rows(shape, rows.reshape(shape.dense_rows, c))  # c may be zero
 
 
 def level_blocks(
