@@ -160,6 +160,17 @@ def test_meta_analysis_does_not_depend_on_how_it_is_written() -> None:
     assert_allclose(by_term.parameters["estimate"], by_weights.parameters["estimate"], rtol=1e-5)
 
 
+def test_texts_of_all_rows_may_be_the_effects_of_a_known_matrix() -> None:
+    rng = np.random.default_rng(1)
+    names = [f"r{i}" for i in range(60)]
+    data = pd.DataFrame({"g": np.repeat(list("abcdefghij"), 6), "row": names, "y": rng.normal(size=60)})
+    V = pd.DataFrame(np.eye(60) + 0.5, index=names, columns=names)
+    fit = bmm.Model("y ~ 1 + (1 | g) + equalto(0 + row | g, V)", data, relations={"V": V}, sigma=0.01).fit()
+    assert len(fit.labels.blocks[0].effects) == 61
+    with pytest.raises(DesignError, match="as a fixed effect each would have a coefficient"):
+        bmm.Model("y ~ row + (1 | g) + equalto(0 + C(row) | g, V)", data, relations={"V": V}, sigma=0.01)
+
+
 def test_both_programs_know_the_matrix() -> None:
     points = model().check_identity().points  # the marginal program in JAX, and the criterion in NumPy
     difference = points["log_posterior"] - points["restricted"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from bayesmm.covariance.table import find_structure
 from bayesmm.design.reading.dtypes import Column
 from bayesmm.design.reading.frame import Table
 from bayesmm.design.reading.names import Names
@@ -75,12 +76,17 @@ def check_texts(
     for name in dict.fromkeys(each for text in arithmetic for each in _columns(read_arithmetic(text), names)):
         if name in table.columns:
             _refuse_disguise(name, texts_of(name), as_factor=False)
-    sums = dict.fromkeys([specification.fixed, *(term.expression for term in specification.random_terms)])
-    for factor in dict.fromkeys(factor for text in sums for term in expand_text(text).terms for factor in term):
+    known = [term.expression for term in specification.random_terms if find_structure(term.structure).matrix]
+    sums = [specification.fixed, *(term.expression for term in specification.random_terms)]
+    of_known, factors = (
+        dict.fromkeys(factor for text in texts for term in expand_text(text).terms for factor in term)
+        for texts in (known, dict.fromkeys(sums))
+    )
+    for factor in factors:
         for name in _columns(factor, names):
             if name in table.columns:
                 _refuse_disguise(name, texts_of(name), as_factor=isinstance(factor, Name))
-        if isinstance(factor, Name) and factor.text in table.columns:
+        if isinstance(factor, Name) and factor.text in table.columns and factor not in of_known:
             _refuse_as_many_levels_as_rows(factor.text, len(texts_of(factor.text)), n_rows or int(keep.sum()))
     for name in table.columns:
         _note_levels(name, texts_of(name))
