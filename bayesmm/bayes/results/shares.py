@@ -99,6 +99,9 @@ def _residual_variance(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarr
     """Mean over the rows of the variances that a covariance of the residuals gives them; (D,)."""
     design, public = posterior.design, draws.residual
     assert public is not None
+    if design.residual is not None and design.residual.elsewhere is not None:
+        spreads = zip(public, draws.sigma, strict=True)
+        return np.array([sigma**2 * design.residual.mean_variance(own, design.weights) for own, sigma in spreads])
     columns, size = spread_columns(design, None), max(1, BATCH // design.n)
     if design.residual is not None and design.residual.growth:
         parts = _fitted(posterior, draws, SILENT)
