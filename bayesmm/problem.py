@@ -189,7 +189,7 @@ class Problem:
             return self
         large = next((block for block in blocks if block.relation is not None and block.q > MOST_LEVELS), None)
         if large is not None:
-            what, instead = "A search in JAX", "Leave engine='jax' out."
+            what, instead = "A search in JAX, or the conditional program,", "Take the default of both."
             if self.design.residual is not None:
                 what, instead = "A posterior beside a covariance of the residuals", "Leave residual= out, or fit."
             raise ArgumentError(

@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 from made_posterior import make_posterior
 from numpy.testing import assert_allclose
+from numpyro import handlers
 from oracle import DenseModel, block_diagonal, random_columns
+from scipy.stats import norm
 
 import bayesmm as bmm
 from bayesmm.bayes.programs.binding import bind_marginal
@@ -276,6 +278,47 @@ def test_density_draws_and_moments_are_those_of_dense_matrices(name: str) -> Non
     assert_allclose(b, np.diag(covariance)[2:], rtol=1e-6)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("name", ["slopes", "beside another factor"])
+def test_the_conditional_program_samples_independent_effects(name: str, is_sparse: bool) -> None:
+    """Of which effects are a root of A times them: b = VzF', so that Var b = A ⊗ FF', and rows have Xβ + Zb."""
+    given = as_sparse(bmm.relation(A)) if is_sparse else A
+    model = bmm.Model(FORMULAS[name], DATA, relations={"A": given}, weights="w")
+    program, data = model.program("conditional")
+    with jax.enable_x64(True):
+        trace: Any = handlers.trace(handlers.seed(program, jax.random.key(2))).get_trace(data)
+        density = float(trace["z_rel_g"]["fn"].log_prob(trace["z_rel_g"]["value"]))
+    at = {site: np.asarray(own["value"]) for site, own in trace.items()}
+    z, b = at["z_rel_g"], at["b_rel_g"]
+    assert density == pytest.approx(norm.logpdf(z).sum())
+    M = np.linalg.lstsq(z, np.linalg.solve(np.linalg.cholesky(A.to_numpy()), b), rcond=None)[0]
+    assert_allclose(np.linalg.cholesky(A.to_numpy()) @ z @ M, b, rtol=1e-9, atol=1e-9)
+    sd = at["sd_rel_g"]
+    assert_allclose(np.sqrt(np.diag(M.T @ M)), sd, rtol=1e-9)
+    if name == "slopes":
+        assert (M.T @ M)[0, 1] / sd.prod() == pytest.approx(float(at["cor_rel_g"].ravel()[0]), rel=1e-9)
+    mean, design = np.asarray(trace["y"]["fn"].loc), model.design
+    own = design.blocks[0].incidence.only
+    expected = design.X @ at["beta"] + (own.columns * b[own.codes]).sum(axis=1)
+    if name != "slopes":
+        expected += at["b_h"][design.blocks[1].incidence.only.codes, 0]
+    assert_allclose(mean, expected, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_both_programs_have_one_posterior() -> None:
+    model = model_of("alone")
+    one, two = (
+        model.sample(program=program, draws=1000, tune=500, chains=2, seed=3, progress=False)
+        for program in ("marginal", "conditional")
+    )
+    effects = [each.data["posterior"]["b_rel_g"].mean(("chain", "draw")).to_numpy() for each in (one, two)]
+    assert_allclose(effects[1], effects[0], atol=0.15)
+    for name in ("sd_rel_g", "sigma"):
+        means = [float(each.data["posterior"][name].mean()) for each in (one, two)]
+        assert means[1] == pytest.approx(means[0], rel=0.1)
+
+
 # --- published -------------------------------------------------------------------------------------------------------
 
 
@@ -506,7 +549,7 @@ def test_what_counts_on_independent_levels_says_so() -> None:
         (lambda: fit.bootstrap(20, kind="case"), "there is 1 of rel.g.: too few"),
         (lambda: bmm.shrinkage(fit), "drawn towards their relatives"),
         (lambda: fit.explore("never.html"), "are related"),
-        (lambda: model_of("alone").program("conditional"), "program='marginal'"),
+        (lambda: model_of("alone").program("conditional", parameterisation="centred"), "related by A.*non-centred"),
         (lambda: fit.group_lines(levels=[LEVELS[-1]]), "without rows"),
     ]
     for call, message in calls:

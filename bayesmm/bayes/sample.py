@@ -333,6 +333,7 @@ def choose_program(
 def _bind_conditional(
     problem: Problem, priors: ResolvedPriors, warm: WarmStart, wish: Wish
 ) -> tuple[ConditionalProgram, ConditionalData, dict[str, Choice]]:
+    problem = _with_roots(problem)
     design = problem.design
     groups = [block.group for block in problem.labels.blocks]
     seen = move_to_means(warm, warm.pose(design), priors.effect_contrasts)
@@ -341,6 +342,11 @@ def _bind_conditional(
     degrees = [choice.degree for choice in chosen]
     bound = bind_conditional(design, priors, degrees, references, find_frames(*seen))
     return *bound, dict(zip(groups, chosen, strict=True))
+
+
+def _with_roots(problem: Problem) -> Problem:
+    """Take dense matrices of related levels, of which the conditional program has roots."""
+    return problem.dense if problem.design.relations else problem
 
 
 def _frames(problem: Problem, priors: ResolvedPriors, warm: WarmStart) -> tuple[np.ndarray, ...]:
@@ -379,7 +385,7 @@ def _run_conditional(
     in_hand: InHand,
     parameterisation: Wish,
 ) -> Run:
-    problem, priors = asked.problem, asked.priors
+    problem, priors = _with_roots(asked.problem), asked.priors
     design = warm.pose(problem.design)
     is_alone = design.residual is not None and design.residual.of_fitted
     program, data, chosen = _bind_conditional(problem, priors, warm, parameterisation)

@@ -268,7 +268,8 @@ def start_conditional(
         for own, given in zip(block.loadings, data.covariances.loadings[f], strict=True):
             inside = slice(own.start, own.stop)
             factor[inside, inside] = own.turn(factor[inside, inside], values, given)
-        covariance = spherical_covariance(independent[f], weights, factor)
+        V: Any = data.level_roots[f] if data.level_roots else None
+        covariance = spherical_covariance(independent[f], weights, factor, V)
         scales |= _block_scales(block, covariance, values)
         around: Any = data.means[f] @ warm.beta
         parent, degree = program.parents[f], data.degrees[f]
@@ -277,7 +278,8 @@ def start_conditional(
         sums[f] = around + b
         F = warm.sigma * factor
         K = np.eye(len(free)) if degree == 0.0 else partial_factor(F, data.references[f], degree)
-        spherical = np.linalg.lstsq(F[:, free], b.T, rcond=None)[0].T
+        own = b if V is None else np.linalg.lstsq(V, b, rcond=None)[0]
+        spherical = np.linalg.lstsq(F[:, free], own.T, rcond=None)[0].T
         values[site] = (degree * around if degree else 0.0) + spherical @ K.T
         scales[site] = np.sqrt(np.einsum("ij,qjl,il->qi", K, covariance[:, free][:, :, free], K))
     return Start(values, scales, _small_sds(program.covariances, data.covariances, warm, design))

@@ -21,6 +21,7 @@ from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
 from bayesmm.design.refusal import refuse_related
+from bayesmm.design.related.relation import dense_relation
 from bayesmm.errors import DesignError
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
@@ -138,7 +139,7 @@ def bind_conditional(
     priors : ResolvedPriors
         Every prior in force.
     parameterisations : sequence of {"centred", "noncentred"} or degrees in [0, 1]
-        By grouping factor.
+        By grouping factor; related levels are sampled non-centred.
     references : sequence of array, shape (k, k), optional
         Factors F of Var(Tb) = FF', of the effects that priors are about and about as large as they will be, for partly
         centred effects; identities by default.
@@ -157,14 +158,12 @@ def bind_conditional(
     DesignError
         If a response is zero, and the residual variance a power of the expected one.
     """
-    grows = design.residual is not None and design.residual.growth
-    refuse_related(
-        design,
-        "The conditional program samples independent levels",
-        "Variances by the fitted value have no other: take fit(), or a covariate in its place, power(x)."
-        if grows
-        else "Take program='marginal': it integrates random effects out, and draws them afterwards.",
-    )
+    if design.residual is not None and design.residual.growth:
+        refuse_related(
+            design,
+            "A variance by the fitted value is sampled with independent levels",
+            "Take fit(), or a covariate in its place, power(x).",
+        )
     _refuse_zeros(design)
     covariances, covariance_data = _bind_covariances(design, priors, frames)
     rows = priors.of_kind("fixed")
@@ -192,6 +191,9 @@ def bind_conditional(
         "references": tuple(references or (np.eye(block.k) for block in design.blocks)),
         "covariances": covariance_data,
         "coefficients": numbers,
+        "level_roots": tuple(
+            None if block.relation is None else dense_relation(block.relation).root for block in design.blocks
+        ),
         "groups": () if design.residual is None else lay_out_groups(lay_out_design(design.without_fitted())),
     }
     program = ConditionalProgram(

@@ -14,7 +14,9 @@ SINGULAR = "its effects vary along fewer directions than there are effects"
 SURE = 1.0 / 3.0  # standard error that the logarithm of a standard deviation may have
 
 
-def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def spherical_covariance(
+    block: RandomBlock, weights: np.ndarray, factor: np.ndarray, root: np.ndarray | None = None
+) -> np.ndarray:
     """Compute what the data leave of the unit covariance of each level's spherical effects, all else taken as known.
 
     Parameters
@@ -25,6 +27,8 @@ def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.nda
         Prior weights.
     factor : array, shape (k, k)
         Relative factor Λ.
+    root : array, shape (q, q), optional
+        V, where the effects of the levels are V times independent ones, which the result is then of.
 
     Returns
     -------
@@ -36,6 +40,8 @@ def spherical_covariance(block: RandomBlock, weights: np.ndarray, factor: np.nda
     for a in range(block.k):
         for b in range(block.k):
             information[:, a, b] = scaled.sum_by_level(lambda Z, a=a, b=b: weights * Z[:, a] * Z[:, b])
+    if root is not None:
+        information = np.einsum("lj,lab->jab", root**2, information)
     return np.linalg.inv(np.eye(block.k) + information)
 
 
@@ -71,6 +77,10 @@ def choose_automatically(
     """
     choices: list[Choice] = []
     for f, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
+        if block.relation is not None:
+            reason = f"its levels are related by {block.grouping.relation}, so that independent effects are sampled"
+            choices.append(Choice(degree=0.0, reason=reason, is_only=True))
+            continue
         if any(not piece.structure.has_shares for piece in block.pieces):
             choices.append(Choice(degree=0.0, reason=SINGULAR, is_only=True))
             continue

@@ -21,8 +21,8 @@ Sites, for a grouping factor ``Subject`` of q levels with k effects:
   ``r_Subject`` (q, k) random effects with what they vary around (the intercept of each subject rather than its
   deviation from the common one), or ``t_Subject`` (q, k) something between the two, see
   `bayesmm.bayes.programs.partial`;
-  ``b_Subject`` (q, k) random effects made of any of these. Beside ``at_means_sd_Subject``, ``z``, ``r`` and ``t`` are
-  about the effects at the means, ``b`` about those as labelled.
+  ``b_Subject`` (q, k) random effects made of any of these, of related levels as a root of A times them. Beside
+  ``at_means_sd_Subject``, ``z``, ``r`` and ``t`` are about the effects at the means, ``b`` about those as labelled.
 
 Where a prior is on a variance the site is ``variance_Subject`` (``variance`` for sigma), where it is on a share of the
 variance ``share_Subject``, and the standard deviation is deterministic; where priors of several families meet in one
@@ -235,6 +235,8 @@ class ConditionalData(NamedTuple):
         Numbers of the priors of the coefficients, by site.
     groups : tuple of GroupRows
         Of rows whose residuals hang together.
+    level_roots : tuple of array, shape (q, q), or None
+        V of each block whose levels are related: their effects are V times independent ones.
     """
 
     y: Float[Array, " n"] | None
@@ -252,6 +254,7 @@ class ConditionalData(NamedTuple):
     covariances: CovarianceData
     coefficients: tuple[Numbers, ...]
     groups: tuple[GroupRows, ...] = ()
+    level_roots: tuple[Float[Array, "q q"] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +353,8 @@ class ConditionalProgram:
         block = self.covariances.blocks[f]
         match self.parameterisations[f]:
             case "noncentred":
-                return _sample_noncentred(block, factor)
+                independent, V = _sample_noncentred(block, factor), data.level_roots[f] if data.level_roots else None
+                return independent if V is None else V @ independent
             case "centred":
                 return _sample_centred(block, factor, around)
             case "partial":
