@@ -22,7 +22,12 @@ from bayesmm.bayes.results.draws import ParameterDraws, map_draws, read_draws, s
 from bayesmm.bayes.results.indispensable import refuse_indispensable
 from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.recovered import read_effects
-from bayesmm.bayes.results.residual_leave_out import conditional_groups, leave_groups, leave_rows
+from bayesmm.bayes.results.residual_leave_out import (
+    conditional_groups,
+    leave_crossing_related,
+    leave_groups,
+    leave_rows,
+)
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
@@ -38,7 +43,7 @@ from bayesmm.marginal.leave_out.leave_out import (
     read_rows,
 )
 from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw, TogetherGroups
-from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, single_rows
+from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, share_levels, single_rows
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import progress_bar, watched
 
@@ -235,6 +240,8 @@ def _marginal(
         return normal_log_density(*_leave_rows(posterior, draws, progress))
     bound = _bind(posterior)
     refuse_indispensable(posterior.design, bound.rows, groups, bound.data.prior)
+    if bound.products.sparse is not None and not share_levels(bound.rows, groups):
+        return leave_crossing_related(posterior, draws, groups, bound.data, bound.rows.fixed, progress)
     turned = group_rows(bound.rows, groups, bound.products)
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
         stacked = stack_draws(draws, bound.data.prior)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -120,27 +121,63 @@ def _leave_crossing(
     data: MarginalData,
     progress: bool | None,
 ) -> np.ndarray:
-    """Leave out groups that cross those of the residuals or other grouping factors, by matrices of rows by rows.
+    """Leave out groups that cross those of the residuals or other grouping factors."""
+    _check_rows(posterior.n)
+    rows = posterior.problem.residual_rows
+    assert draws.residual is not None
+    residuals = ResidualDraws(layout=rows.layout, public=draws.residual, sigma=draws.sigma)
+    return leave_crossing(posterior, draws, groups, data, rows.fixed, _dense_residuals(residuals), progress)
+
+
+def leave_crossing_related(
+    posterior: DrawnModel,
+    draws: ParameterDraws,
+    groups: list[np.ndarray],
+    data: MarginalData,
+    fixed: np.ndarray,
+    progress: bool | None,
+) -> np.ndarray:
+    """Leave out groups whose rows differ in levels that are related; `fixed` is [Q e] times the roots of the weights.
+
+    Raises
+    ------
+    PredictionError
+        If there are more than a thousand rows.
+    """
+    _check_rows(posterior.n)
+    weights = posterior.design.weights
+    noise = (np.diag(sigma**2 / weights) for sigma in draws.sigma)
+    return leave_crossing(posterior, draws, groups, data, fixed / np.sqrt(weights)[:, None], noise, progress)
+
+
+def leave_crossing(
+    posterior: DrawnModel,
+    draws: ParameterDraws,
+    groups: list[np.ndarray],
+    data: MarginalData,
+    fixed: np.ndarray,
+    noise: Iterator[np.ndarray],
+    progress: bool | None,
+) -> np.ndarray:
+    """Leave out any groups, by matrices of rows by rows, of residuals with covariances (n, n) of each draw.
 
     With P the precision of y given the covariance parameters, coefficients integrated out as well,
 
         y_g | y_-g ~ N(y_g − P_gg⁻¹(Py)_g, P_gg⁻¹).
     """
-    design = posterior.design
-    _check_rows(design.n)
-    rows, prior = posterior.problem.residual_rows, data.prior
-    Q, response = rows.fixed[:, :-1], rows.fixed[:, -1]
+    prior, Q, response = data.prior, fixed[:, :-1], fixed[:, -1]
     basis, precision = Q @ np.asarray(prior.basis), np.asarray(prior.precision)
     sampled, columns = np.asarray(prior.sampled), Q @ np.asarray(prior.sampled_root)
-    members = [(block, block.incidence.only) for block in design.blocks]
-    blocks = [(own.columns, block.relation_of(own.codes[:, None], own.codes)) for block, own in members]
+    blocks = [
+        [(a.columns, b.columns, block.relation_of(a.codes[:, None], b.codes)) for a, b in product(members, repeat=2)]
+        for block in posterior.design.blocks
+        for members in [block.incidence.memberships]
+    ]
     found = []
     with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
-        assert draws.residual is not None
-        of_rows = ResidualDraws(layout=rows.layout, public=draws.residual, sigma=draws.sigma)
-        for d, V in enumerate(_dense_residuals(of_rows)):
-            for (Z, alike), covariance in zip(blocks, draws.covariances, strict=True):
-                V = V + Z @ covariance[d] @ Z.T * alike
+        for d, V in enumerate(noise):
+            for sides, covariance in zip(blocks, draws.covariances, strict=True):
+                V = V + sum(left @ covariance[d] @ right.T * alike for left, right, alike in sides)
             beta = draws.beta[d, sampled]
             mean = np.asarray(conditional_prior(data, jnp.asarray(beta) if len(sampled) else None).mean)
             y = response - columns @ (beta - np.asarray(prior.sampled_origin)) - basis @ mean

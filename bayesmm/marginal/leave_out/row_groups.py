@@ -76,21 +76,20 @@ def group_rows(
     Raises
     ------
     PredictionError
-        If crossed factors have too many effects for a dense matrix, or levels are related and rows of a group differ in
-        theirs.
+        If crossed factors have too many effects for a dense matrix.
     """
     codes = _partition(groups, len(rows.fixed))
     independent = products.sparse is None and not products.shape.remainder
     if codes is not None and independent and all(_lies_in(each, codes) for each in rows.incidences):
         return _apart(rows, codes, len(groups), products)
-    if all(_shares_levels(each, which) for each in rows.incidences for which in groups):
+    if share_levels(rows, groups):
         return _together(rows, groups, products)
-    if products.sparse is not None:
-        raise PredictionError(
-            "Levels are related, so that a group of rows can be left out, its random effects integrated out, where its "
-            "rows have the same level of every grouping factor, and these do not. Leave out rows."
-        )
     return _crossed(rows, groups, products)
+
+
+def share_levels(rows: Rows, groups: Sequence[np.ndarray]) -> bool:
+    """Whether the rows of each group have the same level of every grouping factor."""
+    return all(_shares_levels(each, which) for each in rows.incidences for which in groups)
 
 
 def single_rows(
