@@ -44,6 +44,7 @@ MODELS = [
     ("y ~ week + (week | id)", "het(arm)", {}),
     ("y ~ week + (1 | id)", "ar1(week | id)", {"weights": "w"}),
     ("y ~ week + (1 | site) + (1 | id)", "het(visit)", {}),
+    ("y ~ week + (1 | site)", "het(1)", {"sigma": 1.0}),
 ]
 
 
