@@ -44,10 +44,13 @@ OTHERS = {
     ("covariance/kernels.py", NotImplementedError),
     ("covariance/factor_analytic.py", NotImplementedError),
     ("bayes/priors/prior_keys.py", NotImplementedError),
+    ("marginal/residual/weights.py", NotImplementedError),
     # What NumPy's own factorisation raises, caught where that is.
     ("cholesky/factor.py", np.linalg.LinAlgError),
     ("cholesky/precision.py", np.linalg.LinAlgError),
     ("marginal/residual/pattern_sums.py", np.linalg.LinAlgError),
+    ("marginal/residual/layout.py", np.linalg.LinAlgError),
+    ("marginal/residual/weights.py", np.linalg.LinAlgError),
     ("marginal/residual/kriging.py", np.linalg.LinAlgError),
     # Caught by those who call, and told as a StorageError that names the file.
     ("bayes/files/checkpoint.py", ValueError),
