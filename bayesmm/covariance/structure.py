@@ -328,6 +328,18 @@ class Structure:
         """In the triangle of whose rows (k,) effects with such loadings are to be sampled."""
         raise NotImplementedError
 
+    def spread(self, xp: Any, pivots: Array, others: Array, places: Array, k: int) -> tuple[Array, Array, Array]:
+        """Take the entries of that triangle to what stands for standard deviations, directions, and their density."""
+        raise NotImplementedError
+
+    def gathered(self, volume: np.ndarray, unit: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the pivots and other entries of that triangle."""
+        raise NotImplementedError
+
+    def below_pivots(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of its entries below the pivots."""
+        raise NotImplementedError
+
     def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
         """Marginal density of one of several free correlations, at x (m,) inside its limits, of that density of R."""
         raise NotImplementedError

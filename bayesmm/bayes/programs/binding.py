@@ -16,7 +16,6 @@ from bayesmm.bayes.programs.parameterisation import Parameterisation, degree_of
 from bayesmm.bayes.programs.program import ConditionalData, ConditionalProgram, MarginalData, MarginalProgram
 from bayesmm.bayes.programs.residuals import ResidualMatrix, ResidualNumbers, Residuals, lay_out_groups
 from bayesmm.bayes.programs.sites import declare_parameter
-from bayesmm.covariance.reduced_rank import ReducedRank
 from bayesmm.design.blocks.labels import RESIDUAL_SD, BlockLabels
 from bayesmm.design.blocks.residual import ResidualBlock
 from bayesmm.design.design import Design
@@ -365,7 +364,7 @@ def _bind_loadings(
         start=piece.start,
         stop=piece.stop,
         rows=tuple(names.sd_rows.index(row) for row in piece.sd_rows),
-        structure=cast(ReducedRank, piece.structure),
+        structure=piece.structure,
         sd=sd,
         is_folded=is_folded,
     )

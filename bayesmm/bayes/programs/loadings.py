@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import constraints
 
 from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
-from bayesmm.covariance.reduced_rank import ReducedRank
+from bayesmm.covariance.structure import Structure
 
 
 class LoadingNumbers(NamedTuple):
@@ -51,7 +51,7 @@ class Loadings:
         Which effects.
     rows : tuple of int
         Which of the free standard deviations of the block are theirs.
-    structure : ReducedRank
+    structure : Structure
         How they covary.
     sd : Parameter
         Declares the priors of their standard deviations; it is not sampled.
@@ -62,7 +62,7 @@ class Loadings:
     start: int
     stop: int
     rows: tuple[int, ...]
-    structure: ReducedRank
+    structure: Structure
     sd: Parameter
     is_folded: bool
 

@@ -174,7 +174,7 @@ class _BoundedCall(LazyCall):
             elif success is None:
                 success = sorted(pd.unique(np.asarray(values)).tolist())[0]
             elif not (values == success).any():
-                raise ValueError(f"no value is equal to {success!r}")
+                raise DesignError(f"binary() asks for {success!r}, and no value is equal to it: name one that occurs.")
             self.success = success
         return np.where(values == self.success, 1, 0)
 

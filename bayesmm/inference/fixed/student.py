@@ -94,6 +94,8 @@ def _quantile(probability: float, df: float) -> float:
     """Newton's steps for the logarithm of the tail in log t, which is concave: they arrive from any start."""
     if not df > 0.0:
         return math.nan
+    if probability in (0.0, 1.0):  # of a level that rounds to one
+        return math.copysign(math.inf, probability - 0.5)
     if math.isinf(df):
         return NormalDist().inv_cdf(probability)
     tail = min(probability, 1.0 - probability)
