@@ -266,7 +266,7 @@ def test_points_are_minima_of_the_dense_criterion(term: str) -> None:
             assert loss(moved) > least - 1e-6
 
 
-@pytest.mark.parametrize("callee", STRUCTURES)
+@pytest.mark.parametrize("callee", [name for name in STRUCTURES if name != "equalto"])  # which has no parameters
 def test_slopes_of_public_values_are_those_of_differences(callee: str) -> None:
     structure, k, rng = STRUCTURES[callee], 3, np.random.default_rng(3)
     piece, back = Piece(0, k, structure), np.linalg.inv(np.diag([1.0, 2.0, 0.5]))

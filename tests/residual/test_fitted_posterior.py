@@ -286,7 +286,7 @@ def test_what_needs_effects_integrated_out_is_refused(small: pd.DataFrame) -> No
     levels = sorted(DATA["id"].unique())
     A = pd.DataFrame(np.eye(len(levels)), index=levels, columns=levels)
     related = Model("y ~ x + (1 | rel(id, A))", DATA, residual="power(fitted)", relations={"A": A})
-    with pytest.raises(ArgumentError, match="Variances by the fitted value have no other: take fit"):
+    with pytest.raises(ArgumentError, match="A variance by the fitted value is sampled with independent levels"):
         related.program()
 
 

@@ -191,7 +191,7 @@ def test_tests_of_variances_are_those_of_rows_in_memory(formula: str) -> None:
 @pytest.mark.parametrize("formula", ["y ~ t + (t | b)", "y ~ t + (1 | a) + (1 | b)"])
 def test_refits_without_a_variance_are_drawn_as_rows_in_memory_are(formula: str) -> None:
     here, there = (
-        model.fit().variance_tests("sd(Intercept | b)", kind="bootstrap", n=400, seed=1) for model in models(formula)
+        model.fit().variance_tests("sd(Intercept | b)", kind="bootstrap", n=200, seed=1) for model in models(formula)
     )
     (one,), (other,) = here.tests, there.tests
     assert stats.ks_2samp(one.draws, other.draws).pvalue > 1e-3
