@@ -354,15 +354,15 @@ class Serial(Correlation):
 
 
 @dataclass(frozen=True)
-class Decay(Correlation):
-    """ρ to the power of the time between two rows, 0 < ρ < 1.
+class Fading(Correlation):
+    """Correlations that fall to nothing with time, by one parameter between zero and one.
 
     Attributes
     ----------
     expression : str
         What the term has left of its bar.
     span : float
-        A usual time between neighbours: the search is for ρ to the power of this, which has no unit.
+        A usual time between neighbours.
     least : float
         The least time between neighbours.
     """
@@ -370,10 +370,7 @@ class Decay(Correlation):
     expression: str
     span: float
     least: float
-    words = "correlations that fall exponentially with time"
-    is_markov = True
     has_lkj = False
-    is_over_gap = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -386,13 +383,41 @@ class Decay(Correlation):
         return 0.0, 1.0
 
     @property
-    def near(self) -> float:
-        """Half of the way to the floor, of the free parameter."""
-        return float(np.exp(0.5 * self.floor / self.span))
+    def floor(self) -> float:
+        """Free parameter below which the nearest neighbours are uncorrelated but for rounding."""
+        raise NotImplementedError
 
     def held(self, z: np.ndarray) -> np.ndarray:
         """Where it is zero."""
         return z < self.floor
+
+    def anchor(self, positions: np.ndarray) -> np.ndarray:
+        """Take times from the first, to the digits that differences of decimal numbers have."""
+        return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
+
+
+@dataclass(frozen=True)
+class Decay(Fading):
+    """ρ to the power of the time between two rows, 0 < ρ < 1.
+
+    Attributes
+    ----------
+    expression : str
+        What the term has left of its bar.
+    span : float
+        A usual time between neighbours: the search is for ρ to the power of this, which has no unit.
+    least : float
+        The least time between neighbours.
+    """
+
+    words = "correlations that fall exponentially with time"
+    is_markov = True
+    is_over_gap = True
+
+    @property
+    def near(self) -> float:
+        """Half of the way to the floor, of the free parameter."""
+        return float(np.exp(0.5 * self.floor / self.span))
 
     @property
     def floor(self) -> float:
@@ -431,10 +456,6 @@ class Decay(Correlation):
         slopes = left * gaps * values
         return Neighbours(values, slopes[None], (slopes * (left * gaps - (1.0 - left)))[None, None])
 
-    def anchor(self, positions: np.ndarray) -> np.ndarray:
-        """Take times from the first, to the digits that differences of decimal numbers have."""
-        return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
-
     def start(self, found: PairProducts) -> np.ndarray:
         """Of the pairs that are nearest to each other."""
         apart = np.abs(found.first - found.second)
@@ -460,7 +481,7 @@ class Decay(Correlation):
 
 
 @dataclass(frozen=True)
-class Curve(Correlation):
+class Curve(Fading):
     """f(h / r) of two rows h apart, with a range r and a curve f that falls from one; ρ = f(g / r) at one distance g.
 
     Attributes
@@ -472,11 +493,6 @@ class Curve(Correlation):
     least : float
         The least time between neighbours.
     """
-
-    expression: str
-    span: float
-    least: float
-    has_lkj = False
 
     @property
     def gap(self) -> float:
@@ -492,16 +508,6 @@ class Curve(Correlation):
         raise NotImplementedError
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """One, of the term."""
-        return (self.expression,)
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """None below zero."""
-        return 0.0, 1.0
-
-    @property
     def near(self) -> float:
         """Half of the way to the floor, of the free parameter."""
         return float(np.exp(0.5 * self.floor))
@@ -511,10 +517,6 @@ class Curve(Correlation):
         """Free parameter below which the nearest neighbours are uncorrelated but for rounding."""
         farthest = self.reach(np, np.array(UNCORRELATED)) * self.gap / self.least
         return max(float(np.log(np.maximum(self.fall(np, farthest), np.exp(LEAST_FREE)))), LEAST_FREE)
-
-    def held(self, z: np.ndarray) -> np.ndarray:
-        """Where it is zero."""
-        return z < self.floor
 
     def public(self, xp: Any, z: Array) -> Array:
         """Take a logistic curve; zero from its floor on."""
@@ -536,10 +538,6 @@ class Curve(Correlation):
         found = self.fall(xp, apart * self.reach(xp, xp.where(is_zero, 0.5, rho[0])))
         part = 1.0 - OWN_PART * positions.shape[-1]
         return xp.where(apart == 0.0, 1.0, xp.where(is_zero, 0.0, part * found))
-
-    def anchor(self, positions: np.ndarray) -> np.ndarray:
-        """Take times from the first, to the digits that differences of decimal numbers have."""
-        return np.round(positions - positions[:, :1], DIGITS - int(np.floor(np.log10(self.span))))
 
     @property
     def ranges(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, assemble_factors, held_theta, parts, stack_factors
-from bayesmm.covariance.public import read_covariance
+from bayesmm.covariance.public import exact_signs, read_covariance
 from bayesmm.covariance.structure import STEP, lower_triangular
 from bayesmm.errors import EstimationError
 from bayesmm.marginal.likelihood.evaluation import Evaluated
@@ -286,7 +286,8 @@ def public_values_together(theta: np.ndarray, sigma: np.ndarray, criterion: Crit
         stack_factors(theta, criterion.layout), criterion.products.effect_roots, criterion.layout, strict=True
     ):
         M = np.linalg.solve(T, L) * sigma[:, None, None]
-        values += read_covariance(np, M @ M.swapaxes(1, 2), pieces)
+        sd, cor = read_covariance(np, M @ M.swapaxes(1, 2), pieces)
+        values += [sd, exact_signs(np, cor)]
     return np.concatenate([*values, sigma[:, None]], axis=1)
 
 

@@ -446,7 +446,7 @@ class _Parser:
         if self.sees("|", "||"):
             self.complain(
                 "A bar cannot stand inside a function call.",
-                f"Covariance structures are {', '.join(f'{name}()' for name in self.structures)}; (x | g) is "
+                f"Structures are {', '.join(f'{name}()' for name in self.structures)}; (x | g) is "
                 "us(x | g), (x || g) is diag(x | g).",
             )
         return node

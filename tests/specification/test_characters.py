@@ -58,7 +58,7 @@ def test_no_strange_character_passes_in_silence(character, place):
     except SpecificationError as error:
         lines = str(error).split("\n")
         assert len(lines) in (1, 4)
-        assert len(max(lines, key=len)) < 260
+        assert len(max(lines, key=len)) < 240
     else:  # a blank, or a letter of a name
         assert character.isspace() or f"{text[:place]}{character}".split()[-1] in str(found)
 
