@@ -114,7 +114,7 @@ class Problem:
         Raises
         ------
         RowsError
-            If prior weights were given as an array, or the residuals have a covariance.
+            If prior weights were given as an array, or the formula uses functions of your own.
         """
         from bayesmm.rows.scan import scan
         from bayesmm.rows.summing import sum_source

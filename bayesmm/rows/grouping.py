@@ -143,6 +143,16 @@ class Groups:
         ]
         return np.column_stack([np.zeros((rows.n, 0)), *(np.asarray(part, dtype=float) for part in parts)])
 
+    def recode(self, marks: np.ndarray, old: Groups) -> np.ndarray:
+        """Return marks (n, w) with the codes of categories that these rows have, not those of others."""
+        marks = marks.copy()
+        for j, name in enumerate(self.marks):
+            own, before = self._kept.columns[name], old._kept.columns[name]
+            if isinstance(own, pd.Categorical) and isinstance(before, pd.Categorical):
+                places = own.categories.get_indexer(before.categories)
+                marks[:, j] = places[marks[:, j].astype(np.int64)]
+        return marks
+
     def label(self, group: int) -> str:
         """Name a group."""
         row = int(self._first[group])

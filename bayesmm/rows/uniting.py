@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from bayesmm.design.columns.rank import independent_columns
 from bayesmm.errors import RowsError
 from bayesmm.marginal.apart.one_factor import root_levels
 from bayesmm.marginal.arrays.linalg import contract
+from bayesmm.marginal.residual.group_totals import FewRows, join_few
 from bayesmm.marginal.sums.rows import Conditioning
 from bayesmm.marginal.sums.totals import Recipe, Totals, fixed_root, taken_off
 from bayesmm.rows.gathering import FEW, Gathered
 from bayesmm.rows.orders import Order
-from bayesmm.rows.summing import Kept, Summed, put_together
+from bayesmm.rows.summing import Declared, Kept, Summed, put_together
 
 
 def unite(one: Summed, other: Summed) -> Summed:
@@ -35,13 +37,8 @@ def unite(one: Summed, other: Summed) -> Summed:
     Raises
     ------
     RowsError
-        If the models or their columns differ, or rows are in both.
+        If the models or their columns differ, or rows, or a group of residuals, are in both.
     """
-    if one.residual_rows is not None or other.residual_rows is not None:
-        raise RowsError(
-            "Sums of rows whose residuals have a covariance are not added: groups of both may be the same. Scan the "
-            "files of all rows together."
-        )
     _check_same_model(one, other)
     twice = set(one.parts) & set(other.parts)
     if twice:
@@ -52,16 +49,26 @@ def unite(one: Summed, other: Summed) -> Summed:
     found = _join(one.found, other.found)
     kept, before = Kept.of(one.declared, found), [Kept.of(each.declared, each.found) for each in (one, other)]
     _check_same_columns(before, kept)
+    _check_groups(before)
     recipe = _common_recipe([one.totals, other.totals], kept)
-    totals, lefts = Totals(recipe), []
+    totals, lefts, few = Totals(recipe), [], []
     for each, own in zip((one, other), before, strict=True):
         maps = [_places(old, new) for old, new in zip(own.blocks, kept.blocks, strict=True)]
         moved = _moved(each.totals, recipe, maps)
         lefts.append((moved, None if each.left is None else _change(each.totals.recipe, recipe), each.left))
         totals.merge(moved.packed())
+        if each.few is not None:
+            few.append(_moved_rows(each.few, each.totals.recipe, recipe, maps, own, kept))
     left = _join_left(lefts) if len(kept.blocks) == 1 and all(each is not None for *_, each in lefts) else None
     return put_together(
-        one.declared, kept, found, totals, left, (*one.parts, *other.parts), f"{one.where} and {other.where}"
+        one.declared,
+        kept,
+        found,
+        totals,
+        left,
+        (*one.parts, *other.parts),
+        f"{one.where} and {other.where}",
+        join_few(few) if few else None,
     )
 
 
@@ -69,6 +76,7 @@ def _check_same_model(one: Summed, other: Summed) -> None:
     a, b = one.declared, other.declared
     pairs = {
         "formulas": (a.specification.normalised(), b.specification.normalised()),
+        "residuals": tuple(_residual_text(each) for each in (a, b)),
         "weights": (a.weights, b.weights),
         "sigma": (a.known_sigma, b.known_sigma),
         "types of the columns": tuple(
@@ -84,6 +92,26 @@ def _check_same_model(one: Summed, other: Summed) -> None:
                 f"{text} remembers other numbers (means, knots, limits) in one of the sums than in the other: their "
                 "rows differ. Write the numbers that it takes into the formula."
             )
+
+
+def _residual_text(declared: Declared) -> str | None:
+    residual = declared.specification.residual
+    return None if residual is None else residual.write()
+
+
+def _check_groups(before: Sequence[Kept]) -> None:
+    """Refuse rows of one group of residuals in both sums: what they have in common with each other is in neither."""
+    one, other = (each.groups for each in before)
+    if one is None or other is None:
+        return
+    both = sorted(set(one.labels) & set(other.labels))
+    if both:
+        name = ":".join(one.factors)
+        raise RowsError(
+            f"{len(both)} group(s) by {name!r} have rows in both sums, {listing(both)}: residuals of one group hang "
+            "together, and products of rows here with rows there are in neither. Read all rows of a group for one of "
+            "the sums; groups that only have the same name need one that tells them apart (site:id)."
+        )
 
 
 def _join(one: Gathered, other: Gathered) -> Gathered:
@@ -208,6 +236,22 @@ def _moved(totals: Totals, recipe: Recipe, maps: Sequence[np.ndarray]) -> Totals
     moved.touching, moved.variances = list(totals.touching), list(totals.variances)
     moved.n, moved.log_weights, moved.inverse_weights = totals.n, totals.log_weights, totals.inverse_weights
     return moved
+
+
+def _moved_rows(
+    few: FewRows, old: Recipe, new: Recipe, maps: Sequence[np.ndarray], before: Kept, kept: Kept
+) -> FewRows:
+    """Return few rows with the columns of another recipe, and marks as these kept rows have them."""
+    assert before.groups is not None
+    assert kept.groups is not None
+    roots = zip(old.conditioning.effect_roots, new.conditioning.effect_roots, strict=True)
+    changes = [_change(old, new), *(T @ np.linalg.inv(own) for T, own in roots)]
+    ends = np.cumsum([len(each) for each in changes])
+    parts = np.split(few.columns, ends[:-1], axis=1)
+    marks = kept.groups.recode(few.marks, before.groups)
+    for place, level in zip(maps, marks.T[marks.shape[1] - len(maps) :], strict=True):
+        level[:] = place[level.astype(np.int64)]
+    return replace(few, marks=marks, columns=np.hstack([own @ M for own, M in zip(parts, changes, strict=True)]))
 
 
 def _join_left(parts: Sequence[tuple[Totals, np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -65,11 +65,13 @@ class GroupTotals:
         """Numbers that are held."""
         return sum(columns.size for _, columns in self._parts)
 
-    def add(self, marks: Float[Array, "G o w"], columns: Float[Array, "G o c"]) -> None:
-        """Add groups."""
+    def add(
+        self, marks: Float[Array, "G o w"], columns: Float[Array, "G o c"], shares: Float[Array, " G"] | None = None
+    ) -> None:
+        """Add groups, each of which stands for itself, or for several."""
         flat = np.ascontiguousarray(marks.reshape(len(marks), -1)) + 0.0
         example, pattern = find_patterns(flat) if flat.size else (np.zeros(1, int), np.zeros(len(flat), int))
-        counts = np.bincount(pattern, minlength=len(example))
+        counts = np.rint(np.bincount(pattern, weights=shares, minlength=len(example)))
         places = np.array(
             [self._place_of(mark, int(count)) for mark, count in zip(flat[example], counts, strict=True)], dtype=int
         )
@@ -142,6 +144,18 @@ def _root(V: Float[Array, "G c"]) -> Float[Array, "r c"]:
     is_some = sizes > ROUNDING * sizes[0]
     is_some[0] = True
     return sizes[is_some, None] * directions[is_some]
+
+
+def join_few(parts: Sequence[FewRows]) -> FewRows:
+    """Put few rows of different groups in the place of those of each part."""
+    totals: dict[int, GroupTotals] = {}
+    for few in parts:
+        sizes = np.bincount(few.groups)
+        for o in np.unique(sizes).tolist():
+            at = (np.cumsum(sizes) - sizes)[sizes == o, None] + np.arange(o)
+            own = totals.setdefault(o, GroupTotals(o))
+            own.add(few.marks[at], few.columns[at], few.shares[at[:, 0]])
+    return few_rows([totals[o] for o in sorted(totals)])
 
 
 def few_rows(totals: Sequence[GroupTotals]) -> FewRows:
