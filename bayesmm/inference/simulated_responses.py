@@ -9,7 +9,9 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.design.predictors import build_predictors
+from bayesmm.marginal.residual.drawn import RowSource
 from bayesmm.marginal.residual.layout import ResidualLayout, unwhiten
+from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.problem import lay_out_design
 from bayesmm.reml.residual import ResidualEstimate
 
@@ -136,6 +138,42 @@ def draw_rows(
         own = _without_fitted(design, residual.public)
     roots = [_roots(R) for R in own.covariances]
     return mean.T + sigma * scales * unwhiten(own.layout.stacks, roots, residuals.T)
+
+
+def draw_departures(
+    source: RowSource,
+    rows: ResidualRows,
+    design: Design,
+    factors: Sequence[np.ndarray],
+    sigma: float,
+    streams: Sequence[np.random.Generator],
+    public: np.ndarray,
+) -> np.ndarray:
+    """Draw Zb + ε of few rows whose sums are those of all.
+
+    Parameters
+    ----------
+    source : RowSource
+        Of the rows.
+    rows : ResidualRows
+        Its rows, of the model that is drawn from.
+    design : Design
+        Of that model.
+    factors, sigma, streams
+        As in `simulate_responses`.
+    public : array, shape (f,)
+        Parameters of the covariance of its residuals.
+
+    Returns
+    -------
+    array, shape (N, m)
+    """
+    effects = draw_effects(design, [sigma * L for L in factors], streams)
+    roots = [np.linalg.cholesky(R) for R in rows.layout.covariances_of(np, public)]
+    departures = sigma * unwhiten(rows.layout.stacks, roots, source.draw(streams)).T
+    for block, own in zip(rows.blocks, effects, strict=True):
+        block.incidence.add_to(departures, own)
+    return departures.T
 
 
 def growth_at(design: Design, public: np.ndarray, mean: np.ndarray) -> np.ndarray | float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from bayesmm.covariance.layout import held_theta, start_theta
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import DesignError, EstimationError
 from bayesmm.marginal.likelihood.likelihood import Method
-from bayesmm.marginal.residual.whitened import whiten_at
+from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
 from bayesmm.problem import Problem, lay_out_design
 from bayesmm.reml.boundary import is_inside, leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
@@ -313,13 +313,20 @@ def refit_responses(
     start : array
         Those estimates, (θ, φ).
 
-    Yields
-    ------
-    Estimate or None
+    Returns
+    -------
+    iterator of Estimate or None
         Of one response after another; None where there is no maximum, or none was reached.
     """
-    for y in responses.T:
-        own = replace(criterion, rows=problem.with_response(y).residual_rows)
+    return refit_each(criterion, (problem.with_response(y).residual_rows for y in responses.T), start)
+
+
+def refit_each(
+    criterion: ResidualCriterion, rows: Iterable[ResidualRows], start: np.ndarray
+) -> Iterator[Estimate | None]:
+    """Do so for rows that differ in the response."""
+    for each in rows:
+        own = replace(criterion, rows=each)
         try:
             found = refit_residual(own, start)
             if not found.minimum.converged:

@@ -24,7 +24,7 @@ def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def sites(data: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Divide patients between two sites."""
     number = data["id"].str[1:].astype(int)
-    return data[number % 3 > 0], data[number % 3 == 0]
+    return data.loc[number % 3 > 0], data.loc[number % 3 == 0]
 
 
 def sums(formula: str, rows: pd.DataFrame, residual: str, **how: Any) -> Any:
@@ -44,10 +44,10 @@ def test_a_site_may_lack_visits_and_sums_come_from_files(residual: str, tmp_path
     first, second = sites(data)
     begins = np.flatnonzero(first["id"].to_numpy()[1:] != first["id"].to_numpy()[:-1]) + 1
     cut = begins[(np.diff(begins) > 1).nonzero()[0][60]]
-    parts = [second[second["week"] > 0], first[:cut], first[cut:]]
+    parts = [second.loc[second["week"] > 0], first.iloc[:cut], first.iloc[cut:]]
     paths = [sums(formula, rows, residual).save(tmp_path / f"{i}.zarr") for i, rows in enumerate(parts)]
     with pytest.raises(RowsError, match=r"1 group\(s\) by 'id' have rows in both sums"):
-        bmm.Model.from_sums(paths[1], sums(formula, first[cut - 1 :], residual).save(tmp_path / "divided.zarr"))
+        bmm.Model.from_sums(paths[1], sums(formula, first.iloc[cut - 1 :], residual).save(tmp_path / "divided.zarr"))
     added = bmm.Model.from_sums(*paths)
     assert_same(added.fit(), bmm.Model(formula, pd.concat(parts), residual=residual).fit())
     again = bmm.Model.from_sums(added.problem.save(tmp_path / "all.zarr"))
@@ -58,7 +58,7 @@ def test_a_site_may_lack_visits_and_sums_come_from_files(residual: str, tmp_path
 
 def test_levels_of_random_effects_may_be_at_both_sites() -> None:
     data, (formula, residual, _) = make_visits(), MODELS[8]
-    halves = [data[(data["week"] + np.arange(len(data))) % 2 == i] for i in (0, 1)]
+    halves = [data.loc[(data["week"] + np.arange(len(data))) % 2 == i] for i in (0, 1)]
     one, other = (sums(formula, rows, residual) for rows in halves)
     assert_same(bmm.Model.from_sums(one + other).fit(), bmm.Model(formula, data, residual=residual).fit())
 

@@ -75,7 +75,7 @@ def test_what_follows_from_a_fit_is_the_same(formula: str, residual: str, tmp_pa
     assert str(one.plan) == str(other.plan)
     if "|" in residual:
         np.testing.assert_allclose(here.residual_correlation(), there.residual_correlation(), rtol=1e-7)
-    for refused in (there.residuals, there.influence, there.simulate, lambda: there.bootstrap(2)):
+    for refused in (there.residuals, there.influence, there.simulate):
         with pytest.raises(RowsError, match="row by row"):
             refused()
     assert_same(bmm.load(there.save(tmp_path / "fit.nc")), here)

@@ -10,7 +10,10 @@ import numpy as np
 from bayesmm.covariance.layout import assemble_factors
 from bayesmm.inference.bootstrap.resampling import DrawRows, parametric_rows, residual_rows
 from bayesmm.inference.fitted import Fitted
+from bayesmm.inference.simulated_responses import draw_departures
 from bayesmm.marginal.many.drawn import SumSource
+from bayesmm.marginal.residual.drawn import RowSource
+from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.reml.criterion import Criterion
 
@@ -55,6 +58,26 @@ class ResponseSource:
         assert self._rows is not None
         rows = self._rows(streams)
         return self._fit.problem.sum_responses(rows), rows
+
+
+class FewRowsSource:
+    """Responses of rows that are not in memory, and whose residuals have a covariance, on few rows.
+
+    Parameters
+    ----------
+    fit : Fit
+        Whose estimates are taken for the truth.
+    """
+
+    def __init__(self, fit: Fitted) -> None:
+        self._fit, self._source = fit, RowSource(fit.problem.residual_rows)
+
+    def draw(self, streams: Sequence[np.random.Generator]) -> list[ResidualRows]:
+        """Draw a response from each stream."""
+        at, rows = self._fit.estimate, self._source.rows
+        assert at.residual is not None
+        drawn = draw_departures(self._source, rows, self._fit.design, at.factors, at.sigma, streams, at.residual.public)
+        return [rows.around(at.beta, each) for each in drawn.T]
 
 
 def sum_source(criterion: Criterion) -> SumSource | None:

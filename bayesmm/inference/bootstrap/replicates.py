@@ -16,7 +16,7 @@ from bayesmm.design.columns.rank import independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, DesignError
-from bayesmm.inference.bootstrap.drawing import MOST, NUMBERS, ResponseSource
+from bayesmm.inference.bootstrap.drawing import MOST, NUMBERS, FewRowsSource, ResponseSource
 from bayesmm.inference.bootstrap.resampling import LevelSampler, parametric_rows, residual_rows
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.many.resampled import sum_levels
@@ -28,7 +28,7 @@ from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import differentiate_public_values, estimate
 from bayesmm.reml.refits import Refits, public_values_together, refit, refit_alone, refit_resampled
 from bayesmm.reml.residual import ResidualEstimate
-from bayesmm.reml.residual_search import pose_settled, refit_residual, refit_responses
+from bayesmm.reml.residual_search import pose_settled, refit_each, refit_residual, refit_responses
 
 type BootstrapKind = Literal["parametric", "residual", "case"]
 type Statistic = Callable[[Any], Any]
@@ -192,13 +192,20 @@ class _Responses:
 
 
 class _Wholes:
-    """Replicates that are drawn row by row and refitted one by one, where residuals have a covariance."""
+    """Replicates that are drawn row by row and refitted one by one, where residuals have a covariance.
+
+    Of rows that are not in memory few are drawn, with sums like those of all.
+    """
 
     at_once = 20
 
     def __init__(self, fit: Fitted, kind: Literal["parametric", "residual"], statistic: NamedStatistic | None) -> None:
         self._fit, self._statistic = fit, statistic
-        self._draw = (parametric_rows if kind == "parametric" else residual_rows)(fit)
+        self._few: FewRowsSource | None = None
+        if fit.problem.summed is not None and kind == "parametric" and statistic is None:
+            self._few = FewRowsSource(fit)
+        else:
+            self._draw = (parametric_rows if kind == "parametric" else residual_rows)(fit)
 
     def make(self, streams: Sequence[np.random.Generator]) -> Made:
         """Refit to new responses; there are no influences."""
@@ -208,8 +215,13 @@ class _Wholes:
         start = found.coordinates[:-1]
         psi = np.full((m, len(start)), np.nan)
         assert found.residual is not None
-        rows = self._draw(streams)
-        for i, own in enumerate(refit_responses(fit.problem, found.residual.criterion, rows, start)):
+        criterion, rows = found.residual.criterion, np.zeros((0, m))
+        if self._few is not None:
+            refits = refit_each(criterion, self._few.draw(streams), start)
+        else:
+            rows = self._draw(streams)
+            refits = refit_responses(fit.problem, criterion, rows, start)
+        for i, own in enumerate(refits):
             if own is None:
                 continue
             values = np.concatenate([own.beta, own.public_values(own.coordinates)])

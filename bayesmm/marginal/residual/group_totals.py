@@ -103,7 +103,7 @@ class GroupTotals:
             before = end - counts[own]
             left.append(place[start:before])
             rows.append(columns[start:before])
-            root = _root(columns[before:end])
+            root = root_lines(columns[before:end])
             left.append(np.full(len(root), own))
             rows.append(root)
             start = end
@@ -138,9 +138,9 @@ class GroupTotals:
         return place
 
 
-def _root(V: Float[Array, "G c"]) -> Float[Array, "r c"]:
+def root_lines(V: Float[Array, "G c"]) -> Float[Array, "r c"]:
     """Return as few lines R with R'R = V'V as there are columns that are independent."""
-    _, sizes, directions = np.linalg.svd(np.linalg.qr(V, mode="r"))
+    _, sizes, directions = np.linalg.svd(np.linalg.qr(V, mode="r"), full_matrices=False)
     is_some = sizes > ROUNDING * sizes[0]
     is_some[0] = True
     return sizes[is_some, None] * directions[is_some]

@@ -72,6 +72,32 @@ class ResidualRows:
         """Number of fixed effects."""
         return len(self.root)
 
+    @property
+    def weights(self) -> Float[Array, " n"]:
+        """Prior weights."""
+        found, rows = np.empty(len(self.fixed)), self.layout.ordered
+        found[rows.rows] = np.exp(rows.log_weights)
+        return found
+
+    @property
+    def log_weights(self) -> float:
+        """Sum of the logarithms of the prior weights of all rows."""
+        return float(self.layout.ordered.shares @ self.layout.ordered.log_weights)
+
+    @property
+    def residual_square(self) -> float:
+        """What least squares leave of the response."""
+        return float(self.weights @ self.fixed[:, -1] ** 2)
+
+    def around(self, beta: Float[Array, " p"], departures: Float[Array, " n"]) -> ResidualRows:
+        """Take the response that departs from Xβ so, of coefficients of the user's columns."""
+        basis, weights = self.fixed[:, :-1], self.weights
+        first = basis.T @ (weights * departures)
+        left = departures - basis @ first
+        second = basis.T @ (weights * left)  # what rounding left
+        origin = beta + np.linalg.solve(self.root, first + second) if self.p else beta
+        return replace(self, fixed=np.column_stack([basis, left - basis @ second]), origin=origin)
+
     def with_response(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> ResidualRows:
         """Take another response (n,) in the same rows, of the user's columns X (n, p) and prior weights (n,)."""
         left, origin = _leave(X, y, weights, self.fixed[:, :-1], self.root)
