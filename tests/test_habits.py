@@ -32,7 +32,7 @@ WATCHED = {
     "Model": {"calibrate", "check_identity", "fit", "prior_predictive", "sample"},
     "Fit": {
         *("anova", "augment", "augment_rows", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
-        *("group_lines", "influence"),
+        *("group_lines", "influence", "influence_rows"),
         *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
         *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
         "variance_tests",

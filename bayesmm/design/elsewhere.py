@@ -31,9 +31,9 @@ class Distant:
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RowsError(
             f"This needs {self._what} row by row, and the rows are in {self._where}, not in memory. Fitted values and "
-            "residuals go to a file by augment_rows(rows, to='residuals.parquet'), predictions by predict_rows, a "
-            "posterior's leave-one-out by loo_rows; what else looks at single rows needs a model of a data frame, of "
-            "a part of the rows perhaps."
+            "residuals go to a file by augment_rows(rows, to='residuals.parquet'), influence by influence_rows, "
+            "predictions by predict_rows, a posterior's leave-one-out by loo_rows; what else looks at single rows "
+            "needs a model of a data frame, of a part of the rows perhaps."
         )
 
     def __getattr__(self, name: str) -> Any:

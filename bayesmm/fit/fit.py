@@ -1706,7 +1706,9 @@ class Fit:
         with progress_bar("summing over clusters", None, progress):
             return robust_fixed_effects(self, cluster, kind, level)
 
-    def influence(self, by: str = "rows", *, refit: bool = False, progress: bool | None = None) -> Influence:
+    def influence(
+        self, by: str = "rows", *, refit: bool = False, rows: Any = None, progress: bool | None = None
+    ) -> Influence:
         """Measure how much each row, or each level with all its rows, decides what the fit says.
 
         Parameters
@@ -1716,6 +1718,8 @@ class Fit:
         refit : bool
             Whether variances are estimated anew without each, from the estimate with all rows. By default they stay,
             and what is said of the fixed effects is exact for them: nothing is refitted.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -1729,6 +1733,9 @@ class Fit:
         ------
         ArgumentError
             If there is no such grouping factor, or a level has too many levels of others to be left out.
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model. They are left out one by one by
+            `influence_rows`.
 
         Notes
         -----
@@ -1755,7 +1762,43 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.influence import measure_influence
 
-        return measure_influence(self, by, refit=refit, progress=progress)
+        return measure_influence(self, by, refit=refit, progress=progress, rows=rows)
+
+    def influence_rows(self, rows: Any, to: str | os.PathLike[str], *, progress: bool | None = None) -> Path:
+        """Write the rows of a model, read chunk by chunk, with what each decides of the fit to a Parquet file.
+
+        Parameters
+        ----------
+        rows : path, list, or table
+            The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
+        to : path
+            Ends in ``.parquet``. It is complete, or not there.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then .standardised (as of `residuals`), .leverage, .cooks_distance,
+            .mdffits, .covariance_ratio, .covariance_trace, .statistic and .p_value (as of `influence`), and
+            ``.dfbetas(x)`` of each coefficient; missing where a row is not complete.
+
+        Raises
+        ------
+        RowsError
+            If the rows cannot be read, or are not those of the model; or if residuals have a covariance.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.influence_rows("visits/*.parquet", to="influence.parquet")  # doctest: +SKIP
+        """
+        self.design.require_independent_residuals("influence_rows")
+        from bayesmm.inference.diagnostics.influence_rows import write_influence
+
+        with progress_bar("leaving out rows", self.n, progress) as bar:
+            return write_influence(self, rows, to, bar)
 
     def tidy(
         self,

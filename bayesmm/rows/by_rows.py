@@ -33,7 +33,7 @@ class RowsOf:
         needed = needed_columns(declared.specification, declared.weights, source.columns, declared.names)
         self._summed, self._source = summed, source
         self._evaluation = Evaluation(declared, summed.found, needed, source.texts)
-        self._response, self._weight = Moments(), 0.0
+        self._seen = Seen()
 
     def chunks(self, rows: int, *, beside: bool) -> Iterator[tuple[Chunk, np.ndarray, ChunkRows | None]]:
         """Yield chunks, which of their rows are complete, and the columns of these; None of none.
@@ -49,30 +49,51 @@ class RowsOf:
         for chunk in self._source.chunks(names, min(rows, self._source.chunk_rows)):
             complete, part = self._evaluation.read_rows(chunk)
             if part is not None:
-                self._response.add(part.y)
-                self._weight += float(part.weights.sum())
+                self._seen.add(part)
             yield chunk, complete, part
 
     def check(self) -> None:
-        """Refuse rows that are not those of the model.
+        """Refuse rows that are not those of the model; see `check_same`."""
+        check_same(self._summed, self._source, self._seen)
 
-        Raises
-        ------
-        RowsError
-            Says how they differ.
-        """
-        known = self._summed.design.elsewhere
-        assert known is not None
-        found, n = self._response, self._response.n
-        size = max(abs(known.response_low), abs(known.response_high))
-        pairs = [(found.mean, known.response_mean), (np.sqrt(found.square / max(n, 1)), _sd(known.response_square, n))]
-        same = all(abs(one - other) <= SAME * size for one, other in pairs)
-        if n != known.n or not same or abs(self._weight - known.weight_total) > SAME * known.weight_total:
-            raise RowsError(
-                f"{self._source} are not the rows that the model was made of: {n:,} complete rows with a mean response "
-                f"of {found.mean:g}, and the model has {known.n:,} with {known.response_mean:g}. Give the rows that "
-                "it was made of, all of them."
-            )
+
+class Seen:
+    """What is known of rows that were read, to hold them to those of a model."""
+
+    def __init__(self) -> None:
+        self.response, self.weight = Moments(), 0.0
+
+    def add(self, rows: ChunkRows) -> None:
+        """Take in some rows."""
+        self.response.add(rows.y)
+        self.weight += float(rows.weights.sum())
+
+    def merge(self, other: Seen) -> None:
+        """Take in what is known of others."""
+        self.response.merge(other.response)
+        self.weight += other.weight
+
+
+def check_same(summed: Summed, source: Scan, seen: Seen) -> None:
+    """Refuse rows that are not those of the model.
+
+    Raises
+    ------
+    RowsError
+        Says how they differ.
+    """
+    known = summed.design.elsewhere
+    assert known is not None
+    found, n = seen.response, seen.response.n
+    size = max(abs(known.response_low), abs(known.response_high))
+    pairs = [(found.mean, known.response_mean), (np.sqrt(found.square / max(n, 1)), _sd(known.response_square, n))]
+    same = all(abs(one - other) <= SAME * size for one, other in pairs)
+    if n != known.n or not same or abs(seen.weight - known.weight_total) > SAME * known.weight_total:
+        raise RowsError(
+            f"{source} are not the rows that the model was made of: {n:,} complete rows with a mean response "
+            f"of {found.mean:g}, and the model has {known.n:,} with {known.response_mean:g}. Give the rows that "
+            "it was made of, all of them."
+        )
 
 
 def _sd(square: float, n: int) -> float:

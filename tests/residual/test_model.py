@@ -165,9 +165,9 @@ ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercep
 def test_every_method_of_a_fit_works(fit: Fit, tmp_path: Path) -> None:
     arguments = ARGUMENTS | {"explore": (tmp_path / "explorer.html",)}
     for name in [name for name in dir(fit) if not name.startswith("_")]:
-        if name in WORKS | {"test", "problem", "estimate", "save", "predict_rows", "augment_rows"}:
+        if name in WORKS | {"test", "problem", "estimate", "save", "predict_rows", "augment_rows", "influence_rows"}:
             value = getattr(fit, name)
-            if callable(value) and name not in ("save", "predict_rows", "augment_rows"):
+            if callable(value) and name not in ("save", "predict_rows", "augment_rows", "influence_rows"):
                 value(*arguments.get(name, ()), **OPTIONS.get(name, {}))
             continue
         with pytest.raises(ArgumentError, match="has no smooth term"):

@@ -293,7 +293,7 @@ def _influence(fit: Fitted, at: Eliminated) -> tuple[dict[str, Influence], list[
     found, skipped = {ROWS: measure_influence(fit, ROWS, refit=False)}, []
     effects = sum(Z.shape[1] for Z in at.columns)
     for name in grouping_names(fit):
-        _, groups, factor = left_out(fit, f"`{name}`")
+        _, groups, factor = left_out(fit.design, f"`{name}`")
         if columns_needed(at, groups, factor) * effects > MOST_WORK:
             skipped.append(name)
         else:

@@ -67,7 +67,9 @@ def _delete_singly(
     return v * (e / T)[:, None], covariance + v[:, :, None] * (v / T[:, None])[:, None], e**2 / T
 
 
-def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | None) -> Deleted:
+def delete_groups(
+    at: Eliminated, groups: Sequence[np.ndarray], factor: int | None, counts: np.ndarray | None = None
+) -> Deleted:
     """Leave out each group of rows; rows whose residuals hang together are in one.
 
     Parameters
@@ -78,6 +80,8 @@ def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | No
         Rows of each, where they are not levels of a factor.
     factor : int or None
         Of which grouping factor they are the levels that have rows.
+    counts : array, shape (n,), optional
+        Rows that each row stands for, where few have the sums of all.
 
     Raises
     ------
@@ -91,9 +95,9 @@ def delete_groups(at: Eliminated, groups: Sequence[np.ndarray], factor: int | No
         variance=np.full((n_groups, p, p), np.nan),
         explained=np.full(n_groups, np.nan),
         leverage=np.array([(1.0 - at.left[rows]).sum() for rows in groups]),
-        size=np.array(list(map(len, groups))),
+        size=np.array([len(rows) if counts is None else round(counts[rows].sum()) for rows in groups]),
     )
-    single = np.flatnonzero(found.size == 1)
+    single = np.flatnonzero([len(rows) == 1 for rows in groups])
     if len(single):
         own = np.concatenate([groups[g] for g in single.tolist()])
         T = np.where(at.left[own] > GONE, at.left[own], np.nan)

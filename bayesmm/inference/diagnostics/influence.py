@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from scipy import stats
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
-from bayesmm.errors import ArgumentError
+from bayesmm.design.design import Design
+from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.inference.condensed import FewRows, condense_fit
 from bayesmm.inference.diagnostics.deletion import Deleted, delete_groups, delete_rows
-from bayesmm.inference.diagnostics.row_view import view_rows
+from bayesmm.inference.diagnostics.row_view import view_rows_at
 from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
@@ -196,23 +198,35 @@ class Influence:
         return self.summary()._repr_html_()
 
 
-def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | None = False) -> Influence:
+def measure_influence(
+    fit: Fitted, by: str, *, refit: bool, progress: bool | None = False, rows: Any = None
+) -> Influence:
     """Leave out rows or levels, each by itself; see `Fit.influence`."""
     if not isinstance(refit, bool):
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
-    index, groups, factor = left_out(fit, by)
-    with progress_bar(f"leaving out {by}", None, progress):
-        rows = view_rows(fit)
-        at = rows.at
-        deleted = delete_rows(rows) if by == ROWS else delete_groups(at, groups, factor)
-    to_user = np.linalg.inv(np.asarray(at.products.fixed_root))
-    change = deleted.change @ to_user.T
-    variance = np.einsum("ai,gij,bj->gab", to_user, deleted.variance, to_user) * fit.sigma**2
+    check_by(fit, by)
+    if by == ROWS and fit.design.elsewhere is not None:
+        raise RowsError(
+            f"by is 'rows', and these are in {fit.design.elsewhere.where}, not in memory: fit.influence_rows(rows, "
+            "to='influence.parquet') writes a line of each to a file, and fit.influence('g', rows=...) leaves levels "
+            "out."
+        )
+    with progress_bar(f"leaving out {by}", None, progress) as bar:
+        few = condense_fit(fit, rows, f"fit.influence({by!r}, rows='visits/*.parquet')", bar)
+        return _leave_out(fit, few, by, refit=refit, progress=progress)
+
+
+def _leave_out(fit: Fitted, few: FewRows, by: str, *, refit: bool, progress: bool | None) -> Influence:
+    index, groups, factor = left_out(few.problem.design, by)
+    view = view_rows_at(few.problem, fit.estimate)
+    at = view.at
+    deleted = delete_rows(view) if by == ROWS else delete_groups(at, groups, factor, few.counts)
+    change, variance = user_changes(fit, at, deleted)
     parameters = None
     if refit:
         possible = np.isfinite(deleted.explained)
         each = zip(watched(groups, f"refitting without each of {by}", progress), possible, strict=True)
-        found = [refit_without(fit, own) if known else None for own, known in each]
+        found = [refit_without(fit, own, few) if known else None for own, known in each]
         parameters = pd.DataFrame(
             parameter_values(fit, found), index=index, columns=[row.name for row in fit.labels.parameter_rows()]
         )
@@ -225,15 +239,7 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | Non
     return Influence(
         by=by.strip("`"),
         refit=refit,
-        table=pd.DataFrame(
-            {
-                "n_rows": deleted.size,
-                "leverage": deleted.leverage,
-                **_distances(change, variance, fit.estimate.beta_covariance),
-                **_outlyingness(fit, at, deleted),
-            },
-            index=index,
-        ),
+        table=pd.DataFrame(measures(fit, at, deleted, change, variance), index=index),
         dfbeta=pd.DataFrame(change, index=index, columns=names),
         dfbetas=pd.DataFrame(change / errors, index=index, columns=names),
         parameters=parameters,
@@ -242,24 +248,49 @@ def measure_influence(fit: Fitted, by: str, *, refit: bool, progress: bool | Non
     )
 
 
-def left_out(fit: Fitted, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
-    """Labels, the rows of each, and of which factor they are levels."""
+def user_changes(fit: Fitted, at: Eliminated, deleted: Deleted) -> tuple[np.ndarray, np.ndarray]:
+    """Return how the user's coefficients change (G, p), and their covariances without each (G, p, p)."""
+    to_user = np.linalg.inv(np.asarray(at.products.fixed_root))
+    variance = np.einsum("ai,gij,bj->gab", to_user, deleted.variance, to_user) * fit.sigma**2
+    return deleted.change @ to_user.T, variance
+
+
+def measures(
+    fit: Fitted, at: Eliminated, deleted: Deleted, change: np.ndarray, variance: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Tabulate what is left out, column by column (G,), from the changes of the coefficients without each."""
+    return {
+        "n_rows": deleted.size,
+        "leverage": deleted.leverage,
+        **_distances(change, variance, fit.estimate.beta_covariance),
+        **_outlyingness(fit, at, deleted),
+    }
+
+
+def check_by(fit: Fitted, by: object) -> None:
+    """Refuse what is neither rows nor a grouping factor."""
     if not isinstance(by, str):
         raise ArgumentError(f"by is {shorten(by)}: give 'rows', or a grouping factor of the model.")
+    names = grouping_names(fit)
+    if by != ROWS and by not in names and by not in [f"`{name}`" for name in names]:
+        groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in names])
+        raise ArgumentError(f"by is {by!r}: give 'rows', or a grouping factor of the model: {groups}.")
+
+
+def left_out(design: Design, by: str) -> tuple[pd.Index, Sequence[np.ndarray], int | None]:
+    """Labels, the rows of each, and of which factor they are levels."""
     if by == ROWS:
-        return fit.design.rows, [np.array([i]) for i in range(fit.n)], None
-    for f, block in enumerate(fit.design.blocks):
+        return design.rows, [np.array([i]) for i in range(design.n)], None
+    for f, block in enumerate(design.blocks):
         if not block.is_whole and by in (block.group, f"`{block.group}`"):
             present, members = block.incidence.levels_present(), block.incidence.members()
             labels = [block.levels[level] for level in present]
             return pd.Index(labels, name=block.group), [members[level] for level in present], f
-    residual = fit.design.residual
-    if residual is not None and residual.group and by in (residual.group, f"`{residual.group}`"):
-        order = np.argsort(residual.codes, kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(residual.codes))[:-1])
-        return pd.Index(residual.levels, name=residual.group), members, None
-    groups = listing([repr(f"`{ROWS}`" if group == ROWS else group) for group in grouping_names(fit)])
-    raise ArgumentError(f"by is {by!r}: give 'rows', or a grouping factor of the model: {groups}.")
+    residual = design.residual
+    assert residual is not None
+    order = np.argsort(residual.codes, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(residual.codes))[:-1])
+    return pd.Index(residual.levels, name=residual.group), members, None
 
 
 def grouping_names(fit: Fitted) -> list[str]:

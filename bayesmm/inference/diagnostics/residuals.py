@@ -89,9 +89,12 @@ def _in_groups(fit: Fitted) -> np.ndarray:
     return np.lexsort((block.positions, block.codes))
 
 
-def standardise(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Divide by standard deviations; NaN in rows that a coefficient of their own fits exactly."""
-    known = variance > NOTHING * variance.max(initial=0.0)
+def standardise(residual: np.ndarray, variance: np.ndarray, greatest: float | None = None) -> np.ndarray:
+    """Divide by standard deviations; NaN in rows that a coefficient of their own fits exactly.
+
+    What is nothing is so beside the greatest variance, which is known where these are some of the rows.
+    """
+    known = variance > NOTHING * (variance.max(initial=0.0) if greatest is None else greatest)
     return np.where(known, residual / np.sqrt(np.where(known, variance, 1.0)), np.nan)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.design.design import Design
+from bayesmm.inference.condensed import FewRows
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.layout import lay_out_residuals
 from bayesmm.marginal.residual.whitened import residual_rows
@@ -20,7 +21,7 @@ from bayesmm.reml.residual import ResidualEstimate
 from bayesmm.reml.residual_search import refit_residual
 
 
-def refit_without(fit: Fitted, rows: np.ndarray) -> Estimate:
+def refit_without(fit: Fitted, rows: np.ndarray, few: FewRows | None = None) -> Estimate:
     """Estimate again without some rows, whose coefficients must be determined by the others.
 
     Parameters
@@ -29,6 +30,8 @@ def refit_without(fit: Fitted, rows: np.ndarray) -> Estimate:
         With all rows.
     rows : int array
         Which to leave out.
+    few : FewRows, optional
+        Rows that stand for all; those of the fit by default.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def refit_without(fit: Fitted, rows: np.ndarray) -> Estimate:
     """
     if fit.estimate.residual is not None:
         return _refit_whole(fit, fit.estimate.residual, rows)
-    products = _sum_without(fit, rows)
+    products = _sum_without(few or FewRows(fit.problem), rows)
     layout = fit.problem.layout
     criterion = Criterion(products, layout, fit.method, fit.known_sigma)
     factors = [lower_triangular(T @ L) for T, L in zip(products.effect_roots, fit.estimate.factors, strict=True)]
@@ -84,9 +87,9 @@ def _take(design: Design, kept: np.ndarray) -> Design:
     )
 
 
-def _sum_without(fit: Fitted, rows: np.ndarray) -> CrossProducts:
+def _sum_without(few: FewRows, rows: np.ndarray) -> CrossProducts:
     """Sum with weights of zero: the plan stays, and levels that have lost all rows are nothing but their prior."""
-    problem, design = fit.problem, fit.design
+    problem, design = few.problem, few.problem.design
     weights = design.weights.copy()
     weights[rows] = 0.0
     kept = weights > 0
@@ -94,7 +97,9 @@ def _sum_without(fit: Fitted, rows: np.ndarray) -> CrossProducts:
         products, _ = build_products(
             design.X[:, design.kept], design.y - design.offset, weights, problem.blocks, problem.plan
         )
-    numbers = {"n": np.float64(kept.sum()), "log_weights": np.float64(np.log(weights[kept]).sum())}
+    n = kept.sum() if few.counts is None else few.counts[kept].sum().round()
+    logs = np.log(weights[kept]) if few.log_weights is None else few.log_weights[kept]
+    numbers = {"n": np.float64(n), "log_weights": np.float64(logs.sum())}
     return replace(products, **numbers)
 
 

@@ -14,7 +14,7 @@ covariance of their effects, too, though what is eliminated are independent comb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import Absorbed, AnyElimination, eliminate
 from bayesmm.marginal.elimination.inverse import Inverse, invert_on_pattern
 from bayesmm.marginal.elimination.levels import combine
-from bayesmm.marginal.leave_out.row_groups import Rows
+from bayesmm.marginal.leave_out.row_groups import Rows, locate_among
 from bayesmm.marginal.likelihood.evaluation import conditional_covariances
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.sums.crossproducts import CrossProducts
@@ -55,6 +55,8 @@ class Eliminated:
         Residual standard deviation.
     elimination, absorbed : Elimination, Absorbed
         At Λ, of [X y].
+    is_part : bool
+        Whether these are some of the rows that were summed.
     """
 
     rows: Rows
@@ -63,6 +65,16 @@ class Eliminated:
     sigma: float
     elimination: AnyElimination
     absorbed: Absorbed
+    is_part: bool = False
+
+    def of_rows(self, rows: Rows) -> Eliminated:
+        """Return the same elimination as some of the rows see it; what is known of levels is worked out once."""
+        found = replace(self, rows=rows, is_part=True)
+        of_levels = ["fixed_effects", "covariance", "beta"]
+        if self.factors and not self.products.is_related:
+            of_levels.append("_inverse")
+        found.__dict__.update({name: getattr(self, name) for name in of_levels})
+        return found
 
     @property
     def p(self) -> int:
@@ -245,9 +257,12 @@ class Eliminated:
         for incidence, C in zip(self.rows.incidences, inverse.diagonal, strict=True):
             for m in incidence.memberships:
                 known += quadratic(m.columns, C[:, :, m.codes], m.columns)
-        located = locate_pairs(self.rows.incidences)
+        if self.is_part:
+            located = locate_among(self.rows.incidences, self.products)
+        else:
+            located = {pair: pairs.positions for pair, pairs in locate_pairs(self.rows.incidences).items()}
         for (f, g), C in inverse.pairs.items():
-            for (a, b), position in located[(f, g)].positions.items():
+            for (a, b), position in located[(f, g)].items():
                 left, right = self.rows.incidences[f].memberships[a], self.rows.incidences[g].memberships[b]
                 known += 2.0 * quadratic(left.columns, C[:, :, position], right.columns)
         return 1.0 - known
