@@ -34,7 +34,7 @@ WATCHED = {
         *("anova", "augment", "augment_rows", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
         *("group_lines", "influence", "influence_rows"),
         *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
-        *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
+        *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test", "explore"),
         "variance_tests",
     },
     "Posterior": {

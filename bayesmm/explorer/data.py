@@ -12,13 +12,16 @@ import numpy as np
 
 from bayesmm.arguments import is_one_of, shorten
 from bayesmm.console import visible
+from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.words.own_rows import DETERMINED
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.explorer.sums import LevelSums, is_tied, sum_levels
+from bayesmm.inference.condensed import condense_fit
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.eliminated import pose_at
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.progress import SILENT, Bar
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
@@ -66,7 +69,7 @@ def why_not(fit: Fitted, group: str | None = None) -> str | None:
             f"The explorer would send {n:,} numbers to the browser, of {block.q:,} levels, {block.k} effects and "
             f"{p} coefficients, and takes {MOST_NUMBERS:,}: leave levels or coefficients out."
         )
-    if len(fit.design.blocks) > 1 and is_tied(fit, f):
+    if len(fit.design.blocks) > 1 and is_tied(fit.design, f):
         others = sum(other.q * other.k for g, other in enumerate(fit.design.blocks) if g != f)
         if block.q * block.k > MOST_TIED or others > MOST_HELD:
             return (
@@ -89,7 +92,13 @@ def find_group(fit: Fitted, group: str | None) -> int:
 
 
 def write_data(
-    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
+    fit: Fitted,
+    posterior: Posterior | None = None,
+    *,
+    group: str | None = None,
+    level: float = 0.95,
+    rows: Any = None,
+    bar: Bar = SILENT,
 ) -> dict[str, Any]:
     """Write what the explorer reads of a fit.
 
@@ -104,6 +113,10 @@ def write_data(
         covariance of the residuals, if they have one.
     level : float
         Coverage of the intervals, with normal quantiles.
+    rows : path, list, table or FewRows, optional
+        As of `bayesmm.inference.condensed.condense_fit`: where rows are that are not in memory.
+    bar : Bar
+        What is told how many of them were read.
 
     Returns
     -------
@@ -129,29 +142,33 @@ def write_data(
         If the model is not one that the explorer takes, or an argument is none of these.
     ComparisonError
         If the posterior is of another model.
+    RowsError
+        If rows that are not in memory are not given, or are not those of the model.
     """
     level = check_level(level)
     reason = why_not(fit, group)
     if reason is not None:
         raise ArgumentError(reason)
     f = find_group(fit, group)
-    problem = pose_at(fit.problem, fit.estimate)
+    drawn = None if posterior is None else _read_posterior(fit, posterior, f)
+    few = condense_fit(fit, rows, "fit.explore(path, rows='visits/*.parquet')", bar)
+    problem = pose_at(few.problem, fit.estimate)
     design, block, products = fit.design, fit.design.blocks[f], problem.products
     q, k, p = block.q, block.k, design.p
     names, root = fit.labels.blocks[f], np.asarray(products.effect_roots[f])
     ratios, correlations = _read_factor(fit.estimate.factors[f])
-    drawn = None if posterior is None else _read_posterior(fit, posterior, f)
     sums = sum_levels(fit, problem, f)
     fades = not sums.tied and q * (k * k + k * (p + 1) + (p + 1) ** 2) <= FADING_NUMBERS
     coefficients = fit.labels.coefficients
     shifts = [coefficients.index(effect) if effect in coefficients else -1 for effect in names.effects]
-    reach = _reach(ratios, block.columns, drawn)
+    reach = _reach(ratios, _sizes(block), drawn)
+    codes = few.problem.design.blocks[f].incidence.only.codes
     data: dict[str, Any] = {
         "formula": visible(design.specification.shown),
         "group": visible(names.group),
         "effects": [visible(effect) for effect in names.effects],
         "levels": [visible(each) for each in names.levels],
-        "n": np.bincount(block.incidence.only.codes, minlength=q).tolist(),
+        "n": np.bincount(codes, weights=few.counts, minlength=q).round().astype(int).tolist(),
         "rows": design.n,
         "q": q,
         "k": k,
@@ -214,9 +231,15 @@ def _read_factor(L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ratios, correlations
 
 
-def _reach(ratios: np.ndarray, columns: np.ndarray, drawn: dict[str, np.ndarray] | None) -> list[float]:
+def _sizes(block: RandomBlock) -> np.ndarray:
+    """Roots of the mean squares of the effects' columns."""
+    if block.moments is not None:
+        return np.sqrt(np.diag(block.moments.covariance) + block.moments.mean**2)
+    return np.sqrt(np.mean(block.columns**2, axis=0))
+
+
+def _reach(ratios: np.ndarray, sizes: np.ndarray, drawn: dict[str, np.ndarray] | None) -> list[float]:
     """Choose the right ends of the sliders: some estimates, or where effects are about σ, or the posterior ends."""
-    sizes = np.sqrt(np.mean(columns**2, axis=0))
     ends = np.maximum(SPAN * ratios, 1.5 / np.where(sizes > 0.0, sizes, 1.0) * (ratios == 0.0))
     if drawn is not None:
         ends = np.maximum(ends, 1.02 * np.quantile(drawn["ratios"], 0.995, axis=0))

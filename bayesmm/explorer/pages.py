@@ -19,6 +19,7 @@ from bayesmm.errors import ArgumentError, StorageError
 from bayesmm.explorer.data import write_data
 from bayesmm.files import naming
 from bayesmm.inference.fitted import Fitted
+from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.replacing import replacing
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def write_fragment(
     group: str | None = None,
     level: float = 0.95,
     key: str = "explorer",
+    rows: Any = None,
+    bar: Bar = SILENT,
 ) -> str:
     """Write the explorer as a piece of the body of a page.
 
@@ -58,6 +61,8 @@ def write_fragment(
         Coverage of the intervals.
     key : str
         What ids begin with: a letter, then letters, digits, ``-`` and ``_``; another one for each fragment of a page.
+    rows, bar
+        As of `bayesmm.explorer.data.write_data`.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def write_fragment(
     """
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key):
         raise ArgumentError(f"key is {shorten(key)}: give a letter, and letters, digits, - and _ after it.")
-    data = write_json(write_data(fit, posterior, group=group, level=level))
+    data = write_json(write_data(fit, posterior, group=group, level=level, rows=rows, bar=bar))
     return (
         f'<div id="{key}-place"><noscript>The shrinkage explorer needs JavaScript.</noscript></div>\n'
         f'<script type="application/json" id="{key}-data">{data}</script>\n'
@@ -105,12 +110,10 @@ def _script(key: str) -> str:
     )
 
 
-def write_page(
-    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
-) -> str:
+def write_page(fit: Fitted, posterior: Posterior | None = None, **how: Any) -> str:
     """Write the explorer as a page of its own; arguments and errors as of `write_fragment`."""
     key = "explorer"
-    fragment = write_fragment(fit, posterior, group=group, level=level, key=key)
+    fragment = write_fragment(fit, posterior, **how, key=key)
     title = escape(visible(f"Shrinkage: {fit.design.specification.shown}"))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -120,14 +123,7 @@ def write_page(
     )
 
 
-def save_page(
-    fit: Fitted,
-    path: str | os.PathLike[str],
-    posterior: Posterior | None = None,
-    *,
-    group: str | None = None,
-    level: float = 0.95,
-) -> Path:
+def save_page(fit: Fitted, path: str | os.PathLike[str], posterior: Posterior | None = None, **how: Any) -> Path:
     """Write that page to a file, and return its path.
 
     Raises
@@ -142,7 +138,7 @@ def save_page(
         raise ArgumentError(f"path is {shorten(path)}: name a file that ends in .html, such as 'explorer.html'.")
     if where.is_dir():
         raise StorageError(f"{str(path)!r} cannot be written: it is a folder. Name a file.")
-    text = write_page(fit, posterior, group=group, level=level)
+    text = write_page(fit, posterior, **how)
     with naming(where, "written"), replacing(where) as partial:
         partial.write_text(text, encoding="utf-8")
     return where

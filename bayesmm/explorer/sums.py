@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from bayesmm.covariance.layout import assemble_factors
+from bayesmm.design.design import Design
 from bayesmm.incidence import Incidence
 from bayesmm.inference.fitted import Fitted
 from bayesmm.problem import Problem
@@ -41,16 +42,19 @@ class LevelSums(NamedTuple):
     log_det: float
 
 
-def is_tied(fit: Fitted, f: int) -> bool:
+def is_tied(design: Design, f: int) -> bool:
     """Say whether some level of another grouping factor is in rows of several levels of this one."""
-    own = fit.design.blocks[f].incidence.only.codes
-    q = fit.design.blocks[f].q
-    for g, block in enumerate(fit.design.blocks):
-        if g == f:
-            continue
+    q, others = design.blocks[f].q, [(g, block) for g, block in enumerate(design.blocks) if g != f]
+    if design.n_pairs is not None:
+        pairs = design.n_pairs
+        return any(
+            pairs.get((f, g), pairs.get((g, f), 0)) > len(block.incidence.levels_present()) for g, block in others
+        )
+    own = design.blocks[f].incidence.only.codes
+    for _, block in others:
         pairs = np.concatenate([m.codes * np.int64(q) + own for m in block.incidence.ordered.memberships])
-        others = np.concatenate([m.codes for m in block.incidence.ordered.memberships])
-        if len(np.unique(pairs)) > len(np.unique(others)):
+        each = np.concatenate([m.codes for m in block.incidence.ordered.memberships])
+        if len(np.unique(pairs)) > len(np.unique(each)):
             return True
     return False
 
@@ -65,7 +69,7 @@ def sum_levels(fit: Fitted, problem: Problem, f: int) -> LevelSums:
         noise = sparse.hstack([_columns(rows.incidences[g], factors[g]) for g in others], format="csr")
     k, c = own.k, rows.fixed.shape[1]
     codes = own.only.codes
-    if is_tied(fit, f):
+    if is_tied(problem.design, f):
         Z: Any = _columns(own, np.eye(k))
         roots, log_det = _weigh(np.column_stack([Z.toarray(), rows.fixed]), noise)
         return _part(True, roots[None], k * own.n_levels, log_det)

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
 
 
-def make_widget(
-    fit: Fitted, posterior: Posterior | None = None, *, group: str | None = None, level: float = 0.95
-) -> Any:
+def make_widget(fit: Fitted, posterior: Posterior | None = None, **how: Any) -> Any:
     """Make a widget of anywidget; arguments and errors as of `bayesmm.explorer.pages.write_fragment`.
 
     Raises
@@ -23,7 +21,7 @@ def make_widget(
     BayesmmError
         If anywidget is not installed.
     """
-    data = write_data(fit, posterior, group=group, level=level)
+    data = write_data(fit, posterior, **how)
     try:
         import anywidget
         import traitlets

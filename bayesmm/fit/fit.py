@@ -610,6 +610,8 @@ class Fit:
         posterior: Posterior | None = None,
         group: str | None = None,
         level: float = 0.95,
+        rows: Any = None,
+        progress: bool | None = None,
     ) -> Any:
         """Move the standard deviation between levels by hand, and see the estimates of all levels follow.
 
@@ -625,6 +627,10 @@ class Fit:
             others' effects then stay, over σ, as they were estimated; so does a covariance of the residuals.
         level : float
             Coverage of the intervals, with normal quantiles.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
 
         Returns
         -------
@@ -638,6 +644,8 @@ class Fit:
             these.
         ComparisonError
             If the posterior is of another model or other data.
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model.
         StorageError
             If the file cannot be written.
         BayesmmError
@@ -661,13 +669,14 @@ class Fit:
         >>> fit.explore()  # doctest: +SKIP
         """
         self.design.require_random_effects("The explorer")
-        if path is None:
-            from bayesmm.explorer.widget import make_widget
+        with progress_bar("summing levels", None, progress) as bar:
+            if path is None:
+                from bayesmm.explorer.widget import make_widget
 
-            return make_widget(self, posterior, group=group, level=level)
-        from bayesmm.explorer.pages import save_page
+                return make_widget(self, posterior, group=group, level=level, rows=rows, bar=bar)
+            from bayesmm.explorer.pages import save_page
 
-        return save_page(self, path, posterior, group=group, level=level)
+            return save_page(self, path, posterior, group=group, level=level, rows=rows, bar=bar)
 
     def group_lines(
         self,

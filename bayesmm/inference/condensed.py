@@ -36,8 +36,8 @@ def condense_fit(fit: Fitted, rows: Any, what: str, bar: Bar = SILENT) -> FewRow
     ----------
     fit : Fit
         With independent residuals where rows are elsewhere.
-    rows : path, list, table or None
-        Where they are, as `bayesmm.scan` takes it; None of rows in memory.
+    rows : path, list, table, FewRows or None
+        Where they are, as `bayesmm.scan` takes it; None of rows in memory; or what this returned of them before.
     what : str
         What was asked for, as it is called: ``fit.influence('g', rows='visits/*.parquet')``.
     bar : Bar
@@ -50,6 +50,8 @@ def condense_fit(fit: Fitted, rows: Any, what: str, bar: Bar = SILENT) -> FewRow
     RowsError
         If they are not given and needed, or are not those of the model.
     """
+    if isinstance(rows, FewRows):
+        return rows
     known = fit.design.elsewhere
     if known is None:
         if rows is not None:
