@@ -14,6 +14,7 @@ SMALL = 1e-10  # the same, from which on only slopes tell steps apart, and the s
 ACCEPTED = 1e-7  # the same for calling a search that came no further converged
 MAX_RADIUS = 4.0  # of the trust region, in sizes of the point: five times as far out, or through zero, in one step
 NEAR = 1.0  # decrement from which on the correction learns: farther away, what is missing changes from step to step
+NEARLY = 0.999  # of its radius, that a step within the trust region has at least where it is cut short
 LACKING = 3.0  # times the known curvature that may be lacking: more was learnt from a step too long, or from rounding
 
 
@@ -228,13 +229,28 @@ def _trust_region_step(slopes: np.ndarray, curvatures: np.ndarray, radius: float
             sign = -1.0 if slopes[0] > 0 else 1.0
             step[0] = sign * np.sqrt(max(radius**2 - rest @ rest, 0.0))
         return step
-    low, high = floor, floor + _length(slopes) / radius + scale
-    for _ in range(100):  # bisection on the multiplier; eigenvalues are at hand, so each trial is k operations
-        shift = 0.5 * (low + high)
-        if not low < shift < high:  # neighbouring numbers
-            break
-        if _length(slopes / (curvatures + shift)) > radius:
+    return -slopes / (curvatures + _shift(slopes, curvatures, radius, floor, floor + _length(slopes) / radius + scale))
+
+
+def _shift(slopes: np.ndarray, curvatures: np.ndarray, radius: float, low: float, high: float) -> float:
+    """Find the least multiplier between two bounds, the upper one among them, whose step is no longer than the radius.
+
+    By Newton's method for 1/|s|, which is nearly linear in the multiplier (Conn, Gould & Toint 2000, section 7.3), with
+    bisection where it leaves the bounds.
+    """
+    shift = high
+    for _ in range(100):
+        step = slopes / (curvatures + shift)
+        length = _length(step)
+        if length > radius:
             low = shift
         else:
             high = shift
-    return -slopes / (curvatures + high)
+            if length > NEARLY * radius:
+                break
+        shift += (length / radius - 1.0) * length**2 / max(float(step @ (step / (curvatures + shift))), 1e-300)
+        if not low < shift < high:
+            shift = 0.5 * (low + high)
+        if not low < shift < high:  # neighbouring numbers
+            break
+    return high

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate, combinations, pairwise, product
 from typing import NamedTuple
 
@@ -22,7 +24,7 @@ FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 5.1, 0.5)])
 COARSE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 4.6, 1.5)])
 LIGHT = 1e5  # multiplications up to which a value costs little beside the calls of an evaluation with derivatives
 LIGHT_IF_MANY = 1e6  # the same where effects are nearly as many as rows, and maxima many
-WHOLE = 4e5  # multiplications that looking at a whole grid may take
+WHOLE = 1.5e6  # multiplications that looking at a whole grid may take
 FAR_OUT = 100.0  # standard deviations in units of σ
 OUTER_LEVEL = 3  # coarse level from which on one axis of a heavy design is looked at alone
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
@@ -176,7 +178,7 @@ def look_around(criterion: Criterion, start: np.ndarray) -> list[Look]:
     for theta in [start, *_elsewhere(criterion, start)]:
         grid, shape = _Grid(criterion, theta, FINE if light else COARSE, screen.values), ()
         if light and len(FINE) ** grid.n_axes * screen.work <= WHOLE:
-            places, shape = grid.all_places(), (len(FINE),) * grid.n_axes
+            places, shape = _all_places(len(FINE), grid.n_axes)[0], (len(FINE),) * grid.n_axes
         elif light:
             places = [place for axes in grid.subsets() for place in grid.ray(axes)]
         else:
@@ -252,12 +254,16 @@ class _Grid:
         values: Callable[[Sequence[np.ndarray]], np.ndarray],
     ) -> None:
         self._layout, self._levels, self._values = criterion.layout, levels, values
-        self._axes = [
-            _axes(Lambda[0], pieces) for Lambda, pieces in zip(_stack(criterion, [start]), self._layout, strict=True)
-        ]
-        ends = [0, *accumulate(axes.n for axes in self._axes)]
+        start_factors = assemble_factors(np, start, self._layout)
+        axes = [_axes(Lambda, pieces) for Lambda, pieces in zip(start_factors, self._layout, strict=True)]
+        ends = [0, *accumulate(each.n for each in axes)]
         self._own = [range(*pair) for pair in pairwise(ends)]  # of the axes, those of each factor
         self.n_axes = ends[-1]
+        # base, and which of all sizes multiplies it: the one after the last, of what does not grow, is one
+        self._axes = [
+            (each.base, np.where(each.which < 0, self.n_axes, first + each.which))
+            for each, first in zip(axes, ends, strict=False)
+        ]
         self.n_pieces = sum(map(len, self._layout))
         self.seen: dict[Place, float] = {}
 
@@ -271,9 +277,9 @@ class _Grid:
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
-        sizes = np.pad(sizes, ((0, 0), (0, 1)), constant_values=1.0)  # the last are of what does not grow
-        each = zip(self._axes, self._own, strict=True)
-        return [axes.base * sizes[:, np.where(axes.which < 0, -1, own.start + axes.which)] for axes, own in each]
+        padded = np.ones((len(sizes), self.n_axes + 1))
+        padded[:, :-1] = sizes
+        return [base * padded[:, which] for base, which in self._axes]
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
@@ -283,10 +289,6 @@ class _Grid:
     def factors(self, place: Place) -> list[np.ndarray]:
         """Factors (k, k) at a place, not triangular."""
         return [F[0] for F in self._factors(self._levels[np.array(place, dtype=int)][None])]
-
-    def all_places(self) -> list[Place]:
-        """Every combination of levels."""
-        return list(product(range(len(self._levels)), repeat=self.n_axes))
 
     def ray(self, axes: Sequence[int]) -> list[Place]:
         """Places where some axes go through all levels together and the others stay near zero."""
@@ -317,11 +319,11 @@ class _Grid:
     def all_minima(self) -> list[Place]:
         """All places without a lower neighbour, best first."""
         shape = (len(self._levels),) * self.n_axes
-        sizes = self._levels[np.indices(shape).reshape(self.n_axes, -1).T]
-        values = self._values(self._factors(sizes))
-        self.seen.update(zip(self.all_places(), values.tolist(), strict=True))
-        lowest = _is_minimum(values.reshape(shape))
-        return sorted((tuple(map(int, place)) for place in np.argwhere(lowest)), key=lambda place: self.seen[place])
+        places, levels = _all_places(len(self._levels), self.n_axes)
+        values = self._values(self._factors(self._levels[levels]))
+        self.seen.update(zip(places, values.tolist(), strict=True))
+        lowest = np.flatnonzero(_is_minimum(values.reshape(shape)))
+        return sorted((places[i] for i in lowest), key=self.seen.__getitem__)
 
     def descend(self, places: Iterable[Place]) -> list[Place]:
         """Go from each place to its lowest neighbour until there is none; the ends, best first.
@@ -356,15 +358,24 @@ class _Grid:
         shift, last = np.zeros(self.n_axes), len(self._levels) - 1
         for j, level in enumerate(place):
             if 1 < level < last:
-                below, here, above = self.values([_moved(place, j, by, last + 1) for by in (-1, 0, 1)])
+                below, here, above = (self.seen[_moved(place, j, by, last + 1)] for by in (-1, 0, 1))
                 bend = below - 2.0 * here + above
-                if np.isfinite(bend) and bend > 0.0:
-                    shift[j] = 0.5 * (below - above) / bend * np.log(self._levels[level] / self._levels[level - 1])
+                if math.isfinite(bend) and bend > 0.0:
+                    shift[j] = 0.5 * (below - above) / bend * math.log(self._levels[level] / self._levels[level - 1])
         return self.theta(place, shift)
+
+
+@lru_cache(maxsize=16)
+def _all_places(n_levels: int, n_axes: int) -> tuple[list[Place], np.ndarray]:
+    """Every combination of levels, and the same as an array; not to be written to."""
+    places = list(product(range(n_levels), repeat=n_axes))
+    return places, np.array(places).reshape(-1, n_axes)
 
 
 def _axes(Lambda: np.ndarray, pieces: Sequence[Piece]) -> Axes:
     """Axes of all pieces of a factor, one after the other."""
+    if len(pieces) == 1:
+        return pieces[0].structure.axes(Lambda)
     base, which, n = np.zeros_like(Lambda), np.zeros(Lambda.shape, dtype=int), 0
     for piece in pieces:
         inside = piece.inside, piece.inside

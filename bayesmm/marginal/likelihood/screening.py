@@ -20,12 +20,12 @@ ROUNDING = 1e-14  # of the response's sum of squares: a residual square below it
 
 
 class _Remaining(NamedTuple):
-    """What the first factor leaves, as dense matrices: m effects of all other factors together."""
+    """What the first factor leaves, as dense matrices: m effects of all other factors together, and c columns."""
 
-    first: Float[Array, "k m q"]  # Z_f'WZ of each level of the first factor
-    products: Float[Array, "m m"]
-    cross: Float[Array, "m c"]
+    first: Float[Array, "k w q"]  # Z_f'W[Z X y] of each level of the first factor, w = m + c
+    products: Float[Array, "w w"]
     starts: dict[int, int]  # row where each of the other factors begins; its effects of one level lie together
+    m: int
 
 
 class Screen:
@@ -77,11 +77,15 @@ class Screen:
             if g != first:
                 starts[g], m = m, m + G.shape[0] * G.shape[2]
         k, c, q = self._eliminated
-        found = _Remaining(np.zeros((k, m, q)), np.zeros((m, m)), np.zeros((m, c)), starts)
+        found = _Remaining(np.zeros((k, m + c, q)), np.zeros((m + c, m + c)), starts, m)
+        found.products[m:, m:] = products.gram
+        if first is not None:
+            found.first[:, m:] = products.cross[first]
         for g, start in starts.items():
             rows = _rows(start, products.diagonal[g].shape[0], np.arange(products.diagonal[g].shape[2]))
             found.products[rows[:, None], rows[None]] = products.diagonal[g]
-            found.cross[rows] = products.cross[g].swapaxes(1, 2)
+            found.products[rows, m:] = products.cross[g].swapaxes(1, 2)
+            found.products[m:, rows] = products.cross[g].swapaxes(0, 1)
         for position, (f, g) in enumerate(products.shape.pairs):
             B, own, other = products.pairs[position], products.index.rows[position], products.index.columns[position]
             if g == first:
@@ -105,69 +109,62 @@ class Screen:
         """
         if self.products.sparse is not None:
             return self._one_by_one(factors)
-        k, c, q = self._eliminated
-        m = self._remaining.products.shape[0]
-        at_once = max(1, AT_ONCE // (k * q * (k + c + m) + m * m))
+        (k, w, q), m = self._remaining.first.shape, self._remaining.m
+        at_once = max(1, AT_ONCE // (k * q * (k + w) + m * m))
         n = len(factors[0])
         with np.errstate(all="ignore"):  # far out, numbers overflow
             parts = [self._values([Lambda[i : i + at_once] for Lambda in factors]) for i in range(0, n, at_once)]
-        values = np.concatenate(parts)
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return np.where(np.isfinite(values), values, np.inf)
 
     def _one_by_one(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
         with np.errstate(all="ignore"):
             each = [eliminate(host, self.products, list(own))[1].reduced for own in zip(*factors, strict=True)]
-            values = self._read(np.array([own.log_det for own in each]), np.stack([own.gram for own in each]))
+            root = np.diagonal(_cholesky(np.stack([own.gram for own in each])), axis1=1, axis2=2)
+            values = self._read(np.array([own.log_det for own in each]), root)
         return np.where(np.isfinite(values), values, np.inf)
 
     def _values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
-        products, remaining, n = self.products, self._remaining, len(factors[0])
-        log_det, K, A = self._eliminate(factors)  # (b,), (b, c, k q), (b, m, k q)
-        gram = products.gram - K @ K.swapaxes(1, 2)
-        if remaining.starts:
-            Lambda = self._dense_factors(factors, n)
-            scaled = Lambda.swapaxes(1, 2) @ (remaining.cross - A @ K.swapaxes(1, 2))
-            H = identity(A.shape[1]) + Lambda.swapaxes(1, 2) @ (remaining.products - A @ A.swapaxes(1, 2)) @ Lambda
-            C = _cholesky(H)
-            log_det = log_det + 2.0 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1)
-            solved = np.linalg.solve(C, scaled)
-            gram = gram - solved.swapaxes(1, 2) @ solved
-        return self._read(log_det, gram)
+        remaining, m = self._remaining, self._remaining.m
+        log_det, left = self._eliminate(factors)
+        if m:
+            left = self._scale(left, factors)
+            left.reshape(len(left), -1)[:, : m * (left.shape[1] + 1) : left.shape[1] + 1] += 1.0  # I of the effects
+        root = np.diagonal(_cholesky(left), axis1=1, axis2=2)
+        return self._read(log_det + 2.0 * np.log(root[:, :m]).sum(axis=1), root[:, m:])
 
-    def _eliminate(self, factors: Sequence[Float[Array, "b k k"]]) -> tuple[Array, Array, Array]:
-        """Share of the first factor in log|H|, and L⁻¹Λ'Z' of its levels times the columns and the other factors' Z."""
-        products, remaining, n = self.products, self._remaining, len(factors[0])
+    def _eliminate(self, factors: Sequence[Float[Array, "b k k"]]) -> tuple[Float[Array, " b"], Float[Array, "b w w"]]:
+        """Share of the first factor in log|H|, and what it leaves of the other factors and the columns."""
+        remaining, n = self._remaining, len(factors[0])
         if self._first is None:
-            return np.zeros(n), np.zeros((n, len(products.gram), 0)), np.zeros((n, len(remaining.products), 0))
-        Lambda, columns = factors[self._first], products.cross[self._first]
-        k, c, q = columns.shape
-        G, columns = products.diagonal[self._first], np.concatenate([columns, remaining.first], axis=1)
+            return np.zeros(n), np.repeat(remaining.products[None], n, axis=0)
+        Lambda, columns = factors[self._first], remaining.first
+        k, w, q = columns.shape
         across = Lambda.transpose(2, 0, 1)  # (k, b, k): of each column
         both = (across[:, None, :, :, None] * across[None, :, :, None]).reshape(k, k, n, k * k)
-        M = (both @ G.reshape(k * k, q)) + identity(k)[:, :, None, None]  # I + Λ'GΛ
-        right = (across @ columns.reshape(k, -1)).reshape(k, n, -1, q)  # Λ'Z'WK
-        pivots, solved = batched_cholesky(np, M, right.swapaxes(1, 2))  # (k, c + m, b, q)
-        log_det = 2.0 * np.log(pivots).sum(axis=(0, 2))
-        rooted = solved.transpose(2, 1, 0, 3).reshape(n, columns.shape[1], k * q)
-        return log_det, rooted[:, :c], rooted[:, c:]
+        M = (both @ self.products.diagonal[self._first].reshape(k * k, q)) + identity(k)[:, :, None, None]  # I + Λ'GΛ
+        right = (across @ columns.reshape(k, -1)).reshape(k, n, w, q)  # Λ'Z'WK
+        pivots, solved = batched_cholesky(np, M, right.swapaxes(1, 2))  # (k, w, b, q)
+        rooted = solved.transpose(2, 1, 0, 3).reshape(n, w, k * q)
+        return 2.0 * np.log(pivots).sum(axis=(0, 2)), remaining.products - rooted @ rooted.swapaxes(1, 2)
 
-    def _dense_factors(self, factors: Sequence[Float[Array, "b k k"]], n: int) -> Float[Array, "b m m"]:
-        remaining = self._remaining
-        Lambda = np.zeros((n, *remaining.products.shape))
+    def _scale(self, left: Float[Array, "b w w"], factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, "b w w"]:
+        """Multiply rows and columns of effects by Λ' and Λ."""
+        remaining, (n, w) = self._remaining, left.shape[:2]
+        Lambda = np.zeros((n, w, w))
+        Lambda.reshape(n, -1)[:, remaining.m * (w + 1) :: w + 1] = 1.0
         for g, start in remaining.starts.items():
             rows = _rows(start, factors[g].shape[1], np.arange(self.products.diagonal[g].shape[2]))
             Lambda[:, rows[:, None], rows[None]] = factors[g][..., None]
-        return Lambda
+        return Lambda.swapaxes(1, 2) @ left @ Lambda
 
-    def _read(self, log_det: Float[Array, " b"], gram: Float[Array, "b c c"]) -> Float[Array, " b"]:
-        """Read the criterion off the reductions, as `bayesmm.marginal.likelihood.likelihood` does."""
+    def _read(self, log_det: Float[Array, " b"], root: Float[Array, "b c"]) -> Float[Array, " b"]:
+        """Read the criterion off log|H| and the diagonal of a root of S, as `bayesmm.marginal.likelihood.likelihood`."""
         products, restriction = self.products, self.restriction
-        root = _cholesky(gram)
-        log_diagonal = np.log(np.diagonal(root, axis1=1, axis2=2))
-        residual_square = root[:, -1, -1] ** 2
+        residual_square = root[:, -1] ** 2
         residual_square[residual_square < ROUNDING * products.gram[-1, -1]] = np.nan
         df = products.n - restriction * products.p
-        log_det_fixed = 2.0 * log_diagonal[:, :-1].sum(axis=1) + products.log_det_root
+        log_det_fixed = 2.0 * np.log(root[:, :-1]).sum(axis=1) + products.log_det_root
         constant = log_det - products.log_weights + restriction * log_det_fixed
         if self.sigma is None:
             return constant + df * (1.0 + np.log(2.0 * np.pi * residual_square / df))
