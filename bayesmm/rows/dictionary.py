@@ -61,9 +61,12 @@ class Dictionary:
         unknown = codes < 0
         if not grow or not unknown.any():
             return codes
-        fresh = np.unique(data[unknown])
-        self._add(fresh)
-        codes[unknown] = self._look_up(data[unknown])
+        is_all = bool(unknown.all())
+        unseen = data if is_all else data[unknown]
+        self._add(_distinct(unseen))
+        if is_all:
+            return self._look_up(data)
+        codes[unknown] = self._look_up(unseen)
         return codes
 
     def _look_up(self, data: np.ndarray) -> np.ndarray:
@@ -94,6 +97,17 @@ class Dictionary:
         self._low = int(low)
         self._table = np.full(int(width), -1, np.int32)
         self._table[(numbers - self._low).astype(np.int64)] = np.arange(len(numbers), dtype=np.int32)
+
+
+def _distinct(data: np.ndarray) -> np.ndarray:
+    """Distinct numbers (m,) in order; whole ones that lie close together are ticked off, without sorting them."""
+    if data.dtype.kind in "iu":
+        low, width = data.min(), int(data.max()) - int(data.min()) + 1
+        if width <= FREE + len(data):
+            occurs = np.zeros(width, bool)
+            occurs[data - low] = True
+            return np.flatnonzero(occurs).astype(data.dtype) + low
+    return np.unique(data)
 
 
 class Combinations:
@@ -128,5 +142,7 @@ def first_rows(codes: np.ndarray, known: int) -> np.ndarray:
     fresh = np.flatnonzero(codes >= known)
     if not len(fresh):
         return fresh
-    _, first = np.unique(codes[fresh], return_index=True)
-    return fresh[first]
+    own = codes[fresh] - known
+    first = np.full(int(own.max()) + 1, -1)
+    first[own[::-1]] = fresh[::-1]  # of several rows the last that is written stays
+    return first[first >= 0]

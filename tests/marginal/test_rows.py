@@ -7,7 +7,18 @@ from designs import RandomDesign, random_design
 from bayesmm.marginal.sums import rows
 from bayesmm.marginal.sums.crossproducts import effect_root
 from bayesmm.marginal.sums.pairs import locate_pairs
-from bayesmm.marginal.sums.rows import Conditioning, PairRows, RowSums, chunks, sum_rows, triangular_root
+from bayesmm.marginal.sums.rows import (
+    Chunk,
+    Conditioning,
+    PairRows,
+    RowSums,
+    add_levels,
+    add_levels_of_many,
+    chunks,
+    no_sums,
+    sum_rows,
+    triangular_root,
+)
 
 RELATIVE = 1e-12  # of the largest entry: the same terms in another order
 
@@ -76,3 +87,22 @@ def test_triangular_root_keeps_what_the_square_of_nearly_dependent_columns_loses
     weights = rng.uniform(0.5, 2.0, 500)
     expected = np.linalg.qr(columns * np.sqrt(weights[:, None]), mode="r")
     np.testing.assert_allclose(np.abs(triangular_root(columns, weights)), np.abs(expected), rtol=1e-9, atol=1e-12)
+
+
+def test_many_rows_have_the_sums_of_few() -> None:
+    r, n, q = np.random.default_rng(0), 500, 12
+    codes, effects = [r.integers(0, q - 1, n) for _ in range(3)], [r.normal(size=(k, n)) for k in (2, 2, 1)]
+    shape = [[codes[0], codes[1]], [codes[2]]], [[effects[0], effects[1]], [effects[2]]]
+    for has_weights in (False, True):
+        weights = r.uniform(1, 2, n) if has_weights else np.ones(n)
+        chunk = Chunk(r.normal(size=(4, n)), weights, *shape, has_weights)
+        few, many = no_sums(3, (q, q), (2, 1)), no_sums(3, (q, q), (2, 1))
+        add_levels(few, chunk)
+        add_levels_of_many(many, chunk)
+        for one, other in zip((*few.diagonal, *few.cross), (*many.diagonal, *many.cross), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-13, atol=1e-13)
+        by_hand = sum(
+            np.stack([(Z * chunk.weights * (own == j)) @ chunk.fixed.T for j in range(q)], axis=2)
+            for own, Z in zip(codes[:2], effects[:2], strict=True)
+        )
+        np.testing.assert_allclose(many.cross[0], by_hand, rtol=1e-12, atol=1e-12)

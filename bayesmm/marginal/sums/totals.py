@@ -13,14 +13,25 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.incidence import Incidence
+from bayesmm.marginal.arrays.narrow import product, turn
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.planning import elimination_order
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.packed_totals import PackedTotals
 from bayesmm.marginal.sums.pair_totals import PairTotals
-from bayesmm.marginal.sums.rows import Chunk, Conditioning, RowSums, add_levels, chunks, condition_chunk, no_sums
+from bayesmm.marginal.sums.rows import (
+    Chunk,
+    Conditioning,
+    RowSums,
+    add_levels,
+    add_levels_of_many,
+    chunks,
+    condition_chunk,
+    no_sums,
+)
 
 AT_ONCE = 2**16  # rows, at least: more would be written to memory and read again between one step and the next
+MANY = 2**14  # rows of which sums by level are sparse products
 BY_LEVEL = 3  # rows for each level of a factor, at least, since sums over the levels are added up each time
 
 
@@ -165,19 +176,19 @@ class Totals:
     def _add(self, rows: ChunkRows) -> None:
         recipe, weights = self.recipe, rows.weights
         chunk = condition_rows(rows, recipe)
-        add_levels(self.sums, chunk)
+        (add_levels if len(weights) < MANY else add_levels_of_many)(self.sums, chunk)
         self._add_pairs(chunk)
         p, n = len(recipe.kept), len(weights)
         parts = [np.ones((1, n)), chunk.fixed[:p]]
         if len(recipe.aliased):
-            parts.append(rows.fixed[recipe.aliased] - recipe.combination.T @ rows.fixed[recipe.kept])
+            parts.append(rows.fixed[recipe.aliased] - turn(recipe.combination.T, rows.fixed[recipe.kept]))
         parts.append(chunk.fixed[p:])
         every = zip(recipe.conditioning.to_effects, rows.columns, chunk.effects, rows.incidences, strict=True)
-        parts += [own[0] if incidence.is_single else T @ Z for T, Z, own, incidence in every]
+        parts += [own[0] if incidence.is_single else turn(T, Z) for T, Z, own, incidence in every]
         v = np.concatenate(parts)
-        gram = np.dot(v, v.T)  # v @ v.T would hold Python's lock
+        gram = product(v, v)
         self.plain += gram
-        gram = np.dot(v, (v * weights).T) if rows.has_weights else gram
+        gram = product(v, v * weights) if rows.has_weights else gram
         self.weighted += gram
         fixed = np.append(np.arange(1, 1 + p), 1 + p + len(recipe.aliased))
         self.sums.gram[:] += gram[np.ix_(fixed, fixed)]
@@ -185,7 +196,7 @@ class Totals:
             self.stacked, chunk.effects, rows.incidences, recipe.variances, strict=True
         ):
             for Z, each in zip(own, incidence.ordered.memberships, strict=True):
-                total += Z @ (Z if variances is None else Z * variances[each.codes]).T
+                total += product(Z, Z if variances is None else Z * variances[each.codes])
         for f, variances in enumerate(recipe.variances):
             if variances is not None:
                 self.variances[f] += float(variances[rows.incidences[f].only.codes].sum())
