@@ -96,3 +96,23 @@ def test_what_resamples_rows_or_groups_says_where_they_are() -> None:
         there.bootstrap(5, kind="case", progress=False)
     with pytest.raises(RowsError, match="row by row"):
         there.bootstrap(5, statistic=lambda fit: fit.sigma, progress=False)
+
+
+@pytest.mark.parametrize("i", [3, 4, 6, 8, 9, 10, 11])
+def test_tests_of_variances_are_those_of_rows_in_memory(i: int) -> None:
+    here, there = (fit.variance_tests(progress=False) for fit in both(*MODELS[i]))
+    for name in ("null", "kind"):
+        assert here.table[name].tolist() == there.table[name].tolist()
+    for name in ("statistic", "p_value"):
+        np.testing.assert_allclose(there.table[name], here.table[name], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("i", "tested"), [(0, "sigma(arm)"), (8, "sd(week | id)"), (11, "sigma(1)"), (3, "het(arm)")])
+def test_refits_under_the_null_are_those_of_rows_in_memory(i: int, tested: str) -> None:
+    one, other = (
+        fit.variance_tests(tested, kind="bootstrap", n=60, seed=seed, progress=False).tests[0]
+        for fit, seed in zip(both(*MODELS[i]), (1, 2), strict=True)
+    )
+    np.testing.assert_allclose(other.statistic, one.statistic, rtol=1e-7)
+    assert other.n_failed == 0
+    assert cast(Any, stats.ks_2samp(one.draws, other.draws)).pvalue > CHANCE

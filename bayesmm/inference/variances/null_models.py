@@ -13,18 +13,24 @@ from bayesmm.design.blocks.blocks import BlockPiece, RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, SpecificationError
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses, without
+from bayesmm.inference.variances.residual_nulls import (
+    ResidualHypothesis,
+    layout_without,
+    residual_hypotheses,
+    without,
+)
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.marginal.many.drawn import SumSource
-from bayesmm.marginal.residual.whitened import ResidualRows
+from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
+from bayesmm.marginal.sums.crossproducts import plan_elimination
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.problem import Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
-from bayesmm.reml.refits import refit
+from bayesmm.reml.refits import refit, refit_alone
 from bayesmm.reml.residual import ResidualCriterion
-from bayesmm.reml.residual_search import estimate_residual, refit_responses, residual_criterion
+from bayesmm.reml.residual_search import estimate_residual, refit_each, refit_responses, residual_criterion
 from bayesmm.specification.formula import parse_formula
 
 
@@ -183,10 +189,10 @@ class LinearModel:
         return cls(df=full.degrees_of_freedom, constant=float(constant), sigma=full.sigma)
 
     @classmethod
-    def under(cls, full: ResidualCriterion, weights: np.ndarray) -> LinearModel:
+    def under(cls, full: ResidualCriterion) -> LinearModel:
         """Leave everything out of one whose residuals have a covariance."""
         log_det = 2.0 * np.log(np.abs(np.diag(full.rows.root))).sum()
-        constant = full.restriction * log_det - np.log(weights).sum()
+        constant = full.restriction * log_det - full.rows.log_weights
         return cls(df=full.degrees_of_freedom, constant=float(constant), sigma=full.sigma)
 
     def deviance(self, residual_square: np.ndarray) -> np.ndarray:
@@ -231,7 +237,7 @@ class Null:
         """What least squares leave."""
         if self.rows is None:
             return float(self.full.products.gram[-1, -1])
-        return float(self.design.weights @ self.rows.fixed[:, -1] ** 2)
+        return self.rows.residual_square
 
     @property
     def deviance(self) -> float:
@@ -293,6 +299,18 @@ class Null:
             return self.linear.deviance(responses.squares)
         return refit(self.estimate.criterion_function, responses, self.estimate.minimum.x).criterion
 
+    def refit_drawn(self, rows: ResidualRows) -> float:
+        """−2 log likelihood of a response on few rows that have the sums of all, from `reduce`; NaN likewise."""
+        if self.estimate is None:
+            return float(self.linear.deviance(np.array(rows.residual_square)))
+        residual, start = self.estimate.residual, self.estimate.coordinates[:-1]
+        if residual is not None:
+            (found,) = refit_each(residual.criterion, [rows], start)
+            return np.nan if found is None else found.criterion
+        criterion, plan = self.estimate.criterion_function, self.problem and self.problem.plan
+        whitened = whiten_at(rows, np.zeros(0), plan)
+        return float(refit_alone(replace(criterion, products=whitened.products), start).criterion[0])
+
     def refit_rows(self, rows: np.ndarray) -> np.ndarray:
         """Do so from their rows (n, m), of a model whose residuals have a covariance."""
         if self.estimate is None or self.problem is None:
@@ -328,7 +346,7 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Null:
         linear = LinearModel.within(full)
     else:
         rows = residual.criterion.rows
-        linear = LinearModel.under(residual.criterion, design.weights)
+        linear = LinearModel.under(residual.criterion)
     problem, found = None, None
     if design.residual is not None or design.blocks:
         problem = _pose(fit, design, hypothesis)
@@ -344,11 +362,29 @@ def fit_null(fit: Fitted, hypothesis: Hypothesis | ResidualHypothesis) -> Null:
 
 def _pose(fit: Fitted, design: Design, hypothesis: Hypothesis | ResidualHypothesis) -> Problem:
     """Pose the problem of what is left; rows that are not in memory have its sums among theirs."""
+    if fit.problem.summed is not None and fit.design.residual is not None:
+        rows = reduce_rows(fit.problem.residual_rows, fit.design, design, hypothesis)
+        if design.residual is None:
+            return Problem(design, plan=fit.problem.plan, products=whiten_at(rows, np.zeros(0)).products)
+        found = Problem(design, plan=plan_elimination(rows.blocks) if rows.blocks else None)
+        found.residual_rows = rows
+        return found
     if fit.problem.summed is not None and isinstance(hypothesis, Hypothesis):
         kept = remaining_effects([block.k for block in fit.design.blocks], hypothesis)
         return Problem.of_fewer_effects(fit.problem.summed, design, kept)
     keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and design.residual is None
     return Problem(design, plan=fit.problem.plan if keeps_plan else None)
+
+
+def reduce_rows(
+    rows: ResidualRows, full: Design, design: Design, hypothesis: Hypothesis | ResidualHypothesis
+) -> ResidualRows:
+    """Return rows of a design whose residuals have a covariance as those of what is left under a hypothesis."""
+    if isinstance(hypothesis, Hypothesis):
+        kept = remaining_effects([block.k for block in full.blocks], hypothesis)
+        return rows.of_effects(kept, tuple(block.layout for block in design.blocks))
+    assert full.residual is not None
+    return replace(rows, layout=layout_without(rows.layout, full.residual, hypothesis))
 
 
 def remaining_effects(widths: Sequence[int], hypothesis: Hypothesis) -> list[list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.design.blocks.residual import ResidualBlock
+from bayesmm.marginal.residual.layout import ResidualLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,5 +72,15 @@ def without(block: ResidualBlock, hypothesis: ResidualHypothesis) -> ResidualBlo
         return replace(block, spreads=spreads) if spreads or block.correlation is not None else None
     if not block.spreads:
         return None
+    if block.elsewhere is not None:
+        return replace(block, correlation=None, group="", levels=(), places=())
     n = len(block.codes)
     return replace(block, correlation=None, group="", levels=(), codes=np.arange(n), positions=np.zeros(n), places=())
+
+
+def layout_without(layout: ResidualLayout, block: ResidualBlock, hypothesis: ResidualHypothesis) -> ResidualLayout:
+    """Return a layout under a hypothesis on its block."""
+    ends = np.cumsum([0, *(len(spread.names) for spread in block.spreads)])
+    dropped = range(0) if hypothesis.spread is None else range(*ends[hypothesis.spread : hypothesis.spread + 2])
+    kept = [j for j in range(layout.n_spreads) if j not in dropped]
+    return layout.of_spreads(kept, keeps_correlation=hypothesis.spread is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,24 +15,27 @@ from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, EstimationError
 from bayesmm.inference.bootstrap.drawing import sum_source
 from bayesmm.inference.fitted import Fitted
-from bayesmm.inference.simulated_responses import simulate_responses
+from bayesmm.inference.simulated_responses import draw_departures, simulate_responses
 from bayesmm.inference.variances.null_models import (
     Hypothesis,
     Null,
     find_hypothesis,
     fit_null,
+    reduce_rows,
     remaining_design,
     variance_hypotheses,
 )
 from bayesmm.inference.variances.residual_nulls import ResidualHypothesis, residual_hypotheses
 from bayesmm.inference.variances.spectral import MOST_EFFECTS, MOST_TESTED, find_spectrum, n_effects
+from bayesmm.marginal.residual.drawn import RowSource
 from bayesmm.marginal.sums.responses import Responses
 from bayesmm.presenting.numbers import write_digits, write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import watched
 from bayesmm.presenting.report import Report
+from bayesmm.reml.estimate import Estimate
 from bayesmm.reml.refits import refit
-from bayesmm.reml.residual_search import refit_responses
+from bayesmm.reml.residual_search import refit_each, refit_responses
 
 type Kind = Literal["exact", "mixture", "bootstrap"]
 
@@ -490,15 +493,48 @@ def _refit_whole(
     fit: Fitted, null: Null, n: int, rng: np.random.Generator, progress: bool | None
 ) -> tuple[np.ndarray, int]:
     """Do so where residuals have a covariance, which is estimated anew."""
-    found = fit.estimate
-    assert found.residual is not None
-    factors = () if null.estimate is None else null.estimate.factors
-    residual = None if null.estimate is None else null.estimate.residual
+    refit_once = _on_few(fit, null) if fit.problem.summed is not None else _in_rows(fit, null)
     draws = []
     for _ in watched(range(n), f"refits without {null.hypothesis.name}", progress):
-        rows = simulate_responses(null.design, null.beta, factors, null.sigma, rng.spawn(1), residual)
-        (small,) = null.refit_rows(rows)
-        (full,) = refit_responses(fit.problem, found.residual.criterion, rows, found.coordinates[:-1])
+        small, full = refit_once(rng.spawn(1))
         draws.append(np.nan if full is None else _positive(small - full.criterion, full.criterion))
     values = np.array(draws)
     return values[np.isfinite(values)], int((~np.isfinite(values)).sum())
+
+
+type RefitOnce = Callable[[Sequence[np.random.Generator]], tuple[float, Estimate | None]]
+
+
+def _in_rows(fit: Fitted, null: Null) -> RefitOnce:
+    """Draw a response under the null in all rows, and fit both models."""
+    found = fit.estimate
+    factors = () if null.estimate is None else null.estimate.factors
+    residual = None if null.estimate is None else null.estimate.residual
+
+    def refit_once(streams: Sequence[np.random.Generator]) -> tuple[float, Estimate | None]:
+        assert found.residual is not None
+        rows = simulate_responses(null.design, null.beta, factors, null.sigma, streams, residual)
+        (small,) = null.refit_rows(rows)
+        (full,) = refit_responses(fit.problem, found.residual.criterion, rows, found.coordinates[:-1])
+        return small, full
+
+    return refit_once
+
+
+def _on_few(fit: Fitted, null: Null) -> RefitOnce:
+    """Do so on few rows that have the sums of all, where these are not in memory."""
+    found, source = fit.estimate, RowSource(fit.problem.residual_rows)
+    factors = () if null.estimate is None else null.estimate.factors
+    residual = None if null.estimate is None else null.estimate.residual
+    public = np.zeros(0) if residual is None else residual.public
+    own = reduce_rows(source.rows, fit.design, null.design, null.hypothesis)
+
+    def refit_once(streams: Sequence[np.random.Generator]) -> tuple[float, Estimate | None]:
+        assert found.residual is not None
+        drawn = draw_departures(source, own, null.design, factors, null.sigma, streams, public)[:, 0]
+        small = null.refit_drawn(own.around(null.beta, drawn))
+        rows = [source.rows.around(null.beta, drawn)]
+        (full,) = refit_each(found.residual.criterion, rows, found.coordinates[:-1])
+        return small, full
+
+    return refit_once

@@ -49,7 +49,14 @@ class RowSource:
         shares = np.concatenate([part.shares for part in parts])
         layout = replace(
             rows.layout,
-            ordered=Ordered(np.arange(len(at)), sizes, *(each[at] for each in ordered[2:5]), np.repeat(shares, sizes)),
+            ordered=Ordered(
+                rows=np.arange(len(at)),
+                sizes=sizes,
+                positions=ordered.positions[at],
+                spreads=ordered.spreads[at],
+                log_weights=ordered.log_weights[at],
+                shares=np.repeat(shares, sizes),
+            ),
         )
         blocks = tuple(
             replace(block, incidence=Incidence.single(own[at], Z @ T, block.n_levels))

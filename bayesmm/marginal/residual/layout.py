@@ -172,6 +172,17 @@ class ResidualLayout:
             is_link=is_link,
         )
 
+    def of_spreads(self, kept: Sequence[int], *, keeps_correlation: bool) -> ResidualLayout:
+        """Return the same rows with some parameters of the standard deviations, and correlations if these stay."""
+        rows = self.ordered._replace(spreads=self.ordered.spreads[:, list(kept)])
+        if not keeps_correlation:
+            rows = rows._replace(sizes=np.ones(len(rows.rows), dtype=rows.sizes.dtype))
+        return ResidualLayout(
+            correlation=self.correlation if keeps_correlation else None,
+            are_sds=self.are_sds[list(kept)],
+            ordered=rows,
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the data alone."""
         return {name: getattr(self, name) for name in ("correlation", "are_sds", "ordered")}

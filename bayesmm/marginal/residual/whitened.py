@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.covariance.layout import Layout
 from bayesmm.marginal.leave_out.row_groups import Rows, condition_rows
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.residual.layout import ResidualLayout, whitener
@@ -88,6 +89,17 @@ class ResidualRows:
     def residual_square(self) -> float:
         """What least squares leave of the response."""
         return float(self.weights @ self.fixed[:, -1] ** 2)
+
+    def of_effects(self, kept: Sequence[Sequence[int]], layouts: Layout) -> ResidualRows:
+        """Return the rows with some effects of each factor, whose covariance pieces are given where any is left."""
+        left = [(block, list(own)) for block, own in zip(self.blocks, kept, strict=True) if own]
+        blocks = tuple(
+            replace(block, incidence=block.incidence.of_effects(own), pieces=pieces)
+            for (block, own), pieces in zip(left, layouts, strict=True)
+        )
+        scale = np.sqrt(len(self.fixed) / self.n)  # as if all rows were here
+        roots = tuple(scale * effect_root(block, self.weights) for block in blocks)
+        return replace(self, blocks=blocks, effect_roots=roots)
 
     def around(self, beta: Float[Array, " p"], departures: Float[Array, " n"]) -> ResidualRows:
         """Take the response that departs from Xβ so, of coefficients of the user's columns."""
