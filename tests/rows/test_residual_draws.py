@@ -116,3 +116,9 @@ def test_refits_under_the_null_are_those_of_rows_in_memory(i: int, tested: str) 
     np.testing.assert_allclose(other.statistic, one.statistic, rtol=1e-7)
     assert other.n_failed == 0
     assert cast(Any, stats.ks_2samp(one.draws, other.draws)).pvalue > CHANCE
+
+
+@pytest.mark.parametrize(("formula", "residual", "how"), MODELS)
+def test_criteria_are_those_of_rows_in_memory(formula: str, residual: str, how: dict[str, Any]) -> None:
+    here, there = (fit.criteria().table for fit in both(formula, residual, how))
+    np.testing.assert_allclose(there, here, rtol=1e-8)

@@ -157,12 +157,13 @@ class Criteria:
 def information_criteria(fit: Fitted) -> Criteria:
     """Work out the information criteria of a fit; see `bayesmm.fit.Fit.criteria`."""
     design, estimate = fit.design, fit.estimate
-    fitted = build_predictors(design).mean(estimate.beta, estimate.modes)
-    residual = design.y - fitted
-    log_weights, square = np.log(design.weights).sum(), design.weights @ residual**2
     if estimate.residual is not None:
+        residual = estimate.residual.criterion.rows.leave(estimate.beta, estimate.modes)
         whiten, log_det = whitener(estimate.residual.layout, estimate.residual.phi)
         log_weights, square = -log_det, float((whiten(residual[:, None]) ** 2).sum())
+    else:
+        residual = design.y - build_predictors(design).mean(estimate.beta, estimate.modes)
+        log_weights, square = np.log(design.weights).sum(), design.weights @ residual**2
     constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - log_weights
     weighted = square / estimate.sigma**2
     return Criteria(
@@ -233,7 +234,7 @@ def _uncertainty_of_all(fit: Fitted) -> float:
 
         ∂ψ̂_j/∂y = −(2/σ²) Σ_k C⁻¹_jk (∂_kv − (∂_kr²/r²) v),    without the last part where σ is known.
 
-    Entries on the boundary stay there.
+    Entries on the boundary stay there. Rows enter by products, so that few rows with the sums of all will do.
     """
     estimate, residual = fit.estimate, fit.estimate.residual
     assert residual is not None
@@ -241,13 +242,13 @@ def _uncertainty_of_all(fit: Fitted) -> float:
     held = np.append(
         held_theta(estimate.minimum.x, estimate.criterion_function.layout), residual.layout.held(residual.phi)
     )
-    free, predictors = np.flatnonzero(~held), build_predictors(fit.design)
+    free = np.flatnonzero(~held)
 
     def look(psi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at = read_at(criterion, psi)
-        fitted = predictors.mean(at.beta, at.modes)
+        left = criterion.rows.leave(at.beta, at.modes)
         covariances = residual.layout.covariances(np, criterion.split(psi)[1])
-        return fitted, solve_residuals(residual.layout.stacks, covariances, fit.design.y - fitted)
+        return -left, solve_residuals(residual.layout.stacks, covariances, left)
 
     steps, g, slopes = STEP * criterion.sizes(psi), [], []
     for j in free:

@@ -90,6 +90,13 @@ class ResidualRows:
         """What least squares leave of the response."""
         return float(self.weights @ self.fixed[:, -1] ** 2)
 
+    def leave(self, beta: Float[Array, " p"], effects: Sequence[Float[Array, "q k"]]) -> Float[Array, " n"]:
+        """Return y − Xβ − Zb, of coefficients and effects of the user's columns."""
+        fitted = self.fixed[:, :-1] @ (self.root @ (beta - self.origin))
+        for block, own in zip(self.blocks, effects, strict=True):
+            block.incidence.add_to(fitted, own)
+        return self.fixed[:, -1] - fitted
+
     def of_effects(self, kept: Sequence[Sequence[int]], layouts: Layout) -> ResidualRows:
         """Return the rows with some effects of each factor, whose covariance pieces are given where any is left."""
         left = [(block, list(own)) for block, own in zip(self.blocks, kept, strict=True) if own]
