@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments import shorten
 from bayesmm.covariance.layout import Layout
 from bayesmm.design.blocks.blocks import BlockPiece
 from bayesmm.design.blocks.labels import Labels
@@ -23,6 +24,7 @@ from bayesmm.errors import ArgumentError, DesignError, RowsError
 from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
 from bayesmm.marginal.sums.rows import BlockArrays
+from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.blocks import as_arrays
 
 if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, sums are saved, or residuals have a covariance
@@ -31,6 +33,7 @@ if TYPE_CHECKING:  # loaded where rows are read chunk by chunk, sums are saved, 
     from bayesmm.marginal.residual.layout import ResidualLayout
     from bayesmm.marginal.residual.whitened import ResidualRows, Whitened
     from bayesmm.marginal.sums.responses import Responses
+    from bayesmm.rows.of_levels import RowsOfLevels
     from bayesmm.rows.summing import Summed
     from bayesmm.rows.sums import Sums
 
@@ -307,6 +310,87 @@ class Problem:
 
         return read_own_rows(self.design, beta, effects, whiten)
 
+    def rows_of_levels(self, rows: Any, what: str, bar: Bar = SILENT) -> RowsOfLevels | None:
+        """Read rows that are not in memory by their levels; None where they are in memory.
+
+        Parameters
+        ----------
+        rows : path, list, table or None
+            Where they are, as `bayesmm.scan` takes it; None where they are in memory.
+        what : str
+            How they are given: ``fit.group_lines(rows='visits/*.parquet')``.
+        bar : Bar
+            What is told how many rows were read.
+
+        Raises
+        ------
+        ArgumentError
+            If rows are given, and the model has its own.
+        RowsError
+            If they are not given and needed, or residuals have a covariance.
+        """
+        if not self._must_read(rows, what):
+            return None
+        from bayesmm.rows.of_levels import RowsOfLevels
+
+        assert self._summed_rows is not None
+        return RowsOfLevels(self._summed_rows, rows, bar)
+
+    def _must_read(self, rows: Any, what: str) -> bool:
+        """Whether rows are read once more, which are given where they are not in memory and only there."""
+        known = self.design.elsewhere
+        if known is None:
+            if rows is not None:
+                raise ArgumentError(f"rows is {shorten(rows)}, and the model has its rows in memory: leave rows out.")
+            return False
+        if self.design.residual is not None:
+            raise RowsError(
+                f"This needs the rows, which are in {known.where}, and their residuals have a covariance "
+                f"({self.design.residual.specification.write()}): it is there for models of a data frame."
+            )
+        if rows is None:
+            raise RowsError(
+                f"This needs the rows of each level, which are in {known.where}, not in memory: give them once more, "
+                f"{what}."
+            )
+        return True
+
+    def condense(
+        self, rows: Any, what: str, beta: np.ndarray, effects: Sequence[np.ndarray], bar: Bar = SILENT
+    ) -> FewRows:
+        """Put few rows, with the same sums in each combination of levels, in the place of rows that are not in memory.
+
+        Parameters
+        ----------
+        rows, what, bar
+            As of `rows_of_levels`; rows may be what this has returned before.
+        beta : array, shape (p,)
+            Coefficients near which the responses are.
+        effects : sequence of arrays, shapes (q, k)
+            Random effects likewise.
+
+        Returns
+        -------
+        FewRows
+            The problem as it is where its rows are in memory.
+
+        Raises
+        ------
+        ArgumentError, RowsError
+            As of `rows_of_levels`; also if the rows are not those of the model.
+        """
+        if isinstance(rows, FewRows):
+            return rows
+        if not self._must_read(rows, what):
+            return FewRows(self)
+        from bayesmm.rows.condensing import condense
+        from bayesmm.rows.scan import scan
+
+        assert self._summed_rows is not None
+        found = condense(self._summed_rows, scan(rows), beta, effects, bar)
+        few = Problem(found.design, plan=self.plan, products=self.products)
+        return FewRows(few, found.counts, found.log_weights)
+
     def find_indistinct(self) -> list[BlockPiece]:
         """Find the terms that can take over a part of the residual variance once the rows are free of fixed effects."""
         if self.design.elsewhere is not None:
@@ -438,6 +522,22 @@ class Problem:
     def _refuse_residual(self) -> None:
         """Refuse what would take the residuals for independent."""
         self.design.require_independent_residuals("This")
+
+
+class FewRows(NamedTuple):
+    """Rows in which each combination of levels has the sums that it has in all.
+
+    Attributes
+    ----------
+    problem : Problem
+        Of these rows.
+    counts, log_weights : arrays, shape (m,), or None
+        As of `bayesmm.rows.condensing.Condensed`; None where they are the rows of the model.
+    """
+
+    problem: Problem
+    counts: np.ndarray | None = None
+    log_weights: np.ndarray | None = None
 
 
 def lay_out_design(design: Design) -> ResidualLayout:

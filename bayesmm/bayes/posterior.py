@@ -522,6 +522,7 @@ class Posterior:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
@@ -539,6 +540,9 @@ class Posterior:
             part over the rows of a level, the highest first.
         level : float
             Probability of the intervals.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once
+            or twice, and those of the levels are kept.
         progress : bool, optional
             Whether to show a progress bar where random effects were not kept and are drawn; by default where a person
             can see it.
@@ -552,6 +556,9 @@ class Posterior:
         ------
         ArgumentError
             If an argument suits nothing in the model.
+        RowsError
+            If rows that are not in memory are not given, are not those of the model, or are more than 2,000,000 of
+            these levels.
 
         Notes
         -----
@@ -570,7 +577,7 @@ class Posterior:
         >>> posterior.group_lines(levels=["308"]).columns.tolist()
         ['level', 'x', 'unpooled', 'complete', 'estimate', 'lower', 'upper']
         """
-        return draw_group_lines(self, x=x, group=group, levels=levels, level=level, progress=progress).frame
+        return draw_group_lines(self, x=x, group=group, levels=levels, level=level, rows=rows, progress=progress).frame
 
     def plot_groups(
         self,
@@ -579,13 +586,14 @@ class Posterior:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> Figure:
         """Draw the data of each level with its lines: not pooled, partially and completely pooled.
 
         Parameters
         ----------
-        x, group, levels, level, progress
+        x, group, levels, level, rows, progress
             As in `group_lines`, whose table is drawn.
 
         Returns
@@ -597,6 +605,8 @@ class Posterior:
         ------
         ArgumentError
             If an argument suits nothing in the model.
+        RowsError
+            As of `group_lines`.
         BayesmmError
             If matplotlib is not installed.
 
@@ -609,7 +619,7 @@ class Posterior:
         """
         from bayesmm.design.words.group_lines import plot_group_lines
 
-        lines = draw_group_lines(self, x=x, group=group, levels=levels, level=level, progress=progress)
+        lines = draw_group_lines(self, x=x, group=group, levels=levels, level=level, rows=rows, progress=progress)
         return plot_group_lines([("posterior", lines)])
 
     def posterior_predictive(

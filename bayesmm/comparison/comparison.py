@@ -210,12 +210,14 @@ class Comparison:
         x: str | None = None,
         group: str | None = None,
         levels: Sequence[str] | None = None,
+        *,
+        rows: Any = None,
     ) -> Figure:
         """Draw the data of each level with its lines, partially pooled by both.
 
         Parameters
         ----------
-        x, group, levels
+        x, group, levels, rows
             As in `bayesmm.fit.Fit.group_lines`.
 
         Returns
@@ -227,6 +229,8 @@ class Comparison:
         ------
         ArgumentError
             If an argument suits nothing in the model.
+        RowsError
+            As of `bayesmm.fit.Fit.group_lines`.
         BayesmmError
             If matplotlib is not installed.
 
@@ -241,9 +245,10 @@ class Comparison:
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
-        lines = estimate_group_lines(self.fit, x=x, group=group, levels=levels, level=self.level)
+        lines = estimate_group_lines(self.fit, x=x, group=group, levels=levels, level=self.level, rows=rows)
         shown = list(dict.fromkeys(lines.table["level"]))
-        drawn = draw_group_lines(self.posterior, x=lines.x, group=lines.group, levels=shown, level=self.level)
+        how = {"x": lines.x, "group": lines.group, "levels": shown, "level": self.level, "rows": rows}
+        drawn = draw_group_lines(self.posterior, **how)
         return plot_group_lines([("fit", lines), ("posterior", drawn)])
 
     @cached_property

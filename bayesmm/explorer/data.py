@@ -16,7 +16,6 @@ from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.words.own_rows import DETERMINED
 from bayesmm.errors import ArgumentError, ComparisonError
 from bayesmm.explorer.sums import LevelSums, is_tied, sum_levels
-from bayesmm.inference.condensed import condense_fit
 from bayesmm.inference.either import is_posterior
 from bayesmm.inference.eliminated import pose_at
 from bayesmm.inference.fitted import Fitted
@@ -114,7 +113,7 @@ def write_data(
     level : float
         Coverage of the intervals, with normal quantiles.
     rows : path, list, table or FewRows, optional
-        As of `bayesmm.inference.condensed.condense_fit`: where rows are that are not in memory.
+        As of `bayesmm.problem.Problem.condense`: where rows are that are not in memory.
     bar : Bar
         What is told how many of them were read.
 
@@ -151,7 +150,8 @@ def write_data(
         raise ArgumentError(reason)
     f = find_group(fit, group)
     drawn = None if posterior is None else _read_posterior(fit, posterior, f)
-    few = condense_fit(fit, rows, "fit.explore(path, rows='visits/*.parquet')", bar)
+    what, at = "fit.explore(path, rows='visits/*.parquet')", fit.estimate
+    few = fit.problem.condense(rows, what, at.beta, at.modes, bar)
     problem = pose_at(few.problem, fit.estimate)
     design, block, products = fit.design, fit.design.blocks[f], problem.products
     q, k, p = block.q, block.k, design.p

@@ -685,6 +685,7 @@ class Fit:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate the lines of the levels of a grouping factor: not pooled, partially and completely pooled.
@@ -702,6 +703,9 @@ class Fit:
             part over the rows of a level, the highest first.
         level : float
             Coverage of the intervals, with normal quantiles.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once
+            or twice, and those of the levels are kept.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -714,6 +718,9 @@ class Fit:
         ------
         ArgumentError
             If an argument suits nothing in the model.
+        RowsError
+            If rows that are not in memory are not given, are not those of the model, or are more than 2,000,000 of
+            these levels.
 
         Notes
         -----
@@ -734,8 +741,8 @@ class Fit:
         """
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
-        with progress_bar("estimating lines", None, progress):
-            return estimate_group_lines(self, x=x, group=group, levels=levels, level=level).frame
+        with progress_bar("estimating lines", None, progress) as bar:
+            return estimate_group_lines(self, x=x, group=group, levels=levels, level=level, rows=rows, bar=bar).frame
 
     def plot_groups(
         self,
@@ -744,13 +751,14 @@ class Fit:
         levels: Sequence[str] | None = None,
         *,
         level: float = 0.95,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> Figure:
         """Draw the data of each level with its lines: not pooled, partially and completely pooled.
 
         Parameters
         ----------
-        x, group, levels, level, progress
+        x, group, levels, level, rows, progress
             As in `group_lines`, whose table is drawn.
 
         Returns
@@ -762,6 +770,8 @@ class Fit:
         ------
         ArgumentError
             If an argument suits nothing in the model.
+        RowsError
+            As of `group_lines`.
         BayesmmError
             If matplotlib is not installed.
 
@@ -774,8 +784,8 @@ class Fit:
         from bayesmm.design.words.group_lines import plot_group_lines
         from bayesmm.inference.pooling.group_lines import estimate_group_lines
 
-        with progress_bar("estimating lines", None, progress):
-            lines = estimate_group_lines(self, x=x, group=group, levels=levels, level=level)
+        with progress_bar("estimating lines", None, progress) as bar:
+            lines = estimate_group_lines(self, x=x, group=group, levels=levels, level=level, rows=rows, bar=bar)
         return plot_group_lines([("fit", lines)])
 
     @cached_property

@@ -18,10 +18,18 @@ MOST_NUMBERS = 40_000_000  # of draws times effects, 320 MB
 
 
 def draw_group_lines(
-    posterior: DrawnModel, *, x: Any, group: Any, levels: Any, level: float, progress: bool | None = None
+    posterior: DrawnModel,
+    *,
+    x: Any,
+    group: Any,
+    levels: Any,
+    level: float,
+    progress: bool | None = None,
+    rows: Any = None,
 ) -> GroupLines:
     """Evaluate the lines of levels; see `Posterior.group_lines`."""
-    below = tails(level)
+    below, problem = tails(level), posterior.problem
+    near = problem.rows_of_levels(rows, "posterior.group_lines(rows='visits/*.parquet')")
     size = sum(len(block.levels) * len(block.effects) for block in posterior.labels.blocks)
     few = None if posterior.sigma.size * size <= MOST_NUMBERS else max(MOST_NUMBERS // size, 1)
     draws = read_draws(posterior, few)
@@ -30,7 +38,11 @@ def draw_group_lines(
     beta = draws.beta.mean(axis=0)
     design = at_effects(posterior.design, beta, means)
     whiten = None if draws.residual is None else whitener(design, draws.residual.mean(axis=0))
-    places = lay_out_groups(posterior.design, beta, means, x=x, group=group, levels=levels, level=level, whiten=whiten)
+
+    def unpooled(f: int) -> np.ndarray:
+        return problem.read_own_rows(beta, means, whiten)[f].unpooled
+
+    places = lay_out_groups(posterior.design, beta, means, unpooled, near, x=x, group=group, levels=levels, level=level)
     m, step = len(places.codes), max(1, BATCH // len(draws.sigma))
     parts = []
     for start in range(0, m, step):

@@ -6,9 +6,9 @@ are looked at, and the lines at given fixed and random effects.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,52 @@ from bayesmm.design.design import Design
 from bayesmm.design.predictors import Predictors, build_predictors
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.words.factors import is_factor, levels_of
-from bayesmm.design.words.own_rows import Whiten, read_own_rows
 from bayesmm.errors import ArgumentError
 
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Figure
 
+type Unpooled = Callable[[int], np.ndarray]  # from a factor to what each level's own rows say, (q, k)
+
 MOST_LEVELS = 20  # that are drawn unless they are named
 POINTS = 41  # of a line, over the range of a number
 MOST_ROWS = 200_000  # of all lines together
+
+
+class LevelRows(Protocol):
+    """Rows of a model by their levels."""
+
+    def heights(self, f: int, effects: np.ndarray) -> np.ndarray:
+        """Return the mean of the random part of a factor over the rows of each of its levels, (q,)."""
+        ...
+
+    def take(self, f: int, codes: np.ndarray) -> Design:
+        """Return the model with the rows of some levels of a factor, in their order, and perhaps others."""
+        ...
+
+
+class RowsInMemory:
+    """Those of a design that has them.
+
+    Parameters
+    ----------
+    design : Design
+        Any.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    def heights(self, f: int, effects: np.ndarray) -> np.ndarray:
+        """Return the mean of the random part of a factor over the rows of each of its levels, (q,)."""
+        block, total = self._design.blocks[f], np.zeros(self._design.n)
+        block.incidence.add_to(total, effects)
+        codes, q = block.incidence.only.codes, len(block.levels)
+        return np.bincount(codes, weights=total, minlength=q) / np.maximum(np.bincount(codes, minlength=q), 1)
+
+    def take(self, f: int, codes: np.ndarray) -> Design:
+        """Return all rows."""
+        return self._design
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,7 +164,8 @@ def lay_out_groups(
     design: Design,
     beta: np.ndarray,
     effects: Sequence[np.ndarray],
-    whiten: Whiten | None = None,
+    unpooled: Unpooled,
+    rows: LevelRows | None = None,
     *,
     x: Any = None,
     group: Any = None,
@@ -144,8 +182,10 @@ def lay_out_groups(
         Fixed effects that are estimated.
     effects : sequence of array, shapes (q, k)
         Random effects of each grouping factor.
-    whiten : callable, optional
-        As `bayesmm.design.words.own_rows.read_own_rows` takes it.
+    unpooled : callable
+        From the position of a grouping factor to what each level's own rows say of its effects (q, k).
+    rows : LevelRows, optional
+        Those of the data, if they are not in memory.
     x, group, levels, level
         As `bayesmm.fit.Fit.group_lines` takes them.
 
@@ -163,22 +203,24 @@ def lay_out_groups(
             "factor of one level a row."
         )
     x = _find_column(design, f, x)
-    members = block.incidence.members()
-    codes = _choose_levels(design, f, effects[f], members, levels)
+    rows = RowsInMemory(design) if rows is None else rows
+    codes = _choose_levels(design, f, effects[f], rows, levels)
+    near = rows.take(f, codes)
+    members = near.blocks[f].incidence.members()
     categories = _categories(design, x)
-    frame, of_place, at = _place(design, x, codes, members, is_category=categories is not None)
-    predictors = _predict(design, f, frame, members, of_place, x)
-    own = read_own_rows(design, beta, effects, whiten)[f].unpooled
+    frame, of_place, at = _place(near, x, codes, members, _limits(design, x), is_category=categories is not None)
+    predictors = _predict(near, f, frame, members, of_place, x)
+    own = unpooled(f)
     complete = predictors.X @ beta + predictors.offset
-    unpooled = predictors.mean(beta, [own if g == f else b for g, b in enumerate(effects)])
-    rows = _rows(design, x, codes, members, categories)
+    alone = predictors.mean(beta, [own if g == f else b for g, b in enumerate(effects)])
+    data = _rows(near, x, codes, members, categories)
     kind = "count" if x is None else "number" if categories is None else "category"
-    within = _within(rows, block.levels, of_place, at, kind)
+    within = _within(data, block.levels, of_place, at, kind)
     table = pd.DataFrame(
         {
             "level": np.array(block.levels, dtype=object)[of_place],
             "x": at,
-            "unpooled": np.where(within, unpooled, np.nan),
+            "unpooled": np.where(within, alone, np.nan),
             "complete": complete,
         }
     )
@@ -189,7 +231,7 @@ def lay_out_groups(
         categories=categories,
         n_levels=len(block.levels),
         are_chosen=levels is not None,
-        rows=rows,
+        rows=data,
         table=table,
         level=level,
     )
@@ -212,11 +254,10 @@ def _find_column(design: Design, f: int, x: object) -> str | None:
     return plain
 
 
-def _choose_levels(
-    design: Design, f: int, effects: np.ndarray, members: Sequence[np.ndarray], levels: Any
-) -> np.ndarray:
+def _choose_levels(design: Design, f: int, effects: np.ndarray, rows: LevelRows, levels: Any) -> np.ndarray:
     """Return the codes of levels that are named, in that order, or of some, evenly over how high their lines lie."""
     block = design.blocks[f]
+    present = block.incidence.levels_present()
     if levels is not None:
         known = {level: i for i, level in enumerate(block.levels)}
         if isinstance(levels, (str, bytes)) or not isinstance(levels, Iterable):
@@ -227,7 +268,7 @@ def _choose_levels(
                 raise ArgumentError(
                     f"levels has {shorten(each)}, which is no level of {block.group}: it has {listing(block.levels)}."
                 )
-        without = [each for each in wanted if not len(members[known[each]])]
+        without = [each for each in wanted if known[each] not in present]
         if without:
             raise ArgumentError(
                 f"levels has {without[0]!r}, a level of {block.group} without rows: it has no line beside data. See "
@@ -236,15 +277,19 @@ def _choose_levels(
         if not wanted:
             raise ArgumentError("levels is empty: give one level or more, or leave it out.")
         return np.array([known[each] for each in wanted])
-    counts = np.array([len(rows) for rows in members])
-    if np.count_nonzero(counts) <= MOST_LEVELS:
-        return np.flatnonzero(counts)
-    heights = np.zeros(design.n)
-    block.incidence.add_to(heights, effects)
-    sums = np.bincount(block.incidence.only.codes, weights=heights, minlength=len(block.levels))
-    order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
-    order = order[counts[order] > 0]
+    if len(present) <= MOST_LEVELS:
+        return present
+    order = np.argsort(-rows.heights(f, effects), kind="stable")
+    order = order[np.isin(order, present)]
     return order[np.linspace(0, len(order) - 1, MOST_LEVELS).round().astype(int)]
+
+
+def _limits(design: Design, x: str | None) -> tuple[float, float]:
+    """Least and greatest value of a number over all rows."""
+    if x is None or is_factor(design, x):
+        return 0.0, 0.0
+    numbers = design.known_rows.frame[x].to_numpy(dtype=float)
+    return float(numbers.min()), float(numbers.max())
 
 
 def _categories(design: Design, x: str | None) -> tuple[str, ...] | None:
@@ -254,7 +299,13 @@ def _categories(design: Design, x: str | None) -> tuple[str, ...] | None:
 
 
 def _place(
-    design: Design, x: str | None, codes: np.ndarray, members: Sequence[np.ndarray], *, is_category: bool
+    design: Design,
+    x: str | None,
+    codes: np.ndarray,
+    members: Sequence[np.ndarray],
+    limits: tuple[float, float],
+    *,
+    is_category: bool,
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Rows of the places, the level of each, and where it stands on the axis."""
     frames, levels, places = [], [], []
@@ -267,9 +318,9 @@ def _place(
             values = levels_of(design, x)
             at = np.arange(float(len(values)))
         else:
-            numbers, of_level = design.frame[x].to_numpy(dtype=float), own[x].to_numpy(dtype=float)
+            of_level = own[x].to_numpy(dtype=float)
             ends = np.array([of_level.min(), of_level.max()])
-            values = at = np.union1d(np.linspace(numbers.min(), numbers.max(), POINTS), ends)
+            values = at = np.union1d(np.linspace(*limits, POINTS), ends)
         rows = _typical(design, own, len(values))
         if x is not None:
             kind = design.frame[x].dtype

@@ -15,7 +15,6 @@ from bayesmm.arguments import shorten
 from bayesmm.console import listing
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError, RowsError
-from bayesmm.inference.condensed import FewRows, condense_fit
 from bayesmm.inference.diagnostics.deletion import Deleted, delete_groups, delete_rows
 from bayesmm.inference.diagnostics.row_view import view_rows_at
 from bayesmm.inference.diagnostics.without_rows import parameter_values, refit_without
@@ -25,6 +24,7 @@ from bayesmm.presenting.numbers import write_number, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.progress import progress_bar, watched
 from bayesmm.presenting.report import Report
+from bayesmm.problem import FewRows
 
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Figure
@@ -212,7 +212,8 @@ def measure_influence(
             "out."
         )
     with progress_bar(f"leaving out {by}", None, progress) as bar:
-        few = condense_fit(fit, rows, f"fit.influence({by!r}, rows='visits/*.parquet')", bar)
+        what, at = f"fit.influence({by!r}, rows='visits/*.parquet')", fit.estimate
+        few = fit.problem.condense(rows, what, at.beta, at.modes, bar)
         return _leave_out(fit, few, by, refit=refit, progress=progress)
 
 

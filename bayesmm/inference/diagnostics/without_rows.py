@@ -10,11 +10,11 @@ import numpy as np
 from bayesmm.covariance.layout import theta_of
 from bayesmm.covariance.structure import lower_triangular
 from bayesmm.design.design import Design
-from bayesmm.inference.condensed import FewRows
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.layout import lay_out_residuals
 from bayesmm.marginal.residual.whitened import residual_rows
 from bayesmm.marginal.sums.crossproducts import CrossProducts, build_products, plan_elimination
+from bayesmm.problem import FewRows
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
 from bayesmm.reml.residual import ResidualEstimate

@@ -12,11 +12,14 @@ from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
+from bayesmm.presenting.progress import SILENT, Bar
 
 type Own = dict[tuple[int, int], slice]  # of a factor and a level, the effects among those of some places
 
 
-def estimate_group_lines(fit: Fitted, *, x: Any, group: Any, levels: Any, level: float) -> GroupLines:
+def estimate_group_lines(
+    fit: Fitted, *, x: Any, group: Any, levels: Any, level: float, rows: Any = None, bar: Bar = SILENT
+) -> GroupLines:
     """Evaluate the lines of levels; see `Fit.group_lines`.
 
     Notes
@@ -25,9 +28,13 @@ def estimate_group_lines(fit: Fitted, *, x: Any, group: Any, levels: Any, level:
     σ²[(x − B'z)'A⁻¹(x − B'z) + z'Cz], z over the effects of the level and of the levels of other factors that come in.
     """
     level, estimate = check_level(level), fit.estimate
-    places = lay_out_groups(
-        fit.design, estimate.beta, estimate.modes, estimate.whiten, x=x, group=group, levels=levels, level=level
-    )
+    problem, beta, modes = fit.problem, estimate.beta, estimate.modes
+    near = problem.rows_of_levels(rows, "fit.group_lines(rows='visits/*.parquet')", bar)
+
+    def unpooled(f: int) -> np.ndarray:
+        return problem.read_own_rows(beta, modes, estimate.whiten)[f].unpooled
+
+    places = lay_out_groups(fit.design, beta, modes, unpooled, near, x=x, group=group, levels=levels, level=level)
     middle = places.predictors.mean(estimate.beta, estimate.modes)
     reach = ndtri(0.5 + level / 2.0) * _standard_errors(fit, places)
     return places.with_estimates(middle, middle - reach, middle + reach)
@@ -74,7 +81,7 @@ def _collect(places: Places, here: np.ndarray, sizes: list[int]) -> tuple[Own, n
 
 def _joint_covariance(at: Eliminated, to_user: list[np.ndarray], own: Own, n: int) -> np.ndarray:
     """C over σ² between the effects of some levels of several factors, (K, K)."""
-    cross = [np.zeros((len(T), n, i.n_levels)) for T, i in zip(to_user, at.rows.incidences, strict=True)]
+    cross = [np.zeros((len(T), n, q)) for T, (_, q) in zip(to_user, at.shapes, strict=True)]
     for (g, level), part in own.items():
         cross[g][:, part, level] = to_user[g].T
     solved = at.solve_levels(cross)
