@@ -34,14 +34,14 @@ WATCHED = {
         *("anova", "augment", "augment_rows", "bootstrap", "boundary", "check", "coef", "coefficients", "envelopes"),
         *("group_lines", "influence", "influence_rows"),
         *("parameter_table", "plot_effects", "plot_envelopes", "plot_groups", "plot_residuals", "predict"),
-        *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test", "explore"),
-        "variance_tests",
+        *("predict_rows", "profile", "random_effects", "robust", "save", "simulated_residuals", "test"),
+        *("explore", "simulate_rows", "variance_tests"),
     },
     "Posterior": {
         *("augment", "augment_rows", "draws", "glance", "group_lines", "log_likelihood", "loo", "loo_pit", "loo_rows"),
         *("plot_groups", "plot_pit"),
         *("plot_predictive", "posterior_predictive", "predict", "predict_rows", "r2", "random_effects", "save"),
-        *("sensitivity", "simulate", "tidy", "with_predictive"),
+        *("sensitivity", "simulate", "simulate_rows", "tidy", "with_predictive"),
     },
     "Ranking": {"pairs"},
     "bayesmm": {

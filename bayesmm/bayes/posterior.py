@@ -25,7 +25,7 @@ from bayesmm.bayes.results.prediction import PredictionKind, add_predictive, pos
 from bayesmm.bayes.results.recovered import is_kept, read_effects, recover_moments
 from bayesmm.bayes.results.sensitivity import sensitivity
 from bayesmm.bayes.results.shares import R2Kind, explained, r_squared, share_densities, variance_shares
-from bayesmm.bayes.results.simulation import simulate
+from bayesmm.bayes.results.simulation import simulate, simulate_to
 from bayesmm.bayes.results.summary import build_summary
 from bayesmm.bayes.results.tables import largest_effect_r_hat, parameter_table, random_effect_table, stack_parameters
 from bayesmm.console import listing, visible
@@ -706,6 +706,51 @@ class Posterior:
         (180, 3)
         """
         return simulate(self, n, random, seed, progress)
+
+    def simulate_rows(
+        self,
+        rows: Any,
+        to: str | os.PathLike[str],
+        n: int = 1,
+        *,
+        random: Effects = "redrawn",
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write rows that are read chunk by chunk to a Parquet file, with responses that the model draws for them.
+
+        Parameters
+        ----------
+        rows : path, list, or table
+            The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
+        to : path
+            Ends in ``.parquet``. It is complete, or not there.
+        n, random, seed
+            As of `simulate`, which draws the same numbers for rows in memory, however they are read.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then ``simulated_0``, ``simulated_1``, ...; missing where a row is
+            not complete.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range.
+        RowsError
+            If the rows cannot be read, or are not those of the model; or if residuals have a covariance.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> posterior = model.sample(method="quadrature", seed=1, progress=False)
+        >>> posterior.simulate_rows("visits/*.parquet", to="simulated.parquet", seed=1)  # doctest: +SKIP
+        """
+        return simulate_to(self, rows, to, n, random, seed, progress)
 
     def with_predictive(self, *, seed: int = 0, progress: bool | None = None) -> Posterior:
         """Return the same posterior with a group posterior_predictive in its data.

@@ -1086,6 +1086,54 @@ class Fit:
 
         return simulate_fit(self, n, random, seed)
 
+    def simulate_rows(
+        self,
+        rows: Any,
+        to: str | os.PathLike[str],
+        n: int = 1,
+        *,
+        random: Effects = "redrawn",
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write rows that are read chunk by chunk to a Parquet file, with responses that the model draws for them.
+
+        Parameters
+        ----------
+        rows : path, list, or table
+            The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
+        to : path
+            Ends in ``.parquet``. It is complete, or not there.
+        n, random, seed
+            As of `simulate`, which draws the same numbers for rows in memory, however they are read.
+        progress : bool, optional
+            Whether to show a progress bar; by default where a person can see it.
+
+        Returns
+        -------
+        pathlib.Path
+            Where they are: all columns of the rows, then ``simulated_0``, ``simulated_1``, ...; missing where a row is
+            not complete.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is out of its range.
+        RowsError
+            If the rows cannot be read, or are not those of the model; or if residuals have a covariance.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy")).fit()
+        >>> fit.simulate_rows("visits/*.parquet", to="simulated.parquet", seed=1)  # doctest: +SKIP
+        """
+        self.design.require_independent_residuals("simulate_rows")
+        from bayesmm.inference.simulation.simulate import simulate_fit_rows
+
+        with progress_bar("drawing rows", self.n, progress) as bar:
+            return simulate_fit_rows(self, rows, to, n, random, seed, bar)
+
     def bootstrap(
         self,
         n: int = 1000,

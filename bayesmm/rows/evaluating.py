@@ -136,6 +136,7 @@ class Evaluator:
         return ChunkRows(
             fixed=_finite(sources.fixed, frame),
             y=one(sources.response) - offset,
+            offset=offset,
             weights=weights,
             has_weights=sources.weights is not None,
             incidences=tuple(incidence for incidence, _ in found),

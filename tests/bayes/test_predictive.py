@@ -140,3 +140,12 @@ def test_wrong_arguments_are_answered(sleep, weighted):
     light = weighted.predict(new, kind="observation", weights=[1.0, 1.0])["sd"]
     assert (heavy < light / 1.5).all()
     assert weighted.predict(new)["sd"].notna().all()
+
+
+def test_simulated_levels_are_related_as_those_of_the_model():
+    names = [f"g{i}" for i in range(8)]
+    A = pd.DataFrame(np.kron(np.eye(4), [[1.0, 0.999], [0.999, 1.0]]), names, names)
+    data = pd.DataFrame({"g": np.repeat(names, 40), "y": np.random.default_rng(1).normal(size=320)})
+    posterior = make_posterior(Model("y ~ 1 + (1 | rel(g, A))", data, relations={"A": A}, sigma=0.01))
+    means = posterior.simulate(100, seed=1).to_numpy().reshape(8, 40, 100).mean(axis=1)
+    assert (means[0] - means[1]).std() < 0.1 * (means[0] - means[2]).std()

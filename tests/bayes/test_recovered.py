@@ -90,7 +90,7 @@ READERS = {
     "save": lambda p, path: bmm.load(p.save(path / "p.nc")).predict(),
 }
 OTHERS = {"summary", "origin", "method", "random_effects"}  # texts; and the table with less Monte Carlo error, below
-OTHERS |= {"predict_rows", "augment_rows", "loo_rows"}  # write what predict, augment and loo return
+OTHERS |= {"predict_rows", "augment_rows", "loo_rows", "simulate_rows"}  # write what predict, augment and loo return
 FIELDS = {"data", "design", "labels", "priors", "program", "notes"}
 
 

@@ -155,6 +155,7 @@ WORKS = {
     "parameters", "plot_effects", "plot_envelopes", "plot_groups", "plot_marginal_covariance", "plot_residual_correlation", "plot_residuals", "plot_variance_shares", "predict", "principal_components", "profile", "random_effects", "residual_correlation", "residuals", "robust", "sigma", "simulate", "simulated_residuals",
     "singular_directions", "status", "summary", "theta", "tidy", "to_datatree", "variance_shares", "variance_tests",
 }  # fmt: skip
+TO_FILES = {"save", "predict_rows", "augment_rows", "influence_rows", "simulate_rows"}
 FEW = {"n": 20}
 OPTIONS = dict.fromkeys(
     ["boundary", "check", "envelopes", "plot_envelopes", "plot_residuals", "simulated_residuals"], FEW
@@ -165,9 +166,9 @@ ARGUMENTS = {"test": ("Days = 0",), "bootstrap": (2,), "boundary": ("sd(Intercep
 def test_every_method_of_a_fit_works(fit: Fit, tmp_path: Path) -> None:
     arguments = ARGUMENTS | {"explore": (tmp_path / "explorer.html",)}
     for name in [name for name in dir(fit) if not name.startswith("_")]:
-        if name in WORKS | {"test", "problem", "estimate", "save", "predict_rows", "augment_rows", "influence_rows"}:
+        if name in WORKS | {"test", "problem", "estimate"} | TO_FILES:
             value = getattr(fit, name)
-            if callable(value) and name not in ("save", "predict_rows", "augment_rows", "influence_rows"):
+            if callable(value) and name not in TO_FILES:
                 value(*arguments.get(name, ()), **OPTIONS.get(name, {}))
             continue
         with pytest.raises(ArgumentError, match="has no smooth term"):

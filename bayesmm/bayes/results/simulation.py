@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -20,16 +24,11 @@ def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress
     design = posterior.design
     streams = check_simulations(n, random, seed, design.n)
     draws = read_draws(posterior)
-    if n > len(draws.sigma):
-        raise ArgumentError(
-            f"n is {n}, and the posterior has {len(draws.sigma)} draws, of which each simulation takes one of its own: "
-            "ask for no more, or sample more."
-        )
-    chosen = np.random.default_rng(seed).permutation(len(draws.sigma))[:n]
+    chosen = _choose(draws, n, seed)
     if random == "kept":
         mean = _kept_means(posterior, draws, chosen, progress)
     else:
-        mean = _new_means(posterior, draws, chosen, streams)
+        mean = build_predictors(design).mean(draws.beta[chosen], _new_effects(posterior, draws, chosen, streams))
     noise = np.stack([stream.standard_normal(design.n) for stream in streams])
     if draws.residual is None:
         return simulation_frame((mean + draws.sigma[chosen, None] / np.sqrt(design.weights) * noise).T, design)
@@ -37,15 +36,52 @@ def simulate(posterior: DrawnModel, n: int, random: Effects, seed: int, progress
     return simulation_frame((mean + residuals.colour(noise)).T, design)
 
 
-def _new_means(
+def simulate_to(
+    posterior: DrawnModel,
+    rows: Any,
+    to: str | os.PathLike[str],
+    n: int,
+    random: Effects,
+    seed: int,
+    progress: bool | None,
+) -> Path:
+    """Write such responses beside rows that are read chunk by chunk; see `Posterior.simulate_rows`."""
+    from bayesmm.rows.simulating import simulate_rows
+
+    posterior.design.require_independent_residuals("simulate_rows")
+    streams = check_simulations(n, random, seed, sum(block.q * block.k for block in posterior.design.blocks))
+    draws = read_draws(posterior)
+    chosen = _choose(draws, n, seed)
+    if random == "kept":
+        effects = _kept_effects(posterior, draws, chosen, progress)
+    else:
+        effects = _new_effects(posterior, draws, chosen, streams)
+    with progress_bar("drawing rows", posterior.design.n, progress) as bar:
+        at = draws.beta[chosen], effects, draws.sigma[chosen]
+        return simulate_rows(posterior.problem.sums.summed, rows, to, *at, streams, bar)
+
+
+def _choose(draws: ParameterDraws, n: int, seed: int) -> np.ndarray:
+    """Choose a draw for each simulation."""
+    if n > len(draws.sigma):
+        raise ArgumentError(
+            f"n is {n}, and the posterior has {len(draws.sigma)} draws, of which each simulation takes one of its own: "
+            "ask for no more, or sample more."
+        )
+    return np.random.default_rng(seed).permutation(len(draws.sigma))[:n]
+
+
+def _new_effects(
     posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray, streams: list[np.random.Generator]
-) -> np.ndarray:
-    """Xβ + offset + Zb (n, rows), with effects of every level from the covariances of the draw."""
+) -> list[np.ndarray]:
+    """Effects (n, q, k) of every level from the covariances of the draw."""
     effects = []
     for block, factors in zip(posterior.design.blocks, draws.factors(), strict=True):
         pairs = zip(streams, factors[chosen], strict=True)
-        effects.append(np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream, F in pairs]))
-    return build_predictors(posterior.design).mean(draws.beta[chosen], effects)
+        effects.append(
+            block.relate(np.stack([stream.standard_normal((block.q, block.k)) @ F.T for stream, F in pairs]))
+        )
+    return effects
 
 
 def _kept_means(posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray, progress: bool | None) -> np.ndarray:
@@ -57,3 +93,16 @@ def _kept_means(posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray
             places = chosen[own] - part.start
             mean[own] = predictors.mean(draws.beta[chosen[own]], [b[places] for b in effects])
     return mean
+
+
+def _kept_effects(
+    posterior: DrawnModel, draws: ParameterDraws, chosen: np.ndarray, progress: bool | None
+) -> list[np.ndarray]:
+    """Effects (n, q, k) of the draw."""
+    found = [np.empty((len(chosen), block.q, block.k)) for block in posterior.design.blocks]
+    with progress_bar("drawing random effects", len(draws.sigma), progress) as bar:
+        for part, effects in effect_parts(posterior, draws, bar=bar):
+            own = np.flatnonzero((chosen >= part.start) & (chosen < part.stop))
+            for total, b in zip(found, effects, strict=True):
+                total[own] = b[chosen[own] - part.start]
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ from bayesmm.inference.simulated_responses import (
     state_residuals,
 )
 from bayesmm.inference.simulation.without_response import build_without_response
+from bayesmm.presenting.progress import Bar
 
 
 def simulate_fit(fit: Fitted, n: int, random: Effects, seed: int) -> pd.DataFrame:
@@ -34,6 +37,21 @@ def simulate_fit(fit: Fitted, n: int, random: Effects, seed: int) -> pd.DataFram
     else:
         drawn = simulate_responses(design, estimate.beta, estimate.factors, estimate.sigma, streams, estimate.residual)
     return simulation_frame(drawn, design)
+
+
+def simulate_fit_rows(
+    fit: Fitted, rows: Any, to: str | os.PathLike[str], n: int, random: Effects, seed: int, bar: Bar
+) -> Path:
+    """Write such responses beside rows that are read chunk by chunk; see `bayesmm.fit.Fit.simulate_rows`."""
+    from bayesmm.rows.simulating import simulate_rows
+
+    design, estimate = fit.design, fit.estimate
+    streams = check_simulations(n, random, seed, sum(block.q * block.k for block in design.blocks))
+    effects = [np.broadcast_to(b, (n, *b.shape)) for b in estimate.modes]
+    if random == "redrawn":
+        effects = draw_effects(design, [estimate.sigma * L for L in estimate.factors], streams)
+    beta, sigma = np.tile(estimate.beta, (n, 1)), np.full(n, estimate.sigma)
+    return simulate_rows(fit.problem.sums.summed, rows, to, beta, effects, sigma, streams, bar)
 
 
 def simulate(

@@ -95,6 +95,8 @@ class ChunkRows:
         Of the fixed effects, also those that are combinations of others.
     y : array, shape (n,)
         Response less its offset.
+    offset : array, shape (n,)
+        Offset.
     weights : array, shape (n,)
         Prior weights.
     has_weights : bool
@@ -108,6 +110,7 @@ class ChunkRows:
 
     fixed: np.ndarray
     y: np.ndarray
+    offset: np.ndarray
     weights: np.ndarray
     has_weights: bool
     incidences: tuple[Incidence, ...]
@@ -118,6 +121,7 @@ class ChunkRows:
         return ChunkRows(
             fixed=self.fixed[:, some],
             y=self.y[some],
+            offset=self.offset[some],
             weights=self.weights[some],
             has_weights=self.has_weights,
             incidences=tuple(incidence.rows(some) for incidence in self.incidences),
