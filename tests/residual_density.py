@@ -37,7 +37,7 @@ def sites_at(model: Model, program: Any, data: Any, values: dict[str, float]) ->
         sites |= block.sd.start(np.array([values[name] for name in labels.sd_rows]), of_sds, values["sigma"])
         for matrix in block.matrices:
             rho = values[labels.cor_rows[0]]
-            sites[matrix.site] = np.linalg.cholesky(np.array([[1.0, rho], [rho, 1.0]]))
+            sites[matrix.sites[0].name] = np.linalg.cholesky(np.array([[1.0, rho], [rho, 1.0]]))
     residual = model.design.residual
     assert residual is not None
     drawn = {

@@ -43,7 +43,7 @@ OTHERS = {
     ("covariance/isotropic.py", NotImplementedError),
     ("covariance/kernels.py", NotImplementedError),
     ("covariance/factor_analytic.py", NotImplementedError),
-    ("bayes/priors/prior_keys.py", NotImplementedError),
+    ("bayes/priors/correlation_matrices.py", NotImplementedError),
     ("marginal/residual/weights.py", NotImplementedError),
     # What NumPy's own factorisation raises, caught where that is.
     ("cholesky/factor.py", np.linalg.LinAlgError),

@@ -163,7 +163,7 @@ def log_prior_densities(priors: ResolvedPriors, labels: Labels, quantities: np.n
                 densities[:, j] = np.broadcast_to(np.asarray(found), densities[:, j].shape)
     for piece in priors.matrices:
         own = [names.index(name) for name in piece.rows]
-        found = piece.log_density(priors.rows[own[0]].prior, quantities[:, own])
+        found = piece.log_density(priors.of_matrix(piece), quantities[:, own])
         densities[:, own[0]] = np.where(np.isnan(found), 0.0, found)
     return densities
 
@@ -178,10 +178,9 @@ def _log_density(family: str, scale: Scale | None, numbers: Mapping[str, Any], x
 
 def _correlation_slopes(priors: ResolvedPriors, labels: Labels, values: np.ndarray) -> np.ndarray:
     """Of the densities of correlation matrices."""
-    chosen = {row.name: row.prior for row in priors.rows}
     names = [row.name for row in priors.rows if row.kind == "cor"]
     slopes = np.zeros(len(names))
     for piece in priors.matrices:
         own = [names.index(name) for name in piece.rows]
-        slopes[own] = piece.log_slopes(chosen[piece.rows[0]], values[own])
+        slopes[own] = piece.log_slopes(priors.of_matrix(piece), values[own])
     return slopes

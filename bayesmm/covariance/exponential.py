@@ -12,7 +12,7 @@ import numpy as np
 from bayesmm.covariance.isotropic import SAME_DISTANCE, Isotropic
 from bayesmm.covariance.one_correlation import OneCorrelation
 from bayesmm.covariance.places import Frame, Neighbours, neighbours_before, read_places
-from bayesmm.covariance.structure import Array, divide
+from bayesmm.covariance.structure import Array, Statement, divide
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,18 @@ class ExponentialDecay(OneCorrelation):
             rho = xp.where(is_root, root, xp.where(is_next, power, rho))
         return rho
 
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Of the correlation, or of the range."""
+        return (("correlation", "range"),)
+
+    def at_range(self, xp: Any, r: Array, k: int, which: int = 0) -> Array:
+        """exp(−d/r)."""
+        return xp.exp(-self._unit(k) / r)
+
+    def range_of(self, xp: Any, cor: Array, k: int, which: int = 0) -> Array:
+        """−d/log ρ; none of independent effects, and no end of one."""
+        return xp.where(cor >= 1.0, np.inf, -self._unit(k) / xp.log(xp.where((cor > 0.0) & (cor < 1.0), cor, 1e-300)))
+
     def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
         """Flat; another power of det R is no beta density."""
         if concentration != 1.0:
@@ -156,8 +168,11 @@ class ExponentialDecay(OneCorrelation):
         return _places(self.coordinates or tuple(map(float, range(k))), self.frame)
 
     def _frame(self, k: int) -> Frame:
-        places = self._places(k)
-        return self.frame or Frame(np.ptp(self.coordinates) / (k - 1), places.least)
+        return self.frame or Frame(self._unit(k), self._places(k).least)
+
+    def _unit(self, k: int) -> float:
+        """Mean distance of neighbours, which distances are over, in the unit of the coordinates."""
+        return self.frame.unit if self.frame else float(np.ptp(self.coordinates or range(k))) / (k - 1)
 
 
 class Places(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from bayesmm.covariance.kernels import CURVES, Curve, Kernel
 from bayesmm.covariance.one_correlation import OneCorrelation
 from bayesmm.covariance.places import Frame, Place, between, frame_of, read_places
-from bayesmm.covariance.structure import Array, divide
+from bayesmm.covariance.structure import Array, Statement, divide
 from bayesmm.errors import DesignError
 
 SAME_DISTANCE = 9  # decimals of a distance, in mean distances of neighbours, to which two are one
@@ -152,6 +152,18 @@ class Isotropic(OneCorrelation):
             if self.equal or xp is not np or not np.isnan(rho).any():  # other distances are for variances of zero
                 break
         return rho
+
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Of the correlation, or of the range."""
+        return (("correlation", "range"),)
+
+    def at_range(self, xp: Any, r: Array, k: int, which: int = 0) -> Array:
+        """f(d/r), d what distances are over."""
+        return self.kernel.value(xp, self._distances(k)[1].unit / r)
+
+    def range_of(self, xp: Any, cor: Array, k: int, which: int = 0) -> Array:
+        """D over the distance of that correlation, in ranges."""
+        return self._distances(k)[1].unit / self.kernel.distance(xp, cor)
 
     def lkj_shapes(self, concentration: float, k: int) -> tuple[float, float]:
         """Flat; another power of det R is no beta density."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.covariance.layout import Piece, block_diagonal, piece_factor
 from bayesmm.covariance.scaled_correlation import ScaledCorrelation
-from bayesmm.covariance.structure import Array, Axes, Structure, diagonal, lower_triangular
+from bayesmm.covariance.structure import Array, Axes, Statement, Structure, diagonal, lower_triangular
 from bayesmm.covariance.tangents import piece_derivatives
 from bayesmm.errors import DesignError
 
@@ -333,6 +333,28 @@ class Kronecker(Structure):
         own = self.left.unit_factor(xp, shares[:c], k1) if c else xp.eye(k1)
         return _kron(own, self.right.unit_factor(xp, shares[c:], k2))
 
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Those of both, where all that is sampled is correlations."""
+        k1, k2 = self._shape(k)
+        if self.n_shares(k) != self.n_cors(k):
+            return super().own_priors(k)
+        return self.left.own_priors(k1) + self.right.own_priors(k2)
+
+    def own_limits(self, k: int) -> tuple[tuple[float, float], ...]:
+        """Those of both."""
+        k1, k2 = self._shape(k)
+        return self.left.own_limits(k1) + self.right.own_limits(k2)
+
+    def at_range(self, xp: Any, r: Array, k: int, which: int = 0) -> Array:
+        """Of the structure whose correlation it is."""
+        part, n, own = self._part(k, which)
+        return part.at_range(xp, r, n, own)
+
+    def range_of(self, xp: Any, cor: Array, k: int, which: int = 0) -> Array:
+        """Of the structure whose correlation it is."""
+        part, n, own = self._part(k, which)
+        return part.range_of(xp, cor, n, own)
+
     def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
         """Those of both, of the same concentration."""
         k1, k2 = self._shape(k)
@@ -345,9 +367,7 @@ class Kronecker(Structure):
 
     def cor_density(self, x: np.ndarray, which: int, concentration: float, k: int) -> np.ndarray:
         """Take that of its own matrix; of a single correlation that of its share."""
-        k1, k2 = self._shape(k)
-        c = self.left.n_cors(k1)
-        part, n, own = (self.left, k1, which) if which < c else (self.right, k2, which - c)
+        part, n, own = self._part(k, which)
         if part.correlations != "one":
             return part.cor_density(x, own, concentration, n)
         low, high = part.limits(n)
@@ -364,6 +384,12 @@ class Kronecker(Structure):
             return len(self.left_effects), len(self.right_effects)
         k2 = next((n for n in range(2, k) if k % n == 0), k)
         return k // k2, k2
+
+    def _part(self, k: int, which: int) -> tuple[Structure, int, int]:
+        """Structure of a correlation, of how many effects, and which of its own it is."""
+        k1, k2 = self._shape(k)
+        c = self.left.n_cors(k1)
+        return (self.left, k1, which) if which < c else (self.right, k2, which - c)
 
     def _names(self, effects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if self.left_effects:

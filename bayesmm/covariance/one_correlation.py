@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.scaled_correlation import APART, RIGHT_ANGLE, TINY, ScaledCorrelation
-from bayesmm.covariance.structure import Array
+from bayesmm.covariance.structure import Array, Statement
 
 ELSEWHERE = RIGHT_ANGLE * np.array([0.15, 0.5, 0.85])
 
@@ -65,6 +65,10 @@ class OneCorrelation(ScaledCorrelation):
     def n_cors(self, k: int) -> int:
         """One."""
         return 1
+
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Of the correlation."""
+        return (("correlation",),)
 
     def power(self, i: int, j: int) -> float:
         """Say which power of ρ correlates two effects."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.structure import Array, beta_density
+from bayesmm.covariance.structure import Array, Statement, beta_density
 from bayesmm.covariance.toeplitz import Toeplitz as ToeplitzOfEffects
 from bayesmm.covariance.unstructured import pairs
 
@@ -220,6 +220,19 @@ class Correlation:
         low, high = self.limits
         return low + (high - low) * shares
 
+    @property
+    def own_prior(self) -> tuple[Statement, ...]:
+        """What a prior of each correlation alone may be stated for, whatever the others are."""
+        return ("correlation",) if self.kind == "one" else ()
+
+    def at_range(self, xp: Any, r: Array) -> Array:
+        """Public correlation of a range, in the unit of the positions, where priors may be of that."""
+        raise NotImplementedError
+
+    def range_of(self, xp: Any, rho: Array) -> Array:
+        """Range of a public correlation: the inverse."""
+        raise NotImplementedError
+
     def lkj_shapes(self, concentration: float) -> tuple[np.ndarray, np.ndarray]:
         """Shapes (c,) of the beta densities of the shares if R has a density ∝ det(R)^(concentration − 1)."""
         shapes = np.full(len(self.names), concentration)
@@ -387,6 +400,11 @@ class Fading(Correlation):
         """Free parameter below which the nearest neighbours are uncorrelated but for rounding."""
         raise NotImplementedError
 
+    @property
+    def own_prior(self) -> tuple[Statement, ...]:
+        """Of the correlation, or of the range."""
+        return "correlation", "range"
+
     def held(self, z: np.ndarray) -> np.ndarray:
         """Where it is zero."""
         return z < self.floor
@@ -428,6 +446,14 @@ class Decay(Fading):
         """Take a logistic curve over the usual gap, and its power for one unit of time; zero from its floor on."""
         is_zero = xp.real(z) < self.floor
         return xp.where(is_zero, 0.0, xp.exp(-xp.log(1.0 + xp.exp(-xp.where(is_zero, self.floor, z))) / self.span))
+
+    def at_range(self, xp: Any, r: Array) -> Array:
+        """exp(−1/r)."""
+        return xp.exp(-1.0 / r)
+
+    def range_of(self, xp: Any, rho: Array) -> Array:
+        """−1/log ρ."""
+        return xp.where(rho >= 1.0, np.inf, -1.0 / xp.log(xp.where((rho > 0.0) & (rho < 1.0), rho, 1e-300)))
 
     def shares(self, rho: np.ndarray) -> np.ndarray:
         """Take the correlation over the usual gap, whatever the unit of time."""
@@ -506,6 +532,16 @@ class Curve(Fading):
     def reach(self, xp: Any, rho: Array) -> Array:
         """Give the s of f(s) = ρ, inside; analytic."""
         raise NotImplementedError
+
+    def at_range(self, xp: Any, r: Array) -> Array:
+        """f(g / r)."""
+        return self.fall(xp, self.gap / r)
+
+    def range_of(self, xp: Any, rho: Array) -> Array:
+        """Divide g by the distance of such a correlation, in ranges."""
+        inside = (rho > 0.0) & (rho < 1.0)
+        found = self.gap / self.reach(xp, xp.where(inside, rho, 0.5))
+        return xp.where(inside, found, xp.where(rho >= 1.0, np.inf, 0.0))
 
     @property
     def near(self) -> float:
@@ -664,6 +700,11 @@ class EvenSteps(Decay):
     """
 
     words = "AR(1)"
+
+    @property
+    def own_prior(self) -> tuple[Statement, ...]:
+        """Of the correlation of neighbours: distances are counted, not measured."""
+        return ("correlation",)
 
 
 @dataclass(frozen=True)
@@ -911,6 +952,11 @@ class Toeplitz(_OfLevels):
         flat = rho.reshape(-1, rho.shape[-1])
         return np.array([AMONG_EFFECTS.shares(each, len(self.levels)) for each in flat]).reshape(rho.shape)
 
+    @property
+    def own_prior(self) -> tuple[Statement, ...]:
+        """Of partial autocorrelations, as of random effects."""
+        return ("partial",)
+
     def from_shares(self, xp: Any, shares: Array) -> Array:
         """Autocorrelations of shares of partial ones."""
         return self._from_partial(xp, 2.0 * shares - 1.0)
@@ -944,6 +990,11 @@ class Antedependence(_OfLevels):
     def names(self) -> tuple[str, ...]:
         """Neighbours."""
         return tuple(f"{self.levels[i]}, {self.levels[i + 1]}" for i in range(len(self.levels) - 1))
+
+    @property
+    def own_prior(self) -> tuple[Statement, ...]:
+        """Of the correlations of neighbours, each of which may be anything between −1 and 1."""
+        return ("correlation",)
 
     def public(self, xp: Any, z: Array) -> Array:
         """Tanh z."""

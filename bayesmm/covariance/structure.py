@@ -12,6 +12,7 @@ from bayesmm.console import listing
 from bayesmm.errors import PredictionError
 
 Array = Any  # of NumPy or of JAX: the same code serves both
+Statement = Literal["correlation", "partial", "range"]  # what a prior of a correlation may be stated for
 
 SNAP = 1e-4  # entries of the factor on conditioned columns, in units of σ, that are tried at exactly zero
 ROUNDING = 1e-9  # the same for entries below the diagonal, where small is not special
@@ -296,6 +297,22 @@ class Structure:
     def n_shares(self, k: int) -> int:
         """Count the shares: as many as correlations, unless these follow from something else."""
         return self.n_cors(k)
+
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Say what a prior of each correlation alone may be stated for, whatever the others are; nothing by default."""
+        return ((),) * self.n_cors(k)
+
+    def own_limits(self, k: int) -> tuple[tuple[float, float], ...]:
+        """Between which values each of them is, or its partial autocorrelation."""
+        return (self.limits(k),) * self.n_cors(k)
+
+    def at_range(self, xp: Any, r: Array, k: int, which: int = 0) -> Array:
+        """Give the correlation of a range, in the unit of the coordinates, where priors may be of that."""
+        raise NotImplementedError
+
+    def range_of(self, xp: Any, cor: Array, k: int, which: int = 0) -> Array:
+        """Give the range of a correlation: the inverse."""
+        raise NotImplementedError
 
     def lkj_matrix(self, xp: Any, cor: Array, k: int) -> Array:
         """Matrix (..., m, m) whose determinant such a density is a power of: that of the correlations."""

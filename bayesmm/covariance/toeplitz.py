@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesmm.covariance.scaled_correlation import RIGHT_ANGLE, ScaledCorrelation
-from bayesmm.covariance.structure import OF_OTHERS, Array, Structure, divide, symmetric_beta, unseen
+from bayesmm.covariance.structure import OF_OTHERS, Array, Statement, Structure, divide, symmetric_beta, unseen
 
 MIDDLE = RIGHT_ANGLE / 2  # angle of a partial correlation of zero
 ELSEWHERE = RIGHT_ANGLE * np.array([0.15, 0.85])
@@ -145,6 +145,10 @@ class Toeplitz(ScaledCorrelation):
     def n_cors(self, k: int) -> int:
         """One for each lag."""
         return k - 1
+
+    def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
+        """Of partial autocorrelations: each is anything between −1 and 1, where a lag's limits depend on the others."""
+        return tuple(("partial",) for _ in range(k - 1))
 
     def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
         """Write the correlation of their lag times standard deviations."""

@@ -10,8 +10,15 @@ from bayesmm.arguments import shorten
 from bayesmm.errors import KeywordError, PriorError
 
 Support = Literal["real line", "positive numbers", "interval", "shares", "anything", "correlations"]
-Scale = Literal["sd", "variance", "share"]
-SUFFIX: dict[Scale, str] = {"sd": "", "variance": " on the variance", "share": " on the share"}
+Scale = Literal["sd", "variance", "share", "range", "correlation", "partial"]
+SUFFIX: dict[Scale, str] = {
+    "sd": "",
+    "variance": " on the variance",
+    "share": " on the share",
+    "range": " on the range",
+    "correlation": " on the correlation",
+    "partial": " on the partial autocorrelation",
+}
 
 
 class _Families(type):
@@ -34,15 +41,16 @@ class Prior(metaclass=_Families):
     ----------
     support : str
         Where the values of the family lie.
-    scales : tuple of {"sd", "variance", "share"}
-        What a prior of a spread may be stated for, the default first: the standard deviation, its square, or the share
-        sd² / (sd² + σ²) of the variance.
+    scales : tuple of {"sd", "variance", "share", "range", "correlation", "partial"}
+        What a prior may be stated for, the default first. Of a spread: the standard deviation, its square, or the share
+        sd² / (sd² + σ²) of the variance. Of a correlation: the range of the curve along which it falls, the correlation
+        between its limits, or the partial autocorrelation at its lag.
     is_proper : bool
         Whether the density has a finite integral. One that has not cannot be drawn from.
     """
 
     support: ClassVar[Support]
-    scales: ClassVar[tuple[Scale, ...]] = ("sd", "variance")
+    scales: ClassVar[tuple[Scale, ...]] = ("sd", "variance", "range")
     is_proper: ClassVar[bool] = True
     must_be_positive: ClassVar[tuple[str, ...]] = ()
 
@@ -71,7 +79,7 @@ class Prior(metaclass=_Families):
 
     @property
     def stated_for(self) -> Scale:
-        """Whether a prior on a spread is about the standard deviation, its square, or its share of the variance."""
+        """What of its parameter a prior is about: the first of `scales` is that in the tables."""
         return getattr(self, "on", self.scales[0])
 
     def __str__(self) -> str:

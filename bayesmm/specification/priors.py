@@ -3,7 +3,8 @@
 Which family suits which parameter is decided where priors meet the labels of a model
 (`bayesmm.bayes.priors.resolution`). A prior on a standard deviation may be stated for the variance instead, with
 ``on="variance"``, or for its share of the variance, with ``on="share"``; the density of the standard deviation then
-follows by the change of variables.
+follows by the change of variables. A prior of a correlation may be stated for the range of the curve along which it
+falls with distance, ``on="range"``, in the unit of the coordinates.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class LogNormal(Prior):
 class Uniform(Prior):
     """Uniform prior between two limits, for a coefficient or (lower limit at least zero) for a spread.
 
-    ``Uniform(0, 1, on="share")`` is ``Beta(1, 1)``.
+    ``Uniform(0, 1, on="share")`` is ``Beta(1, 1)``. For a correlation the limits are those of the correlation, with
+    ``on="range"`` of its range, with ``on="partial"`` of the partial autocorrelation.
     """
 
     lower: float
@@ -151,7 +153,7 @@ class Uniform(Prior):
     _: KW_ONLY
     on: Scale = "sd"
     support = "interval"
-    scales = ("sd", "variance", "share")
+    scales = ("sd", "variance", "share", "range", "correlation", "partial")
 
     def __post_init__(self) -> None:
         Prior.__post_init__(self)
@@ -169,7 +171,9 @@ class Beta(Prior):
     """Beta prior for a random effect's share of the variance, sd² / (sd² + σ²), density ∝ s^(a − 1) (1 − s)^(b − 1).
 
     For a random intercept the share is the intraclass correlation of two rows of weight one, given the other random
-    effects. That of a slope depends on the units of its column.
+    effects. That of a slope depends on the units of its column. With ``on="correlation"`` it is a prior of where a
+    correlation lies between its limits, (ρ − l) / (u − l), with ``on="partial"`` of (π + 1) / 2, π the partial
+    autocorrelation at a lag (Barndorff-Nielsen & Schou 1973, J. Multivar. Anal. 3).
     """
 
     a: float
@@ -177,7 +181,7 @@ class Beta(Prior):
     _: KW_ONLY
     on: Scale = "share"
     support = "shares"
-    scales = ("share",)
+    scales = ("share", "correlation", "partial")
     must_be_positive = ("a", "b")
 
 

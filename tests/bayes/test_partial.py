@@ -31,7 +31,7 @@ def point(program, seed=2):
             root = rng.normal(size=(matrix.stop - matrix.start, 5))
             covariance = root @ root.T
             sd = np.sqrt(np.diag(covariance))
-            sites[matrix.site] = np.linalg.cholesky(covariance / np.outer(sd, sd))
+            sites[matrix.sites[0].name] = np.linalg.cholesky(covariance / np.outer(sd, sd))
     sites[program.coefficients.name] = 100.0 + 30.0 * rng.normal(size=program.coefficients.size)
     return sites, [
         rng.normal(scale=4.0, size=(block.n_levels, block.n_effects)) for block in program.covariances.blocks

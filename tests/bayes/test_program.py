@@ -101,11 +101,11 @@ def covariance_sites(program, data):
         for matrix in block.matrices:
             inside, size = slice(matrix.start, matrix.stop), matrix.stop - matrix.start
             if matrix.structure.correlations == "matrix":
-                sites[matrix.site] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
-                F[inside, inside] = sites[matrix.site]
+                sites[matrix.sites[0].name] = np.linalg.cholesky((1.0 - CORRELATION) * np.eye(size) + CORRELATION)
+                F[inside, inside] = sites[matrix.sites[0].name]
                 continue
             cor = CORRELATION ** np.arange(1.0, matrix.structure.n_cors(size) + 1.0)
-            sites[matrix.site] = matrix.structure.shares(cor, size)
+            sites[matrix.sites[0].name] = matrix.structure.shares(cor, size)
             F[inside, inside] = np.linalg.cholesky(matrix.structure.correlation(np, cor, size))
         factors.append(back @ (sd[:, None] * F))
     return sites | {"sigma": 12.0}, factors, 12.0

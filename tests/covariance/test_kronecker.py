@@ -52,6 +52,17 @@ FIRST_MATRIX = {
 }
 
 
+def test_combination_without_rows_leaves_default_priors_finite() -> None:
+    """All combinations are effects; one that no row has says nothing of the scale of its standard deviation."""
+    lacking = DATA[(DATA["trait"] != "b") | (DATA["week"] != DATA["week"].max())]
+    model = bmm.Model(FORMULA.format(first="us", second="ar1"), lacking)
+    whole = bmm.Model(FORMULA.format(first="us", second="ar1"), DATA)
+    for name in ("sd(trait[a] | g)", "sd(trait[b] | g)"):
+        scales = [each.priors.table().loc[name, "prior"] for each in (model, whole)]
+        own, other = (float(str(each).rpartition(", ")[2].rstrip(")")) for each in scales)
+        assert own == pytest.approx(other, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "method"), [("us", "ar1", "reml"), ("homcs", "homcs", "ml"), ("diag", "exp", "reml")]
 )
@@ -154,9 +165,9 @@ def test_lkj_priors_are_of_both_matrices() -> None:
     (piece,) = model.priors.pieces
     at = np.array([[0.3, -0.5], [0.1, 0.8]])
     expected = 2.0 * (np.log1p(-(at[:, 0] ** 2)) + 2.0 * np.log1p(-(at[:, 1] ** 2)))
-    assert_allclose(piece.log_density(LKJ(3.0), at), expected, rtol=1e-10)
+    assert_allclose(piece.log_density(model.priors.of_matrix(piece), at), expected, rtol=1e-10)
     slopes = -2.0 * np.array([1.0, 2.0]) * 2.0 * at[0] / (1.0 - at[0] ** 2)
-    assert_allclose(piece.log_slopes(LKJ(3.0), at[0]), slopes, rtol=1e-8)
+    assert_allclose(piece.log_slopes(model.priors.of_matrix(piece), at[0]), slopes, rtol=1e-8)
     assert model.plot_priors() is not None
     with pytest.raises(PriorError, match="products with those of distances, have no such prior"):
         bmm.Model(FORMULA.format(first="us", second="exp"), DATA, priors={"cor": LKJ(2.0)})

@@ -292,7 +292,7 @@ def test_short_name_of_a_lag_is_understood_where_it_is_of_one_term() -> None:
     ("key", "prior", "message"),
     [
         ("cor(lag 1 | g)", LKJ(2.0), "one prior together; 2 were given 2 different ones"),
-        ("cor", Uniform(0, 1), "Suitable: Flat, LKJ"),
+        ("cor", Uniform(0, 1), "no density of its own is one of a correlation matrix"),
     ],
 )
 def test_correlations_of_lags_have_one_prior_together(key, prior, message) -> None:

@@ -315,7 +315,7 @@ def _covariance_values(
             values |= own.start_at(free[list(own.rows)], directions, given, sigma)
         for matrix, given in zip(block.matrices, correlations, strict=True):
             inside = slice(matrix.start, matrix.stop)
-            values[matrix.site] = matrix.start_at((unit @ unit.T)[inside, inside], given)
+            values |= matrix.start_at((unit @ unit.T)[inside, inside], given)
     if covariances.sigma is not None:
         values |= covariances.sigma.start(sigma, _site_numbers(data))
     return values
@@ -374,7 +374,7 @@ def _block_scales(block: Block, covariance: np.ndarray, values: Mapping[str, np.
         scales |= own.scales(values, min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[own.start : own.stop].min())))
     for matrix in block.matrices:
         width = min(1.0, 1.0 / (np.sqrt(block.n_levels) * known[matrix.start : matrix.stop].min()))
-        scales[matrix.site] = np.full(matrix.shape, width)
+        scales |= matrix.scales(width)
     return scales
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from xarray import Dataset, DataTree
 
-from bayesmm.bayes.priors.prior_keys import correlation_pieces, residual_pieces
+from bayesmm.bayes.priors.correlation_matrices import correlation_pieces, residual_pieces
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.results.drawn import DrawnModel
 from bayesmm.bayes.results.tree import SAMPLE_DIMS

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bayesmm.bayes.densities import LIMITS, estimate_density
+from bayesmm.bayes.priors.correlation_matrices import CorrelationMatrix, ResidualPiece
 from bayesmm.bayes.priors.families import log_density, log_spread_density, quantile
-from bayesmm.bayes.priors.prior_keys import ResidualPiece
 from bayesmm.bayes.priors.quantities import prior_quantities
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.covariance.public import free_sds
+from bayesmm.covariance.structure import Statement
 from bayesmm.design.design import Design
 from bayesmm.plots.densities import Density
 from bayesmm.plots.priors import PriorCurve
 from bayesmm.specification.prior import Prior
-from bayesmm.specification.priors import Uniform
 
 N_POINTS = 401
 MIDDLE = 0.95  # of a prior's mass is in its panel
@@ -103,9 +103,9 @@ def _curve(
 ) -> PriorCurve:
     prior = row.prior
     posterior = None if draws is None else _posterior(row, draws)
-    about = row.about if row.is_at_means else ""
+    about = row.about if row.is_elsewhere else ""
     if row.kind == "cor":
-        x, density = _correlation_curve(row, priors)
+        x, density = _correlation_curve(row, priors, estimate, posterior)
     elif prior.stated_for == "share":
         about, estimate = row.about, estimate**2 / (estimate**2 + sigma**2)
         x = _grid(0.0, 1.0, inside=True)
@@ -134,6 +134,8 @@ def _curve(
 
 def _posterior(row: PriorRow, draws: np.ndarray) -> Density:
     limits = (0.0, 1.0) if row.prior.stated_for == "share" else LIMITS[row.kind]
+    if row.kind == "cor" and row.prior.stated_for == "range":
+        limits = (0.0, np.inf)
     return estimate_density(draws, limits)
 
 
@@ -182,14 +184,29 @@ def _reach(prior: Prior, width: float, estimate: float, *, is_spread: bool) -> t
     return (0.0, upper) if positive else (lower, upper)
 
 
-def _correlation_curve(row: PriorRow, priors: ResolvedPriors) -> tuple[np.ndarray, np.ndarray]:
-    """Marginal density of one correlation."""
+def _correlation_curve(
+    row: PriorRow, priors: ResolvedPriors, estimate: float, posterior: Density | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Marginal density of one correlation, or of what its own prior is stated for."""
     piece = next(piece for piece in priors.matrices if row.name in piece.rows)
+    which = piece.rows.index(row.name)
+    stated = piece.stated(priors.of_matrix(piece))[which]
+    if stated:
+        x = _own_grid(row, piece, which, stated, estimate, posterior)
+        return x, np.exp(piece.own_density(row.prior, x, which, stated))
     low, high = piece.limits
     x = _grid(low, high, inside=True)
-    if isinstance(row.prior, Uniform):
-        lower, upper = row.prior.lower, row.prior.upper
-        return x, np.where((x < lower) | (x > upper), 0.0, 1.0 / (upper - lower))
     if isinstance(piece, ResidualPiece) and piece.is_over_gap(row.prior):
         return x, np.ones(len(x))  # of what it is about
-    return x, piece.cor_density(x, piece.rows.index(row.name), getattr(row.prior, "concentration", 1.0))
+    return x, piece.cor_density(x, which, getattr(row.prior, "concentration", 1.0))
+
+
+def _own_grid(
+    row: PriorRow, piece: CorrelationMatrix, which: int, stated: Statement, estimate: float, posterior: Density | None
+) -> np.ndarray:
+    """Lay points over all values, or over most of the mass of the prior of a range."""
+    if stated != "range":
+        return _grid(*piece.own_limits[which], inside=True)
+    unit = float(piece.ranges(np.array(0.5), which))
+    _, upper = _around(_reach(row.prior, unit, estimate, is_spread=True), posterior)
+    return _grid(0.0, upper, inside=True)

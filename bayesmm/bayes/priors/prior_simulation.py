@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.arguments import check_seed
+from bayesmm.bayes.priors.correlation_sites import CorrelationSite, Numbers, effect_sites, residual_sites
 from bayesmm.bayes.priors.families import FAMILIES, draw, draw_cholesky
-from bayesmm.bayes.priors.prior_keys import correlation_prior, residual_prior
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.residual_draws import read_residual, residuals_of
 from bayesmm.console import listing
@@ -146,17 +146,24 @@ def _draw_residuals(
             values[:, ~is_exponent] *= down[:, None]
             found["sigma"] = sigma * down
         found[RESIDUAL_SD] = values
-    chosen = {row.name: row.prior for row in priors.rows}
     parts = []
     for piece in priors.residuals:
-        family, numbers = residual_prior(chosen[piece.rows[0]], piece)
-        if family == "LKJ":
-            factors = draw_cholesky(piece.size, float(numbers["concentration"]), rng, len(sigma))
+        sites, numbers = residual_sites(piece, priors.of_matrix(piece), ("", ""))
+        if piece.is_free:
+            factors = draw_cholesky(piece.size, float(numbers[0]["concentration"]), rng, len(sigma))
             parts.append(piece.structure.from_factor(factors))  # type: ignore[attr-defined]
             continue
-        values = FAMILIES[family].quantile(rng.uniform(size=(len(sigma), len(piece.rows))), **numbers)
-        of_shares = piece.structure.from_shares
-        parts.append(values if family == "Uniform" else np.stack([of_shares(np, each) for each in values]))
+        values = _draw_sites(sites, numbers, rng, len(sigma))
+        match sites[0].held:
+            case "shares":
+                parts.append(np.stack([piece.structure.from_shares(np, each) for each in values]))
+            case "range":
+                parts.append(piece.structure.at_range(np, values))
+            case "between":
+                low, high = piece.limits
+                parts.append(low + (high - low) * values)
+            case _:
+                parts.append(values)
     return found | ({RESIDUAL_COR: np.hstack(parts)} if parts else {})
 
 
@@ -181,21 +188,34 @@ def _draw_correlations(
     for known in layout:
         if known.structure.correlations == "known":
             factors[:, known.inside, known.inside] = known.structure.unit_factor(np, np.zeros(0), known.k)
-    chosen = {row.name: row.prior for row in priors.rows}
     for piece in priors.pieces:
         if piece.block == position:
             inside = slice(piece.start, piece.stop)
             if not piece.structure.has_shares:
                 factors[:, inside, inside] = _draw_directions(piece.structure.rank(piece.size), piece.size, rng, draws)
                 continue
-            family, numbers = correlation_prior(chosen[piece.rows[0]], piece)
-            if family == "LKJ":
-                factors[:, inside, inside] = draw_cholesky(piece.size, float(numbers["concentration"]), rng, draws)
+            sites, numbers = effect_sites(piece, priors.of_matrix(piece), ("", ""))
+            if piece.is_free:
+                concentration = float(numbers[0]["concentration"])
+                factors[:, inside, inside] = draw_cholesky(piece.size, concentration, rng, draws)
                 continue
-            uniform = rng.uniform(size=(draws, piece.structure.n_shares(piece.size)))
-            shares = FAMILIES[family].quantile(uniform, **numbers)
+            shares = _draw_sites(sites, numbers, rng, draws)
+            for site in sites:
+                for which in site.positions if site.held == "range" else ():
+                    shares[:, which] = piece.structure.at_range(np, shares[:, which], piece.size, which)
             factors[:, inside, inside] = [piece.structure.unit_factor(np, own, piece.size) for own in shares]
     return factors
+
+
+def _draw_sites(
+    sites: Sequence[CorrelationSite], numbers: Sequence[Numbers], rng: np.random.Generator, draws: int
+) -> np.ndarray:
+    """Draw what the sites of a matrix hold (draws, c), each in its positions."""
+    uniform = rng.uniform(size=(draws, sum(len(site.positions) for site in sites)))
+    values = np.empty_like(uniform)
+    for site, own in zip(sites, numbers, strict=True):
+        values[:, site.positions] = FAMILIES[site.family].quantile(uniform[:, site.positions], **own)
+    return values
 
 
 def _draw_directions(d: int, k: int, rng: np.random.Generator, draws: int) -> np.ndarray:

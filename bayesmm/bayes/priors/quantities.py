@@ -26,8 +26,8 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
     array, shape (..., m)
         Tβ in the place of coefficients; standard deviations and correlations of the effects Tb of a level in the place
         of those of b; standard deviations of residuals where priors of them are, and correlations over a usual gap
-        instead of over one unit of time; the others as they are. A correlation with a standard deviation of zero is
-        NaN.
+        instead of over one unit of time; ranges and partial autocorrelations where priors are of those; the others as
+        they are. A correlation with a standard deviation of zero is NaN.
     """
     quantities = np.array(values, dtype=float)
     position = {row.name: j for j, row in enumerate(priors.rows)}
@@ -43,6 +43,9 @@ def prior_quantities(priors: ResolvedPriors, labels: Labels, values: np.ndarray)
         i = np.arange(len(T))
         covariance[..., i, i] = np.maximum(covariance[..., i, i], 0.0)  # of rounding
         quantities[..., sds], quantities[..., cors] = read_covariance(np, covariance, names.pieces)
+    for piece in priors.matrices:
+        cors = [position[name] for name in piece.rows]
+        quantities[..., cors] = piece.quantities(priors.of_matrix(piece), quantities[..., cors])
     return quantities
 
 
@@ -51,8 +54,4 @@ def _of_residuals(priors: ResolvedPriors, quantities: np.ndarray, position: dict
     if priors.exponent_means.any():
         spreads = [position[row.name] for row in priors.of_kind("sigma")]
         quantities[..., spreads] *= np.exp(quantities[..., exponents] @ priors.exponent_means)[..., None]
-    for piece in priors.residuals:
-        own = [position[name] for name in piece.rows]
-        if piece.is_over_gap(priors.rows[own[0]].prior):
-            quantities[..., own] = piece.structure.shares(quantities[..., own])
     return quantities

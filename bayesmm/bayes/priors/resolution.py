@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bayesmm.bayes.priors.prior_keys import (
+from bayesmm.bayes.priors.correlation_matrices import (
     CorrelationMatrix,
     CorrelationPiece,
     ResidualPiece,
     correlation_pieces,
-    match_priors,
     residual_pieces,
 )
+from bayesmm.bayes.priors.prior_keys import match_priors
 from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import cells, columns, fold, pad, visible
 from bayesmm.covariance.public import free_sds, sd_ends
@@ -35,8 +35,9 @@ TAIL = 3.0  # degrees of freedom of the half-Student-t of spreads
 MEAN_RESPONSE = "expected response where the other predictors are at their means"
 AT_MEANS = " at the mean"
 BESIDE_PRODUCTS = " where what its column is multiplied with is at its mean"
-SCALES = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}
+SCALES = {"sd": "standard deviation", "variance": "variance", "share": "share of the variance"}  # of spreads
 OVER_GAP = " over the mean time between neighbours"
+OF_STATEMENTS = {"range": "range of ", "partial": "partial autocorrelation of "}  # what is no row of the tables
 NAMED = 3  # columns at whose means something is; of more, their number is said
 
 
@@ -72,6 +73,11 @@ class PriorRow:
     def is_at_means(self) -> bool:
         """Whether it is about what its parameter is where the covariates are at their means."""
         return self.about == MEAN_RESPONSE or any(s in self.about for s in (AT_MEANS, BESIDE_PRODUCTS, OVER_GAP))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is about something else than the row of the table."""
+        return self.is_at_means or self.about.startswith(tuple(OF_STATEMENTS.values()))
 
     @property
     def where(self) -> str:
@@ -125,6 +131,11 @@ class ResolvedPriors:
     def matrices(self) -> tuple[CorrelationMatrix, ...]:
         """All correlation matrices, that of the residuals last."""
         return (*self.pieces, *self.residuals)
+
+    def of_matrix(self, piece: CorrelationMatrix) -> tuple[Prior, ...]:
+        """Priors of the rows of a correlation matrix."""
+        chosen = {row.name: row.prior for row in self.rows if row.kind == "cor"}
+        return tuple(chosen[name] for name in piece.rows)
 
     def of_kind(self, kind: str, group: str | None = None) -> tuple[PriorRow, ...]:
         """Choose rows of one kind, and of one group if it is named.
@@ -263,6 +274,7 @@ def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:
         contrast=contrast,
         carries=scales.constant != 0,
         effect_contrasts=effect_contrasts,
+        chosen=chosen,
     )
     resolved = tuple(
         PriorRow(
@@ -415,6 +427,7 @@ class _Wording:
     contrast: np.ndarray
     carries: np.ndarray
     effect_contrasts: Sequence[np.ndarray]
+    chosen: Mapping[str, Prior]
 
     def of(self, row: ParameterRow, prior: Prior) -> str:
         match row.kind:
@@ -429,6 +442,8 @@ class _Wording:
                 return SCALES[prior.stated_for] + self._at_exponent_means()
             case "cor" if row.variable == RESIDUAL_COR:
                 residual = next(each for each in self.residuals if row.name in each.rows)
+                if stated := self._stated(residual, row):
+                    return f"{stated}{residual.term}"
                 if residual.is_over_gap(prior):
                     return f"correlation{OVER_GAP}"
                 if residual.structure.heads == ("nugget",):
@@ -437,6 +452,8 @@ class _Wording:
                 return f"{words} of residuals, {residual.term}"
             case "cor":
                 piece = next(piece for piece in self.pieces if row.name in piece.rows)
+                if stated := self._stated(piece, row):
+                    return f"{stated}{piece.term}"
                 return f"correlations of {piece.term}{self._where(piece.block, slice(piece.start, piece.stop))}"
             case "sd":
                 block = [names.group for names in self.labels.blocks].index(row.group or "")
@@ -446,6 +463,10 @@ class _Wording:
                 )
             case _:
                 return SCALES[prior.stated_for]
+
+    def _stated(self, piece: CorrelationMatrix, row: ParameterRow) -> str:
+        priors = [self.chosen.get(name, LKJ(1)) for name in piece.rows]
+        return OF_STATEMENTS.get(piece.stated(priors)[piece.rows.index(row.name)], "")
 
     def _at_exponent_means(self) -> str:
         """Say where standard deviations of the residuals are, which exponents move."""

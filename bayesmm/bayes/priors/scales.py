@@ -169,4 +169,4 @@ def _measure_columns(columns: ColumnRows, constant: np.ndarray, *, centred: bool
     units = np.where(units > ROUNDING * size, units, columns.sds(np.eye(columns.k)))  # constant within every level
     carries = constant != 0
     units[carries] = 1.0 / np.abs(constant[carries])
-    return contrast, np.where(units > 0, units, np.maximum(size, np.finfo(float).tiny))
+    return contrast, np.where(units > 0, units, np.where(size > 0, size, 1.0))  # of no rows: a level of a product

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayesmm.bayes.priors.prior_keys import CorrelationPiece, correlation_prior, residual_prior
+from bayesmm.bayes.priors.correlation_matrices import CorrelationPiece
+from bayesmm.bayes.priors.correlation_sites import effect_sites, residual_sites
 from bayesmm.bayes.priors.resolution import PriorRow, ResolvedPriors
 from bayesmm.bayes.programs.centring import centre_effects
 from bayesmm.bayes.programs.covariances import Block, CovarianceData, Covariances, Matrix
@@ -224,12 +225,11 @@ def _bind_covariances(
     by_name = {row.name: row.prior for row in priors.rows}
     for position, names in enumerate(labels.blocks):
         places = np.arange(len(names.effects)) if frames is None else frames[position]
-        block, numbers, given = _bind_block(position, names, priors, places, is_folded)
-        pieces = [piece for piece in priors.pieces if piece.block == position and piece.structure.has_shares]
+        block, numbers, of_correlations, given = _bind_block(position, names, priors, places, is_folded)
         blocks.append(block)
         sds.append(numbers)
+        correlations.append(of_correlations)
         loadings.append(given)
-        correlations.append(tuple(correlation_prior(by_name[piece.rows[0]], piece)[1] for piece in pieces))
     if priors.known_sigma is not None:
         sigma, sigma_data = None, np.float64(priors.known_sigma)
     else:
@@ -274,11 +274,9 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
             RESIDUAL_SD if alone else "residual_exponent", others, support="real line"
         )
     for i, piece in enumerate(priors.residuals):
-        family, given = residual_prior(by_name[piece.rows[0]], piece)
-        site = (
-            f"residual_{'cholesky' if family == 'LKJ' else 'correlation'}{f'_{i}' if len(priors.residuals) > 1 else ''}"
-        )
-        matrices.append(ResidualMatrix(site=site, structure=piece.structure, family=family))
+        around = ("residual_", f"_{i}" if len(priors.residuals) > 1 else "")
+        sites, given = residual_sites(piece, priors.of_matrix(piece), around)
+        matrices.append(ResidualMatrix(sites=sites, structure=piece.structure))
         matrix_numbers.append(given)
     leaves: dict[str, Any] = {  # NumPy arrays in the place of JAX ones
         "spreads": spread_numbers,
@@ -300,7 +298,7 @@ def _bind_residuals(block: ResidualBlock, priors: ResolvedPriors) -> tuple[Resid
 
 def _bind_block(
     position: int, names: BlockLabels, priors: ResolvedPriors, places: np.ndarray, is_folded: bool
-) -> tuple[Block, tuple, tuple[LoadingNumbers, ...]]:
+) -> tuple[Block, tuple, tuple, tuple[LoadingNumbers, ...]]:
     rows = priors.of_kind("sd", names.group)
     at_means = (priors.effect_contrasts[position] - np.eye(len(names.effects))).any()
     sd_name = f"at_means_{names.sd_variable}" if at_means else names.sd_variable
@@ -317,18 +315,13 @@ def _bind_block(
         support="positive numbers",
         scale_names={"variance": f"variance_{names.dim}", "share": f"share_{names.dim}"},
     )
-    by_name = {row.name: row.prior for row in priors.of_kind("cor", names.group)}
-    matrices = tuple(
-        Matrix(
-            site=f"{'cholesky' if piece.is_free else 'correlation'}_{names.dim}{f'_{i}' if len(own) > 1 else ''}",
-            start=piece.start,
-            stop=piece.stop,
-            structure=piece.structure,
-            family=correlation_prior(by_name[piece.rows[0]], piece)[0],
-        )
-        for i, piece in enumerate(own)
-        if piece in pieces
-    )
+    matrices, correlations = [], []
+    for i, piece in enumerate(own):
+        if piece in pieces:
+            around = ("", f"_{names.dim}{f'_{i}' if len(own) > 1 else ''}")
+            sites, given = effect_sites(piece, priors.of_matrix(piece), around)
+            matrices.append(Matrix(sites=sites, start=piece.start, stop=piece.stop, structure=piece.structure))
+            correlations.append(given)
     block = Block(
         label=names.dim,
         n_levels=len(names.levels),
@@ -337,11 +330,11 @@ def _bind_block(
         sd=sd,
         sd_rows=others,
         at_means=bool(at_means),
-        matrices=matrices,
+        matrices=tuple(matrices),
         loadings=tuple(each for each, _ in loaded),
         pieces=names.pieces,
     )
-    return block, numbers, tuple(given for _, given in loaded)
+    return block, numbers, tuple(correlations), tuple(given for _, given in loaded)
 
 
 def _bind_loadings(

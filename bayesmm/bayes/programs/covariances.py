@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.priors.correlation_sites import CorrelationSite
+from bayesmm.bayes.programs.correlations import gather_sites, sample_sites, site_lines, start_sites
 from bayesmm.bayes.programs.loadings import LoadingNumbers, Loadings
 from bayesmm.bayes.programs.residuals import ResidualNumbers, Residuals
-from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
+from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.covariance.layout import Piece
 from bayesmm.covariance.public import effect_sds, exact_signs, read_covariance
 from bayesmm.covariance.residual import Correlation
@@ -28,55 +28,57 @@ class Matrix:
 
     Attributes
     ----------
-    site : str
-        Of its Cholesky factor; or of the shares (c,) of its pattern, where correlations lie between limits, 0 to 1.
+    sites : tuple of CorrelationSite
+        Of its Cholesky factor; or of the shares of its pattern, where correlations lie between limits, 0 to 1, and of
+        ranges, where priors are of those.
     start, stop : int
         Which effects.
     structure : Structure
         How they covary.
-    family : {"LKJ", "Beta", "Uniform"}
-        Of the prior of what the site holds.
     """
 
-    site: str
+    sites: tuple[CorrelationSite, ...]
     start: int
     stop: int
     structure: Structure
-    family: str
 
     @property
     def size(self) -> int:
         """Number of effects."""
         return self.stop - self.start
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the site's unconstrained values."""
-        return (self.structure.n_cors(self.size) if self.family == "LKJ" else self.structure.n_shares(self.size),)
+    def sample(self, numbers: Sequence[Numbers]) -> dict[str, Array]:
+        """Sample the sites."""
+        return sample_sites(self.sites, numbers, self.size)
 
-    def sample(self, numbers: Numbers) -> Array:
-        """Sample the site."""
-        if self.family == "LKJ":
-            prior: dist.Distribution = dist.LKJCholesky(self.size, numbers["concentration"])
-        else:
-            prior = distribution(self.family, numbers, self.shape, "shares")
-        return jnp.asarray(numpyro.sample(self.site, prior))
+    def factor(self, values: Mapping[str, Array]) -> Float[Array, "k k"]:
+        """Cholesky factor of the matrix, from the values of the sites."""
+        if self.sites[0].held == "factor":
+            return values[self.sites[0].name]
+        return self.structure.unit_factor(jnp, gather_sites(self.sites, values, self._share), self.size)
 
-    def factor(self, value: Array) -> Float[Array, "k k"]:
-        """Cholesky factor of the matrix, from the value of the site."""
-        return value if self.family == "LKJ" else self.structure.unit_factor(jnp, value, self.size)
-
-    def start_at(self, correlation: np.ndarray, numbers: Numbers) -> np.ndarray:
-        """Value of the site at a correlation matrix (k, k), inside its limits."""
-        if self.family == "LKJ":
-            return np.linalg.cholesky(correlation)
+    def start_at(self, correlation: np.ndarray, numbers: Sequence[Numbers]) -> dict[str, np.ndarray]:
+        """Values of the sites at a correlation matrix (k, k), inside their limits."""
+        if self.sites[0].held == "factor":
+            return {self.sites[0].name: np.linalg.cholesky(correlation)}
         shares = self.structure.shares(self.structure.read(np, correlation)[1], self.size)
-        lower, upper = (np.asarray(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
-        margin = INSIDE * (upper - lower)
-        return np.clip(shares, lower + margin, upper - margin)
+        return start_sites(self.sites, numbers, shares, self._value)
 
-    def __str__(self) -> str:
-        return f"{self.site} ~ {f'LKJCholesky({self.size})' if self.family == 'LKJ' else self.family}"
+    def scales(self, width: float) -> dict[str, np.ndarray]:
+        """Give every unconstrained value of the sites one width."""
+        if self.sites[0].held == "factor":
+            return {self.sites[0].name: np.full(self.structure.n_cors(self.size), width)}
+        return {site.name: np.full(len(site.positions), width) for site in self.sites}
+
+    def lines(self) -> list[str]:
+        """One line for each site."""
+        return site_lines(self.sites, self.size)
+
+    def _share(self, site: CorrelationSite, value: Array, which: int) -> Array:
+        return self.structure.at_range(jnp, value, self.size, which) if site.held == "range" else value
+
+    def _value(self, site: CorrelationSite, share: np.ndarray, which: int) -> np.ndarray:
+        return self.structure.range_of(np, share, self.size, which) if site.held == "range" else share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +132,8 @@ class CovarianceData(NamedTuple):
     ----------
     sds : tuple of tuple of mappings
         By block and site.
-    correlations : tuple of tuple of mappings
-        By block and matrix.
+    correlations : tuple of tuple of tuple of mappings
+        By block, matrix and site.
     loadings : tuple of tuple of LoadingNumbers
         By block and term.
     to_columns : tuple of array, shape (k, k)
@@ -143,7 +145,7 @@ class CovarianceData(NamedTuple):
     """
 
     sds: tuple[tuple[Numbers, ...], ...]
-    correlations: tuple[tuple[Numbers, ...], ...]
+    correlations: tuple[tuple[tuple[Numbers, ...], ...], ...]
     loadings: tuple[tuple[LoadingNumbers, ...], ...]
     to_columns: tuple[Float[Array, "k k"], ...]
     sigma: Any
@@ -210,7 +212,7 @@ class Covariances:
         lines = []
         for block in self.blocks:
             lines += [str(site) for site in block.sd.sites]
-            lines += [str(matrix) for matrix in block.matrices]
+            lines += [line for matrix in block.matrices for line in matrix.lines()]
             lines += [line for each in block.loadings for line in each.lines()]
         lines += self.residual.lines() if self.residual else []
         return lines + [str(site) for site in (self.sigma.sites if self.sigma else ())]
@@ -219,7 +221,9 @@ class Covariances:
 def _sample_factor(block: Block, f: int, data: CovarianceData, sigma: Array) -> Float[Array, "k k"]:
     sd, back = block.sd.sample(data.sds[f], sigma), data.to_columns[f]
     given = zip(block.matrices, data.correlations[f], strict=True)
-    sites = {matrix.site: matrix.sample(numbers) for matrix, numbers in given}
+    sites: dict[str, Array] = {}
+    for matrix, numbers in given:
+        sites |= matrix.sample(numbers)
     loaded = [each.sample(numbers, sigma) for each, numbers in _pair(block, data.loadings[f])]
     if loaded:
         sd = _join_sds(block, sd, [own for own, _ in loaded])
@@ -250,7 +254,7 @@ def _pair(block: Block, numbers: Sequence[LoadingNumbers]) -> zip[tuple[Loadings
 def _unit_factor(block: Block, sites: Mapping[str, Array], loaded: Sequence[Array]) -> Float[Array, "k k"]:
     """Factor of the correlation matrix."""
     if len(block.matrices) == 1 and block.matrices[0].size == block.n_effects:
-        return block.matrices[0].factor(sites[block.matrices[0].site])
+        return block.matrices[0].factor(sites)
     if len(loaded) == 1 and block.loadings[0].size == block.n_effects:
         return loaded[0]
     factor = jnp.eye(block.n_effects)
@@ -259,7 +263,7 @@ def _unit_factor(block: Block, sites: Mapping[str, Array], loaded: Sequence[Arra
             factor = factor.at[piece.inside, piece.inside].set(piece.structure.unit_factor(jnp, jnp.zeros(0), piece.k))
     for matrix in block.matrices:
         inside = slice(matrix.start, matrix.stop)
-        factor = factor.at[inside, inside].set(matrix.factor(sites[matrix.site]))
+        factor = factor.at[inside, inside].set(matrix.factor(sites))
     for each, own in zip(block.loadings, loaded, strict=True):
         inside = slice(each.start, each.stop)
         factor = factor.at[inside, inside].set(own)

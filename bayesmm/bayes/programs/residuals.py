@@ -15,8 +15,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import constraints
 
-from bayesmm.bayes.programs.distributions import distribution
-from bayesmm.bayes.programs.sites import INSIDE, Numbers, Parameter
+from bayesmm.bayes.priors.correlation_sites import CorrelationSite
+from bayesmm.bayes.programs.correlations import gather_sites, sample_sites, site_lines, start_sites
+from bayesmm.bayes.programs.sites import Numbers, Parameter
 from bayesmm.covariance.growth import Growth
 from bayesmm.covariance.residual import Correlation
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD
@@ -30,48 +31,57 @@ class ResidualMatrix:
 
     Attributes
     ----------
-    site : str
-        Of its Cholesky factor, of the shares (c,) of its pattern, or of a correlation that has a uniform prior.
+    sites : tuple of CorrelationSite
+        Of its Cholesky factor, of the shares of its pattern, of its range, or of a correlation that has a prior itself.
     structure : Correlation
         How they are correlated.
-    family : {"LKJ", "Beta", "Uniform"}
-        Of the prior of what the site holds.
     """
 
-    site: str
+    sites: tuple[CorrelationSite, ...]
     structure: Correlation
-    family: str
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the site's unconstrained values."""
-        return (len(self.structure.names),)
+    def size(self) -> int:
+        """Number of correlations."""
+        return len(self.structure.names)
 
-    def sample(self, numbers: Numbers) -> Float[Array, " c"]:
-        """Sample the site; return the public correlations."""
-        if self.family == "LKJ":
-            prior: dist.Distribution = dist.LKJCholesky(self.structure.size, numbers["concentration"])
-        else:
-            prior = distribution(self.family, numbers, self.shape, "shares")
-        return self.public(jnp.asarray(numpyro.sample(self.site, prior)))
+    def sample(self, numbers: Sequence[Numbers]) -> Float[Array, " c"]:
+        """Sample the sites; return the public correlations."""
+        return self.public(sample_sites(self.sites, numbers, self.structure.size))
 
-    def public(self, value: Array) -> Float[Array, " c"]:
-        """Public correlations of a value of the site."""
-        if self.family == "LKJ":
-            return self.structure.from_factor(value)  # type: ignore[attr-defined]
-        return value if self.family == "Uniform" else self.structure.from_shares(jnp, value)
+    def public(self, values: Mapping[str, Array]) -> Float[Array, " c"]:
+        """Public correlations of values of the sites."""
+        if self.sites[0].held == "factor":
+            return self.structure.from_factor(values[self.sites[0].name])  # type: ignore[attr-defined]
+        gathered = gather_sites(self.sites, values, self._public)
+        return self.structure.from_shares(jnp, gathered) if self.sites[0].held == "shares" else gathered
 
-    def start_at(self, rho: np.ndarray, numbers: Numbers) -> np.ndarray:
-        """Value of the site at public correlations, inside its limits."""
-        if self.family == "LKJ":
-            return np.linalg.cholesky(self.structure.whole(np, rho))
-        value = rho if self.family == "Uniform" else self.structure.shares(rho)
-        lower, upper = (np.asarray(numbers.get(name, limit)) for name, limit in (("lower", 0.0), ("upper", 1.0)))
-        margin = INSIDE * (upper - lower)
-        return np.clip(value, lower + margin, upper - margin)
+    def start_at(self, rho: np.ndarray, numbers: Sequence[Numbers]) -> dict[str, np.ndarray]:
+        """Values of the sites at public correlations, inside their limits."""
+        if self.sites[0].held == "factor":
+            return {self.sites[0].name: np.linalg.cholesky(self.structure.whole(np, rho))}
+        gathered = self.structure.shares(rho) if self.sites[0].held == "shares" else rho
+        return start_sites(self.sites, numbers, gathered, self._value)
 
-    def __str__(self) -> str:
-        return f"{self.site} ~ {f'LKJCholesky({self.structure.size})' if self.family == 'LKJ' else self.family}"
+    def _public(self, site: CorrelationSite, value: Array, which: int) -> Array:
+        low, high = self.structure.limits
+        match site.held:
+            case "range":
+                return self.structure.at_range(jnp, value)
+            case "between":
+                return low + (high - low) * value
+            case _:
+                return value
+
+    def _value(self, site: CorrelationSite, value: np.ndarray, which: int) -> np.ndarray:
+        low, high = self.structure.limits
+        match site.held:
+            case "range":
+                return self.structure.range_of(np, value)
+            case "between":
+                return (value - low) / (high - low)
+            case _:
+                return value
 
 
 class ResidualNumbers(NamedTuple):
@@ -83,14 +93,14 @@ class ResidualNumbers(NamedTuple):
         By site, of standard deviations and of exponents.
     means : array, shape (e,)
         What multiplies the exponents where priors of standard deviations are.
-    matrices : tuple of mappings
-        Of the correlation matrices.
+    matrices : tuple of tuple of mappings
+        By correlation matrix and site.
     """
 
     spreads: tuple[Numbers, ...]
     exponents: tuple[Numbers, ...]
     means: Float[Array, " e"]
-    matrices: tuple[Numbers, ...]
+    matrices: tuple[tuple[Numbers, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,16 +197,18 @@ class Residuals:
         if self.exponents:
             values |= self.exponents.start(s[~are_sds], numbers.exponents)
             scales |= self.exponents.scales(s[~are_sds], own[~are_sds], numbers.exponents)
-        ends = np.cumsum([0, *(matrix.shape[0] for matrix in self.matrices)])
+        ends = np.cumsum([0, *(matrix.size for matrix in self.matrices)])
         for matrix, given, (first, last) in zip(self.matrices, numbers.matrices, pairwise(ends), strict=True):
-            values[matrix.site] = matrix.start_at(rho[first:last], given)
-            scales[matrix.site] = others[first:last]
+            values |= matrix.start_at(rho[first:last], given)
+            own = others[first:last]
+            scales |= {site.name: own[list(site.positions)] if site.positions else own for site in matrix.sites}
         return at, values, scales
 
     def lines(self) -> Sequence[str]:
         """One line for each site."""
         sites = [site for each in (self.spreads, self.exponents) if each for site in each.sites]
-        return [*map(str, sites), *map(str, self.matrices)]
+        of_matrices = [line for each in self.matrices for line in site_lines(each.sites, each.structure.size)]
+        return [*map(str, sites), *of_matrices]
 
 
 class GroupRows(NamedTuple):

@@ -93,7 +93,7 @@ def scaling_tree(posterior: DrawnModel, progress: bool | None = False) -> DataTr
 def _says_something(row: PriorRow) -> bool:
     """Whether the density is not constant."""
     if row.kind == "cor":
-        return getattr(row.prior, "concentration", 1.0) != 1.0
+        return row.prior.family not in ("Uniform", "Flat", "LKJ") or getattr(row.prior, "concentration", 1.0) != 1.0
     return not isinstance(row.prior, Flat) and row.prior.family != "Uniform"
 
 
@@ -118,7 +118,7 @@ def _log_priors(posterior: DrawnModel, draws: ParameterDraws) -> np.ndarray:
     names = [row.name for row in rows]
     for piece in posterior.priors.matrices:
         own = [names.index(name) for name in piece.rows]
-        densities[:, own[0]] = piece.log_density(rows[own[0]].prior, quantities[:, own])
+        densities[:, own[0]] = piece.log_density(posterior.priors.of_matrix(piece), quantities[:, own])
     return densities
 
 

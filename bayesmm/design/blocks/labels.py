@@ -45,7 +45,7 @@ _OURS = {
 }
 _ARVIZ = {"chain", "draw", "sample", "summary", "variable", "label", "ci_bound", "column", "model"}
 _ARVIZ |= {"plot_axis", "kwarg"}
-_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "correlation", "variance", "share")
+_PREFIXES = ("sd", "cor", "b", "z", "r", "t", "cholesky", "correlation", "range", "variance", "share")
 _SUFFIXES = ("effect", "sd", "pair", "index", "member")
 _ENDS = ("mean", "sd", "variance", *map(str, range(10)), *(family.__name__ for family in PRIORS))
 _NOT_IN_FILES = re.compile(r"[/\x00-\x1f\x7f-\x9f]|^[\s.]+|\s+$")
