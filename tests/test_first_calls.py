@@ -4,13 +4,11 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 BEGIN = """
 import json, sys
 import bayesmm as bmm
 from bayesmm.priors import HalfNormal, LKJ
-programs = []
+programs, found = [], {}
 
 def watch():  # loads JAX
     import jax
@@ -18,51 +16,68 @@ def watch():  # loads JAX
         lambda event, seconds, **_: programs.append(event) if event.endswith("backend_compile_duration") else None
     )
 
-model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"), priors={priors})
+def tell(name):
+    found[name] = {"compiled": len(programs), "jax": "jaxlib" in sys.modules, "scipy.stats": "scipy.stats" in sys.modules}
+    programs.clear()
+
+data = bmm.datasets.load("sleepstudy")
+models = [
+    bmm.Model("Reaction ~ Days + (Days | Subject)", data, priors=priors)
+    for priors in (None, {"sd": HalfNormal(30, on="variance"), "cor": LKJ(2)})
+]
 """
 END = """
-print(json.dumps({"compiled": len(programs), "jax": "jaxlib" in sys.modules, "scipy.stats": "scipy.stats" in sys.modules}))
+print(json.dumps(found))
 """
-PRIORS = ("None", "{'sd': HalfNormal(30, on='variance'), 'cor': LKJ(2)}")
 
 
-def run(code, priors="None"):
-    """Run code after a model was made; say how many programs it compiled and what it loaded."""
-    script = BEGIN.replace("{priors}", priors) + code + END
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+def run(code):
+    """Run code in a process of its own; say how many programs each of its steps compiled and what was loaded then."""
+    done = subprocess.run([sys.executable, "-c", BEGIN + code + END], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "model.fit(); str(model.fit())",
-        "str(model.priors); model.priors.table()",
-        "model.prior_predictive(50)",
-        "import matplotlib; matplotlib.use('agg'); model.fit(); model.plot_priors()",
-    ],
-    ids=["fit", "priors", "prior predictive", "plot of priors"],
-)
-def test_fits_and_priors_neither_compile_nor_load_jax(code):
-    for priors in PRIORS if "prior" in code else PRIORS[:1]:
-        assert run(code, priors) == {"compiled": 0, "jax": False, "scipy.stats": False}
+def test_fits_and_priors_neither_compile_nor_load_jax():
+    code = """
+models[0].fit(), str(models[0].fit())
+tell("fit")
+for model in models:
+    str(model.priors), model.priors.table()
+tell("priors")
+for model in models:
+    model.prior_predictive(50)
+tell("prior predictive")
+"""
+    figures = """
+import matplotlib
+matplotlib.use("agg")
+for model in models:
+    model.fit(), model.plot_priors()
+tell("plot of priors")
+"""
+    nothing = {"compiled": 0, "jax": False, "scipy.stats": False}
+    assert run(code) == dict.fromkeys(["fit", "priors", "prior predictive"], nothing)
+    assert run(figures) == {"plot of priors": nothing}
 
 
-def test_priors_compile_nothing_where_jax_is_loaded():
-    code = "watch(); import arviz; import matplotlib; matplotlib.use('agg'); model.plot_priors(); model.prior_predictive(50)"
+def test_where_jax_is_loaded_priors_compile_nothing_and_the_identity_the_programs_density_alone():
+    """One program, that is compiled for values only; peaks are searched by the optimiser's code. What is compiled is seen."""
+    code = """
+watch()
+import arviz, matplotlib
+matplotlib.use("agg")
+models[0].plot_priors(), models[0].prior_predictive(50)
+tell("priors")
+str(models[0].check_identity())
+tell("identity")
+import jax
+jax.jit(lambda x: x + 1)(1.0)
+tell("another")
+"""
     found = run(code)
-    assert found["jax"]
-    assert found["compiled"] == 0
-
-
-def test_the_identity_compiles_the_programs_density_alone():
-    """One program, that is compiled for values only; peaks are searched by the optimiser's code."""
-    assert run("watch(); identity = model.check_identity(); str(identity)")["compiled"] == 1
-
-
-def test_a_program_that_is_compiled_is_seen():
-    assert run("watch(); import jax; jax.jit(lambda x: x + 1)(1.0)")["compiled"] >= 1
+    assert found["priors"]["jax"]
+    assert {step: each["compiled"] for step, each in found.items()} == {"priors": 0, "identity": 1, "another": 1}
 
 
 LOADED = """
