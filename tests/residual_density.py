@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,8 +56,14 @@ def evaluate(program: Any, data: Any, sites: dict[str, Matrix]) -> tuple[float, 
     """Log density at sites, with its slopes."""
     with jax.enable_x64(True):
         at = {name: np.asarray(value, float) for name, value in sites.items()}
-        value, slope = jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(at)
+        value, slope = _density_and_slope(program, data, at)
         return float(value), {name: np.asarray(each) for name, each in slope.items()}
+
+
+@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+def _density_and_slope(program: Any, data: Any, sites: dict[str, Matrix]) -> Any:
+    """Compiled as a whole: step by step some hundred small programs are."""
+    return jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(sites)
 
 
 def log_prior_of_sites(program: Any, data: Any, sites: dict[str, Matrix]) -> float:

@@ -17,6 +17,7 @@ from made_posterior import make_posterior
 from numpy.testing import assert_allclose
 from numpyro import handlers
 from oracle import DenseModel, block_diagonal, random_columns
+from programs import compiled
 from scipy.stats import norm
 
 import bayesmm as bmm
@@ -264,10 +265,11 @@ def test_density_draws_and_moments_are_those_of_dense_matrices(name: str) -> Non
     _, data = bind_marginal(model.problem, model.priors)
     factors = [0.8 * np.eye(block.k) for block in model.design.blocks]
     dense, G = dense_of(model, factors, sigma)
-    with jax.enable_x64(True):
-        value = log_density(data.products, factors, np.float64(sigma), data.prior, None)
-        middle = draw_effects(data.products, factors, np.float64(sigma), data.prior, None)
-        moments = effect_moments(data.products, factors, np.float64(sigma), data.prior)
+
+    def asked(*of: Any) -> Any:
+        return log_density(*of), draw_effects(*of, None), effect_moments(*of)
+
+    value, middle, moments = compiled(asked, data.products, factors, np.float64(sigma), data.prior)
     assert float(value) == pytest.approx(dense.log_marginal_density(G, sigma), abs=1e-6)
     mean, covariance = dense.joint_moments(G, sigma)
     sizes = [block.q for block in model.design.blocks]

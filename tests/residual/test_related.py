@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 from made_posterior import make_posterior
 from numpy.testing import assert_allclose
 from oracle import Matrix, ParametricModel, random_columns
+from programs import compiled
 from related_models import by_descent, random_pedigree
 from residual_density import at_random, evaluate, log_prior_of_sites, sites_at
 from scipy.optimize import approx_fprime
@@ -336,10 +336,12 @@ def test_effects_of_a_draw_are_those_of_dense_matrices() -> None:
     sds = [values["sd(Intercept | rel(animal))"], values["sd(Intercept | herd)"]]
     sigma = values["sigma"]
     factors = [np.array([[sd / sigma]]) for sd in sds]
-    with jax.enable_x64(True):
-        products = data.at(program.correlation, np.log([values["sigma(sex[m])"] / sigma]))
-        middle = draw_effects(products, factors, np.float64(sigma), data.prior, None)
-        moments = effect_moments(products, factors, np.float64(sigma), data.prior)
+
+    def recovered(data: Any, public: Any) -> Any:
+        asked = data.at(program.correlation, public), factors, sigma, data.prior
+        return draw_effects(*asked, None), effect_moments(*asked)
+
+    middle, moments = compiled(recovered, data, np.log([values["sigma(sex[m])"] / sigma]))
     for found in (middle.b, moments.b_mean):
         b = np.concatenate([np.asarray(each)[:q, 0] for each, q in zip(found, (40, 6), strict=True)])
         assert_allclose(b, mean[2:], rtol=1e-7, atol=1e-9)
