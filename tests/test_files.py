@@ -17,7 +17,7 @@ from bayesmm.cli.data import read_data
 from bayesmm.errors import BayesmmError, StorageError
 
 LONG = "a" * 300  # no file system takes such a name
-SHORT = {"draws": 20, "tune": 20, "chains": 1, "progress": False}
+SHORT = {"draws": 130, "tune": 120, "chains": 2, "progress": False}  # compiled as in bayes/test_checkpoint.py
 
 
 @pytest.fixture(autouse=True)
