@@ -125,7 +125,7 @@ class Screen:
         return np.where(np.isfinite(values), values, np.inf)
 
     def _values(self, factors: Sequence[Float[Array, "b k k"]]) -> Float[Array, " b"]:
-        remaining, m = self._remaining, self._remaining.m
+        m = self._remaining.m
         log_det, left = self._eliminate(factors)
         if m:
             left = self._scale(left, factors)
@@ -159,7 +159,7 @@ class Screen:
         return Lambda.swapaxes(1, 2) @ left @ Lambda
 
     def _read(self, log_det: Float[Array, " b"], root: Float[Array, "b c"]) -> Float[Array, " b"]:
-        """Read the criterion off log|H| and the diagonal of a root of S, as `bayesmm.marginal.likelihood.likelihood`."""
+        """Read the criterion off log|H| and the diagonal of a root of S; see `bayesmm.marginal.likelihood.likelihood`."""
         products, restriction = self.products, self.restriction
         residual_square = root[:, -1] ** 2
         residual_square[residual_square < ROUNDING * products.gram[-1, -1]] = np.nan
