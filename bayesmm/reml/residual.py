@@ -131,7 +131,10 @@ class ResidualCriterion:
     def _bent(self, psi: np.ndarray, hessian: np.ndarray) -> np.ndarray:
         """Let the criterion bend by one in entries that it does not depend on, so that a search stays."""
         theta, phi = self.split(psi)
-        beyond = np.append(np.zeros(len(theta), dtype=bool), self.rows.layout.held(phi))
+        held = self.rows.layout.held(phi)
+        if not held.any():
+            return hessian
+        beyond = np.append(np.zeros(len(theta), dtype=bool), held)
         return np.where(beyond[:, None] | beyond, np.eye(len(psi)), hessian)
 
     def evaluate_pieces(self, psi: np.ndarray) -> ResidualEvaluated:
@@ -193,9 +196,9 @@ class ResidualCriterion:
 
     def sizes(self, psi: np.ndarray) -> np.ndarray:
         """How large a change of each entry is small."""
-        theta, phi = self.split(psi)
+        theta = self.split(psi)[0]
         own = map_theta(lambda piece, part: piece.structure.sizes(part, piece.k), theta, self.layout)
-        return np.concatenate([own, self.rows.layout.sizes(phi)])
+        return np.concatenate([own, self.rows.layout.sizes])
 
     def derivatives(self, psi: np.ndarray) -> Derivatives:
         """Value, gradient, Hessian and ∂r²; where there are random effects, the Hessian by differences of gradients."""

@@ -8,7 +8,9 @@ import pytest
 from residual_textbook import DATA, TEXTBOOK, criterion_of, make_data
 
 from bayesmm import Model
+from bayesmm.incidence import order_rows
 from bayesmm.marginal.residual.at_levels import evaluate_levels
+from bayesmm.marginal.residual.layout import lay_out_residuals
 from bayesmm.marginal.residual.weighted_sums import weigh_rows
 from bayesmm.reml.residual import ResidualCriterion
 
@@ -137,3 +139,45 @@ def test_slopes_keep_their_digits_near_a_random_walk():
         assert up.value < here.value < down.value
         np.testing.assert_allclose(here.gradient, (up.value - down.value) / 0.02, rtol=0.01)
         np.testing.assert_allclose(here.curvature[0], (up.gradient - down.gradient) / 0.02, rtol=0.01)
+
+
+def own_times(seed: int, groups: int = 20) -> pd.DataFrame:
+    """Rows at times of each group's own, without a trend, whose correlation falls by half in one unit of time."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(groups), rng.integers(2, 9, groups))
+    t = rng.uniform(0.0, 6.0, len(ids))
+    C = np.where(ids[:, None] == ids, 0.5 ** np.abs(t[:, None] - t), 0.0)
+    return pd.DataFrame({"id": ids, "t": t, "y": np.linalg.cholesky(C) @ rng.standard_normal(len(ids))})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_of_a_chain_begins_near_what_is_best_for_residuals_of_least_squares(seed):
+    frame = own_times(seed)
+    layout = criterion_of(Model("y ~ 1", frame, residual="car1(t | id)"), "reml").rows.layout
+    e, t = frame["y"] - frame["y"].mean(), frame["t"].to_numpy()
+    apart, same = np.abs(t[:, None] - t), frame["id"].to_numpy()[:, None] == frame["id"].to_numpy()
+
+    def value(rho: float) -> float:
+        C = np.where(same, rho**apart, 0.0)
+        return np.linalg.slogdet(C)[1] + len(e) * np.log(e @ np.linalg.solve(C, e))
+
+    start = layout.public(np, layout.start(e.to_numpy(), None))[0]
+    assert value(start) - min(map(value, np.linspace(0.02, 0.98, 97))) < 0.2
+
+
+def test_a_group_that_stands_for_several_begins_a_search_as_they_do():
+    frame = own_times(0)
+    correlation = criterion_of(Model("y ~ 1", frame, residual="car1(t | id)"), "reml").rows.layout.correlation
+    one, none = np.ones(len(frame)), np.zeros((len(frame), 0))
+    few = lay_out_residuals(correlation, *(frame[name].to_numpy() for name in ("id", "t")), none, (), one, 3.0 * one)
+    all_ids = np.concatenate([frame["id"] + 100 * copy for copy in range(3)])
+    many = lay_out_residuals(correlation, all_ids, np.tile(frame["t"], 3), np.tile(none, (3, 1)), (), np.tile(one, 3))
+    e = frame["y"].to_numpy()
+    np.testing.assert_allclose(few.start(np.sqrt(3.0) * e, None), many.start(np.tile(e, 3), None), rtol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [50, 10**6])
+def test_rows_are_in_the_order_of_their_groups_and_positions(groups):
+    rng = np.random.default_rng(groups)
+    codes, positions = rng.integers(0, groups, 500), rng.permutation(500) / 7.0
+    np.testing.assert_array_equal(order_rows(codes, positions), np.lexsort((positions, codes)))

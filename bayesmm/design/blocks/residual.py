@@ -26,7 +26,7 @@ from bayesmm.design.reading.frame import UsedRows, read_table
 from bayesmm.design.reading.levels import Levels, read_levels
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError, PredictionError
-from bayesmm.incidence import find_parents
+from bayesmm.incidence import find_parents, order_rows
 from bayesmm.limits import COVARIANCE_PARAMETERS
 from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, SpreadTerm
 
@@ -483,8 +483,8 @@ def _gaps(
     term: ResidualTerm, codes: np.ndarray, positions: np.ndarray, levels: tuple[str, ...], values: Any
 ) -> np.ndarray:
     """Measure the times between neighbours in a group, and refuse two rows at one position."""
-    order = np.lexsort((positions, codes))
-    within, gaps = np.diff(codes[order]) == 0, np.diff(positions[order])
+    order = order_rows(codes, positions)
+    within, gaps = np.diff(codes.take(order)) == 0, np.diff(positions.take(order))
     same = within & (gaps == 0.0)
     if not same.any():
         return gaps[within]
@@ -651,6 +651,8 @@ def covariate_column(kind: str, term: str, values: np.ndarray, index: pd.Index) 
 
 def _check_spreads(block: ResidualBlock, *, knows_sigma: bool) -> None:
     """Refuse parameters of standard deviations that cannot be told apart, from each other or from sigma."""
+    if not block.spreads:
+        return
     columns = np.column_stack([np.full(len(block.codes), 0.0 if knows_sigma else 1.0), block.columns])
     for j in range(1, columns.shape[1]):
         earlier = columns[:, :j]
@@ -803,7 +805,7 @@ def check_apart(block: ResidualBlock, groups: NewGroups) -> None:
         With the group.
     """
     term = block.specification.correlation
-    order = np.lexsort((groups.positions, groups.codes))
+    order = order_rows(groups.codes, groups.positions)
     same = (np.diff(groups.codes[order]) == 0) & (np.diff(groups.positions[order]) == 0)
     if term is not None and same.any():
         row = order[same.argmax()]

@@ -118,7 +118,7 @@ def _put_in_place(
 ) -> list[_Placed]:
     """Put few groups of o rows in the place of those that stand for many; the others stay, as the first part."""
     rows = layout.ordered
-    at = rows.first[rows.sizes == o][:, None] + np.arange(o)
+    at = layout.first[rows.sizes == o][:, None] + np.arange(o)
     marks = [rows.spreads[at].reshape(len(at), -1), rows.log_weights[at], *(own[at[:, :1]] for own in codes)]
     if layout.correlation is not None:
         marks.append(rows.positions[at])

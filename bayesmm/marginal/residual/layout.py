@@ -17,17 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from bayesmm.covariance.residual import Correlation, PairProducts
+from bayesmm.incidence import order_rows
 from bayesmm.marginal.shapes import Array, Float, Int
 
 TINY = 1e-30  # step of a complex-step derivative
 APART = 1e-5  # step of a central difference of such derivatives, in sizes of φ
 MIXED = np.uint64(1)  # odd factors: no bit is lost
+FARTHEST_STEP = 1.0  # of scoring, in an entry of z
 LEAST_SQUARE = 1e-6  # of the mean square of residuals: smaller ones count as this where their logarithms are taken
 
 
@@ -74,8 +76,10 @@ class Stack:
 
     def take(self, columns: Float[Array, "n c"]) -> Float[Array, "o G c"]:
         """Take the rows of the groups for products of them."""
-        found = [columns[own] for own in self.rows.T]
-        return np.stack([found[0], found[1] - found[0]] if self.is_link else found)
+        found = columns.take(self.rows.T, axis=0)
+        if self.is_link:
+            found[1] -= found[0]
+        return found
 
 
 class Ordered(NamedTuple):
@@ -99,18 +103,6 @@ class Ordered(NamedTuple):
     spreads: np.ndarray
     log_weights: np.ndarray
     shares: np.ndarray
-
-    @property
-    def first(self) -> np.ndarray:
-        """Where each group begins (G,)."""
-        return np.cumsum(self.sizes) - self.sizes
-
-    @property
-    def later(self) -> np.ndarray:
-        """Where all rows are that have one before them (n − G,)."""
-        is_later = np.ones(len(self.rows), dtype=bool)
-        is_later[self.first] = False
-        return np.flatnonzero(is_later)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,31 +129,39 @@ class ResidualLayout:
         return self.correlation is not None and self.correlation.is_markov
 
     @cached_property
+    def first(self) -> np.ndarray:
+        """Where each group begins among the ordered rows (G,)."""
+        return np.cumsum(self.ordered.sizes) - self.ordered.sizes
+
+    @cached_property
+    def later(self) -> np.ndarray:
+        """Where all rows are that have one before them (n − G,)."""
+        is_later = np.ones(len(self.ordered.rows), dtype=bool)
+        is_later[self.first] = False
+        return np.flatnonzero(is_later)
+
+    @cached_property
     def stacks(self) -> tuple[Stack, ...]:
         """Groups by their size."""
-        rows = self.ordered
-        return tuple(
-            self._stack(rows.first[rows.sizes == size][:, None] + np.arange(size)) for size in np.unique(rows.sizes)
-        )
+        sizes = self.ordered.sizes
+        return tuple(self._stack(self.first[sizes == size][:, None] + np.arange(size)) for size in np.unique(sizes))
 
     @cached_property
     def pieces(self) -> tuple[Stack, ...]:
         """Heads and links, where groups are chains; groups where they are not."""
         if not self.is_chain:
             return self.stacks
-        heads, later = self.ordered.first, self.ordered.later
+        later = self.later
         links = (self._stack(later[:, None] + np.array([-1, 0]), is_link=True),) if len(later) else ()
-        return (*links, self._stack(heads[:, None]))
+        return (*links, self._stack(self.first[:, None]))
 
     def _stack(self, at: Int[Array, "G o"], *, is_link: bool = False) -> Stack:
         """Find the patterns of groups of one size, given by the places of their rows; links that few share are many."""
-        rows, positions, spreads, log_weights, shares = (each[at] for each in (self.ordered.rows, *self.ordered[2:]))
+        known = (self.ordered.rows, *self.ordered[2:])
+        rows, positions, spreads, log_weights, shares = (each.take(at, axis=0) for each in known)
         places = np.zeros_like(positions) if self.correlation is None else self.correlation.anchor(positions)
         values = np.column_stack([places, spreads.reshape(len(rows), -1), log_weights])
-        found = None if is_link and _are_many(values) else find_patterns(values)
-        example = pattern = np.arange(len(rows))
-        if found is not None:
-            example, pattern = found
+        example, pattern = find_patterns(values, most=len(rows) // 2 if is_link else None)
         return Stack(
             rows=rows,
             pattern=pattern,
@@ -238,7 +238,7 @@ class ResidualLayout:
                 np.zeros(len(phi)),
             )
 
-        steps = np.diag(APART * self.sizes(phi))
+        steps = np.diag(APART * self.sizes)
         bent = np.array([(along(phi + e) - along(phi - e)) / (2.0 * e.sum()) for e in steps])
         return 0.5 * (bent + bent.T)
 
@@ -248,10 +248,10 @@ class ResidualLayout:
         spreads = self.ordered.spreads
         return np.stack([spreads.min(axis=0), spreads.max(axis=0)])
 
-    def sizes(self, phi: np.ndarray) -> np.ndarray:
-        """How large a change of each entry is small: one, or what multiplies a standard deviation by e at most."""
-        largest = np.abs(self._ends).max(axis=0)
-        return np.concatenate([1.0 / largest, np.ones(len(phi) - self.n_spreads)])
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """How large a change of each entry of φ is small: one, or what multiplies a standard deviation by e at most."""
+        return np.concatenate([1.0 / np.abs(self._ends).max(axis=0), np.ones(self.n_phi - self.n_spreads)])
 
     def reach(self, phi: np.ndarray) -> tuple[float, float]:
         """Say by e to which power standard deviations of two rows differ at most, or one from σ; or free correlations.
@@ -273,36 +273,57 @@ class ResidualLayout:
 
     def start(self, residuals: np.ndarray, sigma: float | None) -> np.ndarray:
         """φ near what residuals (n,) of least squares show, beside a sigma that may be known."""
-        residuals = residuals.copy()
-        for stack in self.stacks:  # of few groups that have the squares of many
-            residuals[stack.rows] /= np.sqrt(stack.shares)[:, None]
-        s = self._start_spreads(residuals, sigma)
+        rows = self.ordered
+        e = residuals.take(rows.rows) / np.sqrt(rows.shares)  # of few groups that have the squares of many
+        s = self._start_spreads(e, sigma)
         if self.correlation is None:
             return s
-        rows = self.ordered
-        e = residuals[rows.rows] / np.exp(rows.spreads @ s - 0.5 * rows.log_weights)
+        e /= np.exp(rows.spreads @ s - 0.5 * rows.log_weights)
         first, second = self._pairs()
-        product = e[first] * e[second] / (e @ e / len(e))
-        found = PairProducts(rows.positions[first], rows.positions[second], product)
-        return np.concatenate([s, self.correlation.start(found)])
+        pairs = rows.positions[first], rows.positions[second]
+        z = self.correlation.start(PairProducts(*pairs, e[first] * e[second] / (e @ e / len(e))))
+        return np.concatenate([s, self._score(z, e, np.stack(pairs, axis=1)) if self.is_chain else z])
+
+    def _score(self, z: np.ndarray, e: np.ndarray, positions: Float[Array, "m 2"]) -> np.ndarray:
+        """Take a step of Fisher's scoring in z for residuals e (n,) of one variance, given the positions of neighbours.
+
+        With c of two neighbours, q = 1/(1 − c²) and u = e₂ − ce₁, −2 log likelihood is n log Σ(qu² or e², of heads)
+        − Σ log q, and the information of c is 2(1 + c²)q², less what goes to the variance.
+        """
+        assert self.correlation is not None
+        shares, later, at = self.ordered.shares, self.later, self.correlation.neighbours(z, positions)
+        n, own, c = shares.sum(), shares[later], at.values
+        with np.errstate(all="ignore"):  # of neighbours next to each other
+            before, q = e[later - 1], 1.0 / (1.0 - c * c)
+            u = e[later] - c * before
+            square = own @ (q * u * u) + shares[self.first] @ e[self.first] ** 2
+            by_log_det = at.slopes @ (-2.0 * own * q * c)
+            slope = at.slopes @ (2.0 * n / square * own * q * u * (c * q * u - before)) + by_log_det
+            information = (at.slopes * (2.0 * own * (1.0 + c * c) * q * q)) @ at.slopes.T
+            information -= by_log_det[:, None] * by_log_det / n
+        try:
+            step = np.linalg.solve(information, slope)
+        except np.linalg.LinAlgError:
+            return z
+        return z - np.clip(step, -FARTHEST_STEP, FARTHEST_STEP) if np.isfinite(step).all() else z
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Places of each two rows of one group; of chains, of neighbours."""
         rows = self.ordered
         if self.is_chain:
-            return rows.later - 1, rows.later
+            return self.later - 1, self.later
         parts = []
         for size in np.unique(rows.sizes):
-            at = rows.first[rows.sizes == size][:, None]
+            at = self.first[rows.sizes == size][:, None]
             parts.append([(at + each).ravel() for each in np.triu_indices(size, 1)])
         first, second = map(np.concatenate, zip(*parts, strict=True))
         return first, second
 
-    def _start_spreads(self, residuals: np.ndarray, sigma: float | None) -> np.ndarray:
-        """Take mean squares of strata, or regress logarithms of squares on what multiplies the parameters."""
+    def _start_spreads(self, e: np.ndarray, sigma: float | None) -> np.ndarray:
+        """Take mean squares of ordered rows by strata, or regress their logarithms on what multiplies parameters."""
         if not self.n_spreads:
             return np.zeros(0)
-        columns, log_weights, e = self.ordered.spreads, self.ordered.log_weights, residuals[self.ordered.rows]
+        columns, log_weights = self.ordered.spreads, self.ordered.log_weights
         if self.are_sds.all() and (columns.sum(axis=1) <= 1.0).all():
             squares, counts = columns.T @ (np.exp(log_weights) * e**2), columns.sum(axis=0)
             first = columns.sum(axis=1) == 0.0
@@ -368,39 +389,46 @@ def lay_out_residuals(
     """
     if correlation is None:
         codes = np.arange(len(codes))
-    order = np.lexsort((positions, codes))
-    sizes = np.bincount(codes)
+    order, sizes = order_rows(codes, positions), np.bincount(codes)
     shares = np.ones(len(codes)) if shares is None else shares
-    ordered = Ordered(order, sizes[sizes > 0], positions[order], spreads[order], np.log(weights)[order], shares[order])
+    known = (each.take(order, axis=0) for each in (positions, spreads, np.log(weights), shares))
+    ordered = Ordered(order, sizes[sizes > 0], *known)
     return ResidualLayout(correlation=correlation, are_sds=np.array(are_sds, dtype=bool), ordered=ordered)
 
 
-def find_patterns(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
+def find_patterns(values: Float[Array, "G w"], *, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Find an example of each of the lines that differ, and which of them every line is.
 
-    Lines are sorted by one number made of all their bits, in which two that differ are hardly ever equal.
+    Lines are sorted by one number made of all their bits, in which two that differ are hardly ever equal. Where all
+    differ, or more than `most`, each is its own example, in their order.
     """
     varying, keys = _keys(values)
     if not varying.size:
         return np.zeros(min(len(values), 1), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
+    if _count(keys) > (len(values) - 1 if most is None else most):
+        return np.arange(len(values)), np.arange(len(values))
     _, example, pattern = np.unique(keys, return_index=True, return_inverse=True)
     if not (varying == varying[example][pattern]).all():
         _, example, pattern = np.unique(varying, axis=0, return_index=True, return_inverse=True)
     return example, pattern.ravel()
 
 
-def _are_many(values: Float[Array, "G w"]) -> bool:
-    """Whether the lines that differ are more than half of all."""
-    keys = np.sort(_keys(values)[1])
-    return bool(2 * (1 + np.count_nonzero(keys[1:] != keys[:-1])) > len(values))
+def _count(keys: np.ndarray) -> int:
+    """Count the numbers that differ."""
+    keys = np.sort(keys)
+    return 1 + int(np.count_nonzero(keys[1:] != keys[:-1]))
 
 
 def _keys(values: Float[Array, "G w"]) -> tuple[np.ndarray, np.ndarray]:
     """Columns that vary, and a number made of all bits of each line."""
     varying = values[:, (values != values[:1]).any(axis=0)] + 0.0  # zero has one sign
-    factors = np.random.default_rng(0).integers(2**63, size=varying.shape[1], dtype=np.uint64) * np.uint64(2) + MIXED
     bits = varying.view(np.uint64)
-    return varying, ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64)
+    return varying, ((bits ^ (bits >> np.uint64(32))) * _factors(varying.shape[1])).sum(axis=1, dtype=np.uint64)
+
+
+@lru_cache(maxsize=256)
+def _factors(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(2**63, size=count, dtype=np.uint64) * np.uint64(2) + MIXED
 
 
 def whiten(stacks: Sequence[Stack], roots: Sequence[np.ndarray], columns: np.ndarray) -> np.ndarray:
@@ -429,23 +457,20 @@ def whitener(layout: ResidualLayout, phi: np.ndarray) -> tuple[Callable[[np.ndar
     assert layout.correlation is not None
     rows, s = layout.ordered, layout.n_spreads
     log_sd = rows.spreads @ phi[:s] - 0.5 * rows.log_weights
-    log_det, c, links = (
-        2.0 * float(rows.shares @ log_sd),
-        np.zeros(0),
-        [stack for stack in layout.pieces if stack.is_link],
-    )
-    for stack in links:
+    log_det, said = 2.0 * float(rows.shares @ log_sd), np.zeros(len(log_sd))  # of each row, by the one before it
+    for stack in (stack for stack in layout.pieces if stack.is_link):
         c = layout.correlation.neighbours(phi[s:], stack.positions).values
         if not (np.abs(c) < 1.0).all():
             raise np.linalg.LinAlgError("Matrix is not positive definite")
         log_det += float(stack.counts @ np.log1p(-c * c))
+        said[layout.later] = c.take(stack.pattern)
+    scale, left = np.exp(-log_sd)[:, None], 1.0 / np.sqrt(1.0 - said * said)[:, None]
 
     def take(columns: np.ndarray) -> np.ndarray:
+        ordered = columns.take(rows.rows, axis=0) * scale
+        ordered[1:] -= said[1:, None] * ordered[:-1]
         found = np.empty_like(columns)
-        found[rows.rows] = scaled = columns[rows.rows] / np.exp(log_sd)[:, None]
-        for stack in links:
-            later, known = rows.later, c[stack.pattern][:, None]
-            found[stack.rows[:, 1]] = (scaled[later] - known * scaled[later - 1]) / np.sqrt(1.0 - known * known)
+        found[rows.rows] = ordered * left
         return found
 
     return take, log_det
