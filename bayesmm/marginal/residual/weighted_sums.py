@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from bayesmm.marginal.plan.plan import Plan
 from bayesmm.marginal.plan.planning import unfold_fill
 from bayesmm.marginal.residual.layout import ResidualLayout, Stack
 from bayesmm.marginal.residual.pattern_sums import keeps_rows, sum_patterns, times
-from bayesmm.marginal.residual.weights import by_stack, in_place, upper, weigh
+from bayesmm.marginal.residual.weights import by_stack, in_place, orders, upper, weigh
 from bayesmm.marginal.residual.whitened import ResidualRows
 from bayesmm.marginal.shapes import Array, Float, Int
 from bayesmm.marginal.sums.crossproducts import CrossProducts, locate_block_pairs
@@ -32,6 +32,7 @@ from bayesmm.marginal.sums.related import Relating, related_factors, relating
 MOST_NUMBERS = 40_000_000  # in all sums together, 320 MB
 MOST_COLUMNS = 16  # of neighbours that share no pattern, up to which products of theirs take less time than they
 MOST_PRODUCTS = 2_000_000  # such products
+FEW = 3  # weights that a library multiplies by sums one at a time in less time than together
 DEARER = 12.0  # times the numbers of the rows, up to which sums take less time: rows are gone through several times
 
 
@@ -53,10 +54,9 @@ class ClassSums(NamedTuple):
 
     def at(self, weights: Float[Array, " m"]) -> Float[Array, "a b T"]:
         """Add the classes up, by their weights with a zero after the last."""
-        own = weights[self.classes]
-        if not isinstance(own, np.ndarray):
-            return (own[:, None, None] * self.values).sum(0)  # a compiler makes one loop of it
-        return np.einsum("st,sabt->abt", own, self.values)
+        if not isinstance(weights, np.ndarray):
+            return (weights[self.classes][:, None, None] * self.values).sum(0)  # a compiler makes one loop of it
+        return np.einsum("st,sabt->abt", weights.take(self.classes), self.values)
 
     def contract(self, M: Float[Array, "a b T"], n_classes: int) -> Float[Array, " m"]:
         """⟨M, ∂/∂w⟩ of what `at` gives, for each class."""
@@ -88,37 +88,39 @@ class StackGram:
     sums: Float[Array, "S e m"] | None
     rows: Float[Array, "G o c"] | None
 
-    @cached_property
-    def _places(self) -> np.ndarray:
-        """Which sum is at each place of a matrix (c, c)."""
-        i, j = upper(self.c)
-        places = np.empty((self.c, self.c), dtype=np.int64)
-        places[i, j] = places[j, i] = np.arange(len(i))
-        return places
-
-    def weighted(self, w: Float[Array, "k e m"]) -> Float[Array, "k c c"]:
-        """Σ w r r' over classes, for several weights."""
+    def weighted(self, w: Float[Array, "k e m"]) -> Float[Array, "k s"]:
+        """Entries i ≤ j of Σ w r r' over classes, for several weights."""
         if self.sums is not None:
-            return (w.reshape(len(w), -1) @ self.sums.reshape(len(self.sums), -1).T)[:, self._places]
+            flat, sums = w.reshape(len(w), -1), self.sums.reshape(len(self.sums), -1)
+            return flat @ sums.T if len(w) > FEW else np.stack([sums @ each for each in flat])
         assert self.rows is not None
         flat, found = self.rows.reshape(-1, self.c), []
         for each in w:
-            halves = each * np.where(np.equal(*upper(self.rows.shape[1])), 1.0, 2.0)[:, None]
+            halves = each * orders(self.rows.shape[1])[:, None]
             found.append(flat.T @ times(in_place(halves)[self.stack.pattern], self.rows).reshape(-1, self.c))
-        return np.stack(found)
+        i, j = upper(self.c)
+        return np.stack(found)[:, i, j]
 
     def contract(self, M: Float[Array, "c c"]) -> Float[Array, "e m"]:
         """⟨M, ∂/∂w⟩ of what `weighted` gives, for symmetric M."""
         if self.sums is not None:
-            i, j = upper(self.c)
-            each = M[i, j] * np.where(i == j, 1.0, 2.0)
+            each = M[upper(self.c)] * orders(self.c)
             return (each @ self.sums.reshape(len(self.sums), -1)).reshape(self.sums.shape[1:])
         assert self.rows is not None
         moved = (self.rows.reshape(-1, self.c) @ M).reshape(self.rows.shape)
         i, j = upper(self.rows.shape[1])
-        each = np.where(i == j, 1.0, 2.0) * (moved[:, i] * self.rows[:, j]).sum(axis=-1)
+        each = orders(self.rows.shape[1]) * (moved[:, i] * self.rows[:, j]).sum(axis=-1)
         m = len(self.stack.positions)
         return np.stack([np.bincount(self.stack.pattern, weights=column, minlength=m) for column in each.T])
+
+
+@lru_cache(maxsize=256)
+def _places(c: int) -> np.ndarray:
+    """Which entry i ≤ j is at each place of a symmetric matrix (c, c)."""
+    i, j = upper(c)
+    places = np.empty((c, c), dtype=np.int64)
+    places[i, j] = places[j, i] = np.arange(len(i))
+    return places
 
 
 def gram_of(stack: Stack, columns: Float[Array, "n c"]) -> StackGram:
@@ -130,13 +132,12 @@ def gram_of(stack: Stack, columns: Float[Array, "n c"]) -> StackGram:
         return StackGram(stack=stack, c=c, sums=None, rows=stack.take(columns).swapaxes(0, 1))
     sums = np.empty((len(i), o * (o + 1) // 2, m))
     if m == G:
-        by_row = stack.take(columns)[:, np.argsort(stack.pattern)].swapaxes(1, 2).copy()
-        more = np.empty(m)
-        for at, (x, y) in enumerate(zip(i, j, strict=True)):
+        by_row = np.ascontiguousarray(stack.take(columns).swapaxes(1, 2))
+        for x, own in enumerate(np.split(sums, np.flatnonzero(i == j)[1:])):
             for e, (s, t) in enumerate(zip(*upper(o), strict=True)):
-                np.multiply(by_row[s][x], by_row[t][y], out=sums[at, e])
+                np.multiply(by_row[s][x], by_row[t][x:], out=own[:, e])
                 if s != t:
-                    sums[at, e] += np.multiply(by_row[t][x], by_row[s][y], out=more)
+                    own[:, e] += by_row[t][x] * by_row[s][x:]
     else:
         (whole,) = sum_patterns([stack], columns, always=True)
         assert whole.sums is not None
@@ -227,8 +228,9 @@ class WeightedSums:
 
     def weigh_gram(self, w: Float[Array, "k m"]) -> Float[Array, "k c c"]:
         """[X y]'(·)[X y] for several weights."""
-        parts = by_stack(w, self._shapes)
-        return sum(own.weighted(part) for own, part in zip(self.gram, parts, strict=True))  # type: ignore[return-value]
+        parts = zip(self.gram, by_stack(w, self._shapes), strict=True)
+        packed: np.ndarray = reduce(np.add, (own.weighted(part) for own, part in parts))
+        return packed[:, _places(self.gram[0].c)]
 
     def contract_gram(self, M: Float[Array, "c c"]) -> Float[Array, " m"]:
         """⟨M, ∂/∂w⟩ of [X y]'(·)[X y] for each class, for symmetric M."""
@@ -372,30 +374,42 @@ def _join(stacks: Sequence[Stack], target: Target) -> _Join:
 def sum_classes(
     stacks: Sequence[Stack], target: Target, left: Float[Array, "n a"], right: Float[Array, "n b"]
 ) -> ClassSums:
-    """Sum products of columns by target and class of these stacks."""
-    join, count = _join(stacks, target), target.count
-    a, b = left.shape[1], right.shape[1]
+    """Sum products of columns by target and class of these stacks.
+
+    Entries whose left columns are zero in all rows, as of effects that do not change along a chain, take no slot.
+    """
+    count, a, b = target.count, left.shape[1], right.shape[1]
+    parts, slots = [], np.zeros(count, dtype=np.int64)
+    for stack, joined in zip(stacks, _join(stacks, target).stacks, strict=True):
+        ordered = replace(stack, rows=stack.rows.take(joined.order, axis=0))
+        one = ordered.take(left)
+        matters = np.any(one, axis=(1, 2))
+        i, j = upper(len(one))
+        kept = np.flatnonzero(matters[i] | matters[j])
+        parts.append((joined, one, ordered.take(right), kept))
+        slots += len(kept) * np.bincount(joined.target, minlength=count)
+    n_slots = int(slots.max(initial=1))
     n_classes = sum(m * o * (o + 1) // 2 for m, o in (stack.positions.shape for stack in stacks))
-    classes = np.full((join.n_slots, count), n_classes)
-    values = np.zeros((join.n_slots, a, b, count))
+    classes = np.full((n_slots, count), n_classes)
+    values = np.zeros((n_slots, a, b, count))
     start, used = 0, np.zeros(count, dtype=np.int64)
-    for stack, joined in zip(stacks, join.stacks, strict=True):
-        o = stack.positions.shape[1]
+    for stack, (joined, one, other, kept) in zip(stacks, parts, strict=True):
+        m, o = stack.positions.shape
         i, j = upper(o)
-        u, one, other = len(i), stack.take(left)[:, joined.order], stack.take(right)[:, joined.order]
         # a target's pairs of (target, pattern) follow on each other: which of them each is
         begins = np.flatnonzero(np.diff(joined.target, prepend=-1))
         rank = np.arange(len(joined.target)) - np.repeat(begins, np.diff(np.append(begins, len(joined.target))))
-        slot = used[joined.target] + u * rank
-        for e, (s, t) in enumerate(zip(i, j, strict=True)):
-            classes[slot + e, joined.target] = start + len(stack.positions) * e + joined.pattern
+        slot = used[joined.target] + len(kept) * rank
+        for place, e in enumerate(kept):
+            s, t = i[e], j[e]
+            classes[slot + place, joined.target] = start + m * e + joined.pattern
             for x in range(a):
                 product = one[s, :, x, None] * other[t]
                 if s != t:
                     product += one[t, :, x, None] * other[s]
                 if len(joined.first) < len(joined.order):
                     product = np.add.reduceat(product, joined.first, axis=0)
-                values[slot + e, x, :, joined.target] = product
-        used += u * np.bincount(joined.target, minlength=count)
-        start += u * len(stack.positions)
+                values[slot + place, x, :, joined.target] = product
+        used += len(kept) * np.bincount(joined.target, minlength=count)
+        start += len(i) * m
     return ClassSums(classes, values)

@@ -13,7 +13,8 @@ r₁ and r₂ themselves would lose what level they share.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,49 +24,87 @@ from bayesmm.marginal.residual.pattern_sums import invert, sandwich, times
 from bayesmm.marginal.shapes import Array, Float
 
 
-class Weights(NamedTuple):
-    """R⁻¹ at one φ, u classes.
+class _Part(NamedTuple):
+    """The same as `Weights` of one stack, e entries and m patterns; what values alone do not take is worked out late.
 
     Attributes
     ----------
-    values : array, shape (u,)
-        Its entries s ≤ t.
+    values : array, shape (e, m)
     log_det : float
-        log|R| over all groups.
-    slopes : array, shape (f, u)
-        ∂ of the entries.
-    log_det_slopes : array, shape (f,)
-    curve : callable
-        Of sums g (u,) for the classes: Σ g ∂²w + ∂²log|R| (f, f), without what `bend` adds.
-    bend : callable
-        What second derivatives of correlations, or of R, add to it where they are not in closed form.
+    slopes : callable
+        Of nothing: (f, e, m).
+    log_det_slopes : callable
+        Of nothing: (f,).
+    curve, bend, inform : callable
+        Of sums (e, m): (f, f).
     expected : callable
-        Sums of products of residuals over σ² of each class (u,), as they are expected: R times the number of pairs.
-    inform : callable
-        Of the same sums: Σ ⟨R⁻¹∂_iR R⁻¹∂_jR R⁻¹, g⟩ (f, f), of which average information consists. Not of chains.
+        Of nothing: (e, m).
     """
-
-    values: Float[Array, " u"]
-    log_det: float
-    slopes: Float[Array, "f u"]
-    log_det_slopes: Float[Array, " f"]
-    curve: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
-    bend: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
-    expected: Callable[[], Float[Array, " u"]]
-    inform: Callable[[Float[Array, " u"]], Float[Array, "f f"]]
-
-
-class _Part(NamedTuple):
-    """The same of one stack: entries (e, m), slopes (f, e, m), those of log|R| summed."""
 
     values: Float[Array, "e m"]
     log_det: float
-    slopes: Float[Array, "f e m"]
-    log_det_slopes: Float[Array, " f"]
+    slopes: Callable[[], Float[Array, "f e m"]]
+    log_det_slopes: Callable[[], Float[Array, " f"]]
     curve: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
     bend: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
     expected: Callable[[], Float[Array, "e m"]]
     inform: Callable[[Float[Array, "e m"]], Float[Array, "f f"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """R⁻¹ at one φ, u classes.
+
+    Attributes
+    ----------
+    parts : tuple of _Part
+        By stack.
+    n_phi : int
+        Entries f of φ.
+    """
+
+    parts: tuple[_Part, ...]
+    n_phi: int
+
+    @cached_property
+    def values(self) -> Float[Array, " u"]:
+        """Entries s ≤ t of R⁻¹."""
+        return np.concatenate([part.values.ravel() for part in self.parts])
+
+    @cached_property
+    def log_det(self) -> float:
+        """log|R| over all groups."""
+        return sum(part.log_det for part in self.parts)
+
+    @cached_property
+    def slopes(self) -> Float[Array, "f u"]:
+        """∂ of the entries."""
+        return np.concatenate([part.slopes().reshape(self.n_phi, -1) for part in self.parts], axis=1)
+
+    @cached_property
+    def log_det_slopes(self) -> Float[Array, " f"]:
+        """∂ of log|R|."""
+        return sum((part.log_det_slopes() for part in self.parts), np.zeros(self.n_phi))
+
+    def curve(self, sums: Float[Array, " u"]) -> Float[Array, "f f"]:
+        """Σ g ∂²w + ∂²log|R| of sums g for the classes, without what `bend` adds."""
+        return self._total([part.curve for part in self.parts], sums)
+
+    def bend(self, sums: Float[Array, " u"]) -> Float[Array, "f f"]:
+        """Work out what second derivatives of correlations, or of R, add to it where they are not in closed form."""
+        return self._total([part.bend for part in self.parts], sums)
+
+    def expected(self) -> Float[Array, " u"]:
+        """Return g as it is expected: R times the number of pairs of each class."""
+        return np.concatenate([part.expected().ravel() for part in self.parts])
+
+    def inform(self, sums: Float[Array, " u"]) -> Float[Array, "f f"]:
+        """Σ ⟨R⁻¹∂_iR R⁻¹∂_jR R⁻¹, g⟩, of which average information consists. Not of chains."""
+        return self._total([part.inform for part in self.parts], sums)
+
+    def _total(self, which: Sequence[Callable[[np.ndarray], np.ndarray]], sums: np.ndarray) -> np.ndarray:
+        own = by_stack(sums, [part.values.shape for part in self.parts])
+        return sum((of(each) for of, each in zip(which, own, strict=True)), np.zeros((self.n_phi,) * 2))
 
 
 def weigh(layout: ResidualLayout, phi: np.ndarray) -> Weights:
@@ -77,30 +116,16 @@ def weigh(layout: ResidualLayout, phi: np.ndarray) -> Weights:
         If R is not positive definite there.
     """
     wide = [stack for stack in layout.pieces if not stack.is_link and stack.positions.shape[1] > 1]
-    slopes = iter(layout.derivatives(phi, wide) if wide else [])
-    parts = [
+    slopes = cache(lambda: iter(layout.derivatives(phi, wide)))
+    parts = tuple(
         _weigh_links(layout, stack, phi)
         if stack.is_link
         else _weigh_single(layout, stack, phi)
         if stack.positions.shape[1] == 1
-        else _weigh_groups(layout, stack, phi, next(slopes))
+        else _weigh_groups(layout, stack, phi, cache(lambda: next(slopes())))
         for stack in layout.pieces
-    ]
-    shapes = [part.values.shape for part in parts]
-
-    def total(which: Sequence[Callable[[np.ndarray], np.ndarray]], sums: np.ndarray) -> np.ndarray:
-        return sum((of(own) for of, own in zip(which, by_stack(sums, shapes), strict=True)), np.zeros((len(phi),) * 2))
-
-    return Weights(
-        values=np.concatenate([part.values.ravel() for part in parts]),
-        log_det=sum(part.log_det for part in parts),
-        slopes=np.concatenate([part.slopes.reshape(len(phi), -1) for part in parts], axis=1),
-        log_det_slopes=sum((part.log_det_slopes for part in parts), np.zeros(len(phi))),
-        curve=lambda sums: total([part.curve for part in parts], sums),
-        bend=lambda sums: total([part.bend for part in parts], sums),
-        expected=lambda: np.concatenate([part.expected().ravel() for part in parts]),
-        inform=lambda sums: total([part.inform for part in parts], sums),
     )
+    return Weights(parts=parts, n_phi=len(phi))
 
 
 def by_stack(values: Float[Array, "*f u"], shapes: Sequence[tuple[int, int]]) -> Iterator[Float[Array, "*f e m"]]:
@@ -127,8 +152,8 @@ def _weigh_single(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Par
     return _Part(
         values=w[None],
         log_det=float(counts @ twice),
-        slopes=(-way * w)[:, None],
-        log_det_slopes=way @ counts,
+        slopes=lambda: (-way * w)[:, None],
+        log_det_slopes=lambda: way @ counts,
         curve=curve,
         bend=lambda sums: np.zeros((len(phi),) * 2),
         expected=lambda: (counts / w)[None],
@@ -154,7 +179,7 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
             raise np.linalg.LinAlgError("Matrix is not positive definite")
     said = c * ratio  # of the second row by the first
     k = 1.0 - said
-    bent, bent_twice = 2.0 * q * c, 2.0 * q * q * (1.0 + c * c)  # derivatives of log q
+    bent = 2.0 * q * c  # derivative of log q
     one, two = stack.spreads.transpose(1, 2, 0)  # slopes of log d₁ and log d₂
 
     def change(by_log_v: np.ndarray, by_k: np.ndarray) -> np.ndarray:
@@ -165,15 +190,16 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
         """Σ g w, and its derivatives by k."""
         return v * ((sums[0] * k + sums[1]) * k + sums[2]), v * (2.0 * k * sums[0] + sums[1]), 2.0 * v * sums[0]
 
-    slopes = at.slopes[:, None] * change(bent, -ratio * np.ones_like(c))
-    if s:
-        slopes = np.concatenate([change(-2.0 * two, (one - two) * said), slopes])
+    def slopes() -> np.ndarray:
+        by_correlation = at.slopes[:, None] * change(bent, -ratio * np.ones_like(c))
+        return np.concatenate([change(-2.0 * two, (one - two) * said), by_correlation]) if s else by_correlation
 
     def along(value: np.ndarray, first: np.ndarray) -> np.ndarray:
         return bent * (value - counts) - ratio * first
 
     def curve(sums: np.ndarray) -> np.ndarray:
         value, first, second = multiply(sums)
+        bent_twice = 2.0 * q * q * (1.0 + c * c)
         by_cc = bent**2 * value + bent_twice * (value - counts) + ratio * (ratio * second - 2.0 * bent * first)
         found = np.zeros((len(phi),) * 2)
         found[s:, s:] = _form(at.slopes, by_cc, at.slopes)
@@ -210,7 +236,7 @@ def _weigh_links(layout: ResidualLayout, stack: Stack, phi: np.ndarray) -> _Part
         values=np.stack([v * k * k, v * k, v]),
         log_det=log_det,
         slopes=slopes,
-        log_det_slopes=np.concatenate([2.0 * two @ counts, -at.slopes @ (counts * bent)]),
+        log_det_slopes=lambda: np.concatenate([2.0 * two @ counts, -at.slopes @ (counts * bent)]),
         curve=curve,
         bend=bend,
         expected=expected,
@@ -222,11 +248,16 @@ def _form(A: np.ndarray, weights: np.ndarray, B: np.ndarray) -> np.ndarray:
     return (A * weights) @ B.T
 
 
-def _weigh_groups(layout: ResidualLayout, stack: Stack, phi: np.ndarray, dR: Float[Array, "f m o o"]) -> _Part:
-    """Weigh whole groups, whose R is any matrix."""
+def _weigh_groups(
+    layout: ResidualLayout, stack: Stack, phi: np.ndarray, slopes: Callable[[], Float[Array, "f m o o"]]
+) -> _Part:
+    """Weigh whole groups, whose R is any matrix, with slopes ∂R."""
     R, counts = pattern_covariances(np, layout.correlation, layout.public(np, phi), stack), stack.counts
     W, log_det = invert(R)
-    moved = sandwich(W, dR)
+
+    @cache
+    def moved() -> np.ndarray:
+        return sandwich(W, slopes())
 
     def gamma(sums: np.ndarray) -> np.ndarray:
         return counts[:, None, None] * W - sandwich(W, in_place(sums))
@@ -238,8 +269,8 @@ def _weigh_groups(layout: ResidualLayout, stack: Stack, phi: np.ndarray, dR: Flo
         return through(in_place(sums))
 
     def through(M: np.ndarray) -> np.ndarray:
-        turned = times(dR, times(W, M)).swapaxes(-1, -2)
-        return moved.reshape(len(phi), -1) @ turned.reshape(len(phi), -1).T
+        turned = times(slopes(), times(W, M)).swapaxes(-1, -2)
+        return moved().reshape(len(phi), -1) @ turned.reshape(len(phi), -1).T
 
     def bend(sums: np.ndarray) -> np.ndarray:
         return layout.bend(phi, [gamma(sums)], [stack])
@@ -247,8 +278,8 @@ def _weigh_groups(layout: ResidualLayout, stack: Stack, phi: np.ndarray, dR: Flo
     return _Part(
         values=entries(W),
         log_det=float(counts @ log_det),
-        slopes=-entries(moved),
-        log_det_slopes=dR.reshape(len(phi), -1) @ (counts[:, None, None] * W).reshape(-1),
+        slopes=lambda: -entries(moved()),
+        log_det_slopes=lambda: slopes().reshape(len(phi), -1) @ (counts[:, None, None] * W).reshape(-1),
         curve=curve,
         bend=bend,
         expected=lambda: counts * both_orders(R),
@@ -262,6 +293,12 @@ def upper(o: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(o)
 
 
+@lru_cache(maxsize=256)
+def orders(o: int) -> np.ndarray:
+    """In how many places of a symmetric matrix each entry s ≤ t is: one or two."""
+    return np.where(np.equal(*upper(o)), 1.0, 2.0)
+
+
 def entries(M: Any) -> Any:
     """Entries s ≤ t (..., e, m) of matrices (..., m, o, o)."""
     i, j = upper(M.shape[-1])
@@ -270,8 +307,7 @@ def entries(M: Any) -> Any:
 
 def both_orders(M: Float[Array, "m o o"]) -> Float[Array, "e m"]:
     """Add (s, t) and (t, s) of symmetric matrices up."""
-    i, j = upper(M.shape[-1])
-    return entries(M) * np.where(i == j, 1.0, 2.0)[:, None]
+    return entries(M) * orders(M.shape[-1])[:, None]
 
 
 def in_place(sums: Float[Array, "e m"]) -> Float[Array, "m o o"]:
@@ -279,5 +315,5 @@ def in_place(sums: Float[Array, "e m"]) -> Float[Array, "m o o"]:
     o = int(np.sqrt(2 * len(sums)))
     i, j = upper(o)
     M = np.empty((sums.shape[1], o, o))
-    M[:, i, j] = M[:, j, i] = (sums * np.where(i == j, 1.0, 0.5)[:, None]).T
+    M[:, i, j] = M[:, j, i] = (sums / orders(o)[:, None]).T
     return M
