@@ -1722,7 +1722,13 @@ class Fit:
         return {"sigma": self.sigma} | self.parameters["estimate"].to_dict()
 
     def robust(
-        self, cluster: Any = None, *, kind: Kind = "CR2", level: float = 0.95, progress: bool | None = None
+        self,
+        cluster: Any = None,
+        *,
+        kind: Kind = "CR2",
+        level: float = 0.95,
+        rows: Any = None,
+        progress: bool | None = None,
     ) -> Robust:
         """Work out standard errors of the fixed effects that hold where the variances of the model are wrong.
 
@@ -1736,6 +1742,9 @@ class Fit:
             the fitted variances are right (Bell & McCaffrey's bias-reduced linearization).
         level : float
             Coverage of the intervals that are shown.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read twice.
+            Clusters are then those of a grouping factor, or groups of the residuals.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -1748,6 +1757,9 @@ class Fit:
         ------
         ArgumentError
             If the clusters are not independent in this model, as with crossed factors, or are fewer than two.
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model; if clusters are too many, or
+            lie so far apart in the files that too many rows wait.
 
         Notes
         -----
@@ -1770,8 +1782,8 @@ class Fit:
         """
         from bayesmm.inference.fixed.robust import robust_fixed_effects
 
-        with progress_bar("summing over clusters", None, progress):
-            return robust_fixed_effects(self, cluster, kind, level)
+        with progress_bar("summing over clusters", None, progress) as bar:
+            return robust_fixed_effects(self, cluster, kind, level, rows, bar)
 
     def influence(
         self, by: str = "rows", *, refit: bool = False, rows: Any = None, progress: bool | None = None

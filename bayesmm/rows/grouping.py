@@ -63,7 +63,8 @@ class Waiting:
         return Waiting(groups=self.groups[part], marks=self.marks[part], columns=self.columns[part])
 
 
-def _together(parts: Sequence[Waiting]) -> Waiting:
+def join_waiting(parts: Sequence[Waiting]) -> Waiting:
+    """Put rows together."""
     if len(parts) == 1:
         return parts[0]
     return Waiting(
@@ -112,14 +113,16 @@ class Groups:
                 marks += build_arithmetic(each.expression, numbers, names, what="variance covariate").uses
         self.marks = tuple(dict.fromkeys(marks))
         self._reader = ColumnReader(kept)
-        self.codes, self._seen = np.zeros(0, np.int64), None
+        self._seen: Combinations | None = None
         self.labels: tuple[str, ...] = ()
+        self.places = self.of_kept = np.zeros(0, np.int64)  # of each group among the labels, and of each kept row
         if self.factors:
             self._seen = Combinations(len(self.factors))
             of_kept = self._seen.learn([as_values(kept.columns[name]) for name in self.factors])
-            self.labels = read_levels(self.factors, [kept.columns[name] for name in self.factors], len(kept)).labels
+            read = read_levels(self.factors, [kept.columns[name] for name in self.factors], len(kept))
             self._first = np.zeros(len(self._seen), np.int64)
             self._first[of_kept[::-1]] = np.arange(len(kept))[::-1]  # a row of each group
+            self.labels, self.places, self.of_kept = read.labels, read.codes[self._first], read.codes
 
     @property
     def n_groups(self) -> int:
@@ -143,6 +146,17 @@ class Groups:
         ]
         return np.column_stack([np.zeros((rows.n, 0)), *(np.asarray(part, dtype=float) for part in parts)])
 
+    def unmark(self, marks: np.ndarray) -> dict[str, Any]:
+        """Return the columns that rows are marked by, of marks (n, w) of which more are not looked at."""
+        columns: dict[str, Any] = {}
+        for name, values in zip(self.marks, marks.T, strict=False):
+            own = self._kept.columns[name]
+            if isinstance(own, pd.Categorical):
+                columns[name] = pd.Categorical.from_codes(values.astype(int), dtype=own.dtype)  # pyright: ignore
+            else:
+                columns[name] = values.astype(own.dtype)
+        return columns
+
     def recode(self, marks: np.ndarray, old: Groups) -> np.ndarray:
         """Return marks (n, w) with the codes of categories that these rows have, not those of others."""
         marks = marks.copy()
@@ -163,12 +177,7 @@ class Groups:
         columns: dict[str, Any] = {}
         for name in self.factors:  # groups of the same marks and sums: which of them they are called does not matter
             columns[name] = self._kept.columns[name][self._first[few.groups]]
-        for name, values in zip(self.marks, few.marks.T, strict=False):
-            own = self._kept.columns[name]
-            if isinstance(own, pd.Categorical):
-                columns[name] = pd.Categorical.from_codes(values.astype(int), dtype=own.dtype)  # pyright: ignore
-            else:
-                columns[name] = values.astype(own.dtype)
+        columns |= self.unmark(few.marks)
         return UsedRows(columns=columns, index=pd.RangeIndex(len(few.groups)))
 
     def block(self, few: FewRows) -> ResidualBlock:
@@ -281,7 +290,7 @@ class GroupedRows:
             If too many rows wait for others of their groups.
         """
         if self._waiting:
-            waiting, self._waiting = _together(self._waiting), []
+            waiting, self._waiting = join_waiting(self._waiting), []
             self._settle(waiting, n_factors)
         self._sorted = sum(map(len, self._waiting))
         if self._sorted > MOST_WAITING:

@@ -140,6 +140,15 @@ class Summed:
     few: FewRows | None = None
     residual_rows: ResidualRows | None = None
 
+    def level_groups(self, f: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return level of a grouping factor and group of the residuals (n,) of the rows that were kept, which have all.
+
+        All rows of a group have one level.
+        """
+        kept = Kept.of(self.declared, self.found)
+        assert kept.groups is not None
+        return kept.blocks[f].incidence.only.codes, kept.groups.of_kept
+
 
 def sum_source(
     specification: Specification,

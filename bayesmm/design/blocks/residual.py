@@ -764,12 +764,24 @@ def read_groups(block: ResidualBlock, new_data: Any) -> NewGroups:
         )
     rows, m = table.rows(~missing), len(table.index)
     groups = read_levels(term.grouping.factors, [rows.columns[name] for name in term.grouping.factors], m)
-    positions, shift = _new_positions(block, rows.columns[term.position], m), 0.0
+    positions, shift = _place(block, term, rows.columns, m)
+    return NewGroups(codes=groups.codes, labels=groups.labels, positions=positions, shift=shift)
+
+
+def place_rows(block: ResidualBlock, columns: Mapping[str, Any], m: int) -> np.ndarray:
+    """Read the places (m,) of rows of a fit, whose columns are complete, in their groups."""
+    term = block.specification.correlation
+    return np.zeros(m) if term is None else _place(block, term, columns, m)[0]
+
+
+def _place(block: ResidualBlock, term: ResidualTerm, columns: Mapping[str, Any], m: int) -> tuple[np.ndarray, float]:
+    """Read places of rows in their groups (m,), and what puts the earliest at zero."""
+    positions, shift = _new_positions(block, columns[term.position], m), 0.0
     if term.by:
         assert isinstance(block.correlation, Parted)
         shift = -float(positions.min(initial=0.0))
         name = ":".join(term.by)
-        by = read_levels(term.by, [rows.columns[each] for each in term.by], m)
+        by = read_levels(term.by, [columns[each] for each in term.by], m)
         labels = [f"{name}[{label}]" for label in by.labels]
         unknown = [label for label in labels if label not in block.correlation.labels]
         if unknown or positions.max(initial=0.0) + shift >= block.correlation.stride - 1.0:
@@ -780,7 +792,7 @@ def read_groups(block: ResidualBlock, new_data: Any) -> NewGroups:
             )
         codes = np.array([block.correlation.labels.index(label) for label in labels], dtype=int)[by.codes]
         positions = block.correlation.place(positions + shift, codes)
-    return NewGroups(codes=groups.codes, labels=groups.labels, positions=positions, shift=shift)
+    return positions, shift
 
 
 def evaluate_groups(block: ResidualBlock, new_data: Any) -> tuple[np.ndarray, np.ndarray]:

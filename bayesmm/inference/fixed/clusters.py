@@ -31,11 +31,14 @@ class Clusters:
         Cluster of each row.
     labels : tuple of str
         One a cluster (m,).
+    counted : int array, shape (m,), optional
+        Rows of each, where the rows are not in memory and `codes` cannot be read.
     """
 
     name: str
     codes: np.ndarray
     labels: tuple[str, ...]
+    counted: np.ndarray | None = None
 
     def rows(self) -> Iterator[np.ndarray]:
         """Positions of the rows of each cluster."""
@@ -46,6 +49,8 @@ class Clusters:
     @property
     def sizes(self) -> np.ndarray:
         """Rows of each cluster (m,)."""
+        if self.counted is not None:
+            return self.counted
         return np.bincount(self.codes, minlength=len(self.labels))
 
 
@@ -94,7 +99,7 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
             )
     residual = design.residual
     if residual is not None and residual.group:
-        divided = _first_apart(residual.codes, len(residual.levels), found.codes)
+        divided = first_apart(residual.codes, len(residual.levels), found.codes)
         if divided is not None:
             raise ArgumentError(
                 f"Clusters by {found.name} are not independent: rows of {residual.levels[divided]!r} of "
@@ -178,10 +183,10 @@ def _first_divided(block: RandomBlock, families: np.ndarray, codes: np.ndarray) 
     """Find a level whose rows are in several clusters, or the first of a family whose rows are."""
     members = [(each.codes, each.columns.any(axis=1)) for each in block.incidence.memberships]
     levels = families[np.concatenate([own[present] for own, present in members])]
-    return _first_apart(levels, block.q, np.concatenate([codes[present] for _, present in members]))
+    return first_apart(levels, block.q, np.concatenate([codes[present] for _, present in members]))
 
 
-def _first_apart(levels: np.ndarray, q: int, codes: np.ndarray) -> int | None:
+def first_apart(levels: np.ndarray, q: int, codes: np.ndarray) -> int | None:
     """Find one of q levels whose rows have several codes."""
     low, high = np.full(q, codes.max(initial=0) + 1), np.full(q, -1)
     np.minimum.at(low, levels, codes)

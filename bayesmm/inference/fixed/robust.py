@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -10,21 +10,24 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.console import listing
 from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.design import Design
 from bayesmm.errors import ArgumentError
+from bayesmm.incidence import Incidence
 from bayesmm.inference.fitted import Fitted
 from bayesmm.inference.fixed.clusters import Clusters, find_clusters
 from bayesmm.inference.fixed.contrasts import coefficient_table
 from bayesmm.inference.fixed.fixed_effects import FTest, upper_tail
 from bayesmm.inference.fixed.hypotheses import read_hypotheses
+from bayesmm.inference.fixed.streamed_clusters import StreamedClusters
 from bayesmm.inference.fixed.term_contrasts import Type, term_contrasts
 from bayesmm.inference.fixed.wald_tests import LinearTest, TermTests, run_linear_test, run_term_tests
 from bayesmm.presenting.intervals import check_level, interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like, write_number, write_p
 from bayesmm.presenting.parts import Column, Interval, Table, facts, notes
+from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.presenting.report import Report
 
 type Kind = Literal["CR0", "CR1", "CR2"]
@@ -317,16 +320,26 @@ def _write_estimate(row: Mapping[Any, float]) -> str:
     return "aliased" if np.isnan(row["estimate"]) else write_like(row["estimate"], row["std_error"])
 
 
-def robust_fixed_effects(fit: Fitted, cluster: Any = None, kind: Kind = "CR2", level: float = 0.95) -> Robust:
+def robust_fixed_effects(
+    fit: Fitted, cluster: Any = None, kind: Kind = "CR2", level: float = 0.95, rows: Any = None, bar: Bar = SILENT
+) -> Robust:
     """Work out the cluster-robust covariance of the fixed effects; see `bayesmm.fit.Fit.robust`."""
     if not is_one_of(kind, KINDS):
         raise ArgumentError(f"kind is {kind!r}: give {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}.")
     level = check_level(level)
-    clusters = find_clusters(fit.design, cluster)
-    root = _root(fit)
-    m, p = len(clusters.labels), len(root)
-    added, spreads, pulls = np.empty((m, p)), np.empty((m, p, p)), np.empty((m, p, p))
-    for c, own in enumerate(_pieces(fit, clusters, root)):
+    root, p = _root(fit), fit.design.p
+    if fit.design.elsewhere is None:
+        if rows is not None:
+            raise ArgumentError(f"rows is {shorten(rows)}, and the model has its rows in memory: leave rows out.")
+        clusters = find_clusters(fit.design, cluster)
+        pieces = enumerate(_pieces(fit, clusters, root))
+    else:
+        streamed = StreamedClusters(fit, cluster, rows, bar)
+        clusters = streamed.clusters
+        pieces = ((each.cluster, _piece(fit, root, *each[1:])) for each in streamed)
+    m = len(clusters.labels)
+    added, spreads, pulls = np.zeros((m, p)), np.zeros((m, p, p)), np.zeros((m, p, p))
+    for c, own in pieces:
         P = own.X.T @ np.linalg.solve(own.V, _adjustment(own, kind, m))  # (p, r)
         added[c], spreads[c], pulls[c] = P @ own.residual, P @ own.V @ P.T, P @ own.X
     return Robust(
@@ -359,34 +372,50 @@ class _Piece(NamedTuple):
 
 
 def _pieces(fit: Fitted, clusters: Clusters, root: np.ndarray) -> Iterator[_Piece]:
-    """Read the rows of each cluster.
+    """Read the rows of each cluster."""
+    design = fit.design
+    X = design.X[:, design.kept]
+    residual = design.y - design.offset - X @ fit.estimate.beta
+    values = fit.parameter_table(df="normal")["estimate"].to_dict() if design.residual is not None else {}
+    for rows in clusters.rows():
+        incidences = [block.incidence.rows(rows) for block in design.blocks]
+        R = None
+        if design.residual is not None:
+            R = design.residual.covariance({"sigma": fit.sigma} | values, rows, design.weights[rows])
+        yield _piece(fit, root, X[rows], residual[rows], design.weights[rows], incidences, R)
+
+
+def _piece(
+    fit: Fitted,
+    root: np.ndarray,
+    X: np.ndarray,
+    e: np.ndarray,
+    weights: np.ndarray,
+    incidences: Sequence[Incidence],
+    R: np.ndarray | None,
+) -> _Piece:
+    """Put together what matters of the rows of a cluster, whose residuals have the covariance R if one was modelled.
 
     With equal weights V is a multiple of the identity on all that is orthogonal to Z and X, where nothing that is
     estimated lies: r is then the rank of [Z X], not the number of rows.
     """
-    design, estimate = fit.design, fit.estimate
-    X = design.X[:, design.kept]
-    residual = design.y - design.offset - X @ estimate.beta
-    X = X @ root
-    factors = [estimate.sigma * L for L in estimate.factors]
-    values = fit.parameter_table(df="normal")["estimate"].to_dict() if design.residual is not None else {}
-    for rows in clusters.rows():
-        effects = [_effects(block, rows, L) for block, L in zip(design.blocks, factors, strict=True)]
-        U, own, e = np.concatenate([np.zeros((len(rows), 0)), *effects], axis=1), X[rows], residual[rows]
-        if design.residual is not None:
-            R = design.residual.covariance({"sigma": fit.sigma} | values, rows, design.weights[rows])
-            yield _Piece(X=own, residual=e, V=U @ U.T + R)
-            continue
-        noise = estimate.sigma**2 / design.weights[rows]
-        if U.shape[1] + own.shape[1] < len(rows) and np.ptp(noise) <= 1e-14 * noise[0]:
-            basis = np.linalg.qr(np.concatenate([U, own], axis=1))[0]
-            U, own, e, noise = basis.T @ U, basis.T @ own, basis.T @ e, np.full(basis.shape[1], noise[0])
-        yield _Piece(X=own, residual=e, V=U @ U.T + np.diag(noise))
+    estimate = fit.estimate
+    effects = [
+        _effects(incidence, block, estimate.sigma * L)
+        for incidence, block, L in zip(incidences, fit.design.blocks, estimate.factors, strict=True)
+    ]
+    U, own = np.concatenate([np.zeros((len(X), 0)), *effects], axis=1), X @ root
+    if R is not None:
+        return _Piece(X=own, residual=e, V=U @ U.T + R)
+    noise = estimate.sigma**2 / weights
+    if U.shape[1] + own.shape[1] < len(X) and np.ptp(noise) <= 1e-14 * noise[0]:
+        basis = np.linalg.qr(np.concatenate([U, own], axis=1))[0]
+        U, own, e, noise = basis.T @ U, basis.T @ own, basis.T @ e, np.full(basis.shape[1], noise[0])
+    return _Piece(X=own, residual=e, V=U @ U.T + np.diag(noise))
 
 
-def _effects(block: RandomBlock, rows: np.ndarray, L: np.ndarray) -> np.ndarray:
-    """Z(I ⊗ L) of the levels that occur in these rows; times a root of A, where they are related."""
-    incidence = block.incidence.rows(rows)
+def _effects(incidence: Incidence, block: RandomBlock, L: np.ndarray) -> np.ndarray:
+    """Z(I ⊗ L) of the levels that occur in some rows; times a root of A, where they are related."""
     codes = np.concatenate([each.codes for each in incidence.memberships])
     levels, own = np.unique(codes, return_inverse=True)
     n, k = incidence.n, incidence.k
