@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.columns.columns import Columns, build_arithmetic
-from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, check_finite_values
+from bayesmm.design.columns.remembered import (
+    OF_WHICH,
+    Occurrences,
+    Remembered,
+    check_finite_values,
+    no_such_value,
+)
 from bayesmm.design.columns.smooths import shape_smooth
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import MEANS, Names
@@ -93,6 +99,22 @@ def named_values(specification: Specification, weights: str | None, kept: UsedRo
     return found
 
 
+def unseen_values(specification: Specification, weights: str | None, kept: UsedRows, names: Names) -> list[Call]:
+    """List the calls of ``binary`` that ask for a value which no row has that was kept: others may have it."""
+    found: dict[str, Call] = {}
+    for call in _calls(specification, weights):
+        if call.callee in OF_WHICH and write(call) in names.states:
+            columns = build_arithmetic(write(call), kept.as_floats(), names, what="transformation")
+            if not columns.fitted(len(kept)).any():
+                found[write(call)] = call
+    return list(found.values())
+
+
+def _seen_as(call: Call) -> str:
+    """Return what is looked at in each row: of ``binary`` whether it has the value, of others what they are of."""
+    return write(call if call.callee in OF_WHICH else _argument(call))
+
+
 def _remembers(call: Call) -> bool:
     if is_smooth(call) or call.callee in MEANS:
         return True
@@ -154,6 +176,33 @@ class Moments:
         return {"mean": self.mean, "sd": float(np.sqrt(self.square / self.n))}
 
 
+class Occurs:
+    """Whether some row has the value that ``binary`` asks for."""
+
+    def __init__(self, value: Any) -> None:
+        self._value, self._is_seen = value, False
+
+    def add(self, values: np.ndarray) -> None:
+        """Look at some rows, which are one where they have it (n,)."""
+        self._is_seen |= bool(values.any())
+
+    def merge(self, other: Occurs) -> None:
+        """Take in what was seen in other rows."""
+        self._is_seen |= other._is_seen
+
+    def remembered(self) -> Remembered:
+        """Return the value.
+
+        Raises
+        ------
+        DesignError
+            If it does not occur.
+        """
+        if not self._is_seen:
+            raise no_such_value(self._value)
+        return {"success": self._value}
+
+
 class StateSums:
     """What transformations need of all rows, chunk by chunk.
 
@@ -172,11 +221,15 @@ class StateSums:
     def __init__(self, calls: Sequence[Call], kept: UsedRows, names: Names) -> None:
         self._calls = {write(call): call for call in calls}
         self._columns: dict[str, Columns] = {
-            text: build_arithmetic(write(_argument(call)), kept, names, what="transformation")
+            text: build_arithmetic(_seen_as(call), kept, names, what="transformation")
             for text, call in self._calls.items()
         }
         self._found = {
-            text: Moments() if call.callee in MEANS else DistinctValues(text, write(_argument(call)))
+            text: Moments()
+            if call.callee in MEANS
+            else Occurs(names.states[text]["success"])
+            if call.callee in OF_WHICH
+            else DistinctValues(text, write(_argument(call)))
             for text, call in self._calls.items()
         }
 
@@ -188,7 +241,7 @@ class StateSums:
         """Add a data frame of rows."""
         known: dict[str, np.ndarray] = {}
         for text, found in self._found.items():
-            argument = write(_argument(self._calls[text]))
+            argument = _seen_as(self._calls[text])
             if argument not in known:
                 known[argument] = self._columns[text].evaluate(frame)[:, 0]
                 check_finite_values(argument, known[argument])
@@ -202,12 +255,8 @@ class StateSums:
         """Add what was found in other rows."""
         for text, found in self._found.items():
             theirs = other._found[text]
-            if isinstance(found, Moments):
-                assert isinstance(theirs, Moments)
-                found.merge(theirs)
-            else:
-                assert isinstance(theirs, DistinctValues)
-                found.merge(theirs)
+            assert type(theirs) is type(found)
+            found.merge(theirs)  # pyright: ignore[reportArgumentType]
 
     def states(self, kept: UsedRows, names: Names) -> dict[str, Remembered]:
         """Return what is remembered, by the calls as they are written.
@@ -224,7 +273,7 @@ class StateSums:
         """
         return {
             text: found.remembered()
-            if isinstance(found, Moments)
+            if not isinstance(found, DistinctValues)
             else self._basis(text, found.occurrences(), kept, names)
             for text, found in self._found.items()
         }

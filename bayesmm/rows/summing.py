@@ -55,7 +55,7 @@ from bayesmm.rows.grouping import Counting, GroupingPass, Groups, residual_of
 from bayesmm.rows.indistinct import find_in_sums
 from bayesmm.rows.recipes import KeptColumns, better_recipe, first_recipe
 from bayesmm.rows.source import CHUNK_ROWS, Scan
-from bayesmm.rows.states import StateSums, check_row_by_row, named_values, needed_states
+from bayesmm.rows.states import StateSums, check_row_by_row, named_values, needed_states, unseen_values
 from bayesmm.specification.syntax import Call
 from bayesmm.specification.terms import Specification
 
@@ -206,6 +206,11 @@ def sum_source(
         remembering = _Remembering(calls, declared, found, needed, source.texts)
         own = remembering.states(source.fold(remembering, bar))
         declared = replace(declared, states={**declared.states, **own})
+        source.check_unchanged(before)
+    unseen = unseen_values(specification, weights, _kept_rows(found), declared.names)
+    if unseen:
+        remembering = _Remembering(unseen, declared, found, needed, source.texts)
+        remembering.states(source.fold(remembering, bar))
         source.check_unchanged(before)
     evaluation = Evaluation(declared, found, needed, source.texts)
     kept = evaluation.kept

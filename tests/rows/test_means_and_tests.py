@@ -12,7 +12,7 @@ import pytest
 from scanned_rows import close, make_rows
 
 import bayesmm as bmm
-from bayesmm.errors import BayesmmError, ComparisonError, RowsError
+from bayesmm.errors import BayesmmError, ComparisonError, DesignError, RowsError
 
 DATA = make_rows(240).assign(two=lambda d: 3.0 + 2.0 * (d["count"] > 2), three=lambda d: d["count"].clip(upper=3) * 1.0)
 FORMULA = "y ~ t * f + h + two + three + z + offset(w) + (1 | a)"
@@ -152,3 +152,29 @@ def test_binary_of_an_expression_needs_its_value() -> None:
     with pytest.raises(RowsError, match=r"Name the value: binary\(np\.round\(t\), 1\)"):
         bmm.Model("y ~ binary(np.round(t)) + (1 | a)", rows)
     bmm.Model("y ~ binary(np.round(t), 1) + (1 | a)", rows)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ binary(count, 9) + (1 | a)",
+        "y ~ t:binary(np.round(t), 7) + (1 | a)",
+        "y ~ t + (0 + binary(f, 'x') | a)",
+        "y ~ B(h, 3) + (1 | a)",
+        "y ~ binary(z, 2) + (1 | a)",
+        "y ~ scale(B(count, success=9)) + (1 | a)",
+        "y ~ t + offset(binary(center(t), 0)) + (1 | a)",
+    ],
+)
+def test_binary_of_a_value_that_never_occurs_is_the_same_error(formula: str) -> None:
+    data = make_rows(300)
+    for rows in (data, bmm.scan(data, chunk_rows=37)):
+        with pytest.raises(DesignError, match="and no value is equal to it: name one that occurs"):
+            bmm.Model(formula, rows)
+
+
+def test_a_value_of_binary_may_be_in_any_row() -> None:
+    data = make_rows(3000).assign(count=lambda rows: np.where(rows["count"] > 2, rows["count"] + 1, rows["count"]))
+    data.loc[1234, "count"] = 3
+    here, there = (bmm.Model("y ~ binary(count, 3) + (1 | a)", rows) for rows in (data, bmm.scan(data, chunk_rows=700)))
+    close(here.fit().parameters, there.fit().parameters)

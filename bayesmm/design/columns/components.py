@@ -20,7 +20,7 @@ from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, Lazy
 from formulae.transforms import TRANSFORMS
 
 from bayesmm.console import listing
-from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, recall, remember
+from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, no_such_value, recall, remember
 from bayesmm.design.columns.terms import label_column
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.names import STATES
@@ -174,7 +174,7 @@ class _BoundedCall(LazyCall):
             elif success is None:
                 success = sorted(pd.unique(np.asarray(values)).tolist())[0]
             elif not (values == success).any():
-                raise DesignError(f"binary() asks for {success!r}, and no value is equal to it: name one that occurs.")
+                raise no_such_value(success)
             self.success = success
         return np.where(values == self.success, 1, 0)
 

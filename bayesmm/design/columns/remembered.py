@@ -21,6 +21,11 @@ AT_ONCE = 2**14  # distinct values whose basis is in memory at a time
 STRAIGHT = 2  # functions without curvature
 
 
+def no_such_value(success: Any) -> DesignError:
+    """Say that ``binary`` is about a value that no row has."""
+    return DesignError(f"binary() asks for {success!r}, and no value is equal to it: name one that occurs.")
+
+
 @dataclass(frozen=True, eq=False)
 class Occurrences:
     """Distinct values of a number, and in how many rows each is.
