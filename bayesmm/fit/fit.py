@@ -1448,8 +1448,9 @@ class Fit:
         -----
         cAIC = −2 log p(y | β̂, b̂, σ̂) + 2(tr ∂ŷ/∂y + 1), where the fitted values follow the responses also by the
         estimated variances, and 1 is for σ (0 where it is known). Variances on the boundary stay there. It needs two
-        evaluations of the criterion for each entry of θ, and passes over the rows. Where residuals have a covariance,
-        fitted values follow the responses by its estimate too, and its parameters are counted with σ.
+        evaluations of the criterion for each entry of θ, and passes over the rows, or their sums where these are not in
+        memory. Where residuals have a covariance, fitted values follow the responses by its estimate too, and its
+        parameters are counted with σ.
 
         References
         ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import Evaluated, evaluate
 from bayesmm.marginal.residual.layout import solve_residuals, whitener
+from bayesmm.marginal.sums.totals import residual_gram
 from bayesmm.presenting.numbers import write_number
 from bayesmm.presenting.parts import Column, Table, notes
 from bayesmm.presenting.report import Report
@@ -161,19 +163,21 @@ def information_criteria(fit: Fitted) -> Criteria:
         residual = estimate.residual.criterion.rows.leave(estimate.beta, estimate.modes)
         whiten, log_det = whitener(estimate.residual.layout, estimate.residual.phi)
         log_weights, square = -log_det, float((whiten(residual[:, None]) ** 2).sum())
+        uncertainty = _uncertainty_of_all(fit)
     else:
-        residual = design.y - build_predictors(design).mean(estimate.beta, estimate.modes)
-        log_weights, square = np.log(design.weights).sum(), design.weights @ residual**2
+        steps = _steps(fit)
+        products = _products(fit, [step.change for step in steps])
+        log_weights, square = float(fit.problem.products.log_weights), products[0, 0]
+        uncertainty = _uncertainty(fit, steps, products)
     constant = design.n * np.log(2.0 * np.pi * estimate.sigma**2) - log_weights
-    weighted = square / estimate.sigma**2
     return Criteria(
         method=fit.method,
         n=fit.n,
         n_parameters=fit.n_parameters,
         loglik=fit.loglik,
-        conditional_loglik=float(-0.5 * (constant + weighted)),
+        conditional_loglik=float(-0.5 * (constant + square / estimate.sigma**2)),
         hat_trace=_hat_trace(fit),
-        uncertainty=_uncertainty(fit, residual) if estimate.residual is None else _uncertainty_of_all(fit),
+        uncertainty=uncertainty,
         n_residual=int(fit.known_sigma is None) + _n_free(estimate.residual),
         formula=design.specification.shown,
     )
@@ -187,7 +191,46 @@ def _hat_trace(fit: Fitted) -> float:
     return fit.design.p + sum(float(np.sum((L @ L.T) * E)) for L, E in zip(factors, at.expected, strict=True))
 
 
-def _uncertainty(fit: Fitted, residual: np.ndarray) -> float:
+class _Step(NamedTuple):
+    """What changes with an entry of θ that is free: the slope of the criterion (free,), and β̂ with the modes (q, k)."""
+
+    slope: np.ndarray
+    change: tuple[np.ndarray, list[np.ndarray]]
+
+
+def _steps(fit: Fitted) -> list[_Step]:
+    """Differences along each entry of θ that is not held at the boundary."""
+    criterion, theta = fit.estimate.criterion_function, fit.estimate.minimum.x
+    free, sizes, found = _free(fit), STEP * criterion.sizes(theta), []
+    for j in free:
+        step = np.zeros(len(theta))
+        step[j] = sizes[j]
+        up, down = criterion.evaluate(theta + step), criterion.evaluate(theta - step)
+        change = [(a - b) / (2.0 * sizes[j]) for a, b in zip(_effects(fit, up), _effects(fit, down), strict=True)]
+        found.append(_Step((up.gradient - down.gradient)[free] / (2.0 * sizes[j]), (change[0], change[1:])))
+    return found
+
+
+def _free(fit: Fitted) -> np.ndarray:
+    return np.flatnonzero(~held_theta(fit.estimate.minimum.x, fit.estimate.criterion_function.layout))
+
+
+def _products(fit: Fitted, changes: list[tuple[np.ndarray, list[np.ndarray]]]) -> np.ndarray:
+    """Products over the rows, with the weights, of conditional residuals and of changes of the fitted values."""
+    design, estimate = fit.design, fit.estimate
+    if fit.problem.summed is not None:
+        return residual_gram(fit.problem.summed.totals, estimate.beta, estimate.modes, changes)
+    predictors = build_predictors(design)
+    rows = np.stack(
+        [
+            design.y - predictors.mean(estimate.beta, estimate.modes),
+            *(predictors.mean(beta, effects) - design.offset for beta, effects in changes),
+        ]
+    )
+    return (rows * design.weights) @ rows.T
+
+
+def _uncertainty(fit: Fitted, steps: list[_Step], products: np.ndarray) -> float:
     """Σ_j (∂ŷ/∂θ_j)'∂θ̂_j/∂y: how far the estimated variances follow the responses.
 
     With the Hessian C of the criterion, e = y − ŷ and g_j = ∂ŷ/∂θ_j = W⁻¹PV_jPy, the estimates change by
@@ -196,29 +239,16 @@ def _uncertainty(fit: Fitted, residual: np.ndarray) -> float:
 
     Entries of θ on the boundary stay there.
     """
-    estimate, design = fit.estimate, fit.design
-    criterion, theta = estimate.criterion_function, estimate.minimum.x
-    free = np.flatnonzero(~held_theta(theta, criterion.layout))
-    if not len(free):
+    if not steps:
         return 0.0
-    predictors, steps = build_predictors(design), STEP * criterion.sizes(theta)
-    gradients, moved = [], []
-    for j in free:
-        step = np.zeros(len(theta))
-        step[j] = steps[j]
-        up, down = criterion.evaluate(theta + step), criterion.evaluate(theta - step)
-        gradients.append((up.gradient - down.gradient)[free] / (2.0 * steps[j]))
-        change = [(a - b) / (2.0 * steps[j]) for a, b in zip(_effects(fit, up), _effects(fit, down), strict=True)]
-        moved.append(predictors.mean(change[0], change[1:]) - predictors.offset)
-    g = np.array(moved)  # (t, n)
-    towards = g.copy()
+    cross = products[1:, 1:].copy()
     if fit.known_sigma is None:
-        at: Evaluated = estimate.minimum.evaluation.detail
-        towards += np.outer(at.residual_square_gradient[free] / at.fixed.residual_square, residual)
-    hessian = np.array(gradients)
+        at: Evaluated = fit.estimate.minimum.evaluation.detail
+        share = at.residual_square_gradient[_free(fit)] / at.fixed.residual_square
+        cross += np.outer(products[1:, 0], share)
+    hessian = np.array([step.slope for step in steps])
     inverse = np.linalg.pinv(0.5 * (hessian + hessian.T), rcond=FLAT, hermitian=True)
-    cross = (g * design.weights) @ towards.T
-    return float(2.0 / estimate.sigma**2 * np.sum(inverse * cross))
+    return float(2.0 / fit.estimate.sigma**2 * np.sum(inverse * cross))
 
 
 def _n_free(residual: ResidualEstimate | None) -> int:

@@ -438,16 +438,67 @@ def level_moments(
     effects : sequence of array, shapes (q, k)
         Of each factor's columns as the formula says.
     """
-    recipe, roots = totals.recipe, totals.recipe.conditioning.effect_roots
-    moved = recipe.conditioning.root @ (taken_off(recipe)[recipe.kept] - beta)
-    weights = np.append(moved, 1.0)
-    own = [T @ b.T for T, b in zip(roots, effects, strict=True)]  # (k, q)
+    _, found = _moments(totals, *_combine(totals, beta, effects, 1.0))
+    return [(T.T @ each).T for T, each in zip(totals.recipe.conditioning.effect_roots, found, strict=True)]
+
+
+def residual_gram(
+    totals: Totals,
+    beta: Float[Array, " p"],
+    effects: Sequence[Float[Array, "q k"]],
+    changes: Sequence[tuple[Float[Array, " p"], Sequence[Float[Array, "q k"]]]],
+) -> Float[Array, "m m"]:
+    """Products over the rows, with the weights, of residuals and of changes of the fitted values.
+
+    Parameters
+    ----------
+    totals : Totals
+        Over all rows.
+    beta, effects
+        As of `level_moments`: what residuals are from.
+    changes : sequence of (array, sequence of arrays)
+        By how much coefficients and effects change.
+
+    Returns
+    -------
+    array, shape (m, m)
+        Residuals first, then the changes.
+    """
+    minus = [(-moved, [-b for b in own]) for moved, own in changes]
+    parts = [_combine(totals, beta, effects, 1.0), *(_combine(totals, *each, 0.0) for each in minus)]
+    through = [_moments(totals, *part) for part in parts]
+
+    def product(i: int, j: int) -> float:
+        (weights, own), (fixed, levels) = parts[i], through[j]
+        return float(weights @ fixed - sum(np.sum(b * each) for b, each in zip(own, levels, strict=True)))
+
+    return np.array([[product(i, j) for j in range(len(parts))] for i in range(len(parts))])
+
+
+def _combine(
+    totals: Totals, beta: Float[Array, " p"], effects: Sequence[Float[Array, "q k"]], of_response: float
+) -> tuple[Float[Array, " c"], list[Float[Array, "k q"]]]:
+    """Write residuals, of the response times a number, as combinations of the summed columns [Q e], less Z times b."""
+    recipe = totals.recipe
+    origin = taken_off(recipe)[recipe.kept] * of_response
+    moved = recipe.conditioning.root @ (origin - beta)
+    roots = recipe.conditioning.effect_roots
+    return np.append(moved, of_response), [T @ b.T for T, b in zip(roots, effects, strict=True)]
+
+
+def _moments(
+    totals: Totals, weights: Float[Array, " c"], own: list[Float[Array, "k q"]]
+) -> tuple[Float[Array, " c"], list[Float[Array, "k q"]]]:
+    """Return [Q e]'W and Z'W times such a combination."""
+    sizes = totals.recipe.sizes
+    fixed = totals.sums.gram @ weights
     found = [np.einsum("kcq,c->kq", K, weights) for K in totals.sums.cross]
-    for total, G, b in zip(found, totals.sums.diagonal, own, strict=True):
+    for total, K, G, b in zip(found, totals.sums.cross, totals.sums.diagonal, own, strict=True):
         total -= np.einsum("klq,lq->kq", G, b)
+        fixed = fixed - np.einsum("kcq,kq->c", K, b)
     for (f, g), (keys, B) in totals.pairs().items():
-        first, second = np.divmod(keys, recipe.sizes[g])
+        first, second = np.divmod(keys, sizes[g])
         for i, j in np.ndindex(*B.shape[:2]):
-            found[f][i] -= np.bincount(first, weights=B[i, j] * own[g][j][second], minlength=recipe.sizes[f])
-            found[g][j] -= np.bincount(second, weights=B[i, j] * own[f][i][first], minlength=recipe.sizes[g])
-    return [(T.T @ each).T for T, each in zip(roots, found, strict=True)]
+            found[f][i] -= np.bincount(first, weights=B[i, j] * own[g][j][second], minlength=sizes[f])
+            found[g][j] -= np.bincount(second, weights=B[i, j] * own[f][i][first], minlength=sizes[g])
+    return fixed, found
