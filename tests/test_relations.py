@@ -549,7 +549,6 @@ def test_what_counts_on_independent_levels_says_so() -> None:
     calls = [
         (lambda: fit.robust(), "ties all levels of rel.g. that have rows"),
         (lambda: fit.bootstrap(20, kind="case"), "there is 1 of rel.g.: too few"),
-        (lambda: bmm.shrinkage(fit), "drawn towards their relatives"),
         (lambda: fit.explore("never.html"), "are related"),
         (lambda: model_of("alone").program("conditional", parameterisation="centred"), "related by A.*non-centred"),
         (lambda: fit.group_lines(levels=[LEVELS[-1]]), "without rows"),

@@ -66,6 +66,10 @@ class Precision(ABC):
 
     def unrelate(self, effects: np.ndarray) -> np.ndarray:
         """Give the independent effects (..., q) that `spread` makes these of, V'A⁻¹b; where A is singular the least."""
+        return self.gather(self.multiply(effects))
+
+    def multiply(self, effects: np.ndarray) -> np.ndarray:
+        """A⁻¹b of effects (..., q)."""
         flat = effects.reshape(-1, self.n_levels)
         below = self.rows != self.columns
         ends = np.concatenate([self.rows, self.columns[below]]), np.concatenate([self.columns, self.rows[below]])
@@ -73,7 +77,7 @@ class Precision(ABC):
         times = np.stack([np.bincount(ends[0], values * b[ends[1]], self.n_levels) for b in flat])
         if self.constraint is not None:
             times[:, self.constraint.anchors] -= self.constraint.added * flat[:, self.constraint.anchors]
-        return self.gather(times).reshape(effects.shape)
+        return times.reshape(effects.shape)
 
     def covariances(self, levels: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Entries of A between levels and others, that are broadcast against each other."""

@@ -60,7 +60,7 @@ def why_not(fit: Fitted, group: str | None = None) -> str | None:
     if related is not None:
         return (
             f"The explorer takes levels that are independent of each other, and those of {visible(related.group)} are "
-            "related: their estimates do not fall apart by level."
+            "related: their estimates do not fall apart by level. bmm.shrinkage() has what their relatives say of them."
         )
     n = block.q * block.k * (block.k + p + 1)
     if n > MOST_NUMBERS:

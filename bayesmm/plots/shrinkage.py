@@ -44,6 +44,7 @@ DEVIATES = {0.5: 0.6744897501960817, 0.95: 1.959963984540054}  # normal, that en
 ALL_NAMED, SOME_NAMED = 25, 5  # levels
 WITH_INTERVALS = 60  # levels in the plane
 COLUMNS = ("own rows", "partial pooling", "complete pooling")
+OF_RELATIVES = "what relatives say"
 PANEL = (5.4, 4.6)  # inches
 
 
@@ -65,6 +66,8 @@ class ShrinkagePanel:
         Whether they are random effects rather than coefficients.
     level : float
         Of the intervals.
+    is_related : bool
+        Whether levels are related, so that tables have what a level's relatives say, relatives.
     """
 
     group: str
@@ -73,6 +76,12 @@ class ShrinkagePanel:
     covariance: np.ndarray
     is_random: bool
     level: float
+    is_related: bool = False
+
+    @property
+    def has_relatives(self) -> bool:
+        """Whether each level is drawn beside what its relatives say: of one effect."""
+        return self.is_related and len(self.effects) == 1
 
     @property
     def look(self) -> Look:
@@ -146,6 +155,8 @@ def _draw_columns(axis: Axes, panel: ShrinkagePanel) -> None:
     for share in SHARES[::-1]:
         reach = DEVIATES[share] * sd
         axis.axhspan(complete[0] - reach, complete[0] + reach, color=shade(0.6), alpha=0.12, linewidth=0.0)
+    if panel.has_relatives:
+        complete = table["relatives"].to_numpy(dtype=float)
     ways = np.stack([np.stack([np.full(len(own), float(i)), each], axis=1) for i, each in enumerate((own, partial))])
     both = np.isfinite(own)
     axis.add_collection(LineCollection(list(ways[:, both].swapaxes(0, 1)), colors=[shade(0.5)], alpha=clear, lw=0.8))
@@ -153,14 +164,16 @@ def _draw_columns(axis: Axes, panel: ShrinkagePanel) -> None:
     axis.add_collection(LineCollection(list(ends.swapaxes(0, 1)), colors=[shade(0.5)], alpha=0.4 * clear, lw=0.8))
     if "lower" in table:
         axis.vlines(np.ones(len(own)), table["lower"], table["upper"], color=panel.look.colour, alpha=0.3 * clear)
-    for x, y, look in ((0.0, own, UNPOOLED), (1.0, partial, panel.look), (2.0, complete[:1], POOLED)):
+    last = complete if panel.has_relatives else complete[:1]
+    for x, y, look in ((0.0, own, UNPOOLED), (1.0, partial, panel.look), (2.0, last, POOLED)):
         axis.plot(np.full(len(y), x), y, look.marker, color=look.colour, alpha=clear if x < 2 else 1.0, markersize=5)
     named = _named((partial - own)[None], partial[None])
     starts = np.where(both, own, partial)
     names = list(table.index[named])
     note_points(axis, np.where(both, 0.0, 1.0)[named], starts[named], names, where="before")
     third = axis.bbox.width / axis.figure.dpi / 3.0
-    axis.set_xticks([0.0, 1.0, 2.0], labels=[folded(name, third) for name in COLUMNS])
+    heads = (*COLUMNS[:2], OF_RELATIVES) if panel.has_relatives else COLUMNS
+    axis.set_xticks([0.0, 1.0, 2.0], labels=[folded(name, third) for name in heads])
     axis.set_xlim(_before_names(axis, names), 2.3)
     label_axes(axis, y=panel.name(0))
     tidy(axis, grid="y")
@@ -209,6 +222,6 @@ def _key(panel: ShrinkagePanel) -> dict[str, Artist]:
     return {
         "own rows alone": line_of(UNPOOLED, **alone),
         pooled: line_of(panel.look, **({} if is_drawn else alone)),
-        "complete pooling": line_of(POOLED, **alone),
+        OF_RELATIVES if panel.has_relatives else COLUMNS[2]: line_of(POOLED, **alone),
         "population, 50 and 95 %": among,
     }

@@ -43,8 +43,8 @@ class OwnRows:
 
         Parameters
         ----------
-        covariance : array, shape (k, k)
-            Of the effects of one level, G.
+        covariance : array, shape (k, k) or (q, k, k)
+            Of the effects of one level, G, or of each.
         variance : float
             Of a residual of weight one, σ².
 
@@ -54,6 +54,7 @@ class OwnRows:
             G(G + σ²(Z'WZ)⁻¹)⁻¹ = GZ'WZ(GZ'WZ + σ²I)⁻¹; NaN where a level's rows do not determine its effects.
         """
         size = self.scale[self.determined]
+        covariance = covariance[self.determined] if covariance.ndim == 3 else covariance
         scaled = covariance * size[:, :, None] * size[:, None, :] @ self.gram[self.determined]
         own = scaled @ np.linalg.inv(scaled + variance * np.eye(scaled.shape[-1]))
         found = np.full(self.gram.shape, np.nan)

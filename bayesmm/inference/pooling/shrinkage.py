@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from scipy.stats import rankdata
 
 from bayesmm.arguments import shorten
 from bayesmm.console import listing
-from bayesmm.design.refusal import refuse_related
+from bayesmm.design.blocks.blocks import RandomBlock
 from bayesmm.design.words.own_rows import OwnRows
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.pooling.levels import FitValues, Of, PosteriorValues, read_values
+from bayesmm.inference.pooling.relatives import expect_from_relatives, reliabilities
 from bayesmm.presenting.intervals import check_level, interval_head, tails
 from bayesmm.presenting.numbers import decimals_for, write_column, write_intervals, write_number
 from bayesmm.presenting.parts import AnyColumn, Column, Interval, Shrinkage, Table, facts, notes
@@ -40,12 +41,14 @@ class PartialPooling:
         One row per level and effect: group, level, effect, n (rows of the level in which some column of it is not
         zero), unpooled, complete, estimate, weight, rank_unpooled, rank, rank_change; of a posterior also sd, lower,
         upper, weight_lower, weight_upper. The largest has rank 1; ranks are among the levels whose own rows determine
-        their effects, and a positive change is a rise.
+        their effects, and a positive change is a rise. Where levels are related also relatives, which a level is pulled
+        to, and reliability; see the notes of `bayesmm.shrinkage`.
     pooling : DataFrame
-        One row per group and effect: pooling_factor, mean_weight, rank_correlation (Spearman's, before and after).
+        One row per group and effect: pooling_factor, mean_weight, rank_correlation (Spearman's, before and after); and
+        mean_reliability where levels are related, whose pooling factor is NaN.
     weights : dict of str to array, shape (q, k, k)
         By grouping factor, what the unpooled effects of a level are multiplied by; NaN where its rows do not determine
-        them.
+        them. Of related levels the rest is of what their relatives say.
     covariances : dict of str to DataFrame
         By grouping factor, the covariance matrix of the effects of a level that pools them: estimated, or the posterior
         mean.
@@ -175,6 +178,7 @@ class PartialPooling:
             effects=tuple(chosen),
             tables=tuple(own.loc[(own["effect"] == name).to_numpy()] for name in chosen),
             covariance=covariance.loc[list(chosen), list(chosen)].to_numpy(),
+            is_related="relatives" in own and bool(own["reliability"].notna().any()),
             is_random=self.of == "effects",
             level=self.level,
         )
@@ -207,10 +211,15 @@ class PartialPooling:
             Column(head="alone", cells=alone),
             Column(head="pooled", cells=pooled),
         ]
+        is_related = "reliability" in rows and bool(rows["reliability"].notna().any())
+        if is_related:
+            columns.insert(2, Column(head="relatives", cells=write_column(rows["relatives"], decimals)))
         if is_drawn:
             limits = write_intervals(rows["lower"], rows["upper"], rows["estimate"], rows["sd"])
             columns.append(Interval(head=interval_head(self.level), cells=limits))
         columns.append(Column(head="weight", cells=write_column(rows["weight"], 3)))
+        if is_related:
+            columns.append(Column(head="reliability", cells=write_column(rows["reliability"], 3)))
         for head, name in (("alone", "rank_unpooled"), ("pooled", "rank")):
             columns.append(
                 Column(head=head, over="rank", cells=[f"{rank:g}" if rank == rank else "–" for rank in rows[name]])
@@ -233,6 +242,8 @@ class PartialPooling:
             "mean_weight": "mean weight",
             "rank_correlation": "rank correlation",
         }
+        if "mean_reliability" in self.pooling:
+            names["mean_reliability"] = "mean reliability"
         return Table(
             names=[f"{effect} by {group}" for group, effect in self.pooling.index],
             caption="How much is pooled",
@@ -248,13 +259,20 @@ class PartialPooling:
             "itself; where effects are correlated the others' own estimates come in too (weights). Pooling factor: 0 "
             "is none, 1 complete."
         )
+        if "reliability" in self.table:
+            yield (
+                "Related levels are drawn towards their relatives, not towards the mean alone. relatives: what the "
+                "effects of all others say of a level before its own rows; weight: how much of alone stays against "
+                "that. reliability: 1 less the variance of the prediction's error over the level's own variance; its "
+                "root is the accuracy."
+            )
         lost = self.table["unpooled"].isna().to_numpy()
         if lost.any():
             n = len(self.table.loc[lost, ["group", "level"]].drop_duplicates())
             whose = "1 level does not determine its" if n == 1 else f"{n} levels do not determine their"
             yield f"The own rows of {whose} effects: –."
         for (group, effect), factor in zip(self.pooling.index, self.pooling["pooling_factor"], strict=True):
-            if factor < 1.0:
+            if not factor >= 1.0:  # NaN of related levels
                 continue
             yield f"{effect} by {group} was estimated not to vary: pooling is complete."
 
@@ -303,6 +321,12 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     stands for W of the rows: as estimated, at the posterior means of logarithms of standard deviations, exponents and
     correlations, and of weights draw by draw.
 
+    Related levels, b ~ N(0, A ⊗ G), are not pulled towards the mean but towards what all others say of them,
+    mᵢ = −Σ_j A^ij b̂_j / A^ii (`relatives`): b̂ᵢ = W b̃ᵢ + (I − W) mᵢ with G / A^ii in the place of G in W, exactly with
+    one grouping factor and one level a row. A level without rows has b̂ᵢ = mᵢ. No factor of one level tells how much
+    the data say of it, since its relatives' rows are in mᵢ. What does is its `reliability` 1 − Var(b̂ᵢ − bᵢ) / (G aᵢᵢ),
+    the squared correlation of predicted and true effects. Where A has no inverse `relatives` and `weight` are NaN.
+
     The pooling factor of a batch of effects ε_j is λ = 1 − V_j(E ε_j) / E(V_j ε_j), with V_j the variance over the
     levels of the data, divisor q − 1; E is over the draws of a posterior, or for a fit over the joint normal
     distribution of its effects around their BLUPs, fixed effects estimated and variances as estimated: there
@@ -311,7 +335,9 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
 
     References
     ----------
-    Gelman & Pardoe (2006), Technometrics 48, 241-251. Efron & Morris (1975), JASA 70, for the weights.
+    Gelman & Pardoe (2006), Technometrics 48, 241-251. Efron & Morris (1975), JASA 70, for the weights. VanRaden &
+    Wiggans (1991), J. Dairy Sci. 74, for those of related levels; Mrode & Thompson (2005), Linear Models for the
+    Prediction of Animal Breeding Values, section 3.4, for reliabilities.
 
     Examples
     --------
@@ -321,18 +347,13 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
     [0.238, 0.151]
     """
     level = check_level(level)
-    refuse_related(
-        result.design,
-        "shrinkage() weighs each level's own rows against the mean of independent levels",
-        "Related levels are drawn towards their relatives: see result.random_effects().",
-    )
     values = read_values(result, of, progress)
     if isinstance(values, FitValues):
         estimate = values.fit.estimate
         own = result.problem.read_own_rows(estimate.beta, estimate.modes, estimate.whiten)
         drawn = [
-            rows.weights(estimate.sigma**2 * L @ L.T, estimate.sigma**2)[None]
-            for rows, L in zip(own, estimate.factors, strict=True)
+            rows.weights(_given_others(block, estimate.sigma**2 * L @ L.T), estimate.sigma**2)[None]
+            for block, rows, L in zip(result.design.blocks, own, estimate.factors, strict=True)
         ]
         fixed = estimate.beta
     else:
@@ -359,6 +380,14 @@ def shrinkage(result: Any, *, of: Of = "effects", level: float = 0.95, progress:
         words=words,
         formula=result.design.specification.shown,
     )
+
+
+def _given_others(block: RandomBlock, covariance: np.ndarray) -> np.ndarray:
+    """Covariance (k, k) of the effects of a level; of related ones (q, k, k), given those of all others."""
+    if block.relation is None:
+        return covariance
+    _, left = expect_from_relatives(block, np.zeros((block.q, block.k)))
+    return left[:, None, None] * covariance
 
 
 def _covariances(result: Any, values: FitValues | PosteriorValues) -> dict[str, pd.DataFrame]:
@@ -394,8 +423,9 @@ def _drawn_weights(
         each = own
         if of.residual is not None:  # whose covariance makes rows independent
             each = read(of.residual[d], of.beta[d], [b[d] for b in values.effects])
-        for found, rows, covariance in zip(weights, each, of.covariances, strict=True):
-            found.append(rows.weights(covariance[d], float(of.sigma[d]) ** 2))
+        blocks = result.design.blocks
+        for block, found, rows, covariance in zip(blocks, weights, each, of.covariances, strict=True):
+            found.append(rows.weights(_given_others(block, covariance[d]), float(of.sigma[d]) ** 2))
     return own, [np.stack(found) for found in weights]
 
 
@@ -409,9 +439,13 @@ def _tabulate(
     level: float,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Rows of both tables of one grouping factor."""
-    labels = result.labels
+    labels, of_levels = result.labels, result.design.blocks[f]
     block = labels.blocks[f]
     frames, rows = [], []
+    relatives = None
+    if of_levels.relation is not None:
+        effects = np.stack([replace(values, of="effects").read(f, e).means for e in range(of_levels.k)], axis=1)
+        relatives, _ = expect_from_relatives(of_levels, effects)
     for e, effect in enumerate(block.effects):
         is_fixed = values.of == "coefficients" and effect in labels.coefficients
         complete = float(beta[labels.coefficients.index(effect)]) if is_fixed else 0.0
@@ -428,21 +462,26 @@ def _tabulate(
             "complete": complete,
             "estimate": means,
         }
+        if relatives is not None:
+            columns["relatives"] = relatives[:, e] + complete
         if isinstance(values, PosteriorValues):
             lower, upper = np.quantile(values.read(f, e).draws, tails(level), axis=0)
             columns |= {"sd": read.sds, "lower": lower, "upper": upper}
         columns["weight"] = each.mean(axis=0)
         if isinstance(values, PosteriorValues):
             columns["weight_lower"], columns["weight_upper"] = np.quantile(each, tails(level), axis=0)
+        if relatives is not None:
+            columns["reliability"] = reliabilities(values, of_levels, f, e)
         frames.append(pd.DataFrame(columns | {"rank_unpooled": before, "rank": after, "rank_change": before - after}))
         rows.append(
             {
                 "group": block.group,
                 "effect": effect,
-                "pooling_factor": read.pooling_factor(),
+                "pooling_factor": read.pooling_factor() if relatives is None or read.are_equal else np.nan,
                 "mean_weight": float(columns["weight"][own.determined].mean()) if own.determined.any() else np.nan,
                 "rank_correlation": _correlation(before[own.determined], after[own.determined]),
             }
+            | ({} if relatives is None else {"mean_reliability": float(np.mean(columns["reliability"]))})
         )
     together = pd.concat(frames, keys=range(len(frames)), names=["e", "l"])
     return together.swaplevel().sort_index().reset_index(drop=True), rows
