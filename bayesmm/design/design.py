@@ -477,7 +477,7 @@ def build_design(
     check_coefficients(coefficients)
     kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
     check_rank(n, len(kept), has_sigma=known_sigma is None)
-    residual = None
+    estimated, residual = set(kept.tolist()), None
     if specification.residual is not None:
 
         def fitted() -> np.ndarray:
@@ -496,7 +496,7 @@ def build_design(
         X=X,
         coefficients=coefficients,
         kept=kept,
-        aliased=tuple(np.delete(np.array(coefficients, dtype=object), kept)),
+        aliased=tuple(name for j, name in enumerate(coefficients) if j not in estimated),
         blocks=blocks,
         rows=used.columns.index,
         n_dropped=used.rows.n_dropped,

@@ -179,11 +179,12 @@ def check_covariance_parameters(blocks: Sequence[RandomBlock]) -> None:
     DesignError
         Names the term with most of them.
     """
-    counts: Counter[str] = Counter()
-    for block in blocks:
-        for piece in block.pieces:
-            counts[str(piece.term)] += piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k)
-    if sum(counts.values()) > COVARIANCE_PARAMETERS:
+    pieces = [piece for block in blocks for piece in block.pieces]
+    numbers = [piece.structure.n_sds(piece.k) + piece.structure.n_cors(piece.k) for piece in pieces]
+    if sum(numbers) > COVARIANCE_PARAMETERS:
+        counts: Counter[str] = Counter()
+        for piece, number in zip(pieces, numbers, strict=True):
+            counts[str(piece.term)] += number
         term = max(counts, key=counts.__getitem__)
         raise DesignError(
             f"The random effects have {sum(counts.values()):,} standard deviations and correlations, {counts[term]:,} "

@@ -4,6 +4,7 @@ import numpy as np
 
 _RELATIVE_TO_SD = 1e-7  # keeps calendar years to the third power, drops copies with rounding errors
 _RELATIVE_TO_SIZE = 1e-13  # a hundred roundings of the column itself
+_PLAIN = 1e-4  # share of a column that the others leave, above which a Gram matrix tells it from nothing
 
 
 def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bool) -> np.ndarray:
@@ -30,12 +31,28 @@ def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bo
     n_rows, n_columns = X.shape
     if n_columns == 0:
         return np.empty(0, dtype=np.intp)
+    weighted = X * np.sqrt(weights)[:, None]
     if n_rows > n_columns:
-        triangle = np.linalg.qr(X * np.sqrt(weights)[:, None], mode="r")
+        if _are_plainly_independent(weighted):
+            return np.arange(n_columns)
+        triangle = np.linalg.qr(weighted, mode="r")
         residuals = np.abs(np.diag(triangle))
         if (residuals > _limits(triangle, has_intercept)).all():
             return np.arange(n_columns)
-    return _one_by_one(X * np.sqrt(weights)[:, None], has_intercept)
+    return _one_by_one(weighted, has_intercept)
+
+
+def _are_plainly_independent(weighted: np.ndarray) -> bool:
+    """Whether a Gram matrix shows it already, which takes a fraction of what the columns themselves take."""
+    gram = weighted.T @ weighted
+    sizes = np.sqrt(gram.diagonal())
+    if not sizes.all():
+        return False
+    try:
+        root = np.linalg.cholesky(gram / (sizes[:, None] * sizes))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(root.diagonal().min() > _PLAIN)
 
 
 def _limits(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:

@@ -113,7 +113,8 @@ def _codes(series: nw.Series, categories: list[str]) -> np.ndarray:
 def _read_pandas(name: str, series: pd.Series) -> Column:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categorical(pd.Categorical(series.array))
+        values = series.array
+        return _categorical(values if isinstance(values, pd.Categorical) else pd.Categorical(values))
     if isinstance(dtype, np.dtype):
         if dtype.kind == "O":
             return _read_objects(name, series)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -127,11 +127,10 @@ def read_table(data: Any, names: Sequence[str], *, may_be_empty: bool = False) -
 
 
 def read_columns(
-    frame: pd.DataFrame | nw.DataFrame, available: Sequence[Any], names: Sequence[str], *, may_be_empty: bool = False
+    frame: pd.DataFrame | nw.DataFrame, available: Collection[Any], names: Sequence[str], *, may_be_empty: bool = False
 ) -> Table:
     """Read the named columns of what `open_source` returned, with the names that `column_names` gave of it."""
-    known = set(available)
-    lacking = [name for name in names if name not in known]
+    lacking = [name for name in names if name not in available]
     if lacking:
         raise missing_column(lacking[0], available)
     if len(frame) == 0 and not may_be_empty:
@@ -154,9 +153,12 @@ def open_source(data: Any) -> pd.DataFrame | nw.DataFrame:
     return native if isinstance(native, pd.DataFrame) else frame
 
 
-def column_names(frame: pd.DataFrame | nw.DataFrame) -> list[Any]:
-    """Names of the columns of what `open_source` returned."""
-    return frame.columns.tolist() if isinstance(frame, pd.DataFrame) else frame.columns
+def column_names(frame: pd.DataFrame | nw.DataFrame) -> Collection[Any]:
+    """Names of the columns of what `open_source` returned, to be looked up many times."""
+    if not isinstance(frame, pd.DataFrame):
+        return dict.fromkeys(frame.columns)
+    names = frame.columns
+    return names if pd.api.types.is_string_dtype(names.dtype) else dict.fromkeys(names)  # dates would be guessed
 
 
 def open_frame(data: Any) -> nw.DataFrame:

@@ -98,7 +98,6 @@ def read_prior_weights(weights: Any, used: UsedData, names: Names) -> tuple[np.n
 
 def needed_columns(specification: Specification, weights: Any, columns: Collection[str], names: Names) -> list[str]:
     """Return the columns of the data that the model uses, after checking every name in it."""
-    columns = dict.fromkeys(columns)  # looked up once for every name
     needed = list(names.columns_of(read_arithmetic(specification.response), columns))
     needed += columns_used(specification.fixed, columns, names)
     for text in specification.offsets:

@@ -159,7 +159,7 @@ class Screen:
         return Lambda.swapaxes(1, 2) @ left @ Lambda
 
     def _read(self, log_det: Float[Array, " b"], root: Float[Array, "b c"]) -> Float[Array, " b"]:
-        """Read the criterion off log|H| and the diagonal of a root of S; see `bayesmm.marginal.likelihood.likelihood`."""
+        """Read the criterion off log|H| and the diagonal of a root of S, as `bayesmm.marginal.likelihood` has it."""
         products, restriction = self.products, self.restriction
         residual_square = root[:, -1] ** 2
         residual_square[residual_square < ROUNDING * products.gram[-1, -1]] = np.nan
