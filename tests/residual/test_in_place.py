@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from made_posterior import make_posterior
 from numpy.testing import assert_allclose
 from oracle import DenseModel, block_diagonal, level_covariance, random_columns
 from scipy.optimize import minimize
 
 import bayesmm as bmm
-from bayesmm.errors import DesignError
+from bayesmm.errors import DesignError, PriorError
 
 SLEEP = bmm.datasets.load("sleepstudy")
 GROWTH = bmm.datasets.load("orthodont")
@@ -128,6 +129,17 @@ def test_posterior_has_the_same_density() -> None:
     assert (found.slopes.abs() < 1e-3).all()
     difference = found.points["difference"]
     assert_allclose(difference, difference.iloc[0], atol=1e-8)
+
+
+def test_nothing_that_is_printed_calls_it_fixed() -> None:
+    model, said = in_place(), "sigma(1) is the residual standard deviation, in the place of sigma = 20"
+    for shown in (model.priors, make_posterior(model).summary()):
+        assert said in " ".join(str(shown).split())
+        assert "fixed at" not in str(shown)
+    with pytest.raises(PriorError, match=r"'sigma\(1\)' is the residual standard deviation"):
+        str(in_place(priors={"sigma": bmm.priors.HalfNormal(3.0)}).priors)
+    known = bmm.Model("Reaction ~ Days + (Days | Subject)", SLEEP, sigma=20.0)
+    assert "sigma is fixed at 20" in str(make_posterior(known).summary())
 
 
 def test_without_a_known_sigma_it_says_what_to_write() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.bayes.priors.correlation_matrices import CorrelationMatrix
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import RESIDUAL_COR, RESIDUAL_SD, ParameterRow
+from bayesmm.design.blocks.residual import IN_PLACE
 from bayesmm.errors import PriorError
 from bayesmm.specification.priors import LKJ, PRIORS, Flat, Prior
 
@@ -230,6 +231,8 @@ def _check_correlations(chosen: Mapping[str, Prior], pieces: Sequence[Correlatio
 
 def _unknown(key: object, rows: Sequence[ParameterRow], sigma: float | None) -> str:
     if key == "sigma" and sigma is not None:
+        if any(row.name == IN_PLACE for row in rows):
+            return f"{IN_PLACE!r} is the residual standard deviation, not sigma = {sigma:g}: give the prior to it."
         return f"sigma is fixed at {sigma:g}, so it has no prior; leave 'sigma' out of priors."
     names = list(dict.fromkeys(row.name for row in rows))
     kinds = list(dict.fromkeys(row.kind for row in rows))

@@ -22,6 +22,7 @@ from bayesmm.bayes.priors.scales import DataScales, measure_scales
 from bayesmm.console import cells, columns, fold, pad, visible
 from bayesmm.covariance.public import free_sds, sd_ends
 from bayesmm.design.blocks.labels import RESIDUAL_COR, Labels, ParameterRow
+from bayesmm.design.blocks.residual import IN_PLACE
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
 from bayesmm.presenting.parts import Column, Table, notes
@@ -132,6 +133,15 @@ class ResolvedPriors:
         """All correlation matrices, that of the residuals last."""
         return (*self.pieces, *self.residuals)
 
+    @property
+    def on_sigma(self) -> str:
+        """What is to be said of a sigma that is known; "" where it is not."""
+        if self.known_sigma is None:
+            return ""
+        if any(row.name == IN_PLACE for row in self.rows):
+            return f"{IN_PLACE} is the residual standard deviation, in the place of sigma = {self.known_sigma:g}"
+        return f"sigma is fixed at {self.known_sigma:g}"
+
     def of_matrix(self, piece: CorrelationMatrix) -> tuple[Prior, ...]:
         """Priors of the rows of a correlation matrix."""
         chosen = {row.name: row.prior for row in self.rows if row.kind == "cor"}
@@ -193,21 +203,24 @@ class ResolvedPriors:
             else:  # what a prior is about stands below it
                 lines += [line.rstrip()] if cells(line) <= columns() else fold("  ".join(words).strip(), then="  ")
                 lines += fold(about, first="    ", then="    ")
-        return "\n".join([*lines, *(() if self.known_sigma is None else (f"sigma is fixed at {self.known_sigma:g}.",))])
+        return "\n".join([*lines, *self._notes])
 
     def _repr_html_(self) -> str:
         return self._report._repr_html_()
 
     @property
+    def _notes(self) -> tuple[str, ...]:
+        return (f"{self.on_sigma}.",) if self.on_sigma else ()
+
+    @property
     def _report(self) -> Report:
         table = self.table()
-        fixed = () if self.known_sigma is None else (f"sigma is fixed at {self.known_sigma:g}.",)
         columns = [
             Column(head=name, cells=table[name].tolist(), is_words=True) for name in ("prior", "source", "about")
         ]
         names = [str(name) for name in table.index]
         priors = Table(names=names, columns=columns, head="parameter", where="model.priors.table()")
-        return Report(title="Priors in force", parts=(priors, notes(fixed)))
+        return Report(title="Priors in force", parts=(priors, notes(self._notes)))
 
 
 def resolve_priors(priors: PriorChoice, design: Design) -> ResolvedPriors:

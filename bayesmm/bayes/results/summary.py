@@ -43,8 +43,8 @@ def _facts(drawn: DrawnModel, origin: str) -> list[str]:
     sources = sorted({row.source for row in drawn.priors.rows})
     rows = f"{drawn.design.n} rows"
     lines = [f"{rows}; levels: {levels}" if levels else rows, f"{origin}; priors: {' and '.join(sources)}"]
-    if drawn.priors.known_sigma is not None:
-        lines.append(f"sigma is fixed at {drawn.priors.known_sigma:g}")
+    if drawn.priors.on_sigma:
+        lines.append(drawn.priors.on_sigma)
     lines += [f"the covariance of {term} is known" for term in drawn.design.known_terms]
     return lines
 

@@ -32,6 +32,7 @@ from bayesmm.specification.terms import ResidualSpecification, ResidualTerm, Spr
 
 ROOM = 16.0  # times the span of the data: how far new rows may be from those where levels have parameters of their own
 NOTHING = 1e-9  # share of a spread's column that others leave, where it says nothing of its own
+IN_PLACE = "sigma(1)"  # row of one standard deviation of all residuals, in the place of a sigma that is known
 ROUNDING = 1e-10  # how far below zero an eigenvalue of a correlation matrix may lie
 
 
@@ -588,7 +589,7 @@ def _all_rows(term: str, n: int, known_sigma: float | None) -> Spread:
             f"{term} is the standard deviation of all residuals, which sigma is already: leave it out, or give a sigma "
             "that it is in the place of, Model(..., sigma=1.0)."
         )
-    return Spread(term=term, kind="het", columns=np.ones((n, 1)), names=("sigma(1)",))
+    return Spread(term=term, kind="het", columns=np.ones((n, 1)), names=(IN_PLACE,))
 
 
 def _covariate(term: SpreadTerm, numbers: UsedRows, names: Names, used: UsedRows) -> Spread:
