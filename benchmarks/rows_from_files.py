@@ -98,6 +98,7 @@ def measure(step: str, pattern: str) -> dict[str, float]:
 
 def run_step(step: str, pattern: str) -> None:
     import polars  # noqa: F401  imports are not what is measured
+    import pyarrow.dataset  # noqa: F401
 
     import bayesmm.design.columns.formulae_terms
     import bayesmm.model

@@ -3,9 +3,9 @@
     python benchmarks/rows_on_a_cluster.py [ROWS ...] [--workers 2] [--people 20000]
 
 The files and the model are those of `rows_from_files.py`. Prints a line for each size: seconds and processor seconds of
-all passes of one process and of the cluster, which had been started and had imported what it needs; by what factor the
-time is shorter, and for how many times the processor time; the bytes of what the workers were told, of what they sent
-each other, and of what came back; and whether the fits agree.
+all passes of one process and of the cluster, whose workers had been started and had imported what they need; by what
+factor the time is shorter, and for how many times the processor time; the bytes of what the workers were told, of what
+they sent each other, and of what came back; and whether the fits agree.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ MIB = 2.0**20
 
 def cpu_of_worker(dask_worker: Any) -> float:
     return time.process_time()
+
+
+def import_what_passes_need(dask_worker: Any) -> None:
+    import bayesmm.design.columns.formulae_terms
+    import bayesmm.rows.summing
+    import bayesmm.rows.tables  # noqa: F401
 
 
 def received(dask_worker: Any) -> int:
@@ -86,11 +92,12 @@ def main(sizes: list[int], n_workers: int) -> None:
     print(f"{FORMULA}: {rows_from_files.PEOPLE:,} people; {n_workers} workers of one thread")
     local = LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR")
     with local as cluster, Client(cluster, set_as_default=False) as client:
+        client.run(import_what_passes_need)
         for n in sizes:
             with tempfile.TemporaryDirectory() as folder:
                 write_files(Path(folder), n)
                 pattern = f"{folder}/*.parquet"
-                on_cluster(f"{folder}/00000.parquet", client)  # imports
+                on_cluster(f"{folder}/00000.parquet", client)  # imports of this process
                 alone, together = one_process(pattern), on_cluster(pattern, client)
             print(
                 f"{n:>12,} rows  one process {alone['seconds']:.1f} s ({alone['cpu']:.1f} of processor)  "
@@ -106,7 +113,8 @@ def main(sizes: list[int], n_workers: int) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**28))  # of the workers; see docs/rows.md
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):  # of the workers; see docs/rows.md
+        os.environ.setdefault(name, str(2**28))
     read = argparse.ArgumentParser()
     read.add_argument("rows", nargs="*", type=float, default=[1e6, 1e7])
     read.add_argument("--workers", type=int, default=2)

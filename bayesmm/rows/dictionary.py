@@ -70,6 +70,8 @@ class Dictionary:
         return codes
 
     def _look_up(self, data: np.ndarray) -> np.ndarray:
+        if not self._count:
+            return np.full(len(data), -1, np.int64)
         if self._is_spread or not len(self._table):
             return np.asarray(self._numbers.get_indexer(pd.Index(data)), dtype=np.int64)
         least, most = data.min(), data.max()

@@ -138,7 +138,8 @@ class FileScan(Scan):
     def _pieces(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         import pyarrow as pa
 
-        found = self._dataset([name for name in names if name in self.texts])
+        texts = self.texts
+        found = self._dataset([name for name in names if name in texts])
         for fragment in sorted(found.get_fragments(), key=lambda each: self.paths.index(each.path)):
             with self._reading(fragment.path):
                 if self.row_groups is not None:

@@ -362,15 +362,13 @@ class Gatherer:
         if known == []:
             return
         seen = np.array(known or data[:1])
-        for _ in range(FEW + 1):  # one value more at a time
-            fresh = data[~np.isin(data, seen)]
-            if not len(fresh):
-                self.found.few[name] = sorted(seen.tolist())
-                return
-            seen = np.append(seen, fresh[0])
-            if len(seen) > FEW:
-                break
-        self.found.few[name] = []
+        for some in (data[:SAMPLED], data):  # most often some rows have more
+            while len(fresh := some[~np.isin(some, seen)]):
+                if len(seen) == FEW:
+                    self.found.few[name] = []
+                    return
+                seen = np.append(seen, fresh[0])
+        self.found.few[name] = sorted(seen.tolist())
 
     def _note_means(self, means: dict[str, float], n: int) -> None:
         """Take in means of so many complete rows more."""

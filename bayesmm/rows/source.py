@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.errors import RowsError
 from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.chunk import Chunk
-from bayesmm.rows.lanes import fold_in_lanes, threads_for
+from bayesmm.rows.lanes import fold_in_lanes, keep_freed_memory, threads_for
 from bayesmm.rows.passes import Account, Pass
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Scan(ABC):
             n += rows
             bar.tell(n, f"reading rows for {whole.text}: {n:,}")
 
+        keep_freed_memory()
         threads = 1 if in_order else self.threads or threads_for(whole.rows or self.chunk_rows)
         chunks = self.chunks(whole.names, whole.rows)
         if threads > 1:
