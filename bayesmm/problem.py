@@ -356,7 +356,15 @@ class Problem:
         return True
 
     def condense(
-        self, rows: Any, what: str, beta: np.ndarray, effects: Sequence[np.ndarray], bar: Bar = SILENT
+        self,
+        rows: Any,
+        what: str,
+        beta: np.ndarray,
+        effects: Sequence[np.ndarray],
+        bar: Bar = SILENT,
+        *,
+        sample: int | None = None,
+        seed: int = 0,
     ) -> FewRows:
         """Put few rows, with the same sums in each combination of levels, in the place of rows that are not in memory.
 
@@ -368,6 +376,8 @@ class Problem:
             Coefficients near which the responses are.
         effects : sequence of arrays, shapes (q, k)
             Random effects likewise.
+        sample, seed : int
+            How many rows stay as they are, about, and which.
 
         Returns
         -------
@@ -383,13 +393,14 @@ class Problem:
             return rows
         if not self._must_read(rows, what):
             return FewRows(self)
-        from bayesmm.rows.condensing import condense
+        from bayesmm.rows.condensing import condense, sample_places
         from bayesmm.rows.scan import scan
 
         assert self._summed_rows is not None
-        found = condense(self._summed_rows, scan(rows), beta, effects, bar)
+        sampled = None if sample is None else sample_places(self._summed_rows, sample, seed)
+        found = condense(self._summed_rows, scan(rows), beta, effects, bar, sampled)
         few = Problem(found.design, plan=self.plan, products=self.products)
-        return FewRows(few, found.counts, found.log_weights)
+        return FewRows(few, found.counts, found.log_weights, found.n_sampled)
 
     def find_indistinct(self) -> list[BlockPiece]:
         """Find the terms that can take over a part of the residual variance once the rows are free of fixed effects."""
@@ -533,11 +544,28 @@ class FewRows(NamedTuple):
         Of these rows.
     counts, log_weights : arrays, shape (m,), or None
         As of `bayesmm.rows.condensing.Condensed`; None where they are the rows of the model.
+    n_sampled : int or None
+        How many, the first ones, are rows of the model; None where all are.
     """
 
     problem: Problem
     counts: np.ndarray | None = None
     log_weights: np.ndarray | None = None
+    n_sampled: int | None = None
+
+    @property
+    def seen(self) -> slice:
+        """Which are rows of the model, that can be looked at."""
+        return slice(self.n_sampled)
+
+    def count(self, rows: np.ndarray) -> int:
+        """Count the rows that some of these stand for."""
+        return len(rows) if self.counts is None else round(self.counts[rows].sum())
+
+    def say(self, n: int) -> str | None:
+        """Say which rows of n can be looked at, where it is some of them."""
+        few = self.n_sampled
+        return None if few is None or few == n else f"{few:,} of {n:,} rows, drawn at random"
 
 
 def lay_out_design(design: Design) -> ResidualLayout:

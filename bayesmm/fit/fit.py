@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments import shorten
+from bayesmm.arguments import check_count, check_seed, shorten
 from bayesmm.console import visible
 from bayesmm.design.blocks.confounding import find_confounded
 from bayesmm.design.blocks.labels import Labels
@@ -28,7 +28,7 @@ from bayesmm.inference.fixed.information import parameter_covariance
 from bayesmm.marginal.likelihood.likelihood import Method
 from bayesmm.presenting.plugin import LABELS, SHOWN, coefficient_frame, statistic
 from bayesmm.presenting.progress import progress_bar
-from bayesmm.problem import Problem
+from bayesmm.problem import FewRows, Problem
 from bayesmm.reml.estimate import Estimate, LocalMaximum, read_public_parameters
 
 if TYPE_CHECKING:
@@ -2074,6 +2074,8 @@ class Fit:
         level: float = 0.95,
         seed: int = 1,
         refit: bool = False,
+        rows: Any = None,
+        sample: int = 10_000,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Tabulate a normal quantile plot with envelopes from data that the model draws.
@@ -2092,6 +2094,11 @@ class Fit:
         refit : bool
             Whether the variances of every set are estimated too, rather than kept at those of the fit; fixed effects
             and σ always are.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
+        sample : int
+            Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
+            count in the estimates of every set.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -2100,6 +2107,13 @@ class Fit:
         DataFrame
             Index: row labels, or levels. Columns: expected (normal quantile), observed, and the limits; of random
             effects group and effect before them. Ascending in observed.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is none of these.
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model; or `refit` is asked of them.
 
         Notes
         -----
@@ -2122,7 +2136,8 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.envelopes import simulate_envelopes
 
-        return simulate_envelopes(self, of, n, level, seed, refit=refit, progress=progress)
+        few = self._condense(rows, "fit.envelopes(rows='visits/*.parquet')", sample, seed, progress)
+        return simulate_envelopes(self, few, of, n, level, seed, refit=refit, progress=progress)
 
     def plot_envelopes(
         self,
@@ -2132,6 +2147,8 @@ class Fit:
         level: float = 0.95,
         seed: int = 1,
         refit: bool = False,
+        rows: Any = None,
+        sample: int = 10_000,
         progress: bool | None = None,
         ax: Axes | None = None,
     ) -> Figure:
@@ -2139,7 +2156,7 @@ class Fit:
 
         Parameters
         ----------
-        of, n, level, seed, refit, progress
+        of, n, level, seed, refit, rows, sample, progress
             As in `envelopes`, whose table is drawn.
         ax : matplotlib.axes.Axes, optional
             To draw one panel into.
@@ -2153,6 +2170,8 @@ class Fit:
         ------
         ArgumentError
             If an argument is none of these, or `ax` is given for several panels.
+        RowsError
+            As of `envelopes`.
         BayesmmError
             If matplotlib is not installed.
 
@@ -2164,10 +2183,18 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.figures import plot_envelopes_of
 
-        return plot_envelopes_of(self, of, n, level, seed, refit=refit, progress=progress, ax=ax)
+        few = self._condense(rows, "fit.plot_envelopes(rows='visits/*.parquet')", sample, seed, progress)
+        return plot_envelopes_of(self, few, of, n, level, seed, refit=refit, progress=progress, ax=ax)
 
     def plot_residuals(
-        self, *, n: int | None = None, level: float = 0.95, seed: int = 1, progress: bool | None = None
+        self,
+        *,
+        n: int | None = None,
+        level: float = 0.95,
+        seed: int = 1,
+        rows: Any = None,
+        sample: int = 10_000,
+        progress: bool | None = None,
     ) -> Figure:
         """Draw one page of residuals and random effects.
 
@@ -2179,6 +2206,11 @@ class Fit:
             Share of the sets that envelopes hold.
         seed : int
             The same seed gives the same envelopes.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
+        sample : int
+            Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
+            count in the estimates of every set.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -2193,6 +2225,8 @@ class Fit:
         ------
         ArgumentError
             If an argument is out of its range.
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model.
         BayesmmError
             If matplotlib is not installed.
 
@@ -2204,7 +2238,8 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.figures import plot_residuals
 
-        return plot_residuals(self, n, level, seed, progress)
+        few = self._condense(rows, "fit.plot_residuals(rows='visits/*.parquet')", sample, seed, progress)
+        return plot_residuals(self, few, n, level, seed, progress)
 
     def simulated_residuals(
         self,
@@ -2212,6 +2247,8 @@ class Fit:
         *,
         random: Literal["none", "all"] = "none",
         seed: int = 1,
+        rows: Any = None,
+        sample: int = 10_000,
         progress: bool | None = None,
     ) -> SimulatedResiduals:
         """Scale residuals by simulation: where each row lies among what the model draws for it.
@@ -2224,6 +2261,11 @@ class Fit:
             Residuals from the fixed effects alone, or from the conditional modes too.
         seed : int
             The same seed gives the same numbers.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
+        sample : int
+            Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
+            count in the estimates of every set.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -2231,6 +2273,11 @@ class Fit:
         -------
         SimulatedResiduals
             The residuals, uniform between 0 and 1 if the model is right, and tests of uniformity, dispersion, outliers.
+
+        Raises
+        ------
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model.
 
         Notes
         -----
@@ -2252,9 +2299,18 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.simulated_residuals import simulate_residuals
 
-        return simulate_residuals(self, n, seed, random, progress)
+        few = self._condense(rows, "fit.simulated_residuals(rows='visits/*.parquet')", sample, seed, progress)
+        return simulate_residuals(self, few, n, seed, random, progress)
 
-    def check(self, *, n: int = 499, seed: int = 1, progress: bool | None = None) -> Check:
+    def check(
+        self,
+        *,
+        n: int = 499,
+        seed: int = 1,
+        rows: Any = None,
+        sample: int = 10_000,
+        progress: bool | None = None,
+    ) -> Check:
         """Look at the fit from all sides before its numbers are read.
 
         Parameters
@@ -2263,6 +2319,11 @@ class Fit:
             Data sets that the model draws, beside which the data are seen.
         seed : int
             The same seed gives the same page.
+        rows : path, list, or table, optional
+            Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
+        sample : int
+            Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
+            count in the estimates of every set.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -2271,6 +2332,11 @@ class Fit:
         Check
             Prints a page: convergence, singularity, levels, influence, residuals and random effects, each in plain
             sentences with what to do. The numbers behind each are attributes.
+
+        Raises
+        ------
+        RowsError
+            If rows that are not in memory are not given, or are not those of the model.
 
         Notes
         -----
@@ -2287,7 +2353,15 @@ class Fit:
         """
         from bayesmm.inference.diagnostics.check import check_fit
 
-        return check_fit(self, n, seed, progress)
+        few = self._condense(rows, "fit.check(rows='visits/*.parquet')", sample, seed, progress)
+        return check_fit(self, few, n, seed, progress)
+
+    def _condense(self, rows: Any, what: str, sample: int, seed: int, progress: bool | None) -> FewRows:
+        """Put few rows, some of which are rows of the model, in the place of rows that are not in memory."""
+        check_count("sample", sample, 1)
+        at, seed = self.estimate, check_seed(seed)
+        with progress_bar("reading rows", None, progress) as bar:
+            return self.problem.condense(rows, what, at.beta, at.modes, bar, sample=sample, seed=seed)
 
     def summary(
         self, *, df: Df = "satterthwaite", information: Information | None = None, level: float = 0.95

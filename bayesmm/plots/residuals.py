@@ -55,6 +55,8 @@ class ResidualPage:
         By grouping factor, the level of each row; of a row with several levels the first.
     response, level
         What is fitted, and the share that envelopes hold.
+    sample : str or None
+        Which rows these are, where it is some of them.
     """
 
     rows: pd.DataFrame
@@ -63,6 +65,7 @@ class ResidualPage:
     levels: Sequence[tuple[str, np.ndarray]]
     response: str
     level: float
+    sample: str | None = None
 
 
 def plot_residual_page(page: ResidualPage) -> Figure:
@@ -87,12 +90,14 @@ def plot_residual_page(page: ResidualPage) -> Figure:
         _draw_levels(next(panels), pd.Series(page.rows["standardised"]), group, levels)
     for axis in panels:
         axis.remove()
-    show_key(figure, _key(page.level))
+    show_key(figure, _key(page.level, page.sample))
     return hand_over(figure)
 
 
 @in_style_of_axes
-def plot_envelopes(panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, ax: Axes | None = None) -> Figure:
+def plot_envelopes(
+    panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, ax: Axes | None = None, sample: str | None = None
+) -> Figure:
     """Draw normal quantile plots with envelopes.
 
     Parameters
@@ -103,6 +108,8 @@ def plot_envelopes(panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, 
         Share of simulated sets that envelopes hold.
     ax : matplotlib.axes.Axes, optional
         To draw one panel into.
+    sample : str, optional
+        Which rows these are, where it is some of them.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def plot_envelopes(panels: Sequence[tuple[str, pd.DataFrame]], *, level: float, 
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     if ax is None:
-        show_key(figure, _key(level))
+        show_key(figure, _key(level, sample))
     return hand_over(figure)
 
 
@@ -210,12 +217,12 @@ def _draw_levels(axis: Axes, values: pd.Series, group: str, levels: np.ndarray) 
     tidy(axis, grid="y")
 
 
-def _key(level: float) -> dict[str, Artist]:
+def _key(level: float, sample: str | None) -> dict[str, Artist]:
     from matplotlib.patches import Patch
 
     share = f"{100.0 * level:.12g} %"
     return {
-        "observed": line_of(FIT, linestyle="none", markersize=4),
+        (f"observed, {sample}" if sample else "observed"): line_of(FIT, linestyle="none", markersize=4),
         f"{share} of simulated sets, at each place": Patch(color=shade(0.5), alpha=0.45, linewidth=0.0),
         "as a whole": Patch(color=shade(0.5), alpha=0.18, linewidth=0.0),
     }

@@ -33,7 +33,7 @@ AT_ONCE = 2**16  # combinations whose products are taken apart at a time
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Condensed:
-    """Few rows of weight one with the sums of all, in each combination of levels.
+    """Some rows as they are, and few of weight one that have the sums of all others, in each combination of levels.
 
     Attributes
     ----------
@@ -43,11 +43,14 @@ class Condensed:
         Rows that each of them stands for; of all in a combination together it is their number.
     log_weights : array, shape (m,)
         Their share in the sum of the logarithms of the weights.
+    n_sampled : int
+        How many, the first ones, are as they are; they have their position among the rows read as their label.
     """
 
     design: Design
     counts: np.ndarray
     log_weights: np.ndarray
+    n_sampled: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,8 +120,20 @@ def _members(incidence: Incidence, m: int) -> list[Membership]:
     return [*incidence.memberships, *[nothing] * (m - len(incidence.memberships))]
 
 
+def sample_places(summed: Summed, n: int, seed: int) -> np.ndarray:
+    """Draw about n rows: positions among all, ascending, of which those that are not complete will be left out."""
+    found = summed.found
+    size = min(found.n_read, round(n * found.n_read / found.n))
+    return np.sort(np.random.default_rng(seed).choice(found.n_read, size, replace=False))
+
+
 def condense(
-    summed: Summed, source: Scan, beta: np.ndarray, effects: Sequence[np.ndarray], bar: Bar = SILENT
+    summed: Summed,
+    source: Scan,
+    beta: np.ndarray,
+    effects: Sequence[np.ndarray],
+    bar: Bar = SILENT,
+    sampled: np.ndarray | None = None,
 ) -> Condensed:
     """Put few rows in the place of those that a model was made of, in one pass over these.
 
@@ -134,6 +149,8 @@ def condense(
         Random effects likewise.
     bar : Bar
         What is told how many rows were read.
+    sampled : array of int, optional
+        Positions, ascending, of rows that stay as they are.
 
     Raises
     ------
@@ -152,7 +169,9 @@ def condense(
     )
     _check_keys(columns, [block.group for block in blocks])
     evaluation = Evaluation(declared, summed.found, needed, source.texts)
-    found = source.fold(_Condensing(evaluation=evaluation, columns=columns), bar)
+    whole = _Condensing(evaluation=evaluation, columns=columns, sampled=sampled)
+    # of a cluster's parts the position of a row is not known: this process reads the rows itself
+    found = source.fold(whole, bar) if sampled is None else Scan.fold(source, whole, bar)
     check_same(summed, source, found.seen)
     return _rows_of(found, columns, summed.design)
 
@@ -171,6 +190,7 @@ class _Condensing:
 
     evaluation: Evaluation
     columns: Columns
+    sampled: np.ndarray | None = None
     rows: int | None = None
     text: str = "sums of levels"
 
@@ -182,10 +202,28 @@ class _Condensing:
         return _Cells(self.columns.width)
 
     def add(self, so_far: _Cells, chunk: Chunk) -> None:
-        rows = self.evaluation.read(chunk)
-        if rows is not None:
-            so_far.seen.add(rows)
-            so_far.add(*self.columns.of(rows), np.log(rows.weights))
+        complete, rows = self.evaluation.read_rows(chunk)
+        if rows is None:
+            return
+        so_far.seen.add(rows)
+        keys, columns = self.columns.of(rows)
+        logs, own = np.log(rows.weights), self._sampled(chunk)
+        if len(own):
+            is_own = np.zeros(len(complete), bool)
+            is_own[own - chunk.first] = True
+            is_own = is_own[complete]
+            places = chunk.first + np.flatnonzero(complete)
+            if is_own.any():
+                so_far.sampled.append((places[is_own], rows.rows(is_own)))
+            keys, columns, logs = keys[~is_own], columns[:, ~is_own], logs[~is_own]
+        if len(keys):
+            so_far.add(keys, columns, logs)
+
+    def _sampled(self, chunk: Chunk) -> np.ndarray:
+        if self.sampled is None:
+            return np.zeros(0, np.int64)
+        ends = np.searchsorted(self.sampled, [chunk.first, chunk.first + chunk.table.num_rows])
+        return self.sampled[slice(*ends)]
 
 
 class _Cells:
@@ -193,6 +231,7 @@ class _Cells:
 
     def __init__(self, width: int) -> None:
         self.seen = Seen()
+        self.sampled: list[tuple[np.ndarray, ChunkRows]] = []
         self._lower = np.tril_indices(width)
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._settled = 0
@@ -208,14 +247,15 @@ class _Cells:
         products = [total(columns[i] * columns[j]) for i, j in zip(*self._lower, strict=True)]
         self._wait(found, np.stack([*products, total(None), total(log_weights)]))
 
-    def packed(self) -> tuple[Seen, np.ndarray, np.ndarray]:
+    def packed(self) -> tuple[Seen, list[tuple[np.ndarray, ChunkRows]], np.ndarray, np.ndarray]:
         """Return all of it."""
-        return self.seen, *self.read()
+        return self.seen, self.sampled, *self.read()
 
-    def merge(self, other: tuple[Seen, np.ndarray, np.ndarray]) -> None:
+    def merge(self, other: tuple[Seen, list[tuple[np.ndarray, ChunkRows]], np.ndarray, np.ndarray]) -> None:
         """Add what other rows have."""
-        seen, keys, sums = other
+        seen, sampled, keys, sums = other
         self.seen.merge(seen)
+        self.sampled += sampled
         self._wait(keys, sums)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -243,37 +283,49 @@ class _Cells:
 
 
 def _rows_of(cells: _Cells, columns: Columns, design: Design) -> Condensed:
-    """Take the products of each combination apart into rows."""
+    """Take the products of each combination apart into rows, after those that stay as they are."""
     keys, sums = cells.read()
     parts = [_roots(sums[:-2, start : start + AT_ONCE], columns.width) for start in range(0, len(keys), AT_ONCE)]
-    of_cell = np.concatenate([start * AT_ONCE + cell for start, (cell, _) in enumerate(parts)])
-    found = np.concatenate([rows for _, rows in parts])
+    of_cell = np.concatenate([np.zeros(0, np.int64), *(i * AT_ONCE + cell for i, (cell, _) in enumerate(parts))])
+    found = np.concatenate([np.zeros((0, columns.width)), *(rows for _, rows in parts)])
     n, share = len(of_cell), 1.0 / np.bincount(of_cell, minlength=len(keys))
     levels, blocks, at = iter(columns.levels(keys[of_cell])), [], 0
+    own = sorted(cells.sampled, key=lambda each: each[0][0])
     X = np.zeros((n, len(design.coefficients)))
     X[:, columns.kept] = found[:, -1 - len(columns.kept) : -1] @ columns.fixed_root
     y = found[:, -1] + X[:, columns.kept] @ columns.beta
-    for block, T, b, m in zip(design.blocks, columns.effect_roots, columns.effects, columns.n_members, strict=True):
+    each = enumerate(zip(design.blocks, columns.effect_roots, columns.effects, columns.n_members, strict=True))
+    for f, (block, T, b, m) in each:
         memberships = []
-        for codes in (next(levels) for _ in range(m)):
-            memberships.append(Membership(codes=codes, columns=found[:, at : at + len(T)] @ T))
+        for side in range(m):
+            codes, Z = next(levels), found[:, at : at + len(T)] @ T
             at += len(T)
-            y += (memberships[-1].columns * b[codes]).sum(axis=1)
+            y += (Z * b[codes]).sum(axis=1)
+            as_they_are = [rows.incidences[f].memberships[side] for _, rows in own]
+            memberships.append(
+                Membership(
+                    codes=np.concatenate([*(each.codes for each in as_they_are), codes]),
+                    columns=np.concatenate([*(each.columns for each in as_they_are), Z]),
+                )
+            )
         incidence = Incidence(memberships=tuple(memberships), n_levels=block.q)
         blocks.append(replace(block, incidence=incidence, columns=incidence.total, moments=None))
+    places = np.concatenate([np.zeros(0, np.int64), *(places for places, _ in own)])
+    ones, weights = np.ones(n), np.concatenate([np.zeros(0), *(rows.weights for _, rows in own)])
     return Condensed(
         design=replace(
             design,
-            y=y,
-            offset=np.zeros(n),
-            weights=np.ones(n),
-            X=X,
+            y=np.concatenate([*(rows.y + rows.offset for _, rows in own), y]),
+            offset=np.concatenate([*(rows.offset for _, rows in own), 0.0 * ones]),
+            weights=np.append(weights, ones),
+            X=np.concatenate([*(rows.fixed.T for _, rows in own), X]),
             blocks=tuple(blocks),
-            rows=pd.RangeIndex(n),
+            rows=pd.Index(np.append(places, np.arange(-n, 0))),
             elsewhere=None,
         ),
-        counts=(sums[-2] * share)[of_cell],
-        log_weights=(sums[-1] * share)[of_cell],
+        counts=np.append(np.ones(len(places)), (sums[-2] * share)[of_cell]),
+        log_weights=np.append(np.log(weights), (sums[-1] * share)[of_cell]),
+        n_sampled=len(places),
     )
 
 

@@ -12,15 +12,16 @@ import pandas as pd
 from bayesmm.console import listing, visible
 from bayesmm.errors import FitStatus
 from bayesmm.inference.diagnostics.deletion import columns_needed
-from bayesmm.inference.diagnostics.influence import ROWS, Influence, grouping_names, left_out, measure_influence
+from bayesmm.inference.diagnostics.influence import ROWS, Influence, grouping_names, leave_out, left_out
 from bayesmm.inference.diagnostics.patterns import Patterns, look_for_patterns
 from bayesmm.inference.diagnostics.principal_components import decompose_covariances
-from bayesmm.inference.diagnostics.row_view import view_rows
+from bayesmm.inference.diagnostics.row_view import view_rows_at
 from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Part, Table, Words, facts, notes
 from bayesmm.presenting.report import Report
+from bayesmm.problem import FewRows
 
 type Topic = Literal["convergence", "singularity", "levels", "influence", "residuals", "random effects"]
 
@@ -76,6 +77,8 @@ class Check:
         Of each covariance matrix.
     formula : str
         The model.
+    sample : str or None
+        Which rows were looked at one by one, in words, where it is some of them.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class Check:
     patterns: Patterns
     principal_components: pd.DataFrame
     formula: str
+    sample: str | None = None
 
     @property
     def concerns(self) -> tuple[Finding, ...]:
@@ -148,7 +152,9 @@ class Check:
     def _notes(self) -> list[str]:
         n, n_rows = self.patterns.n, len(self.influence[ROWS].table)
         many = f"Among {n_rows:,} rows departures too small to matter stand out, too: judge by their size."
+        sampled = f"Single rows, and residuals, are those of {self.sample}; levels are those of all rows."
         return [
+            *([sampled] if self.sample else []),
             *([many] if n_rows >= MANY_ROWS else []),
             f"lower and upper enclose 95 % of {n} data sets that the model draws, each treated as the data were; p is "
             "the share of them that are as extreme in this one look. Judge by the share that counts all looks, above.",
@@ -164,14 +170,14 @@ class Check:
         return self.summary()._repr_html_()
 
 
-def check_fit(fit: Fitted, n: int, seed: int, progress: bool | None) -> Check:
+def check_fit(fit: Fitted, few: FewRows, n: int, seed: int, progress: bool | None) -> Check:
     """Look at a fit from all sides; see `Fit.check`."""
-    rows = view_rows(fit)
+    rows = view_rows_at(few.problem, fit.estimate)
     at = rows.at
-    patterns = look_for_patterns(fit, rows, n, seed, progress)
+    patterns = look_for_patterns(fit, rows, n, seed, progress, few)
     components = decompose_covariances(fit)
-    levels = describe_levels(fit, at)
-    influence, skipped = _influence(fit, at)
+    levels = describe_levels(fit, at, few)
+    influence, skipped = _influence(fit, at, few)
     findings = (
         *_convergence(fit),
         *_singularity(fit, components),
@@ -186,20 +192,21 @@ def check_fit(fit: Fitted, n: int, seed: int, progress: bool | None) -> Check:
         patterns=patterns,
         principal_components=components,
         formula=fit.design.specification.shown,
+        sample=few.say(fit.n),
     )
 
 
-def describe_levels(fit: Fitted, at: Eliminated) -> pd.DataFrame:
+def describe_levels(fit: Fitted, at: Eliminated, few: FewRows) -> pd.DataFrame:
     """Tabulate levels and rows of each grouping factor, and how well the data tell its levels apart.
 
     The reliability is that of a typical level's first effect: Var b̂ over Var b, by their sums over levels.
     """
     rows = {}
-    each = zip(fit.design.blocks, at.mode_variances, fit.estimate.factors, at.level_variances, strict=True)
+    each = zip(few.problem.design.blocks, at.mode_variances, fit.estimate.factors, at.level_variances, strict=True)
     for block, variances, L, prior in each:
         if block.is_whole:
             continue
-        counts = np.array(list(map(len, block.incidence.members())))
+        counts = np.array([few.count(rows) for rows in block.incidence.members()])
         total = np.einsum("ij,ij->i", L, L) * prior.mean()
         known = total > 0
         reliability = (variances.mean(axis=1)[known] / total[known]).max(initial=0.0) if known.any() else np.nan
@@ -289,15 +296,15 @@ def _range(fewest: int, most: int) -> str:
     return f"{fewest} row{'s' if fewest > 1 else ''}" if fewest == most else f"{fewest} to {most} rows"
 
 
-def _influence(fit: Fitted, at: Eliminated) -> tuple[dict[str, Influence], list[str]]:
-    found, skipped = {ROWS: measure_influence(fit, ROWS, refit=False)}, []
+def _influence(fit: Fitted, at: Eliminated, few: FewRows) -> tuple[dict[str, Influence], list[str]]:
+    found, skipped = {ROWS: leave_out(fit, few, ROWS)}, []
     effects = sum(Z.shape[1] for Z in at.columns)
     for name in grouping_names(fit):
-        _, groups, factor = left_out(fit.design, f"`{name}`")
+        _, groups, factor = left_out(few.problem.design, f"`{name}`")
         if columns_needed(at, groups, factor) * effects > MOST_WORK:
             skipped.append(name)
         else:
-            found[name] = measure_influence(fit, f"`{name}`", refit=False)
+            found[name] = leave_out(fit, few, f"`{name}`")
     return found, skipped
 
 

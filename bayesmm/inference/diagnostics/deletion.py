@@ -95,7 +95,7 @@ def delete_groups(
         variance=np.full((n_groups, p, p), np.nan),
         explained=np.full(n_groups, np.nan),
         leverage=np.array([(1.0 - at.left[rows]).sum() for rows in groups]),
-        size=np.array([len(rows) if counts is None else round(counts[rows].sum()) for rows in groups]),
+        size=np.array([len(rows) if counts is None else round(counts[rows].sum()) for rows in groups], dtype=int),
     )
     single = np.flatnonzero([len(rows) == 1 for rows in groups])
     if len(single):

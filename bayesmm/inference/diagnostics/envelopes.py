@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from bayesmm.arguments import is_one_of, shorten
-from bayesmm.errors import ArgumentError
+from bayesmm.errors import ArgumentError, RowsError
 from bayesmm.inference.diagnostics.residuals import standardise
 from bayesmm.inference.diagnostics.row_view import RowView, view_rows, view_rows_at
 from bayesmm.inference.diagnostics.simulated_sets import Sets, check_sets, draw_sets, treat
@@ -19,7 +19,7 @@ from bayesmm.inference.fitted import Fitted
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.presenting.intervals import check_level
 from bayesmm.presenting.progress import watched
-from bayesmm.problem import Problem
+from bayesmm.problem import FewRows, Problem
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.estimate import Estimate, estimate
 from bayesmm.reml.residual_search import pose_settled, refit_residual
@@ -30,7 +30,7 @@ MOST_NUMBERS = 50_000_000  # sets times values: 400 MB
 
 
 def simulate_envelopes(
-    fit: Fitted, of: Of, n: int, level: float, seed: int, *, refit: bool, progress: bool | None
+    fit: Fitted, few: FewRows, of: Of, n: int, level: float, seed: int, *, refit: bool, progress: bool | None
 ) -> pd.DataFrame:
     """Tabulate sorted standardised values beside what the model draws; see `Fit.envelopes`."""
     if not is_one_of(of, ("residuals", "random_effects")):
@@ -39,9 +39,14 @@ def simulate_envelopes(
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     check_sets(n, seed)
     level = check_level(level)
-    rows = view_rows(fit)
+    if refit and few.n_sampled is not None:
+        raise RowsError(
+            "refit is True, and the rows are not in memory: each set would be all rows once more. Leave refit out, or "
+            "fit a model of a data frame, of a part of the rows perhaps."
+        )
+    rows, index = view_rows_at(few.problem, fit.estimate), few.problem.design.rows[few.seen]
     at = rows.at
-    n_values = fit.n if of == "residuals" else sum(v.size for v in at.mode_variances)
+    n_values = len(index) if of == "residuals" else sum(v.size for v in at.mode_variances)
     if n_values * (n + 1) > MOST_NUMBERS:
         raise ArgumentError(
             f"n is {n}: with {n_values:,} values that would be {n_values * n:,} numbers, more than the "
@@ -51,8 +56,8 @@ def simulate_envelopes(
     sets = draw_sets(at, n, seed, fit.known_sigma, df, False if refit else progress)
     if of == "residuals":
         looks = _refitted(fit, sets, of, n, progress) if refit else (standard_residuals(rows, each) for each in sets)
-        values = np.concatenate([*looks], axis=1)
-        return _envelope(values, fit.design.rows, level, {})
+        values = np.concatenate([each[few.seen] for each in looks], axis=1)
+        return _envelope(values, index, level, {})
     pieces: dict[tuple[int, int], list[np.ndarray]] = {}
     for modes in _refitted(fit, sets, of, n, progress) if refit else (standard_modes(at, each) for each in sets):
         for f, own in enumerate(modes):

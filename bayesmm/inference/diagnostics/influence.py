@@ -214,14 +214,19 @@ def measure_influence(
     with progress_bar(f"leaving out {by}", None, progress) as bar:
         what, at = f"fit.influence({by!r}, rows='visits/*.parquet')", fit.estimate
         few = fit.problem.condense(rows, what, at.beta, at.modes, bar)
-        return _leave_out(fit, few, by, refit=refit, progress=progress)
+        return leave_out(fit, few, by, refit=refit, progress=progress)
 
 
-def _leave_out(fit: Fitted, few: FewRows, by: str, *, refit: bool, progress: bool | None) -> Influence:
+def leave_out(fit: Fitted, few: FewRows, by: str, *, refit: bool = False, progress: bool | None = False) -> Influence:
+    """Leave out rows, those that are rows of the model, or levels."""
     index, groups, factor = left_out(few.problem.design, by)
     view = view_rows_at(few.problem, fit.estimate)
     at = view.at
-    deleted = delete_rows(view) if by == ROWS else delete_groups(at, groups, factor, few.counts)
+    if by != ROWS:
+        deleted = delete_groups(at, groups, factor, few.counts)
+    else:
+        index = index[few.seen]
+        deleted = delete_rows(view if few.n_sampled is None else view.first(few.n_sampled))
     change, variance = user_changes(fit, at, deleted)
     parameters = None
     if refit:

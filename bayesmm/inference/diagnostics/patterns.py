@@ -12,6 +12,7 @@ from bayesmm.inference.diagnostics.envelopes import standard_modes, standard_res
 from bayesmm.inference.diagnostics.row_view import RowView
 from bayesmm.inference.diagnostics.simulated_sets import Sets, draw_sets, monte_carlo_p
 from bayesmm.inference.fitted import Fitted
+from bayesmm.problem import FewRows
 
 FEWEST_LEVELS = 6  # of whose effects a distribution is looked at
 SIGNED = ("skewness", "excess kurtosis", "curvature", "spread against fitted")
@@ -39,13 +40,19 @@ class Patterns:
     n: int
 
 
-def look_for_patterns(fit: Fitted, rows: RowView, n: int, seed: int, progress: bool | None) -> Patterns:
-    """Look at residuals and random effects of the data and of n sets that the model draws."""
+def look_for_patterns(
+    fit: Fitted, rows: RowView, n: int, seed: int, progress: bool | None, few: FewRows | None = None
+) -> Patterns:
+    """Look at residuals and random effects of the data and of n sets that the model draws.
+
+    Of few rows that have the sums of all, residuals are looked at of those that are rows of the model.
+    """
+    few = few or FewRows(fit.problem)
     df = fit.estimate.criterion_function.degrees_of_freedom
     names: list[tuple[str, str]] = []
     values = []
     for sets in draw_sets(rows.at, n, seed, fit.known_sigma, df, progress):
-        looks = dict(_looks(fit, rows, sets))
+        looks = dict(_looks(fit, few, rows, sets))
         names = list(looks)
         values.append(np.array(list(looks.values())))
     found = np.concatenate(values, axis=1)  # (looks, sets)
@@ -81,23 +88,23 @@ def _distances(
     return np.where(signed[:, None], np.abs(scaled), scaled)
 
 
-def _looks(fit: Fitted, rows: RowView, sets: Sets) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+def _looks(fit: Fitted, few: FewRows, rows: RowView, sets: Sets) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """Each look's statistic, of all sets (c,)."""
-    at, t = rows.at, standard_residuals(rows, sets)
+    at, seen, t = rows.at, few.seen, standard_residuals(rows, sets)[few.seen]
     known = np.isfinite(t).all(axis=1)
     t = t[known]
     yield from _shape("residuals", t)
     yield ("residuals", "largest residual"), np.abs(t).max(axis=0)
-    design = fit.design
+    design = few.problem.design
     origin = design.offset + design.X[:, design.kept] @ np.asarray(at.products.fixed_origin)
-    fitted = (origin[:, None] + rows.to_data(sets.fitted))[known]
+    fitted = (origin[:, None] + rows.to_data(sets.fitted))[seen][known]
     fitted = fitted - fitted.mean(axis=0)
     if float(fitted.std()) > 0:
         yield ("residuals", "curvature"), _correlation(t, fitted**2)
         yield ("residuals", "spread against fitted"), _correlation(np.abs(t), fitted)
     for block in design.blocks:
         if len(block.incidence.memberships) == 1:
-            codes = block.incidence.only.codes[known]
+            codes = block.incidence.only.codes[seen][known]
             if block.q < len(codes):
                 yield ("residuals", f"spread by {block.group}"), _spread_by(np.abs(t), codes, block.q)
     for block, own in zip(fit.labels.blocks, standard_modes(at, sets), strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesmm.inference.eliminated import eliminate_at
 from bayesmm.inference.fitted import Fitted
+from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.residual.layout import Stack
 from bayesmm.marginal.residual.through_rows import Eliminated
 from bayesmm.problem import Problem
@@ -42,6 +43,16 @@ class RowView:
     stacks: tuple[Stack, ...]
     roots: Sequence[np.ndarray]
     weights: np.ndarray
+
+    def first(self, n: int) -> RowView:
+        """Return the first n rows, of a fit with independent residuals."""
+        rows = self.at.rows
+        some = Rows(
+            fixed=rows.fixed[:n],
+            incidences=tuple(each.rows(slice(n)) for each in rows.incidences),
+            log_weights=rows.log_weights[:n],
+        )
+        return RowView(at=self.at.of_rows(some), stacks=(), roots=(), weights=self.weights[:n])
 
     def to_data(self, K: np.ndarray) -> np.ndarray:
         """LK of columns (n, c): rows of the data."""

@@ -12,11 +12,12 @@ from bayesmm.arguments import is_one_of
 from bayesmm.errors import ArgumentError
 from bayesmm.inference.diagnostics.envelopes import MOST_NUMBERS
 from bayesmm.inference.diagnostics.simulated_sets import draw_sets, monte_carlo_p
-from bayesmm.inference.eliminated import eliminate_given
+from bayesmm.inference.eliminated import eliminate_at
 from bayesmm.inference.fitted import Fitted
 from bayesmm.presenting.numbers import write_digits, write_p
 from bayesmm.presenting.parts import Column, Table, facts, notes
 from bayesmm.presenting.report import Report
+from bayesmm.problem import FewRows
 
 if TYPE_CHECKING:
     from bayesmm.plots.canvas import Axes, Figure
@@ -45,6 +46,8 @@ class SimulatedResiduals:
         "none": marginal residuals; "all": conditional ones.
     formula : str
         The model.
+    sample : str or None
+        Which rows these are, in words, where it is some of them.
 
     Examples
     --------
@@ -60,6 +63,7 @@ class SimulatedResiduals:
     n: int
     random: str
     formula: str
+    sample: str | None = None
 
     def plot(self, *, ax: Axes | None = None) -> Figure:
         """Draw the sorted residuals beside uniform quantiles, with the p-values of the tests.
@@ -89,7 +93,8 @@ class SimulatedResiduals:
         found = ", ".join(
             f"{name} {write_p(float(p))}" for name, p in zip(self.tests.index, self.tests["p_value"], strict=True)
         )
-        return plot_uniform(self.residuals, title=f"p: {found}", ax=ax)
+        of = f"; {self.sample}" if self.sample else ""
+        return plot_uniform(self.residuals, title=f"p: {found}{of}", ax=ax)
 
     def summary(self) -> Report:
         """Show the tests.
@@ -107,7 +112,7 @@ class SimulatedResiduals:
         Simulated residuals of Reaction ~ Days + (Days | Subject)
         """
         kind = "marginal residuals" if self.random == "none" else "conditional residuals"
-        table = self.tests
+        table, of = self.tests, f" ({self.sample})" if self.sample else ""
         columns = [
             Column(head=name, cells=[write_digits(value) for value in table[name]])
             for name in ("statistic", "lower", "upper")
@@ -116,7 +121,7 @@ class SimulatedResiduals:
         return Report(
             title=f"Simulated residuals of {self.formula}",
             parts=(
-                facts((f"{len(self.residuals)} {kind} among those of {self.n} sets that the model draws",)),
+                facts((f"{len(self.residuals)} {kind}{of} among those of {self.n} sets that the model draws",)),
                 Table(names=list(table.index), columns=columns, where="simulated.tests"),
                 notes(
                     (
@@ -138,37 +143,40 @@ class SimulatedResiduals:
 
 
 def simulate_residuals(
-    fit: Fitted, n: int, seed: int, random: Literal["none", "all"], progress: bool | None
+    fit: Fitted, few: FewRows, n: int, seed: int, random: Literal["none", "all"], progress: bool | None
 ) -> SimulatedResiduals:
     """Rank each observation among simulated ones; see `Fit.simulated_residuals`."""
     if not is_one_of(random, ("none", "all")):
         raise ArgumentError(f"random is {random!r}: give 'none' (marginal residuals) or 'all' (conditional ones).")
-    at = eliminate_given(fit)
-    if isinstance(n, int) and fit.n * (n + 1) > MOST_NUMBERS:
+    at, index = eliminate_at(few.problem, fit.estimate), few.problem.design.rows[few.seen]
+    m = len(index)
+    if isinstance(n, int) and m * (n + 1) > MOST_NUMBERS:
         raise ArgumentError(
-            f"n is {n}: with {fit.n:,} rows that would be {fit.n * n:,} numbers, more than the {MOST_NUMBERS:,} that "
-            f"are kept. Draw fewer: n={max(MOST_NUMBERS // fit.n - 1, 20)}."
+            f"n is {n}: with {m:,} rows that would be {m * n:,} numbers, more than the {MOST_NUMBERS:,} that "
+            f"are kept. Draw fewer: n={max(MOST_NUMBERS // m - 1, 20)}."
         )
     df = fit.estimate.criterion_function.degrees_of_freedom
     sets = draw_sets(at, n, seed, fit.known_sigma, df, progress)
-    values = np.concatenate([each.marginal if random == "none" else each.conditional for each in sets], axis=1)
+    looks = (each.marginal if random == "none" else each.conditional for each in sets)
+    values = np.concatenate([each[few.seen] for each in looks], axis=1)
     ranks = np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1)  # of the set at each row, 0 to n
-    jitter = np.random.default_rng([seed, 1]).random(fit.n)
+    jitter = np.random.default_rng([seed, 1]).random(m)
     places = (np.sort(ranks, axis=0) + 0.5) / (n + 1)
-    expected = (np.arange(1, fit.n + 1) - 0.5)[:, None] / fit.n
+    expected = (np.arange(1, m + 1) - 0.5)[:, None] / m
     spread = np.sqrt((values**2).mean(axis=0))
     ratio = spread / np.sqrt((values**2).mean())  # of all sets alike: ranks stay exact
     extreme = ((ranks == 0) | (ranks == n)).sum(axis=0).astype(float)
-    statistics = {"uniformity": np.abs(places - expected).max(axis=0) + 0.5 / fit.n, "dispersion": ratio}
+    statistics = {"uniformity": np.abs(places - expected).max(axis=0) + 0.5 / m, "dispersion": ratio}
     rows = {name: _test(each) for name, each in statistics.items()}
     rows["dispersion"]["p_value"] = monte_carlo_p(np.abs(np.log(ratio)))
     rows["outliers"] = _test(extreme)
     return SimulatedResiduals(
-        residuals=pd.Series((ranks[:, 0] + jitter) / (n + 1), index=fit.design.rows, name="scaled_residual"),
+        residuals=pd.Series((ranks[:, 0] + jitter) / (n + 1), index=index, name="scaled_residual"),
         tests=pd.DataFrame.from_dict(rows, orient="index"),
         n=n,
         random=random,
         formula=fit.design.specification.shown,
+        sample=few.say(fit.n),
     )
 
 

@@ -116,7 +116,7 @@ class ChunkRows:
     incidences: tuple[Incidence, ...]
     columns: tuple[np.ndarray, ...]
 
-    def rows(self, some: slice) -> ChunkRows:
+    def rows(self, some: slice | np.ndarray) -> ChunkRows:
         """Take some of the rows."""
         return ChunkRows(
             fixed=self.fixed[:, some],
