@@ -18,17 +18,21 @@ from bayesmm.errors import DesignError
 
 @dataclass(frozen=True)
 class Kronecker(Structure):
-    """Σ = Σ₁ ⊗ R₂, Λ = Λ₁ ⊗ C₂: the effect of levels (a, t) is number a·k₂ + t.
+    """Σ = Σ₁ ⊗ Σ₂, Λ = Λ₁ ⊗ Λ₂: the effect of levels (a, t) is number a·k₂ + t.
 
-    Standard deviations are those of Σ₁, which all levels of the second factor share; R₂ is a correlation matrix, so
-    that both are determined. θ is that of Σ₁, then the angles of R₂.
+    The first variance in Σ₂ is one, so that both are determined, as in ASReml: Σ₁ is the covariance at the first level
+    of the second factor. With one standard deviation Σ₂ is a correlation matrix. θ is that of Σ₁, then that of Σ₂
+    without its first entry, the root of that variance.
+
+    Free standard deviations are those of Σ₁, and of the other levels of the second factor at the first level of the
+    first factor: what Σ₂ has is the ratio of these to the first.
 
     Attributes
     ----------
     left : Structure
         Of Σ₁.
-    right : ScaledCorrelation
-        Of R₂, with one standard deviation, which is held at one.
+    right : Structure
+        Of Σ₂, the first entry of whose θ is the root of its first variance, or a scale that grows with it.
     first, second : str
         The factors as they are written.
     left_effects, right_effects : tuple of str
@@ -36,7 +40,7 @@ class Kronecker(Structure):
     """
 
     left: Structure
-    right: ScaledCorrelation
+    right: Structure
     first: str = ""
     second: str = ""
     left_effects: tuple[str, ...] = ()
@@ -52,17 +56,21 @@ class Kronecker(Structure):
     @property
     def words(self) -> str:  # type: ignore[override]
         """Both, as a product."""
-        return f"{self.left.words} ⊗ {self.right.pattern} correlations"
+        if isinstance(self.right, ScaledCorrelation) and self.right.equal:
+            return f"{self.left.words} ⊗ {self.right.pattern} correlations"
+        return f"{self.left.words} ⊗ {self.right.words}"
 
     @property
     def correlations(self) -> str:  # type: ignore[override]
-        """By a pattern, where the first are not of lower rank."""
-        return "rank" if self.left.correlations == "rank" else "several"
+        """By a pattern, where there are any and the first are not of lower rank."""
+        if self.left.correlations == "rank":
+            return "rank"
+        return "none" if self.left.correlations == self.right.correlations == "none" else "several"
 
     @property
     def is_straight(self) -> bool:  # type: ignore[override]
-        """Where that of the first is."""
-        return self.left.is_straight
+        """Where both are."""
+        return self.left.is_straight and self.right.is_straight
 
     @property
     def has_lkj(self) -> bool:  # type: ignore[override]
@@ -127,10 +135,10 @@ class Kronecker(Structure):
     def generic(self, k: int) -> np.ndarray:
         """Both in general."""
         k1, k2 = self._shape(k)
-        return np.append(self.left.generic(k1), self.right.generic(k2)[1:])
+        return self._join(self.left.generic(k1), self.right.generic(k2), k)
 
     def factor(self, xp: Any, theta: Array, k: int) -> Array:
-        """Λ₁ ⊗ C₂."""
+        """Λ₁ ⊗ Λ₂."""
         return _kron(*self._factors(xp, theta, k))
 
     def derivatives(self, xp: Any, theta: Array, k: int) -> tuple[Array, Array]:
@@ -139,7 +147,7 @@ class Kronecker(Structure):
         own, angles = self._split(theta, k)
         L, C = self._factors(xp, theta, k)
         dL, ddL = piece_derivatives(xp, own, Piece(0, k1, self.left))  # columns of a wider factor are the last ones
-        first, second = self.right.derivatives(xp, xp.concatenate([xp.ones(1), angles]), k2)
+        first, second = piece_derivatives(xp, xp.concatenate([xp.ones(1), angles]), Piece(0, k2, self.right))
         dC, ddC = first[1:], second[1:, 1:]
         mixed = _kron(dL[:, None, :, :k1], dC[None])
         wide = dL.shape[2] - k1
@@ -149,10 +157,10 @@ class Kronecker(Structure):
         return xp.concatenate([_kron(dL, C), turned]), xp.concatenate([rows, last])
 
     def nearest(self, Lambda: np.ndarray) -> np.ndarray:
-        """θ of the mean over levels of the second factor, and of the correlations over all of the first."""
+        """θ of the mean over levels of the second factor, and of that over all of the first."""
         S, R = self._means(np, Lambda @ Lambda.T)
-        R = R if np.isfinite(R).all() else np.eye(len(R))
-        return np.append(self.left.nearest(_root(S)), self.right.nearest(_root(R))[1:])
+        R = R if np.isfinite(R).all() and R[0, 0] > 0.0 else np.eye(len(R))
+        return self._join(self.left.nearest(_root(S)), self.right.nearest(_root(R)), len(Lambda))
 
     def scaled(self, theta: np.ndarray, by: float, k: int) -> np.ndarray:
         """Scale Λ₁."""
@@ -165,13 +173,13 @@ class Kronecker(Structure):
 
     def moments(self, Lambda: np.ndarray, expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """One step of each at the other."""
-        k = len(Lambda)
-        L, C = self._factors(np, self.nearest(Lambda), k)
+        k, at = len(Lambda), self.nearest(Lambda)
+        L, C = self._factors(np, at, k)
         moved = self.left.moments(L, *(self._along_first(M, C) for M in (expected, observed)))
         if not L.any():
-            return np.append(moved, self.right.nearest(C)[1:])
+            return np.append(moved, self._split(at, k)[1])
         turned = self.right.moments(C, *(self._along_second(M, L) for M in (expected, observed)))
-        return np.append(moved, turned[1:])
+        return self._join(moved, turned, k)
 
     def axes(self, Lambda: np.ndarray) -> Axes:
         """Those of the first, at the correlations that are there."""
@@ -214,13 +222,15 @@ class Kronecker(Structure):
         turned = self.right.way_down(
             np.append(1.0, angles), k2, *(self._along_second(M, L) for M in (expected, observed))
         )
-        return None if turned is None else np.append(own, turned[1:])
+        return None if turned is None else self._join(own, turned, k)
 
     # -- the public scale ---------------------------------------------------------------------------------------------
 
     def sd_names(self, effects: Sequence[str], expression: str) -> tuple[str, ...]:
-        """Those of the first."""
-        return self.left.sd_names(self._names(effects)[0], self.first or expression)
+        """Those of the first, and of all but the first level of the second, where each has its own."""
+        one, two = self._names(effects)
+        others = self.right.sd_names(two, self.second or f"{expression}, second")[1:]
+        return *self.left.sd_names(one, self.first or expression), *others
 
     def cor_names(self, effects: Sequence[str], expression: str) -> tuple[tuple[str, ...], ...]:
         """Those of the first, then of the second."""
@@ -231,16 +241,18 @@ class Kronecker(Structure):
         )
 
     def cor_cells(self, effects: Sequence[str]) -> list[tuple[int, str]]:
-        """Beside their effects, and those of the second beside the first standard deviation."""
+        """Beside their standard deviations, those of the second's first level beside the very first."""
         one, two = self._names(effects)
+        before = self.left.n_sds(len(one)) - 1
         return [
             *self.left.cor_cells(one),
-            *((0, f"{head} {self.second}".strip()) for _, head in self.right.cor_cells(two)),
+            *((before + at if at else 0, f"{head} {self.second}".strip()) for at, head in self.right.cor_cells(two)),
         ]
 
     def n_sds(self, k: int) -> int:
-        """Those of the first."""
-        return self.left.n_sds(self._shape(k)[0])
+        """Those of the first, and of the second without its first."""
+        k1, k2 = self._shape(k)
+        return self.left.n_sds(k1) + self.right.n_sds(k2) - 1
 
     def n_cors(self, k: int) -> int:
         """Those of both."""
@@ -250,44 +262,74 @@ class Kronecker(Structure):
     def limits(self, k: int) -> tuple[float, float]:
         """Take the wider ones."""
         k1, k2 = self._shape(k)
-        limits = [self.right.limits(k2), *([self.left.limits(k1)] if self.left.n_cors(k1) else [])]
+        limits = [part.limits(n) for part, n in ((self.left, k1), (self.right, k2)) if part.n_cors(n)] or [(-1.0, 1.0)]
         return min(low for low, _ in limits), max(high for _, high in limits)
 
     def effect_sds(self, sd: Array, k: int) -> Array:
-        """Give each level of the second factor the same."""
+        """Multiply those of the first by those of the second over its first."""
         k1, k2 = self._shape(k)
-        return self.left.effect_sds(sd, k1).repeat(k2, axis=-1)
+        m = self.left.n_sds(k1)
+        first = self.left.effect_sds(sd[..., :m], k1)
+        if m == sd.shape[-1]:
+            return first.repeat(k2, axis=-1)
+        xp = sd.__array_namespace__()
+        whole = first[..., :1]
+        is_zero = whole == 0.0
+        ratios = xp.where(is_zero, 0.0, sd[..., m:] / xp.where(is_zero, 1.0, whole))
+        second = xp.concatenate([xp.ones_like(whole), ratios], axis=-1)
+        return (first[..., :, None] * second[..., None, :]).reshape(*sd.shape[:-1], k)
 
     def sd_slices(self, k: int) -> list[slice]:
-        """All levels of the second factor of each."""
+        """All levels of the second factor of each, and the first of the first factor of each other."""
         k1, k2 = self._shape(k)
-        return [slice(own.start * k2, own.stop * k2) for own in self.left.sd_slices(k1)]
+        of_first = [slice(own.start * k2, own.stop * k2) for own in self.left.sd_slices(k1)]
+        return of_first + [slice(t, t + 1) for t in range(1, self.right.n_sds(k2))]
 
     def free_sds(self, xp: Any, sds: Array) -> Array:
-        """Of roots of mean variances."""
+        """Of roots of mean variances along each factor."""
         k1, k2 = self._shape(sds.shape[-1])
-        return self.left.free_sds(xp, xp.sqrt((sds.reshape(*sds.shape[:-1], k1, k2) ** 2).mean(axis=-1)))
+        variances = sds.reshape(*sds.shape[:-1], k1, k2) ** 2
+        own = self.left.free_sds(xp, xp.sqrt(variances.mean(axis=-1)))
+        if not self._has_own(k2):
+            return own
+        along = variances.mean(axis=-2)
+        along = along / xp.where(along[..., :1] == 0.0, 1.0, along[..., :1])
+        own = self.left.free_sds(xp, xp.sqrt(variances.mean(axis=-1) / along.mean(axis=-1, keepdims=True)))
+        first = self.left.effect_sds(own, k1)[..., :1]
+        return xp.concatenate([own, first * xp.sqrt(along[..., 1:])], axis=-1)
 
     def variance_symbol(self, i: int, effects: Sequence[str], expression: str, group: str) -> str:
-        """Write that of the level of the first factor."""
-        one, two = self._names(effects)
-        return self.left.variance_symbol(i // len(two), one, self.first or expression, group)
+        """Write that of the level of the first factor, times a ratio of those of the second."""
+        return self._symbol(i, i, effects, expression, group)
 
     def symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
-        """Write a correlation of the second factor times a covariance of the first."""
+        """Write a covariance of the first factor times a correlation, or covariance, of the second."""
+        return self._symbol(i, j, effects, expression, group)
+
+    def _symbol(self, i: int, j: int, effects: Sequence[str], expression: str, group: str) -> str:
         one, two = self._names(effects)
         (a, t), (b, u) = divmod(i, len(two)), divmod(j, len(two))
-        own = self.first or expression
+        own, other = self.first or expression, self.second or f"{expression}, second"
+        variance = self.left.variance_symbol(0, one, own, group)
         covariance = (
             self.left.variance_symbol(a, one, own, group)
             if a == b
             else self.left.symbol(min(a, b), max(a, b), one, own, group)
         )
-        if t == u or not covariance:
+        if not covariance or t == u == 0 or (t == u and not self._has_own(len(two))):
             return covariance
-        whole = self.right.symbol(min(t, u), max(t, u), two, self.second or f"{expression}, second", group)
-        correlation, _, _ = whole.rpartition("·")
-        return f"{correlation}·{covariance}"
+        if not self._has_own(len(two)):
+            correlation, _, _ = self.right.symbol(min(t, u), max(t, u), two, other, group).rpartition("·")
+            return f"{correlation}·{covariance}" if correlation else ""
+        two = (self.left.sd_names(one, own)[0], *two[1:])  # at the first level of the first factor
+        second = (
+            self.right.variance_symbol(t, two, other, group)
+            if t == u
+            else self.right.symbol(min(t, u), max(t, u), two, other, group)
+        )
+        if not second or a == b == 0:
+            return second
+        return f"{covariance}·{second}/{variance}"
 
     def is_defined(self, sds: np.ndarray) -> list[bool]:
         """Those of effects that vary."""
@@ -302,10 +344,20 @@ class Kronecker(Structure):
         return _kron(self.left.correlation(xp, cor[..., :c], k1), self.right.correlation(xp, cor[..., c:], k2))
 
     def read(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
-        """Read the mean covariance over levels of the second factor, and the mean correlations over the first."""
+        """Read the mean covariance over levels of the second factor, and the mean of these over the first."""
         S, R = self._means(xp, covariance)
-        sd, cor = self.left.read(xp, S)
-        return sd, xp.concatenate([cor, self.right.read(xp, R)[1]], axis=-1)
+        others, correlations = self.right.read(xp, R)
+        k1, k2 = self._shape(covariance.shape[-1])
+        if not self._has_own(k2):
+            sd, cor = self.left.read(xp, S)
+            return sd, xp.concatenate([cor, correlations], axis=-1)
+        variance = diagonal(xp, R)
+        ratio = variance[..., :1] / variance.mean(axis=-1, keepdims=True)  # of the first to the mean
+        sd, cor = self.left.read(xp, S * xp.where(xp.isnan(ratio), 0.0, ratio)[..., None])
+        first = self.left.effect_sds(sd, k1)[..., :1]
+        others = others[..., 1:] * first / others[..., :1]
+        sd = xp.concatenate([sd, xp.where(xp.isnan(others), 0.0, others)], axis=-1)
+        return sd, xp.concatenate([cor, correlations], axis=-1)
 
     def lkj_matrix(self, xp: Any, cor: Array, k: int) -> Array:
         """R₁ and R₂ beside each other: their densities are independent, each a power of its own determinant."""
@@ -324,14 +376,14 @@ class Kronecker(Structure):
         k1, k2 = self._shape(k)
         c = self.left.n_cors(k1)
         own = self.left.shares(cor[:c], k1) if c else cor[:0]
-        return np.append(own, self.right.shares(cor[c:], k2))
+        return np.append(own, self.right.shares(cor[c:], k2) if self.right.n_cors(k2) else cor[:0])
 
     def unit_factor(self, xp: Any, shares: Array, k: int) -> Array:
         """Multiply those of both."""
         k1, k2 = self._shape(k)
         c = self.left.n_shares(k1)
         own = self.left.unit_factor(xp, shares[:c], k1) if c else xp.eye(k1)
-        return _kron(own, self.right.unit_factor(xp, shares[c:], k2))
+        return _kron(own, self.right.unit_factor(xp, shares[c:], k2) if self.right.n_cors(k2) else xp.eye(k2))
 
     def own_priors(self, k: int) -> tuple[tuple[Statement, ...], ...]:
         """Those of both, where all that is sampled is correlations."""
@@ -358,7 +410,7 @@ class Kronecker(Structure):
     def lkj_shapes(self, concentration: float, k: int) -> tuple[Array, Array]:
         """Those of both, of the same concentration."""
         k1, k2 = self._shape(k)
-        parts = [(self.right, k2)] if self.left.n_cors(k1) == 0 else [(self.left, k1), (self.right, k2)]
+        parts = [(part, n) for part, n in ((self.left, k1), (self.right, k2)) if part.n_cors(n)]
         found = [
             np.broadcast_arrays(*part.lkj_shapes(concentration, n), np.zeros(part.n_shares(n)))[:2] for part, n in parts
         ]
@@ -403,10 +455,23 @@ class Kronecker(Structure):
         return theta[:t], theta[t:]
 
     def _factors(self, xp: Any, theta: Array, k: int) -> tuple[Array, Array]:
-        """Λ₁ and C₂."""
+        """Λ₁ and Λ₂."""
         k1, k2 = self._shape(k)
-        own, angles = self._split(theta, k)
-        return piece_factor(xp, own, Piece(0, k1, self.left)), self.right.units(xp, angles[None], k2)[0]
+        own, others = self._split(theta, k)
+        second = xp.concatenate([xp.ones(1, dtype=theta.dtype), others])
+        return piece_factor(xp, own, Piece(0, k1, self.left)), piece_factor(xp, second, Piece(0, k2, self.right))
+
+    def _join(self, own: np.ndarray, second: np.ndarray, k: int) -> np.ndarray:
+        """θ of both factors, the first variance of the second taken to the first."""
+        k1, k2 = self._shape(k)
+        size = float(np.abs(piece_factor(np, second, Piece(0, k2, self.right))[0, 0]))
+        if size == 0.0 or not self._has_own(k2):
+            return np.append(own, second[1:])
+        return np.append(self.left.scaled(own, size, k1), self.right.scaled(second, 1.0 / size, k2)[1:])
+
+    def _has_own(self, k2: int) -> bool:
+        """Whether levels of the second factor have standard deviations of their own."""
+        return self.right.n_sds(k2) > 1
 
     def _apart(self, theta: np.ndarray, k: int, what: str) -> np.ndarray:
         """Ask both for the same."""
@@ -415,7 +480,7 @@ class Kronecker(Structure):
         return np.append(getattr(self.left, what)(own, k1), getattr(self.right, what)(np.append(1.0, angles), k2)[1:])
 
     def _means(self, xp: Any, covariance: Array) -> tuple[Array, Array]:
-        """Σ₁ (..., k₁, k₁) and R₂ (..., k₂, k₂), the latter NaN where nothing varies."""
+        """Mean of Σ₁ (..., k₁, k₁), and Σ₂ (..., k₂, k₂) over its mean variance, NaN where nothing varies."""
         k1, k2 = self._shape(covariance.shape[-1])
         whole = covariance.reshape(*covariance.shape[:-2], k1, k2, k1, k2)
         S = xp.einsum("...atbt->...ab", whole) / k2

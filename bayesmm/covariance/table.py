@@ -16,7 +16,6 @@ from bayesmm.covariance.isotropic import Isotropic
 from bayesmm.covariance.kronecker import Kronecker
 from bayesmm.covariance.proportional import Proportional
 from bayesmm.covariance.reduced_rank import ReducedRank
-from bayesmm.covariance.scaled_correlation import ScaledCorrelation
 from bayesmm.covariance.structure import Structure
 from bayesmm.covariance.toeplitz import Toeplitz
 from bayesmm.covariance.unstructured import Unstructured
@@ -110,7 +109,6 @@ def find_structure(written: str) -> Structure:
         return structure
     if name in WITH_FACTORS:
         (left, first), (right, second) = (_part(each) for each in option.split(BETWEEN))
-        assert isinstance(right, ScaledCorrelation)
         return Kronecker(left=left, right=right, first=first, second=second)
     if name in WITH_MATRIX:
         return replace(cast(Any, structure), matrix=option.strip("`"))
@@ -127,9 +125,9 @@ def _part(written: str) -> tuple[Structure, str]:
     return find_structure(found[1] + (found[3] or "")), found[2].strip("`")
 
 
-# Which structures the factors of a product may have: the second is a correlation matrix.
+# Which structures the factors of a product may have: the second has full rank.
 FIRST = tuple(name for name in STRUCTURES if name not in (*WITH_MATRIX, *WITH_FACTORS))
-SECOND = tuple(name for name, each in STRUCTURES.items() if isinstance(each, ScaledCorrelation) and each.equal)
+SECOND = tuple(name for name in FIRST if STRUCTURES[name].correlations != "rank" and name != "homdiag")
 
 
 # By the name of a structure and hom=: what lme4 writes with an argument, where glmmTMB has two names.

@@ -11,7 +11,9 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import bayesmm as bmm
+from bayesmm.covariance.layout import piece_factor
 from bayesmm.covariance.table import FIRST, SECOND
+from bayesmm.covariance.tangents import tangents
 from bayesmm.errors import DesignError, PriorError, SpecificationError
 from bayesmm.priors import LKJ, HalfNormal, Normal
 from bayesmm.specification.formula import parse_formula
@@ -104,10 +106,105 @@ def test_any_structure_may_be_the_first(first) -> None:
 
 
 @pytest.mark.parametrize("second", SECOND)
-def test_any_correlation_may_be_the_second(second) -> None:
+def test_any_structure_of_full_rank_may_be_the_second(second) -> None:
     fit = bmm.Model(FORMULA.format(first="diag", second=second), DATA).fit("ml")
     larger = bmm.Model("y ~ trait + us(0 + trait:C(week) | g)", DATA).fit("ml")
     assert fit.loglik <= larger.loglik + 1e-6
+
+
+LAGS = np.abs(np.subtract.outer(range(3), range(3)))
+OWN = {  # Σ₂ of unit first variance, by logarithms of two standard deviations and correlations
+    "us": (5, lambda x: _scaled(x[:2], _root_of(np.array([[1.0, 0, 0], [x[2], 1.0, 0], [x[3], x[4], 1.0]])))),
+    "diag": (2, lambda x: _scaled(x[:2], np.eye(3))),
+    "cs": (3, lambda x: _scaled(x[:2], np.where(LAGS, 1.5 / (1.0 + np.exp(-x[2])) - 0.5, 1.0))),
+    "hetar1": (3, lambda x: _scaled(x[:2], np.tanh(x[2]) ** LAGS)),
+}
+
+
+def _root_of(L: np.ndarray) -> np.ndarray:
+    L = L / np.linalg.norm(L, axis=1, keepdims=True)
+    return L @ L.T
+
+
+def _scaled(log_sds: np.ndarray, R: np.ndarray) -> np.ndarray:
+    sd = np.exp(np.append(0.0, log_sds))
+    return R * np.outer(sd, sd)
+
+
+@pytest.mark.parametrize(("first", "second", "method"), [("us", "us", "reml"), ("homcs", "hetar1", "ml"), ("diag", "diag", "reml"), ("us", "cs", "ml")])  # fmt: skip
+def test_second_factor_with_own_standard_deviations_is_at_the_maximum_of_the_dense_likelihood(
+    first: str, second: str, method: Method
+) -> None:
+    """The fit has the dense value at its own estimates, and no dense slope there."""
+    fit = bmm.Model(FORMULA.format(first=first, second=second), DATA).fit(method)
+    model, (n, root), (m, of_second) = dense(DATA), FIRST_MATRIX[first], OWN[second]
+
+    def loss(x: np.ndarray) -> float:
+        L = root(x[:n])
+        return -model.profiled_log_likelihood(level_covariance(np.kron(L @ L.T, of_second(x[n:])), Q), method)
+
+    G = fit.estimate.factors[0] @ fit.estimate.factors[0].T
+    assert_allclose(
+        model.profiled_log_likelihood(level_covariance(G, Q), method), fit.loglik, atol=1e-7
+    )  # those that it prints
+    S, V = G.reshape(2, 3, 2, 3)[:, 0, :, 0], G.reshape(2, 3, 2, 3)[0, :, 0, :] / G[0, 0]
+    assert_allclose(np.kron(S, V), G, rtol=1e-9, atol=1e-12)
+    found = minimize(loss, np.full(n + m, 0.4), method="BFGS", options={"gtol": 1e-5})
+    assert_allclose(fit.loglik, -found.fun, atol=1e-6)
+    estimates = fit.parameters["estimate"]
+    names = ["sd(trait | g)" if first == "homcs" else "sd(trait[a] | g)", "sd(C(week)[2] | g)", "sd(C(week)[5] | g)"]
+    at_first = np.sqrt(S[0, 0] * np.diag(V)) * fit.sigma
+    assert_allclose(estimates[names], at_first, rtol=1e-9)
+    assert fit.n_parameters == 2 + n + m + 1
+
+
+def test_tangents_of_a_product_of_own_standard_deviations_equal_differences() -> None:
+    for second in ("us", "toep", "hetexp"):
+        piece = bmm.Model(FORMULA.format(first="us", second=second), DATA).design.blocks[0].layout[0]
+        rng, k = np.random.default_rng(1), piece.k
+        M = rng.normal(size=(k, k))
+        M = M + M.T
+        theta = piece.structure.generic(k)
+
+        def value(at: np.ndarray, piece=piece, M=M) -> float:
+            L = piece_factor(np, at, piece)
+            return float((M * (L @ L.T)).sum())
+
+        found = tangents(np, theta, ((piece,),))[0].along(2.0 * M @ piece_factor(np, theta, piece))
+        steps = 1e-6 * np.eye(len(theta))
+        expected = [(value(theta + e) - value(theta - e)) / 2e-6 for e in steps]
+        assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        L = piece_factor(np, theta, piece)
+        again = piece_factor(np, piece.structure.nearest(2.0 * L), piece)
+        assert_allclose(again @ again.T, 4.0 * L @ L.T, rtol=1e-8, atol=1e-10)
+        sd, cor = piece.structure.read(np, L @ L.T)
+        sds = piece.structure.effect_sds(sd, k)
+        assert_allclose(piece.structure.correlation(np, cor, k) * np.outer(sds, sds), L @ L.T, rtol=1e-8, atol=1e-10)
+        assert_allclose(piece.structure.free_sds(np, sds), sd, rtol=1e-10)
+
+
+def test_own_standard_deviations_of_the_second_are_read_profiled_saved_and_sampled(tmp_path) -> None:
+    model = bmm.Model(FORMULA.format(first="us", second="hetar1"), DATA)
+    fit = model.fit()
+    V = model.marginal_covariance([0, 2, 6, 8])
+    assert V.iloc[1, 1] == "σ²(C(week)[2] | g) + σ²"
+    assert V.iloc[3, 3] == "σ²(trait[b] | g)·σ²(C(week)[2] | g)/σ²(trait[a] | g) + σ²"
+    numbers = model.marginal_covariance([0, 2, 6, 8], at=fit).to_numpy()
+    e = fit.parameters["estimate"]
+    ratio = e["sd(C(week)[2] | g)"] / e["sd(trait[a] | g)"]
+    assert_allclose(numbers[3, 3], (e["sd(trait[b] | g)"] * ratio) ** 2 + fit.sigma**2, rtol=1e-9)
+    fit.save(tmp_path / "fit.nc")
+    assert_allclose(bmm.load(tmp_path / "fit.nc").parameters["estimate"], e)
+    row = fit.profile(parameters=["sd(C(week)[2] | g)"]).intervals().iloc[0]
+    assert row["lower"] < e["sd(C(week)[2] | g)"] < row["upper"]
+    points = model.check_identity().points
+    difference = points["log_posterior"] - points["restricted"]
+    assert_allclose(difference, difference.iloc[0], atol=1e-8)
+    own = {"Intercept": Normal(0, 5), "trait[T.b]": Normal(0, 5), "sd": HalfNormal(2), "sigma": HalfNormal(1)}
+    drawn = bmm.Model(FORMULA.format(first="us", second="hetar1"), DATA, priors=own).prior_predictive(2000, seed=1)
+    sds = drawn["prior"]["sd_g"].to_numpy().reshape(-1, 4)
+    for each in sds.T:
+        assert stats.kstest(each, stats.halfnorm(scale=2.0).cdf).pvalue > 1e-3
 
 
 def test_units_of_a_trait_do_not_matter() -> None:
@@ -178,6 +275,7 @@ def test_lkj_priors_are_of_both_matrices() -> None:
     [
         ("kron(cs(trait, hom=True), toep(C(week), hom=True) | g)", "kron(homcs(trait), homtoep(C(week)) | g)"),
         ("kron(diag(trait, hom=False), ar1(C(week), hom=True) | g)", "kron(diag(trait), ar1(C(week)) | g)"),
+        ("kron(us(trait), ar1(C(week), hom=False) | g)", "kron(us(trait), hetar1(C(week)) | g)"),
     ],
 )
 def test_hom_is_another_name_of_a_structure(term, same) -> None:
@@ -189,9 +287,8 @@ def test_hom_is_another_name_of_a_structure(term, same) -> None:
 @pytest.mark.parametrize(
     ("term", "error", "problem"),
     [
-        ("kron(us(trait), ar1(C(week), hom=False) | g)", SpecificationError, "cannot stand in kron"),
         ("kron(us(trait, hom=True), ar1(C(week)) | g)", SpecificationError, "cannot stand in kron"),
-        ("kron(us(trait), us(C(week)) | g)", SpecificationError, r"'us\(C\(week\)\)' cannot stand in kron\(\) here"),
+        ("kron(us(trait), fa(C(week)) | g)", SpecificationError, r"'fa\(C\(week\)\)' cannot stand in kron\(\) here"),
         ("kron(us(trait), ar1(C(week)))", SpecificationError, "lacks its bar"),
         ("kron(us(trait) | g)", SpecificationError, "takes two structures"),
         ("kron(us(trait), ar1(trait) | g)", SpecificationError, "one factor twice"),

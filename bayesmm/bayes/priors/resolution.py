@@ -143,7 +143,25 @@ class ResolvedPriors:
         return f"sigma is fixed at {self.known_sigma:g}"
 
     def of_matrix(self, piece: CorrelationMatrix) -> tuple[Prior, ...]:
-        """Priors of the rows of a correlation matrix."""
+        """Find the priors of the rows of a correlation matrix.
+
+        Parameters
+        ----------
+        piece : CorrelationMatrix
+            One of `matrices`.
+
+        Returns
+        -------
+        tuple of Prior
+            In the order of its rows.
+
+        Examples
+        --------
+        >>> import bayesmm as bmm
+        >>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.datasets.load("sleepstudy"))
+        >>> [str(prior) for prior in model.priors.of_matrix(model.priors.matrices[0])]
+        ['LKJ(1)']
+        """
         chosen = {row.name: row.prior for row in self.rows if row.kind == "cor"}
         return tuple(chosen[name] for name in piece.rows)
 
