@@ -287,6 +287,7 @@ def test_the_conditional_program_samples_independent_effects(name: str, is_spars
     given = as_sparse(bmm.relation(A)) if is_sparse else A
     model = bmm.Model(FORMULAS[name], DATA, relations={"A": given}, weights="w")
     program, data = model.program("conditional")
+    assert "times a root of A over the levels" in str(program)
     with jax.enable_x64(True):
         trace: Any = handlers.trace(handlers.seed(program, jax.random.key(2))).get_trace(data)
         density = float(trace["z_rel_g"]["fn"].log_prob(trace["z_rel_g"]["value"]))

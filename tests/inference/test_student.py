@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
+import bayesmm as bmm
+from bayesmm.inference.fixed.fixed_effects import infer_fixed_effects
 from bayesmm.inference.fixed.student import MOST, t_quantile, two_sided
 
 DF = np.array([0.3, 0.7, 1.0, 1.7, 2.0, 3.0, 4.4, 10.0, 29.3, 59.9, 60.1, 444.0, 9.9e3])
@@ -49,3 +51,25 @@ def test_many_numbers_and_many_degrees_of_freedom_are_as_few() -> None:
     np.testing.assert_allclose(t_quantile(0.9, many), np.tile(t_quantile(0.9, few), 50), rtol=2 * SCIPY)
     np.testing.assert_allclose(two_sided(np.full(150, 2.3), many)[:3], two_sided(np.full(3, 2.3), few), rtol=SCIPY)
     assert t_quantile(0.975, np.array([MOST * 1e6, np.inf])) == pytest.approx([1.959963985, 1.959963985], rel=1e-8)
+
+
+def test_variance_that_depends_on_no_parameter_has_infinite_degrees_of_freedom() -> None:
+    """With a known sigma differences within balanced groups are normal: z, and χ² over its rank."""
+    data = bmm.datasets.load("sleepstudy")
+    fit = bmm.Model("Reaction ~ Days + I(Days**2) + (1 | Subject)", data, sigma=30.0).fit()
+    within = ["Days", "I(Days**2)"]
+    for df in ("satterthwaite", "kenward-roger"):
+        table = fit.coefficients(df=df)
+        assert np.isinf(table.loc[within, "df"]).all()
+        assert np.isfinite(table.loc["Intercept", "df"])
+        np.testing.assert_allclose(
+            table.loc[within, "p_value"], 2.0 * stats.norm.sf(table.loc[within, "statistic"].abs())
+        )
+        z = stats.norm.ppf(0.975)
+        np.testing.assert_allclose(table["upper"][within], (table["estimate"] + z * table["std_error"])[within])
+        of = infer_fixed_effects(fit, df)  # type: ignore[arg-type]
+        both = of.f_test(np.eye(3)[1:])
+        assert np.isinf(both.den_df)
+        assert both.p_value == pytest.approx(stats.chi2.sf(2.0 * both.statistic, 2))
+        assert np.isfinite(of.f_test(np.eye(3)[:2]).den_df)  # with one that has finitely many
+    assert "∞" in str(fit)

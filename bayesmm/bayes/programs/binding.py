@@ -202,6 +202,7 @@ def bind_conditional(
         parameterisations=tuple("centred" if w == 1.0 else "noncentred" if w == 0.0 else "partial" for w in degrees),
         order=centring.order,
         parents=centring.parents,
+        relations=tuple(block.grouping.relation if block.relation is not None else "" for block in design.blocks),
     )
     return program, ConditionalData(**leaves)
 

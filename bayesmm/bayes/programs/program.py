@@ -270,6 +270,8 @@ class ConditionalProgram:
         By block; how much "partial" is, is an argument.
     order, parents
         See `Centring`.
+    relations : tuple of str
+        By block, the matrix that relates its levels, or "".
     """
 
     covariances: Covariances
@@ -277,6 +279,7 @@ class ConditionalProgram:
     parameterisations: tuple[Centred, ...]
     order: tuple[int, ...]
     parents: tuple[int | None, ...]
+    relations: tuple[str, ...] = ()
 
     @property
     def effect_sites(self) -> tuple[str, ...]:
@@ -373,8 +376,11 @@ class ConditionalProgram:
             *self.covariances.lines(),
             *(str(site) for site in (self.coefficients.sites if self.coefficients else ())),
         ]
-        for site, block, how in zip(self.effect_sites, self.covariances.blocks, self.parameterisations, strict=True):
-            lines.append(f"{site}[{block.n_levels}, {len(block.directions)}] ~ Normal ({how})")
+        relations = self.relations or ("",) * len(self.parameterisations)
+        each = zip(self.effect_sites, self.covariances.blocks, self.parameterisations, relations, strict=True)
+        for site, block, how, relation in each:
+            related = f", times a root of {relation} over the levels" if relation else ""
+            lines.append(f"{site}[{block.n_levels}, {len(block.directions)}] ~ Normal ({how}{related})")
         how = [", jointly within residual groups"] if self.covariances.correlation else []
         if self.covariances.residual and self.covariances.residual.growth:
             how.append(", its standard deviation by its own mean")

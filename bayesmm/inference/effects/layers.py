@@ -26,6 +26,7 @@ from bayesmm.inference.effects.residual_layers import ResidualLayers
 from bayesmm.inference.eliminated import eliminate_given
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.information import parameter_covariance, root_directions
+from bayesmm.inference.fixed.student import or_infinite
 from bayesmm.marginal.apart.one_factor import LevelRoots, solve_one_factor
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.effects import solve_effects
@@ -83,7 +84,7 @@ class Layers:
         a least number of them.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.noise > 0.0, np.maximum(2.0 * errors**2 / self.noise, least), np.inf)
+            return np.where(self.noise > 0.0, np.maximum(or_infinite(2.0 * errors**2 / self.noise), least), np.inf)
 
 
 def build_layers(

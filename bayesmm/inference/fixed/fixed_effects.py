@@ -15,6 +15,7 @@ from bayesmm.errors import PACKAGE, ArgumentError, BayesmmWarning
 from bayesmm.inference.fitted import Df, Fitted, Information
 from bayesmm.inference.fixed.curvature import curvature_of_covariance, curvature_of_residuals
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
+from bayesmm.inference.fixed.student import NORMAL, or_infinite
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.likelihood.evaluation import solve
 
@@ -127,7 +128,7 @@ class SmallSample:
         noise = np.einsum("rm,mn,rn->r", slopes, self.parameters, slopes)
         with np.errstate(divide="ignore", invalid="ignore"):
             df = 2.0 * variance**2 / noise
-        return np.where(noise > 0.0, df, np.where(noise == 0.0, np.inf, np.nan))
+        return np.where(noise > 0.0, or_infinite(df), np.where(noise == 0.0, np.inf, np.nan))
 
     def f_test(self, L: np.ndarray, values: np.ndarray | None = None) -> FTest:
         """F with the degrees of freedom of Fai & Cornelius, or scaled by Kenward & Roger."""
@@ -144,13 +145,13 @@ class SmallSample:
         """
         _, rotation = np.linalg.eigh(basis @ self.ordinary @ basis.T)
         ratios = self.df(rotation.T @ basis)
-        if not np.isfinite(ratios).all():
-            return float("inf") if np.isinf(ratios).all() else float("nan")
+        if np.isnan(ratios).any() or np.isinf(ratios).all():
+            return float(ratios.max())
         if np.allclose(ratios, ratios[0], rtol=1e-8):
             return float(ratios.mean())
         if (ratios <= 2.0).any():
             return 2.0  # F then has no mean
-        expectation = float((ratios / (ratios - 2.0)).sum())
+        expectation = float((1.0 / (1.0 - 2.0 / ratios)).sum())
         return 2.0 * expectation / (expectation - len(basis))
 
     def _scaled(self, basis: np.ndarray) -> tuple[float, float]:
@@ -160,8 +161,8 @@ class SmallSample:
         first = traces @ self.parameters @ traces
         second = np.einsum("mn,mrs,nsr->", self.parameters, inside, inside)
         q = len(basis)
-        if second <= 0.0:
-            return float("inf") if second == 0.0 else float("nan"), 1.0
+        if second <= 2.0 * q / NORMAL:
+            return float("inf") if second >= 0.0 else float("nan"), 1.0
         B = (first + 6.0 * second) / (2.0 * q)
         g = ((q + 1) * first - (q + 4) * second) / ((q + 2) * second)
         below = 3.0 * q + 2.0 * (1.0 - g)

@@ -16,6 +16,12 @@ FAR = 1e9  # beside whose square one is rounding
 LARGEST = 700.0  # of what an exponential is taken of
 NEWTON = 100
 ENOUGH = 1e-8  # of a step in log t: the next is of its square
+NORMAL = 1e12  # degrees of freedom beyond which t is normal in all digits, and which are rounding of infinitely many
+
+
+def or_infinite(df: np.ndarray) -> np.ndarray:
+    """Degrees of freedom, infinite where an error variance depends on no parameter but for rounding."""
+    return np.where(np.asarray(df) > NORMAL, np.inf, df)
 
 
 def t_quantile(probability: float, df: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from bayesmm.inference.effects.residual_layers import ResidualLayers
 from bayesmm.inference.fitted import Fitted, Information
 from bayesmm.inference.fixed.fixed_effects import small_sample_residual
 from bayesmm.inference.fixed.information import check_information, parameter_covariance
-from bayesmm.inference.fixed.student import t_quantile
+from bayesmm.inference.fixed.student import or_infinite, t_quantile
 from bayesmm.inference.prediction.joint import RowEffects
 from bayesmm.inference.prediction.kriging import Kriged, krige
 from bayesmm.inference.prediction.places import with_new_places
@@ -183,7 +183,7 @@ def row_variances(fit: Fitted, rows: Rows, noise: np.ndarray, W: np.ndarray, lay
     v = np.maximum(of.value, 0.0) + noise
     spread = (of.slopes**2).sum(axis=1) + 4.0 * v * (of.slopes @ towards) + 4.0 * v**2 * W[-1, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(spread > 0.0, np.maximum(2.0 * v**2 / spread, LEAST), np.inf)
+        df = np.where(spread > 0.0, np.maximum(or_infinite(2.0 * v**2 / spread), LEAST), np.inf)
     return Found(fit.sigma**2 * (v + 2.0 * of.of_variances), df)
 
 
@@ -211,7 +211,7 @@ def residual_variances(
     gradient = noise.slopes + np.column_stack([sigma**2 * slopes, 2.0 * sigma**2 * value])
     spread = np.einsum("rm,mn,rn->r", gradient, W, gradient)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(spread > 0.0, np.maximum(2.0 * plug_in**2 / spread, LEAST), np.inf)
+        df = np.where(spread > 0.0, np.maximum(or_infinite(2.0 * plug_in**2 / spread), LEAST), np.inf)
     return Found(plug_in + 2.0 * sigma**2 * more, df)
 
 
