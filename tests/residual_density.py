@@ -15,6 +15,9 @@ from bayesmm.bayes.residual_draws import read_residual
 
 type Matrix = np.ndarray
 
+# Step by step some hundred small programs would be compiled.
+compile_whole = partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+
 
 def at_random(model: Model, rng: np.random.Generator) -> dict[str, float]:
     """Values of all covariance parameters by name."""
@@ -60,15 +63,19 @@ def evaluate(program: Any, data: Any, sites: dict[str, Matrix]) -> tuple[float, 
         return float(value), {name: np.asarray(each) for name, each in slope.items()}
 
 
-@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
-def _density_and_slope(program: Any, data: Any, sites: dict[str, Matrix]) -> Any:
-    """Compiled as a whole: step by step some hundred small programs are."""
-    return jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(sites)
-
-
 def log_prior_of_sites(program: Any, data: Any, sites: dict[str, Matrix]) -> float:
     """What is left of the log density without the likelihood."""
     with jax.enable_x64(True):
-        trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
-        own = (site for name, site in trace.items() if site["type"] == "sample" and name != "log_likelihood")
-        return float(sum(site["fn"].log_prob(site["value"]).sum() for site in own))
+        return float(_log_prior(program, data, {name: np.asarray(value, float) for name, value in sites.items()}))
+
+
+@compile_whole
+def _density_and_slope(program: Any, data: Any, sites: Any) -> Any:
+    return jax.value_and_grad(lambda s: log_density(program, (data,), {}, s)[0])(sites)
+
+
+@compile_whole
+def _log_prior(program: Any, data: Any, sites: Any) -> Any:
+    trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
+    own = (site for name, site in trace.items() if site["type"] == "sample" and name != "log_likelihood")
+    return sum(site["fn"].log_prob(site["value"]).sum() for site in own)
