@@ -140,10 +140,29 @@ def test_an_accelerator_becomes_rows_beside_the_processor(module: Any) -> None:
 
 
 @pytest.mark.slow
-def test_each_platform_is_measured_in_a_process_of_its_own() -> None:
-    lines = [json.loads(line) for line in run("accelerator.py", "--quick", JAX_PLATFORMS="cpu").splitlines()]
-    assert [line["name"] for line in lines][:2] == ["sleepstudy", "10,000 groups"]
-    assert all(line["platforms"]["cpu"]["second_call"] > 0 for line in lines)
+def test_each_platform_is_measured_in_a_process_of_its_own(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accelerator, begun = module("accelerator"), []
+    measured = accelerator.start_worker("cpu", "sleepstudy", quick=True)
+    assert measured["device"] == "cpu"
+    assert measured["second_call"] > 0
+
+    def start_worker(platform: str, name: str, quick: bool) -> dict[str, Any]:
+        begun.append((platform, name, quick))
+        return measured
+
+    monkeypatch.setattr(accelerator, "start_worker", start_worker)
+    monkeypatch.setattr(accelerator, "found_platforms", lambda: ["cpu", "cuda"])
+    monkeypatch.setattr(sys, "argv", ["accelerator.py", "--quick"])
+    accelerator.main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = ["sleepstudy", "10,000 groups"]
+    assert begun == [(platform, name, True) for name in names for platform in ("cpu", "cuda")]
+    assert [line["name"] for line in lines] == names
+    assert {platform for line in lines for platform in line["platforms"]} == {"cpu", "cuda"}
+    rounded = pytest.approx(measured["second_call"], rel=1e-3)
+    assert all(found["second_call"] == rounded for line in lines for found in line["platforms"].values())
 
 
 def test_coverage_of_predicted_effects_is_simulated_by_each_layer(module: Any) -> None:
