@@ -28,6 +28,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 install_import_hook(["bayesmm.marginal.arrays.linalg"], "beartype.beartype")
 
 
+def pytest_configure():
+    """What is imported and collected is never garbage: it is neither looked through meanwhile nor ever after."""
+    gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _unhurried_disk():
     """Do not wait for the disk: what a test writes need not outlive the machine."""
