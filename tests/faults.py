@@ -41,7 +41,7 @@ ADVICE = (
     "arviz.from",
 )
 ENDINGS = (".nc", ".zarr")
-LENGTH = {"draws": 60, "tune": 60, "chains": 2, "seed": 3, "progress": False}
+LENGTH = {"draws": 130, "tune": 120, "chains": 2, "seed": 3, "progress": False}
 
 
 class BrokenPromiseError(AssertionError):

@@ -266,7 +266,7 @@ fit = model.fit()
 same("fit")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    posterior = model.sample(draws=60, tune=60, chains=2, seed=1, progress=False)
+    posterior = model.sample(draws=50, tune=120, chains=2, seed=1, progress=False)
 same("sample")
 comparison = bmm.compare(fit, posterior)
 str(comparison), comparison._repr_html_(), bmm.publication_table(fit).latex()

@@ -15,7 +15,7 @@ from presenting.results import RESULTS
 
 import bayesmm as bmm
 
-SHORT = {"seed": 3, "draws": 50, "tune": 150, "chains": 2, "progress": False}
+SHORT = {"seed": 3, "draws": 50, "tune": 120, "chains": 2, "progress": False}
 pytestmark = pytest.mark.filterwarnings("ignore")  # runs are short
 SAYS = {
     "model": lambda model: str(model.sample(**SHORT).draws("sd_Subject").tolist()),
