@@ -288,10 +288,13 @@ def test_the_conditional_program_samples_independent_effects(name: str, is_spars
     model = bmm.Model(FORMULAS[name], DATA, relations={"A": given}, weights="w")
     program, data = model.program("conditional")
     assert "times a root of A over the levels" in str(program)
-    with jax.enable_x64(True):
+
+    def draw(data: Any) -> Any:
         trace: Any = handlers.trace(handlers.seed(program, jax.random.key(2))).get_trace(data)
-        density = float(trace["z_rel_g"]["fn"].log_prob(trace["z_rel_g"]["value"]))
-    at = {site: np.asarray(own["value"]) for site, own in trace.items()}
+        effects, at = trace["z_rel_g"], {site: own["value"] for site, own in trace.items()}
+        return at, effects["fn"].log_prob(effects["value"]), trace["y"]["fn"].loc
+
+    at, density, mean = compiled(draw, data)
     z, b = at["z_rel_g"], at["b_rel_g"]
     assert density == pytest.approx(norm.logpdf(z).sum())
     M = np.linalg.lstsq(z, np.linalg.solve(np.linalg.cholesky(A.to_numpy()), b), rcond=None)[0]
@@ -300,7 +303,7 @@ def test_the_conditional_program_samples_independent_effects(name: str, is_spars
     assert_allclose(np.sqrt(np.diag(M.T @ M)), sd, rtol=1e-9)
     if name == "slopes":
         assert (M.T @ M)[0, 1] / sd.prod() == pytest.approx(float(at["cor_rel_g"].ravel()[0]), rel=1e-9)
-    mean, design = np.asarray(trace["y"]["fn"].loc), model.design
+    design = model.design
     own = design.blocks[0].incidence.only
     expected = design.X @ at["beta"] + (own.columns * b[own.codes]).sum(axis=1)
     if name != "slopes":

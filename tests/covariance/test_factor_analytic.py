@@ -12,6 +12,7 @@ import pytest
 from cli_commands import run_json
 from numpy.testing import assert_allclose
 from oracle import DenseModel, level_covariance, random_columns
+from programs import QUICK
 from scipy import stats
 from scipy.optimize import minimize
 
@@ -258,6 +259,7 @@ def test_posterior_is_that_of_loadings_drawn_from_their_prior(posterior) -> None
 
 @pytest.mark.parametrize(("k", "d"), [(3, 1), (5, 2)])
 def test_density_of_the_program_is_the_dense_one(k, d) -> None:
+    import jax
     from numpyro.infer.util import log_density as of_program
 
     from bayesmm.inside_jax import inside_jax
@@ -268,10 +270,11 @@ def test_density_of_the_program_is_the_dense_one(k, d) -> None:
     structure = find_structure(f"fa, d={d}")
     rng = np.random.default_rng(k)
     a, b = structure.lkj_shapes(1.0, k)
+    density = jax.jit(lambda sites: of_program(program, (numbers,), {}, sites)[0], compiler_options=QUICK)
     for _ in range(3):
         sd, shares = rng.uniform(0.5, 2.0, k), rng.uniform(0.1, 0.9, structure.n_shares(k))
         with inside_jax():
-            found = float(of_program(program, (numbers,), {}, {"sd_g": sd, "correlation_g": shares})[0])
+            found = float(density({"sd_g": sd, "correlation_g": shares}))
         F = structure.unit_factor(np, shares, k)
         expected = log_density(data["y"].to_numpy().reshape(8, -1).T, (F @ F.T * np.outer(sd, sd))[None], 2)[0]
         expected += stats.halfnorm.logpdf(sd, scale=2.0).sum() + stats.beta.logpdf(shares, a, b).sum()

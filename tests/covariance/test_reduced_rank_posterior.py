@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from cli_commands import run_json
 from numpy.testing import assert_allclose
+from programs import QUICK
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
@@ -84,6 +85,7 @@ def test_posterior_is_that_of_directions_drawn_from_their_prior(posterior) -> No
 @pytest.mark.parametrize(("k", "d"), [(3, 1), (4, 2), (5, 3)])
 def test_density_of_the_program_is_the_dense_one(k, d) -> None:
     """At loadings in any frame, whose triangle has this Jacobian: ∏ t_jj^(d − j) ∏ |l|^(1 − d), by W with |l| = |w|^r."""
+    import jax
     from numpyro.infer.util import log_density as of_program
 
     from bayesmm.inside_jax import inside_jax
@@ -94,6 +96,7 @@ def test_density_of_the_program_is_the_dense_one(k, d) -> None:
     program, numbers = model.program("marginal")
     given = numbers.covariances.loadings[0][0]
     order = np.argsort(np.asarray(given.places))
+    density = jax.jit(lambda sites: of_program(program, (numbers,), {}, sites)[0], compiler_options=QUICK)
     for _ in range(3):
         L = rng.normal(size=(k, d))
         T = np.linalg.qr(L[order].T, mode="r").T
@@ -104,7 +107,7 @@ def test_density_of_the_program_is_the_dense_one(k, d) -> None:
         below = [(i, j) for j in range(d) for i in range(j + 1, k)]
         sites = {"pivots_g": np.diag(W).copy(), "loadings_g": np.array([W[i, j] for i, j in below])}
         with inside_jax():
-            found = float(of_program(program, (numbers,), {}, sites)[0])
+            found = float(density(sites))
         # L = TQ: the entries of Q have the volume of all frames of d dimensions
         log_spheres = np.log(2.0) + 0.5 * np.arange(1, d + 1) * np.log(np.pi) - gammaln(0.5 * np.arange(1, d + 1))
         expected = log_density(data, (L @ L.T)[None])[0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 from numpyro import handlers
 from oracle import level_covariance, random_columns
+from programs import compiled
 from residual_density import at_random, evaluate, log_prior_of_sites, sites_at
 from residual_textbook import DATA, RANDOM, dense_loglik, dense_residual
 from scipy.stats import beta, multivariate_normal
@@ -79,11 +82,13 @@ def test_density_and_its_slope_are_those_of_the_dense_gaussian(text: str, random
 def test_conditional_program_has_the_dense_density_given_the_effects(text: str) -> None:
     model = Model("y ~ arm + x + (1 | id)", DATA, residual=text, weights="w")
     program, data = model.program("conditional")
-    with jax.enable_x64(True):
+
+    def at_a_draw(data: Any) -> Any:
         trace = handlers.trace(handlers.seed(program, 3)).get_trace(data)
-        found = float(trace["y"]["fn"].log_prob(trace["y"]["value"]))
-        drawn = trace["y"]["fn"].sample(jax.random.key(1), (3,))
-    value = {name: np.asarray(site["value"]) for name, site in trace.items()}
+        y, value = trace["y"], {name: site["value"] for name, site in trace.items()}
+        return value, y["fn"].log_prob(y["value"]), y["fn"].sample(jax.random.key(1), (3,))
+
+    value, found, drawn = compiled(at_a_draw, data)
     residual, block = model.design.residual, model.design.blocks[0]
     assert residual is not None
     values = dict(zip(residual.cor_names, value["residual_cor"], strict=True)) | {"sigma": float(value["sigma"])}
