@@ -9,6 +9,7 @@ import pytest
 import scipy.stats as st
 from numpyro import handlers
 from oracle import DenseModel, random_columns
+from programs import compiled
 from scipy.special import gamma, kv
 
 import bayesmm as bmm
@@ -167,13 +168,15 @@ def test_both_programs_have_the_density_of_the_range(where, program) -> None:
     priors = (ALONE if residual else PLAIN) | {key: LogNormal(1.0, 0.7, on="range")}
     model = bmm.Model(formula, VISITS if residual else DATA, priors=priors, **options)
     traced, data = model.program(program)
-    with jax.enable_x64(True):
-        seeded = handlers.substitute(handlers.seed(traced, 0), {site: np.array([2.5])})
+
+    def at(value, data):
+        seeded = handlers.substitute(handlers.seed(traced, 0), {site: value})
         trace = handlers.trace(seeded).get_trace(data)
-        assert float(trace[site]["fn"].log_prob(trace[site]["value"])) == pytest.approx(
-            st.lognorm(0.7, scale=np.e).logpdf(2.5)
-        )
-        assert float(trace[public]["value"][0]) == pytest.approx(np.exp(-distance / 2.5))
+        return trace[site]["fn"].log_prob(trace[site]["value"]), trace[public]["value"]
+
+    density, correlation = compiled(at, np.array([2.5]), data)
+    assert float(density) == pytest.approx(st.lognorm(0.7, scale=np.e).logpdf(2.5))
+    assert float(correlation[0]) == pytest.approx(np.exp(-distance / 2.5))
     assert f"{site} ~ LogNormal" in str(traced)
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from numpyro.infer.util import log_density
+from programs import compiled
 from scipy.integrate import cumulative_simpson
 
 import bayesmm as bmm
@@ -71,12 +72,10 @@ def test_posterior_density_of_the_variances_is_the_closed_form(build, sums, name
     case = build("Yield ~ 1 + (1 | Batch)", "dyestuff", priors=PRIORS[name])
     program, data = bind_marginal(case.problem, case.priors)
     variance, residual = (grid.ravel() for grid in np.meshgrid([1.0, 100.0, 1800.0, 2e4, 1e6], [500.0, 2500.0, 9e3]))
-    with jax.enable_x64(True):
-        found = [
-            float(log_density(program, (data,), {}, {k: np.asarray(v) for k, v in sites_at(name, v, r).items()})[0])
-            for v, r in zip(variance, residual, strict=True)
-        ]
-    difference = np.array(found) - closed_form(name, variance, residual, sums) - jacobian(name, variance, residual)
+    each = [sites_at(name, v, r) for v, r in zip(variance, residual, strict=True)]
+    sites = {k: np.array([one[k] for one in each]) for k in each[0]}
+    found = compiled(lambda data, s: jax.lax.map(lambda at: log_density(program, (data,), {}, at)[0], s), data, sites)
+    difference = found - closed_form(name, variance, residual, sums) - jacobian(name, variance, residual)
     np.testing.assert_allclose(difference, difference.mean(), rtol=RELATIVE)
 
 
