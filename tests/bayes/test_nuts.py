@@ -81,9 +81,9 @@ def test_the_global_flag_makes_no_difference(run, line):
 
 def test_the_watcher_hears_of_every_chunk(line):
     heard = []
-    settings = Settings(draws=60, tune=70, chains=2, seed=1)
+    settings = Settings(draws=60, tune=100, chains=2, seed=1)
     run = run_nuts(normal_model, line, settings=settings, watch=lambda done, divergences: heard.append(done))
-    assert heard == [50, 100, 130]
+    assert heard == [50, 100, 150, 160]
     assert run.sites["mean"].shape == (2, 60, 2)
 
 

@@ -138,7 +138,7 @@ def test_posterior_prints_with_a_sentence_of_advice(brief) -> None:
 def test_fit_and_sample_in_one_expression_work_in_a_fresh_process() -> None:
     code = (
         "import bayesmm as bmm; m = bmm.Model('Yield ~ 1 + (1 | Batch)', bmm.datasets.load('dyestuff'));"
-        "print(bmm.compare(m.fit(), m.sample(seed=1, draws=200, tune=200)).table.shape[0])"
+        "print(bmm.compare(m.fit(), m.sample(seed=1, draws=800, tune=300)).table.shape[0])"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "3", done.stderr
