@@ -1,13 +1,14 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from designs import KINDS, Fill, random_design
 from programs import compiled, padded, prior_for
 
 from bayesmm.marginal.in_jax import traced
-from bayesmm.marginal.in_jax.density import log_density, read_density
+from bayesmm.marginal.in_jax.density import _complete_square, log_density, read_density
 from bayesmm.marginal.in_jax.fixed_prior import condition_prior
 from bayesmm.marginal.in_jax.padding import pad_products
 from bayesmm.marginal.likelihood.likelihood import condition_factors, reduce_products
@@ -65,3 +66,19 @@ def test_derivatives_with_respect_to_the_data_are_refused() -> None:
     products, factors = padded(design), design.factors(design.random_theta(4))
     with pytest.raises(NotImplementedError, match="not to the data"):
         jax.grad(lambda gram: log_density(replace(products, gram=gram), factors, 1.0, prior))(products.gram)
+
+
+@pytest.mark.parametrize("size", [2, 7])  # written out, and by the library
+def test_squares_are_completed_with_their_derivatives(size: int) -> None:
+    root = np.random.default_rng(size).normal(size=(size, size + 2))
+    Q, h = root @ root.T, root.sum(axis=1)
+
+    def textbook(Q, h):
+        return jnp.linalg.slogdet(Q)[1], h @ jnp.linalg.solve(Q, h)
+
+    def both(complete):
+        return lambda Q, h: (complete(Q, h), *jax.jacrev(complete, argnums=(0, 1))(Q, h))
+
+    found, expected = (compiled(both(complete), Q, h) for complete in (_complete_square, textbook))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=RELATIVE, atol=RELATIVE)

@@ -76,13 +76,14 @@ def build_kernel(
 def _initialise(init_kernel: Callable[..., HMCState], settings: dict[str, Any]) -> Callable[[Chain, Array], HMCState]:
     def initialise(chain: Chain, seed: Array) -> HMCState:
         mass = chain.inverse_mass
-        return init_kernel(
+        state = init_kernel(
             ParamInfo(chain.position, chain.energy, chain.gradient),
             inverse_mass_matrix=dict(mass) if settings["dense_mass"] else mass[("diagonal",)],
             model_args=(None, None),  # the potential is not evaluated: value and gradient are given
             rng_key=jax.random.fold_in(key_of(seed, 1), chain.number),
             **settings,
         )
+        return state._replace(energy=chain.energy)  # nobody asks for that of a momentum, which need not be drawn
 
     return initialise
 

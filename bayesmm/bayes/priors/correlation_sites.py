@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bayesmm.bayes.priors.correlation_matrices import CorrelationMatrix, CorrelationPiece, ResidualPiece
+from bayesmm.bayes.priors.families import cholesky_log_normaliser
 from bayesmm.specification.priors import Prior, Uniform
 
 Held = Literal["factor", "shares", "range", "public", "between"]
@@ -97,7 +98,8 @@ def _together(
     concentration = getattr(prior, "concentration", 1.0)
     if piece.is_free:
         site = CorrelationSite(name="cholesky".join(around), family="LKJ", held="factor", positions=())
-        return (site,), ({"concentration": np.asarray(concentration)},)
+        constant = cholesky_log_normaliser(piece.size, concentration)
+        return (site,), ({"concentration": np.asarray(concentration), "log_normaliser": np.asarray(constant)},)
     a, b = piece.lkj_shapes(concentration)
     positions = tuple(range(len(a)))
     site = CorrelationSite(name="correlation".join(around), family="Beta", held="shares", positions=positions)

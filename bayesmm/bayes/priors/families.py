@@ -196,3 +196,16 @@ def draw_cholesky(k: int, concentration: float, rng: np.random.Generator, n: int
         L[:, i, :i] = np.sqrt(square)[:, None] * direction
         L[:, i, i] = np.sqrt(1.0 - square)
     return L
+
+
+def cholesky_log_normaliser(k: int, concentration: float) -> float:
+    """Log of the constant of the density of such factors, in the entries below the diagonal.
+
+    References
+    ----------
+    Lewandowski, Kurowicka & Joe (2009). J. Multivar. Anal. 100, page 1999.
+    """
+    lags = np.arange(1, k)
+    alpha = concentration + 0.5 * (k - 1)
+    ratios = special.gammaln(alpha) - special.gammaln(alpha - 0.5 * lags)
+    return float((ratios - 0.5 * lags * np.log(np.pi)).sum())

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from bayesmm.bayes.priors.correlation_sites import CorrelationSite
 from bayesmm.bayes.programs.distributions import distribution
+from bayesmm.bayes.programs.roots import LKJRoot
 from bayesmm.bayes.programs.sites import INSIDE, Numbers
 
 FARTHEST = 1e3  # times that a range is another one's at which a chain may begin
@@ -25,7 +26,7 @@ def sample_sites(sites: Sequence[CorrelationSite], numbers: Sequence[Numbers], s
     found = {}
     for site, given in zip(sites, numbers, strict=True):
         if site.held == "factor":
-            prior: dist.Distribution = dist.LKJCholesky(size, given["concentration"])
+            prior: dist.Distribution = LKJRoot(size, **given)
         else:
             prior = distribution(site.family, given, (len(site.positions),), site.support)
         found[site.name] = jnp.asarray(numpyro.sample(site.name, prior))

@@ -20,20 +20,25 @@ class HalfStudentT(dist.Distribution):
     """Student-t(df, 0, scale) cut at zero.
 
     Written out because NumPyro's ways to it evaluate the density twice (folded) or an incomplete beta function
-    (truncated).
+    (truncated), and both compile gamma functions of what is known before.
 
     Parameters
     ----------
     df, scale : arrays
         Degrees of freedom and scale.
+    log_peak : array, optional
+        Log density at zero.
     """
 
     arg_constraints = {"df": constraints.positive, "scale": constraints.positive}  # noqa: RUF012 - NumPyro's protocol
     support = constraints.positive  # pyright: ignore[reportAssignmentType]
     reparametrized_params = ["df", "scale"]  # noqa: RUF012 - NumPyro's protocol
 
-    def __init__(self, df: jax.Array, scale: jax.Array, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, df: jax.Array, scale: jax.Array, log_peak: jax.Array | None = None, *, validate_args: bool | None = None
+    ) -> None:
         self.df, self.scale = jnp.broadcast_arrays(df, scale)
+        self.log_peak = _log_peak(self.df, self.scale) if log_peak is None else log_peak
         super().__init__(batch_shape=jnp.shape(self.scale), validate_args=validate_args)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
@@ -42,9 +47,12 @@ class HalfStudentT(dist.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Evaluate the log density."""
-        z, df = value / self.scale, self.df
-        normaliser = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * jnp.log(df * jnp.pi) + jnp.log(2.0)
-        return normaliser - jnp.log(self.scale) - 0.5 * (df + 1) * jnp.log1p(z * z / df)
+        z = value / self.scale
+        return self.log_peak - 0.5 * (self.df + 1) * jnp.log1p(z * z / self.df)
+
+
+def _log_peak(df: jax.Array, scale: jax.Array) -> jax.Array:
+    return gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * jnp.log(df * jnp.pi) + jnp.log(2.0) - jnp.log(scale)
 
 
 class ImproperPositive(dist.ImproperUniform):
@@ -68,6 +76,7 @@ class ImproperPositive(dist.ImproperUniform):
         return jnp.sum(self.log_density(value), axis=event_axes)
 
 
+LOG_PEAK = "log_peak"  # among the numbers of a site, where they were made on the host
 PARAMETERS = {family.__name__: family.parameters() for family in PRIORS}
 
 
@@ -111,8 +120,11 @@ def distribution(
             size, variance = numbers["size"], jnp.square(sigma)
             return ImproperPositive(lambda value: -jnp.log(variance + size * value), shape)
         case _:
-            make = HalfStudentT if family == "HalfStudentT" else getattr(dist, family)
-            base = make(*(numbers[name] for name in PARAMETERS[family]))  # a mapping may come sorted out of JAX
+            given = [numbers[name] for name in PARAMETERS[family]]  # a mapping may come sorted out of JAX
+            if family == "HalfStudentT":
+                base: dist.Distribution = HalfStudentT(*given, numbers.get(LOG_PEAK))
+            else:
+                base = getattr(dist, family)(*given)
             return base.to_event(len(shape)) if shape else base
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpyro
 from jaxtyping import Array, Float
 
-from bayesmm.bayes.programs.distributions import distribution, log_spread_density
+from bayesmm.bayes.priors.families import FAMILIES
+from bayesmm.bayes.programs.distributions import LOG_PEAK, distribution, log_spread_density
 from bayesmm.specification.prior import Prior, Scale
 
 Numbers = Mapping[str, Array]  # the numbers of the priors of one site, each (m,), or scalars
@@ -209,6 +210,8 @@ def declare_parameter(
         )
         table = [priors[position].numbers for position in positions]
         gathered = {key: np.array([row[key] for row in table]) for key in table[0]}
+        if family == "HalfStudentT":
+            gathered[LOG_PEAK] = FAMILIES[family].log_density(0.0, **gathered)
         numbers.append({key: values[0] if scalar else values for key, values in gathered.items()})
     parameter = Parameter(name=name, size=None if scalar else len(priors), sites=tuple(sites))
     return parameter, tuple(numbers)

@@ -46,7 +46,7 @@ def condition_prior(
         "root": root,
         "mean": root @ (mean[free] - origin[free]),
         "precision": np.linalg.solve(root.T, left) if len(free) else P,
-        "log_normaliser": _log_normaliser(P),
+        "log_normaliser": _log_normaliser(P) + np.sum(0.5 * np.log(2.0 * np.pi) - np.log(np.abs(np.diag(root)))),
         "sampled_root": np.pad(R[:, drawn], pad),
         "origin": origin[free],
         "sampled_origin": origin[drawn],
