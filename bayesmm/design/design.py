@@ -21,7 +21,7 @@ from bayesmm.design.blocks.checks import (
     check_weights,
 )
 from bayesmm.design.blocks.confounding import check_columns
-from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct
+from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct, has_plain_names
 from bayesmm.design.blocks.residual import ResidualBlock, build_residual, first_fitted
 from bayesmm.design.columns.columns import Columns, distinct_names
 from bayesmm.design.columns.rank import independent_columns
@@ -510,5 +510,6 @@ def build_design(
     )
     if known_sigma is not None:
         check_known_sigma(known_sigma, y - offset, prior_weights, design.response)
-    check_distinct(design.labels)
+    if residual is not None or not has_plain_names(coefficients, blocks):
+        check_distinct(design.labels)
     return design

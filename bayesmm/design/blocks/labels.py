@@ -321,6 +321,19 @@ def build_labels(
     )
 
 
+def has_plain_names(coefficients: Sequence[str], blocks: Sequence[RandomBlock]) -> bool:
+    """Whether no two parameters can have one name, as can be told without writing them.
+
+    Coefficients, groups and a group's effects differ among themselves. What is written of them differs, too, where none
+    has a comma or a bar in it, and effects stand for themselves rather than for their term.
+    """
+    names = [*coefficients, *(name for block in blocks for name in (block.group, *block.effects))]
+    structures = {(piece.structure, piece.k) for block in blocks for piece in block.pieces}
+    return not any("|" in name or "," in name for name in names) and all(
+        structure.n_sds(k) == k and structure.correlations in ("none", "matrix") for structure, k in structures
+    )
+
+
 def check_distinct(labels: Labels) -> None:
     """Refuse two parameters of one name.
 

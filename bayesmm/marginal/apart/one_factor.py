@@ -69,11 +69,11 @@ class OneFactor(NamedTuple):
 
 def root_levels(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Root R (k, k, q) of each level's Z_i'WZ_i, and a generalised inverse of R' of the same shape."""
-    values, vectors = np.linalg.eigh(np.moveaxis(products, -1, 0))  # (q, k), (q, k, k)
+    values, vectors = np.linalg.eigh(products.transpose(2, 0, 1))  # (q, k), (q, k, k)
     positive = values > RANK * values[:, -1:]
     size = np.sqrt(np.where(positive, values, 0.0))
     inverse = np.where(positive, 1.0 / np.where(positive, size, 1.0), 0.0)
-    root, back = (np.moveaxis(scale[:, :, None] * vectors.swapaxes(1, 2), 0, -1) for scale in (size, inverse))
+    root, back = ((scale[:, :, None] * vectors.swapaxes(1, 2)).transpose(1, 2, 0) for scale in (size, inverse))
     return np.ascontiguousarray(root), np.ascontiguousarray(back)
 
 

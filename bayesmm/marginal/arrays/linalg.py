@@ -82,6 +82,9 @@ def batched_cholesky(
     """
     if H.shape[0] >= MANY or (H.shape[0] > WRITTEN_OUT and xp is not np):
         return _by_library(xp, H, C)
+    if H.shape[0] == 1:
+        pivot = xp.sqrt(H[0])
+        return pivot, C / pivot
     diagonal, solved = [], []
     rest, right = H, C
     for _ in range(H.shape[0]):

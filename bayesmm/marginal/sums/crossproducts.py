@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -245,11 +246,17 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
     pairs, sizes = relate_keys(blocks, positions), [block.n_levels for block in blocks]
     widths = [block.incidence.k for block in blocks]
     try:
-        return make_plan(pairs, sizes, widths)
+        return make_plan(pairs, sizes, widths) if pairs else _plan_alone(tuple(sizes), tuple(widths))
     except TooLargeError as error:
         if related_factors(blocks):
             raise
         return _whole(pairs, sizes, widths, too_large=str(error))
+
+
+@lru_cache(maxsize=32)
+def _plan_alone(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Plan:
+    """Plan for one factor, or none, of levels that do not touch: the same whatever the rows."""
+    return make_plan({}, sizes, widths)
 
 
 def _make_sparse_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
