@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bayesmm.design.blocks.told_apart import find_crowded
 from bayesmm.design.design import Design
@@ -14,6 +18,9 @@ from bayesmm.reml.by_probes import AUTO, Determinant, estimate_by_probes
 from bayesmm.reml.criterion import Criterion, Engine
 from bayesmm.reml.estimate import AbsorbedError, estimate
 from bayesmm.reml.search import SaturatedError
+
+if TYPE_CHECKING:  # loaded where residuals have a covariance
+    from bayesmm.reml.residual import ResidualCriterion
 
 
 def fit_problem(problem: Problem, method: Method, engine: Engine = "numpy", determinant: Determinant = AUTO) -> Fit:
@@ -122,8 +129,9 @@ def _fit_residual(problem: Problem, method: Method) -> Fit:
     criterion = residual_criterion(problem, method)
     try:
         found = estimate_residual(criterion)
-    except IndistinctError:
-        terms = " and ".join(str(piece.term) for block in problem.design.blocks for piece in block.pieces)
+    except IndistinctError as indistinct:
+        _refuse_vanishing(problem, criterion, indistinct.at)
+        terms = _random_terms(problem)
         raise EstimationError(
             f"The likelihood does not tell all covariance parameters of residual={residual.specification.text!r}"
             + (
@@ -140,7 +148,37 @@ def _fit_residual(problem: Problem, method: Method) -> Fit:
             "exponential(fitted), or a covariate, power(x)."
         ) from None
     assert found.residual is not None
+    _refuse_vanishing(problem, found.residual.criterion, found.coordinates[:-1])
     return Fit(problem=pose_settled(problem, found), estimate=found)
+
+
+def _random_terms(problem: Problem) -> str:
+    return " and ".join(str(piece.term) for block in problem.design.blocks for piece in block.pieces)
+
+
+def _refuse_vanishing(problem: Problem, criterion: ResidualCriterion, psi: np.ndarray) -> None:
+    """Refuse a residual standard deviation of zero in one stratum, where R has no inverse."""
+    from bayesmm.reml.residual_search import find_vanishing
+
+    assert problem.design.residual is not None
+    entries = accumulate((len(spread.names) for spread in problem.design.residual.spreads), initial=0)
+    spreads = [
+        (spread, slice(*ends))
+        for spread, ends in zip(problem.design.residual.spreads, pairwise(entries), strict=True)
+        if spread.strata
+    ]
+    found = find_vanishing(criterion, psi, [own for _, own in spreads])
+    if found is None:
+        return
+    spread, terms = spreads[found.spread][0], _random_terms(problem)
+    label, factors = spread.strata[found.stratum], ":".join(spread.factors)
+    raise EstimationError(
+        f"The likelihood is highest where the residual standard deviation at {label} of {factors!r} is zero (the "
+        f"search came down to {found.sd:.2g}): everything else in the model explains these rows exactly. Let {label} "
+        "share the variance of other levels (merge them for het(), or take a structure of one variance), "
+        + (f"drop {terms}, " if terms else "")
+        + "or sample with a prior."
+    )
 
 
 def complaints(fit: Fit) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import held_theta, start_theta
+from bayesmm.covariance.layout import held_theta, scale_theta, start_theta
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import DesignError, EstimationError
 from bayesmm.marginal.likelihood.likelihood import Method
@@ -43,6 +43,9 @@ SAME_FITTED = 0.01  # share of the largest fitted value, and
 SAME_RATIO = 0.1  # of the logarithm of the largest standard deviation over the smallest: so near, points are one
 MOST_ROUNDS = 5  # of leaving boundaries of θ
 INDISTINCT = 1e-7  # least curvature relative to the largest, in units of each entry's own, that says anything
+SMALL = np.log(100.0)  # a standard deviation is e to this below the largest where it is asked whether it is zero:
+FURTHER = np.log(10.0)  # whether −2 log likelihood is no higher, but for
+NO_HIGHER = 0.01  # this, where it is e to that smaller
 ROUNDED = 1e-6  # of a curvature that is next to nothing: where a standard deviation or a correlation ended at its end
 
 
@@ -396,11 +399,53 @@ class IndistinctError(EstimationError):
     ----------
     entries : int array
         Which of (θ, φ) can be changed together without a change of the likelihood.
+    at : array
+        (θ, φ) there.
     """
 
-    def __init__(self, entries: np.ndarray) -> None:
-        super().__init__(entries)
-        self.entries = entries
+    def __init__(self, entries: np.ndarray, at: np.ndarray) -> None:
+        super().__init__(entries, at)
+        self.entries, self.at = entries, at
+
+
+class Vanishing(NamedTuple):
+    """A standard deviation of a stratum that the likelihood is no lower without: of which spread, stratum, and what."""
+
+    spread: int
+    stratum: int
+    sd: float
+
+
+def find_vanishing(criterion: ResidualCriterion, psi: np.ndarray, spreads: Sequence[slice]) -> Vanishing | None:
+    """Find a standard deviation that goes to zero: everything else in the model explains the rows of its stratum.
+
+    Parameters
+    ----------
+    criterion : ResidualCriterion
+        The objective.
+    psi : array
+        (θ, φ) where the search ended.
+    spreads : sequence of slice
+        Entries of φ that are standard deviations over that of a first stratum, one for each set of strata.
+    """
+    theta, phi = criterion.split(psi)
+    by_rows = replace(criterion, whitens=True)  # next to a singular R sums have no digits left
+    here = None
+    for number, own in enumerate(spreads):
+        logs = np.append(0.0, phi[own])
+        smallest, moved, further = int(logs.argmin()), theta, phi.copy()
+        if logs.max() - logs[smallest] < SMALL or (smallest == 0 and criterion.sigma is not None):
+            continue
+        if smallest:
+            further[own.start + smallest - 1] -= FURTHER
+        else:  # σ falls, and all else stays
+            further[own] += FURTHER
+            moved = scale_theta(theta, np.exp(FURTHER), criterion.layout)
+        here = here or by_rows(psi)
+        if by_rows(np.concatenate([moved, further])).value < here.value + NO_HIGHER:
+            square = here.detail.fixed.residual_square / criterion.degrees_of_freedom
+            return Vanishing(number, smallest, (criterion.sigma or np.sqrt(square)) * float(np.exp(logs[smallest])))
+    return None
 
 
 def _search(criterion: ResidualCriterion, start: np.ndarray, known: Minimum | None = None) -> Minimum:
@@ -448,7 +493,7 @@ def _check_distinct(criterion: ResidualCriterion, found: Minimum) -> None:
         return
     is_valley, entries = _is_valley(criterion.derivatives(found.x).hessian)
     if is_valley:
-        raise IndistinctError(entries)
+        raise IndistinctError(entries, found.x)
 
 
 def _is_valley(information: np.ndarray) -> tuple[bool, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_commands import run_json
+from scipy.optimize import minimize
 
 import bayesmm as bmm
 from bayesmm import Model
@@ -81,6 +82,43 @@ def test_crossed_factors_are_refused_within_groups_and_taken_by_strata() -> None
 def test_what_random_effects_say_already_is_refused() -> None:
     with pytest.raises(EstimationError, match="does not tell all covariance parameters"):
         Model("Reaction ~ Days + (1 | Subject)", SLEEP, residual="homcs(Days | Subject)").fit()
+
+
+def exact_visit(seed: int, visit: int, n: int = 40) -> pd.DataFrame:
+    """Three visits, in one of which a response is its subject's level and nothing else."""
+    rng, sd = np.random.default_rng(seed), np.ones(3)
+    sd[visit] = 0.0
+    level = rng.normal(size=n)
+    who, when = np.repeat(np.arange(n), 3), np.tile(np.arange(3), n)
+    y = 1.0 + level[who] + sd[when] * rng.normal(size=3 * n)
+    return pd.DataFrame({"y": y, "id": who, "visit": [f"v{each}" for each in when]})
+
+
+@pytest.mark.parametrize(("seed", "visit"), [(1, 0), (1, 1), (5, 2)])
+def test_a_visit_whose_variance_is_zero_is_named(seed: int, visit: int) -> None:
+    """Its likelihood, in full, rises as the variance falls."""
+    data = exact_visit(seed, visit)
+    own = f"standard deviation at v{visit} of 'visit' is zero .*, drop \\(1 \\| id\\), or sample"
+    with pytest.raises(EstimationError, match=own):
+        Model("y ~ visit + (1 | id)", data, residual="het(visit)").fit()
+    y = data["y"].to_numpy().reshape(-1, 3).T
+
+    def deviance(logs: np.ndarray, smallest: float) -> float:
+        """Of subjects that are alike, each visit with a mean of its own: REML."""
+        sds = np.insert(np.exp(logs[1:]), visit, smallest)
+        V = np.exp(2.0 * logs[0]) + np.diag(sds**2)
+        left = y - y.mean(axis=1, keepdims=True)
+        return (y.shape[1] - 1) * np.linalg.slogdet(V)[1] + np.sum(left * np.linalg.solve(V, left))
+
+    values = [minimize(deviance, np.zeros(3), args=(smallest,)).fun for smallest in (0.3, 0.1, 0.01, 0.001)]
+    assert (np.diff(values) < 0.0).all()
+
+
+def test_a_variance_that_is_small_and_no_more_is_estimated() -> None:
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"y": rng.normal(size=60) * np.tile([1.0, 1e-3], 30), "scale": ["kitchen", "lab"] * 30})
+    found = Model("y ~ 1", data, residual="het(scale)").fit().parameters.loc["sigma(scale[lab])", "estimate"]
+    assert found == pytest.approx(data["y"][1::2].std(), rel=1e-3)
 
 
 def test_formula_needs_no_random_effects_and_says_so() -> None:
