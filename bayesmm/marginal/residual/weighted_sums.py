@@ -275,17 +275,20 @@ def takes_less(rows: ResidualRows, *, all_sums: bool = False) -> bool:
     """
     c, stacks = rows.p + 1, rows.layout.pieces
     widths = [block.incidence.k for block in rows.blocks]
-    targets = targets_of(rows)
-    numbers = 0
+    targets, fixed = targets_of(rows), 0
     for stack in stacks:
         m, o = stack.positions.shape
         stays = not all_sums and keeps_rows(stack, c)
-        numbers += stack.rows.size * c if stays else m * o * (o + 1) // 2 * c**2
-    for k, target in zip(widths, targets.own, strict=True):
-        numbers += k * (k + c) * _join(rows.layout.pieces, target).n_slots * target.count
-    for (f, g), target in targets.pairs.items():
-        numbers += widths[f] * widths[g] * _join(rows.layout.pieces, target).n_slots * target.count
-    return numbers <= min(MOST_NUMBERS, DEARER * rows.n * (c + sum(widths)))
+        fixed += stack.rows.size * c if stays else m * o * (o + 1) // 2 * c**2
+
+    def numbers(*, by_pattern: bool) -> int:
+        sized = [(k * (k + c), target) for k, target in zip(widths, targets.own, strict=True)]
+        sized += [(widths[f] * widths[g], target) for (f, g), target in targets.pairs.items()]
+        slots = (size * target.count * _most_slots(stacks, target, by_pattern=by_pattern) for size, target in sized)
+        return fixed + sum(slots)
+
+    most = min(MOST_NUMBERS, DEARER * rows.n * (c + sum(widths)))
+    return numbers(by_pattern=False) <= most or numbers(by_pattern=True) <= most
 
 
 class Target(NamedTuple):
@@ -334,21 +337,6 @@ def make_template(rows: ResidualRows, plan: Plan) -> CrossProducts:
     )
 
 
-class _Join(NamedTuple):
-    """Which groups of each stack have one target and one pattern, and the slots of a target that this takes.
-
-    Attributes
-    ----------
-    stacks : list of _Joined
-        By stack.
-    n_slots : int
-        Of the target that has most.
-    """
-
-    stacks: list[_Joined]
-    n_slots: int
-
-
 class _Joined(NamedTuple):
     """Groups of one stack in the order of (target, pattern): where each such pair begins, and both of it."""
 
@@ -358,17 +346,24 @@ class _Joined(NamedTuple):
     pattern: Int[Array, " N"]
 
 
-def _join(stacks: Sequence[Stack], target: Target) -> _Join:
-    found, slots = [], np.zeros(target.count, dtype=np.int64)
+def _join(stack: Stack, target: Target) -> _Joined:
+    m = len(stack.positions)
+    keys = target.rows[stack.rows[:, 0]] * m + stack.pattern
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    own = keys[order[first]]
+    return _Joined(order, first, own // m, own % m)
+
+
+def _most_slots(stacks: Sequence[Stack], target: Target, *, by_pattern: bool) -> int:
+    """Count the slots of the target that has most; as if no groups shared a pattern if not `by_pattern`: no fewer."""
+    slots = np.zeros(target.count, dtype=np.int64)
     for stack in stacks:
-        m, o = stack.positions.shape
-        keys = target.rows[stack.rows[:, 0]] * m + stack.pattern
-        order = np.argsort(keys, kind="stable")
-        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
-        own = keys[order[first]]
-        found.append(_Joined(order, first, own // m, own % m))
-        slots += np.bincount(own // m, minlength=target.count) * (o * (o + 1) // 2)
-    return _Join(found, int(slots.max(initial=1)))
+        (m, o), own = stack.positions.shape, target.rows[stack.rows[:, 0]]
+        if by_pattern:
+            own = np.unique(own * m + stack.pattern) // m
+        slots += np.bincount(own, minlength=target.count) * (o * (o + 1) // 2)
+    return int(slots.max(initial=1))
 
 
 def sum_classes(
@@ -380,7 +375,8 @@ def sum_classes(
     """
     count, a, b = target.count, left.shape[1], right.shape[1]
     parts, slots = [], np.zeros(count, dtype=np.int64)
-    for stack, joined in zip(stacks, _join(stacks, target).stacks, strict=True):
+    for stack in stacks:
+        joined = _join(stack, target)
         ordered = replace(stack, rows=stack.rows.take(joined.order, axis=0))
         one = ordered.take(left)
         matters = np.any(one, axis=(1, 2))
