@@ -278,7 +278,7 @@ def check(
 ) -> None:
     """Look at a fit from all sides: what to check, and what to do, before its numbers are read."""
     with plain_errors():
-        from bayesmm.cli.models import build_model
+        from bayesmm.cli.models import build_model, rows_of
         from bayesmm.cli.outputs import TABLES, check_outputs, deliver
 
         paths = check_outputs(output, TABLES)
@@ -288,7 +288,7 @@ def check(
             )
             estimates = model.fit(method, progress=False)
         with stage("checking"):
-            checked = estimates.check(n=sets, seed=seed)
+            checked = estimates.check(n=sets, seed=seed, rows=rows_of(model, data, reading))
         from bayesmm.cli.outcomes import check_outcome
 
         outcome = check_outcome(model, estimates, checked, data)
@@ -322,7 +322,7 @@ def report(
 ) -> None:
     """Put a whole analysis on one page for a browser: model, data, estimates, figures, checks, code."""
     with plain_errors():
-        from bayesmm.cli.models import build_model
+        from bayesmm.cli.models import build_model, rows_of
         from bayesmm.cli.outputs import PAGES, check_outputs, deliver
 
         (path,) = check_outputs([output], PAGES)
@@ -353,6 +353,7 @@ def report(
                 title=title,
                 explorer=explorer,
                 level=level,
+                rows=rows_of(model, data, reading),
             )
         outcome = report_outcome(model, estimates, posterior, page, output, data, level)
         raise typer.Exit(deliver(outcome, [], as_json=as_json, random_effects=False))

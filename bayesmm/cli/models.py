@@ -61,6 +61,11 @@ def build_model(
     )
 
 
+def rows_of(model: Model, data: str, reading: Reading) -> Any:
+    """Say where the rows of a model are; None where they are in memory."""
+    return None if model.design.elsewhere is None else _open_rows(data, reading)
+
+
 def _open_rows(data: str, reading: Reading) -> Any:
     """Read a file or bundled data; say of several files, or a folder of them, where they are, to be read in chunks."""
     path = Path(data).expanduser()

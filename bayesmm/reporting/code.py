@@ -28,7 +28,7 @@ READERS = {
 }
 
 
-def write_code(fit: Fitted | None, posterior: Posterior | None, data: str | None, page: str) -> str:
+def write_code(fit: Fitted | None, posterior: Posterior | None, data: str | None, page: str, rows: Any = None) -> str:
     """Write a script that fits, samples and reports as it was done.
 
     Parameters
@@ -40,9 +40,13 @@ def write_code(fit: Fitted | None, posterior: Posterior | None, data: str | None
         Words on the data; the name of a bundled data set or of a file is read by the script.
     page : str
         Name of the page.
+    rows : object, optional
+        Where rows are that are not in memory; as the script has it, if it is a text.
     """
     known: Any = fit if fit is not None else posterior
     first, load = _reading(data)
+    if rows is not None:
+        first, load = [], [f"data = {rows!r}" if isinstance(rows, str) else "data = ...  # where the rows are"]
     lines = [*first, "import bayesmm as bmm", "", *load, _model(known.design, posterior)]
     results = []
     if fit is not None:
@@ -51,7 +55,7 @@ def write_code(fit: Fitted | None, posterior: Posterior | None, data: str | None
     if posterior is not None:
         lines.append(f"posterior = model.sample({_settings(posterior)})")
         results.append("posterior")
-    lines.append(f"bmm.report({', '.join(results)}, path={page!r})")
+    lines.append(f"bmm.report({', '.join(results)}, path={page!r}{'' if rows is None else ', rows=data'})")
     return visible_lines(lines)
 
 

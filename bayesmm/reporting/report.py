@@ -89,6 +89,7 @@ def report(
     title: str | None = None,
     explorer: bool = True,
     level: float = 0.95,
+    rows: Any = None,
     progress: bool | None = None,
 ) -> ReportPage:
     """Put a whole analysis on one page, for a browser: model, data, estimates, figures, checks, and code.
@@ -110,6 +111,9 @@ def report(
         Whether the shrinkage explorer is on the page, which takes a fit.
     level : float
         Coverage of all intervals.
+    rows : path, list, or table, optional
+        Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; without them the page
+        has no checks, lines of levels, or explorer.
     progress : bool, optional
         Whether to show a progress bar; by default where a person can see it.
 
@@ -124,6 +128,8 @@ def report(
         If an argument is none of these.
     ComparisonError
         If the posterior is of another model or other data.
+    RowsError
+        If rows are given, and are not those of the model.
     StorageError
         If the file cannot be written.
     BayesmmError
@@ -152,9 +158,11 @@ def report(
     if not isinstance(explorer, bool):
         raise ArgumentError(f"explorer is {shorten(explorer)}: give True or False.")
     level = check_level(level)
+    known: Any = point if point is not None else drawn
+    if rows is not None and known.design.elsewhere is None:
+        raise ArgumentError(f"rows is {shorten(rows)}, and the model has its rows in memory: leave rows out.")
     where = None if path is None else check_page_path(path)
     import_jinja()  # before anything takes long
-    known: Any = point if point is not None else drawn
     results = Results(
         fit=point,
         posterior=drawn,
@@ -162,6 +170,7 @@ def report(
         data=data,
         has_explorer=explorer,
         page=USUAL_NAME if where is None else where.name,
+        rows=rows,
     )
     with progress_bar("working out what the page shows", None, progress):
         page = fill_page(title if title is not None else known.design.specification.shown, build_sections(results))

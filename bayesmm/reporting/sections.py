@@ -15,7 +15,8 @@ from bayesmm.design.words.describe import build_report
 from bayesmm.errors import BayesmmError, FitStatus
 from bayesmm.explorer.pages import write_fragment
 from bayesmm.fit.fit import Fit
-from bayesmm.inference.diagnostics.check import Check
+from bayesmm.inference.diagnostics.check import Check, check_fit
+from bayesmm.inference.diagnostics.figures import plot_residuals
 from bayesmm.inference.effects.uncertainty import EffectUncertainty, effect_uncertainty
 from bayesmm.inference.pooling.shrinkage import PartialPooling, shrinkage
 from bayesmm.inference.variances.boundary_report import BoundaryReport
@@ -24,6 +25,7 @@ from bayesmm.plots.vector import write_svg
 from bayesmm.presenting.intervals import interval_head
 from bayesmm.presenting.numbers import write_intervals, write_like
 from bayesmm.presenting.parts import Column, Interval, Table
+from bayesmm.problem import FewRows
 from bayesmm.reporting.code import citation, version_table, write_code
 from bayesmm.reporting.data_words import column_tables, describe_rows, level_table
 from bayesmm.reporting.pieces import Piece, Section, attempt, shown, table, words, written
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
     from bayesmm.comparison.comparison import Comparison
 
+SAMPLE = 5_000  # of rows that are not in memory
 MANY_ROWS, MANY_EFFECTS = 20_000, 3_000  # from which on what refits or simulates is left to the user: minutes
 SETS, SETS_OF_MANY = 499, 39  # that `check` draws
 REFITS = 499  # of a report on a standard deviation near zero
@@ -57,6 +60,8 @@ class Results:
         Whether the explorer is wanted.
     page : str
         Name of the file.
+    rows : path, list, table or None
+        Where rows are that are not in memory.
     """
 
     fit: Fit | None
@@ -65,6 +70,7 @@ class Results:
     data: str | None
     has_explorer: bool
     page: str
+    rows: Any = None
 
     @property
     def any(self) -> Any:
@@ -92,11 +98,25 @@ class Results:
         return compare(self.fit, self.posterior, level=self.level)
 
     @cached_property
-    def check(self) -> Check | None:
-        """What is to be looked at before the numbers are read; nothing where rows are not in memory."""
-        if self.fit is None or self.design.elsewhere is not None:
+    def few(self) -> FewRows | None:
+        """Rows of the fit that can be looked at, with all others in their sums; None where none are in reach."""
+        fit = self.fit
+        if fit is None or (self.design.elsewhere is not None and (self.rows is None or self.design.residual)):
             return None
-        return self.fit.check(n=SETS_OF_MANY if self.is_large else SETS, seed=SEED)
+        at = fit.estimate
+        return fit.problem.condense(self.rows, "", at.beta, at.modes, sample=SAMPLE, seed=SEED)
+
+    @cached_property
+    def check(self) -> Check | None:
+        """What is to be looked at before the numbers are read; nothing where rows are out of reach."""
+        if self.fit is None or self.few is None:
+            return None
+        return check_fit(self.fit, self.few, SETS_OF_MANY if self.has_many_rows else SETS, SEED, None)
+
+    @property
+    def has_many_rows(self) -> bool:
+        """Whether data sets that are drawn, or few rows of each, take long."""
+        return self.is_large or (self.few is not None and self.few.problem.design.n > MANY_ROWS)
 
     @cached_property
     def pooling(self) -> PartialPooling:
@@ -258,7 +278,11 @@ def _levels(results: Results) -> Iterator[Piece]:
     yield results.figure(
         "groups",
         "Levels with their own line, the partially pooled one, and that of all together.",
-        lambda: results.any.plot_groups(level=results.level) if comparison is None else comparison.plot_groups(),
+        lambda: (
+            results.any.plot_groups(level=results.level, rows=results.rows)
+            if comparison is None
+            else comparison.plot_groups(rows=results.rows)
+        ),
     )
 
 
@@ -288,7 +312,9 @@ def _explorer(results: Results) -> Iterator[Piece]:
         "The explorer is not here",
         lambda: Piece(
             kind="explorer",
-            content=write_fragment(fit, results.posterior, group=first, level=results.level, key="explorer"),
+            content=write_fragment(
+                fit, results.posterior, group=first, level=results.level, key="explorer", rows=results.few
+            ),
             key="explorer",
         ),
     )
@@ -298,20 +324,24 @@ def _explorer(results: Results) -> Iterator[Piece]:
 
 def _checks(results: Results) -> Iterator[Piece]:
     fit, posterior = results.fit, results.posterior
-    if fit is not None and results.design.elsewhere is not None:
+    if fit is not None and results.few is None and results.design.elsewhere is not None:
         yield words(
             f"Residuals are not looked at: the rows are in {results.design.elsewhere.where}, not in memory. "
-            "fit.augment_rows writes them to a file; fit.check() of a model of a part of the rows looks at them."
+            "report(rows=...) reads a sample of them; fit.augment_rows writes all residuals to a file."
+            if results.design.residual is None
+            else f"Residuals are not looked at: the rows are in {results.design.elsewhere.where}, not in memory, and "
+            "residuals have a covariance."
         )
-    if results.check is not None and fit is not None:
+    few = results.few
+    if results.check is not None and fit is not None and few is not None:
         yield shown(results.check)
-        if results.is_large:
+        if results.has_many_rows:
             yield words("Envelopes of residuals are simulated; this model is large: fit.plot_residuals() draws them.")
         else:
             yield results.figure(
                 "residuals",
                 "Residuals and random effects, with envelopes of what the model draws.",
-                lambda: fit.plot_residuals(n=SETS, level=results.level, seed=SEED),
+                lambda: plot_residuals(fit, few, SETS, results.level, SEED, None),
             )
     if posterior is not None:
         yield shown(posterior.diagnostics)
@@ -332,7 +362,7 @@ def _priors(results: Results) -> Iterator[Piece]:
 def _again(results: Results) -> Iterator[Piece]:
     posterior = results.posterior
     yield words("These lines make the results again:")
-    yield Piece(kind="code", content=write_code(results.fit, posterior, results.data, results.page))
+    yield Piece(kind="code", content=write_code(results.fit, posterior, results.data, results.page, results.rows))
     if posterior is not None:
         seed = posterior.data["sample_stats"].attrs.get("seed")
         told = "" if seed is None else f", with the seed {int(seed)}"
