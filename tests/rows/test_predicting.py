@@ -73,3 +73,13 @@ def test_a_folder_has_a_file_for_each_part_in_the_order_of_the_rows(tmp_path: Pa
         fit.predict_rows(data[:0], to=tmp_path / "predictions")
     assert [each.name for each in again.iterdir()] == ["part-00000.parquet"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["one.parquet", "predictions"]
+
+
+def test_columns_whose_names_are_quoted_are_read_chunk_by_chunk(tmp_path: Path) -> None:
+    data = make_rows(100).rename(columns={"y": "my y", "w": "my w", "z": "my z"}).assign(o=lambda d: d["t"])
+    data = data.rename(columns={"o": "my o"})
+    formula = "`my y` ~ t + offset(`my o`) + (1 | a)"
+    fits = [bmm.Model(formula, rows, weights="`my w`").fit() for rows in (data, bmm.scan(data, chunk_rows=40))]
+    assert fits[1].loglik == pytest.approx(fits[0].loglik)
+    written = pd.read_parquet(fits[1].augment_rows(data, tmp_path / "residuals.parquet"))
+    np.testing.assert_allclose(written[".pearson"], fits[0].residuals("pearson"), rtol=1e-6)

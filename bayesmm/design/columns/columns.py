@@ -170,7 +170,7 @@ def build_arithmetic(text: str, rows: UsedRows, names: Names, *, what: str) -> C
     uses = names.columns_of(node, rows.columns)
     plain = plain_term(node, rows)
     if plain is not None:
-        return Columns([PlainTerm(text, plain.data)], uses)
+        return Columns([PlainTerm(text, plain.data, plain.name)], uses)
     from bayesmm.design.columns.formulae_terms import evaluate_arithmetic
 
     term = evaluate_arithmetic(node, text, rows.frame, names)

@@ -72,10 +72,11 @@ class EvaluatedTerm(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlainTerm:
-    """The intercept (no name) or a numeric column as it stands."""
+    """The intercept (no name) or a numeric column as it stands; it is named where the name is a text that quotes it."""
 
     name: str | None
     data: np.ndarray
+    column: str | None = None
 
     @property
     def column_names(self) -> list[str]:
@@ -99,7 +100,8 @@ class PlainTerm:
 
     def eval_new_data(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the column of new rows."""
-        return np.ones(len(frame)) if self.name is None else frame[self.name].to_numpy(dtype=np.float64)
+        column = self.name if self.column is None else self.column
+        return np.ones(len(frame)) if column is None else frame[column].to_numpy(dtype=np.float64)
 
     def widened(self, frame: pd.DataFrame) -> "PlainTerm":
         """Itself."""
