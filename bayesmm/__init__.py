@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.pooling.ranking import ranking
     from bayesmm.inference.pooling.shrinkage import shrinkage
     from bayesmm.inference.power.power import power
-    from bayesmm.inference.simulation.simulate import simulate
+    from bayesmm.inference.simulation.simulate import simulate, simulate_rows
     from bayesmm.loading import load
     from bayesmm.model import Model
     from bayesmm.reporting.report import report
@@ -53,6 +53,7 @@ _HOMES = {
     "scan": "bayesmm.rows.scan",
     "shrinkage": "bayesmm.inference.pooling.shrinkage",
     "simulate": "bayesmm.inference.simulation.simulate",
+    "simulate_rows": "bayesmm.inference.simulation.simulate",
     "slopes": "bayesmm.inference.means.slopes",
     "to_long": "bayesmm.design.reading.reshape",
 }
@@ -83,6 +84,7 @@ __all__ = [
     "scan",
     "shrinkage",
     "simulate",
+    "simulate_rows",
     "slopes",
     "to_long",
 ]

@@ -46,7 +46,7 @@ WATCHED = {
     "Ranking": {"pairs"},
     "bayesmm": {
         *("anova", "compare", "comparisons", "effect_uncertainty", "emmeans", "load", "power", "ranking", "report"),
-        *("shrinkage", "slopes"),
+        *("shrinkage", "simulate_rows", "slopes"),
     },
 }
 

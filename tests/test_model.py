@@ -54,6 +54,7 @@ def test_public_names_are_these() -> None:
         "scan",
         "shrinkage",
         "simulate",
+        "simulate_rows",
         "slopes",
         "to_long",
     ]

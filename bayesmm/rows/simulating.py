@@ -28,6 +28,7 @@ def simulate_rows(
     sigma: np.ndarray,
     streams: Sequence[np.random.Generator],
     bar: Bar = SILENT,
+    hidden: str | None = None,
 ) -> Path:
     """Draw residuals around Xβ + offset + Zb for all rows of a model, and write them beside these to Parquet.
 
@@ -49,6 +50,8 @@ def simulate_rows(
         One for each simulation, whose numbers are taken row after row, however rows are read.
     bar : Bar
         What is told how many rows were written.
+    hidden : str, optional
+        A column of the rows that is not written.
 
     Returns
     -------
@@ -71,7 +74,8 @@ def simulate_rows(
                 mean = _mean(part, kept, beta, effects)
                 found[:, complete] = mean + sigma[:, None] / np.sqrt(part.weights) * noise
                 bar.advance(len(part.y))
-            write(beside(chunk, {f"simulated_{i}": own for i, own in enumerate(found)}))
+            table = beside(chunk, {f"simulated_{i}": own for i, own in enumerate(found)})
+            write(table if hidden is None else table.drop_columns([hidden]))
         every.check()
     return Path(to)
 

@@ -58,6 +58,19 @@ def test_a_posterior_draws_the_same_numbers(tmp_path: Path) -> None:
         found.simulate_rows(DATA, tmp_path / "more.parquet", 121)
 
 
+@pytest.mark.parametrize("random", ["redrawn", "kept"])
+def test_stated_parameters_draw_the_same_numbers(random: str, tmp_path: Path) -> None:
+    formula = "response ~ t * h + offset(w) + (t | a) + (1 | mm(s, q))"
+    names = bmm.Model(formula, DATA.dropna().rename(columns={"y": "response"})).labels.parameter_rows()
+    values = {row.name: 0.3 + 0.05 * i for i, row in enumerate(names)}
+    how: dict = {"random": random, "seed": 7, "weights": "count"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows are dropped
+        expected = bmm.simulate(formula, DATA, values, 3, **how)
+        path = bmm.simulate_rows(formula, bmm.scan(DATA, chunk_rows=50), values, tmp_path / "drawn.parquet", 3, **how)
+    pd.testing.assert_frame_equal(read(path, expected), expected, rtol=1e-9)
+
+
 def test_rows_of_the_model_alone_are_drawn(tmp_path: Path) -> None:
     _, there = both("y ~ t + (1 | a)")
     fit = there.fit()

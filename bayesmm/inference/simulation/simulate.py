@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +25,10 @@ from bayesmm.inference.simulated_responses import (
     simulate_responses,
     state_residuals,
 )
-from bayesmm.inference.simulation.without_response import build_without_response
-from bayesmm.presenting.progress import Bar
+from bayesmm.inference.simulation.without_response import build_without_response, stand_in
+from bayesmm.presenting.progress import Bar, progress_bar
+from bayesmm.specification.formula import parse_formula
+from bayesmm.specification.syntax import quote
 
 
 def simulate_fit(fit: Fitted, n: int, random: Effects, seed: int) -> pd.DataFrame:
@@ -131,6 +134,92 @@ def simulate(
     own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]
     effects = draw_effects(design, stated.factors, own)
     return simulation_frame(draw_rows(design, stated.beta, effects, stated.sigma, streams, stated.residual), design)
+
+
+def simulate_rows(
+    formula: str,
+    rows: Any,
+    parameters: Any,
+    to: str | os.PathLike[str],
+    n: int = 1,
+    *,
+    random: Effects = "redrawn",
+    seed: int = 0,
+    weights: str | None = None,
+    sigma: float | None = None,
+    missing: Missing = "drop",
+    namespace: Mapping[str, Any] | None = None,
+    relations: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Draw responses from a model whose parameters are stated, for rows that are read chunk by chunk.
+
+    Parameters
+    ----------
+    formula : str
+        As of `simulate`: what stands left of ``~`` only has a name, and is not read.
+    rows : path, list, or table
+        What `bayesmm.scan` takes; they need not have the response. They are read two or three times.
+    parameters : mapping of str to float, Series, or Fit
+        As of `simulate`.
+    to : path
+        Ends in ``.parquet``. It is complete, or not there.
+    n, random, seed
+        As of `simulate`, which draws the same numbers for rows in memory, however they are read.
+    weights, sigma, missing, namespace, relations
+        As of `bayesmm.Model`; weights by a column or an expression.
+    progress : bool, optional
+        Whether to show a progress bar; by default where a person can see it.
+
+    Returns
+    -------
+    pathlib.Path
+        Where they are: all columns of the rows, then ``simulated_0``, ``simulated_1``, ...; missing where a row is not
+        complete.
+
+    Raises
+    ------
+    SpecificationError
+        If the formula cannot be read.
+    DesignError
+        If the rows do not suit it; if a parameter is lacking, unknown, or impossible.
+    ArgumentError
+        If `n`, `random` or `seed` makes no sense.
+    RowsError
+        If the rows cannot be read.
+
+    Examples
+    --------
+    >>> import bayesmm as bmm
+    >>> truth = {"Intercept": 10, "x": 2, "sd(Intercept | g)": 0, "sigma": 0}
+    >>> bmm.simulate_rows("y ~ x + (1 | g)", "plan/*.parquet", truth, to="drawn.parquet")  # doctest: +SKIP
+    """
+    from bayesmm.rows.scan import scan
+    from bayesmm.rows.simulating import simulate_rows as draw
+    from bayesmm.rows.summing import sum_source
+    from bayesmm.rows.without_response import WithNoise
+
+    specification, source = parse_formula(formula), scan(rows)
+    name = stand_in(formula, source.columns)
+    source = WithNoise.of(source, name)
+    with progress_bar("drawing rows", None, progress) as bar:
+        summed = sum_source(
+            replace(specification, response=quote(name)),
+            source,
+            weights=weights,
+            missing=missing,
+            namespace=namespace,
+            known_sigma=1.0,
+            relations=relations,
+            bar=bar,
+        )
+        design = summed.design
+        streams = check_simulations(n, random, seed, sum(block.q * block.k for block in design.blocks))
+        stated = read_parameters(design, parameters, sigma)
+        own = streams if random == "redrawn" else [np.random.default_rng([seed, 1])]
+        effects = [np.broadcast_to(b, (n, *b.shape[1:])) for b in draw_effects(design, stated.factors, own)]
+        beta, sds = np.tile(stated.beta, (n, 1)), np.full(n, stated.sigma)
+        return draw(summed, source, to, beta, effects, sds, streams, bar, hidden=name)
 
 
 class Stated(NamedTuple):

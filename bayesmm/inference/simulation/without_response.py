@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,9 +47,7 @@ def build_without_response(
     By default σ counts as known: nothing is estimated, so that a design need not tell its variances apart.
     """
     specification, frame = parse_formula(formula, residual), open_frame(data)
-    name = STAND_IN
-    while name in formula or name in frame.columns:
-        name += "_"
+    name = stand_in(formula, frame.columns)
     noise = np.random.default_rng(0).standard_normal(len(frame))
     return build_design(
         replace(specification, response=quote(name)),
@@ -60,3 +58,11 @@ def build_without_response(
         known_sigma=known_sigma,
         relations=relations,
     )
+
+
+def stand_in(formula: str, columns: Sequence[str]) -> str:
+    """Name a column that neither a formula nor the data have."""
+    name = STAND_IN
+    while name in formula or name in columns:
+        name += "_"
+    return name
