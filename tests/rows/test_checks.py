@@ -11,6 +11,7 @@ from scanned_rows import make_rows, with_gaps
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.fit.fit import Fit
 from bayesmm.inference.diagnostics.simulated_sets import draw_sets
 from bayesmm.inference.eliminated import eliminate_at
 
@@ -19,7 +20,7 @@ CASES = [("y ~ t * h + offset(w) + (t | a) + (1 | b)", "count"), ("y ~ f + (1 | 
 ROUNDING = 1e-8
 
 
-def both(formula: str, weights: str | None = None) -> list[bmm.Fit]:
+def both(formula: str, weights: str | None = None) -> list[Fit]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # rows are dropped
         found = [bmm.Model(formula, rows, weights=weights) for rows in (DATA, bmm.scan(DATA, chunk_rows=60))]

@@ -12,6 +12,7 @@ from scanned_rows import make_rows, with_gaps
 
 import bayesmm as bmm
 from bayesmm.errors import ArgumentError, RowsError
+from bayesmm.fit.fit import Fit
 from bayesmm.rows import condensing
 
 ROUNDING = 1e-8  # of the greatest number of a column: sums in another order, at estimates that are the same to 1e-10
@@ -25,7 +26,7 @@ CASES = [
 ]
 
 
-def both(formula: str, weights: str | None = None) -> list[bmm.Fit]:
+def both(formula: str, weights: str | None = None) -> list[Fit]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # rows are dropped
         found = [bmm.Model(formula, rows, weights=weights) for rows in (DATA, bmm.scan(DATA, chunk_rows=60))]
@@ -93,3 +94,31 @@ def test_rows_are_asked_for_and_held_to_those_of_the_model(tmp_path: Path, monke
     monkeypatch.setattr(condensing, "MOST_NUMBERS", 800)
     with pytest.raises(RowsError, match="combinations of levels"):
         there.influence("a", rows=DATA)
+
+
+def test_partitions_of_dask_and_a_fit_from_its_file_leave_out_the_same(tmp_path: Path) -> None:
+    dask, dd = pytest.importorskip("dask"), pytest.importorskip("dask.dataframe")
+    data = make_rows(200).drop(columns=["h", "long"])
+    parts = [data[:70], data[:0], data[70:90], data[90:]]
+    rows = dd.from_delayed([dask.delayed(part) for part in parts], meta=data.head(0), verify_meta=False)
+    here = bmm.Model("y ~ t + (t | a)", data).fit()
+    with dask.config.set(scheduler="threads"):
+        there = bmm.Model("y ~ t + (t | a)", rows).fit()
+        close(here.influence("a").table, there.influence("a", rows=rows).table)
+        close(here.check(n=20).influence["rows"].table, there.check(n=20, rows=rows).influence["rows"].table)
+    loaded = bmm.load(there.save(tmp_path / "fit.nc"))
+    assert isinstance(loaded, Fit)
+    close(here.influence("a").table, loaded.influence("a", rows=data).table)
+
+
+def test_related_levels_are_left_out_alike(tmp_path: Path) -> None:
+    names = range(25)
+    A = pd.DataFrame(0.5 ** np.abs(np.subtract.outer(names, names)), names, names)
+    data = make_rows(150)
+    here, there = (
+        bmm.Model("y ~ t + (1 | rel(a, A))", rows, relations={"A": A}).fit() for rows in (data, bmm.scan(data))
+    )
+    (group,) = here.labels.n_levels
+    close(here.influence(group).table, there.influence(group, rows=data).table)
+    written = pd.read_parquet(there.influence_rows(bmm.scan(data, chunk_rows=40), tmp_path / "influence.parquet"))
+    np.testing.assert_allclose(written[".leverage"], here.influence().table["leverage"], rtol=1e-7)
