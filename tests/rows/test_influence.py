@@ -75,7 +75,8 @@ def test_refits_without_levels_need_sums_only() -> None:
     assert one.parameters is not None
     assert other.parameters is not None
     np.testing.assert_allclose(other.parameters, one.parameters, rtol=1e-6, atol=1e-8)
-    close(one.table[["n_rows", "leverage"]], other.table[["n_rows", "leverage"]])
+    names = ["n_rows", "leverage"]
+    close(pd.DataFrame(one.table[names]), pd.DataFrame(other.table[names]))
 
 
 def test_rows_are_asked_for_and_held_to_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
