@@ -79,6 +79,7 @@ def time_gaps(rows: pd.DataFrame) -> tuple[float, float]:
 CURVES: dict[str, tuple[int, Callable[[Matrix, float], Matrix]]] = {
     "gau": (0, lambda h, r: np.exp(-((h / r) ** 2))),
     "ratio": (0, lambda h, r: 1.0 / (1.0 + (h / r) ** 2)),
+    "lin": (1, lambda h, r: np.maximum(1.0 - h / r, 0.0)),
     "sph": (1, lambda h, r: np.where(h < r, 1.0 - 1.5 * h / r + 0.5 * (h / r) ** 3, 0.0)),
 }  # at which gap the correlation is the parameter, and the curve of distances and the range
 
@@ -136,6 +137,7 @@ TEXTBOOK: dict[str, Callable[[Matrix, pd.DataFrame], Matrix]] = {
     "gau(time | id)": by_curve("gau"),
     "ratio(time | id, nugget=True)": by_curve("ratio", nugget=True),
     "sph(time | id)": by_curve("sph"),
+    "lin(time | id)": by_curve("lin"),
     "sph(time | id, by=arm, nugget=True)": by_arm(by_curve("sph", nugget=True)),
     "us(visit | id, by=arm)": by_arm(by_visit(pairs)),
     "ar1(step | id, by=arm)": by_arm(by_time("step")),

@@ -12,11 +12,12 @@ import numpy as np
 from bayesmm.covariance.kernels import CURVES, Curve, Kernel
 from bayesmm.covariance.one_correlation import OneCorrelation
 from bayesmm.covariance.places import Frame, Place, between, frame_of, read_places
+from bayesmm.covariance.scaled_correlation import RIGHT_ANGLE
 from bayesmm.covariance.structure import Array, Statement, divide
 from bayesmm.errors import DesignError
 
 SAME_DISTANCE = 9  # decimals of a distance, in mean distances of neighbours, to which two are one
-MOST_DIMENSIONS = 3  # of a kernel that ends: the volume that two spheres share
+ON_EDGE = 1e-9  # of an angle or a distance: so near an edge of the correlations, they are on it
 RANGES = 10  # at which other maxima are looked for: the likelihood of a kernel that ends bends at every distance
 OWN_PART = 1e-12  # of each effect's variance, times k, that it shares with no other, so that R has a Cholesky factor
 
@@ -72,10 +73,10 @@ class Isotropic(OneCorrelation):
         if len(effects) < 2:
             return self  # refused, as for every structure with one correlation
         places = read_places(effects, term)
-        if self.kernel.ends and len(places[0]) > MOST_DIMENSIONS:
+        if self.kernel.ends and len(places[0]) > self.kernel.dimensions:
             raise DesignError(
                 f"{term} has places of {len(places[0])} coordinates, and {self.kernel.words} correlations are a "
-                f"covariance in up to {MOST_DIMENSIONS}: take exp(), mat() or gau()."
+                f"covariance in up to {self.kernel.dimensions}: take exp(), mat() or gau()."
             )
         return replace(self, places=places)
 
@@ -95,6 +96,29 @@ class Isotropic(OneCorrelation):
         ranges = np.geomspace(1.2, max(2.0, 2.0 * float(h.max())), RANGES)
         return [np.append(theta[:-1], self.kernel.angle(1.0 / each, frame.least)) for each in ranges]
 
+    def held(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Also where the range is a distance that occurs, and correlations have an edge there."""
+        held, edge = super().held(theta, k), self._edge(theta, k)
+        held[-1] |= edge is not None and abs(theta[-1] - edge) < ON_EDGE
+        return held
+
+    def to_edges(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Take the distance that is nearest to the range for it, where correlations have an edge."""
+        edge = self._edge(theta, k)
+        return theta if edge is None else np.append(theta[:-1], edge)
+
+    def _edge(self, theta: np.ndarray, k: int) -> float | None:
+        """Angle at which the range is the distance nearest to it, but not the least, which is an end."""
+        angle = abs((theta[-1] + RIGHT_ANGLE) % np.pi - RIGHT_ANGLE)
+        if not self.kernel.edge or angle in (0.0, RIGHT_ANGLE):
+            return None
+        h, frame = self._distances(k)
+        a, _, _ = self.kernel.scale(np, np.sin(angle), np.cos(angle), frame.least)
+        distances = np.unique(h[h > frame.least * (1.0 + ON_EDGE)])
+        if not len(distances):
+            return None
+        return self.kernel.angle(float(1.0 / distances[np.abs(distances - 1.0 / a).argmin()]), frame.least)
+
     def limits(self, k: int) -> tuple[float, float]:
         """Independent effects, and one for all."""
         return 0.0, 1.0
@@ -107,7 +131,7 @@ class Isotropic(OneCorrelation):
         """C, C' and C'', from those of R = CC': C' = CΦ with Φ the half of C⁻¹R'C⁻ᵀ, C'' the same of R'' − 2C'C'ᵀ."""
         h, frame = self._distances(k)
         sin, cos = xp.sin(angle), xp.sin(np.pi / 2 - angle)  # exactly zero at a right angle
-        is_zero = sin == 0.0
+        is_zero = (sin == 0.0) & (not self.kernel.ends)  # where a is infinite
         found = self.kernel.scale(xp, xp.where(is_zero, 1.0, sin), cos, frame.least)
         a, once, twice = (xp.where(is_zero, end, each) for end, each in zip((np.inf, 0.0, 0.0), found, strict=True))
         f, f1, f2 = self.kernel.slopes(xp, xp.where(h == 0.0, 0.0, a * xp.where(h == 0.0, 1.0, h)))

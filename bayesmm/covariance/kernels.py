@@ -17,6 +17,7 @@ POWER = 2.0  # of sin²φ in a correlation that is nearly zero
 BEYOND = 1e300  # the distance of no correlation
 NEWTON = 30  # steps at most; some six are taken from the start that is chosen
 NODES = 160  # of the trapezoidal rule for Bessel functions, whose error is that of rounding from some hundred on
+ROUNDING = 1e-12  # of a distance of one range
 AT_ONE_PLACE = 1e-10  # distances, in ranges, below which a Bessel function is not needed to say one
 
 
@@ -31,11 +32,17 @@ class Curve:
         −f'(0).
     ends : bool
         Whether it is zero from s = 1 on.
+    dimensions : int
+        In how many at most it is a correlation, where it ends.
+    edge : bool
+        Whether it has two slopes at s = 1, so that a likelihood may have its maximum on an edge.
     """
 
     words: str
     rise: float = 0.0
     ends: bool = False
+    dimensions: int = 3
+    edge: bool = False
 
     def value(self, xp: Any, s: Array) -> Array:
         """f(s); analytic, s may be complex in NumPy."""
@@ -223,6 +230,41 @@ class Spherical(Curve):
         return f"sph({h:.6g}; {rho})"
 
 
+class Linear(Curve):
+    """1 − s up to s = 1, zero from there on: the length that two intervals share. A correlation on a line alone."""
+
+    rise = 1.0
+    ends = True
+    dimensions = 1
+    edge = True
+    words = "linear"
+
+    def value(self, xp: Any, s: Array) -> Array:
+        """f(s)."""
+        return 1.0 - xp.where(s.real < 1.0, s, 1.0)
+
+    def slopes(self, xp: Any, s: Array) -> tuple[Array, Array, Array]:
+        """f, f' and f'', the last without what is at s = 1: there f' is that inside, which the least distance is."""
+        inside = s < 1.0 + ROUNDING
+        return 1.0 - xp.where(s < 1.0, s, 1.0), xp.where(inside, -1.0, 0.0), xp.zeros_like(s)
+
+    def distance(self, xp: Any, rho: Array) -> Array:
+        """1 − ρ."""
+        return xp.where(rho.real <= 0.0, 1.0, xp.where(rho.real >= 1.0, 0.0, 1.0 - rho))
+
+    def scale(self, xp: Any, sin: Array, cos: Array, least: float) -> tuple[Array, Array, Array]:
+        """Take a = cos²φ/c: from one range on, at the least distance c, all are independent."""
+        return cos**2 / least, -2.0 * sin * cos / least, -2.0 * (cos**2 - sin**2) / least
+
+    def angle(self, a: float, least: float) -> float:
+        """Angle of a."""
+        return float(np.arccos(np.sqrt(np.clip(a * least, 0.0, 1.0))))
+
+    def symbol(self, h: float, rho: str) -> str:
+        """Name the function."""
+        return f"lin({h:.6g}; {rho})"
+
+
 class Rational(Curve):
     """1/(1 + s²)."""
 
@@ -258,4 +300,4 @@ class Rational(Curve):
         return f"ratio({h:.6g}; {rho})"
 
 
-CURVES: dict[str, Curve] = {"sph": Spherical(), "ratio": Rational()}  # beside Matérn's family
+CURVES: dict[str, Curve] = {"sph": Spherical(), "lin": Linear(), "ratio": Rational()}  # beside Matérn's family

@@ -207,6 +207,10 @@ class Kronecker(Structure):
         """Of either."""
         return self._apart(theta, k, "held")
 
+    def to_edges(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """Of either."""
+        return self._apart(theta, k, "to_edges")
+
     def snapped(self, theta: np.ndarray, k: int) -> np.ndarray:
         """Both."""
         return self._apart(theta, k, "snapped")

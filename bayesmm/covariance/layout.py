@@ -165,6 +165,11 @@ def held_theta(theta: np.ndarray, layout: Layout) -> np.ndarray:
     return map_theta(lambda piece, own: piece.structure.held(own, piece.k), theta, layout).astype(bool)
 
 
+def to_edges(theta: np.ndarray, layout: Layout) -> np.ndarray:
+    """θ with what is near an edge of the factors, where they have two slopes, exactly on it."""
+    return map_theta(lambda piece, own: piece.structure.to_edges(own, piece.k), theta, layout)
+
+
 def raw_factor(conditioned: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Lower-triangular Λ on the user's columns, of non-negative diagonal, from the factor on conditioned columns.
 

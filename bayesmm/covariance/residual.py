@@ -249,6 +249,14 @@ class Correlation:
         """Which free parameters (c,) are at an end that is not singular, where there is no standard error."""
         return np.zeros(len(z), dtype=bool)
 
+    def edges(self, z: np.ndarray) -> np.ndarray:
+        """Distances (c,) at which correlations have an edge there, on which there may be a maximum; NaN of none."""
+        return np.full(len(z), np.nan)
+
+    def with_edges(self, z: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Free parameters (c,) with edges at these distances (c,), as they are where one is NaN."""
+        return z
+
 
 @dataclass(frozen=True)
 class Exchangeable(Correlation):
@@ -691,6 +699,29 @@ class SphericalCurve(Curve):
         return 2.0 * xp.sin(xp.arcsin(1.0 - rho) / 3.0)
 
 
+class LinearCurve(SphericalCurve):
+    """1 − s up to s = 1, zero from there on: nlme's corLin. The least distance is what ρ is at."""
+
+    words = "correlations that fall along a line"
+
+    def fall(self, xp: Any, s: Array) -> Array:
+        """1 − s, where that is positive."""
+        return 1.0 - xp.where(xp.real(s) < 1.0, s, 1.0)
+
+    def reach(self, xp: Any, rho: Array) -> Array:
+        """1 − ρ."""
+        return 1.0 - rho
+
+    def edges(self, z: np.ndarray) -> np.ndarray:
+        """At the range."""
+        return np.where(self.held(z), np.nan, self.range_of(np, self.public(np, z)))
+
+    def with_edges(self, z: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Take the distance for the range, unless it is the least, where ρ ends."""
+        inside = at > self.gap
+        return np.where(inside, _logit(1.0 - self.gap / np.where(inside, at, 2.0 * self.gap)), z)
+
+
 @dataclass(frozen=True)
 class EvenSteps(Decay):
     """AR(1) where all rows of a group are even numbers of steps apart.
@@ -814,6 +845,14 @@ class Nugget(Correlation):
         """Where either is zero."""
         rest, own = self.parts
         return np.concatenate([rest.held(z[:1]), own.held(z[1:])])
+
+    def edges(self, z: np.ndarray) -> np.ndarray:
+        """As within."""
+        return np.append(self.within.edges(z[:1]), np.nan)
+
+    def with_edges(self, z: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """As within."""
+        return np.append(self.within.with_edges(z[:1], at[:1]), z[1:])
 
     def start(self, found: PairProducts) -> np.ndarray:
         """Of a curve through mean products by distance; one that goes through all as it is."""
@@ -1140,6 +1179,15 @@ class Parted(Correlation):
         """As within."""
         return np.concatenate([self.within.held(own) for own in self._each(z)])
 
+    def edges(self, z: np.ndarray) -> np.ndarray:
+        """As within."""
+        return np.concatenate([self.within.edges(own) for own in self._each(z)])
+
+    def with_edges(self, z: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """As within."""
+        each = zip(self._each(z), self._each(at), strict=True)
+        return np.concatenate([self.within.with_edges(own, distances) for own, distances in each])
+
 
 def bind_correlation(
     structure: str, expression: str, levels: Sequence[str], size: int, gaps: np.ndarray, *, nugget: bool = False
@@ -1196,6 +1244,7 @@ RESIDUAL: dict[str, Entry] = {
     "gau": Entry(GaussianCurve, False),
     "ratio": Entry(RationalCurve, False),
     "sph": Entry(SphericalCurve, False),
+    "lin": Entry(LinearCurve, False),
     "toep": Entry(Toeplitz, True),
     "homtoep": Entry(Toeplitz, False),
     "ad": Entry(Antedependence, True),

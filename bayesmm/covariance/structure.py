@@ -228,6 +228,10 @@ class Structure:
         """Which entries of θ are exactly where their variance is zero, or their correlation at its limit."""
         raise NotImplementedError
 
+    def to_edges(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """θ with what is near an edge of Λ, where it has two slopes, exactly on it; here there is none."""
+        return theta
+
     def snapped(self, theta: np.ndarray, k: int) -> np.ndarray:
         """θ with what is next to the boundary exactly there."""
         raise NotImplementedError

@@ -37,6 +37,7 @@ STRUCTURES: dict[str, Structure] = {
     "mat": Isotropic(equal=True),
     "ratio": Isotropic(equal=True, curve="ratio"),
     "sph": Isotropic(equal=True, curve="sph"),
+    "lin": Isotropic(equal=True, curve="lin"),
     "rr": ReducedRank(),
     "fa": FactorAnalytic(),
     "propto": Proportional(),

@@ -223,6 +223,7 @@ class Estimate:
 
 ZERO = 1e-6  # standard deviations, in units of σ on columns of norm √n, that are zero but for rounding
 NEAR_LIMIT = 5e-8  # what a correlation of a singular factor may differ from its limit by rounding, in their distance
+NO_ERROR = 1e-14  # of a value: a standard error that is rounding of none, of what is held
 AT_LIMIT = 2.5e-13  # the same of any factor, where a standard error would be rounding
 ABSORBED = 1e-9  # share of Σ Z_i'Ṽ⁻¹Z_i that counts as nothing: what fixed effects leave of it where they absorb it
 
@@ -378,7 +379,7 @@ def read_public_parameters(found: Estimate, parameter_covariance: np.ndarray) ->
     on_boundary[:n] = _on_boundary(criterion, theta, values[:n], sigma)
     if found.residual is not None:
         on_boundary[n:-1] = found.residual.layout.held(found.residual.phi)
-    unknown = on_boundary | ~(np.diag(covariance) > 0.0)
+    unknown = on_boundary | ~(np.diag(covariance) > (NO_ERROR * np.abs(values)) ** 2)
     unknown[:n] |= _is_near_limit(criterion.layout, values[:n], AT_LIMIT)
     unknown[-1] |= criterion.sigma is not None
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import held_theta, scale_theta, start_theta
+from bayesmm.covariance.layout import held_theta, scale_theta, start_theta, to_edges
 from bayesmm.design.predictors import build_predictors
 from bayesmm.errors import DesignError, EstimationError
 from bayesmm.marginal.likelihood.likelihood import Method
@@ -17,6 +17,7 @@ from bayesmm.marginal.residual.whitened import ResidualRows, whiten_at
 from bayesmm.problem import Problem, lay_out_design
 from bayesmm.reml.boundary import is_inside, leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.edges import stop_on_edge
 from bayesmm.reml.estimate import Estimate, LocalMaximum, first_theta, read_off
 from bayesmm.reml.optimise import ACCEPTED, Evaluation, Minimum, minimise
 from bayesmm.reml.residual import ResidualCriterion, ResidualEstimate
@@ -482,7 +483,9 @@ def _search(criterion: ResidualCriterion, start: np.ndarray, known: Minimum | No
         found = again or replace(found, x=psi, evaluation=criterion(psi))
         if again is None:
             break
-    return replace(found, n_evaluations=n_evaluations)
+    theta, phi = criterion.split(found.x)
+    edge = np.concatenate([to_edges(theta, criterion.layout), criterion.rows.layout.to_edges(phi)])
+    return stop_on_edge(criterion, replace(found, n_evaluations=n_evaluations), edge, criterion.sizes)
 
 
 def _check_distinct(criterion: ResidualCriterion, found: Minimum) -> None:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import assemble_factors, scale_theta
+from bayesmm.covariance.layout import assemble_factors, scale_theta, to_edges
 from bayesmm.errors import EstimationError
 from bayesmm.reml.boundary import leave_saddle, snap_to_boundary
 from bayesmm.reml.criterion import Criterion
+from bayesmm.reml.edges import stop_on_edge
 from bayesmm.reml.optimise import DECREMENT_TOLERANCE, Minimum, minimise
 from bayesmm.reml.screen import choose_starts, falling_rays, is_downhill, is_light
 from bayesmm.reml.start import moment_start
@@ -161,6 +162,7 @@ def find_minimum(
         tolerance=tolerance,
     )
     found = leave_saddle(criterion, snap_to_boundary(criterion, found))
+    found = stop_on_edge(criterion, found, to_edges(found.x, criterion.layout), criterion.sizes)
     return replace(found, n_evaluations=found.n_evaluations + n_evaluations)
 
 

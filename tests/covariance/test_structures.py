@@ -58,6 +58,7 @@ TEXTBOOK: dict[str, Textbook] = {
     "gau": lambda s, r, i, j: s[0] ** 2 * r[0] ** (i - j) ** 2,
     "ratio": lambda s, r, i, j: s[0] ** 2 * (1.0 if i == j else r[0] / (r[0] + (1.0 - r[0]) * (i - j) ** 2)),
     "sph": lambda s, r, i, j: s[0] ** 2 * _spherical(abs(i - j) * 2.0 * np.sin(np.arcsin(1.0 - r[0]) / 3.0)),
+    "lin": lambda s, r, i, j: s[0] ** 2 * max(0.0, 1.0 - abs(i - j) * (1.0 - r[0])),
     "mat": lambda s, r, i, j: s[0] ** 2 * _matern(r[0], abs(i - j)),
     "propto": lambda s, r, i, j: s[0] ** 2 * (i == j),
     "equalto": lambda s, r, i, j: float(i == j),
@@ -256,7 +257,11 @@ def test_tangents_equal_differences_everywhere(name, k) -> None:
         found = jacobians(np, theta, (pieces,))[0]
         half = found @ L.T
         np.testing.assert_allclose(half + half.swapaxes(1, 2), _differences(covariance, theta), atol=FIRST * 10.0)
-        if name not in ("fa", "sph"):  # whose factor is turned; whose own part of 10⁻¹²k shows next to a right angle
+        if name not in (
+            "fa",
+            "sph",
+            "lin",
+        ):  # whose factor is turned; whose own part of 10⁻¹²k shows next to a right angle
             slopes = _differences(lambda t: piece_factor(np, t, pieces[0]), theta)
             np.testing.assert_allclose(found, slopes, atol=FIRST * 10.0)
 

@@ -41,6 +41,10 @@ NLME = [  # data, structure, method, log-likelihood, range, nugget, sigma
     ("sleepstudy", "ratio", "reml", -881.71924349, 1.3564154, None, 43.28154),
     ("sleepstudy", "sph", "reml", -872.35700372, 8.3386658, None, 52.967939),
     ("sleepstudy", "sph", "reml", -867.60055305, 15.60544085, 0.10901813, 50.453532),
+    ("ovary", "lin", "reml", -797.48214446, 1.08333297, None, 10.86436433),  # on an edge: a distance that occurs
+    ("ovary", "lin", "reml", -775.97014366, 0.63870861, 0.18264690, 4.8347878),
+    ("sleepstudy", "lin", "reml", -872.06657051, 6.57119980, None, 57.4186157),
+    ("sleepstudy", "lin", "reml", -868.13964082, 12.354094, 0.11126331, 52.199121),
     ("bodyweight", "gau", "reml", -568.61727138, 57.842759, 0.081850686, 13.613432),
     ("bodyweight", "ratio", "reml", -568.27557340, 65.264833, 0.058222802, 15.819928),
     ("bodyweight", "sph", "reml", -564.67630498, 1456.7560, 0.0043826555, 37.297591),
@@ -58,6 +62,7 @@ def range_of(name: str, rho: float, between: np.ndarray) -> float:
     return {
         "gau": between.mean() / np.sqrt(-np.log(rho)),
         "ratio": between.mean() * np.sqrt(rho / (1.0 - rho)),
+        "lin": between.min() / (1.0 - rho),
         "sph": between.min() / (2.0 * np.sin(np.arcsin(1.0 - rho) / 3.0)),
     }[name]
 
@@ -73,6 +78,21 @@ def test_nlme_has_the_same_fit(data, name, method, loglik, length, nugget, sigma
     assert range_of(name, estimates[f"rho({of})"], gaps(data)) == pytest.approx(length, rel=1e-4)
     if nugget is not None:
         assert estimates[f"nugget({of})"] == pytest.approx(nugget, rel=1e-3)
+
+
+def test_maximum_on_an_edge_is_one_without_a_standard_error() -> None:
+    """Where the range is a distance that occurs, linear correlations have two slopes, and so has the likelihood."""
+    formula, of = MODELS["ovary"]
+    fit = Model(formula, OVARY, residual=f"lin({of})").fit()
+    assert fit.status.name == "CONVERGED"
+    row = fit.parameters.loc[f"rho({of})"]
+    assert np.isnan(row["std_error"])
+    length = range_of("lin", row["estimate"], gaps("ovary"))
+    times = OVARY.groupby("Mare")["Time"].apply(lambda t: np.abs(np.subtract.outer(t.to_numpy(), t.to_numpy())).ravel())
+    assert np.abs(np.concatenate(times.to_list()) - length).min() < 1e-9
+    assert np.isfinite(fit.parameters.loc["sigma", "std_error"])
+    smooth = Model(formula, OVARY, residual=f"lin({of}, nugget=True)").fit()
+    assert np.isfinite(smooth.parameters.loc[f"rho({of})", "std_error"])
 
 
 def test_other_maxima_of_a_spherical_likelihood_are_named() -> None:
@@ -156,7 +176,7 @@ def test_draws_have_the_parameters_and_predict_what_was_measured() -> None:
 
 
 def test_what_is_not_there_is_refused() -> None:
-    for text, part in (("lin(Time | Mare)", "lin"), ("gau(Time | Mare, hom=False)", "hom")):
+    for text, part in (("mat(Time | Mare)", "mat"), ("gau(Time | Mare, hom=False)", "hom")):
         with pytest.raises(SpecificationError, match=part):
             Model("follicles ~ Time", OVARY, residual=text)
 

@@ -32,7 +32,7 @@ WHAT = {
     "correlation": "a correlation with a prior of its own",
     "partial": "the correlation at a lag",
 }
-OF_RANGES = "Ranges are those of exp, ou, car1, gau, mat, ratio and sph."
+OF_RANGES = "Ranges are those of exp, ou, car1, gau, mat, ratio, sph and lin."
 BY_PARTIAL = (
     "Between which values it may lie depends on the other lags, so that no density of its own is one of a correlation "
     "matrix. State a prior of its partial autocorrelation, which may be anything between -1 and 1: "

@@ -27,6 +27,7 @@ from bayesmm.incidence import order_rows
 from bayesmm.marginal.shapes import Array, Float, Int
 
 TINY = 1e-30  # step of a complex-step derivative
+ON_EDGE = 1e-9  # of a distance: so near an edge of the correlations, they are on it
 APART = 1e-5  # step of a central difference of such derivatives, in sizes of φ
 MIXED = np.uint64(1)  # odd factors: no bit is lost
 FARTHEST_STEP = 1.0  # of scoring, in an entry of z
@@ -223,8 +224,36 @@ class ResidualLayout:
         """Which entries of φ are at an end, where they have no standard error."""
         held = np.zeros(len(phi), dtype=bool)
         if self.correlation is not None:
-            held[self.n_spreads :] = self.correlation.held(phi[self.n_spreads :])
+            z = phi[self.n_spreads :]
+            held[self.n_spreads :] = self.correlation.held(z)
+            edges = self.correlation.edges(z)
+            if not np.isnan(edges).all():
+                held[self.n_spreads :] |= np.abs(edges / self._nearest(edges) - 1.0) < ON_EDGE
         return held
+
+    def to_edges(self, phi: np.ndarray) -> np.ndarray:
+        """φ with correlations that have an edge near there exactly on it."""
+        if self.correlation is None:
+            return phi
+        z = phi[self.n_spreads :]
+        edges = self.correlation.edges(z)
+        if np.isnan(edges).all():
+            return phi
+        return np.concatenate([phi[: self.n_spreads], self.correlation.with_edges(z, self._nearest(edges))])
+
+    def _nearest(self, edges: np.ndarray) -> np.ndarray:
+        """Distances of two rows of a group that are nearest to some; NaN of NaN."""
+        at = np.clip(np.searchsorted(self.distances, edges), 1, max(len(self.distances) - 1, 1))
+        near = self.distances[np.minimum([at - 1, at], len(self.distances) - 1)]
+        found = np.where(np.abs(near[0] - edges) < np.abs(near[1] - edges), near[0], near[1])
+        return np.where(np.isnan(edges), np.nan, found)
+
+    @cached_property
+    def distances(self) -> Float[Array, " d"]:
+        """All distances of two rows of a group, ascending."""
+        ends = np.cumsum(self.ordered.sizes)[:-1]
+        each = (own[:, None] - own for own in np.split(self.ordered.positions, ends))
+        return np.unique(np.concatenate([own[own > 0.0] for own in each]))
 
     def bend(
         self, phi: np.ndarray, matrices: Sequence[Float[Array, "m o o"]], stacks: Sequence[Stack] | None = None
