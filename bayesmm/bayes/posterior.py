@@ -783,6 +783,7 @@ class Posterior:
         predictive: Predictive = "auto",
         *,
         draws: int | None = None,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> DataTree:
         """Evaluate how well the other data predict each row or group, draw by draw.
@@ -800,6 +801,9 @@ class Posterior:
             with the fitted value: of rows conditional there.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
+        rows : path, list, or table, optional
+            Where the rows are, as `bayesmm.scan` takes it, if they are not in memory and groups of residuals with a
+            covariance are left out. Levels of other factors need none; rows are left out by `loo_rows`.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
 
@@ -821,7 +825,7 @@ class Posterior:
         >>> posterior.log_likelihood("Subject", progress=False)["log_likelihood"]["y"].sizes["Subject"]
         18
         """
-        return log_likelihood(self, of, predictive, draws, progress)
+        return log_likelihood(self, of, predictive, draws, progress, rows)
 
     def loo(
         self,
@@ -829,13 +833,14 @@ class Posterior:
         predictive: Predictive = "auto",
         *,
         draws: int | None = None,
+        rows: Any = None,
         progress: bool | None = None,
     ) -> ELPDData:
         """Estimate the expected log predictive density of rows or groups that are left out.
 
         Parameters
         ----------
-        of, predictive, draws, progress
+        of, predictive, draws, rows, progress
             As in `log_likelihood`.
 
         Returns
@@ -862,7 +867,7 @@ class Posterior:
         >>> int(posterior.loo("Subject", progress=False).n_data_points)
         18
         """
-        return loo(self, of, predictive, draws, progress)
+        return loo(self, of, predictive, draws, progress, rows)
 
     def loo_rows(
         self,

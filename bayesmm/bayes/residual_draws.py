@@ -104,7 +104,10 @@ class ResidualDraws:
         return sds * self.scales, z
 
     def groups(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log densities (D, G) of residuals (D, n) of each group, and a row of each (G,)."""
+        """Log densities (D, G) of residuals (D, n) of each group, and a row of each (G,).
+
+        Of groups that stand for several each has its share in the density of all of these.
+        """
         first = np.concatenate([stack.rows[:, 0] for stack in self.layout.stacks])
         residual = residual / self.scales
         found, growth = np.empty((len(residual), len(first))), np.broadcast_to(np.log(self.scales), residual.shape)
@@ -114,7 +117,8 @@ class ResidualDraws:
                 own, o = residual[d][stack.rows] / self.sigma[d], stack.rows.shape[1]
                 square = np.einsum("gs,gst,gt->g", own, np.linalg.inv(R)[stack.pattern], own)
                 log_det = np.linalg.slogdet(R)[1][stack.pattern] + 2.0 * o * np.log(self.sigma[d])
-                parts.append(-0.5 * (o * LOG_2_PI + log_det + square) - growth[d][stack.rows].sum(axis=1))
+                constant, grown = o * LOG_2_PI + log_det, growth[d][stack.rows].sum(axis=1)
+                parts.append(-0.5 * (self.layout.shares_of(stack) * constant + square) - grown)
             found[d] = np.concatenate(parts)
         return found, first
 

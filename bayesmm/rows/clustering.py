@@ -5,18 +5,19 @@ How many rows each cluster has is counted first, as of groups of residuals (`bay
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesmm.design.rows.sources import needed_columns
 from bayesmm.errors import RowsError
 from bayesmm.incidence import Incidence
-from bayesmm.marginal.sums.totals import ChunkRows
+from bayesmm.marginal.sums.totals import ChunkRows, Recipe, condition_rows
 from bayesmm.presenting.progress import SILENT, Bar
 from bayesmm.rows.by_rows import Seen, check_same
+from bayesmm.rows.chunk import Chunk
 from bayesmm.rows.evaluating import LATE
 from bayesmm.rows.gathering import CompleteRows
 from bayesmm.rows.grouping import MOST_WAITING, Waiting, join_waiting
@@ -32,12 +33,14 @@ class ClusterRows:
     ----------
     clusters : int array, shape (n,)
         Which cluster each is in, ascending.
-    fixed : array, shape (n, p)
-        Columns that are estimated.
+    rows : int array, shape (n,)
+        Which row each is of all that were read, incomplete ones counted.
+    fixed : array, shape (n, p) or (n, p + 1)
+        Columns that are estimated; conditioned, with the response after them, if a recipe was given.
     response, weights : arrays, shape (n,)
         Less its offset; prior weights.
     incidences : tuple of Incidence
-        Of each grouping factor.
+        Of each grouping factor; their columns conditioned likewise.
     groups : int array, shape (n,)
         Of their residuals, where these are correlated.
     marks : mapping of str to array or Categorical, shape (n,)
@@ -45,12 +48,22 @@ class ClusterRows:
     """
 
     clusters: np.ndarray
+    rows: np.ndarray
     fixed: np.ndarray
     response: np.ndarray
     weights: np.ndarray
     incidences: tuple[Incidence, ...]
     groups: np.ndarray
     marks: Mapping[str, Any]
+
+
+class _Read(NamedTuple):
+    """Rows of a chunk, the cluster of each, and its number among all rows."""
+
+    complete: CompleteRows
+    rows: ChunkRows
+    clusters: np.ndarray
+    numbers: np.ndarray
 
 
 class ClusterReader:
@@ -63,36 +76,64 @@ class ClusterReader:
     source : Scan
         Where its rows are.
     factor : int or None
-        The grouping factor whose levels are the clusters; None of groups of the residuals.
+        The grouping factor whose levels are the clusters; None of groups of the residuals, or of rows where these are
+        independent.
     bar : Bar
         What is told how many rows were read.
+    recipe : Recipe, optional
+        How columns are conditioned; by default they are those of the formula.
+    beside : bool
+        Whether columns that the model does not use are read too, when clusters are.
 
     Attributes
     ----------
     sizes : int array, shape (m,)
-        Rows of each cluster.
+        Rows of each cluster; none where each row is one.
     """
 
-    def __init__(self, summed: Summed, source: Scan, factor: int | None, bar: Bar = SILENT) -> None:
+    def __init__(
+        self,
+        summed: Summed,
+        source: Scan,
+        factor: int | None,
+        bar: Bar = SILENT,
+        *,
+        recipe: Recipe | None = None,
+        beside: bool = False,
+    ) -> None:
         declared = summed.declared
         needed = needed_columns(declared.specification, declared.weights, source.columns, declared.names)
         self._summed, self._source, self._factor, self._bar = summed, source, factor, bar
+        self._recipe, self._beside = recipe, beside
         self._evaluation = Evaluation(declared, summed.found, needed, source.texts)
         groups = self._evaluation.groups
         self._groups = None if groups is None or not groups.factors else groups
-        if factor is None:
-            assert self._groups is not None
-            n_clusters = len(self._groups.labels)
-        else:
-            n_clusters = summed.design.blocks[factor].q
-        self.sizes, seen = np.zeros(n_clusters, np.int64), Seen()
-        for _, rows, clusters in self._read():
-            seen.add(rows)
-            self.sizes += np.bincount(clusters, minlength=n_clusters)
-        check_same(summed, source, seen)
+        self._are_rows = factor is None and self._groups is None
+        self.sizes = np.zeros(0, np.int64)
+        if not self._are_rows:
+            n_clusters = summed.design.blocks[factor].q if factor is not None else len(self._labels)
+            self.sizes, seen = np.zeros(n_clusters, np.int64), Seen()
+            for read in self._read(self._evaluation.names):
+                seen.add(read.rows)
+                self.sizes += np.bincount(read.clusters, minlength=n_clusters)
+            check_same(summed, source, seen)
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        assert self._groups is not None
+        return self._groups.labels
 
     def __iter__(self) -> Iterator[ClusterRows]:
+        """Yield the rows of clusters that are complete; see `read`."""
+        return self.read(lambda chunk, complete: None)
+
+    def read(self, see: Callable[[Chunk, np.ndarray], None]) -> Iterator[ClusterRows]:
         """Yield the rows of clusters that are complete.
+
+        Parameters
+        ----------
+        see : callable
+            Is told of every chunk before its rows are there, and which of these are complete.
 
         Raises
         ------
@@ -100,9 +141,10 @@ class ClusterReader:
             If too many rows wait for others of their clusters, or rows have changed.
         """
         waiting: list[Waiting] = []
-        n_sorted = 0
-        for complete, rows, clusters in self._read():
-            ready, rest = self._settle(self._waiting(complete, rows, clusters))
+        n_sorted, seen = 0, Seen()
+        for read in self._read(self._source.columns if self._beside else self._evaluation.names, see):
+            seen.add(read.rows)
+            ready, rest = self._settle(self._waiting(read))
             yield from self._of(ready)
             waiting += rest
             n_waiting = sum(map(len, waiting))
@@ -118,40 +160,53 @@ class ClusterReader:
         if waiting:
             ready, waiting = self._settle(join_waiting(waiting))
             yield from self._of(ready)
+        check_same(self._summed, self._source, seen)
         if waiting:
             raise RowsError(f"A cluster has another number of rows than in an earlier pass. {LATE}")
 
-    def _read(self) -> Iterator[tuple[CompleteRows, ChunkRows, np.ndarray]]:
-        for chunk in self._source.chunks(self._evaluation.names):
+    def _read(self, names: Sequence[str], see: Callable[[Chunk, np.ndarray], None] | None = None) -> Iterator[_Read]:
+        start = 0
+        for chunk in self._source.chunks(names):
             complete, rows = self._evaluation.read_complete(chunk)
+            if see is not None:
+                see(chunk, complete.complete)
             self._bar.advance(chunk.table.num_rows)
             if rows is not None:
-                yield complete, rows, self._clusters(complete, rows)
+                clusters = self._clusters(complete, rows)
+                yield _Read(complete, rows, clusters, start + np.flatnonzero(complete.complete))
+            start += chunk.table.num_rows
 
     def _clusters(self, complete: CompleteRows, rows: ChunkRows) -> np.ndarray:
         if self._factor is not None:
             return rows.incidences[self._factor].only.codes
+        if self._are_rows:
+            return np.arange(complete.n)
         assert self._groups is not None
         return self._groups.places[self._groups.find(complete)]
 
-    def _waiting(self, complete: CompleteRows, rows: ChunkRows, clusters: np.ndarray) -> Waiting:
+    def _waiting(self, read: _Read) -> Waiting:
+        complete, rows = read.complete, read.rows
         groups, marks = self._evaluation.groups, np.zeros((complete.n, 0))
         if groups is not None:
             marks = groups.mark(complete)
-        own = np.zeros(complete.n, np.int64) if self._groups is None else self._groups.find(complete)
+        own = np.arange(complete.n) if self._groups is None else self._groups.find(complete)
         levels = [incidence.only.codes for incidence in rows.incidences]
-        columns = [rows.fixed[self._summed.design.kept], rows.y[None], rows.weights[None]]
-        effects = [incidence.only.columns.T for incidence in rows.incidences]
+        if self._recipe is None:
+            fixed, effects = rows.fixed[self._summed.design.kept], [each.only.columns.T for each in rows.incidences]
+        else:
+            conditioned = condition_rows(rows, self._recipe)
+            fixed, effects = conditioned.fixed, [own[0] for own in conditioned.effects]
         return Waiting(
-            groups=clusters,
-            marks=np.column_stack([marks, own, *levels]),
-            columns=np.concatenate([*columns, *effects]).T,
+            groups=read.clusters,
+            marks=np.column_stack([marks, read.numbers, own, *levels]),
+            columns=np.concatenate([rows.y[None], rows.weights[None], *effects, fixed]).T,
         )
 
     def _settle(self, rows: Waiting) -> tuple[Waiting, list[Waiting]]:
         """Divide rows into those of complete clusters, and those that wait."""
-        order = np.argsort(rows.groups, kind="stable")
-        rows = rows.take(order)
+        if self._are_rows:
+            return rows, []
+        rows = rows.take(np.argsort(rows.groups, kind="stable"))
         begins = np.flatnonzero(np.diff(rows.groups, prepend=-1))
         sizes = np.diff(np.append(begins, len(rows)))
         is_whole = np.repeat(sizes == self.sizes[rows.groups[begins]], sizes)
@@ -160,13 +215,15 @@ class ClusterReader:
     def _of(self, rows: Waiting) -> Iterator[ClusterRows]:
         if not len(rows):
             return
-        blocks, p = self._summed.design.blocks, len(self._summed.design.kept)
-        ends = np.cumsum([p, 1, 1, *(block.k for block in blocks)])
-        fixed, response, weights, *effects = np.split(rows.columns, ends[:-1], axis=1)
-        own, *levels = rows.marks.T[rows.marks.shape[1] - 1 - len(blocks) :].astype(np.int64)
+        blocks = self._summed.design.blocks
+        response, weights, *effects, fixed = np.split(
+            rows.columns, np.cumsum([1, 1, *(block.k for block in blocks)]), axis=1
+        )
+        numbers, own, *levels = rows.marks.T[rows.marks.shape[1] - 2 - len(blocks) :].astype(np.int64)
         groups = self._evaluation.groups
         yield ClusterRows(
             clusters=rows.groups,
+            rows=numbers,
             fixed=fixed,
             response=response[:, 0],
             weights=weights[:, 0],

@@ -22,6 +22,11 @@ def refuse_indispensable(design: Design, rows: Rows, groups: Sequence[np.ndarray
         Names a row.
     """
     found = find_indispensable(rows, groups, prior)
+    if len(found) and design.elsewhere is not None:
+        raise PredictionError(
+            f"Without one of the {len(groups)} groups the data do not determine a coefficient whose prior is flat, so "
+            "that nothing can be predicted. Give the coefficients proper priors, such as the defaults."
+        )
     if len(found):
         label = design.rows[groups[found[0]][0]]
         what = f"row {label!r}" if len(groups) == design.n else f"the group of row {label!r}"

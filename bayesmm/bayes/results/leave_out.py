@@ -13,7 +13,7 @@ from arviz_stats import loo as psis_loo
 from scipy.special import ndtr
 from xarray import DataArray, Dataset, DataTree
 
-from bayesmm.arguments import is_one_of
+from bayesmm.arguments import is_one_of, shorten
 from bayesmm.bayes.programs.binding import bind_marginal
 from bayesmm.bayes.programs.program import MarginalData, conditional_prior
 from bayesmm.bayes.residual_draws import normal_log_density, residuals_of
@@ -24,16 +24,19 @@ from bayesmm.bayes.results.pointwise import pointwise_log_likelihood
 from bayesmm.bayes.results.recovered import read_effects
 from bayesmm.bayes.results.residual_leave_out import (
     conditional_groups,
+    conditional_levels,
     leave_crossing_related,
     leave_groups,
+    leave_levels,
     leave_rows,
 )
+from bayesmm.bayes.results.streamed_leave_out import leave_streamed
 from bayesmm.console import listing
 from bayesmm.design.blocks.labels import safe_name
 from bayesmm.design.coordinates import row_coordinate
 from bayesmm.design.predictors import build_predictors
 from bayesmm.design.reading.levels import read_levels
-from bayesmm.errors import ArgumentError, PredictionError
+from bayesmm.errors import ArgumentError, PredictionError, RowsError
 from bayesmm.marginal.in_jax.hosted import HostedProducts, host_products
 from bayesmm.marginal.leave_out.leave_out import (
     leave_apart,
@@ -46,6 +49,7 @@ from bayesmm.marginal.leave_out.left_out import ApartGroups, CrossedGroups, Draw
 from bayesmm.marginal.leave_out.row_groups import Rows, group_rows, share_levels, single_rows
 from bayesmm.marginal.sums.crossproducts import CrossProducts
 from bayesmm.presenting.progress import progress_bar, watched
+from bayesmm.rows.scan import scan
 
 type Predictive = Literal["auto", "marginal", "conditional"]
 type Groups = TogetherGroups | ApartGroups | CrossedGroups
@@ -56,9 +60,13 @@ ROWS = "row"
 
 
 def log_likelihood(
-    posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None
+    posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None, rows: Any = None
 ) -> DataTree:
     """Pointwise log-likelihoods with the parameters they depend on; see `Posterior.log_likelihood`."""
+    if rows is not None and posterior.design.elsewhere is None:
+        raise ArgumentError(f"rows is {shorten(rows)}, and the model has its rows in memory: leave rows out.")
+    if posterior.design.elsewhere is not None and posterior.design.residual is not None and of != ROWS:
+        return _of_groups_elsewhere(posterior, of, predictive, draws, progress, rows)
     dim, groups, coordinate = _left_out(posterior, of)
     predictive = choose_predictive(posterior, predictive, of)
     chosen = read_draws(posterior, draws)
@@ -68,9 +76,51 @@ def log_likelihood(
     return _tree(posterior, chosen, {dim: coordinate}, values, predictive)
 
 
-def loo(posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None) -> ELPDData:
+def _of_groups_elsewhere(
+    posterior: DrawnModel, of: str, wish: Predictive, draws: int | None, progress: bool | None, rows: Any
+) -> DataTree:
+    """Leave out groups of rows that are not in memory, and whose residuals have a covariance.
+
+    Levels of a grouping factor are left out by sums; groups of the residuals, of which a sum is of many, from the rows.
+    """
+    design, labels = posterior.design, posterior.labels
+    residual, known = design.residual, design.elsewhere
+    assert residual is not None
+    assert known is not None
+    predictive, chosen = choose_predictive(posterior, wish, of), read_draws(posterior, draws)
+    for f, (block, names) in enumerate(zip(design.blocks, labels.blocks, strict=True)):
+        if not block.is_whole and of in (block.group, f"`{block.group}`"):
+            codes = posterior.problem.residual_rows.blocks[f].incidence.only.codes
+            present, owner = np.unique(codes, return_inverse=True)
+            _check_size(chosen, len(present))
+            leave = leave_levels if predictive == "marginal" else conditional_levels
+            values = leave(posterior, chosen, owner.reshape(-1), len(present), progress)
+            levels = [block.levels[level] for level in present]
+            return _tree(posterior, chosen, {names.dim: levels}, values, predictive)
+    if not residual.group or of not in (residual.group, f"`{residual.group}`"):
+        groups = list(dict.fromkeys([*labels.n_levels, *([residual.group] if residual.group else [])]))
+        raise RowsError(
+            f"of is {of!r}, and the rows are in {known.where}, not in memory: of these the levels of a grouping factor "
+            f"({listing(list(map(repr, groups)))}) are left out here, and rows by loo_rows."
+        )
+    if rows is None:
+        raise RowsError(
+            f"Groups by {residual.group!r} are left out from their rows, which are in {known.where}, not in memory: "
+            f"give them once more, posterior.loo({of!r}, rows='visits/*.parquet')."
+        )
+    _check_size(chosen, len(residual.levels))
+    values = np.empty((len(chosen.sigma), len(residual.levels)))
+    with progress_bar("leaving out groups", posterior.n, progress) as bar:
+        for found in leave_streamed(posterior, chosen, scan(rows), predictive, "groups", bar):
+            values[:, found.which] = found.values
+    return _tree(posterior, chosen, {safe_name(residual.group): list(residual.levels)}, values, predictive)
+
+
+def loo(
+    posterior: DrawnModel, of: str, predictive: Predictive, draws: int | None, progress: bool | None, rows: Any = None
+) -> ELPDData:
     """Pareto-smoothed importance sampling leave-one-out; see `Posterior.loo`."""
-    return _weigh(log_likelihood(posterior, of, predictive, draws, progress), progress)
+    return _weigh(log_likelihood(posterior, of, predictive, draws, progress, rows), progress)
 
 
 def loo_pit(posterior: DrawnModel, draws: int | None, progress: bool | None) -> DataTree:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -26,19 +26,22 @@ from bayesmm.bayes.results.leave_out import (
     row_deviations,
 )
 from bayesmm.bayes.results.recovered import read_effects
+from bayesmm.bayes.results.streamed_leave_out import AT_ONCE, leave_streamed
 from bayesmm.design.predictors import Predictors
 from bayesmm.design.refusal import refuse_related
-from bayesmm.errors import ArgumentError, PredictionError
+from bayesmm.errors import ArgumentError, PredictionError, RowsError
 from bayesmm.marginal.leave_out.indispensable import find_indispensable
 from bayesmm.marginal.leave_out.row_groups import condition_rows, locate_among, single_rows
 from bayesmm.marginal.sums.rows import BlockArrays
 from bayesmm.marginal.sums.totals import ChunkRows
 from bayesmm.presenting.progress import Bar
 from bayesmm.rows.by_rows import RowsOf
+from bayesmm.rows.chunk import Chunk
+from bayesmm.rows.grouping import MOST_WAITING
 from bayesmm.rows.predicting import beside, writing
 from bayesmm.rows.scan import scan
+from bayesmm.rows.source import Scan
 
-AT_ONCE = 5_000_000  # draws times rows: 40 MB, of which a few copies are needed
 COLUMNS = ("elpd_loo", "p_loo", "pareto_k")
 VERY_BAD = 1.0
 FEWEST = 25  # draws, of which a fifth is the tail that a Pareto distribution is fitted to
@@ -113,7 +116,6 @@ def loo_rows(
     bar: Bar,
 ) -> StreamedLoo:
     """Leave out each row of those that are read chunk by chunk; see `Posterior.loo_rows`."""
-    posterior.design.require_independent_residuals("loo_rows")
     predictive = choose_predictive(posterior, predictive, ROWS)
     source, chosen = scan(rows), read_draws(posterior, draws)
     if len(chosen.sigma) < FEWEST:
@@ -121,30 +123,17 @@ def loo_rows(
             f"There are {len(chosen.sigma)} draws, and a Pareto distribution is fitted to the largest fifth of the "
             f"weights: {FEWEST} are the fewest. Take some hundreds."
         )
-    every = RowsOf(posterior.problem.sums.summed, source)
-    size = max(AT_ONCE // len(chosen.sigma), 1)
-    densities = (_marginal if predictive == "marginal" else _conditional)(posterior, chosen, size)
     reff = efficiency(draws_beside(posterior, chosen, predictive))
     n_samples = len(chosen.sigma)
     good = min(1.0 - 1.0 / np.log10(n_samples), 0.7) if n_samples > 1 else 0.7
     limits, added, counts, largest = np.array([-np.inf, good, VERY_BAD, np.inf]), _Added(), np.zeros(3, int), -np.inf
     opened = contextlib.nullcontext(None) if to is None else writing(to, source)
+    leave = _in_order if posterior.design.residual is None else _by_groups
     with opened as write:
-        for chunk, complete, part in every.chunks(2 * size, beside=to is not None):
-            found = np.full((len(COLUMNS), chunk.table.num_rows), np.nan)
-            if part is not None:
-                own = np.empty((len(COLUMNS), len(part.y)))
-                for start in range(0, len(part.y), size):
-                    some = slice(start, min(start + size, len(part.y)))
-                    own[:, some] = _weigh(densities(part, some, str(chunk)), chosen.shape, reff)
-                    bar.advance(some.stop - some.start)
-                added.add(own[0], own[1])
-                counts += np.histogram(own[2], limits)[0]
-                largest = max(largest, float(own[2].max()))
-                found[:, complete] = own
-            if write is not None:
-                write(beside(chunk, dict(zip(COLUMNS, found, strict=True))))
-        every.check()
+        for own in leave(posterior, chosen, source, predictive, reff, write, bar):
+            added.add(own[0], own[1])
+            counts += np.histogram(own[2], limits)[0]
+            largest = max(largest, float(own[2].max()))
     shown = [f"up to {good:.2f} (good)", f"{good:.2f} to 1 (bad)", "above 1 (very bad)"]
     table = pd.DataFrame({"rows": counts, "percent": (100.0 * counts / added.n).round(1)}, index=shown)
     return StreamedLoo(
@@ -158,6 +147,94 @@ def loo_rows(
         largest_k=largest,
         path=None if to is None else Path(to),
     )
+
+
+type _Write = Callable[[Any], None]
+
+
+def _in_order(
+    posterior: DrawnModel,
+    chosen: ParameterDraws,
+    source: Scan,
+    predictive: Literal["marginal", "conditional"],
+    reff: float,
+    write: _Write | None,
+    bar: Bar,
+) -> Iterator[np.ndarray]:
+    """Weigh rows in the order in which they come, and write them; yield what is found of some (3, m)."""
+    every = RowsOf(posterior.problem.sums.summed, source)
+    size = max(AT_ONCE // len(chosen.sigma), 1)
+    densities = (_marginal if predictive == "marginal" else _conditional)(posterior, chosen, size)
+    for chunk, complete, part in every.chunks(2 * size, beside=write is not None):
+        found = np.full((len(COLUMNS), chunk.table.num_rows), np.nan)
+        if part is not None:
+            own = np.empty((len(COLUMNS), len(part.y)))
+            for start in range(0, len(part.y), size):
+                some = slice(start, min(start + size, len(part.y)))
+                own[:, some] = _weigh(densities(part, some, str(chunk)), chosen.shape, reff)
+                bar.advance(some.stop - some.start)
+            found[:, complete] = own
+            yield own
+        if write is not None:
+            write(beside(chunk, dict(zip(COLUMNS, found, strict=True))))
+    every.check()
+
+
+def _by_groups(
+    posterior: DrawnModel,
+    chosen: ParameterDraws,
+    source: Scan,
+    predictive: Literal["marginal", "conditional"],
+    reff: float,
+    write: _Write | None,
+    bar: Bar,
+) -> Iterator[np.ndarray]:
+    """Do so as whole groups of the residuals are there; chunks wait until all their rows are done."""
+    waiting = None if write is None else _Waiting(write)
+    see = (lambda chunk, complete: None) if waiting is None else waiting.see
+    for found in leave_streamed(posterior, chosen, source, predictive, "rows", bar, see):
+        own = _weigh(found.values, chosen.shape, reff)
+        if waiting is not None:
+            waiting.put(found.which, own)
+        yield own
+    if waiting is not None:
+        waiting.flush()
+
+
+class _Waiting:
+    """Chunks that wait until what is found of all their complete rows is there, and are then written in their order."""
+
+    def __init__(self, write: _Write) -> None:
+        self._write, self._end = write, 0
+        self._chunks: list[tuple[Chunk, int, np.ndarray, np.ndarray]] = []  # first row, what is found, what is not yet
+
+    def see(self, chunk: Chunk, complete: np.ndarray) -> None:
+        """Take in a chunk."""
+        self.flush()
+        n = chunk.table.num_rows
+        self._chunks.append((chunk, self._end, np.full((len(COLUMNS), n), np.nan), complete.copy()))
+        self._end += n
+        held = self._end - self._chunks[0][1]
+        if held > MOST_WAITING:
+            raise RowsError(
+                f"{held:,} rows wait to be written until the rows of a group that lie far apart are done: sort the "
+                "rows by group, or leave `to` out."
+            )
+
+    def put(self, which: np.ndarray, found: np.ndarray) -> None:
+        """Take in what was found of some rows, by their numbers."""
+        order = np.argsort(which)
+        which, found = which[order], found[:, order]
+        for chunk, start, into, is_open in self._chunks:
+            own = slice(*np.searchsorted(which, [start, start + chunk.table.num_rows]))
+            into[:, which[own] - start] = found[:, own]
+            is_open[which[own] - start] = False
+
+    def flush(self) -> None:
+        """Write chunks that are done."""
+        while self._chunks and not self._chunks[0][3].any():
+            chunk, _, found, _ = self._chunks.pop(0)
+            self._write(beside(chunk, dict(zip(COLUMNS, found, strict=True))))
 
 
 def _weigh(values: np.ndarray, shape: tuple[int, int], reff: float) -> np.ndarray:

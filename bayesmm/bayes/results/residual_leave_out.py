@@ -47,7 +47,7 @@ def _bind(posterior: DrawnModel, groups: list[np.ndarray]) -> _Bound:
     problem = posterior.problem.dense
     program, data = bind_marginal(problem, posterior.priors)
     found = problem.residual_rows
-    fixed = found.fixed * np.sqrt(posterior.design.weights)[:, None]  # orthonormal
+    fixed = found.fixed * np.sqrt(found.weights)[:, None]  # orthonormal
     refuse_indispensable(
         posterior.design, Rows(fixed=fixed, incidences=(), log_weights=fixed[:, 0]), groups, data.prior
     )
@@ -94,11 +94,68 @@ def leave_groups(
     parents = _parents(posterior, owner, len(groups), bound) if is_whole else None
     if parents is None:
         return _leave_crossing(posterior, draws, groups, bound.data, progress)
-    first = [own[:, 0] for own in of_stacks]
-    counts = np.bincount(owner, minlength=len(groups)).astype(float)
+    return _leave_apart(posterior, stacked, bound, owner, parents, progress)
+
+
+def leave_levels(
+    posterior: DrawnModel, draws: ParameterDraws, owner: np.ndarray, n_groups: int, progress: bool | None
+) -> np.ndarray:
+    """Do so for sets of residual groups of rows that are not in memory, from few rows that have the sums of all.
+
+    Parameters
+    ----------
+    owner : int array, shape (N,)
+        Set of each of these rows.
+    n_groups : int
+        How many sets there are.
+
+    Raises
+    ------
+    PredictionError
+        If a grouping factor is not nested in the sets.
+    """
+    bound = _bind(posterior, [np.flatnonzero(owner == g) for g in range(n_groups)])
+    parents = _parents(posterior, owner, n_groups, bound)
+    if parents is None:
+        raise PredictionError(
+            "Some grouping factor of the model is not nested in what is left out, which takes a matrix of rows by "
+            "rows, and these are not in memory. Leave out rows by loo_rows, groups of the residuals, or a factor "
+            "in whose levels all other factors lie."
+        )
+    return _leave_apart(posterior, stack_draws(draws, bound.data.prior), bound, owner, parents, progress)
+
+
+def conditional_levels(
+    posterior: DrawnModel, draws: ParameterDraws, owner: np.ndarray, n_groups: int, progress: bool | None
+) -> np.ndarray:
+    """Evaluate log p(y_g | β, b, σ, ...) of the same sets, likewise."""
+    rows = posterior.problem.residual_rows
+    assert draws.residual is not None
+    effects = read_effects(posterior, draws, progress=progress)
+    left = np.stack([rows.leave(beta, [b[d] for b in effects]) for d, beta in enumerate(draws.beta)])
+    residuals = ResidualDraws(layout=rows.layout, public=draws.residual, sigma=draws.sigma)
+    values, first = residuals.groups(left)
+    total = np.zeros((len(values), n_groups))
+    np.add.at(total.T, owner[first], values.T)
+    return total
+
+
+def _leave_apart(
+    posterior: DrawnModel,
+    stacked: Draw,
+    bound: _Bound,
+    owner: np.ndarray,
+    parents: tuple[np.ndarray, ...],
+    progress: bool | None,
+) -> np.ndarray:
+    of_stacks = [owner[stack.rows[:, 0]] for stack in bound.layout.stacks]
+    stand_for = [bound.layout.shares_of(stack) for stack in bound.layout.stacks]
+    counts = np.zeros(int(owner.max()) + 1)
+    for stack, own, number in zip(bound.layout.stacks, of_stacks, stand_for, strict=True):
+        np.add.at(counts, own, stack.rows.shape[1] * number)
     evaluate = partial(_apart, correlation=bound.correlation)
-    with progress_bar("leaving out groups", len(draws.sigma), progress) as bar:
-        return map_draws(evaluate, (bound.data, (first, parents, counts)), stacked, bar=bar)
+    with progress_bar("leaving out groups", len(stacked.sigma), progress) as bar:
+        return map_draws(evaluate, (bound.data, (of_stacks, parents, counts, stand_for)), stacked, bar=bar)
 
 
 def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bound) -> tuple[np.ndarray, ...] | None:
@@ -106,7 +163,7 @@ def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bo
     if bound.data.arrays.shape.remainder:
         return None
     found = []
-    for block, K in zip(posterior.design.blocks, bound.data.arrays.cross, strict=True):
+    for block, K in zip(posterior.problem.residual_rows.blocks, bound.data.arrays.cross, strict=True):
         parents = find_parents(block.incidence.only.codes, owner, K.shape[2], without_rows=n_groups)
         if parents is None:
             return None

@@ -173,6 +173,12 @@ class ResidualLayout:
             is_link=is_link,
         )
 
+    def shares_of(self, stack: Stack) -> Float[Array, " G"]:
+        """How many groups each group of a stack stands for; `Stack.shares` are means over those of a pattern."""
+        found = np.empty(len(self.ordered.rows))
+        found[self.ordered.rows] = self.ordered.shares
+        return found[stack.rows[:, 0]]
+
     def of_spreads(self, kept: Sequence[int], *, keeps_correlation: bool) -> ResidualLayout:
         """Return the same rows with some parameters of the standard deviations, and correlations if these stay."""
         rows = self.ordered._replace(spreads=self.ordered.spreads[:, list(kept)])

@@ -100,7 +100,9 @@ def leave_levels_apart(
     products: CrossProducts,
     stacks: Sequence[StackArrays],
     correlation: Correlation | None,
-    parents: tuple[Sequence[Int[Array, " G"]], tuple[Int[Array, " q"], ...], Float[Array, " K"]],
+    parents: tuple[
+        Sequence[Int[Array, " G"]], tuple[Int[Array, " q"], ...], Float[Array, " K"], Sequence[Float[Array, " G"]]
+    ],
     prior: FixedPrior,
     draw: Draw,
 ) -> Float[Array, " K"]:
@@ -115,19 +117,20 @@ def leave_levels_apart(
     correlation : Correlation or None
         Of the rows of a group.
     parents : tuple
-        Set of each group, by stack; of each level, by factor; rows of each set.
+        Set of each group, by stack; of each level, by factor; rows of each set; how many groups each stands for.
     prior, draw
         As of `leave_residual_groups`.
     """
     assert draw.residual is not None
-    of_groups, of_levels, n = parents
+    of_groups, of_levels, n, stand_for = parents
     c = products.gram.shape[0]
     gram, log_weights = jnp.zeros((len(n), c, c)), jnp.zeros(len(n))
-    for stack, R, parent in zip(stacks, stack_covariances(correlation, stacks, draw.residual), of_groups, strict=True):
+    each = zip(stacks, stack_covariances(correlation, stacks, draw.residual), of_groups, stand_for, strict=True)
+    for stack, R, parent, number in each:
         W, log_det = invert(R)
         shares = jnp.moveaxis(weighted_shares(W, stack)[-c:, -c:], -1, 0)
         gram = gram + segment_sum(shares, parent, len(n))
-        log_weights = log_weights - segment_sum(log_det[stack.pattern], parent, len(n))
+        log_weights = log_weights - segment_sum(number * log_det[stack.pattern], parent, len(n))
     whole = products_at(products, stacks, None, correlation, draw.residual)
     leaves: dict[str, Any] = {"gram": gram, "n": n, "log_weights": log_weights, "parents": of_levels}
     return leave_apart(whole, prior, ApartGroups(**leaves), draw)
