@@ -33,7 +33,8 @@ def make_data() -> pd.DataFrame:
     data = make_visits(24, seed=4)
     number = data.groupby("id").cumcount()
     few = data["id"].str[1:].astype(int) % 3 == 0
-    data = data.loc[(number < 2) | (~few & (data.groupby("id")["id"].transform("size") == 5))].reset_index(drop=True)
+    data = data.loc[(number < 2) | (~few & (data.groupby("id")["id"].transform("size") == 5))]
+    data = pd.DataFrame(data).reset_index(drop=True)
     return data.assign(y=np.where(data.index != len(data) - 1, data["y"], np.nan))
 
 
