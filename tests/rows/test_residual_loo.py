@@ -72,7 +72,7 @@ def test_leaving_rows_out_is_that_of_rows_in_memory(posteriors: list[Posterior],
     for name in ("elpd", "se", "p", "n_data_points"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-8), name
     written = pd.read_parquet(found.path)
-    pd.testing.assert_frame_equal(written[data.columns], data.iloc[order].reset_index(drop=True))
+    pd.testing.assert_frame_equal(pd.DataFrame(written[data.columns]), data.iloc[order].reset_index(drop=True))
     own = written["elpd_loo"].to_numpy()[np.argsort(order)]
     assert np.isnan(own[-1])
     np.testing.assert_allclose(own[:-1], expected.elpd_i, rtol=0, atol=NEAR)
