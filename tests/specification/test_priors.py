@@ -58,7 +58,7 @@ def test_numbers_come_by_name_in_the_order_of_the_declaration():
         (lambda: Uniform(3, 1), "Uniform: the limits are 3 and 1; give the lower one first"),
         (lambda: HalfNormal(1, on="precision"), "on='precision'; write on='sd' .* or on='variance'"),
         (lambda: Beta(0, 1), "Beta: a is 0; give a number above zero"),
-        (lambda: Beta(1, 1, on="sd"), "Beta: on='sd'; write on='share' \\(the default\\)\\."),
+        (lambda: Beta(1, 1, on="sd"), "Beta: on='sd'; write on='share' \\(the default\\) or on='correlation'"),
         (lambda: HalfNormal(1, on="share"), "on='share'; write on='sd'"),
         (lambda: Uniform(0, 2, on="share"), "the limits are 0 and 2; a share of the variance lies between 0 and 1"),
         (lambda: BoxTiao(-5), "BoxTiao: size is -5; give a number above zero"),

@@ -205,7 +205,7 @@ def measure_influence(
     if not isinstance(refit, bool):
         raise ArgumentError(f"refit is {shorten(refit)}: give True or False.")
     check_by(fit, by)
-    if by == ROWS and fit.design.elsewhere is not None:
+    if by == ROWS and fit.design.elsewhere is not None and fit.design.residual is None:
         raise RowsError(
             f"by is 'rows', and these are in {fit.design.elsewhere.where}, not in memory: fit.influence_rows(rows, "
             "to='influence.parquet') writes a line of each to a file, and fit.influence('g', rows=...) leaves levels "
