@@ -165,7 +165,7 @@ def _compare_at_points(flat: FlatPosterior, search: FlatModes, fit: Fit, estimat
     size[n_theta:] = 1.0
     residual = fit.estimate.residual
     if residual is not None:
-        size[n_theta : n_theta + len(residual.phi)] = residual.layout.sizes(residual.phi)
+        size[n_theta : n_theta + len(residual.phi)] = residual.layout.sizes
     cloud = estimate + AROUND * size * rng.standard_normal((POINTS, len(estimate)))
     none = np.where(np.arange(len(estimate)) < n_theta, 0.0, estimate)
     records = []
@@ -192,7 +192,7 @@ def _mode(search: FlatModes, fit: Fit, estimate: np.ndarray) -> np.ndarray:
     start, t, residual = _interior(search, estimate), len(fit.theta), fit.estimate.residual
     start[:t] *= DETOUR
     if residual is not None:
-        start[t : t + len(residual.phi)] += (DETOUR - 1.0) * residual.layout.sizes(residual.phi)
+        start[t : t + len(residual.phi)] += (DETOUR - 1.0) * residual.layout.sizes
     return search.find_mode(start)[0]
 
 

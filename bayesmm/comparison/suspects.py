@@ -16,7 +16,7 @@ from bayesmm.covariance.public import assemble_covariance
 
 if TYPE_CHECKING:
     from bayesmm.bayes.posterior import Posterior
-    from bayesmm.bayes.priors.prior_keys import CorrelationPiece
+    from bayesmm.bayes.priors.correlation_matrices import CorrelationPiece
     from bayesmm.bayes.priors.resolution import ResolvedPriors
     from bayesmm.fit.fit import Fit
 

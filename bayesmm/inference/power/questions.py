@@ -244,7 +244,7 @@ def _ask_variance(
         )
     left, sigma = remaining_design(design, hypothesis), criterion.sigma
     if isinstance(criterion, ResidualCriterion):
-        linear = LinearModel.under(criterion, design.weights)
+        linear = LinearModel.under(criterion)
     else:
         linear = LinearModel.within(criterion)
     null, own, start, draws = None, None, np.empty(0), np.empty(0)
