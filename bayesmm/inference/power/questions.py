@@ -243,10 +243,7 @@ def _ask_variance(
             "sets cannot have each. Test a standard deviation of a term without correlations, or a fixed effect."
         )
     left, sigma = remaining_design(design, hypothesis), criterion.sigma
-    if isinstance(criterion, ResidualCriterion):
-        linear = LinearModel.under(criterion)
-    else:
-        linear = LinearModel.within(criterion)
+    linear = LinearModel.under(criterion) if isinstance(criterion, ResidualCriterion) else LinearModel.within(criterion)
     null, own, start, draws = None, None, np.empty(0), np.empty(0)
     if left.blocks or left.residual is not None:
         keeps_plan = isinstance(hypothesis, Hypothesis) and not hypothesis.effects and design.residual is None
