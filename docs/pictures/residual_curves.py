@@ -12,7 +12,7 @@ import bayesmm as bmm
 mpl.use("Agg")
 from matplotlib import pyplot
 
-NAMES = ("exp", "gau", "ratio", "sph")
+NAMES = ("exp", "gau", "ratio", "sph", "lin")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ NAMES = [
     "gau",
     "ratio",
     "sph",
+    "lin",
     "homtoep",
     "toep",
     "homad",

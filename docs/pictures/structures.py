@@ -32,6 +32,7 @@ def estimates() -> dict[str, bmm.Fit]:
         "gau",
         "ratio",
         "sph",
+        "lin",
         "mat",
         "homtoep",
         "toep",
