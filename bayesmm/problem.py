@@ -315,7 +315,7 @@ class Problem:
 
         Parameters
         ----------
-        rows : path, list, table or None
+        rows : path, list, data frame or None
             Where they are, as `bayesmm.scan` takes it; None where they are in memory.
         what : str
             How they are given: ``fit.group_lines(rows='visits/*.parquet')``.

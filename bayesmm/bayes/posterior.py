@@ -540,7 +540,7 @@ class Posterior:
             part over the rows of a level, the highest first.
         level : float
             Probability of the intervals.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once
             or twice, and those of the levels are kept.
         progress : bool, optional
@@ -721,7 +721,7 @@ class Posterior:
 
         Parameters
         ----------
-        rows : path, list, or table
+        rows : path, list, or data frame
             The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
         to : path
             Ends in ``.parquet``. It is complete, or not there.
@@ -801,7 +801,7 @@ class Posterior:
             with the fitted value: of rows conditional there.
         draws : int, optional
             How many draws to use at most, equally spaced; all by default.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows are, as `bayesmm.scan` takes it, if they are not in memory and groups of residuals with a
             covariance are left out. Levels of other factors need none; rows are left out by `loo_rows`.
         progress : bool, optional

@@ -112,7 +112,7 @@ def write_data(
         covariance of the residuals, if they have one.
     level : float
         Coverage of the intervals, with normal quantiles.
-    rows : path, list, table or FewRows, optional
+    rows : path, list, data frame or FewRows, optional
         As of `bayesmm.problem.Problem.condense`: where rows are that are not in memory.
     bar : Bar
         What is told how many of them were read.

@@ -627,7 +627,7 @@ class Fit:
             others' effects then stay, over σ, as they were estimated; so does a covariance of the residuals.
         level : float
             Coverage of the intervals, with normal quantiles.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
@@ -703,7 +703,7 @@ class Fit:
             part over the rows of a level, the highest first.
         level : float
             Coverage of the intervals, with normal quantiles.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once
             or twice, and those of the levels are kept.
         progress : bool, optional
@@ -1100,7 +1100,7 @@ class Fit:
 
         Parameters
         ----------
-        rows : path, list, or table
+        rows : path, list, or data frame
             The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
         to : path
             Ends in ``.parquet``. It is complete, or not there.
@@ -1743,7 +1743,7 @@ class Fit:
             the fitted variances are right (Bell & McCaffrey's bias-reduced linearization).
         level : float
             Coverage of the intervals that are shown.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read twice.
             Clusters are then those of a grouping factor, or groups of the residuals.
         progress : bool, optional
@@ -1798,7 +1798,7 @@ class Fit:
         refit : bool
             Whether variances are estimated anew without each, from the estimate with all rows. By default they stay,
             and what is said of the fixed effects is exact for them: nothing is refitted.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         progress : bool, optional
             Whether to show a progress bar; by default where a person can see it.
@@ -1849,7 +1849,7 @@ class Fit:
 
         Parameters
         ----------
-        rows : path, list, or table
+        rows : path, list, or data frame
             The rows that the model was made of, all of them, as `bayesmm.scan` takes them.
         to : path
             Ends in ``.parquet``. It is complete, or not there.
@@ -2094,7 +2094,7 @@ class Fit:
         refit : bool
             Whether the variances of every set are estimated too, rather than kept at those of the fit; fixed effects
             and σ always are.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         sample : int
             Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
@@ -2206,7 +2206,7 @@ class Fit:
             Share of the sets that envelopes hold.
         seed : int
             The same seed gives the same envelopes.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         sample : int
             Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
@@ -2261,7 +2261,7 @@ class Fit:
             Residuals from the fixed effects alone, or from the conditional modes too.
         seed : int
             The same seed gives the same numbers.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         sample : int
             Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others
@@ -2319,7 +2319,7 @@ class Fit:
             Data sets that the model draws, beside which the data are seen.
         seed : int
             The same seed gives the same page.
-        rows : path, list, or table, optional
+        rows : path, list, or data frame, optional
             Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; they are read once.
         sample : int
             Of rows that are not in memory, how many are looked at one by one, about, drawn with the seed; all others

@@ -111,7 +111,7 @@ def report(
         Whether the shrinkage explorer is on the page, which takes a fit.
     level : float
         Coverage of all intervals.
-    rows : path, list, or table, optional
+    rows : path, list, or data frame, optional
         Where the rows of the model are, as `bayesmm.scan` takes it, if they are not in memory; without them the page
         has no checks, lines of levels, or explorer.
     progress : bool, optional

@@ -60,7 +60,7 @@ class Results:
         Whether the explorer is wanted.
     page : str
         Name of the file.
-    rows : path, list, table or None
+    rows : path, list, data frame or None
         Where rows are that are not in memory.
     """
 

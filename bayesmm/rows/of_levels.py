@@ -27,7 +27,7 @@ class RowsOfLevels:
     ----------
     summed : Summed
         The model.
-    rows : path, list, or table
+    rows : path, list, or data frame
         What `bayesmm.scan` takes.
     bar : Bar
         What is told how many rows were read.

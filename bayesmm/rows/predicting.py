@@ -39,7 +39,7 @@ def predict_rows(
     ----------
     predict : callable
         From a data frame to a prediction for each of its rows, or several columns of them.
-    rows : path, list, or table
+    rows : path, list, or data frame
         What `bayesmm.scan` takes.
     to : path
         A file, if it ends in ``.parquet``; else a folder.

@@ -36,7 +36,7 @@ def simulate_rows(
     ----------
     summed : Summed
         The model, of independent residuals.
-    rows : path, list, or table
+    rows : path, list, or data frame
         Where its rows are.
     to : path
         Ends in ``.parquet``. It is complete, or not there.

@@ -19,6 +19,7 @@ from bayesmm.bayes import sample as sample_module
 from bayesmm.bayes.exploring import explorers, importance, nuts
 from bayesmm.bayes.exploring.surface import Surface
 from bayesmm.marginal.plan.plan import PlanShape
+from bayesmm.marginal.sums import crossproducts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning"),
@@ -314,6 +315,7 @@ def test_an_interruption_while_statics_are_compared_is_one(whole, monkeypatch):
 
     def sample(way, interrupted_at):
         left[:] = [interrupted_at]
+        crossproducts._plan_alone.cache_clear()
         model = bmm.Model(
             "Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")
         )  # statics that are equal, not the same

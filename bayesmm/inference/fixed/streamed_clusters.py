@@ -43,7 +43,7 @@ class StreamedClusters:
         Of rows that are not in memory.
     cluster : str or None
         A grouping factor, or the groups of the residuals; by default that in which all others are nested.
-    rows : path, list, or table
+    rows : path, list, or data frame
         Where the rows are.
     bar : Bar
         What is told how many were read.

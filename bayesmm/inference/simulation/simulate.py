@@ -158,7 +158,7 @@ def simulate_rows(
     ----------
     formula : str
         As of `simulate`: what stands left of ``~`` only has a name, and is not read.
-    rows : path, list, or table
+    rows : path, list, or data frame
         What `bayesmm.scan` takes; they need not have the response. They are read two or three times.
     parameters : mapping of str to float, Series, or Fit
         As of `simulate`.
