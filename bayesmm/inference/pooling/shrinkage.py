@@ -269,7 +269,7 @@ class PartialPooling:
         lost = self.table["unpooled"].isna().to_numpy()
         if lost.any():
             n = len(self.table.loc[lost, ["group", "level"]].drop_duplicates())
-            whose = "1 level does not determine its" if n == 1 else f"{n} levels do not determine their"
+            whose = "1 level do not determine its" if n == 1 else f"{n} levels do not determine their"
             yield f"The own rows of {whose} effects: –."
         for (group, effect), factor in zip(self.pooling.index, self.pooling["pooling_factor"], strict=True):
             if not factor >= 1.0:  # NaN of related levels
