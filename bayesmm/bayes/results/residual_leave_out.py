@@ -28,7 +28,12 @@ from bayesmm.marginal.leave_out.left_out import Draw
 from bayesmm.marginal.leave_out.row_groups import Rows
 from bayesmm.marginal.residual.in_jax import lay_out_products, products_at
 from bayesmm.marginal.residual.layout import ResidualLayout
-from bayesmm.marginal.residual.leave_out import leave_levels_apart, leave_residual_groups, leave_residual_rows
+from bayesmm.marginal.residual.leave_out import (
+    GroupSets,
+    leave_levels_apart,
+    leave_residual_groups,
+    leave_residual_rows,
+)
 from bayesmm.presenting.progress import Bar, progress_bar
 
 MOST_ROWS = 1000  # of data of which groups are left out that cross others: some 0.1 s for each draw
@@ -155,7 +160,7 @@ def _leave_apart(
         np.add.at(counts, own, stack.rows.shape[1] * number)
     evaluate = partial(_apart, correlation=bound.correlation)
     with progress_bar("leaving out groups", len(stacked.sigma), progress) as bar:
-        return map_draws(evaluate, (bound.data, (of_stacks, parents, counts, stand_for)), stacked, bar=bar)
+        return map_draws(evaluate, (bound.data, GroupSets(of_stacks, parents, counts, stand_for)), stacked, bar=bar)
 
 
 def _parents(posterior: DrawnModel, owner: np.ndarray, n_groups: int, bound: _Bound) -> tuple[np.ndarray, ...] | None:
@@ -328,9 +333,9 @@ def _residual_groups(data: MarginalData, draws: Draw, batch: int, correlation: C
 
 
 @partial(jax.jit, static_argnames=("batch", "correlation"))
-def _apart(data: MarginalData, parents: Any, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
+def _apart(data: MarginalData, sets: GroupSets, draws: Draw, batch: int, correlation: Correlation | None) -> Any:
     def one(draw: Draw) -> Any:
         prior = conditional_prior(data, draw.beta)
-        return leave_levels_apart(data.arrays, data.stacks, correlation, parents, prior, draw)
+        return leave_levels_apart(data.arrays, data.stacks, correlation, sets, prior, draw)
 
     return jax.lax.map(one, draws, batch_size=batch)

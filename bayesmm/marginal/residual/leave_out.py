@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -96,17 +96,36 @@ def _leave_stack(
     return leave_together(products, prior, groups, draw, relating), groups, back
 
 
+class GroupSets(NamedTuple):
+    """K sets of residual groups, in which all grouping factors are nested.
+
+    Attributes
+    ----------
+    of_groups : sequence of int arrays, shape (G,)
+        Set of each group, by stack.
+    of_levels : tuple of int arrays, shape (q,)
+        Set of each level, by factor.
+    n : array, shape (K,)
+        Rows of each set.
+    shares : sequence of arrays, shape (G,)
+        How many groups each group stands for, by stack.
+    """
+
+    of_groups: Sequence[Int[Array, " G"]]
+    of_levels: tuple[Int[Array, " q"], ...]
+    n: Float[Array, " K"]
+    shares: Sequence[Float[Array, " G"]]
+
+
 def leave_levels_apart(
     products: CrossProducts,
     stacks: Sequence[StackArrays],
     correlation: Correlation | None,
-    parents: tuple[
-        Sequence[Int[Array, " G"]], tuple[Int[Array, " q"], ...], Float[Array, " K"], Sequence[Float[Array, " G"]]
-    ],
+    sets: GroupSets,
     prior: FixedPrior,
     draw: Draw,
 ) -> Float[Array, " K"]:
-    """Return log p(y_k | y_-k, draw) of K sets of residual groups, in which all grouping factors are nested.
+    """Return log p(y_k | y_-k, draw) of K sets of residual groups.
 
     Parameters
     ----------
@@ -116,21 +135,20 @@ def leave_levels_apart(
         Whole groups.
     correlation : Correlation or None
         Of the rows of a group.
-    parents : tuple
-        Set of each group, by stack; of each level, by factor; rows of each set; how many groups each stands for.
+    sets : GroupSets
+        What is left out.
     prior, draw
         As of `leave_residual_groups`.
     """
     assert draw.residual is not None
-    of_groups, of_levels, n, stand_for = parents
-    c = products.gram.shape[0]
+    n, c = sets.n, products.gram.shape[0]
     gram, log_weights = jnp.zeros((len(n), c, c)), jnp.zeros(len(n))
-    each = zip(stacks, stack_covariances(correlation, stacks, draw.residual), of_groups, stand_for, strict=True)
+    each = zip(stacks, stack_covariances(correlation, stacks, draw.residual), sets.of_groups, sets.shares, strict=True)
     for stack, R, parent, number in each:
         W, log_det = invert(R)
         shares = jnp.moveaxis(weighted_shares(W, stack)[-c:, -c:], -1, 0)
         gram = gram + segment_sum(shares, parent, len(n))
         log_weights = log_weights - segment_sum(number * log_det[stack.pattern], parent, len(n))
     whole = products_at(products, stacks, None, correlation, draw.residual)
-    leaves: dict[str, Any] = {"gram": gram, "n": n, "log_weights": log_weights, "parents": of_levels}
+    leaves: dict[str, Any] = {"gram": gram, "n": n, "log_weights": log_weights, "parents": sets.of_levels}
     return leave_apart(whole, prior, ApartGroups(**leaves), draw)
