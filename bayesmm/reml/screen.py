@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, combinations, pairwise, product
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ import numpy as np
 from bayesmm.covariance.layout import Piece, assemble_factors, parts, scale_theta, start_theta, theta_of
 from bayesmm.covariance.structure import Axes, lower_triangular
 from bayesmm.marginal.arrays import host
-from bayesmm.marginal.likelihood.likelihood import criterion as criterion_value
+from bayesmm.marginal.elimination.elimination import Reduced
+from bayesmm.marginal.likelihood.likelihood import FixedProfile, deviance, profile_fixed, reduce_products
 from bayesmm.reml.criterion import Criterion
 from bayesmm.reml.start import moment_start
 
@@ -204,36 +205,75 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
     """Look along few rays and start where a value is lower than at the moments, or else at those alone."""
     if criterion.engine != "numpy" or criterion.products.probing is not None:
         return [moments], 0
-
-    def values(factors: Sequence[np.ndarray]) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            found = [_value(criterion, [Lambda[i] for Lambda in factors]) for i in range(len(factors[0]))]
-        return np.where(np.isfinite(found), found, np.inf)
-
-    grid = _Grid(criterion, moments, COARSE, values)
-    places = _few_rays(grid)
-    found = grid.values(places)
-    best = places[int(np.argmin(found))]
     others = [moments, *_elsewhere(criterion, moments)]
-    at_others = values(_stack(criterion, others))
-    moments = others[int(np.argmin(at_others))]
-    starts = [grid.theta(best)] if found.min() < at_others.min() else []
-    return [*starts, moments], len(grid.seen) + len(others)
+    values = [_look_at(criterion, theta).value for theta in others]
+    best = int(np.argmin(values))
+    grid = _Grid(criterion, moments, COARSE, criterion.screen.values)
+    lowest, n_values = _lowest_place(criterion, grid, values[best])
+    return [*([] if lowest is None else [grid.theta(lowest)]), others[best]], len(others) + n_values
+
+
+class _Seen(NamedTuple):
+    """The criterion at one place, infinite where it is no number, and what it is made of."""
+
+    value: float
+    reduced: Reduced
+    fixed: FixedProfile
+    log_det: float  # of V and of X'V⁻¹X, as far as the criterion has them
+
+
+def _look_at(criterion: Criterion, theta: np.ndarray) -> _Seen:
+    factors = assemble_factors(np, theta, criterion.layout)
+    with np.errstate(all="ignore"):
+        return _read(criterion, reduce_products(host, criterion.products, factors))
+
+
+def _read(criterion: Criterion, reduced: Reduced) -> _Seen:
+    fixed = profile_fixed(host, reduced, criterion.products)
+    log_det = float(reduced.log_det + criterion.restriction * fixed.log_det)
+    return _Seen(_deviance(criterion, reduced, fixed), reduced, fixed, log_det)
+
+
+def _deviance(criterion: Criterion, reduced: Reduced, fixed: FixedProfile) -> float:
+    with np.errstate(all="ignore"):
+        value = float(deviance(host, reduced, fixed, criterion.products, criterion.sigma, criterion.restriction))
+    return value if math.isfinite(value) else math.inf
+
+
+def _lowest_place(criterion: Criterion, grid: _Grid, floor: float) -> tuple[Place | None, int]:
+    """Find the lowest of the places on few rays if it is below a value, and say how many were looked at.
+
+    As covariances grow, log|V| + log|X'V⁻¹X| can only rise and r² only fall. What they are at a place below and at one
+    above bounds the criterion in between, so that most places need no elimination.
+    """
+    seen: dict[Place, _Seen] = {}
+    lowest = None
+    without = _read(criterion, Reduced(np.float64(0.0), criterion.products.gram))  # effects
+    for place in _few_rays(grid):
+        known = [(other, at) for other, at in seen.items() if math.isfinite(at.value)]
+        below = [without, *(at for other, at in known if grid.is_below(other, place))]
+        above = [at.fixed.residual_square for other, at in known if grid.is_below(place, other)]
+        least = max(below, key=lambda at: at.log_det)
+        if above and _deviance(criterion, least.reduced, least.fixed._replace(residual_square=max(above))) > floor:
+            continue
+        seen[place] = at = _look_at(criterion, grid.theta(place))
+        if at.value < floor:
+            lowest, floor = place, at.value
+    return lowest, len(seen)
 
 
 def _few_rays(grid: _Grid) -> list[Place]:
-    """Places where all axes go together, and the outer ones of each alone."""
+    """Places where all axes go together, and the outer ones of each alone; of each ray the outermost first.
+
+    The middle comes next, and what lies near it: what two places say of those between them tells most so.
+    """
     d = grid.n_axes
-    return grid.ray(range(d)) + [place for j in range(d) if d > 1 for place in grid.ray([j])[OUTER_LEVEL:]]
-
-
-def _value(criterion: Criterion, factors: Sequence[np.ndarray]) -> float:
-    theta = theta_of([lower_triangular(Lambda) for Lambda in factors], criterion.layout)
-    return float(
-        criterion_value(
-            host, theta, criterion.products, criterion.sigma, criterion.restriction, layout=criterion.layout
-        )
-    )
+    rays = [grid.ray(range(d)), *(grid.ray([j])[OUTER_LEVEL:] for j in range(d) if d > 1)]
+    return [
+        ray[i]
+        for ray in rays
+        for i in sorted(range(-1, len(ray) - 1), key=lambda i: (i >= 0, abs(i - len(ray) // 2 + 1)))
+    ]
 
 
 def _stack(criterion: Criterion, thetas: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -285,6 +325,21 @@ class _Grid:
         """θ at a place, or at a shift of the logarithms from there."""
         sizes = self._levels[np.array(place)] * np.exp(shift)
         return theta_of([lower_triangular(Lambda[0]) for Lambda in self._factors(sizes[None])], self._layout)
+
+    def is_below(self, place: Place, other: Place) -> bool:
+        """Whether covariances at a place are known to be no larger than at another, in the order of matrices."""
+        if not self._is_ordered and not len(set(place)) == len(set(other)) == 1:
+            return False
+        return all(level <= higher for level, higher in zip(place, other, strict=True))
+
+    @cached_property
+    def _is_ordered(self) -> bool:
+        """Whether each axis multiplies whole columns of the factors; of rows, other covariances could fall."""
+        for base, which in self._axes:
+            column = np.where(base != 0.0, which, -1).max(axis=0, initial=-1)
+            if ((which != column) & (base != 0.0)).any():
+                return False
+        return True
 
     def factors(self, place: Place) -> list[np.ndarray]:
         """Factors (k, k) at a place, not triangular."""
