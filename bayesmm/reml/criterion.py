@@ -120,16 +120,24 @@ class Criterion:
             return evaluate_slopes(host, theta, self.products, self.sigma, self.restriction, layout=self.layout)
 
     def __call__(self, theta: np.ndarray) -> Evaluation:
-        """Evaluate for the search, with a curvature that is near the Hessian."""
+        """Evaluate for the search, with a curvature that is near the Hessian, and what it lacks where that is known."""
         at = self.evaluate(theta)
-        return Evaluation(float(at.value), at.gradient, at.curvature, is_exact=False, noise=self.noise(at), detail=at)
+        return Evaluation(
+            float(at.value),
+            at.gradient,
+            at.curvature,
+            is_exact=False,
+            lacking=at.lacking,
+            noise=self.noise(at),
+            detail=at,
+        )
 
     def exactly(self, theta: np.ndarray) -> Evaluation:
-        """Evaluate with the Hessian itself, by differences of gradients, which takes longer."""
+        """Evaluate with the Hessian itself, by differences of gradients where need be, which takes longer."""
         at = self(theta)
         if not np.isfinite(at.value):
             return at
-        return replace(at, hessian=self.derivatives(theta).hessian, is_exact=True)
+        return replace(at, hessian=self.derivatives(theta, at.detail).hessian, is_exact=True, lacking=None)
 
     def noise(self, at: Evaluated) -> float:
         """Estimate the rounding error of the value: r² is a difference of squares of the response."""
@@ -167,9 +175,13 @@ class Criterion:
     def derivatives(self, theta: np.ndarray, at: Evaluated | None = None) -> Derivatives:
         """Value, gradient and Hessian, and ∂r²/∂θ; `at` is the evaluation there, if it was made.
 
-        The Hessian is made of central differences of gradients: of exact ones good to nine digits.
+        Where what the curvature lacks is not known, the Hessian is made of central differences of gradients: of exact
+        ones good to nine digits.
         """
         at = at or self.evaluate(theta)
+        if at.lacking is not None:
+            hessian = at.curvature + at.lacking()
+            return Derivatives(float(at.value), at.gradient, hessian, at.residual_square_gradient)
         steps = self.step * self.sizes(theta)
         ends = [(self.slopes(theta + e), self.slopes(theta - e)) for e in np.diag(steps)]
         hessian = np.zeros((len(theta),) * 2)

@@ -14,6 +14,7 @@ SMALL = 1e-10  # the same, from which on only slopes tell steps apart, and the s
 ACCEPTED = 1e-7  # the same for calling a search that came no further converged
 MAX_RADIUS = 4.0  # of the trust region, in sizes of the point: five times as far out, or through zero, in one step
 NEAR = 1.0  # decrement from which on the correction learns: farther away, what is missing changes from step to step
+STALE = 1e-6  # decrement from which on it need not learn again what it was told: the step changes that no more
 NEARLY = 0.999  # of its radius, that a step within the trust region has at least where it is cut short
 LACKING = 3.0  # times the known curvature that may be lacking: more was learnt from a step too long, or from rounding
 
@@ -32,6 +33,8 @@ class Evaluation:
         Its Hessian, or a matrix near it.
     is_exact : bool
         Which of the two.
+    lacking : callable, or None
+        What that matrix lacks of the Hessian, where it can be had for some more work.
     noise : float
         Rounding error of the value, below which a decrease cannot be told.
     detail
@@ -44,6 +47,7 @@ class Evaluation:
     is_exact: bool = True
     noise: float = 1e-14
     detail: Any = None
+    lacking: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +118,15 @@ def minimise(
 
     Notes
     -----
-    Where the objective offers only a matrix near its Hessian, what that matrix lacks is learnt from the gradients by
-    symmetric rank-one updates of a correction (a structured secant method: Dennis, Gay & Welsch 1981, ACM Trans. Math.
-    Softw. 7; Conn, Gould & Toint 1991, Math. Program. 50), which may turn indefinite as the objective does. The
-    trust-region subproblem is solved exactly through the eigenvalues of the Hessian, so that a saddle is left along its
-    direction of descent (Conn, Gould & Toint 2000, Trust Region Methods, ch. 7). Written here and not taken from
-    ``scipy.optimize`` because nothing there takes a Hessian that is partly known, "trust-exact" asks for value,
-    gradient and Hessian in separate calls and stops on an absolute gradient norm, and importing it costs 0.3 seconds of
-    a fit that takes milliseconds.
+    Where the objective offers only a matrix near its Hessian, it is asked for what that lacks once a minimum is near:
+    farther away the Hessian itself makes worse steps. An objective that does not know is watched, and what its matrix
+    lacks is learnt from the gradients by symmetric rank-one updates (a structured secant method: Dennis, Gay & Welsch
+    1981, ACM Trans. Math. Softw. 7; Conn, Gould & Toint 1991, Math. Program. 50), which may turn indefinite as the
+    objective does. The trust-region subproblem is solved exactly through the eigenvalues of the Hessian, so that a
+    saddle is left along its direction of descent (Conn, Gould & Toint 2000, Trust Region Methods, ch. 7). Written here
+    and not taken from ``scipy.optimize`` because nothing there takes a Hessian that is partly known, "trust-exact" asks
+    for value, gradient and Hessian in separate calls and stops on an absolute gradient norm, and importing it costs 0.3
+    seconds of a fit that takes milliseconds.
     """
     x = np.asarray(start, dtype=float)
     here = objective(x)
@@ -129,7 +134,7 @@ def minimise(
     if not _is_finite(here):
         return Minimum(x, here, False, False, np.inf, -np.inf, n_evaluations)
     correction = np.zeros_like(here.hessian)
-    escaped, is_stuck, last_decrement = False, False, np.inf
+    escaped, is_stuck, is_known, last_decrement = False, False, False, np.inf
     while True:
         hessian = here.hessian + correction
         unit = sizes(x)
@@ -148,7 +153,7 @@ def minimise(
         there = objective(x + step)
         n_evaluations += 1
         is_finite = _is_finite(there)
-        if is_finite and not here.is_exact and decrement < NEAR:
+        if is_finite and not here.is_exact and there.lacking is None and decrement < NEAR:
             correction = _correct(here, there, correction, step, unit)
         gain = here.value - there.value
         noise = max(here.noise, there.noise)
@@ -160,6 +165,8 @@ def minimise(
         if is_finite and agreement > 1e-4:
             x, here = x + step, there
             escaped = escapes is not None and escapes(x, here)
+            if here.lacking is not None and decrement < NEAR and not (is_known and decrement < STALE):
+                correction, is_known = here.lacking(), True
         else:
             is_stuck = radius < 1e-14
     return Minimum(
@@ -174,7 +181,7 @@ def minimise(
 
 
 def _is_finite(at: Evaluation) -> bool:
-    return math.isfinite(at.value) and bool(np.isfinite(at.gradient).all() and np.isfinite(at.hessian).all())
+    return all(map(math.isfinite, [at.value, *at.gradient.tolist(), *at.hessian.ravel().tolist()]))
 
 
 def _decompose(
@@ -200,10 +207,10 @@ def _correct(
 
 
 def _decrement(slopes: np.ndarray, curvatures: np.ndarray) -> float:
-    """½ g'|H|⁻¹g over directions that are not flat to rounding."""
-    sizes = np.abs(curvatures)
-    curved = sizes > 1e-12 * sizes.max(initial=0.0)
-    return float(0.5 * (slopes[curved] ** 2 / sizes[curved]).sum())
+    """½ g'|H|⁻¹g over directions that are not flat to rounding; in numbers, since a call of NumPy's takes longer."""
+    sizes = [abs(curvature) for curvature in curvatures.tolist()]
+    flat = 1e-12 * max(sizes, default=0.0)
+    return 0.5 * sum(slope * slope / size for slope, size in zip(slopes.tolist(), sizes, strict=True) if size > flat)
 
 
 def _length(step: np.ndarray) -> float:

@@ -37,6 +37,9 @@ def test_value_slopes_and_curvature_equal_dense_ones(shape, fill, seed, method, 
     assert_close(found.gradient, dense.gradient)
     assert_close(found.residual_square_gradient, dense.residual_square_gradient)
     assert_close(found.curvature, dense.average_information + dense.bend)
+    assert (found.lacking is not None) == case.products.is_apart  # of few effects a level
+    if found.lacking is not None:
+        assert_close(found.curvature + found.lacking(), dense.hessian)
 
 
 @pytest.mark.parametrize(("shape", "fill"), KINDS)
@@ -90,3 +93,5 @@ def test_zeros_on_the_diagonal_are_ordinary_points(shape, fill) -> None:
         assert found.value == pytest.approx(dense.value, rel=RELATIVE)
         assert_close(found.gradient, dense.gradient)
         assert_close(found.curvature, dense.average_information + dense.bend, NEAR_ZERO)
+        if found.lacking is not None:
+            assert_close(found.curvature + found.lacking(), dense.hessian)

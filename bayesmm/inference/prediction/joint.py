@@ -218,16 +218,21 @@ class _At(NamedTuple):
         return [own.reshape(len(own), k, c, -1) for own in solved]
 
 
+def _effects(factors: Sequence[np.ndarray], residual: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """ΛΛ'Z'Ṽ⁻¹[X y]."""
+    return [host.transform(Lambda @ Lambda.T, each) for Lambda, each in zip(factors, residual, strict=True)]
+
+
 def _solve(products: CrossProducts, factors: Sequence[np.ndarray]) -> _At:
     """Solve in the way that the design allows, the one that loses no digits where there is one."""
     p, pairs, joint, elimination = len(products.gram) - 1, {}, None, None
     if products.levels is not None:
         alone = solve_one_factor(host, products.levels, factors[0])
-        gram, effects = alone.gram, [alone.effects]
+        gram, effects = alone.gram, _effects(factors, [alone.residual])
         diagonal = [level_covariances(host, products.levels, factors[0])]
     elif products.effects is not None:
         few = solve_few_effects(host, products.effects, factors)
-        gram, effects = few.gram, few.effects
+        gram, effects = few.gram, _effects(factors, few.residual)
         joint = joint_covariance(host, products.effects, factors)
         diagonal, start = [], 0
         for k, _, q in (G.shape for G in products.diagonal):

@@ -51,8 +51,8 @@ class FewEffects(NamedTuple):
         log|H|.
     gram : array, shape (c, c)
         S = [X y]'Ṽ⁻¹[X y].
-    residual, effects : lists of arrays, shape (k, c, q)
-        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+    residual : list of arrays, shape (k, c, q)
+        Z'Ṽ⁻¹[X y]; ΛΛ' times it are effects.
     marginal : array, shape (m, m)
         Z'Ṽ⁻¹Z.
     weights : list of arrays, shape (k, k)
@@ -62,7 +62,6 @@ class FewEffects(NamedTuple):
     log_det: Float[Array, ""]
     gram: Float[Array, "c c"]
     residual: list[Float[Array, "k c q"]]
-    effects: list[Float[Array, "k c q"]]
     marginal: Float[Array, "m m"]
     weights: list[Float[Array, "k k"]]
 
@@ -97,7 +96,6 @@ def solve_few_effects(ops: Operations, roots: EffectRoots, factors: Sequence[Flo
         log_det=log_det[0],
         gram=roots.gram + solved[0, :c, :c],
         residual=residual,
-        effects=[ops.transform(Lambda @ Lambda.T, each) for Lambda, each in zip(factors, residual, strict=True)],
         marginal=marginal,
         weights=[each.sum(-1) for each in _level_blocks(marginal, _sizes(roots))],
     )
@@ -117,6 +115,34 @@ def gram_of_effects(
         before += t
     columns = xp.concatenate(lines)
     return columns.T @ marginal @ columns
+
+
+def paired_traces_of_effects(
+    marginal: np.ndarray, residual: Sequence[np.ndarray], weight: np.ndarray, ways: Sequence[np.ndarray]
+) -> Float[Array, "t t"]:
+    """tr(PV_sPV_t) as in `bayesmm.marginal.apart.one_factor.paired_traces`, of all factors.
+
+    Parameters
+    ----------
+    marginal : array, shape (m, m)
+        Z'Ṽ⁻¹Z.
+    residual : sequence of arrays, shape (k, p, q)
+        Z'Ṽ⁻¹X of each factor.
+    weight : array, shape (p, p)
+        C.
+    ways : sequence of arrays, shape (k, t, k)
+        A_t of each.
+    """
+    R = np.concatenate([each.swapaxes(1, 2).reshape(-1, len(weight)) for each in residual])
+    rest = marginal - R @ weight @ R.T  # Z'PZ
+    m, n_ways = len(rest), sum(each.shape[1] for each in ways)
+    moved, start, before = np.zeros((n_ways, m, m)), 0, 0  # Z'PZ times A_t of its own factor
+    for way, (k, _, q) in zip(ways, (each.shape for each in residual), strict=True):
+        own, after = slice(start, start + k * q), before + way.shape[1]
+        product = np.einsum("mbq,bta->tmaq", rest[:, own].reshape(m, k, q), way)
+        moved[before:after, :, own] = product.reshape(-1, m, k * q)
+        start, before = own.stop, after
+    return moved.reshape(n_ways, m * m) @ moved.swapaxes(1, 2).reshape(n_ways, m * m).T
 
 
 def effect_covariances(

@@ -54,8 +54,8 @@ class OneFactor(NamedTuple):
         log|H|.
     gram : array, shape (c, c)
         S = [X y]'Ṽ⁻¹[X y].
-    residual, effects : arrays, shape (k, c, q)
-        Z'Ṽ⁻¹[X y], and ΛΛ' times it.
+    residual : array, shape (k, c, q)
+        Z'Ṽ⁻¹[X y]; ΛΛ' times it are effects.
     marginal : array, shape (k, k, q)
         Z_i'Ṽ⁻¹Z_i.
     """
@@ -63,7 +63,6 @@ class OneFactor(NamedTuple):
     log_det: Float[Array, ""]
     gram: Float[Array, "c c"]
     residual: Float[Array, "k c q"]
-    effects: Float[Array, "k c q"]
     marginal: Float[Array, "k k q"]
 
 
@@ -91,14 +90,44 @@ def solve_one_factor(ops: Operations, levels: LevelRoots, factor: Float[Array, "
     pivots, solved = batched_cholesky(xp, identity(k)[:, :, None] + contract(B.swapaxes(0, 1), B.swapaxes(0, 1)), right)
     rooted, between = solved[:, :c], solved[:, c:]
     weighed = contract(between, solved)  # (k, c + k, q)
-    residual = weighed[:, :c]
     return OneFactor(
         log_det=2.0 * sum_logarithms(xp, pivots),
         gram=levels.gram + ops.sum_gram(rooted),
-        residual=residual,
-        effects=ops.transform(factor @ factor.T, residual),
+        residual=weighed[:, :c],
         marginal=weighed[:, c:],
     )
+
+
+def paired_traces(
+    marginal: np.ndarray, residual: np.ndarray, weight: np.ndarray, ways: np.ndarray
+) -> Float[Array, "t t"]:
+    """tr(PV_sPV_t) with V_t = ZA_tZ' and P = Ṽ⁻¹ − Ṽ⁻¹XCX'Ṽ⁻¹.
+
+    Parameters
+    ----------
+    marginal : array, shape (k, k, q)
+        M_i = Z_i'Ṽ⁻¹Z_i.
+    residual : array, shape (k, p, q)
+        R_i = Z_i'Ṽ⁻¹X.
+    weight : array, shape (p, p)
+        C.
+    ways : array, shape (k, t, k)
+        A_t, symmetric, beside each other.
+
+    Notes
+    -----
+    Σ_i tr A_sM_iA_t(M_i − 2R_iCR_i') + tr G_sCG_tC with G_t = Σ_i R_i'A_tR_i: what the fixed effects tie together
+    between levels needs no pairs of these.
+    """
+    (k, p, q), t = residual.shape, ways.shape[1]
+    flat = ways.swapaxes(0, 1).reshape(t, k * k)
+    taken = np.einsum("apq,bpq->abq", weight @ residual, residual)
+    within = marginal.reshape(k * k, q) @ (marginal - 2.0 * taken).reshape(k * k, q).T  # [bc, da] of A_s[ab], A_t[cd]
+    paired = within.reshape(k, k, k, k).transpose(3, 0, 1, 2).reshape(k * k, k * k)
+    rows = residual.reshape(k * p, q)
+    grams = flat @ (rows @ rows.T).reshape(k, p, k, p).swapaxes(1, 2).reshape(k * k, p * p)
+    between = grams.reshape(t, p, p) @ weight
+    return flat @ paired @ flat.T + between.reshape(t, p * p) @ between.swapaxes(1, 2).reshape(t, p * p).T
 
 
 def level_covariances(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Float[Array, "k k q"]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.covariance.layout import Layout, assemble_factors
 from bayesmm.covariance.tangents import Tangent, tangents
-from bayesmm.marginal.apart.few_effects import EffectRoots, effect_covariances, gram_of_effects, solve_few_effects
-from bayesmm.marginal.apart.one_factor import LevelRoots, level_covariances, solve_one_factor
-from bayesmm.marginal.arrays.linalg import contract
+from bayesmm.marginal.apart.few_effects import (
+    EffectRoots,
+    effect_covariances,
+    gram_of_effects,
+    paired_traces_of_effects,
+    solve_few_effects,
+)
+from bayesmm.marginal.apart.one_factor import LevelRoots, level_covariances, paired_traces, solve_one_factor
+from bayesmm.marginal.arrays.linalg import WRITTEN_OUT, contract, identity
 from bayesmm.marginal.arrays.operations import Operations
 from bayesmm.marginal.elimination.effects import solve_effects
 from bayesmm.marginal.elimination.elimination import AnyElimination, Reduced, absorb, eliminate
@@ -49,6 +56,8 @@ class Evaluated(NamedTuple):
         Σ Z_i'PZ_i and Σ Z_i'e e'Z_i / σ² of each factor, equal where its ΛΛ' is stationary.
     unrestricted : list of arrays, shape (k, k)
         Σ Z_i'Ṽ⁻¹Z_i: what is expected if fixed effects take nothing off.
+    lacking : callable, or None
+        What the curvature lacks of the Hessian, shape (t, t); None where that is not known but by differences.
     """
 
     value: Float[Array, ""]
@@ -61,6 +70,7 @@ class Evaluated(NamedTuple):
     expected: list[Float[Array, "k k"]]
     observed: list[Float[Array, "k k"]]
     unrestricted: list[Float[Array, "k k"]]
+    lacking: Callable[[], Float[Array, "t t"]] | None = None
 
 
 def evaluate(
@@ -104,7 +114,8 @@ def evaluate(
 
     so that ∂/∂Λ_f = 2Γ_fΛ_f, and the second derivative is nearly e'V_s P V_t e / σ² + ⟨Γ_f, ∂²(ΛΛ')⟩, for entries
     of Λ_f in rows i and i' of one column 2Γ_ii'. The first part is the average information, less what goes to a
-    profiled σ; the second part, exact, tells a saddle at θ_jj = 0 from a minimum.
+    profiled σ; the second part, exact, tells a saddle at θ_jj = 0 from a minimum. What both lack of the Hessian is
+    e'V_sPV_te / σ² − tr PV_sPV_t, which one factor alone, or few effects, give at little cost.
 
     References
     ----------
@@ -115,19 +126,34 @@ def evaluate(
     at = _differentiate(ops, theta, products, sigma, restriction, layout, held, solved)
     profiled = None if sigma is not None else products.n - restriction * products.p
     score = _Score(at.solved.residual, at.rho, at.precision, profiled)
+    information, quadratic = _information(ops, at.factors, score, at.fixed, at.ways, at.solved.gram_of)
+    traces, weight = at.solved.traces, restriction * at.free.covariance
+
+    def lacking() -> Float[Array, "t t"]:
+        assert traces is not None
+        ways = [way.move(np, Lambda, identity(len(Lambda))) for way, Lambda in zip(at.ways, at.factors, strict=True)]
+        return quadratic - traces([R[:, :-1] for R in at.solved.residual], weight, ways)
+
     return Evaluated(
         value=at.value,
         gradient=at.gradient,
-        curvature=_information(ops, at.factors, score, at.fixed, at.ways, at.solved.gram_of)
-        + _bend(ops, at.ways, at.slopes, at.along),
+        curvature=information + _bend(ops, at.ways, at.slopes, at.along),
         fixed=at.free,
         residual_square_gradient=at.residual_square_gradient(ops),
-        modes=products.at_levels([at.error @ b for b in at.solved.effects]),
+        modes=_modes(products, at),
         covariances=None if products.is_related else at.solved.covariances,
         expected=at.expected,
         observed=at.observed,
         unrestricted=at.solved.weights,
+        lacking=None if traces is None or ops.xp is not np else lacking,  # a compiled program returns arrays alone
     )
+
+
+def _modes(products: CrossProducts, at: _Differentiated) -> list[Float[Array, "k q"]]:
+    """Conditional modes of the user's levels: ΛΛ'Z'e where levels are independent."""
+    if not at.solved.effects:
+        return [Lambda @ (Lambda.T @ r) for Lambda, r in zip(at.factors, at.rho, strict=True)]
+    return products.at_levels([at.error @ b for b in at.solved.effects])
 
 
 class Slopes(NamedTuple):
@@ -252,14 +278,19 @@ class Solved(NamedTuple):
     ----------
     reduced : Reduced
         log|H| and S.
-    residual, effects : lists of arrays, shape (k, c, q)
-        Z'Ṽ⁻¹[X y] of independent effects, and CZ'W[X y] of those that the sums are of.
+    residual : list of arrays, shape (k, c, q)
+        Z'Ṽ⁻¹[X y] of independent effects.
+    effects : list of arrays, shape (k, c, q)
+        CZ'W[X y] of those that the sums are of; empty where they are ΛΛ' times the former.
     weights : list of arrays, shape (k, k)
         Σ Z_i'Ṽ⁻¹Z_i.
     covariances : list of arrays, shape (k, k, q), or None
         Of each level's effects over σ², given β, where they are a by-product.
     gram_of : callable
         (Za)'Ṽ⁻¹(Za), shape (t, t), of arrays a (k, t, q).
+    traces : callable, or None
+        tr PV_sPV_t, shape (t, t), of Z'Ṽ⁻¹X of each factor, the weight C of P and A_t of V_t = ZA_tZ', in NumPy:
+        `bayesmm.marginal.apart.one_factor.paired_traces`.
     """
 
     reduced: Reduced
@@ -268,6 +299,7 @@ class Solved(NamedTuple):
     weights: list[Float[Array, "k k"]]
     covariances: list[Float[Array, "k k q"]] | None
     gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]]
+    traces: Callable[[list[np.ndarray], np.ndarray, list[np.ndarray]], Float[Array, "t t"]] | None = None
 
 
 def conditional_covariances(
@@ -327,22 +359,28 @@ def _solve_few(ops: Operations, roots: EffectRoots, factors: Sequence[Float[Arra
     return Solved(
         Reduced(at.log_det, at.gram),
         at.residual,
-        at.effects,
+        [],
         at.weights,
         None,
         lambda moved: gram_of_effects(ops, at.marginal, moved),
+        partial(paired_traces_of_effects, at.marginal),
     )
 
 
 def _solve_alone(ops: Operations, levels: LevelRoots, factor: Float[Array, "k k"]) -> Solved:
     at = solve_one_factor(ops, levels, factor)
+
+    def traces(residual: list[np.ndarray], weight: np.ndarray, ways: list[np.ndarray]) -> Float[Array, "t t"]:
+        return paired_traces(at.marginal, residual[0], weight, ways[0])
+
     return Solved(
         Reduced(at.log_det, at.gram),
         [at.residual],
-        [at.effects],
+        [],
         [at.marginal.sum(-1)],
         None,
         lambda moved: _inner(moved[0], contract(at.marginal, moved[0])),
+        traces if len(factor) <= WRITTEN_OUT else None,  # k⁴ q multiplications
     )
 
 
@@ -395,8 +433,11 @@ def _information(
     fixed: FixedProfile,
     ways: Sequence[Tangent],
     gram_of: Callable[[list[Float[Array, "k t q"]]], Float[Array, "t t"]],
-) -> Float[Array, "t t"]:
-    """Average information of θ, σ profiled out unless it is known: V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e."""
+) -> tuple[Float[Array, "t t"], Float[Array, "t t"]]:
+    """Average information of θ, σ profiled out unless it is known, and it where σ is: e'V_sPV_te / σ².
+
+    V_t e = Z a_t with a_t = (∂Λ Λ' + Λ ∂Λ')Z'e.
+    """
     xp = ops.xp
     moved = [way.move(xp, Lambda, r) for way, Lambda, r in zip(ways, factors, score.rho, strict=True)]
     left = gram_of(moved)
@@ -405,8 +446,8 @@ def _information(
     to_fixed, along = towards[:, :-1], towards[:, -1] - towards[:, :-1] @ fixed.beta
     information = score.precision * (left - to_fixed @ fixed.covariance @ to_fixed.T)
     if score.df is None:
-        return information
-    return information - (score.precision**2 / score.df) * along[:, None] * along[None]
+        return information, information
+    return information - (score.precision**2 / score.df) * along[:, None] * along[None], information
 
 
 def _inner(a: Float[Array, "k t q"], K: Float[Array, "k c q"]) -> Float[Array, "t c"]:
