@@ -387,8 +387,8 @@ def diagonal(xp: Any, M: Array) -> Array:
 
 def lower_triangular(factor: np.ndarray) -> np.ndarray:
     """L, lower triangular and of non-negative diagonal, with LL' = FF' for any factor F, singular ones too."""
-    if factor.shape[-2:] == (1, 1):
-        return np.abs(factor)
+    if factor.shape[-2] == 1:
+        return np.abs(factor) if factor.shape[-1] == 1 else np.linalg.norm(factor, axis=-1, keepdims=True)
     R = np.linalg.qr(factor.swapaxes(-1, -2), mode="r")
     signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
     return (R * signs[..., None]).swapaxes(-1, -2)
@@ -408,6 +408,8 @@ def beta_density(x: np.ndarray, a: float, b: float) -> np.ndarray:
 
 def is_finite_step(D: np.ndarray, U: np.ndarray) -> bool:
     """Whether moments on the factor's columns can be used; far out they may be rounding."""
+    if len(D) == 1:
+        return bool(0.0 < D[0, 0] < np.inf and math.isfinite(U[0, 0]))
     return bool(np.isfinite(D).all() and np.isfinite(U).all() and (np.diag(D) > 0.0).all())
 
 

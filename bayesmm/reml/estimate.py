@@ -354,6 +354,8 @@ def first_theta(criterion: Criterion) -> np.ndarray:
 
 def _is_positive(M: np.ndarray) -> bool:
     """Whether a symmetric matrix is positive definite."""
+    if len(M) == 1:
+        return bool(M[0, 0] > 0.0)
     try:
         np.linalg.cholesky(M)
     except np.linalg.LinAlgError:
