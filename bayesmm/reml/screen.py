@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cached_property, lru_cache
 from itertools import accumulate, combinations, pairwise, product
 from typing import NamedTuple
@@ -22,10 +23,13 @@ Place = tuple[int, ...]  # a level for each axis
 
 # Standard deviations in units of σ on conditioned columns, evenly spaced in logarithms from the second on.
 FINE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 5.1, 0.5)])
+FINER = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 5.1, 0.25)])
 COARSE = np.concatenate([[1e-3], 10.0 ** np.arange(-1.5, 4.6, 1.5)])
 LIGHT = 1e5  # multiplications up to which a value costs little beside the calls of an evaluation with derivatives
 LIGHT_IF_MANY = 1e6  # the same where effects are nearly as many as rows, and maxima many
 WHOLE = 1.2e6  # multiplications that looking at a whole grid may take
+CHEAP = 5e5  # the same of finer levels, whose better starts spare an evaluation or two
+DESCENT = 60  # values that are looked at instead, at least
 FAR_OUT = 100.0  # standard deviations in units of σ
 OUTER_LEVEL = 3  # coarse level from which on one axis of a heavy design is looked at alone
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
@@ -57,7 +61,7 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     Notes
     -----
     Where a design is light, whole batches of values cost less than one evaluation with derivatives. All combinations of
-    levels are looked at where these are few. Otherwise the values along rays, on which the standard deviations of a
+    levels are looked at where that is light. Otherwise the values along rays, on which the standard deviations of a
     subset of axes rise together while the others are near zero; from the minima along the rays the search goes down
     from level to level, one axis at a time, and where it ends is a basin. The rays of several axes matter where a
     covariate is far from its origin under a diagonal covariance matrix: its slopes then need both variances or none.
@@ -68,23 +72,22 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     screen = criterion.screen
     if not is_light(criterion):
         return _few_places(criterion, moments)
-    grid = _Grid(criterion, moments, FINE, screen.values)
-    is_small = len(FINE) ** grid.n_axes * screen.work <= WHOLE
-    basins = (grid.all_minima() if is_small else grid.descend(grid.ray_minima()))[:MOST_STARTS]
+    grid = _light_grid(criterion, moments)
+    basins = (grid.all_minima() if grid.is_light else grid.descend(grid.ray_minima()))[:MOST_STARTS]
     refined = [grid.refined(place) for place in basins]
     further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
-    grids = [_Grid(criterion, theta, FINE, screen.values) for theta in _elsewhere(criterion, moments)]
+    grids = [_Grid(criterion, theta, FINE) for theta in _elsewhere(criterion, moments)]
     further += [each.refined(place) for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
     starts = [moments, *refined, *further]
     at_moments, *values = screen.values(_stack(criterion, starts))
     found = list(zip(values, starts[1:], strict=True))
     for i, place in enumerate(basins):
-        if grid.seen[place] < values[i]:
-            found[i] = (grid.seen[place], grid.theta(place))
+        if grid.value(place) < values[i]:
+            found[i] = (grid.value(place), grid.theta(place))
     chosen = sorted((each for each in found if np.isfinite(each[0])), key=_first)
     if not chosen or at_moments <= chosen[0][0]:
         chosen[:1] = [(at_moments, moments)]
-    return [theta for _, theta in chosen], sum(len(each.seen) for each in [grid, *grids]) + len(starts)
+    return [theta for _, theta in chosen], sum(each.n_seen for each in [grid, *grids]) + len(starts)
 
 
 def _first(pair: tuple[float, np.ndarray]) -> float:
@@ -123,13 +126,13 @@ def falling_rays(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nda
     Where the random effects of some axes have rank r < n and the fixed effects explain what is left, r² goes to
     zero as 1/θ² while log|V| rises by 2r log θ only: −2 log likelihood falls by 2(n − r) log θ under ML.
     """
-    grid = _Grid(criterion, moments, OUT, criterion.screen.values)
+    grid = _Grid(criterion, moments, OUT)
     rays = [grid.ray(axes)[1:] for axes in (grid.subsets() if grid.n_axes > MOST_AXES else grid.all_subsets())]
     values = grid.values([place for ray in rays for place in ray]).reshape(len(rays), -1)
     with np.errstate(invalid="ignore"):
         falls = values[:, :-1] - values[:, 1:]
     order = [r for r in np.argsort(values[:, -1]) if (falls[r] > FALLING).all() and np.isfinite(falls[r]).all()]
-    return [grid.theta(rays[r][-1]) for r in order[:MOST_STARTS]], len(grid.seen)
+    return [grid.theta(rays[r][-1]) for r in order[:MOST_STARTS]], grid.n_seen
 
 
 def is_downhill(criterion: Criterion, start: np.ndarray, end: np.ndarray) -> bool:
@@ -177,9 +180,9 @@ def look_around(criterion: Criterion, start: np.ndarray) -> list[Look]:
     light, found = is_light(criterion), []
     screen = criterion.screen
     for theta in [start, *_elsewhere(criterion, start)]:
-        grid, shape = _Grid(criterion, theta, FINE if light else COARSE, screen.values), ()
+        grid, shape = _Grid(criterion, theta, FINE if light else COARSE), ()
         if light and len(FINE) ** grid.n_axes * screen.work <= WHOLE:
-            places, shape = _all_places(len(FINE), grid.n_axes)[0], (len(FINE),) * grid.n_axes
+            places, shape = list(map(tuple, _all_places(len(FINE), grid.n_axes).tolist())), (len(FINE),) * grid.n_axes
         elif light:
             places = [place for axes in grid.subsets() for place in grid.ray(axes)]
         else:
@@ -208,7 +211,7 @@ def _few_places(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.ndar
     others = [moments, *_elsewhere(criterion, moments)]
     values = [_look_at(criterion, theta).value for theta in others]
     best = int(np.argmin(values))
-    grid = _Grid(criterion, moments, COARSE, criterion.screen.values)
+    grid = _Grid(criterion, moments, COARSE)
     lowest, n_values = _lowest_place(criterion, grid, values[best])
     return [*([] if lowest is None else [grid.theta(lowest)]), others[best]], len(others) + n_values
 
@@ -283,17 +286,17 @@ def _stack(criterion: Criterion, thetas: Sequence[np.ndarray]) -> list[np.ndarra
     ]
 
 
+def _light_grid(criterion: Criterion, start: np.ndarray) -> _Grid:
+    """Grid of the finest levels whose places may all be looked at, or else one to go down on."""
+    finer = _Grid(criterion, start, FINER)
+    return finer if finer.work <= CHEAP else finer.at_levels(FINE)
+
+
 class _Grid:
     """The criterion on levels of the standard deviations along the principal axes of a start."""
 
-    def __init__(
-        self,
-        criterion: Criterion,
-        start: np.ndarray,
-        levels: np.ndarray,
-        values: Callable[[Sequence[np.ndarray]], np.ndarray],
-    ) -> None:
-        self._layout, self._levels, self._values = criterion.layout, levels, values
+    def __init__(self, criterion: Criterion, start: np.ndarray, levels: np.ndarray) -> None:
+        self._layout, self._screen, self.levels = criterion.layout, criterion.screen, levels
         start_factors = assemble_factors(np, start, self._layout)
         axes = [_axes(Lambda, pieces) for Lambda, pieces in zip(start_factors, self._layout, strict=True)]
         ends = [0, *accumulate(each.n for each in axes)]
@@ -305,15 +308,55 @@ class _Grid:
             for each, first in zip(axes, ends, strict=False)
         ]
         self.n_pieces = sum(map(len, self._layout))
-        self.seen: dict[Place, float] = {}
+        self._seen: dict[Place, float] = {}
+        self._whole: np.ndarray | None = None  # values at all places, where all were looked at
+
+    def at_levels(self, levels: np.ndarray) -> _Grid:
+        """Take other levels of the same axes."""
+        other = copy(self)
+        other.levels, other._seen, other._whole = levels, {}, None
+        return other
+
+    @property
+    def work(self) -> float:
+        """Multiplications that looking at all places takes, about."""
+        n = len(self.levels)
+        if self._last is None:
+            return n**self.n_axes * self._screen.work
+        beside, along = self._screen.work_along
+        return n ** (self.n_axes - 1) * (beside + n * along)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether all places may be looked at."""
+        return self.work <= max(WHOLE, DESCENT * self._screen.work)
+
+    @cached_property
+    def _last(self) -> int | None:
+        """The axis that multiplies the column along which `Screen.values_along` goes, and nothing else, if one does."""
+        factor = self._screen.last
+        if factor is None or not self._own[factor]:
+            return None
+        (base, which), axis = self._axes[factor], self._own[factor][-1]
+        is_last = np.arange(len(base)) == len(base) - 1
+        return axis if (((which == axis) == is_last) | (base == 0.0)).all() else None
+
+    @property
+    def n_seen(self) -> int:
+        """How many places were looked at."""
+        return len(self._seen) if self._whole is None else self._whole.size
+
+    def value(self, place: Place) -> float:
+        """Value at a place that was looked at."""
+        return self._seen[place] if self._whole is None else float(self._whole[place])
 
     def values(self, places: Sequence[Place]) -> np.ndarray:
         """Values at some places, computed at once where they are not known."""
-        new = [place for place in dict.fromkeys(places) if place not in self.seen]
+        new = [place for place in dict.fromkeys(places) if place not in self._seen]
         if new:
-            sizes = self._levels.take(new)
-            self.seen.update(zip(new, self._values(self._factors(sizes)).tolist(), strict=True))
-        return np.array([self.seen[place] for place in places])
+            sizes = self.levels.take(new)
+            self._seen.update(zip(new, self._screen.values(self._factors(sizes)).tolist(), strict=True))
+        return np.array([self._seen[place] for place in places])
 
     def _factors(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Factors (b, k, k) of sizes (b, d) along the axes, not triangular: values depend on ΛΛ' alone."""
@@ -323,7 +366,7 @@ class _Grid:
 
     def theta(self, place: Place, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """θ at a place, or at a shift of the logarithms from there."""
-        sizes = self._levels[np.array(place)] * np.exp(shift)
+        sizes = self.levels[np.array(place)] * np.exp(shift)
         return theta_of([lower_triangular(Lambda[0]) for Lambda in self._factors(sizes[None])], self._layout)
 
     def is_below(self, place: Place, other: Place) -> bool:
@@ -343,11 +386,11 @@ class _Grid:
 
     def factors(self, place: Place) -> list[np.ndarray]:
         """Factors (k, k) at a place, not triangular."""
-        return [F[0] for F in self._factors(self._levels[np.array(place, dtype=int)][None])]
+        return [F[0] for F in self._factors(self.levels[np.array(place, dtype=int)][None])]
 
     def ray(self, axes: Sequence[int]) -> list[Place]:
         """Places where some axes go through all levels together and the others stay near zero."""
-        return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self._levels))]
+        return [tuple(i if j in axes else 0 for j in range(self.n_axes)) for i in range(len(self.levels))]
 
     def ray_minima(self) -> list[Place]:
         """Places that are minima along the ray of some subset of axes."""
@@ -373,12 +416,16 @@ class _Grid:
 
     def all_minima(self) -> list[Place]:
         """All places without a lower neighbour, best first."""
-        shape = (len(self._levels),) * self.n_axes
-        places, levels = _all_places(len(self._levels), self.n_axes)
-        values = self._values(self._factors(self._levels[levels]))
-        self.seen.update(zip(places, values.tolist(), strict=True))
-        lowest = np.flatnonzero(_is_minimum(values.reshape(shape)))
-        return sorted((places[i] for i in lowest), key=self.seen.__getitem__)
+        axis, shape = self._last, (len(self.levels),) * self.n_axes
+        sizes = np.append(self.levels, 1.0)[_all_places(len(self.levels), self.n_axes, axis)]
+        if axis is None:
+            whole = self._screen.values(self._factors(sizes)).reshape(shape)
+        else:
+            values = self._screen.values_along(self._factors(sizes), self.levels).reshape(shape)
+            whole = values.transpose([*range(axis), self.n_axes - 1, *range(axis, self.n_axes - 1)])
+        self._whole = whole
+        lowest = zip(*(each.tolist() for each in _is_minimum(whole).nonzero()), strict=True)
+        return sorted(lowest, key=self.value)
 
     def descend(self, places: Iterable[Place]) -> list[Place]:
         """Go from each place to its lowest neighbour until there is none; the ends, best first.
@@ -388,43 +435,43 @@ class _Grid:
         moves = [(j, by) for j in range(self.n_axes) for by in (-1, 1)]
         ends, going = set(), set(places)
         while going:
-            around = {place: [place, *(_moved(place, *move, len(self._levels)) for move in moves)] for place in going}
+            around = {place: [place, *(_moved(place, *move, len(self.levels)) for move in moves)] for place in going}
             self.values([neighbour for each in around.values() for neighbour in each])
             if self.n_axes > ALL_SUBSETS:
                 for place, each in around.items():
                     each.append(self._together(place, each[1:]))
                 self.values([each[-1] for each in around.values()])
-            lowest = {place: min(each, key=self.seen.__getitem__) for place, each in around.items()}
+            lowest = {place: min(each, key=self.value) for place, each in around.items()}
             ends |= {place for place in going if lowest[place] == place}
             going = {lowest[place] for place in going} - ends
-        return sorted((place for place in ends if np.isfinite(self.seen[place])), key=self.seen.__getitem__)
+        return sorted((place for place in ends if np.isfinite(self._seen[place])), key=self.value)
 
     def _together(self, place: Place, neighbours: Sequence[Place]) -> Place:
         """Move along every axis to the lower of its two neighbours (2d of them, axis by axis), where that is lower."""
-        here, moved = self.seen[place], list(place)
+        here, moved = self._seen[place], list(place)
         for j in range(self.n_axes):
-            lower = min(neighbours[2 * j : 2 * j + 2], key=self.seen.__getitem__)
-            if self.seen[lower] < here:
+            lower = min(neighbours[2 * j : 2 * j + 2], key=self.value)
+            if self._seen[lower] < here:
                 moved[j] = lower[j]
         return tuple(moved)
 
     def refined(self, place: Place) -> np.ndarray:
         """θ at the minimum of the parabolas through the values at a place and at its neighbours."""
-        shift, last = np.zeros(self.n_axes), len(self._levels) - 1
+        shift, last = np.zeros(self.n_axes), len(self.levels) - 1
         for j, level in enumerate(place):
             if 1 < level < last:
-                below, here, above = (self.seen[_moved(place, j, by, last + 1)] for by in (-1, 0, 1))
+                below, here, above = (self.value(_moved(place, j, by, last + 1)) for by in (-1, 0, 1))
                 bend = below - 2.0 * here + above
                 if math.isfinite(bend) and bend > 0.0:
-                    shift[j] = 0.5 * (below - above) / bend * math.log(self._levels[level] / self._levels[level - 1])
+                    shift[j] = 0.5 * (below - above) / bend * math.log(self.levels[level] / self.levels[level - 1])
         return self.theta(place, shift)
 
 
 @lru_cache(maxsize=16)
-def _all_places(n_levels: int, n_axes: int) -> tuple[list[Place], np.ndarray]:
-    """Every combination of levels, and the same as an array; not to be written to."""
-    places = list(product(range(n_levels), repeat=n_axes))
-    return places, np.array(places).reshape(-1, n_axes)
+def _all_places(n_levels: int, n_axes: int, but: int | None = None) -> np.ndarray:
+    """Every combination of levels, of one axis that is named only the one after the last; not to be written to."""
+    levels = [[n_levels] if j == but else range(n_levels) for j in range(n_axes)]
+    return np.array(list(product(*levels)), dtype=int).reshape(-1, n_axes)
 
 
 def _axes(Lambda: np.ndarray, pieces: Sequence[Piece]) -> Axes:

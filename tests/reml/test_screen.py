@@ -71,7 +71,7 @@ def test_so_it_is_where_axes_are_of_rows_of_the_factor(term: str, seed: int) -> 
     frame["y"] += rng.normal(size=len(frame))
     criterion = Model(f"y ~ 1 + {term} + (1 | f)", frame).fit().estimate.criterion_function
     compare(criterion)
-    grid = _Grid(criterion, first_theta(criterion), COARSE, criterion.screen.values)
+    grid = _Grid(criterion, first_theta(criterion), COARSE)
     places = _few_rays(grid)
     below = [(low, high) for low in places for high in places if grid.is_below(low, high)]
     assert len(below) >= len(places)

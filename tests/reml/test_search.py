@@ -27,14 +27,18 @@ SMALL_MODELS = [*((uncentred, seed) for seed in range(1000, 1030)), *((irregular
 YEARS = Path(__file__).with_name("uncentred_years.csv")
 
 
-def estimate_of(model: SmallModel, method: str) -> Estimate:
+def criterion_of(model: SmallModel, method: Any) -> Criterion:
     layout = layout_of(model.factors)
     blocks = [
         BlockArrays(incidence=Incidence.single(each.codes, each.columns, each.q), pieces=pieces)
         for each, pieces in zip(model.factors, layout, strict=True)
     ]
     products = build_products(model.X, model.y, model.weights, blocks)[0]
-    return estimate(Criterion(products, layout, method))
+    return Criterion(products, layout, method)
+
+
+def estimate_of(model: SmallModel, method: str) -> Estimate:
+    return estimate(criterion_of(model, method))
 
 
 @pytest.mark.parametrize(("make", "seed"), SMALL_MODELS)
@@ -142,9 +146,27 @@ def test_values_looked_at_are_those_of_the_criterion(shape: str, sigma: float | 
         np.testing.assert_allclose(values, [criterion(theta).value for theta in thetas], rtol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_values_along_a_column_are_those_at_each_of_its_sizes(method: str) -> None:
+    """For one factor, and for two of which one has one effect."""
+    rng, sizes, n_effects = np.random.default_rng(0), np.array([0.0, 0.3, 1.0, 20.0]), set()
+    for seed in range(100):
+        screen = criterion_of(irregular(seed), method).screen
+        if screen.last is None:
+            continue
+        ks = [len(G) for G in screen.products.diagonal]
+        factors = [rng.normal(size=(3, k, k)) for k in ks]
+        for size, values in zip(sizes, screen.values_along(factors, sizes).T, strict=True):
+            scaled = [Lambda.copy() for Lambda in factors]
+            scaled[screen.last][:, :, -1] *= size
+            np.testing.assert_allclose(values, screen.values(scaled), rtol=1e-9, atol=1e-9)
+        n_effects.add(tuple(sorted(ks)))
+    assert n_effects >= {(1,), (2,), (3,), (1, 1), (1, 2)}
+
+
 def test_search_that_ends_early_says_so_above_the_tables(years: bmm.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("FIRST", "FURTHER", "MOST"):
-        monkeypatch.setattr(f"bayesmm.reml.search.{limit}", 2)
+        monkeypatch.setattr(f"bayesmm.reml.search.{limit}", 1)
     with pytest.warns(bmm.errors.BayesmmWarning, match="did not reach a maximum"):
         fit = bmm.Model("y ~ year + (year | country)", pd.read_csv(YEARS)).fit()
     text, page = str(fit), fit._repr_html_()
