@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.covariance.layout import Piece, assemble_factors, parts, scale_theta, start_theta, theta_of
+from bayesmm.covariance.layout import Piece, assemble_factors, n_theta, parts, scale_theta, start_theta, theta_of
 from bayesmm.covariance.structure import Axes, lower_triangular
 from bayesmm.marginal.arrays import host
 from bayesmm.marginal.elimination.elimination import Reduced
@@ -75,7 +75,7 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     grid = _light_grid(criterion, moments)
     basins = (grid.all_minima() if grid.is_light else grid.descend(grid.ray_minima()))[:MOST_STARTS]
     refined = [grid.refined(place) for place in basins]
-    further = [_moments_far_out(criterion)] if grid.n_pieces > 1 else []
+    further = [_moments_far_out(criterion)] if grid.n_pieces > 1 and not _is_all_near(criterion, grid, basins) else []
     grids = [_Grid(criterion, theta, FINE) for theta in _elsewhere(criterion, moments)]
     further += [each.refined(place) for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
     starts = [moments, *refined, *further]
@@ -111,6 +111,12 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
     """
     theta = scale_theta(start_theta(criterion.layout), FAR_OUT, criterion.layout)
     return moment_start(criterion.slopes(theta), theta, criterion.layout)
+
+
+def _is_all_near(criterion: Criterion, grid: _Grid, basins: Sequence[Place]) -> bool:
+    """Whether a grid of fine levels has all basins, and none far out: no factor has several effects, and directions."""
+    is_all = grid.levels is FINER and n_theta(criterion.layout) == grid.n_axes == len(criterion.layout)
+    return is_all and not criterion.has_many_effects and all(map(grid.is_near, basins))
 
 
 def is_light(criterion: Criterion) -> bool:
@@ -340,6 +346,10 @@ class _Grid:
         (base, which), axis = self._axes[factor], self._own[factor][-1]
         is_last = np.arange(len(base)) == len(base) - 1
         return axis if (((which == axis) == is_last) | (base == 0.0)).all() else None
+
+    def is_near(self, place: Place) -> bool:
+        """Whether σ is not small there beside any standard deviation."""
+        return bool(self.levels[max(place)] < FAR_OUT)
 
     @property
     def n_seen(self) -> int:
