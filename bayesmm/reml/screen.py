@@ -116,7 +116,7 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
 def _is_all_near(criterion: Criterion, grid: _Grid, basins: Sequence[Place]) -> bool:
     """Whether a grid of fine levels has all basins, and none far out: no factor has several effects, and directions."""
     is_all = grid.levels is FINER and n_theta(criterion.layout) == grid.n_axes == len(criterion.layout)
-    return is_all and not criterion.has_many_effects and all(map(grid.is_near, basins))
+    return is_all and all(map(grid.is_near, basins))
 
 
 def is_light(criterion: Criterion) -> bool:
@@ -293,9 +293,12 @@ def _stack(criterion: Criterion, thetas: Sequence[np.ndarray]) -> list[np.ndarra
 
 
 def _light_grid(criterion: Criterion, start: np.ndarray) -> _Grid:
-    """Grid of the finest levels whose places may all be looked at, or else one to go down on."""
+    """Grid of the finest levels whose places may all be looked at, or else one to go down on.
+
+    Where effects are many, basins are narrow at any levels, and each of them is searched anyway.
+    """
     finer = _Grid(criterion, start, FINER)
-    return finer if finer.work <= CHEAP else finer.at_levels(FINE)
+    return finer if finer.work <= CHEAP and not criterion.has_many_effects else finer.at_levels(FINE)
 
 
 class _Grid:
