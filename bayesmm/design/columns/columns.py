@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.columns.factors import FactorTerm, factor_term
 from bayesmm.design.columns.places import places_term
 from bayesmm.design.columns.smooths import SmoothTerm, build_smooth
 from bayesmm.design.columns.terms import EvaluatedTerm, PlainTerm, TermPart, check_column_count, plain_term
@@ -12,7 +13,7 @@ from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.frame import UsedRows
 from bayesmm.design.reading.names import Names
 from bayesmm.errors import DesignError
-from bayesmm.specification.expansion import expand_text
+from bayesmm.specification.expansion import Expansion, expand_text
 from bayesmm.specification.formula import read_arithmetic
 from bayesmm.specification.smooths import is_smooth, read_smooth
 from bayesmm.specification.syntax import Call, Name, write
@@ -132,15 +133,31 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     places = places_term(expansion, rows, text)
     if places is not None:
         return Columns([places], uses)
-    found = (plain_term(factors[0], rows) if len(factors) == 1 else None for factors in expansion.terms)
-    plain = [term for term in found if term is not None]
     check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)
-    if len(plain) == len(expansion.terms):
-        constant = [PlainTerm(None, np.ones(len(rows)))] * expansion.intercept
-        return Columns([*constant, *plain], uses)
+    plain = _plain_terms(expansion, rows)
+    if plain is not None:
+        return Columns(plain, uses)
     from bayesmm.design.columns.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, rows.frame, names), uses)
+
+
+def _plain_terms(expansion: Expansion, rows: UsedRows) -> list[EvaluatedTerm] | None:
+    """Return the terms of a sum of columns, each of numbers as they stand or of levels; None if there are others."""
+    found: list[EvaluatedTerm] = [PlainTerm(None, np.ones(len(rows)))] * expansion.intercept
+    n_columns, is_full = len(found), not expansion.intercept
+    for factors in expansion.terms:
+        term = None
+        if len(factors) == 1:
+            term = plain_term(factors[0], rows) or factor_term(factors[0], rows, is_full=is_full)
+        if term is None:
+            return None
+        found.append(term)
+        if isinstance(term, FactorTerm):  # without an intercept the first has a column for every level
+            is_full = False
+        n_columns += len(term.levels) if isinstance(term, FactorTerm) else 1
+        check_column_count(n_columns, len(rows), write(factors[0]))
+    return found
 
 
 def _smooth(call: Call, text: str, rows: UsedRows, names: Names) -> SmoothTerm:

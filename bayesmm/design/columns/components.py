@@ -19,12 +19,12 @@ from formulae.terms import Variable
 from formulae.terms.call_resolver import LazyCall, LazyOperator, LazyValue, LazyVariable
 from formulae.transforms import TRANSFORMS
 
-from bayesmm.console import listing
+from bayesmm.design.columns.factors import check_levels, recode
 from bayesmm.design.columns.remembered import OF_WHICH, Occurrences, Remembered, no_such_value, recall, remember
 from bayesmm.design.columns.terms import label_column
 from bayesmm.design.reading.dtypes import level_text
 from bayesmm.design.reading.names import STATES
-from bayesmm.errors import BayesmmError, DesignError, PredictionError
+from bayesmm.errors import BayesmmError, DesignError
 from bayesmm.limits import BASIS_COLUMNS, BASIS_SITES, NUMBERS
 from bayesmm.specification.syntax import Binary, Call, Constant, Name, Node, Number, Sum, Text, write
 
@@ -319,28 +319,10 @@ def _lazy_keywords(node: Call) -> dict[str, Any]:
 
 
 def _check_levels(component: Any) -> None:
-    if len(component.levels) < 2 and not component.spans_intercept:
-        raise DesignError(
-            f"The factor {component.name!r} has the single level {level_text(component.levels[0])!r} in the rows used, "
-            "so it has no effect to estimate. Take it out of the formula."
-        )
+    if not component.spans_intercept:
+        check_levels(component.name, component.levels)
 
 
 def _recode(component: Any, values: Any) -> np.ndarray:
-    """Code the levels of new rows as in the fit."""
-    levels = pd.Index(component.levels, dtype=object)
-    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):  # a look-up of few
-        place = levels.get_indexer(pd.Index(values.cat.categories, dtype=object))
-        codes = np.append(place, -1)[values.cat.codes.to_numpy()]
-        found = values
-    else:
-        found = np.asarray(values, dtype=object)
-        codes = levels.get_indexer(pd.Index(found, dtype=object))
-    if (codes < 0).any():
-        unknown = sorted({level_text(level) for level in found[codes < 0]})
-        known = [level_text(level) for level in component.levels]
-        raise PredictionError(
-            f"{component.name!r} has the level(s) {listing(unknown, 5, quoted=True)} in the new data, which the fit "
-            f"did not see, so their effect is unknown. Known are {listing(known)}."
-        )
-    return np.asarray(component.contrast_matrix.matrix, dtype=np.float64).T.take(codes, axis=1).T
+    coding = np.asarray(component.contrast_matrix.matrix, dtype=np.float64)
+    return recode(component.name, component.levels, coding, values)
