@@ -168,7 +168,7 @@ class Problem:
         """Covariance pieces of each grouping factor, as the numerics take them."""
         return tuple(block.layout for block in self.design.blocks)
 
-    @property
+    @cached_property
     def blocks(self) -> tuple[BlockArrays, ...]:
         """Random effects of each grouping factor, as the numerics take them."""
         blocks = as_arrays(self.design.blocks)
@@ -226,7 +226,8 @@ class Problem:
     @property
     def _columns(self) -> np.ndarray:
         """Columns of the coefficients that are estimated (n, p)."""
-        return self.design.X[:, self.design.kept]
+        X, kept = self.design.X, self.design.kept
+        return X if len(kept) == X.shape[1] else X[:, kept]
 
     @property
     def known_plan(self) -> Plan | None:

@@ -35,7 +35,7 @@ class Equal(KnownMatrix):
         """What it is."""
         return f"known, {self.matrix or 'a matrix'}"
 
-    def beside(self, sigma: float | None, term: str) -> Equal:
+    def beside(self, sigma: float | None, term: object) -> Equal:
         """Take σ.
 
         Raises

@@ -45,7 +45,7 @@ class ExponentialDecay(OneCorrelation):
     freedom = "correlated by their distance"
     has_lkj = False
 
-    def bound(self, effects: Sequence[str], term: str) -> OneCorrelation:
+    def bound(self, effects: Sequence[str], term: object) -> OneCorrelation:
         """Read the coordinates off the names of the effects, C(Days)[1.5]; in more dimensions it is `Isotropic`."""
         if len(effects) < 2:
             return self  # refused, as for every structure with one correlation

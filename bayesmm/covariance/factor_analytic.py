@@ -70,7 +70,7 @@ class FactorAnalytic(Unstructured):
         """How many factors."""
         return f"factor analytic, {self.d} factor{'' if self.d == 1 else 's'}"
 
-    def bound(self, effects: Sequence[str], term: str) -> FactorAnalytic:
+    def bound(self, effects: Sequence[str], term: object) -> FactorAnalytic:
         """Refuse more parameters than variances and covariances.
 
         Raises

@@ -68,7 +68,7 @@ class Isotropic(OneCorrelation):
         """The function of distance, f."""
         return CURVES[self.curve] if self.curve else _kernel(self.nu)
 
-    def bound(self, effects: Sequence[str], term: str) -> Isotropic:
+    def bound(self, effects: Sequence[str], term: object) -> Isotropic:
         """Read the coordinates off the names of the effects, at(x, y)[1.5, 0]."""
         if len(effects) < 2:
             return self  # refused, as for every structure with one correlation

@@ -48,7 +48,7 @@ class KnownMatrix(Structure):
         """Take the matrix, and the labels of its rows."""
         return replace(self, levels=levels, values=np.ascontiguousarray(covariance, dtype=np.float64).tobytes())
 
-    def bound(self, effects: Sequence[str], term: str) -> Self:
+    def bound(self, effects: Sequence[str], term: object) -> Self:
         """Bring V into the order of the effects, by their names or by the levels in these.
 
         Raises

@@ -87,7 +87,7 @@ class Kronecker(Structure):
         """Where both have one."""
         return self.left.has_inverse and self.right.has_inverse
 
-    def bound(self, effects: Sequence[str], term: str) -> Kronecker:
+    def bound(self, effects: Sequence[str], term: object) -> Kronecker:
         """Read the levels of both factors off the names of the effects.
 
         Raises

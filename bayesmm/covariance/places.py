@@ -34,7 +34,7 @@ class Frame(NamedTuple):
     least: float
 
 
-def read_places(effects: Sequence[str], term: str) -> tuple[Place, ...]:
+def read_places(effects: Sequence[str], term: object) -> tuple[Place, ...]:
     """Read the coordinates of every effect off its name.
 
     Raises
@@ -106,7 +106,7 @@ def _numbers(effect: str) -> Place:
     return place if np.isfinite(place).all() else ()
 
 
-def _read(effect: str, term: str) -> Place:
+def _read(effect: str, term: object) -> Place:
     place = _numbers(effect)
     if not place:
         raise DesignError(

@@ -60,7 +60,7 @@ class ReducedRank(Unstructured):
         """D."""
         return min(self.d, k)
 
-    def bound(self, effects: Sequence[str], term: str) -> ReducedRank:
+    def bound(self, effects: Sequence[str], term: object) -> ReducedRank:
         """Refuse as many directions as effects.
 
         Raises

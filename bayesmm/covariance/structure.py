@@ -101,7 +101,7 @@ class Structure:
         """Return the structure with the known matrix (m, m) that it needs, whose rows have these labels."""
         raise NotImplementedError
 
-    def bound(self, effects: Sequence[str], term: str) -> Structure:
+    def bound(self, effects: Sequence[str], term: object) -> Structure:
         """Return the structure of these effects: with their coordinates, where it is one over coordinates.
 
         Raises
@@ -111,7 +111,7 @@ class Structure:
         """
         return self
 
-    def beside(self, sigma: float | None, term: str) -> Structure:
+    def beside(self, sigma: float | None, term: object) -> Structure:
         """Return the structure beside residuals of a known standard deviation, or of one that is estimated.
 
         Raises

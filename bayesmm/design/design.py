@@ -24,7 +24,7 @@ from bayesmm.design.blocks.confounding import check_columns
 from bayesmm.design.blocks.labels import Labels, build_labels, check_distinct, has_plain_names
 from bayesmm.design.blocks.residual import ResidualBlock, build_residual, first_fitted
 from bayesmm.design.columns.columns import Columns, distinct_names
-from bayesmm.design.columns.rank import independent_columns
+from bayesmm.design.columns.rank import are_plain, independent_columns
 from bayesmm.design.columns.terms import INTERCEPT
 from bayesmm.design.elsewhere import Elsewhere
 from bayesmm.design.reading.frame import UsedRows
@@ -455,27 +455,31 @@ def build_design(
         specification, used.columns, used.numbers, names, read_relations(relations), known_sigma
     )
     check_covariance_parameters(blocks)
-    y = sources.response.fitted(n)[:, 0].copy()
-    offset = sum((each.fitted(n)[:, 0] for each in sources.offsets), np.zeros(n))
+    y, offsets = sources.response.number(), [each.number() for each in sources.offsets]
+    offset = sum(offsets, np.zeros(n))
     X = sources.fixed.fitted(n)
     prior_weights, weight_source = read_prior_weights(weights, used, names)
-    check_sizes(
-        [
-            (specification.response, y),
-            *zip(specification.offsets, (each.fitted(n)[:, 0] for each in sources.offsets), strict=True),
-        ]
-    )
-    check_sizes(zip(sources.fixed.names, X.T, strict=True))
-    check_sizes(pair for block in blocks for pair in zip(block.effects, block.columns.T, strict=True))
+    check_sizes([(specification.response, y), *zip(specification.offsets, offsets, strict=True)])
+    has_weights = weights is not None
+    plain = _find_plain([block.columns for block in blocks] + [X] * (not has_weights))
+    if id(X) not in plain:
+        check_sizes(zip(sources.fixed.names, X.T, strict=True))
+    for block in blocks:
+        if id(block.columns) not in plain:
+            check_sizes(zip(block.effects, block.columns.T, strict=True))
     check_response(y, offset, specification.response)
     for block in blocks:
         check_block(block)
-        check_columns(block)
+        if id(block.columns) not in plain or not block.incidence.is_single:
+            check_columns(block)
     if specification.residual is None and known_sigma is None:
         check_told_apart(blocks, prior_weights)
     coefficients = distinct_names([sources.fixed])
     check_coefficients(coefficients)
-    kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
+    if id(X) in plain and not has_weights:
+        kept = np.arange(len(coefficients))
+    else:
+        kept = independent_columns(X, prior_weights, has_intercept=coefficients[:1] == (INTERCEPT,))
     check_rank(n, len(kept), has_sigma=known_sigma is None)
     estimated, residual = set(kept.tolist()), None
     if specification.residual is not None:
@@ -492,7 +496,7 @@ def build_design(
         y=y,
         offset=offset,
         weights=prior_weights,
-        has_weights=weights is not None,
+        has_weights=has_weights,
         X=X,
         coefficients=coefficients,
         kept=kept,
@@ -513,3 +517,8 @@ def build_design(
     if residual is not None or not has_plain_names(coefficients, blocks):
         check_distinct(design.labels)
     return design
+
+
+def _find_plain(matrices: Sequence[np.ndarray]) -> set[int]:
+    """Find which arrays have columns that a look at their sums shows to be in order; one array may be there twice."""
+    return {key for key, columns in {id(each): each for each in matrices}.items() if are_plain(columns)}

@@ -109,6 +109,8 @@ def is_by_probes(problem: Problem, determinant: Determinant) -> bool:
     alone = len(design.blocks) == 1 and not design.blocks[0].incidence.touches_itself
     if not design.blocks or alone:
         return False
+    if determinant.kind == "auto":
+        problem.products  # noqa: B018  the plan comes with the sums: both list which levels share a row
     if determinant.kind == "exact" and problem.plan.shape.too_large:
         raise DesignError(f"{problem.plan.shape.too_large} determinant='stochastic' does without that matrix.")
     return asked or bool(problem.plan.shape.too_large) or problem.is_probed

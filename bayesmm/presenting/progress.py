@@ -7,8 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 DELAY = 0.5  # seconds; of what takes no longer nobody wants a bar, unless it was asked for
 
@@ -17,6 +16,15 @@ class Bar:
     """What is told how much is done of something that takes long; this one draws nothing."""
 
     is_watched = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away, or leave it where it was asked for."""
 
     def advance(self, steps: int = 1) -> None:
         """Say that so many steps more are done."""
@@ -55,7 +63,6 @@ class _DrawnBar(Bar):
                 self._drawn.update(self._drawn.task_ids[0], completed=done, description=text)
 
     def close(self) -> None:
-        """Take the bar away, or leave it where it was asked for."""
         self._timer.cancel()
         with self._lock:
             self._is_over = True
@@ -88,9 +95,8 @@ class _DrawnBar(Bar):
             self._drawn = drawn
 
 
-@contextmanager
-def progress_bar(text: str, total: int | None, show: bool | None) -> Iterator[Bar]:
-    """Show how much is done, while the block lasts.
+def progress_bar(text: str, total: int | None, show: bool | None) -> Bar:
+    """Show how much is done, while the block of a ``with`` lasts.
 
     Parameters
     ----------
@@ -102,19 +108,14 @@ def progress_bar(text: str, total: int | None, show: bool | None) -> Iterator[Ba
         None shows the bar in a terminal and in a notebook, and nowhere else, of what takes longer than half a second;
         it goes away with the block. One that was asked for stays.
 
-    Yields
-    ------
+    Returns
+    -------
     Bar
         To be told of every step. An interruption takes the bar away and goes on.
     """
     if show is False or (show is None and not (sys.stderr.isatty() or "ipykernel" in sys.modules)):
-        yield SILENT
-        return
-    bar = _DrawnBar(text, total, stays=show is not None)
-    try:
-        yield bar
-    finally:
-        bar.close()
+        return SILENT
+    return _DrawnBar(text, total, stays=show is not None)
 
 
 def watched[T](items: Iterable[T], text: str, show: bool | None) -> Iterator[T]:

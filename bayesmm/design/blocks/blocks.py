@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,8 @@ def build_blocks(
     blocks, sources = [], []
     groups = [members[0].group for members in by_group.values()]
     for members in by_group.values():
-        grouping, group = replace(members[0].grouping, by=""), members[0].group
+        grouping, group = members[0].grouping, members[0].group
+        grouping = replace(grouping, by="") if grouping.by else grouping
         terms, columns = _by_strata(members, built, rows)
         of_block = BlockSources(
             columns=columns,
@@ -267,26 +269,26 @@ def _block(
     parts = [source.fitted(len(rows)) for source in sources.columns]
     weights = [source.raw() for source in sources.weights]
     check_member_weights(grouping, weights, rows.index)
-    memberships = [
-        Membership(codes=own, columns=columns)
-        for own, columns in zip(codes, member_columns(grouping, parts, weights), strict=True)
-    ]
-    ends = np.cumsum(list(map(len, names))).tolist()
+    if grouping.has_members:
+        columns, every = repeat_columns(grouping, parts), member_columns(grouping, parts, weights)
+    else:
+        columns = parts[0] if len(parts) == 1 else np.column_stack(parts)
+        every = [columns]
+    memberships = tuple(Membership(codes=one, columns=its) for one, its in zip(codes, every, strict=True))
+    ends = accumulate(map(len, names))
     return RandomBlock(
         group=group,
         grouping=grouping,
         levels=labels,
-        incidence=Incidence(memberships=tuple(memberships), n_levels=len(labels)),
+        incidence=Incidence(memberships=memberships, n_levels=len(labels)),
         effects=effects,
-        columns=repeat_columns(grouping, parts),
+        columns=columns,
         pieces=tuple(
             BlockPiece(
                 term=term,
                 start=end - len(own),
                 stop=end,
-                structure=_structure_of(term, matrix, known_sigma).bound(
-                    without_stratum(own, term.grouping), str(term)
-                ),
+                structure=_structure_of(term, matrix, known_sigma).bound(without_stratum(own, term.grouping), term),
                 matrix=matrix,
             )
             for term, own, end, matrix in zip(terms, names, ends, matrices, strict=True)
@@ -309,7 +311,7 @@ def _matrix_of(term: RandomTerm, relations: Mapping[str, AnyRelation]) -> KnownR
 
 
 def _structure_of(term: RandomTerm, matrix: KnownRelation | None, known_sigma: float | None) -> Structure:
-    structure = find_structure(term.structure).beside(known_sigma, str(term))
+    structure = find_structure(term.structure).beside(known_sigma, term)
     return structure if matrix is None else structure.given(matrix.levels, matrix.covariance)
 
 
@@ -326,6 +328,8 @@ def without_stratum(effects: Sequence[str], grouping: Grouping) -> tuple[str, ..
 
 def _check_distinct(terms: list[RandomTerm], widths: Sequence[int], effects: Sequence[str]) -> None:
     """Refuse the same effect twice in one group: the two variances cannot be told apart."""
+    if len(set(effects)) == len(effects) and not any(term.grouping.by for term in terms):
+        return
     owners = [term for term, width in zip(terms, widths, strict=True) for _ in range(width)]
     whole = {name for term, name in zip(owners, effects, strict=True) if not term.grouping.by}
     first: dict[str, RandomTerm] = {}

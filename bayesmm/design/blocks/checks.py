@@ -21,9 +21,10 @@ MOST_RATIO = 1e12  # of the response's standard deviation to a known σ, either 
 def check_finite(table: Table, keep: np.ndarray) -> None:
     """Refuse infinite values in the rows of a mask (n_rows,) of any column."""
     for name, column in table.columns.items():
-        if column.values.dtype != np.float64:
+        values = column.values
+        if column.mask is None or isinstance(values, pd.Categorical) or values.dtype != np.float64:
             continue
-        infinite = np.isinf(np.asarray(column.values)) & keep
+        infinite = np.isinf(values) & keep
         if infinite.any():
             raise DesignError(
                 f"Column {name!r} has {int(infinite.sum())} infinite value(s), the first in row "
@@ -67,7 +68,8 @@ def check_weights(weights: np.ndarray, index: pd.Index) -> None:
 def check_response(y: np.ndarray, offset: np.ndarray, text: str) -> None:
     """Refuse a response (n,) that does not vary around the offset (n,)."""
     remainder = y - offset
-    check_varies(remainder.min(), remainder.max(), len(y), text, has_offset=bool(offset.any()))
+    low, high = remainder.min(), remainder.max()
+    check_varies(low, high, len(y), text, has_offset=low == high and bool(offset.any()))
 
 
 def check_varies(low: float, high: float, n_rows: int, text: str, *, has_offset: bool) -> None:

@@ -327,10 +327,11 @@ def has_plain_names(coefficients: Sequence[str], blocks: Sequence[RandomBlock]) 
     Coefficients, groups and a group's effects differ among themselves. What is written of them differs, too, where none
     has a comma or a bar in it, and effects stand for themselves rather than for their term.
     """
-    names = [*coefficients, *(name for block in blocks for name in (block.group, *block.effects))]
-    structures = {(piece.structure, piece.k) for block in blocks for piece in block.pieces}
-    return not any("|" in name or "," in name for name in names) and all(
-        structure.n_sds(k) == k and structure.correlations in ("none", "matrix") for structure, k in structures
+    names = "".join([*coefficients, *(name for block in blocks for name in (block.group, *block.effects))])
+    return not ("|" in names or "," in names) and all(
+        piece.structure.correlations in ("none", "matrix") and piece.structure.n_sds(piece.k) == piece.k
+        for block in blocks
+        for piece in block.pieces
     )
 
 

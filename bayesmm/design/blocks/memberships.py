@@ -73,7 +73,7 @@ def check_member_weights(grouping: Grouping, weights: Sequence[np.ndarray], inde
     DesignError
         Names the weight and the first row.
     """
-    if not grouping.scale:
+    if not grouping.scale or not weights:
         return
     for text, weight in zip(grouping.weights, weights, strict=True):
         if (weight < 0).any():
@@ -82,7 +82,7 @@ def check_member_weights(grouping: Grouping, weights: Sequence[np.ndarray], inde
                 f"The weight {text!r} of {grouping.name} is {weight[row]:g} in row {index[row]!r}: negative weights "
                 "cannot be scaled to a sum of one. Correct them, or write scale=False to use them as they are."
             )
-    nothing = np.sum(weights, axis=0) == 0 if len(weights) else np.zeros(len(index), dtype=bool)
+    nothing = np.sum(weights, axis=0) == 0
     if nothing.any():
         raise DesignError(
             f"All weights of {grouping.name} are zero in row {index[int(nothing.argmax())]!r}: they cannot be scaled "

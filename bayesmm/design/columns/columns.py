@@ -39,6 +39,7 @@ class Columns:
         self.names = tuple(name for term in terms for name in term.column_names)
         self.are_plain = tuple(term.is_column for term in terms for _ in term.column_names)
         self.uses = tuple(dict.fromkeys(uses))
+        self._fitted: np.ndarray | None = None
 
     @property
     def smooth(self) -> SmoothTerm | None:
@@ -57,11 +58,20 @@ class Columns:
         return tuple(term.anatomy for term in self.terms)
 
     def fitted(self, n_rows: int) -> np.ndarray:
-        """Return the columns (n, k) of the data that they were built from, and check that they are finite."""
-        return _stack([_checked(term) for term in self.terms], n_rows)
+        """Return the columns (n, k) of the data that they were built from, and check that they are finite.
+
+        Those of one expression are one array, wherever they stand; it is not written to.
+        """
+        if self._fitted is None:
+            self._fitted = _stack([_checked(term) for term in self.terms], n_rows)
+        return self._fitted
+
+    def number(self) -> np.ndarray:
+        """Return the single column (n,) of an arithmetic expression, and check that it is finite."""
+        return np.array(_checked(self.terms[0])).reshape(-1)
 
     def raw(self) -> np.ndarray:
-        """Return the single column (n,) of an arithmetic expression, finite or not."""
+        """Return the same, finite or not."""
         return np.array(self.terms[0].data, dtype=np.float64).reshape(-1)
 
     def evaluate(self, frame: pd.DataFrame) -> np.ndarray:
@@ -127,16 +137,16 @@ def build_columns(text: str, rows: UsedRows, names: Names) -> Columns:
     """
     expansion = expand_text(text)
     uses = columns_used(text, rows.columns, names)
-    first = expansion.terms[0][0] if expansion.terms else None
+    check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)
+    plain = _plain_terms(expansion, rows)
+    if plain is not None:
+        return Columns(plain, uses)
+    first = expansion.terms[0][0]
     if isinstance(first, Call) and is_smooth(first):
         return Columns([_smooth(first, text, rows, names)], uses)
     places = places_term(expansion, rows, text)
     if places is not None:
         return Columns([places], uses)
-    check_column_count(len(expansion.terms) + expansion.intercept, len(rows), text)
-    plain = _plain_terms(expansion, rows)
-    if plain is not None:
-        return Columns(plain, uses)
     from bayesmm.design.columns.formulae_terms import evaluate_terms  # 0.3 seconds to import
 
     return Columns(evaluate_terms(expansion, rows.frame, names), uses)
@@ -220,7 +230,7 @@ def columns_used(text: str, columns: Collection[str], names: Names) -> tuple[str
 def _checked(term: EvaluatedTerm) -> np.ndarray:
     """Return a term's columns if they are finite; say which expression is not, and in how many rows."""
     values = np.asarray(term.data, dtype=np.float64)
-    if np.isfinite(values).all():
+    if isinstance(term, (PlainTerm, FactorTerm)) or np.isfinite(values).all():  # columns of the data are
         return values
     for name, part in term.parts:
         finite = np.isfinite(np.asarray(part, dtype=np.float64))

@@ -2,9 +2,25 @@
 
 import numpy as np
 
+from bayesmm.arguments import LARGEST, SMALLEST
+
 _RELATIVE_TO_SD = 1e-7  # keeps calendar years to the third power, drops copies with rounding errors
 _RELATIVE_TO_SIZE = 1e-13  # a hundred roundings of the column itself
 _PLAIN = 1e-4  # share of a column that the others leave, above which a Gram matrix tells it from nothing
+
+
+def are_plain(columns: np.ndarray) -> bool:
+    """Whether a Gram matrix shows already that columns (n, p) are independent, and of sizes whose squares are numbers.
+
+    The largest entry of a column is at most its norm, and at least that over the root of the number of rows.
+    """
+    gram = columns.T.dot(columns)  # does not warn of what is infinite
+    sizes = np.sqrt(gram.diagonal())
+    if not (
+        SMALLEST * np.sqrt(len(columns)) <= sizes.min(initial=LARGEST) and sizes.max(initial=SMALLEST) <= LARGEST
+    ):
+        return False
+    return _are_plainly_independent(gram, sizes)
 
 
 def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bool) -> np.ndarray:
@@ -33,7 +49,9 @@ def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bo
         return np.empty(0, dtype=np.intp)
     weighted = X * np.sqrt(weights)[:, None]
     if n_rows > n_columns:
-        if _are_plainly_independent(weighted):
+        gram = weighted.T @ weighted
+        sizes = np.sqrt(gram.diagonal())
+        if sizes.all() and _are_plainly_independent(gram, sizes):
             return np.arange(n_columns)
         triangle = np.linalg.qr(weighted, mode="r")
         residuals = np.abs(np.diag(triangle))
@@ -42,17 +60,15 @@ def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bo
     return _one_by_one(weighted, has_intercept)
 
 
-def _are_plainly_independent(weighted: np.ndarray) -> bool:
+def _are_plainly_independent(gram: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether a Gram matrix shows it already, which takes a fraction of what the columns themselves take."""
-    gram = weighted.T @ weighted
-    sizes = np.sqrt(gram.diagonal())
-    if not sizes.all():
-        return False
+    if len(sizes) == 1:
+        return True
     try:
         root = np.linalg.cholesky(gram / (sizes[:, None] * sizes))
     except np.linalg.LinAlgError:
         return False
-    return bool(root.diagonal().min() > _PLAIN)
+    return bool(root.diagonal().min(initial=1.0) > _PLAIN)
 
 
 def _limits(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:

@@ -137,12 +137,13 @@ def check_column_count(n_columns: int, n_rows: int, text: str) -> None:
     DesignError
         With the numbers, and what to do.
     """
+    if n_columns <= COLUMNS and n_columns * n_rows <= NUMBERS:
+        return
     term = quoted(text)
     advice = "Let the levels of a factor vary as random effects, (1 | f) or (1 | f:g), or name fewer columns."
     if n_columns > COLUMNS:
         raise DesignError(f"With {term} there are {n_columns:,} columns, more than the {COLUMNS:,} of a term. {advice}")
-    if n_columns * n_rows > NUMBERS:
-        raise DesignError(
-            f"With {term} there are {n_columns:,} columns of {n_rows:,} rows, more than the {NUMBERS:,} numbers of a "
-            f"matrix. {advice}"
-        )
+    raise DesignError(
+        f"With {term} there are {n_columns:,} columns of {n_rows:,} rows, more than the {NUMBERS:,} numbers of a "
+        f"matrix. {advice}"
+    )

@@ -65,6 +65,15 @@ def check_texts(
     BayesmmWarning
         Where two levels differ by blanks only, or a level is what files write for a missing value.
     """
+    if any(column.is_text for column in table.columns.values()):
+        _check_columns(table, keep, specification, names, weights, n_rows or np.count_nonzero(keep))
+    for name in dict.fromkeys(name for term in specification.random_terms for name in term.factors if n_rows is None):
+        _note_measurements(name, table.columns[name], keep)
+
+
+def _check_columns(
+    table: Table, keep: np.ndarray, specification: Specification, names: Names, weights: str | None, n_rows: int
+) -> None:
     found: dict[str, list[str]] = {}  # the distinct texts of a column in the rows used
 
     def texts_of(name: str) -> list[str]:
@@ -87,11 +96,9 @@ def check_texts(
             if name in table.columns:
                 _refuse_disguise(name, texts_of(name), as_factor=isinstance(factor, Name))
         if isinstance(factor, Name) and factor.text in table.columns and factor not in of_known:
-            _refuse_as_many_levels_as_rows(factor.text, len(texts_of(factor.text)), n_rows or int(keep.sum()))
+            _refuse_as_many_levels_as_rows(factor.text, len(texts_of(factor.text)), n_rows)
     for name in table.columns:
         _note_levels(name, texts_of(name))
-    for name in dict.fromkeys(name for term in specification.random_terms for name in term.factors if n_rows is None):
-        _note_measurements(name, table.columns[name], keep)
 
 
 def _texts(column: Column, keep: np.ndarray) -> list[str]:
@@ -205,9 +212,9 @@ def _note_levels(name: str, texts: list[str]) -> None:
 
 def _note_measurements(name: str, column: Column, keep: np.ndarray) -> None:
     """Warn of a grouping factor of measured numbers: most of its levels have a single row."""
-    if column.values.dtype != np.float64:
+    if isinstance(column.values, pd.Categorical) or column.values.dtype != np.float64:
         return
-    used = np.asarray(column.values)[keep]
+    used = column.values[keep]
     if (used == np.floor(used)).all():
         return
     levels, counts = np.unique(used, return_counts=True)

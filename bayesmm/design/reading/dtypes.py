@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ _TIMES = (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, n
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """The values of one column (n,), and a mask (n,) of those that are missing.
+    """The values of one column (n,), and a mask (n,) of those that are missing; None if all are there, and finite.
 
     Values are float64, bool, int64/uint64 beyond ±2**53, or an ordered pandas Categorical; where missing, a number or
     a boolean is a filler without meaning. ``is_text`` says that a Categorical was a column of texts, not one that its
@@ -30,8 +31,13 @@ class Column:
     """
 
     values: np.ndarray | pd.Categorical
-    missing: np.ndarray
+    mask: np.ndarray | None
     is_text: bool = False
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Which values are missing (n,)."""
+        return np.zeros(len(self.values), dtype=bool) if self.mask is None else self.mask
 
     def rows(self, keep: np.ndarray | None) -> np.ndarray | pd.Categorical:
         """Return a copy of the rows of a mask (all of them for None), without categories that do not occur."""
@@ -39,7 +45,7 @@ class Column:
             values = self.values if keep is None else self.values[keep]
             occurs = np.zeros(len(values.categories) + 1, dtype=bool)
             occurs[values.codes] = True  # of a missing value the last
-            return values.copy() if occurs[:-1].all() else values.remove_unused_categories()
+            return values if occurs[:-1].all() else values.remove_unused_categories()  # read into one of our own
         return self.values.copy() if keep is None else self.values[keep]
 
 
@@ -136,12 +142,12 @@ def _read_pandas(name: str, series: pd.Series) -> Column:
 def _read_numpy(name: str, values: np.ndarray) -> Column:
     kind = values.dtype.kind
     if kind == "b":
-        return Column(values, np.zeros(len(values), dtype=bool))
+        return Column(values, None)
     if kind == "f":
         numbers = values.astype(np.float64, copy=False)
-        return Column(numbers, np.isnan(numbers))
+        return Column(numbers, None if math.isfinite(numbers.dot(numbers)) else np.isnan(numbers))
     if kind in "iu":
-        return Column(_whole_numbers(values), np.zeros(len(values), dtype=bool))
+        return Column(_whole_numbers(values), None)
     return _refuse(name, str(values.dtype))
 
 
@@ -188,9 +194,12 @@ def _read_objects(name: str, series: pd.Series) -> Column:
 
 def _whole_numbers(values: np.ndarray) -> np.ndarray:
     """Return float64 where that is exact, so that squares cannot overflow; longer identifiers stay as they are."""
-    if values.dtype == object or (len(values) and max(abs(int(values.max())), abs(int(values.min()))) > EXACT):
+    if values.dtype == object:
         return values
-    return values.astype(np.float64)
+    numbers = values.astype(np.float64)
+    if numbers.dot(numbers) <= EXACT or max(abs(int(values.max())), abs(int(values.min()))) <= EXACT:
+        return numbers
+    return values
 
 
 def _texts(series: pd.Series) -> Column:
@@ -203,11 +212,16 @@ def _texts(series: pd.Series) -> Column:
     rank[-1] = -1  # reached by the code -1 of a missing value
     categories = pd.Index([found[i] for i in order], dtype=object if len(found) == 0 else None)
     values = pd.Categorical.from_codes(rank[codes], categories=categories, ordered=True)
-    return Column(values, codes < 0, is_text=True)
+    return Column(values, _mask_of(codes), is_text=True)
 
 
 def _categorical(values: pd.Categorical) -> Column:
-    return Column(values.as_ordered(), np.asarray(values.codes) < 0)
+    return Column(values.as_ordered(), _mask_of(values.codes))
+
+
+def _mask_of(codes: np.ndarray) -> np.ndarray | None:
+    """Which codes are those of a missing value; None if there is none."""
+    return codes < 0 if codes.min(initial=0) < 0 else None
 
 
 def _from_dictionary(values: Any) -> pd.Categorical:

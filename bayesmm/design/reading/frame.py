@@ -158,7 +158,9 @@ def column_names(frame: pd.DataFrame | nw.DataFrame) -> Collection[Any]:
     if not isinstance(frame, pd.DataFrame):
         return dict.fromkeys(frame.columns)
     names = frame.columns
-    return names if pd.api.types.is_string_dtype(names.dtype) else dict.fromkeys(names)  # dates would be guessed
+    if isinstance(names.dtype, pd.StringDtype) or pd.api.types.is_string_dtype(names.dtype):
+        return names
+    return dict.fromkeys(names)  # dates would be guessed
 
 
 def open_frame(data: Any) -> nw.DataFrame:

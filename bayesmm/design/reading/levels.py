@@ -55,7 +55,7 @@ def read_levels(factors: Sequence[str], values: Sequence[np.ndarray | pd.Categor
     for column in values[1:]:
         finer, parts = _factor_codes(column)
         # len(labels) is at most n here, so the product fits into 64 bits
-        codes, found = pd.factorize(codes * len(parts) + finer, sort=True)
+        codes, found = _sorted_codes(codes * len(parts) + finer)
         labels = [f"{labels[pair // len(parts)]}:{parts[pair % len(parts)]}" for pair in found.tolist()]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
@@ -106,9 +106,16 @@ def read_member_levels(
 
 def _factor_codes(values: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     if isinstance(values, pd.Categorical):
-        return values.codes.astype(np.int64), _level_texts(values.categories.to_numpy())
-    codes, found = _sorted_whole_numbers(values) or pd.factorize(values, sort=True)
+        categories = values.categories
+        is_text = isinstance(categories.dtype, pd.StringDtype)
+        return values.codes.astype(np.int64), categories.tolist() if is_text else _level_texts(categories.to_numpy())
+    codes, found = _sorted_codes(values)
     return codes.astype(np.int64, copy=False), _level_texts(np.asarray(found))
+
+
+def _sorted_codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the sorted distinct values each one is, and these values."""
+    return _sorted_whole_numbers(values) or pd.factorize(values, sort=True)
 
 
 def _sorted_whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

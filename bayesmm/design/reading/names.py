@@ -135,6 +135,8 @@ class Names:
         DesignError
             For a column that the data do not have.
         """
+        if isinstance(node, Name) and node.text in columns:
+            return (node.text,)
         used: dict[str, None] = {}
         for each in walk(node):
             if isinstance(each, Call):

@@ -69,14 +69,15 @@ def choose_rows(table: Table, weights: Column | None, missing: Missing) -> Rows:
     """
     if not is_one_of(missing, ("drop", "raise")):
         raise DesignError(f"missing={missing!r} is not known. Write missing='drop' or missing='raise'.")
-    masks = {name: column.missing for name, column in table.columns.items()}
+    masks = {name: column.mask for name, column in table.columns.items()}
     if weights is not None:
-        masks["weights" if "weights" not in masks else "weights (as given)"] = weights.missing
-    counts = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
+        masks["weights" if "weights" not in masks else "weights (as given)"] = weights.mask
+    found = {name: mask for name, mask in masks.items() if mask is not None}
+    counts = {name: count for name, mask in found.items() if (count := np.count_nonzero(mask))}
     keep = np.ones(table.n_rows, dtype=bool)
     for name in counts:
-        keep &= ~masks[name]
-    n_dropped = int(table.n_rows - keep.sum())
+        keep &= ~found[name]
+    n_dropped = table.n_rows - np.count_nonzero(keep) if counts else 0
     if n_dropped:
         report_dropped(table.n_rows, n_dropped, counts, missing)
     return Rows(keep=keep, n_dropped=n_dropped, dropped_by=counts)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # loaded where effects are too many to be eliminated
 
 MOST_LEVELS = 5000  # beyond, an eigendecomposition of each would take longer than the search
 MOST_EFFECTS = 80  # of several factors; beyond, unless rows are fewer, one dense matrix takes longer than elimination
+FEW_PAIRS = 1000  # of levels that share a row, up to which a plan is kept for the next model
 FEW_ROWS = 4e6  # multiplications that a triangular root of all rows may take
 RANK_TOLERANCE = 1e-10  # of a column's norm; below it a random term's columns are only scaled, not orthogonalised
 
@@ -246,7 +247,10 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
     pairs, sizes = relate_keys(blocks, positions), [block.n_levels for block in blocks]
     widths = [block.incidence.k for block in blocks]
     try:
-        return make_plan(pairs, sizes, widths) if pairs else _plan_alone(tuple(sizes), tuple(widths))
+        if sum(map(len, pairs.values())) > FEW_PAIRS:
+            return make_plan(pairs, sizes, widths)
+        written = tuple((pair, keys.astype(np.int64, copy=False).tobytes()) for pair, keys in pairs.items())
+        return _plan_of_few(written, tuple(sizes), tuple(widths))
     except TooLargeError as error:
         if related_factors(blocks):
             raise
@@ -254,9 +258,9 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
 
 
 @lru_cache(maxsize=32)
-def _plan_alone(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Plan:
-    """Plan for one factor, or none, of levels that do not touch: the same whatever the rows."""
-    return make_plan({}, sizes, widths)
+def _plan_of_few(pairs: tuple[tuple[FactorPair, bytes], ...], sizes: tuple[int, ...], widths: tuple[int, ...]) -> Plan:
+    """Plan for these pairs, once: models of the same levels in a loop, of other responses or columns, have one plan."""
+    return make_plan({pair: np.frombuffer(keys, np.int64) for pair, keys in pairs}, sizes, widths)
 
 
 def _make_sparse_plan(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, PairRows]) -> Plan:
@@ -303,10 +307,10 @@ def constant_part(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     shift : array, shape (..., p)
     """
     centre, shift = np.zeros((*y.shape[:-1], 1)), np.zeros((*y.shape[:-1], X.shape[1]))
-    for j in np.flatnonzero((X[:1] == X[-1:]).all(axis=0) & (X[:1] != 0).all(axis=0)):
-        if (X[:, j] == X[0, j]).all():
+    for j, (first, last) in enumerate(zip(X[0].tolist(), X[-1].tolist(), strict=True)):
+        if first == last != 0.0 and (X[:, j] == first).all():
             centre = y.mean(axis=-1, keepdims=True)
-            shift[..., j] = centre[..., 0] / X[0, j]
+            shift[..., j] = centre[..., 0] / first
             break
     return centre, shift
 
@@ -383,7 +387,7 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:
         columns = every[:, start:stop]
-        norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
+        norms = np.sqrt(weights @ columns**2 / n)
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
             groups = structure.scale_groups(stop - start)

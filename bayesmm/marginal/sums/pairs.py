@@ -36,16 +36,17 @@ def locate_pairs(incidences: Sequence[Incidence], related: Collection[int] = ())
 
 
 def _between(one: Incidence, other: Incidence) -> PairRows:
+    if one.is_single and other.is_single:
+        keys, position = lookup_pairs(one.only.codes, other.only.codes, one.n_levels, other.n_levels)
+        return PairRows(keys, {(0, 0): position})
     sides = [
         (a, b, first.codes, second.codes)
         for a, first in enumerate(one.memberships)
         for b, second in enumerate(other.memberships)
     ]
-    ends = [
-        np.concatenate(codes) if len(sides) > 1 else codes[0] for codes in zip(*(s[2:] for s in sides), strict=True)
-    ]
-    keys, position = lookup_pairs(ends[0], ends[1], one.n_levels, other.n_levels)
-    parts = np.split(position, len(sides)) if len(sides) > 1 else [position]
+    first, second = (np.concatenate(codes) for codes in zip(*(s[2:] for s in sides), strict=True))
+    keys, position = lookup_pairs(first, second, one.n_levels, other.n_levels)
+    parts = np.split(position, len(sides))
     return PairRows(keys, {(a, b): part for (a, b, _, _), part in zip(sides, parts, strict=True)})
 
 
