@@ -70,6 +70,8 @@ def find_confounded(
         found = None if n_pairs is None else n_pairs.get((f, g), n_pairs.get((g, f)))
         if found is not None and found > max(first.q, second.q) and first.incidence.is_single:
             continue  # rows that are not here divide otherwise
+        if first.q != second.q and _has_own_levels(first) and _has_own_levels(second):
+            continue
         for one, two in product(_faces(first), _faces(second)):
             alike = _divide_alike(one, two) and are_related_alike(first, second)
             common = _in_common(first, one, second, two) if alike else set()
@@ -85,6 +87,11 @@ def find_confounded(
                 )
                 break
     return tuple(sentences)
+
+
+def _has_own_levels(block: RandomBlock) -> bool:
+    """Whether every row has one level, and every level a row."""
+    return block.incidence.is_single and block.relation is None
 
 
 def _faces(block: RandomBlock) -> Iterator[Membership]:

@@ -53,19 +53,19 @@ def find_indistinct(
     matrix is no combination of the others. Demidenko (2013), Mixed Models, section 3.2.
     """
     # what some rows tell apart, all rows do; relations make full matrices
-    if any(isinstance(block.relation, SparseRelation) for block in blocks):
+    related = [block.relation for block in blocks if block.relation is not None]
+    if any(isinstance(relation, SparseRelation) for relation in related):
         in_samples: list[BlockPiece] = []
         for some in _samples(len(weights)):
             in_samples = _find_in(some, blocks, weights, X)
             if not in_samples:
                 break
         return in_samples
-    is_large = any(block.relation is not None for block in blocks) and len(weights) > SOME
-    if is_large and not _find_in(_spaced(len(weights), SOME), blocks, weights, X):
-        return []
     p = 0 if X is None else X.shape[1]
     n = len(weights)
     if sum(block.q * block.k for block in blocks) + p < n:  # too few to make up a matrix of full rank
+        return []
+    if related and n > SOME and not _find_in(_spaced(n, SOME), blocks, weights, X):
         return []
     from scipy import sparse  # seldom needed, and 50 ms to import
 

@@ -216,12 +216,13 @@ def _texts(series: pd.Series) -> Column:
 
 
 def _categorical(values: pd.Categorical) -> Column:
-    return Column(values.as_ordered(), _mask_of(values.codes))
+    return Column(values.as_ordered(), _mask_of(values.codes))  # a copy, also of one that is ordered
 
 
 def _mask_of(codes: np.ndarray) -> np.ndarray | None:
     """Which codes are those of a missing value; None if there is none."""
-    return codes < 0 if codes.min(initial=0) < 0 else None
+    missing = codes < 0
+    return missing if np.count_nonzero(missing) else None
 
 
 def _from_dictionary(values: Any) -> pd.Categorical:

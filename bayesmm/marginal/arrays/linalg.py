@@ -28,6 +28,11 @@ def identity(k: int) -> np.ndarray:
     return made
 
 
+def inverse(A: Float[Array, "k k"]) -> Float[Array, "k k"]:
+    """A⁻¹; of a single number without LAPACK, whose call takes ten times as long."""
+    return 1.0 / A if len(A) == 1 else np.linalg.inv(A)
+
+
 def contract(A: Float[Array, "r a *#q"], B: Float[Array, "r b *#q"]) -> Float[Array, "a b *_q"]:
     """A'B for every level."""
     if A.shape[0] >= MANY:

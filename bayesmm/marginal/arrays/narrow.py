@@ -16,6 +16,8 @@ WIDE = 2**9  # multiplications for each row, beyond which there is work for the 
 def turn(T: Float[Array, "a b"], columns: Float[Array, "b n"]) -> Float[Array, "a n"]:
     """T times columns."""
     (a, b), n = T.shape, columns.shape[1]
+    if n * a * b <= ALONE_VECTORS:
+        return T @ columns
     found = np.empty((a, n))
     for some, size in _parts(n, a, b):
         np.matmul(T, _stacked(columns[:, some], size), out=_stacked(found[:, some], size))

@@ -182,7 +182,8 @@ def build_products(
     conditioning = Conditioning(*_condition_fixed(X, y, weights), roots)
     positions = locate_block_pairs(blocks)
     plan = plan or make_plan_of(blocks, positions)
-    sums, level_roots = sum_rows(X, y, weights, blocks, conditioning, positions), ()
+    sums = sum_rows(X, y, weights, blocks, conditioning, positions)
+    level_roots: tuple[Float[Array, "q q"] | None, ...] = ()
     if plan.sparse is None and related_factors(blocks):
         sums, level_roots = relate_sums(sums, blocks, positions, plan.shape.pairs)
     fixed = orthonormalise(sums, conditioning)
@@ -194,9 +195,18 @@ def build_products(
     elif blocks and has_few_effects(len(y), sum(G.shape[0] * G.shape[2] for G in sums.diagonal), X.shape[1] + 1):
         effects = root_effects(*dense_rows(X, y, weights, blocks, conditioning, fixed.change))
     products = assemble_products(
-        sums, fixed, conditioning, plan, n=len(y), log_weights=float(np.log(weights).sum()), shift=shift
+        sums,
+        fixed,
+        conditioning,
+        plan,
+        n=len(y),
+        log_weights=float(np.log(weights).sum()),
+        shift=shift,
+        levels=levels,
+        effects=effects,
+        level_roots=level_roots,
     )
-    return replace(products, levels=levels, effects=effects, level_roots=level_roots), plan
+    return products, plan
 
 
 def assemble_products(
@@ -208,6 +218,9 @@ def assemble_products(
     n: int,
     log_weights: float,
     shift: Float[Array, " p"],
+    levels: LevelRoots | None = None,
+    effects: EffectRoots | None = None,
+    level_roots: tuple[Float[Array, "q q"] | None, ...] = (),
 ) -> CrossProducts:
     """Put sums over all rows and the plan of their elimination together; `shift` is that of `constant_part`."""
     return CrossProducts(
@@ -225,6 +238,9 @@ def assemble_products(
         p=_scalar(len(conditioning.root)),
         log_weights=_scalar(log_weights),
         shape=plan.shape,
+        levels=levels,
+        effects=effects,
+        level_roots=level_roots,
         sparse=plan.sparse,
     )
 
@@ -309,7 +325,7 @@ def constant_part(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     centre, shift = np.zeros((*y.shape[:-1], 1)), np.zeros((*y.shape[:-1], X.shape[1]))
     for j, (first, last) in enumerate(zip(X[0].tolist(), X[-1].tolist(), strict=True)):
         if first == last != 0.0 and (X[:, j] == first).all():
-            centre = y.mean(axis=-1, keepdims=True)
+            centre = y.sum(axis=-1, keepdims=True) / y.shape[-1]
             shift[..., j] = centre[..., 0] / first
             break
     return centre, shift
@@ -387,14 +403,14 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:
         columns = every[:, start:stop]
-        norms = np.sqrt(weights @ columns**2 / n)
+        norms = np.sqrt(weights @ (columns * columns) / n)
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
             groups = structure.scale_groups(stop - start)
             norms = np.sqrt(np.bincount(groups, norms**2) / np.bincount(groups))[groups]
         elif structure.invariance == "none":
             norms = np.ones_like(norms)
-        piece = np.diag(norms)
+        piece = norms[:, None] if len(norms) == 1 else np.diag(norms)
         if structure.invariance == "linear" and 1 < stop - start <= len(columns):
             R = triangular_root(columns, weights) / np.sqrt(n)
             if (np.abs(np.diag(R)) > RANK_TOLERANCE * norms).all():

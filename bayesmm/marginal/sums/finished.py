@@ -53,10 +53,17 @@ def finish(
         sums, level_roots = relate_sums(sums, blocks, positions, plan.shape.pairs)
     fixed = orthonormalise(sums, conditioning)
     products = assemble_products(
-        sums, fixed, conditioning, plan, n=totals.n, log_weights=totals.log_weights, shift=recipe.shift
+        sums,
+        fixed,
+        conditioning,
+        plan,
+        n=totals.n,
+        log_weights=totals.log_weights,
+        shift=recipe.shift,
+        levels=None if left is None else _take_apart(sums, fixed.change, left),
+        level_roots=level_roots,
     )
-    levels = None if left is None else _take_apart(sums, fixed.change, left)
-    return replace(products, levels=levels, level_roots=level_roots), plan
+    return products, plan
 
 
 def is_alone(blocks: Sequence[BlockArrays], totals: Totals) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from bayesmm.cholesky.precision import Precision
 from bayesmm.covariance.layout import Piece
 from bayesmm.incidence import Incidence, Membership
+from bayesmm.marginal.arrays.linalg import inverse
 from bayesmm.marginal.arrays.narrow import product, turn
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.shapes import Array, Float
@@ -75,12 +76,12 @@ class Conditioning:
     @cached_property
     def to_fixed(self) -> Float[Array, "p p"]:
         """R⁻ᵀ."""
-        return np.linalg.inv(self.root).T
+        return inverse(self.root).T
 
     @cached_property
     def to_effects(self) -> list[Float[Array, "k k"]]:
         """T⁻ᵀ of each factor."""
-        return [np.linalg.inv(T).T for T in self.effect_roots]
+        return [inverse(T).T for T in self.effect_roots]
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,13 @@ def triangular_root(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
     gram = np.zeros((p, p))
     for rows in chunks(n):
         gram += columns[rows].T @ (columns[rows] * weights[rows, None])
-    scale = np.sqrt(np.diag(gram))
+    scale = np.sqrt(gram.diagonal())
     if (scale > 0).all():
         try:
-            R = np.linalg.cholesky(gram / np.outer(scale, scale)).T
+            R = np.linalg.cholesky(gram / (scale[:, None] * scale)).T
         except np.linalg.LinAlgError:
             R = np.zeros((p, p))
-        if np.diag(R).min(initial=1.0) > WELL_CONDITIONED:
+        if R.diagonal().min(initial=1.0) > WELL_CONDITIONED:
             return R * scale
     R = np.zeros((0, p))
     for rows in chunks(n):
