@@ -596,7 +596,7 @@ def _check_residual(products: CrossProducts, design: Design) -> None:
     """Refuse a response that the fixed effects leave nothing of but rounding."""
     known = design.elsewhere
     if known is None:
-        total = design.weights @ (design.y - design.offset) ** 2
+        total = (design.weights * (design.y - design.offset) ** 2).sum()
     else:
         total = known.weighted_square + known.weight_total * known.weighted_mean**2
     _check_explained(float(products.gram[-1, -1]), float(total), design)

@@ -520,5 +520,6 @@ def build_design(
 
 
 def _find_plain(matrices: Sequence[np.ndarray]) -> set[int]:
-    """Find which arrays have columns that a look at their sums shows to be in order; one array may be there twice."""
-    return {key for key, columns in {id(each): each for each in matrices}.items() if are_plain(columns)}
+    """Find which arrays have several columns that their sums show to be in order; one array may be there twice."""
+    several = {id(each): each for each in matrices if each.shape[1] > 1}
+    return {key for key, columns in several.items() if are_plain(columns)}

@@ -32,6 +32,8 @@ def check_columns(block: RandomBlock, *, n_rows: int | None = None) -> None:
         If a column is a combination of others with which it shares a covariance matrix, or a multiple of any other:
         part of its variance may then go to them without any change of the likelihood.
     """
+    if block.k == 1:
+        return
     units, every = _units(block), block.incidence.ordered.stacked().columns
     inside = [(unit[i], unit[:i]) for unit in units for i in range(1, len(unit))]
     across = [(j, [i]) for one, other in combinations(units, 2) for j in other for i in one]

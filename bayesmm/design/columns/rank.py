@@ -10,15 +10,13 @@ _PLAIN = 1e-4  # share of a column that the others leave, above which a Gram mat
 
 
 def are_plain(columns: np.ndarray) -> bool:
-    """Whether a Gram matrix shows already that columns (n, p) are independent, and of sizes whose squares are numbers.
+    """Whether a Gram matrix shows that several columns (n, p) are independent, and of sizes whose squares are numbers.
 
     The largest entry of a column is at most its norm, and at least that over the root of the number of rows.
     """
     gram = columns.T.dot(columns)  # does not warn of what is infinite
     sizes = np.sqrt(gram.diagonal())
-    if not (
-        SMALLEST * np.sqrt(len(columns)) <= sizes.min(initial=LARGEST) and sizes.max(initial=SMALLEST) <= LARGEST
-    ):
+    if not (SMALLEST * np.sqrt(len(columns)) <= sizes.min() and sizes.max() <= LARGEST):
         return False
     return _are_plainly_independent(gram, sizes)
 
@@ -62,13 +60,11 @@ def independent_columns(X: np.ndarray, weights: np.ndarray, *, has_intercept: bo
 
 def _are_plainly_independent(gram: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether a Gram matrix shows it already, which takes a fraction of what the columns themselves take."""
-    if len(sizes) == 1:
-        return True
     try:
         root = np.linalg.cholesky(gram / (sizes[:, None] * sizes))
     except np.linalg.LinAlgError:
         return False
-    return bool(root.diagonal().min(initial=1.0) > _PLAIN)
+    return bool(root.diagonal().min() > _PLAIN)
 
 
 def _limits(weighted: np.ndarray, has_intercept: bool) -> np.ndarray:

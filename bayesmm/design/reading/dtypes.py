@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +144,7 @@ def _read_numpy(name: str, values: np.ndarray) -> Column:
         return Column(values, None)
     if kind == "f":
         numbers = values.astype(np.float64, copy=False)
-        return Column(numbers, None if math.isfinite(numbers.dot(numbers)) else np.isnan(numbers))
+        return Column(numbers, None if np.isfinite(numbers).all() else np.isnan(numbers))
     if kind in "iu":
         return Column(_whole_numbers(values), None)
     return _refuse(name, str(values.dtype))
@@ -194,12 +193,9 @@ def _read_objects(name: str, series: pd.Series) -> Column:
 
 def _whole_numbers(values: np.ndarray) -> np.ndarray:
     """Return float64 where that is exact, so that squares cannot overflow; longer identifiers stay as they are."""
-    if values.dtype == object:
+    if values.dtype == object or (len(values) and max(abs(int(values.max())), abs(int(values.min()))) > EXACT):
         return values
-    numbers = values.astype(np.float64)
-    if numbers.dot(numbers) <= EXACT or max(abs(int(values.max())), abs(int(values.min()))) <= EXACT:
-        return numbers
-    return values
+    return values.astype(np.float64)
 
 
 def _texts(series: pd.Series) -> Column:

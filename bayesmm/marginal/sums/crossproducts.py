@@ -403,7 +403,7 @@ def effect_root(block: BlockArrays, weights: np.ndarray) -> np.ndarray:
     weights = block.incidence.ordered.repeat(weights)
     for start, stop, structure in block.pieces:
         columns = every[:, start:stop]
-        norms = np.sqrt(weights @ (columns * columns) / n)
+        norms = np.sqrt(np.einsum("ni,ni,n->i", columns, columns, weights) / n)
         norms = np.where(norms > 0, norms, 1.0)
         if structure.invariance == "scale":
             groups = structure.scale_groups(stop - start)
