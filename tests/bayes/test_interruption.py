@@ -317,7 +317,7 @@ def test_an_interruption_while_statics_are_compared_is_one(whole, monkeypatch):
 
     def sample(way, interrupted_at):
         left[:] = [interrupted_at]
-        crossproducts._plan_alone.cache_clear()
+        crossproducts._plan_of_few.cache_clear()
         model = bmm.Model(
             "Yield ~ 1 + (1 | Batch)", bmm.datasets.load("dyestuff")
         )  # statics that are equal, not the same

@@ -41,6 +41,11 @@ MAX_PRODUCT = 2e9  # bytes of the dense matrix of edges
 MAX_DENSE = 25_000  # rows of one dense block: 5 GB a matrix, of which three are needed
 
 
+def limits() -> tuple[float, ...]:
+    """Return what a plan depends on besides levels and pairs: costs and limits, which tests change."""
+    return SCATTER_NS, PRODUCT_NS, MAX_SCATTER, MAX_PRODUCT, MAX_DENSE
+
+
 @dataclass
 class _Step:
     factor: int

@@ -16,7 +16,7 @@ from bayesmm.marginal.arrays import host
 from bayesmm.marginal.arrays.linalg import contract
 from bayesmm.marginal.plan.dense_layout import FactorPair
 from bayesmm.marginal.plan.plan import FillMap, Plan, PlanIndex, PlanShape
-from bayesmm.marginal.plan.planning import TooLargeError, list_fill, make_plan
+from bayesmm.marginal.plan.planning import TooLargeError, limits, list_fill, make_plan
 from bayesmm.marginal.plan.sparse import SparsePlan, plan_sparse
 from bayesmm.marginal.shapes import Array, Float
 from bayesmm.marginal.sums.pairs import locate_pairs
@@ -266,7 +266,7 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
         if sum(map(len, pairs.values())) > FEW_PAIRS:
             return make_plan(pairs, sizes, widths)
         written = tuple((pair, keys.astype(np.int64, copy=False).tobytes()) for pair, keys in pairs.items())
-        return _plan_of_few(written, tuple(sizes), tuple(widths))
+        return _plan_of_few(written, tuple(sizes), tuple(widths), limits())
     except TooLargeError as error:
         if related_factors(blocks):
             raise
@@ -274,7 +274,9 @@ def make_plan_of(blocks: Sequence[BlockArrays], positions: Mapping[FactorPair, P
 
 
 @lru_cache(maxsize=32)
-def _plan_of_few(pairs: tuple[tuple[FactorPair, bytes], ...], sizes: tuple[int, ...], widths: tuple[int, ...]) -> Plan:
+def _plan_of_few(
+    pairs: tuple[tuple[FactorPair, bytes], ...], sizes: tuple[int, ...], widths: tuple[int, ...], _: tuple[float, ...]
+) -> Plan:
     """Plan for these pairs, once: models of the same levels in a loop, of other responses or columns, have one plan."""
     return make_plan({pair: np.frombuffer(keys, np.int64) for pair, keys in pairs}, sizes, widths)
 
