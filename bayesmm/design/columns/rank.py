@@ -14,7 +14,8 @@ def are_plain(columns: np.ndarray) -> bool:
 
     The largest entry of a column is at most its norm, and at least that over the root of the number of rows.
     """
-    gram = columns.T.dot(columns)  # does not warn of what is infinite
+    with np.errstate(over="ignore"):  # what is too large is refused by its name
+        gram = columns.T @ columns
     sizes = np.sqrt(gram.diagonal())
     if not (SMALLEST * np.sqrt(len(columns)) <= sizes.min() and sizes.max() <= LARGEST):
         return False
