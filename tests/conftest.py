@@ -23,6 +23,12 @@ CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# Test processes start many others, and all import much: where the environment wants no bytecode beside its sources, each
+# would compile all of that anew, which takes three times as long as the rest of the import.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE.with_name("bytecode"))
+
 # Elsewhere a letter means another number in each element of a sequence (k of each grouping factor), which jaxtyping
 # would bind once; those functions are held to the dense oracle instead.
 install_import_hook(["bayesmm.marginal.arrays.linalg"], "beartype.beartype")
