@@ -85,7 +85,8 @@ def test_drawn_range_of_residuals_has_its_prior(text) -> None:
     curve, distance = RESIDUALS[text]
     model = bmm.Model("y ~ 1", VISITS, residual=text, priors=ALONE | {"rho": Gamma(3.0, 0.5, on="range")})
     expected = curve(distance / st.gamma(3.0, scale=2.0).ppf(PROBABILITIES))
-    found = np.array([(drawn(model, "residual_cor")[:, 0] <= each).mean() for each in expected])
+    rho = drawn(model, "residual_cor")[:, 0]
+    found = np.array([(rho <= each).mean() for each in expected])
     seen = expected > 1e-9
     np.testing.assert_allclose(found[seen], PROBABILITIES[seen], atol=DRAWN)
 
