@@ -252,10 +252,13 @@ def residual_covariance(
     """
     R = np.zeros((len(groups), len(groups)))
     sets = np.atleast_2d(psi) if strata is None else np.reshape(psi, (int(np.max(strata)) + 1, -1))
+    made: dict[tuple[float, ...], Matrix] = {}  # groups of the same times have the same matrix
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        own = sets[0 if strata is None else strata[rows[0]]]
-        R[np.ix_(rows, rows)] = structure(own, np.asarray(times)[rows])
+        stratum, own = 0 if strata is None else int(strata[rows[0]]), np.asarray(times)[rows]
+        if (key := (stratum, *own)) not in made:
+            made[key] = structure(sets[stratum], own)
+        R[rows[:, None], rows] = made[key]
     return R
 
 
@@ -439,6 +442,18 @@ class AtParameters:
                 yield i, j, (4.0 * mixed(e / 2.0, f / 2.0) - mixed(e, f)) / 3.0
 
     @cached_property
+    def curved(self) -> tuple[Matrix, Matrix]:
+        """Of each pair of parameters tr(QV_ij) − y'PV_ijPy (t, t) and X'V⁻¹V_ijV⁻¹X (t, t, p, p), in one pass."""
+        Q = self.projection if self.model.method == "reml" else self.inverse
+        e, VX = self.projection @ self.model.y, self.inverse @ self.model.X
+        gamma, t, p = Q - np.outer(e, e), len(self.psi), VX.shape[1]
+        sums, products = np.zeros((t, t)), np.zeros((t, t, p, p))
+        for i, j, change in self.second():
+            sums[i, j] = sums[j, i] = (gamma * change).sum()
+            products[i, j] = products[j, i] = VX.T @ change @ VX
+        return sums, products
+
+    @cached_property
     def gradient(self) -> Matrix:
         """Of −2 log likelihood (t,)."""
         Q = self.projection if self.model.method == "reml" else self.inverse
@@ -460,13 +475,8 @@ class AtParameters:
     @cached_property
     def observed_information(self) -> Matrix:
         """y'PV_iPV_jPy − ½ tr(QV_iQV_j) + ½ tr(QV_ij) − ½ y'PV_ijPy."""
-        Q = self.projection if self.model.method == "reml" else self.inverse
-        e = self.projection @ self.model.y
-        turned = self.first @ e
-        gamma, curved = Q - np.outer(e, e), np.zeros_like(self.expected_information)
-        for i, j, change in self.second():
-            curved[i, j] = curved[j, i] = (gamma * change).sum()
-        return turned @ self.projection @ turned.T - self.expected_information + 0.5 * curved
+        turned = self.first @ (self.projection @ self.model.y)
+        return turned @ self.projection @ turned.T - self.expected_information + 0.5 * self.curved[0]
 
     def parameter_covariance(self, kind: Information) -> Matrix:
         return np.linalg.inv(self.information(kind))
@@ -487,8 +497,7 @@ class AtParameters:
         Q = np.einsum("sac,ab,tbd->stcd", moved, self.inverse, moved)
         inner = np.einsum("st,stcd->cd", W, Q) - np.einsum("st,sce,ef,tfd->cd", W, P, self.covariance, P)
         if not linear:
-            for i, j, change in self.second():
-                inner -= (0.25 if i == j else 0.5) * W[i, j] * VX.T @ change @ VX
+            inner -= 0.25 * np.einsum("st,stcd->cd", W, self.curved[1])
         return self.covariance + 2.0 * self.covariance @ inner @ self.covariance
 
     def kenward_roger(self, L: Matrix, kind: Information = "expected", *, linear: bool = False) -> ScaledF:
