@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from numpyro import handlers
 from numpyro.infer.util import log_density
+from programs import compile_whole
 
 from bayesmm import Model
 from bayesmm.bayes.residual_draws import read_residual
 
 type Matrix = np.ndarray
-
-# Step by step some hundred small programs would be compiled.
-compile_whole = partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def at_random(model: Model, rng: np.random.Generator) -> dict[str, float]:

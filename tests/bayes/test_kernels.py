@@ -8,8 +8,8 @@ import pytest
 import scipy.stats as st
 from numpyro.infer import HMC, MCMC, NUTS, SVI, BarkerMH, Trace_ELBO
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
-from numpyro.infer.util import log_density
 from numpyro.optim import Adam
+from programs import density_of
 
 import bayesmm as bmm
 
@@ -64,8 +64,7 @@ def test_another_likelihood_on_the_linear_predictor_has_the_same_prior(model):
 
     z = np.linspace(-1.0, 1.0, 6)[:, None]
     sites = {"sd_Batch": np.array([40.0]), "sigma": np.float64(50.0), "beta": np.array([1520.0]), "z_Batch": z}
-    with jax.enable_x64(True):
-        normal, student = (float(log_density(each, (data,), {}, sites)[0]) for each in (program, robust))
+    normal, student = (density_of(each, data, sites) for each in (program, robust))
     y, residual_sd = model.design.y, 50.0
     mean = 1520.0 + 40.0 * z[model.design.blocks[0].incidence.only.codes, 0]
     expected = st.t(4.0, mean, residual_sd).logpdf(y).sum() - st.norm(mean, residual_sd).logpdf(y).sum()

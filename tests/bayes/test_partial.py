@@ -1,10 +1,13 @@
 """Partly centred random effects: the same posterior as centred ones, exactly, whatever the degree."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from numpyro import handlers
 from numpyro.infer.util import log_density
+from programs import compile_whole
 
 import bayesmm as bmm
 from bayesmm.bayes.programs.binding import bind_conditional
@@ -38,10 +41,22 @@ def point(program, seed=2):
     ]
 
 
+@compile_whole
 def run(program, data, sites):
     """Log density with all values, deterministic ones included."""
     value, trace = log_density(program, (data,), {}, sites)
     return value, {name: site["value"] for name, site in trace.items() if site["type"] != "plate"}
+
+
+@partial(compile_whole, static_argnums=(0, 1, 2))
+def effects_and_slope(program, site, name, data, sites):
+    """Effects as a function of their site, with its derivative."""
+
+    def effects(value):
+        traced = handlers.trace(handlers.substitute(program, data=sites | {site: value}))
+        return traced.get_trace(data)[name]["value"].ravel()
+
+    return effects(sites[site]), jax.jacobian(effects)(sites[site])
 
 
 def sites_of_effects(program, data, sites, effects):
@@ -51,16 +66,10 @@ def sites_of_effects(program, data, sites, effects):
         found[program.effect_sites[f]] = np.zeros_like(effects[f])
     log_jacobian = 0.0
     for f in program.order:
-        site, block = program.effect_sites[f], program.covariances.blocks[f]
-
-        def effect(value, site=site, block=block):
-            traced = handlers.trace(handlers.substitute(program, data=found | {site: value}))
-            return traced.get_trace(data)[f"b_{block.label}"]["value"].ravel()
-
-        zero = np.zeros_like(effects[f])
-        slope = np.asarray(jax.jacobian(effect)(zero)).reshape(zero.size, zero.size)
-        at_zero = np.asarray(effect(zero))
-        found[site] = np.linalg.solve(slope, effects[f].ravel() - at_zero).reshape(zero.shape)
+        site, name = program.effect_sites[f], f"b_{program.covariances.blocks[f].label}"
+        at_zero, slope = effects_and_slope(program, site, name, data, found)
+        slope = np.reshape(slope, 2 * (effects[f].size,))
+        found[site] = np.linalg.solve(slope, effects[f].ravel() - at_zero).reshape(effects[f].shape)
         log_jacobian += np.linalg.slogdet(slope)[1]
     return found, log_jacobian
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats as st
-from numpyro.infer.util import log_density
+from programs import density_of
 from scipy.stats import multivariate_normal
 
 from bayesmm.bayes.programs.binding import bind_conditional, bind_marginal
@@ -84,11 +84,6 @@ MODELS = {
 }
 
 
-def density(program, data, sites):
-    with jax.enable_x64(True):
-        return float(log_density(program, (data,), {}, {k: np.asarray(v, float) for k, v in sites.items()})[0])
-
-
 def covariance_sites(program, data):
     """Sites of all covariance parameters at plain values, with the factors F of Var(b) = FF' and sigma."""
     sites, factors = {}, []
@@ -141,12 +136,12 @@ def test_marginal_is_conditional_with_the_effects_integrated_out(build, name, ho
     beta = case.dense.fixed_effects(case.dense_covariance(factors), sigma) + rng.normal(size=case.design.p)
     effects = [rng.normal(size=(block.q, block.k)) @ F.T for block, F in zip(case.design.blocks, factors, strict=True)]
     own, log_jacobian = effect_sites(conditional, data, factors, beta, effects)
-    joint = density(conditional, data, sites | own | coefficient_sites(conditional, data, case, beta)) - log_jacobian
+    joint = density_of(conditional, data, sites | own | coefficient_sites(conditional, data, case, beta)) - log_jacobian
     sampled = np.asarray(marginal_data.prior.sampled)
     if len(sampled):
         sites |= marginal.coefficients.start(beta[sampled], marginal_data.coefficients)
     expected = joint - log_conditional(case, factors, sigma, beta, effects, sampled)
-    assert density(marginal, marginal_data, sites) == pytest.approx(expected, rel=RELATIVE)
+    assert density_of(marginal, marginal_data, sites) == pytest.approx(expected, rel=RELATIVE)
 
 
 def coefficient_sites(program, data, case, beta):
@@ -182,7 +177,7 @@ def test_flat_priors_have_their_mode_at_the_reml_estimate(build):
 
     def at(x):
         cholesky = np.array([[1.0, 0.0], [x[2], np.sqrt(1.0 - x[2] ** 2)]])
-        return density(program, data, {"sd_Subject": x[:2], "cholesky_Subject": cholesky, "sigma": x[3]})
+        return density_of(program, data, {"sd_Subject": x[:2], "cholesky_Subject": cholesky, "sigma": x[3]})
 
     steps = np.diag([0.5, 0.1, 0.02, 0.2])
     gradient = np.array([at(estimate + h) - at(estimate - h) for h in steps * 0.01])
@@ -249,7 +244,7 @@ def test_a_prior_of_a_spread_has_its_textbook_density(build, small, prior):
     )
     values = [{"sd_g": [1.5], "sigma": 1.0}, {"sd_g": [2.5], "sigma": 1.0}]
     plain, informed = (
-        [density(*bind_marginal(case.problem, case.priors), at) for at in values] for case in (flat, with_prior)
+        [density_of(*bind_marginal(case.problem, case.priors), at) for at in values] for case in (flat, with_prior)
     )
     expected = SPREAD_PRIORS[prior].logpdf([1.5, 2.5])
     np.testing.assert_allclose(np.subtract(informed, plain), expected, rtol=1e-9, atol=1e-9)
@@ -261,8 +256,8 @@ def test_a_prior_of_a_coefficient_has_its_textbook_density(build, small, prior):
     program, data = bind_marginal(case.problem, case.priors)
     flat = build("y ~ 1 + offset(1.5 * x) + (1 | g)", small, priors="flat")
     at = {"sd_g": [1.5], "sigma": 1.0}
-    plain = density(*bind_marginal(flat.problem, flat.priors), at)
-    informed = density(program, data, at | {"beta_sampled": [1.5]})
+    plain = density_of(*bind_marginal(flat.problem, flat.priors), at)
+    informed = density_of(program, data, at | {"beta_sampled": [1.5]})
     assert informed - plain == pytest.approx(COEFFICIENT_PRIORS[prior].logpdf(1.5), rel=1e-9)
 
 
@@ -270,8 +265,8 @@ def test_a_prior_on_the_variance_is_one_of_the_square(build, small):
     case = build("y ~ 1 + (1 | g)", small, priors={"sd": InverseGamma(2, 3, on="variance"), "sigma": Flat()})
     program, data = bind_marginal(case.problem, case.priors)
     flat = build("y ~ 1 + (1 | g)", small, priors={"sd": Flat(), "sigma": Flat()})
-    plain = density(*bind_marginal(flat.problem, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
-    informed = density(program, data, {"variance_g": [1.5**2], "sigma": 1.0})
+    plain = density_of(*bind_marginal(flat.problem, flat.priors), {"sd_g": [1.5], "sigma": 1.0})
+    informed = density_of(program, data, {"variance_g": [1.5**2], "sigma": 1.0})
     assert informed - plain == pytest.approx(st.invgamma(2, scale=3).logpdf(1.5**2), rel=1e-9)
 
 
@@ -295,8 +290,8 @@ def test_a_prior_given_sigma_has_its_density_whether_sigma_is_known_or_sampled(b
     stated = (lambda sd: sd**2) if isinstance(prior, BoxTiao) else (lambda sd: sd**2 / (sd**2 + SIGMA**2))
     others = {} if known else {"sigma": SIGMA}
     found = [
-        density(*bind_marginal(case.problem, case.priors), {site: [stated(sd)]} | others)
-        - density(*bind_marginal(plain.problem, plain.priors), {"sd_g": [sd]} | others)
+        density_of(*bind_marginal(case.problem, case.priors), {site: [stated(sd)]} | others)
+        - density_of(*bind_marginal(plain.problem, plain.priors), {"sd_g": [sd]} | others)
         for sd in (0.8, 1.5)
     ]
     np.testing.assert_allclose(found, [GIVEN_SIGMA[prior](sd) for sd in (0.8, 1.5)], rtol=1e-9, atol=1e-9)
@@ -305,7 +300,7 @@ def test_a_prior_given_sigma_has_its_density_whether_sigma_is_known_or_sampled(b
 def test_a_reciprocal_prior_is_flat_in_the_logarithm_of_sigma(build, small):
     case, plain = (build("y ~ 1 + (1 | g)", small, priors={"sigma": prior}) for prior in (Reciprocal(), Flat()))
     at = {"sd_g": [1.5], "sigma": SIGMA}
-    found, flat = (density(*bind_marginal(each.problem, each.priors), at) for each in (case, plain))
+    found, flat = (density_of(*bind_marginal(each.problem, each.priors), at) for each in (case, plain))
     assert found - flat == pytest.approx(-np.log(SIGMA), rel=1e-9)
 
 
@@ -314,7 +309,7 @@ def test_a_uniform_share_is_beta_1_1(build, small):
         build("y ~ 1 + (1 | g)", small, priors={"sd": prior}) for prior in (Beta(1, 1), Uniform(0, 1, on="share"))
     )
     at = {"share_g": [0.3], "sigma": SIGMA}
-    found = [density(*bind_marginal(each.problem, each.priors), at) for each in (beta, uniform)]
+    found = [density_of(*bind_marginal(each.problem, each.priors), at) for each in (beta, uniform)]
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from designs import RandomDesign
+from numpyro.infer.util import log_density
 
 from bayesmm.covariance.layout import Layout
 from bayesmm.marginal.in_jax import traced
@@ -25,6 +26,21 @@ def compiled(function: Callable, *arguments: Any) -> Any:
     """Compile in double precision, run, and give NumPy arrays back."""
     with jax.enable_x64(True):
         return jax.tree.map(np.asarray, jax.jit(function, compiler_options=QUICK)(*arguments))
+
+
+# As `compiled`, of a function whose first argument is a program: equal programs are compiled once.
+compile_whole = partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+
+
+def density_of(program: Any, data: Any, sites: Any) -> float:
+    """Log density of a NumPyro program in double precision, at values of its sites."""
+    with jax.enable_x64(True):
+        return float(_log_density(program, data, {name: np.asarray(value, float) for name, value in sites.items()}))
+
+
+@compile_whole
+def _log_density(program: Any, data: Any, sites: Any) -> Any:
+    return log_density(program, (data,), {}, sites)[0]
 
 
 def traced_criterion(layout: Layout, sigma: float | None = None) -> Callable[[Any, CrossProducts, float], Any]:

@@ -12,6 +12,7 @@ import pytest
 from made_posterior import SHAPE, make_posterior
 from numpyro import handlers
 from numpyro.infer.util import log_density
+from programs import compile_whole, density_of
 from residual_textbook import DATA
 from scipy.stats import halfnorm, multivariate_normal, norm
 
@@ -49,20 +50,30 @@ def textbook(text: str, values: dict[str, float], mean: np.ndarray) -> np.ndarra
     return C * np.outer(sd, sd)
 
 
+@compile_whole
+def draw_sites(program: Any, data: Any) -> dict[str, Any]:
+    drawn = handlers.trace(handlers.seed(program, 1)).get_trace(data)
+    return {name: site["value"] for name, site in drawn.items() if site["type"] == "sample" and name != "y"}
+
+
+@compile_whole
+def densities_and_values(program: Any, data: Any, sites: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Log density, that of all sites but the response, and what the program makes of them."""
+    joint, trace = log_density(program, (data,), {}, sites)
+    prior = sum(trace[name]["fn"].log_prob(value).sum() for name, value in sites.items())
+    return joint, prior, {name: site["value"] for name, site in trace.items()}
+
+
 @pytest.mark.parametrize(("formula", "text"), CASES)
 def test_joint_density_is_that_of_the_textbook(formula: str, text: str) -> None:
     model = Model(formula, DATA, residual=text, weights="w")
     program, data = model.program(parameterisation="noncentred")
     with jax.enable_x64(True):
-        drawn = handlers.trace(handlers.seed(program, 1)).get_trace(data)
-        sites = {n: np.asarray(s["value"]) for n, s in drawn.items() if s["type"] == "sample" and n != "y"}
+        sites = {name: np.asarray(value) for name, value in draw_sites(program, data).items()}
         sites |= {name: 0.1 * value for name, value in sites.items() if name.startswith("z_")}
         exponent = "residual_exponent" if "residual_exponent" in sites else "residual_sd"
         sites[exponent] = np.full_like(sites[exponent], 0.3)
-        found = float(log_density(program, (data,), {}, sites)[0])
-        trace = handlers.trace(handlers.substitute(program, sites)).get_trace(data)
-        prior = sum(float(np.sum(s["fn"].log_prob(s["value"]))) for n, s in trace.items() if n in sites)
-        at = {name: np.asarray(site["value"]) for name, site in trace.items()}
+        found, prior, at = jax.tree.map(np.asarray, densities_and_values(program, data, sites))
     columns = {"Intercept": np.ones(len(DATA)), "arm[T.b]": DATA["arm"] == "b", "x": DATA["x"]}
     mean = np.column_stack([columns[name] for name in model.labels.coefficients]) @ at["beta"]
     for block in model.labels.blocks:
@@ -98,13 +109,9 @@ def test_density_with_its_priors_is_the_one_by_hand(small: pd.DataFrame) -> None
     model = Model("y ~ 0 + x", small, residual="power(fitted)", priors=THREE)
     program, data = model.program()
     at = {"beta": np.array([1.9]), "residual_sd": np.array([0.6]), "sigma": np.array(0.4)}
-    with jax.enable_x64(True):
-        assert float(log_density(program, (data,), {}, at)[0]) == pytest.approx(
-            float(by_hand(small, 1.9, 0.6, 0.4)), rel=RELATIVE
-        )
-        nothing = {**at, "beta": np.zeros(1)}
-        assert not np.isfinite(log_density(program, (data,), {}, nothing)[0])  # a mean of zero has no variance
-        assert "its standard deviation by its own mean" in str(program)
+    assert density_of(program, data, at) == pytest.approx(float(by_hand(small, 1.9, 0.6, 0.4)), rel=RELATIVE)
+    assert not np.isfinite(density_of(program, data, at | {"beta": np.zeros(1)}))  # a mean of zero has no variance
+    assert "its standard deviation by its own mean" in str(program)
 
 
 def test_draws_have_the_moments_of_an_integral_over_a_grid(small: pd.DataFrame) -> None:
