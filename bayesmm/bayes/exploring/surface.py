@@ -45,7 +45,7 @@ class Surface:
     coordinates : Coordinates
         Which sites stand where in a position.
     data : pytree of arrays
-        Argument of the model.
+        Argument of the model, on JAX's device.
     guess : Guess
         Origin and unit of the coordinates.
     seed : int
@@ -224,7 +224,7 @@ def open_surface(
         model=model,
         programs=trace_alone(build_programs, model, coordinates, generate, describe, read),
         coordinates=coordinates,
-        data=data,
+        data=jax.device_put(data),  # once: it would take as long as some of the programs that are called
         guess=Guess(start, coordinates.lay_out(scales or {}), small),
         seed=seed,
     )
