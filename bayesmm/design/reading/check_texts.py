@@ -66,7 +66,7 @@ def check_texts(
         Where two levels differ by blanks only, or a level is what files write for a missing value.
     """
     if any(column.is_text for column in table.columns.values()):
-        _check_columns(table, keep, specification, names, weights, n_rows or np.count_nonzero(keep))
+        _check_columns(table, keep, specification, names, weights, n_rows or int(np.count_nonzero(keep)))
     for name in dict.fromkeys(name for term in specification.random_terms for name in term.factors if n_rows is None):
         _note_measurements(name, table.columns[name], keep)
 

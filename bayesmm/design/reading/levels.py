@@ -112,7 +112,7 @@ def _factor_codes(values: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list
     return codes.astype(np.int64, copy=False), _level_texts(np.asarray(found))
 
 
-def _sorted_codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | pd.Index]:
     """Which of the sorted distinct values each one is, and these values."""
     return _sorted_whole_numbers(values) or pd.factorize(values, sort=True)
 

@@ -73,11 +73,11 @@ def choose_rows(table: Table, weights: Column | None, missing: Missing) -> Rows:
     if weights is not None:
         masks["weights" if "weights" not in masks else "weights (as given)"] = weights.mask
     found = {name: mask for name, mask in masks.items() if mask is not None}
-    counts = {name: count for name, mask in found.items() if (count := np.count_nonzero(mask))}
+    counts = {name: count for name, mask in found.items() if (count := int(np.count_nonzero(mask)))}
     keep = np.ones(table.n_rows, dtype=bool)
     for name in counts:
         keep &= ~found[name]
-    n_dropped = table.n_rows - np.count_nonzero(keep) if counts else 0
+    n_dropped = table.n_rows - int(np.count_nonzero(keep)) if counts else 0
     if n_dropped:
         report_dropped(table.n_rows, n_dropped, counts, missing)
     return Rows(keep=keep, n_dropped=n_dropped, dropped_by=counts)
