@@ -33,6 +33,9 @@ DESCENT = 60  # values that are looked at instead, at least
 FAR_OUT = 100.0  # standard deviations in units of σ
 OUTER_LEVEL = 3  # coarse level from which on one axis of a heavy design is looked at alone
 WAY = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, 13))  # shares of the way from a start to a minimum, denser at the ends
+AROUND = np.array([[-1, 0], [1, 0], [0, -1], [0, 1], [-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=float)  # of two axes
+NEAR_STEP = 0.1  # of logarithms, to places around a start, which spare one evaluation or two
+FARTHEST = 3.0  # such steps from a start to the minimum of the quadratic near it
 ALL_SUBSETS = 5  # axes up to which each subset of them gets a ray of its own
 MOST_STARTS = 8
 MOST_ELSEWHERE = 2
@@ -79,15 +82,21 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     grids = [_Grid(criterion, theta, FINE) for theta in _elsewhere(criterion, moments)]
     further += [each.refined(place) for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
     starts = [moments, *refined, *further]
-    at_moments, *values = screen.values(_stack(criterion, starts))
+    factors, near = _stack(criterion, starts), grid.near(basins[0]) if basins else None
+    if near is not None:
+        factors = [np.concatenate(pair) for pair in zip(factors, near.factors, strict=True)]
+    at_moments, *values = screen.values(factors).tolist()
+    values, beside = values[: len(starts) - 1], values[len(starts) - 1 :]
     found = list(zip(values, starts[1:], strict=True))
+    if near is not None:
+        found[0] = (values[0], grid.theta(basins[0], near.lowest(values[0], beside)))
     for i, place in enumerate(basins):
         if grid.value(place) < values[i]:
             found[i] = (grid.value(place), grid.theta(place))
     chosen = sorted((each for each in found if np.isfinite(each[0])), key=_first)
     if not chosen or at_moments <= chosen[0][0]:
         chosen[:1] = [(at_moments, moments)]
-    return [theta for _, theta in chosen], sum(each.n_seen for each in [grid, *grids]) + len(starts)
+    return [theta for _, theta in chosen], sum(each.n_seen for each in [grid, *grids]) + len(starts) + len(beside)
 
 
 def _first(pair: tuple[float, np.ndarray]) -> float:
@@ -301,6 +310,30 @@ def _light_grid(criterion: Criterion, start: np.ndarray) -> _Grid:
     return finer if finer.work <= CHEAP and not criterion.has_many_effects else finer.at_levels(FINE)
 
 
+class _Near(NamedTuple):
+    """Places near a start on one or two axes: a step of the logarithms below and above it, and on the diagonals."""
+
+    shift: np.ndarray  # of the start
+    factors: list[np.ndarray]
+
+    def lowest(self, here: float, beside: Sequence[float]) -> np.ndarray:
+        """Shift at the minimum of the quadratic through all values; that of the start where that is none, or far."""
+        (low, high), *further = zip(beside[:4:2], beside[1:4:2], strict=True)
+        slope, bend = 0.5 * (high - low), low - 2.0 * here + high
+        other_slope, other_bend, cross = 0.0, 1.0, 0.0
+        if further:
+            low, high = further[0]
+            other_slope, other_bend = 0.5 * (high - low), low - 2.0 * here + high
+            cross = 0.25 * (beside[4] - beside[5] - beside[6] + beside[7])
+        size = bend * other_bend - cross**2
+        if not (bend > 0.0 and size > 0.0):
+            return self.shift
+        moved = [(cross * other_slope - other_bend * slope) / size, (cross * slope - bend * other_slope) / size]
+        if not max(map(abs, moved)) < FARTHEST:
+            return self.shift
+        return self.shift + NEAR_STEP * np.array(moved[: len(self.shift)])
+
+
 class _Grid:
     """The criterion on levels of the standard deviations along the principal axes of a start."""
 
@@ -470,6 +503,19 @@ class _Grid:
 
     def refined(self, place: Place) -> np.ndarray:
         """θ at the minimum of the parabolas through the values at a place and at its neighbours."""
+        return self.theta(place, self._shift(place))
+
+    def near(self, place: Place) -> _Near | None:
+        """Places for a closer look, near the minimum of the parabolas; None where that is on an edge of the grid."""
+        if self.n_axes > 2 or not all(1 < level < len(self.levels) - 1 for level in place):
+            return None
+        shift = self._shift(place)
+        sizes = self.levels[np.array(place)] * np.exp(
+            shift + NEAR_STEP * (AROUND if self.n_axes == 2 else AROUND[:2, :1])
+        )
+        return _Near(shift, self._factors(sizes))
+
+    def _shift(self, place: Place) -> np.ndarray:
         shift, last = np.zeros(self.n_axes), len(self.levels) - 1
         for j, level in enumerate(place):
             if 1 < level < last:
@@ -477,7 +523,7 @@ class _Grid:
                 bend = below - 2.0 * here + above
                 if math.isfinite(bend) and bend > 0.0:
                     shift[j] = 0.5 * (below - above) / bend * math.log(self.levels[level] / self.levels[level - 1])
-        return self.theta(place, shift)
+        return shift
 
 
 @lru_cache(maxsize=16)
