@@ -178,7 +178,8 @@ class Criterion:
         Where what the curvature lacks is not known, the Hessian is made of central differences of gradients: of exact
         ones good to nine digits.
         """
-        at = at or self.evaluate(theta)
+        if at is None or (at.lacking is None and self.engine == "numpy" and self.products.is_apart):
+            at = self.evaluate(theta)
         if at.lacking is not None:
             hessian = at.curvature + at.lacking()
             return Derivatives(float(at.value), at.gradient, hessian, at.residual_square_gradient)

@@ -19,6 +19,7 @@ from bayesmm.reml.boundary import INVISIBLE, SINGULAR, null_directions, project
 from bayesmm.reml.criterion import Criterion, Derivatives
 from bayesmm.reml.monte_carlo import MonteCarlo, read_monte_carlo
 from bayesmm.reml.optimise import Minimum
+from bayesmm.reml.screen import is_seen_whole
 from bayesmm.reml.search import Minima, find_minima, find_minimum
 from bayesmm.reml.start import moment_start
 
@@ -236,7 +237,7 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
     criterion : Criterion
         The objective.
     start : array, shape (k,), optional
-        First θ on conditioned columns; by default one moment step from unit factors.
+        First θ on conditioned columns; by default one moment step from unit factors, or what a look at all sizes shows.
 
     Raises
     ------
@@ -244,8 +245,10 @@ def estimate(criterion: Criterion, start: np.ndarray | None = None) -> Estimate:
         If the restricted likelihood does not depend on some variance; only looked for without a start.
     """
     if start is None:
-        found = find_minima(criterion, first_theta(criterion))
-        minimum = replace(found.lowest, n_evaluations=found.lowest.n_evaluations + 1)
+        needs_moments = _may_be_absorbed(criterion) or not is_seen_whole(criterion)
+        moments = first_theta(criterion) if needs_moments else start_theta(criterion.layout)
+        found = find_minima(criterion, moments)
+        minimum = replace(found.lowest, n_evaluations=found.lowest.n_evaluations + needs_moments)
     else:
         minimum = find_minimum(criterion, start)
         found = Minima(minimum, (), 0)
@@ -276,7 +279,8 @@ def read_off(
     n_screened : int
         Values that were looked at to find where to start.
     """
-    at: Evaluated = minimum.evaluation.detail
+    at: Evaluated = minimum.evaluation.detail._replace(lacking=None)  # which has arrays of the size of the sums
+    minimum = replace(minimum, evaluation=replace(minimum.evaluation, detail=at, lacking=None))
     products = criterion.products
     sigma = _sigma(criterion, minimum)
     inverse_root = np.linalg.inv(products.fixed_root)
@@ -350,6 +354,15 @@ def first_theta(criterion: Criterion) -> np.ndarray:
                 directions[start:stop] = found / np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
                 raise AbsorbedError(f, directions)
     return moment_start(at, unit, criterion.layout)
+
+
+def _may_be_absorbed(criterion: Criterion) -> bool:
+    """Whether fixed effects may give each level of some factor its own: they are as many as those that rows reach."""
+    products = criterion.products
+    if products.is_related or any(f == g for f, g in products.shape.pairs):  # columns of levels may depend on others
+        return True
+    reached = [int(np.count_nonzero(G.any(axis=(0, 1)))) for G in products.diagonal]
+    return criterion.method == "reml" and products.p >= min(reached, default=0)
 
 
 def _is_positive(M: np.ndarray) -> bool:

@@ -128,6 +128,14 @@ def _is_all_near(criterion: Criterion, grid: _Grid, basins: Sequence[Place]) -> 
     return is_all and all(map(grid.is_near, basins))
 
 
+def is_seen_whole(criterion: Criterion) -> bool:
+    """Whether `choose_starts` looks at all sizes of all effects, one of each factor: then it needs no start itself."""
+    if not 0 < n_theta(criterion.layout) == len(criterion.layout) or not is_light(criterion):
+        return False
+    grid = _light_grid(criterion, start_theta(criterion.layout))
+    return grid.levels is FINER and grid.n_axes == len(criterion.layout)
+
+
 def is_light(criterion: Criterion) -> bool:
     """Whether many values may be looked at: they cost little beside evaluations with derivatives, or are needed."""
     if criterion.products.probing is not None:
