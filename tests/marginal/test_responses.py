@@ -65,6 +65,7 @@ def test_everything_evaluated_from_them_is_the_same(shape: str, fill: Fill, sigm
     for y, found in zip(responses, sum_again(design, fill, responses), strict=True):
         expected = replace(design, y=y).products(fill)
         ours, theirs = (evaluate(host, theta, each, sigma, 1.0, layout=design.layout) for each in (found, expected))
+        ours, theirs = (each._replace(lacking=each.lacking and each.lacking()) for each in (ours, theirs))
         for name, array in arrays_of(theirs).items():
             size = np.abs(array).max(initial=0.0)
             np.testing.assert_allclose(arrays_of(ours)[name], array, rtol=0, atol=1e-8 * size, err_msg=name)
