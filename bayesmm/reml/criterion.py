@@ -127,7 +127,7 @@ class Criterion:
             at.gradient,
             at.curvature,
             is_exact=False,
-            lacking=None if self.is_crowded else at.lacking,  # else searches end on the way to σ = 0, where all is flat
+            lacking=None if self.has_many_effects else at.lacking,  # far from such maxima the Hessian leads astray
             noise=self.noise(at),
             detail=at,
         )

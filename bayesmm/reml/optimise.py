@@ -134,7 +134,8 @@ def minimise(
     if not _is_finite(here):
         return Minimum(x, here, False, False, np.inf, -np.inf, n_evaluations)
     correction = np.zeros_like(here.hessian)
-    escaped, is_stuck, is_known, last_decrement = False, False, False, np.inf
+    escaped = escapes is not None and escapes(x, here)
+    is_stuck, is_known, last_decrement = False, False, np.inf
     while True:
         hessian = here.hessian + correction
         unit = sizes(x)

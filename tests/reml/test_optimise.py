@@ -115,3 +115,27 @@ def test_hessian_at_the_minimum_has_learnt_what_was_lacking() -> None:
     step = np.array([1.0, -1.0, 0.5, 0.5])
     expected = step @ (np.diag([1.0, 2.0, 3.0, 4.0]) + MISSING) @ step
     assert step @ found.evaluation.hessian @ step == pytest.approx(expected, rel=0.05)
+
+
+def test_a_start_from_which_the_objective_falls_for_ever_is_told_at_once() -> None:
+    """Where all is flat no step would be made that shows it."""
+    flat = Evaluation(0.0, np.zeros(2), np.zeros((2, 2)))
+    found = minimise(lambda _: flat, np.ones(2), escapes=lambda _x, _at: True)
+    assert (found.escaped, found.converged, found.n_evaluations) == (True, False, 1)
+
+
+def test_what_a_matrix_lacks_is_asked_for_near_a_minimum_alone_and_not_again_where_steps_are_short() -> None:
+    asked: list[float] = []
+
+    def objective(x: np.ndarray) -> Evaluation:
+        def lacking() -> np.ndarray:
+            asked.append(float(x[0]))
+            return np.array([[np.cosh(x[0]) - 1.0]])
+
+        return Evaluation(float(np.cosh(x[0])), np.sinh(x), np.eye(1), is_exact=False, lacking=lacking)
+
+    found = minimise(objective, np.array([3.0]))
+    assert found.converged
+    assert abs(found.x[0]) < 1e-8
+    assert 0 < len(asked) < found.n_evaluations - 1
+    assert max(map(abs, asked)) < 2.5
