@@ -23,6 +23,7 @@ from bayesmm.covariance.structure import (
 from bayesmm.covariance.unstructured import Unstructured, move
 from bayesmm.errors import DesignError
 
+NOTHING = 1e-14  # share of a variance that is only rounding
 LEAST_SPECIFIC = 0.05  # share of a variance: a start with less would be next to a saddle
 MOST_ALONE = 8  # effects that are a factor by themselves in further starts, those with most left
 SLIGHTLY = 0.3  # correlation of the others with it there
@@ -337,7 +338,8 @@ def decompose(covariance: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
         found = min((_minimise(R, start) for start in _starts(R, d)), key=lambda each: each[1])[0]
         excess = np.sqrt(np.maximum((found**2).sum(axis=1), 1.0))
         loadings[varies] = own[:, None] * found / excess[:, None]
-    return loadings, np.sqrt(np.maximum(sds**2 - (loadings**2).sum(axis=1), 0.0))
+    rest = sds**2 - (loadings**2).sum(axis=1)
+    return loadings, np.sqrt(np.where(rest > NOTHING * sds**2, rest, 0.0))
 
 
 def _starts(R: np.ndarray, d: int) -> list[np.ndarray]:

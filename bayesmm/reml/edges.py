@@ -47,8 +47,14 @@ def stop_on_edge(
         return every
 
     def along(some: np.ndarray) -> Evaluation:
-        here = criterion(whole(some))
-        return replace(here, gradient=here.gradient[free], hessian=here.hessian[np.ix_(free, free)])
+        here, inside = criterion(whole(some)), np.ix_(free, free)
+        lacking = here.lacking
+        return replace(
+            here,
+            gradient=here.gradient[free],
+            hessian=here.hessian[inside],
+            lacking=None if lacking is None else lambda: lacking()[inside],
+        )
 
     end = edge
     if free.any():
