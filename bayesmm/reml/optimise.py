@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-DECREMENT_TOLERANCE = 1e-18  # half of g'H⁻¹g, in the objective's units: its root is the error of x in standard errors
+DECREMENT_TOLERANCE = 1e-17  # half of g'H⁻¹g, in the objective's units: its root is the error of x in standard errors
 SMALL = 1e-10  # the same, from which on only slopes tell steps apart, and the search ends once they gain nothing more
 ACCEPTED = 1e-7  # the same for calling a search that came no further converged
 MAX_RADIUS = 4.0  # of the trust region, in sizes of the point: five times as far out, or through zero, in one step
