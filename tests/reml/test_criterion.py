@@ -1,8 +1,13 @@
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 from designs import A_FEW, KINDS, METHODS, SEEDS, SIGMAS, Case
 from hypothesis import given
 
+from bayesmm import Model
+from bayesmm.covariance.layout import start_theta
 from bayesmm.marginal.likelihood.evaluation import Evaluated
 from bayesmm.reml.criterion import Criterion
 
@@ -50,3 +55,20 @@ def test_parameters_beyond_all_numbers_give_no_number_and_no_warning(shape, fill
     case = Case(shape, fill, 1)
     at = criterion_of(case)(1e200 * case.theta)
     assert not np.isfinite(at.value)
+
+
+@pytest.mark.parametrize("random", ["(x | g)", "(1 | g) + (1 | h)", "(1 | h) + homdiag(x | g)"])
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_hessian_without_fixed_effects_is_that_of_differences(random: str, method: Any) -> None:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"g": np.arange(60) % 7, "h": np.arange(60) % 5, "x": rng.normal(size=60)})
+    frame["y"] = rng.normal(size=7)[frame["g"]] * (1.0 + frame["x"]) + rng.normal(size=60)
+    problem = Model(f"y ~ 0 + {random}", frame).problem
+    criterion = Criterion(problem.products, problem.layout, method)
+    theta = 0.7 * start_theta(problem.layout)
+    ends = [
+        (criterion.slopes(theta + e).gradient, criterion.slopes(theta - e).gradient) for e in 1e-5 * np.eye(len(theta))
+    ]
+    differences = np.array([(up - down) / 2e-5 for up, down in ends])
+    found = criterion.derivatives(theta).hessian
+    np.testing.assert_allclose(found, differences, rtol=0, atol=DIFFERENCES * np.abs(differences).max())

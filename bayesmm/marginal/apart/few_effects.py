@@ -133,7 +133,7 @@ def paired_traces_of_effects(
     ways : sequence of arrays, shape (k, t, k)
         A_t of each.
     """
-    R = np.concatenate([each.swapaxes(1, 2).reshape(-1, len(weight)) for each in residual])
+    R = np.concatenate([each.swapaxes(1, 2).reshape(each.shape[0] * each.shape[2], len(weight)) for each in residual])
     rest = marginal - R @ weight @ R.T  # Z'PZ
     m, n_ways = len(rest), sum(each.shape[1] for each in ways)
     moved, start, before = np.zeros((n_ways, m, m)), 0, 0  # Z'PZ times A_t of its own factor
