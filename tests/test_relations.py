@@ -315,7 +315,7 @@ def test_the_conditional_program_samples_independent_effects(name: str, is_spars
 def test_both_programs_have_one_posterior() -> None:
     model = model_of("alone")
     one, two = (
-        model.sample(program=program, draws=1000, tune=500, chains=2, seed=3, progress=False)
+        model.sample(program=program, draws=5000, tune=500, chains=2, seed=3, progress=False)
         for program in ("marginal", "conditional")
     )
     effects = [each.data["posterior"]["b_rel_g"].mean(("chain", "draw")).to_numpy() for each in (one, two)]
