@@ -78,7 +78,8 @@ def choose_starts(criterion: Criterion, moments: np.ndarray) -> tuple[list[np.nd
     grid = _light_grid(criterion, moments)
     basins = (grid.all_minima() if grid.is_light else grid.descend(grid.ray_minima()))[:MOST_STARTS]
     refined = [grid.refined(place) for place in basins]
-    further = [_moments_far_out(criterion)] if grid.n_pieces > 1 and not _is_all_near(criterion, grid, basins) else []
+    is_all = _has_all_sizes(grid, criterion) and not any(map(grid.is_far_out, basins))
+    further = [] if is_all or grid.n_pieces == 1 else [_moments_far_out(criterion)]
     grids = [_Grid(criterion, theta, FINE) for theta in _elsewhere(criterion, moments)]
     further += [each.refined(place) for each in grids for place in each.descend(each.ray_minima())[:MOST_ELSEWHERE]]
     starts = [moments, *refined, *further]
@@ -122,18 +123,16 @@ def _moments_far_out(criterion: Criterion) -> np.ndarray:
     return moment_start(criterion.slopes(theta), theta, criterion.layout)
 
 
-def _is_all_near(criterion: Criterion, grid: _Grid, basins: Sequence[Place]) -> bool:
-    """Whether a grid of fine levels has all basins, and none far out: no factor has several effects, and directions."""
-    is_all = grid.levels is FINER and n_theta(criterion.layout) == grid.n_axes == len(criterion.layout)
-    return is_all and all(map(grid.is_near, basins))
+def _has_all_sizes(grid: _Grid, criterion: Criterion) -> bool:
+    """Whether all of a model is on a grid of the finest levels: each factor has one effect, and no directions."""
+    return grid.levels is FINER and 0 < n_theta(criterion.layout) == grid.n_axes == len(criterion.layout)
 
 
 def is_seen_whole(criterion: Criterion) -> bool:
     """Whether `choose_starts` looks at all sizes of all effects, one of each factor: then it needs no start itself."""
-    if not 0 < n_theta(criterion.layout) == len(criterion.layout) or not is_light(criterion):
+    if n_theta(criterion.layout) != len(criterion.layout) or not is_light(criterion):  # spares the grid
         return False
-    grid = _light_grid(criterion, start_theta(criterion.layout))
-    return grid.levels is FINER and grid.n_axes == len(criterion.layout)
+    return _has_all_sizes(_light_grid(criterion, start_theta(criterion.layout)), criterion)
 
 
 def is_light(criterion: Criterion) -> bool:
@@ -391,9 +390,9 @@ class _Grid:
         is_last = np.arange(len(base)) == len(base) - 1
         return axis if (((which == axis) == is_last) | (base == 0.0)).all() else None
 
-    def is_near(self, place: Place) -> bool:
-        """Whether σ is not small there beside any standard deviation."""
-        return bool(self.levels[max(place)] < FAR_OUT)
+    def is_far_out(self, place: Place) -> bool:
+        """Whether σ is small there beside some standard deviation."""
+        return bool(self.levels[max(place)] >= FAR_OUT)
 
     @property
     def n_seen(self) -> int:
